@@ -1,0 +1,1 @@
+"""A dataset of a hospital: manifests, readers, preprocessing, checks."""

@@ -1,0 +1,339 @@
+"""The job: what a researcher asks for, as validated data.
+
+A job names networks, losses, transforms and strategies; nothing in it is imported, evaluated or unpickled.
+Its identity is the SHA-256 of its canonical JSON, which does not depend on key order, comments or on how a
+number is spelt.
+"""
+
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from shared.errors import JobError
+from shared.job_errors import describe
+from shared.networks import Network
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Table(BaseModel):
+    """One table of a job: no unknown keys, no NaN, no change after it was read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class JobTable(Table):
+    """`[job]`: what is trained, on what, how long."""
+
+    name: Name = Field(description="Name of the job, in lower case; run folders are named after it.")
+    task: Literal["classification", "segmentation"] = Field(description="What the model learns.")
+    dataset: Name = Field(description="Name under which each site offers its data.")
+    rounds: int = Field(20, ge=1, le=100_000, description="Federated rounds.")
+    seed: int = Field(0, ge=0, lt=2**32, description="Every random number of the run comes from this seed.")
+
+
+class DataTable(Table):
+    """`[data]`: how images become arrays, the same way at every site."""
+
+    classes: list[str] = Field(
+        min_length=1,
+        description="Classification: the labels, in the order of the outputs; of two, the second is the "
+        "positive one. Segmentation: the structures; mask value 1 is the first, 2 the second.",
+    )
+    multi_label: bool = Field(
+        False, description="Classification: an image may have several labels ('a|b') or none."
+    )
+    images: list[str] = Field(
+        ["image"], min_length=1, description="Columns of the manifest that hold the image's files, stacked."
+    )
+    channels: int = Field(1, ge=1, le=64, description="Channels of an image after stacking.")
+    size: list[int] | None = Field(
+        None, min_length=2, max_length=3, description="Pixels (voxels) along each axis; images are resized."
+    )
+    spacing: list[Positive] | None = Field(
+        None, min_length=2, max_length=3, description="Millimetres along each axis; images are resampled."
+    )
+    patch: list[int] | None = Field(
+        None,
+        min_length=2,
+        max_length=3,
+        description="Segmentation: train on random crops of this size, infer with a sliding window.",
+    )
+    dimensions: Literal[2, 3] = Field(2, description="2 for images, 3 for volumes.")
+    intensity: Literal["zscore", "minmax", "percentile", "window", "none"] = Field(
+        "zscore",
+        description="Per image and channel: zero mean and unit variance; to 0..1; the 1st to 99th percentile "
+        "to 0..1; `window` to 0..1; unchanged.",
+    )
+    window: list[float] | None = Field(
+        None, min_length=2, max_length=2, description="Lowest and highest value kept (CT: Hounsfield units)."
+    )
+    augment: list[Literal["flip", "rotate90", "rotate", "zoom", "intensity", "noise", "gamma"]] = Field(
+        [], description="Random changes to training images, seeded by run, round, site and sample."
+    )
+    validation: float = Field(
+        0.15,
+        ge=0.0,
+        le=0.5,
+        description="Share of the training patients held out to choose the best round, by a hash of the "
+        "patient; unused where the manifest has a split 'val'.",
+    )
+    test: float = Field(
+        0.2,
+        ge=0.0,
+        le=0.5,
+        description="Share of the patients for testing, by a hash; unused where the manifest has a split.",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("classes: a name stands twice")
+        for key in ("size", "spacing", "patch"):
+            value = getattr(self, key)
+            if value is not None and len(value) != self.dimensions:
+                raise ValueError(f"{key}: has {len(value)} numbers, but dimensions = {self.dimensions}")
+            if value is not None and any(number <= 0 for number in value):
+                raise ValueError(f"{key}: every number must be above 0")
+        if (self.window is not None) != (self.intensity == "window"):
+            raise ValueError("window: is needed with intensity = 'window', and only there")
+        if self.window is not None and self.window[0] >= self.window[1]:
+            raise ValueError("window: the first number must be below the second")
+        if self.size is None and self.patch is None:
+            raise ValueError("size: is missing; give the size of the images, or a patch to train on")
+        return self
+
+
+class TrainingTable(Table):
+    """`[training]`: what each site does in a round."""
+
+    local_epochs: int | None = Field(None, ge=1, description="Passes over the site's data in a round.")
+    local_steps: int | None = Field(None, ge=1, description="Optimiser steps in a round, instead of epochs.")
+    batch_size: int = Field(16, ge=1, description="Images in a step.")
+    optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
+    learning_rate: float = Field(1e-3, gt=0, description="At the start of the schedule.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="For sgd.")
+    weight_decay: float = Field(0.0, ge=0)
+    schedule: Literal["constant", "cosine", "linear"] = Field(
+        "constant", description="How the learning rate falls over the rounds of the run (to 0 at its end)."
+    )
+    warmup_rounds: int = Field(0, ge=0, description="Rounds over which the learning rate rises from near 0.")
+    loss: Literal["cross-entropy", "balanced-softmax", "focal", "dice", "dice-ce"] = "cross-entropy"
+    class_weights: Literal["none", "site", "federation"] = Field(
+        "none", description="Weight classes by the inverse of their count at the site or in the federation."
+    )
+    gradient_clip: float | None = Field(None, gt=0, description="Largest L2 norm of a step's gradient.")
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="Of the arithmetic on a GPU that has it; a CPU computes in float32."
+    )
+    threads: int = Field(
+        1, ge=1, le=64, description="CPU threads of a site's training. The result depends on it bit by bit."
+    )
+
+    @model_validator(mode="after")
+    def _length(self) -> Self:
+        if (self.local_epochs is None) == (self.local_steps is None):
+            raise ValueError("local_epochs: give either local_epochs or local_steps")
+        return self
+
+
+class StrategyOptions(Table):
+    """What every strategy has: who takes part and how much each site counts."""
+
+    min_sites: int = Field(2, ge=1, description="A round with fewer answers fails, and the run stops.")
+    min_patients: int = Field(
+        1, ge=1, description="A site with fewer training patients is left out; the run says so."
+    )
+    fraction: float = Field(1.0, gt=0, le=1, description="Share of the sites drawn for each round.")
+    weight: Literal["examples", "equal"] = Field(
+        "examples", description="A site counts by its training examples, or as much as any other."
+    )
+    round_timeout: float = Field(3600.0, gt=0, description="Seconds after which a round stops waiting.")
+
+
+class FedAvg(StrategyOptions):
+    """Weighted mean of the models (McMahan et al. 2017)."""
+
+    name: Literal["fedavg"]
+
+
+class FedProx(StrategyOptions):
+    """FedAvg with a proximal term at the sites (Li et al. 2018)."""
+
+    name: Literal["fedprox"]
+    proximal_mu: float = Field(0.01, ge=0, description="Weight of the proximal term.")
+
+
+class FedAvgM(StrategyOptions):
+    """FedAvg with server momentum (Hsu et al. 2019)."""
+
+    name: Literal["fedavgm"]
+    server_learning_rate: float = Field(1.0, gt=0)
+    server_momentum: float = Field(0.9, ge=0, lt=1)
+
+
+class ServerOptimizer(StrategyOptions):
+    """Adaptive server optimisers (Reddi et al. 2020)."""
+
+    eta: float = Field(0.01, gt=0, description="Server learning rate.")
+    tau: float = Field(1e-3, gt=0, description="Degree of adaptability.")
+
+
+class FedAdam(ServerOptimizer):
+    """Adam on the mean update (Reddi et al. 2020)."""
+
+    name: Literal["fedadam"]
+    beta_1: float = Field(0.9, ge=0, lt=1)
+    beta_2: float = Field(0.99, ge=0, lt=1)
+
+
+class FedYogi(ServerOptimizer):
+    """Yogi on the mean update (Reddi et al. 2020)."""
+
+    name: Literal["fedyogi"]
+    beta_1: float = Field(0.9, ge=0, lt=1)
+    beta_2: float = Field(0.99, ge=0, lt=1)
+
+
+class FedAdagrad(ServerOptimizer):
+    """Adagrad on the mean update (Reddi et al. 2020)."""
+
+    name: Literal["fedadagrad"]
+
+
+class FedMedian(StrategyOptions):
+    """Coordinate-wise median (Yin et al. 2018)."""
+
+    name: Literal["fedmedian"]
+
+
+class FedTrimmedAvg(StrategyOptions):
+    """Coordinate-wise trimmed mean (Yin et al. 2018)."""
+
+    name: Literal["fedtrimmedavg"]
+    beta: float = Field(0.2, ge=0, lt=0.5, description="Share cut off on either side.")
+
+
+class Krum(StrategyOptions):
+    """The single update nearest to its neighbours (Blanchard et al. 2017)."""
+
+    name: Literal["krum"]
+    malicious_sites: int = Field(0, ge=0, description="Sites assumed to be malicious.")
+
+
+class MultiKrum(StrategyOptions):
+    """The mean of the updates nearest to their neighbours (Blanchard et al. 2017)."""
+
+    name: Literal["multikrum"]
+    malicious_sites: int = Field(0, ge=0, description="Sites assumed to be malicious.")
+    selected_sites: int = Field(2, ge=1, description="Updates that are averaged.")
+
+
+Strategy = Annotated[
+    FedAvg | FedProx | FedAvgM | FedAdam | FedYogi | FedAdagrad | FedMedian | FedTrimmedAvg | Krum | MultiKrum,
+    Field(discriminator="name"),
+]
+
+
+class EvaluationTable(Table):
+    """`[evaluation]`: what is measured, how often, and which round is the best."""
+
+    every: int = Field(1, ge=1, description="Rounds between two evaluations on the validation patients.")
+    select_best: str | None = Field(
+        None, description="Metric that names the best round; without it the last round is the result."
+    )
+    patience: int | None = Field(
+        None, ge=1, description="Stop after so many evaluations without a better one; needs select_best."
+    )
+    bins: int = Field(200, ge=10, le=10_000, description="Thresholds of AUROC and average precision.")
+    distances: bool = Field(
+        False, description="Segmentation: also 95th-percentile Hausdorff distance and surface Dice (slow)."
+    )
+    surface_tolerance: float = Field(1.0, gt=0, description="Millimetres within which surfaces agree.")
+
+    @model_validator(mode="after")
+    def _patience(self) -> Self:
+        if self.patience is not None and self.select_best is None:
+            raise ValueError("patience: needs select_best")
+        return self
+
+
+class JobSpec(Table):
+    """A job: what a researcher asks for, in one TOML file."""
+
+    job: JobTable
+    model: Network
+    data: DataTable
+    training: TrainingTable
+    strategy: Strategy
+    evaluation: EvaluationTable = EvaluationTable()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        from shared.job_rules import check  # noqa: PLC0415 (the rules import the tables)
+
+        check(self)
+        return self
+
+    def canonical(self) -> str:
+        """Return the job as JSON with sorted keys and every default written out."""
+        return json.dumps(
+            self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False
+        )
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the canonical JSON, in hexadecimal."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()
+
+
+def parse_job(table: dict[str, Any], where: object) -> JobSpec:
+    """Validate a job given as nested tables.
+
+    Raises:
+        JobError: With every problem found: table, key, what was expected, the nearest valid name.
+    """
+    if "privacy" in table:
+        raise JobError(
+            "[privacy]: private training is not built yet, and a job that asks for it is not run without it",
+            where=where,
+            remedy="Remove the table to train without differential privacy.",
+        )
+    try:
+        return JobSpec.model_validate(table)
+    except ValidationError as error:
+        raise JobError(describe(error, JobSpec), where=where) from None
+
+
+def load_job(path: Path, overrides: dict[str, Any] | None = None) -> JobSpec:
+    """Read a job file; `overrides` maps dotted keys ('training.learning_rate') to values.
+
+    Raises:
+        JobError: The file is missing, is not TOML, or is not a valid job.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise JobError(f"can't be read ({error.strerror})", where=path) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise JobError(f"is not valid TOML: {error}", where=path) from None
+    for dotted, value in (overrides or {}).items():
+        _override(table, dotted, value, path)
+    return parse_job(table, path)
+
+
+def _override(table: dict[str, Any], dotted: str, value: object, path: Path) -> None:
+    head, _, key = dotted.partition(".")
+    if not key or "." in key:
+        raise JobError(
+            f"'{dotted}' names no key of the job", where=path, remedy="Write --set table.key=value."
+        )
+    inner = table.setdefault(head, {})
+    if not isinstance(inner, dict):
+        raise JobError(f"[{head}] must be a table", where=path)
+    inner[key] = value

@@ -1,0 +1,57 @@
+"""What the tables of a job must agree on between them."""
+
+from typing import TYPE_CHECKING
+
+from shared.metric_names import metric_names
+from shared.names import suggestion
+
+if TYPE_CHECKING:
+    from shared.job import JobSpec
+
+LOSSES = {
+    "classification": {"cross-entropy", "balanced-softmax", "focal"},
+    "segmentation": {"cross-entropy", "dice", "dice-ce", "focal"},
+}
+
+
+def check(job: "JobSpec") -> None:
+    """Raise ValueError, naming table and key, where two tables contradict each other."""
+    for rule in (_classes, _loss, _patch, _best, _strategy):
+        rule(job)
+
+
+def _classes(job: "JobSpec") -> None:
+    if job.job.task == "classification" and not job.data.multi_label and len(job.data.classes) < 2:
+        raise ValueError("[data] classes: a classification needs two classes, or multi_label = true")
+    if job.job.task != "classification" and job.data.multi_label:
+        raise ValueError("[data] multi_label: is for classification")
+
+
+def _loss(job: "JobSpec") -> None:
+    loss, task = job.training.loss, job.job.task
+    if loss not in LOSSES[task]:
+        raise ValueError(f"[training] loss: '{loss}' is not for {task}; {suggestion(loss, LOSSES[task])}")
+    if loss == "balanced-softmax" and job.data.multi_label:
+        raise ValueError("[training] loss: 'balanced-softmax' is for one label an image")
+
+
+def _patch(job: "JobSpec") -> None:
+    if job.data.patch is not None and job.job.task != "segmentation":
+        raise ValueError("[data] patch: is for segmentation")
+
+
+def _best(job: "JobSpec") -> None:
+    best = job.evaluation.select_best
+    known = metric_names(job)
+    if best is not None and best not in known:
+        raise ValueError(f"[evaluation] select_best: unknown metric '{best}'; {suggestion(best, known)}")
+
+
+def _strategy(job: "JobSpec") -> None:
+    strategy = job.strategy
+    malicious = getattr(strategy, "malicious_sites", 0)
+    if strategy.min_sites < malicious + 3 and strategy.name in ("krum", "multikrum"):
+        raise ValueError(
+            f"[strategy] min_sites: {strategy.name} with {malicious} malicious sites needs at least "
+            f"{malicious + 3} sites"
+        )

@@ -1,0 +1,1 @@
+"""All hospitals of a federation, simulated on one machine."""
