@@ -85,9 +85,16 @@ class RoundLoop:
         self._strategy.restore(state.strategy)
         self._federation.gather()
         self._counts = self._federation.class_counts()
-        names = [member.name for member in self._federation.members]
-        self._run.describe(sites=names, left_out=self._federation.left_out)
-        self._listen(Event("run_started", state.round, data={"rounds": self.job.job.rounds, "sites": len(names)}))
+        sites = {
+            member.name: {
+                "patients": dict(member.description.patients),
+                "examples": dict(member.description.examples),
+            }
+            for member in self._federation.members
+        }
+        self._run.describe(sites=sites, left_out=self._federation.left_out)
+        data = {"rounds": self.job.job.rounds, "sites": len(sites)}
+        self._listen(Event("run_started", state.round, data=data))
         while state.round < self.job.job.rounds and not self._has_converged(state):
             state = self._round(state)
         result = self._finish(state)

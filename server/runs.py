@@ -106,7 +106,7 @@ class RunFolder:
     def describe(self, **entries: Any) -> None:
         """Add entries to `run.json`."""
         content = {**self.read_description(), **entries}
-        write_atomic(self.path / "run.json", (json.dumps(_plain(content), indent=2) + "\n").encode())
+        write_atomic(self.path / "run.json", (json.dumps(plain(content), indent=2) + "\n").encode())
 
     def read_description(self) -> dict[str, Any]:
         """Return what `run.json` says, nothing where it doesn't exist yet."""
@@ -118,7 +118,7 @@ class RunFolder:
 
     def event(self, kind: str, **entries: Any) -> None:
         """Add one line to `events.jsonl`."""
-        line = json.dumps(_plain({"time": _now(), "event": kind, **entries}))
+        line = json.dumps(plain({"time": _now(), "event": kind, **entries}))
         append(self.path / "events.jsonl", line + "\n")
 
     def add_rows(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -163,14 +163,14 @@ def _cell(value: Any) -> Any:
     return "" if value is None else value
 
 
-def _plain(value: Any) -> Any:
-    """JSON has no NaN: undefined numbers become null."""
+def plain(value: Any) -> Any:
+    """Return a value as JSON can hold it: undefined numbers become null."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value
 
 
