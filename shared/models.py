@@ -1,7 +1,8 @@
 """The networks that a job may name, built with MONAI.
 
-Every network is built with batch norm, which all of MONAI's classes can do, and then given the norm of the job:
-some classes fix theirs (`AttentionUnet`, `VNet`, the blocks of `ResNet`), and group norm must fit each layer's features.
+Every network is built with batch norm, which all of MONAI's classes can do, and then given the norm of the
+job: some classes fix theirs (`AttentionUnet`, `VNet`, the blocks of `ResNet`), and the groups of a group norm
+must fit each layer's features.
 """
 
 import math
@@ -17,6 +18,8 @@ from monai.networks.nets import (
     DynUNet,
     EfficientNetBN,
     ResNet,
+    ResNetBlock,
+    ResNetBottleneck,
     SegResNet,
     SwinUNETR,
     UNet,
@@ -29,7 +32,6 @@ from shared import networks
 from shared.job import JobSpec
 
 GROUPS = 8
-RESNETS = {"resnet18": ("basic", [2, 2, 2, 2]), "resnet50": ("bottleneck", [3, 4, 6, 3])}
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def _build(options: networks.NetworkOptions, ends: Ends) -> nn.Module:
 
 
 class CNN(nn.Module):
-    """Convolution, norm, ReLU and pooling at each level, then the mean over all positions (LeCun et al. 1998).
+    """Convolution, norm, ReLU and pooling at each level, then the mean over positions (LeCun et al. 1998).
 
     The mean in place of LeNet's dense layers lets images have any size. Shapes: (B, C, *S) to (B, K).
     """
@@ -116,12 +118,31 @@ def _(options: networks.CNNOptions, ends: Ends) -> nn.Module:
     return CNN(ends, options.channels, options.dropout)
 
 
+class Block(ResNetBlock):
+    """MONAI's basic block, adding out of place: Opacus can't follow the addition in place."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return features (B, C, *S)."""
+        out = self.bn2(self.conv2(self.act(self.bn1(self.conv1(x)))))
+        return cast(Tensor, self.act(out + (x if self.downsample is None else self.downsample(x))))
+
+
+class Bottleneck(ResNetBottleneck):
+    """MONAI's bottleneck block, adding out of place."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return features (B, 4 C, *S)."""
+        out = self.act(self.bn2(self.conv2(self.act(self.bn1(self.conv1(x))))))
+        out = self.bn3(self.conv3(out))
+        return cast(Tensor, self.act(out + (x if self.downsample is None else self.downsample(x))))
+
+
 @_build.register
 def _(options: networks.ResNetOptions, ends: Ends) -> nn.Module:
-    block, layers = RESNETS[options.name]
+    small = options.name == "resnet18"
     model = ResNet(
-        block,
-        layers,
+        Block if small else Bottleneck,
+        [2, 2, 2, 2] if small else [3, 4, 6, 3],
         [64, 128, 256, 512],
         spatial_dims=ends.dimensions,
         n_input_channels=ends.channels,
@@ -167,23 +188,24 @@ class FirstOutput(nn.Module):
 
 @_build.register
 def _(options: networks.ViTOptions, ends: Ends) -> nn.Module:
-    return FirstOutput(
-        ViT(
-            ends.channels,
-            ends.size,
-            options.patch,
-            hidden_size=options.features,
-            mlp_dim=4 * options.features,
-            num_layers=options.layers,
-            num_heads=options.heads,
-            classification=True,
-            num_classes=ends.outputs,
-            dropout_rate=options.dropout,
-            spatial_dims=ends.dimensions,
-            post_activation="none",  # logits, where MONAI would put them through tanh
-            qkv_bias=True,
-        )
+    model = ViT(
+        ends.channels,
+        ends.size,
+        options.patch,
+        hidden_size=options.features,
+        mlp_dim=4 * options.features,
+        num_layers=options.layers,
+        num_heads=options.heads,
+        classification=True,
+        num_classes=ends.outputs,
+        dropout_rate=options.dropout,
+        spatial_dims=ends.dimensions,
+        post_activation="none",  # logits, where MONAI would put them through tanh
+        qkv_bias=True,
     )
+    for block in model.blocks:
+        del block.norm_cross_attn  # never used, and would travel in every round
+    return FirstOutput(model)
 
 
 @_build.register
@@ -203,7 +225,7 @@ def _(options: networks.UNetOptions, ends: Ends) -> nn.Module:
 @_build.register
 def _(options: networks.DynUNetOptions, ends: Ends) -> nn.Module:
     strides = [1] + [2] * (len(options.channels) - 1)
-    return DynUNet(
+    model = DynUNet(
         ends.dimensions,
         ends.channels,
         ends.outputs,
@@ -215,6 +237,9 @@ def _(options: networks.DynUNetOptions, ends: Ends) -> nn.Module:
         norm_name="batch",
         res_block=options.residual,
     )
+    # MONAI holds each block a second time, under `skip_layers`, from where it is run; Opacus would hook both.
+    del model.input_block, model.downsamples, model.bottleneck, model.upsamples
+    return model
 
 
 @_build.register

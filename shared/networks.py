@@ -55,10 +55,17 @@ class NetworkOptions(BaseModel):
 
     @abstractmethod
     def size_problem(self, size: Sequence[int]) -> str | None:
-        """Return what is wrong with images (or patches) of this size in pixels, or None.
+        """Return what the network needs and images (or patches) of this size in pixels lack, or None.
 
         Below two positions at the deepest level, a normalisation has nothing to normalise over and fails.
         """
+
+
+def _uneven(size: Sequence[int], divisor: int) -> str | None:
+    if all(pixels % divisor == 0 for pixels in size):
+        return None
+    nearest = [max(divisor, round(pixels / divisor) * divisor) for pixels in size]
+    return f"multiples of {divisor} along each axis, such as {nearest}"
 
 
 class ClassificationOptions(NetworkOptions):
@@ -73,10 +80,12 @@ class ClassificationOptions(NetworkOptions):
         return 1
 
     def size_problem(self, size: Sequence[int]) -> str | None:
-        """Return what is wrong with images of this size, or None."""
+        """Return what images of this size lack, or None."""
         if self.rounds_down and min(size) < self.stride:
             return f"at least {self.stride} pixels along each axis"
-        deepest = [pixels // self.stride if self.rounds_down else -(-pixels // self.stride) for pixels in size]
+        deepest = [
+            pixels // self.stride if self.rounds_down else -(-pixels // self.stride) for pixels in size
+        ]
         if math.prod(deepest) < 2:
             least = 2 * self.stride if self.rounds_down else self.stride + 1
             return f"at least {least} pixels along one axis"
@@ -94,12 +103,10 @@ class SegmentationOptions(NetworkOptions):
         return self.stride
 
     def size_problem(self, size: Sequence[int]) -> str | None:
-        """Return what is wrong with images or patches of this size, or None."""
-        if any(pixels % self.divisor for pixels in size):
-            return f"multiples of {self.divisor} along each axis"
-        if math.prod(pixels // self.stride for pixels in size) < 2:
+        """Return what images or patches of this size lack, or None."""
+        if math.prod(pixels // self.stride for pixels in size) == 1:
             return f"at least {2 * self.stride} pixels along one axis"
-        return None
+        return _uneven(size, self.divisor)
 
 
 class CNNOptions(ClassificationOptions):
@@ -160,7 +167,9 @@ class EfficientNetB0Options(ClassificationOptions):
 
 
 class ViTOptions(ClassificationOptions):
-    """Vision transformer (Dosovitskiy et al. 2021; MONAI `ViT`); classification, 2D and 3D, one fixed size."""
+    """Vision transformer (Dosovitskiy et al. 2021; MONAI `ViT`); classification of images of one size."""
+
+    private = False  # the class token and the positions belong to no layer
 
     name: Literal["vit"]
     patch: int = Field(16, ge=2, le=64, description="Pixels (voxels) of a token's patch along each axis.")
@@ -185,10 +194,8 @@ class ViTOptions(ClassificationOptions):
         return self.patch
 
     def size_problem(self, size: Sequence[int]) -> str | None:
-        """Return what is wrong with images of this size, or None."""
-        if any(pixels % self.patch for pixels in size):
-            return f"multiples of {self.patch} (its patch) along each axis"
-        return None
+        """Return what images of this size lack, or None."""
+        return _uneven(size, self.patch)
 
 
 class UNetOptions(SegmentationOptions):
@@ -196,9 +203,7 @@ class UNetOptions(SegmentationOptions):
 
     name: Literal["unet"]
     channels: Levels = Field([16, 32, 64, 128, 256], min_length=2)
-    num_res_units: int = Field(
-        2, ge=0, le=8, description="Residual units a level; 0 for plain convolutions."
-    )
+    num_res_units: int = Field(2, ge=0, le=8, description="Residual units a level; 0 for plain convolutions.")
     norm: Norm = "instance"
 
     @property
@@ -223,6 +228,8 @@ class DynUNetOptions(SegmentationOptions):
 
 class SegResNetOptions(SegmentationOptions):
     """Residual encoder and decoder (Myronenko 2018; MONAI `SegResNet`); segmentation, 2D and 3D."""
+
+    private = False  # its blocks add in place
 
     name: Literal["segresnet"]
     features: int = Field(16, ge=2, le=256, description="Features of the first of four levels; each doubles.")
@@ -249,6 +256,8 @@ class AttentionUNetOptions(SegmentationOptions):
 
 class SwinUNETROptions(SegmentationOptions):
     """Swin transformer as a U-Net (Hatamizadeh et al. 2022; MONAI `SwinUNETR`); segmentation, 2D and 3D."""
+
+    private = False  # its position biases belong to no layer
 
     name: Literal["swin-unetr"]
     features: int = Field(
