@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from shared.metric_names import metric_names
 from shared.names import suggestion
+from shared.networks import NETWORKS
 
 if TYPE_CHECKING:
     from shared.job import JobSpec
@@ -16,7 +17,7 @@ LOSSES = {
 
 def check(job: "JobSpec") -> None:
     """Raise ValueError, naming table and key, where two tables contradict each other."""
-    for rule in (_classes, _loss, _patch, _best, _strategy):
+    for rule in (_classes, _loss, _patch, _network, _network_input, _best, _strategy):
         rule(job)
 
 
@@ -38,6 +39,32 @@ def _loss(job: "JobSpec") -> None:
 def _patch(job: "JobSpec") -> None:
     if job.data.patch is not None and job.job.task != "segmentation":
         raise ValueError("[data] patch: is for segmentation")
+
+
+def _network(job: "JobSpec") -> None:
+    name, task, dimensions = job.model.name, job.job.task, job.data.dimensions
+    fitting = [
+        known
+        for known, options in NETWORKS.items()
+        if task in options.tasks and dimensions in options.dimensions
+    ]
+    if name not in fitting:
+        raise ValueError(
+            f"[model] name: '{name}' is not for {task} in {dimensions}D; {suggestion(name, fitting)}"
+        )
+
+
+def _network_input(job: "JobSpec") -> None:
+    model, data = job.model, job.data
+    key = "patch" if data.patch else "size"
+    size = data.patch or data.size or []
+    need = model.size_problem(size)
+    if need is not None:
+        raise ValueError(f"[data] {key}: '{model.name}' needs {need}; got {size}")
+    if model.input_channels is not None and data.channels not in model.input_channels:
+        raise ValueError(
+            f"[data] channels: '{model.name}' takes {sorted(model.input_channels)}; got {data.channels}"
+        )
 
 
 def _best(job: "JobSpec") -> None:

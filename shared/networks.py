@@ -3,36 +3,306 @@
 The networks themselves are built in `shared.models`, which imports PyTorch and MONAI.
 """
 
-from typing import Annotated, Literal
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Norm = Literal["instance", "batch", "group"]
+Norm = Annotated[
+    Literal["instance", "batch", "group"],
+    Field(
+        description="Normalisation. `batch` mixes patients and keeps statistics that differ from hospital to "
+        "hospital; `instance` and `group` (8 groups, or fewer where the features ask for it) do neither."
+    ),
+]
+Levels = Annotated[
+    list[Annotated[int, Field(ge=2, le=2048)]],
+    Field(max_length=8, description="Features a level; each level halves the image."),
+]
 
 
 class NetworkOptions(BaseModel):
-    """Options that every network has."""
+    """Options that every network has, and what every network says about itself.
+
+    Attributes:
+        tasks: Tasks that it serves.
+        dimensions: 2 for images, 3 for volumes.
+        private: Whether it can be trained with differential privacy: Opacus gets each sample's gradient, once
+            batch norm is replaced and activations work out of place.
+        input_channels: Numbers of channels that an image may have; None for any.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    tasks: ClassVar[frozenset[str]]
+    dimensions: ClassVar[frozenset[int]] = frozenset({2, 3})
+    private: ClassVar[bool] = True
+    input_channels: ClassVar[frozenset[int] | None] = None
+
     dropout: float = Field(0.0, ge=0.0, lt=1.0, description="Share of activations dropped in training.")
 
+    @property
+    @abstractmethod
+    def stride(self) -> int:
+        """Pixels along an axis that become one position at the deepest level."""
 
-class UNetOptions(NetworkOptions):
-    """U-Net with residual units (MONAI `UNet`); segmentation, 2D and 3D."""
+    @property
+    @abstractmethod
+    def divisor(self) -> int:
+        """Number that must divide the image's size along each axis."""
 
-    name: Literal["unet"]
-    channels: list[int] = Field([16, 32, 64, 128, 256], min_length=2, description="Features a level.")
-    num_res_units: int = Field(2, ge=0, description="Residual units a level; 0 for plain convolutions.")
-    norm: Norm = "instance"
+    @abstractmethod
+    def size_problem(self, size: Sequence[int]) -> str | None:
+        """Return what the network needs and images (or patches) of this size in pixels lack, or None.
+
+        Below two positions at the deepest level, a normalisation has nothing to normalise over and fails.
+        """
 
 
-class CNNOptions(NetworkOptions):
-    """Small LeNet-like CNN; classification, 2D and 3D."""
+def _uneven(size: Sequence[int], divisor: int) -> str | None:
+    if all(pixels % divisor == 0 for pixels in size):
+        return None
+    nearest = [max(divisor, round(pixels / divisor) * divisor) for pixels in size]
+    return f"multiples of {divisor} along each axis, such as {nearest}"
+
+
+class ClassificationOptions(NetworkOptions):
+    """A network that gives one score a class for an image of any size that is large enough."""
+
+    tasks = frozenset({"classification"})
+    rounds_down: ClassVar[bool] = False  # a level drops the pixel that is left over, where others keep it
+
+    @property
+    def divisor(self) -> int:
+        """Any size will do."""
+        return 1
+
+    def size_problem(self, size: Sequence[int]) -> str | None:
+        """Return what images of this size lack, or None."""
+        if self.rounds_down and min(size) < self.stride:
+            return f"at least {self.stride} pixels along each axis"
+        deepest = [
+            pixels // self.stride if self.rounds_down else -(-pixels // self.stride) for pixels in size
+        ]
+        if math.prod(deepest) < 2:
+            least = 2 * self.stride if self.rounds_down else self.stride + 1
+            return f"at least {least} pixels along one axis"
+        return None
+
+
+class SegmentationOptions(NetworkOptions):
+    """A network that gives one score a structure for each pixel."""
+
+    tasks = frozenset({"segmentation"})
+
+    @property
+    def divisor(self) -> int:
+        """Every level must halve evenly, or the halves of the network don't meet."""
+        return self.stride
+
+    def size_problem(self, size: Sequence[int]) -> str | None:
+        """Return what images or patches of this size lack, or None."""
+        if math.prod(pixels // self.stride for pixels in size) == 1:
+            return f"at least {2 * self.stride} pixels along one axis"
+        return _uneven(size, self.divisor)
+
+
+class CNNOptions(ClassificationOptions):
+    """Small LeNet-like CNN (LeCun et al. 1998); classification, 2D and 3D."""
 
     name: Literal["cnn"]
-    channels: list[int] = Field([16, 32, 64], min_length=1, description="Features a level.")
+    channels: Levels = Field([16, 32, 64], min_length=1)
     norm: Norm = "group"
 
+    @property
+    def stride(self) -> int:
+        """Each level halves."""
+        return 2 ** len(self.channels)
 
-Network = Annotated[UNetOptions | CNNOptions, Field(discriminator="name")]
+
+class ResNetOptions(ClassificationOptions):
+    """Residual network (He et al. 2016; MONAI `ResNet`); classification, 2D and 3D."""
+
+    name: Literal["resnet18", "resnet50"]
+    stem_stride: Literal[1, 2] = Field(
+        1, description="Step of the first convolution: 1 for images of 64 to 128 pixels, 2 for larger ones."
+    )
+    norm: Norm = "group"
+
+    @property
+    def stride(self) -> int:
+        """The stem's convolution, its pooling and three stages."""
+        return 16 * self.stem_stride
+
+
+class DenseNet121Options(ClassificationOptions):
+    """Densely connected network (Huang et al. 2017; MONAI `DenseNet121`); classification, 2D and 3D."""
+
+    rounds_down = True
+
+    name: Literal["densenet121"]
+    norm: Norm = "group"
+
+    @property
+    def stride(self) -> int:
+        """The stem's convolution, its pooling and three transitions."""
+        return 32
+
+
+class EfficientNetB0Options(ClassificationOptions):
+    """EfficientNet (Tan and Le 2019; MONAI `EfficientNetBN`); classification, 2D and 3D."""
+
+    rounds_down = True
+
+    name: Literal["efficientnet-b0"]
+    dropout: float = Field(0.2, ge=0.0, lt=1.0, description="Share of the last features dropped in training.")
+    norm: Norm = "group"
+
+    @property
+    def stride(self) -> int:
+        """The stem and four stages."""
+        return 32
+
+
+class ViTOptions(ClassificationOptions):
+    """Vision transformer (Dosovitskiy et al. 2021; MONAI `ViT`); classification of images of one size."""
+
+    private = False  # the class token and the positions belong to no layer
+
+    name: Literal["vit"]
+    patch: int = Field(16, ge=2, le=64, description="Pixels (voxels) of a token's patch along each axis.")
+    features: int = Field(192, ge=8, le=2048, description="Features of a token.")
+    layers: int = Field(12, ge=1, le=48, description="Transformer blocks.")
+    heads: int = Field(3, ge=1, le=64, description="Attention heads; a divisor of `features`.")
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> Self:
+        if self.features % self.heads:
+            raise ValueError(f"heads: {self.heads} heads can't share {self.features} features evenly")
+        return self
+
+    @property
+    def stride(self) -> int:
+        """A patch becomes a token."""
+        return self.patch
+
+    @property
+    def divisor(self) -> int:
+        """Patches tile the image."""
+        return self.patch
+
+    def size_problem(self, size: Sequence[int]) -> str | None:
+        """Return what images of this size lack, or None."""
+        return _uneven(size, self.patch)
+
+
+class UNetOptions(SegmentationOptions):
+    """U-Net with residual units (Kerfoot et al. 2019; MONAI `UNet`); segmentation, 2D and 3D."""
+
+    name: Literal["unet"]
+    channels: Levels = Field([16, 32, 64, 128, 256], min_length=2)
+    num_res_units: int = Field(2, ge=0, le=8, description="Residual units a level; 0 for plain convolutions.")
+    norm: Norm = "instance"
+
+    @property
+    def stride(self) -> int:
+        """Each level below the first halves."""
+        return 2 ** (len(self.channels) - 1)
+
+
+class DynUNetOptions(SegmentationOptions):
+    """The U-Net of nnU-Net (Isensee et al. 2021; MONAI `DynUNet`); segmentation, 2D and 3D."""
+
+    name: Literal["dynunet"]
+    channels: Levels = Field([32, 64, 128, 256, 320], min_length=3)
+    residual: bool = Field(False, description="Residual blocks instead of plain ones.")
+    norm: Norm = "instance"
+
+    @property
+    def stride(self) -> int:
+        """Each level below the first halves."""
+        return 2 ** (len(self.channels) - 1)
+
+
+class SegResNetOptions(SegmentationOptions):
+    """Residual encoder and decoder (Myronenko 2018; MONAI `SegResNet`); segmentation, 2D and 3D."""
+
+    private = False  # its blocks add in place
+
+    name: Literal["segresnet"]
+    features: int = Field(16, ge=2, le=256, description="Features of the first of four levels; each doubles.")
+    norm: Norm = "group"
+
+    @property
+    def stride(self) -> int:
+        """Three of the four levels halve."""
+        return 8
+
+
+class AttentionUNetOptions(SegmentationOptions):
+    """U-Net with attention gates (Oktay et al. 2018; MONAI `AttentionUnet`); segmentation, 2D and 3D."""
+
+    name: Literal["attention-unet"]
+    channels: Levels = Field([16, 32, 64, 128, 256], min_length=2)
+    norm: Norm = "instance"
+
+    @property
+    def stride(self) -> int:
+        """Each level below the first halves."""
+        return 2 ** (len(self.channels) - 1)
+
+
+class SwinUNETROptions(SegmentationOptions):
+    """Swin transformer as a U-Net (Hatamizadeh et al. 2022; MONAI `SwinUNETR`); segmentation, 2D and 3D."""
+
+    private = False  # its position biases belong to no layer
+
+    name: Literal["swin-unetr"]
+    features: int = Field(
+        24, ge=12, le=192, multiple_of=12, description="Features of the first level; each doubles."
+    )
+    norm: Norm = "instance"
+
+    @property
+    def stride(self) -> int:
+        """Patches of 2 pixels, then four stages that halve."""
+        return 32
+
+
+class VNetOptions(SegmentationOptions):
+    """V-Net (Milletari et al. 2016; MONAI `VNet`); segmentation, 2D and 3D."""
+
+    input_channels = frozenset({1, 2, 4, 8, 16})  # the first block repeats the image to 16 features
+
+    name: Literal["vnet"]
+    norm: Norm = "instance"
+
+    @property
+    def stride(self) -> int:
+        """Four levels halve."""
+        return 16
+
+
+Network = Annotated[
+    CNNOptions
+    | ResNetOptions
+    | DenseNet121Options
+    | EfficientNetB0Options
+    | ViTOptions
+    | UNetOptions
+    | DynUNetOptions
+    | SegResNetOptions
+    | AttentionUNetOptions
+    | SwinUNETROptions
+    | VNetOptions,
+    Field(discriminator="name"),
+]
+
+NETWORKS: dict[str, type[NetworkOptions]] = {
+    name: options
+    for options in get_args(get_args(Network)[0])
+    for name in get_args(options.model_fields["name"].annotation)
+}
+"""The options of every network, by the name that a job gives."""
