@@ -236,7 +236,16 @@ class MultiKrum(StrategyOptions):
 
 
 Strategy = Annotated[
-    FedAvg | FedProx | FedAvgM | FedAdam | FedYogi | FedAdagrad | FedMedian | FedTrimmedAvg | Krum | MultiKrum,
+    FedAvg
+    | FedProx
+    | FedAvgM
+    | FedAdam
+    | FedYogi
+    | FedAdagrad
+    | FedMedian
+    | FedTrimmedAvg
+    | Krum
+    | MultiKrum,
     Field(discriminator="name"),
 ]
 

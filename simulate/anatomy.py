@@ -70,7 +70,9 @@ def _field(rng: np.random.Generator, shape: tuple[int, ...], scale: float, step:
     return smooth / smooth.std()
 
 
-def _distance(place: tuple[Floats, ...], centre: tuple[float, ...], radii: tuple[float, ...]) -> Floats:
+def _distance(
+    place: tuple[NDArray[np.floating], ...], centre: tuple[float, ...], radii: tuple[float, ...]
+) -> Floats:
     """Return the distance to an ellipsoid's surface, as a share of its radius: -1 in the middle."""
     squares = (((p - c) / r) ** 2 for p, c, r in zip(place, centre, radii, strict=True))
     return np.asarray(np.sqrt(sum(squares)) - 1, np.float32)
@@ -101,15 +103,15 @@ def _ventricles(
 ) -> tuple[Floats, Floats]:
     """Draw the two lateral ventricles, unlike each other, with their plexus and the bright caps around."""
     z, y, x = place
-    size, caps = rng.uniform(0.75, 1.35), rng.uniform(0.0, 0.09)
+    size, caps = rng.uniform(0.75, 1.35), rng.uniform(0.03, 0.11)
     nearest = np.full_like(x, np.inf)
     for side in (-1, 1):
         own = size * rng.uniform(0.85, 1.15)
         bent = x - side * (0.07 + 0.05 * own + 0.35 * (y + 0.02) ** 2)
         horn = _distance((z, y, bent), (0.08, 0.0, 0.0), (0.5 * own, 0.34 * own, 0.07 * own)) * 0.07
         nearest = np.minimum(nearest, horn + 0.006 * fields["shape"])
-    halo = nearest + 0.15 * np.maximum(0.24 * size - np.abs(y), 0)  # thickest in front and behind
-    image = _paint(image, halo - caps, 0.66, 0.05)
+        tips = _distance((z, np.abs(y), bent), (0.08, 0.28 * own, 0.0), (0.35, 1.3 * caps, caps)) * caps
+        image = _paint(image, tips + 0.01 * fields["shape"], 0.66, 0.05)
     image = _paint(image, nearest, 0.1, 0.025)
     plexus = _distance((y, np.abs(x)), (0.2 * size, 0.15), (0.07, 0.03)) * 0.03
     return nearest, _paint(image, np.maximum(plexus, nearest), 0.75, 0.02)
@@ -177,7 +179,7 @@ def draw_lesion(rng: np.random.Generator, kind: str, side: int) -> Floats:
         inside = inside * (1 + 0.13 * grain)
     inside = inside * (1 + 0.06 * cloud + 0.03 * grain)
     image = image + np.clip(0.5 - distance / edge, 0, 1) * (inside - image)
-    for _ in range(rng.integers(0, 5)):
+    for _ in range(rng.integers(0, 4)):
         image = _hair(rng, image, y, x)
     return np.clip(image, 0, 1).astype(np.float32)
 
@@ -188,4 +190,4 @@ def _hair(
     angle, offset, bend = rng.uniform(0, np.pi), rng.uniform(-0.8, 0.8), rng.uniform(-0.3, 0.3)
     along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
     cover = np.clip(1 - np.abs(across - offset - bend * along**2) / 0.03, 0, 1)
-    return image * (1 - 0.6 * cover)
+    return image * (1 - 0.5 * cover)

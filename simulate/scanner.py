@@ -6,15 +6,14 @@ Applied to the images of a simulated hospital and to nothing else: masks and lab
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 
 import numpy as np
-from monai.transforms import RandBiasField, RandRicianNoise
+from monai.transforms import RandBiasField
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from shared.seeds import seed_of
-
-_SEEDS = 2**32  # NumPy's RandomState, which MONAI draws from, takes 32 bits
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class Scanner:
         low = image.min(axis=axes, keepdims=True)
         span = image.max(axis=axes, keepdims=True) - low
         unit = (image - low) / np.where(span > 0, span, 1)
-        signal = self._contrast(unit) * self._sensitivity(image.shape[1:])
+        signal = self._contrast(unit) * _sensitivity(self.seed, self.bias, image.shape[1:])
         magnitude = self._acquire(signal, key)
         return np.asarray(low + span * np.clip(magnitude, 0, 1), np.float32)
 
@@ -87,23 +86,25 @@ class Scanner:
         # Rises everywhere as long as |curve| is at most 1, and keeps 0 and 1 where they are.
         return bent + np.float32(self.curve / (2 * np.pi)) * np.sin(2 * np.pi * bent)
 
-    def _sensitivity(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Return the coil's field, above 0 and at most 1, shape (1, *S): the same for every image."""
-        field = RandBiasField(degree=3, coeff_range=(-self.bias, self.bias), prob=1.0)
-        field.set_random_state(seed=self.seed % _SEEDS)
-        values = np.asarray(field(np.ones((1, *shape), np.float32)), np.float32)
-        return values / values.max()
-
     def _acquire(self, signal: NDArray[np.float32], key: str) -> NDArray[np.float32]:
         """Blur, sample in the acquired matrix, add that matrix's noise, interpolate back."""
-        # SciPy here and not MONAI's torch filters: their sums depend on the number of threads.
-        sigma = self.blur * max(signal.shape[1:])
-        sharp = ndimage.gaussian_filter(signal, (0, *(sigma for _ in signal.shape[1:])), mode="nearest")
-        matrix = tuple(max(1, round(side * self.resolution)) for side in signal.shape[1:])
-        noise = RandRicianNoise(prob=1.0, std=self.noise, sample_std=False)
-        noise.set_random_state(seed=seed_of(self.digest, key) % _SEEDS)
-        taken = np.asarray(noise(_resample(sharp, matrix)), np.float32)
-        return _resample(taken, signal.shape[1:])
+        # NumPy and SciPy here: torch's filters add in an order that depends on the number of threads, and
+        # MONAI's wrapping of the two lines of noise takes longer than all the rest.
+        shape = signal.shape[1:]
+        sharp = ndimage.gaussian_filter(signal, self.blur * max(shape), axes=range(1, signal.ndim))
+        matrix = _resample(sharp, tuple(max(1, round(side * self.resolution)) for side in shape))
+        rng = np.random.default_rng(seed_of(self.digest, key))
+        real, imaginary = np.float32(self.noise) * rng.standard_normal((2, *matrix.shape), np.float32)
+        return _resample(np.hypot(matrix + real, imaginary), shape)
+
+
+@lru_cache(maxsize=256)
+def _sensitivity(seed: int, bias: float, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return the coil's field, above 0 and at most 1, shape (1, *shape): the same for every image."""
+    field = RandBiasField(degree=3, coeff_range=(-bias, bias), prob=1.0)
+    field.set_random_state(seed=seed % 2**32)  # NumPy's RandomState, which MONAI draws from, takes 32 bits
+    values = np.asarray(field(np.ones((1, *shape), np.float32)), np.float32)
+    return values / values.max()
 
 
 def _resample(image: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -1,10 +1,10 @@
-"""Draw docs/images/simulated-data.png: `python docs/images/make_simulated_data.py` in the project's folder."""
+"""Draw simulated-data.png beside this file: `python -m docs.images.make_simulated_data`."""
 
 import csv
 import tempfile
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageChops, ImageFilter
 
 from simulate.phantom import make_phantom
 
@@ -41,8 +41,6 @@ def _pick(manifest: Path, site: str) -> list[Image.Image]:
 
 
 def _border(mask: Image.Image) -> Image.Image:
-    from PIL import ImageChops, ImageFilter
-
     return ImageChops.subtract(mask.filter(ImageFilter.MaxFilter(3)), mask)
 
 
