@@ -129,7 +129,7 @@ def _bright_spots(
         vessel = rng.random() < 0.5
         far, angle = rng.uniform(0.72, 0.8) if vessel else rng.uniform(0.2, 0.6), rng.uniform(0, 2 * np.pi)
         centre = (rng.uniform(-0.5, 0.6), 0.85 * far * np.cos(angle), 0.68 * far * np.sin(angle))
-        size = rng.uniform(0.02, 0.035) if vessel else rng.uniform(0.03, 0.075)
+        size = rng.uniform(0.02, 0.035) if vessel else rng.uniform(0.03, 0.06)
         distance = _distance(place, centre, (4 * size if vessel else 2 * size, size, size)) * size
         image = _paint(image, distance, rng.uniform(0.62, 0.85), 0.03)
     return image
@@ -144,12 +144,12 @@ def _tumour(
 ) -> tuple[NDArray[np.bool_], Floats]:
     far, angle = rng.uniform(0.3, 0.62), rng.uniform(0.25, np.pi - 0.25) * rng.choice([-1, 1])
     centre = (rng.uniform(-0.25, 0.4), 0.8 * far * np.cos(angle), 0.68 * far * np.sin(angle))
-    mean = rng.uniform(0.13, 0.27)
-    radii = (0.3, *(mean * rng.uniform(0.8, 1.25, 2)))
+    mean = rng.uniform(0.17, 0.3)
+    radii = (0.36, *(mean * rng.uniform(0.8, 1.25, 2)))
     distance = mean * (_distance(place, centre, radii) + rng.uniform(0.1, 0.2) * fields["shape"])
     distance = np.maximum(distance, (radius - _BRAIN_EDGE) * 0.7)
-    bright = rng.uniform(0.58, 0.8) + 0.06 * fields["cloud"]
-    image = _paint(image, distance, bright, rng.uniform(0.05, 0.11))
+    bright = rng.uniform(0.64, 0.84) + 0.06 * fields["cloud"]
+    image = _paint(image, distance, bright, rng.uniform(0.04, 0.09))
     if rng.random() < 0.35:
         image = _paint(image, distance + rng.uniform(0.45, 0.7) * mean, 0.25, 0.05)
     return distance < 0, image

@@ -27,7 +27,7 @@ SCANNERS = {  # chosen, not drawn, so that any seed shows four scanners that are
     "north": Scanner(gamma=0.65, curve=0.2, bias=0.1, blur=0.004, resolution=0.95, noise=0.012, seed=1),
     "south": Scanner(gamma=1.5, curve=-0.3, bias=0.15, blur=0.002, resolution=1.0, noise=0.05, seed=2),
     "east": Scanner(gamma=0.9, curve=0.3, bias=0.12, blur=0.008, resolution=0.6, noise=0.02, seed=3),
-    "west": Scanner(gamma=0.9, curve=-0.6, bias=0.35, blur=0.004, resolution=0.8, noise=0.035, seed=4),
+    "west": Scanner(gamma=0.9, curve=-0.6, bias=0.28, blur=0.004, resolution=0.8, noise=0.035, seed=4),
 }
 _TEST_EVERY = 4  # every fourth patient of a hospital is for testing
 
@@ -136,12 +136,17 @@ def _brain_volumes(folder: Path, seed: int) -> Iterator[Row]:
         yield _row(folder, patient, image) | {"mask": mask.relative_to(folder).as_posix()}
 
 
-_LESION_SHARES = {"north": (0.7, 0.1, 0.2), "south": (0.2, 0.5, 0.3), "east": (0.3, 0.1, 0.6)}
+_LESION_SHARES = {
+    "north": (0.7, 0.1, 0.2),
+    "south": (0.2, 0.5, 0.3),
+    "east": (0.3, 0.1, 0.6),
+    "west": (0.4, 0.5, 0.1),
+}
 
 
 def _skin_lesions(folder: Path, seed: int) -> Iterator[Row]:
     """Colour pictures, 64 x 64, one or two of a patient's lesion; each hospital sees another mix of kinds."""
-    for patient in _patients({"north": 120, "south": 80, "east": 40}, seed):
+    for patient in _patients({"north": 100, "south": 70, "east": 40, "west": 24}, seed):
         kind = str(patient.rng.choice(LESIONS, p=_LESION_SHARES[patient.site]))
         for number in range(1, patient.rng.integers(1, 3) + 1):
             stem = f"{patient.name}-{number}"

@@ -91,7 +91,7 @@ class Scanner:
         # NumPy and SciPy here: torch's filters add in an order that depends on the number of threads, and
         # MONAI's wrapping of the two lines of noise takes longer than all the rest.
         shape = signal.shape[1:]
-        sharp = ndimage.gaussian_filter(signal, self.blur * max(shape), axes=range(1, signal.ndim))
+        sharp = ndimage.gaussian_filter(signal, self.blur * max(shape), axes=tuple(range(1, signal.ndim)))
         matrix = _resample(sharp, tuple(max(1, round(side * self.resolution)) for side in shape))
         rng = np.random.default_rng(seed_of(self.digest, key))
         real, imaginary = np.float32(self.noise) * rng.standard_normal((2, *matrix.shape), np.float32)

@@ -6,42 +6,39 @@ from pathlib import Path
 
 from PIL import Image, ImageChops, ImageFilter
 
-from simulate.phantom import make_phantom
+from simulate.phantom import SCANNERS, make_phantom
 
-COLUMNS, SIDE = 5, 96
+TILES, SIDE = 3, 96
 
 
 def picture() -> Image.Image:
-    """Return one row a hospital: slices with the tumour's outline, then lesions of the skin."""
+    """Return one row a hospital: brains with the tumour's border in red, then lesions of the skin."""
     with tempfile.TemporaryDirectory() as folder:
-        brains, lesions = (make_phantom(f"phantom-{name}", Path(folder), 1) for name in ("brain", "lesions"))
-        rows = [_pick(brains, site) for site in ("north", "south", "east", "west")]
-        rows += [_pick(lesions, site) for site in ("north", "south", "east")]
-    sheet = Image.new("RGB", (COLUMNS * SIDE, len(rows) * SIDE))
+        manifests = [make_phantom(f"phantom-{name}", Path(folder), 1) for name in ("brain", "lesions")]
+        rows = [[tile for manifest in manifests for tile in _pick(manifest, site)] for site in SCANNERS]
+    sheet = Image.new("RGB", (2 * TILES * SIDE, len(rows) * SIDE))
     for number, tile in enumerate(tile for row in rows for tile in row):
-        sheet.paste(tile, (number % COLUMNS * SIDE, number // COLUMNS * SIDE))
-    return sheet
+        sheet.paste(tile, (number % (2 * TILES) * SIDE, number // (2 * TILES) * SIDE))
+    return sheet.quantize(64)
 
 
 def _pick(manifest: Path, site: str) -> list[Image.Image]:
-    """Return the first image of a hospital's patients, or the first with a tumour, its border in red."""
+    """Return the first image of a hospital's first patients, or the first one with a tumour."""
     tiles: dict[str, Image.Image] = {}
     with manifest.open(newline="", encoding="utf-8") as stream:
         for row in csv.DictReader(stream):
-            if row["site"] != site or row["patient"] in tiles or len(tiles) == COLUMNS:
+            if row["site"] != site or row["patient"] in tiles or len(tiles) == TILES:
                 continue
             tile = Image.open(manifest.parent / row["image"]).convert("RGB")
             if "mask" in row:
                 mask = Image.open(manifest.parent / row["mask"])
                 if mask.getbbox() is None:
                     continue
-                tile.paste((255, 60, 60), mask=_border(mask))
+                tile.paste(
+                    (255, 60, 60), mask=ImageChops.subtract(mask.filter(ImageFilter.MaxFilter(3)), mask)
+                )
             tiles[row["patient"]] = tile.resize((SIDE, SIDE))
     return list(tiles.values())
-
-
-def _border(mask: Image.Image) -> Image.Image:
-    return ImageChops.subtract(mask.filter(ImageFilter.MaxFilter(3)), mask)
 
 
 if __name__ == "__main__":
