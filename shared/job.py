@@ -236,7 +236,16 @@ class MultiKrum(StrategyOptions):
 
 
 Strategy = Annotated[
-    FedAvg | FedProx | FedAvgM | FedAdam | FedYogi | FedAdagrad | FedMedian | FedTrimmedAvg | Krum | MultiKrum,
+    FedAvg
+    | FedProx
+    | FedAvgM
+    | FedAdam
+    | FedYogi
+    | FedAdagrad
+    | FedMedian
+    | FedTrimmedAvg
+    | Krum
+    | MultiKrum,
     Field(discriminator="name"),
 ]
 
@@ -305,7 +314,7 @@ def parse_job(table: dict[str, Any], where: object) -> JobSpec:
             remedy="Remove the table to train without differential privacy.",
         )
     try:
-        return JobSpec.model_validate(table)
+        return JobSpec.model_validate(table, strict=True)
     except ValidationError as error:
         raise JobError(describe(error, JobSpec), where=where) from None
 
