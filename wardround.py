@@ -1,12 +1,14 @@
 """The command line: mounts the commands of all sides and imports nothing heavy until one needs it."""
 
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from shared.commands import job_app
 from shared.errors import WardroundError
+from simulate.commands import simulate
 
 INTERRUPTED = 130  # what Typer, like a shell, makes of Ctrl-C
 
@@ -19,6 +21,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
+app.command()(simulate)
 app.add_typer(job_app, name="job")
 
 
@@ -40,10 +43,10 @@ def _options(
     """Take the options that stand before the command."""
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; end with 0, with 2 for what the user can put right, with 130 when interrupted."""
     try:
-        app()
+        app(arguments)
     except WardroundError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -18,7 +18,8 @@ from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 from torch import nn
 
-from client.data.dataset import ImageFilter, Samples, SiteData
+from client.data.dataset import Samples, SiteData
+from client.data.preprocess import ImageFilter
 from client.site import SiteConfig
 from client.training import LocalTraining
 from shared import messages
@@ -198,8 +199,8 @@ def evaluate(bench: Bench, samples: Samples) -> NDArray[np.float64]:
     """Return the packed metric states of a model on samples."""
     metrics = bench.task.metrics()
     device = next(bench.model.parameters()).device
-    for begin in range(0, len(samples), _EVALUATION_BATCH):
-        batch = samples.batch(range(begin, min(begin + _EVALUATION_BATCH, len(samples))))
+    for indices in samples.batches(_EVALUATION_BATCH):
+        batch = samples.batch(indices)
         logits = bench.task.predict(bench.model, batch.images.to(device))
         bench.task.update(metrics, logits, batch.targets.to(device), batch.patients, batch.spacing)
     return metrics.pack()

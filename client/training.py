@@ -80,6 +80,7 @@ class LocalTraining:
         steps: int | None = None,
     ) -> None:
         self._model = model
+        self._task = task
         self._samples = samples
         self._job = job
         self._site = site
@@ -130,7 +131,7 @@ class LocalTraining:
         if self._channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None):
-            logits = self._model(images)
+            logits = self._task.forward(self._model, images)
         loss = self._loss(logits.float(), targets)
         self._optimizer.zero_grad(set_to_none=True)
         self._scaler.scale(loss).backward()

@@ -66,7 +66,7 @@ def job_template(name: str, task: str) -> str:
     """Return a job file with every key explained; those that have a default are commented out."""
     start = START[task] | {"job": {"name": name, "task": task, "dataset": name, "rounds": 20}}
     blocks = [
-        "# Check this file with `wardround job check`. Keys that are commented out show a default or an example."
+        "# Check this file with `wardround job check`; what is commented out is a default or an example."
     ]
     for table, variants in _tables():
         chosen = next(item for item in variants if _fits(item, start[table]))
@@ -87,7 +87,8 @@ def job_tables() -> str:
             continue
         common = _common(variants)
         names = ", ".join(f"`{name}`" for name in _names(variants))
-        heading = f"## [{table}]\n\n`name` is one of {names}. Keys that all of them have:"
+        shared_keys = " Keys that all of them have:" if common else ""
+        heading = f"## [{table}]\n\n`name` is one of {names}.{shared_keys}"
         sections.append(_section(heading, {}, common))
         for item in variants:
             own = {key: field for key, field in item["properties"].items() if key not in {*common, "name"}}

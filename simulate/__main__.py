@@ -1,6 +1,8 @@
 """`python -m simulate` does the same as `wardround simulate`."""
 
-from wardround import run_command
+import sys
+
+from wardround import main
 
 if __name__ == "__main__":
-    run_command("simulate")
+    main(["simulate", *sys.argv[1:]])

@@ -1,5 +1,6 @@
 """`wardround simulate`: all hospitals of a federation on this machine."""
 
+import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any
@@ -53,7 +54,6 @@ def simulate(
 
     from shared.errors import RunError
     from shared.job import load_job
-    from simulate.workers import usable_cores
 
     overrides = _overrides(set_ or [], seed, rounds)
     job = None if job_file is None else load_job(job_file, overrides)
@@ -69,7 +69,7 @@ def simulate(
     from server.runs import RunFolder
     from simulate.session import Hospitals, execute, start
 
-    workers = workers or str(usable_cores())
+    workers = workers or str(len(os.sched_getaffinity(0)))
     if resume is not None:
         run = RunFolder.open(resume, job)
     else:

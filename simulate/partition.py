@@ -198,7 +198,7 @@ def _by_column(
         if len(own) > 1:
             problem = f"patient '{patient.name}' has several values of '{column}': {', '.join(own)}"
             raise DataError(problem, where=manifest, remedy="All images of a patient belong to one site.")
-        site = _site_name(own[0])
+        site = site_name(own[0])
         if not site or values.setdefault(site, own[0]) != own[0]:
             same = f"'{values[site]}' and '{own[0]}' give the same name" if site else "it can't be a name"
             problem = f"row {patient.rows[0] + 1}: '{own[0]}' in '{column}' makes no site: {same}"
@@ -213,7 +213,7 @@ def _by_column(
     return dict(sorted(parts.items()))
 
 
-def _site_name(value: str) -> str:
+def site_name(value: str) -> str:
     """Return a value as a site's name, or nothing where no letter or digit is in it."""
     return re.sub(r"[^a-z0-9._-]+", "-", value.lower()).lstrip("._-")[:63].rstrip("-")
 
