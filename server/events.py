@@ -1,6 +1,6 @@
 """What the round loop tells whoever watches a run."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,6 +13,8 @@ Kind = Literal[
     "site_failed",
     "round_finished",
     "run_finished",
+    "baselines_started",
+    "baseline_done",
 ]
 Phase = Literal["", "describe", "train", "evaluate", "test"]
 
@@ -28,7 +30,7 @@ class Event:
         phase: What the sites were doing, or empty.
         data: `run_started`: `rounds`, `sites`; when resumed also `round`, the last one finished.
             `site_done`: `loss`, `seconds`. `site_failed`, `site_left_out`: `reason`.
-            `round_finished`: the federation's metrics.
+            `round_finished`: the federation's metrics. `baselines_started`: `models`. `baseline_done`: `seconds`.
     """
 
     kind: Kind
@@ -36,3 +38,6 @@ class Event:
     site: str = ""
     phase: Phase = ""
     data: Mapping[str, float | int | str] = field(default_factory=dict)
+
+
+Listener = Callable[[Event], None]
