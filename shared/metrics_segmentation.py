@@ -87,9 +87,9 @@ class SegmentationMetrics(MetricSet):
     def report(self) -> dict[str, float]:
         """Compute every metric of the job: means over the structures, then the single structures."""
         metrics = self.settled()
-        single = {
-            name: metric.compute() for name, metric in metrics.items() if name not in ("loss", "overlap")
-        }
+        means = {name: metric for name, metric in metrics.items() if name not in ("loss", "overlap")}
+        # torchmetrics returns a scalar for one structure.
+        single = {name: torch.atleast_1d(metric.compute()) for name, metric in means.items()}
         tp, fp, fn = metrics["overlap"].compute().double()
         single["dice_global"] = 2 * tp / (2 * tp + fp + fn)
         single["iou"] = tp / (tp + fp + fn)
