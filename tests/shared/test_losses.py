@@ -90,8 +90,8 @@ def test_weights_have_mean_one_over_the_examples() -> None:
     assert weights[2] / weights[3] == pytest.approx(5)
 
 
-def test_balanced_softmax_is_the_bayes_rule_for_another_prior() -> None:
-    """A model that knows nothing but p(x|y) is optimal at the site whatever its class counts."""
+def test_balanced_softmax_leaves_the_prior_to_the_loss() -> None:
+    """A model that prefers no class already has the loss of one that knows the site's class shares."""
     spec = job("balanced-softmax", "classification")
     counts = np.array([80, 20, 0])
     loss = training_loss(spec, counts)

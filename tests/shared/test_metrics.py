@@ -1,6 +1,7 @@
 """Metric states of sites add up to the metrics of the pooled predictions."""
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -112,7 +113,7 @@ def test_states_of_sites_add_up_to_pooled(name: str, sizes: list[int]) -> None:
     starts = np.cumsum([0, *sizes])
     for start in starts[1:-1]:  # a patient belongs to one site
         patients[start:] = [f"{patient}@{start}" for patient in patients[start:]]
-    parts = [slice(a, b) for a, b in zip(starts, starts[1:], strict=False)]
+    parts = [slice(a, b) for a, b in pairwise(starts)]
     sites = [evaluate(spec, logits[p], targets[p], patients[p], batch=7) for p in parts]
     pooled = evaluate(spec, logits, targets, patients)
     assert_same(pool(spec, sites), pooled.compute())
