@@ -38,7 +38,7 @@ class Mean(Metric):
         self.count += counted.sum(dim=0)
 
     def compute(self) -> Tensor:
-        """Return the means (columns,) in float64."""
+        """Return the means (columns,) in float64, a scalar for one column."""
         return self.total / self.count
 
 

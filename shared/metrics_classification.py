@@ -108,7 +108,7 @@ class ClassificationMetrics(MetricSet):
         recall, specificity = single["sensitivity"], single["specificity"]
         positive = slice(1, 2) if len(classes) == 2 and not multi_label else slice(None)
         values = {name: value[positive].nanmean() for name, value in single.items()}
-        values["loss"] = self.metrics["loss"].compute()[0]
+        values["loss"] = self.metrics["loss"].compute()
         values["calibration_error"] = self.metrics["calibration"].compute()
         if multi_label:
             values["accuracy"] = (tp + tn).sum() / (tp + fp + tn + fn).sum()

@@ -3,6 +3,7 @@
 Conventions for images without foreground, and their reasons, are in `docs/metrics.md`.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -87,9 +88,9 @@ class SegmentationMetrics(MetricSet):
     def report(self) -> dict[str, float]:
         """Compute every metric of the job: means over the structures, then the single structures."""
         metrics = self.settled()
-        single = {
-            name: metric.compute() for name, metric in metrics.items() if name not in ("loss", "overlap")
-        }
+        means = {name: metric for name, metric in metrics.items() if name not in ("loss", "overlap")}
+        # torchmetrics returns a scalar for one structure.
+        single = {name: metric.compute().reshape(-1) for name, metric in means.items()}
         tp, fp, fn = metrics["overlap"].compute().double()
         single["dice_global"] = 2 * tp / (2 * tp + fp + fn)
         single["iou"] = tp / (tp + fp + fn)
@@ -107,12 +108,13 @@ class SegmentationMetrics(MetricSet):
         both, either = found & present, found | present
         hd95 = torch.zeros(both.shape, dtype=torch.float64)
         surface_dice = torch.zeros_like(hd95)
+        tolerance = self.job.evaluation.surface_tolerance
         for image, structure in both.nonzero().tolist():
-            masks = (part[image] == structure + 1 for part in (predicted, targets))
-            pair = [mask[None, None] for mask in masks]
-            hd95[image, structure], surface_dice[image, structure] = surface_distances(
-                pair[0], pair[1], spacing, self.job.evaluation.surface_tolerance
+            found_mask, true_mask = (
+                part[image][None, None] == structure + 1 for part in (predicted, targets)
             )
+            distances = surface_distances(found_mask, true_mask, spacing, tolerance)
+            hd95[image, structure], surface_dice[image, structure] = distances
         self.metrics["hd95"].update(hd95, both)
         self.metrics["hd95_undefined"].update((either & ~both).double(), either)
         self.metrics["surface_dice"].update(surface_dice, either)
@@ -161,10 +163,9 @@ def surface_distances(
         The 95th-percentile Hausdorff distance, the larger of the two directions, and the surface Dice
         (Nikolov et al., J Med Internet Res 2021).
     """
-    hd95 = compute_hausdorff_distance(
-        predicted, target, include_background=True, percentile=95, spacing=spacing
-    )
-    agreement = compute_surface_dice(
-        predicted, target, class_thresholds=[tolerance], include_background=True, spacing=spacing
-    )
+    options = {"include_background": True, "spacing": spacing}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # MONAI 1.6 warns of its own use of an old option
+        hd95 = compute_hausdorff_distance(predicted, target, percentile=95, **options)
+        agreement = compute_surface_dice(predicted, target, class_thresholds=[tolerance], **options)
     return float(hd95), float(agreement)
