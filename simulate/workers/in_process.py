@@ -29,7 +29,7 @@ class InProcess(Workers):
         """Queue calls for the next waits."""
         self._pending.extend(calls)
 
-    def wait(self, timeout: float | None) -> list[Outcome]:  # noqa: ARG002
+    def wait(self, timeout: float | None) -> list[Outcome]:
         """Run the next call and return its outcome."""
         if not self._pending:
             return []

@@ -87,7 +87,7 @@ class Pool(Workers, Generic[LinkT]):
         self._factory = factory
         self._threads = threads
         self._schedule = Schedule()
-        # One entry for a tensor that some unfinished job carries; an entry holds its tensor, so ids are unique.
+        # The tensors of unfinished jobs; an entry holds its tensor, so no other tensor can have its id.
         self._shared: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
         self._opened = time.monotonic()
         self._workers = [Worker(self._start()) for _ in range(size)]

@@ -7,11 +7,10 @@ import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from multiprocessing import connection
-from typing import Any
 
 import torch
 
-from simulate.workers.calls import Call, Host, HostError, Outcome, answer, portable
+from simulate.workers.calls import Host, Outcome, answer, portable
 from simulate.workers.pool import Ready, Refused
 from simulate.workers.shared_tensors import Channel, SharedTensor
 
@@ -35,8 +34,8 @@ def serve(channel: Channel, pickled_factory: bytes, threads: int) -> None:
 
 
 def _answer_next(channel: Channel, host: Host) -> None:
-    header, tensors = channel.receive()
-    outcome = answer(host, Call(*header, tensors=tensors))
+    call, tensors = channel.receive()
+    outcome = answer(host, replace(call, tensors=tensors))
     try:
         channel.send(replace(outcome, tensors={}), _shared(outcome.tensors))
     except OSError:
@@ -51,7 +50,6 @@ def _shared(tensors: Mapping[str, torch.Tensor]) -> dict[str, SharedTensor]:
 
 def _end_with_parent() -> None:
     """Wait for the parent's end, also in the middle of a call, and leave at once."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    connection.wait([parent.sentinel])
-    os._exit(1)
+    if parent := multiprocessing.parent_process():
+        connection.wait([parent.sentinel])
+        os._exit(1)

@@ -21,10 +21,9 @@ except ImportError as error:
 
 
 class HostActor:
-    """Holds the host of one worker. Tensors cross as arrays, which Ray's object store maps without pickling."""
+    """Holds the host of one worker; tensors cross as arrays, which Ray's object store does not pickle."""
 
-    def __init__(self) -> None:
-        self._host: Host | None = None
+    _host: Host
 
     def start(self, factory: Callable[[], Host], threads: int) -> Event:
         """Build the host."""
@@ -36,12 +35,11 @@ class HostActor:
             return Refused(portable(error))
         return Ready()
 
-    def answer(self, header: tuple[Any, ...], names: list[str], *arrays: Any) -> Outcome:
+    def answer(self, call: Call, names: list[str], *arrays: Any) -> Outcome:
         """Handle a call; ``arrays`` are what the references that the parent sent stand for."""
-        assert self._host is not None
         # The store's memory is read-only, and torch has no tensors that are: copied.
         tensors = {name: torch.tensor(array) for name, array in zip(names, arrays, strict=True)}
-        outcome = answer(self._host, Call(*header, tensors=tensors))
+        outcome = answer(self._host, replace(call, tensors=tensors))
         return replace(outcome, tensors={name: _array(tensor) for name, tensor in outcome.tensors.items()})
 
 
@@ -68,9 +66,8 @@ class ActorLink(Link):
 
     def send(self, call: Call, shared: Mapping[str, Any]) -> None:
         """See the base class."""
-        header = (call.id, call.site, call.kind, call.payload)
         references = [stored.reference() for stored in shared.values()]
-        self.expected = self.actor.answer.remote(header, list(shared), *references)
+        self.expected = self.actor.answer.remote(replace(call, tensors={}), list(shared), *references)
 
     def receive(self) -> Event:
         """Return what the actor sent, or how it ended."""

@@ -1,9 +1,10 @@
 """Messages with tensors between two processes of one machine.
 
-The tensors lie in anonymous memory files whose descriptors travel over the pipe. Nothing has a name, so nothing
-is left behind when a process is killed, and the size of /dev/shm (64 MB in most containers) does not matter.
-``torch.multiprocessing`` would do the same through a listening socket: three times as slow for 1.5 MB, a folder in
-/tmp left by every killed process, and memory lost with every message that a killed worker had not read.
+The tensors lie in anonymous memory files whose descriptors travel over the pipe. Nothing has a name, so
+nothing is left behind when a process is killed, and the size of /dev/shm (64 MB in most containers) does not
+matter. ``torch.multiprocessing`` shares through /dev/shm and a listening socket: as fast, but it keeps a file
+open for every tensor received, leaves a folder in /tmp for every process killed, and keeps the memory of
+messages that a killed worker had not read.
 """
 
 import os
@@ -27,10 +28,9 @@ class SharedTensor:
         """Return the file descriptor of the shared copy."""
         if self._file is None:
             self._file = _anonymous_file()
-            shared = torch.from_file(
-                f"/dev/fd/{self._file}", shared=True, size=self.tensor.numel(), dtype=self.tensor.dtype
-            )
-            shared.view(self.tensor.shape).copy_(self.tensor)
+            content = self.tensor.reshape(-1).view(torch.uint8).numpy()
+            with open(self._file, "wb", closefd=False) as file:  # faster than through a mapping
+                file.write(content)
         return self._file
 
     def __del__(self) -> None:
