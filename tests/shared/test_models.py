@@ -19,6 +19,8 @@ from shared.job import JobSpec, parse_job
 from shared.models import build_model
 from shared.networks import NETWORKS
 
+pytestmark = pytest.mark.filterwarnings("ignore:Full backward hook")  # Opacus hooks the first layer too
+
 OUTPUTS = 3
 SMALL: dict[str, dict[str, Any]] = {
     "vit": {"features": 24, "layers": 2, "heads": 2},
@@ -153,7 +155,6 @@ def per_sample_gradients(model: nn.Module, images: Tensor) -> list[Tensor]:
     return [parameter.grad_sample for parameter in hooked.parameters()]
 
 
-@pytest.mark.filterwarnings("ignore:Full backward hook")
 @pytest.mark.parametrize("name", [name for name in EVERY if NETWORKS[name].private])
 def test_a_private_network_gives_the_gradient_of_each_sample(name: str) -> None:
     job = small_job(name)
