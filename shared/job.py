@@ -54,15 +54,24 @@ class DataTable(Table):
     )
     channels: int = Field(1, ge=1, le=64, description="Channels of an image after stacking.")
     size: list[int] | None = Field(
-        None, min_length=2, max_length=3, description="Pixels (voxels) along each axis; images are resized."
+        None,
+        min_length=2,
+        max_length=3,
+        examples=[[128, 128]],
+        description="Pixels (voxels) along each axis; images are resized.",
     )
     spacing: list[Positive] | None = Field(
-        None, min_length=2, max_length=3, description="Millimetres along each axis; images are resampled."
+        None,
+        min_length=2,
+        max_length=3,
+        examples=[[1.0, 1.0]],
+        description="Millimetres along each axis; images are resampled.",
     )
     patch: list[int] | None = Field(
         None,
         min_length=2,
         max_length=3,
+        examples=[[96, 96]],
         description="Segmentation: train on random crops of this size, infer with a sliding window.",
     )
     dimensions: Literal[2, 3] = Field(2, description="2 for images, 3 for volumes.")
@@ -72,7 +81,11 @@ class DataTable(Table):
         "to 0..1; `window` to 0..1; unchanged.",
     )
     window: list[float] | None = Field(
-        None, min_length=2, max_length=2, description="Lowest and highest value kept (CT: Hounsfield units)."
+        None,
+        min_length=2,
+        max_length=2,
+        examples=[[-1000.0, 400.0]],
+        description="Lowest and highest value kept (CT: Hounsfield units).",
     )
     augment: list[Literal["flip", "rotate90", "rotate", "zoom", "intensity", "noise", "gamma"]] = Field(
         [], description="Random changes to training images, seeded by run, round, site and sample."
@@ -113,22 +126,32 @@ class DataTable(Table):
 class TrainingTable(Table):
     """`[training]`: what each site does in a round."""
 
-    local_epochs: int | None = Field(None, ge=1, description="Passes over the site's data in a round.")
-    local_steps: int | None = Field(None, ge=1, description="Optimiser steps in a round, instead of epochs.")
+    local_epochs: int | None = Field(
+        None, ge=1, examples=[1], description="Passes over the site's data in a round."
+    )
+    local_steps: int | None = Field(
+        None, ge=1, examples=[50], description="Optimiser steps in a round, instead of epochs."
+    )
     batch_size: int = Field(16, ge=1, description="Images in a step.")
-    optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
+    optimizer: Literal["sgd", "adam", "adamw"] = Field("adamw", description="Of the local training.")
     learning_rate: float = Field(1e-3, gt=0, description="At the start of the schedule.")
     momentum: float = Field(0.9, ge=0, lt=1, description="For sgd.")
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(0.0, ge=0, description="L2 penalty; with adamw decoupled from the gradient.")
     schedule: Literal["constant", "cosine", "linear"] = Field(
         "constant", description="How the learning rate falls over the rounds of the run (to 0 at its end)."
     )
     warmup_rounds: int = Field(0, ge=0, description="Rounds over which the learning rate rises from near 0.")
-    loss: Literal["cross-entropy", "balanced-softmax", "focal", "dice", "dice-ce"] = "cross-entropy"
+    loss: Literal["cross-entropy", "balanced-softmax", "focal", "dice", "dice-ce"] = Field(
+        "cross-entropy",
+        description="What training minimises. Classification: cross-entropy, balanced-softmax, focal; "
+        "segmentation: cross-entropy, dice, dice-ce, focal.",
+    )
     class_weights: Literal["none", "site", "federation"] = Field(
         "none", description="Weight classes by the inverse of their count at the site or in the federation."
     )
-    gradient_clip: float | None = Field(None, gt=0, description="Largest L2 norm of a step's gradient.")
+    gradient_clip: float | None = Field(
+        None, gt=0, examples=[1.0], description="Largest L2 norm of a step's gradient."
+    )
     precision: Literal["float32", "bfloat16", "float16"] = Field(
         "float32", description="Of the arithmetic on a GPU that has it; a CPU computes in float32."
     )
@@ -174,8 +197,8 @@ class FedAvgM(StrategyOptions):
     """FedAvg with server momentum (Hsu et al. 2019)."""
 
     name: Literal["fedavgm"]
-    server_learning_rate: float = Field(1.0, gt=0)
-    server_momentum: float = Field(0.9, ge=0, lt=1)
+    server_learning_rate: float = Field(1.0, gt=0, description="Step along the averaged update.")
+    server_momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of the averaged update.")
 
 
 class ServerOptimizer(StrategyOptions):
@@ -189,16 +212,16 @@ class FedAdam(ServerOptimizer):
     """Adam on the mean update (Reddi et al. 2020)."""
 
     name: Literal["fedadam"]
-    beta_1: float = Field(0.9, ge=0, lt=1)
-    beta_2: float = Field(0.99, ge=0, lt=1)
+    beta_1: float = Field(0.9, ge=0, lt=1, description="Decay of the first moment.")
+    beta_2: float = Field(0.99, ge=0, lt=1, description="Decay of the second moment.")
 
 
 class FedYogi(ServerOptimizer):
     """Yogi on the mean update (Reddi et al. 2020)."""
 
     name: Literal["fedyogi"]
-    beta_1: float = Field(0.9, ge=0, lt=1)
-    beta_2: float = Field(0.99, ge=0, lt=1)
+    beta_1: float = Field(0.9, ge=0, lt=1, description="Decay of the first moment.")
+    beta_2: float = Field(0.99, ge=0, lt=1, description="Decay of the second moment.")
 
 
 class FedAdagrad(ServerOptimizer):
@@ -236,7 +259,16 @@ class MultiKrum(StrategyOptions):
 
 
 Strategy = Annotated[
-    FedAvg | FedProx | FedAvgM | FedAdam | FedYogi | FedAdagrad | FedMedian | FedTrimmedAvg | Krum | MultiKrum,
+    FedAvg
+    | FedProx
+    | FedAvgM
+    | FedAdam
+    | FedYogi
+    | FedAdagrad
+    | FedMedian
+    | FedTrimmedAvg
+    | Krum
+    | MultiKrum,
     Field(discriminator="name"),
 ]
 
@@ -246,10 +278,15 @@ class EvaluationTable(Table):
 
     every: int = Field(1, ge=1, description="Rounds between two evaluations on the validation patients.")
     select_best: str | None = Field(
-        None, description="Metric that names the best round; without it the last round is the result."
+        None,
+        examples=["loss"],
+        description="Metric that names the best round; without it the last round is the result.",
     )
     patience: int | None = Field(
-        None, ge=1, description="Stop after so many evaluations without a better one; needs select_best."
+        None,
+        ge=1,
+        examples=[10],
+        description="Stop after so many evaluations without a better one; needs select_best.",
     )
     bins: int = Field(200, ge=10, le=10_000, description="Thresholds of AUROC and average precision.")
     distances: bool = Field(
@@ -305,7 +342,7 @@ def parse_job(table: dict[str, Any], where: object) -> JobSpec:
             remedy="Remove the table to train without differential privacy.",
         )
     try:
-        return JobSpec.model_validate(table)
+        return JobSpec.model_validate(table, strict=True)
     except ValidationError as error:
         raise JobError(describe(error, JobSpec), where=where) from None
 

@@ -17,7 +17,7 @@ LOSSES = {
 
 def check(job: "JobSpec") -> None:
     """Raise ValueError, naming table and key, where two tables contradict each other."""
-    for rule in (_classes, _loss, _patch, _network, _network_input, _best, _strategy):
+    for rule in (_classes, _loss, _class_weights, _patch, _network, _network_input, _best, _strategy):
         rule(job)
 
 
@@ -34,6 +34,13 @@ def _loss(job: "JobSpec") -> None:
         raise ValueError(f"[training] loss: '{loss}' is not for {task}; {suggestion(loss, LOSSES[task])}")
     if loss == "balanced-softmax" and job.data.multi_label:
         raise ValueError("[training] loss: 'balanced-softmax' is for one label an image")
+
+
+def _class_weights(job: "JobSpec") -> None:
+    loss = job.training.loss
+    reasons = {"balanced-softmax": "corrects for class counts itself", "dice": "weighs structures equally"}
+    if job.training.class_weights != "none" and loss in reasons:
+        raise ValueError(f"[training] class_weights: must be 'none', as '{loss}' {reasons[loss]}")
 
 
 def _patch(job: "JobSpec") -> None:

@@ -16,13 +16,29 @@ CLASSIFICATION = (
     "average_precision",
     "calibration_error",
 )
+PER_CLASS = ("sensitivity", "specificity", "auroc")
 SEGMENTATION = ("dice_global", "dice_image", "dice_patient", "iou")
-DISTANCES = ("hd95", "surface_dice")
-LOWER_IS_BETTER = frozenset({"loss", "calibration_error", "hd95"})
+DISTANCES = ("hd95", "hd95_undefined", "surface_dice")
+LOWER_IS_BETTER = frozenset({"loss", "calibration_error", "hd95", "hd95_undefined"})
 
 
 def metric_names(job: "JobSpec") -> tuple[str, ...]:
-    """Return the names that the job's task reports, `loss` first."""
+    """Return the names that the job's task reports, `loss` first.
+
+    With several structures, or more than two classes, single ones follow as `dice_global/edema`.
+    """
+    classes = job.data.classes
     if job.job.task == "classification":
-        return ("loss", *CLASSIFICATION)
-    return ("loss", *SEGMENTATION, *(DISTANCES if job.evaluation.distances else ()))
+        split = len(classes) > (1 if job.data.multi_label else 2)
+        names, per_class = list(CLASSIFICATION), list(PER_CLASS)
+    else:
+        split = len(classes) > 1
+        names = [*SEGMENTATION, *(DISTANCES if job.evaluation.distances else ())]
+        per_class = names
+    single = [f"{name}/{label}" for name in per_class for label in classes] if split else []
+    return ("loss", *names, *single)
+
+
+def lower_is_better(name: str) -> bool:
+    """Tell whether a smaller value of the metric is the better one, also for `hd95/edema`."""
+    return name.partition("/")[0] in LOWER_IS_BETTER

@@ -1,0 +1,45 @@
+# Everything happens in .venv; nothing is installed outside it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
+
+.PHONY: help simulate test lint types bench docs clean
+
+help:  ## list what can be made
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+simulate: $(VENV)/installed  ## four synthetic hospitals train one model together
+	$(BIN)/wardround simulate configs/jobs/quickstart.toml
+
+test: $(VENV)/installed-dev  ## run the tests, with coverage
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+lint: $(VENV)/installed-dev  ## check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/installed-dev  ## check types
+	$(BIN)/mypy
+
+bench: $(VENV)/installed-dev  ## run every benchmark; fails where a figure is missed
+	@failed=0; for script in benchmarks/[a-z]*.py; do \
+		echo "== $$script"; $(BIN)/python $$script || failed=1; \
+	done; exit $$failed
+
+docs: $(VENV)/installed-dev  ## renew the tables of docs/job.md from the schema
+	$(BIN)/python -m shared.job_template docs/job.md
+
+clean:  ## remove .venv and what tools left behind; runs are kept
+	rm -rf $(VENV) build dist *.egg-info .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps: nothing is installed again until one of these files changes.
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(PIP) -c constraints.txt -e '.[dev]'
+	@touch $@

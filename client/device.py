@@ -1,0 +1,36 @@
+"""The device that a site computes on, set so that the same job gives the same result."""
+
+import torch
+
+from shared.errors import SiteError
+
+
+def open_device(name: str, memory_gib: float | None = None) -> torch.device:
+    """Return a device by name and make its arithmetic repeatable.
+
+    Args:
+        name: "cpu", "cuda", "cuda:N", or "auto" for a GPU where there is one.
+        memory_gib: GPU memory that this process may take.
+
+    Raises:
+        SiteError: There is no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise SiteError(f"'{name}' is no device; use cpu, cuda, cuda:N or auto", where="--device") from None
+    if device.type == "cpu":
+        return device
+    if device.type != "cuda" or not torch.cuda.is_available():
+        raise SiteError(f"'{name}' can't be used: PyTorch finds no such GPU here", where="--device")
+    if device.index is not None and device.index >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise SiteError(f"'{name}' does not exist: there are {count} GPUs, numbered from 0", where="--device")
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    if memory_gib is not None:
+        total = torch.cuda.get_device_properties(device).total_memory / 2**30
+        torch.cuda.set_per_process_memory_fraction(min(memory_gib / total, 1.0), device)
+    return device

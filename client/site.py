@@ -1,0 +1,114 @@
+"""`site.toml`: what a hospital offers, allows and computes on."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shared.errors import SiteError
+from shared.job import JobSpec, Name
+from shared.job_errors import describe
+from shared.names import suggestion
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class SiteTable(_Table):
+    """`[site]`: who this is."""
+
+    name: Name = Field(description="Name of the site in the federation.")
+    coordinator: str | None = Field(None, description="Address of the coordinator, host:port.")
+
+
+class DatasetTable(_Table):
+    """`[datasets.NAME]`: one collection of images under the name by which jobs ask for it."""
+
+    manifest: Path = Field(description="CSV file with one row an image, or the folder that holds manifest.csv.")
+    site: str | None = Field(None, description="Use only the rows whose column 'site' has this value.")
+
+
+class PolicyTable(_Table):
+    """`[policy]`: what a job may do here. An empty list allows nothing; a missing key allows everything."""
+
+    tasks: list[str] | None = Field(None, description="Tasks allowed.")
+    networks: list[str] | None = Field(None, description="Networks allowed.")
+    strategies: list[str] | None = Field(None, description="Strategies allowed.")
+    max_rounds: int | None = Field(None, ge=1, description="Most rounds of a job.")
+
+
+class DeviceTable(_Table):
+    """`[device]`: what a job computes on."""
+
+    gpu: int | None = Field(None, ge=0, description="Index of the CUDA device; without it the CPU.")
+    memory_gib: Annotated[float, Field(gt=0)] | None = Field(None, description="GPU memory a job may take.")
+
+
+class SiteConfig(_Table):
+    """A hospital's configuration file."""
+
+    site: SiteTable
+    datasets: dict[Name, DatasetTable] = {}
+    policy: PolicyTable = PolicyTable()
+    device: DeviceTable = DeviceTable()
+    cache: Path | None = Field(None, description="Folder for preprocessed images; without it only memory.")
+
+    @property
+    def name(self) -> str:
+        """Name of the site."""
+        return self.site.name
+
+    def dataset(self, name: str) -> DatasetTable:
+        """Return a dataset by the name that a job uses.
+
+        Raises:
+            SiteError: The site offers no such dataset.
+        """
+        if name not in self.datasets:
+            raise SiteError(f"offers no dataset '{name}'; {suggestion(name, self.datasets)}", where=self.name)
+        return self.datasets[name]
+
+    def admit(self, job: JobSpec) -> None:
+        """Check a job against the policy.
+
+        Raises:
+            SiteError: The policy refuses it; the message names the rule.
+        """
+        rules = (
+            ("tasks", job.job.task, self.policy.tasks),
+            ("networks", job.model.name, self.policy.networks),
+            ("strategies", job.strategy.name, self.policy.strategies),
+        )
+        for rule, asked, allowed in rules:
+            if allowed is not None and asked not in allowed:
+                raise SiteError(f"policy.{rule} does not allow '{asked}'", where=self.name)
+        most = self.policy.max_rounds
+        if most is not None and job.job.rounds > most:
+            raise SiteError(f"policy.max_rounds allows {most}, the job has {job.job.rounds}", where=self.name)
+
+
+def load_site(path: Path) -> SiteConfig:
+    """Read a site's configuration; relative paths in it count from its folder.
+
+    Raises:
+        SiteError: The file is missing, is not TOML, or has a wrong key or value.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SiteError(f"can't be read ({error.strerror})", where=path) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SiteError(f"is not valid TOML: {error}", where=path) from None
+    try:
+        config = SiteConfig.model_validate(table)
+    except ValidationError as error:
+        raise SiteError(describe(error, SiteConfig), where=path) from None
+    base = path.resolve().parent
+    datasets = {
+        name: dataset.model_copy(update={"manifest": base / dataset.manifest})
+        for name, dataset in config.datasets.items()
+    }
+    cache = None if config.cache is None else base / config.cache
+    return config.model_copy(update={"datasets": datasets, "cache": cache})

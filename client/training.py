@@ -1,0 +1,222 @@
+"""The local training loop: plain PyTorch, seeded by the job's seed, the round and the site's name."""
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from shared.errors import WardroundError
+from shared.job import JobSpec, TrainingTable
+from shared.seeds import seed_of
+from shared.tasks import Task
+
+_CHECK_EVERY = 20  # steps between two looks at the loss: reading it stalls a GPU
+_AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class TrainingError(WardroundError):
+    """A training that went wrong; its update is not sent."""
+
+
+class Batch(Protocol):
+    """Images (B, C, *S) float32 and what they should become."""
+
+    @property
+    def images(self) -> Tensor: ...  # noqa: D102
+    @property
+    def targets(self) -> Tensor: ...  # noqa: D102
+
+
+class TrainingSamples(Protocol):
+    """The training images of a site, or of several sites pooled."""
+
+    def __len__(self) -> int: ...
+    def batch(self, indices: Sequence[int], *, augment_seed: int | None = None) -> Batch:  # noqa: D102
+        ...
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What one round of local training did."""
+
+    loss: float  # mean over the steps
+    steps: int
+    seconds: float
+
+
+class LocalTraining:
+    """Trains a model on a site's samples, round by round.
+
+    A federated site makes a new one for each round, so that nothing but the global model carries over; a
+    training without federation keeps one, and with it the state of the optimiser.
+
+    Args:
+        model: Trained in place.
+        task: Gives the loss.
+        samples: The training split.
+        job: Batch size, optimiser, schedule and so on.
+        site: Part of every seed.
+        device: Where the model is.
+        class_counts: Images (voxels) of each class, for the losses that weigh classes.
+        steps: Optimiser steps a round; what the job says where it is None.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Task,
+        samples: TrainingSamples,
+        job: JobSpec,
+        *,
+        site: str,
+        device: torch.device,
+        class_counts: NDArray[np.int64] | None = None,
+        steps: int | None = None,
+    ) -> None:
+        self._model = model
+        self._task = task
+        self._samples = samples
+        self._job = job
+        self._site = site
+        self._device = device
+        self._loss = task.loss(class_counts)
+        self._steps = steps if steps is not None else steps_of(job.training, len(samples))
+        self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self._optimizer = make_optimizer(self._parameters, job.training)
+        self._autocast = _AUTOCAST.get(job.training.precision) if device.type == "cuda" else None
+        self._scaler = torch.amp.GradScaler(device.type, enabled=self._autocast is torch.float16)
+        self._channels_last = device.type == "cuda" and job.data.dimensions == 2
+
+    def run(self, round_: int, proximal_mu: float = 0.0) -> Trained:
+        """Train for one round.
+
+        Args:
+            round_: The global round, from 1; it sets the learning rate and the seeds.
+            proximal_mu: Weight of FedProx's proximal term (Li et al. 2020, eq. 2).
+
+        Raises:
+            TrainingError: The loss is no longer a number.
+        """
+        start = time.perf_counter()
+        self._model.train()
+        reference = [parameter.detach().clone() for parameter in self._parameters] if proximal_mu else []
+        total = torch.zeros((), device=self._device)
+        seed = seed_of(self._job.job.seed, "train", self._site, round_)
+        devices = [self._device] if self._device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(seed)  # dropout
+            for step, indices in enumerate(self._batches(round_)):
+                self._set_learning_rate(round_, step)
+                total += self._step(indices, round_, proximal_mu, reference)
+                if (step + 1) % _CHECK_EVERY == 0:
+                    self._check(total, round_, step)
+        self._check(total, round_, self._steps - 1)
+        return Trained(total.item() / self._steps, self._steps, time.perf_counter() - start)
+
+    def _step(
+        self, indices: Sequence[int], round_: int, proximal_mu: float, reference: list[Tensor]
+    ) -> Tensor:
+        augment = seed_of(self._job.job.seed, "augment", self._site, round_)
+        batch = self._samples.batch(indices, augment_seed=augment)
+        images, targets = batch.images, batch.targets
+        if self._device.type == "cuda":
+            images = images.to(self._device, non_blocking=True)
+            targets = targets.to(self._device, non_blocking=True)
+        if self._channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None):
+            logits = self._task.forward(self._model, images)
+        loss = self._loss(logits.float(), targets)
+        self._optimizer.zero_grad(set_to_none=True)
+        self._scaler.scale(loss).backward()
+        self._scaler.unscale_(self._optimizer)
+        if proximal_mu:
+            _add_proximal_gradient(self._parameters, reference, proximal_mu)
+        if self._job.training.gradient_clip is not None:
+            nn.utils.clip_grad_norm_(self._parameters, self._job.training.gradient_clip)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        return loss.detach()
+
+    def _batches(self, round_: int) -> Iterator[list[int]]:
+        """Yield the indices of each step: shuffled passes over the samples, the last batch of a pass short."""
+        count, size = len(self._samples), self._job.training.batch_size
+        done, epoch = 0, 0
+        while done < self._steps:
+            seed = seed_of(self._job.job.seed, "order", self._site, round_, epoch)
+            order = np.random.default_rng(seed).permutation(count).tolist()
+            starts = list(range(0, count, size))
+            if len(starts) > 1 and count % size == 1:
+                starts.pop()  # batch norm can't train on a single image: it joins the batch before it
+            for number, begin in enumerate(starts):
+                if done == self._steps:
+                    return
+                yield order[begin : starts[number + 1] if number + 1 < len(starts) else count]
+                done += 1
+            epoch += 1
+
+    def _set_learning_rate(self, round_: int, step: int) -> None:
+        factor = schedule_factor(self._job.training, self._job.job.rounds, round_ - 1 + step / self._steps)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._job.training.learning_rate * factor
+
+    def _check(self, total: Tensor, round_: int, step: int) -> None:
+        if not math.isfinite(total.item()):
+            raise TrainingError(
+                f"the training loss is no longer a number in round {round_}, by step {step + 1}; no update "
+                "was sent",
+                where=self._site,
+                remedy="Lower training.learning_rate, or set training.gradient_clip.",
+            )
+
+
+def steps_of(training: TrainingTable, samples: int) -> int:
+    """Return the optimiser steps of one round on so many samples."""
+    if training.local_steps is not None:
+        return training.local_steps
+    assert training.local_epochs is not None  # noqa: S101 (the job has one of the two)
+    full, rest = divmod(samples, training.batch_size)
+    return training.local_epochs * (full + (rest > 1 or (rest == 1 and full == 0)))
+
+
+def make_optimizer(parameters: list[nn.Parameter], training: TrainingTable) -> torch.optim.Optimizer:
+    """Return the optimiser that a job names."""
+    rate, decay = training.learning_rate, training.weight_decay
+    if training.optimizer == "sgd":
+        return torch.optim.SGD(parameters, rate, momentum=training.momentum, weight_decay=decay)
+    if training.optimizer == "adam":
+        return torch.optim.Adam(parameters, rate, weight_decay=decay)
+    return torch.optim.AdamW(parameters, rate, weight_decay=decay)
+
+
+def schedule_factor(training: TrainingTable, rounds: int, position: float) -> float:
+    """Return the factor on the learning rate at a position of the run.
+
+    Args:
+        training: Names the schedule and its warm-up.
+        rounds: Rounds of the whole run.
+        position: Rounds done, fractions included: 0 at the start, `rounds` at the end.
+    """
+    if position < training.warmup_rounds:
+        return max(position / training.warmup_rounds, 0.01)
+    if training.schedule == "constant":
+        return 1.0
+    span = max(rounds - training.warmup_rounds, 1)
+    progress = min((position - training.warmup_rounds) / span, 1.0)
+    if training.schedule == "linear":
+        return 1.0 - progress
+    return 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+def _add_proximal_gradient(parameters: list[nn.Parameter], reference: list[Tensor], mu: float) -> None:
+    """Add the gradient of mu/2 · ‖w - w_global‖², which needs no automatic differentiation."""
+    with torch.no_grad():
+        for parameter, start in zip(parameters, reference, strict=True):
+            if parameter.grad is not None:
+                parameter.grad.add_(parameter - start, alpha=mu)

@@ -1,0 +1,104 @@
+"""What a run needs to go on after a crash, in one safetensors file."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from server.files import write_atomic
+from shared.errors import RunError
+
+_STRATEGY = "strategy."
+_HEADER = "wardround"
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best round so far by the job's criterion."""
+
+    round: int
+    value: float
+    vector: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of a run after a round; round 0 is the initial model."""
+
+    round: int
+    vector: NDArray[np.float32]
+    strategy: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    best: Best | None = None
+    stale: int = 0  # evaluations since the best one
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint, job_digest: str) -> None:
+    """Write a checkpoint atomically.
+
+    Raises:
+        RunError: It can't be written; the last one is whole.
+    """
+    tensors = {"vector": checkpoint.vector}
+    tensors |= {_STRATEGY + name: array for name, array in checkpoint.strategy.items()}
+    header: dict[str, Any] = {"job": job_digest, "round": checkpoint.round, "stale": checkpoint.stale}
+    if checkpoint.best is not None:
+        tensors["best"] = checkpoint.best.vector
+        header["best"] = {"round": checkpoint.best.round, "value": checkpoint.best.value}
+    header["sha256"] = _digest(tensors)
+    write_atomic(path, safetensors.numpy.save(tensors, {_HEADER: json.dumps(header)}))
+
+
+def read_checkpoint(path: Path, job_digest: str) -> Checkpoint:
+    """Read a checkpoint of a job.
+
+    Raises:
+        RunError: It is missing, cut short, damaged or of another job.
+    """
+    try:
+        tensors = safetensors.numpy.load_file(path)
+        with safetensors.safe_open(path, "numpy") as file:
+            header = json.loads((file.metadata() or {})[_HEADER])
+    except FileNotFoundError:
+        raise RunError("there is no checkpoint to go on from", where=path) from None
+    except OSError as error:
+        raise RunError(f"can't be read ({error.strerror})", where=path) from None
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise _damaged(path, str(error)) from None
+    if header["job"] != job_digest:
+        raise RunError("belongs to another job", where=path, remedy="Start a new run for the changed job.")
+    if header["sha256"] != _digest(tensors):
+        raise _damaged(path, "the content does not match its checksum")
+    best = header.get("best")
+    return Checkpoint(
+        round=header["round"],
+        vector=tensors["vector"],
+        strategy={
+            name.removeprefix(_STRATEGY): array
+            for name, array in tensors.items()
+            if name.startswith(_STRATEGY)
+        },
+        best=None if best is None else Best(best["round"], best["value"], tensors["best"]),
+        stale=header["stale"],
+    )
+
+
+def _digest(tensors: dict[str, NDArray[np.float32]]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(tensors[name]).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def _damaged(path: Path, reason: str) -> RunError:
+    return RunError(
+        f"is cut short or damaged ({reason})",
+        where=path,
+        remedy="Restore the file from a backup, or start a new run.",
+    )

@@ -1,0 +1,43 @@
+"""What the round loop tells whoever watches a run."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Kind = Literal[
+    "run_started",
+    "site_joined",
+    "site_left_out",
+    "round_started",
+    "site_done",
+    "site_failed",
+    "round_finished",
+    "run_finished",
+    "baselines_started",
+    "baseline_done",
+]
+Phase = Literal["", "describe", "train", "evaluate", "test"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened in a run.
+
+    Attributes:
+        kind: What happened.
+        round: Round in which it happened, from 1; 0 outside any round.
+        site: Name of the site that it happened at, or empty.
+        phase: What the sites were doing, or empty.
+        data: `run_started`: `rounds`, `sites`; when resumed also `round`, the last one finished.
+            `site_done`: `loss`, `seconds`. `site_failed`, `site_left_out`: `reason`.
+            `round_finished`: the federation's metrics. `baselines_started`: `models`. `baseline_done`: `seconds`.
+    """
+
+    kind: Kind
+    round: int = 0
+    site: str = ""
+    phase: Phase = ""
+    data: Mapping[str, float | int | str] = field(default_factory=dict)
+
+
+Listener = Callable[[Event], None]

@@ -1,0 +1,140 @@
+"""Live progress of a run: a bar on a terminal, plain lines in a pipe or a log file."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.text import Text
+
+from server.events import Event
+
+
+class Progress:
+    """Shows the events of a run as they come.
+
+    On a terminal: round k of n, sites done in this round, the last loss, the metric, time gone and left.
+    Elsewhere: one line a round and one a failure, each flushed, without control characters.
+
+    Args:
+        console: Where to write.
+        metric: Name of the metric to show beside the loss; None shows the loss alone.
+    """
+
+    def __init__(self, console: Console, metric: str | None = None) -> None:
+        self._console = console
+        self._metric = metric
+        self._rounds = self._sites = self._done = 0
+        self._loss = self._score = ""
+        self._started = time.monotonic()
+        self._bar = Bar(
+            TextColumn("round"),
+            MofNCompleteColumn(),
+            BarColumn(bar_width=None),
+            TextColumn("{task.description}", markup=False),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            expand=True,
+            transient=True,
+        )
+        self._task = self._bar.add_task("waiting for the sites", total=None)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Show an event; one whose data lack a key is shown without it."""
+        handlers: Mapping[str, Callable[[Event], None]] = {
+            "run_started": self._run_started,
+            "site_left_out": self._trouble,
+            "round_started": self._round_started,
+            "site_done": self._site_done,
+            "site_failed": self._trouble,
+            "round_finished": self._round_finished,
+            "run_finished": self._run_finished,
+        }
+        if event.kind in handlers:
+            handlers[event.kind](event)
+
+    def _run_started(self, event: Event) -> None:
+        self._started = time.monotonic()
+        self._rounds = _whole(event, "rounds")
+        self._sites = _whole(event, "sites")
+        self._bar.update(self._task, total=self._rounds or None, completed=_whole(event, "round"))
+        self._say(f"{self._rounds} rounds, {self._sites} sites")
+
+    def _round_started(self, event: Event) -> None:
+        self._done = 0
+        self._describe(event)
+
+    def _site_done(self, event: Event) -> None:
+        self._done += event.phase in ("", "train")
+        loss = _number(event, "loss")
+        if loss is not None and event.phase in ("", "train"):
+            self._loss = f"loss {loss:.4g}"
+        self._describe(event)
+
+    def _trouble(self, event: Event) -> None:
+        what = "failed" if event.kind == "site_failed" else "is left out"
+        when = f"round {event.round}: " if event.round else ""
+        phase = f" ({event.phase})" if event.phase else ""
+        reason = event.data.get("reason", "no reason given")
+        self._say(f"{when}site {event.site} {what}{phase}: {reason}", style="yellow")
+
+    def _round_finished(self, event: Event) -> None:
+        metrics = [
+            f"{name} {value:.4g}" for name in event.data if (value := _number(event, name)) is not None
+        ]
+        score = _number(event, self._metric) if self._metric else None
+        if score is not None:
+            self._score = f"{self._metric} {score:.4g}"
+        self._bar.update(self._task, completed=event.round)
+        self._describe(event)
+        self._bar.refresh()
+        if not self._console.is_terminal:
+            of = f"/{self._rounds}" if self._rounds else ""
+            self._say(", ".join([f"round {event.round}{of}", *metrics, f"{self._elapsed():.1f} s"]))
+
+    def _run_finished(self, event: Event) -> None:
+        self._bar.update(self._task, description="finished")
+        self._say(f"finished in {self._elapsed():.1f} s")
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._started
+
+    def _describe(self, event: Event) -> None:
+        sites = f"{self._done}/{self._sites} sites" if self._sites else f"{self._done} sites"
+        phase = event.phase if event.phase in ("evaluate", "test") else ""
+        self._bar.update(
+            self._task, description="  ".join(filter(None, [sites, phase, self._loss, self._score]))
+        )
+
+    def _say(self, line: str, style: str = "") -> None:
+        """Print a line, above the bar if there is one; what sites say can't control the terminal."""
+        plain = "".join(letter if letter.isprintable() else " " for letter in line)
+        self._bar.refresh()
+        self._console.print(Text(plain, style=style), soft_wrap=True)
+        self._console.file.flush()
+
+
+def _number(event: Event, key: str) -> float | None:
+    """Return a finite number of the event's data, or None."""
+    value = event.data.get(key)
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _whole(event: Event, key: str) -> int:
+    return int(_number(event, key) or 0)

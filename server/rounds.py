@@ -1,0 +1,289 @@
+"""The round loop: train, aggregate, evaluate, save; again, until the job is done.
+
+It drives the four methods of a Flower strategy, and adds what `Strategy.start` lacks: checkpoints after every
+round, resuming with the same result, early stopping, a deadline, and a record of what happened.
+"""
+
+import math
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from flwr.app import Message, RecordDict
+from flwr.serverapp import Grid
+from numpy.typing import NDArray
+
+from server.checkpoint import Best, Checkpoint
+from server.events import Event, Listener
+from server.federation import DrawnGrid, Federation, Member
+from server.runs import RunFolder
+from server.strategies import WEIGHT, make_strategy
+from shared import messages
+from shared.arrays import Layout
+from shared.errors import RunError
+from shared.job import JobSpec
+from shared.metric_names import LOWER_IS_BETTER, metric_names
+from shared.metrics import MetricSet
+from shared.models import build_model
+from shared.tasks import make_task
+
+Scores = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A model's metrics on one split: of all sites together, and of each."""
+
+    federation: Scores
+    sites: dict[str, Scores]
+    examples: dict[str, int]
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run brought."""
+
+    round: int  # the round whose model was tested
+    vector: NDArray[np.float32]
+    test: Judged
+
+
+class RoundLoop:
+    """Runs a job on the sites of a Grid, from its last checkpoint on.
+
+    Args:
+        grid: Carries the messages; `send_and_receive` may yield answers as they arrive.
+        job: What is asked.
+        run: Where everything is written.
+        listen: Told of everything that happens.
+        strict: Stop at the first failure of a site.
+    """
+
+    def __init__(
+        self, grid: Grid, job: JobSpec, run: RunFolder, listen: Listener, *, strict: bool = False
+    ) -> None:
+        self.job = job
+        self._run = run
+        self._listen = _record_and_tell(run, listen)
+        self._federation = Federation(grid, job, self._listen, strict=strict)
+        self._task = make_task(job)
+        self._initial = build_model(job, self._task.outputs, job.job.seed)
+        self.layout = Layout.of(self._initial)
+        self._strategy = make_strategy(job.strategy, self.layout)
+        self._counts: list[int] = []
+
+    def execute(self, *, resume: bool = False) -> Result:
+        """Run all rounds that are left, then test the best model (or the last, where the job names no metric).
+
+        Raises:
+            RunError: Too few sites answer, or the folder can't be written; the last checkpoint is whole.
+        """
+        state = self._run.load() if resume else self._first()
+        self._strategy.restore(state.strategy)
+        self._federation.gather()
+        self._counts = self._federation.class_counts()
+        sites = {
+            member.name: {
+                "patients": dict(member.description.patients),
+                "examples": dict(member.description.examples),
+            }
+            for member in self._federation.members
+        }
+        self._run.describe(sites=sites, left_out=self._federation.left_out)
+        data = {"rounds": self.job.job.rounds, "sites": len(sites)}
+        self._listen(Event("run_started", state.round, data=data))
+        while state.round < self.job.job.rounds and not self._has_converged(state):
+            state = self._round(state)
+        result = self._finish(state)
+        self._listen(Event("run_finished", state.round, data=_defined(result.test.federation)))
+        return result
+
+    def _first(self) -> Checkpoint:
+        state = Checkpoint(0, self.layout.pack(self._initial))
+        self._run.save(state)
+        return state
+
+    def _has_converged(self, state: Checkpoint) -> bool:
+        patience = self.job.evaluation.patience
+        return patience is not None and state.stale >= patience
+
+    def _round(self, state: Checkpoint) -> Checkpoint:
+        round_ = state.round + 1
+        start = time.monotonic()
+        self._listen(Event("round_started", round_))
+        members = self._federation.draw(round_)
+        vector, row, site_rows = self._train(state.vector, round_, members)
+        state = replace(state, round=round_, vector=vector, strategy=self._strategy.state())
+        if round_ % self.job.evaluation.every == 0 or round_ == self.job.job.rounds:
+            judged = self._evaluate(vector, round_, "val", members)
+            state = self._compare(state, judged)
+            row |= judged.federation
+            site_rows += _site_rows(round_, "val", judged)
+        row |= {"round": round_, "seconds": round(time.monotonic() - start, 3)}
+        self._run.add_rows("metrics.csv", [row])
+        self._run.add_rows("sites.csv", site_rows)
+        self._run.save(state)  # last: a round counts once its checkpoint is written
+        if state.best is not None and state.best.round == round_:
+            self._run.save_model("best", self.layout, state.best.vector, round_)
+        scores = {name: row[name] for name in ("train_loss", *metric_names(self.job)) if name in row}
+        self._listen(Event("round_finished", round_, data=_defined(scores)))
+        return state
+
+    def _train(
+        self, vector: NDArray[np.float32], round_: int, members: list[Member]
+    ) -> tuple[NDArray[np.float32], dict[str, Any], list[dict[str, Any]]]:
+        """Return the next global model, the row of the round and the rows of its sites."""
+        config = messages.request_config(
+            self.job.canonical(), self.layout.digest(), round_, class_counts=self._counts
+        )
+        grid = DrawnGrid(self._federation.grid, members)
+        asked = self._strategy.configure_train(round_, messages.vector_record(vector), config, grid)
+        rows: list[dict[str, Any]] = []
+        replies = self._updates(asked, round_, rows)
+        if not self._strategy.streaming:  # other strategies add in the order given: let it be by name
+            replies = iter(self._sorted(list(replies)))
+        arrays, metrics = self._strategy.aggregate_train(round_, replies)
+        if len(rows) < self.job.strategy.min_sites or arrays is None:
+            raise RunError(
+                f"round {round_}: {len(rows)} sites returned an update, the job needs "
+                f"{self.job.strategy.min_sites}",
+                where=self._run.path,
+                remedy="Once the sites are back, go on with --resume.",
+            )
+        rows.sort(key=lambda row: str(row["site"]))
+        loss = float(metrics["loss"]) if metrics is not None else math.nan
+        sent = self.layout.size * 4 * (len(members) + len(rows))
+        summary = {"sites": len(rows), "train_loss": loss, "bytes": sent}
+        return messages.read_vector(arrays, self.layout.size), summary, rows
+
+    def _updates(self, asked: Iterable[Message], round_: int, rows: list[dict[str, Any]]) -> Iterator[Message]:
+        """Yield each valid update, weighed as the job says; note what its site did."""
+
+        def check(content: RecordDict) -> messages.Update:
+            update = messages.read_update(content, self.layout.size)
+            if update.examples == 0:
+                raise messages.MessageError("trained on no examples")
+            return update
+
+        for reply, update in self._federation.exchange(asked, round_, "train", check):
+            equal = self.job.strategy.weight == "equal"
+            reply.message.content[messages.METRICS][WEIGHT] = 1 if equal else update.examples
+            rows.append(
+                {
+                    "round": round_,
+                    "site": reply.member.name,
+                    "phase": "train",
+                    "examples": update.examples,
+                    "train_loss": update.loss,
+                    "seconds": round(update.seconds, 3),
+                }
+            )
+            data = {"loss": update.loss, "seconds": update.seconds}
+            self._listen(Event("site_done", round_, reply.member.name, "train", data))
+            yield reply.message
+
+    def _sorted(self, replies: list[Message]) -> list[Message]:
+        names = {member.node_id: member.name for member in self._federation.members}
+        return sorted(replies, key=lambda reply: names[reply.metadata.src_node_id])
+
+    def _evaluate(
+        self, vector: NDArray[np.float32], round_: int, split: str, members: list[Member]
+    ) -> Judged:
+        """Add up the metric states of the sites: the result is what pooling their predictions would give."""
+        config = messages.request_config(self.job.canonical(), self.layout.digest(), round_, split=split)
+        grid = DrawnGrid(self._federation.grid, members)
+        asked = self._strategy.configure_evaluate(round_, messages.vector_record(vector), config, grid)
+        phase = "test" if split == "test" else "evaluate"
+
+        def check(content: RecordDict) -> tuple[messages.Evaluation, MetricSet]:
+            evaluation = messages.read_evaluation(content)
+            metrics = self._task.metrics()
+            metrics.merge(evaluation.states)
+            return evaluation, metrics
+
+        answers: dict[str, messages.Evaluation] = {}
+        replies: list[Message] = []
+        scores: dict[str, Scores] = {}
+        for reply, (evaluation, metrics) in self._federation.exchange(asked, round_, phase, check):
+            name = reply.member.name
+            answers[name], scores[name] = evaluation, metrics.compute()
+            if evaluation.examples:
+                reply.message.content[messages.METRICS][WEIGHT] = evaluation.examples
+                replies.append(reply.message)
+            self._listen(Event("site_done", round_, name, phase, {"seconds": evaluation.seconds}))
+        self._strategy.aggregate_evaluate(round_, self._sorted(replies))  # some strategies adapt to it
+        names = sorted(answers)
+        pooled = self._task.metrics()
+        for name in names:
+            pooled.merge(answers[name].states)
+        return Judged(
+            pooled.compute(),
+            {name: scores[name] for name in names},
+            {name: answers[name].examples for name in names},
+            {name: answers[name].seconds for name in names},
+        )
+
+    def _compare(self, state: Checkpoint, judged: Judged) -> Checkpoint:
+        """Keep the model where it is the best so far; without a criterion there is no best."""
+        name = self.job.evaluation.select_best
+        if name is None:
+            return state
+        value = judged.federation[name]
+        if is_better(name, value, None if state.best is None else state.best.value):
+            return replace(state, best=Best(state.round, value, state.vector), stale=0)
+        return replace(state, stale=state.stale + 1)
+
+    def _finish(self, state: Checkpoint) -> Result:
+        self._run.save_model("model", self.layout, state.vector, state.round)
+        tested = state.best or Best(state.round, math.nan, state.vector)
+        if state.best is not None:
+            self._run.save_model("best", self.layout, state.best.vector, state.best.round)
+        judged = self._evaluate(tested.vector, tested.round, "test", self._federation.members)
+        self._run.describe(
+            rounds=state.round,
+            tested_round=tested.round,
+            test={"federation": judged.federation, "sites": judged.sites, "examples": judged.examples},
+        )
+        return Result(tested.round, tested.vector, judged)
+
+
+def is_better(metric: str, value: float, best: float | None) -> bool:
+    """Say whether a value of a metric is better than the best so far; an undefined one never is."""
+    if math.isnan(value):
+        return False
+    if best is None:
+        return True
+    return value < best if metric in LOWER_IS_BETTER else value > best
+
+
+def _record_and_tell(run: RunFolder, listen: Listener) -> Listener:
+    """Return a listener that writes what matters into the run's log and passes everything on."""
+
+    def tell(event: Event) -> None:
+        if event.kind != "site_done":
+            where = {"round": event.round, "site": event.site, "phase": event.phase}
+            run.event(event.kind, **{**event.data, **{key: value for key, value in where.items() if value}})
+        listen(event)
+
+    return tell
+
+
+def _site_rows(round_: int, phase: str, judged: Judged) -> list[dict[str, Any]]:
+    return [
+        {
+            "round": round_,
+            "site": name,
+            "phase": phase,
+            "examples": judged.examples[name],
+            "seconds": round(judged.seconds[name], 3),
+            **scores,
+        }
+        for name, scores in judged.sites.items()
+    ]
+
+
+def _defined(values: dict[str, Any]) -> dict[str, float | int | str]:
+    return {key: value for key, value in values.items() if not (isinstance(value, float) and math.isnan(value))}

@@ -1,0 +1,201 @@
+"""The folder of a run: what was asked, what happened round by round, and the models."""
+
+import csv
+import fcntl
+import io
+import json
+import math
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+
+from server.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from server.files import append, disk_errors, write_atomic
+from shared.arrays import Layout
+from shared.errors import RunError
+from shared.job import JobSpec, parse_job
+from shared.metric_names import metric_names
+
+_PACKAGES = ("wardround", "flwr", "torch", "monai", "torchmetrics", "numpy")
+
+
+class RunFolder:
+    """One execution of a job on disk.
+
+    `job.json`, `run.json`, `metrics.csv` (federation), `sites.csv` (per site), `events.jsonl`,
+    `checkpoint.safetensors`, and at the end `model.safetensors` and `best.safetensors`.
+    """
+
+    def __init__(self, path: Path, job: JobSpec) -> None:
+        self.path = path
+        self.job = job
+        metrics = metric_names(job)
+        self._columns = {
+            "metrics.csv": ("round", "sites", "train_loss", "seconds", "bytes", *metrics),
+            "sites.csv": ("round", "site", "phase", "examples", "train_loss", "seconds", *metrics),
+        }
+
+    @classmethod
+    def create(cls, out: Path, job: JobSpec) -> "RunFolder":
+        """Make a new folder below `out`, named after the job and the time.
+
+        Raises:
+            RunError: The folder can't be written.
+        """
+        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")[:-3]
+        path = out / f"{job.job.name}-{stamp}"
+        with disk_errors(out):
+            path.mkdir(parents=True)
+        run = cls(path, job)
+        write_atomic(path / "job.json", job.canonical().encode())
+        for name, columns in run._columns.items():
+            write_atomic(path / name, _csv_text([columns]).encode())
+        run.describe(
+            status="running", started=_now(), job=json.loads(job.canonical()), digest=job.digest(), **_environment()
+        )
+        return run
+
+    @classmethod
+    def open(cls, path: Path, job: JobSpec | None = None) -> "RunFolder":
+        """Open an existing run, checking that it belongs to `job` where one is given.
+
+        Raises:
+            RunError: There is no run, it is of another job, or it has finished.
+        """
+        try:
+            own = parse_job(json.loads((path / "job.json").read_text(encoding="utf-8")), path / "job.json")
+        except (OSError, ValueError) as error:
+            raise RunError(f"is not the folder of a run ({error})", where=path) from None
+        if job is not None and job.digest() != own.digest():
+            raise RunError(
+                f"belongs to another job (digest {own.digest()[:12]}, not {job.digest()[:12]})",
+                where=path,
+                remedy="Resume it without a job file, or start a new run for the changed job.",
+            )
+        run = cls(path, own)
+        if run.read_description().get("status") == "finished":
+            raise RunError("has finished; there is nothing to resume", where=path)
+        return run
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes out of the folder.
+
+        Raises:
+            RunError: Another process is at work in it.
+        """
+        with disk_errors(self.path), (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError("another process is at work on this run", where=self.path) from None
+            yield
+
+    def describe(self, **entries: Any) -> None:
+        """Add entries to `run.json`."""
+        content = {**self.read_description(), **entries}
+        write_atomic(self.path / "run.json", (json.dumps(plain(content), indent=2) + "\n").encode())
+
+    def read_description(self) -> dict[str, Any]:
+        """Return what `run.json` says, nothing where it doesn't exist yet."""
+        try:
+            content: dict[str, Any] = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        return content
+
+    def event(self, kind: str, **entries: Any) -> None:
+        """Add one line to `events.jsonl`."""
+        line = json.dumps(plain({"time": _now(), "event": kind, **entries}))
+        append(self.path / "events.jsonl", line + "\n")
+
+    def add_rows(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add rows to `metrics.csv` or `sites.csv`; missing and undefined values stay empty."""
+        columns = self._columns[name]
+        append(self.path / name, _csv_text([[_cell(row.get(column)) for column in columns] for row in rows]))
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write the checkpoint, after everything else of its round."""
+        write_checkpoint(self.path / "checkpoint.safetensors", checkpoint, self.job.digest())
+
+    def load(self) -> Checkpoint:
+        """Read the checkpoint and drop the rows of rounds that it does not know."""
+        checkpoint = read_checkpoint(self.path / "checkpoint.safetensors", self.job.digest())
+        for name, columns in self._columns.items():
+            with (self.path / name).open(encoding="utf-8", newline="") as file:
+                rows = [
+                    row
+                    for row in csv.reader(file)
+                    if len(row) == len(columns) and row[0].isdigit() and int(row[0]) <= checkpoint.round
+                ]
+            write_atomic(self.path / name, _csv_text([columns, *rows]).encode())
+        return checkpoint
+
+    def save_model(self, name: str, layout: Layout, vector: NDArray[np.float32], round_: int) -> Path:
+        """Write a model as named tensors; returns the file."""
+        path = self.path / f"{name}.safetensors"
+        header = {"job": self.job.digest(), "layout": layout.digest(), "round": str(round_)}
+        write_atomic(path, safetensors.torch.save(layout.state_dict(vector), header))
+        return path
+
+
+def _csv_text(rows: Sequence[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, float):
+        return repr(value) if math.isfinite(value) else ""
+    return "" if value is None else value
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON can hold it: undefined numbers become null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _environment() -> dict[str, Any]:
+    return {
+        "versions": {name: metadata.version(name) for name in _PACKAGES} | {"python": platform.python_version()},
+        "git_commit": _git_commit(),
+        "hardware": {
+            "machine": platform.machine(),
+            "cores": os.cpu_count(),
+            "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+            "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+        },
+    }
+
+
+def _git_commit() -> str | None:
+    """Return the commit of the checkout that this code runs from, None where it was installed otherwise."""
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    return result.stdout.strip() or None

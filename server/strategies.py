@@ -1,0 +1,185 @@
+"""The strategies that a job may name: Flower's, made exact, resumable and kind to batch-norm statistics."""
+
+import math
+from collections.abc import Iterable
+from typing import ClassVar
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.serverapp import Grid
+from flwr.serverapp import strategy as flower
+from numpy.typing import NDArray
+
+from server.accumulator import ExactMean
+from shared.arrays import Layout
+from shared.job import Strategy
+from shared.messages import ARRAYS, METRICS, VECTOR, vector_record
+
+WEIGHT = "weight"  # metric under which the round loop puts how much a reply counts
+_MOMENTS = ("m_t", "v_t")  # Flower's names for the moments of an adaptive optimiser
+State = dict[str, NDArray[np.float32]]
+Aggregated = tuple[ArrayRecord | None, MetricRecord | None]
+
+
+class Aggregation(flower.FedAvg):
+    """What all strategies here share. Who takes part is drawn by the round loop, not by Flower."""
+
+    streaming: ClassVar[bool] = False  # updates are added as they arrive, in any order
+    layout: Layout
+
+    def state(self) -> State:
+        """Return what must survive a restart."""
+        return {}
+
+    def restore(self, state: State) -> None:
+        """Take up the state of an earlier process."""
+
+
+class StreamingMean(Aggregation):
+    """FedAvg that adds each update as it arrives, with the same bits in any order (see `ExactMean`)."""
+
+    streaming: ClassVar[bool] = True
+
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Aggregated:
+        """Return the weighted mean of the vectors and of the losses."""
+        mean = ExactMean(self.layout.size)
+        losses: list[tuple[int, float]] = []
+        for reply in replies:
+            metrics = reply.content[METRICS]
+            weight = metrics[WEIGHT]
+            mean.add(reply.content[ARRAYS][VECTOR].numpy(), weight)
+            losses.append((weight, metrics["loss"]))
+        if not mean.terms:
+            return None, None
+        vector = mean.mean()
+        self.buffers = vector[self.layout.parameters :]
+        loss = math.fsum(weight * value for weight, value in losses) / math.fsum(w for w, _ in losses)
+        return vector_record(vector), MetricRecord({"loss": loss})
+
+
+class ServerOptimized(Aggregation):
+    """The mean update drives an optimiser at the server.
+
+    Batch-norm statistics are no parameters: an optimiser's step could make a variance negative, so they take
+    their plain mean.
+    """
+
+    buffers: NDArray[np.float32]
+
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Aggregated:
+        """Make one step of the optimiser; the result is float32 whatever precision it computed in."""
+        arrays, metrics = super().aggregate_train(server_round, replies)
+        if arrays is None:
+            return None, metrics
+        vector = arrays[VECTOR].numpy().astype(np.float32)
+        vector[self.layout.parameters :] = self.buffers
+        return vector_record(vector), metrics
+
+    def state(self) -> State:
+        """Return the moments of the optimiser."""
+        moments = {name: getattr(self, name) for name in _MOMENTS}
+        return {name: moment[VECTOR] for name, moment in moments.items() if moment}
+
+    def restore(self, state: State) -> None:
+        """Take up the moments of an earlier process."""
+        for name, moment in state.items():
+            setattr(self, name, {VECTOR: moment})
+
+
+class FedAdam(ServerOptimized, flower.FedAdam, StreamingMean):
+    """Adam at the server (Reddi et al. 2020, algorithm 2)."""
+
+
+class FedYogi(ServerOptimized, flower.FedYogi, StreamingMean):
+    """Yogi at the server (Reddi et al. 2020, algorithm 2)."""
+
+
+class FedAdagrad(ServerOptimized, flower.FedAdagrad, StreamingMean):
+    """Adagrad at the server (Reddi et al. 2020, algorithm 2)."""
+
+
+class FedAvgM(ServerOptimized, flower.FedAvgM, StreamingMean):
+    """Momentum at the server (Hsu et al. 2019)."""
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Start from the model that is sent; the one that Flower remembers is lost with the process."""
+        self.current_arrays = arrays
+        return super().configure_train(server_round, arrays, config, grid)
+
+    def state(self) -> State:
+        """Return the momentum."""
+        return {} if self.momentum_vector is None else {"momentum": self.momentum_vector[0]}
+
+    def restore(self, state: State) -> None:
+        """Take up the momentum of an earlier process."""
+        self.momentum_vector = [state["momentum"]] if "momentum" in state else None
+
+
+class FedProx(flower.FedProx, StreamingMean):
+    """FedAvg whose sites stay near the global model (Li et al. 2020)."""
+
+
+class Robust(Aggregation):
+    """Strategies that look at every single update, so they hold all of them at once."""
+
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Aggregated:
+        """Aggregate; the result is float32 whatever precision the strategy computed in."""
+        arrays, metrics = super().aggregate_train(server_round, replies)
+        if arrays is None:
+            return None, metrics
+        return vector_record(arrays[VECTOR].numpy().astype(np.float32)), metrics
+
+
+class FedMedian(Robust, flower.FedMedian):
+    """Coordinate-wise median (Yin et al. 2018)."""
+
+
+class FedTrimmedAvg(Robust, flower.FedTrimmedAvg):
+    """Coordinate-wise trimmed mean (Yin et al. 2018)."""
+
+
+class Krum(Robust, flower.Krum):
+    """The update nearest to its neighbours (Blanchard et al. 2017)."""
+
+
+class MultiKrum(Robust, flower.MultiKrum):
+    """The mean of the updates nearest to their neighbours (Blanchard et al. 2017)."""
+
+
+_CLASSES: dict[str, type[Aggregation]] = {
+    "fedavg": StreamingMean,
+    "fedprox": FedProx,
+    "fedavgm": FedAvgM,
+    "fedadam": FedAdam,
+    "fedyogi": FedYogi,
+    "fedadagrad": FedAdagrad,
+    "fedmedian": FedMedian,
+    "fedtrimmedavg": FedTrimmedAvg,
+    "krum": Krum,
+    "multikrum": MultiKrum,
+}
+# A job's word for an option, and Flower's.
+_OPTIONS = {
+    "proximal_mu": "proximal_mu",
+    "server_learning_rate": "server_learning_rate",
+    "server_momentum": "server_momentum",
+    "eta": "eta",
+    "tau": "tau",
+    "beta": "beta",
+    "beta_1": "beta_1",
+    "beta_2": "beta_2",
+    "malicious_sites": "num_malicious_nodes",
+    "selected_sites": "num_nodes_to_select",
+}
+
+
+def make_strategy(options: Strategy, layout: Layout) -> Aggregation:
+    """Return the Flower strategy that a job names, for a model of the given layout."""
+    given = {flower_name: getattr(options, name) for name, flower_name in _OPTIONS.items() if hasattr(options, name)}
+    strategy = _CLASSES[options.name](
+        min_train_nodes=1, min_evaluate_nodes=1, min_available_nodes=1, weighted_by_key=WEIGHT, **given
+    )
+    strategy.layout = layout
+    return strategy

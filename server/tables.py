@@ -1,0 +1,92 @@
+"""The table at the end of a run: one row a site, and the federation."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+from shared.job import JobSpec
+
+_SHOWN = {
+    "classification": ("balanced_accuracy", "accuracy", "auroc", "f1"),
+    "segmentation": ("dice_global", "dice_patient", "dice_image", "iou"),
+}
+
+
+def shown_metrics(job: JobSpec) -> list[str]:
+    """Return the metrics of the table: the job's own criterion first."""
+    best = job.evaluation.select_best
+    first = [best] if best is not None and best != "loss" else []
+    return list(dict.fromkeys([*first, *_SHOWN[job.job.task]]))[:4]
+
+
+def results_table(job: JobSpec, description: Mapping[str, Any]) -> Table:
+    """Return the results of a run as `run.json` describes them.
+
+    With baselines the table compares one metric: what each hospital gets from the federation, from training
+    alone and from a model trained on everybody's data.
+    """
+    baselines = description.get("baselines")
+    round_, rounds = description["tested_round"], description["rounds"]
+    table = Table(title=f"{job.job.name}: the model of round {round_} of {rounds} on the test patients")
+    table.add_column("site")
+    table.add_column("patients", justify="right")
+    table.add_column("images", justify="right")
+    if baselines:
+        _add_comparison(table, shown_metrics(job)[0], description, baselines)
+    else:
+        _add_metrics(table, shown_metrics(job), description)
+    for name, reason in description["left_out"].items():
+        table.add_row(name, *["–"] * (len(table.columns) - 1), style="dim")
+        table.caption = f"{table.caption or ''}{name} left out: {reason}\n"
+    return table
+
+
+def _add_metrics(table: Table, metrics: list[str], description: Mapping[str, Any]) -> None:
+    for metric in metrics:
+        table.add_column(metric.replace("_", " "), justify="right")
+    test = description["test"]
+    for name, scores in test["sites"].items():
+        table.add_row(name, *_counts(description, name), *(_number(scores[metric]) for metric in metrics))
+    table.add_section()
+    scores = test["federation"]
+    table.add_row(
+        "federation", *_totals(description), *(_number(scores[metric]) for metric in metrics), style="bold"
+    )
+
+
+def _add_comparison(
+    table: Table, metric: str, description: Mapping[str, Any], baselines: Mapping[str, Any]
+) -> None:
+    table.title = f"{table.title}: {metric.replace('_', ' ')}"
+    for column in ("federated", "alone", "pooled"):
+        table.add_column(column, justify="right")
+    test, alone, pooled = description["test"], baselines["alone"], baselines["pooled"]
+    for name, scores in test["sites"].items():
+        row = (scores[metric], alone[name]["sites"][name][metric], pooled["sites"][name][metric])
+        table.add_row(name, *_counts(description, name), *(_number(value) for value in row))
+    table.add_section()
+    judged = [result["federation"][metric] for result in alone.values()]
+    mean = None if any(value is None for value in judged) else sum(judged) / len(judged)
+    row = (test["federation"][metric], mean, pooled["federation"][metric])
+    table.add_row("all sites", *_totals(description), *(_number(value) for value in row), style="bold")
+    table.caption = (
+        "alone: a model of the site's own data, on its own test patients; in the last row the mean of these "
+        "models, each on the test patients of all sites\n"
+    )
+
+
+def _counts(description: Mapping[str, Any], name: str) -> tuple[str, str]:
+    site = description["sites"][name]
+    return str(sum(site["patients"].values())), str(sum(site["examples"].values()))
+
+
+def _totals(description: Mapping[str, Any]) -> tuple[str, str]:
+    sites = description["sites"].values()
+    patients = sum(sum(site["patients"].values()) for site in sites)
+    return str(patients), str(sum(sum(site["examples"].values()) for site in sites))
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None or math.isnan(value) else f"{value:.3f}"

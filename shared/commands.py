@@ -1,0 +1,61 @@
+"""`wardround job`: check, describe and begin job files."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+job_app = typer.Typer(
+    help="Check a job file, print its schema, begin a new one.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
+
+
+@job_app.command()
+def check(file: Annotated[Path, typer.Argument(help="Job file (TOML).", show_default=False)]) -> None:
+    """Say whether a job file is valid, and if not, everything that is wrong with it."""
+    from shared.job import load_job
+
+    job = load_job(file)
+    training, data = job.training, job.data
+    size = " x ".join(map(str, data.size or data.patch or []))
+    length = f"epochs a round: {training.local_epochs}"
+    if training.local_steps:
+        length = f"steps a round: {training.local_steps}"
+    print(f"{file}: valid")
+    for name, value in {
+        "name": job.job.name,
+        "task": job.job.task,
+        "digest": job.digest(),
+        "data": f"{job.job.dataset}, {size}",
+        "classes": ", ".join(data.classes),
+        "model": job.model.name,
+        "training": f"{length}, {training.optimizer}, learning rate {training.learning_rate:g}",
+        "strategy": f"{job.strategy.name}, {job.job.rounds} rounds, at least {job.strategy.min_sites} sites",
+    }.items():
+        print(f"  {name:<9} {value}")
+
+
+@job_app.command()
+def schema() -> None:
+    """Print the JSON Schema of a job file."""
+    import json
+
+    from shared.job import JobSpec
+
+    print(json.dumps(JobSpec.model_json_schema(), indent=2, ensure_ascii=False))
+
+
+@job_app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Name of the job, in lower case.", show_default=False)],
+    task: Annotated[str, typer.Option(help="What the model learns: classification or segmentation.")],
+    out: Annotated[
+        Path | None, typer.Option(help="File to write; NAME.toml if not given.", show_default=False)
+    ] = None,
+) -> None:
+    """Write a commented job file to begin with, NAME.toml if not told otherwise; no file is overwritten."""
+    from shared.job_template import write_job
+
+    print(write_job(name, task, out or Path(f"{name}.toml")))

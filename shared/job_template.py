@@ -1,0 +1,193 @@
+"""What a job file may say, written for people: the commented file to begin with, and the page docs/job.md.
+
+Both come from the schema's own descriptions, so they can't fall behind it.
+"""
+
+import json
+import sys
+import textwrap
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from shared.errors import JobError
+from shared.job import JobSpec, parse_job
+from shared.names import suggestion
+
+Schema = Mapping[str, Any]
+TABLES_BEGIN = "<!-- The tables below are written by `make docs` from shared/job.py. -->\n"
+KINDS = {"integer": "whole number", "number": "number", "boolean": "true or false", "string": "text"}
+BOUNDS = {
+    "minimum": "at least",
+    "exclusiveMinimum": "above",
+    "maximum": "at most",
+    "exclusiveMaximum": "below",
+}
+START: dict[str, dict[str, dict[str, Any]]] = {
+    "classification": {
+        "model": {"name": "cnn"},
+        "data": {"classes": ["benign", "malignant"], "size": [96, 96]},
+        "training": {"local_epochs": 1, "loss": "cross-entropy"},
+        "strategy": {"name": "fedavg"},
+        "evaluation": {"select_best": "balanced_accuracy"},
+    },
+    "segmentation": {
+        "model": {"name": "unet"},
+        "data": {"classes": ["tumour"], "size": [128, 128]},
+        "training": {"local_epochs": 1, "loss": "dice-ce"},
+        "strategy": {"name": "fedavg"},
+        "evaluation": {"select_best": "dice_global"},
+    },
+}
+
+
+def write_job(name: str, task: str, out: Path) -> Path:
+    """Write a commented job file and return its path.
+
+    Raises:
+        JobError: The name or the task is not valid, or the file exists already or can't be written.
+    """
+    if task not in START:
+        raise JobError(f"unknown task '{task}'; {suggestion(task, START)}")
+    text = job_template(name, task)
+    parse_job(tomllib.loads(text), where=None)
+    try:
+        with out.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise JobError("exists already", where=out, remedy="Name another file with --out.") from None
+    except OSError as error:
+        raise JobError(f"can't be written ({error.strerror})", where=out) from None
+    return out
+
+
+def job_template(name: str, task: str) -> str:
+    """Return a job file with every key explained; those that have a default are commented out."""
+    start = START[task] | {"job": {"name": name, "task": task, "dataset": name, "rounds": 20}}
+    blocks = [
+        "# Check this file with `wardround job check`; what is commented out is a default or an example."
+    ]
+    for table, variants in _tables():
+        chosen = next(item for item in variants if _fits(item, start[table]))
+        lines = [f"[{table}]"]
+        for key, field in sorted(chosen["properties"].items(), key=lambda item: item[0] != "name"):
+            names = _names(variants) if key == "name" and table != "job" else []
+            lines += [*_comment(field, names), *_assignment(key, field, start[table])]
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks) + "\n"
+
+
+def job_tables() -> str:
+    """Return every table of a job, and every key in it, in Markdown."""
+    sections = []
+    for table, variants in _tables():
+        if len(variants) == 1:
+            sections.append(_section(f"## [{table}]", variants[0], variants[0]["properties"]))
+            continue
+        common = _common(variants)
+        names = ", ".join(f"`{name}`" for name in _names(variants))
+        shared_keys = " Keys that all of them have:" if common else ""
+        heading = f"## [{table}]\n\n`name` is one of {names}.{shared_keys}"
+        sections.append(_section(heading, {}, common))
+        for item in variants:
+            own = {key: field for key, field in item["properties"].items() if key not in {*common, "name"}}
+            title = f"### [{table}] name = {' or '.join(f'`{name}`' for name in _names([item]))}"
+            sections.append(_section(title, item, own))
+    return "\n".join(sections)
+
+
+def _tables() -> Iterator[tuple[str, list[Schema]]]:
+    """Give each table's name and its schemas: one, or one for each name that the table may have."""
+    schema = JobSpec.model_json_schema()
+    for table, field in schema["properties"].items():
+        references = field.get("oneOf", [field])
+        yield table, [schema["$defs"][item["$ref"].rpartition("/")[2]] for item in references]
+
+
+def _names(variants: list[Schema]) -> list[str]:
+    fields = [item["properties"]["name"] for item in variants]
+    return [name for field in fields for name in field.get("enum", [field.get("const")])]
+
+
+def _fits(variant: Schema, start: Mapping[str, Any]) -> bool:
+    field = variant["properties"].get("name", {})
+    return start.get("name") in field.get("enum", [field.get("const", start.get("name"))])
+
+
+def _common(variants: list[Schema]) -> dict[str, Schema]:
+    first, *others = [item["properties"] for item in variants]
+    return {key: field for key, field in first.items() if all(other.get(key) == field for other in others)}
+
+
+def _comment(field: Schema, names: list[str]) -> list[str]:
+    values = f"one of: {', '.join(names)}" if names else _values(field)
+    default = f"; default {_default(field)}" if "default" in field else ""
+    text = f"{field.get('description', '')} [{values}{default}]".strip()
+    return textwrap.wrap(text, 100, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
+
+
+def _assignment(key: str, field: Schema, start: Mapping[str, Any]) -> list[str]:
+    """Return the key with its value; JSON's numbers, texts and lists are TOML's too."""
+    if key in start:
+        return [f"{key} = {_spelt(start[key])}"]
+    value = field.get("default")
+    if value is None:
+        value = field.get("examples", [None])[0]
+    return [] if value is None else [f"# {key} = {_spelt(value)}"]
+
+
+def _section(heading: str, table: Schema, fields: Mapping[str, Schema]) -> str:
+    lines = [heading, ""]
+    if "description" in table:
+        lines += [" ".join(table["description"].split("\n\n")[0].split()), ""]
+    if fields:
+        lines += ["| key | values | default | meaning |", "| --- | --- | --- | --- |"]
+    for key, field in fields.items():
+        cells = [
+            f"`{key}`",
+            _values(field),
+            _default(field) if "default" in field else "required",
+            field.get("description", ""),
+        ]
+        lines.append("| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + ("\n" if fields else "")
+
+
+def _default(field: Schema) -> str:
+    return "not set" if field["default"] is None else _spelt(field["default"])
+
+
+def _values(field: Schema) -> str:
+    """Return the values that a field may have, in words."""
+    inner = next((item for item in field.get("anyOf", []) if item.get("type") != "null"), field)
+    if "enum" in inner:
+        return f"one of: {', '.join(map(str, inner['enum']))}"
+    if inner["type"] != "array":
+        return ", ".join([KINDS[inner["type"]], *_bounds(inner)])
+    least, most = inner.get("minItems", 0), inner.get("maxItems")
+    count = f"{least} or more" if most is None else str(least) if least == most else f"{least} to {most}"
+    items = inner["items"]
+    if "enum" in items:
+        return f"list of any of: {', '.join(map(str, items['enum']))}"
+    each = f", each {' and '.join(_bounds(items))}" if _bounds(items) else ""
+    return f"list of {count} {KINDS[items['type']]}s{each}"
+
+
+def _bounds(field: Schema) -> list[str]:
+    return [f"{words} {field[key]}" for key, words in BOUNDS.items() if key in field]
+
+
+def _spelt(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def main() -> None:
+    """Renew the tables of the page whose path is given."""
+    page = Path(sys.argv[1])
+    prose = page.read_text(encoding="utf-8").partition(TABLES_BEGIN)[0]
+    page.write_text(f"{prose}{TABLES_BEGIN}\n{job_tables()}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

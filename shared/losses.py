@@ -1,0 +1,131 @@
+"""The losses that a job may name, each with one value an image.
+
+A batch's loss is the mean of its images' losses. So an image's loss does not depend on which images share its
+batch, evaluation adds up over batches and sites, and private training has its one value a sample.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from monai.losses import DiceLoss, FocalLoss
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from shared.job import JobSpec
+
+SampleLoss = Callable[[Tensor, Tensor], Tensor]
+"""(logits (B, K, *S), targets (B, *S) or, with several labels, (B, K)) -> losses (B,)."""
+
+
+def training_loss(job: JobSpec, class_counts: NDArray[np.int64] | None) -> SampleLoss:
+    """Build the loss that the job names, with its weights for class imbalance.
+
+    Args:
+        job: Names the loss and says if classes are weighted.
+        class_counts: (K,) images (classification) or voxels (segmentation) of each class, of the site or of
+            the federation as the job's `class_weights` says. Needed for class weights and balanced softmax.
+
+    Raises:
+        ValueError: The counts are needed and missing, or there are not as many as classes.
+    """
+    counted = job.training.class_weights != "none"
+    if not counted and job.training.loss != "balanced-softmax":
+        return evaluation_loss(job)
+    if class_counts is None:
+        raise ValueError(f"loss '{job.training.loss}': needs the counts of the classes")
+    expected = len(job.data.classes) + (job.job.task == "segmentation")
+    if class_counts.shape != (expected,):
+        raise ValueError(f"class counts: expected {expected}, got shape {class_counts.shape}")
+    if not counted:
+        return _balanced_softmax(class_counts)
+    return _named(job, class_weights(class_counts))
+
+
+def evaluation_loss(job: JobSpec) -> SampleLoss:
+    """Build the loss as it is reported: without weights, and so the same function at every site.
+
+    Balanced softmax is judged by the cross-entropy, as its paper tests with the plain softmax.
+    """
+    return _named(job, None)
+
+
+def class_weights(counts: NDArray[np.int64]) -> Tensor:
+    """Return weights (K,) by inverse frequency, with mean 1 over the examples.
+
+    A mean of 1 over examples, not over classes, leaves the size of a step as it is (scikit-learn's
+    'balanced'). A class that does not occur counts 1: with one label an image it is never the target, and
+    with several labels its absence is still learnt.
+    """
+    present = counts > 0
+    weights = np.ones(len(counts))
+    weights[present] = counts.sum() / (present.sum() * counts[present])
+    return torch.from_numpy(weights).float()
+
+
+def _named(job: JobSpec, weights: Tensor | None) -> SampleLoss:
+    name = job.training.loss
+    if job.data.multi_label:
+        return _multi_label(name, weights)
+    if name == "focal":
+        return _focal(weights)
+    if name == "dice":
+        return _dice()
+    cross_entropy = _cross_entropy(weights)
+    if name != "dice-ce":
+        return cross_entropy
+    dice = _dice()
+    return lambda logits, targets: dice(logits, targets) + cross_entropy(logits, targets)
+
+
+def _cross_entropy(weights: Tensor | None) -> SampleLoss:
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
+        weight = None if weights is None else weights.to(logits.device)
+        losses = functional.cross_entropy(logits.float(), targets.long(), weight=weight, reduction="none")
+        return _per_image(losses)
+
+    return loss
+
+
+def _multi_label(name: str, weights: Tensor | None) -> SampleLoss:
+    """Mean over the labels of a sigmoid's cross-entropy or focal loss."""
+    focal = FocalLoss(gamma=2.0, reduction="none")
+    bce = torch.nn.BCEWithLogitsLoss(reduction="none")
+    element = focal if name == "focal" else bce
+    scale = torch.ones(1) if weights is None else weights
+    return lambda logits, targets: _per_image(
+        element(logits.float(), targets.float()) * scale.to(logits.device)
+    )
+
+
+def _balanced_softmax(counts: NDArray[np.int64]) -> SampleLoss:
+    """Cross-entropy of logits shifted by the log of the class's share (Ren et al., NeurIPS 2020).
+
+    A class without images counts as if it had one, which keeps its logit finite: a site that never sees it
+    then hardly pushes it down.
+    """
+    prior = torch.from_numpy(np.log(np.maximum(counts, 1) / np.maximum(counts, 1).sum())).float()
+    cross_entropy = _cross_entropy(None)
+    return lambda logits, targets: cross_entropy(logits + prior.to(logits.device), targets)
+
+
+def _focal(weights: Tensor | None) -> SampleLoss:
+    """Focal loss of the softmax, gamma 2 (Lin et al., ICCV 2017)."""
+    focal = FocalLoss(to_onehot_y=True, use_softmax=True, gamma=2.0, weight=weights, reduction="none")
+    # Only the true class has a term, so the sum over classes is the loss of the voxel.
+    return lambda logits, targets: _per_image(focal(logits, targets[:, None]).sum(dim=1))
+
+
+def _dice() -> SampleLoss:
+    """Soft Dice of each image, mean over the structures (Milletari et al., 3DV 2016).
+
+    The background is left out: nearly all of it is easy, and its Dice near 1 would hide the structures.
+    Images stay apart (no Dice over the batch), see the head of this module.
+    """
+    dice = DiceLoss(include_background=False, to_onehot_y=True, softmax=True, reduction="none")
+    return lambda logits, targets: _per_image(dice(logits.float(), targets[:, None]))
+
+
+def _per_image(losses: Tensor) -> Tensor:
+    return losses.reshape(len(losses), -1).mean(dim=1)

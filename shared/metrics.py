@@ -1,0 +1,127 @@
+"""Metrics whose states add up: sites send counts and sums, the federation computes from their total.
+
+What the server computes from the sum of the sites' states is what pooling all predictions would give; no
+score of a single patient leaves a site. Every state is a torchmetrics state that is reduced by summing.
+"""
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchmetrics import Metric
+
+LARGEST_COUNT = 2**53  # above it, float64 can't hold every whole number
+
+
+class Mean(Metric):
+    """Means of values that were added up, one for each of `columns`; NaN where nothing was counted."""
+
+    full_state_update = False
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, columns: int = 1) -> None:
+        super().__init__(compute_with_cache=False)
+        self.add_state("total", torch.zeros(columns, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros(columns, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, values: Tensor, counted: Tensor | None = None) -> None:
+        """Add values (N, columns), leaving out those where `counted` (the same shape) is False."""
+        values = values.detach().cpu().double()
+        if counted is None:
+            counted = torch.ones_like(values, dtype=torch.bool)
+        self.total += torch.where(counted, values, 0.0).sum(dim=0)
+        self.count += counted.sum(dim=0)
+
+    def compute(self) -> Tensor:
+        """Return the means (columns,) in float64, a scalar for one column."""
+        return self.total / self.count
+
+
+class MetricSet(ABC):
+    """The metrics of a task: torchmetrics objects by name, which all live on the CPU and add up.
+
+    Args:
+        metrics: Metrics whose states are all summed; their order fixes the layout of the packed vector, so
+            it must follow from the job alone.
+    """
+
+    def __init__(self, metrics: Mapping[str, Metric]) -> None:
+        self.metrics = dict(metrics)
+
+    @abstractmethod
+    def update(
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        losses: Tensor,
+        patients: Sequence[str],
+        spacing: Sequence[float] | None,
+    ) -> None:
+        """Add a batch: logits (B, K, *S), its targets, one loss an image (B,), and the patients' names."""
+
+    @abstractmethod
+    def report(self) -> dict[str, float]:
+        """Compute every metric of the job from the states; NaN where undefined."""
+
+    def settled(self) -> Mapping[str, Metric]:
+        """Return the metrics with everything added that had to wait, leaving this set as it is."""
+        return self.metrics
+
+    def compute(self) -> dict[str, float]:
+        """Return every name of `metric_names(job)`; NaN where a metric is undefined."""
+        with warnings.catch_warnings():
+            # The server merges states and never updates, which torchmetrics takes for a mistake.
+            warnings.filterwarnings("ignore", message=".*before the ``update`` method", category=UserWarning)
+            return self.report()
+
+    def pack(self) -> NDArray[np.float64]:
+        """Return all states as one vector (n,), of the same length at every site of a job."""
+        states = [state.ravel().double() for _, _, state in _states(self.settled())]
+        return torch.cat(states).numpy()
+
+    def merge(self, packed: NDArray[np.float64]) -> None:
+        """Add the packed states of a site.
+
+        Args:
+            packed: What `pack` returned there. It comes from the network, so it is checked before any of it
+                is added.
+
+        Raises:
+            ValueError: The length is wrong, a number is not finite, or a count is negative or not whole.
+        """
+        parts = self._checked(packed)
+        for name, metric in self.metrics.items():
+            metric.merge_state(parts[name])
+
+    def _checked(self, packed: NDArray[np.float64]) -> dict[str, dict[str, Tensor]]:
+        layout = list(_states(self.metrics))
+        length = sum(state.numel() for _, _, state in layout)
+        vector = torch.from_numpy(np.array(packed, dtype=np.float64))
+        if vector.shape != (length,):
+            raise ValueError(f"metric states: expected ({length},) numbers, got {tuple(vector.shape)}")
+        if not bool(torch.isfinite(vector).all()):
+            raise ValueError("metric states: a number is not finite")
+        parts: dict[str, dict[str, Tensor]] = {name: {} for name in self.metrics}
+        pieces = torch.split(vector, [state.numel() for _, _, state in layout])
+        for (name, key, state), piece in zip(layout, pieces, strict=True):
+            if not state.is_floating_point() and not _are_counts(piece):
+                raise ValueError(f"metric states: '{name}' holds a count that is negative or not whole")
+            parts[name][key] = piece.reshape(state.shape).to(state.dtype)
+        return parts
+
+
+def _states(metrics: Mapping[str, Metric]) -> Iterator[tuple[str, str, Tensor]]:
+    for name, metric in metrics.items():
+        for key, state in metric.metric_state.items():
+            if not isinstance(state, Tensor):
+                raise TypeError(f"{name}: the state '{key}' is a list, which does not add up")
+            yield name, key, state
+
+
+def _are_counts(piece: Tensor) -> bool:
+    return bool(((piece >= 0) & (piece <= LARGEST_COUNT) & (piece == piece.round())).all())

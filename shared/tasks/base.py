@@ -1,0 +1,83 @@
+"""What a task is: how a model's output is fitted to the targets, inferred and judged."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+import numpy as np
+from monai.networks.utils import eval_mode
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from shared.job import JobSpec
+from shared.losses import SampleLoss, evaluation_loss, training_loss
+from shared.metrics import MetricSet
+
+
+class Task(ABC):
+    """A kind of learning problem; one object serves one job.
+
+    Attributes:
+        job: The job that names the task.
+        needs: Columns of the manifest without which the task can't be learnt.
+    """
+
+    needs: ClassVar[frozenset[str]]
+
+    def __init__(self, job: JobSpec) -> None:
+        self.job = job
+        self._evaluation_loss: SampleLoss = evaluation_loss(job)
+
+    @property
+    @abstractmethod
+    def outputs(self) -> int:
+        """Channels of the model's output."""
+
+    @abstractmethod
+    def metrics(self) -> MetricSet:
+        """Return empty metrics, laid out the same way at every site of the job."""
+
+    def loss(self, class_counts: NDArray[np.int64] | None) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return the training loss: (logits (B, K, *S), targets) -> scalar, the mean over the images.
+
+        Args:
+            class_counts: See `shared.losses.training_loss`.
+
+        Raises:
+            ValueError: The job's loss needs the counts and they are missing or of another length.
+        """
+        samples = training_loss(self.job, class_counts)
+        return lambda logits, targets: samples(logits, targets).mean()
+
+    def sample_losses(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return one loss an image (B,), without class weights: what evaluation reports."""
+        return self._evaluation_loss(logits, targets)
+
+    def forward(self, model: nn.Module, images: Tensor) -> Tensor:
+        """Run the model on images (B, C, *S) as training does; tasks adapt the sizes to the network here."""
+        output: Tensor = model(images)
+        return output
+
+    def predict(self, model: nn.Module, images: Tensor) -> Tensor:
+        """Return the logits of whole images (B, C, *S), without gradients; the model's mode is kept."""
+        with eval_mode(model):
+            return self.forward(model, images)
+
+    def update(
+        self,
+        metrics: MetricSet,
+        logits: Tensor,
+        targets: Tensor,
+        patients: Sequence[str],
+        spacing: Sequence[float] | None,
+    ) -> None:
+        """Add a batch of predictions to the metrics.
+
+        Args:
+            metrics: What `metrics()` returned.
+            logits: What `predict` returned.
+            targets: On the device of the logits; shapes as for `loss`.
+            patients: Name of the patient of each image.
+            spacing: Millimetres along each axis of the images; None where unknown.
+        """
+        metrics.update(logits, targets, self.sample_losses(logits, targets), patients, spacing)

@@ -1,0 +1,123 @@
+"""What federating is measured against: each site alone, and one model on the pooled data.
+
+Both train as many optimiser steps as the federated run: a site alone as many as it trained in the federation,
+the pooled model as many as all sites together. Neither is interrupted by rounds: the optimiser keeps its state.
+The best round is chosen on the validation patients and judged on the test patients, as in the federation.
+"""
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from client.app import Bench, Site, class_counts, evaluate
+from client.data.dataset import Samples
+from client.training import LocalTraining, steps_of
+from server.rounds import is_better
+from shared.models import build_model
+
+POOLED = "pooled"
+
+
+@dataclass(frozen=True)
+class _Batch:
+    images: torch.Tensor
+    targets: torch.Tensor
+
+
+class PooledSamples:
+    """The samples of several sites as one."""
+
+    def __init__(self, parts: Sequence[Samples]) -> None:
+        self._parts = parts
+        self._ends = list(accumulate(len(part) for part in parts))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def batch(self, indices: Sequence[int], *, augment_seed: int | None = None) -> _Batch:
+        """Return images and targets, ordered by site."""
+        chosen: dict[int, list[int]] = {}
+        for index in indices:
+            part = bisect_right(self._ends, index)
+            chosen.setdefault(part, []).append(index - (self._ends[part - 1] if part else 0))
+        batches = [
+            self._parts[part].batch(chosen[part], augment_seed=augment_seed) for part in sorted(chosen)
+        ]
+        return _Batch(
+            torch.cat([batch.images for batch in batches]), torch.cat([batch.targets for batch in batches])
+        )
+
+
+def train_baseline(
+    bench: Bench, name: str, members: Mapping[str, Site], everyone: Mapping[str, Site], rounds: int
+) -> tuple[Mapping[str, Any], Mapping[str, torch.Tensor]]:
+    """Train on the members' data and test at every site.
+
+    Args:
+        bench: The job, with a network to train.
+        name: Name of the site, or "pooled"; part of every seed.
+        members: The sites whose data it trains on.
+        everyone: The sites whose test patients it is judged on.
+        rounds: Rounds that the federated run took.
+
+    Returns:
+        Test metrics of everyone together and of each site, and the tensor "vector" of the model tested.
+    """
+    job = bench.job
+    initial = build_model(job, bench.task.outputs, job.job.seed)
+    bench.layout.unpack(bench.layout.pack(initial), bench.model)
+    data = [site.data(job) for site in members.values()]
+    parts = [item.split("train") for item in data]
+    counts = [class_counts(job, item, tuple(item.class_counts())) for item in data]
+    training = LocalTraining(
+        bench.model,
+        bench.task,
+        PooledSamples(parts),
+        job,
+        site=name,
+        device=next(bench.model.parameters()).device,
+        class_counts=None if counts[0] is None else np.sum(np.stack(counts), axis=0),
+        steps=sum(steps_of(job.training, len(part)) for part in parts),
+    )
+    torch.set_num_threads(job.training.threads)
+    vector, best_round = _train_and_choose(bench, training, members, rounds)
+    bench.layout.unpack(vector, bench.model)
+    states = {site: evaluate(bench, everyone[site].data(job).split("test")) for site in everyone}
+    payload = {
+        "round": best_round,
+        "federation": _scores(bench, list(states.values())),
+        "sites": {site: _scores(bench, [state]) for site, state in states.items()},
+    }
+    return payload, {"vector": torch.from_numpy(vector)}
+
+
+def _train_and_choose(
+    bench: Bench, training: LocalTraining, members: Mapping[str, Site], rounds: int
+) -> tuple[NDArray[np.float32], int]:
+    metric, every = bench.job.evaluation.select_best, bench.job.evaluation.every
+    best: float | None = None
+    chosen, chosen_round = bench.layout.pack(bench.model), 0
+    for round_ in range(1, rounds + 1):
+        training.run(round_)
+        if metric is None or (round_ % every and round_ != rounds):
+            continue
+        states = [evaluate(bench, site.data(bench.job).split("val")) for site in members.values()]
+        value = _scores(bench, states)[metric]
+        if is_better(metric, value, best):
+            best, chosen, chosen_round = value, bench.layout.pack(bench.model), round_
+    if best is None:
+        return bench.layout.pack(bench.model), rounds
+    return chosen, chosen_round
+
+
+def _scores(bench: Bench, states: Sequence[NDArray[np.float64]]) -> dict[str, float]:
+    metrics = bench.task.metrics()
+    for state in states:
+        metrics.merge(state)
+    return metrics.compute()

@@ -1,0 +1,101 @@
+"""`wardround simulate`: all hospitals of a federation on this machine."""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def simulate(
+    job_file: Annotated[
+        Path | None, typer.Argument(metavar="JOB.toml", help="The job; not needed with --resume.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Dataset for all sites: a manifest.csv or the folder that holds it.", show_default=False),
+    ] = None,
+    site: Annotated[
+        list[Path] | None,
+        typer.Option(help="A hospital's own site.toml; repeat it for each hospital.", show_default=False),
+    ] = None,
+    sites: Annotated[
+        int | None, typer.Option(min=1, help="Cut the dataset into so many sites.", show_default=False)
+    ] = None,
+    partition: Annotated[
+        str | None,
+        typer.Option(help="How to cut it: iid, dirichlet:ALPHA or column:NAME.", show_default=False),
+    ] = None,
+    scanner_shift: Annotated[
+        bool, typer.Option("--scanner-shift", help="Give each site a scanner of its own.")
+    ] = False,
+    baselines: Annotated[
+        bool, typer.Option("--baselines", help="Also train each site alone and one model on all data.")
+    ] = False,
+    workers: Annotated[
+        str | None,
+        typer.Option(help="in-process, a number of processes, ray:N or ray:auto. Default: one per core.", show_default=False),
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or auto for a GPU where there is one.")] = "auto",
+    seed: Annotated[int | None, typer.Option(help="Overrides job.seed.", show_default=False)] = None,
+    rounds: Annotated[int | None, typer.Option(help="Overrides job.rounds.", show_default=False)] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Overrides any key of the job.", show_default=False),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder that holds the run folders.")] = Path("runs"),
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Go on with a run that was stopped.", show_default=False)
+    ] = None,
+) -> None:
+    """Train a job across simulated hospitals and show what each of them gets from it."""
+    from rich.console import Console
+
+    from shared.errors import RunError
+    from shared.job import load_job
+
+    overrides = _overrides(set_ or [], seed, rounds)
+    job = None if job_file is None else load_job(job_file, overrides)
+    if job is None and resume is None:
+        raise typer.BadParameter("give a JOB.toml, or --resume RUN")
+    if resume is not None and (data or site or sites or partition or scanner_shift or baselines):
+        raise RunError("a resumed run has its hospitals; only --workers can change", where="--resume")
+    if resume is not None and job is None and overrides:
+        raise RunError("a resumed run keeps its job; leave out --set, --seed and --rounds", where="--resume")
+    if site and (data or sites or partition):
+        raise RunError("goes without --data, --sites and --partition", where="--site")
+
+    from server.runs import RunFolder
+    from simulate.session import Hospitals, execute, start
+
+    workers = workers or str(len(os.sched_getaffinity(0)))
+    if resume is not None:
+        run = RunFolder.open(resume, job)
+    else:
+        assert job is not None  # noqa: S101 (checked above)
+        hospitals = Hospitals(site or [], data, sites, partition, scanner_shift)
+        run = start(job, hospitals, out, device, baselines=baselines)
+    execute(run, workers, Console(), resume=resume is not None)
+
+
+def _overrides(pairs: list[str], seed: int | None, rounds: int | None) -> dict[str, Any]:
+    overrides: dict[str, Any] = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator:
+            raise typer.BadParameter(f"'{pair}' is not TABLE.KEY=VALUE", param_hint="--set")
+        overrides[key.strip()] = _value(value.strip())
+    if seed is not None:
+        overrides["job.seed"] = seed
+    if rounds is not None:
+        overrides["job.rounds"] = rounds
+    return overrides
+
+
+def _value(text: str) -> Any:
+    """Read a value as TOML does; what is no TOML value is taken as a string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

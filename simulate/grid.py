@@ -1,0 +1,159 @@
+"""A Flower Grid whose nodes are sites on this machine, served by workers."""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+
+from shared import messages
+from shared.errors import WardroundError
+from shared.flower import COORDINATOR_NODE, Run, assign_id, become, empty_run
+from shared.seeds import seed_of
+from simulate.workers import Call, Outcome, Workers
+
+_CRASH = 1000  # code of an error reply for anything that is no WardroundError
+_RECORDS: dict[str, type[ConfigRecord | MetricRecord]] = {"config": ConfigRecord, "metric": MetricRecord}
+
+
+class LocalGrid(Grid):
+    """Carries messages to simulated sites; answers come as they are ready, without a look by the clock.
+
+    Args:
+        workers: Serve the sites.
+        sites: Their names; node ids are derived from them.
+    """
+
+    def __init__(self, workers: Workers, sites: Iterable[str]) -> None:
+        become(COORDINATOR_NODE)
+        self._workers = workers
+        self._sites = {node_id(site): site for site in sites}
+        self._run = empty_run()
+        self._asked: dict[str, Message] = {}
+        self._answers: dict[str, Message] = {}
+        self._count = 0
+
+    def set_run(self, run: Run) -> None:
+        """Set the run that the Grid works for."""
+        self._run = run
+
+    @property
+    def run(self) -> Run:
+        """The run that the Grid works for."""
+        return self._run
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        """Build a message to a node."""
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Return the node ids of all sites."""
+        return list(self._sites)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Hand messages to the workers; returns their ids."""
+        calls, ids = [], []
+        shared: dict[int, torch.Tensor] = {}
+        for message in messages:
+            self._count += 1
+            identity = str(self._count)
+            self._asked[identity] = assign_id(message, identity)
+            payload, tensors = pack(message.content, shared)
+            payload |= {"type": message.metadata.message_type, "id": identity}
+            site = self._sites[message.metadata.dst_node_id]
+            calls.append(Call(self._count, site, message.metadata.message_type, payload, tensors))
+            ids.append(identity)
+        self._workers.submit(calls)
+        return ids
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Return the answers that are ready."""
+        self._collect(0.0)
+        return [self._answers.pop(identity) for identity in message_ids if identity in self._answers]
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterator[Message]:
+        """Send messages and yield each answer as it is ready; after `timeout` seconds forget the others."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        waiting = set(self.push_messages(messages))
+        try:
+            while waiting:
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    return
+                self._collect(left)
+                for identity in sorted(waiting & self._answers.keys(), key=int):
+                    waiting.remove(identity)
+                    yield self._answers.pop(identity)
+        finally:
+            if waiting:
+                self._workers.cancel()
+                for identity in waiting:
+                    self._asked.pop(identity, None)
+
+    def _collect(self, timeout: float | None) -> None:
+        for outcome in self._workers.wait(timeout):
+            asked = self._asked.pop(str(outcome.id), None)
+            if asked is not None:
+                self._answers[str(outcome.id)] = _answer(asked, outcome)
+
+
+def node_id(site: str) -> int:
+    """Return the node id of a simulated site."""
+    return seed_of("node", site)
+
+
+def _answer(asked: Message, outcome: Outcome) -> Message:
+    if isinstance(outcome.error, WardroundError):
+        return Message(Error(messages.SITE_ERROR, str(outcome.error)), reply_to=asked)
+    if outcome.payload is None:
+        return Message(Error(_CRASH, str(outcome.error)), reply_to=asked)
+    if "error" in outcome.payload:
+        return Message(Error(*outcome.payload["error"]), reply_to=asked)
+    return Message(unpack(outcome.payload, outcome.tensors), reply_to=asked)
+
+
+def pack(
+    content: RecordDict, shared: dict[int, torch.Tensor] | None = None
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Take a message's content apart: plain values, and tensors that can travel through shared memory.
+
+    Args:
+        content: The records.
+        shared: Tensors of arrays seen before, by identity: a model sent to all sites is taken apart once.
+    """
+    shared = {} if shared is None else shared
+    records: dict[str, tuple[str, dict[str, Any]]] = {}
+    tensors: dict[str, torch.Tensor] = {}
+    for key, record in content.items():
+        if isinstance(record, ArrayRecord):
+            for name, array in record.items():
+                if id(array) not in shared:
+                    shared[id(array)] = torch.from_numpy(array.numpy())
+                tensors[f"{key}/{name}"] = shared[id(array)]
+        else:
+            kind = "config" if isinstance(record, ConfigRecord) else "metric"
+            records[key] = (kind, dict(record))
+    return {"records": records}, tensors
+
+
+def unpack(payload: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> RecordDict:
+    """Put a message's content together again."""
+    content = RecordDict()
+    for key, (kind, values) in payload["records"].items():
+        content[key] = _RECORDS[kind](values)
+    for path, tensor in tensors.items():
+        key, name = path.split("/")
+        content.setdefault(key, ArrayRecord())
+        content[key][name] = Array(tensor.numpy())
+    return content

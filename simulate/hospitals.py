@@ -1,0 +1,113 @@
+"""Which hospitals a simulation has, and the host that plays them inside a worker."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from flwr.app import Context, Message, Metadata, RecordDict
+from flwr.clientapp import ClientApp
+from pydantic import BaseModel, ConfigDict
+
+from client.app import Site, Workshop, make_app
+from client.device import open_device
+from client.site import SiteConfig
+from shared.errors import RunError
+from shared.flower import COORDINATOR_NODE, become
+from simulate.baselines import train_baseline
+from simulate.grid import node_id, pack, unpack
+from simulate.scanner import Scanner
+from simulate.workers import Call
+
+BASELINE = "baseline"
+
+
+class Setup(BaseModel):
+    """The hospitals of a simulation; kept in the run's folder so that the run can be resumed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sites: list[SiteConfig]
+    scanner_seed: int | None = None  # with a seed, each site sees its images through a scanner of its own
+    device: str = "auto"
+    baselines: bool = False
+
+    @classmethod
+    def read(cls, path: Path) -> "Setup":
+        """Read the setup of a run.
+
+        Raises:
+            RunError: The run is no simulation, or its setup can't be read.
+        """
+        try:
+            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunError(f"is not the setup of a simulation ({error})", where=path) from None
+
+
+@dataclass(frozen=True)
+class HostFactory:
+    """Builds the host inside a worker process."""
+
+    setup: str  # as JSON
+
+    def __call__(self) -> "SimulationHost":
+        """Build the host."""
+        return SimulationHost(Setup.model_validate_json(self.setup))
+
+
+class SimulationHost:
+    """Plays all hospitals in one worker: each has its own ClientApp and data, the networks are shared."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._workshop = Workshop(open_device(setup.device))
+        self._configs = {config.name: config for config in setup.sites}
+        self._scanner_seed = setup.scanner_seed
+        self._sites: dict[str, Site] = {}
+        self._apps: dict[str, ClientApp] = {}
+
+    def handle(self, call: Call) -> tuple[Mapping[str, Any], Mapping[str, torch.Tensor]]:
+        """Serve a message to one hospital, or train a baseline."""
+        if call.kind == BASELINE:
+            members = {name: self._site(name) for name in call.payload["members"]}
+            everyone = {name: self._site(name) for name in call.payload["everyone"]}
+            bench = self._workshop.bench(call.payload["job"])
+            return train_baseline(bench, call.site, members, everyone, call.payload["rounds"])
+        become(node_id(call.site))
+        message = Message(content=unpack(call.payload, call.tensors), metadata=_metadata(call))
+        reply = self._app(call.site)(message, _context(call.site))
+        if reply.has_error():
+            return {"error": (reply.error.code, reply.error.reason)}, {}
+        return pack(reply.content)
+
+    def _site(self, name: str) -> Site:
+        if name not in self._sites:
+            scanner = None if self._scanner_seed is None else Scanner.draw(name, self._scanner_seed)
+            self._sites[name] = Site(self._configs[name], self._workshop, scanner, explain=True)
+        return self._sites[name]
+
+    def _app(self, name: str) -> ClientApp:
+        if name not in self._apps:
+            self._apps[name] = make_app(self._site(name))
+        return self._apps[name]
+
+
+def _metadata(call: Call) -> Metadata:
+    return Metadata(
+        run_id=1,
+        message_id=call.payload["id"],
+        src_node_id=COORDINATOR_NODE,
+        dst_node_id=node_id(call.site),
+        reply_to_message_id="",
+        group_id="",
+        created_at=0.0,
+        ttl=float("inf"),
+        message_type=call.payload["type"],
+        src_task_id=1,
+        dst_task_id=1,
+    )
+
+
+def _context(site: str) -> Context:
+    return Context(run_id=1, node_id=node_id(site), node_config={}, state=RecordDict(), run_config={})

@@ -1,0 +1,179 @@
+"""Synthetic hospitals with ground truth, for a machine with no data.
+
+Each hospital has its own number of patients and its own scanner; what is written is what a real hospital
+would offer: images on disk and a manifest.
+"""
+
+import csv
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from shared.errors import DataError
+from shared.names import suggestion
+from shared.seeds import seed_of
+from simulate.anatomy import LESIONS, TUMOUR, draw_brain, draw_lesion
+from simulate.scanner import Scanner
+
+Row = dict[str, str]
+_EDITION = 1  # raise it when the pictures change: old ones on disk are then not taken for new ones
+SCANNERS = {  # chosen, not drawn, so that any seed shows four scanners that are unlike each other
+    "north": Scanner(gamma=0.65, curve=0.2, bias=0.1, blur=0.004, resolution=0.95, noise=0.012, seed=1),
+    "south": Scanner(gamma=1.5, curve=-0.3, bias=0.15, blur=0.002, resolution=1.0, noise=0.05, seed=2),
+    "east": Scanner(gamma=0.9, curve=0.3, bias=0.12, blur=0.008, resolution=0.6, noise=0.02, seed=3),
+    "west": Scanner(gamma=0.9, curve=-0.6, bias=0.28, blur=0.004, resolution=0.8, noise=0.035, seed=4),
+}
+_TEST_EVERY = 4  # every fourth patient of a hospital is for testing
+
+
+@dataclass(frozen=True)
+class _Patient:
+    """A patient of a synthetic hospital, whose every random number comes from `rng`."""
+
+    site: str
+    number: int
+    rng: np.random.Generator
+
+    @property
+    def name(self) -> str:
+        return f"{self.site}-{self.number:03d}"
+
+    @property
+    def split(self) -> str:
+        return "train" if self.number % _TEST_EVERY else "test"
+
+    def scanned(self, image: NDArray[np.float32], key: str) -> NDArray[np.uint8]:
+        """Take an image (C, *S) of 0..1 with the hospital's scanner; return it as 8 bit."""
+        return np.rint(255 * SCANNERS[self.site](image, key)).astype(np.uint8)
+
+
+def make_phantom(name: str, folder: Path, seed: int) -> Path:
+    """Write a synthetic dataset into a folder of its own under `folder`, unless it is there already.
+
+    The same name and seed give the same bytes. The folder appears under its name only when it is complete, so
+    what an interrupted call left is never used.
+
+    Args:
+        name: One of `PHANTOMS`.
+        folder: Where datasets are kept; made if it is missing.
+        seed: Another seed gives other patients.
+
+    Returns:
+        The manifest, with the columns `site`, `patient`, `image`, `mask` or `label`, and `split`: a quarter
+        of each hospital's patients is for testing.
+
+    Raises:
+        DataError: There is no such phantom, or the folder can't be written.
+    """
+    if name not in PHANTOMS:
+        problem = f"unknown synthetic dataset '{name}'; {suggestion(name, PHANTOMS)}"
+        raise DataError(problem, remedy="Give the path of a manifest (--data) to use other data.")
+    final = folder / f"{name}-{_EDITION}-seed{seed}"
+    try:
+        if not final.exists():
+            _write(PHANTOMS[name], name, final, seed)
+    except OSError as error:
+        problem = f"the synthetic dataset can't be written: {error}"
+        raise DataError(problem, where=folder, remedy="Free space or name another folder.") from error
+    return final / "manifest.csv"
+
+
+def _write(maker: "Maker", name: str, final: Path, seed: int) -> None:
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{final.name}-", dir=final.parent) as unfinished:
+        work = Path(unfinished) / "data"
+        work.mkdir()
+        rows = list(maker(work, seed_of(name, seed)))
+        with (work / "manifest.csv").open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        try:
+            work.rename(final)
+        except OSError:
+            if not final.exists():  # otherwise another process was faster, with the same bytes
+                raise
+
+
+def _patients(hospitals: dict[str, int], seed: int) -> Iterator[_Patient]:
+    for site, count in hospitals.items():
+        for number in range(1, count + 1):
+            yield _Patient(site, number, np.random.default_rng(seed_of(seed, site, number)))
+
+
+def _brain_slices(folder: Path, seed: int) -> Iterator[Row]:
+    """Six axial slices of a head, 96 x 96, each with its tumour's mask (0 or 255); some heads have none."""
+    heights = np.linspace(-0.45, 0.55, 6)
+    for patient in _patients({"north": 24, "south": 16, "east": 12, "west": 8}, seed):
+        slices, labels = draw_brain(patient.rng, heights, (96, 96), tumour=patient.rng.random() < 0.85)
+        for number, (pixels, structures) in enumerate(zip(slices, labels, strict=True), start=1):
+            stem = f"{patient.name}-{number}"
+            image = _place(folder, "images", patient, f"{stem}.png")
+            mask = _place(folder, "masks", patient, f"{stem}.png")
+            Image.fromarray(patient.scanned(pixels[None], stem)[0]).save(image)
+            Image.fromarray(np.where(structures == TUMOUR, 255, 0).astype(np.uint8)).save(mask)
+            yield _row(folder, patient, image) | {"mask": mask.relative_to(folder).as_posix()}
+
+
+def _brain_volumes(folder: Path, seed: int) -> Iterator[Row]:
+    """Whole heads, 32 x 40 x 32 voxels of 5 x 5 x 6 mm; mask value 1 for tumour, 2 for ventricles."""
+    heights = np.linspace(-0.95, 0.95, 32)
+    # Array axes are right-to-left, front-to-back and upwards; NIfTI counts the first two the other way.
+    affine = np.diag([-5.0, -5.0, 6.0, 1.0])
+    for patient in _patients({"north": 12, "south": 8, "east": 4}, seed):
+        slices, labels = draw_brain(patient.rng, heights, (40, 32), tumour=True)
+        image = _place(folder, "images", patient, f"{patient.name}.nii.gz")
+        mask = _place(folder, "masks", patient, f"{patient.name}.nii.gz")
+        taken = patient.scanned(slices.transpose(2, 1, 0)[None], patient.name)[0]
+        nibabel.save(nibabel.Nifti1Image(taken, affine), image)
+        nibabel.save(nibabel.Nifti1Image(labels.transpose(2, 1, 0), affine), mask)
+        yield _row(folder, patient, image) | {"mask": mask.relative_to(folder).as_posix()}
+
+
+_LESION_SHARES = {
+    "north": (0.7, 0.1, 0.2),
+    "south": (0.2, 0.5, 0.3),
+    "east": (0.3, 0.1, 0.6),
+    "west": (0.4, 0.5, 0.1),
+}
+
+
+def _skin_lesions(folder: Path, seed: int) -> Iterator[Row]:
+    """Colour pictures, 64 x 64, one or two of a patient's lesion; each hospital sees another mix of kinds."""
+    for patient in _patients({"north": 100, "south": 70, "east": 40, "west": 24}, seed):
+        kind = str(patient.rng.choice(LESIONS, p=_LESION_SHARES[patient.site]))
+        for number in range(1, patient.rng.integers(1, 3) + 1):
+            stem = f"{patient.name}-{number}"
+            image = _place(folder, "images", patient, f"{stem}.png")
+            taken = patient.scanned(draw_lesion(patient.rng, kind, 64), stem)
+            Image.fromarray(np.moveaxis(taken, 0, -1)).save(image)
+            yield _row(folder, patient, image) | {"label": kind}
+
+
+def _place(folder: Path, kind: str, patient: _Patient, file: str) -> Path:
+    path = folder / kind / patient.site / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _row(folder: Path, patient: _Patient, image: Path) -> Row:
+    return {
+        "site": patient.site,
+        "patient": patient.name,
+        "split": patient.split,
+        "image": image.relative_to(folder).as_posix(),
+    }
+
+
+Maker = Callable[[Path, int], Iterator[Row]]
+PHANTOMS: dict[str, Maker] = {
+    "phantom-brain": _brain_slices,
+    "phantom-brain-3d": _brain_volumes,
+    "phantom-lesions": _skin_lesions,
+}

@@ -1,0 +1,96 @@
+"""From the options of the command line to the hospitals of a simulation."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from client.data.dataset import SiteData
+from client.site import DatasetTable, SiteConfig, SiteTable, load_site
+from shared.errors import JobError, RunError, SiteError
+from shared.job import JobSpec
+from simulate.partition import partition, site_name, write_site_manifests
+from simulate.phantom import PHANTOMS, make_phantom
+
+
+def sites_from_files(paths: Sequence[Path]) -> list[SiteConfig]:
+    """Read hospitals from their own configuration files.
+
+    Raises:
+        SiteError: A file can't be used, or two have the same name.
+    """
+    sites = [load_site(path) for path in paths]
+    for index, site in enumerate(sites):
+        if site.name in {other.name for other in sites[:index]}:
+            raise SiteError(f"the name '{site.name}' is another site's too", where=paths[index])
+    return sites
+
+
+def find_manifest(job: JobSpec, data: Path | None, out: Path) -> Path:
+    """Return the manifest that the sites share; synthetic hospitals are made where the job names them.
+
+    Raises:
+        JobError: The job needs real data and none was given.
+    """
+    if data is not None:
+        return data / "manifest.csv" if data.is_dir() else data
+    if job.job.dataset in PHANTOMS:
+        folder = out / ".phantoms" / f"{job.job.dataset}-{job.job.seed}"
+        return make_phantom(job.job.dataset, folder, job.job.seed)
+    raise JobError(
+        f"the dataset '{job.job.dataset}' is not synthetic, so its images are needed",
+        where="[job] dataset",
+        remedy="Give --data FOLDER (or its manifest.csv), or the hospitals' own files with --site SITE.toml.",
+    )
+
+
+def sites_of_manifest(job: JobSpec, manifest: Path) -> list[SiteConfig]:
+    """Return one site for each value of the manifest's column 'site'.
+
+    Raises:
+        RunError: The manifest has no such column.
+    """
+    column = _site_column(manifest)
+    if column is None:
+        raise RunError(
+            "has no column 'site'",
+            where=manifest,
+            remedy="Cut the dataset into hospitals: --sites 4 --partition iid (or dirichlet:0.3, column:NAME).",
+        )
+    return [_site(site_name(value), job, manifest, value) for value in sorted(set(column))]
+
+
+def sites_of_partition(
+    job: JobSpec, manifest: Path, count: int | None, scheme: str, folder: Path
+) -> list[SiteConfig]:
+    """Cut a dataset into sites; each gets a manifest of its own below `folder`."""
+    rows = partition(manifest, count, scheme, job.job.seed)
+    manifests = write_site_manifests(manifest, rows, folder)
+    return [_site(name, job, path, None) for name, path in manifests.items()]
+
+
+def check_sites(job: JobSpec, sites: Sequence[SiteConfig]) -> None:
+    """Read every site's manifest before anything is written or started.
+
+    Raises:
+        WardroundError: A site has no such dataset, refuses the job, or its manifest can't be used.
+    """
+    for site in sites:
+        site.admit(job)
+        dataset = site.dataset(job.job.dataset)
+        SiteData.load(dataset.manifest, job, site=site.name, column_value=dataset.site)
+
+
+def _site(name: str, job: JobSpec, manifest: Path, value: str | None) -> SiteConfig:
+    dataset = DatasetTable(manifest=manifest.resolve(), site=value)
+    return SiteConfig(site=SiteTable(name=name, coordinator=None), datasets={job.job.dataset: dataset})
+
+
+def _site_column(manifest: Path) -> list[str] | None:
+    try:
+        with manifest.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            if "site" not in (reader.fieldnames or ()):
+                return None
+            return [row["site"] for row in reader]
+    except OSError as error:
+        raise RunError(f"can't be read ({error.strerror})", where=manifest) from None

@@ -1,0 +1,105 @@
+"""Warm worker processes on this machine."""
+
+import multiprocessing
+import os
+import pickle
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from multiprocessing import connection
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+import torch
+
+from simulate.workers.calls import Call, Host, Outcome
+from simulate.workers.pool import THREAD_VARIABLES, Died, Event, Link, Pool
+from simulate.workers.process_main import serve
+from simulate.workers.shared_tensors import Channel, SharedTensor
+
+
+class ProcessLink(Link):
+    """One worker process and the pipe to it."""
+
+    def __init__(self, process: SpawnProcess, channel: Channel) -> None:
+        self.process = process
+        self.channel = channel
+
+    def send(self, call: Call, shared: Mapping[str, Any]) -> None:
+        """See the base class."""
+        try:
+            self.channel.send(replace(call, tensors={}), shared)
+        except OSError:
+            self.process.kill()  # it is dying: let the pipe's end show it
+
+    def receive(self) -> Event:
+        """Return what the process sent, or how it ended."""
+        try:
+            message, tensors = self.channel.receive()
+        except (EOFError, OSError):
+            return Died(self._how_it_ended())
+        return replace(message, tensors=tensors) if isinstance(message, Outcome) else message
+
+    def kill(self) -> None:
+        """See the base class."""
+        self.process.kill()
+        self.process.join()
+        self.channel.close()
+
+    def _how_it_ended(self) -> str:
+        self.process.join(timeout=1.0)
+        code = self.process.exitcode
+        if code is None:
+            return "closed its pipe"
+        return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+
+
+class ProcessPool(Pool[ProcessLink]):
+    """Spawned processes: a forked one would inherit the parent's torch threads and CUDA context, broken."""
+
+    def __init__(self, size: int, factory: Callable[[], Host], threads: int) -> None:
+        self._pickled_factory = pickle.dumps(factory)
+        super().__init__(size, factory, threads)
+
+    def _start(self) -> ProcessLink:
+        ours, theirs = multiprocessing.Pipe()
+        process = multiprocessing.get_context("spawn").Process(
+            target=serve,
+            args=(Channel(theirs), self._pickled_factory, self._threads),
+            name="wardround-worker",
+            daemon=True,
+        )
+        with _inherited(self._threads):
+            process.start()
+        theirs.close()  # so that the worker's death shows as the end of the pipe
+        return ProcessLink(process, Channel(ours))
+
+    def _share(self, tensor: torch.Tensor) -> SharedTensor:
+        return SharedTensor(tensor)
+
+    def _events(self, links: Sequence[ProcessLink], timeout: float | None) -> list[tuple[ProcessLink, Event]]:
+        by_pipe = {link.channel.connection: link for link in links}
+        readable = connection.wait(list(by_pipe), timeout)
+        return [(link, link.receive()) for pipe, link in by_pipe.items() if pipe in readable]
+
+
+@contextmanager
+def _inherited(threads: int) -> Iterator[None]:
+    """Set what a new process inherits: thread counts, read when torch is imported, and no Ctrl-C.
+
+    The parent alone answers Ctrl-C: it closes the workers, which would otherwise each print a traceback.
+    """
+    counts = {name: str(threads) for name in THREAD_VARIABLES}
+    before = {name: os.environ.get(name) for name in counts}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    os.environ.update(counts)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)

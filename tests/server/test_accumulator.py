@@ -1,0 +1,80 @@
+"""The running mean does not depend on the order of its terms, nor does its memory on their number."""
+
+import math
+import tracemalloc
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.accumulator import ExactMean
+
+values = st.floats(-1e6, 1e6, width=32, allow_subnormal=False)
+terms = st.lists(st.tuples(st.lists(values, min_size=3, max_size=3), st.integers(1, 10**6)), min_size=1, max_size=12)
+
+
+def mean_of(pairs: list[tuple[list[float], int]]) -> np.ndarray:
+    mean = ExactMean(3)
+    for vector, weight in pairs:
+        mean.add(np.array(vector, dtype=np.float32), weight)
+    return mean.mean()
+
+
+@given(terms, st.randoms(use_true_random=False))
+def test_any_order_gives_the_same_bits(pairs, random):
+    shuffled = list(pairs)
+    random.shuffle(shuffled)
+    assert mean_of(pairs).tobytes() == mean_of(shuffled).tobytes()
+
+
+@given(terms)
+def test_it_is_the_weighted_mean(pairs):
+    total = sum(weight for _, weight in pairs)
+    for index, found in enumerate(mean_of(pairs)):
+        exact = sum(Fraction(np.float32(vector[index]).item()) * weight for vector, weight in pairs) / total
+        assert abs(found - float(exact)) <= 2**-45 + abs(float(exact)) * 2**-23
+
+
+def test_equal_models_stay_as_they_are_bit_for_bit():
+    vector = np.random.default_rng(0).normal(size=1000).astype(np.float32)
+    mean = ExactMean(1000)
+    for weight in (3, 17, 1000):
+        mean.add(vector, weight)
+    assert mean.mean().tobytes() == vector.tobytes()
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e30])
+def test_a_number_out_of_range_is_refused_and_changes_nothing(bad):
+    mean = ExactMean(2)
+    mean.add(np.array([1.0, 2.0], dtype=np.float32), 1)
+    with pytest.raises(ValueError, match="out of range"):
+        mean.add(np.array([1.0, bad], dtype=np.float32), 1)
+    assert mean.mean().tolist() == [1.0, 2.0]
+
+
+def test_the_largest_terms_allowed_do_not_overflow():
+    mean = ExactMean(1)
+    largest = np.array([2.0**28], dtype=np.float32)
+    for _ in range(2**14):
+        mean.add(largest, 2**20)
+    assert mean.mean()[0] == 2.0**28
+    with pytest.raises(ValueError, match="number of terms"):
+        mean.add(largest, 1)
+
+
+def peak_bytes(sites: int, size: int = 1_000_000) -> int:
+    generator = np.random.default_rng(0)
+    tracemalloc.start()
+    mean = ExactMean(size)
+    for _ in range(sites):
+        mean.add(generator.random(size, dtype=np.float32), 10)
+    mean.mean()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+def test_memory_does_not_grow_with_the_number_of_sites():
+    assert peak_bytes(64) <= peak_bytes(4) * 1.01

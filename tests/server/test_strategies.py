@@ -1,0 +1,114 @@
+"""The strategies against the formulas of their papers, across a restart, and in any order of arrival."""
+
+import numpy as np
+import pytest
+from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
+from torch import nn
+
+from server.strategies import WEIGHT, make_strategy
+from shared.arrays import Layout
+from shared.flower import become
+from shared.job import load_job
+from shared.messages import ARRAYS, METRICS, VECTOR, vector_record
+from simulate.grid import LocalGrid
+
+NAMES = [
+    "fedavg", "fedprox", "fedavgm", "fedadam", "fedyogi", "fedadagrad",
+    "fedmedian", "fedtrimmedavg", "krum", "multikrum",
+]  # fmt: skip
+LAYOUT = Layout.of(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)))
+RNG = np.random.default_rng(0)
+START = RNG.normal(size=LAYOUT.size).astype(np.float32)
+UPDATES = [[(RNG.normal(size=LAYOUT.size).astype(np.float32), weight) for weight in (1, 5, 30, 7)] for _ in range(3)]
+
+
+class NoWorkers:
+    size = 1
+
+
+@pytest.fixture
+def strategy(quickstart):
+    def make(name, **options):
+        job = load_job(quickstart, {"strategy.name": name, "strategy.min_sites": 3})
+        return make_strategy(job.strategy.model_copy(update=options), LAYOUT)
+
+    return make
+
+
+def answer(vector, weight, node):
+    content = RecordDict({ARRAYS: vector_record(vector), METRICS: MetricRecord({WEIGHT: weight, "loss": 1.0 * weight})})
+    return Message(content=content, dst_node_id=node, message_type="train")
+
+
+def step(strategy, vector, round_, updates):
+    grid = LocalGrid(NoWorkers(), ["a", "b", "c", "d"])
+    asked = list(strategy.configure_train(round_, vector_record(vector), ConfigRecord(), grid))
+    assert len(asked) == 4
+    arrays, metrics = strategy.aggregate_train(round_, [answer(v, w, i) for i, (v, w) in enumerate(updates)])
+    assert isinstance(metrics["loss"], float)
+    return arrays[VECTOR].numpy()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_strategy_returns_a_float32_model(strategy, name):
+    vector = step(strategy(name), START, 1, UPDATES[0])
+    assert vector.dtype == np.float32
+    assert vector.shape == START.shape
+    assert np.isfinite(vector).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_restart_between_rounds_changes_no_bit(strategy, name):
+    running, vector = strategy(name), START
+    for round_, updates in enumerate(UPDATES, 1):
+        vector = step(running, vector, round_, updates)
+    restarted, again, state = None, START, {}
+    for round_, updates in enumerate(UPDATES, 1):
+        restarted = strategy(name)
+        restarted.restore(state)
+        again = step(restarted, again, round_, updates)
+        state = {key: value.copy() for key, value in restarted.state().items()}
+    assert vector.tobytes() == again.tobytes()
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("fed") and name[3] in "apy"])
+def test_the_order_of_arrival_changes_no_bit(strategy, name):
+    assert strategy(name).streaming
+    forwards = step(strategy(name), START, 1, UPDATES[0])
+    backwards = step(strategy(name), START, 1, UPDATES[0][::-1])
+    assert forwards.tobytes() == backwards.tobytes()
+
+
+def mean(updates):
+    weights = np.array([weight for _, weight in updates], dtype=np.float64)
+    return np.average(np.stack([vector for vector, _ in updates]).astype(np.float64), axis=0, weights=weights)
+
+
+def test_fedavg_is_the_weighted_mean(strategy):
+    np.testing.assert_allclose(step(strategy("fedavg"), START, 1, UPDATES[0]), mean(UPDATES[0]), rtol=1e-6)
+
+
+def test_fedavgm_follows_its_formula(strategy):
+    fedavgm = strategy("fedavgm", server_momentum=0.5, server_learning_rate=0.7)
+    vector, momentum = START.astype(np.float64), np.zeros_like(START, dtype=np.float64)
+    found = START
+    for round_, updates in enumerate(UPDATES, 1):
+        momentum = 0.5 * momentum + (vector - mean(updates))
+        vector = vector - 0.7 * momentum
+        vector[LAYOUT.parameters :] = mean(updates)[LAYOUT.parameters :]
+        found = step(fedavgm, found, round_, updates)
+        np.testing.assert_allclose(found, vector, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["fedadam", "fedyogi", "fedadagrad", "fedavgm"])
+def test_batch_norm_statistics_take_their_plain_mean(strategy, name):
+    """An optimiser's step on a running variance could make it negative."""
+    found = step(strategy(name), START, 1, UPDATES[0])
+    np.testing.assert_allclose(found[LAYOUT.parameters :], mean(UPDATES[0])[LAYOUT.parameters :], rtol=1e-6)
+
+
+def test_median_and_krum_ignore_an_outlier(strategy):
+    honest = [(START + np.float32(0.01 * i), 10) for i in range(3)]
+    poisoned = [*honest, (START + 1e6, 10)]
+    for name in ("fedmedian", "krum"):
+        assert np.abs(step(strategy(name), START, 1, poisoned) - START).max() < 0.1

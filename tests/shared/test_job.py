@@ -1,0 +1,204 @@
+"""The job: its identity, and what a user reads who made a mistake."""
+
+import copy
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.errors import JobError
+from shared.job import JobSpec, load_job, parse_job
+
+PROJECT = Path(__file__).parents[2]
+JOBS = sorted((PROJECT / "configs" / "jobs").glob("*.toml"))
+BASE: dict[str, Any] = tomllib.loads(
+    (PROJECT / "configs" / "jobs" / "quickstart.toml").read_text(encoding="utf-8")
+)
+TABLES = sorted(BASE)
+
+
+def changed(changes: dict[str, Any]) -> dict[str, Any]:
+    """Return the quickstart job with `table.key` or `table` replaced; `...` removes it."""
+    job = copy.deepcopy(BASE)
+    for dotted, value in changes.items():
+        table, _, key = dotted.partition(".")
+        home, name = (job[table], key) if key else (job, table)
+        if value is ...:
+            del home[name]
+        else:
+            home[name] = value
+    return job
+
+
+def problem(changes: dict[str, Any]) -> str:
+    with pytest.raises(JobError) as caught:
+        parse_job(changed(changes), "job.toml")
+    assert str(caught.value).startswith("job.toml: ")
+    return caught.value.problem
+
+
+def shuffled(table: dict[str, Any], draw: st.DrawFn) -> dict[str, Any]:
+    keys = draw(st.permutations(list(table)))
+    return {key: shuffled(table[key], draw) if isinstance(table[key], dict) else table[key] for key in keys}
+
+
+@pytest.mark.parametrize("path", JOBS, ids=lambda path: path.name)
+def test_every_job_that_is_shipped_is_valid(path: Path) -> None:
+    assert load_job(path).job.name == path.stem
+
+
+@given(st.data())
+def test_digest_does_not_depend_on_the_order_of_keys(data: st.DataObject) -> None:
+    assert parse_job(shuffled(BASE, data.draw), None).digest() == parse_job(BASE, None).digest()
+
+
+@given(st.floats(1e-9, 1e3), st.sampled_from(["{!r}", "{:.17e}", "{:.30f}", "+{!r}"]))
+def test_digest_does_not_depend_on_how_a_number_is_spelt(rate: float, spelling: str) -> None:
+    text = tomli_w.dumps(changed({"training.learning_rate": 123.0}))
+    spelt = tomllib.loads(text.replace("123.0", spelling.format(rate)) + "# a comment\n")
+    if spelt["training"]["learning_rate"] != rate:  # 30 decimals are not enough for the smallest
+        return
+    assert (
+        parse_job(spelt, None).digest() == parse_job(changed({"training.learning_rate": rate}), None).digest()
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"training.learning_rate": 1}, {"training.learning_rate": 1.0}),
+        ({"job.rounds": 20}, {"job.rounds": ...}),
+        ({"evaluation": {}}, {"evaluation": ...}),
+        ({"data.dimensions": 2}, {"data.dimensions": 2.0}),
+    ],
+)
+def test_same_meaning_same_digest(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert parse_job(changed(one), None).digest() == parse_job(changed(other), None).digest()
+
+
+@given(st.integers(1, 10_000), st.integers(1, 10_000))
+def test_another_job_has_another_digest(rounds: int, others: int) -> None:
+    one, other = (parse_job(changed({"job.rounds": count}), None).digest() for count in (rounds, others))
+    assert (one == other) == (rounds == others)
+
+
+def test_canonical_json_is_the_job() -> None:
+    job = parse_job(BASE, None)
+    assert JobSpec.model_validate_json(job.canonical()) == job
+
+
+@given(st.sampled_from(TABLES), st.text("abcdefghijklmnopqrstuvwxyz_", min_size=3, max_size=12))
+def test_an_unknown_key_is_refused_in_every_table(table: str, key: str) -> None:
+    assert f"[{table}] zz{key}: unknown key" in problem({f"{table}.zz{key}": 1})
+
+
+@given(
+    st.sampled_from(TABLES),
+    st.one_of(st.integers(), st.text(max_size=5), st.booleans(), st.lists(st.integers())),
+)
+def test_a_table_that_is_none_is_refused(table: str, value: object) -> None:
+    assert problem({table: value}).startswith(f"[{table}]: must be a table, got ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"training": ...}, "[training]: the table is missing"),
+        ({"model": ...}, "[model]: the table is missing"),
+        ({"trainng": {}}, "[trainng]: unknown table; did you mean 'training'?"),
+        ({"rounds": 3}, "rounds: stands outside any table; it belongs under [job]"),
+        ({"training.rounds": 3}, "[training] rounds: unknown key; it belongs under [job]"),
+        ({"training.batchsize": 8}, "[training] batchsize: unknown key; did you mean 'batch_size'?"),
+        ({"strategy.min_site": 3}, "[strategy] min_site: unknown key; did you mean 'min_sites'?"),
+        ({"strategy.proximal_mu": 0.1}, "[strategy] proximal_mu: is for fedprox only"),
+        ({"model.chanels": [8, 16]}, "[model] chanels: unknown key; did you mean 'channels'?"),
+        ({"job.task": ...}, "[job] task: is missing (one of: classification, segmentation)"),
+        ({"job.name": ...}, "[job] name: is missing (Name of the job"),
+        ({"model.name": ...}, "[model] name: is missing (one of: "),
+        ({"model.name": "unett"}, "[model] name: unknown name \"unett\"; did you mean 'unet'?"),
+        ({"strategy.name": "fedavgg"}, "[strategy] name: unknown name \"fedavgg\"; did you mean 'fedavg'?"),
+        ({"training.optimizer": "adamv"}, '[training] optimizer: unknown name "adamv"; did you mean \'adam'),
+        (
+            {"data.augment": ["flip", "rot"]},
+            "[data] augment, entry 2: unknown name \"rot\"; did you mean 'rotate'?",
+        ),
+        ({"data.augment": "flip"}, '[data] augment: must be a list in [ ], got "flip"'),
+        ({"data.classes": []}, "[data] classes: needs 1 or more entries, got []"),
+        ({"data.classes": ["a", "a"]}, "[data] classes: a name stands twice"),
+        ({"data.size": [96]}, "[data] size: needs 2 or more entries, got [96]"),
+        ({"data.size": [96, -1]}, "[data] size: every number must be above 0"),
+        ({"data.size": [96, "x"]}, '[data] size, entry 2: must be a whole number, got "x"'),
+        ({"data.size": 96}, "[data] size: must be a list in [ ], got 96"),
+        ({"data.size": ...}, "[data] size: is missing"),
+        ({"data.dimensions": 4}, "[data] dimensions: must be 2 or 3, got 4"),
+        ({"data.multi_label": 1}, "[data] multi_label: must be true or false, got 1"),
+        ({"data.window": [0.0, 1.0]}, "[data] window: is needed with intensity = 'window'"),
+        ({"job.rounds": "20"}, '[job] rounds: must be a whole number, got "20"'),
+        ({"job.rounds": 2.5}, "[job] rounds: must be a whole number, got 2.5"),
+        ({"job.rounds": True}, "[job] rounds: must be a whole number, got true"),
+        ({"job.rounds": 0}, "[job] rounds: must be at least 1, got 0"),
+        ({"job.seed": -1}, "[job] seed: must be at least 0, got -1"),
+        ({"job.name": "../../etc"}, "[job] name: must match "),
+        ({"job.dataset": 3}, "[job] dataset: must be a text in quotes, got 3"),
+        ({"training.learning_rate": -1e-3}, "[training] learning_rate: must be above 0.0, got -0.001"),
+        ({"training.learning_rate": "1e-3"}, '[training] learning_rate: must be a number, got "1e-3"'),
+        ({"training.gradient_clip": float("nan")}, "[training] gradient_clip: must be "),
+        ({"training.weight_decay": float("inf")}, "[training] weight_decay: must be a finite number"),
+        ({"training.local_steps": 5}, "[training] local_epochs: give either local_epochs or local_steps"),
+        (
+            {"training.loss": "balanced-softmax"},
+            "[training] loss: 'balanced-softmax' is not for segmentation",
+        ),
+        (
+            {"evaluation.select_best": "dice_globl"},
+            "unknown metric 'dice_globl'; did you mean 'dice_global'?",
+        ),
+        (
+            {"strategy": {"name": "krum", "malicious_sites": 1}},
+            "[strategy] min_sites: krum with 1 malicious sites",
+        ),
+    ],
+    ids=str,
+)
+def test_a_mistake_is_named_with_its_place_and_the_remedy(changes: dict[str, Any], message: str) -> None:
+    said = problem(changes)
+    assert message in said
+    assert "\n" not in said
+
+
+def test_all_problems_are_named_at_once() -> None:
+    said = problem({"job.rounds": 0, "job.task": "segment", "training.batchsize": 8})
+    assert said.startswith("3 problems\n")
+    assert all(place in said for place in ("[job] rounds:", "[job] task:", "[training] batchsize:"))
+
+
+def test_a_long_value_is_cut_in_the_message() -> None:
+    assert len(problem({"job.rounds": "x" * 10_000})) < 200
+
+
+def test_privacy_is_refused_with_the_reason() -> None:
+    with pytest.raises(JobError, match=r"\[privacy\].*not built yet") as caught:
+        parse_job({**BASE, "privacy": {"epsilon": 3.0}}, "job.toml")
+    assert caught.value.remedy is not None
+
+
+def test_overrides_replace_and_add_keys(quickstart: Path) -> None:
+    job = load_job(
+        quickstart, {"training.learning_rate": 3e-4, "evaluation.every": 2, "strategy.min_sites": 3}
+    )
+    assert (job.training.learning_rate, job.evaluation.every, job.strategy.min_sites) == (3e-4, 2, 3)
+
+
+@pytest.mark.parametrize("dotted", ["rounds", "training.optimizer.name", "training.", ""])
+def test_an_override_names_table_and_key(quickstart: Path, dotted: str) -> None:
+    with pytest.raises(JobError, match="names no key of the job"):
+        load_job(quickstart, {dotted: 1})
+
+
+def test_an_override_is_checked_like_the_file(quickstart: Path) -> None:
+    with pytest.raises(JobError, match=r"\[training\] batchsize: unknown key"):
+        load_job(quickstart, {"training.batchsize": 1})

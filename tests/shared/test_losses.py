@@ -1,0 +1,131 @@
+"""Losses by name: one value an image, with weights for class imbalance."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from monai.losses import DiceCELoss
+from torch import Tensor
+from torch.nn import functional
+
+from shared.errors import JobError
+from shared.job import JobSpec, parse_job
+from shared.job_rules import LOSSES
+from shared.losses import class_weights, evaluation_loss, training_loss
+
+
+def job(
+    loss: str, task: str, classes: int = 3, *, multi_label: bool = False, weights: str = "none"
+) -> JobSpec:
+    return parse_job(
+        {
+            "job": {"name": "test", "task": task, "dataset": "test"},
+            "model": {"name": "cnn" if task == "classification" else "unet"},
+            "data": {"classes": list("abcdef"[:classes]), "size": [8, 8], "multi_label": multi_label},
+            "training": {"local_steps": 1, "loss": loss, "class_weights": weights},
+            "strategy": {"name": "fedavg"},
+        },
+        "test",
+    )
+
+
+def batch(spec: JobSpec) -> tuple[Tensor, Tensor]:
+    draw = torch.Generator().manual_seed(0)
+    classes = len(spec.data.classes)
+    if spec.job.task == "segmentation":
+        logits = torch.randn(4, classes + 1, 8, 8, generator=draw)
+        return logits, torch.randint(0, classes + 1, (4, 8, 8), generator=draw).byte()
+    logits = torch.randn(4, classes, generator=draw)
+    if spec.data.multi_label:
+        return logits, torch.randint(0, 2, (4, classes), generator=draw).float()
+    return logits, torch.randint(0, classes, (4,), generator=draw)
+
+
+EVERY = [(name, task, False) for task, names in LOSSES.items() for name in sorted(names)]
+EVERY += [(name, "classification", True) for name in ("cross-entropy", "focal")]
+
+
+@pytest.mark.parametrize(("name", "task", "multi_label"), EVERY)
+def test_every_loss_can_be_descended_and_judges_each_image_alone(
+    name: str, task: str, multi_label: bool
+) -> None:
+    spec = job(name, task, multi_label=multi_label)
+    logits, targets = batch(spec)
+    counts = np.arange(3 + (task == "segmentation"))  # the first class is absent
+    loss = training_loss(spec, counts)
+    logits.requires_grad_()
+    values = loss(logits, targets)
+    assert values.shape == (4,)
+    alone = torch.cat([loss(logits[i : i + 1], targets[i : i + 1]) for i in range(4)])
+    torch.testing.assert_close(values, alone)
+    values.mean().backward()
+    assert logits.grad is not None
+    lower = loss(logits - logits.grad, targets).mean()
+    assert torch.isfinite(values).all()
+    assert lower < values.mean()
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("name", ["cross-entropy", "focal"])
+def test_class_weights_favour_the_rare_class(name: str, multi_label: bool) -> None:
+    spec = job(name, "classification", multi_label=multi_label, weights="site")
+    logits = torch.zeros(2, 3)
+    targets = torch.tensor([0, 2])
+    if multi_label:
+        targets = functional.one_hot(targets, 3).float()
+    weighted = training_loss(spec, np.array([90, 0, 10]))(logits, targets)
+    plain = evaluation_loss(spec)(logits, targets)
+    if multi_label:  # all labels of an image are weighted, so both images cost the same
+        assert weighted[0] == weighted[1] > plain[0]
+    else:
+        torch.testing.assert_close(weighted / plain, torch.tensor([100 / 180, 5.0]))
+
+
+def test_weights_have_mean_one_over_the_examples() -> None:
+    counts = np.array([70, 0, 5, 25])
+    weights = class_weights(counts).numpy()
+    assert (weights * counts).sum() / counts.sum() == pytest.approx(1)
+    assert weights[1] == 1
+    assert weights[2] / weights[3] == pytest.approx(5)
+
+
+def test_balanced_softmax_leaves_the_prior_to_the_loss() -> None:
+    """A model that prefers no class already has the loss of one that knows the site's class shares."""
+    spec = job("balanced-softmax", "classification")
+    counts = np.array([80, 20, 0])
+    loss = training_loss(spec, counts)
+    value = loss(torch.zeros(1, 3), torch.tensor([1]))
+    assert float(value) == pytest.approx(-np.log(20 / 101), abs=1e-6)
+    logits = torch.zeros(1, 3, requires_grad=True)
+    loss(logits, torch.tensor([0])).backward()
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+    assert 0 < float(logits.grad[0, 2]) < 0.02  # an absent class is hardly pushed down
+
+
+def test_balanced_softmax_is_evaluated_without_the_prior() -> None:
+    spec = job("balanced-softmax", "classification")
+    logits, targets = batch(spec)
+    torch.testing.assert_close(
+        evaluation_loss(spec)(logits, targets), functional.cross_entropy(logits, targets, reduction="none")
+    )
+
+
+def test_dice_ce_is_monais() -> None:
+    spec = job("dice-ce", "segmentation")
+    logits, targets = batch(spec)
+    expected = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True)(logits, targets[:, None])
+    torch.testing.assert_close(evaluation_loss(spec)(logits, targets).mean(), expected)
+
+
+@pytest.mark.parametrize("counts", [None, np.array([1, 2])])
+def test_missing_counts_are_named(counts: Any) -> None:
+    with pytest.raises(ValueError, match="counts"):
+        training_loss(job("balanced-softmax", "classification"), counts)
+
+
+@pytest.mark.parametrize(("loss", "task"), [("balanced-softmax", "classification"), ("dice", "segmentation")])
+def test_a_loss_that_can_not_be_weighted_refuses_weights(loss: str, task: str) -> None:
+    with pytest.raises(JobError, match="class_weights"):
+        job(loss, task, weights="site")

@@ -1,0 +1,140 @@
+"""Tasks: what a model is given, how it is inferred, and that nothing of it is disturbed."""
+
+import time
+from typing import Any
+
+import pytest
+import torch
+from monai.networks.nets import UNet
+from torch import Tensor, nn
+
+from shared.job import JobSpec, parse_job
+from shared.metric_names import metric_names
+from shared.tasks import TASKS, make_task
+
+
+def job(task: str, loss: str = "cross-entropy", **data: Any) -> JobSpec:
+    return parse_job(
+        {
+            "job": {"name": "test", "task": task, "dataset": "test"},
+            "model": {"name": "cnn" if task == "classification" else "unet"},
+            "data": {"classes": ["a", "b"], "size": [16, 16]} | data,
+            "training": {"local_steps": 1, "loss": loss, "batch_size": 4},
+            "strategy": {"name": "fedavg"},
+        },
+        "test",
+    )
+
+
+class Recorder(nn.Module):
+    """Answers with its input as the logits of one class, and remembers the sizes it was given."""
+
+    def __init__(self, divisor: int = 1) -> None:
+        super().__init__()
+        self.divisor = divisor
+        self.sizes: list[tuple[int, ...]] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        assert not self.training
+        assert not torch.is_grad_enabled()
+        self.sizes.append(tuple(images.shape[2:]))
+        return torch.cat([images, -images, torch.zeros_like(images)], dim=1)
+
+
+@pytest.mark.parametrize(
+    ("task", "data", "outputs", "needs"),
+    [
+        ("classification", {}, 2, {"label"}),
+        ("classification", {"multi_label": True, "classes": ["a"]}, 1, {"label"}),
+        ("segmentation", {}, 3, {"mask"}),
+        ("segmentation", {"dimensions": 3, "size": [8, 8, 8], "classes": ["a"]}, 2, {"mask"}),
+    ],
+)
+def test_a_task_says_what_it_needs(task: str, data: dict[str, Any], outputs: int, needs: set[str]) -> None:
+    made = make_task(job(task, **data))
+    assert isinstance(made, TASKS[task])
+    assert made.outputs == outputs
+    assert made.needs == needs
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("task", sorted(TASKS))
+def test_predict_keeps_the_mode_of_the_model(task: str, training: bool) -> None:
+    model = nn.Sequential(nn.Conv2d(1, 3, 1), nn.BatchNorm2d(3), nn.Dropout(0.5)).train(training)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    logits = make_task(job(task)).predict(model, torch.randn(2, 1, 8, 8))
+    assert not logits.requires_grad
+    assert all(module.training is training for module in model.modules())
+    torch.testing.assert_close(model.state_dict(), before)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 31), (5, 40)])
+@pytest.mark.parametrize("divisor", [1, 8])
+def test_images_of_any_size_fit_the_network(size: tuple[int, int], divisor: int) -> None:
+    model, images = Recorder(divisor).eval(), torch.randn(2, 1, *size)
+    logits = make_task(job("segmentation")).predict(model, images)
+    torch.testing.assert_close(logits[:, :1], images)
+    assert all(side % divisor == 0 for sides in model.sizes for side in sides)
+
+
+def test_odd_sizes_train_too() -> None:
+    network = UNet(spatial_dims=2, in_channels=1, out_channels=3, channels=(4, 8, 8), strides=(2, 2))
+    network.divisor = 4  # type: ignore[assignment]
+    task = make_task(job("segmentation", loss="dice-ce"))
+    logits = task.forward(network, torch.randn(2, 1, 17, 30))
+    task.loss(None)(logits, torch.ones(2, 17, 30, dtype=torch.uint8)).backward()
+    assert all(p.grad is not None for p in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("size", "windows"),
+    [((16, 16), [(16, 16)]), ((12, 8), [(12, 8)]), ((24, 20), [(16, 16)]), ((8, 40), [(16, 16)])],
+)
+def test_windows_slide_over_images_larger_than_the_patch(
+    size: tuple[int, int], windows: list[tuple[int, int]]
+) -> None:
+    model, images = Recorder().eval(), torch.randn(3, 1, *size)
+    logits = make_task(job("segmentation", size=None, patch=[16, 16])).predict(model, images)
+    torch.testing.assert_close(logits[:, :1], images)
+    assert set(model.sizes) == set(windows)
+
+
+def test_windows_slide_over_volumes_whose_patch_the_network_can_not_halve() -> None:
+    spec = job("segmentation", dimensions=3, size=None, patch=[8, 8, 6])
+    model, images = Recorder(4).eval(), torch.randn(1, 1, 12, 8, 14)
+    logits = make_task(spec).predict(model, images)
+    torch.testing.assert_close(logits[:, :1], images)
+    assert set(model.sizes) == {(8, 8, 8)}
+
+
+@pytest.mark.parametrize("task", sorted(TASKS))
+def test_the_training_loss_is_the_mean_of_the_images(task: str) -> None:
+    made = make_task(job(task))
+    shape = () if task == "classification" else (8, 8)
+    logits = torch.randn(5, made.outputs, *shape, generator=torch.Generator().manual_seed(0))
+    targets = torch.ones(5, *shape, dtype=torch.uint8 if shape else torch.int64)
+    losses = made.sample_losses(logits, targets)
+    assert losses.shape == (5,)
+    torch.testing.assert_close(made.loss(None)(logits, targets), losses.mean())
+    metrics = made.metrics()
+    made.update(metrics, logits[:2], targets[:2], ["p", "q"], None)
+    made.update(metrics, logits[2:], targets[2:], ["p", "q", "r"], None)
+    values = metrics.compute()
+    assert tuple(values) == metric_names(made.job)
+    assert values["loss"] == pytest.approx(float(losses.mean()), abs=1e-6)
+
+
+@pytest.mark.parametrize("task", sorted(TASKS))
+def test_judging_costs_little_beside_training(task: str) -> None:
+    """150 slices of 128 x 128: about 0.3 s on one core, with room for a busy machine."""
+    made = make_task(job(task))
+    shape = () if task == "classification" else (128, 128)
+    logits = torch.randn(150, made.outputs, *shape)
+    targets = torch.randint(0, 2, (150, *shape), dtype=torch.uint8 if shape else torch.int64)
+    start = time.perf_counter()
+    metrics = made.metrics()
+    for first in range(0, 150, 16):
+        part = slice(first, first + 16)
+        made.update(metrics, logits[part], targets[part], ["p"] * len(targets[part]), None)
+    metrics.compute()
+    assert time.perf_counter() - start < 2

@@ -1,0 +1,207 @@
+"""The command line as a user meets it: exit codes, messages, speed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from shared.errors import JobError
+
+PROJECT = Path(__file__).parents[1]
+HEAVY = ("torch", "monai", "flwr", "ray", "numpy", "pydantic", "torchmetrics")
+
+
+def wardround(*arguments: str | Path, cwd: Path = PROJECT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, PROJECT / "wardround.py", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(PROJECT), "COLUMNS": "120"},
+    )
+
+
+def test_help_answers_in_under_half_a_second() -> None:
+    def seconds() -> float:
+        start = time.perf_counter()
+        assert wardround("--help").returncode == 0
+        return time.perf_counter() - start
+
+    assert min(seconds() for _ in range(5)) < 0.5
+
+
+def test_help_imports_nothing_heavy() -> None:
+    script = (
+        "import sys, wardround\n"
+        "sys.argv = ['wardround', '--help']\n"
+        "try: wardround.main()\n"
+        "except SystemExit: pass\n"
+        f"print([name for name in {HEAVY} if name in sys.modules])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    assert ended.stdout.splitlines()[-1] == "[]"
+
+
+def test_version() -> None:
+    assert wardround("--version").stdout.startswith("wardround 0.")
+
+
+def test_a_valid_job_is_summed_up(quickstart: Path) -> None:
+    ended = wardround("job", "check", quickstart)
+    assert ended.returncode == 0
+    assert "segmentation" in ended.stdout
+    assert "quickstart" in ended.stdout
+
+
+def test_every_problem_is_named_once_with_its_place(tmp_path: Path, quickstart: Path) -> None:
+    job = tmp_path / "job.toml"
+    text = quickstart.read_text(encoding="utf-8").replace("rounds = 6", "rounds = 0")
+    job.write_text(text.replace("batch_size = 8", "batchsize = 8"), encoding="utf-8")
+    ended = wardround("job", "check", job)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert ended.stderr.count("error:") == 1
+    assert "Traceback" not in ended.stderr
+    assert ended.stderr.startswith(f"error: {job}: 2 problems")
+    assert "[job] rounds: must be at least 1, got 0" in ended.stderr
+    assert "[training] batchsize: unknown key; did you mean 'batch_size'?" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "No such file"), (b"[job\nname = 1", "is not valid TOML"), (b"\xff\xfe", "is not valid TOML")],
+)
+def test_a_file_that_is_no_job(tmp_path: Path, content: bytes | None, message: str) -> None:
+    job = tmp_path / "job.toml"
+    if content is not None:
+        job.write_bytes(content)
+    ended = wardround("job", "check", job)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"error: {job}: ")
+    assert message in ended.stderr
+
+
+@pytest.mark.parametrize("arguments", [["jobb"], ["job", "check"], ["job", "new", "x"], ["--no-such-option"]])
+def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
+    ended = wardround(*arguments)
+    assert ended.returncode == 2
+    assert "Usage" in ended.stderr
+
+
+def test_the_schema_is_json_and_describes_every_key() -> None:
+    ended = wardround("job", "schema")
+    schema = json.loads(ended.stdout)
+    undescribed = [
+        f"{table}.{key}"
+        for table, definition in schema["$defs"].items()
+        for key, field in definition["properties"].items()
+        if key != "name" and not field.get("description")
+    ]
+    assert undescribed == []
+
+
+@pytest.mark.parametrize("task", ["classification", "segmentation"])
+def test_a_new_job_is_valid_and_explains_every_key(tmp_path: Path, task: str) -> None:
+    assert wardround("job", "new", "heart", "--task", task, cwd=tmp_path).returncode == 0
+    written = tmp_path / "heart.toml"
+    assert wardround("job", "check", written).returncode == 0
+    text = written.read_text(encoding="utf-8")
+    assert tomllib.loads(text)["job"]["name"] == "heart"
+    for key in ("seed", "warmup_rounds", "min_patients", "augment", "gradient_clip"):
+        assert f"# {key} = " in text
+
+
+def test_what_is_commented_out_in_a_new_job_can_be_put_in(tmp_path: Path) -> None:
+    job = tmp_path / "job.toml"
+    wardround("job", "new", "heart", "--task", "segmentation", "--out", job)
+    text = job.read_text(encoding="utf-8")
+    for line in (
+        "seed",
+        "dropout",
+        "multi_label",
+        "augment",
+        "batch_size",
+        "gradient_clip",
+        "fraction",
+        "patch",
+    ):
+        text = text.replace(f"\n# {line} = ", f"\n{line} = ")
+    job.write_text(text, encoding="utf-8")
+    assert wardround("job", "check", job).returncode == 0
+
+
+def test_a_new_job_overwrites_nothing(tmp_path: Path) -> None:
+    job = tmp_path / "job.toml"
+    job.write_text("precious", encoding="utf-8")
+    ended = wardround("job", "new", "heart", "--task", "segmentation", "--out", job)
+    assert ended.returncode == 2
+    assert "exists already" in ended.stderr
+    assert job.read_text(encoding="utf-8") == "precious"
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "message"),
+    [
+        ("heart", "segmentatoin", "did you mean 'segmentation'?"),
+        ("../heart", "segmentation", "[job] name: must match"),
+        ("Heart", "segmentation", "[job] name: must match"),
+    ],
+)
+def test_a_new_job_needs_a_valid_name_and_task(tmp_path: Path, name: str, task: str, message: str) -> None:
+    ended = wardround("job", "new", name, "--task", task, cwd=tmp_path)
+    assert ended.returncode == 2
+    assert message in ended.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def run_main(command: str, *, wait_for: str | None = None) -> tuple[int, str]:
+    """Run `main()` with one more command, whose body is given; interrupt it once it prints `wait_for`."""
+    script = (
+        f"import sys, time, wardround\nfrom shared.errors import *\n@wardround.app.command()\n"
+        f"def extra():\n    'Says [training] and [bold].'\n    {command}\n"
+        f"sys.argv[0] = 'wardround'\nwardround.main()"
+    )
+    argument = "--help" if command == "..." else "extra"
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, argument],
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "COLUMNS": "120"},
+    )
+    assert process.stdout is not None
+    if wait_for:
+        assert process.stdout.readline().strip() == wait_for
+        process.send_signal(signal.SIGINT)
+    output = process.communicate(timeout=60)[0]
+    return process.returncode, output
+
+
+def test_an_error_is_printed_as_it_is() -> None:
+    code, output = run_main(
+        "raise JobError('[training] loss: [bold]x[/]', where='a.toml', remedy='Try :smile:.')"
+    )
+    assert code == 2
+    assert (
+        output == f"error: {JobError('[training] loss: [bold]x[/]', where='a.toml', remedy='Try :smile:.')}\n"
+    )
+
+
+def test_help_keeps_brackets() -> None:
+    assert "Says [training] and [bold]." in run_main("...")[1]
+
+
+def test_an_interrupt_is_one_line() -> None:
+    code, output = run_main("print('ready', flush=True); time.sleep(60)", wait_for="ready")
+    assert code == 130
+    assert output == "interrupted\n"

@@ -1,0 +1,117 @@
+"""Who may import whom, and what no module may do, read from the source."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[1]
+ALLOWED = {
+    "shared": {"shared"},
+    "client": {"client", "shared"},
+    "server": {"server", "shared"},
+    "simulate": {"simulate", "client", "server", "shared"},
+}
+PUBLIC_FLOWER = ("flwr.app", "flwr.clientapp", "flwr.serverapp", "flwr.serverapp.strategy")
+FLOWER_DOOR = Path("shared/flower.py")
+UNSAFE_CALLS = {"eval", "exec", "compile", "__import__"}
+UNSAFE_ATTRIBUTES = {
+    "yaml.load",
+    "yaml.unsafe_load",
+    "torch.load",
+    "importlib.import_module",
+    "os.system",
+    "os.popen",
+}
+WORKERS = Path(
+    "simulate/workers"
+)  # processes of one user on one machine, and what multiprocessing needs for them
+UNSAFE_MODULES = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "monai.bundle"}
+MODULES = sorted(
+    path.relative_to(PROJECT) for package in ALLOWED for path in (PROJECT / package).rglob("*.py")
+)
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Give every imported module, and for `from a import b` both `a` and `a.b`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: relative import; write the package's name"
+            assert node.module is not None
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def within(name: str, modules: set[str] | tuple[str, ...]) -> bool:
+    return any(name == module or name.startswith(f"{module}.") for module in modules)
+
+
+def calls(tree: ast.AST) -> Iterator[str]:
+    """Give what is called or looked up, as far as its name tells."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in UNSAFE_CALLS:
+            yield node.func.id
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in UNSAFE_ATTRIBUTES:
+            yield ast.unparse(node)
+        if "ConfigParser" in (getattr(node, "id", ""), getattr(node, "attr", "")):
+            yield "ConfigParser"
+
+
+def faults(path: Path, source: str) -> list[str]:
+    """Return what a module does that it may not."""
+    tree = ast.parse(source)
+    found = []
+    for name in imports(tree):
+        if within(name, tuple(ALLOWED)) and name.partition(".")[0] not in ALLOWED[path.parts[0]]:
+            found.append(f"imports {name}")
+        private = within(name, ("flwr",)) and not within(name, PUBLIC_FLOWER) and name != "flwr"
+        if private and path != FLOWER_DOOR:
+            found.append(f"imports {name}, which is private to Flower")
+        local = name == "pickle" and WORKERS in path.parents
+        if within(name, UNSAFE_MODULES) and not local:
+            found.append(f"imports {name}")
+    return found + [f"uses {name}" for name in calls(tree)]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_module_keeps_the_rules(path: Path) -> None:
+    assert faults(path, (PROJECT / path).read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("shared/a.py", "import client.data"),
+        ("shared/a.py", "from server import rounds"),
+        ("client/a.py", "from server.rounds import run"),
+        ("server/a.py", "def f():\n    from client import app"),
+        ("client/a.py", "from simulate.grid import LocalGrid"),
+        ("server/a.py", "from flwr.supercore.task_identity import TaskIdentity"),
+        ("server/a.py", "from flwr.common import logger"),
+        ("shared/a.py", "import pickle"),
+        ("simulate/grid.py", "import pickle"),
+        ("simulate/workers/a.py", "from cloudpickle import loads"),
+        ("shared/a.py", "eval('1')"),
+        ("client/a.py", "import torch\ntorch.load('x')"),
+        ("client/a.py", "import monai\nmonai.bundle.ConfigParser()"),
+    ],
+)
+def test_a_broken_rule_is_found(path: str, source: str) -> None:
+    assert faults(Path(path), source)
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("simulate/a.py", "from client.app import app\nfrom server.rounds import run"),
+        ("shared/flower.py", "from flwr.supercore.task_identity import TaskIdentity"),
+        ("server/a.py", "from flwr.serverapp.strategy import FedAvg\nfrom flwr.app import Message"),
+        ("simulate/workers/pool.py", "import pickle"),
+        ("client/a.py", "model.eval()"),
+    ],
+)
+def test_what_is_allowed_passes(path: str, source: str) -> None:
+    assert faults(Path(path), source) == []

@@ -1,0 +1,60 @@
+"""The command line: mounts the commands of all sides and imports nothing heavy until one needs it."""
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from shared.commands import job_app
+from shared.errors import WardroundError
+from simulate.commands import simulate
+
+INTERRUPTED = 130  # what Typer, like a shell, makes of Ctrl-C
+
+# In Typer's "markdown" mode, "[training]" in a help text is not taken for Rich's markup.
+app = typer.Typer(
+    name="wardround",
+    help="Hospitals train one medical-imaging model together; no image leaves its hospital.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+app.command()(simulate)
+app.add_typer(job_app, name="job")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"wardround {version('wardround')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Take the options that stand before the command."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; end with 0, with 2 for what the user can put right, with 130 when interrupted."""
+    try:
+        app(arguments)
+    except WardroundError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            print("interrupted", file=sys.stderr)
+        raise
+
+
+if __name__ == "__main__":
+    main()
