@@ -16,7 +16,6 @@ from PIL import Image
 from shared.errors import DataError
 from simulate.phantom import PHANTOMS, SCANNERS, make_phantom
 
-
 MAKE = """
 import sys
 from pathlib import Path
@@ -121,7 +120,7 @@ def test_kinds_of_lesions_are_uneven_across_hospitals(made: dict[str, Path]) -> 
     assert Image.open(made["phantom-lesions"].parent / rows[0]["image"]).mode == "RGB"
 
 
-@pytest.mark.parametrize("name", ["phantom-brain-3d", "phantom-lesions"])
+@pytest.mark.parametrize("name", PHANTOMS)
 def test_the_same_seed_gives_the_same_bytes(made: dict[str, Path], name: str, tmp_path: Path) -> None:
     assert bytes_of(make_phantom(name, tmp_path, 1).parent) == bytes_of(made[name].parent)
 
@@ -141,6 +140,7 @@ def test_what_is_there_is_used_again(made: dict[str, Path]) -> None:
     assert before == {path: path.stat().st_mtime_ns for path in made["phantom-lesions"].parent.rglob("*")}
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_leaves_nothing_that_is_taken_for_complete(
     made: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -158,6 +158,7 @@ def test_killed_in_the_middle_leaves_nothing_that_is_taken_for_complete(
     )
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_end_with_one_whole_dataset(made: dict[str, Path], tmp_path: Path) -> None:
     command = [sys.executable, "-c", MAKE, "phantom-brain-3d", str(tmp_path)]
     children = [subprocess.Popen(command) for _ in range(2)]
@@ -177,3 +178,9 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="file") as raised:
         make_phantom("phantom-brain", tmp_path / "file", 1)
     assert raised.value.remedy
+
+
+def test_a_dataset_that_lost_its_manifest_is_not_used(tmp_path: Path) -> None:
+    make_phantom("phantom-brain-3d", tmp_path, 1).unlink()
+    with pytest.raises(DataError, match="can't be written"):
+        make_phantom("phantom-brain-3d", tmp_path, 1)
