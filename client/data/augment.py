@@ -1,8 +1,8 @@
 """Random changes to training images and their masks, drawn from one seed a sample.
 
-Written over PyTorch, not MONAI's transforms: for flip, rotate90 and intensity of a 3x128x128 image with a mask,
-MONAI's dictionary transforms took 3.2 ms, nearly all of it bookkeeping, where this takes 0.4 ms; a small network
-trains on the image for no longer than that.
+Written over PyTorch, not MONAI's transforms: for flip, rotate90 and intensity of a 3x128x128 image with a
+mask, MONAI's dictionary transforms took 3.2 ms, nearly all of it bookkeeping, where this takes 0.4 ms; a
+small network trains on the image for no longer than that.
 """
 
 import math

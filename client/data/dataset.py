@@ -137,9 +137,8 @@ class SiteData:
 
     def _label(self, record: Record) -> list[int]:
         data = self._job.data
-        return label_indices(
-            record, data.classes, multi_label=data.multi_label, where=self._manifest.at(record)
-        )
+        with self._manifest.reading(record):
+            return label_indices(record, data.classes, multi_label=data.multi_label)
 
     def _read(self, records: list[Record]) -> Samples:
         digest = transform_digest(self._job, self._filter)

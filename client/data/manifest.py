@@ -193,7 +193,7 @@ def _straddling(path: Path, records: Sequence[Record]) -> list[DataError]:
     return problems
 
 
-def label_indices(record: Record, classes: Sequence[str], *, multi_label: bool, where: str) -> list[int]:
+def label_indices(record: Record, classes: Sequence[str], *, multi_label: bool) -> list[int]:
     """Return the classes of a record's label as indices; one, or with `multi_label` any number ('a|b').
 
     Raises:
@@ -203,7 +203,5 @@ def label_indices(record: Record, classes: Sequence[str], *, multi_label: bool, 
     names = [name.strip() for name in label.split("|") if name.strip()] if multi_label else [label]
     for name in names:
         if name not in classes:
-            raise DataError(
-                f"the label '{name}' is not a class of the job; {suggestion(name, classes)}", where=where
-            )
+            raise DataError(f"the label '{name}' is not a class of the job; {suggestion(name, classes)}")
     return [classes.index(name) for name in names]

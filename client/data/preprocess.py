@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from torch.nn.functional import interpolate
 
-from client.data.readers import Picture, read_images, read_mask, size
-from shared.errors import DataError
+from client.data.readers import Picture, read_images, read_mask, require_size, target_shape
 from shared.job import DataTable, JobSpec
 
 VERSION = (
@@ -87,7 +86,7 @@ def prepare(
     """
     data = job.data
     picture = read_images(images, data.dimensions, data.channels)
-    labels = None if mask is None else _matching_mask(mask, picture, len(data.classes), images[0])
+    labels = None if mask is None else _matching_mask(mask, picture, len(data.classes))
     array = picture.array if image_filter is None else image_filter(picture.array, key)
     shape = target_shape(picture, data, images[0])
     array = intensity(resize_image(array, shape), data)
@@ -98,33 +97,10 @@ def prepare(
     return Prepared(array, None if labels is None else resize_mask(labels, shape), spacing)
 
 
-def _matching_mask(path: Path, picture: Picture, classes: int, image: Path) -> NDArray[np.uint8]:
+def _matching_mask(path: Path, picture: Picture, classes: int) -> NDArray[np.uint8]:
     mask = read_mask(path, classes, len(picture.shape))
-    if mask.shape != picture.shape:
-        raise DataError(
-            f"is {size(mask.shape)}, but its image {image.name} is {size(picture.shape)}", where=path
-        )
+    require_size(mask.shape, picture, path)
     return mask
-
-
-def target_shape(picture: Picture, data: DataTable, where: Path) -> tuple[int, ...]:
-    """Return the spatial shape after resampling to the job's spacing and resizing to its size.
-
-    Raises:
-        DataError: The job wants a spacing and the file doesn't say its own.
-    """
-    if data.spacing is not None and picture.spacing is None:
-        raise DataError(
-            "says no spacing, but the job resamples to a spacing in mm",
-            where=where,
-            remedy="Use NIfTI or DICOM, or a job with [data] size and without spacing.",
-        )
-    if data.size is not None:
-        return tuple(data.size)
-    if data.spacing is None or picture.spacing is None:
-        return picture.shape
-    lengths = zip(picture.shape, picture.spacing, data.spacing, strict=True)
-    return tuple(max(1, round(number * before / after)) for number, before, after in lengths)
 
 
 def resize_image(image: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:

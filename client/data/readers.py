@@ -22,6 +22,7 @@ from pydicom.misc import is_dicom
 
 from client.data.dicom import read_series, read_slice
 from shared.errors import DataError
+from shared.job import DataTable
 
 _PICTURES = (".png", ".jpg", ".jpeg")
 _NIFTI = (".nii", ".nii.gz")
@@ -124,8 +125,8 @@ def read_raw_mask(path: Path, dimensions: int | None = None) -> NDArray[np.float
 def read_mask(path: Path, classes: int, dimensions: int | None = None) -> NDArray[np.uint8]:
     """Read a mask as class indices: 0 is background, 1 to `classes` the structures.
 
-    With one class: a picture's foreground is above 127, or 1 where no value is above 1; in NIfTI and DICOM it is
-    above 0.5. With several classes the values are the indices.
+    With one class: a picture's foreground is above 127, or 1 where no value is above 1; in NIfTI and DICOM it
+    is above 0.5. With several classes the values are the indices.
 
     Returns:
         The mask, uint8, shaped like the image's spatial axes.
@@ -144,6 +145,36 @@ def read_mask(path: Path, classes: int, dimensions: int | None = None) -> NDArra
             where=path,
         )
     return indices.astype(np.uint8)
+
+
+def require_size(shape: Sequence[int], picture: Picture, path: Path) -> None:
+    """Refuse a mask that is of another size than its image.
+
+    Raises:
+        DataError: Names the mask and both sizes.
+    """
+    if tuple(shape) != picture.shape:
+        raise DataError(f"the mask is {size(shape)}, but its image is {size(picture.shape)}", where=path)
+
+
+def target_shape(picture: Picture, data: DataTable, where: Path) -> tuple[int, ...]:
+    """Return the spatial shape after resampling to the job's spacing and resizing to its size.
+
+    Raises:
+        DataError: The job wants a spacing and the file doesn't say its own.
+    """
+    if data.spacing is not None and picture.spacing is None:
+        raise DataError(
+            "says no spacing, but the job resamples to a spacing in mm",
+            where=where,
+            remedy="Use NIfTI or DICOM, or a job with [data] size and without spacing.",
+        )
+    if data.size is not None:
+        return tuple(data.size)
+    if data.spacing is None or picture.spacing is None:
+        return picture.shape
+    lengths = zip(picture.shape, picture.spacing, data.spacing, strict=True)
+    return tuple(max(1, round(number * before / after)) for number, before, after in lengths)
 
 
 def _foreground(raw: NDArray[np.float32], path: Path) -> NDArray[np.uint8]:

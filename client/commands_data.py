@@ -1,0 +1,142 @@
+"""`wardround data ...`: what a hospital, or a researcher, asks about a dataset."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from client.data.check import Expected, Report
+    from client.data.manifest import Record
+
+MOST = 8  # lines of one kind before "and so many more"
+MOST_ERRORS = 20
+
+data_app = typer.Typer(help="Look at a dataset.", no_args_is_help=True)
+
+
+@data_app.callback()
+def _data() -> None:
+    """Look at a dataset."""
+
+
+@data_app.command()
+def check(
+    path: Annotated[Path, typer.Argument(help="The manifest, or the folder that holds manifest.csv.")],
+    job: Annotated[Path | None, typer.Option(help="Check against this job.")] = None,
+    task: Annotated[str | None, typer.Option(help="Without a job: classification or segmentation.")] = None,
+    classes: Annotated[str | None, typer.Option(help="Without a job: the classes, as 'a,b'.")] = None,
+    image: Annotated[list[str] | None, typer.Option(help="Without a job: a column of images.")] = None,
+) -> None:
+    """Read everything and say what is there; exit code 0 if training is possible, 2 if not."""
+    from rich.console import Console
+
+    from client.data.check import check_dataset
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    expected = _expected(job, task, classes, image)
+    report = check_dataset(path, expected, track=lambda records: _tracked(records, console))
+    render(report, console)
+    if not report.trainable:
+        raise typer.Exit(2)
+
+
+def _expected(
+    job: Path | None, task: str | None, classes: str | None, images: Sequence[str] | None
+) -> "Expected":
+    from client.data.check import Expected
+    from client.data.manifest import COLUMNS_OF_TASK
+    from shared.errors import JobError
+    from shared.job import load_job
+    from shared.names import suggestion
+
+    if job is not None:
+        return Expected.of(load_job(job))
+    if task is not None and task not in COLUMNS_OF_TASK:
+        raise JobError(f"--task: unknown task '{task}'; {suggestion(task, COLUMNS_OF_TASK)}")
+    names = tuple(name.strip() for name in classes.split(",")) if classes else None
+    return Expected(task, names, tuple(images or ["image"]))
+
+
+def _tracked(records: "Sequence[Record]", console: "Console") -> "Iterable[Record]":
+    """Show a bar on a terminal, which goes away when done."""
+    if not console.is_terminal:
+        return records
+    from rich.progress import track
+
+    return track(records, description="Reading", console=console, transient=True)
+
+
+def render(report: "Report", console: "Console") -> None:
+    """Print a report: what there is, then what is wrong, then whether training is possible."""
+    console.print(f"[bold]{report.manifest}[/]", soft_wrap=True, highlight=False)
+    console.print(f"{report.images} images of {report.patients} patients", highlight=False)
+    _sites(report, console)
+    for title, counts in (
+        ("size", report.sizes),
+        ("channels", report.channels),
+        ("spacing", report.spacings),
+    ):
+        _line(title, counts, report.images, console)
+    _labels(report, console)
+    if report.read_masks:
+        console.print(f"masks     {report.read_masks}, of which {report.empty_masks} empty", highlight=False)
+        _line("in masks", report.masks, None, console)
+    for line in _problems(report):
+        console.print(line, soft_wrap=True, highlight=False)
+
+
+def _sites(report: "Report", console: "Console") -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold" if console.is_terminal else "")
+    table.add_column("site")
+    for side in ("train", "val", "test"):
+        table.add_column(f"{side}: images", justify="right")
+        table.add_column("patients", justify="right")
+    for site, sides in report.sites.items():
+        cells = [str(number) for patients, images in sides.values() for number in (images, patients)]
+        table.add_row(Text(site), *cells)
+    console.print()
+    console.print(table)
+    console.print()
+
+
+def _labels(report: "Report", console: "Console") -> None:
+    totals = Counter({label or "(none)": sides.total() for label, sides in report.labels.items()})
+    _line("labels", totals, None, console)
+
+
+def _line(title: str, counts: Counter[str], all_of: int | None, console: "Console") -> None:
+    """Print 'size   128x128 (all)' or the commonest values with their counts."""
+    from rich.markup import escape
+
+    if not counts:
+        return
+    shown = [name if number == all_of else f"{name} ({number})" for name, number in counts.most_common(MOST)]
+    more = f", {len(counts) - MOST} more" if len(counts) > MOST else ""
+    console.print(escape(f"{title:<9} {', '.join(shown)}{more}"), soft_wrap=True, highlight=False)
+
+
+def _problems(report: "Report") -> Iterator[str]:
+    from rich.markup import escape
+
+    yield ""
+    for warning in report.warnings:
+        yield f"[yellow]warning[/]  {escape(warning)}"
+    for error in report.errors[:MOST_ERRORS]:
+        yield f"[red]error[/]    {escape(str(error))}"
+    number = len(report.errors)
+    if number > MOST_ERRORS:
+        yield f"         {number - MOST_ERRORS} more errors"
+    if report.trainable:
+        yield "[green]Training is possible.[/]"
+    else:
+        yield f"[red]Training is not possible:[/] {number} {'error' if number == 1 else 'errors'}."

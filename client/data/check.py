@@ -1,0 +1,246 @@
+"""Reading every file of a dataset before a job does, and saying what was found."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.data.cache import content_hash
+from client.data.manifest import (
+    COLUMNS_OF_TASK,
+    SPLITS,
+    Manifest,
+    Record,
+    label_indices,
+    scan_manifest,
+)
+from client.data.readers import (
+    Picture,
+    read_images,
+    read_mask,
+    read_raw_mask,
+    require_size,
+    size,
+    target_shape,
+)
+from client.data.splits import assign_splits
+from shared.errors import DataError
+from shared.job import DataTable, JobSpec
+
+EXAMPLES = 3  # how many cases a warning names
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the data are checked against; None is whatever the files hold.
+
+    Attributes:
+        task: Decides which columns must be there.
+        data: The table [data] of a job, where there is one.
+    """
+
+    task: str | None = None
+    classes: tuple[str, ...] | None = None
+    images: tuple[str, ...] = ("image",)
+    multi_label: bool = False
+    data: DataTable | None = None
+
+    @classmethod
+    def of(cls, job: JobSpec) -> "Expected":
+        """Return what a job expects."""
+        data = job.data
+        return cls(job.job.task, tuple(data.classes), tuple(data.images), data.multi_label, data)
+
+
+@dataclass
+class Report:
+    """What a check found.
+
+    Attributes:
+        sites: Site -> side of the split -> (patients, images).
+        labels: Label -> side -> images; a label that is not a class of the job is in `errors`.
+        masks: Value of a mask (a class's name, where it is known) -> masks that hold it.
+        empty_masks: Masks without foreground.
+        sizes: Image size, such as '128x96' -> images; likewise `channels` and `spacings`.
+        errors: What stands against training, each with its row and file.
+        warnings: What is worth a look.
+    """
+
+    manifest: Path
+    images: int = 0
+    patients: int = 0
+    read_masks: int = 0
+    empty_masks: int = 0
+    sites: dict[str, dict[str, tuple[int, int]]] = field(default_factory=dict)
+    labels: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    masks: Counter[str] = field(default_factory=Counter)
+    sizes: Counter[str] = field(default_factory=Counter)
+    channels: Counter[str] = field(default_factory=Counter)
+    spacings: Counter[str] = field(default_factory=Counter)
+    errors: list[DataError] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def trainable(self) -> bool:
+        """Whether a job could train on these data."""
+        return not self.errors
+
+
+def check_dataset(
+    path: Path,
+    expected: Expected | None = None,
+    *,
+    track: Callable[[Sequence[Record]], Iterable[Record]] = iter,
+) -> Report:
+    """Read a manifest and every file that it names.
+
+    Args:
+        path: The manifest, or the folder that holds it.
+        expected: What the data are for; without it labels and masks are checked where there are such columns.
+        track: Wraps the records, to show progress.
+
+    Raises:
+        DataError: The manifest itself can't be used: it is missing, has no rows or lacks a column.
+    """
+    expected = expected or Expected()
+    needs = COLUMNS_OF_TASK[expected.task] if expected.task else ()
+    manifest = scan_manifest(path, expected.images, needs)
+    check = _Check(manifest, expected, needs or manifest.columns)
+    for record in track(manifest.records):
+        check.record(record)
+    return check.conclude()
+
+
+class _Check:
+    """The report as it grows, row by row."""
+
+    def __init__(self, manifest: Manifest, expected: Expected, columns: Sequence[str]) -> None:
+        self.manifest = manifest
+        self.expected = expected
+        self.columns = columns
+        records = manifest.records
+        table = expected.data or DataTable(classes=["any"], size=[1, 1])
+        sides = assign_splits(records, validation=table.validation, test=table.test)
+        self.sides = {record.row: side for record, side in zip(records, sides, strict=True)}
+        self.same: dict[str, list[Record]] = defaultdict(list)
+        self.report = Report(
+            manifest.path,
+            images=len(records),
+            patients=len({record.patient for record in records}),
+            errors=list(manifest.problems),
+        )
+
+    def record(self, record: Record) -> None:
+        """Read what a row names; what is wrong goes into the report."""
+        if "label" in self.columns:
+            with self._noting(record):
+                self._label(record)
+        with self._noting(record):
+            picture = self._image(record)
+            if "mask" in self.columns and record.mask is not None:
+                self._mask(record.mask, picture)
+
+    @contextmanager
+    def _noting(self, record: Record) -> Iterator[None]:
+        try:
+            with self.manifest.reading(record):
+                yield
+        except DataError as error:
+            self.report.errors.append(error)
+
+    def _label(self, record: Record) -> None:
+        expected, side = self.expected, self.sides[record.row]
+        classes = expected.classes or tuple(self.report.labels)
+        if expected.classes is None or expected.task not in (None, "classification"):
+            self.report.labels[record.label or ""][side] += 1
+            return
+        for index in label_indices(record, classes, multi_label=expected.multi_label):
+            self.report.labels[classes[index]][side] += 1
+
+    def _image(self, record: Record) -> Picture:
+        data, report = self.expected.data, self.report
+        self.same["-".join(content_hash(path) for path in record.images)].append(record)
+        if data is None:
+            picture = read_images(record.images)
+        else:
+            picture = read_images(record.images, data.dimensions, data.channels)
+            target_shape(picture, data, record.images[0])
+        report.sizes[size(picture.shape)] += 1
+        report.channels[str(len(picture.array))] += 1
+        known = picture.spacing and " x ".join(f"{length:.3g}" for length in picture.spacing) + " mm"
+        report.spacings[known or "unknown"] += 1
+        return picture
+
+    def _mask(self, path: Path, picture: Picture) -> None:
+        report, classes = self.report, self.expected.classes
+        if self.expected.task == "segmentation" and classes is not None:
+            mask: NDArray[Any] = read_mask(path, len(classes), len(picture.shape))
+            names = {index + 1: name for index, name in enumerate(classes)}
+        else:
+            mask, names = read_raw_mask(path, len(picture.shape)), {}
+        require_size(mask.shape, picture, path)
+        report.read_masks += 1
+        report.empty_masks += not mask.any()
+        for value in np.unique(mask[mask != 0]):
+            report.masks[names.get(value, f"{value:g}")] += 1
+
+    def conclude(self) -> Report:
+        """Add what only all rows together show."""
+        report, records = self.report, self.manifest.records
+        for site in sorted({record.site or "all" for record in records}):
+            report.sites[site] = {side: self._count(site, side) for side in SPLITS}
+        for side, need in (("val", "to choose the best round"), ("test", "to judge the result")):
+            if not self._count(None, side)[1]:
+                report.warnings.append(f"no image is in '{side}': there is nothing {need}")
+        if not self._count(None, "train")[1]:
+            report.errors.append(DataError("no image is in 'train'", where=report.manifest))
+        elif idle := [site for site, counts in report.sites.items() if not counts["train"][1]]:
+            report.warnings.append(f"no training data at site {', '.join(idle)}: it can't take part")
+        self._classes()
+        self._duplicates()
+        return report
+
+    def _count(self, site: str | None, side: str) -> tuple[int, int]:
+        """Return the patients and images of a site (None: of all) on one side."""
+        chosen = [
+            record
+            for record in self.manifest.records
+            if self.sides[record.row] == side and (site is None or (record.site or "all") == site)
+        ]
+        return len({record.patient for record in chosen}), len(chosen)
+
+    def _classes(self) -> None:
+        report, classes = self.report, self.expected.classes or ()
+        if report.read_masks and report.empty_masks == report.read_masks:
+            report.warnings.append("every mask is empty")
+        found: dict[str, bool]
+        if self.expected.task == "segmentation":
+            found = {name: name in report.masks for name in classes}
+        else:
+            found = {name: report.labels[name]["train"] > 0 for name in classes}
+        if lacking := [name for name, there in found.items() if not there]:
+            report.warnings.append(f"no training image of class {', '.join(lacking)}")
+        without = sum(record.mask is None for record in self.manifest.records)
+        if "mask" in self.columns and without:
+            report.warnings.append(f"{without} rows have no mask")
+
+    def _duplicates(self) -> None:
+        groups = [group for group in self.same.values() if len(group) > 1]
+        leaks = [group for group in groups if len({self.sides[record.row] for record in group}) > 1]
+        only = [group for group in groups if group not in leaks]
+        for found, what in (
+            (leaks, "stand on two sides of the split, so the test is not a fair one"),
+            (only, "stand in several rows"),
+        ):
+            if found:
+                report_rows = "; ".join(
+                    "rows " + ", ".join(str(record.row) for record in group) for group in found[:EXAMPLES]
+                )
+                more = f" and {len(found) - EXAMPLES} more" if len(found) > EXAMPLES else ""
+                noun = "image" if len(found) == 1 else "images"
+                self.report.warnings.append(f"{len(found)} identical {noun} {what}: {report_rows}{more}")
