@@ -9,6 +9,7 @@ import typer
 from shared.commands import job_app
 from shared.errors import WardroundError
 from simulate.commands import simulate
+from simulate.commands import simulate
 
 INTERRUPTED = 130  # what Typer, like a shell, makes of Ctrl-C
 
@@ -21,6 +22,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
+app.command()(simulate)
 app.command()(simulate)
 app.add_typer(job_app, name="job")
 

@@ -3,7 +3,7 @@
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -85,6 +85,7 @@ EVENTS = st.builds(
 )
 
 
+@settings(max_examples=40)
 @given(st.lists(EVENTS, max_size=8), st.booleans())
 def test_no_event_breaks_it(events: list[Event], terminal: bool) -> None:
     shown(events, terminal=terminal)
