@@ -91,7 +91,7 @@ class LocalTraining:
         self._optimizer = make_optimizer(self._parameters, job.training)
         self._autocast = _AUTOCAST.get(job.training.precision) if device.type == "cuda" else None
         self._scaler = torch.amp.GradScaler(device.type, enabled=self._autocast is torch.float16)
-        self._channels_last = device.type == "cuda" and job.data.dimensions == 2
+        self._channels_last = job.data.dimensions == 2
 
     def run(self, round_: int, proximal_mu: float = 0.0) -> Trained:
         """Train for one round.

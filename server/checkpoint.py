@@ -15,7 +15,7 @@ from server.files import write_atomic
 from shared.errors import RunError
 
 _STRATEGY = "strategy."
-_HEADER = "wardround"
+HEADER = "wardround"  # key of the metadata of our safetensors files
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint, job_digest: str) -> Non
         tensors["best"] = checkpoint.best.vector
         header["best"] = {"round": checkpoint.best.round, "value": checkpoint.best.value}
     header["sha256"] = _digest(tensors)
-    write_atomic(path, safetensors.numpy.save(tensors, {_HEADER: json.dumps(header)}))
+    write_atomic(path, safetensors.numpy.save(tensors, {HEADER: json.dumps(header)}))
 
 
 def read_checkpoint(path: Path, job_digest: str) -> Checkpoint:
@@ -63,7 +63,7 @@ def read_checkpoint(path: Path, job_digest: str) -> Checkpoint:
     try:
         tensors = safetensors.numpy.load_file(path)
         with safetensors.safe_open(path, "numpy") as file:
-            header = json.loads((file.metadata() or {})[_HEADER])
+            header = json.loads((file.metadata() or {})[HEADER])
     except FileNotFoundError:
         raise RunError("there is no checkpoint to go on from", where=path) from None
     except OSError as error:

@@ -24,7 +24,7 @@ from shared import messages
 from shared.arrays import Layout
 from shared.errors import RunError
 from shared.job import JobSpec
-from shared.metric_names import LOWER_IS_BETTER
+from shared.metric_names import LOWER_IS_BETTER, metric_names
 from shared.metrics import MetricSet
 from shared.models import build_model
 from shared.tasks import make_task
@@ -128,7 +128,8 @@ class RoundLoop:
         self._run.save(state)  # last: a round counts once its checkpoint is written
         if state.best is not None and state.best.round == round_:
             self._run.save_model("best", self.layout, state.best.vector, round_)
-        self._listen(Event("round_finished", round_, data=_defined(row)))
+        scores = {name: row[name] for name in ("train_loss", *metric_names(self.job)) if name in row}
+        self._listen(Event("round_finished", round_, data=_defined(scores)))
         return state
 
     def _train(
@@ -263,8 +264,8 @@ def _record_and_tell(run: RunFolder, listen: Listener) -> Listener:
 
     def tell(event: Event) -> None:
         if event.kind != "site_done":
-            entries: dict[str, Any] = {"round": event.round, "site": event.site, "phase": event.phase}
-            run.event(event.kind, **{key: value for key, value in entries.items() if value}, **event.data)
+            where = {"round": event.round, "site": event.site, "phase": event.phase}
+            run.event(event.kind, **{**event.data, **{key: value for key, value in where.items() if value}})
         listen(event)
 
     return tell

@@ -21,7 +21,7 @@ import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
-from server.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from server.checkpoint import HEADER, Checkpoint, read_checkpoint, write_checkpoint
 from server.files import append, disk_errors, write_atomic
 from shared.arrays import Layout
 from shared.errors import RunError
@@ -146,8 +146,10 @@ class RunFolder:
     def save_model(self, name: str, layout: Layout, vector: NDArray[np.float32], round_: int) -> Path:
         """Write a model as named tensors; returns the file."""
         path = self.path / f"{name}.safetensors"
-        header = {"job": self.job.digest(), "layout": layout.digest(), "round": str(round_)}
-        write_atomic(path, safetensors.torch.save(layout.state_dict(vector), header))
+        header = {"job": self.job.digest(), "layout": layout.digest(), "round": round_}
+        # One key: safetensors writes several in an order that changes from process to process.
+        metadata_ = {HEADER: json.dumps(header, sort_keys=True)}
+        write_atomic(path, safetensors.torch.save(layout.state_dict(vector), metadata_))
         return path
 
 

@@ -242,6 +242,7 @@ def _spread(
 ) -> list[list[_Patient]]:
     shuffled = [patients[number] for number in rng.permutation(len(patients))]
     if scheme.kind == "iid":
+        shuffled.sort(key=lambda patient: not patient.trains)  # dealt first: each site gets its share of them
         return [shuffled[site::sites] for site in range(sites)]
     if patients[0].label is None:
         shares = rng.dirichlet(np.full(sites, scheme.alpha))

@@ -76,11 +76,13 @@ def make_phantom(name: str, folder: Path, seed: int) -> Path:
         raise DataError(problem, remedy="Give the path of a manifest (--data) to use other data.")
     final = folder / f"{name}-{_EDITION}-seed{seed}"
     try:
-        if not final.exists():
+        if not (final / "manifest.csv").exists():
             _write(PHANTOMS[name], name, final, seed)
     except OSError as error:
         problem = f"the synthetic dataset can't be written: {error}"
-        raise DataError(problem, where=folder, remedy="Free space or name another folder.") from error
+        raise DataError(
+            problem, where=folder, remedy="Free space, remove what is in the way or name another folder."
+        ) from error
     return final / "manifest.csv"
 
 
@@ -97,7 +99,9 @@ def _write(maker: "Maker", name: str, final: Path, seed: int) -> None:
         try:
             work.rename(final)
         except OSError:
-            if not final.exists():  # otherwise another process was faster, with the same bytes
+            if not (
+                final / "manifest.csv"
+            ).exists():  # otherwise another process was faster, with the same bytes
                 raise
 
 

@@ -86,7 +86,7 @@ def execute(run: RunFolder, workers: str, console: Console, *, resume: bool = Fa
     with run.lock(), open_workers(workers, factory, run.job.training.threads) as pool:
         run.describe(status="running", workers=workers, device=setup.device)
         try:
-            with Progress(console) as progress:
+            with Progress(console, run.job.evaluation.select_best) as progress:
                 loop = RoundLoop(
                     LocalGrid(pool, [site.name for site in setup.sites]), run.job, run, progress, strict=True
                 )

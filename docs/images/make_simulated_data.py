@@ -19,7 +19,7 @@ def picture() -> Image.Image:
     sheet = Image.new("RGB", (2 * TILES * SIDE, len(rows) * SIDE))
     for number, tile in enumerate(tile for row in rows for tile in row):
         sheet.paste(tile, (number % (2 * TILES) * SIDE, number // (2 * TILES) * SIDE))
-    return sheet.quantize(64)
+    return sheet.quantize(160)
 
 
 def _pick(manifest: Path, site: str) -> list[Image.Image]:

@@ -22,10 +22,10 @@ def open_workers(spec: str, factory: Callable[[], Host], threads: int) -> Worker
     Raises:
         RunError: The specification has none of these forms, or Ray is not installed.
     """
-    kind, _, count = spec.rpartition(":")
+    kind, colon, count = spec.rpartition(":")
     if spec == "in-process":
         return InProcess(factory, threads)
-    if kind == "" and _is_count(count):
+    if not colon and _is_count(count):
         return ProcessPool(int(count), factory, threads)
     if kind == "ray" and (count == "auto" or _is_count(count)):
         from simulate.workers.ray_actors import RayWorkers  # noqa: PLC0415  (Ray is an extra, and heavy)

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from multiprocessing import connection
+from multiprocessing import connection, resource_tracker
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
@@ -92,6 +92,7 @@ def _inherited(threads: int) -> Iterator[None]:
     """
     counts = {name: str(threads) for name in THREAD_VARIABLES}
     before = {name: os.environ.get(name) for name in counts}
+    resource_tracker.ensure_running()  # its start, else part of the first worker's, unblocks SIGINT
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     os.environ.update(counts)
     try:

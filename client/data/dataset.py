@@ -1,0 +1,199 @@
+"""A site's data for one job: split by patient, preprocessed, in memory."""
+
+import hashlib
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from client.data.cache import DiskCache, content_hash
+from client.data.manifest import (
+    COLUMNS_OF_TASK,
+    SPLITS,
+    Manifest,
+    Record,
+    label_indices,
+    require,
+    scan_manifest,
+)
+from client.data.preprocess import ImageFilter, Prepared, prepare, transform_digest
+from client.data.samples import Batch, Samples
+from client.data.splits import assign_splits
+from shared.errors import DataError
+from shared.job import JobSpec
+from shared.names import suggestion
+
+__all__ = ["Batch", "Samples", "SiteData"]
+
+
+class SiteData:
+    """What one site offers to one job.
+
+    Attributes:
+        site: The site's name.
+        patients: Number of patients on each side of the split.
+        examples: Number of images on each side of the split.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        sides: dict[str, list[Record]],
+        job: JobSpec,
+        *,
+        site: str,
+        cache: DiskCache | None,
+        image_filter: ImageFilter | None,
+    ) -> None:
+        self.site = site
+        self.patients = {side: len({record.patient for record in sides[side]}) for side in SPLITS}
+        self.examples = {side: len(sides[side]) for side in SPLITS}
+        self._manifest = manifest
+        self._sides = sides
+        self._job = job
+        self._cache = cache
+        self._filter = image_filter
+        self._samples: dict[str, Samples] = {}
+
+    @classmethod
+    def load(
+        cls,
+        manifest: Path,
+        job: JobSpec,
+        *,
+        site: str,
+        column_value: str | None = None,
+        cache: Path | None = None,
+        image_filter: ImageFilter | None = None,
+    ) -> "SiteData":
+        """Read a manifest and split its patients; images are read by `split`.
+
+        Args:
+            manifest: The CSV, or the folder that holds it as `manifest.csv`.
+            job: What the data are for.
+            site: The site's name, for errors.
+            column_value: Keep the rows whose column `site` has this value; None keeps all.
+            cache: Folder that keeps preprocessed samples; None keeps them in memory only.
+            image_filter: Changes every image as it is read (simulated scanners).
+
+        Raises:
+            DataError: The manifest can't be used, a file is missing, a label is not among the classes, a
+                patient is on two sides, or no training data are left.
+        """
+        columns = COLUMNS_OF_TASK[job.job.task]
+        found = scan_manifest(manifest, job.data.images, columns)
+        require(found.problems)
+        sides = assign_splits(found.records, validation=job.data.validation, test=job.data.test)
+        pairs = list(zip(found.records, sides, strict=True))
+        if column_value is not None:
+            pairs = _of_site(found, pairs, column_value)
+        require(found.missing_files([record for record, _ in pairs], masks="mask" in columns))
+        by_side = {side: [record for record, where in pairs if where == side] for side in SPLITS}
+        if not by_side["train"]:
+            raise DataError(
+                f"site '{site}' has no training data",
+                where=found.path,
+                remedy="Leave the site out, or put some of its patients into the split 'train'.",
+            )
+        disk = DiskCache(cache) if cache else None
+        data = cls(found, by_side, job, site=site, cache=disk, image_filter=image_filter)
+        if "label" in columns:
+            for record, _ in pairs:
+                data._label(record)
+        return data
+
+    def split(self, name: str) -> Samples:
+        """Return the samples of 'train', 'val' or 'test'; read at the first call, kept for the next.
+
+        Raises:
+            DataError: An image or a mask can't be used; names the row and the file.
+        """
+        if name not in self._samples:
+            self._samples[name] = self._read(self._sides[name])
+        return self._samples[name]
+
+    def class_counts(self) -> NDArray[np.int64]:
+        """Count the classes of the training samples.
+
+        Returns:
+            (K,): Images a class; for segmentation (1 + K,): voxels a class after resizing, background first.
+        """
+        return self._class_counts
+
+    @cached_property
+    def _class_counts(self) -> NDArray[np.int64]:
+        classes = self._job.data.classes
+        if self._job.job.task == "segmentation":
+            counts = (
+                np.bincount(mask.numpy().ravel(), minlength=1 + len(classes))
+                for mask in self.split("train").targets
+            )
+            return np.sum(list(counts), axis=0, dtype=np.int64)
+        labels = [index for record in self._sides["train"] for index in self._label(record)]
+        return np.bincount(np.array(labels, dtype=np.int64), minlength=len(classes)).astype(np.int64)
+
+    def _label(self, record: Record) -> list[int]:
+        data = self._job.data
+        return label_indices(
+            record, data.classes, multi_label=data.multi_label, where=self._manifest.at(record)
+        )
+
+    def _read(self, records: list[Record]) -> Samples:
+        digest = transform_digest(self._job, self._filter)
+        images, targets, keys, spacings = [], [], [], []
+        for record in records:
+            with self._manifest.reading(record):
+                key, sample = self._sample(record, digest)
+            keys.append(key)
+            images.append(torch.from_numpy(sample.image))
+            targets.append(self._target(record, sample))
+            spacings.append(sample.spacing)
+        return Samples(
+            _pooled(images),
+            _pooled(targets),
+            patients=[record.patient for record in records],
+            keys=keys,
+            spacings=spacings,
+            data=self._job.data,
+        )
+
+    def _sample(self, record: Record, digest: str) -> tuple[str, Prepared]:
+        mask = record.mask if "mask" in COLUMNS_OF_TASK[self._job.job.task] else None
+        key = "-".join(content_hash(path) for path in record.images)
+        if self._cache is None:
+            return key, prepare(record.images, mask, self._job, key, self._filter)
+        parts = (digest, key, content_hash(mask) if mask else "")
+        name = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        sample = self._cache.get(name)
+        if sample is None:
+            sample = prepare(record.images, mask, self._job, key, self._filter)
+            self._cache.put(name, sample)
+        return key, sample
+
+    def _target(self, record: Record, sample: Prepared) -> Tensor:
+        if sample.mask is not None:
+            return torch.from_numpy(sample.mask)
+        indices = self._label(record)
+        if not self._job.data.multi_label:
+            return torch.tensor(indices[0])
+        target = torch.zeros(len(self._job.data.classes))
+        target[indices] = 1
+        return target
+
+
+def _of_site(found: Manifest, pairs: list[tuple[Record, str]], value: str) -> list[tuple[Record, str]]:
+    if "site" not in found.columns:
+        raise DataError("has no column 'site'", where=found.path)
+    chosen = [(record, side) for record, side in pairs if record.site == value]
+    if not chosen:
+        known = {record.site or "" for record in found.records}
+        raise DataError(f"has no rows of site '{value}'; {suggestion(value, known)}", where=found.path)
+    return chosen
+
+
+def _pooled(tensors: list[Tensor]) -> Tensor | list[Tensor]:
+    """Return one tensor where all have one shape, else the list."""
+    return torch.stack(tensors) if len({tensor.shape for tensor in tensors}) == 1 else tensors

@@ -1,0 +1,139 @@
+"""DICOM files and series as arrays.
+
+Written over pydicom, because MONAI's `PydicomReader` orders a series by its instance numbers, which follow
+time or acquisition as often as space, drops slices that lack one, and shows MONOCHROME1 images as negatives.
+Geometry: DICOM PS3.3 C.7.6.2 (image plane).
+"""
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.misc import is_dicom
+from pydicom.pixels import apply_color_lut, apply_modality_lut
+
+from shared.errors import DataError
+
+
+def read_slice(path: Path) -> tuple[NDArray[np.float32], tuple[float, ...] | None]:
+    """Read one DICOM file.
+
+    Returns:
+        The picture, shaped (C, rows, columns), in rescaled units (CT: Hounsfield), and the spacing of rows
+        and columns in mm, None where the file does not say.
+
+    Raises:
+        DataError: The file holds no picture, or several frames.
+    """
+    dataset = pydicom.dcmread(path)
+    return _channels_first(_pixels(dataset, path)), _spacing(dataset)
+
+
+def read_series(folder: Path) -> nibabel.Nifti1Image:
+    """Read the DICOM series in a folder as one volume, its slices ordered by their place in the patient.
+
+    Returns:
+        The volume, float32, shaped (rows, columns, slices), with its affine in RAS+ and mm.
+
+    Raises:
+        DataError: The folder holds no series or several, or the slices do not form an even stack.
+    """
+    found = (pydicom.dcmread(file) for file in sorted(folder.iterdir()) if file.is_file() and is_dicom(file))
+    slices = [dataset for dataset in found if "PixelData" in dataset]
+    if not slices:
+        raise DataError("holds no DICOM image", where=folder)
+    _check_series(slices, folder)
+    normal = np.cross(*np.reshape(_numbers(slices[0], "ImageOrientationPatient", folder), (2, 3)))
+    heights = np.array([normal @ _numbers(item, "ImagePositionPatient", folder) for item in slices])
+    order = np.argsort(heights)
+    _check_gaps(np.diff(heights[order]), folder)
+    ordered = [slices[index] for index in order]
+    volume = np.stack([_pixels(dataset, folder).astype(np.float32) for dataset in ordered], axis=-1)
+    if volume.ndim != 3:
+        raise DataError("is a series of colour pictures, not of slices", where=folder)
+    return nibabel.Nifti1Image(volume, _affine(ordered, folder))
+
+
+def _check_series(slices: list[Dataset], folder: Path) -> None:
+    for tag, what in (
+        ("SeriesInstanceUID", "series"),
+        ("Rows", "numbers of rows"),
+        ("Columns", "numbers of columns"),
+        ("ImageOrientationPatient", "orientations"),
+        ("PixelSpacing", "pixel spacings"),
+    ):
+        values = {str(dataset.get(tag)) for dataset in slices}
+        if len(values) > 1:
+            raise DataError(
+                f"holds images of {len(values)} {what} ({tag})",
+                where=folder,
+                remedy="Put each series into a folder of its own.",
+            )
+
+
+def _check_gaps(gaps: NDArray[np.float64], folder: Path) -> None:
+    """Refuse a stack with two images at one place, or with a slice missing."""
+    if gaps.size and gaps.min() < 1e-3:
+        raise DataError(
+            "holds several images of one position (time points or directions)",
+            where=folder,
+            remedy="Put each volume into a folder of its own.",
+        )
+    if gaps.size and gaps.max() > 1.5 * np.median(gaps):
+        raise DataError(
+            f"lacks slices: most lie {np.median(gaps):.2f} mm apart, but two lie {gaps.max():.2f} mm apart",
+            where=folder,
+        )
+
+
+def _affine(ordered: list[Dataset], folder: Path) -> NDArray[np.float64]:
+    """Return the affine from (row, column, slice) to RAS+ mm; a tilted gantry shears it."""
+    first, last = ordered[0], ordered[-1]
+    along_row, along_column = np.reshape(_numbers(first, "ImageOrientationPatient", folder), (2, 3))
+    between_rows, between_columns = _numbers(first, "PixelSpacing", folder)
+    origin = _numbers(first, "ImagePositionPatient", folder)
+    if len(ordered) > 1:
+        step = (_numbers(last, "ImagePositionPatient", folder) - origin) / (len(ordered) - 1)
+    else:
+        step = np.cross(along_row, along_column) * float(first.get("SliceThickness") or 1.0)
+    affine = np.eye(4)
+    affine[:3, :4] = np.column_stack([along_column * between_rows, along_row * between_columns, step, origin])
+    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+
+
+def _numbers(dataset: Dataset, tag: str, where: Path) -> NDArray[np.float64]:
+    value = dataset.get(tag)
+    if value is None:
+        raise DataError(f"has no {tag}, so its slices can't be put in place", where=where)
+    return np.array(value, dtype=np.float64)
+
+
+def _spacing(dataset: Dataset) -> tuple[float, ...] | None:
+    value = dataset.get("PixelSpacing")
+    return None if value is None else (float(value[0]), float(value[1]))
+
+
+def _pixels(dataset: Dataset, where: Path) -> NDArray[np.floating]:
+    if "PixelData" not in dataset:
+        raise DataError("holds no picture", where=where)
+    if int(dataset.get("NumberOfFrames") or 1) > 1:
+        raise DataError(
+            "is a multi-frame DICOM, which is not read",
+            where=where,
+            remedy="Export it as a series of single frames, or as NIfTI.",
+        )
+    stored = dataset.pixel_array
+    if dataset.PhotometricInterpretation == "PALETTE COLOR":
+        return apply_color_lut(stored, dataset)
+    if dataset.PhotometricInterpretation == "MONOCHROME1":  # the lowest value is white
+        signed = dataset.PixelRepresentation == 1
+        stored = (-1 if signed else 2**dataset.BitsStored - 1) - stored.astype(np.int64)
+    return apply_modality_lut(stored, dataset)
+
+
+def _channels_first(pixels: NDArray[np.floating]) -> NDArray[np.float32]:
+    picture = np.moveaxis(pixels, -1, 0) if pixels.ndim == 3 else pixels[None]
+    return np.ascontiguousarray(picture, dtype=np.float32)

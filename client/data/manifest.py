@@ -1,0 +1,209 @@
+"""A dataset of a hospital: the manifest, a CSV with one row an image."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from shared.errors import DataError
+from shared.names import suggestion
+
+SPLITS = ("train", "val", "test")
+COLUMNS_OF_TASK = {"classification": ("label",), "segmentation": ("mask",)}
+_KNOWN = {"patient", "label", "mask", "site", "split"}
+
+
+@dataclass(frozen=True)
+class Record:
+    """One row of a manifest.
+
+    Attributes:
+        row: Its line in the file; the header is line 1, as a spreadsheet counts.
+        images: The image's files (or DICOM folders), one a column of the job.
+        extra: The columns that Wardround does not use, for later.
+    """
+
+    row: int
+    patient: str
+    images: tuple[Path, ...]
+    label: str | None = None
+    mask: Path | None = None
+    site: str | None = None
+    split: str | None = None
+    extra: dict[str, str] = field(default_factory=dict)
+
+    def files(self) -> list[Path]:
+        """Return the images and, where there is one, the mask."""
+        return [*self.images, *([self.mask] if self.mask else [])]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The rows of a manifest that can be used, and what is wrong with the others.
+
+    Attributes:
+        path: The CSV.
+        columns: The columns that it has.
+        problems: One error a bad row, in the order of the rows.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    records: list[Record]
+    problems: list[DataError]
+
+    def at(self, record: Record) -> str:
+        """Return where a record stands, for an error."""
+        return f"{self.path}, row {record.row}"
+
+    @contextmanager
+    def reading(self, record: Record) -> Iterator[None]:
+        """Add the record's row to every DataError raised inside."""
+        try:
+            yield
+        except DataError as error:
+            where = f"{self.at(record)}: {error.where}" if error.where else self.at(record)
+            raise DataError(error.problem, where=where, remedy=error.remedy) from None
+
+    def missing_files(self, records: Sequence[Record], *, masks: bool) -> list[DataError]:
+        """Return one error a file that the records name and that is not there."""
+        return [
+            DataError("the file is missing", where=f"{self.at(record)}: {file}")
+            for record in records
+            for file in (record.files() if masks else record.images)
+            if not file.exists()
+        ]
+
+
+def manifest_path(path: Path) -> Path:
+    """Return the CSV itself where a folder is given that holds a `manifest.csv`.
+
+    Raises:
+        DataError: There is no such file.
+    """
+    found = path / "manifest.csv" if path.is_dir() else path
+    if not found.is_file():
+        raise DataError(
+            "there is no manifest here", where=found, remedy="Give the CSV that lists the images."
+        )
+    return found
+
+
+def scan_manifest(path: Path, images: Sequence[str] = ("image",), needs: Sequence[str] = ()) -> Manifest:
+    """Read a manifest and keep a list of its bad rows.
+
+    Args:
+        path: The CSV, or the folder that holds it as `manifest.csv`.
+        images: The columns that hold the image's files.
+        needs: Further columns that the task needs: 'label', 'mask'.
+
+    Raises:
+        DataError: The file is missing, can't be read, has no rows, or lacks a column.
+    """
+    path = manifest_path(path)
+    header, rows = _read_csv(path)
+    for name in ("patient", *images, *needs):
+        if name not in header:
+            raise DataError(f"has no column '{name}'; {suggestion(name, header)}", where=path)
+    if not rows:
+        raise DataError("has no rows", where=path)
+    records, problems = [], []
+    for number, cells in rows:
+        try:
+            records.append(_record(path.parent, number, dict(zip(header, cells, strict=True)), images, needs))
+        except ValueError as error:
+            text = f"has {len(cells)} cells, but the header has {len(header)}"
+            reason = str(error) if len(cells) == len(header) else text
+            problems.append(DataError(reason, where=f"{path}, row {number}"))
+    return Manifest(path, header, records, problems + _straddling(path, records))
+
+
+def require(problems: Sequence[DataError]) -> None:
+    """Raise the first problem, and say how many more there are."""
+    if not problems:
+        return
+    first, more = problems[0], len(problems) - 1
+    if not more:
+        raise first
+    remedy = f"{more} more; 'wardround data check' lists all of them."
+    raise DataError(
+        first.problem, where=first.where, remedy=f"{first.remedy} {remedy}" if first.remedy else remedy
+    )
+
+
+def _read_csv(path: Path) -> tuple[tuple[str, ...], list[tuple[int, list[str]]]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            header = tuple(name.strip() for name in next(reader, []))
+            rows = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(cells)]
+    except OSError as error:
+        raise DataError(f"can't be read ({error.strerror})", where=path) from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"is not a CSV in UTF-8 ({error})", where=path) from None
+    if len(header) == 1 and ";" in header[0]:
+        raise DataError("is separated by ';'", where=path, remedy="Save it as CSV with commas.")
+    twice = next((name for name in header if header.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"has two columns '{twice}'", where=path)
+    return header, rows
+
+
+def _record(
+    folder: Path, row: int, cells: dict[str, str], images: Sequence[str], needs: Sequence[str]
+) -> Record:
+    """Build a record; ValueError says what is wrong with the row."""
+    for name in ("patient", *images, *(name for name in needs if name == "mask")):
+        if not cells[name]:
+            raise ValueError(f"the {name} is empty")
+    split = cells.get("split")
+    if split is not None and split not in SPLITS:
+        raise ValueError(f"unknown split '{split}'; {suggestion(split, SPLITS)}")
+    mask = cells.get("mask")
+    return Record(
+        row=row,
+        patient=cells["patient"],
+        images=tuple(folder / cells[name] for name in images),
+        label=cells.get("label"),
+        mask=folder / mask if mask else None,
+        site=cells.get("site"),
+        split=split,
+        extra={name: cell for name, cell in cells.items() if name not in {*_KNOWN, *images}},
+    )
+
+
+def _straddling(path: Path, records: Sequence[Record]) -> list[DataError]:
+    """Name the patients whose rows stand on two sides of the split."""
+    first: dict[str, Record] = {}
+    problems = []
+    named = set()
+    for record in records:
+        other = first.setdefault(record.patient, record)
+        if other.split != record.split and record.patient not in named:
+            named.add(record.patient)
+            problems.append(
+                DataError(
+                    f"patient '{record.patient}' is in '{record.split}' here, "
+                    f"but in '{other.split}' in row {other.row}",
+                    where=f"{path}, row {record.row}",
+                    remedy="Put all images of a patient on one side of the split.",
+                )
+            )
+    return problems
+
+
+def label_indices(record: Record, classes: Sequence[str], *, multi_label: bool, where: str) -> list[int]:
+    """Return the classes of a record's label as indices; one, or with `multi_label` any number ('a|b').
+
+    Raises:
+        DataError: The label is not among the classes.
+    """
+    label = record.label or ""
+    names = [name.strip() for name in label.split("|") if name.strip()] if multi_label else [label]
+    for name in names:
+        if name not in classes:
+            raise DataError(
+                f"the label '{name}' is not a class of the job; {suggestion(name, classes)}", where=where
+            )
+    return [classes.index(name) for name in names]

@@ -1,0 +1,164 @@
+"""From a file to what a network sees: resampled, resized, with comparable intensities.
+
+Everything here is deterministic, and the same bits whatever the number of threads: sums run in NumPy.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from torch.nn.functional import interpolate
+
+from client.data.readers import Picture, read_images, read_mask, size
+from shared.errors import DataError
+from shared.job import DataTable, JobSpec
+
+VERSION = (
+    1  # of the code below: counts up when its result changes, so that no old cache is taken for a new one
+)
+
+
+class ImageFilter(Protocol):
+    """A change to images as they are read; simulated scanners are such filters.
+
+    Attributes:
+        digest: Names the filter and all its settings; part of the cache's key.
+    """
+
+    digest: str
+
+    def __call__(self, image: NDArray[np.float32], key: str) -> NDArray[np.float32]:
+        """Return the changed image (C, *S); `key`, the SHA-256 of its files, seeds what is random."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A sample as it is cached.
+
+    Attributes:
+        image: (C, *S), float32.
+        mask: (*S), uint8 class indices, or None for tasks without masks.
+        spacing: Millimetres along each axis after resizing, or None where it is unknown.
+    """
+
+    image: NDArray[np.float32]
+    mask: NDArray[np.uint8] | None
+    spacing: tuple[float, ...] | None
+
+
+def transform_digest(job: JobSpec, image_filter: ImageFilter | None = None) -> str:
+    """Return the SHA-256 of all that decides what `prepare` makes of a file."""
+    fields = {"channels", "size", "spacing", "dimensions", "intensity", "window"}
+    parts = {
+        "version": VERSION,
+        "data": job.data.model_dump(mode="json", include=fields),
+        "mask_classes": len(job.data.classes) if job.job.task == "segmentation" else 0,
+        "filter": image_filter.digest if image_filter else "",
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def prepare(
+    images: Sequence[Path],
+    mask: Path | None,
+    job: JobSpec,
+    key: str,
+    image_filter: ImageFilter | None = None,
+) -> Prepared:
+    """Read and preprocess one sample.
+
+    Args:
+        images: The image's files, one a column of the job.
+        mask: Its mask, where the task needs one.
+        job: The job; its table [data] says what is done.
+        key: The SHA-256 of the image's files, for the filter.
+        image_filter: Changes the image before anything else.
+
+    Raises:
+        DataError: A file can't be read or doesn't fit the job, the mask is of another size than the image, or
+            the job wants a spacing and the file doesn't say its own.
+    """
+    data = job.data
+    picture = read_images(images, data.dimensions, data.channels)
+    labels = None if mask is None else _matching_mask(mask, picture, len(data.classes), images[0])
+    array = picture.array if image_filter is None else image_filter(picture.array, key)
+    shape = target_shape(picture, data, images[0])
+    array = intensity(resize_image(array, shape), data)
+    spacing = None
+    if picture.spacing is not None:
+        lengths = zip(picture.spacing, picture.shape, shape, strict=True)
+        spacing = tuple(length * before / after for length, before, after in lengths)
+    return Prepared(array, None if labels is None else resize_mask(labels, shape), spacing)
+
+
+def _matching_mask(path: Path, picture: Picture, classes: int, image: Path) -> NDArray[np.uint8]:
+    mask = read_mask(path, classes, len(picture.shape))
+    if mask.shape != picture.shape:
+        raise DataError(
+            f"is {size(mask.shape)}, but its image {image.name} is {size(picture.shape)}", where=path
+        )
+    return mask
+
+
+def target_shape(picture: Picture, data: DataTable, where: Path) -> tuple[int, ...]:
+    """Return the spatial shape after resampling to the job's spacing and resizing to its size.
+
+    Raises:
+        DataError: The job wants a spacing and the file doesn't say its own.
+    """
+    if data.spacing is not None and picture.spacing is None:
+        raise DataError(
+            "says no spacing, but the job resamples to a spacing in mm",
+            where=where,
+            remedy="Use NIfTI or DICOM, or a job with [data] size and without spacing.",
+        )
+    if data.size is not None:
+        return tuple(data.size)
+    if data.spacing is None or picture.spacing is None:
+        return picture.shape
+    lengths = zip(picture.shape, picture.spacing, data.spacing, strict=True)
+    return tuple(max(1, round(number * before / after)) for number, before, after in lengths)
+
+
+def resize_image(image: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Resize (C, *S) with linear interpolation, smoothed first along axes that shrink."""
+    if image.shape[1:] == shape:
+        return image
+    if len(shape) == 2:
+        return interpolate(torch.from_numpy(image)[None], shape, mode="bilinear", antialias=True)[0].numpy()
+    # PyTorch has no antialias in 3D: a Gaussian of the width that scikit-image and MONAI use
+    sigma = [max(0.0, (before / after - 1) / 2) for before, after in zip(image.shape[1:], shape, strict=True)]
+    smooth = gaussian_filter(image, (0, *sigma)) if any(sigma) else image
+    return interpolate(torch.from_numpy(smooth)[None], shape, mode="trilinear")[0].numpy()
+
+
+def resize_mask(mask: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Resize (*S) by taking the nearest value."""
+    if mask.shape == shape:
+        return mask
+    return interpolate(torch.from_numpy(mask)[None, None], shape, mode="nearest-exact")[0, 0].numpy()
+
+
+def intensity(image: NDArray[np.float32], data: DataTable) -> NDArray[np.float32]:
+    """Bring the values of (C, *S) to a common range, each channel by itself; a constant channel becomes 0."""
+    if data.intensity == "none":
+        return image
+    axes = tuple(range(1, image.ndim))
+    if data.intensity == "zscore":
+        mean = image.mean(axis=axes, keepdims=True, dtype=np.float64)
+        deviation = image.std(axis=axes, keepdims=True, dtype=np.float64)
+        return ((image - mean) / np.where(deviation > 0, deviation, 1)).astype(np.float32)
+    if data.window is not None:
+        low, high = data.window
+    else:
+        ends = (0, 100) if data.intensity == "minmax" else (1, 99)
+        low, high = np.percentile(image, ends, axis=axes, keepdims=True)
+    width = np.where(np.greater(high, low), np.subtract(high, low), 1)
+    return np.clip((image - low) / width, 0, 1).astype(np.float32)

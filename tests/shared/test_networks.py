@@ -1,0 +1,116 @@
+"""What a job may say about its network, and which images fit which network."""
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.errors import JobError
+from shared.job import JobSpec, parse_job
+from shared.networks import NETWORKS
+
+
+def job(model: dict[str, Any], task: str = "segmentation", **data: Any) -> JobSpec:
+    tables = {
+        "job": {"name": "test", "task": task, "dataset": "test"},
+        "model": model,
+        "data": {"classes": ["a", "b"], **data},
+        "training": {"local_steps": 1},
+        "strategy": {"name": "fedavg"},
+    }
+    return parse_job(tables, "test.toml")
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_every_network_has_defaults_for_64_pixels(name: str, dimensions: int) -> None:
+    (task,) = NETWORKS[name].tasks
+    spec = job({"name": name}, task, size=[64] * dimensions, dimensions=dimensions)
+    assert spec.model.name == name
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_every_option_is_described(name: str) -> None:
+    fields = {key: field for key, field in NETWORKS[name].model_fields.items() if key != "name"}
+    assert [key for key, field in fields.items() if not field.description] == []
+
+
+def test_a_network_of_the_other_task_is_refused_with_those_that_fit() -> None:
+    with pytest.raises(JobError, match=r"\[model\] name: 'unet' is not for classification") as refused:
+        job({"name": "unet"}, "classification", size=[64, 64])
+    assert "resnet18" in str(refused.value)
+    assert "swin-unetr" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "message"),
+    [
+        ({"name": "unet"}, [100, 64], "multiples of 16 along each axis, such as [96, 64]; got [100, 64]"),
+        ({"name": "unet", "channels": [8, 16, 32]}, [30, 32], "multiples of 4 along each axis"),
+        ({"name": "unet"}, [16, 16], "at least 32 pixels along one axis"),
+        ({"name": "swin-unetr"}, [32, 32], "at least 64 pixels along one axis"),
+        ({"name": "swin-unetr"}, [96, 80], "multiples of 32 along each axis"),
+        ({"name": "segresnet"}, [20, 16], "multiples of 8 along each axis"),
+        ({"name": "vit", "patch": 8}, [64, 60], "multiples of 8 along each axis"),
+        ({"name": "resnet18"}, [16, 16], "at least 17 pixels along one axis"),
+        ({"name": "resnet18", "stem_stride": 2}, [32, 32], "at least 33 pixels along one axis"),
+        ({"name": "densenet121"}, [64, 31], "at least 32 pixels along each axis"),
+        ({"name": "densenet121"}, [63, 63], "at least 64 pixels along one axis"),
+        ({"name": "efficientnet-b0"}, [48, 48], "at least 64 pixels along one axis"),
+    ],
+)
+def test_images_of_a_size_that_does_not_fit_are_refused(
+    model: dict[str, Any], size: list[int], message: str
+) -> None:
+    (task,) = NETWORKS[model["name"]].tasks
+    with pytest.raises(JobError) as refused:
+        job(model, task, size=size)
+    assert f"[data] size: '{model['name']}' needs {message}" in str(refused.value)
+
+
+def test_the_patch_must_fit_where_there_is_one() -> None:
+    assert job({"name": "unet"}, size=[100, 100], patch=[64, 64]).data.patch == [64, 64]
+    with pytest.raises(JobError, match=r"\[data\] patch: 'unet' needs multiples of 16"):
+        job({"name": "unet"}, size=[64, 64], patch=[40, 40])
+
+
+def test_vnet_says_which_channels_it_takes() -> None:
+    assert job({"name": "vnet"}, size=[64, 64], channels=4).data.channels == 4
+    with pytest.raises(JobError, match=r"\[data\] channels: 'vnet' takes \[1, 2, 4, 8, 16\]; got 3"):
+        job({"name": "vnet"}, size=[64, 64], channels=3)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"name": "unett"}, "did you mean 'unet'?"),
+        ({"name": "unet", "norms": "group"}, r"norms: unknown key; did you mean 'norm'"),
+        ({"name": "unet", "norm": "layer"}, r"norm: unknown name 'layer'"),
+        ({"name": "unet", "channels": [16]}, r"channels: "),
+        ({"name": "vit", "features": 100, "heads": 3}, r"heads: 3 heads can't share 100 features"),
+        ({"name": "swin-unetr", "features": 20}, r"features: .* multiple of 12"),
+    ],
+)
+def test_bad_options_are_named(model: dict[str, Any], message: str) -> None:
+    with pytest.raises(JobError, match=rf"\[model\].*{message}"):
+        job(model, size=[64, 64])
+
+
+@given(st.sampled_from(sorted(NETWORKS)), st.lists(st.integers(1, 200), min_size=2, max_size=3))
+def test_the_size_that_a_message_proposes_is_taken(name: str, size: list[int]) -> None:
+    network = NETWORKS[name](name=name)
+    need = network.size_problem(size)
+    if need is not None and "such as" in need:
+        proposed = [int(number) for number in need.split("[")[1].rstrip("]").split(",")]
+        assert network.size_problem(proposed) in (
+            None,
+            f"at least {2 * network.stride} pixels along one axis",
+        )
+
+
+def test_options_are_checked_without_loading_pytorch() -> None:
+    code = "import sys, shared.job; sys.exit(any(name in sys.modules for name in ('torch', 'monai')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,93 @@
+"""A run that is killed at any moment and resumed ends with the same model, for every strategy."""
+
+import io
+import multiprocessing
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from server.runs import RunFolder
+from simulate.session import Hospitals, execute, start
+
+STRATEGIES = {
+    "fedavg": {},
+    "fedprox": {"proximal_mu": 0.1},
+    "fedavgm": {},
+    "fedadam": {},
+    "fedyogi": {},
+    "fedadagrad": {},
+    "fedmedian": {},
+    "fedtrimmedavg": {},
+    "krum": {},
+    "multikrum": {},
+}
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["simulate.session", "simulate.hospitals", "monai.networks.nets"])
+
+
+def kill_at(folder: Path, moment: int) -> None:
+    """Kill this process when it touches the run's folder for the `moment`-th time, before it does."""
+    seen = 0
+
+    def watch(event: str, arguments: tuple) -> None:
+        nonlocal seen
+        writes = event == "open" and len(arguments) > 2 and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        if (writes or event == "os.rename") and str(arguments[0]).startswith(str(folder)):
+            seen += 1
+            if seen == moment:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(watch)
+
+
+def run_to_the_end(path: Path, job, resume: bool, moment: int | None) -> None:
+    run = RunFolder.open(path, job)
+    if moment is not None:
+        kill_at(path, moment)
+    execute(run, "in-process", Console(file=io.StringIO()), resume=resume)
+
+
+def in_a_process(path: Path, job, *, resume: bool, moment: int | None = None) -> int:
+    process = CONTEXT.Process(target=run_to_the_end, args=(path, job, resume, moment))
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def new_run(job, data: Path, out: Path, *, baselines: bool = False) -> Path:
+    return start(job, Hospitals(data=data), out, "cpu", baselines=baselines).path
+
+
+def outcome(path: Path) -> dict[str, bytes]:
+    """What must not depend on how often the run was killed: models, tables of metrics."""
+    found = {name: (path / name).read_bytes() for name in ("model.safetensors", "best.safetensors")}
+    for name in ("metrics.csv", "sites.csv"):  # without the column of seconds
+        header, *rows = [line.split(",") for line in (path / name).read_text().splitlines()]
+        found[name] = repr([[c for h, c in zip(header, row, strict=True) if h != "seconds"] for row in rows]).encode()
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_killed_and_resumed_as_if_never_stopped(name, tiny_job, tiny_data, tmp_path):
+    strategy = {"name": name, "min_sites": 3, **STRATEGIES[name]}
+    job = tiny_job().model_copy(update={"strategy": type(tiny_job(strategy_name=name).strategy)(**strategy)})
+    whole = new_run(job, tiny_data, tmp_path / "whole")
+    assert in_a_process(whole, job, resume=False) == 0
+    expected = outcome(whole)
+
+    # Each attempt is killed a little later than the one before, until one gets through: over the strategies
+    # together every write of every round is hit.
+    path = new_run(job, tiny_data, tmp_path / "killed")
+    moment, resume, kills = 2 + len(name) % 5, False, 0
+    while (code := in_a_process(path, job, resume=resume, moment=moment)) != 0:
+        assert code == -signal.SIGKILL
+        kills += 1
+        moment += 3
+        resume = (path / "checkpoint.safetensors").exists()
+    assert kills >= 5
+    assert outcome(path) == expected

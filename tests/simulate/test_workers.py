@@ -1,0 +1,378 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+
+from shared.errors import DataError, RunError, WardroundError
+from simulate.workers import Call, HostError, Outcome, Workers, open_workers, pool
+from simulate.workers.schedule import Job, Schedule
+
+PROJECT = Path(__file__).parents[2]
+RAY = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray: pip install wardround[ray]"),
+]
+POOLS = ["2", pytest.param("ray:2", marks=RAY)]
+
+Reply = tuple[Mapping[str, Any], Mapping[str, torch.Tensor]]
+
+
+class SampleHost:
+    """Does what the kind of a call says."""
+
+    def __init__(self) -> None:
+        self.sites: set[str] = set()
+
+    def handle(self, call: Call) -> Reply:
+        self.sites.add(call.site)
+        method: Callable[[Call], Reply] = getattr(self, call.kind)
+        return method(call)
+
+    def echo(self, call: Call) -> Reply:
+        return {**call.payload, "pid": os.getpid(), "loaded": len(self.sites)}, dict(call.tensors)
+
+    def scale(self, call: Call) -> Reply:
+        return {}, {"vector": call.tensors["vector"] * call.payload["factor"]}
+
+    def train(self, call: Call) -> Reply:
+        generator = torch.Generator().manual_seed(call.payload["seed"])
+        weight = call.tensors["weight"].clone().requires_grad_()
+        for _ in range(3):
+            images = torch.rand(4, 1, 24, 24, generator=generator)
+            loss = torch.nn.functional.conv2d(images, weight).square().mean()
+            (gradient,) = torch.autograd.grad(loss, weight)
+            weight = (weight - 0.1 * gradient).detach().requires_grad_()
+        return {"loss": loss.item()}, {"weight": weight}
+
+    def threads(self, call: Call) -> Reply:
+        return {"torch": torch.get_num_threads(), "omp": os.environ.get("OMP_NUM_THREADS")}, {}
+
+    def die(self, call: Call) -> Reply:
+        marker = Path(call.payload["marker"])
+        if call.payload["always"] or not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return {"survived": True}, {}
+
+    def refuse(self, call: Call) -> Reply:
+        raise DataError("the mask has another size", where="manifest.csv: row 3", remedy="fix it")
+
+    def crash(self, call: Call) -> Reply:
+        return {}, {"x": call.tensors["no such tensor"]}
+
+    def unpicklable(self, call: Call) -> Reply:
+        return {"lock": threading.Lock()}, {}
+
+    def read(self, call: Call) -> Reply:
+        return {"text": Path(call.payload["fifo"]).read_text()}, {}
+
+    def hang(self, call: Call) -> Reply:
+        print("hanging", flush=True)
+        threading.Event().wait()
+        return {}, {}
+
+
+class BrokenHost(SampleHost):
+    def __init__(self, error: BaseException | None) -> None:
+        if error is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        else:
+            raise error
+
+
+def call(number: int, kind: str, site: str | None = None, **payload: Any) -> Call:
+    return Call(number, site or f"site-{number}", kind, payload, {})
+
+
+def all_outcomes(workers: Workers, calls: list[Call]) -> list[Outcome]:
+    """Submit the calls and return their outcomes in the calls' order."""
+    workers.submit(calls)
+    outcomes: dict[int, Outcome] = {}
+    while arrived := workers.wait(60):
+        outcomes |= {outcome.id: outcome for outcome in arrived}
+    return [outcomes[item.id] for item in calls]
+
+
+def echoed(workers: Workers, calls: list[Call]) -> list[Mapping[str, Any]]:
+    return [outcome.payload for outcome in all_outcomes(workers, calls) if outcome.payload is not None]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _importable_hosts() -> Iterator[None]:
+    """Let the workers import this module, however pytest was started."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(PROJECT)
+        yield
+
+
+@pytest.fixture(scope="module")
+def pair(_importable_hosts: None) -> Iterator[Workers]:
+    """Two warm processes, for the tests that leave them well."""
+    with open_workers("2", SampleHost, torch.get_num_threads()) as workers:
+        workers.warm_up()
+        yield workers
+
+
+@pytest.fixture(scope="module", params=["in-process", "2", pytest.param("ray:2", marks=RAY)])
+def workers(request: pytest.FixtureRequest) -> Iterator[Workers]:
+    """Every kind of workers, for the tests that leave them well."""
+    if request.param == "2":
+        yield request.getfixturevalue("pair")
+    else:
+        with open_workers(request.param, SampleHost, torch.get_num_threads()) as opened:
+            yield opened
+
+
+@pytest.fixture
+def fifo(tmp_path: Path) -> Path:
+    """What a `read` call waits for."""
+    os.mkfifo(tmp_path / "fifo")
+    return tmp_path / "fifo"
+
+
+@pytest.mark.parametrize("spec", ["0", "-1", "two", "", ":", ":2", "ray", "ray:", "ray:0", "2:2", "²"])
+def test_wrong_specifications_are_refused_with_the_valid_forms(spec: str) -> None:
+    with pytest.raises(RunError, match=r"in-process.*'2'.*ray:auto.*ray:4"):
+        open_workers(spec, SampleHost, threads=1)
+
+
+def test_training_gives_the_same_bits_on_every_kind_of_worker(workers: Workers) -> None:
+    weight = torch.linspace(-1, 1, 9).reshape(1, 1, 3, 3)
+    calls = [Call(i, f"site-{i}", "train", {"seed": i}, {"weight": weight}) for i in range(4)]
+    host = SampleHost()
+    expected = [host.handle(item) for item in calls]
+    for outcome, (payload, tensors) in zip(all_outcomes(workers, calls), expected, strict=True):
+        assert outcome.payload == payload
+        assert torch.equal(outcome.tensors["weight"], tensors["weight"])
+        assert outcome.error is None
+        assert outcome.seconds > 0
+
+
+def test_tensors_of_any_shape_and_type_come_back_as_they_were(workers: Workers) -> None:
+    tensors = {
+        "scalar": torch.tensor(2.5, dtype=torch.float64),
+        "empty": torch.empty(0, 3, dtype=torch.int64),
+        "cut out": torch.arange(24, dtype=torch.float32).reshape(4, 6)[:, 1:3],
+        "counts": torch.tensor([2**60, -1]),
+        "flags": torch.tensor([True, False]),
+    }
+    (outcome,) = all_outcomes(workers, [Call(7, "a", "echo", {"round": 3}, tensors)])
+    assert outcome.payload is not None
+    assert outcome.payload["round"] == 3
+    assert list(outcome.tensors) == list(tensors)
+    for name, tensor in tensors.items():
+        assert outcome.tensors[name].dtype == tensor.dtype
+        assert torch.equal(outcome.tensors[name], tensor)
+
+
+@pytest.mark.parametrize("spec", ["in-process", "1", pytest.param("ray:1", marks=RAY)])
+def test_workers_run_with_the_threads_asked_for(spec: str) -> None:
+    before = torch.get_num_threads()
+    threads = before + 1
+    with open_workers(spec, SampleHost, threads) as workers:
+        (outcome,) = all_outcomes(workers, [call(0, "threads")])
+    assert outcome.payload is not None
+    assert outcome.payload["torch"] == threads
+    assert torch.get_num_threads() == before
+    if spec != "in-process":
+        assert outcome.payload["omp"] == str(threads)
+
+
+def test_errors_of_a_host_arrive_and_the_worker_lives_on(workers: Workers) -> None:
+    sites = [call(0, "echo"), call(1, "echo")]
+    before = echoed(workers, sites)
+    refused, crashed = all_outcomes(workers, [call(0, "refuse"), call(1, "crash")])
+    assert isinstance(refused.error, DataError)
+    assert (refused.error.where, refused.error.remedy) == ("manifest.csv: row 3", "fix it")
+    assert refused.payload is None
+    assert isinstance(crashed.error, HostError)
+    assert "in crash" in str(crashed.error)
+    assert "KeyError: 'no such tensor'" in str(crashed.error)
+    assert {reply["pid"] for reply in echoed(workers, sites)} <= {reply["pid"] for reply in before}
+
+
+def test_a_reply_that_cannot_be_sent_is_an_error_of_that_call(pair: Workers) -> None:
+    bad, good = all_outcomes(pair, [call(0, "unpicklable"), call(1, "echo")])
+    assert isinstance(bad.error, HostError)
+    assert "lock" in str(bad.error)
+    assert good.error is None
+
+
+@pytest.mark.parametrize("spec", POOLS)
+def test_a_call_whose_worker_died_is_tried_once_more(spec: str, tmp_path: Path) -> None:
+    with open_workers(spec, SampleHost, threads=1) as workers:
+        once = call(0, "die", "st-mary", marker=str(tmp_path / "once"), always=False)
+        twice = call(1, "die", "st-john", marker=str(tmp_path / "twice"), always=True)
+        first, second, other = all_outcomes(workers, [once, twice, call(2, "echo")])
+        assert first.payload == {"survived": True}
+        assert isinstance(second.error, WardroundError)
+        assert "'st-john'" in str(second.error)
+        assert "twice" in str(second.error)
+        assert other.error is None
+        (later,) = all_outcomes(workers, [call(3, "echo")])
+        assert later.error is None
+
+
+@pytest.mark.parametrize("spec", ["in-process", "2", pytest.param("ray:1", marks=RAY)])
+def test_a_host_that_cannot_be_built_is_one_error(spec: str) -> None:
+    factory = partial(BrokenHost, DataError("no manifest", where="manifest.csv"))
+    with pytest.raises(DataError, match="no manifest"), open_workers(spec, factory, threads=1) as workers:
+        all_outcomes(workers, [call(0, "echo")])
+
+
+def test_a_worker_that_dies_while_it_starts_is_one_error_and_is_not_replaced() -> None:
+    with open_workers("2", partial(BrokenHost, None), threads=1) as workers:
+        with pytest.raises(RunError, match="SIGKILL while it started"):
+            workers.warm_up()
+        assert workers.wait(None) == []
+        with pytest.raises(RunError, match="closed"):
+            workers.submit([call(0, "echo")])
+    assert not [child for child in psutil.Process().children() if child.name() == "wardround-worker"]
+
+
+def test_waiting_ends_at_the_timeout_and_when_nothing_is_under_way(pair: Workers, fifo: Path) -> None:
+    assert pair.wait(None) == []
+    pair.submit([call(0, "read", fifo=str(fifo))])
+    assert pair.wait(0.05) == []
+    fifo.write_text("go on")
+    (outcome,) = pair.wait(None)
+    assert outcome.payload == {"text": "go on"}
+
+
+def test_outcomes_arrive_in_the_order_in_which_calls_finish(pair: Workers, fifo: Path) -> None:
+    pair.submit([call(0, "read", fifo=str(fifo)), call(1, "echo"), call(2, "echo")])
+    assert [outcome.id for _ in range(2) for outcome in pair.wait(10)] == [1, 2]
+    fifo.write_text("")
+    assert [outcome.id for outcome in pair.wait(10)] == [0]
+
+
+def test_the_late_outcome_of_a_cancelled_call_is_dropped(pair: Workers, fifo: Path) -> None:
+    calls = [call(0, "echo"), call(1, "echo")]
+    before = {reply["pid"] for reply in echoed(pair, calls)}
+    pair.submit([call(2, "read", fifo=str(fifo)), call(3, "echo"), call(4, "echo")])
+    pair.cancel()
+    assert pair.wait(None) == []
+    fifo.write_text("too late")
+    assert {reply["pid"] for reply in echoed(pair, calls)} <= before
+
+
+@pytest.mark.parametrize("spec", ["1", pytest.param("ray:1", marks=RAY)])
+def test_a_worker_that_stays_stuck_after_cancelling_is_replaced(
+    spec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "CANCEL_GRACE", 0.1)
+    with open_workers(spec, SampleHost, threads=1) as workers:
+        workers.warm_up()
+        workers.submit([call(0, "hang"), call(1, "echo")])
+        workers.cancel()
+        workers.submit([call(2, "echo")])
+        assert [outcome.id for outcome in workers.wait(60)] == [2]
+
+
+def test_a_site_goes_back_to_the_worker_where_it_is_warm(pair: Workers) -> None:
+    calls = [call(i, "echo", f"home-{i}") for i in range(2)]
+    first = echoed(pair, calls)
+    assert first[0]["pid"] != first[1]["pid"]
+    for _ in range(3):
+        assert echoed(pair, calls[::-1])[::-1] == first  # the same process, no site loaded anew
+
+
+def test_the_schedule_prefers_warm_then_new_then_other_sites_and_long_calls() -> None:
+    schedule = Schedule()
+    ours, theirs = object(), object()
+
+    def serve(site: str, worker: object, seconds: float) -> None:
+        schedule.add([Job(call(0, "train", site), {})])
+        schedule.finished(schedule.take(worker).call, seconds)
+
+    serve("short", ours, 1.0)
+    serve("long", ours, 9.0)
+    serve("other", theirs, 20.0)
+    schedule.add(Job(call(0, "train", site), {}) for site in ("new", "other", "short", "long"))
+    assert [schedule.take(ours).call.site for _ in range(4)] == ["long", "short", "new", "other"]
+
+
+def test_a_broadcast_tensor_is_shared_once_and_freed_with_its_last_call(pair: Workers) -> None:
+    files = psutil.Process().num_fds()
+    vector = torch.arange(1000, dtype=torch.float32)
+    for step in range(3):
+        pair.submit([Call(i, f"s{i}", "scale", {"factor": i}, {"vector": vector}) for i in range(6)])
+        assert psutil.Process().num_fds() == files + 1
+        while arrived := pair.wait(None):
+            for outcome in arrived:
+                assert torch.equal(outcome.tensors["vector"], vector * outcome.id)
+        del arrived
+        assert psutil.Process().num_fds() == files
+        vector += step  # in place: the next round must not see the old values
+
+
+def test_thousands_of_calls_leave_nothing_behind(pair: Workers) -> None:
+    process = psutil.Process()
+    family = [process, *process.children(recursive=True)]
+
+    def run(calls: int) -> tuple[int, int]:
+        for start in range(0, calls, 50):
+            tensor = torch.ones(2000)
+            batch = [Call(start + i, f"s{i % 8}", "echo", {}, {"v": tensor}) for i in range(50)]
+            assert all(outcome.error is None for outcome in all_outcomes(pair, batch))
+        return sum(item.memory_info().rss for item in family), sum(item.num_fds() for item in family)
+
+    memory, files = run(500)
+    more_memory, more_files = run(3000)
+    assert more_memory - memory < 4e6  # keeping each call's 8 kB would be 24 MB
+    assert more_files == files
+
+
+def hang_in_two_workers() -> None:
+    """Run in a process that the next tests kill."""
+    with open_workers("2", SampleHost, threads=1) as workers:
+        vector = torch.ones(100_000)
+        workers.submit([Call(i, f"s{i}", "hang", {}, {"v": vector}) for i in range(2)])
+        workers.wait(None)
+
+
+@pytest.fixture
+def hanging() -> Iterator[subprocess.Popen[str]]:
+    """A process whose two workers are in the middle of a call."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(PROJECT)!r}); from {__name__} import *; hang_in_two_workers()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert [process.stdout.readline() for _ in range(2)] == ["hanging\n"] * 2
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_workers_end_when_their_parent_is_killed(hanging: subprocess.Popen[str]) -> None:
+    family = psutil.Process(hanging.pid).children(recursive=True)
+    assert len(family) >= 2
+    hanging.kill()
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert alive == []
+    pids = {str(hanging.pid), *(str(item.pid) for item in family)}
+    assert not [file for file in Path("/dev/shm").iterdir() if pids & set(file.name.split("_"))]  # noqa: S108
+
+
+def test_ctrl_c_ends_all_processes_with_the_parents_traceback_alone(hanging: subprocess.Popen[str]) -> None:
+    os.killpg(hanging.pid, signal.SIGINT)
+    _, errors = hanging.communicate(timeout=20)
+    assert errors.count("Traceback") == 1
+    assert errors.rstrip().endswith("KeyboardInterrupt")
