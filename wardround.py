@@ -9,7 +9,6 @@ import typer
 from shared.commands import job_app
 from shared.errors import WardroundError
 from simulate.commands import simulate
-from simulate.commands import simulate
 
 INTERRUPTED = 130  # what Typer, like a shell, makes of Ctrl-C
 
@@ -22,7 +21,6 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-app.command()(simulate)
 app.command()(simulate)
 app.add_typer(job_app, name="job")
 
