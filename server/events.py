@@ -16,7 +16,6 @@ Kind = Literal[
     "baselines_started",
     "baseline_done",
 ]
-Phase = Literal["", "describe", "train", "evaluate", "test"]
 
 
 @dataclass(frozen=True)
@@ -27,16 +26,17 @@ class Event:
         kind: What happened.
         round: Round in which it happened, from 1; 0 outside any round.
         site: Name of the site that it happened at, or empty.
-        phase: What the sites were doing, or empty.
+        phase: What the sites were doing: describe, train, evaluate or test; or empty.
         data: `run_started`: `rounds`, `sites`; when resumed also `round`, the last one finished.
             `site_done`: `loss`, `seconds`. `site_failed`, `site_left_out`: `reason`.
-            `round_finished`: the federation's metrics. `baselines_started`: `models`. `baseline_done`: `seconds`.
+            `round_finished`: the federation's metrics. `baselines_started`: `models`.
+            `baseline_done`: `seconds`.
     """
 
     kind: Kind
     round: int = 0
     site: str = ""
-    phase: Phase = ""
+    phase: str = ""
     data: Mapping[str, float | int | str] = field(default_factory=dict)
 
 

@@ -18,7 +18,7 @@ class Progress:
     """Shows the events of a run as they come.
 
     On a terminal: round k of n, sites done in this round, the last loss, the metric, time gone and left.
-    Elsewhere: one line a round and one a failure, each flushed, without control characters.
+    Elsewhere: one line a round, a baseline or a failure, each flushed, without control characters.
 
     Args:
         console: Where to write.
@@ -32,7 +32,7 @@ class Progress:
         self._loss = self._score = ""
         self._started = time.monotonic()
         self._bar = Bar(
-            TextColumn("round"),
+            TextColumn("{task.fields[counted]}"),
             MofNCompleteColumn(),
             BarColumn(bar_width=None),
             TextColumn("{task.description}", markup=False),
@@ -44,7 +44,7 @@ class Progress:
             expand=True,
             transient=True,
         )
-        self._task = self._bar.add_task("waiting for the sites", total=None)
+        self._task = self._bar.add_task("waiting for the sites", total=None, counted="round")
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -65,6 +65,8 @@ class Progress:
             "site_failed": self._trouble,
             "round_finished": self._round_finished,
             "run_finished": self._run_finished,
+            "baselines_started": self._baselines_started,
+            "baseline_done": self._baseline_done,
         }
         if event.kind in handlers:
             handlers[event.kind](event)
@@ -111,6 +113,17 @@ class Progress:
     def _run_finished(self, event: Event) -> None:
         self._bar.update(self._task, description="finished")
         self._say(f"finished in {self._elapsed():.1f} s")
+
+    def _baselines_started(self, event: Event) -> None:
+        models = _whole(event, "models")
+        self._bar.reset(self._task, total=models or None, description="", counted="baseline")
+        self._say(f"baselines: {models} models")
+
+    def _baseline_done(self, event: Event) -> None:
+        self._bar.update(self._task, advance=1, description=event.site)
+        seconds = _number(event, "seconds")
+        if not self._console.is_terminal:
+            self._say(f"baseline {event.site}" + (f", {seconds:.1f} s" if seconds is not None else ""))
 
     def _elapsed(self) -> float:
         return time.monotonic() - self._started

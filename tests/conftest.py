@@ -5,8 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 PROJECT = Path(__file__).parents[1]
+
+# A busy machine is no failure: what must be fast has a test of its own.
+settings.register_profile("wardround", deadline=None)
+settings.load_profile("wardround")
 
 
 @pytest.fixture(scope="session")

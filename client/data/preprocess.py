@@ -31,7 +31,8 @@ class ImageFilter(Protocol):
         digest: Names the filter and all its settings; part of the cache's key.
     """
 
-    digest: str
+    @property
+    def digest(self) -> str: ...  # noqa: D102
 
     def __call__(self, image: NDArray[np.float32], key: str) -> NDArray[np.float32]:
         """Return the changed image (C, *S); `key`, the SHA-256 of its files, seeds what is random."""

@@ -3,9 +3,10 @@
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
+from rich.text import Text
 
 from server.events import Event
 from server.progress import Progress
@@ -60,6 +61,22 @@ def test_a_terminal_shows_rounds_sites_loss_and_metric() -> None:
         assert part in text
 
 
+BASELINES = [
+    Event("baselines_started", data={"models": 2}),
+    Event("baseline_done", site="north", data={"seconds": 1.25}),
+    Event("baseline_done", site="pooled"),
+]
+
+
+def test_baselines_are_counted_after_the_rounds() -> None:
+    assert shown(BASELINES, terminal=False).splitlines() == [
+        "baselines: 2 models",
+        "baseline north, 1.2 s",
+        "baseline pooled",
+    ]
+    assert "baseline 2/2" in Text.from_ansi(shown([*RUN, *BASELINES], terminal=True)).plain
+
+
 def test_a_site_can_not_control_the_terminal() -> None:
     text = shown([Event("site_failed", 1, "a", data={"reason": "\x1b]0;owned\x07"})], terminal=True)
     assert "\x1b]0;" not in text
@@ -74,7 +91,7 @@ def test_the_bar_ends_when_the_run_breaks() -> None:
 
 EVENTS = st.builds(
     Event,
-    st.sampled_from([event.kind for event in RUN] + ["site_joined"]),
+    st.sampled_from([event.kind for event in RUN] + ["site_joined", "baselines_started", "baseline_done"]),
     st.integers(0, 5),
     st.text(max_size=5),
     st.sampled_from(["", "describe", "train", "evaluate", "test"]),
@@ -85,6 +102,7 @@ EVENTS = st.builds(
 )
 
 
+@settings(max_examples=40)
 @given(st.lists(EVENTS, max_size=8), st.booleans())
 def test_no_event_breaks_it(events: list[Event], terminal: bool) -> None:
     shown(events, terminal=terminal)
