@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from client.commands_data import data_app
 from shared.commands import job_app
 from shared.errors import WardroundError
 from simulate.commands import simulate
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 app.command()(simulate)
 app.add_typer(job_app, name="job")
+app.add_typer(data_app, name="data")
 
 
 def _print_version(wanted: bool) -> None:

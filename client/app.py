@@ -84,7 +84,9 @@ def _read_job(canonical: str) -> JobSpec:
         raise JobError("the job is not a JSON object")
     job = parse_job(table, "the job received")
     if job.canonical() != canonical:
-        raise JobError("the job is not in canonical form", remedy="Coordinator and site must run one version.")
+        raise JobError(
+            "the job is not in canonical form", remedy="Coordinator and site must run one version."
+        )
     return job
 
 
@@ -138,10 +140,8 @@ class Site:
         """Count what the site has for a job; images are read only where the job weighs classes."""
         job = _read_job(canonical)
         data = self.data(job)
-        counts = data.class_counts() if job.training.class_weights == "federation" else []
-        return messages.Description(
-            self.config.name, data.patients, data.examples, tuple(int(count) for count in counts)
-        )
+        counts = data.class_counts().tolist() if job.training.class_weights == "federation" else []
+        return messages.Description(self.config.name, data.patients, data.examples, tuple(counts))
 
     def train(self, request: messages.Request) -> messages.Update:
         """Train the global model on the site's data for one round."""
@@ -185,12 +185,18 @@ class Site:
 
 
 def class_counts(
-    job: JobSpec, data: SiteData, federation: tuple[int, ...]
+    job: JobSpec, data: SiteData, federation: tuple[int, ...] | None
 ) -> NDArray[np.int64] | None:
-    """Return the class counts that the job's loss needs, or None."""
-    if job.training.class_weights == "federation":
+    """Return the class counts that the job's loss needs, or None.
+
+    Args:
+        job: Says whether its loss weighs classes, and by whose counts.
+        data: The site's own.
+        federation: The counts of all sites; None where there is no federation, then the site's own serve.
+    """
+    if job.training.class_weights == "federation" and federation is not None:
         return np.asarray(federation, dtype=np.int64)
-    if job.training.class_weights == "site" or job.training.loss == "balanced-softmax":
+    if job.training.class_weights != "none" or job.training.loss == "balanced-softmax":
         return data.class_counts()
     return None
 

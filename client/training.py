@@ -145,7 +145,7 @@ class LocalTraining:
         return loss.detach()
 
     def _batches(self, round_: int) -> Iterator[list[int]]:
-        """Yield the indices of each step: shuffled passes over the samples, the last batch of a pass short."""
+        """Yield the indices of each step: shuffled passes over the samples, a short batch at the end."""
         count, size = len(self._samples), self._job.training.batch_size
         done, epoch = 0, 0
         while done < self._steps:

@@ -1,8 +1,8 @@
 """A weighted mean that does not depend on the order of its terms, in memory that does not grow with them.
 
-Adding floating-point numbers in order of arrival gives other bits each time. Each term is therefore split into
-an integer part and a fraction counted in units of 2^-48, both added as 64-bit integers: integer addition is
-associative, so any order gives the same bits (a fixed-point accumulator, after Kulisch).
+Adding floating-point numbers in order of arrival gives other bits each time. Each term is therefore split
+into an integer part and a fraction counted in units of 2^-48, both added as 64-bit integers: integer addition
+is associative, so any order gives the same bits (a fixed-point accumulator, after Kulisch).
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Writing files of a run so that a crash at any moment leaves the old or the new content, never half of it."""
+"""Writing files of a run so that a crash at any moment leaves old or new content, never half of it."""
 
 import os
 import tempfile

@@ -76,7 +76,7 @@ class RoundLoop:
         self._counts: list[int] = []
 
     def execute(self, *, resume: bool = False) -> Result:
-        """Run all rounds that are left, then test the best model (or the last, where the job names no metric).
+        """Run all rounds that are left, then test the best model (or the last, without a criterion).
 
         Raises:
             RunError: Too few sites answer, or the folder can't be written; the last checkpoint is whole.
@@ -159,7 +159,9 @@ class RoundLoop:
         summary = {"sites": len(rows), "train_loss": loss, "bytes": sent}
         return messages.read_vector(arrays, self.layout.size), summary, rows
 
-    def _updates(self, asked: Iterable[Message], round_: int, rows: list[dict[str, Any]]) -> Iterator[Message]:
+    def _updates(
+        self, asked: Iterable[Message], round_: int, rows: list[dict[str, Any]]
+    ) -> Iterator[Message]:
         """Yield each valid update, weighed as the job says; note what its site did."""
 
         def check(content: RecordDict) -> messages.Update:
@@ -286,4 +288,6 @@ def _site_rows(round_: int, phase: str, judged: Judged) -> list[dict[str, Any]]:
 
 
 def _defined(values: dict[str, Any]) -> dict[str, float | int | str]:
-    return {key: value for key, value in values.items() if not (isinstance(value, float) and math.isnan(value))}
+    return {
+        key: value for key, value in values.items() if not (isinstance(value, float) and math.isnan(value))
+    }

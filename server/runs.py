@@ -63,7 +63,11 @@ class RunFolder:
         for name, columns in run._columns.items():
             write_atomic(path / name, _csv_text([columns]).encode())
         run.describe(
-            status="running", started=_now(), job=json.loads(job.canonical()), digest=job.digest(), **_environment()
+            status="running",
+            started=_now(),
+            job=json.loads(job.canonical()),
+            digest=job.digest(),
+            **_environment(),
         )
         return run
 
@@ -182,7 +186,8 @@ def _now() -> str:
 
 def _environment() -> dict[str, Any]:
     return {
-        "versions": {name: metadata.version(name) for name in _PACKAGES} | {"python": platform.python_version()},
+        "versions": {name: metadata.version(name) for name in _PACKAGES}
+        | {"python": platform.python_version()},
         "git_commit": _git_commit(),
         "hardware": {
             "machine": platform.machine(),

@@ -177,7 +177,11 @@ _OPTIONS = {
 
 def make_strategy(options: Strategy, layout: Layout) -> Aggregation:
     """Return the Flower strategy that a job names, for a model of the given layout."""
-    given = {flower_name: getattr(options, name) for name, flower_name in _OPTIONS.items() if hasattr(options, name)}
+    given = {
+        flower_name: getattr(options, name)
+        for name, flower_name in _OPTIONS.items()
+        if hasattr(options, name)
+    }
     strategy = _CLASSES[options.name](
         min_train_nodes=1, min_evaluate_nodes=1, min_available_nodes=1, weighted_by_key=WEIGHT, **given
     )

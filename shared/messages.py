@@ -1,7 +1,7 @@
 """The records inside every message between coordinator and site: keys, builders and parsers.
 
-Every message is self-contained: a site that has just restarted can serve it. Every parser checks what it reads,
-since it came over the network.
+Every message is self-contained: a site that has just restarted can serve it. Every parser checks what it
+reads, since it came over the network.
 """
 
 from collections.abc import Sequence
@@ -126,7 +126,7 @@ def read_request(content: RecordDict) -> Request:
         layout=_value(config, "layout", str),
         vector=cast(NDArray[np.float32], vector),
         split=_value(config, "split", str),
-        proximal_mu=float(config.get("proximal-mu", 0.0)),  # type: ignore[arg-type]
+        proximal_mu=float(config.get("proximal-mu", 0.0)),
         class_counts=tuple(cast(list[int], counts)),
     )
 
@@ -169,9 +169,7 @@ def read_description(content: RecordDict) -> Description:
 
 def train_reply(update: Update) -> RecordDict:
     """Return a site's answer after training."""
-    metrics = MetricRecord(
-        {"num-examples": update.examples, "loss": update.loss, "seconds": update.seconds}
-    )
+    metrics = MetricRecord({"num-examples": update.examples, "loss": update.loss, "seconds": update.seconds})
     return RecordDict({ARRAYS: vector_record(update.vector), METRICS: metrics})
 
 

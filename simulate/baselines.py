@@ -1,7 +1,8 @@
 """What federating is measured against: each site alone, and one model on the pooled data.
 
-Both train as many optimiser steps as the federated run: a site alone as many as it trained in the federation,
-the pooled model as many as all sites together. Neither is interrupted by rounds: the optimiser keeps its state.
+Both train as many optimiser steps as the federated run: a site alone as many as it trained in the
+federation, the pooled model as many as all sites together. Neither is interrupted by rounds: the optimiser
+keeps its state.
 The best round is chosen on the validation patients and judged on the test patients, as in the federation.
 """
 
@@ -74,7 +75,7 @@ def train_baseline(
     bench.layout.unpack(bench.layout.pack(initial), bench.model)
     data = [site.data(job) for site in members.values()]
     parts = [item.split("train") for item in data]
-    counts = [class_counts(job, item, tuple(item.class_counts())) for item in data]
+    counts = [class_counts(job, item, None) for item in data]
     training = LocalTraining(
         bench.model,
         bench.task,
@@ -82,7 +83,7 @@ def train_baseline(
         job,
         site=name,
         device=next(bench.model.parameters()).device,
-        class_counts=None if counts[0] is None else np.sum(np.stack(counts), axis=0),
+        class_counts=_total([count for count in counts if count is not None]),
         steps=sum(steps_of(job.training, len(part)) for part in parts),
     )
     torch.set_num_threads(job.training.threads)
@@ -95,6 +96,10 @@ def train_baseline(
         "sites": {site: _scores(bench, [state]) for site, state in states.items()},
     }
     return payload, {"vector": torch.from_numpy(vector)}
+
+
+def _total(counts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64] | None:
+    return np.sum(np.stack(counts), axis=0) if counts else None
 
 
 def _train_and_choose(

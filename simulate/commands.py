@@ -14,7 +14,9 @@ def simulate(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="Dataset for all sites: a manifest.csv or the folder that holds it.", show_default=False),
+        typer.Option(
+            help="Dataset for all sites: a manifest.csv or the folder that holds it.", show_default=False
+        ),
     ] = None,
     site: Annotated[
         list[Path] | None,
@@ -35,18 +37,26 @@ def simulate(
     ] = False,
     workers: Annotated[
         str | None,
-        typer.Option(help="in-process, a number of processes, ray:N or ray:auto. Default: one per core.", show_default=False),
+        typer.Option(
+            help="in-process, a number of processes, ray:N or ray:auto. Default: one per core.",
+            show_default=False,
+        ),
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or auto for a GPU where there is one.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda, cuda:N, or auto for a GPU where there is one.")
+    ] = "auto",
     seed: Annotated[int | None, typer.Option(help="Overrides job.seed.", show_default=False)] = None,
     rounds: Annotated[int | None, typer.Option(help="Overrides job.rounds.", show_default=False)] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Overrides any key of the job.", show_default=False),
+        typer.Option(
+            "--set", metavar="TABLE.KEY=VALUE", help="Overrides any key of the job.", show_default=False
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder that holds the run folders.")] = Path("runs"),
     resume: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Go on with a run that was stopped.", show_default=False)
+        Path | None,
+        typer.Option(metavar="RUN", help="Go on with a run that was stopped.", show_default=False),
     ] = None,
 ) -> None:
     """Train a job across simulated hospitals and show what each of them gets from it."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from client.data.dataset import SiteData
 from client.site import DatasetTable, SiteConfig, SiteTable, load_site
-from shared.errors import JobError, RunError, SiteError
+from shared.errors import DataError, JobError, RunError, SiteError
 from shared.job import JobSpec
 from simulate.partition import partition, site_name, write_site_manifests
 from simulate.phantom import PHANTOMS, make_phantom
@@ -54,7 +54,7 @@ def sites_of_manifest(job: JobSpec, manifest: Path) -> list[SiteConfig]:
         raise RunError(
             "has no column 'site'",
             where=manifest,
-            remedy="Cut the dataset into hospitals: --sites 4 --partition iid (or dirichlet:0.3, column:NAME).",
+            remedy="Cut the dataset into hospitals: --sites 4 --partition iid, or dirichlet:0.3.",
         )
     return [_site(site_name(value), job, manifest, value) for value in sorted(set(column))]
 
@@ -77,7 +77,13 @@ def check_sites(job: JobSpec, sites: Sequence[SiteConfig]) -> None:
     for site in sites:
         site.admit(job)
         dataset = site.dataset(job.job.dataset)
-        SiteData.load(dataset.manifest, job, site=site.name, column_value=dataset.site)
+        data = SiteData.load(dataset.manifest, job, site=site.name, column_value=dataset.site)
+        if not data.patients["train"] and job.strategy.min_patients == 1:
+            raise DataError(
+                f"site '{site.name}' has no training data",
+                where=dataset.manifest,
+                remedy="Leave it out with [strategy] min_patients = 2, or give it patients to train on.",
+            )
 
 
 def _site(name: str, job: JobSpec, manifest: Path, value: str | None) -> SiteConfig:

@@ -80,8 +80,8 @@ class SiteData:
             image_filter: Changes every image as it is read (simulated scanners).
 
         Raises:
-            DataError: The manifest can't be used, a file is missing, a label is not among the classes, a
-                patient is on two sides, or no training data are left.
+            DataError: The manifest can't be used, a file is missing, a label is not among the classes, or a
+                patient is on two sides.
         """
         columns = COLUMNS_OF_TASK[job.job.task]
         found = scan_manifest(manifest, job.data.images, columns)
@@ -92,12 +92,6 @@ class SiteData:
             pairs = _of_site(found, pairs, column_value)
         require(found.missing_files([record for record, _ in pairs], masks="mask" in columns))
         by_side = {side: [record for record, where in pairs if where == side] for side in SPLITS}
-        if not by_side["train"]:
-            raise DataError(
-                f"site '{site}' has no training data",
-                where=found.path,
-                remedy="Leave the site out, or put some of its patients into the split 'train'.",
-            )
         disk = DiskCache(cache) if cache else None
         data = cls(found, by_side, job, site=site, cache=disk, image_filter=image_filter)
         if "label" in columns:

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from server.accumulator import ExactMean
 
 values = st.floats(-1e6, 1e6, width=32, allow_subnormal=False)
-terms = st.lists(st.tuples(st.lists(values, min_size=3, max_size=3), st.integers(1, 10**6)), min_size=1, max_size=12)
+terms = st.lists(
+    st.tuples(st.lists(values, min_size=3, max_size=3), st.integers(1, 10**6)), min_size=1, max_size=12
+)
 
 
 def mean_of(pairs: list[tuple[list[float], int]]) -> np.ndarray:

@@ -7,7 +7,6 @@ from torch import nn
 
 from server.strategies import WEIGHT, make_strategy
 from shared.arrays import Layout
-from shared.flower import become
 from shared.job import load_job
 from shared.messages import ARRAYS, METRICS, VECTOR, vector_record
 from simulate.grid import LocalGrid
@@ -19,7 +18,9 @@ NAMES = [
 LAYOUT = Layout.of(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)))
 RNG = np.random.default_rng(0)
 START = RNG.normal(size=LAYOUT.size).astype(np.float32)
-UPDATES = [[(RNG.normal(size=LAYOUT.size).astype(np.float32), weight) for weight in (1, 5, 30, 7)] for _ in range(3)]
+UPDATES = [
+    [(RNG.normal(size=LAYOUT.size).astype(np.float32), weight) for weight in (1, 5, 30, 7)] for _ in range(3)
+]
 
 
 class NoWorkers:
@@ -36,7 +37,9 @@ def strategy(quickstart):
 
 
 def answer(vector, weight, node):
-    content = RecordDict({ARRAYS: vector_record(vector), METRICS: MetricRecord({WEIGHT: weight, "loss": 1.0 * weight})})
+    content = RecordDict(
+        {ARRAYS: vector_record(vector), METRICS: MetricRecord({WEIGHT: weight, "loss": 1.0 * weight})}
+    )
     return Message(content=content, dst_node_id=node, message_type="train")
 
 

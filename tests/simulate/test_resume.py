@@ -67,7 +67,9 @@ def outcome(path: Path) -> dict[str, bytes]:
     found = {name: (path / name).read_bytes() for name in ("model.safetensors", "best.safetensors")}
     for name in ("metrics.csv", "sites.csv"):  # without the column of seconds
         header, *rows = [line.split(",") for line in (path / name).read_text().splitlines()]
-        found[name] = repr([[c for h, c in zip(header, row, strict=True) if h != "seconds"] for row in rows]).encode()
+        found[name] = repr(
+            [[c for h, c in zip(header, row, strict=True) if h != "seconds"] for row in rows]
+        ).encode()
     return found
 
 
