@@ -89,8 +89,8 @@ def test_identical_images(folder: Path) -> None:
     (folder / "6.png").write_bytes((folder / "5.png").read_bytes())
     leak, double = check_dataset(folder).warnings
     assert "two sides of the split" in leak
-    assert "rows 2, 5" in leak
-    assert "rows 7, 8" in double
+    assert "rows 2 and 5" in leak
+    assert "rows 7 and 8" in double
 
 
 def test_sides_that_are_empty(folder: Path) -> None:
