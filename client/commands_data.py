@@ -78,12 +78,12 @@ def render(report: "Report", console: "Console") -> None:
     console.print(f"[bold]{report.manifest}[/]", soft_wrap=True, highlight=False)
     console.print(f"{report.images} images of {report.patients} patients", highlight=False)
     _sites(report, console)
-    for title, counts in (
-        ("size", report.sizes),
-        ("channels", report.channels),
-        ("spacing", report.spacings),
-    ):
-        _line(title, counts, report.images, console)
+    if len(report.sizes) > MOST:
+        console.print(f"size      {_range(report.sizes)}, {len(report.sizes)} sizes", highlight=False)
+    else:
+        _line("size", report.sizes, report.images, console)
+    _line("channels", report.channels, report.images, console)
+    _line("spacing", report.spacings, report.images, console)
     _labels(report, console)
     if report.read_masks:
         console.print(f"masks     {report.read_masks}, of which {report.empty_masks} empty", highlight=False)
@@ -92,18 +92,22 @@ def render(report: "Report", console: "Console") -> None:
         console.print(line, soft_wrap=True, highlight=False)
 
 
+def _range(sizes: Iterable[str]) -> str:
+    """Return '31x40 to 43x59': the smallest and the largest along each axis."""
+    axes = list(zip(*([int(length) for length in size.split("x")] for size in sizes), strict=False))
+    return " to ".join("x".join(str(pick(axis)) for axis in axes) for pick in (min, max))
+
+
 def _sites(report: "Report", console: "Console") -> None:
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold" if console.is_terminal else "")
-    table.add_column("site")
+    table.add_column("images (patients)")
     for side in ("train", "val", "test"):
-        table.add_column(f"{side}: images", justify="right")
-        table.add_column("patients", justify="right")
+        table.add_column(side, justify="right", min_width=11)
     for site, sides in report.sites.items():
-        cells = [str(number) for patients, images in sides.values() for number in (images, patients)]
-        table.add_row(Text(site), *cells)
+        table.add_row(Text(site), *(f"{images} ({patients})" for patients, images in sides.values()))
     console.print()
     console.print(table)
     console.print()

@@ -33,6 +33,8 @@ def content_hash(path: Path) -> str:
             return hashlib.sha256("".join(parts).encode()).hexdigest()
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise DataError("the file is missing", where=path) from None
     except OSError as error:
         raise DataError(f"can't be read ({error.strerror})", where=path) from None
 

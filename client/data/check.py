@@ -233,14 +233,11 @@ class _Check:
         groups = [group for group in self.same.values() if len(group) > 1]
         leaks = [group for group in groups if len({self.sides[record.row] for record in group}) > 1]
         only = [group for group in groups if group not in leaks]
-        for found, what in (
-            (leaks, "stand on two sides of the split, so the test is not a fair one"),
-            (only, "stand in several rows"),
+        for found, where in (
+            (leaks, "on two sides of the split, so the test is not a fair one"),
+            (only, "in several rows"),
         ):
             if found:
-                report_rows = "; ".join(
-                    "rows " + ", ".join(str(record.row) for record in group) for group in found[:EXAMPLES]
-                )
-                more = f" and {len(found) - EXAMPLES} more" if len(found) > EXAMPLES else ""
-                noun = "image" if len(found) == 1 else "images"
-                self.report.warnings.append(f"{len(found)} identical {noun} {what}: {report_rows}{more}")
+                rows = (" and ".join(str(record.row) for record in group) for group in found[:EXAMPLES])
+                more = f"; {len(found) - EXAMPLES} more" if len(found) > EXAMPLES else ""
+                self.report.warnings.append(f"identical images {where}: rows {'; '.join(rows)}{more}")

@@ -82,9 +82,9 @@ def _check_gaps(gaps: NDArray[np.float64], folder: Path) -> None:
             where=folder,
             remedy="Put each volume into a folder of its own.",
         )
-    if gaps.size and gaps.max() > 1.5 * np.median(gaps):
+    if gaps.size and gaps.max() > 1.5 * gaps.min():
         raise DataError(
-            f"lacks slices: most lie {np.median(gaps):.2f} mm apart, but two lie {gaps.max():.2f} mm apart",
+            f"lacks slices: some lie {gaps.min():.2f} mm apart, others {gaps.max():.2f} mm",
             where=folder,
         )
 

@@ -1,0 +1,134 @@
+"""What `wardround data check` finds."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from client.commands_data import data_app
+from client.data.check import Expected, Report, check_dataset
+from shared.errors import DataError
+
+SEGMENT = Expected("segmentation", ("tumour",))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Thirty patients with an image and a mask each, at two sites."""
+    rows = ["patient,image,mask,label,site,split"]
+    for number in range(30):
+        Image.fromarray(np.full((8, 12), number, np.uint8)).save(tmp_path / f"{number}.png")
+        mask = np.zeros((8, 12), np.uint8)
+        mask[0, : number % 3] = 255
+        Image.fromarray(mask).save(tmp_path / f"m{number}.png")
+        split = ("train", "train", "train", "val", "test")[number % 5]
+        site = "north" if number < 20 else "south"
+        rows.append(f"p{number},{number}.png,m{number}.png,{'yes' if number % 2 else 'no'},{site},{split}")
+    (tmp_path / "manifest.csv").write_text("\n".join(rows))
+    return tmp_path
+
+
+def rewrite(folder: Path, old: str, new: str) -> None:
+    path = folder / "manifest.csv"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def said(report: Report, *parts: str) -> bool:
+    """Whether one error holds all the parts."""
+    return any(all(part in str(error) for part in parts) for error in report.errors)
+
+
+def test_counts(folder: Path) -> None:
+    report = check_dataset(folder)
+    assert report.trainable
+    assert not report.warnings
+    assert (report.images, report.patients) == (30, 30)
+    assert report.sites == {
+        "north": {"train": (12, 12), "val": (4, 4), "test": (4, 4)},
+        "south": {"train": (6, 6), "val": (2, 2), "test": (2, 2)},
+    }
+    assert report.labels["yes"] == {"train": 9, "val": 3, "test": 3}
+    assert (report.read_masks, report.empty_masks) == (30, 10)
+    assert report.sizes == {"8x12": 30}
+    assert report.masks == {"255": 20}
+    assert check_dataset(folder, SEGMENT).masks == {"tumour": 20}
+
+
+def test_every_bad_row_is_named(folder: Path) -> None:
+    (folder / "3.png").unlink()
+    (folder / "4.png").write_bytes(b"\x89PNG\r\n")
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(folder / "m5.png")
+    rewrite(folder, "p6,6.png", "p3,6.png")
+    rewrite(folder, "p8,8.png", ",8.png")
+    rewrite(folder, "p9,9.png,m9.png", "p9,9.png,m99.png")
+    report = check_dataset(folder, SEGMENT)
+    assert not report.trainable
+    assert said(report, "row 5", "3.png", "missing")
+    assert said(report, "row 6", "4.png", "can't be read")
+    assert said(report, "row 7", "m5.png", "8x8", "8x12")
+    assert said(report, "row 8", "p3", "'train'", "'val'")
+    assert said(report, "row 10", "the patient is empty")
+    assert said(report, "row 11", "m99.png", "missing")
+
+
+def test_labels_are_held_against_the_classes(folder: Path) -> None:
+    rewrite(folder, "m4.png,no", "m4.png,maybe")
+    report = check_dataset(folder, Expected("classification", ("no", "yes", "other")))
+    assert said(report, "row 6", "'maybe'")
+    assert report.warnings == ["no training image of class other"]
+    assert report.sizes == {"8x12": 30}  # a wrong label does not keep the image from being read
+
+
+def test_identical_images(folder: Path) -> None:
+    (folder / "3.png").write_bytes((folder / "0.png").read_bytes())
+    (folder / "6.png").write_bytes((folder / "5.png").read_bytes())
+    leak, double = check_dataset(folder).warnings
+    assert "two sides of the split" in leak
+    assert "rows 2 and 5" in leak
+    assert "rows 7 and 8" in double
+
+
+def test_sides_that_are_empty(folder: Path) -> None:
+    text = (folder / "manifest.csv").read_text()
+    (folder / "manifest.csv").write_text(text.replace("train", "test"))
+    assert said(check_dataset(folder), "no image is in 'train'")
+    (folder / "manifest.csv").write_text(text.replace("south,train", "south,test").replace("val", "test"))
+    assert any("no training data at site south" in line for line in check_dataset(folder).warnings)
+
+
+def test_a_manifest_that_cannot_be_read_at_all(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no manifest"):
+        check_dataset(tmp_path)
+
+
+def test_the_command_prints_plain_lines_in_a_pipe_and_tells_by_its_exit_code(folder: Path) -> None:
+    runner = CliRunner()
+    good = runner.invoke(data_app, ["check", str(folder), "--task", "segmentation", "--classes", "tumour"])
+    assert good.exit_code == 0
+    assert "Training is possible." in good.stdout
+    assert "\x1b" not in good.stdout
+    (folder / "3.png").unlink()
+    bad = runner.invoke(data_app, ["check", str(folder)])
+    assert bad.exit_code == 2
+    assert "row 5" in bad.stdout
+    assert "Training is not possible: 1 error." in bad.stdout
+
+
+def test_a_job_is_what_the_data_are_held_against(folder: Path, quickstart: Path) -> None:
+    text = quickstart.read_text().replace('classes = ["tumour"]', 'classes = ["tumour"]\nchannels = 3')
+    (folder / "job.toml").write_text(text)
+    answer = CliRunner().invoke(data_app, ["check", str(folder), "--job", str(folder / "job.toml")])
+    assert answer.exit_code == 2
+    assert "has 1 channel, but the job wants 3" in answer.stdout
+
+
+def test_the_brain_pack_is_fit_for_training(data_pack: Callable[[str], Path]) -> None:
+    report = check_dataset(data_pack("brain_lgg_5sites_2d"), SEGMENT)
+    assert report.trainable
+    assert (report.patients, report.images, report.empty_masks) == (110, 1095, 1095 - report.masks["tumour"])
+    assert report.channels == {"3": 1095}
