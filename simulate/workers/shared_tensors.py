@@ -30,7 +30,7 @@ class SharedTensor:
             self._file = _anonymous_file()
             content = self.tensor.reshape(-1).view(torch.uint8).numpy()
             with open(self._file, "wb", closefd=False) as file:  # faster than through a mapping
-                file.write(content)
+                file.write(content.data)
         return self._file
 
     def __del__(self) -> None:

@@ -128,8 +128,19 @@ def workers(request: pytest.FixtureRequest) -> Iterator[Workers]:
     """Every kind of workers, for the tests that leave them well."""
     if request.param == "2":
         yield request.getfixturevalue("pair")
-    else:
+    elif request.param == "in-process":
         with open_workers(request.param, SampleHost, torch.get_num_threads()) as opened:
+            yield opened
+    else:
+        import ray
+
+        # Room for the pools that other tests open meanwhile; alone, they start a Ray of their own.
+        with (
+            ray.init(num_cpus=16, include_dashboard=False, log_to_driver=False),
+            open_workers(request.param, SampleHost, torch.get_num_threads()) as opened,
+        ):
+            with pytest.raises(RunError, match="room for"):
+                open_workers("ray:99", SampleHost, threads=1)
             yield opened
 
 
