@@ -128,7 +128,10 @@ class RoundLoop:
         self._run.save(state)  # last: a round counts once its checkpoint is written
         if state.best is not None and state.best.round == round_:
             self._run.save_model("best", self.layout, state.best.vector, round_)
-        scores = {name: row[name] for name in ("train_loss", *metric_names(self.job)) if name in row}
+        names = [
+            name for name in metric_names(self.job) if "/" not in name
+        ]  # those of one class: in the tables
+        scores = {name: row[name] for name in ("train_loss", *names) if name in row}
         self._listen(Event("round_finished", round_, data=_defined(scores)))
         return state
 
