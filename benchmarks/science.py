@@ -2,8 +2,9 @@
 
     python benchmarks/science.py [brain-lgg] [skin-lesions] [--seeds 1 2 3] [--quick]
 
-Each run is what `wardround simulate --baselines` does with the shipped job: the three kinds of models make the same
-number of optimiser steps, are chosen on validation patients and judged once on the test patients of all sites.
+Each run is what `wardround simulate --baselines` does with the shipped job: the three kinds of models make
+the same number of optimiser steps, are chosen on validation patients and judged once on the test patients of all
+sites.
 """
 
 import argparse
@@ -40,7 +41,6 @@ STUDIES = {
     "brain-lgg": Study("brain_lgg_5sites_2d", "dice_global", 0.95),
     "skin-lesions": Study("skin_ham_4sites", "balanced_accuracy", 0.90),
 }
-KINDS = ("federated", "alone", "pooled")
 
 
 def main() -> None:
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def run(name: str, seed: int, console: Console, *, quick: bool) -> dict[str, float]:
-    """Return the metric of each kind of model on the test patients of all sites, and the seconds it all took."""
+    """Return the metric of each kind of model on the test patients of all sites."""
     study = STUDIES[name]
     job = load_job(PROJECT / "configs" / "jobs" / f"{name}.toml", {"job.seed": seed})
     if quick:
@@ -134,7 +134,7 @@ def judge(
 
 
 def interval(values: list[float]) -> float:
-    """Return half the width of the 95 % interval of the mean (Student's t over the seeds); NaN for one value."""
+    """Return half the width of the 95 % interval of the mean (Student's t); NaN for one value."""
     if len(values) < 2:
         return math.nan
     return float(stats.sem(values) * stats.t.ppf(0.975, len(values) - 1))

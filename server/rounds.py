@@ -24,7 +24,7 @@ from shared import messages
 from shared.arrays import Layout
 from shared.errors import RunError
 from shared.job import JobSpec
-from shared.metric_names import LOWER_IS_BETTER, metric_names
+from shared.metric_names import lower_is_better, metric_names
 from shared.metrics import MetricSet
 from shared.models import build_model
 from shared.tasks import make_task
@@ -261,7 +261,7 @@ def is_better(metric: str, value: float, best: float | None) -> bool:
         return False
     if best is None:
         return True
-    return value < best if metric in LOWER_IS_BETTER else value > best
+    return value < best if lower_is_better(metric) else value > best
 
 
 def _record_and_tell(run: RunFolder, listen: Listener) -> Listener:
