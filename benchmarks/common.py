@@ -1,0 +1,163 @@
+"""What the benchmarks share: hospitals on disk, the job that they train, what was measured, the last line."""
+
+import csv
+import json
+import multiprocessing
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import psutil
+from PIL import Image
+
+T = TypeVar("T")
+
+
+def write_hospitals(folder: Path, sites: int, images: int, side: int) -> Path:
+    """Write bright discs on noise, all of them training images, and return the manifest.
+
+    Args:
+        folder: Made here.
+        sites: Hospitals; they are named in the manifest's column `site`.
+        images: Images of each, every one of a patient of its own.
+        side: Pixels along each axis.
+    """
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    y, x = np.mgrid[:side, :side]
+    rows = []
+    for site in range(sites):
+        for number in range(images):
+            name = f"{site}-{number}"
+            cy, cx = generator.uniform(side / 4, 3 * side / 4, 2)
+            mask = (y - cy) ** 2 + (x - cx) ** 2 < (side / 8) ** 2
+            image = generator.normal(80, 10, (side, side)) + 90 * mask
+            Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(folder / f"{name}.png")
+            Image.fromarray((mask * 255).astype(np.uint8)).save(folder / f"{name}-mask.png")
+            rows.append(
+                {
+                    "site": f"site-{site:03d}",
+                    "patient": f"patient-{name}",
+                    "image": f"{name}.png",
+                    "mask": f"{name}-mask.png",
+                    "split": "train",
+                }
+            )
+    with (folder / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder / "manifest.csv"
+
+
+def apart(function: Callable[..., T], *arguments: Any) -> T:
+    """Call a function in a fresh process, so that no measurement inherits what another one warmed or leaked.
+
+    Raises:
+        RuntimeError: The process ended without a result; its traceback is on the standard error.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_send_result, args=(theirs, function, arguments))
+    process.start()
+    theirs.close()
+    try:
+        result: T = ours.recv()
+    except EOFError:
+        raise RuntimeError(f"{function.__name__} failed") from None
+    finally:
+        process.join()
+    return result
+
+
+def _send_result(pipe: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    pipe.send(function(*arguments))
+
+
+def cpu_seconds() -> float:
+    """Return what this process and all its descendants have used so far, user and system."""
+    used = 0.0
+    for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+        try:
+            times = process.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        used += times.user + times.system
+    return used
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one benchmark asks of whoever does it."""
+
+    manifest: Path
+    sites: int
+    rounds: int
+    workers: int
+    batch: int
+    steps: int  # optimiser steps of a site in a round
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one run took, in seconds."""
+
+    startup: float  # processes, imports, data and all that the first round took beyond a usual one
+    rounds: list[float]
+    cpu: float  # of the rounds, user and system, over all processes
+
+
+class RoundClock:
+    """Times all rounds but the first, which warms up, and the last, whose begin ends the one before.
+
+    Args:
+        started: When the process was asked for, by the monotonic clock.
+        last: Number of the last round.
+    """
+
+    def __init__(self, started: float, last: int) -> None:
+        self._started = started
+        self._last = last
+        self._begun: list[float] = []
+        self._cpu = 0.0
+
+    def begin(self, round_: int) -> None:
+        """Note that a round begins."""
+        if round_ == 2:
+            self._cpu = cpu_seconds()
+        self._begun.append(time.monotonic())
+        if round_ == self._last:
+            self._cpu = cpu_seconds() - self._cpu
+
+    def measured(self) -> Measured:
+        """Return what the rounds took."""
+        rounds = [after - before for before, after in pairwise(self._begun[1:])]
+        return Measured(self._begun[1] - self._started - statistics.median(rounds), rounds, self._cpu)
+
+
+def conditions() -> dict[str, Any]:
+    """Return on what, and how undisturbed, a benchmark is running."""
+    return {
+        "machine": platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def finish(benchmark: str, figures: dict[str, Any], missed: list[str], *, quick: bool) -> None:
+    """Print the figures as one line of JSON and leave; with exit code 1 where a figure was missed.
+
+    A quick run is too short for its figures to mean something: it is held to none of them.
+    """
+    held = [] if quick else missed
+    print(json.dumps({"benchmark": benchmark, "quick": quick, **figures, "missed": held}), flush=True)
+    sys.exit(1 if held else 0)
