@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 _FRACTION = 2.0**48
 _LARGEST = 2.0**48  # of |weight · value|: with at most _TERMS terms no 64-bit sum can overflow
 _TERMS = 2**14
-_CHUNK = 1 << 18  # numbers handled at a time: temporaries stay in the cache
+_CHUNK = 1 << 14  # numbers handled at a time: temporaries stay in the cache of one core
 
 
 class ExactMean:

@@ -49,7 +49,10 @@ class Layout:
     @classmethod
     def of(cls, model: nn.Module) -> "Layout":
         """Return the layout of a model's state."""
-        tensors = _state(model)
+        return cls._of(_state(model))
+
+    @classmethod
+    def _of(cls, tensors: dict[str, Tensor]) -> "Layout":
         return cls(
             entries=tuple(Entry(name, tuple(tensor.shape)) for name, tensor in tensors.items()),
             parameters=sum(tensor.numel() for tensor in tensors.values() if tensor.requires_grad),
@@ -122,14 +125,16 @@ class Layout:
 
     def _matching(self, model: nn.Module) -> list[Tensor]:
         tensors = _state(model)
-        if Layout.of(model) != self:
+        if Layout._of(tensors) != self:
             raise ValueError("the model's tensors are not those of the layout")
         return list(tensors.values())
 
 
 def _state(model: nn.Module) -> dict[str, Tensor]:
     """Return the float tensors that travel, by name, in the order of the vector; tied tensors once."""
-    saved = model.state_dict().keys()
-    buffers = [(name, tensor) for name, tensor in model.named_buffers() if name in saved]
+    buffers = list(model.named_buffers())
+    if buffers:  # a state dict takes longer than the rest together, and few networks have any
+        saved = model.state_dict().keys()
+        buffers = [(name, tensor) for name, tensor in buffers if name in saved]
     tensors = [(n, t) for n, t in [*model.named_parameters(), *buffers] if t.is_floating_point()]
     return dict(sorted(tensors, key=lambda named: not named[1].requires_grad))
