@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shared.job import JobSpec, load_job, parse_job
+from shared.job import JobSpec, parse_job
 
 SITES = ("alpha", "beta", "gamma", "delta")
 
@@ -77,14 +77,17 @@ def tiny_job() -> Callable[..., JobSpec]:
     return make
 
 
-@pytest.fixture
-def tiny_job_file(tmp_path) -> Path:
-    """Return the tiny job as a file."""
+def write_job(path: Path) -> Path:
+    """Write the tiny job as a file."""
     lines = []
     for table, entries in TINY.items():
         lines.append(f"[{table}]")
         lines += [f"{key} = {json.dumps(value)}" for key, value in entries.items()]
-    path = tmp_path / "tiny.toml"
     path.write_text("\n".join(lines))
-    assert load_job(path)
     return path
+
+
+@pytest.fixture
+def tiny_job_file(tmp_path) -> Path:
+    """Return the tiny job as a file."""
+    return write_job(tmp_path / "tiny.toml")

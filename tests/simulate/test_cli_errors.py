@@ -1,0 +1,237 @@
+"""Bad input gives exit code 2 and one message that says what and where; nothing is started or overwritten."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import wardround
+
+
+@pytest.fixture
+def cli(capsys, monkeypatch, tmp_path):
+    """Return a function that runs the command line in an empty folder: exit code, stdout, stderr."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        code = 0
+        try:
+            wardround.main([str(argument) for argument in arguments])
+        except SystemExit as end:
+            code = int(end.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def refused(cli):
+    """Return a function that expects `wardround simulate` to refuse, and returns what it said."""
+
+    def run(*arguments: str | Path) -> str:
+        code, out, error = cli("simulate", *arguments, "--workers", "in-process")
+        assert code == 2, (out, error)
+        assert error.count("error:") == 1
+        assert "Traceback" not in out + error
+        return " ".join(error.split())
+
+    return run
+
+
+@pytest.fixture
+def data(tiny_data, tmp_path) -> Path:
+    """Return a copy of the tiny dataset that a test may spoil."""
+    shutil.copytree(tiny_data.parent, tmp_path / "data")
+    return tmp_path / "data"
+
+
+def edit(data: Path, change) -> list[dict[str, str]]:
+    with (data / "manifest.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    rows = change(rows) or rows
+    with (data / "manifest.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("training.batchsize=3", "[training] batchsize unknown key 'batch_size'"),
+        ("training.batch_size=three", "[training] batch_size whole number three"),
+        ("model.name=unte", "[model] name unte unet"),
+        ("evaluation.select_best=dyce_global", "[evaluation] select_best 'dyce_global' 'dice_global'"),
+        ("privacy.epsilon=3", "[privacy] not built yet"),
+        ("rounds=3", "--set table.key=value"),
+    ],
+)
+def test_a_wrong_job(refused, tiny_job_file, tiny_data, override, words):
+    said = refused(tiny_job_file, "--data", tiny_data, "--set", override)
+    assert "tiny.toml" in said
+    for word in words.split():
+        assert word in said
+    assert not Path("runs").exists()
+
+
+def spoil(name):
+    """Return a way to spoil a dataset, and the words with which it must be refused."""
+    return {
+        "missing column": (lambda rows: [{k: v for k, v in row.items() if k != "mask"} for row in rows], "'mask'"),
+        "label outside": (lambda rows: rows[3].update(label="huge"), "huge"),
+        "two sides": (lambda rows: rows[1].update(split="test"), "alpha-0"),
+        "unknown split": (lambda rows: rows[2].update(split="training"), "training"),
+        "missing file": (lambda rows: rows[5].update(image="images/nowhere.png"), "nowhere.png"),
+        "no training data": (
+            lambda rows: [r for r in rows if r["site"] != "beta" or r["split"] != "train"],
+            "beta no training data",
+        ),
+    }[name]
+
+
+@pytest.mark.parametrize(
+    "name", ["missing column", "two sides", "unknown split", "missing file", "no training data"]
+)
+def test_a_wrong_manifest(refused, tiny_job_file, data, name):
+    change, words = spoil(name)
+    edit(data, change)
+    said = refused(tiny_job_file, "--data", data)
+    assert "manifest.csv" in said
+    for word in words.split():
+        assert word in said
+    assert not list(Path("runs").glob("tiny-*"))
+
+
+def test_a_label_outside_the_classes(refused, tiny_job_file, data):
+    change, _ = spoil("label outside")
+    edit(data, change)
+    job = tiny_job_file.read_text().replace('"segmentation"', '"classification"').replace('"unet"', '"cnn"')
+    job = job.replace("num_res_units = 0\n", "").replace('["disc"]', '["small", "large"]')
+    tiny_job_file.write_text(job.replace('"dice-ce"', '"cross-entropy"').replace("dice_global", "auroc"))
+    said = refused(tiny_job_file, "--data", data)
+    assert "huge" in said
+    assert "large" in said
+
+
+def test_missing_manifest(refused, tiny_job_file, tmp_path):
+    assert "nowhere" in refused(tiny_job_file, "--data", tmp_path / "nowhere")
+    assert not list(Path("runs").glob("tiny-*"))
+
+
+def test_a_dataset_that_nobody_gave(refused, tiny_job_file):
+    said = refused(tiny_job_file)
+    assert "[job] dataset" in said
+    assert "--data" in said
+
+
+def test_a_corrupt_image_is_named(refused, tiny_job_file, data):
+    (data / "images" / "gamma-0-1.png").write_bytes(b"\x89PNG not really")
+    said = refused(tiny_job_file, "--data", data)
+    assert "gamma-0-1.png" in said
+
+
+def test_a_mask_of_another_size_is_named(refused, tiny_job_file, data):
+    Image.new("L", (8, 16)).save(data / "images" / "mask-gamma-0-1.png")
+    said = refused(tiny_job_file, "--data", data)
+    assert "mask-gamma-0-1.png" in said
+    assert "16" in said
+    assert "8" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--device", "tpu9"], "tpu9"),
+        (["--device", "cuda:7"], "cuda:7"),
+        (["--partition", "dirichlet:x", "--sites", "2"], "dirichlet:x"),
+        (["--partition", "dirichlt:1", "--sites", "2"], "dirichlet"),
+        (["--sites", "100"], "100"),
+        (["--resume", "nowhere"], "nowhere"),
+    ],
+)
+def test_wrong_options(refused, tiny_job_file, tiny_data, options, words):
+    data = [] if "--resume" in options else ["--data", tiny_data]
+    assert words in refused(tiny_job_file, *data, *options)
+
+
+def test_unknown_workers(cli, tiny_job_file, tiny_data):
+    code, _, error = cli("simulate", tiny_job_file, "--data", tiny_data, "--workers", "many")
+    assert code == 2
+    assert "in-process" in error
+
+
+def write_site(path: Path, data: Path, site: str, policy: str = "") -> Path:
+    path.write_text(
+        f'[site]\nname = "{site}"\n[datasets.discs]\nmanifest = "{data}"\nsite = "{site}"\n{policy}\n'
+    )
+    return path
+
+
+def test_two_sites_of_one_name(refused, tiny_job_file, tiny_data, tmp_path):
+    files = [write_site(tmp_path / f"{number}.toml", tiny_data, "alpha") for number in (1, 2)]
+    said = refused(tiny_job_file, "--site", files[0], "--site", files[1])
+    assert "2.toml" in said
+    assert "alpha" in said
+
+
+def test_a_policy_that_refuses(refused, tiny_job_file, tiny_data, tmp_path):
+    path = write_site(tmp_path / "a.toml", tiny_data, "alpha", '[policy]\nnetworks = ["dynunet"]')
+    said = refused(tiny_job_file, "--site", path)
+    assert "policy.networks" in said
+    assert "unet" in said
+
+
+def test_an_unknown_key_in_site_toml(refused, tiny_job_file, tiny_data, tmp_path):
+    path = write_site(tmp_path / "a.toml", tiny_data, "alpha", '[device]\ngpus = 1')
+    said = refused(tiny_job_file, "--site", path)
+    assert "a.toml" in said
+    assert "[device]" in said
+    assert "'gpu'" in said
+
+
+class TestResume:
+    @pytest.fixture
+    def run(self, cli, tiny_job_file, tiny_data) -> Path:
+        """Return a run that failed in its second round: a site's images were gone."""
+        code, out, _ = cli("simulate", tiny_job_file, "--data", tiny_data, "--workers", "in-process")
+        assert code == 0
+        run = Path(out.strip().rpartition("Run folder: ")[2])
+        assert run.is_dir()
+        return run
+
+    def unfinish(self, run: Path) -> None:
+        text = (run / "run.json").read_text()
+        (run / "run.json").write_text(text.replace('"finished"', '"stopped"'))
+
+    def test_a_finished_run(self, refused, run):
+        assert "finished" in refused("--resume", run)
+
+    def test_another_job(self, refused, run, tiny_job_file):
+        self.unfinish(run)
+        before = {path: path.read_bytes() for path in run.iterdir()}
+        said = refused(tiny_job_file, "--resume", run, "--set", "job.seed=6")
+        assert "another job" in said
+        assert {path: path.read_bytes() for path in run.iterdir()} == before
+
+    @pytest.mark.parametrize("how", ["cut short", "one bit flipped"])
+    def test_a_damaged_checkpoint(self, refused, run, how):
+        self.unfinish(run)
+        path = run / "checkpoint.safetensors"
+        content = bytearray(path.read_bytes())
+        if how == "cut short":
+            content = content[: len(content) // 2]
+        else:
+            content[-100] ^= 1
+        path.write_bytes(content)
+        assert "checkpoint.safetensors" in refused("--resume", run)
+        assert path.read_bytes() == content
+
+    def test_options_that_a_resumed_run_cannot_change(self, refused, run, tiny_data):
+        assert "--resume" in refused("--resume", run, "--data", tiny_data)
+        assert "--resume" in refused("--resume", run, "--rounds", "9")
