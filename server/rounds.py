@@ -24,7 +24,7 @@ from shared import messages
 from shared.arrays import Layout
 from shared.errors import RunError
 from shared.job import JobSpec
-from shared.metric_names import LOWER_IS_BETTER, metric_names
+from shared.metric_names import lower_is_better, metric_names
 from shared.metrics import MetricSet
 from shared.models import build_model
 from shared.tasks import make_task
@@ -128,7 +128,10 @@ class RoundLoop:
         self._run.save(state)  # last: a round counts once its checkpoint is written
         if state.best is not None and state.best.round == round_:
             self._run.save_model("best", self.layout, state.best.vector, round_)
-        scores = {name: row[name] for name in ("train_loss", *metric_names(self.job)) if name in row}
+        names = [
+            name for name in metric_names(self.job) if "/" not in name
+        ]  # those of one class: in the tables
+        scores = {name: row[name] for name in ("train_loss", *names) if name in row}
         self._listen(Event("round_finished", round_, data=_defined(scores)))
         return state
 
@@ -258,7 +261,7 @@ def is_better(metric: str, value: float, best: float | None) -> bool:
         return False
     if best is None:
         return True
-    return value < best if metric in LOWER_IS_BETTER else value > best
+    return value < best if lower_is_better(metric) else value > best
 
 
 def _record_and_tell(run: RunFolder, listen: Listener) -> Listener:

@@ -30,7 +30,8 @@ def results_table(job: JobSpec, description: Mapping[str, Any]) -> Table:
     baselines = description.get("baselines")
     round_, rounds = description["tested_round"], description["rounds"]
     table = Table(title=f"{job.job.name}: the model of round {round_} of {rounds} on the test patients")
-    table.add_column("site")
+    names = [*description["sites"], *description["left_out"]]
+    table.add_column("site", min_width=max(len(name) for name in names))
     table.add_column("patients", justify="right")
     table.add_column("images", justify="right")
     if baselines:
@@ -39,7 +40,7 @@ def results_table(job: JobSpec, description: Mapping[str, Any]) -> Table:
         _add_metrics(table, shown_metrics(job), description)
     for name, reason in description["left_out"].items():
         table.add_row(name, *["–"] * (len(table.columns) - 1), style="dim")
-        table.caption = f"{table.caption or ''}{name} left out: {reason}\n"
+        table.caption = f"{table.caption or ''}{name} was left out: {reason}. "
     return table
 
 
@@ -73,7 +74,7 @@ def _add_comparison(
     table.add_row("all sites", *_totals(description), *(_number(value) for value in row), style="bold")
     table.caption = (
         "alone: a model of the site's own data, on its own test patients; in the last row the mean of these "
-        "models, each on the test patients of all sites\n"
+        "models, each on the test patients of all sites. "
     )
 
 

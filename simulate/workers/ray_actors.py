@@ -96,11 +96,21 @@ class RayWorkers(Pool[ActorLink]):
         if self._started_ray:
             _connect(None if size is None else size * threads)
         room = int(ray.cluster_resources().get("CPU", 0)) // threads
-        super().__init__(size or max(1, room), factory, threads)
+        if room < (size or 1):  # Ray would wait for ever
+            self._disconnect()
+            raise RunError(
+                f"the Ray cluster has room for {room} workers of {threads} threads",
+                where="--workers",
+                remedy=f"ask for at most ray:{room}" if room else "give the cluster more CPUs",
+            )
+        super().__init__(size or room, factory, threads)
 
     def close(self) -> None:
         """See the base class; ends Ray if it was started here."""
         super().close()
+        self._disconnect()
+
+    def _disconnect(self) -> None:
         if self._started_ray:
             self._started_ray = False
             ray.shutdown()

@@ -1,0 +1,144 @@
+"""Does federating help? Federated beside local-only and pooled training, on real images, over several seeds.
+
+    python benchmarks/science.py [brain-lgg] [skin-lesions] [--seeds 1 2 3] [--quick]
+
+Each run is what `wardround simulate --baselines` does with the shipped job: the three kinds of models make
+the same number of optimiser steps, are chosen on validation patients and judged once on the test patients of all
+sites.
+"""
+
+import argparse
+import math
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common import conditions, finish
+from rich.console import Console
+from rich.table import Table
+from scipy import stats
+
+from server.runs import RunFolder
+from shared.job import JobSpec, TrainingTable, load_job
+from simulate.session import Hospitals, execute, start
+
+PROJECT = Path(__file__).parents[1]
+DATA = Path(os.environ.get("WARDROUND_DATA", PROJECT.parent / "shared" / "data"))
+
+
+@dataclass(frozen=True)
+class Study:
+    """A shipped job, its data, and what the federated model must reach."""
+
+    pack: str
+    metric: str
+    least_of_pooled: float
+
+
+STUDIES = {
+    "brain-lgg": Study("brain_lgg_5sites_2d", "dice_global", 0.95),
+    "skin-lesions": Study("skin_ham_4sites", "balanced_accuracy", 0.90),
+}
+
+
+def main() -> None:
+    """Run the studies asked for, print their tables, and fail where a figure is missed."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("studies", nargs="*", choices=[*STUDIES, []], help="all of them, if none is named")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    parser.add_argument(
+        "--quick", action="store_true", help="one seed, one round of two steps; no figure is held"
+    )
+    options = parser.parse_args()
+    names = options.studies or list(STUDIES)
+    seeds = [1] if options.quick else options.seeds
+    console = Console()
+    figures: dict[str, Any] = conditions()
+    missed: list[str] = []
+    for name in names:
+        if not (DATA / STUDIES[name].pack).is_dir():
+            console.print(f"{name}: skipped, {DATA / STUDIES[name].pack} is not there; set WARDROUND_DATA")
+            continue
+        scores = {seed: run(name, seed, console, quick=options.quick) for seed in seeds}
+        figures[name], problems = judge(name, scores, console)
+        missed += problems
+    finish("science", figures, missed, quick=options.quick)
+
+
+def run(name: str, seed: int, console: Console, *, quick: bool) -> dict[str, float]:
+    """Return the metric of each kind of model on the test patients of all sites."""
+    study = STUDIES[name]
+    job = load_job(PROJECT / "configs" / "jobs" / f"{name}.toml", {"job.seed": seed})
+    if quick:
+        job = shortened(job)
+    with tempfile.TemporaryDirectory(prefix="wardround-science-") as out:
+        folder = start(job, Hospitals(data=DATA / study.pack), Path(out), "auto", baselines=True)
+        execute(folder, str(len(os.sched_getaffinity(0))), console)
+        return scores_of(folder, study.metric)
+
+
+def shortened(job: JobSpec) -> JobSpec:
+    """Return the job with one round of two steps a site."""
+    training = job.training.model_dump() | {"local_epochs": None, "local_steps": 2}
+    changes = {"job": job.job.model_copy(update={"rounds": 1}), "training": TrainingTable(**training)}
+    return job.model_copy(update=changes)
+
+
+def scores_of(folder: RunFolder, metric: str) -> dict[str, float]:
+    """Read the results of a finished run."""
+    description = folder.read_description()
+    alone = [result["federation"][metric] for result in description["baselines"]["alone"].values()]
+    return {
+        "federated": description["test"]["federation"][metric],
+        "alone": sum(alone) / len(alone),
+        "best alone": max(alone),
+        "pooled": description["baselines"]["pooled"]["federation"][metric],
+    }
+
+
+def judge(
+    name: str, scores: dict[int, dict[str, float]], console: Console
+) -> tuple[dict[str, Any], list[str]]:
+    """Print a study's table; return its figures and what it misses."""
+    study = STUDIES[name]
+    columns = ("federated", "alone", "best alone", "pooled")
+    table = Table(title=f"{name}: {study.metric} on the test patients of all sites")
+    for column in ("seed", *columns):
+        table.add_column(column, justify="right")
+    for seed, row in scores.items():
+        table.add_row(str(seed), *(f"{row[column]:.3f}" for column in columns))
+    means = {column: sum(row[column] for row in scores.values()) / len(scores) for column in columns}
+    intervals = {column: interval([row[column] for row in scores.values()]) for column in columns}
+    table.add_section()
+    table.add_row("mean", *(f"{means[column]:.3f} ± {intervals[column]:.3f}" for column in columns))
+    console.print(table)
+    ratio = means["federated"] / means["pooled"]
+    figures = {
+        "metric": study.metric,
+        "seeds": list(scores),
+        "mean": {column: round(means[column], 4) for column in columns},
+        "half_width_95": {column: round(intervals[column], 4) for column in columns},
+        "federated_of_pooled": round(ratio, 4),
+        "least_of_pooled": study.least_of_pooled,
+    }
+    missed = []
+    if not ratio >= study.least_of_pooled:
+        missed.append(f"{name}: federated is {ratio:.3f} of pooled, not {study.least_of_pooled}")
+    if not means["federated"] > means["alone"]:
+        missed.append(f"{name}: federated is not above the mean of the local-only models")
+    return figures, missed
+
+
+def interval(values: list[float]) -> float:
+    """Return half the width of the 95 % interval of the mean (Student's t); NaN for one value."""
+    if len(values) < 2:
+        return math.nan
+    return float(stats.sem(values) * stats.t.ppf(0.975, len(values) - 1))
+
+
+if __name__ == "__main__":
+    main()
