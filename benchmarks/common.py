@@ -162,5 +162,7 @@ def finish(benchmark: str, figures: dict[str, Any], missed: list[str], *, quick:
     A quick run is too short for its figures to mean something: it is held to none of them.
     """
     held = [] if quick else missed
-    print(json.dumps({"benchmark": benchmark, "quick": quick, **figures, "missed": held}), flush=True)
+    text = json.dumps({"benchmark": benchmark, "quick": quick, **figures, "missed": held})
+    # JSON has no NaN, though Python writes it.
+    print(json.dumps(json.loads(text, parse_constant=lambda _: None)), flush=True)
     sys.exit(1 if held else 0)
