@@ -37,7 +37,7 @@ class Plan:
     channels: tuple[int, ...]  # of the larger model
 
 
-FULL = Plan(sites=100, rounds=20, few=4, many=64, channels=(32, 64, 128, 256))
+FULL = Plan(sites=100, rounds=20, few=4, many=64, channels=(64, 128, 256, 512))
 QUICK = Plan(sites=12, rounds=6, few=3, many=8, channels=(16, 32, 64))
 
 
