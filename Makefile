@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BENCHMARKS := $(shell grep -l __main__ benchmarks/*.py)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
 
 .PHONY: help simulate test lint types bench docs clean
@@ -23,7 +24,7 @@ types: $(VENV)/installed-dev  ## check types
 	$(BIN)/mypy
 
 bench: $(VENV)/installed-dev  ## run every benchmark; fails where a figure is missed
-	@failed=0; for script in benchmarks/[a-z]*.py; do \
+	@failed=0; for script in $(BENCHMARKS); do \
 		echo "== $$script"; $(BIN)/python $$script || failed=1; \
 	done; exit $$failed
 

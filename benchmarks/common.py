@@ -22,14 +22,17 @@ from PIL import Image
 T = TypeVar("T")
 
 
-def write_hospitals(folder: Path, sites: int, images: int, side: int) -> Path:
-    """Write bright discs on noise, all of them training images, and return the manifest.
+def write_hospitals(
+    folder: Path, sites: int, images: int, side: int, splits: tuple[str, ...] = ("train",)
+) -> Path:
+    """Write bright discs on noise and return the manifest.
 
     Args:
         folder: Made here.
         sites: Hospitals; they are named in the manifest's column `site`.
         images: Images of each, every one of a patient of its own.
         side: Pixels along each axis.
+        splits: What the images are for, in turn.
     """
     folder.mkdir(parents=True)
     generator = np.random.default_rng(0)
@@ -49,7 +52,7 @@ def write_hospitals(folder: Path, sites: int, images: int, side: int) -> Path:
                     "patient": f"patient-{name}",
                     "image": f"{name}.png",
                     "mask": f"{name}-mask.png",
-                    "split": "train",
+                    "split": splits[number % len(splits)],
                 }
             )
     with (folder / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
@@ -159,5 +162,7 @@ def finish(benchmark: str, figures: dict[str, Any], missed: list[str], *, quick:
     A quick run is too short for its figures to mean something: it is held to none of them.
     """
     held = [] if quick else missed
-    print(json.dumps({"benchmark": benchmark, "quick": quick, **figures, "missed": held}), flush=True)
+    text = json.dumps({"benchmark": benchmark, "quick": quick, **figures, "missed": held})
+    # JSON has no NaN, though Python writes it.
+    print(json.dumps(json.loads(text, parse_constant=lambda _: None)), flush=True)
     sys.exit(1 if held else 0)

@@ -1,11 +1,12 @@
-"""The same training under Wardround."""
+"""Wardround as the benchmarks run it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from common import Measured, RoundClock, Work
 from plain_training import CHANNELS, LEARNING_RATE, RESIDUAL_UNITS
 
-from server.events import Event
+from server.events import Event, Listener
 from server.rounds import RoundLoop
 from server.runs import RunFolder
 from shared.job import JobSpec, parse_job
@@ -36,18 +37,39 @@ def make_job(work: Work, side: int) -> JobSpec:
     )
 
 
+def tiny_job(side: int, channels: Sequence[int], rounds: int) -> JobSpec:
+    """Return a job whose training is two images a site, so that everything else shows."""
+    return parse_job(
+        {
+            "job": {"name": "tiny", "task": "segmentation", "dataset": "discs", "rounds": rounds},
+            "model": {"name": "unet", "channels": list(channels)},
+            "data": {"classes": ["disc"], "size": [side, side]},
+            "training": {"local_epochs": 1, "batch_size": 2, "loss": "dice-ce"},
+            "strategy": {"name": "fedavg"},
+        },
+        "the benchmark",
+    )
+
+
 def run(work: Work, side: int, folder: Path, started: float) -> Measured:
-    """Run the job with everything that a simulation does; `started` is when its process was asked for."""
+    """Run the benchmark's job; `started` is when its process was asked for."""
     job = make_job(work, side)
-    sites = sites_of_manifest(job, work.manifest)
-    setup = Setup(sites=sites, device="cpu")
     clock = RoundClock(started, job.job.rounds)
 
     def listen(event: Event) -> None:
         if event.kind == "round_started":
             clock.begin(event.round)
 
-    with open_workers(str(work.workers), HostFactory(setup.model_dump_json()), threads=1) as workers:
-        grid = LocalGrid(workers, [site.name for site in sites])
-        RoundLoop(grid, job, RunFolder.create(folder, job), listen, strict=True).execute()
+    simulate(job, work.manifest, work.workers, folder, listen)
     return clock.measured()
+
+
+def simulate(job: JobSpec, manifest: Path, workers: int, folder: Path, listen: Listener) -> RunFolder:
+    """Run a job as `wardround simulate` does: a run folder with checkpoints, a pool of warm processes."""
+    sites = sites_of_manifest(job, manifest)
+    setup = Setup(sites=sites, device="cpu")
+    with open_workers(str(workers), HostFactory(setup.model_dump_json()), job.training.threads) as pool:
+        grid = LocalGrid(pool, [site.name for site in sites])
+        run_folder = RunFolder.create(folder, job)
+        RoundLoop(grid, job, run_folder, listen, strict=True).execute()
+    return run_folder

@@ -15,6 +15,7 @@ from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
+from server.behind import Behind
 from server.checkpoint import Best, Checkpoint
 from server.events import Event, Listener
 from server.federation import DrawnGrid, Federation, Member
@@ -95,8 +96,9 @@ class RoundLoop:
         self._run.describe(sites=sites, left_out=self._federation.left_out)
         data = {"rounds": self.job.job.rounds, "sites": len(sites)}
         self._listen(Event("run_started", state.round, data=data))
-        while state.round < self.job.job.rounds and not self._has_converged(state):
-            state = self._round(state)
+        with Behind() as disk:  # a round is being written while the sites train for the next
+            while state.round < self.job.job.rounds and not self._has_converged(state):
+                state = self._round(state, disk)
         result = self._finish(state)
         self._listen(Event("run_finished", state.round, data=_defined(result.test.federation)))
         return result
@@ -110,7 +112,7 @@ class RoundLoop:
         patience = self.job.evaluation.patience
         return patience is not None and state.stale >= patience
 
-    def _round(self, state: Checkpoint) -> Checkpoint:
+    def _round(self, state: Checkpoint, disk: Behind) -> Checkpoint:
         round_ = state.round + 1
         start = time.monotonic()
         self._listen(Event("round_started", round_))
@@ -123,17 +125,20 @@ class RoundLoop:
             row |= judged.federation
             site_rows += _site_rows(round_, "val", judged)
         row |= {"round": round_, "seconds": round(time.monotonic() - start, 3)}
-        self._run.add_rows("metrics.csv", [row])
-        self._run.add_rows("sites.csv", site_rows)
-        self._run.save(state)  # last: a round counts once its checkpoint is written
-        if state.best is not None and state.best.round == round_:
-            self._run.save_model("best", self.layout, state.best.vector, round_)
+        disk.do(self._save, state, row, site_rows)
         names = [
             name for name in metric_names(self.job) if "/" not in name
         ]  # those of one class: in the tables
         scores = {name: row[name] for name in ("train_loss", *names) if name in row}
         self._listen(Event("round_finished", round_, data=_defined(scores)))
         return state
+
+    def _save(self, state: Checkpoint, row: dict[str, Any], site_rows: list[dict[str, Any]]) -> None:
+        self._run.add_rows("metrics.csv", [row])
+        self._run.add_rows("sites.csv", site_rows)
+        self._run.save(state)  # last: a round counts once its checkpoint is written
+        if state.best is not None and state.best.round == state.round:
+            self._run.save_model("best", self.layout, state.best.vector, state.round)
 
     def _train(
         self, vector: NDArray[np.float32], round_: int, members: list[Member]

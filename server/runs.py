@@ -123,12 +123,13 @@ class RunFolder:
     def event(self, kind: str, **entries: Any) -> None:
         """Add one line to `events.jsonl`."""
         line = json.dumps(plain({"time": _now(), "event": kind, **entries}))
-        append(self.path / "events.jsonl", line + "\n")
+        append(self.path / "events.jsonl", line + "\n", sync=False)  # nothing is resumed from it
 
     def add_rows(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add rows to `metrics.csv` or `sites.csv`; missing and undefined values stay empty."""
         columns = self._columns[name]
-        append(self.path / name, _csv_text([[_cell(row.get(column)) for column in columns] for row in rows]))
+        cells = [[_cell(row.get(column)) for column in columns] for row in rows]
+        append(self.path / name, _csv_text(cells), sync=True)
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write the checkpoint, after everything else of its round."""

@@ -1,0 +1,72 @@
+"""Every benchmark, as a quick run: it measures, prints a table and ends with its figures as JSON."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROJECT = Path(__file__).parents[1]
+ALL = [
+    path for path in sorted((PROJECT / "benchmarks").glob("*.py")) if "__main__" in path.read_text("utf-8")
+]
+SCRIPTS = [path for path in ALL if path.stem != "science"]  # it needs the packs of real data
+
+
+def run(script: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    command = [sys.executable, str(script), *options]
+    return subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def figures() -> dict[str, dict[str, Any]]:
+    """Run each benchmark once; returns its figures by name."""
+    found = {}
+    for script in SCRIPTS:
+        result = run(script, "--quick")
+        assert result.returncode == 0, result.stderr[-2000:]
+        *table, last = result.stdout.strip().splitlines()
+        assert any("┃" in line for line in table), "the table is missing"
+        found[script.stem] = json.loads(last)
+    return found
+
+
+@pytest.mark.slow
+def test_each_quick_run_says_that_it_is_held_to_nothing(figures: dict[str, dict[str, Any]]) -> None:
+    assert set(figures) == {script.stem for script in SCRIPTS}
+    for name, one in figures.items():
+        assert (one["benchmark"], one["quick"], one["missed"]) == (name, True, [])
+
+
+@pytest.mark.slow
+def test_both_engines_are_measured_against_bare_training(figures: dict[str, dict[str, Any]]) -> None:
+    for engine in ("Wardround", "Flower"):
+        one = figures["simulation_overhead"][engine]
+        assert one["overhead"] > 0.5
+        assert min(one["cpu_seconds"], one["startup_seconds"], one["round_seconds"]) > 0
+        assert len(one["bare_seconds"]) == len(one["overhead_of_each_run"])
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_rounds_or_sites(figures: dict[str, dict[str, Any]]) -> None:
+    one = figures["many_sites"]
+    assert one["growth_mib_per_round"] < 2
+    few, many = one["peak_server_mib"].values()
+    assert abs(many - few) < 20
+
+
+def test_make_bench_runs_every_script() -> None:
+    command = ["make", "--dry-run", "bench"]
+    shown = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    for script in ALL:
+        assert f"benchmarks/{script.name}" in shown
+
+
+@pytest.mark.parametrize("script", ALL, ids=lambda path: path.stem)
+def test_help_says_what_quick_means(script: Path) -> None:
+    shown = " ".join(run(script, "--help").stdout.split())
+    assert "held to no figure" in shown or "no figure is held" in shown
