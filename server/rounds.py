@@ -126,19 +126,18 @@ class RoundLoop:
             site_rows += _site_rows(round_, "val", judged)
         row |= {"round": round_, "seconds": round(time.monotonic() - start, 3)}
         disk.do(self._save, state, row, site_rows)
-        names = [
-            name for name in metric_names(self.job) if "/" not in name
-        ]  # those of one class: in the tables
-        scores = {name: row[name] for name in ("train_loss", *names) if name in row}
-        self._listen(Event("round_finished", round_, data=_defined(scores)))
         return state
 
     def _save(self, state: Checkpoint, row: dict[str, Any], site_rows: list[dict[str, Any]]) -> None:
+        """Write a round, then say that it is finished: what was said to be finished is on the disk."""
         self._run.add_rows("metrics.csv", [row])
         self._run.add_rows("sites.csv", site_rows)
         self._run.save(state)  # last: a round counts once its checkpoint is written
         if state.best is not None and state.best.round == state.round:
             self._run.save_model("best", self.layout, state.best.vector, state.round)
+        means = [name for name in metric_names(self.job) if "/" not in name]  # single classes: in the tables
+        scores = {name: row[name] for name in ("train_loss", *means) if name in row}
+        self._listen(Event("round_finished", state.round, data=_defined(scores)))
 
     def _train(
         self, vector: NDArray[np.float32], round_: int, members: list[Member]

@@ -83,7 +83,10 @@ def test_a_wrong_job(refused, tiny_job_file, tiny_data, override, words):
 def spoil(name):
     """Return a way to spoil a dataset, and the words with which it must be refused."""
     return {
-        "missing column": (lambda rows: [{k: v for k, v in row.items() if k != "mask"} for row in rows], "'mask'"),
+        "missing column": (
+            lambda rows: [{k: v for k, v in row.items() if k != "mask"} for row in rows],
+            "'mask'",
+        ),
         "label outside": (lambda rows: rows[3].update(label="huge"), "huge"),
         "two sides": (lambda rows: rows[1].update(split="test"), "alpha-0"),
         "unknown split": (lambda rows: rows[2].update(split="training"), "training"),
@@ -188,7 +191,7 @@ def test_a_policy_that_refuses(refused, tiny_job_file, tiny_data, tmp_path):
 
 
 def test_an_unknown_key_in_site_toml(refused, tiny_job_file, tiny_data, tmp_path):
-    path = write_site(tmp_path / "a.toml", tiny_data, "alpha", '[device]\ngpus = 1')
+    path = write_site(tmp_path / "a.toml", tiny_data, "alpha", "[device]\ngpus = 1")
     said = refused(tiny_job_file, "--site", path)
     assert "a.toml" in said
     assert "[device]" in said
