@@ -3,8 +3,8 @@
     python benchmarks/science.py [brain-lgg] [skin-lesions] [--seeds 1 2 3] [--quick]
 
 Each run is what `wardround simulate --baselines` does with the shipped job: the three kinds of models make
-the same number of optimiser steps, are chosen on validation patients and judged once on the test patients of all
-sites.
+the same number of optimiser steps, are chosen on validation patients and judged once on the test patients of
+all sites.
 """
 
 import argparse
