@@ -6,15 +6,16 @@ round, resuming with the same result, early stopping, a deadline, and a record o
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from flwr.app import Message, RecordDict
+from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
+from server.accumulator import LARGEST
 from server.checkpoint import Best, Checkpoint
 from server.events import Event, Listener
 from server.federation import DrawnGrid, Federation, Member
@@ -167,15 +168,21 @@ class RoundLoop:
     ) -> Iterator[Message]:
         """Yield each valid update, weighed as the job says; note what its site did."""
 
+        def weight(update: messages.Update) -> int:
+            return 1 if self.job.strategy.weight == "equal" else update.examples
+
         def check(content: RecordDict) -> messages.Update:
             update = messages.read_update(content, self.layout.size)
             if update.examples == 0:
                 raise messages.MessageError("trained on no examples")
+            if float(np.abs(update.vector).max(initial=0.0)) * weight(update) > LARGEST:
+                raise messages.MessageError("carries a number too large to be added up")
             return update
 
         for reply, update in self._federation.exchange(asked, round_, "train", check):
-            equal = self.job.strategy.weight == "equal"
-            reply.message.content[messages.METRICS][WEIGHT] = 1 if equal else update.examples
+            arrays = reply.message.content[messages.ARRAYS]
+            metrics = MetricRecord({WEIGHT: weight(update), "loss": update.loss})
+            _reduce(reply.message.content, {messages.ARRAYS: arrays, messages.METRICS: metrics})
             rows.append(
                 {
                     "round": round_,
@@ -216,7 +223,8 @@ class RoundLoop:
             name = reply.member.name
             answers[name], scores[name] = evaluation, metrics.compute()
             if evaluation.examples:
-                reply.message.content[messages.METRICS][WEIGHT] = evaluation.examples
+                counted = {messages.METRICS: MetricRecord({WEIGHT: evaluation.examples})}
+                _reduce(reply.message.content, counted)
                 replies.append(reply.message)
             self._listen(Event("site_done", round_, name, phase, {"seconds": evaluation.seconds}))
         self._strategy.aggregate_evaluate(round_, self._sorted(replies))  # some strategies adapt to it
@@ -253,6 +261,12 @@ class RoundLoop:
             test={"federation": judged.federation, "sites": judged.sites, "examples": judged.examples},
         )
         return Result(tested.round, tested.vector, judged)
+
+
+def _reduce(content: RecordDict, checked: Mapping[str, ArrayRecord | MetricRecord]) -> None:
+    """Keep what was checked and nothing else: strategies stumble over records that differ between sites."""
+    content.clear()
+    content.update(checked)
 
 
 def is_better(metric: str, value: float, best: float | None) -> bool:
