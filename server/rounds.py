@@ -82,9 +82,10 @@ class RoundLoop:
         Raises:
             RunError: Too few sites answer, or the folder can't be written; the last checkpoint is whole.
         """
-        state = self._run.load() if resume else self._first()
-        self._strategy.restore(state.strategy)
+        state = self._run.load() if resume and self._run.has_begun() else None
         self._federation.gather()
+        state = state or self._first()  # a run has begun once its sites are there
+        self._strategy.restore(state.strategy)
         self._counts = self._federation.class_counts()
         sites = {
             member.name: {
