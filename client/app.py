@@ -21,7 +21,7 @@ from torch import nn
 from client.data.dataset import Samples, SiteData
 from client.data.preprocess import ImageFilter
 from client.site import SiteConfig
-from client.training import LocalTraining
+from client.training import LocalTraining, diverged
 from shared import messages
 from shared.arrays import Layout
 from shared.errors import DataError, JobError, WardroundError
@@ -161,11 +161,15 @@ class Site:
         )
         trained = training.run(request.round, request.proximal_mu)
         vector = bench.layout.pack(bench.model)
+        if not np.isfinite(vector).all():  # the last step, after which no loss was computed
+            raise diverged(self.config.name, request.round, trained.steps)
         return messages.Update(vector, len(samples), trained.loss, time.perf_counter() - start)
 
     def evaluate(self, request: messages.Request) -> messages.Evaluation:
         """Evaluate the global model on a split of the site's data."""
         start = time.perf_counter()
+        if not request.split:
+            raise messages.MessageError("names no split to evaluate", where=self.config.name)
         bench = self._load(request)
         samples = self.data(bench.job).split(request.split)
         torch.set_num_threads(bench.job.training.threads)
@@ -180,7 +184,10 @@ class Site:
                 where=self.config.name,
                 remedy="Coordinator and site must run the same version of Wardround.",
             )
-        bench.layout.unpack(request.vector, bench.model)
+        try:
+            bench.layout.unpack(request.vector, bench.model)
+        except ValueError as error:
+            raise messages.MessageError(str(error), where=self.config.name) from None
         return bench
 
 
@@ -195,6 +202,8 @@ def class_counts(
         federation: The counts of all sites; None where there is no federation, then the site's own serve.
     """
     if job.training.class_weights == "federation" and federation is not None:
+        if len(federation) != len(data.class_counts()):
+            raise messages.MessageError(f"carries the counts of {len(federation)} classes")
         return np.asarray(federation, dtype=np.int64)
     if job.training.class_weights != "none" or job.training.loss == "balanced-softmax":
         return data.class_counts()

@@ -168,12 +168,16 @@ class LocalTraining:
 
     def _check(self, total: Tensor, round_: int, step: int) -> None:
         if not math.isfinite(total.item()):
-            raise TrainingError(
-                f"the training loss is no longer a number in round {round_}, by step {step + 1}; no update "
-                "was sent",
-                where=self._site,
-                remedy="Lower training.learning_rate, or set training.gradient_clip.",
-            )
+            raise diverged(self._site, round_, step + 1)
+
+
+def diverged(site: str, round_: int, step: int) -> TrainingError:
+    """Return the error for a training that no longer computes numbers."""
+    return TrainingError(
+        f"the training loss is no longer a number in round {round_}, by step {step}; no update was sent",
+        where=site,
+        remedy="Lower training.learning_rate, or set training.gradient_clip.",
+    )
 
 
 def steps_of(training: TrainingTable, samples: int) -> int:

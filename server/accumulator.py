@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _FRACTION = 2.0**48
-_LARGEST = 2.0**48  # of |weight · value|: with at most _TERMS terms no 64-bit sum can overflow
+LARGEST = 2.0**48  # of |weight · value|: with at most _TERMS terms no 64-bit sum can overflow
 _TERMS = 2**14
 _CHUNK = 1 << 14  # numbers handled at a time: temporaries stay in the cache of one core
 
@@ -41,7 +41,7 @@ class ExactMean:
         if weight <= 0 or self.terms >= _TERMS:
             raise ValueError(f"weight {weight} or number of terms {self.terms} out of range")
         largest = float(np.abs(vector).max(initial=0.0))
-        if not largest * weight <= _LARGEST:
+        if not largest * weight <= LARGEST:
             raise ValueError(f"a number of size {largest:g} is out of range")
         for begin in range(0, vector.size, _CHUNK):
             span = slice(begin, begin + _CHUNK)

@@ -50,7 +50,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint, job_digest: str) -> Non
     if checkpoint.best is not None:
         tensors["best"] = checkpoint.best.vector
         header["best"] = {"round": checkpoint.best.round, "value": checkpoint.best.value}
-    header["sha256"] = _digest(tensors)
+    header["sha256"] = _digest(tensors, header)
     write_atomic(path, safetensors.numpy.save(tensors, {HEADER: json.dumps(header)}))
 
 
@@ -64,16 +64,17 @@ def read_checkpoint(path: Path, job_digest: str) -> Checkpoint:
         tensors = safetensors.numpy.load_file(path)
         with safetensors.safe_open(path, "numpy") as file:
             header = json.loads((file.metadata() or {})[HEADER])
+        intact = header.pop("sha256") == _digest(tensors, header)
     except FileNotFoundError:
         raise RunError("there is no checkpoint to go on from", where=path) from None
     except OSError as error:
         raise RunError(f"can't be read ({error.strerror})", where=path) from None
-    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+    except (safetensors.SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise _damaged(path, str(error)) from None
+    if not intact:
+        raise _damaged(path, "the content does not match its checksum")
     if header["job"] != job_digest:
         raise RunError("belongs to another job", where=path, remedy="Start a new run for the changed job.")
-    if header["sha256"] != _digest(tensors):
-        raise _damaged(path, "the content does not match its checksum")
     best = header.get("best")
     return Checkpoint(
         round=header["round"],
@@ -88,10 +89,10 @@ def read_checkpoint(path: Path, job_digest: str) -> Checkpoint:
     )
 
 
-def _digest(tensors: dict[str, NDArray[np.float32]]) -> str:
-    digest = hashlib.sha256()
+def _digest(tensors: dict[str, NDArray[np.float32]], header: dict[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     for name in sorted(tensors):
-        digest.update(name.encode())
+        digest.update(f"{name} {tensors[name].dtype} {tensors[name].shape}".encode())
         digest.update(np.ascontiguousarray(tensors[name]).view(np.uint8).data)
     return digest.hexdigest()
 

@@ -60,6 +60,8 @@ class Federation:
         self._job = job
         self._listen = listen
         self._strict = strict
+        outputs = len(job.data.classes) + (job.job.task == "segmentation")
+        self._classes = outputs if job.training.class_weights == "federation" else 0
 
     def gather(self) -> None:
         """Ask every connected site what it has for the job, and choose who takes part.
@@ -69,18 +71,29 @@ class Federation:
         """
         question = messages.describe_request(self._job.canonical())
         asked = [query_message(messages.DESCRIBE, question, node) for node in self.grid.get_node_ids()]
-        found: dict[str, Member] = {}
+        found: dict[str, list[Member]] = {}
+        waiting = {message.metadata.dst_node_id for message in asked}
         for message in self._receive(asked, _DESCRIBE_TIMEOUT):
             node = message.metadata.src_node_id
+            if node not in waiting:
+                continue  # an answer twice, or from somebody who was not asked
+            waiting.remove(node)
             try:
                 description = messages.read_description(_content(message))
-                if description.site in found:
-                    raise MessageError(f"two nodes say that they are the site '{description.site}'")
+                if len(description.class_counts) != self._classes:
+                    raise MessageError(f"counts {len(description.class_counts)} classes, not {self._classes}")
             except MessageError as error:
                 self._fail(f"node {node}", 0, "describe", str(error))
                 continue
-            found[description.site] = Member(node, description)
-        self.members = [found[name] for name in sorted(found) if self._admits(found[name].description)]
+            found.setdefault(description.site, []).append(Member(node, description))
+        for node in sorted(waiting):
+            self._fail(f"node {node}", 0, "describe", f"no answer within {_DESCRIBE_TIMEOUT:g} s")
+        self.members = []
+        for name, (member, *others) in sorted(found.items()):
+            if others:  # nobody here can tell which of them it is
+                self._fail(name, 0, "describe", f"{1 + len(others)} nodes say that they are this site")
+            elif self._admits(member.description):
+                self.members.append(member)
         if len(self.members) < self._job.strategy.min_sites:
             raise RunError(
                 f"{len(self.members)} sites can take part, the job needs {self._job.strategy.min_sites}"
@@ -101,8 +114,6 @@ class Federation:
     def class_counts(self) -> list[int]:
         """Return the class counts of all members together; empty where the job doesn't ask for them."""
         counts = [member.description.class_counts for member in self.members]
-        if len({len(count) for count in counts}) != 1:
-            raise RunError("the sites count different numbers of classes")
         return [sum(values) for values in zip(*counts, strict=True)]
 
     def draw(self, round_: int) -> list[Member]:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from shared.errors import RunError
 
+_UNFINISHED = ".part"  # how the names of files end that are not yet whole
+
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
@@ -33,7 +35,7 @@ def write_atomic(path: Path, content: bytes) -> None:
         RunError: It can't be written; the old file is as it was.
     """
     with disk_errors(path):
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_UNFINISHED, dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
@@ -45,6 +47,17 @@ def write_atomic(path: Path, content: bytes) -> None:
             Path(name).unlink(missing_ok=True)
             raise
         sync_folder(path.parent)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what `write_atomic` could not finish because its process was killed.
+
+    Raises:
+        RunError: A file can't be removed.
+    """
+    for path in folder.rglob(f".*{_UNFINISHED}"):
+        with disk_errors(path):
+            path.unlink()
 
 
 def append(path: Path, content: str, *, sync: bool) -> None:

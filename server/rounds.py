@@ -6,15 +6,16 @@ round, resuming with the same result, early stopping, a deadline, and a record o
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from flwr.app import Message, RecordDict
+from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
+from server.accumulator import LARGEST
 from server.behind import Behind
 from server.checkpoint import Best, Checkpoint
 from server.events import Event, Listener
@@ -82,9 +83,10 @@ class RoundLoop:
         Raises:
             RunError: Too few sites answer, or the folder can't be written; the last checkpoint is whole.
         """
-        state = self._run.load() if resume else self._first()
-        self._strategy.restore(state.strategy)
+        state = self._run.load() if resume and self._run.has_begun() else None
         self._federation.gather()
+        state = state or self._first()  # a run has begun once its sites are there
+        self._strategy.restore(state.strategy)
         self._counts = self._federation.class_counts()
         sites = {
             member.name: {
@@ -171,15 +173,21 @@ class RoundLoop:
     ) -> Iterator[Message]:
         """Yield each valid update, weighed as the job says; note what its site did."""
 
+        def weight(update: messages.Update) -> int:
+            return 1 if self.job.strategy.weight == "equal" else update.examples
+
         def check(content: RecordDict) -> messages.Update:
             update = messages.read_update(content, self.layout.size)
             if update.examples == 0:
                 raise messages.MessageError("trained on no examples")
+            if float(np.abs(update.vector).max(initial=0.0)) * weight(update) > LARGEST:
+                raise messages.MessageError("carries a number too large to be added up")
             return update
 
         for reply, update in self._federation.exchange(asked, round_, "train", check):
-            equal = self.job.strategy.weight == "equal"
-            reply.message.content[messages.METRICS][WEIGHT] = 1 if equal else update.examples
+            arrays = reply.message.content[messages.ARRAYS]
+            metrics = MetricRecord({WEIGHT: weight(update), "loss": update.loss})
+            _reduce(reply.message.content, {messages.ARRAYS: arrays, messages.METRICS: metrics})
             rows.append(
                 {
                     "round": round_,
@@ -220,7 +228,8 @@ class RoundLoop:
             name = reply.member.name
             answers[name], scores[name] = evaluation, metrics.compute()
             if evaluation.examples:
-                reply.message.content[messages.METRICS][WEIGHT] = evaluation.examples
+                counted = {messages.METRICS: MetricRecord({WEIGHT: evaluation.examples})}
+                _reduce(reply.message.content, counted)
                 replies.append(reply.message)
             self._listen(Event("site_done", round_, name, phase, {"seconds": evaluation.seconds}))
         self._strategy.aggregate_evaluate(round_, self._sorted(replies))  # some strategies adapt to it
@@ -257,6 +266,12 @@ class RoundLoop:
             test={"federation": judged.federation, "sites": judged.sites, "examples": judged.examples},
         )
         return Result(tested.round, tested.vector, judged)
+
+
+def _reduce(content: RecordDict, checked: Mapping[str, ArrayRecord | MetricRecord]) -> None:
+    """Keep what was checked and nothing else: strategies stumble over records that differ between sites."""
+    content.clear()
+    content.update(checked)
 
 
 def is_better(metric: str, value: float, best: float | None) -> bool:

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from server.checkpoint import HEADER, Checkpoint, read_checkpoint, write_checkpoint
-from server.files import append, disk_errors, write_atomic
+from server.files import append, disk_errors, remove_unfinished, write_atomic
 from shared.arrays import Layout
 from shared.errors import RunError
 from shared.job import JobSpec, parse_job
@@ -80,7 +80,7 @@ class RunFolder:
         """
         try:
             own = parse_job(json.loads((path / "job.json").read_text(encoding="utf-8")), path / "job.json")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError) as error:
             raise RunError(f"is not the folder of a run ({error})", where=path) from None
         if job is not None and job.digest() != own.digest():
             raise RunError(
@@ -100,17 +100,29 @@ class RunFolder:
         Raises:
             RunError: Another process is at work in it.
         """
-        with disk_errors(self.path), (self.path / ".lock").open("w") as file:
+        with disk_errors(self.path):
+            file = (self.path / ".lock").open("w")
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise RunError("another process is at work on this run", where=self.path) from None
             yield
 
+    def has_begun(self) -> bool:
+        """Say whether a round may have been done: the first checkpoint is written before any."""
+        if (self.path / "checkpoint.safetensors").exists():
+            return True
+        return len(self._text("metrics.csv").splitlines()) > 1
+
     def describe(self, **entries: Any) -> None:
         """Add entries to `run.json`."""
         content = {**self.read_description(), **entries}
         write_atomic(self.path / "run.json", (json.dumps(plain(content), indent=2) + "\n").encode())
+
+    def finish(self, **entries: Any) -> None:
+        """Mark the run as finished, so that it is not resumed."""
+        self.describe(status="finished", finished=_now(), **entries)
 
     def read_description(self) -> dict[str, Any]:
         """Return what `run.json` says, nothing where it doesn't exist yet."""
@@ -136,17 +148,29 @@ class RunFolder:
         write_checkpoint(self.path / "checkpoint.safetensors", checkpoint, self.job.digest())
 
     def load(self) -> Checkpoint:
-        """Read the checkpoint and drop the rows of rounds that it does not know."""
+        """Read the checkpoint; drop what a kill left behind, and the rows of rounds that it does not know.
+
+        Raises:
+            RunError: The checkpoint or a table is missing or can't be used.
+        """
         checkpoint = read_checkpoint(self.path / "checkpoint.safetensors", self.job.digest())
         for name, columns in self._columns.items():
-            with (self.path / name).open(encoding="utf-8", newline="") as file:
-                rows = [
-                    row
-                    for row in csv.reader(file)
-                    if len(row) == len(columns) and row[0].isdigit() and int(row[0]) <= checkpoint.round
-                ]
+            rows = [
+                row
+                for row in csv.reader(self._text(name).splitlines())
+                if len(row) == len(columns) and row[0].isdigit() and int(row[0]) <= checkpoint.round
+            ]
             write_atomic(self.path / name, _csv_text([columns, *rows]).encode())
+        events = self._text("events.jsonl")
+        write_atomic(self.path / "events.jsonl", events[: events.rfind("\n") + 1].encode())
+        remove_unfinished(self.path)
         return checkpoint
+
+    def _text(self, name: str) -> str:
+        try:
+            return (self.path / name).read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise RunError(f"can't be read ({error.strerror})", where=self.path / name) from None
 
     def save_model(self, name: str, layout: Layout, vector: NDArray[np.float32], round_: int) -> Path:
         """Write a model as named tensors; returns the file."""

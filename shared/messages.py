@@ -4,6 +4,7 @@ Every message is self-contained: a site that has just restarted can serve it. Ev
 reads, since it came over the network.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar, cast
@@ -13,6 +14,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
 from shared.errors import WardroundError
+from shared.names import NAME
 
 ARRAYS = "arrays"
 VECTOR = "vector"
@@ -90,8 +92,6 @@ def read_vector(record: ArrayRecord, size: int) -> NDArray[np.float32]:
     vector = _array(record[VECTOR], np.float32)
     if vector.shape != (size,):
         raise MessageError(f"carries a vector of shape {vector.shape} instead of ({size},)")
-    if not np.isfinite(vector).all():
-        raise MessageError("carries a vector with numbers that are not finite")
     return cast(NDArray[np.float32], vector)
 
 
@@ -117,17 +117,20 @@ def read_request(content: RecordDict) -> Request:
     vector = _array(arrays[VECTOR], np.float32)
     if vector.ndim != 1:
         raise MessageError(f"carries a model of shape {vector.shape} instead of one vector")
-    counts = config.get("class-counts", [])
-    if not isinstance(counts, list) or not all(isinstance(count, int) and count >= 0 for count in counts):
-        raise MessageError("class-counts must be a list of counts")
+    split = _value(config, "split", str)
+    if split not in ("", "val", "test"):
+        raise MessageError(f"asks for the split '{split}'")
+    mu = _finite(config, "proximal-mu") if "proximal-mu" in config else 0.0
+    if mu < 0:
+        raise MessageError("'proximal-mu' must not be below 0")
     return Request(
         job=_value(config, "job", str),
-        round=_value(config, "round", int),
+        round=_count(config, "round"),
         layout=_value(config, "layout", str),
         vector=cast(NDArray[np.float32], vector),
-        split=_value(config, "split", str),
-        proximal_mu=float(config.get("proximal-mu", 0.0)),
-        class_counts=tuple(cast(list[int], counts)),
+        split=split,
+        proximal_mu=mu,
+        class_counts=_counts(config),
     )
 
 
@@ -158,12 +161,14 @@ def read_description(content: RecordDict) -> Description:
     """
     config = _record(content, CONFIG, ConfigRecord)
     splits = ("train", "val", "test")
-    counts = cast(list[int], config.get("class-counts", []))
+    site = _value(config, "site", str)
+    if not re.fullmatch(NAME, site):  # it will stand in tables and in names of files
+        raise MessageError("its site's name has characters that no name has")
     return Description(
-        site=_value(config, "site", str),
+        site=site,
         patients={split: _count(config, f"patients-{split}") for split in splits},
         examples={split: _count(config, f"examples-{split}") for split in splits},
-        class_counts=tuple(int(count) for count in counts),
+        class_counts=_counts(config),
     )
 
 
@@ -211,10 +216,14 @@ def read_evaluation(content: RecordDict) -> Evaluation:
 def _array(array: Array, kind: type[np.floating]) -> NDArray[np.floating]:
     try:
         values = array.numpy()
-    except (TypeError, ValueError, EOFError) as error:
-        raise MessageError(f"carries an array that can't be read ({error})") from None
+    except Exception as error:  # NumPy's parser fails in many ways on bytes from a stranger
+        raise MessageError(f"carries an array that can't be read ({type(error).__name__})") from None
+    if not isinstance(values, np.ndarray):  # the bytes were an archive of arrays
+        raise MessageError("carries something else than an array")
     if values.dtype != kind:
         raise MessageError(f"carries {values.dtype} where {np.dtype(kind)} belongs")
+    if not np.isfinite(values).all():
+        raise MessageError("carries numbers that are not finite")
     return cast(NDArray[np.floating], values)
 
 
@@ -239,6 +248,13 @@ def _count(record: ConfigRecord | MetricRecord, key: str) -> int:
     return value
 
 
+def _counts(record: ConfigRecord) -> tuple[int, ...]:
+    counts = record.get("class-counts", [])
+    if not isinstance(counts, list) or not all(type(count) is int and count >= 0 for count in counts):
+        raise MessageError("'class-counts' must be a list of counts")
+    return tuple(cast(list[int], counts))
+
+
 def _examples(record: MetricRecord) -> int:
     value = _count(record, "num-examples")
     if value >= 2**31:
@@ -246,7 +262,7 @@ def _examples(record: MetricRecord) -> int:
     return value
 
 
-def _finite(record: MetricRecord, key: str) -> float:
+def _finite(record: ConfigRecord | MetricRecord, key: str) -> float:
     value = float(_value(record, key, float))
     if not np.isfinite(value):
         raise MessageError(f"'{key}' is not finite")

@@ -1,7 +1,9 @@
-"""Suggesting the name that was probably meant."""
+"""What a name may look like, and which one was probably meant."""
 
 import difflib
 from collections.abc import Iterable
+
+NAME = r"^[a-z0-9][a-z0-9._-]{0,62}$"  # of jobs, datasets and sites: safe in paths and on a terminal
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

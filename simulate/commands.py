@@ -1,6 +1,5 @@
 """`wardround simulate`: all hospitals of a federation on this machine."""
 
-import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any
@@ -38,13 +37,16 @@ def simulate(
     workers: Annotated[
         str | None,
         typer.Option(
-            help="in-process, a number of processes, ray:N or ray:auto. Default: one per core.",
+            help="in-process, a number of processes, ray:N or ray:auto. Default: a process a core or site.",
             show_default=False,
         ),
     ] = None,
     device: Annotated[
-        str, typer.Option(help="cpu, cuda, cuda:N, or auto for a GPU where there is one.")
-    ] = "auto",
+        str | None,
+        typer.Option(
+            help="cpu, cuda, cuda:N, or auto for a GPU where there is one. Default: auto.", show_default=False
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Overrides job.seed.", show_default=False)] = None,
     rounds: Annotated[int | None, typer.Option(help="Overrides job.rounds.", show_default=False)] = None,
     set_: Annotated[
@@ -69,8 +71,10 @@ def simulate(
     job = None if job_file is None else load_job(job_file, overrides)
     if job is None and resume is None:
         raise typer.BadParameter("give a JOB.toml, or --resume RUN")
-    if resume is not None and (data or site or sites or partition or scanner_shift or baselines):
-        raise RunError("a resumed run has its hospitals; only --workers can change", where="--resume")
+    if resume is not None and (data or site or sites or partition or scanner_shift or baselines or device):
+        raise RunError(
+            "a resumed run has its hospitals and device; only --workers can change", where="--resume"
+        )
     if resume is not None and job is None and overrides:
         raise RunError("a resumed run keeps its job; leave out --set, --seed and --rounds", where="--resume")
     if site and (data or sites or partition):
@@ -79,13 +83,12 @@ def simulate(
     from server.runs import RunFolder
     from simulate.session import Hospitals, execute, start
 
-    workers = workers or str(len(os.sched_getaffinity(0)))
     if resume is not None:
         run = RunFolder.open(resume, job)
     else:
         assert job is not None  # noqa: S101 (checked above)
         hospitals = Hospitals(site or [], data, sites, partition, scanner_shift)
-        run = start(job, hospitals, out, device, baselines=baselines)
+        run = start(job, hospitals, out, device or "auto", baselines=baselines)
     execute(run, workers, Console(), resume=resume is not None)
 
 

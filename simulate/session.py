@@ -1,6 +1,7 @@
 """One `wardround simulate`: build the hospitals, run the job, compare, show the table."""
 
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from simulate.setup import (
 from simulate.workers import Call, Workers, open_workers
 
 _SETUP = "simulation.json"
+_ALONE = "alone-"  # before a site's name: a site may be called "pooled"
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def start(job: JobSpec, hospitals: Hospitals, out: Path, device: str, *, baselin
     try:
         sites = _sites(job, hospitals, out, run.path)
         check_sites(job, sites)
-    except WardroundError:
+    except BaseException:
         shutil.rmtree(run.path)
         raise
     setup = Setup(
@@ -75,33 +77,54 @@ def _sites(job: JobSpec, hospitals: Hospitals, out: Path, folder: Path) -> list[
     return sites_of_partition(job, manifest, hospitals.count, hospitals.scheme or "iid", folder / "sites")
 
 
-def execute(run: RunFolder, workers: str, console: Console, *, resume: bool = False) -> None:
+def execute(run: RunFolder, workers: str | None, console: Console, *, resume: bool = False) -> None:
     """Run a simulation to its end and print the table.
 
+    Args:
+        run: Its folder.
+        workers: As for `open_workers`; None for one process a core, and no more than there are sites.
+        console: Shows progress and the table.
+        resume: Go on from the last checkpoint.
+
     Raises:
-        WardroundError: Something stopped it; it can be resumed.
+        WardroundError: Something stopped it; it can be resumed, or was removed where it had not begun.
     """
     setup = Setup.read(run.path / _SETUP)
-    factory = HostFactory(setup.model_dump_json())
-    with run.lock(), open_workers(workers, factory, run.job.training.threads) as pool:
-        run.describe(status="running", workers=workers, device=setup.device)
+    workers = workers or str(min(_cores(), len(setup.sites)))
+    with run.lock():
+        run.describe(status="running", reason=None, workers=workers, device=setup.device)
         try:
-            with Progress(console, run.job.evaluation.select_best) as progress:
-                loop = RoundLoop(
-                    LocalGrid(pool, [site.name for site in setup.sites]), run.job, run, progress, strict=True
-                )
-                loop.execute(resume=resume)
-                if setup.baselines:
-                    _baselines(run, loop, pool, progress)
+            _run(run, setup, workers, console, resume=resume)
         except WardroundError as error:
-            run.describe(status="failed", reason=str(error))
+            if resume or run.has_begun():
+                run.describe(status="failed", reason=str(error))
+            else:
+                shutil.rmtree(run.path)
             raise
         except KeyboardInterrupt:
             run.describe(status="stopped")
             raise
-        run.describe(status="finished", startup_seconds=pool.startup_seconds)
     console.print(results_table(run.job, run.read_description()))
     console.print(f"Run folder: {run.path}", soft_wrap=True, highlight=False)
+
+
+def _cores() -> int:
+    """Return the cores that this process may use; the standard library knows them on Linux alone."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _run(run: RunFolder, setup: Setup, workers: str, console: Console, *, resume: bool) -> None:
+    factory = HostFactory(setup.model_dump_json())
+    with (
+        open_workers(workers, factory, run.job.training.threads) as pool,
+        Progress(console, run.job.evaluation.select_best) as progress,
+    ):
+        grid = LocalGrid(pool, [site.name for site in setup.sites])
+        loop = RoundLoop(grid, run.job, run, progress, strict=True)
+        loop.execute(resume=resume)
+        if setup.baselines:
+            _baselines(run, loop, pool, progress)
+        run.finish(startup_seconds=pool.startup_seconds)
 
 
 def _baselines(run: RunFolder, loop: RoundLoop, workers: Workers, listen: Listener) -> None:
@@ -110,19 +133,19 @@ def _baselines(run: RunFolder, loop: RoundLoop, workers: Workers, listen: Listen
     names, rounds = list(description["sites"]), description["rounds"]
     folder = run.path / "baselines"
     folder.mkdir(exist_ok=True)
-    plans = {POOLED: names} | {name: [name] for name in names}
-    missing = [name for name in plans if not (folder / f"{name}.json").exists()]
+    plans = {POOLED: names} | {_ALONE + name: [name] for name in names}
+    missing = [plan for plan in plans if not (folder / f"{plan}.json").exists()]
     listen(Event("baselines_started", data={"models": len(missing)}))
     workers.submit(
         [
             Call(
                 number,
-                name,
+                plan.removeprefix(_ALONE),
                 BASELINE,
-                {"job": run.job.canonical(), "members": plans[name], "everyone": names, "rounds": rounds},
+                {"job": run.job.canonical(), "members": plans[plan], "everyone": names, "rounds": rounds},
                 {},
             )
-            for number, name in enumerate(missing)
+            for number, plan in enumerate(missing)
         ]
     )
     left = len(missing)
@@ -131,10 +154,11 @@ def _baselines(run: RunFolder, loop: RoundLoop, workers: Workers, listen: Listen
             left -= 1
             if outcome.payload is None:
                 raise outcome.error or RunError("a baseline failed without a reason")
-            name = missing[outcome.id]
+            plan = missing[outcome.id]
             vector = outcome.tensors["vector"].numpy()
-            run.save_model(f"baselines/{name}", loop.layout, vector, outcome.payload["round"])
-            write_atomic(folder / f"{name}.json", json.dumps(plain(outcome.payload)).encode())
-            listen(Event("baseline_done", site=name, data={"seconds": outcome.seconds}))
-    results = {name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in plans}
-    run.describe(baselines={"pooled": results.pop(POOLED), "alone": results})
+            run.save_model(f"baselines/{plan}", loop.layout, vector, outcome.payload["round"])
+            write_atomic(folder / f"{plan}.json", json.dumps(plain(outcome.payload)).encode())
+            listen(Event("baseline_done", site=plan, data={"seconds": outcome.seconds}))
+    results = {plan: json.loads((folder / f"{plan}.json").read_text(encoding="utf-8")) for plan in plans}
+    alone = {name: results[_ALONE + name] for name in names}
+    run.describe(baselines={"pooled": results[POOLED], "alone": alone})

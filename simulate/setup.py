@@ -1,12 +1,12 @@
 """From the options of the command line to the hospitals of a simulation."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 from client.data.dataset import SiteData
+from client.data.manifest import COLUMNS_OF_TASK, require, scan_manifest
 from client.site import DatasetTable, SiteConfig, SiteTable, load_site
-from shared.errors import DataError, JobError, RunError, SiteError
+from shared.errors import DataError, JobError, SiteError
 from shared.job import JobSpec
 from simulate.partition import partition, site_name, write_site_manifests
 from simulate.phantom import PHANTOMS, make_phantom
@@ -47,16 +47,24 @@ def sites_of_manifest(job: JobSpec, manifest: Path) -> list[SiteConfig]:
     """Return one site for each value of the manifest's column 'site'.
 
     Raises:
-        RunError: The manifest has no such column.
+        DataError: The manifest can't be read, has no such column, or a value of it makes no name.
     """
-    column = _site_column(manifest)
-    if column is None:
-        raise RunError(
+    found = scan_manifest(manifest, job.data.images, COLUMNS_OF_TASK[job.job.task])
+    require(found.problems)
+    if "site" not in found.columns:
+        raise DataError(
             "has no column 'site'",
             where=manifest,
             remedy="Cut the dataset into hospitals: --sites 4 --partition iid, or dirichlet:0.3.",
         )
-    return [_site(site_name(value), job, manifest, value) for value in sorted(set(column))]
+    values: dict[str, str] = {}
+    for record in found.records:
+        value = record.site or ""
+        name = site_name(value)
+        if not name or values.setdefault(name, value) != value:
+            same = f"gives the same name as '{values[name]}'" if name else "makes no name of a site"
+            raise DataError(f"'{value}' in the column 'site' {same}", where=found.at(record))
+    return [_site(name, job, manifest, value) for name, value in sorted(values.items())]
 
 
 def sites_of_partition(
@@ -64,7 +72,7 @@ def sites_of_partition(
 ) -> list[SiteConfig]:
     """Cut a dataset into sites; each gets a manifest of its own below `folder`."""
     rows = partition(manifest, count, scheme, job.job.seed)
-    manifests = write_site_manifests(manifest, rows, folder)
+    manifests = write_site_manifests(manifest, rows, folder, files=(*job.data.images, "mask"))
     return [_site(name, job, path, None) for name, path in manifests.items()]
 
 
@@ -89,14 +97,3 @@ def check_sites(job: JobSpec, sites: Sequence[SiteConfig]) -> None:
 def _site(name: str, job: JobSpec, manifest: Path, value: str | None) -> SiteConfig:
     dataset = DatasetTable(manifest=manifest.resolve(), site=value)
     return SiteConfig(site=SiteTable(name=name, coordinator=None), datasets={job.job.dataset: dataset})
-
-
-def _site_column(manifest: Path) -> list[str] | None:
-    try:
-        with manifest.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            if "site" not in (reader.fieldnames or ()):
-                return None
-            return [row["site"] for row in reader]
-    except OSError as error:
-        raise RunError(f"can't be read ({error.strerror})", where=manifest) from None
