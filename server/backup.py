@@ -64,9 +64,10 @@ def restore(file: Path, folder: Path, audit: Audit) -> None:
             with tarfile.open(file, "r:gz") as archive:
                 archive.extractall(new, filter="data")
             _make_private(new)
-            load_settings(new)
+            settings = load_settings(new)
             with closing(Registry(new / "registry.sqlite", audit)) as registry:
                 registry.withdraw_invitations()
+            audit("backup-restored", federation=settings.server.name)
             new.replace(folder)
     except (tarfile.TarError, EOFError) as error:
         raise FolderError(f"is not a whole backup ({error})", where=file) from None

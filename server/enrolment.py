@@ -6,6 +6,7 @@ transaction, so a token that two ask for at the same time is given to one. Of to
 
 import secrets
 import sqlite3
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePub
 from cryptography.hazmat.primitives.hashes import SHA384
 
 from server.people import People
-from server.store import RefusedError, RegistryError, as_time, check_name, token_hash
+from server.store import BusyError, RefusedError, RegistryError, as_time, check_name, token_hash
 from shared.authority import SITE_DAYS, Authority
 from shared.csr import parse_request, renewal_statement, requested_name
 from shared.names import suggestion
@@ -174,8 +175,8 @@ class Registry(People):
         Raises:
             RefusedError: `reason` is ``unknown-certificate``, ``another-key``, ``revoked`` or ``expired``.
         """
-        with self._refusals("certificate-refused", serial=_serial(serial)), self._turn:
-            return self._site(self._db, self._admitted(self._db, serial, public_key))
+        with self._refusals("certificate-refused", serial=_serial(serial)), self._read() as db:
+            return self._site(db, self._admitted(db, serial, public_key))
 
     def site_of(self, serial: int, public_key: EllipticCurvePublicKey) -> SiteRow | None:
         """Return the site to which a certificate and a key belong, if it is admitted (see `admit`)."""
@@ -187,18 +188,19 @@ class Registry(People):
     def seen(self, serial: int) -> None:
         """Note that a site is here, by a certificate that `admit` has let in.
 
-        What the site used before, with another key, ends now.
+        What the site used before, with another key, ends now. If the registry is busy, this is left to the
+        site's next request: nobody waits here.
         """
         now = self._now()
-        with self._turn:
-            row = self._db.execute(
+        with self._read() as db:
+            row = db.execute(
                 "SELECT c.id, c.site, c.public_key, s.last_seen FROM certificate c"
                 " JOIN site s ON s.name = c.site WHERE c.serial = ?",
                 (_serial(serial),),
             ).fetchone()
         if row is None or (row["last_seen"] or 0) > now - SEEN_EVERY:
             return
-        with self._change() as db:
+        with suppress(BusyError), self._change(wait=0) as db:
             db.execute("UPDATE site SET last_seen = ? WHERE name = ?", (now, row["site"]))
             db.execute(
                 "UPDATE certificate SET revoked = ?"
@@ -230,15 +232,15 @@ class Registry(People):
 
     def sites(self) -> list[SiteRow]:
         """Return every site that has joined, revoked ones too, by name."""
-        with self._turn:
-            names = self._db.execute("SELECT name FROM site ORDER BY name").fetchall()
-            return [self._site(self._db, row["name"]) for row in names]
+        with self._read() as db:
+            names = db.execute("SELECT name FROM site ORDER BY name").fetchall()
+            return [self._site(db, row["name"]) for row in names]
 
     def invitations(self) -> list[Invitation]:
         """Return the invitations that can still be used."""
         query = "SELECT site, expires FROM invitation WHERE used IS NULL AND expires > ? ORDER BY site"
-        with self._turn:
-            rows = self._db.execute(query, (self._now(),)).fetchall()
+        with self._read() as db:
+            rows = db.execute(query, (self._now(),)).fetchall()
         return [Invitation(row["site"], as_time(row["expires"])) for row in rows]
 
     def revoked(self) -> list[tuple[int, datetime]]:
@@ -246,8 +248,8 @@ class Registry(People):
         query = (
             "SELECT serial, revoked FROM certificate WHERE revoked IS NOT NULL AND expires > ? ORDER BY id"
         )
-        with self._turn:
-            rows = self._db.execute(query, (self._now(),)).fetchall()
+        with self._read() as db:
+            rows = db.execute(query, (self._now(),)).fetchall()
         return [(int(row["serial"], 16), as_time(row["revoked"])) for row in rows]
 
     def _admit_request(

@@ -57,13 +57,13 @@ class People(Store):
 
     def people(self) -> list[Person]:
         """Return everyone, by name, with those whose token has ended."""
-        with self._turn:
-            rows = self._db.execute("SELECT name, role, expires FROM person ORDER BY name").fetchall()
+        with self._read() as db:
+            rows = db.execute("SELECT name, role, expires FROM person ORDER BY name").fetchall()
         return [Person(row["name"], row["role"], as_time(row["expires"])) for row in rows]
 
     def person_of(self, token: str) -> Person | None:
         """Return whose token this is, unless it has ended."""
         query = "SELECT name, role, expires FROM person WHERE token_hash = ? AND expires > ?"
-        with self._turn:
-            row = self._db.execute(query, (token_hash(token), self._now())).fetchone()
+        with self._read() as db:
+            row = db.execute(query, (token_hash(token), self._now())).fetchone()
         return Person(row["name"], row["role"], as_time(row["expires"])) if row else None

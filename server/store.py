@@ -78,6 +78,10 @@ class RefusedError(RegistryError):
         return error
 
 
+class BusyError(RegistryError):
+    """A registry that another process is changing."""
+
+
 class Store:
     """An open registry; one object may serve many threads, and several processes may open the same file.
 
@@ -93,8 +97,9 @@ class Store:
     def __init__(self, path: Path, audit: Audit, clock: Clock = utc_now) -> None:
         self._audit = audit
         self._clock = clock
-        self._turn = threading.Lock()
-        self._db = _connect(path)
+        # Readers have a connection of their own: they never wait for a change, here or in another process.
+        self._reading, self._changing = threading.Lock(), threading.Lock()
+        self._reader, self._writer = _connect(path), _connect(path)
 
     @classmethod
     def create(cls, path: Path) -> None:
@@ -113,19 +118,46 @@ class Store:
 
     def close(self) -> None:
         """Close the file."""
-        self._db.close()
+        self._reader.close()
+        self._writer.close()
 
     @contextmanager
-    def _change(self) -> Iterator[sqlite3.Connection]:
-        """Run a block as one transaction that no other process's change can come between."""
-        with self._turn:
-            self._db.execute("BEGIN IMMEDIATE")
+    def _read(self) -> Iterator[sqlite3.Connection]:
+        """Run a block on one state of the registry."""
+        with self._reading:
+            self._reader.execute("BEGIN")
             try:
-                yield self._db
+                yield self._reader
+            finally:
+                self._reader.execute("COMMIT")
+
+    @contextmanager
+    def _change(self, wait: float = WAIT) -> Iterator[sqlite3.Connection]:
+        """Run a block as one transaction that no other process's change can come between.
+
+        Args:
+            wait: Seconds to wait for changes of others.
+
+        Raises:
+            BusyError: They took longer.
+        """
+        if not self._changing.acquire(timeout=wait):
+            raise BusyError("is busy with another change")
+        try:
+            self._writer.execute(f"PRAGMA busy_timeout = {round(wait * 1000)}")
+            try:
+                self._writer.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                raise BusyError(f"can't be changed now ({error})") from None
+            try:
+                yield self._writer
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._writer.in_transaction:  # SQLite itself rolls back when the disk is full
+                    self._writer.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
+            self._writer.execute("COMMIT")
+        finally:
+            self._changing.release()
 
     @contextmanager
     def _refusals(self, event: str, **fields: str) -> Iterator[dict[str, str]]:

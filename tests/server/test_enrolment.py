@@ -1,22 +1,27 @@
 """The registry: who is let in, who is refused, and what the audit log hears of it."""
 
+import io
 import json
 import os
+import pty
 import sqlite3
 import stat
 import subprocess
 import sys
 import tarfile
+import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.hashes import SHA384
 
+import wardround
 from server.backup import backup, restore
 from server.coordinator import FolderError, ServerTable, found, load_settings, renew_server_certificate
 from server.enrolment import Registry
@@ -272,6 +277,21 @@ def test_the_revocation_list_is_what_the_registry_says(federation: Federation) -
     assert [entry.serial_number for entry in listed] == [serial]
 
 
+def test_a_change_that_takes_long_holds_no_request_up(federation: Federation) -> None:
+    key = new_key()
+    serial = federation.enrol("st-mary", key).serial_number
+    with closing(sqlite3.connect(federation.folder / "registry.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        before = time.monotonic()
+        assert federation.registry.site_of(serial, key.public_key()) is not None
+        federation.registry.seen(serial)
+        assert time.monotonic() - before < 1
+        assert federation.registry.sites()[0].last_seen is None
+        other.execute("COMMIT")
+    federation.registry.seen(serial)
+    assert federation.registry.sites()[0].last_seen == federation.time.now.replace(microsecond=0)
+
+
 # Renewal
 
 
@@ -423,6 +443,7 @@ def test_a_backup_brings_back_the_federation(federation: Federation, tmp_path: P
     assert backup(federation.folder, file, include_keys=True)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     restore(file, tmp_path / "new", federation.log)
+    assert federation.log.entries[-1] == ("backup-restored", {"federation": "lung-eu"})
     assert load_settings(tmp_path / "new") == load_settings(federation.folder)
     assert not (tmp_path / "new" / "runs").exists()
     authority = Authority.open(tmp_path / "new" / "ca")
@@ -465,23 +486,37 @@ def test_a_broken_or_wicked_backup_leaves_nothing(federation: Federation, tmp_pa
 # The command line
 
 
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Command = Callable[..., Ended]
+
+
 @pytest.fixture
-def server(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    def run(*arguments: str | Path, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, PROJECT / "wardround.py", "server", *arguments],
-            cwd=tmp_path,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "PYTHONPATH": str(PROJECT), "COLUMNS": "120", **env},
-        )
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    def run(*arguments: str, stdin: str = "", **env: str) -> Ended:
+        with monkeypatch.context() as patch:
+            patch.chdir(tmp_path)
+            patch.setattr(sys, "stdin", io.StringIO(stdin))
+            patch.setenv("COLUMNS", "120")
+            for name, value in env.items():
+                patch.setenv(name, value)
+            try:
+                wardround.main(["server", *arguments])
+                code = 0
+            except SystemExit as end:
+                code = int(end.code or 0)
+        return Ended(code, *capsys.readouterr())
 
     return run
 
 
-def test_an_operators_day(tmp_path: Path, server: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+def test_an_operators_day(tmp_path: Path, server: Command) -> None:
     secret = tmp_path / "passphrase"
     secret.write_text("a rather long passphrase\n", encoding="utf-8")
     asked = {"WARDROUND_CA_PASSPHRASE_FILE": str(secret)}
@@ -521,7 +556,30 @@ def test_an_operators_day(tmp_path: Path, server: Callable[..., subprocess.Compl
     assert len(list(listed)) == 1
 
 
-def test_people_by_command(tmp_path: Path, server: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+def test_the_passphrase_is_asked_on_the_terminal_and_not_shown(tmp_path: Path) -> None:
+    script = [sys.executable, str(PROJECT / "wardround.py"), "server", "init", str(tmp_path / "fed")]
+    script += ["--name", "lung-eu", "--host", "fed.example.org", "--passphrase"]
+    process, terminal = pty.fork()
+    if process == 0:
+        os.environ["PYTHONPATH"] = str(PROJECT)
+        os.environ.pop("WARDROUND_CA_PASSPHRASE_FILE", None)
+        os.execv(sys.executable, script)  # noqa: S606
+    shown = b""
+    for question in (b"key: ", b"again: "):
+        while not shown.endswith(question):
+            shown += os.read(terminal, 1024)
+        os.write(terminal, b"a rather long passphrase\n")
+    with suppress(OSError):  # the terminal is gone when the command has ended
+        while more := os.read(terminal, 1024):
+            shown += more
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
+    os.close(terminal)
+    assert b"passphrase\r" not in shown
+    assert b"rather long" not in shown
+    Authority.open(tmp_path / "fed" / "ca", b"a rather long passphrase")
+
+
+def test_people_by_command(tmp_path: Path, server: Command) -> None:
     server("init", "fed", "--name", "lung-eu", "--host", "fed.example.org")
     added = server("people", "add", "j.smith", "--role", "operator", "--dir", "fed")
     assert len(added.stdout.split()) == 1

@@ -313,6 +313,15 @@ def test_site_and_coordinator_shake_hands(tmp_path: Path, authority: Authority) 
     assert shake(server, client_context(enrolled(tmp_path / "s", authority))) == (None, None)
 
 
+@pytest.mark.parametrize("host", ["10.0.0.1", "::1", "localhost"])
+def test_hosts_of_every_kind(tmp_path: Path, host: str) -> None:
+    own = Authority.create(tmp_path / "ca", "lung-eu", host)
+    key = new_key()
+    folder = coordinator(tmp_path / "c", own, own.sign_server(key.public_key(), host), key)
+    site = client_context(enrolled(tmp_path / "s", own))
+    assert shake(server_context(folder, sites=True), site, host) == (None, None)
+
+
 def test_without_a_certificate_the_sites_listener_refuses(tmp_path: Path, authority: Authority) -> None:
     folder = coordinator(tmp_path / "c", authority)
     bare = pinned_context(authority.certificate)
