@@ -9,12 +9,14 @@ import sqlite3
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Literal
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.hashes import SHA384
+from cryptography.hazmat.primitives.serialization import SSHPublicKeyTypes, load_ssh_public_key
 
 from server.people import People
 from server.store import BusyError, RefusedError, RegistryError, as_time, check_name, token_hash
@@ -294,7 +296,7 @@ class Registry(People):
         ).fetchone()
         if row is None:
             raise RefusedError.because("unknown-certificate", "this certificate is not known here")
-        if row["public_key"] != openssh(public_key):
+        if _key(row["public_key"]) != public_key:
             raise RefusedError.because("another-key", "the certificate belongs to another key")
         if row["revoked"] is not None or row["state"] != "joined":
             raise RefusedError.because("revoked", f"the site '{row['site']}' was revoked, or has a newer key")
@@ -316,6 +318,13 @@ class Registry(People):
             expires=as_time(newest["expires"]),
             last_seen=None if row["last_seen"] is None else as_time(row["last_seen"]),
         )
+
+
+@lru_cache(
+    maxsize=1024
+)  # reading a key takes longer than all the rest, and the gateway asks on every request
+def _key(openssh_key: str) -> SSHPublicKeyTypes:
+    return load_ssh_public_key(openssh_key.encode())
 
 
 def _serial(serial: int) -> str:
