@@ -5,11 +5,13 @@ files are copied with SQLite's own backup, so the coordinator need not stop. Pri
 they are encrypted, or asked for.
 """
 
+import gzip
 import os
 import re
 import sqlite3
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -61,15 +63,18 @@ def restore(file: Path, folder: Path, audit: Audit) -> None:
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
             new = Path(scratch) / "new"
             new.mkdir(mode=0o700)
-            with tarfile.open(file, "r:gz") as archive:
-                archive.extractall(new, filter="data")
+            with gzip.open(file) as stream:
+                with tarfile.open(fileobj=stream, mode="r:") as archive:
+                    archive.extractall(new, filter="data")
+                while stream.read(2**20):
+                    pass  # the checksum stands at the very end
             _make_private(new)
             settings = load_settings(new)
             with closing(Registry(new / "registry.sqlite", audit)) as registry:
                 registry.withdraw_invitations()
             audit("backup-restored", federation=settings.server.name)
             new.replace(folder)
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, sqlite3.Error) as error:
         raise FolderError(f"is not a whole backup ({error})", where=file) from None
     except OSError as error:
         raise FolderError(f"can't be restored ({error})", where=file) from None

@@ -20,6 +20,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.hashes import SHA384
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import wardround
 from server.backup import backup, restore
@@ -28,6 +30,7 @@ from server.enrolment import Registry
 from server.store import RefusedError, RegistryError
 from shared.authority import Authority
 from shared.csr import certificate_request, renewal_statement
+from shared.errors import WardroundError
 from shared.join import parse_join
 from shared.pki import CredentialError, fingerprint, load_certificate, new_key, openssh, pem_of
 
@@ -481,6 +484,22 @@ def test_a_broken_or_wicked_backup_leaves_nothing(federation: Federation, tmp_pa
             restore(tmp_path / f"{name}.tar.gz", tmp_path / "new" / "fed", federation.log)
     assert not (tmp_path / "new" / "fed").exists()
     assert not (tmp_path / "new" / "outside").exists()
+
+
+@given(st.data())
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_damaged_backup_is_noticed(federation: Federation, tmp_path: Path, data: st.DataObject) -> None:
+    whole = tmp_path / "whole.tar.gz"
+    if not whole.exists():
+        backup(federation.folder, whole, include_keys=True)
+    content = bytearray(whole.read_bytes())
+    # Before that is gzip's header, with a time and a name that nobody needs.
+    place = data.draw(st.integers(30, len(content) - 1))
+    content[place] ^= 1 << data.draw(st.integers(0, 7))
+    (tmp_path / "damaged.tar.gz").write_bytes(content)
+    with pytest.raises(WardroundError):
+        restore(tmp_path / "damaged.tar.gz", tmp_path / "new", federation.log)
+    assert not (tmp_path / "new").exists()
 
 
 # The command line
