@@ -66,7 +66,7 @@ def test_a_valid_job_is_summed_up(quickstart: Path) -> None:
 
 def test_every_problem_is_named_once_with_its_place(tmp_path: Path, quickstart: Path) -> None:
     job = tmp_path / "job.toml"
-    text = quickstart.read_text(encoding="utf-8").replace("rounds = 6", "rounds = 0")
+    text = quickstart.read_text(encoding="utf-8").replace("rounds = 12", "rounds = 0")
     job.write_text(text.replace("batch_size = 8", "batchsize = 8"), encoding="utf-8")
     ended = wardround("job", "check", job)
     assert ended.returncode == 2
