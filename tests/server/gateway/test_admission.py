@@ -3,7 +3,6 @@
 import socket
 import ssl
 from contextlib import ExitStack
-from datetime import UTC, datetime
 
 import pytest
 from fastapi.routing import iter_route_contexts
@@ -77,7 +76,10 @@ def test_other_methods_are_refused(
 
 
 def test_a_websocket_is_not_opened(federation: Federation, site: Credential) -> None:
-    more = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: AAAA\r\nSec-WebSocket-Version: 13\r\n"
+    more = (
+        b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Key: AAAA\r\nSec-WebSocket-Version: 13\r\n"
+    )
     request = post("/v1/control/stream-logs", site, more=more).replace(b"POST", b"GET", 1)
     assert refused(federation, site, request) == 404
 
@@ -182,7 +184,10 @@ def test_two_node_keys_are_refused(federation: Federation, site: Credential, ups
 def test_only_what_flower_needs_is_passed_on(
     federation: Federation, site: Credential, upstream: Upstream
 ) -> None:
-    more = b"Cookie: a=b\r\nX-Forwarded-For: 1.2.3.4\r\nflwr-task-token: t\r\nConnection: flwr-timestamp\r\nTE: trailers\r\n"
+    more = (
+        b"Cookie: a=b\r\nX-Forwarded-For: 1.2.3.4\r\nflwr-task-token: t\r\n"
+        b"Connection: flwr-timestamp\r\nTE: trailers\r\n"
+    )
     with federation.connect(site) as connection:
         connection.send(post("/v1/fleet/get-run", site, more=more + b"flwr-timestamp: now\r\n"))
         assert connection.answer()[0] == 200
