@@ -26,11 +26,14 @@ from server.gateway import Door, Gateway, Routes, listen
 from server.limits import Limits
 from server.superlink import SuperLink
 
+# Short, so that tests need not wait, but long enough for a busy machine.
 LIMITS = Limits(
     connections_each=8,
-    head_s=1.0,
-    idle_s=1.0,
-    grace_s=2.0,
+    handshakes_each=4,
+    handshake_s=4.0,
+    head_s=3.0,
+    idle_s=3.0,
+    grace_s=4.0,
     least_rate=65536,
     body_bytes=2**20,
     keep_alive_s=30,

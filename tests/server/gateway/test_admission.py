@@ -214,3 +214,21 @@ def test_a_site_has_only_so_many_connections(federation: Federation, site: Crede
         other = stack.enter_context(federation.connect(site))
         other.send(post("/v1/fleet/get-run", site))
         assert other.answer()[0] == 200
+
+
+def test_an_address_has_only_so_many_handshakes_and_not_for_long(
+    federation: Federation, site: Credential
+) -> None:
+    address = ("127.0.0.1", federation.sites_port)
+    with ExitStack() as stack:
+        silent = [
+            stack.enter_context(socket.create_connection(address, 10, source_address=("127.0.0.9", 0)))
+            for _ in range(5)
+        ]
+        # Those who are silent do not hold up others.
+        other = stack.enter_context(federation.connect(site))
+        other.send(post("/v1/fleet/get-run", site))
+        assert other.answer()[0] == 200
+        # The fifth is dropped at once, the others when their time is over.
+        for connection in reversed(silent):
+            assert connection.recv(1) == b""
