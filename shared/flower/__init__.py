@@ -1,4 +1,4 @@
-"""The only module that touches what Flower keeps private (version 1.41).
+"""The only package that touches what Flower keeps private (version 1.41).
 
 Messages of Flower can be built only inside a "task", and only the SuperLink gives them an id. A simulation
 has neither, so it says here who it is and numbers its own messages.
