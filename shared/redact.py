@@ -17,8 +17,8 @@ _AMOUNT = re.compile(r"(?:0|[1-9]\d{0,4})(?:\.\d{1,2})?")
 _SMALL = re.compile(r"0|[1-9]\d{0,2}")
 _UNITS = frozenset(
     """
-    KiB MiB GiB TiB kB KB MB GB B bytes % s ms seconds minutes pixels voxels images examples patients sites rounds
-    dimensions dims channels classes elements parameters features rows columns workers threads
+    KiB MiB GiB TiB kB KB MB GB B bytes % s ms seconds minutes pixels voxels images examples patients sites
+    rounds dimensions dims channels classes elements parameters features rows columns workers threads
     """.split()  # noqa: SIM905
 )
 _ACRONYMS = frozenset(
