@@ -87,10 +87,9 @@ def parse_entry(line: bytes) -> Entry:
     Raises:
         ValueError: It is no entry, or not written as this module does.
     """
-    content = json.loads(line)
     try:
-        entry = Entry(**content)
-    except TypeError:
+        entry = Entry(**json.loads(line))
+    except (TypeError, RecursionError):
         raise ValueError("has other keys than an entry") from None
     kinds = (entry.seq, int), (entry.fields, dict), *((text, str) for text in (entry.hash, entry.signature))
     if any(not isinstance(value, kind) for value, kind in kinds) or entry.line() != line:
