@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
+from client.commands import client_app
 from client.commands_data import data_app
+from server.commands import server_app
 from shared.commands import job_app
 from shared.errors import WardroundError
 from simulate.commands import simulate
@@ -25,6 +27,8 @@ app = typer.Typer(
 app.command()(simulate)
 app.add_typer(job_app, name="job")
 app.add_typer(data_app, name="data")
+app.add_typer(client_app, name="client")
+app.add_typer(server_app, name="server")
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,0 +1,10 @@
+"""`wardround client ...`: what a hospital does."""
+
+import typer
+
+from client.commands_enrol import add_enrolment_commands
+
+client_app = typer.Typer(
+    help="Join a federation and run the hospital's side.", no_args_is_help=True, rich_markup_mode="markdown"
+)
+add_enrolment_commands(client_app)
