@@ -42,8 +42,8 @@ class PolicyTable(Table):
 
     approval: Literal["manual", "automatic"] = Field(
         "manual",
-        description="'manual': a job waits until `wardround client approve DIGEST`; 'automatic': it does not. A "
-        "job that was denied stays denied in both.",
+        description="'manual': a job waits until `wardround client approve DIGEST`; 'automatic': it does not. "
+        "A job that was denied stays denied in both.",
     )
     tasks: list[str] | None = Field(None, description="Tasks allowed.", examples=[["segmentation"]])
     networks: list[str] | None = Field(None, description="Networks allowed.", examples=[["unet", "cnn"]])
@@ -108,7 +108,9 @@ def check_job(policy: PolicyTable, job: JobSpec, site: str) -> None:
         problem = f"policy.max_rounds allows {policy.max_rounds}, the job has {job.job.rounds}"
         raise PolicyError(problem, where=site)
     if policy.min_sites is not None and job.strategy.min_sites < policy.min_sites:
-        problem = f"policy.min_sites asks for {policy.min_sites}, the job goes on with {job.strategy.min_sites}"
+        problem = (
+            f"policy.min_sites asks for {policy.min_sites}, the job goes on with {job.strategy.min_sites}"
+        )
         raise PolicyError(problem, where=site, remedy=f"Set [strategy] min_sites = {policy.min_sites}.")
 
 
