@@ -308,8 +308,8 @@ def _answer(
 ) -> Message:
     """Reply with the work's result, or with an error that says what a person can do.
 
-    In a hospital the audit log has the reply before it leaves, and an error is cleared of names, paths and values
-    unless it was written for strangers' eyes.
+    In a hospital the audit log has the reply before it leaves, and an error is cleared of names, paths and
+    values unless it was written for strangers' eyes.
     """
     visit = None
     try:

@@ -50,7 +50,7 @@ def approve(
     folder: Folder = HERE,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Show what a job would do here, ask, and let it train. A changed job has another digest and asks again."""
+    """Show what a job would do here, ask, and let it train. A changed job must be approved again."""
     from client.job_book import JobBook
     from client.site import load_site
 
@@ -93,8 +93,8 @@ def in_plain_words(seen: "SeenJob", site: "SiteConfig") -> list[str]:
     if job.training.local_steps is not None:
         length = f"{job.training.local_steps} steps"
     leaves = [
-        "the trained model, after each round; it is computed from the images, and without differential privacy "
-        "something of them may be inferred from it",
+        "the trained model, after each round; it is computed from the images, and without differential "
+        "privacy something of them may be inferred from it",
         "the number of patients and images in each split, where it is at least "
         f"{policy.min_group} patients (policy.min_group)",
     ]

@@ -1,5 +1,6 @@
 """The jobs that a site has seen, what was decided about each, and how much each has used."""
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from shared.errors import SiteError
-from shared.job import JobSpec
+from shared.job import JobSpec, parse_job
 
 Decision = Literal["waiting", "approved", "denied"]
 WAIT = 30.0  # seconds for another process's transaction
@@ -63,7 +64,7 @@ class SeenJob:
         Raises:
             JobError: It was written by another version of Wardround.
         """
-        return JobSpec.model_validate_json(self.content)
+        return parse_job(json.loads(self.content), f"job {self.digest[:12]}")
 
 
 class JobBook:

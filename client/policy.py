@@ -42,7 +42,7 @@ class PolicyTable(Table):
 
     approval: Literal["manual", "automatic"] = Field(
         "manual",
-        description="'manual': a job waits until `wardround client approve DIGEST`; 'automatic': it does not. "
+        description="'manual': a job waits for `wardround client approve DIGEST`; 'automatic': it does not. "
         "A job that was denied stays denied in both.",
     )
     tasks: list[str] | None = Field(None, description="Tasks allowed.", examples=[["segmentation"]])

@@ -58,6 +58,8 @@ def verify(folder: Path, public_key: ec.EllipticCurvePublicKey, head: str | None
                 check.line(file.name, number, line)
     except OSError as error:
         raise AuditError(f"can't be read ({error.strerror})", where=error.filename) from None
+    if not files and head is None:
+        return [Problem("", 0, "there is no audit log here")]
     return check.conclude()
 
 

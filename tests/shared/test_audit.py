@@ -305,6 +305,10 @@ def test_a_head_that_is_none(tmp_path: Path, key) -> None:
         verify(tmp_path, key.public_key(), "latest")
 
 
+def test_no_log_is_no_whole_log(tmp_path: Path, key) -> None:
+    assert [problem.what for problem in verify(tmp_path, key.public_key())] == ["there is no audit log here"]
+
+
 def test_the_page_on_the_log_names_every_event() -> None:
     page = (Path(__file__).parents[2] / "docs" / "audit.md").read_text(encoding="utf-8")
     assert [event for event in EVENTS if f"`{event}`" not in page] == []
