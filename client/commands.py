@@ -3,6 +3,7 @@
 import typer
 
 from client.commands_audit import audit_app
+from client.commands_check import check
 from client.commands_enrol import add_enrolment_commands
 from client.commands_jobs import add_job_commands
 
@@ -11,4 +12,5 @@ client_app = typer.Typer(
 )
 add_enrolment_commands(client_app)
 add_job_commands(client_app)
+client_app.command()(check)
 client_app.add_typer(audit_app, name="audit")
