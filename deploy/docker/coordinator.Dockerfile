@@ -1,5 +1,5 @@
 # The coordinator. Build from the project's folder: docker build -f deploy/docker/coordinator.Dockerfile -t wardround-coordinator .
-# Run: docker run --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges -p 9443:9443 -p 8443:8443 \
+# Run: docker run --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges -p 9443:9443 -p 9444:9444 \
 #        -v /srv/wardround:/coordinator wardround-coordinator
 FROM python:3.11-slim AS build
 WORKDIR /source
