@@ -74,17 +74,24 @@ def folder(tmp_path: Path) -> Path:
 class Hospital:
     """A site with its gate, and a coordinator that asks it."""
 
-    def __init__(self, folder: Path, policy: str, clock: Callable[[], datetime] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        policy: str,
+        clock: Callable[[], datetime] | None = None,
+        *,
+        rehearsal: bool = False,
+    ) -> None:
         text = f'[site]\nname = "st-mary"\n[datasets.marks]\nmanifest = "manifest.csv"\n[policy]\n{policy}\n'
         (folder / "site.toml").write_text(text)
         config = load_site(folder / "site.toml")
         self.folder = folder
         self.workshop = Workshop(torch.device("cpu"))
-        gate = Gate.open(folder, config)
+        gate: Gate | None = Gate.open(folder, config)
         if clock is not None:
             log = AuditLog.open(folder / "audit", load_key(folder / "keys" / "site.key"))
             gate = Gate(config, JobBook(folder / "state.sqlite"), log, clock)
-        self._app = make_app(Site(config, self.workshop, gate=gate))
+        self._app = make_app(Site(config, self.workshop, gate=None if rehearsal else gate))
 
     def ask(self, kind: str, content: RecordDict) -> Message:
         become(7)
@@ -206,6 +213,16 @@ def test_a_researcher_on_the_list_may(folder: Path) -> None:
     hospital = Hospital(folder, AUTOMATIC + 'researchers = ["jane"]')
     assert not hospital.describe(job_of(), "jane").has_error()
     assert "does not allow 'joe'" in hospital.describe(job_of(), "joe").error.reason
+
+
+def test_a_rehearsal_checks_what_the_job_says_and_logs_nothing(folder: Path) -> None:
+    people_and_clock = "hours = []\nresearchers = []\n"
+    rehearsal = Hospital(folder, people_and_clock, rehearsal=True)
+    before = len(rehearsal.log())
+    assert not rehearsal.send("train", job_of()).has_error()
+    rehearsal = Hospital(folder, people_and_clock + "max_rounds = 2", rehearsal=True)
+    assert "policy.max_rounds" in rehearsal.send("train", job_of()).error.reason
+    assert len(rehearsal.log()) == before
 
 
 def test_small_groups_do_not_show(folder: Path) -> None:
