@@ -6,10 +6,12 @@ configuration; nothing in a message is executed.
 
 import json
 import logging
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -20,13 +22,18 @@ from torch import nn
 
 from client.data.dataset import Samples, SiteData
 from client.data.preprocess import ImageFilter
+from client.gate import Gate, Visit
+from client.policy import PolicyError, check_size
 from client.site import SiteConfig
 from client.training import LocalTraining, diverged
 from shared import messages
 from shared.arrays import Layout
-from shared.errors import DataError, JobError, WardroundError
+from shared.audit_fields import AuditError
+from shared.errors import JobError, SiteError, WardroundError
 from shared.job import JobSpec, parse_job
+from shared.messages import MessageError
 from shared.models import build_model
+from shared.redact import redact_error
 from shared.tasks import Task, make_task
 
 _EVALUATION_BATCH = 32
@@ -75,6 +82,13 @@ class Workshop:
         return self._benches[canonical]
 
 
+def model_megabytes(job: JobSpec) -> float:
+    """Return the size of a job's model in MB (10^6 bytes), without taking memory for it."""
+    with torch.device("meta"):
+        return Layout.of(build_model(job, make_task(job).outputs, job.job.seed)).size * 4 / 1e6
+
+
+@lru_cache(maxsize=8)
 def _read_job(canonical: str) -> JobSpec:
     try:
         table = json.loads(canonical)
@@ -97,7 +111,8 @@ class Site:
         config: What the hospital offers and allows.
         workshop: Where its networks are.
         image_filter: Applied to every image as read; a simulated scanner.
-        explain: Let errors name patients and files. Only a simulation does: in a hospital they stay inside.
+        gate: Asks for approval, knows people and hours, keeps the audit log. None is a simulation: errors may
+            then name patients and files, and of the policy counts what looks at the job alone.
     """
 
     def __init__(
@@ -106,22 +121,36 @@ class Site:
         workshop: Workshop,
         image_filter: ImageFilter | None = None,
         *,
-        explain: bool = False,
+        gate: Gate | None,
     ) -> None:
         self.config = config
-        self.explain = explain
+        self.gate = gate
         self._workshop = workshop
         self._filter = image_filter
         self._data: tuple[str, SiteData] | None = None
+        if config.policy.max_model_mb is not None:
+            torch.empty(1, device="meta").normal_()  # takes seconds the first time: not in an answer
+
+    def admit(self, visit: Visit) -> None:
+        """Check a request against the policy, before anything is loaded for it.
+
+        Raises:
+            PolicyError: A rule refuses it.
+        """
+        policy = self.config.policy
+        self.config.admit(visit.job)
+        if policy.max_model_mb is not None:
+            check_size(policy, model_megabytes(visit.job), self.config.name)
+        if self.gate is not None:
+            self.gate.admit(visit)
 
     def data(self, job: JobSpec) -> SiteData:
         """Return the site's data for a job, kept until another job asks.
 
         Raises:
-            SiteError: The site offers no such dataset, or its policy refuses the job.
+            SiteError: The site offers no such dataset.
             DataError: The manifest or an image can't be used.
         """
-        self.config.admit(job)
         digest = job.digest()
         if self._data is None or self._data[0] != digest:
             dataset = self.config.dataset(job.job.dataset)
@@ -137,17 +166,39 @@ class Site:
         return self._data[1]
 
     def describe(self, canonical: str) -> messages.Description:
-        """Count what the site has for a job; images are read only where the job weighs classes."""
+        """Count what the site has for a job; images are read only where the job weighs classes.
+
+        Of a split with fewer patients than the policy's `min_group` nothing is said: it counts as empty.
+        """
         job = _read_job(canonical)
         data = self.data(job)
-        counts = data.class_counts().tolist() if job.training.class_weights == "federation" else []
-        return messages.Description(self.config.name, data.patients, data.examples, tuple(counts))
+        counts: list[int] = []
+        if job.training.class_weights == "federation":
+            counts = data.class_counts().tolist()
+            if not self._shows(data, "train"):
+                counts = [0] * len(counts)
+        shown = [split for split in data.patients if self._shows(data, split)]
+        return messages.Description(
+            self.config.name,
+            {split: data.patients[split] for split in shown},
+            {split: data.examples[split] for split in shown},
+            tuple(counts),
+        )
+
+    def _shows(self, data: SiteData, split: str) -> bool:
+        """Say if figures on a split may leave: whether enough patients are behind them."""
+        return data.patients[split] >= self.config.policy.min_group
 
     def train(self, request: messages.Request) -> messages.Update:
         """Train the global model on the site's data for one round."""
         start = time.perf_counter()
+        job = _read_job(request.job)
+        data = self.data(job)
+        least = self.config.policy.min_group
+        if not self._shows(data, "train"):
+            problem = f"policy.min_group asks for {least} patients, there are fewer to train on"
+            raise PolicyError(problem, where=self.config.name)
         bench = self._load(request)
-        data = self.data(bench.job)
         samples = data.split("train")
         torch.set_num_threads(bench.job.training.threads)
         training = LocalTraining(
@@ -163,15 +214,22 @@ class Site:
         vector = bench.layout.pack(bench.model)
         if not np.isfinite(vector).all():  # the last step, after which no loss was computed
             raise diverged(self.config.name, request.round, trained.steps)
-        return messages.Update(vector, len(samples), trained.loss, time.perf_counter() - start)
+        loss = trained.loss if self.config.policy.share_site_metrics else math.nan
+        return messages.Update(vector, len(samples), loss, time.perf_counter() - start)
 
     def evaluate(self, request: messages.Request) -> messages.Evaluation:
-        """Evaluate the global model on a split of the site's data."""
+        """Evaluate the global model on a split of the site's data.
+
+        Where the policy lets no figure leave, the states are those of no patients, which change no sum.
+        """
         start = time.perf_counter()
-        if not request.split:
-            raise messages.MessageError("names no split to evaluate", where=self.config.name)
+        data = self.data(_read_job(request.job))
+        if request.split not in data.patients:
+            raise JobError("asks for a split that does not exist", where=self.config.name)
         bench = self._load(request)
-        samples = self.data(bench.job).split(request.split)
+        if not self.config.policy.share_site_metrics or not self._shows(data, request.split):
+            return messages.Evaluation(bench.task.metrics().pack(), 0, time.perf_counter() - start)
+        samples = data.split(request.split)
         torch.set_num_threads(bench.job.training.threads)
         states = evaluate(bench, samples)
         return messages.Evaluation(states, len(samples), time.perf_counter() - start)
@@ -227,21 +285,21 @@ def make_app(site: Site) -> ClientApp:
 
     @app.query(messages.DESCRIBE)
     def describe(message: Message, _: Context) -> Message:
-        return _answer(site, message, _describe)
+        return _answer(site, message, "describe", _describe)
 
     @app.train()
     def train(message: Message, _: Context) -> Message:
-        return _answer(site, message, _train)
+        return _answer(site, message, "train", _train)
 
     @app.evaluate()
     def evaluate(message: Message, _: Context) -> Message:
-        return _answer(site, message, _evaluate)
+        return _answer(site, message, "evaluate", _evaluate)
 
     return app
 
 
 def _describe(site: Site, content: RecordDict) -> RecordDict:
-    return messages.describe_reply(site.describe(messages.read_job(content)))
+    return messages.describe_reply(site.describe(messages.read_question(content).job))
 
 
 def _train(site: Site, content: RecordDict) -> RecordDict:
@@ -252,13 +310,42 @@ def _evaluate(site: Site, content: RecordDict) -> RecordDict:
     return messages.evaluate_reply(site.evaluate(messages.read_request(content)))
 
 
-def _answer(site: Site, message: Message, work: Callable[[Site, RecordDict], RecordDict]) -> Message:
-    """Reply with the work's result, or with an error that says what a person can do."""
+def _answer(
+    site: Site, message: Message, phase: str, work: Callable[[Site, RecordDict], RecordDict]
+) -> Message:
+    """Reply with the work's result, or with an error that says what a person can do.
+
+    In a hospital the audit log has the reply before it leaves, and an error is cleared of names, paths and
+    values unless it was written for strangers' eyes.
+    """
+    visit = None
     try:
-        return Message(work(site, message.content), reply_to=message)
-    except DataError as error:
-        reason = str(error) if site.explain else "its data can't be used for this job; see the site's log"
-        _log.warning("%s: %s", site.config.name, error)
-        return Message(Error(messages.SITE_ERROR, reason), reply_to=message)
-    except WardroundError as error:
-        return Message(Error(messages.SITE_ERROR, str(error)), reply_to=message)
+        question = messages.read_question(message.content)
+        visit = Visit(_read_job(question.job), phase, question.round, question.split, question.researcher)
+        site.admit(visit)
+        content = work(site, message.content)
+        if site.gate is not None:
+            messages.add_head(content, site.gate.sent(visit, messages.measure(content)))
+        return Message(content, reply_to=message)
+    except Exception as error:
+        if site.gate is None and not isinstance(error, WardroundError):
+            raise
+        reason = str(error) if site.gate is None else _noted(site.gate, visit, phase, error)
+        code = messages.SITE_ERROR if isinstance(error, WardroundError) else messages.CRASH
+        return Message(Error(code, reason), reply_to=message)
+
+
+def _noted(gate: Gate, visit: Visit | None, phase: str, error: Exception) -> str:
+    """Write an error into the audit log and the service's log; return what may leave of it."""
+    try:
+        if isinstance(error, PolicyError) and visit is not None:
+            gate.refused(visit, error.rule, error.problem)
+            return str(error)
+        gate.failed(visit, phase, redact_error(error))
+    except AuditError as unwritten:
+        _log.error("%s", unwritten)
+        return "the site's audit log can't be written"
+    if isinstance(error, SiteError | JobError | MessageError):  # written for whoever submitted the job
+        return str(error)
+    _log.error("a %s request failed", phase, exc_info=error)
+    return f"{redact_error(error)} (the site's log tells more)"

@@ -2,9 +2,15 @@
 
 import typer
 
+from client.commands_audit import audit_app
+from client.commands_check import check
 from client.commands_enrol import add_enrolment_commands
+from client.commands_jobs import add_job_commands
 
 client_app = typer.Typer(
     help="Join a federation and run the hospital's side.", no_args_is_help=True, rich_markup_mode="markdown"
 )
 add_enrolment_commands(client_app)
+add_job_commands(client_app)
+client_app.command()(check)
+client_app.add_typer(audit_app, name="audit")

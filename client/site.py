@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from client.policy import PolicyTable, check_job
 from shared.errors import SiteError
 from shared.job import JobSpec, Name
 from shared.job_errors import describe
@@ -30,15 +31,6 @@ class DatasetTable(_Table):
         description="CSV file with one row an image, or the folder that holds manifest.csv."
     )
     site: str | None = Field(None, description="Use only the rows whose column 'site' has this value.")
-
-
-class PolicyTable(_Table):
-    """`[policy]`: what a job may do here. An empty list allows nothing; a missing key allows everything."""
-
-    tasks: list[str] | None = Field(None, description="Tasks allowed.")
-    networks: list[str] | None = Field(None, description="Networks allowed.")
-    strategies: list[str] | None = Field(None, description="Strategies allowed.")
-    max_rounds: int | None = Field(None, ge=1, description="Most rounds of a job.")
 
 
 class DeviceTable(_Table):
@@ -73,22 +65,12 @@ class SiteConfig(_Table):
         return self.datasets[name]
 
     def admit(self, job: JobSpec) -> None:
-        """Check a job against the policy.
+        """Check a job against those rules of the policy that look at the job alone.
 
         Raises:
-            SiteError: The policy refuses it; the message names the rule.
+            PolicyError: The policy refuses it; the message names the rule.
         """
-        rules = (
-            ("tasks", job.job.task, self.policy.tasks),
-            ("networks", job.model.name, self.policy.networks),
-            ("strategies", job.strategy.name, self.policy.strategies),
-        )
-        for rule, asked, allowed in rules:
-            if allowed is not None and asked not in allowed:
-                raise SiteError(f"policy.{rule} does not allow '{asked}'", where=self.name)
-        most = self.policy.max_rounds
-        if most is not None and job.job.rounds > most:
-            raise SiteError(f"policy.max_rounds allows {most}, the job has {job.job.rounds}", where=self.name)
+        check_job(self.policy, job, self.name)
 
 
 def load_site(path: Path) -> SiteConfig:

@@ -9,12 +9,6 @@ from client.site import SiteConfig
 
 EXAMPLES: dict[str, dict[str, object]] = {
     "datasets": {"manifest": "/data/brain/manifest.csv", "site": "st-mary"},
-    "policy": {
-        "tasks": ["segmentation", "classification"],
-        "networks": ["unet"],
-        "strategies": ["fedavg"],
-        "max_rounds": 200,
-    },
     "device": {"gpu": 0, "memory_gib": 16.0},
 }
 BEGIN = """\
@@ -52,7 +46,8 @@ def _lines(key: str, table: Mapping[str, Any], values: Mapping[str, str], *, nam
         if name in values:
             yield f"{name} = {_spelt(values[name])}"
         else:
-            yield f"# {name} = {_spelt(EXAMPLES.get(key, {}).get(name, field.get('default')))}"
+            shown = next(iter(field.get("examples", ())), field.get("default"))
+            yield f"# {name} = {_spelt(EXAMPLES.get(key, {}).get(name, shown))}"
 
 
 def _comment(field: Mapping[str, Any]) -> list[str]:

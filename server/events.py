@@ -10,6 +10,7 @@ Kind = Literal[
     "site_left_out",
     "round_started",
     "site_done",
+    "audit_head",
     "site_failed",
     "round_finished",
     "run_finished",
@@ -29,6 +30,7 @@ class Event:
         phase: What the sites were doing: describe, train, evaluate or test; or empty.
         data: `run_started`: `rounds`, `sites`; when resumed also `round`, the last one finished.
             `site_done`: `loss`, `seconds`. `site_failed`, `site_left_out`: `reason`.
+            `audit_head`: `head`, of the site's audit log.
             `round_finished`: the federation's metrics. `baselines_started`: `models`.
             `baseline_done`: `seconds`.
     """

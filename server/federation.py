@@ -149,6 +149,8 @@ class Federation:
             except (MessageError, ValueError) as error:
                 self._fail(member.name, round_, phase, str(error))
                 continue
+            if head := messages.read_head(message.content):
+                self._listen(Event("audit_head", round_, member.name, phase, {"head": head}))
             yield Reply(member, message, time.monotonic() - start), answer
         for member in waiting.values():
             seconds = self._job.strategy.round_timeout

@@ -4,6 +4,7 @@ Every message is self-contained: a site that has just restarted can serve it. Ev
 reads, since it came over the network.
 """
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,9 +22,11 @@ VECTOR = "vector"
 CONFIG = "config"
 METRICS = "metrics"
 STATES = "states"
+AUDIT = "audit"
 
 DESCRIBE = "describe"
 
+CRASH = 1000  # code of an error reply for a fault of the program
 SITE_ERROR = 1001  # code of an error reply that says in its reason what a person can do
 
 
@@ -48,6 +51,25 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Question:
+    """What every request says of itself, before anything is loaded for it."""
+
+    job: str  # canonical JSON
+    round: int  # 0: a description is asked for
+    split: str
+    researcher: str  # who submitted the job, on the coordinator's word; empty where it names nobody
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What is about to leave a site, for its audit log."""
+
+    bytes: int  # of the arrays
+    sha256: str | None  # of the arrays' bytes; None where there are none
+    examples: int
+
+
+@dataclass(frozen=True)
 class Description:
     """What a site says of its data for one job: counts, never images."""
 
@@ -63,7 +85,7 @@ class Update:
 
     vector: NDArray[np.float32]
     examples: int
-    loss: float
+    loss: float  # NaN: the site does not share it
     seconds: float
 
 
@@ -96,12 +118,41 @@ def read_vector(record: ArrayRecord, size: int) -> NDArray[np.float32]:
 
 
 def request_config(
-    job: str, layout: str, round_: int, *, split: str = "", class_counts: Sequence[int] = ()
+    job: str,
+    layout: str,
+    round_: int,
+    *,
+    split: str = "",
+    class_counts: Sequence[int] = (),
+    researcher: str = "",
 ) -> ConfigRecord:
     """Return the configuration that goes with a model to a site."""
     return ConfigRecord(
-        {"job": job, "layout": layout, "round": round_, "split": split, "class-counts": list(class_counts)}
+        {
+            "job": job,
+            "layout": layout,
+            "round": round_,
+            "split": split,
+            "class-counts": list(class_counts),
+            "researcher": researcher,
+        }
     )
+
+
+def read_question(content: RecordDict) -> Question:
+    """Parse what a site's policy looks at.
+
+    Raises:
+        MessageError: Something is missing or has another type.
+    """
+    config = _record(content, CONFIG, ConfigRecord)
+    given = {"round": 0, "split": "", "researcher": ""} | dict(config)
+    round_, split, researcher = given["round"], given["split"], given["researcher"]
+    if not isinstance(round_, int) or round_ < 0 or not isinstance(split, str):
+        raise MessageError("'round' must be a number from 0 and 'split' a text")
+    if not isinstance(researcher, str) or len(researcher) > 100:
+        raise MessageError("'researcher' must be a short text")
+    return Question(_value(config, "job", str), round_, split, researcher)
 
 
 def read_request(content: RecordDict) -> Request:
@@ -134,14 +185,9 @@ def read_request(content: RecordDict) -> Request:
     )
 
 
-def read_job(content: RecordDict) -> str:
-    """Return the canonical JSON of the job that a site is asked to describe its data for."""
-    return _value(_record(content, CONFIG, ConfigRecord), "job", str)
-
-
-def describe_request(job: str) -> RecordDict:
+def describe_request(job: str, researcher: str = "") -> RecordDict:
     """Return the question what a site has for a job."""
-    return RecordDict({CONFIG: ConfigRecord({"job": job})})
+    return RecordDict({CONFIG: ConfigRecord({"job": job, "researcher": researcher})})
 
 
 def describe_reply(description: Description) -> RecordDict:
@@ -186,7 +232,10 @@ def read_update(content: RecordDict, size: int) -> Update:
     """
     metrics = _record(content, METRICS, MetricRecord)
     vector = read_vector(_record(content, ARRAYS, ArrayRecord), size)
-    return Update(vector, _examples(metrics), _finite(metrics, "loss"), _finite(metrics, "seconds"))
+    loss = _value(metrics, "loss", float)
+    if not np.isnan(loss):
+        loss = _finite(metrics, "loss")
+    return Update(vector, _examples(metrics), loss, _finite(metrics, "seconds"))
 
 
 def evaluate_reply(evaluation: Evaluation) -> RecordDict:
@@ -211,6 +260,34 @@ def read_evaluation(content: RecordDict) -> Evaluation:
         raise MessageError("carries no metric states")
     states = cast(NDArray[np.float64], _array(record[STATES], np.float64))
     return Evaluation(states, _examples(metrics), _finite(metrics, "seconds"))
+
+
+def measure(content: RecordDict) -> Sent:
+    """Measure a reply that is about to leave: its arrays, and the number of examples that it stands for."""
+    arrays = [array.numpy() for record in content.array_records.values() for array in record.values()]
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data)
+    counts = content.get(METRICS, {})
+    config = content.get(CONFIG, {})
+    described = sum(value for key, value in config.items() if key.startswith("examples-"))
+    return Sent(
+        bytes=sum(array.nbytes for array in arrays),
+        sha256=digest.hexdigest() if arrays else None,
+        examples=counts.get("num-examples", described),
+    )
+
+
+def add_head(content: RecordDict, head: str) -> None:
+    """Send the head of the site's audit log along, so that the log can't be cut later unnoticed."""
+    content[AUDIT] = ConfigRecord({"head": head})
+
+
+def read_head(content: RecordDict) -> str | None:
+    """Return the head of the site's audit log that came with a reply, if it looks like one."""
+    record = content.get(AUDIT)
+    head = record.get("head") if isinstance(record, ConfigRecord) else None
+    return head if isinstance(head, str) and re.fullmatch(r"\d{1,15}:[0-9a-f]{64}", head) else None
 
 
 def _array(array: Array, kind: type[np.floating]) -> NDArray[np.floating]:

@@ -84,7 +84,7 @@ class SimulationHost:
     def _site(self, name: str) -> Site:
         if name not in self._sites:
             scanner = None if self._scanner_seed is None else Scanner.draw(name, self._scanner_seed)
-            self._sites[name] = Site(self._configs[name], self._workshop, scanner, explain=True)
+            self._sites[name] = Site(self._configs[name], self._workshop, scanner, gate=None)
         return self._sites[name]
 
     def _app(self, name: str) -> ClientApp:

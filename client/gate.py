@@ -1,0 +1,122 @@
+"""Where a hospital decides about every request and writes down what it decided and sent."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+from client.job_book import JobBook
+from client.policy import PolicyError, check_moment
+from client.site import SiteConfig
+from shared.audit import AuditLog
+from shared.job import JobSpec
+from shared.messages import Sent
+from shared.pki import load_key
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A request of the coordinator, as far as the policy looks at it.
+
+    Attributes:
+        phase: ``describe``, ``train`` or ``evaluate``.
+        round: 0 for a description.
+        split: For an evaluation.
+        researcher: As the coordinator names them; empty where it names nobody.
+    """
+
+    job: JobSpec
+    phase: str
+    round: int
+    split: str
+    researcher: str
+
+    def fields(self) -> dict[str, object]:
+        """Return what an audit entry says of the visit."""
+        fields: dict[str, object] = {"job": self.job.digest(), "phase": self.phase, "round": self.round}
+        optional = {"split": self.split if self.phase == "evaluate" else "", "researcher": self.researcher}
+        return fields | {name: value for name, value in optional.items() if value}
+
+
+def _local_time() -> datetime:
+    return datetime.now(UTC).astimezone()
+
+
+class Gate:
+    """Decides about requests by what depends on people and the clock, and keeps the audit log.
+
+    Args:
+        config: The site's; its policy is asked.
+        book: The jobs seen, with what was decided.
+        audit: The site's log.
+        clock: Gives the local time.
+    """
+
+    def __init__(
+        self, config: SiteConfig, book: JobBook, audit: AuditLog, clock: Callable[[], datetime] = _local_time
+    ) -> None:
+        self._config = config
+        self._book = book
+        self._audit = audit
+        self._clock = clock
+
+    @classmethod
+    def open(cls, folder: Path, config: SiteConfig) -> Self:
+        """Open the gate of a site's folder: `state.sqlite`, `audit/`, `keys/site.key`.
+
+        Raises:
+            WardroundError: One of them can't be used.
+        """
+        audit = AuditLog.open(folder / "audit", load_key(folder / "keys" / "site.key"))
+        return cls(config, JobBook(folder / "state.sqlite"), audit)
+
+    def admit(self, visit: Visit) -> None:
+        """Let a request in, or not. A round of training is counted here: if it fails, it counts too.
+
+        Raises:
+            PolicyError: A rule refuses it.
+        """
+        policy, site = self._config.policy, self._config.name
+        now = self._clock()
+        check_moment(policy, visit.researcher, now, site)
+        digest = visit.job.digest()
+        decision, new = self._book.meet(visit.job, visit.researcher)
+        if new:
+            who = {"researcher": visit.researcher} if visit.researcher else {}
+            self._audit.append("job-seen", job=digest, name=visit.job.job.name, **who)
+        if decision == "denied":
+            raise PolicyError("policy.approval: the hospital has denied this job", where=site)
+        if decision == "waiting" and policy.approval == "manual":
+            raise PolicyError(
+                "policy.approval: the job waits until the hospital approves it",
+                where=site,
+                remedy=f"At the hospital: wardround client approve {digest[:12]}",
+            )
+        if visit.phase == "train" and not self._book.take_round(digest, now.date(), policy.rounds_per_day):
+            most = policy.rounds_per_day
+            raise PolicyError(f"policy.rounds_per_day: today's {most} rounds are used up", where=site)
+
+    def refused(self, visit: Visit, rule: str, reason: str) -> None:
+        """Write down that the policy refused a request."""
+        fields = visit.fields()
+        fields.pop("split", None)
+        self._audit.append("request-refused", rule=rule, reason=reason, **fields)
+
+    def failed(self, visit: Visit | None, phase: str, reason: str) -> None:
+        """Write down that a request could not be served."""
+        fields = {"phase": phase} if visit is None else visit.fields()
+        fields.pop("split", None)
+        self._audit.append("request-failed", reason=reason, **fields)
+
+    def sent(self, visit: Visit, sent: Sent) -> str:
+        """Write down what is about to leave.
+
+        Returns:
+            The head of the log, which goes with the reply.
+        """
+        optional = {} if sent.sha256 is None else {"sha256": sent.sha256}
+        entry = self._audit.append(
+            "reply-sent", bytes=sent.bytes, examples=sent.examples, **optional, **visit.fields()
+        )
+        return entry.head

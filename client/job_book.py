@@ -1,0 +1,163 @@
+"""The jobs that a site has seen, what was decided about each, and how much each has used."""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Literal
+
+from shared.errors import SiteError
+from shared.job import JobSpec, parse_job
+
+Decision = Literal["waiting", "approved", "denied"]
+WAIT = 30.0  # seconds for another process's transaction
+MOST_WAITING = 1000  # a coordinator can't fill the disk with jobs that nobody decides on
+SHORTEST_PREFIX = 6
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS job (
+    digest TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    researcher TEXT NOT NULL,
+    content TEXT NOT NULL,
+    first_seen TEXT NOT NULL,
+    decision TEXT NOT NULL CHECK (decision IN ('waiting', 'approved', 'denied')),
+    decided TEXT,
+    decided_by TEXT
+);
+CREATE TABLE IF NOT EXISTS served (
+    digest TEXT NOT NULL,
+    day TEXT NOT NULL,
+    rounds INTEGER NOT NULL,
+    PRIMARY KEY (digest, day)
+);
+"""
+
+
+@dataclass(frozen=True)
+class SeenJob:
+    """A job that has arrived.
+
+    Attributes:
+        researcher: As the coordinator named them; empty where it named nobody.
+        content: Canonical JSON.
+        first_seen: UTC, ISO 8601; `decided` likewise.
+        decided_by: User who decided; None while nobody has.
+        rounds: Rounds of training served so far.
+    """
+
+    digest: str
+    name: str
+    researcher: str
+    content: str
+    first_seen: str
+    decision: Decision
+    decided: str | None
+    decided_by: str | None
+    rounds: int
+
+    def spec(self) -> JobSpec:
+        """Return the job itself.
+
+        Raises:
+            JobError: It was written by another version of Wardround.
+        """
+        return parse_job(json.loads(self.content), f"job {self.digest[:12]}")
+
+
+class JobBook:
+    """The site's book of jobs: one SQLite file, which service and commands may use at once.
+
+    Args:
+        path: The file; made if missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with self._change() as db:
+            for statement in _SCHEMA.split(";"):
+                db.execute(statement)
+
+    def meet(self, job: JobSpec, researcher: str) -> tuple[Decision, bool]:
+        """Return what was decided about a job, and whether it is here for the first time."""
+        with self._change() as db:
+            digest = job.digest()
+            row = db.execute("SELECT decision FROM job WHERE digest = ?", (digest,)).fetchone()
+            if row is not None:
+                return row["decision"], False
+            db.execute(
+                "INSERT INTO job VALUES (?, ?, ?, ?, ?, 'waiting', NULL, NULL)",
+                (digest, job.job.name, researcher, job.canonical(), _now()),
+            )
+            db.execute(
+                "DELETE FROM job WHERE digest IN (SELECT digest FROM job WHERE decision = 'waiting'"
+                " ORDER BY first_seen DESC, rowid DESC LIMIT -1 OFFSET ?)",
+                (MOST_WAITING,),
+            )
+        return "waiting", True
+
+    def decide(self, digest: str, decision: Decision, user: str) -> None:
+        """Write down what a person decided about a job."""
+        with self._change() as db:
+            db.execute(
+                "UPDATE job SET decision = ?, decided = ?, decided_by = ? WHERE digest = ?",
+                (decision, _now(), user, digest),
+            )
+
+    def take_round(self, digest: str, day: date, most: int | None) -> bool:
+        """Count a round of training, unless the day's are used up; a round that fails counts too."""
+        with self._change() as db:
+            today = db.execute("SELECT SUM(rounds) AS sum FROM served WHERE day = ?", (str(day),)).fetchone()
+            if most is not None and (today["sum"] or 0) >= most:
+                return False
+            db.execute(
+                "INSERT INTO served VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET rounds = rounds + 1",
+                (digest, str(day)),
+            )
+        return True
+
+    def jobs(self) -> list[SeenJob]:
+        """Return every job that has arrived, newest first."""
+        query = (
+            "SELECT job.*, COALESCE((SELECT SUM(rounds) FROM served WHERE served.digest = job.digest), 0)"
+            " AS rounds FROM job ORDER BY first_seen DESC, job.rowid DESC"
+        )
+        with self._change() as db:
+            return [SeenJob(**row) for row in db.execute(query)]
+
+    def find(self, prefix: str) -> SeenJob:
+        """Return the one job whose digest begins so.
+
+        Raises:
+            SiteError: There is none, or more than one.
+        """
+        if len(prefix) < SHORTEST_PREFIX:
+            raise SiteError(f"give at least {SHORTEST_PREFIX} digits of the digest", where=prefix)
+        found = [job for job in self.jobs() if job.digest.startswith(prefix.lower())]
+        if len(found) != 1:
+            problem = f"{len(found)} jobs have" if found else "no job that has arrived here has"
+            raise SiteError(f"{problem} this digest", where=prefix, remedy="See `wardround client jobs`.")
+        return found[0]
+
+    @contextmanager
+    def _change(self) -> Iterator[sqlite3.Connection]:
+        """Open a transaction that no other process can come between."""
+        try:
+            with closing(sqlite3.connect(self._path, timeout=WAIT, isolation_level=None)) as db:
+                db.row_factory = sqlite3.Row
+                db.execute("PRAGMA synchronous = FULL")
+                db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield db
+                except BaseException:
+                    db.execute("ROLLBACK")
+                    raise
+                db.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise SiteError(f"the book of jobs can't be used ({error})", where=self._path.name) from None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

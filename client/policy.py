@@ -1,0 +1,152 @@
+"""The hospital's policy: what a job may do here, who may ask for it, and when."""
+
+import re
+from collections.abc import Iterable
+from datetime import datetime, time
+from typing import Any, Literal, get_args
+
+from pydantic import Field, field_validator
+
+from shared.errors import SiteError
+from shared.job import JobSpec, Name, Strategy, Table
+from shared.names import suggestion
+from shared.networks import Network
+
+_HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
+
+
+class PolicyError(SiteError):
+    """A request that the policy refuses; the problem begins with the rule's name."""
+
+    @property
+    def rule(self) -> str:
+        """Name of the rule, such as ``policy.networks``."""
+        return self.problem.split()[0].rstrip(":")
+
+
+def _names(union: Any) -> list[str]:
+    """Return the names of a union of tables that are told apart by their `name`."""
+    options = get_args(get_args(union)[0])
+    return [get_args(option.model_fields["name"].annotation)[0] for option in options]
+
+
+_KNOWN = {
+    "tasks": ["classification", "segmentation"],
+    "networks": _names(Network),
+    "strategies": _names(Strategy),
+}
+
+
+class PolicyTable(Table):
+    """`[policy]`: what a job may do here. An empty list allows nothing; a missing key allows everything."""
+
+    approval: Literal["manual", "automatic"] = Field(
+        "manual",
+        description="'manual': a job waits for `wardround client approve DIGEST`; 'automatic': it does not. "
+        "A job that was denied stays denied in both.",
+    )
+    tasks: list[str] | None = Field(None, description="Tasks allowed.", examples=[["segmentation"]])
+    networks: list[str] | None = Field(None, description="Networks allowed.", examples=[["unet", "cnn"]])
+    strategies: list[str] | None = Field(None, description="Strategies allowed.", examples=[["fedavg"]])
+    researchers: list[Name] | None = Field(
+        None, description="Researchers allowed, by the name that the coordinator gives.", examples=[["jane"]]
+    )
+    min_sites: int | None = Field(
+        None, ge=1, description="A job must ask for at least so many sites.", examples=[3]
+    )
+    max_rounds: int | None = Field(None, ge=1, description="Most rounds of a job.", examples=[100])
+    rounds_per_day: int | None = Field(
+        None, ge=1, description="Most rounds of training a day (local time), of all jobs.", examples=[200]
+    )
+    hours: list[str] | None = Field(
+        None,
+        description="Times of the day (local) at which the site works for the federation.",
+        examples=[["18:00-07:00"]],
+    )
+    max_model_mb: float | None = Field(
+        None, gt=0, description="Largest model: MB (10^6 bytes) that travel each way.", examples=[100.0]
+    )
+    min_group: int = Field(
+        1, ge=1, description="Least number of patients behind any figure that leaves.", examples=[10]
+    )
+    share_site_metrics: bool = Field(
+        True, description="Whether this site's metrics and its training loss may leave."
+    )
+
+    @field_validator("tasks", "networks", "strategies")
+    @classmethod
+    def _known(cls, names: list[str] | None, info: Any) -> list[str] | None:
+        for name in names or ():
+            if name not in _KNOWN[info.field_name]:
+                raise ValueError(f"knows no '{name}'; {suggestion(name, _KNOWN[info.field_name])}")
+        return names
+
+    @field_validator("hours")
+    @classmethod
+    def _spans(cls, hours: list[str] | None) -> list[str] | None:
+        for span in hours or ():
+            if not _HOURS.fullmatch(span):
+                raise ValueError(f"'{span}' must look like '18:00-07:00'")
+        return hours
+
+
+def check_job(policy: PolicyTable, job: JobSpec, site: str) -> None:
+    """Check what depends on the job alone; a simulation does it too.
+
+    Raises:
+        PolicyError: A rule refuses the job.
+    """
+    asked: Iterable[tuple[str, str, list[str] | None]] = (
+        ("tasks", job.job.task, policy.tasks),
+        ("networks", job.model.name, policy.networks),
+        ("strategies", job.strategy.name, policy.strategies),
+    )
+    for rule, name, allowed in asked:
+        if allowed is not None and name not in allowed:
+            raise PolicyError(f"policy.{rule} does not allow '{name}'", where=site)
+    if policy.max_rounds is not None and job.job.rounds > policy.max_rounds:
+        problem = f"policy.max_rounds allows {policy.max_rounds}, the job has {job.job.rounds}"
+        raise PolicyError(problem, where=site)
+    if policy.min_sites is not None and job.strategy.min_sites < policy.min_sites:
+        problem = (
+            f"policy.min_sites asks for {policy.min_sites}, the job goes on with {job.strategy.min_sites}"
+        )
+        raise PolicyError(problem, where=site, remedy=f"Set [strategy] min_sites = {policy.min_sites}.")
+
+
+def check_size(policy: PolicyTable, megabytes: float, site: str) -> None:
+    """Check the size of the model that travels.
+
+    Raises:
+        PolicyError: It is above the largest allowed.
+    """
+    most = policy.max_model_mb
+    if most is not None and megabytes > most:
+        problem = f"policy.max_model_mb allows {most:g} MB, the job's model has {megabytes:.1f} MB"
+        raise PolicyError(problem, where=site)
+
+
+def check_moment(policy: PolicyTable, researcher: str, now: datetime, site: str) -> None:
+    """Check who asks, and when; a simulation, where nobody asks, does not.
+
+    Args:
+        policy: The site's.
+        researcher: As the coordinator names them; empty where it names nobody.
+        now: In local time.
+        site: Name of the site, for the error.
+
+    Raises:
+        PolicyError: A rule refuses the request.
+    """
+    if policy.researchers is not None and researcher not in policy.researchers:
+        who = f"'{researcher}'" if researcher else "a job without a researcher"
+        raise PolicyError(f"policy.researchers does not allow {who}", where=site)
+    if policy.hours is not None and not any(_within(now.time(), span) for span in policy.hours):
+        problem = f"policy.hours allows {', '.join(policy.hours)}; here it is {now:%H:%M}"
+        raise PolicyError(problem, where=site)
+
+
+def _within(now: time, span: str) -> bool:
+    """Say if a time is in a span, which may go over midnight."""
+    start, end = (time.fromisoformat(text) for text in span.split("-"))
+    return start <= now < end if start < end else now >= start or now < end

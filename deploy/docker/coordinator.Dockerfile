@@ -1,0 +1,23 @@
+# The coordinator. Build from the project's folder: docker build -f deploy/docker/coordinator.Dockerfile -t wardround-coordinator .
+# Run: docker run --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges -p 9443:9443 -p 9444:9444 \
+#        -v /srv/wardround:/coordinator wardround-coordinator
+FROM python:3.11-slim AS build
+WORKDIR /source
+COPY pyproject.toml constraints.txt README.md LICENSE wardround.py ./
+COPY shared shared
+COPY client client
+COPY server server
+COPY simulate simulate
+RUN python -m venv /opt/wardround && /opt/wardround/bin/pip install --no-cache-dir -c constraints.txt .
+
+FROM python:3.11-slim
+COPY --from=build /opt/wardround /opt/wardround
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin wardround \
+    && mkdir /coordinator && chown 10001:10001 /coordinator
+USER 10001:10001
+ENV FLWR_TELEMETRY_ENABLED=0 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp
+VOLUME /coordinator
+WORKDIR /coordinator
+# Exec form: no shell is started, and signals reach the service.
+ENTRYPOINT ["/opt/wardround/bin/wardround"]
+CMD ["server", "start", "--dir", "/coordinator"]

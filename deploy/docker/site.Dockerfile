@@ -1,0 +1,23 @@
+# A hospital's site. Build from the project's folder: docker build -f deploy/docker/site.Dockerfile -t wardround-site .
+# Run: docker run --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges --gpus all \
+#        -v /srv/wardround:/site -v /data:/data:ro wardround-site
+FROM python:3.11-slim AS build
+WORKDIR /source
+COPY pyproject.toml constraints.txt README.md LICENSE wardround.py ./
+COPY shared shared
+COPY client client
+COPY server server
+COPY simulate simulate
+RUN python -m venv /opt/wardround && /opt/wardround/bin/pip install --no-cache-dir -c constraints.txt .
+
+FROM python:3.11-slim
+COPY --from=build /opt/wardround /opt/wardround
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin wardround \
+    && mkdir /site && chown 10001:10001 /site
+USER 10001:10001
+ENV FLWR_TELEMETRY_ENABLED=0 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp
+VOLUME /site
+WORKDIR /site
+# Exec form: no shell is started, and signals reach the service.
+ENTRYPOINT ["/opt/wardround/bin/wardround"]
+CMD ["client", "start", "--dir", "/site"]

@@ -1,0 +1,168 @@
+"""What an entry of the audit log may hold: every event, and the fields that it has.
+
+Nothing else can be written, so that no patient's data get into a log that many may read.
+"""
+
+import ipaddress
+import math
+import re
+from collections.abc import Callable, Mapping
+
+from shared.errors import WardroundError
+from shared.redact import GAP, redact
+
+Value = str | int | float
+LONGEST_TEXT = 300
+
+
+class AuditError(WardroundError):
+    """An audit log that can't be written or read, or an entry that it may not hold."""
+
+
+def _matching(pattern: str) -> Callable[[object], Value]:
+    """Return a check of a string; one that came from outside and does not fit is cleared, not refused."""
+    compiled = re.compile(pattern)
+
+    def check(value: object) -> Value:
+        if not isinstance(value, str):
+            raise TypeError
+        return value if compiled.fullmatch(value) else _text(value)
+
+    return check
+
+
+def _text(value: object) -> Value:
+    if not isinstance(value, str):
+        raise TypeError
+    return redact(value)[:LONGEST_TEXT]
+
+
+def _count(value: object) -> Value:
+    if isinstance(value, str) and re.fullmatch(r"\d{1,18}", value):
+        return int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise TypeError
+    return value
+
+
+def _number(value: object) -> Value:
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise TypeError
+    return float(value)
+
+
+def _address(value: object) -> Value:
+    try:
+        return str(ipaddress.ip_address(str(value)))
+    except ValueError:
+        return GAP
+
+
+_NAME = _matching(r"[a-z0-9][a-z0-9._-]{0,62}")
+_WORD = _matching(r"[a-z][a-z-]{0,40}")
+_DIGEST = _matching(r"[0-9a-f]{64}")
+_KINDS: dict[str, Callable[[object], Value]] = {
+    "address": _address,
+    "approval": _WORD,
+    "bytes": _count,
+    "examples": _count,
+    "federation": _NAME,
+    "file": _matching(r"audit-\d{12}\.jsonl"),
+    "job": _DIGEST,
+    "method": _matching(r"[A-Z]{3,7}"),
+    "name": _NAME,
+    "path": _matching(r"/[a-z0-9/_-]{0,100}"),  # of a request to a listener
+    "person": _NAME,
+    "phase": _WORD,
+    "problem": _text,
+    "public_key": _matching(r"[A-Za-z0-9+/]{160}"),
+    "reason": _text,
+    "researcher": _NAME,
+    "role": _WORD,
+    "round": _count,
+    "rule": _matching(r"(policy|device)\.[a-z_]{1,30}"),
+    "run": _matching(r"[a-z0-9][a-z0-9._-]{0,100}|\d{1,20}"),
+    "seconds": _number,
+    "serial": _matching(r"[0-9a-f]{1,40}"),
+    "sha256": _DIGEST,
+    "site": _NAME,
+    "split": _WORD,
+    "status": _count,
+    "torn_bytes": _count,
+    "unwritten": _count,
+    "user": _matching(r"[a-z_][a-z0-9_.-]{0,31}\$?"),
+    "version": _matching(r"\d{1,4}(\.\d{1,4}){1,3}"),
+    "who": _matching(r"[a-z0-9][a-z0-9._-]{0,62}|[0-9a-f.:]{2,45}"),
+}
+
+_CALL = (
+    "address",
+    "method",
+    "path",
+    "person",
+    "role",
+    "status",
+    "who",
+    "unwritten",
+    "reason",
+    "run",
+    "job",
+    "problem",
+)
+_CREDENTIAL = ("site", "serial", "reason", "problem", "address", "who", "unwritten")
+EVENTS: dict[str, tuple[str, ...]] = {
+    # of the log itself
+    "log-started": ("public_key",),
+    "key-changed": ("public_key",),
+    "file-started": ("file", "public_key"),
+    "torn-line-removed": ("torn_bytes", "sha256"),
+    # of a site
+    "service-started": ("version",),
+    "service-stopped": (),
+    "job-seen": ("job", "name", "researcher"),
+    "job-approved": ("job", "user"),
+    "job-denied": ("job", "user"),
+    "request-refused": ("job", "phase", "round", "researcher", "rule", "reason"),
+    "request-failed": ("job", "phase", "round", "researcher", "reason"),
+    "reply-sent": ("job", "phase", "round", "split", "researcher", "bytes", "sha256", "examples"),
+    "certificate-renewed": ("serial",),
+    # of the coordinator
+    "federation-founded": ("federation",),
+    "backup-restored": ("federation",),
+    "site-invited": ("site",),
+    "site-enrolled": ("site", "serial"),
+    "site-renewed": ("site", "serial"),
+    "site-revoked": ("site",),
+    "enrolment-refused": _CREDENTIAL,
+    "renewal-refused": _CREDENTIAL,
+    "certificate-refused": _CREDENTIAL,
+    "handshake-refused": _CREDENTIAL,
+    "site-request-refused": _CREDENTIAL,
+    "person-added": ("person", "role"),
+    "person-removed": ("person",),
+    "call": _CALL,
+    "call-without-log-in": _CALL,
+    "log-in-blocked": _CALL,
+    "log-in-failed": _CALL,
+}
+
+
+def checked(event: str, fields: Mapping[str, object]) -> dict[str, Value]:
+    """Return the fields as they may be written.
+
+    Text passes `redact`; so does a name or a digest that does not look like one.
+
+    Raises:
+        AuditError: The event or a field is not on the list, or a value has another type.
+    """
+    if event not in EVENTS:
+        raise AuditError(f"has no event '{event}'", where="audit log")
+    written = {}
+    for name, value in fields.items():
+        if name not in EVENTS[event]:
+            raise AuditError(f"may not hold '{name}'", where=f"audit log, event '{event}'")
+        try:
+            written[name] = _KINDS[name](value)
+        except TypeError:
+            raise AuditError(f"'{name}' has the wrong type", where=f"audit log, event '{event}'") from None
+    return written

@@ -1,0 +1,395 @@
+"""What a hospital allows, what it answers to the rest, and what it writes down."""
+
+import csv
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from flwr.app import Context, Message, Metadata, RecordDict
+from PIL import Image
+
+from client.app import Site, Workshop, make_app
+from client.gate import Gate
+from client.job_book import MOST_WAITING, JobBook
+from client.policy import PolicyError, check_moment
+from client.site import SiteConfig, load_site
+from shared import messages
+from shared.arrays import Layout
+from shared.audit import AuditLog, Entry
+from shared.audit_verify import entries, verify
+from shared.errors import SiteError
+from shared.flower import COORDINATOR_NODE, become
+from shared.job import JobSpec, parse_job
+from shared.models import build_model
+from shared.pki import load_key, new_key, save_key
+from shared.tasks import make_task
+
+PROJECT = Path(__file__).parents[2]
+PATIENTS = 9
+PATIENT = "Mueller-Hans"
+TABLE: dict[str, dict[str, Any]] = {
+    "job": {"name": "tiny", "task": "classification", "dataset": "marks", "rounds": 3, "seed": 1},
+    "model": {"name": "cnn", "channels": [4, 8]},
+    "data": {"classes": ["no", "yes"], "size": [16, 16]},
+    "training": {"local_steps": 1, "batch_size": 4},
+    "strategy": {"name": "fedavg", "min_sites": 2},
+}
+
+
+def job_of(**changes: Any) -> JobSpec:
+    table = json.loads(json.dumps(TABLE))
+    for key, value in changes.items():
+        head, _, name = key.partition("_")
+        table[head][name] = value
+    return parse_job(table, "tiny")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return the folder of a site: nine patients, three of them for validation, one of them for testing."""
+    generator = np.random.default_rng(0)
+    rows = []
+    for patient in range(PATIENTS):
+        name = f"{PATIENT}-{patient}.png"
+        Image.fromarray(generator.integers(0, 255, (16, 16), np.uint8)).save(tmp_path / name)
+        side = "test" if patient == 0 else "val" if patient < 4 else "train"
+        rows.append({"patient": name, "image": name, "label": ("no", "yes")[patient % 2], "split": side})
+    with (tmp_path / "manifest.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    (tmp_path / "keys").mkdir()
+    save_key(tmp_path / "keys" / "site.key", new_key())
+    return tmp_path
+
+
+class Hospital:
+    """A site with its gate, and a coordinator that asks it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        policy: str,
+        clock: Callable[[], datetime] | None = None,
+        *,
+        rehearsal: bool = False,
+    ) -> None:
+        text = f'[site]\nname = "st-mary"\n[datasets.marks]\nmanifest = "manifest.csv"\n[policy]\n{policy}\n'
+        (folder / "site.toml").write_text(text)
+        config = load_site(folder / "site.toml")
+        self.folder = folder
+        self.workshop = Workshop(torch.device("cpu"))
+        gate: Gate | None = Gate.open(folder, config)
+        if clock is not None:
+            log = AuditLog.open(folder / "audit", load_key(folder / "keys" / "site.key"))
+            gate = Gate(config, JobBook(folder / "state.sqlite"), log, clock)
+        self._app = make_app(Site(config, self.workshop, gate=None if rehearsal else gate))
+
+    def ask(self, kind: str, content: RecordDict) -> Message:
+        become(7)
+        metadata = Metadata(
+            run_id=1,
+            message_id="m",
+            src_node_id=COORDINATOR_NODE,
+            dst_node_id=7,
+            reply_to_message_id="",
+            group_id="",
+            created_at=0.0,
+            ttl=60.0,
+            message_type=kind,
+            src_task_id=1,
+            dst_task_id=1,
+        )
+        context = Context(run_id=1, node_id=7, node_config={}, state=RecordDict(), run_config={})
+        return self._app(Message(content=content, metadata=metadata), context)
+
+    def describe(self, job: JobSpec, researcher: str = "") -> Message:
+        return self.ask(f"query.{messages.DESCRIBE}", messages.describe_request(job.canonical(), researcher))
+
+    def send(self, kind: str, job: JobSpec, round_: int = 1, split: str = "val") -> Message:
+        model = build_model(job, make_task(job).outputs, 1)
+        layout = Layout.of(model)
+        config = messages.request_config(job.canonical(), layout.digest(), round_, split=split)
+        vector = messages.vector_record(layout.pack(model))
+        return self.ask(kind, RecordDict({messages.ARRAYS: vector, messages.CONFIG: config}))
+
+    def log(self) -> list[Entry]:
+        assert verify(self.folder / "audit", load_key(self.folder / "keys" / "site.key").public_key()) == []
+        return list(entries(self.folder / "audit"))
+
+
+AUTOMATIC = 'approval = "automatic"\n'
+
+
+@pytest.mark.parametrize(
+    ("policy", "rule", "changes"),
+    [
+        ('tasks = ["segmentation"]', "policy.tasks", {}),
+        ('networks = ["unet"]', "policy.networks", {}),
+        ("strategies = []", "policy.strategies", {}),
+        ("max_rounds = 2", "policy.max_rounds", {}),
+        ("min_sites = 3", "policy.min_sites", {}),
+        ("max_model_mb = 50", "policy.max_model_mb", {"model_channels": [2048] * 3}),
+        ('researchers = ["jane"]', "policy.researchers", {}),
+        ("hours = []", "policy.hours", {}),
+        ('approval = "manual"', "policy.approval", {}),
+    ],
+)
+def test_a_refusal_names_its_rule_at_once_and_loads_nothing(
+    folder: Path, policy: str, rule: str, changes: dict[str, Any]
+) -> None:
+    approval = "" if "approval" in policy else AUTOMATIC
+    hospital = Hospital(folder, approval + policy)
+    (folder / "manifest.csv").unlink()  # whoever looked at the data would fail over this
+    start = time.monotonic()
+    reply = hospital.describe(job_of(**changes))
+    assert time.monotonic() - start < 1
+    assert reply.error.reason.startswith(f"st-mary: {rule}")
+    assert hospital.workshop._benches == {}
+    (entry,) = [entry for entry in hospital.log() if entry.event == "request-refused"]
+    assert entry.fields["rule"] == rule
+    assert entry.fields["job"] == job_of(**changes).digest()
+
+
+def test_a_job_waits_for_its_approval_by_digest(folder: Path) -> None:
+    hospital = Hospital(folder, "")
+    job, changed = job_of(), job_of(job_seed=2)
+    for kind in ("train", "evaluate"):
+        assert f"wardround client approve {job.digest()[:12]}" in hospital.send(kind, job).error.reason
+    JobBook(folder / "state.sqlite").decide(job.digest(), "approved", "it")
+    assert not hospital.send("train", job).has_error()
+    assert "policy.approval" in hospital.send("train", changed).error.reason
+    JobBook(folder / "state.sqlite").decide(job.digest(), "denied", "it")
+    assert "has denied this job" in hospital.send("train", job, 2).error.reason
+
+
+def test_a_denied_job_stays_denied_where_approval_is_automatic(folder: Path) -> None:
+    hospital = Hospital(folder, AUTOMATIC)
+    assert not hospital.describe(job_of()).has_error()
+    JobBook(folder / "state.sqlite").decide(job_of().digest(), "denied", "it")
+    assert "has denied this job" in hospital.describe(job_of()).error.reason
+
+
+def test_the_days_rounds_are_those_of_all_jobs(folder: Path) -> None:
+    now = [datetime.fromisoformat("2026-03-01T12:00+01:00")]
+    hospital = Hospital(folder, AUTOMATIC + "rounds_per_day = 2", lambda: now[0])
+    assert not hospital.send("train", job_of(), 1).has_error()
+    assert not hospital.send("train", job_of(job_seed=2), 1).has_error()
+    assert "policy.rounds_per_day" in hospital.send("train", job_of(), 2).error.reason
+    assert not hospital.send("evaluate", job_of(), 1).has_error()
+    now[0] = datetime.fromisoformat("2026-03-02T00:01+01:00")
+    assert not hospital.send("train", job_of(), 2).has_error()
+
+
+@pytest.mark.parametrize(
+    ("span", "clock", "open_"),
+    [
+        ("18:00-07:00", "18:00", True),
+        ("18:00-07:00", "06:59", True),
+        ("18:00-07:00", "07:00", False),
+        ("08:00-12:30", "12:29", True),
+        ("08:00-12:30", "07:59", False),
+    ],
+)
+def test_hours_may_go_over_midnight(span: str, clock: str, open_: bool) -> None:
+    policy = SiteConfig.model_validate({"site": {"name": "a"}, "policy": {"hours": [span]}}).policy
+    now = datetime.fromisoformat(f"2026-03-01T{clock}")
+    if open_:
+        check_moment(policy, "", now, "a")
+    else:
+        with pytest.raises(PolicyError, match=r"policy\.hours"):
+            check_moment(policy, "", now, "a")
+
+
+def test_a_researcher_on_the_list_may(folder: Path) -> None:
+    hospital = Hospital(folder, AUTOMATIC + 'researchers = ["jane"]')
+    assert not hospital.describe(job_of(), "jane").has_error()
+    assert "does not allow 'joe'" in hospital.describe(job_of(), "joe").error.reason
+
+
+def test_a_rehearsal_checks_what_the_job_says_and_logs_nothing(folder: Path) -> None:
+    people_and_clock = "hours = []\nresearchers = []\n"
+    rehearsal = Hospital(folder, people_and_clock, rehearsal=True)
+    before = len(rehearsal.log())
+    assert not rehearsal.send("train", job_of()).has_error()
+    rehearsal = Hospital(folder, people_and_clock + "max_rounds = 2", rehearsal=True)
+    assert "policy.max_rounds" in rehearsal.send("train", job_of()).error.reason
+    assert len(rehearsal.log()) == before
+
+
+def test_small_groups_do_not_show(folder: Path) -> None:
+    hospital = Hospital(folder, AUTOMATIC + "min_group = 3")
+    described = messages.read_description(hospital.describe(job_of()).content)
+    assert described.patients == {"train": 5, "val": 3, "test": 0}
+    assert messages.read_evaluation(hospital.send("evaluate", job_of()).content).examples == 3
+    hidden = messages.read_evaluation(hospital.send("evaluate", job_of(), split="test").content)
+    assert hidden.examples == 0
+    assert not hidden.states.any()
+
+
+def test_a_group_too_small_is_not_trained_on(folder: Path) -> None:
+    hospital = Hospital(folder, AUTOMATIC + "min_group = 6")
+    assert messages.read_description(hospital.describe(job_of()).content).patients["train"] == 0
+    assert "policy.min_group" in hospital.send("train", job_of()).error.reason
+
+
+def test_a_site_that_shares_no_metrics_sends_a_model_and_no_figure(folder: Path) -> None:
+    hospital = Hospital(folder, AUTOMATIC + "share_site_metrics = false")
+    update = hospital.send("train", job_of())
+    assert np.isnan(update.content[messages.METRICS]["loss"])
+    assert update.content[messages.METRICS]["num-examples"] == 5
+    hidden = messages.read_evaluation(hospital.send("evaluate", job_of()).content)
+    assert hidden.examples == 0
+    assert not hidden.states.any()
+
+
+def test_what_leaves_is_in_the_log_before(folder: Path) -> None:
+    import hashlib
+
+    hospital = Hospital(folder, AUTOMATIC)
+    reply = hospital.send("train", job_of(), 2)
+    entry = hospital.log()[-1]
+    vector = reply.content[messages.ARRAYS][messages.VECTOR].numpy()
+    assert entry.event == "reply-sent"
+    assert entry.fields == {
+        "job": job_of().digest(),
+        "phase": "train",
+        "round": 2,
+        "bytes": vector.nbytes,
+        "sha256": hashlib.sha256(vector.tobytes()).hexdigest(),
+        "examples": 5,
+    }
+    assert messages.read_head(reply.content) == entry.head
+    hospital.describe(job_of())
+    assert hospital.log()[-1].fields["examples"] == PATIENTS
+
+
+def test_nothing_leaves_that_the_log_does_not_take(folder: Path) -> None:
+    hospital = Hospital(folder, AUTOMATIC)
+    hospital.describe(job_of())
+    file = next((folder / "audit").glob("*.jsonl"))
+    file.write_bytes(file.read_bytes() + b"garbage\n")
+    reply = hospital.send("train", job_of())
+    assert reply.error.reason == "the site's audit log can't be written"
+
+
+@pytest.mark.parametrize("kind", ["describe", "train"])
+def test_an_error_that_leaves_names_nobody(folder: Path, kind: str) -> None:
+    hospital = Hospital(folder, AUTOMATIC)
+    for image in folder.glob("*.png"):
+        if kind == "describe":
+            image.unlink()
+        else:
+            image.write_bytes(b"not an image")
+    reply = hospital.describe(job_of()) if kind == "describe" else hospital.send("train", job_of())
+    assert reply.error.reason.startswith("DataError: ")
+    written = "".join(file.read_text() for file in (folder / "audit").glob("*.jsonl"))
+    for secret in (PATIENT, "Mueller", str(folder), "manifest"):
+        assert secret not in reply.error.reason
+        assert secret not in written
+    assert hospital.log()[-1].event == "request-failed"
+
+
+def test_an_unexpected_error_is_an_answer_too(folder: Path) -> None:
+    hospital = Hospital(folder, AUTOMATIC)
+    reply = hospital.ask("train", RecordDict({messages.CONFIG: messages.request_config("{", "", 1)}))
+    assert "not valid JSON" in reply.error.reason
+    assert hospital.log()[-1].event == "request-failed"
+
+
+def test_undecided_jobs_do_not_fill_the_disk(tmp_path: Path) -> None:
+    book = JobBook(tmp_path / "state.sqlite")
+    kept = job_of(job_seed=1)
+    book.meet(kept, "")
+    book.decide(kept.digest(), "denied", "it")
+    with book._change() as db:
+        db.executemany(
+            "INSERT INTO job VALUES (?, 'x', '', '{}', '2026', 'waiting', NULL, NULL)",
+            [(f"{number:064x}",) for number in range(MOST_WAITING + 5)],
+        )
+    book.meet(job_of(job_seed=2), "")
+    assert len(book.jobs()) == MOST_WAITING + 1
+    assert book.find(job_of(job_seed=2).digest()).decision == "waiting"
+    assert book.find(kept.digest()).decision == "denied"
+    with pytest.raises(SiteError, match="jobs have this digest"):
+        book.find("000000")
+    with pytest.raises(SiteError, match="no job"):
+        book.find("ffffffffff")
+    with pytest.raises(SiteError, match="at least 6"):
+        book.find("ff")
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        ('networks = ["unett"]', "did you mean 'unet'"),
+        ('hours = ["6pm-7am"]', "must look like"),
+        ("min_group = 0", "at least 1"),
+        ('approval = "none"', "approval"),
+        ("max_roundz = 3", "did you mean 'max_rounds'"),
+    ],
+)
+def test_a_policy_with_a_mistake_is_explained(tmp_path: Path, policy: str, message: str) -> None:
+    file = tmp_path / "site.toml"
+    file.write_text(f'[site]\nname = "a"\n[policy]\n{policy}\n')
+    with pytest.raises(SiteError, match=message):
+        load_site(file)
+
+
+# The command line
+
+
+def wardround(*arguments: str, answer: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, PROJECT / "wardround.py", *arguments],
+        cwd=PROJECT,
+        input=answer,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_hospital_it_decides_and_proves_on_the_command_line(folder: Path) -> None:
+    hospital = Hospital(folder, "")
+    assert "No job" in wardround("client", "jobs", "--dir", str(folder)).stdout
+    hospital.describe(job_of(), "jane")
+    prefix = job_of().digest()[:12]
+    assert prefix in wardround("client", "jobs", "--dir", str(folder)).stdout
+
+    declined = wardround("client", "approve", prefix, "--dir", str(folder), answer="n\n")
+    assert declined.returncode == 1
+    for fact in ("jane", "classification of no, yes", "cnn", "3, each with 1 steps", "What leaves this site"):
+        assert fact in declined.stdout
+    assert hospital.describe(job_of()).has_error()
+
+    assert wardround("client", "approve", prefix, "--dir", str(folder), answer="y\n").returncode == 0
+    assert not hospital.describe(job_of()).has_error()
+    assert wardround("client", "deny", prefix, "--dir", str(folder)).returncode == 0
+    assert hospital.describe(job_of()).has_error()
+    events = [entry.event for entry in hospital.log()]
+    assert [event for event in events if event in {"job-approved", "job-denied"}] == [
+        "job-approved",
+        "job-denied",
+    ]
+
+    shown = wardround("client", "audit", "show", "--event", "request-refused", "--dir", str(folder)).stdout
+    assert shown.count("rule=policy.approval") == 3
+    whole = wardround("client", "audit", "verify", "--dir", str(folder))
+    assert whole.returncode == 0
+    head = whole.stdout.partition("head: ")[2].split()[0]
+    assert wardround("client", "audit", "verify", "--head", head, "--dir", str(folder)).returncode == 0
+
+    file = next((folder / "audit").glob("*.jsonl"))
+    file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:-1]))
+    cut = wardround("client", "audit", "verify", "--head", head, "--dir", str(folder))
+    assert cut.returncode == 2
+    assert "cut off" in cut.stdout

@@ -1,0 +1,93 @@
+"""The files for real operation, as far as a machine without root can try them."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+DOCKERFILES = sorted((DEPLOY / "docker").glob("*.Dockerfile"))
+
+
+@pytest.fixture(params=UNITS, ids=lambda path: path.stem)
+def unit(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Return a unit whose program exists on this machine."""
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("needs systemd-analyze")
+    text = request.param.read_text(encoding="utf-8")
+    path = tmp_path / request.param.name
+    path.write_text(re.sub(r"ExecStart=\S+", f"ExecStart={shutil.which('true')}", text), encoding="utf-8")
+    return path
+
+
+def analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "SYSTEMD_COLORS": "0"}
+    return subprocess.run(
+        ["systemd-analyze", *arguments], capture_output=True, text=True, check=False, env=environment
+    )
+
+
+def test_systemd_finds_nothing_to_say_against_a_unit(unit: Path) -> None:
+    ended = analyze("verify", "--man=no", unit)
+    assert (ended.returncode, ended.stdout + ended.stderr) == (0, "")
+
+
+def test_a_unit_exposes_little(unit: Path) -> None:
+    ended = analyze("security", "--offline=true", "--threshold=20", unit)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.stem)
+def test_a_unit_is_hardened_and_limited(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for line in ("NoNewPrivileges=yes", "ProtectSystem=strict", "PrivateTmp=yes", "CapabilityBoundingSet="):
+        assert line in lines
+    assert any(line.startswith("MemoryMax=") for line in lines)
+    assert any(line in {"DevicePolicy=closed", "PrivateDevices=yes"} for line in lines)
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.stem)
+def test_an_image_runs_as_nobody_and_without_a_shell(path: Path) -> None:
+    final = path.read_text(encoding="utf-8").split("\nFROM ")[-1]
+    assert re.search(r"^USER 10001:10001$", final, re.MULTILINE)
+    assert re.search(r'^ENTRYPOINT \["/opt/wardround/bin/wardround"\]$', final, re.MULTILINE)
+    assert re.search(r'^CMD \[".*"\]$', final, re.MULTILINE)
+
+
+def test_the_pod_has_no_rights_and_grpc_probes() -> None:
+    yaml = pytest.importorskip("yaml", reason="needs PyYAML")
+    workload, network = yaml.safe_load_all((DEPLOY / "kubernetes" / "site.yaml").read_text(encoding="utf-8"))
+    pod = workload["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    port = container["ports"][0]["containerPort"]
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert container[probe]["grpc"] == {"port": port}
+    mounts = {mount["name"] for mount in container["volumeMounts"]}
+    claims = {claim["metadata"]["name"] for claim in workload["spec"]["volumeClaimTemplates"]}
+    assert mounts == {volume["name"] for volume in pod["volumes"]} | claims
+    assert network["spec"]["ingress"] == []
+
+
+def test_logrotate_leaves_the_audit_log_alone() -> None:
+    text = (DEPLOY / "logrotate" / "wardround").read_text(encoding="utf-8")
+    rules = [line for line in text.splitlines() if not line.startswith("#")]
+    assert "audit" not in "\n".join(rules)
+    if shutil.which("logrotate") is None:
+        pytest.skip("needs logrotate to try the file")
+    ended = subprocess.run(
+        ["logrotate", "--debug", DEPLOY / "logrotate" / "wardround"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "error:" not in ended.stderr.replace("error: user", "")
