@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from client.commands import client_app
 from client.commands_data import data_app
 from shared.commands import job_app
 from shared.errors import WardroundError
@@ -25,6 +26,7 @@ app = typer.Typer(
 app.command()(simulate)
 app.add_typer(job_app, name="job")
 app.add_typer(data_app, name="data")
+app.add_typer(client_app, name="client")
 
 
 def _print_version(wanted: bool) -> None:

@@ -22,6 +22,7 @@ STATES = "states"
 
 DESCRIBE = "describe"
 
+CRASH = 1000  # code of an error reply for a fault of the program
 SITE_ERROR = 1001  # code of an error reply that says in its reason what a person can do
 
 

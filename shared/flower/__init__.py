@@ -1,4 +1,4 @@
-"""The only module that touches what Flower keeps private (version 1.41).
+"""The only package that touches what Flower keeps private (version 1.41).
 
 Messages of Flower can be built only inside a "task", and only the SuperLink gives them an id. A simulation
 has neither, so it says here who it is and numbers its own messages.
@@ -11,9 +11,10 @@ os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")  # read by Flower when it i
 
 from flwr.app import Message, RecordDict
 from flwr.supercore.run import Run
+from flwr.supercore.run import RunNotRunningException as RunStopped
 from flwr.supercore.task_identity import TaskIdentity
 
-__all__ = ["COORDINATOR_NODE", "Run", "assign_id", "become", "empty_run", "query_message"]
+__all__ = ["COORDINATOR_NODE", "Run", "RunStopped", "assign_id", "become", "empty_run", "query_message"]
 
 COORDINATOR_NODE = 1
 
