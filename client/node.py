@@ -31,7 +31,7 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 _log = logging.getLogger(__name__)
 _STOP_LOOK = 0.5  # seconds between looks whether to stop, while the worker is busy
 _STILL_WANTED = 5.0  # seconds between looks whether a run still waits for what is being worked on
-_SOONEST_LOOK, _LATEST_LOOK = 0.03, 3.0  # seconds between questions for work
+_SOONEST_LOOK, _LATEST_LOOK = 0.08, 3.0  # seconds between questions for work
 _PATIENCE = 0.04  # ask again after this part of the time since the last work: so much later a message is seen
 _REFUSED_WAIT = 5.0  # seconds before a site that was turned away asks again
 
@@ -142,11 +142,9 @@ class Node:
         """Return the answer, or an error that says what went wrong."""
         deadline = time.monotonic() + ticket.head.metadata.ttl
         try:
-            asked = self._fleet.fetch(ticket)
-            payload, tensors = pack(asked.content)
+            payload, tensors = pack(self._fleet.fetch(ticket))
         except ValueError as error:
             return _error(ticket, messages.SITE_ERROR, f"the message {error}")
-        del asked
         self._calls += 1
         payload |= {
             "type": ticket.head.metadata.message_type,

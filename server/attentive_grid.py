@@ -7,8 +7,10 @@ from flwr.app import Error, Message, Metadata, RecordDict
 from flwr.serverapp import Grid
 
 from shared.flower import Run
+from shared.flower.parcels import unwrap, wrap
+from shared.messages import SITE_ERROR
 
-_SOONEST_LOOK, _LATEST_LOOK = 0.03, 1.0  # seconds between looks for answers
+_SOONEST_LOOK, _LATEST_LOOK = 0.08, 1.0  # seconds between looks for answers
 _PATIENCE = 0.04  # look again after this part of the time waited so far: so much later an answer is seen
 _NOT_CONNECTED = 5  # Flower's code for a node whose heartbeats have ended
 _GRACE = 1.0  # seconds that a message outlives the wait for its answer
@@ -65,6 +67,7 @@ class AttentiveGrid(Grid):
         that a node is gone, or its answer lost, the node's answer is that error.
         """
         asked = list(messages)
+        _wrap_contents(asked)
         if timeout is not None:
             for message in asked:
                 message.metadata.ttl = timeout + _GRACE
@@ -84,10 +87,28 @@ class AttentiveGrid(Grid):
                 time.sleep(wait if end is None else max(0.0, min(wait, end - time.monotonic())))
 
 
+def _wrap_contents(asked: list[Message]) -> None:
+    """Let each content travel as one object; what several messages share stays shared."""
+    parcels: dict[int, RecordDict] = {}
+    for message in asked:
+        content = message.content
+        if id(content) not in parcels:
+            parcels[id(content)] = wrap(content)
+        message.content = parcels[id(content)]
+
+
 def _from_node(reply: Message, asked: Metadata) -> Message:
     """Return a reply as the node's that was asked: Flower answers in its own name for nodes that can't."""
-    if reply.metadata.src_node_id == asked.dst_node_id:
-        return reply
-    gone = reply.error.code == _NOT_CONNECTED
-    reason = "is not connected" if gone else "its answer was lost on the way"
-    return Message(Error(reply.error.code, reason), reply_to=Message(content=RecordDict(), metadata=asked))
+    if reply.metadata.src_node_id != asked.dst_node_id:
+        gone = reply.error.code == _NOT_CONNECTED
+        return _error(reply.error.code, "is not connected" if gone else "its answer was lost", asked)
+    if reply.has_content():
+        try:
+            reply.content = unwrap(reply.content)
+        except ValueError as error:
+            return _error(SITE_ERROR, f"its answer {error}", asked)
+    return reply
+
+
+def _error(code: int, reason: str, asked: Metadata) -> Message:
+    return Message(Error(code, reason), reply_to=Message(content=RecordDict(), metadata=asked))

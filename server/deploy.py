@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -163,6 +164,25 @@ class Coordinator:
         if not isinstance(number, int):
             raise RunError("was not started by this coordinator", where=run.path.name)
         return number
+
+
+def open_coordinator(folder: Path) -> Coordinator:
+    """Return the runs of the coordinator that runs in a folder of this machine.
+
+    Raises:
+        RunError: None runs there.
+    """
+    superlink = folder / "superlink"
+    try:
+        url = (superlink / "url").read_text(encoding="ascii").strip()
+        context = ssl.create_default_context(cafile=str(superlink / "loopback.crt"))
+    except OSError:
+        raise RunError(
+            "no coordinator runs here",
+            where=folder,
+            remedy="Name its folder with --dir, and start it if it is stopped.",
+        ) from None
+    return Coordinator(folder / "runs", Runs(url, context))
 
 
 def _has_begun(path: Path, run_id: int) -> bool:

@@ -13,7 +13,7 @@ os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")  # read by Flower when it i
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from flwr.app import Message
+from flwr.app import Message, RecordDict
 from flwr.app.message import remove_content_from_message
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.fleet_pb2 import (
@@ -24,11 +24,18 @@ from flwr.proto.fleet_pb2 import (
     PushMessagesRequest,
 )
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
-from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, PullObjectRequest, PushObjectRequest
+from flwr.proto.message_pb2 import (
+    ConfirmMessageReceivedRequest,
+    ObjectTree,
+    PullObjectRequest,
+    PushObjectRequest,
+)
 from flwr.proto.node_pb2 import Node
 from flwr.proto.run_pb2 import GetRunRequest
 from flwr.supercore.inflatable.inflatable_object import (
+    InflatableObject,
     get_all_nested_objects,
+    get_object_id,
     get_object_tree,
     iterate_object_tree,
     no_object_id_recompute,
@@ -47,6 +54,7 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from shared.errors import SiteError
+from shared.flower.parcels import read_parcel, wrap
 
 HEARTBEAT = 10.0
 """Seconds, the least that Flower allows; after twice as many without one, a node counts as gone."""
@@ -179,13 +187,29 @@ class Fleet:
         response = self._call(self._client.PullMessages, PullMessagesRequest(node=self._node))
         return Ticket(response) if response.messages_list else None
 
-    def fetch(self, ticket: Ticket) -> Message:
-        """Return the whole message of a ticket.
+    def fetch(self, ticket: Ticket) -> RecordDict:
+        """Return the content of a ticket's message.
 
         Raises:
             RunOverError: Its run has ended.
-            ValueError: What came is not a message.
+            ValueError: What came can't be read.
         """
+        root = ticket.tree.children[0] if len(ticket.tree.children) == 1 else ticket.tree
+        is_parcel = len(root.children) == 1 and not root.children[0].children
+        try:
+            if is_parcel:
+                return read_parcel(self._inflated(ticket, root.children[0]))
+            content = self._inflated(ticket, root)
+        except (RunOverError, StoppedError, RefusedError):
+            raise
+        except Exception as error:  # whatever Flower's parsers make of what came
+            raise ValueError(f"can't be read ({error})") from None
+        if not isinstance(content, RecordDict):
+            raise ValueError("has no content")  # noqa: TRY004 (it came over the network)
+        return content
+
+    def _inflated(self, ticket: Ticket, root: ObjectTree) -> InflatableObject:
+        """Fetch an object with all that belongs to it."""
 
         def pull(object_id: str) -> bytes:
             request = PullObjectRequest(node=self._node, run_id=ticket.run_id, object_id=object_id)
@@ -194,21 +218,13 @@ class Fleet:
                 raise ObjectPullError(object_id, "it is gone")
             if not response.object_available:
                 raise ObjectUnavailableError(object_id)
+            if get_object_id(response.object_content) != object_id:
+                raise ObjectPullError(object_id, "it came damaged")
             validate_object_content(response.object_content)
             return response.object_content
 
-        identities = list(dict.fromkeys(tree.object_id for tree in iterate_object_tree(ticket.tree)))
-        try:
-            contents = pull_objects(identities, pull)
-            message = inflate_object_from_contents(ticket.tree.object_id, contents)
-        except (RunOverError, StoppedError, RefusedError):
-            raise
-        except Exception as error:  # whatever Flower's parsers make of what came
-            raise ValueError(f"can't be read ({error})") from None
-        if not isinstance(message, Message):
-            raise ValueError("is not a message")  # noqa: TRY004 (it came over the network)
-        message.metadata.__dict__["_message_id"] = ticket.head.metadata.message_id
-        return message
+        identities = list(dict.fromkeys(tree.object_id for tree in iterate_object_tree(root)))
+        return inflate_object_from_contents(root.object_id, pull_objects(identities, pull))
 
     def push(self, reply: Message, seconds: float) -> None:
         """Bring an answer; `seconds` is how long the work took.
@@ -217,6 +233,8 @@ class Fleet:
             RunOverError: Its run has ended, or every upload of it outlived its session.
         """
         run_id = reply.metadata.run_id
+        if reply.has_content():
+            reply.content = wrap(reply.content)
         with no_object_id_recompute():
             reply.metadata.__dict__["_message_id"] = reply.object_id
             head = remove_content_from_message(reply)
