@@ -33,6 +33,7 @@ _STOP_LOOK = 0.5  # seconds between looks whether to stop, while the worker is b
 _STILL_WANTED = 5.0  # seconds between looks whether a run still waits for what is being worked on
 _SOONEST_LOOK, _LATEST_LOOK = 0.08, 3.0  # seconds between questions for work
 _PATIENCE = 0.04  # ask again after this part of the time since the last work: so much later a message is seen
+_SETTLED = 5.0  # seconds after which a question has been uploaded to its end
 _REFUSED_WAIT = 5.0  # seconds before a site that was turned away asks again
 
 
@@ -75,6 +76,7 @@ class Node:
         self._stop = stop
         self._pool: ProcessPool | None = None
         self._calls = 0
+        self._answered: list[Ticket] = []  # and not yet confirmed
 
     def serve(self) -> None:
         """Come online and answer messages, until stopped.
@@ -114,6 +116,8 @@ class Node:
                     self._answer(ticket)
                     last_work = time.monotonic()
                 idle = time.monotonic() - last_work
+                if idle > _SETTLED:
+                    self._confirm_answered()
                 self._stop.wait(min(max(idle * _PATIENCE, _SOONEST_LOOK), _LATEST_LOOK))
 
     def _go_on(self) -> None:
@@ -132,11 +136,21 @@ class Node:
             reply = _error(ticket, messages.CRASH, _ENDED_TWICE) if give_up else self._reply(ticket)
             self._fleet.push(reply, time.monotonic() - start)
             _log.info("%s: %.2f s", kind, time.monotonic() - start)
-            self._fleet.confirm(ticket)
+            self._confirm_answered()
+            self._answered.append(ticket)
         except RunOverError:
             _log.info("%s: given up, its run has ended", kind)
         self._state.drop()
         self._state.tell("online")
+
+    def _confirm_answered(self) -> None:
+        """Confirm the messages answered before the last one.
+
+        Not at once: a quick answer can overtake the coordinator's upload of the question's last parts. Nobody
+        here needs them, but their upload fails once the question is confirmed, and that ends the run.
+        """
+        while self._answered:
+            self._fleet.confirm(self._answered.pop())
 
     def _reply(self, ticket: Ticket) -> Message:
         """Return the answer, or an error that says what went wrong."""

@@ -14,7 +14,7 @@ from server.events import Event, Listener
 from server.rounds import RoundLoop
 from server.runs import RunFolder, run_path
 from shared.errors import RunError, WardroundError
-from shared.flower import RunStopped
+from shared.flower import RunStopped, look_for_uploads_soon
 from shared.job import JobSpec, parse_job
 
 RUNS = "WARDROUND_RUNS"
@@ -28,6 +28,7 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run the job that the run's configuration holds, as one JSON string, in the folder that it names."""
+    look_for_uploads_soon()
     config = context.run_config
     execute(
         AttentiveGrid(grid),

@@ -54,6 +54,7 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from shared.errors import SiteError
+from shared.flower import UPLOAD_LOOK
 from shared.flower.parcels import read_parcel, wrap
 
 HEARTBEAT = 10.0
@@ -224,7 +225,9 @@ class Fleet:
             return response.object_content
 
         identities = list(dict.fromkeys(tree.object_id for tree in iterate_object_tree(root)))
-        return inflate_object_from_contents(root.object_id, pull_objects(identities, pull))
+        return inflate_object_from_contents(
+            root.object_id, pull_objects(identities, pull, initial_backoff=UPLOAD_LOOK)
+        )
 
     def push(self, reply: Message, seconds: float) -> None:
         """Bring an answer; `seconds` is how long the work took.
