@@ -113,16 +113,20 @@ class LocalFederation:
         with Control(self.url, self.context) as control:
             return {node.name for node in control.nodes() if node.status == "online"}
 
+    def stop(self, name: str) -> None:
+        """End one process."""
+        process = self.processes.pop(name)
+        process.terminate()
+        try:
+            process.wait(_END)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
     def close(self) -> None:
         """End all processes, the sites first."""
         for name in reversed(list(self.processes)):
-            process = self.processes.pop(name)
-            process.terminate()
-            try:
-                process.wait(_END)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            self.stop(name)
 
     def log(self, name: str) -> str:
         """Return what a process has logged."""
