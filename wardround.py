@@ -8,6 +8,7 @@ import typer
 
 from client.commands import client_app
 from client.commands_data import data_app
+from server.commands import server_app
 from server.commands_run import COMMANDS
 from shared.commands import job_app
 from shared.errors import WardroundError
@@ -30,6 +31,7 @@ for command in COMMANDS:
 app.add_typer(job_app, name="job")
 app.add_typer(data_app, name="data")
 app.add_typer(client_app, name="client")
+app.add_typer(server_app, name="server")
 
 
 def _print_version(wanted: bool) -> None:

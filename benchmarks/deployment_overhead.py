@@ -75,7 +75,9 @@ def measure(federation: LocalFederation, coordinator: Coordinator, rounds: int) 
     """Run the job to its end and return its overheads."""
     name = coordinator.submit(make_job(rounds))
     for event in coordinator.follow(name):
-        print(f"  {event.kind} {event.round or ''} {event.site} {event.data.get('reason', '')}", file=sys.stderr)
+        print(
+            f"  {event.kind} {event.round or ''} {event.site} {event.data.get('reason', '')}", file=sys.stderr
+        )
     return overheads(federation.folder / "coordinator" / "runs" / name)
 
 

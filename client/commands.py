@@ -1,13 +1,12 @@
-"""`wardround client`: everything that a hospital's IT does."""
+"""`wardround client ...`: what a hospital does."""
 
 import typer
 
-from client.commands_node import start, status
+from client.commands_enrol import add_enrolment_commands
+from client.commands_node import add_node_commands
 
 client_app = typer.Typer(
-    help="A hospital's side: run the site's service, see what it does.",
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
+    help="Join a federation and run the hospital's side.", no_args_is_help=True, rich_markup_mode="markdown"
 )
-client_app.command()(start)
-client_app.command()(status)
+add_enrolment_commands(client_app)
+add_node_commands(client_app)

@@ -8,6 +8,12 @@ import typer
 Folder = Annotated[Path, typer.Option("--dir", help="The site's folder, with site.toml and keys/.")]
 
 
+def add_node_commands(app: typer.Typer) -> None:
+    """Add this module's commands to `wardround client`."""
+    app.command()(start)
+    app.command()(status)
+
+
 def start(folder: Folder = Path()) -> None:
     """Serve the coordinator's requests until stopped (Ctrl-C or SIGTERM)."""
     import logging

@@ -125,6 +125,14 @@ class SuperLink:
         """Return once it serves."""
         await self._healthy.wait()
 
+    async def keep(self) -> None:
+        """Go on as long as the supervision does.
+
+        Raises:
+            SuperLinkError: It gave up.
+        """
+        await asyncio.shield(self._keeper)
+
     async def register_node(self, public_key: str, name: str) -> int:
         """Let a site's node take part and return Flower's number of it, see `Control.register_node`."""
         return await self._ask(lambda control: control.register_node(public_key, name))

@@ -12,7 +12,12 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_public_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_public_key,
+    load_ssh_public_key,
+)
 from flwr.proto.control_pb2 import ListNodesRequest, RegisterNodeRequest, UnregisterNodeRequest
 from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
@@ -28,14 +33,14 @@ class NodeInfo:
         node_id: Flower's number of the node.
         name: The site's name, as it was registered.
         status: `registered` (never seen), `online`, `offline` or `unregistered`.
-        public_key: The key, PEM (SubjectPublicKeyInfo).
+        openssh: Its public key, one line in OpenSSH's format.
         since: When it last came online; `None` when it never did.
     """
 
     node_id: int
     name: str
     status: str
-    public_key: bytes
+    openssh: str
     since: datetime | None
 
 
@@ -68,7 +73,7 @@ class Control:
         """Let a node take part; registering the same key again changes nothing.
 
         Args:
-            public_key: The node's EC key, one line in OpenSSH's format.
+            public_key: The node's EC key in OpenSSH's format, without a comment.
             name: The site's name.
 
         Returns:
@@ -77,16 +82,15 @@ class Control:
         Raises:
             ValueError: The key can't be read, or was unregistered before: Flower takes no key twice.
         """
-        pem = load_ssh_public_key(public_key.encode()).public_bytes(
-            Encoding.PEM, PublicFormat.SubjectPublicKeyInfo
-        )
+        key = load_ssh_public_key(public_key.encode())
+        pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         try:
             return int(self._client.RegisterNode(RegisterNodeRequest(public_key=pem, name=name)).node_id)
         except httpx.HTTPStatusError as error:
             if error.response.status_code != HTTPStatus.PRECONDITION_FAILED:
                 raise
         for node in self.nodes():
-            if node.public_key == pem and node.status != "unregistered":
+            if node.openssh == public_key and node.status != "unregistered":
                 return node.node_id
         raise ValueError(f"the key of {name} was unregistered; the site needs a new key")
 
@@ -100,11 +104,12 @@ class Control:
 
 
 def _info(node: Any) -> NodeInfo:
+    key = load_pem_public_key(node.public_key)
     activated = node.last_activated_at
     return NodeInfo(
         node_id=node.node_id,
         name=node.name,
         status=node.status,
-        public_key=node.public_key,
+        openssh=key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode(),
         since=datetime.fromisoformat(activated) if activated else None,
     )

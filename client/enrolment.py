@@ -1,0 +1,276 @@
+"""How a site joins a federation and renews its certificate.
+
+The private key is made here and never leaves. Nothing secret is sent before the coordinator has shown a
+certificate of the authority whose fingerprint came with the invitation: there is no trust on first use.
+"""
+
+import base64
+import json
+import ssl
+from pathlib import Path
+from typing import Any
+
+import httpx
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.hashes import SHA384
+
+from client.site import load_site
+from client.site_template import site_template
+from shared.csr import certificate_request, renewal_statement
+from shared.errors import WardroundError
+from shared.join import Join, address
+from shared.pki import (
+    Clock,
+    CredentialError,
+    check_issued,
+    client_context,
+    common_name,
+    fingerprint,
+    key_fingerprint,
+    load_certificate,
+    load_key,
+    new_key,
+    parse_certificates,
+    pem_of,
+    pinned_context,
+    public_key_of,
+    save_key,
+    utc_now,
+    write_file,
+)
+
+TIMEOUT = 30.0  # seconds
+LONGEST_ANSWER = 64 * 1024  # bytes
+
+
+class EnrolmentError(WardroundError):
+    """A site that can't join, or can't renew its certificate."""
+
+
+def enrol(join: Join, folder: Path, clock: Clock = utc_now) -> None:
+    """Join over the network: make a key, have it certified, write `keys/` and `site.toml`.
+
+    Args:
+        join: What the coordinator's operator handed out.
+        folder: The site's folder; made if it is not there.
+        clock: Says when it is.
+
+    Raises:
+        EnrolmentError: The site has joined already, or the coordinator can't be reached or refuses.
+        CredentialError: What answers is not the coordinator of the invitation, or a file can't be written.
+    """
+    _require_new(folder)
+    authority = _pinned_authority(join)
+    # What can fail here is done before the invitation is spent.
+    request = _prepare(join, folder)
+    body = {"token": join.token, "request": request.decode("ascii")}
+    with httpx.Client(verify=pinned_context(authority), timeout=TIMEOUT) as client:
+        answer = _exchange(client, "POST", _url(join, "/v1/enrol"), body)
+    _install(join, folder, [_certificate(answer), authority], clock)
+
+
+def write_request(join: Join, folder: Path, file: Path) -> str:
+    """Begin to join by files: make a key, write its request, and return the key's fingerprint to read out.
+
+    Raises:
+        EnrolmentError: The site has joined already.
+        CredentialError: The file is there already, or can't be written.
+    """
+    _require_new(folder)
+    if file.exists():
+        raise CredentialError("exists already; nothing is overwritten", where=file)
+    write_file(file, _prepare(join, folder), 0o644)
+    return key_fingerprint(load_key(folder / "keys" / "site.key").public_key())
+
+
+def accept_certificate(join: Join, folder: Path, file: Path, clock: Clock = utc_now) -> None:
+    """Finish joining by files.
+
+    Args:
+        join: The same as for `write_request`: it holds the authority's fingerprint.
+        folder: The same as for `write_request`: it holds the key.
+        file: What `wardround server sign` wrote.
+        clock: Says when it is.
+
+    Raises:
+        EnrolmentError: The site has joined already.
+        CredentialError: The file does not fit the invitation or the key.
+    """
+    _require_new(folder)
+    try:
+        chain = parse_certificates(file.read_bytes(), file)
+    except OSError as error:
+        raise CredentialError(f"can't be read ({error.strerror})", where=file) from None
+    _install(join, folder, chain, clock)
+
+
+def renew(folder: Path, *, change_key: bool = False, clock: Clock = utc_now) -> x509.Certificate:
+    """Renew a site's certificate over the network and return the new one.
+
+    Args:
+        folder: The site's folder.
+        change_key: Make a new key too; the old one ends when the new one is first used.
+        clock: Says when it is.
+
+    Raises:
+        EnrolmentError: The coordinator can't be reached or refuses.
+        CredentialError: The keys can't be used, or what came back does not fit.
+        SiteError: `site.toml` can't be read.
+    """
+    keys = folder / "keys"
+    settle(keys)
+    config = load_site(folder / "site.toml").site
+    if config.coordinator is None:
+        raise EnrolmentError("[site] coordinator: is missing", where=folder / "site.toml")
+    current, authority = load_certificate(keys / "site.crt"), load_certificate(keys / "ca.crt")
+    key = load_key(keys / "site.key")
+    wanted = new_key() if change_key else key
+    request = certificate_request(wanted, config.name)
+    body = {
+        "certificate": pem_of(current).decode("ascii"),
+        "request": request.decode("ascii"),
+        "signature": base64.b64encode(key.sign(renewal_statement(request), ECDSA(SHA384()))).decode("ascii"),
+    }
+    with httpx.Client(verify=client_context(keys), timeout=TIMEOUT) as client:
+        answer = _exchange(client, "POST", f"https://{config.coordinator}/v1/renew", body)
+    renewed = _certificate(answer)
+    _check(renewed, authority, config.name, wanted.public_key(), clock)
+    if change_key:
+        save_key(keys / "site.key.new", wanted)
+        write_file(keys / "site.crt.new", pem_of(renewed), 0o644)
+        settle(keys)
+    else:
+        write_file(keys / "site.crt", pem_of(renewed), 0o644)
+    return renewed
+
+
+def settle(keys: Path) -> None:
+    """Finish a change of key that was cut off: afterwards key and certificate are both new, or both old.
+
+    The new key is written first, then the new certificate; then they take their places in the same order.
+    """
+    key, certificate = keys / "site.key.new", keys / "site.crt.new"
+    if certificate.exists():
+        if key.exists():
+            key.replace(keys / "site.key")
+        certificate.replace(keys / "site.crt")
+    else:
+        key.unlink(missing_ok=True)
+
+
+def _require_new(folder: Path) -> None:
+    if (folder / "keys" / "site.crt").exists():
+        remedy = "Name another folder with --dir; to renew the certificate: `wardround client renew`."
+        raise EnrolmentError("has joined a federation already", where=folder, remedy=remedy)
+
+
+def _prepare(join: Join, folder: Path) -> bytes:
+    """Make the folder, a new key and `site.toml`; return the certificate request."""
+    settings, keys = folder / "site.toml", folder / "keys"
+    coordinator = address(join.host, join.sites_port)
+    if settings.exists():
+        found = load_site(settings).site
+        if (found.name, found.coordinator) != (join.site, coordinator):
+            problem = f"is not for the site '{join.site}' at {coordinator}; it is not overwritten"
+            raise EnrolmentError(problem, where=settings, remedy="Move it away, or change [site] in it.")
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        keys.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise EnrolmentError(f"can't be made ({error.strerror})", where=keys) from None
+    if not settings.exists():
+        write_file(settings, site_template(join.site, coordinator).encode(), 0o600)
+    key = new_key()
+    save_key(keys / "site.key", key)
+    return certificate_request(key, join.site)
+
+
+def _install(join: Join, folder: Path, chain: list[x509.Certificate], clock: Clock) -> None:
+    """Check a site's certificate and its authority's, and write them."""
+    certificate, authority, keys = chain[0], chain[-1], folder / "keys"
+    if fingerprint(authority) != join.authority:
+        raise CredentialError("the certificate is not of the federation that invited this site")
+    key = load_key(keys / "site.key").public_key()
+    _check(certificate, authority, join.site, key, clock)
+    write_file(keys / "ca.crt", pem_of(authority), 0o644)
+    write_file(keys / "site.crt", pem_of(certificate), 0o644)
+
+
+def _check(
+    certificate: x509.Certificate,
+    authority: x509.Certificate,
+    site: str,
+    key: EllipticCurvePublicKey,
+    clock: Clock,
+) -> None:
+    check_issued(certificate, authority, clock())
+    if common_name(certificate.subject) != site or public_key_of(certificate) != key:
+        raise CredentialError(f"the certificate is not for the site '{site}' and its key")
+
+
+def _pinned_authority(join: Join) -> x509.Certificate:
+    """Ask for the authority's certificate, which is public, and compare it with the invitation's fingerprint.
+
+    This one request is not protected by TLS; what it brings is, by its fingerprint.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with httpx.Client(verify=context, timeout=TIMEOUT) as client:
+        answer = _exchange(client, "GET", _url(join, "/v1/authority"))
+    authority = parse_certificates(answer, f"the answer of {join.host}")[0]
+    if fingerprint(authority) != join.authority:
+        raise CredentialError(
+            "has another authority than the invitation says; nothing was sent",
+            where=join.host,
+            remedy="Someone may stand between: ask the coordinator's operator for the fingerprint.",
+        )
+    return authority
+
+
+def _url(join: Join, path: str) -> str:
+    return f"https://{address(join.host, join.people_port)}{path}"
+
+
+def _exchange(client: httpx.Client, method: str, url: str, body: dict[str, str] | None = None) -> bytes:
+    """Send a request and return the answer's content."""
+    content = bytearray()
+    try:
+        with client.stream(method, url, json=body) as answer:
+            for chunk in answer.iter_bytes():
+                content += chunk
+                if len(content) > LONGEST_ANSWER:
+                    raise EnrolmentError("the answer is too long", where=url)
+    except httpx.InvalidURL:
+        raise EnrolmentError("is not an address", where=url) from None
+    except httpx.TransportError as error:
+        raise _unreachable(error, url) from None
+    if answer.status_code != httpx.codes.OK:
+        raise EnrolmentError(f"refused: {_reason(answer.status_code, bytes(content))}", where=url)
+    return bytes(content)
+
+
+def _unreachable(error: httpx.TransportError, url: str) -> EnrolmentError:
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        remedy = "Someone may stand between, or the coordinator's certificate or this clock is wrong."
+        problem = "did not show a certificate of the federation's authority; nothing was sent"
+        return EnrolmentError(problem, where=url, remedy=remedy)
+    remedy = "Is the port open to the outside here? Behind a proxy, set HTTPS_PROXY."
+    return EnrolmentError(f"can't be reached ({error or type(error).__name__})", where=url, remedy=remedy)
+
+
+def _reason(status: int, content: bytes) -> str:
+    answer = _json(content)
+    return str(answer["error"])[:300] if "error" in answer else f"status {status}"
+
+
+def _certificate(content: bytes) -> x509.Certificate:
+    return parse_certificates(str(_json(content).get("certificate", "")).encode(), "the answer")[0]
+
+
+def _json(content: bytes) -> dict[str, Any]:
+    try:
+        answer = json.loads(content)
+    except ValueError:
+        return {}
+    return answer if isinstance(answer, dict) else {}

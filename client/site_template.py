@@ -1,0 +1,64 @@
+"""The commented `site.toml` that a site begins with, from the schema's own descriptions."""
+
+import json
+import textwrap
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from client.site import SiteConfig
+
+EXAMPLES: dict[str, dict[str, object]] = {
+    "datasets": {"manifest": "/data/brain/manifest.csv", "site": "st-mary"},
+    "policy": {
+        "tasks": ["segmentation", "classification"],
+        "networks": ["unet"],
+        "strategies": ["fedavg"],
+        "max_rounds": 200,
+    },
+    "device": {"gpu": 0, "memory_gib": 16.0},
+}
+BEGIN = """\
+# What this hospital offers, allows and computes on. Lines that begin with '#' are defaults or examples.
+# Relative paths count from this file's folder.
+"""
+
+
+def site_template(name: str, coordinator: str) -> str:
+    """Return a `site.toml` for a site; every key that is not needed is commented out."""
+    schema = SiteConfig.model_json_schema()
+    single, tables = [], []
+    for key, field in schema["properties"].items():
+        table = _table(field, schema["$defs"])
+        if table is None:
+            single.append("\n".join([*_comment(field), f"# {key} = {_spelt(f'/data/{key}')}"]))
+        else:
+            values = {"name": name, "coordinator": coordinator} if key == "site" else {}
+            tables.append("\n".join(_lines(key, table, values, named="patternProperties" in field)))
+    return "\n\n".join([BEGIN.rstrip(), *single, *tables]) + "\n"
+
+
+def _table(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the schema of a table, or of the tables that are told apart by their names."""
+    named = field.get("patternProperties", {}).values()
+    reference = next(iter(named), field).get("$ref")
+    return definitions[reference.rpartition("/")[2]] if reference else None
+
+
+def _lines(key: str, table: Mapping[str, Any], values: Mapping[str, str], *, named: bool) -> Iterator[str]:
+    yield from (f"# {line}" for line in textwrap.wrap(table.get("description", ""), 108))
+    yield f"# [{key}.brain-lgg]" if named else f"[{key}]"
+    for name, field in table["properties"].items():
+        yield from _comment(field)
+        if name in values:
+            yield f"{name} = {_spelt(values[name])}"
+        else:
+            yield f"# {name} = {_spelt(EXAMPLES.get(key, {}).get(name, field.get('default')))}"
+
+
+def _comment(field: Mapping[str, Any]) -> list[str]:
+    return textwrap.wrap(field.get("description", ""), 108, initial_indent="# ", subsequent_indent="# ")
+
+
+def _spelt(value: object) -> str:
+    """Return a value in TOML: JSON's texts, numbers and lists are TOML's too."""
+    return json.dumps("" if value is None else value)

@@ -1,0 +1,105 @@
+"""Backup and restore of the coordinator's folder.
+
+A backup is a tar file (0600) of everything but `runs/` and `tls/`, which the authority can make again. SQLite
+files are copied with SQLite's own backup, so the coordinator need not stop. Private keys go in only if
+they are encrypted, or asked for.
+"""
+
+import os
+import re
+import sqlite3
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from server.coordinator import FolderError, load_settings, require_absent
+from server.enrolment import Registry
+from server.store import Audit
+
+LEFT_OUT = {"runs", "tls"}
+OPEN_KEY = re.compile(rb"\s*-----BEGIN ([A-Z]+ )?PRIVATE KEY-----(?<!ENCRYPTED PRIVATE KEY-----)")
+SQLITE = b"SQLite format 3\x00"
+SQLITE_SIDE_FILES = ("-wal", "-shm", "-journal")
+
+
+def backup(folder: Path, file: Path, *, include_keys: bool) -> bool:
+    """Write a backup and say if the authority's key is in it.
+
+    Raises:
+        FolderError: The folder is no coordinator's, the file exists already, or it can't be written.
+    """
+    load_settings(folder)
+    paths = [path for path in _files(folder) if include_keys or not _is_open_key(path)]
+    try:
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(handle, "wb") as stream, tarfile.open(fileobj=stream, mode="w:gz") as archive:
+                for path in paths:
+                    _add(archive, path, path.relative_to(folder))
+        except BaseException:
+            file.unlink()
+            raise
+    except FileExistsError:
+        raise FolderError("exists already; nothing is overwritten", where=file) from None
+    except (OSError, sqlite3.Error) as error:
+        raise FolderError(f"can't be written ({error})", where=file) from None
+    return folder / "ca" / "ca.key" in paths
+
+
+def restore(file: Path, folder: Path, audit: Audit) -> None:
+    """Make a coordinator's folder from a backup; invitations that were open in it are withdrawn.
+
+    Raises:
+        FolderError: The folder is there and not empty, or the file is no whole backup.
+    """
+    folder = folder.absolute()
+    require_absent(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
+            new = Path(scratch) / "new"
+            new.mkdir(mode=0o700)
+            with tarfile.open(file, "r:gz") as archive:
+                archive.extractall(new, filter="data")
+            _make_private(new)
+            load_settings(new)
+            with closing(Registry(new / "registry.sqlite", audit)) as registry:
+                registry.withdraw_invitations()
+            new.replace(folder)
+    except (tarfile.TarError, EOFError) as error:
+        raise FolderError(f"is not a whole backup ({error})", where=file) from None
+    except OSError as error:
+        raise FolderError(f"can't be restored ({error})", where=file) from None
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        left_out = path.relative_to(folder).parts[0] in LEFT_OUT or path.name.endswith(SQLITE_SIDE_FILES)
+        if path.is_file() and not path.is_symlink() and not left_out:
+            yield path
+
+
+def _is_open_key(path: Path) -> bool:
+    with path.open("rb") as file:
+        return OPEN_KEY.match(file.read(64)) is not None
+
+
+def _add(archive: tarfile.TarFile, path: Path, name: Path) -> None:
+    with path.open("rb") as file:
+        is_sqlite = file.read(len(SQLITE)) == SQLITE
+    if not is_sqlite:
+        archive.add(path, str(name), recursive=False)
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = Path(scratch) / path.name
+        with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy)) as target:
+            source.backup(target)
+        archive.add(copy, str(name), recursive=False)
+
+
+def _make_private(folder: Path) -> None:
+    """Take the rights of all other users away, whatever the archive says."""
+    for path in folder.rglob("*"):
+        path.chmod(0o700 if path.is_dir() else 0o600)

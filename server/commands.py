@@ -1,0 +1,10 @@
+"""`wardround server ...`: what the coordinator's operator does."""
+
+import typer
+
+from server.commands_enrol import add_enrolment_commands
+
+server_app = typer.Typer(
+    help="Found a federation and run its coordinator.", no_args_is_help=True, rich_markup_mode="markdown"
+)
+add_enrolment_commands(server_app)

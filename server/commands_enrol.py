@@ -1,0 +1,260 @@
+"""`wardround server init, invite, sites, revoke, sign, people, backup, restore`."""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from server.enrolment import Registry
+    from shared.authority import Authority
+
+PASSPHRASE_FILE = "WARDROUND_CA_PASSPHRASE_FILE"  # noqa: S105 (a variable's name)
+Folder = Annotated[
+    Path, typer.Option("--dir", envvar="WARDROUND_SERVER_DIR", help="Folder made by `wardround server init`.")
+]
+HERE = Path()
+audit_log = logging.getLogger("wardround.audit")
+people_app = typer.Typer(help="People who may talk to the coordinator.", no_args_is_help=True)
+
+
+def add_enrolment_commands(app: typer.Typer) -> None:
+    """Add this module's commands to `wardround server`."""
+    for command in (init, invite, sites, revoke, sign, backup, restore):
+        app.command()(command)
+    app.add_typer(people_app, name="people")
+
+
+def audit(event: str, **fields: str) -> None:
+    """Write an entry of the log."""
+    audit_log.info("%s %s", event, fields)
+
+
+def read_passphrase(where: Path, *, new: bool = False) -> bytes:
+    """Return the passphrase of the authority's key, from the file that the environment names or the terminal.
+
+    Args:
+        where: The key, for error messages.
+        new: Ask twice.
+
+    Raises:
+        CredentialError: There is neither such a file nor a terminal, or it was typed differently.
+    """
+    import getpass
+
+    from shared.pki import CredentialError
+
+    remedy = f"Run this on a terminal, or let {PASSPHRASE_FILE} name a file that holds it."
+    file = os.environ.get(PASSPHRASE_FILE)
+    if file is not None:
+        try:
+            return Path(file).read_bytes().rstrip(b"\r\n")
+        except OSError as error:
+            problem = f"can't be read ({error.strerror})"
+            raise CredentialError(problem, where=file, remedy=remedy) from None
+    if not sys.stdin.isatty():
+        raise CredentialError("needs a passphrase", where=where, remedy=remedy)
+    passphrase = getpass.getpass("Passphrase of the authority's key: ")
+    if new and getpass.getpass("The same again: ") != passphrase:
+        raise CredentialError("the two passphrases differ", where=where)
+    return passphrase.encode()
+
+
+def open_authority(folder: Path) -> "Authority":
+    """Open the authority of a coordinator's folder; asks for the passphrase if the key has one.
+
+    Raises:
+        CredentialError: The key can't be opened.
+    """
+    from shared.authority import Authority
+    from shared.pki import is_encrypted
+
+    key = folder / "ca" / "ca.key"
+    return Authority.open(folder / "ca", read_passphrase(key) if is_encrypted(key) else None)
+
+
+@contextmanager
+def open_registry(folder: Path) -> "Iterator[Registry]":
+    """Open the registry of a coordinator's folder for a block."""
+    from server.enrolment import Registry
+
+    with closing(Registry(folder / "registry.sqlite", audit)) as registry:
+        yield registry
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.", show_default=False)],
+    name: Annotated[str, typer.Option(help="Name of the federation, in lower case.")],
+    host: Annotated[str, typer.Option(help="DNS name or address under which sites reach it.")],
+    sites_port: Annotated[int, typer.Option(min=1, max=65535, help="Port for sites.")] = 9443,
+    people_port: Annotated[int, typer.Option(min=1, max=65535, help="Port for people and joining.")] = 9444,
+    passphrase: Annotated[
+        bool,
+        typer.Option("--passphrase", help="Encrypt the authority's key."),
+    ] = False,
+) -> None:
+    """Found a federation: its authority, the server's certificate, settings and registry."""
+    from server.coordinator import ServerTable, found
+    from server.store import check_name
+    from shared.pki import fingerprint
+
+    check_name(name)
+    secret = read_passphrase(folder / "ca" / "ca.key", new=True) if passphrase else None
+    settings = ServerTable(name=name, host=host, sites_port=sites_port, people_port=people_port)
+    authority = found(folder, settings, secret)
+    audit("federation-founded", federation=name)
+    print(f"{folder}: the federation '{name}'")
+    print(f"  authority  SHA-256 {fingerprint(authority.certificate)}")
+    if not passphrase:
+        print("  The authority's key has no passphrase (--passphrase): whoever reads it can admit sites.")
+
+
+def invite(
+    site: Annotated[str, typer.Argument(help="Name of the site, in lower case.", show_default=False)],
+    hours: Annotated[float, typer.Option(min=0.1, max=24 * 30, help="How long the invitation holds.")] = 72.0,
+    folder: Folder = HERE,
+) -> None:
+    """Print the join string of a site: secret, to be used once. It goes to stdout and is not kept."""
+    from server.coordinator import join_string, load_settings
+
+    load_settings(folder)
+    with open_registry(folder) as registry:
+        token = registry.invite(site, hours)
+    print(join_string(folder, site, token))
+    print(f"For '{site}', once, within {hours:g} hours: `wardround client enroll -`", file=sys.stderr)
+
+
+def sites(folder: Folder = HERE) -> None:
+    """List the sites that have joined or are invited."""
+    from rich.console import Console
+    from rich.table import Table
+
+    with open_registry(folder) as registry:
+        joined, invited = registry.sites(), registry.invitations()
+    table = Table("site", "state", "joined", "last seen", "certificate until", box=None, pad_edge=False)
+    for site in joined:
+        seen = f"{site.last_seen:%Y-%m-%d %H:%M}" if site.last_seen else "never"
+        table.add_row(site.name, site.state, f"{site.joined:%Y-%m-%d}", seen, f"{site.expires:%Y-%m-%d}")
+    for invitation in invited:
+        table.add_row(invitation.site, f"invited until {invitation.expires:%Y-%m-%d %H:%M}", "", "", "")
+    Console().print(table)
+
+
+def revoke(
+    site: Annotated[str, typer.Argument(help="Name of the site.", show_default=False)], folder: Folder = HERE
+) -> None:
+    """Refuse a site from this moment, also in a connection that is open."""
+    from shared.pki import CredentialError
+
+    with open_registry(folder) as registry:
+        registry.revoke(site)
+        print(f"'{site}' is refused from now on.")
+        try:
+            open_authority(folder).write_list(registry.revoked())
+        except CredentialError as error:
+            print(f"warning: the list ca/crl.pem was not renewed: {error}", file=sys.stderr)
+
+
+def sign(
+    file: Annotated[Path, typer.Argument(help="Request made by `client enroll --request-out`.")],
+    fingerprint: Annotated[
+        str | None,
+        typer.Option(help="The key's fingerprint as the hospital reads it out; without it you are asked."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Certificate to write; FILE.crt if not given.")] = None,
+    folder: Folder = HERE,
+) -> None:
+    """Sign the request of an invited site that can't join over the network."""
+    from server.offline import check_spoken, read_request, require_new, write_answer
+    from shared.csr import parse_request, requested_name
+    from shared.pki import key_fingerprint
+
+    answer = out or file.with_name(f"{file.name}.crt")
+    require_new(answer)
+    request = read_request(file)
+    site = requested_name(request)
+    key = key_fingerprint(parse_request(request, site))
+    print(f"site {site!r}, key {key}")
+    if fingerprint is None:
+        typer.confirm("Does the hospital read out the same fingerprint?", abort=True)
+    else:
+        check_spoken(fingerprint, key, file)
+    authority = open_authority(folder)
+    with open_registry(folder) as registry:
+        certificate = registry.sign(request, authority)
+    write_answer(answer, certificate, authority)
+    print(f"{answer}: send it to the hospital, for `wardround client enroll - --certificate {answer.name}`")
+
+
+def backup(
+    file: Annotated[Path, typer.Argument(help="File to write (.tar.gz).", show_default=False)],
+    include_key: Annotated[
+        bool, typer.Option("--include-key", help="Put private keys in that have no passphrase.")
+    ] = False,
+    folder: Folder = HERE,
+) -> None:
+    """Copy settings, authority, registry and logs into one file, while the coordinator runs; not `runs/`."""
+    from server.backup import backup as write_backup
+
+    with_key = write_backup(folder, file, include_keys=include_key)
+    print(f"{file}: written; the folder runs/ is not in it.")
+    if not with_key:
+        print("The authority's key is not in it, because it has no passphrase: keep a copy elsewhere.")
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(help="Backup to read.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.", show_default=False)],
+) -> None:
+    """Make a coordinator's folder from a backup."""
+    from server.backup import restore as read_backup
+
+    read_backup(file, folder, audit)
+    print(f"{folder}: restored. Invitations that were open are withdrawn.")
+    print(
+        "Later changes are lost: revoke again the sites, and remove the people, that went since the backup."
+    )
+    if not (folder / "ca" / "ca.key").exists():
+        print(f"Put the authority's key back: {folder / 'ca' / 'ca.key'} (mode 0600).")
+
+
+@people_app.command("add")
+def people_add(
+    name: Annotated[str, typer.Argument(help="Name, in lower case.", show_default=False)],
+    role: Annotated[str, typer.Option(help="viewer, researcher or operator.")],
+    days: Annotated[int, typer.Option(min=1, max=366, help="How long the token holds.")] = 90,
+    folder: Folder = HERE,
+) -> None:
+    """Print a new token for a person: secret, shown once and not kept."""
+    with open_registry(folder) as registry:
+        token = registry.add_person(name, role, days)
+    print(token)
+    print(f"For '{name}' ({role}), {days} days: `wardround login`", file=sys.stderr)
+
+
+@people_app.command("list")
+def people_list(folder: Folder = HERE) -> None:
+    """List people, their roles and the last day of their tokens."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("name", "role", "token until", box=None, pad_edge=False)
+    with open_registry(folder) as registry:
+        for person in registry.people():
+            table.add_row(person.name, person.role, f"{person.expires:%Y-%m-%d}")
+    Console().print(table)
+
+
+@people_app.command("remove")
+def people_remove(
+    name: Annotated[str, typer.Argument(help="Name.", show_default=False)], folder: Folder = HERE
+) -> None:
+    """End a person's token now."""
+    with open_registry(folder) as registry:
+        registry.remove_person(name)
+    print(f"'{name}' is refused from now on.")

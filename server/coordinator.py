@@ -1,0 +1,173 @@
+"""The coordinator's folder: founding a federation, and opening what was founded.
+
+`server.toml`, `ca/` (the authority), `tls/` (the listeners' key and certificate), `registry.sqlite`.
+"""
+
+import shutil
+import tempfile
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from server.enrolment import Registry
+from shared.authority import Authority
+from shared.errors import WardroundError
+from shared.job import Name
+from shared.job_errors import describe
+from shared.join import Join, Port
+from shared.pki import (
+    Clock,
+    fingerprint,
+    host_name,
+    load_certificate,
+    needs_renewal,
+    new_key,
+    pem_of,
+    save_key,
+    utc_now,
+    write_file,
+)
+
+SITES_PORT = 9443
+PEOPLE_PORT = 9444
+SETTINGS = """\
+# The coordinator's settings, made by `wardround server init`.
+
+[server]
+# Name of the federation; it is in every certificate and can't be changed.
+name = "{name}"
+# DNS name or address under which sites and people reach the coordinator; it is in the server's certificate,
+# and the authority may sign for no other.
+host = "{host}"
+# Port of the listener for sites (mutual TLS).
+sites_port = {sites_port}
+# Port of the listener for people, and for sites that join (TLS).
+people_port = {people_port}
+"""
+
+
+class FolderError(WardroundError):
+    """A coordinator's folder that can't be made or used."""
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ServerTable(_Table):
+    """`[server]`: who this is and where it is reached."""
+
+    name: Name = Field(description="Name of the federation.")
+    host: Annotated[str, Field(min_length=1, max_length=253)] = Field(
+        description="DNS name or address of the coordinator."
+    )
+    sites_port: Port = Field(SITES_PORT, description="Port of the listener for sites.")
+    people_port: Port = Field(PEOPLE_PORT, description="Port of the listener for people.")
+
+
+class ServerConfig(_Table):
+    """The file `server.toml`."""
+
+    server: ServerTable
+
+
+def load_settings(folder: Path) -> ServerConfig:
+    """Read `server.toml`.
+
+    Raises:
+        FolderError: It is missing, is not TOML, or has a wrong key or value.
+    """
+    path = folder / "server.toml"
+    try:
+        return ServerConfig.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        remedy = "Give the folder made by `wardround server init` with --dir."
+        raise FolderError(f"can't be read ({error.strerror})", where=path, remedy=remedy) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FolderError(f"is not valid TOML: {error}", where=path) from None
+    except ValidationError as error:
+        raise FolderError(describe(error, ServerConfig), where=path) from None
+
+
+def found(folder: Path, settings: ServerTable, passphrase: bytes | None, clock: Clock = utc_now) -> Authority:
+    """Found a federation: make the coordinator's folder, whole or not at all.
+
+    Raises:
+        FolderError: The folder is there and not empty, or can't be written.
+        CredentialError: The host is not valid, or the passphrase is too short.
+    """
+    folder = folder.absolute()
+    require_absent(folder)
+    host_name(settings.host)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
+            new = Path(scratch) / "new"
+            new.mkdir(mode=0o700)
+            authority = Authority.create(new / "ca", settings.name, settings.host, passphrase, clock)
+            write_server_certificate(new, authority, settings.host)
+            Registry.create(new / "registry.sqlite")
+            text = SETTINGS.format(**settings.model_dump())
+            write_file(new / "server.toml", text.encode(), 0o644)
+            new.replace(folder)
+    except OSError as error:
+        raise FolderError(f"can't be made ({error.strerror})", where=folder) from None
+    return Authority(folder / "ca", authority.key, authority.certificate, clock)
+
+
+def require_absent(folder: Path) -> None:
+    """Check that a folder is not there, or is empty.
+
+    Raises:
+        FolderError: There is something.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FolderError("is there already; nothing is overwritten", where=folder)
+
+
+def write_server_certificate(folder: Path, authority: Authority, host: str) -> None:
+    """Make a new key and certificate for the listeners.
+
+    Raises:
+        CredentialError: A file can't be written.
+    """
+    key = new_key()
+    certificate = authority.sign_server(key.public_key(), host)
+    tls = folder / "tls"
+    with tempfile.TemporaryDirectory(prefix=".tls.", dir=folder) as scratch:
+        # Key and certificate change places with the old ones together.
+        new = Path(scratch) / "tls"
+        new.mkdir(mode=0o700)
+        save_key(new / "server.key", key)
+        write_file(new / "server.crt", pem_of(certificate), 0o644)
+        if tls.exists():
+            shutil.move(tls, Path(scratch) / "old")
+        new.rename(tls)
+
+
+def renew_server_certificate(folder: Path, authority: Authority, host: str) -> bool:
+    """Renew the listeners' certificate if it is missing or near its end; say if it was renewed.
+
+    Raises:
+        CredentialError: A file can't be read or written.
+    """
+    path = folder / "tls" / "server.crt"
+    if path.exists() and not needs_renewal(load_certificate(path), authority.clock()):
+        return False
+    write_server_certificate(folder, authority, host)
+    return True
+
+
+def join_string(folder: Path, site: str, token: str) -> Join:
+    """Return what a site needs to join with this token."""
+    settings = load_settings(folder).server
+    return Join(
+        site=site,
+        host=settings.host,
+        people_port=settings.people_port,
+        sites_port=settings.sites_port,
+        authority=fingerprint(load_certificate(folder / "ca" / "ca.crt")),
+        token=token,
+    )

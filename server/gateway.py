@@ -1,0 +1,160 @@
+"""The coordinator's doors: a listener for sites, a listener for people, and the SuperLink behind them."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Coroutine, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from starlette.routing import BaseRoute, Route
+
+from server.audit_trail import AuditTrail
+from server.gateway_people import PersonRegistry, build_people_app
+from server.gateway_sites import SiteRegistry, SitesApp
+from server.limits import KIB, Limits
+from server.listener import Listener
+from server.roster import Roster
+from server.superlink import SuperLink
+from shared.errors import WardroundError
+
+SITES = Limits()
+PEOPLE = Limits(connections=500, connections_each=64, body_bytes=1024 * KIB)
+
+
+class GatewayError(WardroundError):
+    """The gateway can't listen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Where one listener listens, and what it takes.
+
+    Attributes:
+        sock: A listening socket, see `listen`; closed with the gateway.
+        context: TLS 1.3; the sites' one requires a client certificate.
+        limits: What a peer may take.
+    """
+
+    sock: socket.socket
+    context: ssl.SSLContext
+    limits: Limits
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket.
+
+    Args:
+        host: Address to bind; `0.0.0.0` is all of IPv4, `::` all of IPv6 and IPv4.
+        port: Port; 0 takes a free one.
+
+    Raises:
+        GatewayError: The port is taken, or not for this user.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=256, dualstack_ipv6=host == "::")
+    except OSError as error:
+        raise GatewayError(
+            f"can't listen on {host} port {port} ({error.strerror})",
+            remedy="Stop what uses the port, or choose another one in server.toml.",
+        ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """What other parts answer.
+
+    Attributes:
+        people: On the people's listener, behind a token.
+        public: On the people's listener, open to all.
+        sites: On the sites' listener, to sites that are admitted.
+    """
+
+    people: Sequence[BaseRoute] = ()
+    public: Sequence[BaseRoute] = ()
+    sites: Sequence[Route] = ()
+
+
+class Gateway:
+    """Both listeners in front of a SuperLink.
+
+    Args:
+        superlink: Running.
+        registry: Says which sites are admitted.
+        people: Knows the tokens.
+        trail: Told what happens.
+        routes: What other parts answer.
+    """
+
+    def __init__(
+        self,
+        superlink: SuperLink,
+        registry: SiteRegistry,
+        people: PersonRegistry,
+        trail: AuditTrail,
+        routes: Routes,
+    ) -> None:
+        self._superlink = superlink
+        self._registry = registry
+        self._people = people
+        self._trail = trail
+        self._routes = routes
+
+    async def serve(self, sites: Door, people: Door, stop: asyncio.Event) -> None:
+        """Answer until told to stop, or until something breaks.
+
+        Raises:
+            SuperLinkError: The SuperLink can't be kept running.
+        """
+        async with AsyncExitStack() as stack:
+            stack.enter_context(sites.sock)
+            stack.enter_context(people.sock)
+            client = await stack.enter_async_context(
+                httpx.AsyncClient(
+                    verify=self._superlink.tls.context,
+                    trust_env=False,
+                    limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
+                )
+            )
+            roster = Roster(self._superlink, self._registry)
+            sites_app = SitesApp(
+                self._registry,
+                roster,
+                client,
+                trail=self._trail,
+                limits=sites.limits,
+                routes=self._routes.sites,
+            )
+            people_app = build_people_app(
+                self._people,
+                self._trail,
+                people.limits,
+                lambda: self._superlink.healthy,
+                routes=self._routes.people,
+                public=self._routes.public,
+            )
+            listeners = [
+                Listener(sites_app, sites.sock, sites.context, sites.limits, self._trail),
+                Listener(people_app, people.sock, people.context, people.limits, self._trail),
+            ]
+            await _until(stop, listeners, roster.keep(), self._superlink.keep())
+
+
+async def _until(
+    stop: asyncio.Event, listeners: Sequence[Listener], *others: Coroutine[Any, Any, None]
+) -> None:
+    """Run listeners and whatever else must go on; stop all when told, or when one of them ends."""
+    serving = [asyncio.create_task(listener.serve()) for listener in listeners]
+    beside = [asyncio.create_task(other) for other in others]
+    told = asyncio.create_task(stop.wait())
+    await asyncio.wait({told, *serving, *beside}, return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    for listener in listeners:
+        listener.should_exit = True
+    ended = [task for task in beside if task.done()]
+    for task in beside:
+        task.cancel()
+    await asyncio.gather(*serving, *ended)

@@ -1,0 +1,227 @@
+"""What a person can reach: routes behind a token with a role, and a few that need none.
+
+The routes themselves come from other parts. An endpoint that asks for more than the role `viewer` says so
+with Starlette's `@requires("researcher")` or `@requires("operator")`; `request.user` is the person.
+"""
+
+import ipaddress
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from typing import Literal, Protocol
+
+from starlette.applications import Starlette
+from starlette.authentication import (
+    AuthCredentials,
+    AuthenticationBackend,
+    AuthenticationError,
+    BaseUser,
+    UnauthenticatedUser,
+)
+from starlette.middleware import Middleware
+from starlette.middleware.authentication import AuthenticationMiddleware
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from server.audit_trail import AuditTrail
+from server.bounded import Bounded
+from server.limits import Limits
+
+Role = Literal["viewer", "researcher", "operator"]
+ROLES: tuple[Role, ...] = ("viewer", "researcher", "operator")  # each may do what those before it may
+HEALTH = "/v1/health"
+FAILURES, FAILURES_S = 10, 60.0  # log-ins that may fail, and the time after which they are forgotten
+ADDRESSES = 10_000
+
+
+class Person(Protocol):
+    """A person as the registry knows them."""
+
+    @property
+    def name(self) -> str:
+        """Name of the person."""
+
+    @property
+    def role(self) -> Role:
+        """What the person may do."""
+
+
+class PersonRegistry(Protocol):
+    """The part of `server.enrolment.Registry` that knows tokens."""
+
+    def person_of(self, token: str) -> Person | None:
+        """Return whose token it is, if it is valid now."""
+
+
+class Caller(BaseUser):
+    """The person who calls; `request.user` in an endpoint."""
+
+    def __init__(self, person: Person) -> None:
+        self.name = person.name
+        self.role = person.role
+
+    @property
+    def is_authenticated(self) -> bool:
+        """Always: this person has shown a token."""
+        return True
+
+    @property
+    def display_name(self) -> str:
+        """Name of the person."""
+        return self.name
+
+
+class Tokens(AuthenticationBackend):
+    """Finds who calls by the bearer token (RFC 6750)."""
+
+    def __init__(self, registry: PersonRegistry) -> None:
+        self._registry = registry
+
+    async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, BaseUser] | None:
+        """Return the caller with the roles they have.
+
+        Raises:
+            AuthenticationError: There is a token, but nobody's.
+        """
+        header = conn.headers.get("authorization")
+        if header is None:
+            return None
+        scheme, _, token = header.partition(" ")
+        person = self._registry.person_of(token.strip()) if scheme.lower() == "bearer" else None
+        if person is None:
+            raise AuthenticationError("this token is not valid, or not any more")
+        return AuthCredentials(ROLES[: ROLES.index(person.role) + 1]), Caller(person)
+
+
+class Failures:
+    """Counts failed log-ins by address; IPv6 by network, because one host has 2⁶⁴ of them."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._counts: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    def add(self, address: str) -> None:
+        """Note a failure."""
+        key = _network(address)
+        count, ends = self._current(key)
+        self._counts[key] = (count + 1, ends)
+        self._counts.move_to_end(key)
+        if len(self._counts) > ADDRESSES:
+            self._counts.popitem(last=False)
+
+    def wait(self, address: str) -> float:
+        """Return the seconds that an address must wait before it may try again; 0 is at once."""
+        count, ends = self._current(_network(address))
+        return ends - self._clock() if count >= FAILURES else 0.0
+
+    def _current(self, key: str) -> tuple[int, float]:
+        now = self._clock()
+        count, ends = self._counts.get(key, (0, 0.0))
+        return (count, ends) if now < ends else (0, now + FAILURES_S)
+
+
+def _network(address: str) -> str:
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    return str(ipaddress.ip_network((ip, 64), strict=False)) if ip.version == 6 else address
+
+
+class Watch:
+    """Writes an audit entry for every call before its answer leaves, and slows down guessing."""
+
+    def __init__(self, app: ASGIApp, trail: AuditTrail, failures: Failures) -> None:
+        self._app = app
+        self._trail = trail
+        self._failures = failures
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a call, unless too many from its address have failed."""
+        address = scope["client"][0]
+        if wait := self._failures.wait(address):
+            self._trail.refused("log-in-blocked", address)
+            headers = {"retry-after": str(int(wait) + 1), "connection": "close"}
+            answer = Response("too many failed log-ins", HTTPStatus.TOO_MANY_REQUESTS, headers)
+            await answer(scope, receive, send)
+            return
+
+        async def watched(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await self._note(scope, address, message["status"])
+            await send(message)
+
+        await self._app(scope, receive, watched)
+
+    async def _note(self, scope: Scope, address: str, status: int) -> None:
+        call = {"method": scope["method"], "path": scope["path"][:200], "status": str(status)}
+        user = scope.get("user")
+        if isinstance(user, Caller):
+            await self._trail.record("call", person=user.name, role=user.role, address=address, **call)
+        elif status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            self._failures.add(address)
+            self._trail.refused("log-in-failed", address, **call)
+        elif scope["path"] != HEALTH:
+            self._trail.refused("call-without-log-in", address, **call)
+
+
+class LoggedIn:
+    """Lets nobody through who has not shown a valid token."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a call, or ask for a token."""
+        if isinstance(scope["user"], UnauthenticatedUser):
+            await _unauthorized("a token is needed")(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+def _unauthorized(reason: str) -> Response:
+    headers = {"www-authenticate": "Bearer", "connection": "close"}
+    return Response(reason, HTTPStatus.UNAUTHORIZED, headers)
+
+
+def build_people_app(
+    registry: PersonRegistry,
+    trail: AuditTrail,
+    limits: Limits,
+    healthy: Callable[[], bool],
+    *,
+    routes: Sequence[BaseRoute] = (),
+    public: Sequence[BaseRoute] = (),
+) -> Starlette:
+    """Return the application behind the people's listener.
+
+    Args:
+        registry: Knows the tokens.
+        trail: Told of every call, but for those of the health route.
+        limits: What a request may take.
+        healthy: Whether the SuperLink serves; for `GET /v1/health`, 200 or 503.
+        routes: Routes that need a valid token.
+        public: Routes that need none, such as the enrolment of a site with its invitation. Answers
+            with status 401 and 403 count as failed log-ins.
+    """
+
+    async def health(_: Request) -> JSONResponse:
+        up = healthy()
+        status = HTTPStatus.OK if up else HTTPStatus.SERVICE_UNAVAILABLE
+        return JSONResponse({"status": "ok" if up else "starting"}, status)
+
+    def refused(_: HTTPConnection, error: AuthenticationError) -> Response:
+        return _unauthorized(str(error))
+
+    return Starlette(
+        routes=[
+            Route(HEALTH, health),
+            *public,
+            Mount("/", routes=list(routes), middleware=[Middleware(LoggedIn)]),
+        ],
+        middleware=[
+            Middleware(Watch, trail=trail, failures=Failures()),
+            Middleware(Bounded, limits=limits),
+            Middleware(AuthenticationMiddleware, backend=Tokens(registry), on_error=refused),
+        ],
+    )

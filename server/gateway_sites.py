@@ -1,0 +1,211 @@
+"""What a site can reach: Flower's fleet interface, and nothing else of the SuperLink.
+
+A request passes when its path and method are on the list, its certificate is admitted at this moment, and the
+node key with which Flower signs it is the certificate's. Bodies stream through in both directions.
+"""
+
+import logging
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Protocol
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from server.audit_trail import AuditTrail
+from server.bounded import Bounded
+from server.exchange import Disconnected, Exchange, Refusal
+from server.limits import Limits
+from server.peer import Peer
+from server.superlink import SuperLinkError
+
+log = logging.getLogger(__name__)
+
+ACTIVATE = b"/v1/fleet/activate-node"  # the first call of a node
+PUSH_OBJECT = b"/v1/fleet/push-object"
+# Flower 1.41's routes, but for `register-node` and `unregister-node`: the operator says who belongs to the
+# federation, a node with a key calls neither, and Flower refuses both under node authentication.
+FLEET_PATHS = frozenset(
+    {
+        ACTIVATE,
+        b"/v1/fleet/confirm-message-received",
+        b"/v1/fleet/deactivate-node",
+        b"/v1/fleet/get-fab",
+        b"/v1/fleet/get-run",
+        b"/v1/fleet/pull-messages",
+        b"/v1/fleet/pull-object",
+        b"/v1/fleet/push-messages",
+        PUSH_OBJECT,
+        b"/v1/fleet/send-node-heartbeat",
+    }
+)
+NODE_KEY = b"flwr-public-key"
+PASSED_ON = frozenset(
+    {
+        b"accept",
+        b"content-length",
+        b"content-type",
+        NODE_KEY,
+        b"flwr-signature",
+        b"flwr-timestamp",
+        b"flwr-component-name",
+        b"flwr-package-name",
+        b"flwr-package-version",
+    }
+)
+NOT_PACKED = (b"accept-encoding", b"identity")  # packing costs time on loopback, and models hardly shrink
+UPSTREAM_TIMES = httpx.Timeout(connect=5.0, read=60.0, write=60.0, pool=30.0)
+
+
+class Site(Protocol):
+    """A site as the registry knows it."""
+
+    @property
+    def name(self) -> str:
+        """Name of the site."""
+
+    @property
+    def public_key(self) -> str:
+        """Its newest key, in OpenSSH's format."""
+
+    @property
+    def state(self) -> str:
+        """`joined` or `revoked`."""
+
+
+class SiteRegistry(Protocol):
+    """The part of `server.enrolment.Registry` that is asked on every request of a site."""
+
+    def site_of(self, serial: int, public_key: EllipticCurvePublicKey) -> Site | None:
+        """Return the site to which a certificate and a node key belong, if it is admitted now."""
+
+    def seen(self, serial: int) -> None:
+        """Note that a site is here."""
+
+    def sites(self) -> Sequence[Site]:
+        """Return every site that ever joined."""
+
+
+class Upstream(Protocol):
+    """The SuperLink."""
+
+    @property
+    def url(self) -> str:
+        """Address without a path; it moves when the SuperLink is started again."""
+
+    async def admit(self, site: Site) -> None:
+        """Let the SuperLink know a site's node."""
+
+
+class SitesApp:
+    """The ASGI application behind the sites' listener.
+
+    Args:
+        registry: Says who is admitted.
+        upstream: The SuperLink.
+        client: Talks to the SuperLink; its owner closes it.
+        trail: Told what was refused.
+        limits: What a request may take.
+        routes: What the coordinator itself answers to an admitted site, such as the renewal of its
+            certificate; paths without parameters.
+    """
+
+    def __init__(
+        self,
+        registry: SiteRegistry,
+        upstream: Upstream,
+        client: httpx.AsyncClient,
+        *,
+        trail: AuditTrail,
+        limits: Limits,
+        routes: Sequence[Route] = (),
+    ) -> None:
+        self._own = Starlette(routes=routes, middleware=[Middleware(Bounded, limits=limits)])
+        self._own_paths = frozenset(route.path.encode() for route in routes)
+        self._registry = registry
+        self._upstream = upstream
+        self._client = client
+        self._trail = trail
+        self._limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        limits, path = self._limits, scope["raw_path"]
+        most = limits.object_bytes if path == PUSH_OBJECT else limits.body_bytes
+        exchange = Exchange(scope, receive, send, limits, most)
+        who = scope["client"][0]
+        try:
+            site = self._site(scope["state"]["peer"])
+            who = site.name
+            if path in self._own_paths:
+                await self._own(scope, receive, send)
+                return
+            _check(scope)
+            if path == ACTIVATE:
+                await self._upstream.admit(site)
+            exchange.check_head()
+            await self._forward(exchange, scope)
+        except Refusal as refusal:
+            self._trail.refused("site-request-refused", who, reason=refusal.reason)
+            await exchange.refuse(refusal)
+        except Disconnected:
+            log.debug("%s left in the middle of a request", who)
+        except (httpx.HTTPError, SuperLinkError) as error:
+            log.warning("the SuperLink did not answer %s: %r", who, error)
+            await exchange.refuse(_failure(error))
+
+    def _site(self, peer: Peer) -> Site:
+        """Return the site at the other end; asked anew for every request.
+
+        Raises:
+            Refusal: The certificate does not admit anybody any more.
+        """
+        site = None if peer.expired else self._registry.site_of(peer.serial, peer.public_key)
+        if site is None:
+            raise Refusal(HTTPStatus.FORBIDDEN, "the certificate admits no site")
+        self._registry.seen(peer.serial)
+        return site
+
+    async def _forward(self, exchange: Exchange, scope: Scope) -> None:
+        request = self._client.build_request(
+            "POST",
+            self._upstream.url + scope["raw_path"].decode(),
+            headers=[*(item for item in scope["headers"] if item[0] in PASSED_ON), NOT_PACKED],
+            content=exchange.body(),
+            timeout=UPSTREAM_TIMES,
+        )
+        response = await self._client.send(request, stream=True)
+        try:
+            await exchange.answer(response)
+        finally:
+            await response.aclose()
+
+
+def _check(scope: Scope) -> None:
+    """Look at a request's line and headers.
+
+    Raises:
+        Refusal: It is not one of the fleet's, or not signed with the certificate's key.
+    """
+    if scope["raw_path"] not in FLEET_PATHS or scope["query_string"]:
+        raise Refusal(HTTPStatus.NOT_FOUND, "no such path")
+    if scope["method"] != "POST":
+        raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "only POST is allowed")
+    names = [name for name, _ in scope["headers"] if name in PASSED_ON]
+    if len(names) != len(set(names)):
+        raise Refusal(HTTPStatus.BAD_REQUEST, "a header came twice")
+    if (NODE_KEY, scope["state"]["peer"].node_key) not in scope["headers"]:
+        raise Refusal(HTTPStatus.FORBIDDEN, "the node key is not the certificate's")
+
+
+def _failure(error: httpx.HTTPError | SuperLinkError) -> Refusal:
+    """Return the answer for a SuperLink that could not be asked."""
+    if isinstance(error, httpx.ConnectError | SuperLinkError):
+        return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "the coordinator is starting; try again")
+    if isinstance(error, httpx.TimeoutException):
+        return Refusal(HTTPStatus.GATEWAY_TIMEOUT, "the coordinator is busy; try again")
+    return Refusal(HTTPStatus.BAD_GATEWAY, "the coordinator broke off; try again")

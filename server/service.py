@@ -1,0 +1,162 @@
+"""The coordinator as one service: SuperLink, registry, audit trail and both listeners from its folder."""
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import resource
+import signal
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from server.audit_trail import Append, AuditTrail
+from server.coordinator import ServerTable, load_settings, renew_server_certificate
+from server.enrolment import Registry
+from server.enrolment_api import EnrolmentApi
+from server.gateway import PEOPLE, SITES, Door, Gateway, Routes, listen
+from server.people import People
+from server.superlink import SuperLink
+from shared.authority import Authority
+from shared.pki import server_context
+
+log = logging.getLogger(__name__)
+
+OPEN_FILES = 8192  # each site's connection has one to the SuperLink behind it
+DAY_S = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What runs, for the parts that add routes to it.
+
+    Attributes:
+        folder: The coordinator's folder.
+        settings: From its `server.toml`.
+        authority: With its key in memory: it signs the certificates of sites that join and renew.
+        superlink: Running.
+        registry: Sites and invitations.
+        people: People and their tokens.
+        trail: The audit log.
+    """
+
+    folder: Path
+    settings: ServerTable
+    authority: Authority
+    superlink: SuperLink
+    registry: Registry
+    people: People
+    trail: AuditTrail
+
+    async def serve(self, routes: Routes, stop: asyncio.Event, ready: Callable[[], None]) -> None:
+        """Answer sites and people until told to stop.
+
+        Args:
+            routes: What other parts answer, besides enrolment and renewal.
+            stop: Set it to end.
+            ready: Called once both listeners take connections.
+
+        Raises:
+            GatewayError: A port can't be used.
+            SuperLinkError: The SuperLink can't be kept running.
+        """
+        host, api = bind_address(self.settings.host), EnrolmentApi(self.registry, self.authority)
+        renew_server_certificate(self.folder, self.authority, self.settings.host)
+        sites_tls, people_tls = (_context(self.folder, sites=sites) for sites in (True, False))
+        sites = Door(listen(host, self.settings.sites_port), sites_tls, SITES)
+        people = Door(listen(host, self.settings.people_port), people_tls, PEOPLE)
+        all_routes = Routes(
+            people=routes.people,
+            public=[*api.people_routes(), *routes.public],
+            sites=[*api.site_routes(), *routes.sites],
+        )
+        gateway = Gateway(self.superlink, self.registry, self.people, self.trail, all_routes)
+        renewal = asyncio.create_task(self._renew(sites_tls, people_tls))
+        ready()
+        try:
+            await gateway.serve(sites, people, stop)
+        finally:
+            renewal.cancel()
+
+    async def _renew(self, *contexts: ssl.SSLContext) -> None:
+        """Renew the listeners' certificate in time; connections that are open keep theirs."""
+        while True:
+            await asyncio.sleep(DAY_S)
+            if renew_server_certificate(self.folder, self.authority, self.settings.host):
+                tls = self.folder / "tls"
+                for context in contexts:
+                    context.load_cert_chain(tls / "server.crt", tls / "server.key")
+
+
+@asynccontextmanager
+async def open_service(folder: Path, authority: Authority, append: Append) -> AsyncIterator[Service]:
+    """Start the SuperLink and open the registry of a coordinator's folder.
+
+    Args:
+        folder: Made by `wardround server init`.
+        authority: Opened by the operator, who may have typed a passphrase.
+        append: Writes an entry of the audit log, see `AuditLog.append`.
+
+    Raises:
+        FolderError: The folder can't be used.
+        RegistryError: The registry can't be used.
+        SuperLinkError: The SuperLink does not start, or another coordinator runs in this folder.
+    """
+    settings = load_settings(folder).server
+    path = folder / "registry.sqlite"
+    with closing(AuditTrail(append)) as trail:
+        audit = registry_audit(trail)
+        with closing(Registry(path, audit)) as registry, closing(People(path, audit)) as people:
+            async with SuperLink(folder / "superlink") as superlink:
+                yield Service(folder, settings, authority, superlink, registry, people, trail)
+
+
+def run_gateway(folder: Path, authority: Authority, append: Append, routes: Routes | None = None) -> None:
+    """Run a coordinator in this process's main thread until SIGTERM or SIGINT, see `open_service`."""
+
+    async def run() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        async with open_service(folder, authority, append) as service:
+            await service.serve(routes or Routes(), stop, lambda: log.info("the coordinator is ready"))
+
+    allow_open_files()
+    asyncio.run(run())
+
+
+def allow_open_files() -> None:
+    """Raise this process's limit of open files as far as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def bind_address(host: str) -> str:
+    """Return the address to listen on for a public name: every one, but loopback for a rehearsal there."""
+    with contextlib.suppress(ValueError):
+        address = ipaddress.ip_address(host)
+        if address.is_loopback:
+            return host
+    return "127.0.0.1" if host == "localhost" else "0.0.0.0"  # noqa: S104 - it is a public service
+
+
+def registry_audit(trail: AuditTrail) -> Append:
+    """Return what the registry tells of its changes, and of its refusals without being flooded by them."""
+
+    def audit(event: str, **fields: str) -> None:
+        if event.endswith("-refused"):
+            trail.refused(event, fields.get("site") or fields.get("serial") or "unknown", **fields)
+        else:
+            trail.write(event, **fields)
+
+    return audit
+
+
+def _context(folder: Path, *, sites: bool) -> ssl.SSLContext:
+    context = server_context(folder, sites=sites)
+    context.num_tickets = 0  # every connection shows its certificate anew
+    return context

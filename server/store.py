@@ -1,0 +1,183 @@
+"""The SQLite file of the registry: its tables, and transactions on it."""
+
+import hashlib
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol, Self
+
+from pydantic import TypeAdapter, ValidationError
+
+from shared.errors import WardroundError
+from shared.job import Name
+from shared.pki import Clock, CredentialError, utc_now
+
+VERSION = 1
+WAIT = 30.0  # seconds for another process's transaction
+SCHEMA = f"""
+CREATE TABLE site (
+    name TEXT PRIMARY KEY,
+    state TEXT NOT NULL CHECK (state IN ('joined', 'revoked')),
+    joined INTEGER NOT NULL,
+    last_seen INTEGER
+);
+CREATE TABLE certificate (
+    id INTEGER PRIMARY KEY,
+    serial TEXT NOT NULL UNIQUE,
+    site TEXT NOT NULL REFERENCES site (name),
+    public_key TEXT NOT NULL,
+    expires INTEGER NOT NULL,
+    revoked INTEGER
+);
+CREATE INDEX certificate_of_site ON certificate (site);
+CREATE INDEX certificate_of_key ON certificate (public_key);
+CREATE TABLE invitation (
+    token_hash TEXT PRIMARY KEY,
+    site TEXT NOT NULL,
+    expires INTEGER NOT NULL,
+    used INTEGER
+);
+CREATE TABLE person (
+    name TEXT PRIMARY KEY,
+    token_hash TEXT NOT NULL UNIQUE,
+    role TEXT NOT NULL CHECK (role IN ('viewer', 'researcher', 'operator')),
+    expires INTEGER NOT NULL
+);
+PRAGMA user_version = {VERSION};
+"""
+
+
+class Audit(Protocol):
+    """Writes an entry of the audit log."""
+
+    def __call__(self, event: str, **fields: str) -> object:
+        """Record what happened; fields hold names and reasons, never a token or a key."""
+
+
+class RegistryError(WardroundError):
+    """A registry that can't be used, or a request that does not fit what it holds."""
+
+
+class RefusedError(RegistryError):
+    """A request that is not granted.
+
+    Attributes:
+        reason: One word for the audit log, such as ``expired-invitation``.
+    """
+
+    reason = "refused"
+
+    @classmethod
+    def because(cls, reason: str, problem: str) -> Self:
+        """Return the error with its reason."""
+        error = cls(problem)
+        error.reason = reason
+        return error
+
+
+class Store:
+    """An open registry; one object may serve many threads, and several processes may open the same file.
+
+    Args:
+        path: The file.
+        audit: Told of every change and every refusal.
+        clock: Says when it is.
+
+    Raises:
+        RegistryError: The file is missing, is no registry, or was written by another version.
+    """
+
+    def __init__(self, path: Path, audit: Audit, clock: Clock = utc_now) -> None:
+        self._audit = audit
+        self._clock = clock
+        self._turn = threading.Lock()
+        self._db = _connect(path)
+
+    @classmethod
+    def create(cls, path: Path) -> None:
+        """Make a new registry, readable by its owner only.
+
+        Raises:
+            RegistryError: There is a file already, or it can't be written.
+        """
+        try:
+            path.touch(mode=0o600, exist_ok=False)
+            with closing(sqlite3.connect(path)) as db:
+                db.execute("PRAGMA journal_mode = WAL")
+                db.executescript(SCHEMA)
+        except (OSError, sqlite3.Error) as error:
+            raise RegistryError(f"can't be made ({error})", where=path) from None
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    @contextmanager
+    def _change(self) -> Iterator[sqlite3.Connection]:
+        """Run a block as one transaction that no other process's change can come between."""
+        with self._turn:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    @contextmanager
+    def _refusals(self, event: str, **fields: str) -> Iterator[dict[str, str]]:
+        """Tell the audit log of a refusal inside the block; give the entry's fields, to be added to."""
+        try:
+            yield fields
+        except CredentialError as error:
+            self._audit(event, reason="bad-request", problem=error.problem, **fields)
+            raise RefusedError.because("bad-request", error.problem) from None
+        except RefusedError as error:
+            self._audit(event, reason=error.reason, problem=error.problem, **fields)
+            raise
+
+    def _now(self) -> int:
+        return int(self._clock().timestamp())
+
+
+def check_name(name: str) -> None:
+    """Check the name of a site or a person.
+
+    Raises:
+        RegistryError: It is not valid.
+    """
+    try:
+        TypeAdapter(Name).validate_python(name)
+    except ValidationError:
+        remedy = "Use 1 to 63 lower-case letters, digits, '.', '_' and '-', beginning with a letter or digit."
+        raise RegistryError(f"'{name}' is not a valid name", remedy=remedy) from None
+
+
+def token_hash(token: str) -> str:
+    """Return what is kept of a token: it is 256 random bits, so a plain SHA-256 can't be turned round."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def as_time(seconds: int) -> datetime:
+    """Return a time as the tables hold it, with its zone."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    address = f"{path.absolute().as_uri()}?mode=rw"
+    try:
+        db = sqlite3.connect(address, uri=True, timeout=WAIT, isolation_level=None, check_same_thread=False)
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+    except sqlite3.Error as error:
+        remedy = "Is this a folder made by `wardround server init`?"
+        raise RegistryError(f"can't be opened ({error})", where=path, remedy=remedy) from None
+    if version != VERSION:
+        db.close()
+        raise RegistryError(f"is of version {version}, this program reads {VERSION}", where=path)
+    db.row_factory = sqlite3.Row
+    db.execute("PRAGMA foreign_keys = ON")
+    db.execute("PRAGMA synchronous = FULL")  # a token that was used must be so after a power cut too
+    return db

@@ -1,0 +1,535 @@
+"""The registry: who is let in, who is refused, and what the audit log hears of it."""
+
+import json
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.hashes import SHA384
+
+from server.backup import backup, restore
+from server.coordinator import FolderError, ServerTable, found, load_settings, renew_server_certificate
+from server.enrolment import Registry
+from server.store import RefusedError, RegistryError
+from shared.authority import Authority
+from shared.csr import certificate_request, renewal_statement
+from shared.join import parse_join
+from shared.pki import CredentialError, fingerprint, load_certificate, new_key, openssh, pem_of
+
+PROJECT = Path(__file__).parents[2]
+
+
+class Log:
+    """Keeps what the audit log is told."""
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[str, dict[str, str]]] = []
+
+    def __call__(self, event: str, **fields: str) -> None:
+        self.entries.append((event, fields))
+
+    @property
+    def last(self) -> tuple[str, str, str]:
+        event, fields = self.entries[-1]
+        return event, fields.get("site", ""), fields.get("reason", "")
+
+
+class Time:
+    """A clock that the test sets."""
+
+    def __init__(self) -> None:
+        self.now = datetime.now(UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def passes(self, **span: float) -> None:
+        self.now += timedelta(**span)
+
+
+class Federation:
+    """A coordinator's folder with its registry and authority open."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.log, self.time = folder, Log(), Time()
+        settings = ServerTable(name="lung-eu", host="127.0.0.1")
+        self.authority = found(folder, settings, None, self.time)
+        self.registry = Registry(folder / "registry.sqlite", self.log, self.time)
+
+    def enrol(self, site: str, key: EllipticCurvePrivateKey) -> x509.Certificate:
+        return self.registry.redeem(
+            self.registry.invite(site), certificate_request(key, site), self.authority
+        )
+
+    def renew(
+        self, current: x509.Certificate, key: EllipticCurvePrivateKey, wanted: EllipticCurvePrivateKey
+    ) -> x509.Certificate:
+        request = certificate_request(wanted, "st-mary")
+        signature = key.sign(renewal_statement(request), ECDSA(SHA384()))
+        return self.registry.renew(pem_of(current), request, signature, self.authority)
+
+
+@pytest.fixture
+def federation(tmp_path: Path) -> Iterator[Federation]:
+    made = Federation(tmp_path / "fed")
+    yield made
+    made.registry.close()
+
+
+# Invitations
+
+
+def test_an_invited_site_is_let_in(federation: Federation) -> None:
+    key = new_key()
+    certificate = federation.enrol("st-mary", key)
+    assert federation.log.last == ("site-enrolled", "st-mary", "")
+    [site] = federation.registry.sites()
+    assert (site.name, site.state, site.last_seen) == ("st-mary", "joined", None)
+    assert site.public_key == openssh(key.public_key())
+    assert site.serials == (certificate.serial_number,)
+    assert federation.registry.site_of(certificate.serial_number, key.public_key()) == site
+    assert federation.registry.invitations() == []
+
+
+def test_a_token_is_good_once(federation: Federation) -> None:
+    token = federation.registry.invite("st-mary")
+    federation.registry.redeem(token, certificate_request(new_key(), "st-mary"), federation.authority)
+    with pytest.raises(RefusedError, match="used already"):
+        federation.registry.redeem(token, certificate_request(new_key(), "st-mary"), federation.authority)
+    assert federation.log.last == ("enrolment-refused", "st-mary", "used-token")
+    assert len(federation.registry.sites()[0].serials) == 1
+
+
+def test_a_replay_of_a_whole_enrolment_is_refused(federation: Federation) -> None:
+    token, request = federation.registry.invite("st-mary"), certificate_request(new_key(), "st-mary")
+    federation.registry.redeem(token, request, federation.authority)
+    with pytest.raises(RefusedError, match="used already"):
+        federation.registry.redeem(token, request, federation.authority)
+
+
+def test_of_many_who_use_a_token_at_once_one_is_let_in(federation: Federation) -> None:
+    token = federation.registry.invite("st-mary")
+    script = (
+        "import sys\nfrom pathlib import Path\n"
+        "from server.enrolment import Registry\nfrom server.store import RefusedError\n"
+        "from shared.authority import Authority\nfrom shared.csr import certificate_request\n"
+        "from shared.pki import new_key\n"
+        "folder = Path(sys.argv[1])\n"
+        "authority = Authority.open(folder / 'ca')\n"
+        "said = lambda event, **fields: print(fields.get('reason'))\n"
+        "registry = Registry(folder / 'registry.sqlite', said)\n"
+        "request = certificate_request(new_key(), 'st-mary')\n"
+        "print('ready', flush=True)\n"
+        "sys.stdin.readline()\n"
+        "try:\n    registry.redeem(sys.argv[2], request, authority)\n    print('joined')\n"
+        "except RefusedError: pass\n"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, federation.folder, token],
+            cwd=PROJECT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        )
+        for _ in range(4)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    said = sorted(process.communicate(timeout=60)[0].split()[-1] for process in processes)
+    assert said == ["joined", "used-token", "used-token", "used-token"]
+    assert len(federation.registry.sites()[0].serials) == 1
+
+
+def test_an_invitation_expires(federation: Federation) -> None:
+    token = federation.registry.invite("st-mary", hours=2)
+    federation.time.passes(hours=2)
+    with pytest.raises(RefusedError, match="expired"):
+        federation.registry.redeem(token, certificate_request(new_key(), "st-mary"), federation.authority)
+    assert federation.log.last == ("enrolment-refused", "st-mary", "expired-invitation")
+    assert federation.registry.invitations() == []
+
+
+def test_an_unknown_token_is_refused(federation: Federation) -> None:
+    with pytest.raises(RefusedError, match="not known"):
+        federation.registry.redeem("x" * 43, certificate_request(new_key(), "st-mary"), federation.authority)
+    assert federation.log.last == ("enrolment-refused", "", "unknown-token")
+
+
+def test_a_new_invitation_ends_the_one_before(federation: Federation) -> None:
+    first, second = federation.registry.invite("st-mary"), federation.registry.invite("st-mary")
+    request = certificate_request(new_key(), "st-mary")
+    with pytest.raises(RefusedError, match="not known"):
+        federation.registry.redeem(first, request, federation.authority)
+    federation.registry.redeem(second, request, federation.authority)
+
+
+def test_a_request_for_another_name_is_refused_and_the_invitation_stays(federation: Federation) -> None:
+    token = federation.registry.invite("st-mary")
+    with pytest.raises(RefusedError, match="not for the site 'st-mary'"):
+        federation.registry.redeem(token, certificate_request(new_key(), "st-paul"), federation.authority)
+    assert federation.log.last == ("enrolment-refused", "st-mary", "bad-request")
+    assert federation.registry.sites() == []
+    federation.registry.redeem(token, certificate_request(new_key(), "st-mary"), federation.authority)
+
+
+def test_a_key_of_another_site_is_refused(federation: Federation) -> None:
+    key = new_key()
+    federation.enrol("st-mary", key)
+    with pytest.raises(RefusedError, match="belongs to another site"):
+        federation.enrol("st-paul", key)
+    assert federation.log.last == ("enrolment-refused", "st-paul", "used-key")
+
+
+@pytest.mark.parametrize("name", ["", "St-Mary", "../x", "a/b", "a b", "x" * 64, "-x"])
+def test_names_that_are_none(federation: Federation, name: str) -> None:
+    with pytest.raises(RegistryError, match="not a valid name"):
+        federation.registry.invite(name)
+
+
+def test_a_site_that_has_joined_is_not_invited_again(federation: Federation) -> None:
+    federation.enrol("st-mary", new_key())
+    with pytest.raises(RegistryError, match="has joined already"):
+        federation.registry.invite("st-mary")
+
+
+# Certificates
+
+
+def test_each_refusal_has_its_reason(federation: Federation) -> None:
+    key, other = new_key(), new_key()
+    certificate = federation.enrol("st-mary", key)
+    federation.enrol("st-paul", other)
+    serial, public = certificate.serial_number, key.public_key()
+
+    def reason(serial: int, public: object) -> str:
+        assert federation.registry.site_of(serial, public) is None
+        event, _, said = federation.log.last
+        assert event == "certificate-refused"
+        return said
+
+    assert reason(4711, public) == "unknown-certificate"
+    assert reason(serial, other.public_key()) == "another-key"
+    federation.time.passes(days=91)
+    assert reason(serial, public) == "expired"
+    federation.time.passes(days=-91)
+    federation.registry.revoke("st-mary")
+    assert reason(serial, public) == "revoked"
+
+
+def test_a_revocation_holds_at_once_in_other_processes_registries(federation: Federation) -> None:
+    key = new_key()
+    serial = federation.enrol("st-mary", key).serial_number
+    with closing(Registry(federation.folder / "registry.sqlite", federation.log, federation.time)) as gateway:
+        assert gateway.site_of(serial, key.public_key()) is not None
+        federation.registry.revoke("st-mary")
+        assert gateway.site_of(serial, key.public_key()) is None
+
+
+def test_a_revoked_site_can_come_back_with_a_new_key_only(federation: Federation) -> None:
+    key, fresh = new_key(), new_key()
+    old = federation.enrol("st-mary", key)
+    federation.registry.revoke("st-mary")
+    token = federation.registry.invite("st-mary")
+    with pytest.raises(RefusedError, match="was revoked"):
+        federation.registry.redeem(token, certificate_request(key, "st-mary"), federation.authority)
+    new = federation.registry.redeem(token, certificate_request(fresh, "st-mary"), federation.authority)
+    assert federation.registry.site_of(new.serial_number, fresh.public_key()) is not None
+    assert federation.registry.site_of(old.serial_number, key.public_key()) is None
+
+
+def test_revoking_ends_an_open_invitation_too(federation: Federation) -> None:
+    token = federation.registry.invite("st-mary")
+    federation.registry.revoke("st-mary")
+    with pytest.raises(RefusedError, match="withdrawn"):
+        federation.registry.redeem(token, certificate_request(new_key(), "st-mary"), federation.authority)
+    with pytest.raises(RegistryError, match="there is no site 'st-marie'"):
+        federation.registry.revoke("st-marie")
+
+
+def test_the_revocation_list_is_what_the_registry_says(federation: Federation) -> None:
+    serial = federation.enrol("st-mary", new_key()).serial_number
+    federation.enrol("st-paul", new_key())
+    federation.registry.revoke("st-mary")
+    federation.authority.write_list(federation.registry.revoked())
+    listed = x509.load_pem_x509_crl((federation.folder / "ca" / "crl.pem").read_bytes())
+    assert [entry.serial_number for entry in listed] == [serial]
+
+
+# Renewal
+
+
+def test_renewal_with_the_same_key(federation: Federation) -> None:
+    key = new_key()
+    first = federation.enrol("st-mary", key)
+    federation.time.passes(days=61)
+    second = federation.renew(first, key, key)
+    assert federation.log.last == ("site-renewed", "st-mary", "")
+    assert second.not_valid_after_utc > first.not_valid_after_utc
+    federation.registry.seen(second.serial_number)
+    assert federation.registry.site_of(first.serial_number, key.public_key()) is not None
+    assert federation.registry.sites()[0].serials == (first.serial_number, second.serial_number)
+
+
+def test_a_new_key_ends_the_old_one_when_it_is_first_used(federation: Federation) -> None:
+    old, new = new_key(), new_key()
+    first = federation.enrol("st-mary", old)
+    second = federation.renew(first, old, new)
+    federation.registry.seen(first.serial_number)
+    assert federation.registry.site_of(first.serial_number, old.public_key()) is not None
+    federation.time.passes(minutes=1)
+    federation.registry.seen(second.serial_number)
+    assert federation.registry.site_of(first.serial_number, old.public_key()) is None
+    assert federation.registry.site_of(second.serial_number, new.public_key()) is not None
+    with pytest.raises(RefusedError):
+        federation.renew(first, old, old)
+
+
+def test_renewals_that_are_refused(federation: Federation, tmp_path: Path) -> None:
+    key = new_key()
+    certificate = federation.enrol("st-mary", key)
+    other = Authority.create(tmp_path / "other", "lung-eu", "127.0.0.1")
+    foreign = other.sign_site(certificate_request(key, "st-mary"), "st-mary")
+
+    def reason(current: x509.Certificate, by: EllipticCurvePrivateKey) -> str:
+        with pytest.raises(RefusedError):
+            federation.renew(current, by, new_key())
+        event, _, said = federation.log.last
+        assert event == "renewal-refused"
+        return said
+
+    assert reason(certificate, new_key()) == "bad-signature"
+    assert reason(foreign, key) == "bad-certificate"
+    unknown = federation.authority.sign_site(certificate_request(key, "st-mary"), "st-mary")
+    assert reason(unknown, key) == "unknown-certificate"
+    federation.registry.revoke("st-mary")
+    assert reason(certificate, key) == "revoked"
+    federation.time.passes(days=91)
+    assert reason(certificate, key) == "bad-certificate"
+
+
+def test_a_site_can_not_renew_under_another_name(federation: Federation) -> None:
+    key = new_key()
+    certificate = federation.enrol("st-mary", key)
+    request = certificate_request(key, "st-paul")
+    signature = key.sign(renewal_statement(request), ECDSA(SHA384()))
+    with pytest.raises(RefusedError, match="not for the site 'st-mary'"):
+        federation.registry.renew(pem_of(certificate), request, signature, federation.authority)
+
+
+# People
+
+
+def test_people_have_tokens_that_end(federation: Federation) -> None:
+    token = federation.registry.add_person("j.smith", "researcher", days=1)
+    person = federation.registry.person_of(token)
+    assert person is not None
+    assert (person.name, person.role) == ("j.smith", "researcher")
+    assert federation.registry.person_of(token + "x") is None
+    with pytest.raises(RegistryError, match="is there already"):
+        federation.registry.add_person("j.smith", "operator")
+    federation.time.passes(days=1)
+    assert federation.registry.person_of(token) is None
+    federation.registry.remove_person("j.smith")
+    assert federation.registry.people() == []
+    with pytest.raises(RegistryError, match="did you mean 'viewer'"):
+        federation.registry.add_person("j.smith", "viewr")
+    with pytest.raises(RegistryError, match=r"there is no 'j\.smith'"):
+        federation.registry.remove_person("j.smith")
+
+
+def test_no_token_is_kept_or_logged(federation: Federation) -> None:
+    tokens = [federation.registry.add_person("j.smith", "viewer"), federation.registry.invite("st-mary")]
+    federation.registry.redeem(tokens[1], certificate_request(new_key(), "st-mary"), federation.authority)
+    federation.registry.close()
+    kept = b"".join(path.read_bytes() for path in federation.folder.glob("registry.sqlite*"))
+    for token in tokens:
+        assert token.encode() not in kept
+        assert token not in json.dumps(federation.log.entries)
+
+
+# The folder
+
+
+def test_what_others_may_read(federation: Federation) -> None:
+    federation.registry.invite("st-mary")
+    open_to_others = {
+        str(path.relative_to(federation.folder))
+        for path in federation.folder.rglob("*")
+        if path.is_file() and path.stat().st_mode & 0o077
+    }
+    assert open_to_others == {"server.toml", "ca/ca.crt", "ca/crl.pem", "tls/server.crt"}
+    assert stat.S_IMODE(federation.folder.stat().st_mode) == 0o700
+
+
+def test_a_folder_is_founded_whole_or_not_at_all(tmp_path: Path) -> None:
+    with pytest.raises(CredentialError, match="neither a DNS name"):
+        found(tmp_path / "fed", ServerTable(name="x", host="not a host"), None)
+    with pytest.raises(CredentialError, match="shorter than"):
+        found(tmp_path / "fed", ServerTable(name="x", host="a.org"), b"short")
+    assert list(tmp_path.iterdir()) == []
+    found(tmp_path / "fed", ServerTable(name="x", host="a.org"), None)
+    with pytest.raises(FolderError, match="nothing is overwritten"):
+        found(tmp_path / "fed", ServerTable(name="x", host="a.org"), None)
+
+
+def test_the_listeners_certificate_is_renewed_in_time(federation: Federation) -> None:
+    path = federation.folder / "tls" / "server.crt"
+    first = fingerprint(load_certificate(path))
+    assert not renew_server_certificate(federation.folder, federation.authority, "127.0.0.1")
+    federation.time.passes(days=250)
+    assert renew_server_certificate(federation.folder, federation.authority, "127.0.0.1")
+    assert fingerprint(load_certificate(path)) != first
+
+
+def test_a_foreign_file_is_no_registry(tmp_path: Path, federation: Federation) -> None:
+    with pytest.raises(RegistryError, match="can't be opened"):
+        Registry(tmp_path / "none.sqlite", federation.log)
+    (tmp_path / "text").write_text("hello" * 1000, encoding="utf-8")
+    with pytest.raises(RegistryError, match="can't be opened"):
+        Registry(tmp_path / "text", federation.log)
+    with closing(sqlite3.connect(tmp_path / "future")) as db:
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(RegistryError, match="version 99"):
+        Registry(tmp_path / "future", federation.log)
+
+
+# Backup and restore
+
+
+def test_a_backup_brings_back_the_federation(federation: Federation, tmp_path: Path) -> None:
+    key = new_key()
+    serial = federation.enrol("st-mary", key).serial_number
+    pending = federation.registry.invite("st-paul")
+    (federation.folder / "runs").mkdir()
+    (federation.folder / "runs" / "large").write_bytes(b"x")
+    file = tmp_path / "backup.tar.gz"
+    assert backup(federation.folder, file, include_keys=True)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    restore(file, tmp_path / "new", federation.log)
+    assert load_settings(tmp_path / "new") == load_settings(federation.folder)
+    assert not (tmp_path / "new" / "runs").exists()
+    authority = Authority.open(tmp_path / "new" / "ca")
+    assert renew_server_certificate(tmp_path / "new", authority, "127.0.0.1")
+    with closing(Registry(tmp_path / "new" / "registry.sqlite", federation.log)) as registry:
+        assert registry.site_of(serial, key.public_key()) is not None
+        # A token that was used after the backup must not be good again.
+        with pytest.raises(RefusedError, match="withdrawn"):
+            registry.redeem(pending, certificate_request(new_key(), "st-paul"), authority)
+    with pytest.raises(FolderError, match="nothing is overwritten"):
+        restore(file, tmp_path / "new", federation.log)
+    with pytest.raises(FolderError, match="exists already"):
+        backup(federation.folder, file, include_keys=True)
+
+
+def test_an_open_key_stays_out_of_a_backup(federation: Federation, tmp_path: Path) -> None:
+    assert not backup(federation.folder, tmp_path / "plain.tar.gz", include_keys=False)
+    with tarfile.open(tmp_path / "plain.tar.gz") as archive:
+        assert [name for name in archive.getnames() if name.endswith(".key")] == []
+
+
+def test_an_encrypted_key_is_in_a_backup(tmp_path: Path) -> None:
+    found(tmp_path / "fed", ServerTable(name="x", host="a.org"), b"a rather long passphrase")
+    assert backup(tmp_path / "fed", tmp_path / "b.tar.gz", include_keys=False)
+
+
+def test_a_broken_or_wicked_backup_leaves_nothing(federation: Federation, tmp_path: Path) -> None:
+    backup(federation.folder, tmp_path / "whole.tar.gz", include_keys=True)
+    (tmp_path / "cut.tar.gz").write_bytes((tmp_path / "whole.tar.gz").read_bytes()[:2000])
+    (tmp_path / "none.tar.gz").write_bytes(b"hello")
+    with tarfile.open(tmp_path / "wicked.tar.gz", "w:gz") as archive:
+        archive.add(federation.folder / "server.toml", "../outside")
+    for name in ("cut", "none", "wicked", "missing"):
+        with pytest.raises(FolderError):
+            restore(tmp_path / f"{name}.tar.gz", tmp_path / "new" / "fed", federation.log)
+    assert not (tmp_path / "new" / "fed").exists()
+    assert not (tmp_path / "new" / "outside").exists()
+
+
+# The command line
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    def run(*arguments: str | Path, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, PROJECT / "wardround.py", "server", *arguments],
+            cwd=tmp_path,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(PROJECT), "COLUMNS": "120", **env},
+        )
+
+    return run
+
+
+def test_an_operators_day(tmp_path: Path, server: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    secret = tmp_path / "passphrase"
+    secret.write_text("a rather long passphrase\n", encoding="utf-8")
+    asked = {"WARDROUND_CA_PASSPHRASE_FILE": str(secret)}
+    here = {"WARDROUND_SERVER_DIR": str(tmp_path / "fed")}
+    init = ("init", "fed", "--name", "lung-eu", "--host", "fed.example.org", "--passphrase")
+    refused = server(*init)
+    assert refused.returncode == 2
+    assert "needs a passphrase" in refused.stderr
+    assert server(*init, **asked).returncode == 0
+    assert b"ENCRYPTED" in (tmp_path / "fed" / "ca" / "ca.key").read_bytes()
+    assert server(*init, **asked).returncode == 2
+
+    invited = server("invite", "st-mary", **here)
+    join = parse_join(invited.stdout)
+    assert (join.site, join.host) == ("st-mary", "fed.example.org")
+    assert join.authority == fingerprint(load_certificate(tmp_path / "fed" / "ca" / "ca.crt"))
+    assert "invited until" in server("sites", **here).stdout
+
+    key = new_key()
+    (tmp_path / "st-mary.csr").write_bytes(certificate_request(key, "st-mary"))
+    wrong = server("sign", "st-mary.csr", "--fingerprint", "SHA256:x", **here, **asked)
+    assert wrong.returncode == 2
+    assert "holds another key" in wrong.stderr
+    assert server("sign", "st-mary.csr", stdin="n\n", **here, **asked).returncode == 1
+    signed = server("sign", "st-mary.csr", stdin="y\n", **here, **asked)
+    assert signed.returncode == 0, signed.stderr
+    again = server("sign", "st-mary.csr", "--out", "second.crt", stdin="y\n", **here, **asked)
+    assert "no open invitation" in again.stderr
+    assert "joined" in server("sites", **here).stdout
+
+    revoked = server("revoke", "st-mary", **here)
+    assert revoked.returncode == 0
+    assert "was not renewed" in revoked.stderr
+    assert "revoked" in server("sites", **here).stdout
+    assert server("revoke", "st-mary", **here, **asked).stderr == ""
+    listed = x509.load_pem_x509_crl((tmp_path / "fed" / "ca" / "crl.pem").read_bytes())
+    assert len(list(listed)) == 1
+
+
+def test_people_by_command(tmp_path: Path, server: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    server("init", "fed", "--name", "lung-eu", "--host", "fed.example.org")
+    added = server("people", "add", "j.smith", "--role", "operator", "--dir", "fed")
+    assert len(added.stdout.split()) == 1
+    shown = server("people", "list", "--dir", "fed").stdout
+    assert "j.smith" in shown
+    assert added.stdout.strip() not in shown
+    assert server("people", "remove", "j.smith", "--dir", "fed").returncode == 0
+    assert "j.smith" not in server("people", "list", "--dir", "fed").stdout
+    lost = server("sites", "--dir", "elsewhere")
+    assert lost.returncode == 2
+    assert "wardround server init" in lost.stderr
