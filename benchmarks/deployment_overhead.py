@@ -1,8 +1,8 @@
 """Seconds that a round of a real federation takes beyond the slowest site's work.
 
-Three sites with a model of 1.5 MB on loopback, TLS and node authentication on. A round trains and evaluates: the
-slowest site's training and the slowest site's evaluation are taken off. Then the same job with Flower's own
-SuperNodes and Grid. Prints a table, and one line of JSON last; exits with 1 when the goal is missed.
+Three sites with a model of 1.5 MB on loopback, with TLS and node authentication. A round trains and
+evaluates; the slowest site's training and the slowest site's evaluation are taken off. Then the same job with
+Flower's own SuperNodes and Grid. The last line is JSON; exits with 1 when the goal is missed.
 
     python benchmarks/deployment_overhead.py [--quick] [--without-flower]
 """

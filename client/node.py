@@ -5,7 +5,6 @@ new one; then the coordinator gets an error reply, and the site goes on.
 """
 
 import logging
-import ssl
 import sys
 import threading
 import time
@@ -13,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from flwr.app import Error, Message
 
 from client.site import load_site
@@ -25,6 +22,7 @@ from client.workers.records import pack, unpack
 from shared import messages
 from shared.errors import SiteError, WardroundError
 from shared.flower.fleet import HEARTBEAT, Fleet, RefusedError, RunOverError, StoppedError, Ticket
+from shared.pki import client_context, load_key
 
 _ENDED_TWICE = "the site's service ended twice over this message"
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
@@ -216,34 +214,12 @@ def open_node(folder: Path, stop: threading.Event) -> Node:
     state = StateFolder(folder / "state")
     fleet = Fleet(
         f"https://{config.site.coordinator}",
-        _read_key(folder / "keys" / "site.key"),
-        _tls(folder / "keys"),
+        load_key(folder / "keys" / "site.key"),
+        client_context(folder / "keys"),
         stop,
         on_wait=lambda reason: state.tell("waiting for the coordinator", reason),
     )
     return Node(config.name, fleet, SiteHostFactory(site_file), state, stop)
-
-
-def _read_key(path: Path) -> EllipticCurvePrivateKey:
-    try:
-        key = load_pem_private_key(path.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError) as error:
-        raise SiteError(f"can't be read as a private key ({error})", where=path) from None
-    if not isinstance(key, EllipticCurvePrivateKey):
-        raise SiteError("is no EC key", where=path)
-    return key
-
-
-def _tls(keys: Path) -> ssl.SSLContext:
-    """Return a context that trusts the federation's authority alone, and shows the site's certificate."""
-    try:
-        context = ssl.create_default_context(cafile=str(keys / "ca.crt"))
-        context.minimum_version = ssl.TLSVersion.TLSv1_3
-        if (keys / "site.crt").exists():
-            context.load_cert_chain(keys / "site.crt", keys / "site.key")
-    except (OSError, ssl.SSLError) as error:
-        raise SiteError(f"its certificates can't be used ({error})", where=keys) from None
-    return context
 
 
 class _Heart:

@@ -1,10 +1,11 @@
 """A real federation on one machine: a coordinator and hospitals as processes of their own.
 
-Each has its own folder, keys and data, and they talk over TLS on loopback. `make federation` shows it, the
-tests kill parts of it, and the benchmarks measure it.
+Each has its own folder, certificate and data, and they talk over mutual TLS on loopback. `make federation`
+shows it, the tests kill parts of it, and the benchmarks measure it.
 """
 
 import os
+import socket
 import ssl
 import subprocess
 import sys
@@ -14,9 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, generate_private_key
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-
+from client.enrolment import enrol
+from server.commands_enrol import open_registry
+from server.coordinator import ServerTable, found, join_string
 from server.deploy import Coordinator, open_coordinator
 from shared.errors import RunError
 from shared.flower.control import Control
@@ -40,7 +41,13 @@ class LocalFederation:
 
     def __enter__(self) -> Self:
         coordinator = self.folder / "coordinator"
-        (coordinator / "runs").mkdir(parents=True, exist_ok=True)
+        if not coordinator.exists():
+            sites_port, people_port = _free_ports(2)
+            settings = ServerTable(
+                name="local", host="127.0.0.1", sites_port=sites_port, people_port=people_port
+            )
+            found(coordinator, settings, None)
+        (coordinator / "runs").mkdir(exist_ok=True)
         (coordinator / "superlink" / "url").unlink(missing_ok=True)
         try:
             self._start("coordinator", "simulate.coordinator_main", str(coordinator))
@@ -74,25 +81,21 @@ class LocalFederation:
         return open_coordinator(self.folder / "coordinator")
 
     def enroll(self, name: str, datasets: Mapping[str, Path]) -> Path:
-        """Make a site's folder and register its key; returns the folder.
+        """Let a site join: its folder, key and certificate; returns the folder.
 
         Args:
             name: Of the site.
             datasets: Manifest of each dataset; with a column `site`, the site gets the rows with its name.
         """
-        folder = self.folder / name
-        keys = folder / "keys"
-        keys.mkdir(parents=True, mode=0o700)
-        lines = ["[site]", f'name = "{name}"', f'coordinator = "{self.url.removeprefix("https://")}"']
+        coordinator, folder = self.folder / "coordinator", self.folder / name
+        with open_registry(coordinator) as registry:
+            token = registry.invite(name)
+        enrol(join_string(coordinator, name, token), folder)
+        lines = []
         for dataset, manifest in datasets.items():
             lines += [f"[datasets.{dataset}]", f'manifest = "{manifest.resolve()}"', f'site = "{name}"']
-        (folder / "site.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        key = generate_private_key(SECP384R1())
-        (keys / "site.key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        (keys / "ca.crt").write_bytes(self._certificate.read_bytes())
-        line = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
-        with Control(self.url, self.context) as control:
-            control.register_node(line, name)
+        with (folder / "site.toml").open("a", encoding="utf-8") as file:
+            file.write("\n" + "\n".join(lines) + "\n")
         return folder
 
     def start(self, name: str) -> subprocess.Popen[bytes]:
@@ -155,3 +158,11 @@ class LocalFederation:
                     remedy="\n".join(self.log(name).splitlines()[-20:]),
                 )
             time.sleep(_LOOK)
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [listener.getsockname()[1] for listener in sockets]
+    for listener in sockets:
+        listener.close()
+    return ports
