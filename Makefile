@@ -5,13 +5,16 @@ BIN := $(VENV)/bin
 BENCHMARKS := $(shell grep -l __main__ benchmarks/*.py)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
 
-.PHONY: help simulate test lint types bench docs clean
+.PHONY: help simulate federation test lint types bench docs clean
 
 help:  ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 simulate: $(VENV)/installed  ## four synthetic hospitals train one model together
 	$(BIN)/wardround simulate configs/jobs/quickstart.toml
+
+federation: $(VENV)/installed  ## a coordinator and three hospitals as processes of their own, over mutual TLS
+	$(BIN)/python -m simulate.federation_main configs/jobs/quickstart.toml
 
 test: $(VENV)/installed-dev  ## run the tests, with coverage
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered

@@ -7,7 +7,9 @@ import json
 import math
 import os
 import platform
+import re
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -28,6 +30,9 @@ from shared.errors import RunError
 from shared.job import JobSpec, parse_job
 from shared.metric_names import metric_names
 
+_CHECKPOINT = "checkpoint.safetensors"
+_LOCK_ATTEMPTS, _LOCK_PAUSE = 5, 0.02  # seconds
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _PACKAGES = ("wardround", "flwr", "torch", "monai", "torchmetrics", "numpy")
 
 
@@ -48,20 +53,19 @@ class RunFolder:
         }
 
     @classmethod
-    def create(cls, out: Path, job: JobSpec) -> "RunFolder":
-        """Make a new folder below `out`, named after the job and the time.
+    def create(cls, out: Path, job: JobSpec, name: str | None = None) -> "RunFolder":
+        """Make a new folder below `out`, named after the job and the time if not otherwise.
 
         Raises:
-            RunError: The folder can't be written.
+            RunError: The folder can't be written, or the name is none of a run.
         """
-        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")[:-3]
-        path = out / f"{job.job.name}-{stamp}"
+        path = run_path(out, name or run_name(job))
         with disk_errors(out):
             path.mkdir(parents=True)
         run = cls(path, job)
         write_atomic(path / "job.json", job.canonical().encode())
-        for name, columns in run._columns.items():
-            write_atomic(path / name, _csv_text([columns]).encode())
+        for table, columns in run._columns.items():
+            write_atomic(path / table, _csv_text([columns]).encode())
         run.describe(
             status="running",
             started=_now(),
@@ -78,20 +82,51 @@ class RunFolder:
         Raises:
             RunError: There is no run, it is of another job, or it has finished.
         """
-        try:
-            own = parse_job(json.loads((path / "job.json").read_text(encoding="utf-8")), path / "job.json")
-        except (OSError, ValueError, TypeError) as error:
-            raise RunError(f"is not the folder of a run ({error})", where=path) from None
+        run = cls.read(path)
+        own = run.job
         if job is not None and job.digest() != own.digest():
             raise RunError(
                 f"belongs to another job (digest {own.digest()[:12]}, not {job.digest()[:12]})",
                 where=path,
                 remedy="Resume it without a job file, or start a new run for the changed job.",
             )
-        run = cls(path, own)
         if run.read_description().get("status") == "finished":
             raise RunError("has finished; there is nothing to resume", where=path)
         return run
+
+    @classmethod
+    def read(cls, path: Path) -> "RunFolder":
+        """Open an existing run to look at it.
+
+        Raises:
+            RunError: There is no run.
+        """
+        try:
+            job = parse_job(json.loads((path / "job.json").read_text(encoding="utf-8")), path / "job.json")
+        except (OSError, ValueError, TypeError) as error:
+            raise RunError(f"is not the folder of a run ({error})", where=path) from None
+        return cls(path, job)
+
+    @property
+    def status(self) -> str:
+        """What the run is doing: "interrupted" where it says "running" and nobody is at work on it."""
+        status = str(self.read_description().get("status", "unknown"))
+        if status == "running":
+            try:
+                with self.lock():
+                    return "interrupted"
+            except RunError:
+                return status
+        return status
+
+    def last_round(self) -> int:
+        """Return the number of the last round whose metrics are written, 0 before the first."""
+        with (self.path / "metrics.csv").open(encoding="utf-8", newline="") as file:
+            return max((int(row[0]) for row in csv.reader(file) if row and row[0].isdigit()), default=0)
+
+    def has_checkpoint(self) -> bool:
+        """Say whether there is something to go on from."""
+        return (self.path / _CHECKPOINT).exists()
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -103,15 +138,13 @@ class RunFolder:
         with disk_errors(self.path):
             file = (self.path / ".lock").open("w")
         with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunError("another process is at work on this run", where=self.path) from None
+            if not _lock(file.fileno()):
+                raise RunError("another process is at work on this run", where=self.path)
             yield
 
     def has_begun(self) -> bool:
         """Say whether a round may have been done: the first checkpoint is written before any."""
-        if (self.path / "checkpoint.safetensors").exists():
+        if (self.path / _CHECKPOINT).exists():
             return True
         return len(self._text("metrics.csv").splitlines()) > 1
 
@@ -145,7 +178,7 @@ class RunFolder:
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write the checkpoint, after everything else of its round."""
-        write_checkpoint(self.path / "checkpoint.safetensors", checkpoint, self.job.digest())
+        write_checkpoint(self.path / _CHECKPOINT, checkpoint, self.job.digest())
 
     def load(self) -> Checkpoint:
         """Read the checkpoint; drop what a kill left behind, and the rows of rounds that it does not know.
@@ -153,7 +186,7 @@ class RunFolder:
         Raises:
             RunError: The checkpoint or a table is missing or can't be used.
         """
-        checkpoint = read_checkpoint(self.path / "checkpoint.safetensors", self.job.digest())
+        checkpoint = read_checkpoint(self.path / _CHECKPOINT, self.job.digest())
         for name, columns in self._columns.items():
             rows = [
                 row
@@ -180,6 +213,35 @@ class RunFolder:
         metadata_ = {HEADER: json.dumps(header, sort_keys=True)}
         write_atomic(path, safetensors.torch.save(layout.state_dict(vector), metadata_))
         return path
+
+
+def _lock(file: int) -> bool:
+    """Lock a file, if nobody has it; who only looks whether it is locked has it for a moment."""
+    for attempt in range(_LOCK_ATTEMPTS):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if attempt < _LOCK_ATTEMPTS - 1:
+                time.sleep(_LOCK_PAUSE)
+        else:
+            return True
+    return False
+
+
+def run_name(job: JobSpec) -> str:
+    """Return a name for a new run: the job's and the time."""
+    return f"{job.job.name}-{datetime.now(UTC).strftime('%Y%m%d-%H%M%S-%f')[:-3]}"
+
+
+def run_path(runs: Path, name: str) -> Path:
+    """Return the folder of a run by its name, which may have come over a network.
+
+    Raises:
+        RunError: The name is none of a run.
+    """
+    if not _NAME.fullmatch(name):
+        raise RunError(f"'{name}' is no name of a run", remedy="`wardround runs` lists them.")
+    return runs / name
 
 
 def _csv_text(rows: Sequence[Sequence[Any]]) -> str:

@@ -1,21 +1,18 @@
 """A Flower Grid whose nodes are sites on this machine, served by workers."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 import torch
-from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
+from flwr.app import Error, Message, RecordDict
 from flwr.serverapp import Grid
 
+from client.workers.records import pack, unpack
 from shared import messages
 from shared.errors import WardroundError
 from shared.flower import COORDINATOR_NODE, Run, assign_id, become, empty_run
 from shared.seeds import seed_of
 from simulate.workers import Call, Outcome, Workers
-
-_CRASH = 1000  # code of an error reply for anything that is no WardroundError
-_RECORDS: dict[str, type[ConfigRecord | MetricRecord]] = {"config": ConfigRecord, "metric": MetricRecord}
 
 
 class LocalGrid(Grid):
@@ -117,43 +114,7 @@ def _answer(asked: Message, outcome: Outcome) -> Message:
     if isinstance(outcome.error, WardroundError):
         return Message(Error(messages.SITE_ERROR, str(outcome.error)), reply_to=asked)
     if outcome.payload is None:
-        return Message(Error(_CRASH, str(outcome.error)), reply_to=asked)
+        return Message(Error(messages.CRASH, str(outcome.error)), reply_to=asked)
     if "error" in outcome.payload:
         return Message(Error(*outcome.payload["error"]), reply_to=asked)
     return Message(unpack(outcome.payload, outcome.tensors), reply_to=asked)
-
-
-def pack(
-    content: RecordDict, shared: dict[int, torch.Tensor] | None = None
-) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """Take a message's content apart: plain values, and tensors that can travel through shared memory.
-
-    Args:
-        content: The records.
-        shared: Tensors of arrays seen before, by identity: a model sent to all sites is taken apart once.
-    """
-    shared = {} if shared is None else shared
-    records: dict[str, tuple[str, dict[str, Any]]] = {}
-    tensors: dict[str, torch.Tensor] = {}
-    for key, record in content.items():
-        if isinstance(record, ArrayRecord):
-            for name, array in record.items():
-                if id(array) not in shared:
-                    shared[id(array)] = torch.from_numpy(array.numpy())
-                tensors[f"{key}/{name}"] = shared[id(array)]
-        else:
-            kind = "config" if isinstance(record, ConfigRecord) else "metric"
-            records[key] = (kind, dict(record))
-    return {"records": records}, tensors
-
-
-def unpack(payload: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> RecordDict:
-    """Put a message's content together again."""
-    content = RecordDict()
-    for key, (kind, values) in payload["records"].items():
-        content[key] = _RECORDS[kind](values)
-    for path, tensor in tensors.items():
-        key, name = path.split("/")
-        content.setdefault(key, ArrayRecord())
-        content[key][name] = Array(tensor.numpy())
-    return content

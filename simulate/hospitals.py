@@ -6,17 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from flwr.app import Context, Message, Metadata, RecordDict
 from flwr.clientapp import ClientApp
 from pydantic import BaseModel, ConfigDict
 
 from client.app import Site, Workshop, make_app
 from client.device import open_device
 from client.site import SiteConfig
+from client.worker import serve_message
 from shared.errors import RunError
-from shared.flower import COORDINATOR_NODE, become
 from simulate.baselines import train_baseline
-from simulate.grid import node_id, pack, unpack
+from simulate.grid import node_id
 from simulate.scanner import Scanner
 from simulate.workers import Call
 
@@ -74,12 +73,7 @@ class SimulationHost:
             everyone = {name: self._site(name) for name in call.payload["everyone"]}
             bench = self._workshop.bench(call.payload["job"])
             return train_baseline(bench, call.site, members, everyone, call.payload["rounds"])
-        become(node_id(call.site))
-        message = Message(content=unpack(call.payload, call.tensors), metadata=_metadata(call))
-        reply = self._app(call.site)(message, _context(call.site))
-        if reply.has_error():
-            return {"error": (reply.error.code, reply.error.reason)}, {}
-        return pack(reply.content)
+        return serve_message(self._app(call.site), call, node_id(call.site))
 
     def _site(self, name: str) -> Site:
         if name not in self._sites:
@@ -91,23 +85,3 @@ class SimulationHost:
         if name not in self._apps:
             self._apps[name] = make_app(self._site(name))
         return self._apps[name]
-
-
-def _metadata(call: Call) -> Metadata:
-    return Metadata(
-        run_id=1,
-        message_id=call.payload["id"],
-        src_node_id=COORDINATOR_NODE,
-        dst_node_id=node_id(call.site),
-        reply_to_message_id="",
-        group_id="",
-        created_at=0.0,
-        ttl=float("inf"),
-        message_type=call.payload["type"],
-        src_task_id=1,
-        dst_task_id=1,
-    )
-
-
-def _context(site: str) -> Context:
-    return Context(run_id=1, node_id=node_id(site), node_config={}, state=RecordDict(), run_config={})

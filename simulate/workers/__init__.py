@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
+from client.workers.calls import Call, Host, HostError, Outcome, Workers
+from client.workers.processes import ProcessPool
 from shared.errors import RunError
-from simulate.workers.calls import Call, Host, HostError, Outcome, Workers
 from simulate.workers.in_process import InProcess
-from simulate.workers.processes import ProcessPool
 
 __all__ = ["Call", "Host", "HostError", "Outcome", "Workers", "open_workers"]
 

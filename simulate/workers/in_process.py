@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from simulate.workers.calls import Call, Host, Outcome, Workers, answer
+from client.workers.calls import Call, Host, Outcome, Workers, answer
 
 
 class InProcess(Workers):

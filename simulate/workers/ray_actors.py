@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
+from client.workers.calls import Call, Host, Outcome, answer, portable
+from client.workers.pool import THREAD_VARIABLES, Died, Event, Link, Pool, Ready, Refused
 from shared.errors import RunError
-from simulate.workers.calls import Call, Host, Outcome, answer, portable
-from simulate.workers.pool import THREAD_VARIABLES, Died, Event, Link, Pool, Ready, Refused
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when Ray is imported
 try:

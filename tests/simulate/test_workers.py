@@ -13,9 +13,10 @@ import psutil
 import pytest
 import torch
 
+from client.workers import pool
+from client.workers.schedule import Job, Schedule
 from shared.errors import DataError, RunError, WardroundError
-from simulate.workers import Call, HostError, Outcome, Workers, open_workers, pool
-from simulate.workers.schedule import Job, Schedule
+from simulate.workers import Call, HostError, Outcome, Workers, open_workers
 
 PROJECT = Path(__file__).parents[2]
 RAY = [

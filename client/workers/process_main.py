@@ -10,9 +10,9 @@ from multiprocessing import connection
 
 import torch
 
-from simulate.workers.calls import Host, Outcome, answer, portable
-from simulate.workers.pool import Ready, Refused
-from simulate.workers.shared_tensors import Channel, SharedTensor
+from client.workers.calls import Host, Outcome, answer, portable
+from client.workers.pool import Ready, Refused
+from client.workers.shared_tensors import Channel, SharedTensor
 
 
 def serve(channel: Channel, pickled_factory: bytes, threads: int) -> None:

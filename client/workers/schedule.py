@@ -5,7 +5,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from simulate.workers.calls import Call
+from client.workers.calls import Call
 
 
 @dataclass(eq=False)

@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
-from simulate.workers.calls import Call, Host, Outcome
-from simulate.workers.pool import THREAD_VARIABLES, Died, Event, Link, Pool
-from simulate.workers.process_main import serve
-from simulate.workers.shared_tensors import Channel, SharedTensor
+from client.workers.calls import Call, Host, Outcome
+from client.workers.pool import THREAD_VARIABLES, Died, Event, Link, Pool
+from client.workers.process_main import serve
+from client.workers.shared_tensors import Channel, SharedTensor
 
 
 class ProcessLink(Link):

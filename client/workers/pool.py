@@ -10,9 +10,9 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
+from client.workers.calls import Call, Host, Outcome, Workers
+from client.workers.schedule import Job, Schedule
 from shared.errors import RunError
-from simulate.workers.calls import Call, Host, Outcome, Workers
-from simulate.workers.schedule import Job, Schedule
 
 CANCEL_GRACE = 5.0
 """Seconds in which a worker may finish a cancelled call; then it is replaced and its warm data lost."""

@@ -1,0 +1,149 @@
+"""Seconds that a round of a real federation takes beyond the slowest site's work.
+
+Three sites with a model of 1.5 MB on loopback, with TLS and node authentication. A round trains and
+evaluates; the slowest site's training and the slowest site's evaluation are taken off. Then the same job with
+Flower's own SuperNodes and Grid. The last line is JSON; exits with 1 when the goal is missed.
+
+    python benchmarks/deployment_overhead.py [--quick] [--without-flower]
+"""
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
+
+from server.deploy import Coordinator  # noqa: E402
+from shared.arrays import Layout  # noqa: E402
+from shared.flower.runs import Runs  # noqa: E402
+from shared.job import JobSpec, load_job  # noqa: E402
+from shared.models import build_model  # noqa: E402
+from shared.tasks import make_task  # noqa: E402
+from simulate.federation import LocalFederation  # noqa: E402
+from simulate.phantom import make_phantom  # noqa: E402
+
+GOAL = 0.5  # seconds a round
+SITES = ("north", "south", "east")
+JOB = HERE.parent / "configs" / "jobs" / "quickstart.toml"
+
+
+def make_job(rounds: int) -> JobSpec:
+    """Return the quickstart job with a model of 1.5 MB and two training steps a round."""
+    return load_job(
+        JOB,
+        {
+            "job.rounds": rounds,
+            "model.channels": [16, 32, 62, 120],
+            "training.local_steps": 2,
+            "training.local_epochs": None,
+        },
+    )
+
+
+def overheads(folder: Path) -> list[float]:
+    """Return the overhead of each round but the first, in which sites read their data."""
+    with (folder / "metrics.csv").open() as file:
+        rounds = {int(row["round"]): float(row["seconds"]) for row in csv.DictReader(file)}
+    slowest: dict[tuple[int, str], float] = {}
+    with (folder / "sites.csv").open() as file:
+        for row in csv.DictReader(file):
+            key = int(row["round"]), row["phase"]
+            slowest[key] = max(slowest.get(key, 0.0), float(row["seconds"]))
+    return [
+        seconds - slowest[number, "train"] - slowest[number, "val"]
+        for number, seconds in rounds.items()
+        if number > 1
+    ]
+
+
+def measure(federation: LocalFederation, coordinator: Coordinator, rounds: int) -> list[float]:
+    """Run the job to its end and return its overheads."""
+    name = coordinator.submit(make_job(rounds))
+    for event in coordinator.follow(name):
+        print(
+            f"  {event.kind} {event.round or ''} {event.site} {event.data.get('reason', '')}", file=sys.stderr
+        )
+    return overheads(federation.folder / "coordinator" / "runs" / name)
+
+
+def start_supernode(federation: LocalFederation, site: str, port: int) -> subprocess.Popen[bytes]:
+    """Start Flower's own SuperNode for a site."""
+    folder = federation.folder / site
+    key = load_pem_private_key((folder / "keys" / "site.key").read_bytes(), None)
+    private = folder / "keys" / "supernode.key"
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+    return subprocess.Popen(
+        [
+            str(Path(sys.executable).with_name("flower-supernode")),
+            *("--superlink", federation.url.removeprefix("https://")),
+            *("--root-certificates", str(folder / "keys" / "ca.crt")),
+            *("--auth-supernode-private-key", str(private)),
+            *("--port", str(port)),
+        ],
+        env={
+            **os.environ,
+            "WARDROUND_SITE": str(folder / "site.toml"),
+            "FLWR_HOME": str(folder / "flwr"),
+            "FLWR_TELEMETRY_ENABLED": "0",
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        },
+        stdout=subprocess.DEVNULL,
+        stderr=(folder / "supernode.log").open("wb"),
+    )
+
+
+def main() -> None:
+    """Measure, print, and exit with 1 when the goal is missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer rounds")
+    parser.add_argument("--without-flower", action="store_true", help="leave Flower's own SuperNodes out")
+    options = parser.parse_args()
+    rounds = 4 if options.quick else 9
+    job = make_job(rounds)
+    task = make_task(job)
+    size = Layout.of(build_model(job, task.outputs, job.job.seed)).size * 4 / 1e6
+    result: dict[str, object] = {"benchmark": "deployment_overhead", "sites": 3, "model_mb": round(size, 2)}
+    with tempfile.TemporaryDirectory() as scratch, LocalFederation(Path(scratch)) as federation:
+        manifest = make_phantom("phantom-brain", Path(scratch) / "phantom", 1)
+        for site in SITES:
+            federation.enroll(site, {"phantom-brain": manifest})
+            federation.start(site)
+        federation.await_sites()
+        ours = measure(federation, federation.runs(), rounds)
+        result["wardround_s"] = round(median(ours), 3)
+        if not options.without_flower:
+            for site in SITES:
+                federation.stop(site)
+            nodes = [start_supernode(federation, site, 29100 + number) for number, site in enumerate(SITES)]
+            try:
+                flower = Runs(federation.url, federation.context, "flower_apps:server", "flower_apps:client")
+                runs = federation.folder / "coordinator" / "runs"
+                result["flower_s"] = round(median(measure(federation, Coordinator(runs, flower), 2)), 3)
+            finally:
+                for node in nodes:
+                    node.terminate()
+                    node.wait()
+    result |= {"goal_s": GOAL, "met": median(ours) < GOAL, "load": round(os.getloadavg()[0], 1)}
+    print(f"seconds a round beyond the slowest site's work: {result['wardround_s']} (goal: below {GOAL})")
+    print(f"with Flower's SuperNodes and Grid: {result.get('flower_s', 'not measured')}")
+    print(json.dumps(result))
+    sys.exit(not result["met"])
+
+
+if __name__ == "__main__":
+    main()

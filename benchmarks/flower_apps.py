@@ -1,0 +1,42 @@
+"""Wardround's apps as Flower itself would run them: its Grid as it is, and a ClientApp for its SuperNodes."""
+
+import json
+import os
+from functools import cache
+from pathlib import Path
+
+import torch
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid, ServerApp
+
+from client.app import Site, Workshop, make_app
+from client.site import load_site
+from server.app import RUNS, execute
+from shared.job import parse_job
+
+server = ServerApp()
+
+
+@server.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run the round loop on the Grid that Flower gives."""
+    config = context.run_config
+    job = parse_job(json.loads(str(config["job"])), "the benchmark's job")
+    execute(grid, job, Path(os.environ[RUNS]), str(config["run"]), context.run_id, resume=False)
+
+
+class LazyApp(ClientApp):
+    """The ClientApp of the site that this process' environment names."""
+
+    def __call__(self, message: Message, context: Context) -> Message:
+        """Serve a message."""
+        return _app()(message, context)
+
+
+@cache
+def _app() -> ClientApp:
+    return make_app(Site(load_site(Path(os.environ["WARDROUND_SITE"])), Workshop(torch.device("cpu"))))
+
+
+client = LazyApp()

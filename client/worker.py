@@ -1,0 +1,72 @@
+"""What a site's worker process does: it holds the site's ClientApp, warm, and hands messages to it."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from flwr.app import Context, Message, Metadata, RecordDict
+from flwr.clientapp import ClientApp
+
+from client.app import Site, Workshop, make_app
+from client.device import open_device
+from client.gate import Gate
+from client.site import load_site
+from client.workers.calls import Call
+from client.workers.records import pack, unpack
+from shared.flower import COORDINATOR_NODE, become
+from shared.messages import CRASH
+from shared.redact import redact_error
+
+_log = logging.getLogger(__name__)
+
+
+class SiteHost:
+    """One hospital: model, data and device stay warm from message to message.
+
+    Args:
+        site_file: The hospital's `site.toml`.
+
+    Raises:
+        SiteError: The configuration or the device can't be used.
+    """
+
+    def __init__(self, site_file: Path) -> None:
+        config = load_site(site_file)
+        name = "cpu" if config.device.gpu is None else f"cuda:{config.device.gpu}"
+        device = open_device(name, config.device.memory_gib)
+        self._app = make_app(Site(config, Workshop(device), gate=Gate.open(site_file.parent, config)))
+
+    def handle(self, call: Call) -> tuple[Mapping[str, Any], Mapping[str, torch.Tensor]]:
+        """Serve a message; whatever goes wrong is logged here, and leaves as a reason that names nobody."""
+        try:
+            return serve_message(self._app, call, call.payload["node"], call.payload["run"])
+        except Exception as error:
+            _log.exception("a %s message failed", call.kind)
+            return {"error": (CRASH, redact_error(error))}, {}
+
+
+def serve_message(
+    app: ClientApp, call: Call, node_id: int, run_id: int = 1
+) -> tuple[Mapping[str, Any], Mapping[str, torch.Tensor]]:
+    """Hand a message that was taken apart to a ClientApp, and take its reply apart."""
+    become(node_id, run_id)
+    metadata = Metadata(
+        run_id=run_id,
+        message_id=call.payload["id"],
+        src_node_id=COORDINATOR_NODE,
+        dst_node_id=node_id,
+        reply_to_message_id="",
+        group_id="",
+        created_at=0.0,
+        ttl=float("inf"),
+        message_type=call.payload["type"],
+        src_task_id=1,
+        dst_task_id=1,
+    )
+    context = Context(run_id=run_id, node_id=node_id, node_config={}, state=RecordDict(), run_config={})
+    reply = app(Message(content=unpack(call.payload, call.tensors), metadata=metadata), context)
+    if reply.has_error():
+        return {"error": (reply.error.code, reply.error.reason)}, {}
+    return pack(reply.content)

@@ -1,0 +1,114 @@
+"""The Flower ServerApp of a real federation: opens the run's folder and runs the round loop in it."""
+
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from server.attentive_grid import AttentiveGrid
+from server.events import Event, Listener
+from server.rounds import RoundLoop
+from server.runs import RunFolder, run_path
+from shared.errors import RunError, WardroundError
+from shared.flower import RunStopped, look_for_uploads_soon
+from shared.job import JobSpec, parse_job
+
+RUNS = "WARDROUND_RUNS"
+"""Environment variable of the coordinator: the folder that holds the folders of the runs."""
+
+_LOOK_FOR_SITES = 0.5  # seconds
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run the job that the run's configuration holds, as one JSON string, in the folder that it names."""
+    look_for_uploads_soon()
+    config = context.run_config
+    execute(
+        AttentiveGrid(grid),
+        parse_job(json.loads(str(config["job"])), "the run's job"),
+        Path(os.environ[RUNS]),
+        str(config["run"]),
+        context.run_id,
+        resume=bool(config["resume"]),
+    )
+
+
+def execute(grid: Grid, job: JobSpec, runs: Path, name: str, run_id: int, *, resume: bool) -> None:
+    """Run a job to its end, or go on with it.
+
+    Args:
+        grid: Reaches the sites.
+        job: What is asked.
+        runs: Folder of the run folders.
+        name: Of the run's folder.
+        run_id: Flower's number of the run.
+        resume: Go on from the last checkpoint, if there is one.
+
+    Raises:
+        WardroundError: Something stopped it; it can be resumed.
+    """
+    run = RunFolder.open(run_path(runs, name), job) if resume else RunFolder.create(runs, job, name)
+    with run.lock():
+        run.describe(status="running", flower_run=run_id, reason=None)
+        run.event("resumed" if resume else "opened")
+        try:
+            _await_sites(grid, job, run)
+            loop = RoundLoop(grid, job, run, _recorder(run))
+            loop.execute(resume=run.has_checkpoint())
+        except RunStopped:
+            run.describe(status="stopped")
+        except WardroundError as error:
+            run.describe(status="failed", reason=str(error))
+            raise
+        except Exception as error:
+            run.describe(status="failed", reason=f"{type(error).__name__}: {error}")
+            raise
+        else:
+            run.describe(status="finished", models=_digests(run.path))
+
+
+def _await_sites(grid: Grid, job: JobSpec, run: RunFolder) -> None:
+    """Wait until as many sites as the job needs are connected, for as long as it waits for a round.
+
+    Raises:
+        RunError: They did not come.
+    """
+    least, seconds = job.strategy.min_sites, job.strategy.round_timeout
+    end = time.monotonic() + seconds
+    seen = -1
+    while (connected := len(list(grid.get_node_ids()))) < least:
+        if connected != seen:
+            seen = connected
+            run.event("waiting_for_sites", connected=connected, needed=least)
+        if time.monotonic() > end:
+            raise RunError(
+                f"{connected} sites are connected, the job needs {least}; waited for {seconds:g} s",
+                where="[strategy] min_sites",
+                remedy="Once the sites are back, resume the run.",
+            )
+        time.sleep(_LOOK_FOR_SITES)
+
+
+def _recorder(run: RunFolder) -> Listener:
+    """Return a listener that writes what the round loop itself does not, for those who watch from afar."""
+
+    def record(event: Event) -> None:
+        if event.kind == "site_done":
+            run.event(event.kind, **event.data, round=event.round, site=event.site, phase=event.phase)
+
+    return record
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each model, so that a copy can be checked."""
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.glob("*.safetensors"))
+    }

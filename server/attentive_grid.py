@@ -1,0 +1,114 @@
+"""Flower's Grid with eyes open: answers are fetched as they arrive, not by a clock of three seconds."""
+
+import time
+from collections.abc import Iterable, Iterator
+
+from flwr.app import Error, Message, Metadata, RecordDict
+from flwr.serverapp import Grid
+
+from shared.flower import Run
+from shared.flower.parcels import unwrap, wrap
+from shared.messages import SITE_ERROR
+
+_SOONEST_LOOK, _LATEST_LOOK = 0.08, 1.0  # seconds between looks for answers
+_PATIENCE = 0.04  # look again after this part of the time waited so far: so much later an answer is seen
+_NOT_CONNECTED = 5  # Flower's code for a node whose heartbeats have ended
+_GRACE = 1.0  # seconds that a message outlives the wait for its answer
+
+
+class AttentiveGrid(Grid):
+    """Wraps a Grid; the same, but `send_and_receive` yields each answer soon after it is there.
+
+    Args:
+        grid: Flower's, of a deployment.
+    """
+
+    def __init__(self, grid: Grid) -> None:
+        self._grid = grid
+
+    def set_run(self, run: Run) -> None:
+        """Pass on."""
+        self._grid.set_run(run)
+
+    @property
+    def run(self) -> Run:
+        """The run that the Grid works for."""
+        return self._grid.run
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        """Build a message to a node."""
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Return the nodes that are online."""
+        return self._grid.get_node_ids()
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Pass on."""
+        return self._grid.push_messages(messages)
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Pass on."""
+        return self._grid.pull_messages(message_ids)
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterator[Message]:
+        """Send messages and yield the answers as they come, for `timeout` seconds at most.
+
+        A message lives as long as its answer is waited for: a site that is late knows it. Where Flower says
+        that a node is gone, or its answer lost, the node's answer is that error.
+        """
+        asked = list(messages)
+        _wrap_contents(asked)
+        if timeout is not None:
+            for message in asked:
+                message.metadata.ttl = timeout + _GRACE
+        start = time.monotonic()
+        end = None if timeout is None else start + timeout
+        heads = [message.metadata for message in asked]
+        identities = self._grid.push_messages(asked)
+        waiting = {identity: head for identity, head in zip(identities, heads, strict=True) if identity}
+        asked.clear()  # the models are on their way: only what they were asked is still needed
+        while waiting and (end is None or time.monotonic() < end):
+            for reply in self._grid.pull_messages(set(waiting)):
+                head = waiting.pop(reply.metadata.reply_to_message_id, None)
+                if head is not None:
+                    yield _from_node(reply, head)
+            if waiting:
+                wait = min(max((time.monotonic() - start) * _PATIENCE, _SOONEST_LOOK), _LATEST_LOOK)
+                time.sleep(wait if end is None else max(0.0, min(wait, end - time.monotonic())))
+
+
+def _wrap_contents(asked: list[Message]) -> None:
+    """Let each content travel as one object; what several messages share stays shared."""
+    parcels: dict[int, RecordDict] = {}
+    for message in asked:
+        content = message.content
+        if id(content) not in parcels:
+            parcels[id(content)] = wrap(content)
+        message.content = parcels[id(content)]
+
+
+def _from_node(reply: Message, asked: Metadata) -> Message:
+    """Return a reply as the node's that was asked: Flower answers in its own name for nodes that can't."""
+    if reply.metadata.src_node_id != asked.dst_node_id:
+        gone = reply.error.code == _NOT_CONNECTED
+        return _error(reply.error.code, "is not connected" if gone else "its answer was lost", asked)
+    if reply.has_content():
+        try:
+            reply.content = unwrap(reply.content)
+        except ValueError as error:
+            return _error(SITE_ERROR, f"its answer {error}", asked)
+    return reply
+
+
+def _error(code: int, reason: str, asked: Metadata) -> Message:
+    return Message(Error(code, reason), reply_to=Message(content=RecordDict(), metadata=asked))

@@ -1,0 +1,99 @@
+"""Runs of Wardround's ServerApp, started and stopped through Flower's control interface."""
+
+import hashlib
+import ssl
+from types import TracebackType
+from typing import Self
+
+import httpx
+from flwr.cli.build import build_fab_from_files
+from flwr.common.serde import fab_to_proto, user_config_to_proto
+from flwr.proto.control_pb2 import ListRunsRequest, StartRunRequest, StopRunRequest
+from flwr.supercore.control import ControlHttpClient
+from flwr.supercore.fab import Fab
+from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
+
+# What Flower calls an app: here it holds no code, only the name of an object that both sides have installed.
+# `override_config` may set no key that has no default here.
+_APP = """
+[project]
+name = "wardround"
+version = "1.0.0"
+license = "Apache-2.0"
+
+[tool.flwr.app]
+publisher = "wardround"
+
+[tool.flwr.app.components]
+serverapp = "{serverapp}"
+clientapp = "{clientapp}"
+
+[tool.flwr.app.config]
+job = ""
+run = ""
+resume = false
+"""
+
+
+class Runs:
+    """A client of the control interface, for runs; a context manager.
+
+    Args:
+        url: Address of the SuperLink.
+        verify: Trusts the SuperLink's certificate.
+        serverapp: What the coordinator runs, as module:attribute.
+        clientapp: What Flower's own SuperNodes would run; Wardround's sites run what they have installed.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        verify: ssl.SSLContext,
+        serverapp: str = "server.app:app",
+        clientapp: str = "client.app:app",
+    ) -> None:
+        self._client = ControlHttpClient(
+            url, interceptors=[RuntimeVersionHttpInterceptor("flwr CLI")], verify=verify
+        )
+        files = {"pyproject.toml": _APP.format(serverapp=serverapp, clientapp=clientapp).encode()}
+        content = build_fab_from_files(files)[0]
+        self._app = Fab(hashlib.sha256(content).hexdigest(), content, {})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+    def start(self, job: str, name: str, *, resume: bool) -> int:
+        """Start a run; returns Flower's number of it.
+
+        Args:
+            job: As canonical JSON.
+            name: Of the run's folder.
+            resume: Go on in the folder instead of making it.
+        """
+        config = user_config_to_proto({"job": job, "run": name, "resume": resume})
+        request = StartRunRequest(fab=fab_to_proto(self._app), override_config=config)
+        return int(self._client.StartRun(request).run_id)
+
+    def stop(self, run_id: int) -> bool:
+        """Stop a run; returns whether there was anything to stop."""
+        try:
+            return bool(self._client.StopRun(StopRunRequest(run_id=run_id)).success)
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
+                return False  # unknown, or over already
+            raise
+
+    def failure(self, run_id: int) -> str | None:
+        """Return why Flower says that a run has ended early, None while it runs or when it has finished."""
+        runs = self._client.ListRuns(ListRunsRequest(run_id=run_id)).run_dict
+        if run_id not in runs:
+            return "Flower does not know the run"
+        status = runs[run_id].status
+        if status.status != "finished" or status.sub_status == "completed":
+            return None
+        return str(status.details or status.sub_status)

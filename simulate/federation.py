@@ -1,0 +1,168 @@
+"""A real federation on one machine: a coordinator and hospitals as processes of their own.
+
+Each has its own folder, certificate and data, and they talk over mutual TLS on loopback. `make federation`
+shows it, the tests kill parts of it, and the benchmarks measure it.
+"""
+
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from client.enrolment import enrol
+from server.commands_enrol import open_registry
+from server.coordinator import ServerTable, found, join_string
+from server.deploy import Coordinator, open_coordinator
+from shared.errors import RunError
+from shared.flower.control import Control
+
+PROJECT = Path(__file__).parents[1]
+_READY = 120.0  # seconds in which a process must be ready
+_END = 15.0  # seconds in which a process must end when asked to
+_LOOK = 0.1
+
+
+class LocalFederation:
+    """Starts and ends the processes; a context manager.
+
+    Args:
+        folder: Holds the folders of the coordinator (`coordinator/`) and of each site.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Self:
+        coordinator = self.folder / "coordinator"
+        if not coordinator.exists():
+            sites_port, people_port = _free_ports(2)
+            settings = ServerTable(
+                name="local", host="127.0.0.1", sites_port=sites_port, people_port=people_port
+            )
+            found(coordinator, settings, None)
+        (coordinator / "runs").mkdir(exist_ok=True)
+        (coordinator / "superlink" / "url").unlink(missing_ok=True)
+        try:
+            self._start("coordinator", "simulate.coordinator_main", str(coordinator))
+            self._await("coordinator", (coordinator / "superlink" / "url").exists)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def url(self) -> str:
+        """Address of the SuperLink."""
+        return (self.folder / "coordinator" / "superlink" / "url").read_text(encoding="ascii")
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """Trusts the SuperLink's certificate."""
+        return ssl.create_default_context(cafile=str(self._certificate))
+
+    @property
+    def _certificate(self) -> Path:
+        return self.folder / "coordinator" / "superlink" / "loopback.crt"
+
+    def runs(self) -> Coordinator:
+        """Return the coordinator's runs."""
+        return open_coordinator(self.folder / "coordinator")
+
+    def enroll(self, name: str, datasets: Mapping[str, Path]) -> Path:
+        """Let a site join: its folder, key and certificate; returns the folder.
+
+        Args:
+            name: Of the site.
+            datasets: Manifest of each dataset; with a column `site`, the site gets the rows with its name.
+        """
+        coordinator, folder = self.folder / "coordinator", self.folder / name
+        with open_registry(coordinator) as registry:
+            token = registry.invite(name)
+        enrol(join_string(coordinator, name, token), folder)
+        lines = []
+        for dataset, manifest in datasets.items():
+            lines += [f"[datasets.{dataset}]", f'manifest = "{manifest.resolve()}"', f'site = "{name}"']
+        with (folder / "site.toml").open("a", encoding="utf-8") as file:
+            file.write("\n" + "\n".join(lines) + "\n")
+        return folder
+
+    def start(self, name: str) -> subprocess.Popen[bytes]:
+        """Start a site's service without waiting for it."""
+        return self._start(name, "wardround", "client", "start", "--dir", str(self.folder / name))
+
+    def await_sites(self) -> None:
+        """Wait until every site that was started is online.
+
+        Raises:
+            RunError: One ended, or is not online in time.
+        """
+        for name in self.processes:
+            if name != "coordinator":
+                self._await(name, lambda name=name: name in self._online())  # type: ignore[misc]
+
+    def _online(self) -> set[str]:
+        with Control(self.url, self.context) as control:
+            return {node.name for node in control.nodes() if node.status == "online"}
+
+    def stop(self, name: str) -> None:
+        """End one process."""
+        process = self.processes.pop(name)
+        process.terminate()
+        try:
+            process.wait(_END)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def close(self) -> None:
+        """End all processes, the sites first."""
+        for name in reversed(list(self.processes)):
+            self.stop(name)
+
+    def log(self, name: str) -> str:
+        """Return what a process has logged."""
+        return (self.folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")
+
+    def _start(self, name: str, module: str, *arguments: str) -> subprocess.Popen[bytes]:
+        path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
+        with (self.folder / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(  # noqa: S603  (this project's own modules)
+                [sys.executable, "-m", module, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PYTHONPATH": path},
+            )
+        self.processes[name] = process
+        return process
+
+    def _await(self, name: str, ready: Callable[[], bool]) -> None:
+        end = time.monotonic() + _READY
+        while not ready():
+            if self.processes[name].poll() is not None or time.monotonic() > end:
+                raise RunError(
+                    "ended or was not ready in time",
+                    where=name,
+                    remedy="\n".join(self.log(name).splitlines()[-20:]),
+                )
+            time.sleep(_LOOK)
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [listener.getsockname()[1] for listener in sockets]
+    for listener in sockets:
+        listener.close()
+    return ports
