@@ -23,6 +23,7 @@ EXPECTED = {
     "greater_than_equal": "must be at least {ge}",
     "less_than": "must be below {lt}",
     "less_than_equal": "must be at most {le}",
+    "multiple_of": "must be a multiple of {multiple_of}",
     "too_short": "needs {min_length} or more entries",
     "too_long": "can have {max_length} entries",
     "string_pattern_mismatch": "must match {pattern}",

@@ -63,6 +63,7 @@ def build_model(job: JobSpec, outputs: int, seed: int) -> nn.Module:
 
     Returns:
         A module from images (B, C, *S) to logits: (B, K) for classification, (B, K, *S) for segmentation.
+        Its `divisor` is what must divide the sizes S.
     """
     ends = Ends(job.data.dimensions, job.data.channels, outputs, job.data.patch or job.data.size or [])
     with torch.random.fork_rng(devices=[]):
@@ -71,6 +72,7 @@ def build_model(job: JobSpec, outputs: int, seed: int) -> nn.Module:
     norm = getattr(job.model, "norm", "batch")
     if norm != "batch":
         _replace_batch_norm(model, norm, ends.dimensions)
+    model.divisor = job.model.divisor  # type: ignore[assignment]  # tasks pad images to it
     return model
 
 

@@ -49,46 +49,35 @@ class NetworkOptions(BaseModel):
         """Pixels along an axis that become one position at the deepest level."""
 
     @property
-    @abstractmethod
     def divisor(self) -> int:
         """Number that must divide the image's size along each axis."""
+        return 1
 
-    @abstractmethod
     def size_problem(self, size: Sequence[int]) -> str | None:
         """Return what the network needs and images (or patches) of this size in pixels lack, or None.
 
         Below two positions at the deepest level, a normalisation has nothing to normalise over and fails.
         """
-
-
-def _uneven(size: Sequence[int], divisor: int) -> str | None:
-    if all(pixels % divisor == 0 for pixels in size):
+        if math.prod(-(-pixels // self.stride) for pixels in size) < 2:
+            return f"at least {self.stride + 1} pixels along one axis"
         return None
-    nearest = [max(divisor, round(pixels / divisor) * divisor) for pixels in size]
-    return f"multiples of {divisor} along each axis, such as {nearest}"
 
 
 class ClassificationOptions(NetworkOptions):
-    """A network that gives one score a class for an image of any size that is large enough."""
+    """A network that gives one score a class for an image."""
 
     tasks = frozenset({"classification"})
-    rounds_down: ClassVar[bool] = False  # a level drops the pixel that is left over, where others keep it
 
-    @property
-    def divisor(self) -> int:
-        """Any size will do."""
-        return 1
+
+class RoundingDownOptions(ClassificationOptions):
+    """A network whose levels drop the pixel that is left over, where others keep it."""
 
     def size_problem(self, size: Sequence[int]) -> str | None:
         """Return what images of this size lack, or None."""
-        if self.rounds_down and min(size) < self.stride:
+        if min(size) < self.stride:
             return f"at least {self.stride} pixels along each axis"
-        deepest = [
-            pixels // self.stride if self.rounds_down else -(-pixels // self.stride) for pixels in size
-        ]
-        if math.prod(deepest) < 2:
-            least = 2 * self.stride if self.rounds_down else self.stride + 1
-            return f"at least {least} pixels along one axis"
+        if max(size) < 2 * self.stride:
+            return f"at least {2 * self.stride} pixels along one axis"
         return None
 
 
@@ -99,14 +88,8 @@ class SegmentationOptions(NetworkOptions):
 
     @property
     def divisor(self) -> int:
-        """Every level must halve evenly, or the halves of the network don't meet."""
+        """Every level must halve evenly, or the halves of the network don't meet; the task pads for it."""
         return self.stride
-
-    def size_problem(self, size: Sequence[int]) -> str | None:
-        """Return what images or patches of this size lack, or None."""
-        if math.prod(pixels // self.stride for pixels in size) == 1:
-            return f"at least {2 * self.stride} pixels along one axis"
-        return _uneven(size, self.divisor)
 
 
 class CNNOptions(ClassificationOptions):
@@ -137,10 +120,8 @@ class ResNetOptions(ClassificationOptions):
         return 16 * self.stem_stride
 
 
-class DenseNet121Options(ClassificationOptions):
+class DenseNet121Options(RoundingDownOptions):
     """Densely connected network (Huang et al. 2017; MONAI `DenseNet121`); classification, 2D and 3D."""
-
-    rounds_down = True
 
     name: Literal["densenet121"]
     norm: Norm = "group"
@@ -151,10 +132,8 @@ class DenseNet121Options(ClassificationOptions):
         return 32
 
 
-class EfficientNetB0Options(ClassificationOptions):
+class EfficientNetB0Options(RoundingDownOptions):
     """EfficientNet (Tan and Le 2019; MONAI `EfficientNetBN`); classification, 2D and 3D."""
-
-    rounds_down = True
 
     name: Literal["efficientnet-b0"]
     dropout: float = Field(0.2, ge=0.0, lt=1.0, description="Share of the last features dropped in training.")
@@ -195,7 +174,10 @@ class ViTOptions(ClassificationOptions):
 
     def size_problem(self, size: Sequence[int]) -> str | None:
         """Return what images of this size lack, or None."""
-        return _uneven(size, self.patch)
+        if all(pixels % self.patch == 0 for pixels in size):
+            return None
+        nearest = [max(self.patch, round(pixels / self.patch) * self.patch) for pixels in size]
+        return f"multiples of {self.patch} along each axis, such as {nearest}"
 
 
 class UNetOptions(SegmentationOptions):

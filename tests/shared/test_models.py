@@ -18,6 +18,7 @@ from shared.arrays import Layout
 from shared.job import JobSpec, parse_job
 from shared.models import build_model
 from shared.networks import NETWORKS
+from shared.tasks import make_task
 
 pytestmark = pytest.mark.filterwarnings("ignore:Full backward hook")  # Opacus hooks the first layer too
 
@@ -85,6 +86,14 @@ def test_a_network_takes_a_training_step(name: str, dimensions: int) -> None:
     for (tensor, new), old in zip(model.named_parameters(), before.parameters(), strict=True):
         assert new.isfinite().all()
         assert new.ndim < 2 or not torch.equal(new, old), f"{tensor} did not move"
+
+
+@pytest.mark.parametrize("name", [name for name in EVERY if "segmentation" in NETWORKS[name].tasks])
+def test_a_task_fits_odd_images_to_a_segmentation_network(name: str) -> None:
+    job = small_job(name)
+    images = images_for(job, batch=1)[..., 1:, :-1]
+    logits = make_task(job).predict(build_model(job, OUTPUTS, seed=1), images)
+    assert logits.shape == (1, OUTPUTS, *images.shape[2:])
 
 
 @pytest.mark.parametrize("norm", ["instance", "batch", "group"])

@@ -48,13 +48,14 @@ def test_a_network_of_the_other_task_is_refused_with_those_that_fit() -> None:
 @pytest.mark.parametrize(
     ("model", "size", "message"),
     [
-        ({"name": "unet"}, [100, 64], "multiples of 16 along each axis, such as [96, 64]; got [100, 64]"),
-        ({"name": "unet", "channels": [8, 16, 32]}, [30, 32], "multiples of 4 along each axis"),
-        ({"name": "unet"}, [16, 16], "at least 32 pixels along one axis"),
-        ({"name": "swin-unetr"}, [32, 32], "at least 64 pixels along one axis"),
-        ({"name": "swin-unetr"}, [96, 80], "multiples of 32 along each axis"),
-        ({"name": "segresnet"}, [20, 16], "multiples of 8 along each axis"),
-        ({"name": "vit", "patch": 8}, [64, 60], "multiples of 8 along each axis"),
+        ({"name": "unet"}, [16, 16], "at least 17 pixels along one axis"),
+        ({"name": "swin-unetr"}, [32, 32], "at least 33 pixels along one axis"),
+        ({"name": "segresnet"}, [8, 5], "at least 9 pixels along one axis"),
+        (
+            {"name": "vit", "patch": 8},
+            [64, 61],
+            "multiples of 8 along each axis, such as [64, 64]; got [64, 61]",
+        ),
         ({"name": "resnet18"}, [16, 16], "at least 17 pixels along one axis"),
         ({"name": "resnet18", "stem_stride": 2}, [32, 32], "at least 33 pixels along one axis"),
         ({"name": "densenet121"}, [64, 31], "at least 32 pixels along each axis"),
@@ -73,8 +74,8 @@ def test_images_of_a_size_that_does_not_fit_are_refused(
 
 def test_the_patch_must_fit_where_there_is_one() -> None:
     assert job({"name": "unet"}, size=[100, 100], patch=[64, 64]).data.patch == [64, 64]
-    with pytest.raises(JobError, match=r"\[data\] patch: 'unet' needs multiples of 16"):
-        job({"name": "unet"}, size=[64, 64], patch=[40, 40])
+    with pytest.raises(JobError, match=r"\[data\] patch: 'unet' needs at least 17 pixels"):
+        job({"name": "unet"}, size=[64, 64], patch=[16, 16])
 
 
 def test_vnet_says_which_channels_it_takes() -> None:
@@ -88,7 +89,7 @@ def test_vnet_says_which_channels_it_takes() -> None:
     [
         ({"name": "unett"}, "did you mean 'unet'?"),
         ({"name": "unet", "norms": "group"}, r"norms: unknown key; did you mean 'norm'"),
-        ({"name": "unet", "norm": "layer"}, r"norm: unknown name 'layer'"),
+        ({"name": "unet", "norm": "layer"}, r"norm: unknown name .layer."),
         ({"name": "unet", "channels": [16]}, r"channels: "),
         ({"name": "vit", "features": 100, "heads": 3}, r"heads: 3 heads can't share 100 features"),
         ({"name": "swin-unetr", "features": 20}, r"features: .* multiple of 12"),
@@ -99,16 +100,13 @@ def test_bad_options_are_named(model: dict[str, Any], message: str) -> None:
         job(model, size=[64, 64])
 
 
-@given(st.sampled_from(sorted(NETWORKS)), st.lists(st.integers(1, 200), min_size=2, max_size=3))
-def test_the_size_that_a_message_proposes_is_taken(name: str, size: list[int]) -> None:
-    network = NETWORKS[name](name=name)
+@given(st.integers(2, 64), st.lists(st.integers(1, 200), min_size=2, max_size=3))
+def test_the_size_that_a_message_proposes_is_taken(patch: int, size: list[int]) -> None:
+    network = NETWORKS["vit"](name="vit", patch=patch)
     need = network.size_problem(size)
-    if need is not None and "such as" in need:
+    if need is not None:
         proposed = [int(number) for number in need.split("[")[1].rstrip("]").split(",")]
-        assert network.size_problem(proposed) in (
-            None,
-            f"at least {2 * network.stride} pixels along one axis",
-        )
+        assert network.size_problem(proposed) is None
 
 
 def test_options_are_checked_without_loading_pytorch() -> None:

@@ -17,7 +17,7 @@ def job(task: str, loss: str = "cross-entropy", **data: Any) -> JobSpec:
     return parse_job(
         {
             "job": {"name": "test", "task": task, "dataset": "test"},
-            "model": {"name": "cnn" if task == "classification" else "unet"},
+            "model": {"name": "cnn" if task == "classification" else "unet", "channels": [4, 8, 8]},
             "data": {"classes": ["a", "b"], "size": [16, 16]} | data,
             "training": {"local_steps": 1, "loss": loss, "batch_size": 4},
             "strategy": {"name": "fedavg"},
