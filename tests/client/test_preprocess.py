@@ -25,7 +25,7 @@ def job(**data: object) -> JobSpec:
     return parse_job(
         {
             "job": {"name": "x", "task": "segmentation", "dataset": "d"},
-            "model": {"name": "unet"},
+            "model": {"name": "unet", "channels": [4, 8]},
             "data": {"classes": ["a"], "size": [8, 8]} | data,
             "training": {"local_epochs": 1, "loss": "dice"},
             "strategy": {"name": "fedavg"},
