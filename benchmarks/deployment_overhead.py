@@ -110,7 +110,7 @@ def start_supernode(federation: LocalFederation, site: str, port: int) -> subpro
 def main() -> None:
     """Measure, print, and exit with 1 when the goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds; held to no figure")
     parser.add_argument("--without-flower", action="store_true", help="leave Flower's own SuperNodes out")
     options = parser.parse_args()
     rounds = 4 if options.quick else 9

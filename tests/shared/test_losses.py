@@ -21,7 +21,7 @@ def job(
     return parse_job(
         {
             "job": {"name": "test", "task": task, "dataset": "test"},
-            "model": {"name": "cnn" if task == "classification" else "unet"},
+            "model": {"name": "cnn" if task == "classification" else "unet", "channels": [4, 8]},
             "data": {"classes": list("abcdef"[:classes]), "size": [8, 8], "multi_label": multi_label},
             "training": {"local_steps": 1, "loss": loss, "class_weights": weights},
             "strategy": {"name": "fedavg"},

@@ -68,7 +68,7 @@ DESCRIPTION = {"site": "a", "class-counts": [1, 2]} | {
 UPDATE = {"num-examples": 4, "loss": 0.5, "seconds": 1.0}
 PARSERS = {
     "request": messages.read_request,
-    "job": messages.read_job,
+    "question": messages.read_question,
     "description": messages.read_description,
     "update": lambda content: messages.read_update(content, SIZE),
     "evaluation": messages.read_evaluation,
@@ -177,4 +177,4 @@ def test_what_was_built_is_parsed_to_the_same():
     evaluation = messages.read_evaluation(messages.evaluate_reply(messages.Evaluation(states, 6, 0.5)))
     assert (evaluation.examples, evaluation.seconds) == (6, 0.5)
     np.testing.assert_array_equal(evaluation.states, states)
-    assert messages.read_job(messages.describe_request("{}")) == "{}"
+    assert messages.read_question(messages.describe_request("{}")).job == "{}"

@@ -29,7 +29,7 @@ def job(task: str, classes: list[str], *, distances: bool = False, **data: Any) 
     return parse_job(
         {
             "job": {"name": "test", "task": task, "dataset": "test"},
-            "model": {"name": network},
+            "model": {"name": network, "channels": [4, 8]},
             "data": {"classes": classes, "size": [16, 16]} | data,
             "training": {"local_steps": 1, "loss": "cross-entropy"},
             "strategy": {"name": "fedavg"},
