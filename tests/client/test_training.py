@@ -204,7 +204,7 @@ def test_channels_last_gives_close_results(tiny_job):
     from client.data.samples import Samples
     from shared.models import build_model
 
-    job = tiny_job(data_augment=[])
+    job = tiny_job(data_augment=[], training_optimizer="sgd")  # Adam makes a whole step of a rounding error
     task = make_task(job)
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(6, 1, 16, 16, generator=generator)
