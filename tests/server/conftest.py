@@ -114,10 +114,17 @@ def make_sites(manifest: Path, names: Iterable[str]) -> list[Site]:
 def federate(tiny_data, tmp_path) -> Callable[..., Federated]:
     """Return a function that makes a federation of the tiny hospitals for a job; it is not strict."""
 
-    def make(job, *, delivery=list, run: RunFolder | None = None, names=("alpha", "beta", "gamma", "delta")):
+    def make(
+        job,
+        *,
+        delivery=list,
+        run: RunFolder | None = None,
+        manifest: Path = tiny_data,
+        strict: bool = False,
+    ) -> Federated:
         events: list[Event] = []
-        grid = SmallGrid(make_sites(tiny_data, names), delivery)
+        grid = SmallGrid(make_sites(manifest, ("alpha", "beta", "gamma", "delta")), delivery)
         run = run or RunFolder.create(tmp_path / "runs", job)
-        return Federated(grid, run, RoundLoop(grid, job, run, events.append), events)
+        return Federated(grid, run, RoundLoop(grid, job, run, events.append, strict=strict), events)
 
     return make
