@@ -1,11 +1,18 @@
 """What tests of all parts share."""
 
+import csv
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import settings
+from PIL import Image
+
+from shared.job import JobSpec, parse_job
 
 PROJECT = Path(__file__).parents[1]
 
@@ -31,3 +38,92 @@ def data_pack() -> Callable[[str], Path]:
 def quickstart() -> Path:
     """Return the path of the quickstart job."""
     return PROJECT / "configs" / "jobs" / "quickstart.toml"
+
+
+# A federation small enough to be run many times in a test.
+SITES = ("alpha", "beta", "gamma", "delta")
+
+
+def write_dataset(folder: Path, sites: tuple[str, ...] = SITES, patients: int = 3, side: int = 16) -> Path:
+    """Write discs on noise, two slices a patient, with a label and a mask; returns the manifest."""
+    generator = np.random.default_rng(0)
+    (folder / "images").mkdir(parents=True)
+    rows = []
+    for site in sites:
+        for patient in range(patients):
+            for index in range(2):
+                name = f"{site}-{patient}-{index}.png"
+                y, x = np.mgrid[:side, :side]
+                cy, cx = generator.uniform(4, side - 4, 2)
+                mask = (y - cy) ** 2 + (x - cx) ** 2 < generator.uniform(6, 16)
+                image = generator.normal(80, 10, (side, side)) + 90 * mask
+                Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(folder / "images" / name)
+                Image.fromarray((mask * 255).astype(np.uint8)).save(folder / "images" / f"mask-{name}")
+                rows.append(
+                    {
+                        "site": site,
+                        "patient": f"{site}-{patient}",
+                        "image": f"images/{name}",
+                        "mask": f"images/mask-{name}",
+                        "label": "large" if mask.sum() > 30 else "small",
+                        "split": ("train", "val", "test")[patient % 3] if patients > 1 else "train",
+                    }
+                )
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder / "manifest.csv"
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory) -> Path:
+    """Return the manifest of four tiny hospitals."""
+    return write_dataset(tmp_path_factory.mktemp("tiny") / "data")
+
+
+TINY = {
+    "job": {"name": "tiny", "task": "segmentation", "dataset": "discs", "rounds": 3, "seed": 5},
+    "model": {"name": "unet", "channels": [4, 8], "num_res_units": 0, "norm": "batch"},
+    "data": {"classes": ["disc"], "size": [16, 16], "augment": ["flip"]},
+    "training": {"local_epochs": 1, "batch_size": 2, "learning_rate": 0.01, "loss": "dice-ce"},
+    "strategy": {"name": "fedavg", "min_sites": 3},
+    "evaluation": {"select_best": "dice_global"},
+}
+
+
+@pytest.fixture
+def tiny_job() -> Callable[..., JobSpec]:
+    """Return a function that makes the tiny job, with changes as table_key=value; None removes a key."""
+
+    def make(**changes: Any) -> JobSpec:
+        table = json.loads(json.dumps(TINY))
+        for key, value in changes.items():
+            head, _, name = key.partition("_")
+            table[head][name] = value
+            if value is None:
+                del table[head][name]
+        return parse_job(table, "tiny")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def write_job() -> Callable[[Path], Path]:
+    """Return a function that writes the tiny job as a file."""
+
+    def write(path: Path) -> Path:
+        lines = []
+        for table, entries in TINY.items():
+            lines.append(f"[{table}]")
+            lines += [f"{key} = {json.dumps(value)}" for key, value in entries.items()]
+        path.write_text("\n".join(lines))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def tiny_job_file(write_job, tmp_path) -> Path:
+    """Return the tiny job as a file."""
+    return write_job(tmp_path / "tiny.toml")

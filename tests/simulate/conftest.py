@@ -1,93 +1,59 @@
-"""A federation small enough to be run many times in a test."""
+"""The command line as a user sees it."""
 
-import csv
-import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from shared.job import JobSpec, parse_job
-
-SITES = ("alpha", "beta", "gamma", "delta")
+import wardround
 
 
-def write_dataset(folder: Path, sites: tuple[str, ...] = SITES, patients: int = 3, side: int = 16) -> Path:
-    """Write discs on noise, two slices a patient, with a label and a mask; returns the manifest."""
-    generator = np.random.default_rng(0)
-    (folder / "images").mkdir(parents=True)
-    rows = []
-    for site in sites:
-        for patient in range(patients):
-            for index in range(2):
-                name = f"{site}-{patient}-{index}.png"
-                y, x = np.mgrid[:side, :side]
-                cy, cx = generator.uniform(4, side - 4, 2)
-                mask = (y - cy) ** 2 + (x - cx) ** 2 < generator.uniform(6, 16)
-                image = generator.normal(80, 10, (side, side)) + 90 * mask
-                Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(folder / "images" / name)
-                Image.fromarray((mask * 255).astype(np.uint8)).save(folder / "images" / f"mask-{name}")
-                rows.append(
-                    {
-                        "site": site,
-                        "patient": f"{site}-{patient}",
-                        "image": f"images/{name}",
-                        "mask": f"images/mask-{name}",
-                        "label": "large" if mask.sum() > 30 else "small",
-                        "split": ("train", "val", "test")[patient % 3] if patients > 1 else "train",
-                    }
-                )
-    with (folder / "manifest.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(rows)
-    return folder / "manifest.csv"
+@dataclass(frozen=True)
+class Said:
+    """What a command printed, and how it ended."""
 
+    code: int
+    out: str
+    err: str
 
-@pytest.fixture(scope="session")
-def tiny_data(tmp_path_factory) -> Path:
-    """Return the manifest of four tiny hospitals."""
-    return write_dataset(tmp_path_factory.mktemp("tiny") / "data")
-
-
-TINY = {
-    "job": {"name": "tiny", "task": "segmentation", "dataset": "discs", "rounds": 3, "seed": 5},
-    "model": {"name": "unet", "channels": [4, 8], "num_res_units": 0, "norm": "batch"},
-    "data": {"classes": ["disc"], "size": [16, 16], "augment": ["flip"]},
-    "training": {"local_epochs": 1, "batch_size": 2, "learning_rate": 0.01, "loss": "dice-ce"},
-    "strategy": {"name": "fedavg", "min_sites": 3},
-    "evaluation": {"select_best": "dice_global"},
-}
+    @property
+    def run(self) -> Path:
+        """The run's folder, as the last line names it."""
+        return Path(self.out.rstrip().rpartition("Run folder: ")[2])
 
 
 @pytest.fixture
-def tiny_job() -> Callable[..., JobSpec]:
-    """Return a function that makes the tiny job, with changes given as table_key=value."""
+def cli(capsys, monkeypatch, tmp_path) -> Callable[..., Said]:
+    """Return a function that runs `wardround` with arguments in this process, in an empty folder."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
 
-    def make(**changes: Any) -> JobSpec:
-        table = json.loads(json.dumps(TINY))
-        for key, value in changes.items():
-            head, _, name = key.partition("_")
-            table[head][name] = value
-        return parse_job(table, "tiny")
+    def run(*arguments: object) -> Said:
+        code = 0
+        try:
+            wardround.main([str(argument) for argument in arguments])
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 0
+        said = capsys.readouterr()
+        return Said(code, said.out, said.err)
 
-    return make
-
-
-def write_job(path: Path) -> Path:
-    """Write the tiny job as a file."""
-    lines = []
-    for table, entries in TINY.items():
-        lines.append(f"[{table}]")
-        lines += [f"{key} = {json.dumps(value)}" for key, value in entries.items()]
-    path.write_text("\n".join(lines))
-    return path
+    return run
 
 
 @pytest.fixture
-def tiny_job_file(tmp_path) -> Path:
-    """Return the tiny job as a file."""
-    return write_job(tmp_path / "tiny.toml")
+def simulate(cli, tiny_job_file, tiny_data) -> Callable[..., Said]:
+    """Return a function that simulates the tiny job in this process; it must succeed.
+
+    Give it options; without --site, --data or --resume it takes the tiny hospitals.
+    """
+
+    def run(*options: object, workers: str = "in-process", job: Path = tiny_job_file) -> Said:
+        given = [] if {"--site", "--data", "--resume"} & set(options) else ["--data", tiny_data.parent]
+        start = [] if "--resume" in options else [job]
+        said = cli("simulate", *start, *given, "--workers", workers, *options)
+        assert said.code == 0, said.err
+        return said
+
+    return run

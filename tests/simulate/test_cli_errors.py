@@ -1,32 +1,12 @@
 """Bad input gives exit code 2 and one message that says what and where; nothing is started or overwritten."""
 
 import csv
+import fcntl
 import shutil
 from pathlib import Path
 
 import pytest
 from PIL import Image
-
-import wardround
-
-
-@pytest.fixture
-def cli(capsys, monkeypatch, tmp_path):
-    """Return a function that runs the command line in an empty folder: exit code, stdout, stderr."""
-    folder = tmp_path / "work"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        code = 0
-        try:
-            wardround.main([str(argument) for argument in arguments])
-        except SystemExit as end:
-            code = int(end.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture
@@ -34,13 +14,17 @@ def refused(cli):
     """Return a function that expects `wardround simulate` to refuse, and returns what it said."""
 
     def run(*arguments: str | Path) -> str:
-        code, out, error = cli("simulate", *arguments, "--workers", "in-process")
-        assert code == 2, (out, error)
-        assert error.count("error:") == 1
-        assert "Traceback" not in out + error
-        return " ".join(error.split())
+        said = cli("simulate", *arguments, "--workers", "in-process")
+        assert said.code == 2, said
+        assert said.err.count("error:") == 1
+        assert "Traceback" not in said.out + said.err
+        return " ".join(said.err.split())
 
     return run
+
+
+def no_run() -> bool:
+    return not list(Path("runs").glob("tiny-*"))
 
 
 @pytest.fixture
@@ -91,6 +75,9 @@ def spoil(name):
         "two sides": (lambda rows: rows[1].update(split="test"), "alpha-0"),
         "unknown split": (lambda rows: rows[2].update(split="training"), "training"),
         "missing file": (lambda rows: rows[5].update(image="images/nowhere.png"), "nowhere.png"),
+        "a site without a name": (lambda rows: rows[1].update(site="--"), "row 3 '--' no name"),
+        "two spellings of a site": (lambda rows: rows[1].update(site="Alpha"), "row 3 'Alpha' 'alpha'"),
+        "no sites": (lambda rows: [{k: v for k, v in row.items() if k != "site"} for row in rows], "--sites"),
         "no training data": (
             lambda rows: [r for r in rows if r["site"] != "beta" or r["split"] != "train"],
             "beta no training data",
@@ -99,7 +86,17 @@ def spoil(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["missing column", "two sides", "unknown split", "missing file", "no training data"]
+    "name",
+    [
+        "missing column",
+        "two sides",
+        "unknown split",
+        "missing file",
+        "no training data",
+        "a site without a name",
+        "two spellings of a site",
+        "no sites",
+    ],
 )
 def test_a_wrong_manifest(refused, tiny_job_file, data, name):
     change, words = spoil(name)
@@ -108,7 +105,7 @@ def test_a_wrong_manifest(refused, tiny_job_file, data, name):
     assert "manifest.csv" in said
     for word in words.split():
         assert word in said
-    assert not list(Path("runs").glob("tiny-*"))
+    assert no_run()
 
 
 def test_a_label_outside_the_classes(refused, tiny_job_file, data):
@@ -124,7 +121,27 @@ def test_a_label_outside_the_classes(refused, tiny_job_file, data):
 
 def test_missing_manifest(refused, tiny_job_file, tmp_path):
     assert "nowhere" in refused(tiny_job_file, "--data", tmp_path / "nowhere")
-    assert not list(Path("runs").glob("tiny-*"))
+    assert no_run()
+
+
+def test_a_manifest_that_is_an_image(refused, tiny_job_file, tiny_data):
+    said = refused(tiny_job_file, "--data", tiny_data.parent / "images" / "alpha-0-0.png")
+    assert "alpha-0-0.png" in said
+    assert "CSV" in said
+    assert no_run()
+
+
+def test_more_sites_asked_for_than_there_are(refused, tiny_job_file, tiny_data):
+    said = refused(tiny_job_file, "--data", tiny_data, "--set", "strategy.min_sites=9")
+    assert "[strategy] min_sites" in said
+    assert "4 sites can take part" in said
+    assert no_run()
+
+
+def test_an_output_folder_that_is_a_file(refused, tiny_job_file, tiny_data):
+    Path("taken").write_text("mine")
+    assert "taken" in refused(tiny_job_file, "--data", tiny_data, "--out", "taken")
+    assert Path("taken").read_text() == "mine"
 
 
 def test_a_dataset_that_nobody_gave(refused, tiny_job_file):
@@ -161,12 +178,24 @@ def test_a_mask_of_another_size_is_named(refused, tiny_job_file, data):
 def test_wrong_options(refused, tiny_job_file, tiny_data, options, words):
     data = [] if "--resume" in options else ["--data", tiny_data]
     assert words in refused(tiny_job_file, *data, *options)
+    assert no_run()
 
 
 def test_unknown_workers(cli, tiny_job_file, tiny_data):
-    code, _, error = cli("simulate", tiny_job_file, "--data", tiny_data, "--workers", "many")
-    assert code == 2
-    assert "in-process" in error
+    said = cli("simulate", tiny_job_file, "--data", tiny_data, "--workers", "many")
+    assert said.code == 2
+    assert "in-process" in said.err
+    assert no_run()
+
+
+@pytest.mark.slow
+def test_an_error_in_a_worker_process_is_one_message_too(cli, tiny_job_file, data):
+    (data / "images" / "gamma-0-1.png").write_bytes(b"\x89PNG not really")
+    said = cli("simulate", tiny_job_file, "--data", data, "--workers", "2")
+    assert said.code == 2
+    assert said.err.count("error:") == 1
+    assert "gamma-0-1.png" in said.err
+    assert "Traceback" not in said.out + said.err
 
 
 def write_site(path: Path, data: Path, site: str, policy: str = "") -> Path:
@@ -188,6 +217,7 @@ def test_a_policy_that_refuses(refused, tiny_job_file, tiny_data, tmp_path):
     said = refused(tiny_job_file, "--site", path)
     assert "policy.networks" in said
     assert "unet" in said
+    assert no_run()
 
 
 def test_an_unknown_key_in_site_toml(refused, tiny_job_file, tiny_data, tmp_path):
@@ -200,17 +230,13 @@ def test_an_unknown_key_in_site_toml(refused, tiny_job_file, tiny_data, tmp_path
 
 class TestResume:
     @pytest.fixture
-    def run(self, cli, tiny_job_file, tiny_data) -> Path:
-        """Return a run that failed in its second round: a site's images were gone."""
-        code, out, _ = cli("simulate", tiny_job_file, "--data", tiny_data, "--workers", "in-process")
-        assert code == 0
-        run = Path(out.strip().rpartition("Run folder: ")[2])
-        assert run.is_dir()
-        return run
+    def run(self, simulate) -> Path:
+        """Return a finished run."""
+        return simulate().run
 
     def unfinish(self, run: Path) -> None:
         text = (run / "run.json").read_text()
-        (run / "run.json").write_text(text.replace('"finished"', '"stopped"'))
+        (run / "run.json").write_text(text.replace('"status": "finished"', '"status": "stopped"'))
 
     def test_a_finished_run(self, refused, run):
         assert "finished" in refused("--resume", run)
@@ -235,6 +261,31 @@ class TestResume:
         assert "checkpoint.safetensors" in refused("--resume", run)
         assert path.read_bytes() == content
 
+    def test_a_run_that_another_process_works_on(self, refused, run):
+        self.unfinish(run)
+        with (run / ".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            assert "another process" in refused("--resume", run)
+
+    def test_a_missing_checkpoint(self, refused, run):
+        self.unfinish(run)
+        (run / "checkpoint.safetensors").unlink()
+        assert "checkpoint.safetensors" in refused("--resume", run)
+
+    @pytest.mark.parametrize("content", [None, "", "3", "[1]", '{"job": 3}'])
+    def test_something_that_is_no_run(self, refused, content):
+        Path("other").mkdir()
+        if content is not None:
+            Path("other/job.json").write_text(content)
+        assert "other" in refused("--resume", "other")
+        assert len(list(Path("other").iterdir())) == (content is not None)
+
+    def test_the_folder_of_a_run_that_is_no_simulation(self, refused, run):
+        self.unfinish(run)
+        (run / "simulation.json").unlink()
+        assert "simulation" in refused("--resume", run)
+
     def test_options_that_a_resumed_run_cannot_change(self, refused, run, tiny_data):
         assert "--resume" in refused("--resume", run, "--data", tiny_data)
         assert "--resume" in refused("--resume", run, "--rounds", "9")
+        assert "--resume" in refused("--resume", run, "--device", "cpu")

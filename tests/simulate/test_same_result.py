@@ -31,10 +31,8 @@ def model(run: Path) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def expected(tiny_data, tmp_path_factory) -> tuple[Path, bytes]:
+def expected(tiny_data, write_job, tmp_path_factory) -> tuple[Path, bytes]:
     """Return the tiny job as a file, and the model that it gives in one process."""
-    from tests.simulate.conftest import write_job
-
     folder = tmp_path_factory.mktemp("expected")
     job = write_job(folder / "tiny.toml")
     run = simulate(job, "--data", tiny_data, "--out", folder, "--workers", "in-process")

@@ -1,0 +1,18 @@
+"""Devices by name; what is not there is said."""
+
+import pytest
+import torch
+
+from client.device import open_device
+from shared.errors import SiteError
+
+
+def test_auto_is_what_there_is():
+    assert open_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert open_device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["gpu", "tpu9", "", "cuda:x", "cuda:99", "meta"])
+def test_what_is_no_device_here(name):
+    with pytest.raises(SiteError, match="--device"):
+        open_device(name)

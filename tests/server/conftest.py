@@ -1,0 +1,130 @@
+"""A federation in one process whose sites can be made to misbehave."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from flwr.app import Context, Message, RecordDict
+from flwr.serverapp import Grid
+
+from client.app import Site, Workshop, make_app
+from client.device import open_device
+from client.site import DatasetTable, SiteConfig, SiteTable
+from server.events import Event
+from server.rounds import RoundLoop
+from server.runs import RunFolder
+from shared.flower import assign_id, become, empty_run
+
+Change = Callable[[Message, Message], Iterable[Message]]
+"""(question, honest answer) -> the answers that are sent."""
+
+
+class SmallGrid(Grid):
+    """Carries messages to real ClientApps, and their answers through a hand that may change them.
+
+    Args:
+        sites: They get the node ids 10, 11, ...
+        delivery: Says in which order questions are answered.
+    """
+
+    def __init__(
+        self, sites: Iterable[Site], delivery: Callable[[list[Message]], list[Message]] = list
+    ) -> None:
+        become(1)
+        self.changes: dict[int, Change] = {}
+        self.timeouts: list[float | None] = []
+        self._apps = {10 + number: make_app(site) for number, site in enumerate(sites)}
+        self._delivery = delivery
+        self._run = empty_run()
+        self._count = 0
+
+    def set_run(self, run) -> None:
+        self._run = run
+
+    @property
+    def run(self):
+        return self._run
+
+    def create_message(self, content, message_type, dst_node_id, group_id, ttl=None) -> Message:
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def get_node_ids(self) -> list[int]:
+        return list(self._apps)
+
+    def push_messages(self, messages) -> Iterable[str]:
+        raise NotImplementedError
+
+    def pull_messages(self, message_ids) -> Iterable[Message]:
+        raise NotImplementedError
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterator[Message]:
+        self.timeouts.append(timeout)
+        for question in self._delivery(list(messages)):
+            self._count += 1
+            assign_id(question, str(self._count))
+            node = question.metadata.dst_node_id
+            answer = self._answer(node, question)
+            yield from self.changes.get(node, lambda _, honest: [honest])(question, answer)
+
+    def _answer(self, node: int, question: Message) -> Message:
+        become(node)
+        try:
+            context = Context(run_id=1, node_id=node, node_config={}, state=RecordDict(), run_config={})
+            return self._apps[node](question, context)
+        finally:
+            become(1)
+
+
+@dataclass
+class Federated:
+    """A run on a small Grid."""
+
+    grid: SmallGrid
+    run: RunFolder
+    loop: RoundLoop
+    events: list[Event] = field(default_factory=list)
+
+    def failures(self) -> list[tuple[str, str, str]]:
+        """Return site, phase and reason of each failure."""
+        return [
+            (event.site, event.phase, str(event.data["reason"]))
+            for event in self.events
+            if event.kind == "site_failed"
+        ]
+
+
+def make_sites(manifest: Path, names: Iterable[str]) -> list[Site]:
+    workshop = Workshop(open_device("cpu"))
+    return [
+        Site(
+            SiteConfig(
+                site=SiteTable(name=name, coordinator=None),
+                datasets={"discs": DatasetTable(manifest=manifest, site=name)},
+            ),
+            workshop,
+        )
+        for name in names
+    ]
+
+
+@pytest.fixture
+def federate(tiny_data, tmp_path) -> Callable[..., Federated]:
+    """Return a function that makes a federation of the tiny hospitals for a job; it is not strict."""
+
+    def make(
+        job,
+        *,
+        delivery=list,
+        run: RunFolder | None = None,
+        manifest: Path = tiny_data,
+        strict: bool = False,
+    ) -> Federated:
+        events: list[Event] = []
+        grid = SmallGrid(make_sites(manifest, ("alpha", "beta", "gamma", "delta")), delivery)
+        run = run or RunFolder.create(tmp_path / "runs", job)
+        return Federated(grid, run, RoundLoop(grid, job, run, events.append, strict=strict), events)
+
+    return make

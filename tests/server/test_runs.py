@@ -1,0 +1,104 @@
+"""The folder of a run: what it holds, who may open it, what a kill may leave in it."""
+
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+
+from server.checkpoint import Checkpoint
+from server.runs import RunFolder
+from shared.errors import RunError
+
+VECTOR = np.zeros(3, dtype=np.float32)
+
+
+@pytest.fixture
+def run(tmp_path, tiny_job) -> RunFolder:
+    return RunFolder.create(tmp_path / "runs", tiny_job())
+
+
+def rows(run: RunFolder, name: str) -> list[dict[str, str]]:
+    with (run.path / name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_new_run_knows_its_job(run, tiny_job):
+    again = RunFolder.open(run.path)
+    assert again.job == tiny_job()
+    assert run.read_description()["digest"] == tiny_job().digest()
+    assert not run.has_begun()
+
+
+def test_two_runs_of_a_job_have_two_folders(tmp_path, tiny_job):
+    assert RunFolder.create(tmp_path, tiny_job()).path != RunFolder.create(tmp_path, tiny_job()).path
+
+
+def test_it_is_opened_for_its_own_job_alone(run, tiny_job):
+    RunFolder.open(run.path, tiny_job())
+    with pytest.raises(RunError, match="another job"):
+        RunFolder.open(run.path, tiny_job(job_seed=6))
+
+
+def test_one_process_at_a_time(run):
+    with run.lock(), pytest.raises(RunError, match="another process"), RunFolder.open(run.path).lock():
+        pass
+    with run.lock():
+        pass
+
+
+def test_errors_of_the_work_are_not_the_folders(run):
+    with pytest.raises(BrokenPipeError), run.lock():
+        raise BrokenPipeError
+
+
+def test_a_finished_run_is_not_opened(run):
+    run.finish(startup_seconds=1.5)
+    assert run.read_description()["finished"] >= run.read_description()["started"]
+    with pytest.raises(RunError, match="finished"):
+        RunFolder.open(run.path)
+
+
+def test_undefined_values_are_empty_cells_and_null(run):
+    run.add_rows("metrics.csv", [{"round": 1, "sites": 2, "train_loss": 0.1, "dice_global": math.nan}])
+    [row] = rows(run, "metrics.csv")
+    assert (row["train_loss"], row["dice_global"], row["iou"]) == ("0.1", "", "")
+    run.describe(test={"dice_global": math.nan, "by_site": [math.inf, 1.0]})
+    assert json.loads((run.path / "run.json").read_text())["test"] == {
+        "dice_global": None,
+        "by_site": [None, 1.0],
+    }
+
+
+def test_loading_drops_what_came_after_the_checkpoint(run):
+    run.save(Checkpoint(1, VECTOR))
+    for round_ in (1, 2):
+        run.event("round_finished", round=round_)
+        run.add_rows("metrics.csv", [{"round": round_, "sites": 2, "train_loss": 0.5}])
+        run.add_rows("sites.csv", [{"round": round_, "site": site} for site in ("a", "b")])
+    for name, torn in {"metrics.csv": "1,", "sites.csv": '1,"a', "events.jsonl": '{"time'}.items():
+        with (run.path / name).open("a") as file:
+            file.write(torn)
+    (run.path / ".run.json.x.part").write_text("{")
+    assert run.load().round == 1
+    assert [row["round"] for row in rows(run, "metrics.csv")] == ["1"]
+    assert [(row["round"], row["site"]) for row in rows(run, "sites.csv")] == [("1", "a"), ("1", "b")]
+    events = [json.loads(line) for line in (run.path / "events.jsonl").read_text().splitlines()]
+    assert [event["round"] for event in events] == [1, 2]
+    assert not list(run.path.glob("*.part"))
+    assert run.has_begun()
+
+
+def test_a_lost_table_is_named(run):
+    run.save(Checkpoint(1, VECTOR))
+    (run.path / "sites.csv").unlink()
+    with pytest.raises(RunError, match=r"sites\.csv"):
+        run.load()
+
+
+def test_rounds_without_their_checkpoint_are_not_begun_anew(run):
+    run.add_rows("metrics.csv", [{"round": 1}])
+    assert run.has_begun()
+    with pytest.raises(RunError, match="no checkpoint"):
+        run.load()

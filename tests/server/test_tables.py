@@ -1,0 +1,68 @@
+"""The table at the end: one row a site and the federation; what is undefined shows as a dash."""
+
+import io
+
+from rich.console import Console
+
+from server.tables import results_table, shown_metrics
+
+
+def printed(job, description) -> str:
+    console = Console(file=io.StringIO(), width=160)
+    console.print(results_table(job, description))
+    return console.file.getvalue()
+
+
+SITE = {"patients": {"train": 3, "val": 1, "test": 2}, "examples": {"train": 6, "val": 2, "test": 4}}
+
+
+def scores(job, value):
+    return dict.fromkeys(shown_metrics(job), value)
+
+
+def test_one_row_a_site_and_the_federation(tiny_job):
+    job = tiny_job()
+    text = printed(
+        job,
+        {
+            "rounds": 3,
+            "tested_round": 2,
+            "sites": {"alpha": SITE, "beta": SITE},
+            "left_out": {"gamma": "1 training patient, the job asks for 5"},
+            "test": {
+                "sites": {"alpha": scores(job, 0.25), "beta": scores(job, None)},
+                "federation": scores(job, 0.5),
+            },
+        },
+    )
+    rows = {line.split("│")[1].strip(): line for line in text.splitlines() if line.count("│") > 2}
+    assert "0.250" in rows["alpha"]
+    assert "–" in rows["beta"]
+    assert "0.500" in rows["federation"]
+    assert "12" in rows["federation"]
+    assert "24" in rows["federation"]
+    assert "was left out: 1 training patient" in text
+    assert "model of round 2 of 3" in text
+
+
+def test_the_comparison_shows_what_each_gets(tiny_job):
+    job = tiny_job()
+    both = ("alpha", "beta")
+
+    def result(value):
+        return {"federation": scores(job, value), "sites": {name: scores(job, value) for name in both}}
+
+    text = printed(
+        job,
+        {
+            "rounds": 3,
+            "tested_round": 3,
+            "sites": dict.fromkeys(both, SITE),
+            "left_out": {},
+            "test": result(0.7),
+            "baselines": {"alone": {"alpha": result(0.2), "beta": result(0.4)}, "pooled": result(0.8)},
+        },
+    )
+    rows = {line.split("│")[1].strip(): line for line in text.splitlines() if line.count("│") > 2}
+    assert [cell.strip() for cell in rows["alpha"].split("│")[4:7]] == ["0.700", "0.200", "0.800"]
+    assert [cell.strip() for cell in rows["all sites"].split("│")[4:7]] == ["0.700", "0.300", "0.800"]

@@ -1,0 +1,339 @@
+"""`wardround simulate`, its options, and what it leaves behind."""
+
+import csv
+import json
+import math
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from server.runs import RunFolder
+
+PROJECT = Path(__file__).parents[2]
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write_table(path: Path, rows: list[dict[str, str]]) -> Path:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def description(run: Path) -> dict:
+    return json.loads((run / "run.json").read_text())
+
+
+def model(run: Path) -> bytes:
+    return (run / "model.safetensors").read_bytes()
+
+
+@pytest.fixture
+def interrupted(cli, tiny_job_file, tiny_data, monkeypatch):
+    """Return a function that starts a run with options, stops it as Ctrl-C does, and returns its folder."""
+    save = RunFolder.save
+
+    def interrupt(self, checkpoint):
+        save(self, checkpoint)
+        if checkpoint.round == 1:
+            raise KeyboardInterrupt
+
+    def start(*options: object) -> Path:
+        with monkeypatch.context() as patch:
+            patch.setattr(RunFolder, "save", interrupt)
+            said = cli("simulate", tiny_job_file, "--data", tiny_data, "--workers", "in-process", *options)
+        assert said.code == 130
+        assert said.err.strip() == "interrupted"
+        return next(Path("runs").glob("tiny-*"))
+
+    return start
+
+
+STRATEGIES = (
+    "fedavg",
+    "fedprox",
+    "fedavgm",
+    "fedadam",
+    "fedyogi",
+    "fedadagrad",
+    "fedmedian",
+    "fedtrimmedavg",
+)
+STRATEGIES += ("krum", "multikrum")
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_strategy_finishes(simulate, strategy):
+    run = simulate("--set", f"strategy.name={strategy}").run
+    assert description(run)["status"] == "finished"
+    tensors = safetensors.numpy.load_file(run / "model.safetensors")
+    assert tensors
+    assert all(np.isfinite(tensor).all() for tensor in tensors.values())
+
+
+def test_a_run_says_everything_about_itself(simulate, tiny_job):
+    said = simulate()
+    run = said.run
+    assert sorted(path.name for path in run.iterdir() if path.name != ".lock") == [
+        "best.safetensors",
+        "checkpoint.safetensors",
+        "events.jsonl",
+        "job.json",
+        "metrics.csv",
+        "model.safetensors",
+        "run.json",
+        "simulation.json",
+        "sites.csv",
+    ]
+    told = description(run)
+    assert told["status"] == "finished"
+    assert told["digest"] == tiny_job().digest()
+    assert told["job"] == json.loads(tiny_job().canonical())
+    assert {"wardround", "flwr", "torch", "monai", "numpy", "python"} <= told["versions"].keys()
+    assert {"cores", "memory_gib", "machine"} <= told["hardware"].keys()
+    assert told["started"] < told["finished"]
+    assert told["startup_seconds"] >= 0
+    assert told["sites"]["alpha"]["patients"] == {"train": 1, "val": 1, "test": 1}
+    for name in ("alpha", "beta", "gamma", "delta", "federation", str(run)):
+        assert name in said.out
+
+
+def test_the_tables_have_a_row_a_round_and_two_a_site(simulate):
+    run = simulate().run
+    metrics, sites = table(run / "metrics.csv"), table(run / "sites.csv")
+    assert [row["round"] for row in metrics] == ["1", "2", "3"]
+    assert all(row["sites"] == "4" and float(row["train_loss"]) > 0 for row in metrics)
+    assert len(sites) == 3 * 4 * 2
+    assert {row["phase"] for row in sites} == {"train", "val"}
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    kinds = [event["event"] for event in events]
+    assert kinds.count("site_joined") == 4
+    assert kinds.count("round_finished") == 3
+    assert kinds[-1] == "run_finished"
+    best = max(metrics, key=lambda row: float(row["dice_global"]))
+    assert description(run)["tested_round"] == int(best["round"])
+    # The federation's loss is the mean over all validation images, each site counted by its images.
+    last = [row for row in sites if row["round"] == "3" and row["phase"] == "val"]
+    images = [int(row["examples"]) for row in last]
+    loss = np.average([float(row["loss"]) for row in last], weights=images)
+    assert math.isclose(loss, float(metrics[2]["loss"]), rel_tol=1e-6)
+
+
+def test_the_federations_row_is_what_pooling_the_predictions_gives(simulate, tiny_job, tiny_data):
+    import torch
+
+    from client.data.dataset import SiteData
+    from shared.models import build_model
+    from shared.tasks import make_task
+
+    run = simulate().run
+    job = tiny_job()
+    task = make_task(job)
+    network = build_model(job, task.outputs, 0)
+    tensors = safetensors.numpy.load_file(run / "best.safetensors")
+    network.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()}, strict=False)
+    everyone = SiteData.load(tiny_data, job, site="everyone").split("test")
+    batch = everyone.batch(range(len(everyone)))
+    found = task.predict(network, batch.images).argmax(1).numpy().astype(bool)
+    truth = batch.targets.numpy().astype(bool)
+    dice = 2 * (found & truth).sum() / (found.sum() + truth.sum())
+    assert description(run)["test"]["federation"]["dice_global"] == pytest.approx(dice, abs=1e-6)
+
+
+def test_python_m_simulate_does_the_same(tiny_job_file, tiny_data, tmp_path, simulate):
+    expected = simulate().run
+    command = [
+        sys.executable,
+        "-m",
+        "simulate",
+        tiny_job_file,
+        "--data",
+        tiny_data,
+        "--out",
+        tmp_path / "out",
+    ]
+    result = subprocess.run(
+        [*map(str, command), "--workers", "in-process"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert model(Path(result.stdout.rstrip().rpartition("Run folder: ")[2])) == model(expected)
+
+
+@pytest.mark.parametrize("options", [["--rounds", "2"], ["--set", "job.rounds=2"]])
+def test_rounds_override_the_job(simulate, options):
+    run = simulate(*options).run
+    assert len(table(run / "metrics.csv")) == 2
+    assert json.loads((run / "job.json").read_text())["job"]["rounds"] == 2
+
+
+class TestHospitals:
+    @pytest.mark.parametrize("scheme", ["iid", "dirichlet:0.5"])
+    def test_one_dataset_is_cut(self, simulate, interrupted, scheme):
+        options = ("--sites", "3", "--partition", scheme)
+        run = interrupted(*options)
+        simulate("--resume", run)
+        told = description(run)["sites"]
+        assert sorted(told) == ["site-01", "site-02", "site-03"]
+        assert sum(sum(site["patients"].values()) for site in told.values()) == 12
+        assert model(simulate(*options).run) == model(run)
+
+    def test_by_a_column(self, simulate):
+        run = simulate("--partition", "column:site").run
+        assert sorted(description(run)["sites"]) == ["alpha", "beta", "delta", "gamma"]
+
+    def test_images_of_several_columns_are_found_after_cutting(self, simulate, tiny_data, tmp_path):
+        rows = table(tiny_data)
+        for row in rows:
+            row |= {key: str(tiny_data.parent / row[key]) for key in ("image", "mask")}
+        folder = tmp_path / "two"
+        (folder / "second").mkdir(parents=True)
+        for number, row in enumerate(rows):
+            (folder / "second" / f"{number}.png").write_bytes(Path(row["image"]).read_bytes())
+            row["second"] = f"second/{number}.png"
+        write_table(folder / "manifest.csv", rows)
+        said = simulate(
+            *("--data", folder, "--sites", "3", "--rounds", "1"),
+            *("--set", 'data.images=["image", "second"]', "--set", "data.channels=2"),
+        )
+        assert description(said.run)["status"] == "finished"
+
+    def test_each_has_a_scanner_of_its_own(self, simulate, interrupted):
+        run = interrupted("--scanner-shift")
+        simulate("--resume", run)
+        assert model(simulate("--scanner-shift").run) == model(run)
+        assert model(simulate().run) != model(run)
+
+    def test_from_their_own_files(self, simulate, tiny_data, tmp_path):
+        options = []
+        for name in ("alpha", "beta", "gamma", "delta"):
+            path = tmp_path / f"{name}.toml"
+            path.write_text(
+                f'[site]\nname = "{name}"\n[datasets.discs]\nmanifest = "{tiny_data}"\nsite = "{name}"\n'
+                '[policy]\ntasks = ["segmentation"]\n'
+            )
+            options += ["--site", path]
+        assert model(simulate(*options).run) == model(simulate().run)
+
+    def test_one_with_too_few_patients_is_left_out(self, simulate, tiny_data, tmp_path):
+        rows = table(tiny_data)
+        for row in rows:
+            row |= {key: str(tiny_data.parent / row[key]) for key in ("image", "mask")}
+            if row["split"] == "val" and row["site"] != "beta":
+                row["split"] = "train"
+        manifest = write_table(tmp_path / "uneven.csv", rows)
+        said = simulate("--data", manifest, "--set", "strategy.min_patients=2")
+        assert "beta is left out: 1 training patient, the job asks for 2" in said.out
+        told = description(said.run)
+        assert sorted(told["sites"]) == ["alpha", "delta", "gamma"]
+        assert told["left_out"].keys() == {"beta"}
+
+
+class TestRounds:
+    def test_patience_ends_a_run_early(self, simulate):
+        # With a learning rate that changes nothing no round is better than the first.
+        run = simulate(
+            *("--rounds", "9", "--set", "evaluation.patience=2", "--set", "training.learning_rate=1e-30"),
+            *("--set", "model.norm=instance"),
+        ).run
+        assert len(table(run / "metrics.csv")) == 3
+        assert description(run)["rounds"] == 3
+        assert description(run)["tested_round"] == 1
+
+    def test_a_fraction_of_the_sites_is_drawn_by_the_seed(self, simulate):
+        def drawn(seed: int) -> list[tuple[str, str]]:
+            options = ("--set", "strategy.fraction=0.5", "--set", "strategy.min_sites=1", "--seed", seed)
+            rows = table(simulate(*options).run / "sites.csv")
+            return [(row["round"], row["site"]) for row in rows if row["phase"] == "train"]
+
+        assert drawn(1) == drawn(1)
+        assert drawn(1) != drawn(2)
+        assert len(drawn(1)) == 3 * 2
+
+    def test_what_a_kill_cut_short_is_dropped(self, simulate, interrupted):
+        run = interrupted()
+        expected = simulate().run
+        whole = {name: table(expected / name) for name in ("metrics.csv", "sites.csv")}
+        for name in ("metrics.csv", "sites.csv"):
+            with (run / name).open("a") as file:
+                file.write('2,4,0.5,"0.')
+        with (run / "events.jsonl").open("a") as file:
+            file.write('{"time": "20')
+        (run / ".checkpoint.safetensors.abc.part").write_bytes(b"half")
+        simulate("--resume", run)
+        for name, rows in whole.items():
+            found = table(run / name)
+            assert [row | {"seconds": ""} for row in found] == [row | {"seconds": ""} for row in rows]
+        events = [json.loads(line)["event"] for line in (run / "events.jsonl").read_text().splitlines()]
+        assert events.count("run_started") == 2
+        assert events[-1] == "run_finished"
+        assert not list(run.glob(".*.part"))
+
+    def test_one_stopped_before_its_first_checkpoint_starts_over(
+        self, cli, simulate, tiny_job_file, tiny_data
+    ):
+        def interrupt(_):
+            raise KeyboardInterrupt
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("server.federation.Federation.gather", interrupt)
+            said = cli("simulate", tiny_job_file, "--data", tiny_data, "--workers", "in-process")
+        assert said.code == 130
+        run = next(Path("runs").glob("tiny-*"))
+        assert description(run)["status"] == "stopped"
+        simulate("--resume", run)
+        assert model(run) == model(simulate().run)
+
+
+class TestDisk:
+    """What a full disk or a folder that can't be written does to a run."""
+
+    def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint(
+        self, cli, simulate, tiny_job_file, tiny_data
+    ):
+        expected = simulate().run
+        # The first checkpoint fits under the limit; the next, which holds the best model too, does not.
+        limit = (expected / "checkpoint.safetensors").stat().st_size * 3 // 4
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))  # root too: its disk is as full as anybody's
+        try:
+            said = cli(
+                "simulate", tiny_job_file, "--data", tiny_data, "--workers", "in-process", "--out", "full"
+            )
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert said.code == 2
+        assert said.err.count("error:") == 1
+        assert "checkpoint.safetensors: can't be written" in said.err
+        assert "--resume" in said.err
+        run = next(Path("full").glob("tiny-*"))
+        assert not list(run.glob(".*.part"))
+        assert description(run)["status"] == "failed"
+        simulate("--resume", run)
+        assert model(run) == model(expected)
+        assert "can't" not in (run / "run.json").read_text()
+
+    def test_a_folder_that_cannot_be_written(self, cli, simulate, interrupted):
+        run = interrupted()
+        (run / "model.safetensors").mkdir()  # not even root can put a file there
+        before = (run / "checkpoint.safetensors").read_bytes()
+        said = cli("simulate", "--resume", run, "--workers", "in-process")
+        assert said.code == 2
+        assert "model.safetensors: can't be written" in said.err
+        assert (run / "checkpoint.safetensors").read_bytes() != before  # the rounds before are kept
+        (run / "model.safetensors").rmdir()
+        simulate("--resume", run)
+        assert model(run) == model(simulate().run)
