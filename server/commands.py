@@ -3,8 +3,10 @@
 import typer
 
 from server.commands_enrol import add_enrolment_commands
+from server.commands_start import add_start_command
 
 server_app = typer.Typer(
     help="Found a federation and run its coordinator.", no_args_is_help=True, rich_markup_mode="markdown"
 )
 add_enrolment_commands(server_app)
+add_start_command(server_app)

@@ -50,7 +50,7 @@ class LocalFederation:
         (coordinator / "runs").mkdir(exist_ok=True)
         (coordinator / "superlink" / "url").unlink(missing_ok=True)
         try:
-            self._start("coordinator", "simulate.coordinator_main", str(coordinator))
+            self._start("coordinator", "wardround", "server", "start", "--dir", str(coordinator))
             self._await("coordinator", (coordinator / "superlink" / "url").exists)
         except BaseException:
             self.close()
