@@ -105,6 +105,7 @@ def make_sites(manifest: Path, names: Iterable[str]) -> list[Site]:
                 datasets={"discs": DatasetTable(manifest=manifest, site=name)},
             ),
             workshop,
+            gate=None,
         )
         for name in names
     ]
