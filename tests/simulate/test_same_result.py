@@ -48,16 +48,6 @@ def test_any_workers_give_the_same_bits(expected, tiny_data, tmp_path, workers):
     assert model(simulate(job, "--data", tiny_data, "--out", tmp_path, "--workers", workers)) == bits
 
 
-@pytest.mark.slow
-def test_another_seed_gives_another_model(expected, tiny_data, tmp_path):
-    job, bits = expected
-    options = ("--data", tiny_data, "--workers", "in-process")
-    one = simulate(job, *options, "--out", tmp_path / "a", "--seed", "6")
-    two = simulate(job, *options, "--out", tmp_path / "b", "--set", "job.seed=6")
-    assert model(one) != bits
-    assert model(one) == model(two)
-
-
 def started(arguments: list[str], until: str) -> tuple[subprocess.Popen[str], str]:
     """Start a command and return once it has printed a line that matches."""
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

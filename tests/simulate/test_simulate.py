@@ -180,6 +180,12 @@ def test_rounds_override_the_job(simulate, options):
     assert json.loads((run / "job.json").read_text())["job"]["rounds"] == 2
 
 
+def test_another_seed_gives_another_model(simulate):
+    models = [model(simulate(*options).run) for options in ([], ["--seed", "6"], ["--set", "job.seed=6"])]
+    assert models[1] == models[2]
+    assert models[0] != models[1]
+
+
 class TestHospitals:
     @pytest.mark.parametrize("scheme", ["iid", "dirichlet:0.5"])
     def test_one_dataset_is_cut(self, simulate, interrupted, scheme):
