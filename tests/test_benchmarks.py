@@ -13,6 +13,7 @@ PROJECT = Path(__file__).parents[1]
 ALL = [
     path for path in sorted((PROJECT / "benchmarks").glob("*.py")) if "__main__" in path.read_text("utf-8")
 ]
+OPTIONS = {"deployment_overhead": ["--without-flower"]}  # Flower's SuperNodes take minutes
 SCRIPTS = [path for path in ALL if path.stem != "science"]  # it needs the packs of real data
 
 
@@ -27,7 +28,7 @@ def figures() -> dict[str, dict[str, Any]]:
     """Run each benchmark once; returns its figures by name."""
     found = {}
     for script in SCRIPTS:
-        result = run(script, "--quick")
+        result = run(script, "--quick", *OPTIONS.get(script.stem, []))
         assert result.returncode == 0, result.stderr[-2000:]
         *table, last = result.stdout.strip().splitlines()
         assert any("┃" in line for line in table), "the table is missing"
