@@ -13,9 +13,10 @@ README = (PROJECT / "README.md").read_text(encoding="utf-8")
 
 
 def commands(program: str) -> list[str]:
-    blocks = re.findall(r"^```\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-    lines = [line.partition("  #")[0].strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line.startswith(f"{program} ")]
+    """Return the commands of all blocks; what a command prints stands in blocks marked as text."""
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    lines = [line for kind, block in blocks if kind != "text" for line in block.splitlines()]
+    return [line.partition("  #")[0].strip() for line in lines if line.startswith(f"{program} ")]
 
 
 def shortened(command: str, folder: Path) -> list[str]:
