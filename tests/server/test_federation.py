@@ -66,7 +66,7 @@ HANDS = {
     "no content": (no_content, "has no"),
     "no examples": (changed_metrics(**{"num-examples": 0}), "no examples"),
     "too many examples": (changed_metrics(**{"num-examples": 2**40}), "beyond"),
-    "a loss that is no number": (changed_metrics(loss=float("nan")), "not finite"),
+    "an infinite loss": (changed_metrics(loss=float("inf")), "not finite"),
     "silence": (silence, "no answer within 5 s"),
 }
 
