@@ -43,17 +43,19 @@ class StreamingMean(Aggregation):
     def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Aggregated:
         """Return the weighted mean of the vectors and of the losses."""
         mean = ExactMean(self.layout.size)
-        losses: list[tuple[int, float]] = []
+        losses: list[tuple[int, float]] = []  # of the sites that share theirs
         for reply in replies:
             metrics = reply.content[METRICS]
             weight = metrics[WEIGHT]
             mean.add(reply.content[ARRAYS][VECTOR].numpy(), weight)
-            losses.append((weight, metrics["loss"]))
+            if not math.isnan(metrics["loss"]):
+                losses.append((weight, metrics["loss"]))
         if not mean.terms:
             return None, None
         vector = mean.mean()
         self.buffers = vector[self.layout.parameters :]
-        loss = math.fsum(weight * value for weight, value in losses) / math.fsum(w for w, _ in losses)
+        total = math.fsum(weight for weight, _ in losses)
+        loss = math.fsum(weight * value for weight, value in losses) / total if losses else math.nan
         return vector_record(vector), MetricRecord({"loss": loss})
 
 

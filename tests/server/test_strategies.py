@@ -115,3 +115,10 @@ def test_median_and_krum_ignore_an_outlier(strategy):
     poisoned = [*honest, (START + 1e6, 10)]
     for name in ("fedmedian", "krum"):
         assert np.abs(step(strategy(name), START, 1, poisoned) - START).max() < 0.1
+
+
+def test_a_site_that_keeps_its_loss_does_not_hide_the_others(strategy):
+    replies = [answer(vector, weight, node) for node, (vector, weight) in enumerate(UPDATES[0])]
+    replies[1].content[METRICS]["loss"] = float("nan")
+    _, metrics = strategy("fedavg").aggregate_train(1, replies)
+    assert metrics["loss"] == pytest.approx((1 * 1 + 30 * 30 + 7 * 7) / 38)
