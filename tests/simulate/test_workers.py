@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 import subprocess
@@ -328,9 +329,21 @@ def test_a_broadcast_tensor_is_shared_once_and_freed_with_its_last_call(pair: Wo
         vector += step  # in place: the next round must not see the old values
 
 
+def spawned_workers() -> list[psutil.Process]:
+    workers = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            if "--multiprocessing-fork" in child.cmdline():
+                workers.append(child)
+    return workers
+
+
 def test_thousands_of_calls_leave_nothing_behind(pair: Workers) -> None:
-    process = psutil.Process()
-    family = [process, *process.children(recursive=True)]
+    family = [
+        psutil.Process(),
+        *spawned_workers(),
+    ]  # not what other tests left to end, such as Ray's processes
+    assert len(family) == 3
 
     def run(calls: int) -> tuple[int, int]:
         for start in range(0, calls, 50):
@@ -342,7 +355,7 @@ def test_thousands_of_calls_leave_nothing_behind(pair: Workers) -> None:
     memory, files = run(500)
     more_memory, more_files = run(3000)
     assert more_memory - memory < 4e6  # keeping each call's 8 kB would be 24 MB
-    assert more_files == files
+    assert more_files <= files
 
 
 def hang_in_two_workers() -> None:
