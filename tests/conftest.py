@@ -16,7 +16,7 @@ from PIL import Image
 from shared.job import JobSpec, parse_job
 
 PROJECT = Path(__file__).parents[1]
-# A shell that starts this in the background lets it ignore Ctrl-C, and what the tests start would inherit that.
+# A shell that starts this in the background lets it ignore Ctrl-C; what the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine is no failure: what must be fast has a test of its own.
