@@ -5,6 +5,7 @@ shows it, the tests kill parts of it, and the benchmarks measure it.
 """
 
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -17,7 +18,7 @@ from typing import Self
 
 from client.enrolment import enrol
 from server.commands_enrol import open_registry
-from server.coordinator import ServerTable, found, join_string
+from server.coordinator import ServerTable, found, join_string, load_settings
 from server.deploy import Coordinator, open_coordinator
 from shared.errors import RunError
 from shared.flower.control import Control
@@ -99,6 +100,19 @@ class LocalFederation:
         text = text.replace('# approval = "manual"', 'approval = "automatic"')  # nobody is there to approve
         site_file.write_text(text + "\n" + "\n".join(lines) + "\n", encoding="utf-8")
         return folder
+
+    @property
+    def sites_port(self) -> int:
+        """Port of the gateway's listener for sites."""
+        return load_settings(self.folder / "coordinator").server.sites_port
+
+    def reroute(self, name: str, port: int) -> None:
+        """Let a site reach the coordinator through another port of this machine, such as a `Line`'s."""
+        site_file = self.folder / name / "site.toml"
+        text = site_file.read_text(encoding="utf-8")
+        site_file.write_text(
+            re.sub(r"(?m)^coordinator = .*$", f'coordinator = "127.0.0.1:{port}"', text), encoding="utf-8"
+        )
 
     def start(self, name: str) -> subprocess.Popen[bytes]:
         """Start a site's service without waiting for it."""
