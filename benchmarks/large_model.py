@@ -11,14 +11,10 @@ import argparse
 import os
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
 from rich.console import Console
 from rich.table import Table
 
@@ -26,7 +22,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
 
-from common import conditions, finish, write_hospitals  # noqa: E402
+from common import MB, conditions, finish, watched_memory, write_hospitals  # noqa: E402
 
 from shared.arrays import Layout  # noqa: E402
 from shared.job import JobSpec, parse_job  # noqa: E402
@@ -39,8 +35,6 @@ SIDE = 32
 CHANNELS = (8, 384, 1024, 2048, 2048)
 QUICK_CHANNELS = (8, 16, 256, 512)
 COPIES = 3  # of the model, that the gateway and a node may hold
-LOOK = 0.1  # seconds between looks at the memory
-MB = 10**6
 ROLES = {
     "flower-superlink": "SuperLink",
     "flwr-serverapp": "ServerApp",
@@ -64,43 +58,6 @@ def make_job(channels: tuple[int, ...], rounds: int) -> JobSpec:
     )
 
 
-def role_of(process: psutil.Process) -> str | None:
-    """Return what a process of the federation does."""
-    line = " ".join(process.cmdline())
-    return next((role for mark, role in ROLES.items() if mark in line), None)
-
-
-@contextmanager
-def watched_memory() -> Iterator[dict[str, float]]:
-    """Give the highest resident memory of each role among this process's descendants, in MB."""
-    peaks: dict[str, float] = {}
-    end = threading.Event()
-
-    def watch() -> None:
-        while not end.wait(LOOK):
-            for process in psutil.Process().children(recursive=True):
-                with suppress(psutil.Error, OSError):  # it ended meanwhile
-                    role = role_of(process)
-                    if role is not None:
-                        peaks[role] = max(peaks.get(role, 0.0), _peak(process.pid))
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
-        yield peaks
-    finally:
-        end.set()
-        thread.join()
-
-
-def _peak(pid: int) -> float:
-    """Return the highest resident memory that a process has had, in MB."""
-    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024 / MB
-    return 0.0
-
-
 def main() -> None:
     """Measure, print, and exit with 1 when the figure is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -116,22 +73,27 @@ def main() -> None:
             federation.start(f"site-{site:03d}")
         federation.await_sites()
         runs = federation.runs()
-        with watched_memory() as peaks:
-            time.sleep(3 * LOOK)
-            idle = dict(peaks)
+        with watched_memory(ROLES) as peaks:
             start = time.monotonic()
             name = runs.submit(job)
             for event in runs.follow(name):
-                print(f"  {time.monotonic()-start:.1f} {event.kind} {event.round or ''} {event.site} {event.data.get('reason', '')}", file=sys.stderr)
+                told = f"{event.kind} {event.round or ''} {event.site} {event.data.get('reason', '')}"
+                print(f"  {time.monotonic() - start:.1f} {told}", file=sys.stderr)
             seconds = time.monotonic() - start
         status = next(row.status for row in runs.list() if row.name == name)
-    table = Table(title=f"a model of {size:.0f} MB, {SITES} sites: {status} after {seconds:.0f} s")
-    for heading in ("process", "idle MB", "peak MB", "copies of the model"):
+    copies = {role: round(peak / size, 2) for role, peak in sorted(peaks.items())}
+    table = Table("process", title=f"a model of {size:.0f} MB, {SITES} sites: {status} after {seconds:.0f} s")
+    for heading in ("peak MB", "copies of the model"):
         table.add_column(heading, justify="right")
-    for role, peak in sorted(peaks.items()):
-        table.add_row(role, f"{idle.get(role, 0):.0f}", f"{peak:.0f}", f"{peak / size:.1f}")
+    for role, count in copies.items():
+        table.add_row(role, f"{peaks[role]:.0f}", f"{count:.1f}")
     Console().print(table)
-    finish("large_model", {**result, "status": status, "seconds": round(seconds, 1), "idle_mb": idle, "peak_mb": peaks}, [], quick=quick)
+    missed = [] if status == "finished" else [f"the run {status}"]
+    for role in ("gateway", "node"):
+        if copies[role] > COPIES:
+            missed.append(f"the {role} holds {copies[role]} copies of the model")
+    result |= {"status": status, "seconds": round(seconds, 1), "peak_mb": peaks, "copies": copies}
+    finish("large_model", result, missed, quick=quick)
 
 
 if __name__ == "__main__":

@@ -39,23 +39,18 @@ class Renewal:
         threading.Thread(target=self._run, name="renewal", daemon=True).start()
 
     def _run(self) -> None:
-        while not self._stop.wait(self._wait()):
+        wait = self._until(renewal_due(self._used))
+        while not self._stop.wait(wait):
             try:
                 self._look()
+                wait = self._until(renewal_due(self._used))
             except WardroundError as error:
                 _log.warning("the certificate can't be renewed, later again: %s", error)
+                wait = max(self._until(self._used.not_valid_after_utc) * _RETRY, _LEAST_WAIT)
 
-    def _wait(self) -> float:
-        """Return the seconds until the next look."""
-        now, due = self._clock(), renewal_due(self._used)
-        left = self._seconds(now, due)
-        if left <= 0:
-            left = self._seconds(now, self._used.not_valid_after_utc) * _RETRY
-        return min(max(left, _LEAST_WAIT), _LONGEST_WAIT)
-
-    @staticmethod
-    def _seconds(start: datetime, end: datetime) -> float:
-        return (end - start).total_seconds()
+    def _until(self, moment: datetime) -> float:
+        """Return the seconds to wait for a moment, but not too many."""
+        return min(max((moment - self._clock()).total_seconds(), 0.0), _LONGEST_WAIT)
 
     def _look(self) -> None:
         """Renew the certificate if it is time, and use what is newest.

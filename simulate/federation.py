@@ -114,9 +114,9 @@ class LocalFederation:
             re.sub(r"(?m)^coordinator = .*$", f'coordinator = "127.0.0.1:{port}"', text), encoding="utf-8"
         )
 
-    def start(self, name: str) -> subprocess.Popen[bytes]:
+    def start(self, name: str, *options: str) -> subprocess.Popen[bytes]:
         """Start a site's service without waiting for it."""
-        return self._start(name, "wardround", "client", "start", "--dir", str(self.folder / name))
+        return self._start(name, "wardround", "client", "start", "--dir", str(self.folder / name), *options)
 
     def await_sites(self) -> None:
         """Wait until every site that was started is online.
@@ -127,6 +127,18 @@ class LocalFederation:
         for name in self.processes:
             if name != "coordinator":
                 self._await(name, lambda name=name: name in self._online())  # type: ignore[misc]
+
+    def await_online(self, names: set[str]) -> None:
+        """Wait until sites are online that run elsewhere.
+
+        Raises:
+            RunError: They are not in time.
+        """
+        self._await("coordinator", lambda: names <= self._online())
+
+    def is_online(self, name: str) -> bool:
+        """Say whether a site is online."""
+        return name in self._online()
 
     def _online(self) -> set[str]:
         with Control(self.url, self.context) as control:

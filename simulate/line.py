@@ -19,17 +19,17 @@ class Line:
     Args:
         host: Where connections go to.
         port: The port there.
-        rate: Bytes per second each way, shared by all connections; None is as fast as it goes.
-        delay: Seconds that each way takes.
 
     Attributes:
         port: To connect to, on 127.0.0.1.
+        rate: Bytes per second each way, shared by all connections; None is as fast as it goes.
+        delay: Seconds that each way takes.
     """
 
-    def __init__(self, host: str, port: int, *, rate: float | None = None, delay: float = 0.0) -> None:
+    def __init__(self, host: str, port: int) -> None:
         self._target = host, port
-        self._rate = rate
-        self._delay = delay
+        self.rate: float | None = None
+        self.delay = 0.0
         self._free = {"out": 0.0, "back": 0.0}  # when the line has carried all that it was given
         self._listener = socket.socket()
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _KERNEL)
@@ -98,7 +98,7 @@ class Line:
             piece = b"-"
             while piece:
                 piece = await reader.read(_PIECE)
-                await pieces.put((self._loop.time() + self._delay, piece))
+                await pieces.put((self._loop.time() + self.delay, piece))
 
     async def _send(
         self, pieces: asyncio.Queue[tuple[float, bytes]], way: str, writer: asyncio.StreamWriter
@@ -106,9 +106,9 @@ class Line:
         """Hand on each piece when it is due; an empty one ends the way."""
         while True:
             due, piece = await pieces.get()
-            if self._rate is not None:
-                self._free[way] = max(self._free[way], self._loop.time()) + len(piece) / self._rate
-                due = max(due, self._free[way] + self._delay)
+            if self.rate is not None:
+                self._free[way] = max(self._free[way], self._loop.time()) + len(piece) / self.rate
+                due = max(due, self._free[way] + self.delay)
             await asyncio.sleep(due - self._loop.time())
             await self._whole.wait()
             if not piece:

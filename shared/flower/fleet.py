@@ -20,38 +20,33 @@ from flwr.proto.fleet_pb2 import (
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.message_pb2 import (
     ConfirmMessageReceivedRequest,
-    ObjectTree,
     PullObjectRequest,
     PushObjectRequest,
 )
 from flwr.proto.node_pb2 import Node
 from flwr.proto.run_pb2 import GetRunRequest
 from flwr.supercore.inflatable.inflatable_object import (
-    InflatableObject,
     get_all_nested_objects,
     get_object_id,
     get_object_tree,
-    iterate_object_tree,
     no_object_id_recompute,
 )
 from flwr.supercore.inflatable.inflatable_utils import (
-    ObjectPullError,
     ObjectPushError,
-    ObjectUnavailableError,
-    inflate_object_from_contents,
-    pull_objects,
     validate_object_content,
 )
 from flwr.supernode.fleet_http_client import FleetHttpClient
 
 from shared.flower import UPLOAD_LOOK
 from shared.flower.connection import Connection, OnContact, RefusedError, RunOverError, StoppedError
+from shared.flower.download import download
 from shared.flower.parcels import LARGEST, read_parcel, wrap
 from shared.flower.upload import upload
 
 HEARTBEAT = 10.0
 """Seconds, the least that Flower allows; after twice as many without one, a node counts as gone."""
 
+_LONGEST_LOOK = 2.0  # seconds between looks for a part that is still being uploaded
 _PUSHES = 3  # an upload that outlives its session starts again
 
 
@@ -106,6 +101,7 @@ class Fleet:
     ) -> None:
         self._connection = Connection(url, key, verify, stop, on_contact)
         self._public_key = _pem(key)
+        self._stop = stop
         self._node = Node()
 
     @property
@@ -161,10 +157,11 @@ class Fleet:
         """
         root = ticket.tree.children[0] if len(ticket.tree.children) == 1 else ticket.tree
         is_parcel = len(root.children) == 1 and not root.children[0].children
+        pull = partial(self._pull_object, ticket.run_id)
         try:
             if is_parcel:
-                return read_parcel(self._inflated(ticket, root.children[0]))
-            content = self._inflated(ticket, root)
+                return read_parcel(download(root.children[0], pull))
+            content = download(root, pull)
         except (RunOverError, StoppedError, RefusedError):
             raise
         except Exception as error:  # whatever Flower's parsers make of what came
@@ -173,25 +170,24 @@ class Fleet:
             raise ValueError("has no content")  # noqa: TRY004 (it came over the network)
         return content
 
-    def _inflated(self, ticket: Ticket, root: ObjectTree) -> InflatableObject:
-        """Fetch an object with all that belongs to it."""
-
-        def pull(object_id: str) -> bytes:
-            request = PullObjectRequest(node=self._node, run_id=ticket.run_id, object_id=object_id)
+    def _pull_object(self, run_id: int, object_id: str) -> bytes:
+        """Fetch one object; one that is still being uploaded is waited for, as long as its run goes on."""
+        request = PullObjectRequest(node=self._node, run_id=run_id, object_id=object_id)
+        wait = UPLOAD_LOOK
+        while True:
             response = self._connection.call(FleetHttpClient.PullObject, request, of_run=True)
             if not response.object_found:
-                raise ObjectPullError(object_id, "it is gone")
-            if not response.object_available:
-                raise ObjectUnavailableError(object_id)
-            if get_object_id(response.object_content) != object_id:
-                raise ObjectPullError(object_id, "it came damaged")
-            validate_object_content(response.object_content)
-            return response.object_content
-
-        identities = list(dict.fromkeys(tree.object_id for tree in iterate_object_tree(root)))
-        return inflate_object_from_contents(
-            root.object_id, pull_objects(identities, pull, initial_backoff=UPLOAD_LOOK)
-        )
+                raise ValueError("is gone")
+            if response.object_available:
+                break
+            if self._stop.wait(wait):
+                raise StoppedError
+            wait = min(2 * wait, _LONGEST_LOOK)
+        content: bytes = response.object_content
+        if get_object_id(content) != object_id:
+            raise ValueError("came damaged")
+        validate_object_content(content)
+        return content
 
     def push(self, reply: Message, seconds: float) -> None:
         """Bring an answer; `seconds` is how long the work took.
