@@ -1,8 +1,8 @@
 """The network of one site of three is cut for a minute, slow, or long: does the run finish?
 
 A coordinator as in real life, three nodes as threads, one of them behind a line (`simulate/line.py`) that
-stops forwarding for 60 s in the middle of a round, carries 1 Mbit/s each way, or takes 300 ms each way. A model
-of 1.5 MB. Misses when a run does not finish, or the site is not back 90 s after the line was mended.
+stops forwarding for 60 s in the middle of a round, carries 1 Mbit/s each way, or takes 300 ms each way. A
+model of 1.5 MB. Misses when a run does not finish, or the site is not back 90 s after the line was mended.
 
     python benchmarks/faulty_network.py [--quick]
 """

@@ -62,10 +62,16 @@ class Line:
         self._loop.call_soon_threadsafe(self._whole.set)
 
     async def _serve(self) -> None:
-        server = await asyncio.start_server(self._carry, sock=self._listener, limit=_PIECE)
+        carrying: set[asyncio.Task[None]] = set()
+
+        def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.create_task(self._carry(reader, writer))
+            carrying.add(task)
+            task.add_done_callback(carrying.discard)
+
+        server = await asyncio.start_server(connected, sock=self._listener, limit=_PIECE)
         await self._end.wait()
         server.close()
-        carrying = asyncio.all_tasks() - {asyncio.current_task()}
         for task in carrying:
             task.cancel()
         await asyncio.gather(*carrying, return_exceptions=True)

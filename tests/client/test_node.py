@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -74,6 +75,7 @@ class Hospital:
         ) as runs:
             run = runs.start(job.canonical(), name, resume=False)
             until(lambda: path.exists() or runs.failure(run))
+            assert path.exists(), runs.failure(run)
         return json.loads(path.read_text())
 
 
@@ -89,7 +91,7 @@ def let_it_end(federation: LocalFederation, name: str) -> None:
     keys, coordinator = federation.folder / name / "keys", federation.folder / "coordinator"
     day = timedelta(days=1)
     start = utc_now() + timedelta(seconds=DUE_S) - day * 2 / 3
-    past = Authority.open(coordinator / "ca", clock=lambda: start + SKEW)
+    past = replace(Authority.open(coordinator / "ca"), clock=lambda: start + SKEW)
     key, request = load_key(keys / "site.key"), certificate_request(load_key(keys / "site.key"), name)
     signature = key.sign(renewal_statement(request), ECDSA(SHA384()))
     with closing(Registry(coordinator / "registry.sqlite", lambda event, **fields: None)) as registry:
