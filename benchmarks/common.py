@@ -7,8 +7,10 @@ import os
 import platform
 import statistics
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from multiprocessing.connection import Connection
@@ -20,6 +22,8 @@ import psutil
 from PIL import Image
 
 T = TypeVar("T")
+MB = 10**6
+_LOOK = 0.25  # seconds between looks at the memory of processes
 
 
 def write_hospitals(
@@ -96,6 +100,44 @@ def cpu_seconds() -> float:
             continue
         used += times.user + times.system
     return used
+
+
+@contextmanager
+def watched_memory(roles: Mapping[str, str]) -> Iterator[dict[str, float]]:
+    """Give the highest resident memory (VmHWM) of each role among this process and its descendants, in MB.
+
+    Args:
+        roles: By a mark in the command line; the first that is there counts.
+    """
+    peaks: dict[str, float] = {}
+    end = threading.Event()
+
+    def look() -> None:
+        for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+            with suppress(psutil.Error, OSError):  # it ended meanwhile
+                line = " ".join(process.cmdline())
+                role = next((role for mark, role in roles.items() if mark in line), None)
+                if role is not None:
+                    peaks[role] = max(peaks.get(role, 0.0), _peak(process.pid))
+
+    def watch() -> None:
+        while not end.wait(_LOOK):
+            look()
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield peaks
+    finally:
+        end.set()
+        thread.join()
+
+
+def _peak(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 / MB
+    return 0.0
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import httpx
 import psutil
 
 from client.data.check import check_dataset
+from client.service_state import service_state
 from client.site import SiteConfig, load_site
 from shared.audit_verify import verify
 from shared.errors import WardroundError
@@ -89,6 +90,7 @@ def check_site(folder: Path, coordinator: str | None = None, *, offline: bool = 
     if config is not None:
         yield _guarded("device", partial(_device, config))
     yield _guarded("audit log", partial(_audit, folder))
+    yield _service(folder)
 
 
 def _guarded(what: str, check: Callable[[], Finding]) -> Finding:
@@ -223,3 +225,11 @@ def _audit(folder: Path) -> Finding:
     if problems:
         return Finding("failure", "audit log", f"{len(problems)} problems", "wardround client audit verify")
     return Finding("ok", "audit log", "whole")
+
+
+def _service(folder: Path) -> Finding:
+    answer, detail = service_state(folder)
+    if answer == "serving":
+        return Finding("ok", "service", detail)
+    remedy = "wardround client start, or: systemctl start wardround-site" if answer == "no answer" else None
+    return Finding("warning", "service", detail, remedy)

@@ -1,11 +1,10 @@
 """`wardround client start` and `status`: the site's service."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-Folder = Annotated[Path, typer.Option("--dir", help="The site's folder, with site.toml and keys/.")]
+from client.commands_enrol import HERE, Folder
 
 
 def add_node_commands(app: typer.Typer) -> None:
@@ -14,30 +13,39 @@ def add_node_commands(app: typer.Typer) -> None:
     app.command()(status)
 
 
-def start(folder: Folder = Path()) -> None:
+def start(
+    folder: Folder = HERE,
+    health: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Answer gRPC health checks here too, without TLS: on loopback, or inside a pod.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
     """Serve the coordinator's requests until stopped (Ctrl-C or SIGTERM)."""
     import logging
     import signal
     import sys
     import threading
 
-    from client.node import LOG_FORMAT, open_node
+    from client.service import serve_folder
+    from client.workers.site_host import LOG_FORMAT
 
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=LOG_FORMAT, force=True)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    open_node(folder, stop).serve()
+    serve_folder(folder, stop, health)
 
 
-def status(folder: Folder = Path()) -> None:
-    """Say what the site's service is doing."""
-    from client.state import StateFolder
+def status(folder: Folder = HERE) -> None:
+    """Say what the site's service is doing; exit code 0 if the site takes part, 3 if not."""
+    from client.service_state import service_state
 
-    told = StateFolder(folder / "state").told()
-    if not told:
-        print("the service has never run here")
-        return
-    detail = f" ({told['detail']})" if told["detail"] else ""
-    print(f"{told['status']}{detail} since {told['since']}, process {told['pid']}")
+    answer, line = service_state(folder)
+    print(line)
+    if answer != "serving":
+        raise typer.Exit(3)

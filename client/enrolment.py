@@ -5,8 +5,12 @@ certificate of the authority whose fingerprint came with the invitation: there i
 """
 
 import base64
+import fcntl
 import json
+import os
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -118,8 +122,13 @@ def renew(folder: Path, *, change_key: bool = False, clock: Clock = utc_now) -> 
         CredentialError: The keys can't be used, or what came back does not fit.
         SiteError: `site.toml` can't be read.
     """
+    with _alone(folder / "keys"):
+        return _renew(folder, change_key=change_key, clock=clock)
+
+
+def _renew(folder: Path, *, change_key: bool, clock: Clock) -> x509.Certificate:
     keys = folder / "keys"
-    settle(keys)
+    _settle(keys)
     config = load_site(folder / "site.toml").site
     if config.coordinator is None:
         raise EnrolmentError("[site] coordinator: is missing", where=folder / "site.toml")
@@ -139,7 +148,7 @@ def renew(folder: Path, *, change_key: bool = False, clock: Clock = utc_now) -> 
     if change_key:
         save_key(keys / "site.key.new", wanted)
         write_file(keys / "site.crt.new", pem_of(renewed), 0o644)
-        settle(keys)
+        _settle(keys)
     else:
         write_file(keys / "site.crt", pem_of(renewed), 0o644)
     return renewed
@@ -149,7 +158,30 @@ def settle(keys: Path) -> None:
     """Finish a change of key that was cut off: afterwards key and certificate are both new, or both old.
 
     The new key is written first, then the new certificate; then they take their places in the same order.
+
+    Raises:
+        EnrolmentError: There is no such folder.
     """
+    with _alone(keys):
+        _settle(keys)
+
+
+@contextmanager
+def _alone(keys: Path) -> Iterator[None]:
+    """Keep another process, or the running service, from changing the same keys meanwhile."""
+    try:
+        folder = os.open(keys, os.O_RDONLY)
+    except OSError as error:
+        remedy = "Has this site joined? See `wardround client enroll`."
+        raise EnrolmentError(f"can't be read ({error.strerror})", where=keys, remedy=remedy) from None
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _settle(keys: Path) -> None:
     key, certificate = keys / "site.key.new", keys / "site.crt.new"
     if certificate.exists():
         if key.exists():

@@ -5,27 +5,23 @@ new one; then the coordinator gets an error reply, and the site goes on.
 """
 
 import logging
-import sys
 import threading
 import time
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 from types import TracebackType
 
 from flwr.app import Error, Message
 
-from client.site import load_site
+from client.presence import ONLINE, WORKING, Presence, notify
 from client.state import StateFolder
-from client.workers.calls import Call, Host, Outcome
-from client.workers.processes import ProcessPool
+from client.workers.calls import Call, Outcome, Workers
 from client.workers.records import pack, unpack
 from shared import messages
-from shared.errors import SiteError, WardroundError
-from shared.flower.fleet import HEARTBEAT, Fleet, RefusedError, RunOverError, StoppedError, Ticket
-from shared.pki import client_context, load_key
+from shared.errors import WardroundError
+from shared.flower.connection import RefusedError, RunOverError, StoppedError
+from shared.flower.fleet import HEARTBEAT, Fleet, Ticket
 
 _ENDED_TWICE = "the site's service ended twice over this message"
-LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 _log = logging.getLogger(__name__)
 _STOP_LOOK = 0.5  # seconds between looks whether to stop, while the worker is busy
 _STILL_WANTED = 5.0  # seconds between looks whether a run still waits for what is being worked on
@@ -35,44 +31,35 @@ _SETTLED = 5.0  # seconds after which a question has been uploaded to its end
 _REFUSED_WAIT = 5.0  # seconds before a site that was turned away asks again
 
 
-@dataclass(frozen=True)
-class SiteHostFactory:
-    """Builds a site's host inside its worker process, the only one that loads the networks."""
-
-    site_file: Path
-
-    def __call__(self) -> Host:
-        """Build the host.
-
-        Raises:
-            SiteError: The site's configuration or device can't be used.
-        """
-        from client.worker import SiteHost  # noqa: PLC0415  (heavy, and the node has no need of it)
-
-        logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=LOG_FORMAT)
-        return SiteHost(self.site_file)
-
-
 class Node:
     """Serves one site until it is stopped.
 
     Args:
         site: Name of the site.
         fleet: The connection to the coordinator.
-        factory: Builds the worker's host.
+        open_workers: Starts the worker that does what is asked.
         state: Where the site keeps what must outlive this process.
+        presence: Told what this service is doing.
         stop: Set it to end `serve`.
     """
 
     def __init__(
-        self, site: str, fleet: Fleet, factory: SiteHostFactory, state: StateFolder, stop: threading.Event
+        self,
+        site: str,
+        fleet: Fleet,
+        open_workers: Callable[[], Workers],
+        *,
+        state: StateFolder,
+        presence: Presence,
+        stop: threading.Event,
     ) -> None:
         self._site = site
         self._fleet = fleet
-        self._factory = factory
+        self._open_workers = open_workers
         self._state = state
+        self._presence = presence
         self._stop = stop
-        self._pool: ProcessPool | None = None
+        self._pool: Workers | None = None
         self._calls = 0
         self._answered: list[Ticket] = []  # and not yet confirmed
 
@@ -80,29 +67,35 @@ class Node:
         """Come online and answer messages, until stopped.
 
         Raises:
-            WardroundError: The site's configuration can't be used, or another process serves this site.
+            WardroundError: The site's configuration can't be used.
         """
-        with self._state.lock():
-            try:
-                self._workers().warm_up()
-                while not self._stop.is_set():
-                    try:
-                        self._serve_while_welcome()
-                    except RefusedError as refusal:
-                        self._state.tell("refused", refusal.problem)
-                        _log.warning("%s", refusal)
-                        self._stop.wait(_REFUSED_WAIT)
-            except StoppedError:
-                return
-            finally:
-                self._state.tell("stopped")
-                self._fleet.leave()
-                self._close_workers()
+        end = ""
+        self._presence.tell("starting")
+        try:
+            self._workers().warm_up()
+            notify("READY=1")
+            while not self._stop.is_set():
+                try:
+                    self._serve_while_welcome()
+                except RefusedError as refusal:
+                    self._presence.tell("refused", refusal.problem)
+                    _log.warning("%s", refusal)
+                    self._stop.wait(_REFUSED_WAIT)
+        except StoppedError:
+            return
+        except WardroundError as error:
+            end = error.problem
+            raise
+        finally:
+            notify("STOPPING=1")
+            self._presence.tell("stopped", end)
+            self._fleet.leave()
+            self._close_workers()
 
     def _serve_while_welcome(self) -> None:
         self._fleet.activate(self._state.node_id)
         self._state.node_id = self._fleet.node_id
-        self._state.tell("online")
+        self._tell_online()
         _log.info("%s is online", self._site)
         with _Heart(self._fleet, self._stop):
             last_work = time.monotonic()
@@ -128,7 +121,7 @@ class Node:
     def _answer(self, ticket: Ticket, *, give_up: bool = False) -> None:
         """Do what a message asks. It is kept until then: a site that dies over it goes on when restarted."""
         kind = ticket.head.metadata.message_type
-        self._state.tell("working", kind)
+        self._presence.tell(WORKING, kind)
         start = time.monotonic()
         try:
             reply = _error(ticket, messages.CRASH, _ENDED_TWICE) if give_up else self._reply(ticket)
@@ -139,7 +132,13 @@ class Node:
         except RunOverError:
             _log.info("%s: given up, its run has ended", kind)
         self._state.drop()
-        self._state.tell("online")
+        self._tell_online()
+
+    def _tell_online(self) -> None:
+        if self._pool is None:
+            self._presence.tell("without a worker", "it can't be started; the log says why")
+        else:
+            self._presence.tell(ONLINE)
 
     def _confirm_answered(self) -> None:
         """Confirm the messages answered before the last one.
@@ -154,29 +153,46 @@ class Node:
         """Return the answer, or an error that says what went wrong."""
         deadline = time.monotonic() + ticket.head.metadata.ttl
         try:
-            payload, tensors = pack(self._fleet.fetch(ticket))
+            call = self._call(ticket)
         except ValueError as error:
             return _error(ticket, messages.SITE_ERROR, f"the message {error}")
-        self._calls += 1
-        payload |= {
-            "type": ticket.head.metadata.message_type,
-            "id": ticket.head.metadata.message_id,
-            "node": self._fleet.node_id,
-            "run": ticket.run_id,
-        }
-        call = Call(self._calls, self._site, ticket.head.metadata.message_type, payload, tensors)
-        del payload, tensors
+        calls = [call]
+        del call
         try:
-            outcome = self._work(call, ticket.run_id, deadline)
+            outcome = self._work(calls, ticket.run_id, deadline)
         except WardroundError as error:  # the worker could not be started
             self._close_workers()
             _log.error("%s", error)
             return _error(ticket, messages.SITE_ERROR, f"the site's worker can't be started: {error.problem}")
         return _message(ticket, outcome)
 
-    def _work(self, call: Call, run_id: int, deadline: float) -> Outcome:
+    def _call(self, ticket: Ticket) -> Call:
+        """Fetch what a ticket asks.
+
+        Raises:
+            ValueError: It can't be read.
+        """
+        payload, tensors = pack(self._fleet.fetch(ticket))
+        self._calls += 1
+        metadata = ticket.head.metadata
+        payload |= {
+            "type": metadata.message_type,
+            "id": metadata.message_id,
+            "node": self._fleet.node_id,
+            "run": ticket.run_id,
+        }
+        return Call(self._calls, self._site, metadata.message_type, payload, tensors)
+
+    def _work(self, calls: list[Call], run_id: int, deadline: float) -> Outcome:
+        """Let the worker do what is asked.
+
+        Args:
+            calls: One; taken out, so that a large model is let go of as soon as the worker is done with it.
+            run_id: The run that asks.
+            deadline: After it nobody waits for the answer (monotonic).
+        """
         workers = self._workers()
-        workers.submit([call])
+        workers.submit([calls.pop()])
         next_look = time.monotonic() + _STILL_WANTED
         while not self._stop.is_set():
             outcomes = workers.wait(_STOP_LOOK)
@@ -190,36 +206,15 @@ class Node:
             next_look = time.monotonic() + _STILL_WANTED
         raise StoppedError
 
-    def _workers(self) -> ProcessPool:
+    def _workers(self) -> Workers:
         if self._pool is None:
-            self._pool = ProcessPool(1, self._factory, threads=1)  # each job sets its own number
+            self._pool = self._open_workers()
         return self._pool
 
     def _close_workers(self) -> None:
         if self._pool is not None:
             self._pool.close()
             self._pool = None
-
-
-def open_node(folder: Path, stop: threading.Event) -> Node:
-    """Return the node of a site's folder: `site.toml`, `keys/` and `state/`.
-
-    Raises:
-        WardroundError: Something in the folder is missing or can't be used.
-    """
-    site_file = folder / "site.toml"
-    config = load_site(site_file)
-    if config.site.coordinator is None:
-        raise SiteError("names no coordinator", where=f"{site_file}: [site] coordinator")
-    state = StateFolder(folder / "state")
-    fleet = Fleet(
-        f"https://{config.site.coordinator}",
-        load_key(folder / "keys" / "site.key"),
-        client_context(folder / "keys"),
-        stop,
-        on_wait=lambda reason: state.tell("waiting for the coordinator", reason),
-    )
-    return Node(config.name, fleet, SiteHostFactory(site_file), state, stop)
 
 
 class _Heart:

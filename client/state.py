@@ -81,18 +81,19 @@ class StateFolder:
         content = {"status": status, "detail": detail, "since": _now(), "pid": os.getpid()}
         self._write(_STATUS, json.dumps(content).encode())
 
-    def told(self) -> dict[str, Any]:
-        """Return what the service last told; empty where none ever ran here."""
-        try:
-            content: dict[str, Any] = json.loads((self._path / _STATUS).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        return content
-
     def _write(self, name: str, content: bytes) -> None:
         new = self._path / f".{name}"
         new.write_bytes(content)
         new.replace(self._path / name)
+
+
+def told(path: Path) -> dict[str, Any]:
+    """Return what the service of a state folder last told; empty where none ever ran."""
+    try:
+        content: dict[str, Any] = json.loads((path / _STATUS).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    return content
 
 
 def _now() -> str:

@@ -190,10 +190,15 @@ def common_name(name: x509.Name) -> str | None:
     return str(found[0].value) if len(found) == 1 else None
 
 
+def renewal_due(certificate: x509.Certificate) -> datetime:
+    """Return the moment from which only a third of a certificate's life is left."""
+    end = certificate.not_valid_after_utc
+    return end - (end - certificate.not_valid_before_utc) / 3
+
+
 def needs_renewal(certificate: x509.Certificate, now: datetime) -> bool:
     """Say if less than a third of a certificate's life is left."""
-    end = certificate.not_valid_after_utc
-    return end - now < (end - certificate.not_valid_before_utc) / 3
+    return now > renewal_due(certificate)
 
 
 def check_issued(certificate: x509.Certificate, authority: x509.Certificate, now: datetime) -> None:

@@ -5,6 +5,7 @@ shows it, the tests kill parts of it, and the benchmarks measure it.
 """
 
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -17,7 +18,7 @@ from typing import Self
 
 from client.enrolment import enrol
 from server.commands_enrol import open_registry
-from server.coordinator import ServerTable, found, join_string
+from server.coordinator import ServerTable, found, join_string, load_settings
 from server.deploy import Coordinator, open_coordinator
 from shared.errors import RunError
 from shared.flower.control import Control
@@ -100,9 +101,22 @@ class LocalFederation:
         site_file.write_text(text + "\n" + "\n".join(lines) + "\n", encoding="utf-8")
         return folder
 
-    def start(self, name: str) -> subprocess.Popen[bytes]:
+    @property
+    def sites_port(self) -> int:
+        """Port of the gateway's listener for sites."""
+        return load_settings(self.folder / "coordinator").server.sites_port
+
+    def reroute(self, name: str, port: int) -> None:
+        """Let a site reach the coordinator through another port of this machine, such as a `Line`'s."""
+        site_file = self.folder / name / "site.toml"
+        text = site_file.read_text(encoding="utf-8")
+        site_file.write_text(
+            re.sub(r"(?m)^coordinator = .*$", f'coordinator = "127.0.0.1:{port}"', text), encoding="utf-8"
+        )
+
+    def start(self, name: str, *options: str) -> subprocess.Popen[bytes]:
         """Start a site's service without waiting for it."""
-        return self._start(name, "wardround", "client", "start", "--dir", str(self.folder / name))
+        return self._start(name, "wardround", "client", "start", "--dir", str(self.folder / name), *options)
 
     def await_sites(self) -> None:
         """Wait until every site that was started is online.
@@ -113,6 +127,18 @@ class LocalFederation:
         for name in self.processes:
             if name != "coordinator":
                 self._await(name, lambda name=name: name in self._online())  # type: ignore[misc]
+
+    def await_online(self, names: set[str]) -> None:
+        """Wait until sites are online that run elsewhere.
+
+        Raises:
+            RunError: They are not in time.
+        """
+        self._await("coordinator", lambda: names <= self._online())
+
+    def is_online(self, name: str) -> bool:
+        """Say whether a site is online."""
+        return name in self._online()
 
     def _online(self) -> set[str]:
         with Control(self.url, self.context) as control:

@@ -1,14 +1,8 @@
 """A site's end of Flower's Fleet protocol: ask for work, fetch it, bring the answer."""
 
-import os
 import ssl
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from random import SystemRandom
-from typing import TypeVar
-
-os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")  # read by Flower when it is first imported
+from functools import partial
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -26,62 +20,34 @@ from flwr.proto.fleet_pb2 import (
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.message_pb2 import (
     ConfirmMessageReceivedRequest,
-    ObjectTree,
     PullObjectRequest,
     PushObjectRequest,
 )
 from flwr.proto.node_pb2 import Node
 from flwr.proto.run_pb2 import GetRunRequest
 from flwr.supercore.inflatable.inflatable_object import (
-    InflatableObject,
     get_all_nested_objects,
     get_object_id,
     get_object_tree,
-    iterate_object_tree,
     no_object_id_recompute,
 )
 from flwr.supercore.inflatable.inflatable_utils import (
-    ObjectPullError,
     ObjectPushError,
-    ObjectUnavailableError,
-    inflate_object_from_contents,
-    pull_objects,
-    push_objects,
     validate_object_content,
 )
-from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
 from flwr.supernode.fleet_http_client import FleetHttpClient
-from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
-from shared.errors import SiteError
 from shared.flower import UPLOAD_LOOK
-from shared.flower.parcels import read_parcel, wrap
+from shared.flower.connection import Connection, OnContact, RefusedError, RunOverError, StoppedError
+from shared.flower.download import download
+from shared.flower.parcels import LARGEST, read_parcel, wrap
+from shared.flower.upload import upload
 
 HEARTBEAT = 10.0
 """Seconds, the least that Flower allows; after twice as many without one, a node counts as gone."""
 
-_FIRST_WAIT, _LONGEST_WAIT = 0.25, 15.0  # seconds between attempts while the coordinator is away
+_LONGEST_LOOK = 2.0  # seconds between looks for a part that is still being uploaded
 _PUSHES = 3  # an upload that outlives its session starts again
-_AWAY = {408, 425, 429, 500, 502, 503, 504}
-_jitter = SystemRandom()
-
-T = TypeVar("T")
-
-
-class RefusedError(SiteError):
-    """The coordinator is there and turns this site away."""
-
-    def __init__(self, status: int, problem: str) -> None:
-        super().__init__(problem)
-        self.status = status
-
-
-class RunOverError(Exception):
-    """The run that a message belongs to is no longer running."""
-
-
-class StoppedError(Exception):
-    """The site stops while it waits for the coordinator."""
 
 
 class Ticket:
@@ -115,17 +81,14 @@ class Ticket:
 
 
 class Fleet:
-    """One site's connection to the coordinator.
-
-    A request that does not get through is repeated, less and less often, until it does or the site stops.
+    """What a site asks of the coordinator, and what it brings.
 
     Args:
-        url: Of the coordinator, such as ``https://federation.example.org:9443``. A forward proxy named by
-            ``HTTPS_PROXY`` is used.
-        key: The site's own; signs every request (EC P-384).
+        url: Of the coordinator, see `Connection`.
+        key: The site's own (EC P-384).
         verify: How the coordinator's certificate is checked; with a client certificate, mutual TLS.
         stop: Set when the site stops.
-        on_wait: Told why, whenever the coordinator can't be reached.
+        on_contact: Told when the coordinator goes away and comes back.
     """
 
     def __init__(
@@ -134,25 +97,22 @@ class Fleet:
         key: EllipticCurvePrivateKey,
         verify: ssl.SSLContext | bool,
         stop: threading.Event,
-        on_wait: Callable[[str], None] = lambda reason: None,
+        on_contact: OnContact = lambda reason: None,
     ) -> None:
-        self._public_key = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        self._connection = Connection(url, key, verify, stop, on_contact)
+        self._public_key = _pem(key)
         self._stop = stop
-        self._on_wait = on_wait
-        self._client = FleetHttpClient(
-            url,
-            interceptors=[
-                RuntimeVersionHttpInterceptor(component_name="SuperNode"),
-                NodeAuthHttpInterceptor(key, key.public_key()),
-            ],
-            verify=verify,
-        )
         self._node = Node()
 
     @property
     def node_id(self) -> int:
         """This site's number at the coordinator; 0 before `activate`."""
         return self._node.node_id
+
+    def renew(self, key: EllipticCurvePrivateKey, verify: ssl.SSLContext | bool) -> None:
+        """Use another certificate from now on, for new connections."""
+        self._connection.renew(key, verify)
+        self._public_key = _pem(key)
 
     def activate(self, known_id: int | None = None) -> None:
         """Come online.
@@ -166,7 +126,7 @@ class Fleet:
         """
         request = ActivateNodeRequest(public_key=self._public_key, heartbeat_interval=HEARTBEAT)
         try:
-            self._node = Node(node_id=self._call(self._client.ActivateNode, request).node_id)
+            self._node = Node(node_id=self._connection.call(FleetHttpClient.ActivateNode, request).node_id)
         except RefusedError as refusal:
             if refusal.status != httpx.codes.PRECONDITION_FAILED or known_id is None:
                 raise
@@ -180,12 +140,12 @@ class Fleet:
             RefusedError: The coordinator does not know this node any more.
         """
         request = SendNodeHeartbeatRequest(node=self._node, heartbeat_interval=HEARTBEAT)
-        if not self._call(self._client.SendNodeHeartbeat, request).success:
+        if not self._connection.call(FleetHttpClient.SendNodeHeartbeat, request).success:
             raise RefusedError(httpx.codes.NOT_FOUND, "the coordinator does not know this site any more")
 
     def pull(self) -> Ticket | None:
         """Ask for a message; the coordinator hands out each one once."""
-        response = self._call(self._client.PullMessages, PullMessagesRequest(node=self._node))
+        response = self._connection.call(FleetHttpClient.PullMessages, PullMessagesRequest(node=self._node))
         return Ticket(response) if response.messages_list else None
 
     def fetch(self, ticket: Ticket) -> RecordDict:
@@ -197,10 +157,11 @@ class Fleet:
         """
         root = ticket.tree.children[0] if len(ticket.tree.children) == 1 else ticket.tree
         is_parcel = len(root.children) == 1 and not root.children[0].children
+        pull = partial(self._pull_object, ticket.run_id)
         try:
             if is_parcel:
-                return read_parcel(self._inflated(ticket, root.children[0]))
-            content = self._inflated(ticket, root)
+                return read_parcel(download(root.children[0], pull))
+            content = download(root, pull)
         except (RunOverError, StoppedError, RefusedError):
             raise
         except Exception as error:  # whatever Flower's parsers make of what came
@@ -209,25 +170,24 @@ class Fleet:
             raise ValueError("has no content")  # noqa: TRY004 (it came over the network)
         return content
 
-    def _inflated(self, ticket: Ticket, root: ObjectTree) -> InflatableObject:
-        """Fetch an object with all that belongs to it."""
-
-        def pull(object_id: str) -> bytes:
-            request = PullObjectRequest(node=self._node, run_id=ticket.run_id, object_id=object_id)
-            response = self._call(self._client.PullObject, request)
+    def _pull_object(self, run_id: int, object_id: str) -> bytes:
+        """Fetch one object; one that is still being uploaded is waited for, as long as its run goes on."""
+        request = PullObjectRequest(node=self._node, run_id=run_id, object_id=object_id)
+        wait = UPLOAD_LOOK
+        while True:
+            response = self._connection.call(FleetHttpClient.PullObject, request, of_run=True)
             if not response.object_found:
-                raise ObjectPullError(object_id, "it is gone")
-            if not response.object_available:
-                raise ObjectUnavailableError(object_id)
-            if get_object_id(response.object_content) != object_id:
-                raise ObjectPullError(object_id, "it came damaged")
-            validate_object_content(response.object_content)
-            return response.object_content
-
-        identities = list(dict.fromkeys(tree.object_id for tree in iterate_object_tree(root)))
-        return inflate_object_from_contents(
-            root.object_id, pull_objects(identities, pull, initial_backoff=UPLOAD_LOOK)
-        )
+                raise ValueError("is gone")
+            if response.object_available:
+                break
+            if self._stop.wait(wait):
+                raise StoppedError
+            wait = min(2 * wait, _LONGEST_LOOK)
+        content: bytes = response.object_content
+        if get_object_id(content) != object_id:
+            raise ValueError("came damaged")
+        validate_object_content(content)
+        return content
 
     def push(self, reply: Message, seconds: float) -> None:
         """Bring an answer; `seconds` is how long the work took.
@@ -236,7 +196,7 @@ class Fleet:
             RunOverError: Its run has ended, or every upload of it outlived its session.
         """
         run_id = reply.metadata.run_id
-        if reply.has_content():
+        if reply.has_content() and _array_bytes(reply.content) <= LARGEST:
             reply.content = wrap(reply.content)
         with no_object_id_recompute():
             reply.metadata.__dict__["_message_id"] = reply.object_id
@@ -247,26 +207,22 @@ class Fleet:
                 message_object_trees=[get_object_tree(reply)],
                 clientapp_runtime_list=[seconds],
             )
-            for _ in range(_PUSHES):
-                response = self._call(self._client.PushMessages, request)
-                try:
-                    push_objects(
-                        get_all_nested_objects(reply),
-                        lambda identity, content, session=response.session_id: self._push_object(
-                            run_id, session, identity, content
-                        ),
-                        object_ids_to_push=set(response.objects_to_push),
-                    )
-                except ObjectPushError:
-                    continue
-                return
+            objects = get_all_nested_objects(reply)
+        for _ in range(_PUSHES):
+            response = self._connection.call(FleetHttpClient.PushMessages, request, of_run=True)
+            wanted = {name: objects[name] for name in response.objects_to_push}
+            try:
+                upload(wanted, partial(self._push_object, run_id, response.session_id))
+            except ObjectPushError:
+                continue
+            return
         raise RunOverError
 
     def _push_object(self, run_id: int, session: str, identity: str, content: bytes) -> None:
         request = PushObjectRequest(
             node=self._node, run_id=run_id, object_id=identity, object_content=content, session_id=session
         )
-        if not self._call(self._client.PushObject, request).stored:
+        if not self._connection.call(FleetHttpClient.PushObject, request, of_run=True).stored:
             raise ObjectPushError(identity, run_id, session)
 
     def confirm(self, ticket: Ticket) -> None:
@@ -275,14 +231,15 @@ class Fleet:
             node=self._node, run_id=ticket.run_id, message_object_id=ticket.tree.object_id
         )
         try:
-            self._call(self._client.ConfirmMessageReceived, request)
+            self._connection.call(FleetHttpClient.ConfirmMessageReceived, request, of_run=True)
         except RunOverError:
             return
 
     def is_running(self, run_id: int) -> bool:
         """Say whether a run still waits for answers; one that can't be asked about counts as running."""
         try:
-            self._client.GetRun(GetRunRequest(node=self._node, run_id=run_id))
+            request = GetRunRequest(node=self._node, run_id=run_id)
+            self._connection.call_once(FleetHttpClient.GetRun, request)
         except httpx.HTTPStatusError as error:
             return error.response.status_code != httpx.codes.FORBIDDEN
         except httpx.TransportError:
@@ -293,52 +250,17 @@ class Fleet:
         """Go offline, if the coordinator can be reached."""
         try:
             if self.node_id:
-                self._client.DeactivateNode(DeactivateNodeRequest(node_id=self.node_id))
+                request = DeactivateNodeRequest(node_id=self.node_id)
+                self._connection.call_once(FleetHttpClient.DeactivateNode, request)
         except httpx.HTTPError:
             return
         finally:
-            self._client.close()
-
-    def _call(self, method: Callable[..., T], request: object) -> T:
-        wait = _FIRST_WAIT
-        while True:
-            try:
-                with _translated():
-                    return method(request)
-            except _AwayError as error:
-                self._on_wait(str(error))
-            if self._stop.wait(wait * _jitter.uniform(0.5, 1.0)):
-                raise StoppedError
-            wait = min(2 * wait, _LONGEST_WAIT)
+            self._connection.close()
 
 
-class _AwayError(Exception):
-    """The coordinator can't be reached, or asks to come again."""
+def _pem(key: EllipticCurvePrivateKey) -> bytes:
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Tell apart who is away, who refuses, and whose run is over."""
-    try:
-        yield
-    except httpx.TransportError as error:
-        raise _AwayError(str(error) or type(error).__name__) from None
-    except httpx.HTTPStatusError as error:
-        status = error.response.status_code
-        if status in _AWAY:
-            raise _AwayError(f"HTTP {status}") from None
-        if status == httpx.codes.FORBIDDEN:
-            raise RunOverError from None
-        raise RefusedError(status, f"the coordinator refuses this site ({_reason(error.response)})") from None
-    except SystemExit as end:  # how Flower says that the versions do not fit
-        raise RefusedError(
-            httpx.codes.UPGRADE_REQUIRED, f"the versions of Flower do not fit ({end})"
-        ) from None
-
-
-def _reason(response: httpx.Response) -> str:
-    reasons = {
-        httpx.codes.UNAUTHORIZED: "its key is not accepted, or its clock is wrong",
-        httpx.codes.PRECONDITION_FAILED: "its key is not registered, or an earlier process counts as online",
-    }
-    return reasons.get(httpx.codes(response.status_code), f"HTTP {response.status_code}")
+def _array_bytes(content: RecordDict) -> int:
+    return sum(len(array.data) for record in content.array_records.values() for array in record.values())

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from client.health import LIVENESS
+
 DEPLOY = Path(__file__).parents[2] / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 DOCKERFILES = sorted((DEPLOY / "docker").glob("*.Dockerfile"))
@@ -70,8 +72,10 @@ def test_the_pod_has_no_rights_and_grpc_probes() -> None:
         "capabilities": {"drop": ["ALL"]},
     }
     port = container["ports"][0]["containerPort"]
-    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
-        assert container[probe]["grpc"] == {"port": port}
+    assert container["args"][-2:] == ["--health", f"0.0.0.0:{port}"]
+    for probe in ("startupProbe", "livenessProbe"):  # an absent coordinator is no reason to restart
+        assert container[probe]["grpc"] == {"port": port, "service": LIVENESS}
+    assert container["readinessProbe"]["grpc"] == {"port": port}
     mounts = {mount["name"] for mount in container["volumeMounts"]}
     claims = {claim["metadata"]["name"] for claim in workload["spec"]["volumeClaimTemplates"]}
     assert mounts == {volume["name"] for volume in pod["volumes"]} | claims

@@ -1,0 +1,100 @@
+"""A model of 400 MB over a real federation: does it get through, and what memory does it take?
+
+Three sites with almost nothing to train, so that what is seen is the way of the model: from the ServerApp
+through SuperLink and gateway to each node, and back. The resident memory of every process is read at its
+peak (VmHWM). The gateway and a node may hold three copies of the model at most.
+
+    python benchmarks/large_model.py [--quick]
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
+
+from common import MB, conditions, finish, watched_memory, write_hospitals  # noqa: E402
+
+from shared.arrays import Layout  # noqa: E402
+from shared.job import JobSpec, parse_job  # noqa: E402
+from shared.models import build_model  # noqa: E402
+from shared.tasks import make_task  # noqa: E402
+from simulate.federation import LocalFederation  # noqa: E402
+
+SITES = 3
+SIDE = 32
+CHANNELS = (8, 384, 1024, 2048, 2048)
+QUICK_CHANNELS = (8, 16, 256, 512)
+COPIES = 3  # of the model, that the gateway and a node may hold
+ROLES = {
+    "flower-superlink": "SuperLink",
+    "flwr-serverapp": "ServerApp",
+    "spawn_main": "worker",
+    "wardround server": "gateway",
+    "wardround client": "node",
+}
+
+
+def make_job(channels: tuple[int, ...], rounds: int) -> JobSpec:
+    """Return a job with a wide U-Net and one step on one small image a round."""
+    return parse_job(
+        {
+            "job": {"name": "large", "task": "segmentation", "dataset": "discs", "rounds": rounds},
+            "model": {"name": "unet", "channels": list(channels), "num_res_units": 0},
+            "data": {"classes": ["disc"], "size": [SIDE, SIDE]},
+            "training": {"local_steps": 1, "batch_size": 1, "loss": "dice-ce", "optimizer": "sgd"},
+            "strategy": {"name": "fedavg", "min_sites": SITES, "round_timeout": 1800.0},
+        },
+        "the benchmark",
+    )
+
+
+def main() -> None:
+    """Measure, print, and exit with 1 when the figure is missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a small model; held to no figure")
+    quick = parser.parse_args().quick
+    job = make_job(QUICK_CHANNELS if quick else CHANNELS, 1 if quick else 2)
+    size = Layout.of(build_model(job, make_task(job).outputs, job.job.seed)).size * 4 / MB
+    result: dict[str, Any] = {**conditions(), "sites": SITES, "model_mb": round(size, 1)}
+    with tempfile.TemporaryDirectory() as scratch, LocalFederation(Path(scratch)) as federation:
+        manifest = write_hospitals(Path(scratch) / "images", SITES, 3, SIDE, ("train", "val", "test"))
+        for site in range(SITES):
+            federation.enroll(f"site-{site:03d}", {"discs": manifest})
+            federation.start(f"site-{site:03d}")
+        federation.await_sites()
+        runs = federation.runs()
+        with watched_memory(ROLES) as peaks:
+            start = time.monotonic()
+            name = runs.submit(job)
+            for event in runs.follow(name):
+                told = f"{event.kind} {event.round or ''} {event.site} {event.data.get('reason', '')}"
+                print(f"  {time.monotonic() - start:.1f} {told}", file=sys.stderr)
+            seconds = time.monotonic() - start
+        status = next(row.status for row in runs.list() if row.name == name)
+    copies = {role: round(peak / size, 2) for role, peak in sorted(peaks.items())}
+    table = Table("process", title=f"a model of {size:.0f} MB, {SITES} sites: {status} after {seconds:.0f} s")
+    for heading in ("peak MB", "copies of the model"):
+        table.add_column(heading, justify="right")
+    for role, count in copies.items():
+        table.add_row(role, f"{peaks[role]:.0f}", f"{count:.1f}")
+    Console().print(table)
+    missed = [] if status == "finished" else [f"the run {status}"]
+    for role in ("gateway", "node"):
+        if copies[role] > COPIES:
+            missed.append(f"the {role} holds {copies[role]} copies of the model")
+    result |= {"status": status, "seconds": round(seconds, 1), "peak_mb": peaks, "copies": copies}
+    finish("large_model", result, missed, quick=quick)
+
+
+if __name__ == "__main__":
+    main()

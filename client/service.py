@@ -1,0 +1,45 @@
+"""A site's service, put together from its folder."""
+
+import threading
+from functools import partial
+from pathlib import Path
+
+from client.enrolment import settle
+from client.health import Health, socket_of
+from client.node import Node
+from client.presence import Presence
+from client.renewal import Renewal
+from client.site import load_site
+from client.state import StateFolder
+from client.workers.processes import ProcessPool
+from client.workers.site_host import SiteHostFactory
+from shared.errors import SiteError
+from shared.flower.fleet import Fleet
+from shared.pki import client_context, load_key
+
+
+def serve_folder(folder: Path, stop: threading.Event, health: str | None = None) -> None:
+    """Serve the site of a folder (`site.toml`, `keys/`, `state/`) until stopped.
+
+    Args:
+        folder: The site's.
+        stop: Set it to end.
+        health: Where health checks are answered, besides the Unix socket in `state/`.
+
+    Raises:
+        WardroundError: Something in the folder is missing or can't be used, or another process serves it.
+    """
+    site_file, keys = folder / "site.toml", folder / "keys"
+    config = load_site(site_file)
+    if config.site.coordinator is None:
+        raise SiteError("names no coordinator", where=f"{site_file}: [site] coordinator")
+    state = StateFolder(folder / "state")
+    addresses = [socket_of(folder / "state"), *([health] if health else [])]
+    with state.lock(), Health(addresses) as answers:
+        settle(keys)
+        presence = Presence(state, answers)
+        url, key = f"https://{config.site.coordinator}", load_key(keys / "site.key")
+        fleet = Fleet(url, key, client_context(keys), stop, presence.contact)
+        Renewal(folder, fleet, stop).start()
+        workers = partial(ProcessPool, 1, SiteHostFactory(site_file), threads=1)  # each job sets its own
+        Node(config.name, fleet, workers, state=state, presence=presence, stop=stop).serve()

@@ -1,0 +1,174 @@
+"""A site's connection to the coordinator: a request is repeated until it gets through, or is refused."""
+
+import os
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from random import SystemRandom
+from typing import Any, TypeVar
+
+os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")  # read by Flower when it is first imported
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
+from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
+from flwr.supernode.fleet_http_client import FleetHttpClient
+from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
+
+from shared.errors import SiteError
+
+_FIRST_WAIT, _LONGEST_WAIT = 0.25, 15.0  # seconds between attempts while the coordinator is away
+_SLOWEST = 32 * 1024  # bytes per second at which an upload still gets through
+_AWAY = {408, 425, 429, 500, 502, 503, 504}
+_jitter = SystemRandom()
+
+T = TypeVar("T")
+OnContact = Callable[[str | None], None]
+"""Told why the coordinator can't be reached, whenever that is so, and None once it can be again."""
+
+
+class RefusedError(SiteError):
+    """The coordinator is there and turns this site away."""
+
+    def __init__(self, status: int, problem: str) -> None:
+        super().__init__(problem)
+        self.status = status
+
+
+class RunOverError(Exception):
+    """The run that a message belongs to is no longer running."""
+
+
+class StoppedError(Exception):
+    """The site stops while it waits for the coordinator."""
+
+
+class Connection:
+    """Sends requests to the coordinator, from any thread.
+
+    Args:
+        url: Of the coordinator, such as ``https://federation.example.org:9443``. A forward proxy named by
+            ``HTTPS_PROXY`` is used.
+        key: The site's own; signs every request (EC P-384).
+        verify: How the coordinator's certificate is checked; with a client certificate, mutual TLS.
+        stop: Set when the site stops.
+        on_contact: Told when the coordinator goes away and comes back.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        key: EllipticCurvePrivateKey,
+        verify: ssl.SSLContext | bool,
+        stop: threading.Event,
+        on_contact: OnContact = lambda reason: None,
+    ) -> None:
+        self._url = url
+        self._stop = stop
+        self._on_contact = on_contact
+        self._client = self._open(key, verify)
+        self._retired: FleetHttpClient | None = None
+
+    def renew(self, key: EllipticCurvePrivateKey, verify: ssl.SSLContext | bool) -> None:
+        """Use another certificate from now on: for new requests, while those under way end in peace."""
+        if self._retired is not None:  # nothing has been under way on it for weeks
+            self._retired.close()
+        self._retired, self._client = self._client, self._open(key, verify)
+
+    def call(self, method: Callable[[Any, Any], T], request: object, *, of_run: bool = False) -> T:
+        """Send a request, again and again, less and less often, until it gets through.
+
+        Args:
+            method: Of `FleetHttpClient`.
+            request: What it takes.
+            of_run: The request belongs to a run.
+
+        Raises:
+            RefusedError: The coordinator turns this site away.
+            RunOverError: The request belongs to a run that has ended.
+            StoppedError: The site stops.
+        """
+        wait, away = _FIRST_WAIT, False
+        while True:
+            try:
+                with _translated(of_run=of_run):
+                    answer = method(self._client, request)
+            except _AwayError as error:
+                away = True
+                self._on_contact(str(error))
+            else:
+                if away:
+                    self._on_contact(None)
+                return answer
+            if self._stop.wait(wait * _jitter.uniform(0.5, 1.0)):
+                raise StoppedError
+            wait = min(2 * wait, _LONGEST_WAIT)
+
+    def call_once(self, method: Callable[[Any, Any], T], request: object) -> T:
+        """Send a request once.
+
+        Raises:
+            httpx.HTTPError: It did not get through, or is refused.
+        """
+        return method(self._client, request)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._client.close()
+        if self._retired is not None:
+            self._retired.close()
+
+    def _open(self, key: EllipticCurvePrivateKey, verify: ssl.SSLContext | bool) -> FleetHttpClient:
+        interceptors = [
+            RuntimeVersionHttpInterceptor(component_name="SuperNode"),
+            NodeAuthHttpInterceptor(key, key.public_key()),
+            _Patience(),
+        ]
+        return FleetHttpClient(self._url, interceptors=interceptors, verify=verify)
+
+
+class _Patience:
+    """Gives a large request the time that a slow line needs; Flower gives every one the same 30 s."""
+
+    def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
+        """Pass a request on."""
+        seconds = int(context.request.headers["content-length"]) / _SLOWEST
+        timeouts = context.request.extensions["timeout"]
+        for what in ("write", "read"):  # what was written may wait in the kernel long before it is answered
+            timeouts[what] += seconds
+        return call_next(context)
+
+
+class _AwayError(Exception):
+    """The coordinator can't be reached, or asks to come again."""
+
+
+@contextmanager
+def _translated(*, of_run: bool) -> Iterator[None]:
+    """Tell apart who is away, who refuses, and whose run is over."""
+    try:
+        yield
+    except httpx.TransportError as error:
+        raise _AwayError(str(error) or type(error).__name__) from None
+    except httpx.HTTPStatusError as error:
+        status = error.response.status_code
+        if status in _AWAY:
+            raise _AwayError(f"HTTP {status}") from None
+        if status == httpx.codes.FORBIDDEN and of_run:
+            raise RunOverError from None
+        raise RefusedError(status, f"the coordinator refuses this site ({_reason(status)})") from None
+    except SystemExit as end:  # how Flower says that the versions do not fit
+        raise RefusedError(
+            httpx.codes.UPGRADE_REQUIRED, f"the versions of Flower do not fit ({end})"
+        ) from None
+
+
+def _reason(status: int) -> str:
+    reasons: dict[int, str] = {
+        httpx.codes.UNAUTHORIZED: "its key is not accepted, or its clock is wrong",
+        httpx.codes.FORBIDDEN: "its certificate admits it no more: revoked, or expired",
+        httpx.codes.PRECONDITION_FAILED: "its key is not registered, or an earlier process counts as online",
+    }
+    return reasons.get(status, f"HTTP {status}")

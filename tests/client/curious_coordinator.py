@@ -1,0 +1,73 @@
+"""A ServerApp that asks a site what it should not be asked, and writes down what it answers.
+
+Flower's SuperLink runs it as it runs `server.app`: by its name, from PYTHONPATH.
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.serverapp import Grid, ServerApp
+
+from server.app import RUNS
+from server.files import write_atomic
+from shared import messages
+from shared.arrays import Layout
+from shared.job import JobSpec, parse_job
+from shared.models import build_model
+from shared.tasks import make_task
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Ask everything, one after the other."""
+    job = parse_job(json.loads(str(context.run_config["job"])), "the job")
+    [node] = grid.get_node_ids()
+    answers = {}
+    for name, kind, content in questions(job):
+        reply = ask(grid, Message(content, node, kind))
+        answers[name] = reply.error.reason if reply.has_error() else "an answer"
+    path = Path(os.environ[RUNS]) / f"{context.run_config['run']}.json"
+    write_atomic(path, json.dumps(answers).encode())
+
+
+def ask(grid: Grid, message: Message) -> Message:
+    """Send a message as it is, and wait for what comes back."""
+    [identity] = grid.push_messages([message])
+    while True:
+        for reply in grid.pull_messages([identity]):
+            return reply
+        time.sleep(0.05)
+
+
+def questions(job: JobSpec) -> list[tuple[str, str, RecordDict]]:
+    """Return a name, the kind of message and its content for each question."""
+    network = build_model(job, make_task(job).outputs, job.job.seed)
+    layout = Layout.of(network)
+    vector = layout.pack(network)
+    spoiled = np.where(np.arange(vector.size) == 3, np.nan, vector).astype(np.float32)
+    changed = job.model_copy(update={"job": job.job.model_copy(update={"rounds": 99})})
+
+    def train(asked: JobSpec = job, layout: str = layout.digest(), vector: np.ndarray = vector) -> RecordDict:
+        config = messages.request_config(asked.canonical(), layout, 1)
+        return RecordDict({messages.ARRAYS: messages.vector_record(vector), messages.CONFIG: config})
+
+    def parcel(*objects: bytes) -> RecordDict:
+        return RecordDict({"parcel": ConfigRecord({"objects": list(objects)})})
+
+    return [
+        ("approved", "query.describe", messages.describe_request(job.canonical())),
+        ("changed", "train", train(changed)),
+        ("not canonical", "query.describe", messages.describe_request(job.canonical() + " ")),
+        ("forged layout", "train", train(layout="0" * 64)),
+        ("too short", "train", train(vector=vector[:-1])),
+        ("NaN", "train", train(vector=spoiled)),
+        ("damaged", "train", parcel(b"not an object")),
+        ("empty", "train", RecordDict()),
+        ("in the end", "query.describe", messages.describe_request(job.canonical())),
+    ]
