@@ -101,6 +101,7 @@ class Node:
             last_work = time.monotonic()
             self._go_on()
             while not self._stop.is_set():
+                asked = time.monotonic()
                 ticket = self._fleet.pull()
                 if ticket is not None:
                     self._state.keep(ticket)
@@ -109,7 +110,8 @@ class Node:
                 idle = time.monotonic() - last_work
                 if idle > _SETTLED:
                     self._confirm_answered()
-                self._stop.wait(min(max(idle * _PATIENCE, _SOONEST_LOOK), _LATEST_LOOK))
+                look = asked + min(max(idle * _PATIENCE, _SOONEST_LOOK), _LATEST_LOOK)
+                self._stop.wait(max(0.0, look - time.monotonic()))  # the coordinator may hold the question
 
     def _go_on(self) -> None:
         """Answer the message over which this service ended before; with an error if that happens again."""

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from flwr.app import Error, Message, Metadata, RecordDict
 from flwr.serverapp import Grid
 
+from server.bell import Rope
 from shared.flower import Run
-from shared.flower.parcels import unwrap, wrap
-from shared.messages import SITE_ERROR
+from shared.flower.mailbox import HttpGrid, Mailbox
 
 _SOONEST_LOOK, _LATEST_LOOK = 0.08, 1.0  # seconds between looks for answers
 _PATIENCE = 0.04  # look again after this part of the time waited so far: so much later an answer is seen
@@ -23,8 +23,9 @@ class AttentiveGrid(Grid):
         grid: Flower's, of a deployment.
     """
 
-    def __init__(self, grid: Grid) -> None:
+    def __init__(self, grid: HttpGrid) -> None:
         self._grid = grid
+        self._rope = Rope()
 
     def set_run(self, run: Run) -> None:
         """Pass on."""
@@ -67,34 +68,25 @@ class AttentiveGrid(Grid):
         that a node is gone, or its answer lost, the node's answer is that error.
         """
         asked = list(messages)
-        _wrap_contents(asked)
         if timeout is not None:
             for message in asked:
                 message.metadata.ttl = timeout + _GRACE
         start = time.monotonic()
         end = None if timeout is None else start + timeout
         heads = [message.metadata for message in asked]
-        identities = self._grid.push_messages(asked)
+        mailbox = Mailbox(self._grid)
+        identities = mailbox.send(asked)
+        self._rope.pull()
         waiting = {identity: head for identity, head in zip(identities, heads, strict=True) if identity}
         asked.clear()  # the models are on their way: only what they were asked is still needed
         while waiting and (end is None or time.monotonic() < end):
-            for reply in self._grid.pull_messages(set(waiting)):
+            soonest = _LATEST_LOOK if self._rope.hangs else _SOONEST_LOOK
+            wait = min(max((time.monotonic() - start) * _PATIENCE, soonest), _LATEST_LOOK)
+            self._rope.wait(wait if end is None else max(0.0, min(wait, end - time.monotonic())))
+            for reply in mailbox.collect(waiting):
                 head = waiting.pop(reply.metadata.reply_to_message_id, None)
                 if head is not None:
                     yield _from_node(reply, head)
-            if waiting:
-                wait = min(max((time.monotonic() - start) * _PATIENCE, _SOONEST_LOOK), _LATEST_LOOK)
-                time.sleep(wait if end is None else max(0.0, min(wait, end - time.monotonic())))
-
-
-def _wrap_contents(asked: list[Message]) -> None:
-    """Let each content travel as one object; what several messages share stays shared."""
-    parcels: dict[int, RecordDict] = {}
-    for message in asked:
-        content = message.content
-        if id(content) not in parcels:
-            parcels[id(content)] = wrap(content)
-        message.content = parcels[id(content)]
 
 
 def _from_node(reply: Message, asked: Metadata) -> Message:
@@ -102,11 +94,6 @@ def _from_node(reply: Message, asked: Metadata) -> Message:
     if reply.metadata.src_node_id != asked.dst_node_id:
         gone = reply.error.code == _NOT_CONNECTED
         return _error(reply.error.code, "is not connected" if gone else "its answer was lost", asked)
-    if reply.has_content():
-        try:
-            reply.content = unwrap(reply.content)
-        except ValueError as error:
-            return _error(SITE_ERROR, f"its answer {error}", asked)
     return reply
 
 

@@ -12,6 +12,7 @@ import httpx
 from starlette.routing import BaseRoute, Route
 
 from server.audit_trail import AuditTrail
+from server.bell import Bell
 from server.gateway_people import PersonRegistry, build_people_app
 from server.gateway_sites import SiteRegistry, SitesApp
 from server.limits import KIB, Limits
@@ -87,6 +88,7 @@ class Gateway:
         people: Knows the tokens.
         trail: Told what happens.
         routes: What other parts answer.
+        bell: Between the sites and the round loops.
     """
 
     def __init__(
@@ -96,12 +98,15 @@ class Gateway:
         people: PersonRegistry,
         trail: AuditTrail,
         routes: Routes,
+        *,
+        bell: Bell,
     ) -> None:
         self._superlink = superlink
         self._registry = registry
         self._people = people
         self._trail = trail
         self._routes = routes
+        self._bell = bell
 
     async def serve(self, sites: Door, people: Door, stop: asyncio.Event) -> None:
         """Answer until told to stop, or until something breaks.
@@ -124,6 +129,7 @@ class Gateway:
                 self._registry,
                 roster,
                 client,
+                bell=self._bell,
                 trail=self._trail,
                 limits=sites.limits,
                 routes=self._routes.sites,

@@ -17,6 +17,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from server.audit_trail import AuditTrail
+from server.bell import Bell
 from server.bounded import Bounded
 from server.exchange import Disconnected, Exchange, Refusal
 from server.limits import Limits
@@ -26,7 +27,10 @@ from server.superlink import SuperLinkError
 log = logging.getLogger(__name__)
 
 ACTIVATE = b"/v1/fleet/activate-node"  # the first call of a node
+PULL_MESSAGES = b"/v1/fleet/pull-messages"
+PUSH_MESSAGES = b"/v1/fleet/push-messages"
 PUSH_OBJECT = b"/v1/fleet/push-object"
+HOLD_S = 2.0  # for which a question for work is held while there is none
 # Flower 1.41's routes, but for `register-node` and `unregister-node`: the operator says who belongs to the
 # federation, a node with a key calls neither, and Flower refuses both under node authentication.
 FLEET_PATHS = frozenset(
@@ -36,9 +40,9 @@ FLEET_PATHS = frozenset(
         b"/v1/fleet/deactivate-node",
         b"/v1/fleet/get-fab",
         b"/v1/fleet/get-run",
-        b"/v1/fleet/pull-messages",
+        PULL_MESSAGES,
         b"/v1/fleet/pull-object",
-        b"/v1/fleet/push-messages",
+        PUSH_MESSAGES,
         PUSH_OBJECT,
         b"/v1/fleet/send-node-heartbeat",
     }
@@ -108,6 +112,7 @@ class SitesApp:
         registry: Says who is admitted.
         upstream: The SuperLink.
         client: Talks to the SuperLink; its owner closes it.
+        bell: Rung by the round loop when messages are there, and for it when answers are.
         trail: Told what was refused.
         limits: What a request may take.
         routes: What the coordinator itself answers to an admitted site, such as the renewal of its
@@ -120,6 +125,7 @@ class SitesApp:
         upstream: Upstream,
         client: httpx.AsyncClient,
         *,
+        bell: Bell,
         trail: AuditTrail,
         limits: Limits,
         routes: Sequence[Route] = (),
@@ -129,6 +135,8 @@ class SitesApp:
         self._registry = registry
         self._upstream = upstream
         self._client = client
+        self._bell = bell
+        self._heard: dict[str, int] = {}  # rings of the bell, by site, before it last asked for work
         self._trail = trail
         self._limits = limits
 
@@ -148,7 +156,12 @@ class SitesApp:
             if path == ACTIVATE:
                 await self._upstream.admit(site)
             exchange.check_head()
+            if path == PULL_MESSAGES:
+                await self._await_work(site.name)
+                self._site(scope["state"]["peer"])  # it may have been revoked meanwhile
             await self._forward(exchange, scope)
+            if path == PUSH_MESSAGES:
+                self._bell.answered()
         except Refusal as refusal:
             self._trail.refused("site-request-refused", who, reason=refusal.reason)
             await exchange.refuse(refusal)
@@ -169,6 +182,11 @@ class SitesApp:
             raise Refusal(HTTPStatus.FORBIDDEN, "the certificate admits no site")
         self._registry.seen(peer.serial)
         return site
+
+    async def _await_work(self, site: str) -> None:
+        """Hold a site's question for work until there may be some, so that it need not ask all the time."""
+        await self._bell.wait(self._heard.get(site, -1), HOLD_S)
+        self._heard[site] = self._bell.rings
 
     async def _forward(self, exchange: Exchange, scope: Scope) -> None:
         request = self._client.build_request(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.audit_trail import Append, AuditTrail
+from server.bell import Bell, hang_bell
 from server.coordinator import ServerTable, load_settings, renew_server_certificate
 from server.enrolment import Registry
 from server.enrolment_api import EnrolmentApi
@@ -40,6 +41,7 @@ class Service:
         registry: Sites and invitations.
         people: People and their tokens.
         trail: The audit log.
+        bell: Between the sites and the round loops.
     """
 
     folder: Path
@@ -49,6 +51,7 @@ class Service:
     registry: Registry
     people: People
     trail: AuditTrail
+    bell: Bell
 
     async def serve(self, routes: Routes, stop: asyncio.Event, ready: Callable[[], None]) -> None:
         """Answer sites and people until told to stop.
@@ -72,7 +75,7 @@ class Service:
             public=[*api.people_routes(), *routes.public],
             sites=[*api.site_routes(), *routes.sites],
         )
-        gateway = Gateway(self.superlink, self.registry, self.people, self.trail, all_routes)
+        gateway = Gateway(self.superlink, self.registry, self.people, self.trail, all_routes, bell=self.bell)
         renewal = asyncio.create_task(self._renew(sites_tls, people_tls))
         ready()
         try:
@@ -109,8 +112,8 @@ async def open_service(folder: Path, authority: Authority, append: Append) -> As
     with closing(AuditTrail(append)) as trail:
         audit = registry_audit(trail)
         with closing(Registry(path, audit)) as registry, closing(People(path, audit)) as people:
-            async with SuperLink(folder / "superlink") as superlink:
-                yield Service(folder, settings, authority, superlink, registry, people, trail)
+            async with hang_bell() as bell, SuperLink(folder / "superlink") as superlink:
+                yield Service(folder, settings, authority, superlink, registry, people, trail, bell)
 
 
 def run_gateway(folder: Path, authority: Authority, append: Append, routes: Routes | None = None) -> None:

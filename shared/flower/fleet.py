@@ -40,7 +40,8 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from shared.flower import UPLOAD_LOOK
 from shared.flower.connection import Connection, OnContact, RefusedError, RunOverError, StoppedError
 from shared.flower.download import download
-from shared.flower.parcels import LARGEST, read_parcel, wrap
+from shared.flower.inline import enclose, fits
+from shared.flower.parcels import read_parcel
 from shared.flower.upload import upload
 
 HEARTBEAT = 10.0
@@ -155,6 +156,8 @@ class Fleet:
             RunOverError: Its run has ended.
             ValueError: What came can't be read.
         """
+        if ticket.head.has_content():
+            return ticket.head.content
         root = ticket.tree.children[0] if len(ticket.tree.children) == 1 else ticket.tree
         is_parcel = len(root.children) == 1 and not root.children[0].children
         pull = partial(self._pull_object, ticket.run_id)
@@ -196,8 +199,9 @@ class Fleet:
             RunOverError: Its run has ended, or every upload of it outlived its session.
         """
         run_id = reply.metadata.run_id
-        if reply.has_content() and _array_bytes(reply.content) <= LARGEST:
-            reply.content = wrap(reply.content)
+        if not reply.has_content() or fits([reply.content]):
+            self._push_enclosed(reply, seconds)
+            return
         with no_object_id_recompute():
             reply.metadata.__dict__["_message_id"] = reply.object_id
             head = remove_content_from_message(reply)
@@ -217,6 +221,17 @@ class Fleet:
                 continue
             return
         raise RunOverError
+
+    def _push_enclosed(self, reply: Message, seconds: float) -> None:
+        """Bring an answer with its content inside."""
+        message, tree = enclose(reply)
+        request = PushMessagesRequest(
+            node=self._node,
+            messages_list=[message],
+            message_object_trees=[tree],
+            clientapp_runtime_list=[seconds],
+        )
+        self._connection.call(FleetHttpClient.PushMessages, request, of_run=True)
 
     def _push_object(self, run_id: int, session: str, identity: str, content: bytes) -> None:
         request = PushObjectRequest(
@@ -260,7 +275,3 @@ class Fleet:
 
 def _pem(key: EllipticCurvePrivateKey) -> bytes:
     return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-
-
-def _array_bytes(content: RecordDict) -> int:
-    return sum(len(array.data) for record in content.array_records.values() for array in record.values())

@@ -22,6 +22,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from server.audit_trail import AuditTrail
+from server.bell import Bell
 from server.gateway import Door, Gateway, Routes, listen
 from server.limits import Limits
 from server.superlink import SuperLink
@@ -147,7 +148,7 @@ async def main(folder: Path, upstream: str) -> None:
         else:
             link = StandIn(upstream, folder)
         print(*(door.sock.getsockname()[1] for door in doors), flush=True)
-        await Gateway(link, registry, registry, trail, ROUTES).serve(*doors, stop)
+        await Gateway(link, registry, registry, trail, ROUTES, bell=Bell()).serve(*doors, stop)
     trail.close()
 
 

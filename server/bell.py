@@ -1,0 +1,129 @@
+"""A bell between the gateway and the round loop, which are two processes on one machine.
+
+It says "look now" in both directions: sites hear of new messages, and the round loop of new answers, when
+they are there, not when a clock says so. It carries nothing else. Who misses it finds out a little later.
+"""
+
+import asyncio
+import contextlib
+import os
+import select
+import socket
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+BELL = "WARDROUND_BELL"
+"""Environment variable of the coordinator: the path of the bell's socket."""
+
+_RING = b"\a"
+
+
+class Bell:
+    """The gateway's end, in the gateway's event loop.
+
+    Attributes:
+        rings: How often it has rung; who remembers the number knows if something was missed.
+    """
+
+    def __init__(self) -> None:
+        self.rings = 0
+        self._rung = asyncio.Event()
+        self._listeners: set[asyncio.StreamWriter] = set()
+
+    def answered(self) -> None:
+        """Tell the round loops that a site has brought something."""
+        for listener in self._listeners:
+            listener.write(_RING)
+
+    async def wait(self, rings: int, seconds: float) -> None:
+        """Return once a round loop has rung since `rings`, at the latest after some seconds.
+
+        Where no round loop runs, nobody would ring: then at once.
+        """
+        if not self._listeners:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self.rings == rings:
+                    await self._rung.wait()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._listeners.add(writer)
+        try:
+            while await reader.read(1024):
+                self.rings += 1
+                self._rung.set()
+                self._rung = asyncio.Event()
+        except ConnectionError:
+            return
+        finally:
+            self._listeners.discard(writer)
+            writer.close()
+
+
+@asynccontextmanager
+async def hang_bell() -> AsyncIterator[Bell]:
+    """Offer a bell, and tell processes started from now on where it is.
+
+    It hangs in a folder of its own that only this user can enter: a socket's path must be short.
+    """
+    bell = Bell()
+    with tempfile.TemporaryDirectory(prefix="wardround-") as folder:
+        path = Path(folder) / "bell"
+        async with await asyncio.start_unix_server(bell._serve, path):
+            os.environ[BELL] = str(path)
+            try:
+                yield bell
+            finally:
+                del os.environ[BELL]
+
+
+class Rope:
+    """The round loop's end; without a bell, or when it is gone, waiting is all that it does."""
+
+    def __init__(self) -> None:
+        self._socket: socket.socket | None = None
+        path = os.environ.get(BELL)
+        if path is None:
+            return
+        self._socket = socket.socket(socket.AF_UNIX)
+        try:
+            self._socket.connect(path)
+        except OSError:
+            self._drop()
+        else:
+            self._socket.setblocking(False)
+
+    @property
+    def hangs(self) -> bool:
+        """Whether there is a bell at the other end."""
+        return self._socket is not None
+
+    def pull(self) -> None:
+        """Tell the sites that messages are there."""
+        if self._socket is not None:
+            with contextlib.suppress(BlockingIOError):
+                try:
+                    self._socket.send(_RING)
+                except ConnectionError:
+                    self._drop()
+
+    def wait(self, seconds: float) -> None:
+        """Return once a site has brought something, at the latest after some seconds."""
+        if self._socket is None:
+            select.select([], [], [], seconds)
+            return
+        if not select.select([self._socket], [], [], seconds)[0]:
+            return
+        try:
+            if not self._socket.recv(4096):
+                self._drop()
+        except ConnectionError:
+            self._drop()
+
+    def _drop(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
