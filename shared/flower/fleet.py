@@ -241,7 +241,9 @@ class Fleet:
             raise ObjectPushError(identity, run_id, session)
 
     def confirm(self, ticket: Ticket) -> None:
-        """Say that a message is done with; the coordinator then forgets its content."""
+        """Say that a message is done with; the coordinator then forgets its objects, if it has any."""
+        if ticket.head.has_content():
+            return
         request = ConfirmMessageReceivedRequest(
             node=self._node, run_id=ticket.run_id, message_object_id=ticket.tree.object_id
         )
