@@ -32,6 +32,11 @@ class Bell:
         self._rung = asyncio.Event()
         self._listeners: set[asyncio.StreamWriter] = set()
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether a round loop listens."""
+        return bool(self._listeners)
+
     def answered(self) -> None:
         """Tell the round loops that a site has brought something."""
         for listener in self._listeners:
@@ -42,7 +47,7 @@ class Bell:
 
         Where no round loop runs, nobody would ring: then at once.
         """
-        if not self._listeners:
+        if not self.is_heard:
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
