@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.hashes import SHA384
 
 from client.site import load_site
 from client.site_template import site_template
+from shared.audit import AuditLog
 from shared.csr import certificate_request, renewal_statement
 from shared.errors import WardroundError
 from shared.join import Join, address
@@ -121,9 +122,14 @@ def renew(folder: Path, *, change_key: bool = False, clock: Clock = utc_now) -> 
         EnrolmentError: The coordinator can't be reached or refuses.
         CredentialError: The keys can't be used, or what came back does not fit.
         SiteError: `site.toml` can't be read.
+        AuditError: The audit log can't be written; the certificate is renewed all the same.
     """
-    with _alone(folder / "keys"):
-        return _renew(folder, change_key=change_key, clock=clock)
+    keys = folder / "keys"
+    with _alone(keys):
+        renewed = _renew(folder, change_key=change_key, clock=clock)
+        log = AuditLog.open(folder / "audit", load_key(keys / "site.key"))
+        log.append("certificate-renewed", serial=f"{renewed.serial_number:x}")
+    return renewed
 
 
 def _renew(folder: Path, *, change_key: bool, clock: Clock) -> x509.Certificate:

@@ -2,6 +2,7 @@
 
 import threading
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 from client.enrolment import settle
@@ -13,6 +14,7 @@ from client.site import load_site
 from client.state import StateFolder
 from client.workers.processes import ProcessPool
 from client.workers.site_host import SiteHostFactory
+from shared.audit import AuditLog
 from shared.errors import SiteError
 from shared.flower.fleet import Fleet
 from shared.pki import client_context, load_key
@@ -40,6 +42,11 @@ def serve_folder(folder: Path, stop: threading.Event, health: str | None = None)
         presence = Presence(state, answers)
         url, key = f"https://{config.site.coordinator}", load_key(keys / "site.key")
         fleet = Fleet(url, key, client_context(keys), stop, presence.contact)
+        log = AuditLog.open(folder / "audit", key)
+        log.append("service-started", version=version("wardround"))
         Renewal(folder, fleet, stop).start()
         workers = partial(ProcessPool, 1, SiteHostFactory(site_file), threads=1)  # each job sets its own
-        Node(config.name, fleet, workers, state=state, presence=presence, stop=stop).serve()
+        try:
+            Node(config.name, fleet, workers, state=state, presence=presence, stop=stop).serve()
+        finally:
+            log.append("service-stopped")

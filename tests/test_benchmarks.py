@@ -60,6 +60,15 @@ def test_memory_does_not_grow_with_rounds_or_sites(figures: dict[str, dict[str, 
     assert abs(many - few) < 20
 
 
+@pytest.mark.slow
+def test_what_a_federation_must_stand_is_measured(figures: dict[str, dict[str, Any]]) -> None:
+    assert figures["large_model"]["status"] == "finished"
+    assert set(figures["large_model"]["copies"]) == {"ServerApp", "SuperLink", "gateway", "node", "worker"}
+    assert (figures["fifty_sites"]["status"], figures["fifty_sites"]["failures"]) == ("finished", 0)
+    [fault] = figures["faulty_network"]["faults"].values()
+    assert (fault["status"], fault["rounds"]) == ("finished", 2)
+
+
 def test_make_bench_runs_every_script() -> None:
     command = ["make", "--dry-run", "bench"]
     shown = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout

@@ -197,6 +197,13 @@ def test_its_log_names_no_patient_no_image_and_no_secret(hospital, tiny_data):
         assert word not in log
 
 
+def test_its_audit_log_is_whole_and_has_what_it_did(hospital):
+    assert hospital.client("audit", "verify").returncode == 0
+    shown = hospital.client("audit", "show").stdout
+    for event in ("service-started", "certificate-renewed", "job-seen", "request-refused", "reply-sent"):
+        assert event in shown
+
+
 def test_it_stops_when_told_and_comes_back(hospital):
     process = hospital.federation.processes["alpha"]
     start = time.monotonic()
