@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from shared.metric_names import metric_names
 from shared.names import suggestion
 from shared.networks import NETWORKS
+from shared.privacy.secagg.limits import LEAST_SITES
 
 if TYPE_CHECKING:
     from shared.job import JobSpec
@@ -14,10 +15,23 @@ LOSSES = {
     "segmentation": {"cross-entropy", "dice", "dice-ce", "batch-dice-ce", "focal"},
 }
 
+SINGLE_UPDATES = {"krum", "multikrum", "fedmedian", "fedtrimmedavg"}
+"""Strategies that compare the updates with each other."""
+
 
 def check(job: "JobSpec") -> None:
     """Raise ValueError, naming table and key, where two tables contradict each other."""
-    for rule in (_classes, _loss, _class_weights, _patch, _network, _network_input, _best, _strategy):
+    for rule in (
+        _classes,
+        _loss,
+        _class_weights,
+        _patch,
+        _network,
+        _network_input,
+        _best,
+        _strategy,
+        _secure_aggregation,
+    ):
         rule(job)
 
 
@@ -88,4 +102,19 @@ def _strategy(job: "JobSpec") -> None:
         raise ValueError(
             f"[strategy] min_sites: {strategy.name} with {malicious} malicious sites needs at least "
             f"{malicious + 3} sites"
+        )
+
+
+def _secure_aggregation(job: "JobSpec") -> None:
+    if not job.privacy.secure_aggregation:
+        return
+    if job.strategy.name in SINGLE_UPDATES:
+        raise ValueError(
+            f"[strategy] name: '{job.strategy.name}' compares single updates, and with secure_aggregation "
+            "the coordinator learns nothing but their sum"
+        )
+    if job.strategy.min_sites < LEAST_SITES:
+        raise ValueError(
+            f"[strategy] min_sites: secure_aggregation needs at least {LEAST_SITES}; of a sum of two, each "
+            "site would know the other's update"
         )

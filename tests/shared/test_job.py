@@ -180,10 +180,17 @@ def test_a_long_value_is_cut_in_the_message() -> None:
     assert len(problem({"job.rounds": "x" * 10_000})) < 200
 
 
-def test_privacy_is_refused_with_the_reason() -> None:
-    with pytest.raises(JobError, match=r"\[privacy\].*not built yet") as caught:
-        parse_job({**BASE, "privacy": {"epsilon": 3.0}}, "job.toml")
-    assert caught.value.remedy is not None
+def test_secure_aggregation_is_refused_where_it_can_not_be_with_the_reason() -> None:
+    secure = {"secure_aggregation": True}
+    assert not parse_job(BASE, "job.toml").privacy.secure_aggregation
+    three = {**BASE, "strategy": {**BASE["strategy"], "min_sites": 3}}
+    assert parse_job({**three, "privacy": secure}, "job.toml").privacy.secure_aggregation
+    with pytest.raises(JobError, match="of a sum of two, each site would know"):
+        parse_job({**BASE, "privacy": secure}, "job.toml")
+    for name in ("krum", "multikrum", "fedmedian", "fedtrimmedavg"):
+        table = {**BASE, "strategy": {"name": name, "min_sites": 3}, "privacy": secure}
+        with pytest.raises(JobError, match=f"'{name}' compares single updates"):
+            parse_job(table, "job.toml")
 
 
 def test_overrides_replace_and_add_keys(quickstart: Path) -> None:

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from shared.privacy.secagg import keys
 from shared.privacy.secagg.errors import SecureAggregationError
 from shared.privacy.secagg.fixed_point import Codec
-from shared.privacy.secagg.graph import LEAST_SITES, Plan, Ring, is_safe
+from shared.privacy.secagg.graph import Plan, Ring, is_safe
 from shared.privacy.secagg.identity import Identity, Trust, verifies
+from shared.privacy.secagg.limits import LEAST_SITES
 from shared.privacy.secagg.masks import add_masks
 from shared.privacy.secagg.records import Agreement, Envelopes, Header, KeyMessage, Outcome, Reveal, Roster
 from shared.privacy.secagg.shamir import SHARE_BYTES, share_from_bytes, share_to_bytes, split

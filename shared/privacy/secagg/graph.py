@@ -24,8 +24,6 @@ DEGREE = 16
 SPARSE_COLLUDERS = (
     3  # tolerated in a sparse graph; with 30 % random dropouts of 100 sites 1 round in 150 is refused
 )
-LEAST_SITES = 3  # of two sites each would know the other's update: the sum without its own
-MOST_SITES = 1000
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Self
 
 from shared.privacy.secagg.errors import SecureAggregationError
-from shared.privacy.secagg.graph import MOST_SITES
+from shared.privacy.secagg.limits import MOST_SITES
 from shared.privacy.secagg.shamir import SHARE_BYTES, share_from_bytes, share_to_bytes
 from shared.privacy.secagg.wire import at_most, fixed, in_order, name, names, pack, unpack
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from shared.privacy.secagg import keys
 from shared.privacy.secagg.errors import SecureAggregationError
 from shared.privacy.secagg.fixed_point import EXTRAS, Codec, Mean
-from shared.privacy.secagg.graph import LEAST_SITES, Plan, Ring, is_safe
+from shared.privacy.secagg.graph import Plan, Ring, is_safe
+from shared.privacy.secagg.limits import LEAST_SITES
 from shared.privacy.secagg.masks import add_masks
 from shared.privacy.secagg.records import (
     Agreement,
@@ -80,14 +81,19 @@ class SecAggServer:
             raise SecureAggregationError("its shares are not one for each other site")
         self._envelopes[site] = by_recipient
 
-    def inbox(self, site: str) -> Envelopes:
-        """Return the shares for one of the sites that sent theirs.
+    def inboxes(self) -> dict[str, Envelopes]:
+        """Return the shares for each of the sites that sent theirs.
 
         Raises:
             SecureAggregationError: Too few sites sent theirs.
         """
         self._require(self._envelopes, "sent shares")
-        return Envelopes(tuple(self._envelopes[sender][site] for sender in self._sharing if sender != site))
+        return {
+            site: Envelopes(
+                tuple(self._envelopes[sender][site] for sender in self._sharing if sender != site)
+            )
+            for site in self._sharing
+        }
 
     def take_masked(self, site: str, masked: NDArray[np.uint64]) -> None:
         """Add a masked update, shape (size + EXTRAS,); it is not kept.

@@ -48,7 +48,7 @@ class Round:
         steps = {
             "keys": (lambda site: None, self._advertise),
             "shares": (lambda site: self.server.roster(), self._share),
-            "masked": (self.server.inbox, self._mask),
+            "masked": (lambda site: self.server.inboxes()[site], self._mask),
             "agree": (lambda site: self.server.outcome(), self._agree),
             "reveal": (lambda site: self.server.agreement(), self._reveal),
         }

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from shared.privacy.secagg import shamir
 from shared.privacy.secagg.errors import SecureAggregationError
 from shared.privacy.secagg.fixed_point import EXTRAS, LARGEST_VALUE, LARGEST_WEIGHT, Codec
-from shared.privacy.secagg.graph import DEGREE, MOST_SITES, Plan, Ring, is_safe
+from shared.privacy.secagg.graph import DEGREE, Plan, Ring, is_safe
+from shared.privacy.secagg.limits import MOST_SITES
 from shared.privacy.secagg.masks import add_masks
 from shared.privacy.secagg.records import (
     SEALED_BYTES,

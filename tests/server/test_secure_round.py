@@ -1,0 +1,152 @@
+"""Rounds under secure aggregation, with real sites in one process, and messages changed on the way."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from flwr.app import RecordDict
+
+from server.runs import RunFolder
+from shared import messages
+from shared.errors import RunError
+from shared.privacy.secagg import messages as stages
+from shared.privacy.secagg.fixed_point import Codec
+from shared.privacy.secagg.records import Roster
+
+
+@pytest.fixture
+def secure_job(tiny_job):
+    return lambda **changes: tiny_job(**{"job_rounds": 1, "privacy_secure_aggregation": True} | changes)
+
+
+def rows(run: RunFolder, name: str) -> list[dict[str, str]]:
+    with (run.path / name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("strategy", ["fedavg", "fedadam"])
+@pytest.mark.parametrize("weight", ["examples", "equal"])
+def test_the_model_is_that_of_a_plain_run_to_the_quantisation(
+    *, secure_job, tiny_job, federate, tmp_path, strategy, weight
+):
+    # One round: what a second one would make of a difference in the last bit depends on the optimiser.
+    changes = {"strategy_name": strategy, "strategy_weight": weight}
+    plain_job = tiny_job(job_rounds=1, **changes)
+    plain = federate(plain_job, run=RunFolder.create(tmp_path / "plain", plain_job)).loop.execute()
+    secure = federate(secure_job(**changes))
+    result = secure.loop.execute()
+    step = 2.0 ** -Codec(4).fraction_bits  # 4 sites · step / (2 · sum of weights of at least 4)
+    assert np.all(np.abs(result.vector - plain.vector) <= step / 2 + np.spacing(np.abs(plain.vector)))
+    again = federate(secure_job(**changes), run=RunFolder.create(tmp_path / "again", secure_job(**changes)))
+    assert np.array_equal(again.loop.execute().vector, result.vector)  # other masks, the same bits
+
+
+def test_nothing_of_a_single_site_is_in_the_tables_or_the_answers(secure_job, federate):
+    federated = federate(secure_job())
+    seen = []
+
+    def note(question, answer):
+        if question.metadata.message_type == "train":
+            seen.append(answer.content)
+        return [answer]
+
+    for node in federated.grid.get_node_ids():
+        federated.grid.changes[node] = note
+    federated.loop.execute()
+    assert len(seen) == 4
+    size = federated.loop.layout.size
+    for content in seen:
+        assert dict(content[messages.METRICS]).keys() == {"seconds"}
+        masked, _ = stages.read_masked(content, size)
+        bits = np.unpackbits(masked.view(np.uint8))
+        assert abs(bits.mean() - 0.5) < 0.02  # as noise has
+    train = [row for row in rows(federated.run, "sites.csv") if row["phase"] == "train"]
+    assert {(row["examples"], row["train_loss"]) for row in train} == {("", "")}
+    metrics = rows(federated.run, "metrics.csv")[0]
+    assert float(metrics["train_loss"]) > 0
+    assert int(metrics["bytes"]) > 4 * (4 + 8) * size
+
+
+@pytest.mark.parametrize(
+    "stage", [stages.KEYS, stages.SHARES, stages.INBOX, "train", stages.AGREE, stages.REVEAL]
+)
+def test_one_of_four_sites_may_drop_out_at_any_stage(secure_job, federate, stage):
+    federated = federate(secure_job())
+    silent = stage if stage == "train" else f"query.{stage}"
+    federated.grid.changes[12] = lambda question, answer: (
+        [] if question.metadata.message_type == silent else [answer]
+    )
+    federated.loop.execute()
+    phase = stage.replace("_", "-")
+    assert [(site, where) for site, where, _ in federated.failures()] == [("gamma", phase)]
+    train = [row["site"] for row in rows(federated.run, "sites.csv") if row["phase"] == "train"]
+    late = stage in (stages.AGREE, stages.REVEAL)
+    assert train == ["alpha", "beta", "delta"] + ["gamma"] * late
+
+
+def test_two_of_four_are_too_many_and_the_run_can_go_on(secure_job, federate):
+    federated = federate(secure_job())
+    for node in (12, 13):
+        federated.grid.changes[node] = lambda question, answer: (
+            [] if question.metadata.message_type == "train" else [answer]
+        )
+    with pytest.raises(RunError, match="2 sites sent masked updates, 3 must") as caught:
+        federated.loop.execute()
+    assert "Nothing of a single site was revealed" in str(caught.value)
+    resumed = federate(secure_job(), run=RunFolder.open(federated.run.path))
+    assert resumed.loop.execute(resume=True).round == 1
+
+
+def test_a_site_that_was_restarted_counts_as_dropped_out(secure_job, federate):
+    federated = federate(secure_job())
+
+    def restart(question, answer):
+        if question.metadata.message_type == f"query.{stages.INBOX}":
+            federated.grid.states[12] = RecordDict()
+        return [answer]
+
+    federated.grid.changes[12] = restart
+    federated.loop.execute()
+    (site, phase, reason), *others = federated.failures()
+    assert (site, phase, others) == ("gamma", "train", [])
+    assert "counts as dropped out" in reason
+
+
+def test_swapped_keys_stop_the_round_with_the_reason(secure_job, federate):
+    federated = federate(secure_job())
+    send = federated.grid.send_and_receive
+
+    def in_the_middle(asked, *, timeout=None):
+        asked = list(asked)
+        for message in asked:
+            if message.metadata.message_type == f"query.{stages.SHARES}":
+                first, second, *others = Roster.from_bytes(stages.read_stage(message.content)).keys
+                first = type(first)(**{**vars(first), "mask": second.mask[::-1]})
+                job = federated.loop.job.canonical()
+                roster = Roster((first, second, *others))
+                message.content = stages.stage_request(job, 1, roster.to_bytes())
+        return send(asked, timeout=timeout)
+
+    federated.grid.send_and_receive = in_the_middle
+    with pytest.raises(RunError, match="secure aggregation: 0 sites sent shares"):
+        federated.loop.execute()
+    reasons = {site: reason for site, _, reason in federated.failures()}
+    assert reasons["alpha"] == "this site's own keys are missing, or were swapped"
+    assert reasons["beta"] == "the keys of alpha are not signed by alpha"
+    log = [json.loads(line) for line in (federated.run.path / "events.jsonl").read_text().splitlines()]
+    assert any("not signed by alpha" in event.get("reason", "") for event in log)
+
+
+def test_a_repeated_round_is_not_summed_over_other_sites(secure_job, federate):
+    # The same round twice, the second time without gamma: the difference would be gamma's update.
+    federated = federate(secure_job())
+    federated.loop.execute()
+    again = federate(secure_job(), run=RunFolder.create(federated.run.path.parent / "b", secure_job()))
+    again.grid._apps = federated.grid._apps
+    again.grid.changes[12] = lambda question, answer: (
+        [] if question.metadata.message_type == "train" else [answer]
+    )
+    with pytest.raises(RunError, match="0 sites revealed shares"):
+        again.loop.execute()
+    assert "summed before over other sites" in again.failures()[-1][2]
