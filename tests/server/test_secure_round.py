@@ -2,17 +2,28 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from flwr.app import RecordDict
 
+from client.app import Site, Workshop, make_app
+from client.device import open_device
+from client.gate import Gate
+from client.job_book import JobBook
+from client.policy import PolicyError, PolicyTable, check_job
+from client.site import DatasetTable, SiteConfig, SiteTable
 from server.runs import RunFolder
 from shared import messages
+from shared.audit import AuditLog
+from shared.audit_verify import entries
 from shared.errors import RunError
+from shared.pki import new_key
 from shared.privacy.secagg import messages as stages
 from shared.privacy.secagg.fixed_point import Codec
 from shared.privacy.secagg.records import Roster
+from simulate.credentials import simulated_credentials
 
 
 @pytest.fixture
@@ -113,22 +124,26 @@ def test_a_site_that_was_restarted_counts_as_dropped_out(secure_job, federate):
     assert "counts as dropped out" in reason
 
 
-def test_swapped_keys_stop_the_round_with_the_reason(secure_job, federate):
-    federated = federate(secure_job())
+def with_swapped_keys(federated, victim: int = 0):
+    """Return how messages are carried by a coordinator that gives one site another key."""
     send = federated.grid.send_and_receive
 
     def in_the_middle(asked, *, timeout=None):
         asked = list(asked)
         for message in asked:
             if message.metadata.message_type == f"query.{stages.SHARES}":
-                first, second, *others = Roster.from_bytes(stages.read_stage(message.content)).keys
-                first = type(first)(**{**vars(first), "mask": second.mask[::-1]})
-                job = federated.loop.job.canonical()
-                roster = Roster((first, second, *others))
-                message.content = stages.stage_request(job, 1, roster.to_bytes())
+                keys = list(Roster.from_bytes(stages.read_stage(message.content)).keys)
+                keys[victim] = replace(keys[victim], mask=keys[-1].mask[::-1])
+                body = Roster(tuple(keys)).to_bytes()
+                message.content = stages.stage_request(federated.loop.job.canonical(), 1, body)
         return send(asked, timeout=timeout)
 
-    federated.grid.send_and_receive = in_the_middle
+    return in_the_middle
+
+
+def test_swapped_keys_stop_the_round_with_the_reason(secure_job, federate):
+    federated = federate(secure_job())
+    federated.grid.send_and_receive = with_swapped_keys(federated)
     with pytest.raises(RunError, match="secure aggregation: 0 sites sent shares"):
         federated.loop.execute()
     reasons = {site: reason for site, _, reason in federated.failures()}
@@ -150,3 +165,73 @@ def test_a_repeated_round_is_not_summed_over_other_sites(secure_job, federate):
     with pytest.raises(RunError, match="0 sites revealed shares"):
         again.loop.execute()
     assert "summed before over other sites" in again.failures()[-1][2]
+
+
+@pytest.fixture
+def logged(federate, tiny_data, tmp_path):
+    """Return a function that makes a federation whose site alpha has a gate, and the entries of its log."""
+
+    def make(job):
+        config = SiteConfig(
+            site=SiteTable(name="alpha", coordinator=None),
+            datasets={"discs": DatasetTable(manifest=tiny_data, site="alpha")},
+            policy=PolicyTable(approval="automatic"),
+        )
+        folder = tmp_path / "alpha"
+        folder.mkdir()
+        gate = Gate(config, JobBook(folder / "state.sqlite"), AuditLog.open(folder / "audit", new_key()))
+        site = Site(
+            config, Workshop(open_device("cpu")), gate=gate, credentials=simulated_credentials("alpha")
+        )
+        federated = federate(job)
+        federated.grid._apps[10] = make_app(site)
+        return federated, lambda: [
+            entry.fields | {"event": entry.event} for entry in entries(folder / "audit")
+        ]
+
+    return make
+
+
+def test_the_audit_log_has_every_stage_and_what_was_unmasked(secure_job, logged):
+    federated, log = logged(secure_job())
+    federated.loop.execute()
+    sent = [entry for entry in log() if entry["event"] == "reply-sent" and entry["round"] == 1]
+    phases = ["secagg-keys", "secagg-shares", "secagg-inbox", "train", "secagg-agree", "secagg-reveal"]
+    assert [entry["phase"] for entry in sent][: len(phases)] == phases
+    assert all(entry["bytes"] > 0 and len(entry["sha256"]) == 64 for entry in sent[: len(phases)])
+    assert all(entry["examples"] == 0 for entry in sent[: len(phases)])
+    (unmasked,) = [entry for entry in log() if entry["event"] == "sum-unmasked"]
+    assert (unmasked["round"], unmasked["sites"]) == (1, 4)
+
+
+@pytest.mark.parametrize(
+    ("victim", "words"), [(1, "are not signed by"), (0, "own keys are missing, or were swapped")]
+)
+def test_the_audit_log_says_what_was_wrong_with_keys(secure_job, logged, victim, words):
+    federated, log = logged(secure_job())
+    federated.grid.send_and_receive = with_swapped_keys(federated, victim)
+    with pytest.raises(RunError):
+        federated.loop.execute()
+    (failed,) = [entry for entry in log() if entry["event"] == "request-failed"]
+    assert (failed["phase"], failed["round"]) == ("secagg-shares", 1)
+    assert words in failed["reason"]
+    assert not [entry for entry in log() if entry["event"] == "sum-unmasked"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "secure", "words"),
+    [
+        ({"secure_aggregation": "required"}, False, "policy.secure_aggregation is required"),
+        ({"secure_aggregation": "required"}, True, None),
+        ({"min_sites_in_sum": 4}, True, "policy.min_sites_in_sum asks for 4, the job goes on with 3"),
+        ({"min_sites_in_sum": 3}, True, None),
+        ({"min_sites_in_sum": 4}, False, None),
+    ],
+)
+def test_a_policy_can_demand_it_and_the_least_number_of_sites(tiny_job, policy, secure, words):
+    job = tiny_job(privacy_secure_aggregation=secure)
+    if words is None:
+        check_job(PolicyTable(**policy), job, "alpha")
+        return
+    with pytest.raises(PolicyError, match=words):
+        check_job(PolicyTable(**policy), job, "alpha")
