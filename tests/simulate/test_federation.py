@@ -184,5 +184,6 @@ def test_secure_aggregation_gives_the_model_of_the_simulation(federation, simula
     job = tiny_job(job_rounds=2, privacy_secure_aggregation=True)
     runs = federation.runs()
     name = runs.submit(job)
-    runs.wait(name)
+    assert failures(list(runs.follow(name))) == []
+    assert status(federation, name) == "finished"
     assert results(run_folder(federation, name)) == results(simulated(job))
