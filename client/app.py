@@ -24,6 +24,8 @@ from client.data.dataset import Samples, SiteData
 from client.data.preprocess import ImageFilter
 from client.gate import Gate, Visit
 from client.policy import PolicyError, check_size
+from client.secure import QUERIES, Credentials
+from client.secure import train as train_masked
 from client.site import SiteConfig
 from client.training import LocalTraining, diverged
 from shared import messages
@@ -33,6 +35,7 @@ from shared.errors import JobError, SiteError, WardroundError
 from shared.job import JobSpec, parse_job
 from shared.messages import MessageError
 from shared.models import build_model
+from shared.privacy.secagg.errors import SecureAggregationError
 from shared.redact import redact_error
 from shared.tasks import Task, make_task
 
@@ -113,6 +116,7 @@ class Site:
         image_filter: Applied to every image as read; a simulated scanner.
         gate: Asks for approval, knows people and hours, keeps the audit log. None is a simulation: errors may
             then name patients and files, and of the policy counts what looks at the job alone.
+        credentials: For secure aggregation; without them the site takes no part in it.
     """
 
     def __init__(
@@ -122,9 +126,12 @@ class Site:
         image_filter: ImageFilter | None = None,
         *,
         gate: Gate | None,
+        credentials: Credentials | None = None,
     ) -> None:
         self.config = config
         self.gate = gate
+        self.credentials = credentials
+        self.summed: dict[tuple[bytes, int], bytes] = {}  # by job and round: who was in the sum
         self._workshop = workshop
         self._filter = image_filter
         self._data: tuple[str, SiteData] | None = None
@@ -193,6 +200,9 @@ class Site:
         """Train the global model on the site's data for one round."""
         start = time.perf_counter()
         job = _read_job(request.job)
+        if job.privacy.mechanism != "none":
+            problem = f"can't train with '{job.privacy.mechanism}' yet, and does not train without it"
+            raise SiteError(problem, where=self.config.name)
         data = self.data(job)
         least = self.config.policy.min_group
         if not self._shows(data, "train"):
@@ -279,40 +289,40 @@ def evaluate(bench: Bench, samples: Samples) -> NDArray[np.float64]:
     return metrics.pack()
 
 
+Work = Callable[[Site, Visit, RecordDict, RecordDict], RecordDict]
+"""(site, visit, content of the message, what the site remembers of the run) -> content of the reply."""
+
+
 def make_app(site: Site) -> ClientApp:
     """Return the ClientApp that serves a site."""
     app = ClientApp()
 
-    @app.query(messages.DESCRIBE)
-    def describe(message: Message, _: Context) -> Message:
-        return _answer(site, message, "describe", _describe)
+    def handler(phase: str, work: Work) -> Callable[[Message, Context], Message]:
+        return lambda message, context: _answer(site, message, phase, work, context.state)
 
-    @app.train()
-    def train(message: Message, _: Context) -> Message:
-        return _answer(site, message, "train", _train)
-
-    @app.evaluate()
-    def evaluate(message: Message, _: Context) -> Message:
-        return _answer(site, message, "evaluate", _evaluate)
-
+    app.query(messages.DESCRIBE)(handler("describe", _describe))
+    app.train()(handler("train", _train))
+    app.evaluate()(handler("evaluate", _evaluate))
+    for stage, work in QUERIES.items():
+        app.query(stage)(handler(stage.replace("_", "-"), work))
     return app
 
 
-def _describe(site: Site, content: RecordDict) -> RecordDict:
+def _describe(site: Site, _: Visit, content: RecordDict, __: RecordDict) -> RecordDict:
     return messages.describe_reply(site.describe(messages.read_question(content).job))
 
 
-def _train(site: Site, content: RecordDict) -> RecordDict:
+def _train(site: Site, visit: Visit, content: RecordDict, state: RecordDict) -> RecordDict:
+    if visit.job.privacy.secure_aggregation:
+        return train_masked(site, visit, content, state)
     return messages.train_reply(site.train(messages.read_request(content)))
 
 
-def _evaluate(site: Site, content: RecordDict) -> RecordDict:
+def _evaluate(site: Site, _: Visit, content: RecordDict, __: RecordDict) -> RecordDict:
     return messages.evaluate_reply(site.evaluate(messages.read_request(content)))
 
 
-def _answer(
-    site: Site, message: Message, phase: str, work: Callable[[Site, RecordDict], RecordDict]
-) -> Message:
+def _answer(site: Site, message: Message, phase: str, work: Work, state: RecordDict) -> Message:
     """Reply with the work's result, or with an error that says what a person can do.
 
     In a hospital the audit log has the reply before it leaves, and an error is cleared of names, paths and
@@ -323,7 +333,7 @@ def _answer(
         question = messages.read_question(message.content)
         visit = Visit(_read_job(question.job), phase, question.round, question.split, question.researcher)
         site.admit(visit)
-        content = work(site, message.content)
+        content = work(site, visit, message.content, state)
         if site.gate is not None:
             messages.add_head(content, site.gate.sent(visit, messages.measure(content)))
         return Message(content, reply_to=message)
@@ -345,7 +355,9 @@ def _noted(gate: Gate, visit: Visit | None, phase: str, error: Exception) -> str
     except AuditError as unwritten:
         _log.error("%s", unwritten)
         return "the site's audit log can't be written"
-    if isinstance(error, SiteError | JobError | MessageError):  # written for whoever submitted the job
+    if isinstance(
+        error, SiteError | JobError | MessageError | SecureAggregationError
+    ):  # written for whoever submitted the job
         return str(error)
     _log.error("a %s request failed", phase, exc_info=error)
     return f"{redact_error(error)} (the site's log tells more)"

@@ -92,9 +92,12 @@ def in_plain_words(seen: "SeenJob", site: "SiteConfig") -> list[str]:
     length = f"{job.training.local_epochs} passes over the data"
     if job.training.local_steps is not None:
         length = f"{job.training.local_steps} steps"
+    model = "the trained model, after each round"
+    if job.privacy.secure_aggregation:
+        model += ", masked: the coordinator gets its sum with the other sites' alone"
     leaves = [
-        "the trained model, after each round; it is computed from the images, and without differential "
-        "privacy something of them may be inferred from it",
+        f"{model}; it is computed from the images, and without differential privacy something of them may be "
+        "inferred from it",
         "the number of patients and images in each split, where it is at least "
         f"{policy.min_group} patients (policy.min_group)",
     ]

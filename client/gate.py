@@ -103,6 +103,10 @@ class Gate:
         fields.pop("split", None)
         self._audit.append("request-refused", rule=rule, reason=reason, **fields)
 
+    def unmasked(self, visit: Visit, sites: int) -> None:
+        """Write down that shares are about to leave that unmask the sum of so many sites."""
+        self._audit.append("sum-unmasked", job=visit.job.digest(), round=visit.round, sites=sites)
+
     def failed(self, visit: Visit | None, phase: str, reason: str) -> None:
         """Write down that a request could not be served."""
         fields = {"phase": phase} if visit is None else visit.fields()

@@ -11,6 +11,7 @@ from shared.errors import SiteError
 from shared.job import JobSpec, Name, Strategy, Table
 from shared.names import suggestion
 from shared.networks import Network
+from shared.privacy.secagg.limits import LEAST_SITES
 
 _HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
 
@@ -72,6 +73,15 @@ class PolicyTable(Table):
     share_site_metrics: bool = Field(
         True, description="Whether this site's metrics and its training loss may leave."
     )
+    secure_aggregation: Literal["allowed", "required"] = Field(
+        "allowed", description="'required': a job must ask for secure aggregation."
+    )
+    min_sites_in_sum: int | None = Field(
+        None,
+        ge=LEAST_SITES,
+        description="Secure aggregation: least number of sites whose updates are summed with this site's.",
+        examples=[5],
+    )
 
     @field_validator("tasks", "networks", "strategies")
     @classmethod
@@ -112,6 +122,19 @@ def check_job(policy: PolicyTable, job: JobSpec, site: str) -> None:
             f"policy.min_sites asks for {policy.min_sites}, the job goes on with {job.strategy.min_sites}"
         )
         raise PolicyError(problem, where=site, remedy=f"Set [strategy] min_sites = {policy.min_sites}.")
+    _check_secure_aggregation(policy, job, site)
+
+
+def _check_secure_aggregation(policy: PolicyTable, job: JobSpec, site: str) -> None:
+    if not job.privacy.secure_aggregation:
+        if policy.secure_aggregation == "required":
+            problem = "policy.secure_aggregation is required, and the job would show single updates"
+            raise PolicyError(problem, where=site, remedy="Set [privacy] secure_aggregation = true.")
+        return
+    least = policy.min_sites_in_sum
+    if least is not None and job.strategy.min_sites < least:
+        problem = f"policy.min_sites_in_sum asks for {least}, the job goes on with {job.strategy.min_sites}"
+        raise PolicyError(problem, where=site, remedy=f"Set [strategy] min_sites = {least}.")
 
 
 def check_size(policy: PolicyTable, megabytes: float, site: str) -> None:

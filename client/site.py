@@ -47,6 +47,11 @@ class SiteConfig(_Table):
     datasets: dict[Name, DatasetTable] = {}
     policy: PolicyTable = PolicyTable()
     device: DeviceTable = DeviceTable()
+    peers: dict[Name, Annotated[str, Field(pattern=r"^SHA256:[A-Za-z0-9+/]{43}$")]] = Field(
+        {},
+        description="Fingerprints of the other sites' keys, read out by telephone: secure aggregation then "
+        "believes no other site, whatever the authority has certified.",
+    )
     cache: Path | None = Field(None, description="Folder for preprocessed images; without it only memory.")
 
     @property

@@ -12,6 +12,7 @@ from flwr.clientapp import ClientApp
 from client.app import Site, Workshop, make_app
 from client.device import open_device
 from client.gate import Gate
+from client.secure import Credentials
 from client.site import load_site
 from client.workers.calls import Call
 from client.workers.records import pack, unpack
@@ -36,21 +37,35 @@ class SiteHost:
         config = load_site(site_file)
         name = "cpu" if config.device.gpu is None else f"cuda:{config.device.gpu}"
         device = open_device(name, config.device.memory_gib)
-        self._app = make_app(Site(config, Workshop(device), gate=Gate.open(site_file.parent, config)))
+        gate = Gate.open(site_file.parent, config)
+        credentials = Credentials.load(config, site_file.parent / "keys")
+        self._app = make_app(Site(config, Workshop(device), gate=gate, credentials=credentials))
+        self._states: dict[int, RecordDict] = {}
 
     def handle(self, call: Call) -> tuple[Mapping[str, Any], Mapping[str, torch.Tensor]]:
         """Serve a message; whatever goes wrong is logged here, and leaves as a reason that names nobody."""
         try:
-            return serve_message(self._app, call, call.payload["node"], call.payload["run"])
+            run = call.payload["run"]
+            if run not in self._states:
+                self._states = {run: RecordDict()}  # a site works for one run at a time
+            return serve_message(self._app, call, call.payload["node"], run, self._states[run])
         except Exception as error:
             _log.exception("a %s message failed", call.kind)
             return {"error": (CRASH, redact_error(error))}, {}
 
 
 def serve_message(
-    app: ClientApp, call: Call, node_id: int, run_id: int = 1
+    app: ClientApp, call: Call, node_id: int, run_id: int = 1, state: RecordDict | None = None
 ) -> tuple[Mapping[str, Any], Mapping[str, torch.Tensor]]:
-    """Hand a message that was taken apart to a ClientApp, and take its reply apart."""
+    """Hand a message that was taken apart to a ClientApp, and take its reply apart.
+
+    Args:
+        app: The site's.
+        call: The message.
+        node_id: The site's.
+        run_id: The run's.
+        state: What the site remembers from message to message of a run; changed in place.
+    """
     become(node_id, run_id)
     metadata = Metadata(
         run_id=run_id,
@@ -65,7 +80,8 @@ def serve_message(
         src_task_id=1,
         dst_task_id=1,
     )
-    context = Context(run_id=run_id, node_id=node_id, node_config={}, state=RecordDict(), run_config={})
+    state = RecordDict() if state is None else state
+    context = Context(run_id=run_id, node_id=node_id, node_config={}, state=state, run_config={})
     reply = app(Message(content=unpack(call.payload, call.tensors), metadata=metadata), context)
     if reply.has_error():
         return {"error": (reply.error.code, reply.error.reason)}, {}

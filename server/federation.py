@@ -83,15 +83,15 @@ class Federation:
                 if len(description.class_counts) != self._classes:
                     raise MessageError(f"counts {len(description.class_counts)} classes, not {self._classes}")
             except MessageError as error:
-                self._fail(f"node {node}", 0, "describe", str(error))
+                self.fail(f"node {node}", 0, "describe", str(error))
                 continue
             found.setdefault(description.site, []).append(Member(node, description))
         for node in sorted(waiting):
-            self._fail(f"node {node}", 0, "describe", f"no answer within {_DESCRIBE_TIMEOUT:g} s")
+            self.fail(f"node {node}", 0, "describe", f"no answer within {_DESCRIBE_TIMEOUT:g} s")
         self.members = []
         for name, (member, *others) in sorted(found.items()):
             if others:  # nobody here can tell which of them it is
-                self._fail(name, 0, "describe", f"{1 + len(others)} nodes say that they are this site")
+                self.fail(name, 0, "describe", f"{1 + len(others)} nodes say that they are this site")
             elif self._admits(member.description):
                 self.members.append(member)
         if len(self.members) < self._job.strategy.min_sites:
@@ -147,19 +147,24 @@ class Federation:
             try:
                 answer = check(_content(message))
             except (MessageError, ValueError) as error:
-                self._fail(member.name, round_, phase, str(error))
+                self.fail(member.name, round_, phase, str(error))
                 continue
             if head := messages.read_head(message.content):
                 self._listen(Event("audit_head", round_, member.name, phase, {"head": head}))
             yield Reply(member, message, time.monotonic() - start), answer
         for member in waiting.values():
             seconds = self._job.strategy.round_timeout
-            self._fail(member.name, round_, phase, f"no answer within {seconds:g} s")
+            self.fail(member.name, round_, phase, f"no answer within {seconds:g} s")
 
     def _receive(self, asked: list[Message], timeout: float) -> Iterable[Message]:
         return self.grid.send_and_receive(asked, timeout=timeout)
 
-    def _fail(self, site: str, round_: int, phase: str, reason: str) -> None:
+    def fail(self, site: str, round_: int, phase: str, reason: str) -> None:
+        """Report that a site failed.
+
+        Raises:
+            RunError: The federation is strict.
+        """
         if self._strict:
             raise RunError(reason if reason.startswith(site) else f"{site}: {reason}")
         self._listen(Event("site_failed", round_, site, phase, {"reason": reason}))

@@ -21,6 +21,7 @@ from server.checkpoint import Best, Checkpoint
 from server.events import Event, Listener
 from server.federation import DrawnGrid, Federation, Member
 from server.runs import RunFolder
+from server.secure_round import SecureRound
 from server.strategies import WEIGHT, make_strategy
 from shared import messages
 from shared.arrays import Layout
@@ -151,7 +152,9 @@ class RoundLoop:
         grid = DrawnGrid(self._federation.grid, members)
         asked = self._strategy.configure_train(round_, messages.vector_record(vector), config, grid)
         rows: list[dict[str, Any]] = []
-        replies = self._updates(asked, round_, rows)
+        secure = SecureRound(self._federation, self.job, round_, self.layout.size, self._listen)
+        is_secure = self.job.privacy.secure_aggregation
+        replies = secure.updates(asked, rows) if is_secure else self._updates(asked, round_, rows)
         if not self._strategy.streaming:  # other strategies add in the order given: let it be by name
             replies = iter(self._sorted(list(replies)))
         arrays, metrics = self._strategy.aggregate_train(round_, replies)
@@ -164,7 +167,8 @@ class RoundLoop:
             )
         rows.sort(key=lambda row: str(row["site"]))
         loss = float(metrics["loss"]) if metrics is not None else math.nan
-        sent = self.layout.size * 4 * (len(members) + len(rows))
+        model = self.layout.size * 4
+        sent = model * len(members) + (secure.bytes if is_secure else model * len(rows))
         summary = {"sites": len(rows), "train_loss": loss, "bytes": sent}
         return messages.read_vector(arrays, self.layout.size), summary, rows
 

@@ -5,8 +5,9 @@ constraints, section 4.2.1.10), and each certificate that it signs serves one pu
 section 4.2.1.12).
 """
 
+import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from ipaddress import ip_network
 from pathlib import Path
@@ -70,8 +71,22 @@ class Authority:
         """
         if (folder / "ca.key").exists():
             raise CredentialError("there is an authority already", where=folder / "ca.key")
+        authority = replace(cls.in_memory(new_key(), name, host, clock), folder=folder)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        save_key(folder / "ca.key", authority.key, passphrase)
+        write_file(folder / "ca.crt", pem_of(authority.certificate), 0o644)
+        authority.write_list([])
+        return authority
+
+    @classmethod
+    def in_memory(cls, key: EllipticCurvePrivateKey, name: str, host: str, clock: Clock = utc_now) -> Self:
+        """Make an authority that has no folder, and so no list of revocations.
+
+        Raises:
+            CredentialError: `host` is not valid.
+        """
         host_name(host)
-        key, start = new_key(), clock() - SKEW
+        start = clock() - SKEW
         subject = _subject(name, f"{name} authority")
         builder = _builder(subject, subject, key.public_key(), start, start + timedelta(days=AUTHORITY_DAYS))
         builder = (
@@ -80,12 +95,7 @@ class Authority:
             .add_extension(_constraints(name, host), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         )
-        authority = cls(folder, key, builder.sign(key, hashes.SHA384()), clock)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        save_key(folder / "ca.key", key, passphrase)
-        write_file(folder / "ca.crt", pem_of(authority.certificate), 0o644)
-        authority.write_list([])
-        return authority
+        return cls(Path(os.devnull), key, builder.sign(key, hashes.SHA384()), clock)
 
     @classmethod
     def open(cls, folder: Path, passphrase: bytes | None = None, clock: Clock = utc_now) -> Self:

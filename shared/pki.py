@@ -211,6 +211,15 @@ def check_issued(certificate: x509.Certificate, authority: x509.Certificate, now
         certificate.verify_directly_issued_by(authority)
     except (ValueError, TypeError, InvalidSignature):
         raise CredentialError("the certificate is not signed by this federation's authority") from None
+    check_current(certificate, now)
+
+
+def check_current(certificate: x509.Certificate, now: datetime) -> None:
+    """Check that a certificate is valid now.
+
+    Raises:
+        CredentialError: It is not valid yet or any more.
+    """
     if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
         raise CredentialError(
             f"the certificate is valid from {certificate.not_valid_before_utc:%Y-%m-%d} to "

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import torch
 from flwr.app import Error, Message, RecordDict
@@ -30,6 +31,7 @@ class LocalGrid(Grid):
         self._run = empty_run()
         self._asked: dict[str, Message] = {}
         self._answers: dict[str, Message] = {}
+        self._states: dict[str, Any] = {}  # what each site remembers: any worker may serve it next
         self._count = 0
 
     def set_run(self, run: Run) -> None:
@@ -65,8 +67,9 @@ class LocalGrid(Grid):
             identity = str(self._count)
             self._asked[identity] = assign_id(message, identity)
             payload, tensors = pack(message.content, shared)
-            payload |= {"type": message.metadata.message_type, "id": identity}
             site = self._sites[message.metadata.dst_node_id]
+            payload |= {"type": message.metadata.message_type, "id": identity}
+            payload["state"] = self._states.get(site, {"records": {}})
             calls.append(Call(self._count, site, message.metadata.message_type, payload, tensors))
             ids.append(identity)
         self._workers.submit(calls)
@@ -102,6 +105,8 @@ class LocalGrid(Grid):
         for outcome in self._workers.wait(timeout):
             asked = self._asked.pop(str(outcome.id), None)
             if asked is not None:
+                site = self._sites[asked.metadata.dst_node_id]
+                self._states[site] = (outcome.payload or {}).get("state", {"records": {}})
                 self._answers[str(outcome.id)] = _answer(asked, outcome)
 
 

@@ -13,8 +13,10 @@ from client.app import Site, Workshop, make_app
 from client.device import open_device
 from client.site import SiteConfig
 from client.worker import serve_message
+from client.workers.records import pack, unpack
 from shared.errors import RunError
 from simulate.baselines import train_baseline
+from simulate.credentials import simulated_credentials
 from simulate.grid import node_id
 from simulate.scanner import Scanner
 from simulate.workers import Call
@@ -73,12 +75,20 @@ class SimulationHost:
             everyone = {name: self._site(name) for name in call.payload["everyone"]}
             bench = self._workshop.bench(call.payload["job"])
             return train_baseline(bench, call.site, members, everyone, call.payload["rounds"])
-        return serve_message(self._app(call.site), call, node_id(call.site))
+        state = unpack(call.payload["state"], {})
+        payload, tensors = serve_message(self._app(call.site), call, node_id(call.site), state=state)
+        return {**payload, "state": pack(state)[0]}, tensors
 
     def _site(self, name: str) -> Site:
         if name not in self._sites:
             scanner = None if self._scanner_seed is None else Scanner.draw(name, self._scanner_seed)
-            self._sites[name] = Site(self._configs[name], self._workshop, scanner, gate=None)
+            self._sites[name] = Site(
+                self._configs[name],
+                self._workshop,
+                scanner,
+                gate=None,
+                credentials=simulated_credentials(name),
+            )
         return self._sites[name]
 
     def _app(self, name: str) -> ClientApp:

@@ -15,6 +15,7 @@ from server.events import Event
 from server.rounds import RoundLoop
 from server.runs import RunFolder
 from shared.flower import assign_id, become, empty_run
+from simulate.credentials import simulated_credentials
 
 Change = Callable[[Message, Message], Iterable[Message]]
 """(question, honest answer) -> the answers that are sent."""
@@ -34,6 +35,7 @@ class SmallGrid(Grid):
         become(1)
         self.changes: dict[int, Change] = {}
         self.timeouts: list[float | None] = []
+        self.states: dict[int, RecordDict] = {}
         self._apps = {10 + number: make_app(site) for number, site in enumerate(sites)}
         self._delivery = delivery
         self._run = empty_run()
@@ -72,7 +74,8 @@ class SmallGrid(Grid):
     def _answer(self, node: int, question: Message) -> Message:
         become(node)
         try:
-            context = Context(run_id=1, node_id=node, node_config={}, state=RecordDict(), run_config={})
+            state = self.states.setdefault(node, RecordDict())
+            context = Context(run_id=1, node_id=node, node_config={}, state=state, run_config={})
             return self._apps[node](question, context)
         finally:
             become(1)
@@ -106,6 +109,7 @@ def make_sites(manifest: Path, names: Iterable[str]) -> list[Site]:
             ),
             workshop,
             gate=None,
+            credentials=simulated_credentials(name),
         )
         for name in names
     ]

@@ -178,3 +178,12 @@ def test_too_few_sites_is_said_at_once(federation, tiny_job):
     row = next(row for row in runs.list() if row.name == name)
     assert row.status == "failed"
     assert "3 sites are connected, the job needs 4" in row.reason
+
+
+def test_secure_aggregation_gives_the_model_of_the_simulation(federation, simulated, tiny_job):
+    job = tiny_job(job_rounds=2, privacy_secure_aggregation=True)
+    runs = federation.runs()
+    name = runs.submit(job)
+    assert failures(list(runs.follow(name))) == []
+    assert status(federation, name) == "finished"
+    assert results(run_folder(federation, name)) == results(simulated(job))

@@ -343,3 +343,11 @@ class TestDisk:
         (run / "model.safetensors").rmdir()
         simulate("--resume", run)
         assert model(run) == model(simulate().run)
+
+
+@pytest.mark.slow
+def test_secure_aggregation_gives_the_same_bits_with_any_workers(simulate):
+    secure = ("--set", "privacy.secure_aggregation=true", "--rounds", "2")
+    runs = [simulate(*secure, workers=workers).run for workers in ("in-process", "2")]
+    models = [(run / "model.safetensors").read_bytes() for run in runs]
+    assert models[0] == models[1]
