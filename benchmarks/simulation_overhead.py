@@ -37,7 +37,7 @@ class Plan:
     steps: int | None  # None: as many as take LOCAL_SECONDS
 
 
-FULL = Plan(sites=8, rounds=20, repetitions=5, steps=None)
+FULL = Plan(sites=8, rounds=20, repetitions=3, steps=None)
 QUICK = Plan(sites=4, rounds=2, repetitions=1, steps=2)
 
 
