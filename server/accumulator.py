@@ -8,10 +8,18 @@ is associative, so any order gives the same bits (a fixed-point accumulator, aft
 import numpy as np
 from numpy.typing import NDArray
 
-_FRACTION = 2.0**48
 LARGEST = 2.0**48  # of |weight · value|: with at most _TERMS terms no 64-bit sum can overflow
 _TERMS = 2**14
 _CHUNK = 1 << 14  # numbers handled at a time: temporaries stay in the cache of one core
+
+# Adding 1.5 · 2^52 to a float64 rounds it to an integer (half to even) and leaves that integer in the low
+# bits of its pattern; adding 1.5 · 2^(52 - 48) does so in units of 2^-48. Patterns are added as they are, and
+# what each has too much is taken off at the end, modulo 2^64: converting to integers would take twice the
+# time of all the rest.
+_FRACTION = 2.0**48
+_ROUND_WHOLE = 1.5 * 2.0**52
+_ROUND_PARTS = 1.5 * 2.0**52 / _FRACTION
+_EXCESS_WHOLE, _EXCESS_PARTS = (int(np.float64(x).view(np.int64)) for x in (_ROUND_WHOLE, _ROUND_PARTS))
 
 
 class ExactMean:
@@ -40,15 +48,20 @@ class ExactMean:
             raise ValueError(f"a vector of shape {vector.shape} instead of {self._whole.shape}")
         if weight <= 0 or self.terms >= _TERMS:
             raise ValueError(f"weight {weight} or number of terms {self.terms} out of range")
-        largest = float(np.abs(vector).max(initial=0.0))
-        if not largest * weight <= LARGEST:
-            raise ValueError(f"a number of size {largest:g} is out of range")
+        if not in_range(vector, weight):
+            raise ValueError("a number is out of range")
+        terms, rounded = np.empty((2, _CHUNK))
         for begin in range(0, vector.size, _CHUNK):
             span = slice(begin, begin + _CHUNK)
-            terms = vector[span].astype(np.float64) * weight
-            whole = np.rint(terms)
-            self._whole[span] += whole.astype(np.int64)
-            self._parts[span] += np.rint((terms - whole) * _FRACTION).astype(np.int64)
+            values = vector[span]
+            term, whole = terms[: values.size], rounded[: values.size]
+            np.multiply(values, weight, out=term, dtype=np.float64)
+            np.add(term, _ROUND_WHOLE, out=whole)
+            self._whole[span] += whole.view(np.int64)
+            whole -= _ROUND_WHOLE
+            term -= whole
+            term += _ROUND_PARTS
+            self._parts[span] += term.view(np.int64)
         self._weight += weight
         self.terms += 1
 
@@ -61,7 +74,18 @@ class ExactMean:
         if not self.terms:
             raise ValueError("the mean of nothing")
         result = np.empty(self._whole.shape, dtype=np.float32)
+        excess_whole, excess_parts = (
+            np.uint64(self.terms * excess % 2**64).astype(np.int64)
+            for excess in (_EXCESS_WHOLE, _EXCESS_PARTS)
+        )
         for begin in range(0, result.size, _CHUNK):
             span = slice(begin, begin + _CHUNK)
-            result[span] = (self._whole[span] + self._parts[span] / _FRACTION) / self._weight
+            whole, parts = self._whole[span] - excess_whole, self._parts[span] - excess_parts
+            result[span] = (whole + parts / _FRACTION) / self._weight
         return result
+
+
+def in_range(vector: NDArray[np.float32], weight: int) -> bool:
+    """Say whether every number of a vector, times its weight, can be added up; NaN and infinity can't."""
+    largest = max(float(vector.max(initial=0.0)), -float(vector.min(initial=0.0)))
+    return largest * weight <= LARGEST

@@ -15,7 +15,7 @@ from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
-from server.accumulator import LARGEST
+from server.accumulator import in_range
 from server.behind import Behind
 from server.checkpoint import Best, Checkpoint
 from server.events import Event, Listener
@@ -180,7 +180,7 @@ class RoundLoop:
             update = messages.read_update(content, self.layout.size)
             if update.examples == 0:
                 raise messages.MessageError("trained on no examples")
-            if float(np.abs(update.vector).max(initial=0.0)) * weight(update) > LARGEST:
+            if not in_range(update.vector, weight(update)):
                 raise messages.MessageError("carries a number too large to be added up")
             return update
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from server.accumulator import ExactMean
 from shared.arrays import Layout
+from shared.flat_array import view
 from shared.job import Strategy
 from shared.messages import ARRAYS, METRICS, VECTOR, vector_record
 
@@ -47,7 +48,7 @@ class StreamingMean(Aggregation):
         for reply in replies:
             metrics = reply.content[METRICS]
             weight = metrics[WEIGHT]
-            mean.add(reply.content[ARRAYS][VECTOR].numpy(), weight)
+            mean.add(view(reply.content[ARRAYS][VECTOR]), weight)
             if not math.isnan(metrics["loss"]):
                 losses.append((weight, metrics["loss"]))
         if not mean.terms:
@@ -73,7 +74,7 @@ class ServerOptimized(Aggregation):
         arrays, metrics = super().aggregate_train(server_round, replies)
         if arrays is None:
             return None, metrics
-        vector = arrays[VECTOR].numpy().astype(np.float32)
+        vector = view(arrays[VECTOR]).astype(np.float32)
         vector[self.layout.parameters :] = self.buffers
         return vector_record(vector), metrics
 
@@ -131,7 +132,7 @@ class Robust(Aggregation):
         arrays, metrics = super().aggregate_train(server_round, replies)
         if arrays is None:
             return None, metrics
-        return vector_record(arrays[VECTOR].numpy().astype(np.float32)), metrics
+        return vector_record(view(arrays[VECTOR]).astype(np.float32)), metrics
 
 
 class FedMedian(Robust, flower.FedMedian):

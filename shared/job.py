@@ -142,10 +142,11 @@ class TrainingTable(Table):
         "constant", description="How the learning rate falls over the rounds of the run (to 0 at its end)."
     )
     warmup_rounds: int = Field(0, ge=0, description="Rounds over which the learning rate rises from near 0.")
-    loss: Literal["cross-entropy", "balanced-softmax", "focal", "dice", "dice-ce"] = Field(
+    loss: Literal["cross-entropy", "balanced-softmax", "focal", "dice", "dice-ce", "batch-dice-ce"] = Field(
         "cross-entropy",
         description="What training minimises. Classification: cross-entropy, balanced-softmax, focal; "
-        "segmentation: cross-entropy, dice, dice-ce, focal.",
+        "segmentation: cross-entropy, dice, dice-ce, batch-dice-ce (Dice over the batch, not of each "
+        "image), focal.",
     )
     class_weights: Literal["none", "site", "federation"] = Field(
         "none", description="Weight classes by the inverse of their count at the site or in the federation."

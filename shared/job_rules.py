@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 LOSSES = {
     "classification": {"cross-entropy", "balanced-softmax", "focal"},
-    "segmentation": {"cross-entropy", "dice", "dice-ce", "focal"},
+    "segmentation": {"cross-entropy", "dice", "dice-ce", "batch-dice-ce", "focal"},
 }
 
 

@@ -1,7 +1,8 @@
 """The losses that a job may name, each with one value an image.
 
 A batch's loss is the mean of its images' losses. So an image's loss does not depend on which images share its
-batch, evaluation adds up over batches and sites, and private training has its one value a sample.
+batch, evaluation adds up over batches and sites, and private training has its one value a sample. One loss
+for training is an exception: the Dice over the whole batch.
 """
 
 from collections.abc import Callable
@@ -32,7 +33,7 @@ def training_loss(job: JobSpec, class_counts: NDArray[np.int64] | None) -> Sampl
     """
     counted = job.training.class_weights != "none"
     if not counted and job.training.loss != "balanced-softmax":
-        return evaluation_loss(job)
+        return _for_training(job, None)
     if class_counts is None:
         raise ValueError(f"loss '{job.training.loss}': needs the counts of the classes")
     expected = len(job.data.classes) + (job.job.task == "segmentation")
@@ -40,13 +41,20 @@ def training_loss(job: JobSpec, class_counts: NDArray[np.int64] | None) -> Sampl
         raise ValueError(f"class counts: expected {expected}, got shape {class_counts.shape}")
     if not counted:
         return _balanced_softmax(class_counts)
-    return _named(job, class_weights(class_counts))
+    return _for_training(job, class_weights(class_counts))
+
+
+def _for_training(job: JobSpec, weights: Tensor | None) -> SampleLoss:
+    if job.training.loss == "batch-dice-ce":
+        return _sum(_dice(over_batch=True), _cross_entropy(weights))
+    return _named(job, weights)
 
 
 def evaluation_loss(job: JobSpec) -> SampleLoss:
     """Build the loss as it is reported: without weights, and so the same function at every site.
 
-    Balanced softmax is judged by the cross-entropy, as its paper tests with the plain softmax.
+    Balanced softmax is judged by the cross-entropy, as its paper tests with the plain softmax, and the Dice
+    over the batch by that of each image: what is reported must not depend on how images are batched.
     """
     return _named(job, None)
 
@@ -72,11 +80,13 @@ def _named(job: JobSpec, weights: Tensor | None) -> SampleLoss:
         return _focal(weights)
     if name == "dice":
         return _dice()
-    cross_entropy = _cross_entropy(weights)
-    if name != "dice-ce":
-        return cross_entropy
-    dice = _dice()
-    return lambda logits, targets: dice(logits, targets) + cross_entropy(logits, targets)
+    if name in {"dice-ce", "batch-dice-ce"}:
+        return _sum(_dice(), _cross_entropy(weights))
+    return _cross_entropy(weights)
+
+
+def _sum(first: SampleLoss, second: SampleLoss) -> SampleLoss:
+    return lambda logits, targets: first(logits, targets) + second(logits, targets)
 
 
 def _cross_entropy(weights: Tensor | None) -> SampleLoss:
@@ -117,14 +127,21 @@ def _focal(weights: Tensor | None) -> SampleLoss:
     return lambda logits, targets: _per_image(focal(logits, targets[:, None]).sum(dim=1))
 
 
-def _dice() -> SampleLoss:
-    """Soft Dice of each image, mean over the structures (Milletari et al., 3DV 2016).
+def _dice(*, over_batch: bool = False) -> SampleLoss:
+    """Soft Dice of each image or of the whole batch, mean over the structures (Milletari et al., 3DV 2016).
 
     The background is left out: nearly all of it is easy, and its Dice near 1 would hide the structures.
-    Images stay apart (no Dice over the batch), see the head of this module.
+    The Dice of an image without a structure has almost no gradient; over the batch, false alarms there count.
     """
-    dice = DiceLoss(include_background=False, to_onehot_y=True, softmax=True, reduction="none")
-    return lambda logits, targets: _per_image(dice(logits.float(), targets[:, None]))
+    dice = DiceLoss(
+        include_background=False, to_onehot_y=True, softmax=True, reduction="none", batch=over_batch
+    )
+
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
+        losses = dice(logits.float(), targets[:, None])
+        return losses.mean().expand(len(targets)) if over_batch else _per_image(losses)
+
+    return loss
 
 
 def _per_image(losses: Tensor) -> Tensor:

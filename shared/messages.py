@@ -15,6 +15,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
 from shared.errors import WardroundError
+from shared.flat_array import to_array, view
 from shared.names import NAME
 
 ARRAYS = "arrays"
@@ -100,7 +101,7 @@ class Evaluation:
 
 def vector_record(vector: NDArray[np.float32]) -> ArrayRecord:
     """Return the model as Flower carries it: one array under one key."""
-    return ArrayRecord({VECTOR: Array(np.ascontiguousarray(vector, dtype=np.float32))})
+    return ArrayRecord({VECTOR: to_array(vector.astype(np.float32, copy=False))})
 
 
 def read_vector(record: ArrayRecord, size: int) -> NDArray[np.float32]:
@@ -242,7 +243,7 @@ def evaluate_reply(evaluation: Evaluation) -> RecordDict:
     """Return a site's answer after evaluating."""
     return RecordDict(
         {
-            STATES: ArrayRecord({STATES: Array(evaluation.states.astype(np.float64))}),
+            STATES: ArrayRecord({STATES: to_array(evaluation.states.astype(np.float64, copy=False))}),
             METRICS: MetricRecord({"num-examples": evaluation.examples, "seconds": evaluation.seconds}),
         }
     )
@@ -264,10 +265,10 @@ def read_evaluation(content: RecordDict) -> Evaluation:
 
 def measure(content: RecordDict) -> Sent:
     """Measure a reply that is about to leave: its arrays, and the number of examples that it stands for."""
-    arrays = [array.numpy() for record in content.array_records.values() for array in record.values()]
+    arrays = [view(array) for record in content.array_records.values() for array in record.values()]
     digest = hashlib.sha256()
     for array in arrays:
-        digest.update(np.ascontiguousarray(array).data)
+        digest.update(array.data)
     counts = content.get(METRICS, {})
     config = content.get(CONFIG, {})
     described = sum(value for key, value in config.items() if key.startswith("examples-"))
@@ -292,11 +293,9 @@ def read_head(content: RecordDict) -> str | None:
 
 def _array(array: Array, kind: type[np.floating]) -> NDArray[np.floating]:
     try:
-        values = array.numpy()
-    except Exception as error:  # NumPy's parser fails in many ways on bytes from a stranger
-        raise MessageError(f"carries an array that can't be read ({type(error).__name__})") from None
-    if not isinstance(values, np.ndarray):  # the bytes were an archive of arrays
-        raise MessageError("carries something else than an array")
+        values = view(array)
+    except ValueError as error:
+        raise MessageError(f"carries an array that {error}") from None
     if values.dtype != kind:
         raise MessageError(f"carries {values.dtype} where {np.dtype(kind)} belongs")
     if not np.isfinite(values).all():

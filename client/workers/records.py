@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+
+from shared.flat_array import to_array, view
 
 _RECORDS: dict[str, type[ConfigRecord | MetricRecord]] = {"config": ConfigRecord, "metric": MetricRecord}
 
@@ -25,7 +27,7 @@ def pack(
         if isinstance(record, ArrayRecord):
             for name, array in record.items():
                 if id(array) not in shared:
-                    shared[id(array)] = torch.from_numpy(array.numpy())
+                    shared[id(array)] = torch.from_numpy(view(array).copy())
                 tensors[f"{key}/{name}"] = shared[id(array)]
         else:
             kind = "config" if isinstance(record, ConfigRecord) else "metric"
@@ -41,5 +43,5 @@ def unpack(payload: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> R
     for path, tensor in tensors.items():
         key, name = path.split("/")
         content.setdefault(key, ArrayRecord())
-        content[key][name] = Array(tensor.numpy())
+        content[key][name] = to_array(tensor.numpy())
     return content

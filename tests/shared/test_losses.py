@@ -47,7 +47,7 @@ EVERY += [(name, "classification", True) for name in ("cross-entropy", "focal")]
 
 
 @pytest.mark.parametrize(("name", "task", "multi_label"), EVERY)
-def test_every_loss_can_be_descended_and_judges_each_image_alone(
+def test_every_loss_can_be_descended_and_but_for_one_judges_each_image_alone(
     name: str, task: str, multi_label: bool
 ) -> None:
     spec = job(name, task, multi_label=multi_label)
@@ -57,8 +57,9 @@ def test_every_loss_can_be_descended_and_judges_each_image_alone(
     logits.requires_grad_()
     values = loss(logits, targets)
     assert values.shape == (4,)
-    alone = torch.cat([loss(logits[i : i + 1], targets[i : i + 1]) for i in range(4)])
-    torch.testing.assert_close(values, alone)
+    if name != "batch-dice-ce":
+        alone = torch.cat([loss(logits[i : i + 1], targets[i : i + 1]) for i in range(4)])
+        torch.testing.assert_close(values, alone)
     values.mean().backward()
     assert logits.grad is not None
     lower = loss(logits - logits.grad, targets).mean()
@@ -117,6 +118,19 @@ def test_dice_ce_is_monais() -> None:
     logits, targets = batch(spec)
     expected = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True)(logits, targets[:, None])
     torch.testing.assert_close(evaluation_loss(spec)(logits, targets).mean(), expected)
+
+
+def test_batch_dice_ce_is_monais_and_reported_image_by_image() -> None:
+    spec = job("batch-dice-ce", "segmentation")
+    logits, targets = batch(spec)
+    targets[0] = 0
+    logits.requires_grad_()
+    loss = training_loss(spec, None)(logits, targets).mean()
+    monai = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, batch=True)
+    torch.testing.assert_close(loss, monai(logits, targets[:, None]))
+    # What a report says of an image must not depend on its neighbours.
+    alone = evaluation_loss(spec)(logits[:1], targets[:1])
+    torch.testing.assert_close(evaluation_loss(spec)(logits, targets)[:1], alone)
 
 
 @pytest.mark.parametrize("counts", [None, np.array([1, 2])])
