@@ -4,9 +4,8 @@ import time
 from collections.abc import Iterable, Iterator
 
 from flwr.app import Error, Message, Metadata, RecordDict
-from flwr.serverapp import Grid
 
-from shared.flower import Run
+from server.forwarding_grid import ForwardingGrid
 from shared.flower.parcels import unwrap, wrap
 from shared.messages import SITE_ERROR
 
@@ -16,47 +15,12 @@ _NOT_CONNECTED = 5  # Flower's code for a node whose heartbeats have ended
 _GRACE = 1.0  # seconds that a message outlives the wait for its answer
 
 
-class AttentiveGrid(Grid):
+class AttentiveGrid(ForwardingGrid):
     """Wraps a Grid; the same, but `send_and_receive` yields each answer soon after it is there.
 
     Args:
         grid: Flower's, of a deployment.
     """
-
-    def __init__(self, grid: Grid) -> None:
-        self._grid = grid
-
-    def set_run(self, run: Run) -> None:
-        """Pass on."""
-        self._grid.set_run(run)
-
-    @property
-    def run(self) -> Run:
-        """The run that the Grid works for."""
-        return self._grid.run
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        """Build a message to a node."""
-        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
-
-    def get_node_ids(self) -> Iterable[int]:
-        """Return the nodes that are online."""
-        return self._grid.get_node_ids()
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Pass on."""
-        return self._grid.push_messages(messages)
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Pass on."""
-        return self._grid.pull_messages(message_ids)
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None

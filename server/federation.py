@@ -10,9 +10,10 @@ from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from server.events import Event, Listener
+from server.forwarding_grid import ForwardingGrid
 from shared import messages
 from shared.errors import RunError
-from shared.flower import Run, query_message
+from shared.flower import query_message
 from shared.job import JobSpec
 from shared.messages import Description, MessageError
 from shared.seeds import seed_of
@@ -171,7 +172,7 @@ def _content(message: Message) -> RecordDict:
     return message.content
 
 
-class DrawnGrid(Grid):
+class DrawnGrid(ForwardingGrid):
     """A Flower Grid on which a strategy sees the sites drawn for one round, and no others.
 
     Flower's strategies draw nodes themselves, from the global random state and by node id; here the draw
@@ -180,43 +181,9 @@ class DrawnGrid(Grid):
     """
 
     def __init__(self, grid: Grid, members: Sequence[Member]) -> None:
-        self._grid = grid
+        super().__init__(grid)
         self._nodes = [member.node_id for member in members]
 
     def get_node_ids(self) -> Iterable[int]:
         """Return the nodes drawn."""
         return self._nodes
-
-    def set_run(self, run: Run) -> None:
-        """Pass on."""
-        self._grid.set_run(run)
-
-    @property
-    def run(self) -> Run:
-        """The run that the Grid works for."""
-        return self._grid.run
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        """Pass on."""
-        return self._grid.create_message(content, message_type, dst_node_id, group_id, ttl)
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Pass on."""
-        return self._grid.push_messages(messages)
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Pass on."""
-        return self._grid.pull_messages(message_ids)
-
-    def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None
-    ) -> Iterable[Message]:
-        """Pass on."""
-        return self._grid.send_and_receive(messages, timeout=timeout)
