@@ -51,11 +51,15 @@ class Federation:
         grid: Carries the messages.
         job: Says who may take part.
         listen: Told of every answer and every failure.
+        researcher: Who submitted the job; the sites' policies ask for the name. Empty names nobody.
         strict: Turn any failure of a site into an error, as a simulation does: its sites are all at hand.
     """
 
-    def __init__(self, grid: Grid, job: JobSpec, listen: Listener, *, strict: bool) -> None:
+    def __init__(
+        self, grid: Grid, job: JobSpec, listen: Listener, *, researcher: str = "", strict: bool
+    ) -> None:
         self.grid = grid
+        self.researcher = researcher
         self.members: list[Member] = []
         self.left_out: dict[str, str] = {}
         self._job = job
@@ -70,7 +74,7 @@ class Federation:
         Raises:
             RunError: Fewer sites than the job's `min_sites` can take part.
         """
-        question = messages.describe_request(self._job.canonical())
+        question = messages.describe_request(self._job.canonical(), self.researcher)
         asked = [query_message(messages.DESCRIBE, question, node) for node in self.grid.get_node_ids()]
         found: dict[str, list[Member]] = {}
         waiting = {message.metadata.dst_node_id for message in asked}
