@@ -10,6 +10,7 @@ from cryptography import x509
 from shared.errors import WardroundError
 from shared.pki import CredentialError, fingerprint, parse_certificates
 
+MIB = 2**20
 TIMEOUT = 30.0  # seconds
 LONGEST_ANSWER = 64 * 1024  # bytes
 
@@ -50,7 +51,9 @@ def exchange(
     method: str,
     url: str,
     body: dict[str, Any] | None = None,
+    *,
     longest: int = LONGEST_ANSWER,
+    timeout: float = TIMEOUT,
 ) -> bytes:
     """Send a request and return the answer's content.
 
@@ -59,7 +62,7 @@ def exchange(
     """
     content = bytearray()
     try:
-        with client.stream(method, url, json=body) as answer:
+        with client.stream(method, url, json=body, timeout=timeout) as answer:
             for chunk in answer.iter_bytes():
                 content += chunk
                 if len(content) > longest:

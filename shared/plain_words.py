@@ -5,7 +5,7 @@ No names, no words that are also common family names, and no words that alone sa
 
 PLAIN_WORDS = frozenset(
     """
-    a about above across add added after again against all allocate allocated allocating allocation
+    a about above across add added admits after again against all allocate allocated allocating allocation
     allow allowed allows already also although among an and another any appear approval approve are
     argument arguments array arrays as ask asked asks assert assertion at attempt attempted
     attribute authority available axis b bad base batch batched be because been before being belong
@@ -28,7 +28,7 @@ PLAIN_WORDS = frozenset(
     has hasn't have header headers height here hospital host how however identify identity if
     illegal image images implement implemented import in include included including incompatible
     incomplete inconsistent incorrect index indices infinite infinity inner input inputs inside
-    instead int int16 int32 int64 integer internal interrupted into invalid invitation io is isn't
+    instead int int16 int32 int64 integer internal interrupted into invalid invitation invited io is isn't
     issuer it item items its itself job joined kernel kernels key key's keys kind known label labels
     large larger largest last launch layer layers layout least left length less library like limit
     line list load loaded loading local lock log login long longer loss lost low lower made make
@@ -38,12 +38,12 @@ PLAIN_WORDS = frozenset(
     network never new next no non none nonzero normal not nothing now null number numbers object of
     off on once one ones only opaque open opened operation operator optimizer option or order other
     out output outputs outside over overflow own parameter parameters parse parsed part parts path
-    patient patients per permission permitted pixel pixels policy positive possible precision
-    present process processes protocol provided quota raise raised raises range rank reached read
+    patient patients peer per permission permitted pixel pixels policy positive possible precision
+    present process processes protocol provided purpose quota raise raised raises range rank reached read
     reading ready reason received recognised recognized refused remain remaining remains remove
     removed reply request requested require required requires reserved reset resource resources
     result return returned returns revoked right root round rounds row rows run running runtime same
-    sample samples scalar second seconds see seed segmentation sender sequence server set several
+    sample samples scalar second seconds see seed segmentation self sender sequence server set several
     shape shapes should shut side signal signature signed simple single singleton site site's sites
     size sizes slice slices slow small smaller smallest so some space spacing split splits start
     started state states step stop stopped storage stored string such support supported supports
@@ -52,8 +52,8 @@ PLAIN_WORDS = frozenset(
     timed timeout times to together token too total train training transfer transform tried tries
     true truncated try trying two type types uint8 unable unavailable unbatched undefined under
     unexpected unexpectedly unhandled unit unknown unless unpack unreachable unrecognised
-    unrecognized unsupported until up upper use used uses using validation value values variable
-    vector verified verify version volume volumes voxel voxels wait waiting waits want was wasn't
+    unrecognized unsuitable unsupported until up upper use used uses using validation value values
+    variable valid vector verified verify version volume volumes voxel voxels wait waiting waits want was wasn't
     way weight weights were what when where whether which while whose width with withdrawn within
     without won't work worker workers working would write writing written wrong yet zero zeros
     """.split()  # noqa: SIM905 (one word a line would be five hundred lines)
