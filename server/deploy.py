@@ -1,6 +1,5 @@
 """Runs of a coordinator on its own machine: submit, list, follow, stop, resume, fetch."""
 
-import fcntl
 import os
 import ssl
 import time
@@ -16,6 +15,7 @@ from server.events import Event
 from server.run_control import RunDetails, RunRow, UnknownRunError, parse_event
 from server.run_files import chunks, file_names, open_file, run_path, write_copy
 from server.runs import RunFolder, run_name
+from server.superlink import is_running
 from shared.errors import RunError
 from shared.flower.runs import Runs
 from shared.job import JobSpec
@@ -212,21 +212,6 @@ def connect_here(superlink: Path) -> Runs:
             remedy="Name its folder with --dir, and start it if it is stopped.",
         ) from None
     return Runs(url, context)
-
-
-def is_running(superlink: Path) -> bool:
-    """Say if a coordinator is at work in the folder of a SuperLink: it holds a lock there."""
-    try:
-        handle = os.open(superlink / "lock", os.O_RDWR)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(handle)
-    return False
 
 
 def _no_answer(error: Exception) -> RunError:

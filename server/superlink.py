@@ -293,6 +293,21 @@ class SuperLink:
         self._told_url.unlink(missing_ok=True)
 
 
+def is_running(superlink: Path) -> bool:
+    """Say if a coordinator is at work in the folder of a SuperLink: it holds a lock there."""
+    try:
+        handle = os.open(superlink / "lock", os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
 def _free_ports(count: int) -> list[int]:
     """Return ports of loopback that nobody uses now; if one is taken meanwhile, the next start has others."""
     with ExitStack() as stack:

@@ -53,8 +53,8 @@ PLAIN_WORDS = frozenset(
     true truncated try trying two type types uint8 unable unavailable unbatched undefined under
     unexpected unexpectedly unhandled unit unknown unless unpack unreachable unrecognised
     unrecognized unsuitable unsupported until up upper use used uses using validation value values
-    variable valid vector verified verify version volume volumes voxel voxels wait waiting waits want was wasn't
-    way weight weights were what when where whether which while whose width with withdrawn within
+    variable valid vector verified verify version volume volumes voxel voxels wait waiting waits want was
+    wasn't way weight weights were what when where whether which while whose width with withdrawn within
     without won't work worker workers working would write writing written wrong yet zero zeros
     """.split()  # noqa: SIM905 (one word a line would be five hundred lines)
 )

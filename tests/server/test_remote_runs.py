@@ -1,4 +1,4 @@
-"""People at another machine: they log in, submit, watch, stop, resume and fetch over the people's listener."""
+"""People at another machine log in, submit, watch, stop, resume and fetch."""
 
 import json
 import os
@@ -15,7 +15,7 @@ import pytest
 
 from server.audit_log import operator_audit
 from server.coordinator import load_settings, login_command
-from server.login import log_in, load_login
+from server.login import load_login, log_in
 from server.people import People
 from server.remote import RemoteCoordinator
 from shared.audit import Entry
@@ -92,8 +92,8 @@ def audit(federation: LocalFederation, event: str) -> list[Entry]:
     return [entry for entry in entries(federation.folder / "coordinator" / "audit") if entry.event == event]
 
 
-def test_a_researcher_s_day(federation, tokens, wardround, tiny_job, write_job, tmp_path):
-    job_file = write_job(tmp_path / "tiny.toml")
+def test_a_researcher_s_day(federation, tokens, wardround, tiny_job_file, tmp_path):
+    job_file = tiny_job_file
     job_file.write_text(job_file.read_text().replace("min_sites = 3", "min_sites = 1"))
     command = login_command(federation.folder / "coordinator").split()[1:]
     logged_in = wardround("ada", *command, stdin=tokens["ada"] + "\n")
