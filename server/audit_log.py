@@ -6,6 +6,7 @@ from pathlib import Path
 
 from server.audit_trail import Append
 from shared.audit import AuditLog
+from shared.audit_fields import AuditError
 from shared.pki import load_key, new_key, save_key
 
 FOLDER, KEY = "audit", "audit.key"
@@ -25,8 +26,11 @@ def open_audit(folder: Path) -> AuditLog:
 
     Raises:
         CredentialError: Its key can't be used.
-        AuditError: The log can't be written.
+        AuditError: There is no key, or the log can't be written.
     """
+    if not (folder / KEY).exists():
+        remedy = "Is this a folder made by `wardround server init`? If the key was lost, restore a backup."
+        raise AuditError("the key of the audit log is missing", where=folder / KEY, remedy=remedy)
     return AuditLog.open(folder / FOLDER, load_key(folder / KEY))
 
 

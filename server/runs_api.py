@@ -232,7 +232,10 @@ def _explained(endpoint: Callable[[Request], Any]) -> Callable[[Request], Any]:
         try:
             found: Response = await endpoint(request)
         except HTTPException as error:
-            return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+            reason = error.detail
+            if reason == HTTPStatus.FORBIDDEN.phrase:  # all that `requires` says
+                reason = f"the role {request.user.role} may not do this"
+            return JSONResponse({"error": reason}, error.status_code, error.headers)
         except UnknownRunError as error:
             return JSONResponse({"error": error.problem, "remedy": error.remedy}, HTTPStatus.NOT_FOUND)
         except JobError as error:
