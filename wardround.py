@@ -9,6 +9,7 @@ import typer
 from client.commands import client_app
 from client.commands_data import data_app
 from server.commands import server_app
+from server.commands_login import login
 from server.commands_run import COMMANDS
 from shared.commands import job_app
 from shared.errors import WardroundError
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(simulate)
-for command in COMMANDS:
+for command in (login, *COMMANDS):
     app.command()(command)
 app.add_typer(job_app, name="job")
 app.add_typer(data_app, name="data")

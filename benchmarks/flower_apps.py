@@ -12,7 +12,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from client.app import Site, Workshop, make_app
 from client.site import load_site
-from server.app import RUNS, execute
+from server.app import COORDINATOR, execute
 from shared.job import parse_job
 
 server = ServerApp()
@@ -23,7 +23,16 @@ def main(grid: Grid, context: Context) -> None:
     """Run the round loop on the Grid that Flower gives."""
     config = context.run_config
     job = parse_job(json.loads(str(config["job"])), "the benchmark's job")
-    execute(grid, job, Path(os.environ[RUNS]), str(config["run"]), context.run_id, resume=False)
+    execute(
+        grid,
+        job,
+        Path(os.environ[COORDINATOR]) / "runs",
+        str(config["run"]),
+        context.run_id,
+        researcher="",
+        resume=False,
+        listen=lambda _: None,
+    )
 
 
 class LazyApp(ClientApp):

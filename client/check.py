@@ -1,15 +1,12 @@
 """Looking at everything that can go wrong at a site before it does."""
 
-import shutil
 import socket
 import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
-from typing import Literal
 from urllib.parse import urlsplit
 
 import httpx
@@ -20,6 +17,7 @@ from client.service_state import service_state
 from client.site import SiteConfig, load_site
 from shared.audit_verify import verify
 from shared.errors import WardroundError
+from shared.findings import GIB, Finding, State, disk_space, guarded
 from shared.pki import (
     check_issued,
     client_context,
@@ -29,29 +27,10 @@ from shared.pki import (
     public_key_of,
 )
 
-State = Literal["ok", "warning", "failure"]
-GIB = 2**30
 TIMEOUT = 10.0  # seconds for each network step
 # Requests are signed with the time: Flower 1.41 refuses those from 5 s in the future, or 305 s in the past.
 SKEW_WARNING, SKEW_FAILURE = 2.0, 5.0
-LEAST_DISK, LITTLE_DISK = 1 * GIB, 10 * GIB
 LITTLE_MEMORY = 4 * GIB
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one check found.
-
-    Attributes:
-        what: What was looked at, in a word or two.
-        detail: What was found.
-        remedy: What to do, where there is something to do.
-    """
-
-    state: State
-    what: str
-    detail: str
-    remedy: str | None = None
 
 
 def check_site(folder: Path, coordinator: str | None = None, *, offline: bool = False) -> Iterator[Finding]:
@@ -68,8 +47,8 @@ def check_site(folder: Path, coordinator: str | None = None, *, offline: bool = 
         yield Finding("ok", "site.toml", f"site '{config.name}', {len(config.datasets)} datasets")
     except WardroundError as error:
         yield Finding("failure", "site.toml", error.problem, error.remedy or "Correct the file.")
-    yield _guarded("key", partial(_key, folder))
-    yield _guarded("certificate", partial(_certificate, folder))
+    yield guarded("key", partial(_key, folder))
+    yield guarded("certificate", partial(_certificate, folder))
     address = coordinator or (config.site.coordinator if config else None)
     if offline:
         yield Finding("warning", "coordinator", "not looked at (--offline)")
@@ -80,26 +59,17 @@ def check_site(folder: Path, coordinator: str | None = None, *, offline: bool = 
         yield from _network(folder, address)
     if config is not None:
         for name, dataset in config.datasets.items():
-            yield _guarded(f"data {name}", partial(_data, name, dataset.manifest))
+            yield guarded(f"data {name}", partial(_data, name, dataset.manifest))
         if not config.datasets:
             yield Finding(
                 "failure", "data", "no dataset is offered", "Add a table [datasets.NAME] to site.toml."
             )
-    yield _disk(folder)
+    yield disk_space(folder)
     yield _memory()
     if config is not None:
-        yield _guarded("device", partial(_device, config))
-    yield _guarded("audit log", partial(_audit, folder))
+        yield guarded("device", partial(_device, config))
+    yield guarded("audit log", partial(_audit, folder))
     yield _service(folder)
-
-
-def _guarded(what: str, check: Callable[[], Finding]) -> Finding:
-    """Return what a check found; an error that says what to do is a failure."""
-    try:
-        return check()
-    except WardroundError as error:
-        where = f"{error.where}: " if error.where else ""
-        return Finding("failure", what, where + error.problem, error.remedy)
 
 
 def _key(folder: Path) -> Finding:
@@ -187,12 +157,6 @@ def _data(dataset: str, manifest: Path) -> Finding:
     if report.warnings:
         return Finding("warning", name, f"{found}; {report.warnings[0]}", f"wardround data check {manifest}")
     return Finding("ok", name, found)
-
-
-def _disk(folder: Path) -> Finding:
-    free = shutil.disk_usage(folder).free
-    state: State = "failure" if free < LEAST_DISK else "warning" if free < LITTLE_DISK else "ok"
-    return Finding(state, "disk", f"{free / GIB:.0f} GiB free", None if state == "ok" else "Make room.")
 
 
 def _memory() -> Finding:

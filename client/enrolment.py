@@ -6,13 +6,10 @@ certificate of the authority whose fingerprint came with the invitation: there i
 
 import base64
 import fcntl
-import json
 import os
-import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx
 from cryptography import x509
@@ -24,6 +21,7 @@ from client.site_template import site_template
 from shared.audit import AuditLog
 from shared.csr import certificate_request, renewal_statement
 from shared.errors import WardroundError
+from shared.https import TIMEOUT, exchange, parse_object, pinned_authority
 from shared.join import Join, address
 from shared.pki import (
     Clock,
@@ -45,12 +43,9 @@ from shared.pki import (
     write_file,
 )
 
-TIMEOUT = 30.0  # seconds
-LONGEST_ANSWER = 64 * 1024  # bytes
-
 
 class EnrolmentError(WardroundError):
-    """A site that can't join, or can't renew its certificate."""
+    """A site that can't join, or can't renew its certificate, for a reason of its own."""
 
 
 def enrol(join: Join, folder: Path, clock: Clock = utc_now) -> None:
@@ -62,16 +57,17 @@ def enrol(join: Join, folder: Path, clock: Clock = utc_now) -> None:
         clock: Says when it is.
 
     Raises:
-        EnrolmentError: The site has joined already, or the coordinator can't be reached or refuses.
+        EnrolmentError: The site has joined already.
+        CoordinatorError: The coordinator can't be reached or refuses.
         CredentialError: What answers is not the coordinator of the invitation, or a file can't be written.
     """
     _require_new(folder)
-    authority = _pinned_authority(join)
+    authority = pinned_authority(_url(join), join.authority)
     # What can fail here is done before the invitation is spent.
     request = _prepare(join, folder)
     body = {"token": join.token, "request": request.decode("ascii")}
     with httpx.Client(verify=pinned_context(authority), timeout=TIMEOUT) as client:
-        answer = _exchange(client, "POST", _url(join, "/v1/enrol"), body)
+        answer = exchange(client, "POST", f"{_url(join)}/v1/enrol", body)
     _install(join, folder, [_certificate(answer), authority], clock)
 
 
@@ -119,7 +115,8 @@ def renew(folder: Path, *, change_key: bool = False, clock: Clock = utc_now) -> 
         clock: Says when it is.
 
     Raises:
-        EnrolmentError: The coordinator can't be reached or refuses.
+        EnrolmentError: `site.toml` names no coordinator.
+        CoordinatorError: The coordinator can't be reached or refuses.
         CredentialError: The keys can't be used, or what came back does not fit.
         SiteError: `site.toml` can't be read.
         AuditError: The audit log can't be written; the certificate is renewed all the same.
@@ -148,7 +145,7 @@ def _renew(folder: Path, *, change_key: bool, clock: Clock) -> x509.Certificate:
         "signature": base64.b64encode(key.sign(renewal_statement(request), ECDSA(SHA384()))).decode("ascii"),
     }
     with httpx.Client(verify=client_context(keys), timeout=TIMEOUT) as client:
-        answer = _exchange(client, "POST", f"https://{config.coordinator}/v1/renew", body)
+        answer = exchange(client, "POST", f"https://{config.coordinator}/v1/renew", body)
     renewed = _certificate(answer)
     _check(renewed, authority, config.name, wanted.public_key(), clock)
     if change_key:
@@ -247,68 +244,9 @@ def _check(
         raise CredentialError(f"the certificate is not for the site '{site}' and its key")
 
 
-def _pinned_authority(join: Join) -> x509.Certificate:
-    """Ask for the authority's certificate, which is public, and compare it with the invitation's fingerprint.
-
-    This one request is not protected by TLS; what it brings is, by its fingerprint.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    with httpx.Client(verify=context, timeout=TIMEOUT) as client:
-        answer = _exchange(client, "GET", _url(join, "/v1/authority"))
-    authority = parse_certificates(answer, f"the answer of {join.host}")[0]
-    if fingerprint(authority) != join.authority:
-        raise CredentialError(
-            "has another authority than the invitation says; nothing was sent",
-            where=join.host,
-            remedy="Someone may stand between: ask the coordinator's operator for the fingerprint.",
-        )
-    return authority
-
-
-def _url(join: Join, path: str) -> str:
-    return f"https://{address(join.host, join.people_port)}{path}"
-
-
-def _exchange(client: httpx.Client, method: str, url: str, body: dict[str, str] | None = None) -> bytes:
-    """Send a request and return the answer's content."""
-    content = bytearray()
-    try:
-        with client.stream(method, url, json=body) as answer:
-            for chunk in answer.iter_bytes():
-                content += chunk
-                if len(content) > LONGEST_ANSWER:
-                    raise EnrolmentError("the answer is too long", where=url)
-    except httpx.InvalidURL:
-        raise EnrolmentError("is not an address", where=url) from None
-    except httpx.TransportError as error:
-        raise _unreachable(error, url) from None
-    if answer.status_code != httpx.codes.OK:
-        raise EnrolmentError(f"refused: {_reason(answer.status_code, bytes(content))}", where=url)
-    return bytes(content)
-
-
-def _unreachable(error: httpx.TransportError, url: str) -> EnrolmentError:
-    if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        remedy = "Someone may stand between, or the coordinator's certificate or this clock is wrong."
-        problem = "did not show a certificate of the federation's authority; nothing was sent"
-        return EnrolmentError(problem, where=url, remedy=remedy)
-    remedy = "Is the port open to the outside here? Behind a proxy, set HTTPS_PROXY."
-    return EnrolmentError(f"can't be reached ({error or type(error).__name__})", where=url, remedy=remedy)
-
-
-def _reason(status: int, content: bytes) -> str:
-    answer = _json(content)
-    return str(answer["error"])[:300] if "error" in answer else f"status {status}"
+def _url(join: Join) -> str:
+    return f"https://{address(join.host, join.people_port)}"
 
 
 def _certificate(content: bytes) -> x509.Certificate:
-    return parse_certificates(str(_json(content).get("certificate", "")).encode(), "the answer")[0]
-
-
-def _json(content: bytes) -> dict[str, Any]:
-    try:
-        answer = json.loads(content)
-    except ValueError:
-        return {}
-    return answer if isinstance(answer, dict) else {}
+    return parse_certificates(str(parse_object(content).get("certificate", "")).encode(), "the answer")[0]

@@ -10,15 +10,18 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from server.attentive_grid import AttentiveGrid
+from server.audit_log import open_audit
 from server.events import Event, Listener
 from server.rounds import RoundLoop
-from server.runs import RunFolder, run_path
+from server.run_files import run_path
+from server.runs import RunFolder
+from server.site_heads import SiteHeads, known_heads
 from shared.errors import RunError, WardroundError
 from shared.flower import RunStopped, look_for_uploads_soon
 from shared.job import JobSpec, parse_job
 
-RUNS = "WARDROUND_RUNS"
-"""Environment variable of the coordinator: the folder that holds the folders of the runs."""
+COORDINATOR = "WARDROUND_COORDINATOR"
+"""Environment variable that names the coordinator's folder."""
 
 _LOOK_FOR_SITES = 0.5  # seconds
 
@@ -30,17 +33,31 @@ def main(grid: Grid, context: Context) -> None:
     """Run the job that the run's configuration holds, as one JSON string, in the folder that it names."""
     look_for_uploads_soon()
     config = context.run_config
+    folder = Path(os.environ[COORDINATOR])
+    name = str(config["run"])
     execute(
         AttentiveGrid(grid),
         parse_job(json.loads(str(config["job"])), "the run's job"),
-        Path(os.environ[RUNS]),
-        str(config["run"]),
+        folder / "runs",
+        name,
         context.run_id,
+        researcher=str(config["researcher"]),
         resume=bool(config["resume"]),
+        listen=SiteHeads(open_audit(folder).append, known_heads(folder / "audit"), name),
     )
 
 
-def execute(grid: Grid, job: JobSpec, runs: Path, name: str, run_id: int, *, resume: bool) -> None:
+def execute(
+    grid: Grid,
+    job: JobSpec,
+    runs: Path,
+    name: str,
+    run_id: int,
+    *,
+    researcher: str,
+    resume: bool,
+    listen: Listener,
+) -> None:
     """Run a job to its end, or go on with it.
 
     Args:
@@ -49,18 +66,20 @@ def execute(grid: Grid, job: JobSpec, runs: Path, name: str, run_id: int, *, res
         runs: Folder of the run folders.
         name: Of the run's folder.
         run_id: Flower's number of the run.
+        researcher: Who submitted it; empty names nobody.
         resume: Go on from the last checkpoint, if there is one.
+        listen: Told of everything that happens.
 
     Raises:
         WardroundError: Something stopped it; it can be resumed.
     """
     run = RunFolder.open(run_path(runs, name), job) if resume else RunFolder.create(runs, job, name)
     with run.lock():
-        run.describe(status="running", flower_run=run_id, reason=None)
+        run.describe(status="running", flower_run=run_id, researcher=researcher, reason=None)
         run.event("resumed" if resume else "opened")
         try:
             _await_sites(grid, job, run)
-            loop = RoundLoop(grid, job, run, _recorder(run))
+            loop = RoundLoop(grid, job, run, _recorder(run, listen))
             loop.execute(resume=run.has_checkpoint())
         except RunStopped:
             run.describe(status="stopped")
@@ -96,12 +115,13 @@ def _await_sites(grid: Grid, job: JobSpec, run: RunFolder) -> None:
         time.sleep(_LOOK_FOR_SITES)
 
 
-def _recorder(run: RunFolder) -> Listener:
-    """Return a listener that writes what the round loop itself does not, for those who watch from afar."""
+def _recorder(run: RunFolder, listen: Listener) -> Listener:
+    """Return a listener that writes what the round loop itself does not, and passes everything on."""
 
     def record(event: Event) -> None:
         if event.kind == "site_done":
             run.event(event.kind, **event.data, round=event.round, site=event.site, phase=event.phase)
+        listen(event)
 
     return record
 

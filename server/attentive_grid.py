@@ -4,10 +4,9 @@ import time
 from collections.abc import Iterable, Iterator
 
 from flwr.app import Error, Message, Metadata, RecordDict
-from flwr.serverapp import Grid
 
 from server.bell import Rope
-from shared.flower import Run
+from server.forwarding_grid import ForwardingGrid
 from shared.flower.mailbox import HttpGrid, Mailbox
 
 _SOONEST_LOOK, _LATEST_LOOK = 0.08, 1.0  # seconds between looks for answers
@@ -16,7 +15,7 @@ _NOT_CONNECTED = 5  # Flower's code for a node whose heartbeats have ended
 _GRACE = 1.0  # seconds that a message outlives the wait for its answer
 
 
-class AttentiveGrid(Grid):
+class AttentiveGrid(ForwardingGrid):
     """Wraps a Grid; the same, but `send_and_receive` yields each answer soon after it is there.
 
     Args:
@@ -24,40 +23,9 @@ class AttentiveGrid(Grid):
     """
 
     def __init__(self, grid: HttpGrid) -> None:
-        self._grid = grid
+        super().__init__(grid)
+        self._mailbox = Mailbox(grid)
         self._rope = Rope()
-
-    def set_run(self, run: Run) -> None:
-        """Pass on."""
-        self._grid.set_run(run)
-
-    @property
-    def run(self) -> Run:
-        """The run that the Grid works for."""
-        return self._grid.run
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        """Build a message to a node."""
-        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
-
-    def get_node_ids(self) -> Iterable[int]:
-        """Return the nodes that are online."""
-        return self._grid.get_node_ids()
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Pass on."""
-        return self._grid.push_messages(messages)
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Pass on."""
-        return self._grid.pull_messages(message_ids)
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
@@ -74,8 +42,7 @@ class AttentiveGrid(Grid):
         start = time.monotonic()
         end = None if timeout is None else start + timeout
         heads = [message.metadata for message in asked]
-        mailbox = Mailbox(self._grid)
-        identities = mailbox.send(asked)
+        identities = self._mailbox.send(asked)
         self._rope.pull()
         waiting = {identity: head for identity, head in zip(identities, heads, strict=True) if identity}
         asked.clear()  # the models are on their way: only what they were asked is still needed
@@ -83,7 +50,7 @@ class AttentiveGrid(Grid):
             soonest = _LATEST_LOOK if self._rope.hangs else _SOONEST_LOOK
             wait = min(max((time.monotonic() - start) * _PATIENCE, soonest), _LATEST_LOOK)
             self._rope.wait(wait if end is None else max(0.0, min(wait, end - time.monotonic())))
-            for reply in mailbox.collect(waiting):
+            for reply in self._mailbox.collect(waiting):
                 head = waiting.pop(reply.metadata.reply_to_message_id, None)
                 if head is not None:
                     yield _from_node(reply, head)

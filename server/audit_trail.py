@@ -26,7 +26,7 @@ class AuditTrail:
         self._clock = clock
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audit")
         self._window_ends = 0.0
-        self._causes: set[tuple[str, str]] = set()
+        self._causes: set[tuple[str, str, str]] = set()
         self._unwritten = 0
 
     def write(self, event: str, **fields: str) -> None:
@@ -38,7 +38,7 @@ class AuditTrail:
         await asyncio.wrap_future(self._thread.submit(self._append, event, **fields))
 
     def refused(self, event: str, who: str, **fields: str) -> None:
-        """Write that something was refused, once a minute for the same event and peer.
+        """Write that something was refused, once a minute for the same event, peer and reason.
 
         What is left out is counted: the next entry says how many in `unwritten`.
 
@@ -50,7 +50,7 @@ class AuditTrail:
         if self._clock() >= self._window_ends:
             self._window_ends = self._clock() + WINDOW_S
             self._causes.clear()
-        cause = (event, who)
+        cause = (event, who, fields.get("reason", ""))
         if cause in self._causes or len(self._causes) >= ENTRIES_A_WINDOW:
             self._unwritten += 1
             return

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+from server.audit_log import KEY, create_audit_key, operator_audit
 from server.coordinator import FolderError, load_settings, require_absent
 from server.enrolment import Registry
 from server.store import Audit
@@ -26,13 +27,13 @@ SQLITE = b"SQLite format 3\x00"
 SQLITE_SIDE_FILES = ("-wal", "-shm", "-journal")
 
 
-def backup(folder: Path, file: Path, *, include_keys: bool) -> bool:
+def backup(folder: Path, file: Path, audit: Audit, *, include_keys: bool) -> bool:
     """Write a backup and say if the authority's key is in it.
 
     Raises:
         FolderError: The folder is no coordinator's, the file exists already, or it can't be written.
     """
-    load_settings(folder)
+    settings = load_settings(folder)
     paths = [path for path in _files(folder) if include_keys or not _is_open_key(path)]
     try:
         handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -47,11 +48,14 @@ def backup(folder: Path, file: Path, *, include_keys: bool) -> bool:
         raise FolderError("exists already; nothing is overwritten", where=file) from None
     except (OSError, sqlite3.Error) as error:
         raise FolderError(f"can't be written ({error})", where=file) from None
+    audit("backup-written", federation=settings.server.name)
     return folder / "ca" / "ca.key" in paths
 
 
-def restore(file: Path, folder: Path, audit: Audit) -> None:
+def restore(file: Path, folder: Path) -> None:
     """Make a coordinator's folder from a backup; invitations that were open in it are withdrawn.
+
+    The audit log goes on, with a new key where the old one is not in the backup.
 
     Raises:
         FolderError: The folder is there and not empty, or the file is no whole backup.
@@ -70,6 +74,10 @@ def restore(file: Path, folder: Path, audit: Audit) -> None:
                     pass  # the checksum stands at the very end
             _make_private(new)
             settings = load_settings(new)
+            (new / "runs").mkdir(mode=0o700)
+            if not (new / KEY).exists():
+                create_audit_key(new)
+            audit = operator_audit(new)
             with closing(Registry(new / "registry.sqlite", audit)) as registry:
                 registry.withdraw_invitations()
             audit("backup-restored", federation=settings.server.name)

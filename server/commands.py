@@ -2,6 +2,8 @@
 
 import typer
 
+from server.commands_audit import audit_app
+from server.commands_check import add_check_command
 from server.commands_enrol import add_enrolment_commands
 from server.commands_start import add_start_command
 
@@ -10,3 +12,5 @@ server_app = typer.Typer(
 )
 add_enrolment_commands(server_app)
 add_start_command(server_app)
+add_check_command(server_app)
+server_app.add_typer(audit_app, name="audit")

@@ -1,6 +1,5 @@
 """`wardround server init, invite, sites, revoke, sign, people, backup, restore`."""
 
-import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -19,7 +18,6 @@ Folder = Annotated[
     Path, typer.Option("--dir", envvar="WARDROUND_SERVER_DIR", help="Folder made by `wardround server init`.")
 ]
 HERE = Path()
-audit_log = logging.getLogger("wardround.audit")
 people_app = typer.Typer(help="People who may talk to the coordinator.", no_args_is_help=True)
 
 
@@ -28,11 +26,6 @@ def add_enrolment_commands(app: typer.Typer) -> None:
     for command in (init, invite, sites, revoke, sign, backup, restore):
         app.command()(command)
     app.add_typer(people_app, name="people")
-
-
-def audit(event: str, **fields: str) -> None:
-    """Write an entry of the log."""
-    audit_log.info("%s %s", event, fields)
 
 
 def read_passphrase(where: Path, *, new: bool = False) -> bytes:
@@ -81,9 +74,10 @@ def open_authority(folder: Path) -> "Authority":
 @contextmanager
 def open_registry(folder: Path) -> "Iterator[Registry]":
     """Open the registry of a coordinator's folder for a block."""
+    from server.audit_log import operator_audit
     from server.enrolment import Registry
 
-    with closing(Registry(folder / "registry.sqlite", audit)) as registry:
+    with closing(Registry(folder / "registry.sqlite", operator_audit(folder))) as registry:
         yield registry
 
 
@@ -99,6 +93,7 @@ def init(
     ] = False,
 ) -> None:
     """Found a federation: its authority, the server's certificate, settings and registry."""
+    from server.audit_log import operator_audit
     from server.coordinator import ServerTable, found
     from server.store import check_name
     from shared.pki import fingerprint
@@ -107,7 +102,7 @@ def init(
     secret = read_passphrase(folder / "ca" / "ca.key", new=True) if passphrase else None
     settings = ServerTable(name=name, host=host, sites_port=sites_port, people_port=people_port)
     authority = found(folder, settings, secret)
-    audit("federation-founded", federation=name)
+    operator_audit(folder)("federation-founded", federation=name)
     print(f"{folder}: the federation '{name}'")
     print(f"  authority  SHA-256 {fingerprint(authority.certificate)}")
     if not passphrase:
@@ -199,9 +194,10 @@ def backup(
     folder: Folder = HERE,
 ) -> None:
     """Copy settings, authority, registry and logs into one file, while the coordinator runs; not `runs/`."""
+    from server.audit_log import operator_audit
     from server.backup import backup as write_backup
 
-    with_key = write_backup(folder, file, include_keys=include_key)
+    with_key = write_backup(folder, file, operator_audit(folder), include_keys=include_key)
     print(f"{file}: written; the folder runs/ is not in it.")
     if not with_key:
         print("The authority's key is not in it, because it has no passphrase: keep a copy elsewhere.")
@@ -214,7 +210,7 @@ def restore(
     """Make a coordinator's folder from a backup."""
     from server.backup import restore as read_backup
 
-    read_backup(file, folder, audit)
+    read_backup(file, folder)
     print(f"{folder}: restored. Invitations that were open are withdrawn.")
     print(
         "Later changes are lost: revoke again the sites, and remove the people, that went since the backup."
@@ -231,10 +227,13 @@ def people_add(
     folder: Folder = HERE,
 ) -> None:
     """Print a new token for a person: secret, shown once and not kept."""
+    from server.coordinator import login_command
+
+    command = login_command(folder)
     with open_registry(folder) as registry:
         token = registry.add_person(name, role, days)
     print(token)
-    print(f"For '{name}' ({role}), {days} days: `wardround login`", file=sys.stderr)
+    print(f"For '{name}' ({role}), {days} days:\n  {command}", file=sys.stderr)
 
 
 @people_app.command("list")

@@ -6,92 +6,119 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from server.deploy import Coordinator
+    from server.run_control import RunControl
 
-Folder = Annotated[Path, typer.Option("--dir", help="The coordinator's folder.")]
+Folder = Annotated[
+    Path | None,
+    typer.Option(
+        "--dir",
+        help="The coordinator's folder on this machine; without it, the coordinator of `wardround login`.",
+        show_default=False,
+    ),
+]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run, as `runs` lists it.")]
+Follow = Annotated[bool, typer.Option("--watch", help="Show the run's progress until it ends.")]
 
 
 def submit(
     job_file: Annotated[Path, typer.Argument(metavar="JOB.toml", help="The job.", show_default=False)],
-    folder: Folder = Path(),
-    follow: Annotated[bool, typer.Option("--watch", help="Show the run's progress until it ends.")] = False,
+    folder: Folder = None,
+    follow: Follow = False,
 ) -> None:
     """Run a job on the federation's sites; prints the name of the run."""
     from shared.job import load_job
 
     job = load_job(job_file)
-    name = _coordinator(folder).submit(job)
+    control = _control(folder)
+    name = control.submit(job)
     print(name, flush=True)
     if follow:
-        watch(name, folder)
+        show_progress(control, name)
 
 
-def runs(folder: Folder = Path()) -> None:
+def runs(folder: Folder = None) -> None:
     """List the runs, the newest first."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table("run", "status", "round", "started (UTC)", "reason")
-    for row in _coordinator(folder).list():
-        table.add_row(row.name, row.status, f"{row.round}/{row.rounds}", row.started[:19], row.reason)
+    from shared.https import printable
+
+    table = Table("run", "status", "round", "started (UTC)", "researcher", "reason")
+    for row in _control(folder).list():
+        round_ = f"{row.round}/{row.rounds}"
+        cells = (row.name, row.status, round_, row.started[:19], row.researcher or "-", row.reason)
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     Console().print(table)
 
 
-def watch(name: RunName, folder: Folder = Path()) -> None:
+def watch(name: RunName, folder: Folder = None) -> None:
     """Show the progress of a run until it ends, then its results."""
+    show_progress(_control(folder), name)
+
+
+def show_progress(control: "RunControl", name: str) -> None:
+    """Print what happens in a run until it ends, then its results.
+
+    Raises:
+        RunError: It has not finished.
+    """
     from rich.console import Console
 
     from server.progress import Progress
     from server.tables import results_table
     from shared.errors import RunError
+    from shared.https import printable
 
-    console, coordinator = Console(), _coordinator(folder)
-    run = coordinator.open(name)
-    with Progress(console, run.job.evaluation.select_best) as progress:
-        for event in coordinator.follow(name):
+    console = Console()
+    with Progress(console, control.look(name).job.evaluation.select_best) as progress:
+        for event in control.follow(name):
             progress(event)
-    about = run.read_description()
-    if run.status != "finished":
+    ended = control.look(name)
+    if ended.row.status != "finished":
         raise RunError(
-            f"{run.status}: {about.get('reason') or 'no reason given'}",
+            f"{ended.row.status}: {printable(ended.row.reason) or 'no reason given'}",
             where=name,
-            remedy=f"`wardround resume {name}` goes on after round {run.last_round()}.",
+            remedy=f"`wardround resume {name}` goes on after round {ended.row.round}.",
         )
-    console.print(results_table(run.job, about))
+    console.print(results_table(ended.job, ended.description))
 
 
-def stop(name: RunName, folder: Folder = Path()) -> None:
+def stop(name: RunName, folder: Folder = None) -> None:
     """Stop a run; `resume` goes on with it."""
-    _coordinator(folder).stop(name)
+    _control(folder).stop(name)
     print(f"{name} is stopped")
 
 
-def resume(
-    name: RunName,
-    folder: Folder = Path(),
-    follow: Annotated[bool, typer.Option("--watch", help="Show the run's progress until it ends.")] = False,
-) -> None:
+def resume(name: RunName, folder: Folder = None, follow: Follow = False) -> None:
     """Go on with a run that was stopped, failed or was interrupted, after its last whole round."""
-    _coordinator(folder).resume(name)
+    control = _control(folder)
+    control.resume(name)
     print(name, flush=True)
     if follow:
-        watch(name, folder)
+        show_progress(control, name)
 
 
 def fetch(
     name: RunName,
-    folder: Folder = Path(),
+    folder: Folder = None,
     out: Annotated[Path, typer.Option(help="Folder to copy it into.")] = Path(),
 ) -> None:
     """Copy a run's folder and check its models by their digests."""
-    print(_coordinator(folder).fetch(name, out))
+    print(_control(folder).fetch(name, out))
 
 
 COMMANDS = (submit, runs, watch, stop, resume, fetch)
 
 
-def _coordinator(folder: Path) -> "Coordinator":
+def _control(folder: Path | None) -> "RunControl":
+    """Return the runs of a folder of this machine, or of the coordinator that the user has logged in to."""
+    if folder is None:
+        from server.login import load_login
+        from server.remote import RemoteCoordinator
+
+        return RemoteCoordinator(load_login())
+    from server.audit_log import operator_audit
     from server.deploy import open_coordinator
 
-    return open_coordinator(folder)
+    return open_coordinator(folder, operator_audit(folder))

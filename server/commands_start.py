@@ -3,15 +3,22 @@
 import asyncio
 import os
 import signal
+import sys
 from pathlib import Path
 
 import typer
 
-from server.commands_enrol import HERE, Folder, audit, open_authority
+from server.commands_enrol import HERE, Folder, open_authority
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def start(folder: Folder = HERE) -> None:
     """Run the coordinator until stopped (Ctrl-C or SIGTERM): the gateway and the SuperLink behind it."""
+    import logging
+
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=LOG_FORMAT, force=True)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request
     asyncio.run(_serve(folder))
 
 
@@ -21,17 +28,23 @@ def add_start_command(app: typer.Typer) -> None:
 
 
 async def _serve(folder: Path) -> None:
-    """Run the coordinator of a folder; once it is ready, `superlink/url` says where its SuperLink is."""
-    from server.app import RUNS
-    from server.files import write_atomic
+    """Run the coordinator of a folder."""
+    import logging
+
+    from server.app import COORDINATOR
+    from server.audit_log import open_audit
     from server.gateway import Routes
+    from server.runs_api import RunsApi
     from server.service import allow_open_files, open_service
+    from shared.flower.runs import Runs
 
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     allow_open_files()
-    os.environ[RUNS] = str(folder.resolve() / "runs")
-    async with open_service(folder, open_authority(folder), audit) as service:
-        url = folder / "superlink" / "url"
-        await service.serve(Routes(), stop, lambda: write_atomic(url, service.superlink.url.encode()))
+    os.environ[COORDINATOR] = str(folder.resolve())
+    async with open_service(folder, open_authority(folder), open_audit(folder).append) as service:
+        link = service.superlink
+        runs = RunsApi(folder / "runs", lambda: Runs(link.url, link.tls.context), service.trail)
+        routes = Routes(people=runs.routes())
+        await service.serve(routes, stop, lambda: logging.getLogger(__name__).info("ready"))

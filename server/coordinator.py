@@ -1,22 +1,27 @@
 """The coordinator's folder: founding a federation, and opening what was founded.
 
-`server.toml`, `ca/` (the authority), `tls/` (the listeners' key and certificate), `registry.sqlite`.
+`server.toml`, `ca/` (the authority), `tls/` (the listeners' key and certificate), `registry.sqlite`,
+`audit.key` and `audit/` (the coordinator's log), `runs/`.
 """
 
+import contextlib
+import ipaddress
 import shutil
 import tempfile
 import tomllib
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, ValidationError
 
+from server.audit_log import create_audit_key
 from server.enrolment import Registry
+from server.limits import Limits, PeopleLimits
 from shared.authority import Authority
 from shared.errors import WardroundError
 from shared.job import Name
 from shared.job_errors import describe
-from shared.join import Join, Port
+from shared.join import Join, Port, address
 from shared.pki import (
     Clock,
     fingerprint,
@@ -45,6 +50,16 @@ host = "{host}"
 sites_port = {sites_port}
 # Port of the listener for people, and for sites that join (TLS).
 people_port = {people_port}
+# Address of this machine on which each listens; without it every one, and loopback where `host` is there.
+# sites_address = "0.0.0.0"
+# people_address = "10.0.0.5"
+
+# What a peer may take; all keys are in docs/gateway.md, with what holds where nothing is written.
+# [limits.sites]
+# connections = 1000
+# object_bytes = 67108864
+# [limits.people]
+# connections_each = 64
 """
 
 
@@ -65,12 +80,38 @@ class ServerTable(_Table):
     )
     sites_port: Port = Field(SITES_PORT, description="Port of the listener for sites.")
     people_port: Port = Field(PEOPLE_PORT, description="Port of the listener for people.")
+    sites_address: IPvAnyAddress | None = Field(
+        None, description="Address of this machine on which the listener for sites listens."
+    )
+    people_address: IPvAnyAddress | None = Field(None, description="The same for people.")
+
+    def listen_addresses(self) -> tuple[str, str]:
+        """Return the address to bind for sites, and the one for people."""
+        usual = bind_address(self.host)
+        return str(self.sites_address or usual), str(self.people_address or usual)
+
+
+class LimitsTable(_Table):
+    """`[limits]`: what a peer may take of each listener."""
+
+    sites: Limits = Field(Limits(), description="Of the listener for sites.")
+    people: PeopleLimits = Field(PeopleLimits(), description="Of the listener for people.")
 
 
 class ServerConfig(_Table):
     """The file `server.toml`."""
 
     server: ServerTable
+    limits: LimitsTable = LimitsTable()
+
+
+def bind_address(host: str) -> str:
+    """Return the address to listen on for a public name: every one, but loopback for a rehearsal there."""
+    with contextlib.suppress(ValueError):
+        address = ipaddress.ip_address(host)
+        if address.is_loopback:
+            return host
+    return "127.0.0.1" if host == "localhost" else "0.0.0.0"  # noqa: S104 - it is a public service
 
 
 def load_settings(folder: Path) -> ServerConfig:
@@ -108,6 +149,8 @@ def found(folder: Path, settings: ServerTable, passphrase: bytes | None, clock: 
             new.mkdir(mode=0o700)
             authority = Authority.create(new / "ca", settings.name, settings.host, passphrase, clock)
             write_server_certificate(new, authority, settings.host)
+            create_audit_key(new)
+            (new / "runs").mkdir(mode=0o700)
             Registry.create(new / "registry.sqlite")
             text = SETTINGS.format(**settings.model_dump())
             write_file(new / "server.toml", text.encode(), 0o644)
@@ -158,6 +201,14 @@ def renew_server_certificate(folder: Path, authority: Authority, host: str) -> b
         return False
     write_server_certificate(folder, authority, host)
     return True
+
+
+def login_command(folder: Path) -> str:
+    """Return the command with which a person logs in from another machine; the token is not in it."""
+    settings = load_settings(folder).server
+    authority = fingerprint(load_certificate(folder / "ca" / "ca.crt"))
+    where = address(settings.host, settings.people_port)
+    return f"wardround login https://{where} --authority {authority}"
 
 
 def join_string(folder: Path, site: str, token: str) -> Join:

@@ -1,59 +1,47 @@
-"""Runs of a coordinator: submit, list, follow, stop, resume, fetch."""
+"""Runs of a coordinator on its own machine: submit, list, follow, stop, resume, fetch."""
 
-import hashlib
-import json
-import shutil
+import os
 import ssl
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import TypeVar
 
-from server.events import Event, Kind
-from server.runs import RunFolder, run_name, run_path
+import httpx
+
+from server.audit_trail import Append
+from server.event_tail import EventTail
+from server.events import Event
+from server.run_control import RunDetails, RunRow, UnknownRunError, parse_event
+from server.run_files import chunks, file_names, open_file, run_path, write_copy
+from server.runs import RunFolder, run_name
+from server.superlink import is_running
 from shared.errors import RunError
 from shared.flower.runs import Runs
 from shared.job import JobSpec
 
-ENDED = ("finished", "failed", "stopped", "interrupted")
 _LOOK = 0.2  # seconds between looks at what a run has written
 _START = 120.0  # seconds in which Flower must have started a run's process
 _FROM_FLOWER = 3.0  # seconds between questions to Flower while a run has not begun
-
-
-@dataclass(frozen=True)
-class RunRow:
-    """One run, for a list.
-
-    Attributes:
-        name: Of the run.
-        status: running, finished, failed, stopped, or interrupted: its process has died.
-        round: The last one finished.
-        rounds: How many the job asks for.
-        started: Time (ISO 8601, UTC).
-        reason: Why it failed.
-    """
-
-    name: str
-    status: str
-    round: int
-    rounds: int
-    started: str
-    reason: str
+_RESTART = 30.0  # seconds in which a SuperLink that ended is there again
+Answer = TypeVar("Answer")
 
 
 class Coordinator:
-    """The runs of one coordinator.
+    """The runs of one coordinator; implements `RunControl`.
 
     Args:
-        runs: Folder of the run folders; the SuperLink's environment names the same (`server.app.RUNS`).
-        flower: Starts and stops them.
+        runs: Folder of the run folders.
+        connect: Gives a new connection to the SuperLink where it is now.
+        audit: Writes who did what, before it is done.
+        researcher: Who submits; the sites' policies ask for the name. Empty names nobody.
     """
 
-    def __init__(self, runs: Path, flower: Runs) -> None:
+    def __init__(self, runs: Path, connect: Callable[[], Runs], audit: Append, researcher: str = "") -> None:
         self._runs = runs
-        self._flower = flower
+        self._connect = connect
+        self._audit = audit
+        self._researcher = researcher
 
     def submit(self, job: JobSpec) -> str:
         """Start a new run; returns its name once its folder is there.
@@ -62,11 +50,12 @@ class Coordinator:
             RunError: Flower could not start it.
         """
         name = run_name(job)
-        self._start(job, name, resume=False)
+        self._audit("run-submitted", run=name, job=job.digest())
+        self._start(job, name, self._researcher, resume=False)
         return name
 
     def resume(self, name: str) -> None:
-        """Go on with a run that was stopped, failed or was interrupted.
+        """Go on with a run that was stopped, failed or was interrupted; it stays its researcher's.
 
         Raises:
             RunError: There is no such run, it has finished, or it is running.
@@ -75,8 +64,10 @@ class Coordinator:
         status = run.status
         if status in ("running", "finished"):
             raise RunError(f"is {status}; there is nothing to resume", where=name)
-        self._flower.stop(self._flower_run(run))  # a run whose process has died still runs for Flower
-        self._start(run.job, name, resume=True)
+        number = self._flower_run(run)
+        self._audit("run-resumed", run=name, job=run.job.digest())
+        self._ask(lambda flower: flower.stop(number))  # a run whose process has died still runs for Flower
+        self._start(run.job, name, _researcher(run), resume=True)
 
     def stop(self, name: str) -> None:
         """Stop a run; it can be resumed.
@@ -85,7 +76,9 @@ class Coordinator:
             RunError: There is no such run, or it is not running.
         """
         run = self.open(name)
-        if not self._flower.stop(self._flower_run(run)) and run.status != "interrupted":
+        number = self._flower_run(run)
+        self._audit("run-stopped", run=name, job=run.job.digest())
+        if not self._ask(lambda flower: flower.stop(number)) and run.status != "interrupted":
             raise RunError(f"is {run.status}", where=name)
         end = time.monotonic() + _START
         while run.status == "running" and time.monotonic() < end:
@@ -94,14 +87,14 @@ class Coordinator:
             run.describe(status="stopped")
 
     def open(self, name: str) -> RunFolder:
-        """Return a run by its name.
+        """Return a run's folder by its name.
 
         Raises:
             RunError: There is no such run.
         """
         path = run_path(self._runs, name)
         if not path.is_dir():
-            raise RunError("there is no such run", where=name, remedy="`wardround runs` lists them.")
+            raise UnknownRunError("there is no such run", where=name, remedy="`wardround runs` lists them.")
         return RunFolder.read(path)
 
     def list(self) -> list[RunRow]:
@@ -109,23 +102,30 @@ class Coordinator:
         rows = [_row(RunFolder.read(path.parent)) for path in self._runs.glob("*/job.json")]
         return sorted(rows, key=lambda row: row.started, reverse=True)
 
+    def look(self, name: str) -> RunDetails:
+        """Return a run by its name.
+
+        Raises:
+            RunError: There is no such run.
+        """
+        run = self.open(name)
+        return RunDetails(_row(run), run.job, run.read_description())
+
     def follow(self, name: str) -> Iterator[Event]:
         """Yield what happened in a run, and what happens, until it ends.
 
         Raises:
             RunError: There is no such run.
         """
-        run = self.open(name)
-        with (run.path / "events.jsonl").open(encoding="utf-8") as file:
-            while True:
-                status = run.status  # before the reading: what is written before the end is read after it
-                while line := file.readline():
-                    event = _event(json.loads(line))
-                    if event is not None:
-                        yield event
-                if status in ENDED:
-                    return
-                time.sleep(_LOOK)
+        tail = EventTail(self.open(name))
+        while True:
+            lines, ended = tail.read()
+            for _, line in lines:
+                if event := parse_event(line):
+                    yield event
+            if ended:
+                return
+            time.sleep(_LOOK)
 
     def fetch(self, name: str, out: Path) -> Path:
         """Copy a run's folder below `out` and check its models; returns the copy.
@@ -134,29 +134,43 @@ class Coordinator:
             RunError: There is no such run, the copy exists, or a model is not what the run wrote.
         """
         run = self.open(name)
-        target = out / name
-        if target.exists():
-            raise RunError("exists already", where=target, remedy="Give another folder with --out.")
-        shutil.copytree(run.path, target, ignore=shutil.ignore_patterns(".*"))
-        for model, digest in run.read_description().get("models", {}).items():
-            if hashlib.sha256((target / model).read_bytes()).hexdigest() != digest:
-                raise RunError("is not the model that the run wrote", where=target / model)
-        return target
+        self._audit("run-fetched", run=name, job=run.job.digest())
+        return write_copy(out, name, ((file, _content(run.path, file)) for file in file_names(run.path)))
 
-    def _start(self, job: JobSpec, name: str, *, resume: bool) -> None:
-        run_id = self._flower.start(job.canonical(), name, resume=resume)
+    def _start(self, job: JobSpec, name: str, researcher: str, *, resume: bool) -> None:
+        run_id = self._ask(
+            lambda flower: flower.start(job.canonical(), name, researcher=researcher, resume=resume)
+        )
         path = run_path(self._runs, name)
         end, ask = time.monotonic() + _START, time.monotonic() + _FROM_FLOWER
         while not _has_begun(path, run_id):
             now = time.monotonic()
             if now > ask:
                 ask = now + _FROM_FLOWER
-                if reason := self._flower.failure(run_id):
+                if reason := self._ask(lambda flower: flower.failure(run_id)):
                     raise RunError(f"could not be started: {reason}", where=name)
             if now > end:
-                self._flower.stop(run_id)
+                self._ask(lambda flower: flower.stop(run_id))
                 raise RunError(f"Flower did not start it within {_START:g} s", where=name)
             time.sleep(_LOOK)
+
+    def _ask(self, question: Callable[[Runs], Answer]) -> Answer:
+        """Ask the SuperLink; one that is being started again, on another port, is waited for.
+
+        Raises:
+            RunError: It does not answer.
+        """
+        end = time.monotonic() + _RESTART
+        while True:
+            try:
+                with self._connect() as flower:
+                    return question(flower)
+            except httpx.ConnectError as error:  # it has not heard the question
+                if time.monotonic() > end:
+                    raise _no_answer(error) from None
+                time.sleep(_LOOK)
+            except httpx.HTTPError as error:
+                raise _no_answer(error) from None
 
     @staticmethod
     def _flower_run(run: RunFolder) -> int:
@@ -166,29 +180,58 @@ class Coordinator:
         return number
 
 
-def open_coordinator(folder: Path) -> Coordinator:
+def open_coordinator(folder: Path, audit: Append) -> Coordinator:
     """Return the runs of the coordinator that runs in a folder of this machine.
+
+    Args:
+        folder: Made by `wardround server init`.
+        audit: Writes who did what.
 
     Raises:
         RunError: None runs there.
     """
-    superlink = folder / "superlink"
+    connect_here(folder / "superlink")
+    return Coordinator(folder / "runs", lambda: connect_here(folder / "superlink"), audit)
+
+
+def connect_here(superlink: Path) -> Runs:
+    """Return a connection to the SuperLink of this machine, where its folder says that it is now.
+
+    Raises:
+        RunError: No coordinator runs there.
+    """
     try:
+        if not is_running(superlink):
+            raise FileNotFoundError
         url = (superlink / "url").read_text(encoding="ascii").strip()
         context = ssl.create_default_context(cafile=str(superlink / "loopback.crt"))
     except OSError:
         raise RunError(
             "no coordinator runs here",
-            where=folder,
+            where=superlink.parent,
             remedy="Name its folder with --dir, and start it if it is stopped.",
         ) from None
-    return Coordinator(folder / "runs", Runs(url, context))
+    return Runs(url, context)
+
+
+def _no_answer(error: Exception) -> RunError:
+    remedy = "It is started again by itself; superlink/console.log of the coordinator says more."
+    return RunError(f"Flower's SuperLink did not do what it was asked ({error})", remedy=remedy)
 
 
 def _has_begun(path: Path, run_id: int) -> bool:
     if not (path / "events.jsonl").exists():
         return False
     return bool(RunFolder.read(path).read_description().get("flower_run") == run_id)
+
+
+def _content(folder: Path, name: str) -> Iterator[bytes]:
+    with open_file(folder, name) as file:
+        yield from chunks(file, os.fstat(file.fileno()).st_size)
+
+
+def _researcher(run: RunFolder) -> str:
+    return str(run.read_description().get("researcher") or "")
 
 
 def _row(run: RunFolder) -> RunRow:
@@ -199,15 +242,6 @@ def _row(run: RunFolder) -> RunRow:
         round=run.last_round(),
         rounds=run.job.job.rounds,
         started=str(about.get("started", "")),
+        researcher=_researcher(run),
         reason=str(about.get("reason") or ""),
     )
-
-
-def _event(line: dict[str, Any]) -> Event | None:
-    """Return an event as it was told, None for one that only the log knows."""
-    kind = line.pop("event")
-    if kind not in get_args(Kind):
-        return None
-    line.pop("time")
-    where = {key: line.pop(key) for key in ("round", "site", "phase") if key in line}
-    return Event(kind, **where, data={key: value for key, value in line.items() if value is not None})

@@ -10,9 +10,10 @@ from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from server.events import Event, Listener
+from server.forwarding_grid import ForwardingGrid
 from shared import messages
 from shared.errors import RunError
-from shared.flower import Run, query_message
+from shared.flower import query_message
 from shared.job import JobSpec
 from shared.messages import Description, MessageError
 from shared.seeds import seed_of
@@ -50,11 +51,15 @@ class Federation:
         grid: Carries the messages.
         job: Says who may take part.
         listen: Told of every answer and every failure.
+        researcher: Who submitted the job; the sites' policies ask for the name. Empty names nobody.
         strict: Turn any failure of a site into an error, as a simulation does: its sites are all at hand.
     """
 
-    def __init__(self, grid: Grid, job: JobSpec, listen: Listener, *, strict: bool) -> None:
+    def __init__(
+        self, grid: Grid, job: JobSpec, listen: Listener, *, researcher: str = "", strict: bool
+    ) -> None:
         self.grid = grid
+        self.researcher = researcher
         self.members: list[Member] = []
         self.left_out: dict[str, str] = {}
         self._job = job
@@ -69,7 +74,7 @@ class Federation:
         Raises:
             RunError: Fewer sites than the job's `min_sites` can take part.
         """
-        question = messages.describe_request(self._job.canonical())
+        question = messages.describe_request(self._job.canonical(), self.researcher)
         asked = [query_message(messages.DESCRIBE, question, node) for node in self.grid.get_node_ids()]
         found: dict[str, list[Member]] = {}
         waiting = {message.metadata.dst_node_id for message in asked}
@@ -176,7 +181,7 @@ def _content(message: Message) -> RecordDict:
     return message.content
 
 
-class DrawnGrid(Grid):
+class DrawnGrid(ForwardingGrid):
     """A Flower Grid on which a strategy sees the sites drawn for one round, and no others.
 
     Flower's strategies draw nodes themselves, from the global random state and by node id; here the draw
@@ -185,43 +190,9 @@ class DrawnGrid(Grid):
     """
 
     def __init__(self, grid: Grid, members: Sequence[Member]) -> None:
-        self._grid = grid
+        super().__init__(grid)
         self._nodes = [member.node_id for member in members]
 
     def get_node_ids(self) -> Iterable[int]:
         """Return the nodes drawn."""
         return self._nodes
-
-    def set_run(self, run: Run) -> None:
-        """Pass on."""
-        self._grid.set_run(run)
-
-    @property
-    def run(self) -> Run:
-        """The run that the Grid works for."""
-        return self._grid.run
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        """Pass on."""
-        return self._grid.create_message(content, message_type, dst_node_id, group_id, ttl)
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Pass on."""
-        return self._grid.push_messages(messages)
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Pass on."""
-        return self._grid.pull_messages(message_ids)
-
-    def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None
-    ) -> Iterable[Message]:
-        """Pass on."""
-        return self._grid.send_and_receive(messages, timeout=timeout)

@@ -15,14 +15,11 @@ from server.audit_trail import AuditTrail
 from server.bell import Bell
 from server.gateway_people import PersonRegistry, build_people_app
 from server.gateway_sites import SiteRegistry, SitesApp
-from server.limits import KIB, Limits
+from server.limits import Limits
 from server.listener import Listener
 from server.roster import Roster
 from server.superlink import SuperLink
 from shared.errors import WardroundError
-
-SITES = Limits()
-PEOPLE = Limits(connections=500, connections_each=64, body_bytes=1024 * KIB)
 
 
 class GatewayError(WardroundError):

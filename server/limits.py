@@ -1,44 +1,54 @@
-"""What a listener takes from a peer before it lets go: sizes, times and numbers, all in one place."""
+"""What a listener takes from a peer before it lets go: `[limits]` in server.toml."""
 
 import asyncio
-from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 KIB, MIB = 1024, 1024**2
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Limits of one listener.
+class Limits(BaseModel):
+    """Limits of one listener; these are the sites'."""
 
-    Attributes:
-        connections: Open connections in all.
-        connections_each: Open connections of one site (by its key) or, without certificates, of one address.
-        handshakes_each: TLS handshakes that one address may have under way.
-        handshake_s: Seconds for a TLS handshake.
-        goodbye_s: Seconds for the other side to close TLS.
-        head_s: Seconds for a whole request line with its headers.
-        head_bytes: Their size.
-        idle_s: Seconds without a byte in either direction while a body is under way.
-        grace_s: Seconds that any body may take; then it must keep up the least rate.
-        least_rate: Bytes per second, averaged over the body.
-        keep_alive_s: Seconds that a connection may wait for its next request.
-        body_bytes: Size of a request's body.
-        object_bytes: The same for an object of a message: Flower cuts arrays into pieces of 5 MiB.
-    """
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
-    connections: int = 1000
-    connections_each: int = 16
-    handshakes_each: int = 32
-    handshake_s: float = 10.0
-    goodbye_s: float = 2.0
-    head_s: float = 10.0
-    head_bytes: int = 16 * KIB
-    idle_s: float = 30.0
-    grace_s: float = 30.0
-    least_rate: int = 4 * KIB
-    keep_alive_s: int = 75
-    body_bytes: int = 8 * MIB
-    object_bytes: int = 64 * MIB
+    connections: PositiveInt = Field(1000, description="Open connections in all.")
+    connections_each: PositiveInt = Field(
+        16, description="Open connections of one site (by its key) or, without certificates, of one address."
+    )
+    handshakes_each: PositiveInt = Field(
+        32, description="TLS handshakes that one address may have under way."
+    )
+    handshake_s: PositiveFloat = Field(10.0, description="Seconds for a TLS handshake.")
+    goodbye_s: PositiveFloat = Field(2.0, description="Seconds for the other side to close TLS.")
+    head_s: PositiveFloat = Field(10.0, description="Seconds for a whole request line with its headers.")
+    head_bytes: int = Field(16 * KIB, ge=KIB, description="Their size in bytes.")
+    idle_s: PositiveFloat = Field(
+        30.0, description="Seconds without a byte in either direction while a body is under way."
+    )
+    grace_s: PositiveFloat = Field(
+        30.0, description="Seconds that any body may take; then it must keep up the least rate."
+    )
+    least_rate: PositiveInt = Field(4 * KIB, description="Bytes per second, averaged over the body.")
+    keep_alive_s: PositiveInt = Field(
+        75, description="Seconds that a connection may wait for its next request."
+    )
+    body_bytes: int = Field(
+        8 * MIB, ge=8 * MIB, description="Size of a request's body in bytes: small models are inside."
+    )
+    object_bytes: int = Field(
+        64 * MIB,
+        ge=8 * MIB,
+        description="The same for an object of a message: Flower cuts arrays into pieces of 5 MiB.",
+    )
+
+
+class PeopleLimits(Limits):
+    """Limits of the people's listener: many may share one address."""
+
+    connections: PositiveInt = Field(500, description="Open connections in all.")
+    connections_each: PositiveInt = Field(64, description="Open connections of one address.")
+    body_bytes: int = Field(1 * MIB, ge=64 * KIB, description="Size of a request's body in bytes.")
 
 
 class Pace:

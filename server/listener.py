@@ -181,7 +181,9 @@ class Door:
         except ssl.SSLCertVerificationError as error:
             self._trail.refused("handshake-refused", host, reason=error.verify_message)
         except ssl.SSLError as error:
-            self._trail.refused("handshake-refused", host, reason=(error.reason or "TLS").lower())
+            self._trail.refused(
+                "handshake-refused", host, reason=(error.reason or "TLS").lower().replace("_", " ")
+            )
         except (OSError, TimeoutError):
             log.debug("no handshake from %s", host)
         finally:

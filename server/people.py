@@ -63,7 +63,12 @@ class People(Store):
 
     def person_of(self, token: str) -> Person | None:
         """Return whose token this is, unless it has ended."""
-        query = "SELECT name, role, expires FROM person WHERE token_hash = ? AND expires > ?"
+        query = "SELECT name, role, expires FROM person WHERE token_hash = ?"
         with self._read() as db:
-            row = db.execute(query, (token_hash(token), self._now())).fetchone()
-        return Person(row["name"], row["role"], as_time(row["expires"])) if row else None
+            row = db.execute(query, (token_hash(token),)).fetchone()
+        if row is None:
+            return None
+        if row["expires"] <= self._now():
+            self._audit("token-refused", person=row["name"], reason="expired-token")
+            return None
+        return Person(row["name"], row["role"], as_time(row["expires"]))

@@ -6,12 +6,12 @@ round, resuming with the same result, early stopping, a deadline, and a record o
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
@@ -71,7 +71,8 @@ class RoundLoop:
         self.job = job
         self._run = run
         self._listen = _record_and_tell(run, listen)
-        self._federation = Federation(grid, job, self._listen, strict=strict)
+        researcher = str(run.read_description().get("researcher", ""))
+        self._federation = Federation(grid, job, self._listen, researcher=researcher, strict=strict)
         self._task = make_task(job)
         self._initial = build_model(job, self._task.outputs, job.job.seed)
         self.layout = Layout.of(self._initial)
@@ -146,9 +147,7 @@ class RoundLoop:
         self, vector: NDArray[np.float32], round_: int, members: list[Member]
     ) -> tuple[NDArray[np.float32], dict[str, Any], list[dict[str, Any]]]:
         """Return the next global model, the row of the round and the rows of its sites."""
-        config = messages.request_config(
-            self.job.canonical(), self.layout.digest(), round_, class_counts=self._counts
-        )
+        config = self._config(round_, class_counts=self._counts)
         grid = DrawnGrid(self._federation.grid, members)
         asked = self._strategy.configure_train(round_, messages.vector_record(vector), config, grid)
         rows: list[dict[str, Any]] = []
@@ -171,6 +170,16 @@ class RoundLoop:
         sent = model * len(members) + (secure.bytes if is_secure else model * len(rows))
         summary = {"sites": len(rows), "train_loss": loss, "bytes": sent}
         return messages.read_vector(arrays, self.layout.size), summary, rows
+
+    def _config(self, round_: int, *, split: str = "", class_counts: Sequence[int] = ()) -> ConfigRecord:
+        return messages.request_config(
+            self.job.canonical(),
+            self.layout.digest(),
+            round_,
+            split=split,
+            class_counts=class_counts,
+            researcher=self._federation.researcher,
+        )
 
     def _updates(
         self, asked: Iterable[Message], round_: int, rows: list[dict[str, Any]]
@@ -214,7 +223,7 @@ class RoundLoop:
         self, vector: NDArray[np.float32], round_: int, split: str, members: list[Member]
     ) -> Judged:
         """Add up the metric states of the sites: the result is what pooling their predictions would give."""
-        config = messages.request_config(self.job.canonical(), self.layout.digest(), round_, split=split)
+        config = self._config(round_, split=split)
         grid = DrawnGrid(self._federation.grid, members)
         asked = self._strategy.configure_evaluate(round_, messages.vector_record(vector), config, grid)
         phase = "test" if split == "test" else "evaluate"

@@ -7,7 +7,6 @@ import json
 import math
 import os
 import platform
-import re
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 
 from server.checkpoint import HEADER, Checkpoint, read_checkpoint, write_checkpoint
 from server.files import append, disk_errors, remove_unfinished, write_atomic
+from server.run_files import run_path
 from shared.arrays import Layout
 from shared.errors import RunError
 from shared.job import JobSpec, parse_job
@@ -32,7 +32,6 @@ from shared.metric_names import metric_names
 
 _CHECKPOINT = "checkpoint.safetensors"
 _LOCK_ATTEMPTS, _LOCK_PAUSE = 5, 0.02  # seconds
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _PACKAGES = ("wardround", "flwr", "torch", "monai", "torchmetrics", "numpy")
 
 
@@ -231,17 +230,6 @@ def _lock(file: int) -> bool:
 def run_name(job: JobSpec) -> str:
     """Return a name for a new run: the job's and the time."""
     return f"{job.job.name}-{datetime.now(UTC).strftime('%Y%m%d-%H%M%S-%f')[:-3]}"
-
-
-def run_path(runs: Path, name: str) -> Path:
-    """Return the folder of a run by its name, which may have come over a network.
-
-    Raises:
-        RunError: The name is none of a run.
-    """
-    if not _NAME.fullmatch(name):
-        raise RunError(f"'{name}' is no name of a run", remedy="`wardround runs` lists them.")
-    return runs / name
 
 
 def _csv_text(rows: Sequence[Sequence[Any]]) -> str:

@@ -1,8 +1,6 @@
 """The coordinator as one service: SuperLink, registry, audit trail and both listeners from its folder."""
 
 import asyncio
-import contextlib
-import ipaddress
 import logging
 import resource
 import signal
@@ -14,10 +12,10 @@ from pathlib import Path
 
 from server.audit_trail import Append, AuditTrail
 from server.bell import Bell, hang_bell
-from server.coordinator import ServerTable, load_settings, renew_server_certificate
+from server.coordinator import ServerConfig, load_settings, renew_server_certificate
 from server.enrolment import Registry
 from server.enrolment_api import EnrolmentApi
-from server.gateway import PEOPLE, SITES, Door, Gateway, Routes, listen
+from server.gateway import Door, Gateway, Routes, listen
 from server.people import People
 from server.superlink import SuperLink
 from shared.authority import Authority
@@ -45,7 +43,7 @@ class Service:
     """
 
     folder: Path
-    settings: ServerTable
+    settings: ServerConfig
     authority: Authority
     superlink: SuperLink
     registry: Registry
@@ -65,11 +63,13 @@ class Service:
             GatewayError: A port can't be used.
             SuperLinkError: The SuperLink can't be kept running.
         """
-        host, api = bind_address(self.settings.host), EnrolmentApi(self.registry, self.authority)
-        renew_server_certificate(self.folder, self.authority, self.settings.host)
+        settings, limits = self.settings.server, self.settings.limits
+        api = EnrolmentApi(self.registry, self.authority)
+        renew_server_certificate(self.folder, self.authority, settings.host)
+        sites_address, people_address = settings.listen_addresses()
         sites_tls, people_tls = (_context(self.folder, sites=sites) for sites in (True, False))
-        sites = Door(listen(host, self.settings.sites_port), sites_tls, SITES)
-        people = Door(listen(host, self.settings.people_port), people_tls, PEOPLE)
+        sites = Door(listen(sites_address, settings.sites_port), sites_tls, limits.sites)
+        people = Door(listen(people_address, settings.people_port), people_tls, limits.people)
         all_routes = Routes(
             people=routes.people,
             public=[*api.people_routes(), *routes.public],
@@ -87,7 +87,7 @@ class Service:
         """Renew the listeners' certificate in time; connections that are open keep theirs."""
         while True:
             await asyncio.sleep(DAY_S)
-            if renew_server_certificate(self.folder, self.authority, self.settings.host):
+            if renew_server_certificate(self.folder, self.authority, self.settings.server.host):
                 tls = self.folder / "tls"
                 for context in contexts:
                     context.load_cert_chain(tls / "server.crt", tls / "server.key")
@@ -107,7 +107,7 @@ async def open_service(folder: Path, authority: Authority, append: Append) -> As
         RegistryError: The registry can't be used.
         SuperLinkError: The SuperLink does not start, or another coordinator runs in this folder.
     """
-    settings = load_settings(folder).server
+    settings = load_settings(folder)
     path = folder / "registry.sqlite"
     with closing(AuditTrail(append)) as trail:
         audit = registry_audit(trail)
@@ -138,21 +138,13 @@ def allow_open_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
-def bind_address(host: str) -> str:
-    """Return the address to listen on for a public name: every one, but loopback for a rehearsal there."""
-    with contextlib.suppress(ValueError):
-        address = ipaddress.ip_address(host)
-        if address.is_loopback:
-            return host
-    return "127.0.0.1" if host == "localhost" else "0.0.0.0"  # noqa: S104 - it is a public service
-
-
 def registry_audit(trail: AuditTrail) -> Append:
     """Return what the registry tells of its changes, and of its refusals without being flooded by them."""
 
     def audit(event: str, **fields: str) -> None:
         if event.endswith("-refused"):
-            trail.refused(event, fields.get("site") or fields.get("serial") or "unknown", **fields)
+            known = (fields[name] for name in ("site", "person", "serial") if fields.get(name))
+            trail.refused(event, next(known, "unknown"), **fields)
         else:
             trail.write(event, **fields)
 

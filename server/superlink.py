@@ -23,6 +23,7 @@ import httpx
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
+from server.files import write_atomic
 from server.loopback_tls import LOOPBACK, LoopbackTls
 from shared.errors import WardroundError
 from shared.flower.control import Control, NodeInfo
@@ -92,6 +93,7 @@ class SuperLink:
     async def __aenter__(self) -> Self:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock()
+        self._told_url.unlink(missing_ok=True)
         try:
             self._tls = LoopbackTls.create(self.folder)
             self._keeper = asyncio.create_task(self._keep(), name="superlink")
@@ -120,6 +122,11 @@ class SuperLink:
     def tls(self) -> LoopbackTls:
         """What a client on this machine needs to reach it."""
         return self._tls
+
+    @property
+    def _told_url(self) -> Path:
+        """The file that says to other processes of this machine where the SuperLink is now."""
+        return self.folder / "url"
 
     async def wait_healthy(self) -> None:
         """Return once it serves."""
@@ -246,6 +253,8 @@ class SuperLink:
         ):
             while not ended.done():
                 if await self._serves(HealthStub(channel), client):
+                    if not seen:
+                        write_atomic(self._told_url, self.url.encode())
                     seen, misses = True, 0
                     self._healthy.set()
                 else:
@@ -281,6 +290,22 @@ class SuperLink:
         self._keeper.cancel()
         with suppress(asyncio.CancelledError, SuperLinkError):
             await self._keeper
+        self._told_url.unlink(missing_ok=True)
+
+
+def is_running(superlink: Path) -> bool:
+    """Say if a coordinator is at work in the folder of a SuperLink: it holds a lock there."""
+    try:
+        handle = os.open(superlink / "lock", os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 def _free_ports(count: int) -> list[int]:

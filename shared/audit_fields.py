@@ -61,17 +61,20 @@ def _address(value: object) -> Value:
 _NAME = _matching(r"[a-z0-9][a-z0-9._-]{0,62}")
 _WORD = _matching(r"[a-z][a-z-]{0,40}")
 _DIGEST = _matching(r"[0-9a-f]{64}")
+_HEAD = _matching(r"\d{1,15}:[0-9a-f]{64}")
 _KINDS: dict[str, Callable[[object], Value]] = {
     "address": _address,
     "approval": _WORD,
     "bytes": _count,
     "examples": _count,
     "federation": _NAME,
+    "head": _HEAD,
+    "head_before": _HEAD,
     "file": _matching(r"audit-\d{12}\.jsonl"),
     "job": _DIGEST,
     "method": _matching(r"[A-Z]{3,7}"),
     "name": _NAME,
-    "path": _matching(r"/[a-z0-9/_-]{0,100}"),  # of a request to a listener
+    "path": _matching(r"/[a-z0-9/._-]{0,200}"),  # of a request to a listener
     "person": _NAME,
     "phase": _WORD,
     "problem": _text,
@@ -110,7 +113,8 @@ _CALL = (
     "job",
     "problem",
 )
-_CREDENTIAL = ("site", "serial", "reason", "problem", "address", "who", "unwritten")
+_RUN = ("run", "job", "person", "user")
+_CREDENTIAL = ("site", "serial", "reason", "problem", "address", "who", "unwritten", "user")
 EVENTS: dict[str, tuple[str, ...]] = {
     # of the log itself
     "log-started": ("public_key",),
@@ -129,19 +133,27 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "reply-sent": ("job", "phase", "round", "split", "researcher", "bytes", "sha256", "examples"),
     "certificate-renewed": ("serial",),
     # of the coordinator
-    "federation-founded": ("federation",),
-    "backup-restored": ("federation",),
-    "site-invited": ("site",),
-    "site-enrolled": ("site", "serial"),
+    "federation-founded": ("federation", "user"),
+    "backup-written": ("federation", "user"),
+    "backup-restored": ("federation", "user"),
+    "site-invited": ("site", "user"),
+    "site-enrolled": ("site", "serial", "user"),
     "site-renewed": ("site", "serial"),
-    "site-revoked": ("site",),
+    "site-revoked": ("site", "user"),
+    "site-head": ("site", "run", "head"),
+    "site-log-cut": ("site", "run", "head", "head_before"),
     "enrolment-refused": _CREDENTIAL,
     "renewal-refused": _CREDENTIAL,
     "certificate-refused": _CREDENTIAL,
     "handshake-refused": _CREDENTIAL,
     "site-request-refused": _CREDENTIAL,
-    "person-added": ("person", "role"),
-    "person-removed": ("person",),
+    "person-added": ("person", "role", "user"),
+    "person-removed": ("person", "user"),
+    "token-refused": ("person", "reason", "who", "unwritten"),
+    "run-submitted": _RUN,
+    "run-resumed": _RUN,
+    "run-stopped": _RUN,
+    "run-fetched": _RUN,
     "call": _CALL,
     "call-without-log-in": _CALL,
     "log-in-blocked": _CALL,

@@ -116,7 +116,7 @@ class _Check:
         if not intact:
             note(f"entry {entry.seq} was changed: its hash is another one")
         if not self._is_signed(entry):
-            note(f"entry {entry.seq} is not signed by the site's key")
+            note(f"entry {entry.seq} is not signed by the log's key")
         if what := self._order(entry, intact):
             note(what)
         if self._head is not None and entry.seq == self._head[0] and entry.hash != self._head[1]:
@@ -154,7 +154,7 @@ class _Check:
         """Add what only the whole log shows."""
         if self._seq and encode_key(self._signer) != encode_key(self._anchor):
             self._problems.append(
-                Problem("", 0, "the newest entries are signed by another key than the site's")
+                Problem("", 0, "the newest entries are signed by another key than the log's")
             )
         if self._head is not None and self._head[0] > self._seq:
             first, last = self._seq + 1, self._head[0]

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from client.enrolment import enrol
+from server.audit_log import operator_audit
 from server.commands_enrol import open_registry
 from server.coordinator import ServerTable, found, join_string, load_settings
 from server.deploy import Coordinator, open_coordinator
@@ -48,11 +49,9 @@ class LocalFederation:
                 name="local", host="127.0.0.1", sites_port=sites_port, people_port=people_port
             )
             found(coordinator, settings, None)
-        (coordinator / "runs").mkdir(exist_ok=True)
-        (coordinator / "superlink" / "url").unlink(missing_ok=True)
         try:
             self._start("coordinator", "wardround", "server", "start", "--dir", str(coordinator))
-            self._await("coordinator", (coordinator / "superlink" / "url").exists)
+            self._await("coordinator", self._is_open)
         except BaseException:
             self.close()
             raise
@@ -79,7 +78,8 @@ class LocalFederation:
 
     def runs(self) -> Coordinator:
         """Return the coordinator's runs."""
-        return open_coordinator(self.folder / "coordinator")
+        folder = self.folder / "coordinator"
+        return open_coordinator(folder, operator_audit(folder))
 
     def enroll(self, name: str, datasets: Mapping[str, Path]) -> Path:
         """Let a site join: its folder, key and certificate; returns the folder.
@@ -139,6 +139,12 @@ class LocalFederation:
     def is_online(self, name: str) -> bool:
         """Say whether a site is online."""
         return name in self._online()
+
+    def _is_open(self) -> bool:
+        """Say if the coordinator takes connections, the last thing that it begins with."""
+        port = load_settings(self.folder / "coordinator").server.people_port
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
 
     def _online(self) -> set[str]:
         with Control(self.url, self.context) as control:

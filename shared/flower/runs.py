@@ -31,6 +31,7 @@ clientapp = "{clientapp}"
 [tool.flwr.app.config]
 job = ""
 run = ""
+researcher = ""
 resume = false
 """
 
@@ -67,15 +68,16 @@ class Runs:
     ) -> None:
         self._client.close()
 
-    def start(self, job: str, name: str, *, resume: bool) -> int:
+    def start(self, job: str, name: str, *, researcher: str, resume: bool) -> int:
         """Start a run; returns Flower's number of it.
 
         Args:
             job: As canonical JSON.
             name: Of the run's folder.
+            researcher: Who submitted it; empty names nobody.
             resume: Go on in the folder instead of making it.
         """
-        config = user_config_to_proto({"job": job, "run": name, "resume": resume})
+        config = user_config_to_proto({"job": job, "run": name, "researcher": researcher, "resume": resume})
         request = StartRunRequest(fab=fab_to_proto(self._app), override_config=config)
         return int(self._client.StartRun(request).run_id)
 

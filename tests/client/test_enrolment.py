@@ -30,6 +30,7 @@ from server.enrolment import Registry
 from server.enrolment_api import LONGEST_BODY, EnrolmentApi
 from server.offline import write_answer
 from shared.authority import Authority
+from shared.https import CoordinatorError
 from shared.join import Join
 from shared.pki import (
     CredentialError,
@@ -152,7 +153,7 @@ def test_a_site_does_not_join_twice(coordinator: Coordinator, tmp_path: Path) ->
 def test_a_token_that_was_used_is_refused(coordinator: Coordinator, tmp_path: Path) -> None:
     join = coordinator.invite()
     enrol(join, tmp_path / "first")
-    with pytest.raises(EnrolmentError, match="refused: this invitation was used already"):
+    with pytest.raises(CoordinatorError, match="refused: this invitation was used already"):
         enrol(join, tmp_path / "second")
     assert not (tmp_path / "second" / "keys" / "site.crt").exists()
     assert coordinator.log[-1][0] == "enrolment-refused"
@@ -182,7 +183,7 @@ def test_a_site_toml_of_another_site_is_not_overwritten(coordinator: Coordinator
 def test_nobody_answers(coordinator: Coordinator, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    with pytest.raises(EnrolmentError, match="can't be reached"):
+    with pytest.raises(CoordinatorError, match="can't be reached"):
         enrol(coordinator.invite(people_port=port), tmp_path / "site")
     assert not (tmp_path / "site").exists()
 
@@ -222,7 +223,7 @@ def test_a_copy_of_the_authoritys_certificate_does_not_help(coordinator: Coordin
     middle = Interceptor(tmp_path / "middle", coordinator.authority)
     with (
         serving(middle.app, server_context(middle.folder, sites=False)) as port,
-        pytest.raises(EnrolmentError, match=r"did not show a certificate of the federation's authority"),
+        pytest.raises(CoordinatorError, match=r"did not show a certificate of the federation's authority"),
     ):
         enrol(coordinator.invite(people_port=port), tmp_path / "site")
     assert middle.heard == [("/v1/authority", b"")]
@@ -238,7 +239,7 @@ def test_a_site_of_the_federation_can_not_stand_in_the_middle(
         (middle.folder / "tls" / f"server.{name}").write_bytes(stolen)
     with (
         serving(middle.app, server_context(middle.folder, sites=False)) as port,
-        pytest.raises(EnrolmentError, match="did not show a certificate"),
+        pytest.raises(CoordinatorError, match="did not show a certificate"),
     ):
         enrol(coordinator.invite(people_port=port), tmp_path / "site")
     assert middle.heard == [("/v1/authority", b"")]
@@ -248,7 +249,7 @@ def test_an_endless_answer_is_cut(coordinator: Coordinator, tmp_path: Path) -> N
     app = Starlette(routes=[Route("/{path:path}", lambda _request: PlainTextResponse(b"x" * 2**20))])
     with (
         serving(app, server_context(coordinator.folder, sites=False)) as port,
-        pytest.raises(EnrolmentError, match="too long"),
+        pytest.raises(CoordinatorError, match="too long"),
     ):
         enrol(coordinator.invite(people_port=port), tmp_path / "site")
 
@@ -307,7 +308,7 @@ def test_a_revoked_site_is_not_renewed(coordinator: Coordinator, tmp_path: Path)
     enrol(coordinator.invite(), tmp_path)
     before = (tmp_path / "keys" / "site.crt").read_bytes()
     coordinator.registry.revoke("st-mary")
-    with pytest.raises(EnrolmentError, match="refused: the site 'st-mary' was revoked"):
+    with pytest.raises(CoordinatorError, match="refused: the site 'st-mary' was revoked"):
         renew(tmp_path)
     assert coordinator.log[-1][1]["reason"] == "revoked"
     assert (tmp_path / "keys" / "site.crt").read_bytes() == before

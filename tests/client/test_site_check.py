@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from client.check import Finding, check_site
+from client.check import check_site
 from shared.authority import Authority
 from shared.csr import certificate_request
+from shared.findings import Finding
 from shared.pki import new_key, pem_of, save_key, server_context
 
 

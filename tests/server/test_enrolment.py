@@ -28,11 +28,12 @@ from server.backup import backup, restore
 from server.coordinator import FolderError, ServerTable, found, load_settings, renew_server_certificate
 from server.enrolment import Registry
 from server.store import RefusedError, RegistryError
+from shared.audit_verify import entries, verify
 from shared.authority import Authority
 from shared.csr import certificate_request, renewal_statement
 from shared.errors import WardroundError
 from shared.join import parse_join
-from shared.pki import CredentialError, fingerprint, load_certificate, new_key, openssh, pem_of
+from shared.pki import CredentialError, fingerprint, load_certificate, load_key, new_key, openssh, pem_of
 
 PROJECT = Path(__file__).parents[2]
 
@@ -369,6 +370,7 @@ def test_people_have_tokens_that_end(federation: Federation) -> None:
         federation.registry.add_person("j.smith", "operator")
     federation.time.passes(days=1)
     assert federation.registry.person_of(token) is None
+    assert federation.log.entries[-1] == ("token-refused", {"person": "j.smith", "reason": "expired-token"})
     federation.registry.remove_person("j.smith")
     assert federation.registry.people() == []
     with pytest.raises(RegistryError, match="did you mean 'viewer'"):
@@ -440,15 +442,16 @@ def test_a_backup_brings_back_the_federation(federation: Federation, tmp_path: P
     key = new_key()
     serial = federation.enrol("st-mary", key).serial_number
     pending = federation.registry.invite("st-paul")
-    (federation.folder / "runs").mkdir()
     (federation.folder / "runs" / "large").write_bytes(b"x")
     file = tmp_path / "backup.tar.gz"
-    assert backup(federation.folder, file, include_keys=True)
+    assert backup(federation.folder, file, federation.log, include_keys=True)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    restore(file, tmp_path / "new", federation.log)
-    assert federation.log.entries[-1] == ("backup-restored", {"federation": "lung-eu"})
+    restore(file, tmp_path / "new")
+    audit = tmp_path / "new" / "audit"
+    assert [entry.event for entry in entries(audit)][-1] == "backup-restored"
+    assert verify(audit, load_key(tmp_path / "new" / "audit.key").public_key()) == []
     assert load_settings(tmp_path / "new") == load_settings(federation.folder)
-    assert not (tmp_path / "new" / "runs").exists()
+    assert list((tmp_path / "new" / "runs").iterdir()) == []
     authority = Authority.open(tmp_path / "new" / "ca")
     assert renew_server_certificate(tmp_path / "new", authority, "127.0.0.1")
     with closing(Registry(tmp_path / "new" / "registry.sqlite", federation.log)) as registry:
@@ -457,31 +460,31 @@ def test_a_backup_brings_back_the_federation(federation: Federation, tmp_path: P
         with pytest.raises(RefusedError, match="withdrawn"):
             registry.redeem(pending, certificate_request(new_key(), "st-paul"), authority)
     with pytest.raises(FolderError, match="nothing is overwritten"):
-        restore(file, tmp_path / "new", federation.log)
+        restore(file, tmp_path / "new")
     with pytest.raises(FolderError, match="exists already"):
-        backup(federation.folder, file, include_keys=True)
+        backup(federation.folder, file, federation.log, include_keys=True)
 
 
 def test_an_open_key_stays_out_of_a_backup(federation: Federation, tmp_path: Path) -> None:
-    assert not backup(federation.folder, tmp_path / "plain.tar.gz", include_keys=False)
+    assert not backup(federation.folder, tmp_path / "plain.tar.gz", federation.log, include_keys=False)
     with tarfile.open(tmp_path / "plain.tar.gz") as archive:
         assert [name for name in archive.getnames() if name.endswith(".key")] == []
 
 
 def test_an_encrypted_key_is_in_a_backup(tmp_path: Path) -> None:
     found(tmp_path / "fed", ServerTable(name="x", host="a.org"), b"a rather long passphrase")
-    assert backup(tmp_path / "fed", tmp_path / "b.tar.gz", include_keys=False)
+    assert backup(tmp_path / "fed", tmp_path / "b.tar.gz", Log(), include_keys=False)
 
 
 def test_a_broken_or_wicked_backup_leaves_nothing(federation: Federation, tmp_path: Path) -> None:
-    backup(federation.folder, tmp_path / "whole.tar.gz", include_keys=True)
+    backup(federation.folder, tmp_path / "whole.tar.gz", federation.log, include_keys=True)
     (tmp_path / "cut.tar.gz").write_bytes((tmp_path / "whole.tar.gz").read_bytes()[:2000])
     (tmp_path / "none.tar.gz").write_bytes(b"hello")
     with tarfile.open(tmp_path / "wicked.tar.gz", "w:gz") as archive:
         archive.add(federation.folder / "server.toml", "../outside")
     for name in ("cut", "none", "wicked", "missing"):
         with pytest.raises(FolderError):
-            restore(tmp_path / f"{name}.tar.gz", tmp_path / "new" / "fed", federation.log)
+            restore(tmp_path / f"{name}.tar.gz", tmp_path / "new" / "fed")
     assert not (tmp_path / "new" / "fed").exists()
     assert not (tmp_path / "new" / "outside").exists()
 
@@ -491,14 +494,14 @@ def test_a_broken_or_wicked_backup_leaves_nothing(federation: Federation, tmp_pa
 def test_a_damaged_backup_is_noticed(federation: Federation, tmp_path: Path, data: st.DataObject) -> None:
     whole = tmp_path / "whole.tar.gz"
     if not whole.exists():
-        backup(federation.folder, whole, include_keys=True)
+        backup(federation.folder, whole, federation.log, include_keys=True)
     content = bytearray(whole.read_bytes())
     # Before that is gzip's header, with a time and a name that nobody needs.
     place = data.draw(st.integers(30, len(content) - 1))
     content[place] ^= 1 << data.draw(st.integers(0, 7))
     (tmp_path / "damaged.tar.gz").write_bytes(content)
     with pytest.raises(WardroundError):
-        restore(tmp_path / "damaged.tar.gz", tmp_path / "new", federation.log)
+        restore(tmp_path / "damaged.tar.gz", tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
@@ -607,6 +610,13 @@ def test_people_by_command(tmp_path: Path, server: Command) -> None:
     assert added.stdout.strip() not in shown
     assert server("people", "remove", "j.smith", "--dir", "fed").returncode == 0
     assert "j.smith" not in server("people", "list", "--dir", "fed").stdout
+    assert "wardround login https://fed.example.org:9444 --authority" in added.stderr
+    told = server("audit", "show", "--dir", "fed").stdout
+    assert [line.split()[2] for line in told.splitlines()] == [
+        *("log-started", "federation-founded", "person-added", "person-removed")
+    ]
+    assert "user=" in told
+    assert "whole" in server("audit", "verify", "--dir", "fed").stdout
     lost = server("sites", "--dir", "elsewhere")
     assert lost.returncode == 2
     assert "wardround server init" in lost.stderr

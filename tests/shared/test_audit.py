@@ -179,7 +179,7 @@ def test_a_forged_signature_is_found(tmp_path: Path, key, log: AuditLog) -> None
     edit(file, lambda lines: lines.__setitem__(1, parse_entry(lines[1]).signed(stranger).line()))
     (problem,) = verify(tmp_path / "audit", key.public_key())
     assert (problem.file, problem.line) == (file.name, 2)
-    assert "not signed by the site's key" in problem.what
+    assert "not signed by the log's key" in problem.what
 
 
 def test_a_log_of_another_key_is_not_this_sites(tmp_path: Path, key, log: AuditLog) -> None:

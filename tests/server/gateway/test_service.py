@@ -21,10 +21,9 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from client.enrolment import enrol, renew
-from server.coordinator import ServerTable, found, join_string
+from server.coordinator import ServerTable, bind_address, found, join_string
 from server.enrolment import Registry
 from server.people import People
-from server.service import bind_address
 from shared.pki import client_context, load_key
 
 PROJECT = Path(__file__).parents[3]

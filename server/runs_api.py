@@ -1,0 +1,248 @@
+"""The runs of a coordinator over the people's listener.
+
+| route | role | answer |
+| --- | --- | --- |
+| `GET /v1/me` | viewer | name and role of the caller |
+| `GET /v1/runs` | viewer | the list of runs |
+| `POST /v1/runs` | researcher | 201, the new run's name and its job's digest |
+| `GET /v1/runs/RUN` | viewer | its row, job and description |
+| `GET /v1/runs/RUN/events?after=N` | viewer | JSON lines, as they happen, after the N-th |
+| `POST /v1/runs/RUN/stop`, `/resume` | researcher, for their own runs; operator | 204 |
+| `GET /v1/runs/RUN/files` | viewer | names of its files |
+| `GET /v1/runs/RUN/files/FILE` | viewer | its content, its SHA-256 in `Repr-Digest` (RFC 9530) |
+
+An error is `{"error": ..., "remedy": ...}`. The audit log has who did what before it is done.
+"""
+
+import asyncio
+import base64
+import hashlib
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict
+from functools import partial
+from http import HTTPStatus
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, TypeVar
+
+from anyio import CapacityLimiter, to_thread
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.authentication import requires
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from server.audit_trail import AuditTrail
+from server.deploy import Coordinator
+from server.event_tail import EventTail
+from server.run_control import UnknownRunError
+from server.run_files import chunks, file_names, open_file
+from server.runs import plain
+from shared.errors import JobError, WardroundError
+from shared.flower.runs import Runs
+from shared.job import parse_job
+
+LOOK = 0.2  # seconds between looks at what a run has written
+SIGN_OF_LIFE = 10.0  # seconds without an event after which an empty line says that the stream is alive
+_SLOW, _QUICK = 4, 16  # threads for what takes seconds (starting a run), and for what does not
+Answer = TypeVar("Answer")
+
+
+class _Submission(BaseModel):
+    """What a researcher sends: the job, and its digest as the researcher's machine computes it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    job: dict[str, Any]
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class RunsApi:
+    """The endpoints.
+
+    Args:
+        runs: Folder of the run folders.
+        connect: Gives a new connection to the SuperLink where it is now.
+        trail: The audit log.
+    """
+
+    def __init__(self, runs: Path, connect: Callable[[], Runs], trail: AuditTrail) -> None:
+        self._runs = runs
+        self._connect = connect
+        self._trail = trail
+        self._slow, self._quick = CapacityLimiter(_SLOW), CapacityLimiter(_QUICK)
+
+    def routes(self) -> list[BaseRoute]:
+        """Return the routes, for behind a token."""
+        endpoints = {
+            ("GET", "/v1/me"): self.me,
+            ("GET", "/v1/runs"): self.list,
+            ("POST", "/v1/runs"): self.submit,
+            ("GET", "/v1/runs/{run}"): self.look,
+            ("GET", "/v1/runs/{run}/events"): self.events,
+            ("POST", "/v1/runs/{run}/stop"): self.stop,
+            ("POST", "/v1/runs/{run}/resume"): self.resume,
+            ("GET", "/v1/runs/{run}/files"): self.files,
+            ("GET", "/v1/runs/{run}/files/{file}"): self.file,
+        }
+        return [
+            Route(path, _explained(endpoint), methods=[method])
+            for (method, path), endpoint in endpoints.items()
+        ]
+
+    @requires("viewer")
+    async def me(self, request: Request) -> Response:
+        """Say who calls."""
+        return JSONResponse({"name": request.user.name, "role": request.user.role})
+
+    @requires("viewer")
+    async def list(self, request: Request) -> Response:
+        """List the runs."""
+        rows = await self._quickly(self._coordinator(request).list)
+        return JSONResponse([asdict(row) for row in rows])
+
+    @requires("researcher")
+    async def submit(self, request: Request) -> Response:
+        """Validate a job again, compute its digest here, and start it under the caller's name."""
+        try:
+            asked = _Submission.model_validate_json(await request.body())
+        except ValidationError:
+            raise HTTPException(HTTPStatus.BAD_REQUEST, "the request is not understood") from None
+        job = parse_job(asked.job, "the job")
+        if job.digest() != asked.digest:
+            raise JobError(
+                "the job has another digest here than at the submitter's",
+                remedy="Coordinator and researcher must run the same version of Wardround.",
+            )
+        name = await self._slowly(partial(self._coordinator(request).submit, job))
+        return JSONResponse({"run": name, "digest": job.digest()}, HTTPStatus.CREATED)
+
+    @requires("viewer")
+    async def look(self, request: Request) -> Response:
+        """Describe a run."""
+        found = await self._quickly(partial(self._coordinator(request).look, request.path_params["run"]))
+        job = json.loads(found.job.canonical())
+        return JSONResponse({"row": asdict(found.row), "job": job, "description": plain(found.description)})
+
+    @requires("viewer")
+    async def events(self, request: Request) -> Response:
+        """Stream a run's events until it ends; the last line is `{"end": STATUS}`."""
+        after = request.query_params.get("after", "0")
+        if not after.isascii() or not after.isdigit() or len(after) > 12:
+            raise HTTPException(HTTPStatus.BAD_REQUEST, "'after' must be a number")
+        run = await self._quickly(partial(self._coordinator(request).open, request.path_params["run"]))
+        lines = self._lines(EventTail(run, int(after)))
+        return StreamingResponse(lines, media_type="application/x-ndjson")
+
+    @requires("researcher")
+    async def stop(self, request: Request) -> Response:
+        """Stop a run."""
+        return await self._change(request, Coordinator.stop)
+
+    @requires("researcher")
+    async def resume(self, request: Request) -> Response:
+        """Go on with a run."""
+        return await self._change(request, Coordinator.resume)
+
+    @requires("viewer")
+    async def files(self, request: Request) -> Response:
+        """List the files of a run; the audit log has that they are fetched."""
+        coordinator = self._coordinator(request)
+        run = await self._quickly(partial(coordinator.open, request.path_params["run"]))
+        await self._trail.record(
+            "run-fetched", person=request.user.name, run=run.path.name, job=run.job.digest()
+        )
+        return JSONResponse(await self._quickly(partial(file_names, run.path)))
+
+    @requires("viewer")
+    async def file(self, request: Request) -> Response:
+        """Give a file of a run: as long as it is now, with the digest of what is sent."""
+        coordinator, name = self._coordinator(request), request.path_params["file"]
+        run = await self._quickly(partial(coordinator.open, request.path_params["run"]))
+        file = await self._quickly(partial(open_file, run.path, name))
+        try:
+            size, digest = await self._quickly(partial(_measure, file))
+        except BaseException:
+            file.close()
+            raise
+        headers = {"content-length": str(size), "repr-digest": f"sha-256=:{digest}:"}
+        return StreamingResponse(
+            self._content(file, size), media_type="application/octet-stream", headers=headers
+        )
+
+    async def _change(self, request: Request, change: Callable[[Coordinator, str], None]) -> Response:
+        """Stop or resume a run, if it is the caller's own; operators may do it with every run."""
+        coordinator, name = self._coordinator(request), request.path_params["run"]
+        found = await self._quickly(partial(coordinator.look, name))
+        if request.user.role != "operator" and found.row.researcher != request.user.name:
+            raise HTTPException(
+                HTTPStatus.FORBIDDEN, "only who submitted a run, and operators, may stop or resume it"
+            )
+        await self._slowly(partial(change, coordinator, name))
+        return Response(status_code=HTTPStatus.NO_CONTENT)
+
+    async def _lines(self, tail: EventTail) -> AsyncIterator[bytes]:
+        told = asyncio.get_running_loop().time()
+        ended = None
+        while ended is None:
+            lines, ended = await self._quickly(tail.read)
+            for number, line in lines:
+                yield json.dumps({"number": number, "line": line}).encode() + b"\n"
+            now = asyncio.get_running_loop().time()
+            if lines:
+                told = now
+            elif ended is None:
+                if now - told > SIGN_OF_LIFE:
+                    told = now
+                    yield b"\n"
+                await asyncio.sleep(LOOK)
+        yield json.dumps({"end": ended}).encode() + b"\n"
+
+    async def _content(self, file: BinaryIO, size: int) -> AsyncIterator[bytes]:
+        with file:
+            content = chunks(file, size)
+            while (chunk := await self._quickly(partial(next, content, b""))) != b"":
+                yield chunk
+
+    def _coordinator(self, request: Request) -> Coordinator:
+        who = request.user.name
+        return Coordinator(self._runs, self._connect, partial(self._trail.write, person=who), who)
+
+    async def _quickly(self, work: Callable[[], Answer]) -> Answer:
+        return await to_thread.run_sync(work, limiter=self._quick)
+
+    async def _slowly(self, work: Callable[[], Answer]) -> Answer:
+        return await to_thread.run_sync(work, limiter=self._slow)
+
+
+def _measure(file: BinaryIO) -> tuple[int, str]:
+    """Return the size of a file in bytes, and the SHA-256 of so many bytes in base64."""
+    size = file.seek(0, 2)
+    digest = hashlib.sha256()
+    for chunk in chunks(file, size):
+        digest.update(chunk)
+    return size, base64.b64encode(digest.digest()).decode("ascii")
+
+
+def _explained(endpoint: Callable[[Request], Any]) -> Callable[[Request], Any]:
+    """Return an endpoint whose errors say what to do, without the paths of this machine."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            found: Response = await endpoint(request)
+        except HTTPException as error:
+            reason = error.detail
+            if reason == HTTPStatus.FORBIDDEN.phrase:  # all that `requires` says
+                reason = f"the role {request.user.role} may not do this"
+            return JSONResponse({"error": reason}, error.status_code, error.headers)
+        except UnknownRunError as error:
+            return JSONResponse({"error": error.problem, "remedy": error.remedy}, HTTPStatus.NOT_FOUND)
+        except JobError as error:
+            content = {"error": f"the job: {error.problem}", "remedy": error.remedy}
+            return JSONResponse(content, HTTPStatus.BAD_REQUEST)
+        except WardroundError as error:
+            return JSONResponse({"error": error.problem, "remedy": error.remedy}, HTTPStatus.CONFLICT)
+        return found
+
+    return answer

@@ -1,0 +1,148 @@
+"""What `server.toml` may say, `wardround server check`, and the sites' heads in the coordinator's log."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from server.audit_log import open_audit
+from server.check import check_coordinator
+from server.coordinator import SETTINGS, FolderError, ServerTable, found, load_settings
+from server.events import Event
+from server.gateway import listen
+from server.site_heads import SiteHeads, known_heads
+from shared.audit_verify import entries
+from shared.findings import Finding
+
+PROJECT = Path(__file__).parents[2]
+EXAMPLE = PROJECT / "configs" / "server" / "server.toml"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    with listen("127.0.0.1", 0) as one, listen("127.0.0.1", 0) as two:
+        sites_port, people_port = (sock.getsockname()[1] for sock in (one, two))
+    settings = ServerTable(name="trial", host="127.0.0.1", sites_port=sites_port, people_port=people_port)
+    found(tmp_path / "fed", settings, None)
+    return tmp_path / "fed"
+
+
+def write(folder: Path, text: str) -> None:
+    with (folder / "server.toml").open("a", encoding="utf-8") as file:
+        file.write(text)
+
+
+def test_limits_and_addresses_are_read(folder: Path) -> None:
+    assert load_settings(folder).server.listen_addresses() == ("127.0.0.1", "127.0.0.1")
+    text = (folder / "server.toml").read_text(encoding="utf-8")
+    text = text.replace('# people_address = "10.0.0.5"', 'people_address = "::1"')
+    (folder / "server.toml").write_text(text, encoding="utf-8")
+    write(folder, "\n[limits.sites]\nconnections = 7\n")
+    config = load_settings(folder)
+    assert config.server.listen_addresses() == ("127.0.0.1", "::1")
+    assert (config.limits.sites.connections, config.limits.people.connections) == (7, 500)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[limits.sites]\nconnections = 0", "[limits] sites.connections: must be above 0"),
+        ("[limits.people]\nconection = 5", "[limits] people.conection: unknown key"),
+        ("[limits]\nidle_s = 3", "[limits] idle_s: unknown key"),
+        ("[limit]\n", "[limit]: unknown table; did you mean 'limits'?"),
+    ],
+)
+def test_a_wrong_limit_is_named(folder: Path, text: str, message: str) -> None:
+    write(folder, f"\n{text}\n")
+    with pytest.raises(FolderError, match=re.escape(message)):
+        load_settings(folder)
+
+
+def test_the_example_is_what_init_writes_and_all_its_keys_can_be_set(tmp_path: Path) -> None:
+    table = ServerTable(name="lung-eu", host="federation.example.org")
+    assert EXAMPLE.read_text(encoding="utf-8") == SETTINGS.format(**table.model_dump())
+    text = re.sub(r"^# (\w+ = |\[)", r"\1", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    (tmp_path / "server.toml").write_text(text, encoding="utf-8")
+    assert load_settings(tmp_path).limits.people.connections_each == 64
+
+
+def states(folder: Path) -> dict[str, Finding]:
+    return {finding.what: finding for finding in check_coordinator(folder)}
+
+
+def test_a_new_coordinator_passes_the_check(folder: Path) -> None:
+    found = states(folder)
+    assert [what for what, finding in found.items() if finding.state == "failure"] == []
+    assert {"server.toml", "sites port", "authority", "registry", "audit log", "Flower"} <= found.keys()
+
+
+def no_registry(folder: Path) -> None:
+    (folder / "registry.sqlite").write_bytes(b"not a database")
+
+
+def open_key(folder: Path) -> None:
+    (folder / "audit.key").chmod(0o644)
+
+
+def changed_log(folder: Path) -> None:
+    log = open_audit(folder)
+    log.append("site-invited", site="st-mary")
+    [file] = (folder / "audit").glob("*.jsonl")
+    file.write_text(file.read_text().replace("st-mary", "st-paul"))
+
+
+def no_authority(folder: Path) -> None:
+    (folder / "ca" / "ca.key").unlink()
+
+
+def wrong_setting(folder: Path) -> None:
+    write(folder, "[limits]\nx = 1\n")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "what"),
+    [
+        (no_registry, "registry"),
+        (open_key, "secrets"),
+        (changed_log, "audit log"),
+        (no_authority, "authority"),
+        (wrong_setting, "server.toml"),
+    ],
+)
+def test_the_check_finds_it_and_says_what_to_do(
+    folder: Path, spoil: Callable[[Path], None], what: str
+) -> None:
+    spoil(folder)
+    assert states(folder)[what].state == "failure"
+
+
+def test_a_port_that_is_taken_is_found(folder: Path) -> None:
+    with listen("127.0.0.1", load_settings(folder).server.sites_port):
+        finding = states(folder)["sites port"]
+    assert finding.state == "failure"
+    assert "server.toml" in str(finding.remedy)
+
+
+def head(number: int, letter: str = "a") -> str:
+    return f"{number}:{letter * 64}"
+
+
+def tell(heads: SiteHeads, *events: tuple[str, str]) -> None:
+    for site, value in events:
+        heads(Event("audit_head", 1, site, "train", {"head": value}))
+    heads(Event("round_finished", 1))
+
+
+def test_heads_are_kept_once_a_round_and_one_that_goes_back_is_noted(folder: Path) -> None:
+    log = open_audit(folder)
+    tell(SiteHeads(log.append, {}, "run-1"), ("alpha", head(3)), ("alpha", head(5)), ("beta", head(9)))
+    assert known_heads(folder / "audit") == {"alpha": head(5), "beta": head(9)}
+    again = SiteHeads(log.append, known_heads(folder / "audit"), "run-2")
+    tell(again, ("alpha", head(4)), ("beta", head(9)))
+    tell(again, ("beta", head(9, "b")))
+    cut = [entry.fields for entry in entries(folder / "audit") if entry.event == "site-log-cut"]
+    assert [(fields["site"], fields["head"], fields["head_before"]) for fields in cut] == [
+        ("alpha", head(4), head(5)),
+        ("beta", head(9, "b"), head(9)),
+    ]

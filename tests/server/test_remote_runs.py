@@ -1,0 +1,187 @@
+"""People at another machine log in, submit, watch, stop, resume and fetch."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+
+from server.audit_log import operator_audit
+from server.coordinator import load_settings, login_command
+from server.login import load_login, log_in
+from server.people import People
+from server.remote import RemoteCoordinator
+from shared.audit import Entry
+from shared.audit_verify import entries, verify
+from shared.https import CoordinatorError
+from shared.pki import load_key
+from simulate.federation import LocalFederation
+
+pytestmark = pytest.mark.slow
+
+PROJECT = Path(__file__).parents[2]
+ROLES = {"ada": "researcher", "bob": "researcher", "vera": "viewer", "otto": "operator"}
+
+
+@pytest.fixture(scope="module")
+def federation(tiny_data: Path, tmp_path_factory) -> Iterator[LocalFederation]:
+    """One site, whose policy lets ada alone submit."""
+    with LocalFederation(tmp_path_factory.mktemp("people")) as running:
+        folder = running.enroll("alpha", {"discs": tiny_data})
+        file = folder / "site.toml"
+        text = file.read_text(encoding="utf-8")
+        file.write_text(text.replace("\n[policy]\n", '\n[policy]\nresearchers = ["ada"]\n'), encoding="utf-8")
+        running.start("alpha")
+        running.await_sites()
+        yield running
+
+
+@pytest.fixture(scope="module")
+def tokens(federation: LocalFederation) -> dict[str, str]:
+    folder = federation.folder / "coordinator"
+    with closing(People(folder / "registry.sqlite", operator_audit(folder))) as people:
+        return {name: people.add_person(name, role) for name, role in ROLES.items()}
+
+
+@pytest.fixture
+def wardround(
+    federation: LocalFederation, tokens: dict[str, str], tmp_path: Path
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs a command as a person on a machine of their own."""
+
+    def run(person: str, *arguments: object, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        home = tmp_path / person
+        home.mkdir(exist_ok=True)
+        environment = {**os.environ, "PYTHONPATH": str(PROJECT), "COLUMNS": "200"}
+        return subprocess.run(
+            [sys.executable, "-m", "wardround", *map(str, arguments)],
+            cwd=home,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment | {"XDG_CONFIG_HOME": str(home / "config")},
+        )
+
+    return run
+
+
+@pytest.fixture
+def remote(
+    federation: LocalFederation, tokens: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], RemoteCoordinator]:
+    """Return a function that logs a person in."""
+
+    def make(person: str) -> RemoteCoordinator:
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / person / "config"))
+        words = login_command(federation.folder / "coordinator").split()
+        assert log_in(words[2], words[4], tokens[person]) == (person, ROLES[person])
+        return RemoteCoordinator(load_login())
+
+    return make
+
+
+def audit(federation: LocalFederation, event: str) -> list[Entry]:
+    return [entry for entry in entries(federation.folder / "coordinator" / "audit") if entry.event == event]
+
+
+def test_a_researcher_s_day(federation, tokens, wardround, tiny_job_file, tmp_path):
+    job_file = tiny_job_file
+    job_file.write_text(job_file.read_text().replace("min_sites = 3", "min_sites = 1"))
+    command = login_command(federation.folder / "coordinator").split()[1:]
+    logged_in = wardround("ada", *command, stdin=tokens["ada"] + "\n")
+    assert logged_in.returncode == 0, logged_in.stderr
+    assert "logged in as ada (researcher)" in logged_in.stdout
+    kept = tmp_path / "ada" / "config" / "wardround" / "login.json"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+
+    submitted = wardround("ada", "submit", job_file, "--watch")
+    assert submitted.returncode == 0, submitted.stderr
+    name = submitted.stdout.splitlines()[0]
+    assert "round 3/3" in submitted.stdout
+    assert "federation" in submitted.stdout  # the table of results
+    listed = wardround("ada", "runs").stdout
+    assert name in listed
+    assert "ada" in listed
+    assert wardround("ada", "fetch", name, "--out", "copy").returncode == 0
+    copy, run = tmp_path / "ada" / "copy" / name, federation.folder / "coordinator" / "runs" / name
+    for file in ("model.safetensors", "run.json", "metrics.csv", "events.jsonl"):
+        assert (copy / file).read_bytes() == (run / file).read_bytes()
+    again = wardround("ada", "fetch", name, "--out", "copy")
+    assert again.returncode == 2
+    assert "exists already" in again.stderr
+
+    # Who submitted it reached the site; what the site's log says is kept at the coordinator.
+    seen = [entry.fields for entry in entries(federation.folder / "alpha" / "audit")]
+    assert {fields["researcher"] for fields in seen if "job" in fields} == {"ada"}
+    key = load_key(federation.folder / "alpha" / "keys" / "site.key").public_key()
+    heads = [entry.fields["head"] for entry in audit(federation, "site-head")]
+    assert len(heads) == 4  # three rounds and the test
+    assert [verify(federation.folder / "alpha" / "audit", key, str(head)) for head in heads] == [[]] * 4
+
+    submission = audit(federation, "run-submitted")[-1].fields
+    assert (submission["person"], submission["run"]) == ("ada", name)
+    assert json.loads((run / "run.json").read_text())["digest"] == submission["job"]
+    logs = federation.log("coordinator") + "".join(
+        path.read_text() for path in (federation.folder / "coordinator" / "audit").iterdir()
+    )
+    assert tokens["ada"] not in logs
+    assert "HTTP Request" not in logs  # httpx is quiet
+
+
+def test_a_site_refuses_whom_its_policy_does_not_name(remote, tiny_job):
+    bob = remote("bob")
+    name = bob.submit(tiny_job(strategy_min_sites=1))
+    events = list(bob.follow(name))
+    assert any("policy.researchers does not allow 'bob'" in str(event.data.get("reason")) for event in events)
+    assert bob.look(name).row.status == "failed"
+
+
+def test_roles(federation, remote, tiny_job):
+    ada, bob, vera, otto = (remote(name) for name in ROLES)
+    job = tiny_job(strategy_min_sites=1, job_rounds=2, training_local_epochs=60)
+    with pytest.raises(CoordinatorError, match="refused"):
+        vera.submit(job)
+    name = ada.submit(job)
+    watching = vera.follow(name)
+    while next(watching).kind != "round_started":
+        pass
+    for stranger in (vera, bob):
+        with pytest.raises(CoordinatorError, match="refused"):
+            stranger.stop(name)
+    otto.stop(name)
+    assert [event.kind for event in watching].count("run_finished") == 0
+    assert vera.look(name).row.status == "stopped"
+    assert audit(federation, "run-stopped")[-1].fields["person"] == "otto"
+    otto.resume(name)
+    assert list(ada.follow(name))[-1].kind == "run_finished"
+    row = next(row for row in vera.list() if row.name == name)
+    assert (row.status, row.researcher) == ("finished", "ada")  # whose run it is, also for the sites
+
+
+def test_a_superlink_that_comes_back_on_another_port_is_found(federation, remote, tiny_job):
+    ada, url = remote("ada"), federation.url
+    os.kill(superlink(federation), signal.SIGKILL)
+    name = ada.submit(tiny_job(strategy_min_sites=1, job_rounds=1, strategy_round_timeout=60.0))
+    assert federation.url != url
+    assert list(ada.follow(name))[-1].kind == "run_finished"
+
+
+def superlink(federation: LocalFederation) -> int:
+    for process in psutil.Process(federation.processes["coordinator"].pid).children():
+        if "flower-superlink" in " ".join(process.cmdline()):
+            return process.pid
+    raise AssertionError("no SuperLink runs")
+
+
+def test_the_coordinators_log_is_whole(federation):
+    folder = federation.folder / "coordinator"
+    assert verify(folder / "audit", load_key(folder / "audit.key").public_key()) == []
+    assert load_settings(folder).limits.people.connections_each == 64
