@@ -24,6 +24,7 @@ from client.data.dataset import Samples, SiteData
 from client.data.preprocess import ImageFilter
 from client.gate import Gate, Visit
 from client.policy import PolicyError, check_size
+from client.private_plan import plan
 from client.secure import QUERIES, Credentials
 from client.secure import train as train_masked
 from client.site import SiteConfig
@@ -150,6 +151,10 @@ class Site:
             check_size(policy, model_megabytes(visit.job), self.config.name)
         if self.gate is not None:
             self.gate.admit(visit)
+            if visit.phase == "train" and visit.job.privacy.mechanism != "none":
+                data = self._training_data(visit.job)
+                units = data.patients if visit.job.privacy.unit == "patient" else data.examples
+                self.gate.reserve(visit, plan(visit.job, units["train"]))
 
     def data(self, job: JobSpec) -> SiteData:
         """Return the site's data for a job, kept until another job asks.
@@ -192,6 +197,14 @@ class Site:
             tuple(counts),
         )
 
+    def _training_data(self, job: JobSpec) -> SiteData:
+        data = self.data(job)
+        if not self._shows(data, "train"):
+            least = self.config.policy.min_group
+            problem = f"policy.min_group asks for {least} patients, there are fewer to train on"
+            raise PolicyError(problem, where=self.config.name)
+        return data
+
     def _shows(self, data: SiteData, split: str) -> bool:
         """Say if figures on a split may leave: whether enough patients are behind them."""
         return data.patients[split] >= self.config.policy.min_group
@@ -203,11 +216,7 @@ class Site:
         if job.privacy.mechanism != "none":
             problem = f"can't train with '{job.privacy.mechanism}' yet, and does not train without it"
             raise SiteError(problem, where=self.config.name)
-        data = self.data(job)
-        least = self.config.policy.min_group
-        if not self._shows(data, "train"):
-            problem = f"policy.min_group asks for {least} patients, there are fewer to train on"
-            raise PolicyError(problem, where=self.config.name)
+        data = self._training_data(job)
         bench = self._load(request)
         samples = data.split("train")
         torch.set_num_threads(bench.job.training.threads)
@@ -331,7 +340,14 @@ def _answer(site: Site, message: Message, phase: str, work: Work, state: RecordD
     visit = None
     try:
         question = messages.read_question(message.content)
-        visit = Visit(_read_job(question.job), phase, question.round, question.split, question.researcher)
+        visit = Visit(
+            _read_job(question.job),
+            phase,
+            question.round,
+            question.split,
+            question.researcher,
+            message.metadata.run_id,
+        )
         site.admit(visit)
         content = work(site, visit, message.content, state)
         if site.gate is not None:

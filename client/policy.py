@@ -38,6 +38,41 @@ _KNOWN = {
 }
 
 
+class BudgetError(PolicyError):
+    """A private training that the site's ledger refuses."""
+
+
+class Cap(Table):
+    """`[policy.privacy.DATASET]`: what the patients of a dataset may lose at most, over all jobs.
+
+    The site's ledger counts it, and refuses a round that would pass it (docs/privacy-ledger.md).
+    """
+
+    epsilon: float = Field(gt=0, description="Most that may be spent, over all jobs.", examples=[10.0])
+    delta: float = Field(
+        gt=0,
+        lt=1,
+        description="At which epsilon is counted: far below one over the patients.",
+        examples=[1e-5],
+    )
+    days: int | None = Field(
+        None,
+        ge=1,
+        le=36_500,
+        description="Over so many days, counted back from each round; without it for ever.",
+    )
+    unit: Literal["patient", "image"] = Field(
+        "patient",
+        description="Whom the cap is for. A private job for another unit is refused: the two don't add up.",
+    )
+    required: bool = Field(
+        True, description="Whether a job that trains on the dataset without differential privacy is refused."
+    )
+    accountant: Literal["rdp", "prv"] = Field(
+        "rdp", description="Opacus's accountant; 'prv' finds that less was spent, and takes seconds for it."
+    )
+
+
 class PolicyTable(Table):
     """`[policy]`: what a job may do here. An empty list allows nothing; a missing key allows everything."""
 
@@ -82,6 +117,7 @@ class PolicyTable(Table):
         description="Secure aggregation: least number of sites whose updates are summed with this site's.",
         examples=[5],
     )
+    privacy: dict[Name, Cap] = Field({}, description="What may be spent of a dataset's privacy.")
 
     @field_validator("tasks", "networks", "strategies")
     @classmethod
@@ -135,6 +171,24 @@ def _check_secure_aggregation(policy: PolicyTable, job: JobSpec, site: str) -> N
     if least is not None and job.strategy.min_sites < least:
         problem = f"policy.min_sites_in_sum asks for {least}, the job goes on with {job.strategy.min_sites}"
         raise PolicyError(problem, where=site, remedy=f"Set [strategy] min_sites = {least}.")
+
+
+def check_privacy(policy: PolicyTable, job: JobSpec, site: str) -> None:
+    """Check that a job protects whom the policy protects; what it spends is the ledger's business.
+
+    Raises:
+        PolicyError: It protects nobody, or others.
+    """
+    cap = policy.privacy.get(job.job.dataset)
+    if cap is None:
+        return
+    if job.privacy.mechanism == "none":
+        if cap.required:
+            problem = f"policy.privacy demands differential privacy for '{job.job.dataset}'"
+            raise PolicyError(problem, where=site, remedy="Set [privacy] mechanism = 'dp-sgd' in the job.")
+    elif job.privacy.unit != cap.unit:
+        problem = f"policy.privacy counts by {cap.unit}, the job protects each {job.privacy.unit}"
+        raise PolicyError(problem, where=site, remedy=f"Set [privacy] unit = '{cap.unit}' in the job.")
 
 
 def check_size(policy: PolicyTable, megabytes: float, site: str) -> None:

@@ -12,7 +12,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, ValidationError, field_validator
 
 from server.audit_log import create_audit_key
 from server.enrolment import Registry
@@ -96,6 +96,14 @@ class LimitsTable(_Table):
 
     sites: Limits = Field(Limits(), description="Of the listener for sites.")
     people: PeopleLimits = Field(PeopleLimits(), description="Of the listener for people.")
+
+    @field_validator("sites")
+    @classmethod
+    def _takes_models(cls, sites: Limits) -> Limits:
+        least = Limits().body_bytes
+        if sites.body_bytes < least:
+            raise ValueError(f"body_bytes must be at least {least}: small models travel in such requests")
+        return sites
 
 
 class ServerConfig(_Table):

@@ -33,9 +33,7 @@ class Limits(BaseModel):
     keep_alive_s: PositiveInt = Field(
         75, description="Seconds that a connection may wait for its next request."
     )
-    body_bytes: int = Field(
-        8 * MIB, ge=8 * MIB, description="Size of a request's body in bytes: small models are inside."
-    )
+    body_bytes: int = Field(8 * MIB, ge=64 * KIB, description="Size of a request's body in bytes.")
     object_bytes: int = Field(
         64 * MIB,
         ge=8 * MIB,
