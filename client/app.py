@@ -193,6 +193,9 @@ class Site:
         """Train the global model on the site's data for one round."""
         start = time.perf_counter()
         job = _read_job(request.job)
+        if job.privacy.mechanism != "none":
+            problem = f"can't train with '{job.privacy.mechanism}' yet, and does not train without it"
+            raise SiteError(problem, where=self.config.name)
         data = self.data(job)
         least = self.config.policy.min_group
         if not self._shows(data, "train"):

@@ -303,6 +303,65 @@ class EvaluationTable(Table):
         return self
 
 
+class PrivacyTable(Table):
+    """`[privacy]`: what is promised to the patients, and how it is kept."""
+
+    mechanism: Literal["none", "dp-sgd"] = Field(
+        "none",
+        description="'dp-sgd': the sites train with differential privacy (Abadi et al. 2016), and what they "
+        "send is private at epsilon and delta.",
+    )
+    epsilon: float | None = Field(
+        None,
+        gt=0,
+        examples=[8.0],
+        description="dp-sgd: what a site's patients are to lose at most over all rounds; the noise is found "
+        "from it.",
+    )
+    noise_multiplier: float | None = Field(
+        None,
+        gt=0,
+        examples=[1.1],
+        description="dp-sgd: standard deviation of the noise over max_grad_norm, instead of epsilon.",
+    )
+    delta: float = Field(
+        1e-5, gt=0, lt=1, description="dp-sgd: the delta of epsilon; far below one over the patients."
+    )
+    max_grad_norm: float = Field(
+        1.0, gt=0, description="dp-sgd: L2 norm to which the gradient of each unit is clipped."
+    )
+    unit: Literal["patient", "image"] = Field(
+        "patient",
+        description="dp-sgd: whom the guarantee is for: a patient with all their images, or a single image.",
+    )
+    images_per_patient: int = Field(
+        1,
+        ge=1,
+        description="dp-sgd, unit 'patient': images, drawn at random, over which a patient's gradient is the "
+        "mean.",
+    )
+    secure_aggregation: bool = Field(
+        False,
+        description="The coordinator learns the sum of the updates and nothing of a single one.",
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        given = self.model_fields_set - {"mechanism", "secure_aggregation"}
+        if self.mechanism == "none":
+            changed = [key for key in given if getattr(self, key) != type(self).model_fields[key].default]
+            if changed or (given and "mechanism" not in self.model_fields_set):
+                raise ValueError(
+                    f"{min(changed or given)}: needs mechanism = 'dp-sgd', or nothing is private"
+                )
+            return self
+        if (self.epsilon is None) == (self.noise_multiplier is None):
+            raise ValueError("epsilon: give either epsilon or noise_multiplier with 'dp-sgd'")
+        if self.unit == "image" and self.images_per_patient != 1:
+            raise ValueError("images_per_patient: is for unit = 'patient'")
+        return self
+
+
 class JobSpec(Table):
     """A job: what a researcher asks for, in one TOML file."""
 
@@ -312,6 +371,7 @@ class JobSpec(Table):
     training: TrainingTable
     strategy: Strategy
     evaluation: EvaluationTable = EvaluationTable()
+    privacy: PrivacyTable = PrivacyTable()
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -337,12 +397,6 @@ def parse_job(table: dict[str, Any], where: object) -> JobSpec:
     Raises:
         JobError: With every problem found: table, key, what was expected, the nearest valid name.
     """
-    if "privacy" in table:
-        raise JobError(
-            "[privacy]: private training is not built yet, and a job that asks for it is not run without it",
-            where=where,
-            remedy="Remove the table to train without differential privacy.",
-        )
     try:
         return JobSpec.model_validate(table, strict=True)
     except ValidationError as error:

@@ -17,7 +17,18 @@ LOSSES = {
 
 def check(job: "JobSpec") -> None:
     """Raise ValueError, naming table and key, where two tables contradict each other."""
-    for rule in (_classes, _loss, _class_weights, _patch, _network, _network_input, _best, _strategy):
+    for rule in (
+        _classes,
+        _loss,
+        _class_weights,
+        _patch,
+        _network,
+        _network_input,
+        _best,
+        _strategy,
+        _private_training,
+        _secure_aggregation,
+    ):
         rule(job)
 
 
@@ -88,4 +99,42 @@ def _strategy(job: "JobSpec") -> None:
         raise ValueError(
             f"[strategy] min_sites: {strategy.name} with {malicious} malicious sites needs at least "
             f"{malicious + 3} sites"
+        )
+
+
+def _private_training(job: "JobSpec") -> None:
+    if job.privacy.mechanism == "none":
+        return
+    training, model = job.training, job.model
+    if not NETWORKS[model.name].private:
+        fitting = [
+            name
+            for name, options in NETWORKS.items()
+            if options.private and job.job.task in options.tasks and job.data.dimensions in options.dimensions
+        ]
+        raise ValueError(
+            f"[model] name: '{model.name}' can't be trained with differential privacy, as the gradient of a "
+            f"single image can't be had from it (one of: {', '.join(fitting)})"
+        )
+    if training.loss == "batch-dice-ce":
+        raise ValueError(
+            "[training] loss: 'batch-dice-ce' mixes the images of a batch, and differential privacy clips "
+            "the gradient of each; take 'dice-ce'"
+        )
+    if training.class_weights != "none" or training.loss == "balanced-softmax":
+        key = "class_weights" if training.class_weights != "none" else "loss"
+        raise ValueError(
+            f"[training] {key}: '{getattr(training, key)}' needs the exact class counts of the site, which "
+            "no noise protects; take class_weights = 'none' and another loss"
+        )
+    if training.gradient_clip is not None:
+        raise ValueError(
+            "[training] gradient_clip: with 'dp-sgd' gradients are clipped by [privacy] max_grad_norm"
+        )
+
+
+def _secure_aggregation(job: "JobSpec") -> None:
+    if job.privacy.secure_aggregation:
+        raise ValueError(
+            "[privacy] secure_aggregation: is not built yet, and no job runs without it that asks"
         )

@@ -1,6 +1,7 @@
 """A site's data for one job: split by patient, preprocessed, in memory."""
 
 import hashlib
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -93,7 +94,8 @@ class SiteData:
         require(found.missing_files([record for record, _ in pairs], masks="mask" in columns))
         by_side = {side: [record for record, where in pairs if where == side] for side in SPLITS}
         disk = DiskCache(cache) if cache else None
-        data = cls(found, by_side, job, site=site, cache=disk, image_filter=image_filter)
+        own = replace(found, records=[record for record, _ in pairs])  # not the rows of a hundred sites
+        data = cls(own, by_side, job, site=site, cache=disk, image_filter=image_filter)
         if "label" in columns:
             for record, _ in pairs:
                 data._label(record)

@@ -20,7 +20,7 @@ class Call:
 
     Attributes:
         id: Chosen by the caller, unique among the calls under way.
-        site: Calls of one site go to the worker that served it last, where its model and data are warm.
+        site: Calls of one site go to a worker that served it before, where its model and data are warm.
         kind: What is asked; with the site it tells how long a call will take.
         payload: Small and picklable.
         tensors: CPU tensors of any shape. A tensor object that is in several calls (the global model) is

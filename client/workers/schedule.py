@@ -1,6 +1,7 @@
 """Which call a worker that has become idle should take. Results do not depend on it, only time does."""
 
 import math
+from collections import defaultdict
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -18,11 +19,11 @@ class Job:
 
 
 class Schedule:
-    """Pending jobs, the worker that served each site last, and how long each site's calls took."""
+    """Pending jobs, the workers in which each site is warm, and how long each site's calls took."""
 
     def __init__(self) -> None:
         self.pending: list[Job] = []
-        self._homes: dict[str, Hashable] = {}
+        self._warm: defaultdict[str, set[Hashable]] = defaultdict(set)
         self._seconds: dict[tuple[str, str], float] = {}
 
     def add(self, jobs: Iterable[Job]) -> None:
@@ -32,12 +33,14 @@ class Schedule:
     def take(self, worker: Hashable) -> Job:
         """Remove and return the best pending job for an idle worker.
 
-        Sites that the worker served last come first, then sites that are warm nowhere, then those of other
-        workers; among these the longest, because a long call that starts last makes the others wait for it.
+        Sites that are warm in this worker alone come first, then those that are warm in others too, then
+        those that are warm nowhere, then those of other workers. So it is always the same few sites that move
+        between workers to keep all of them busy, and memory does not grow with every round. Among equals
+        comes the longest call: started last, it would make the others wait.
         """
         job = min(self.pending, key=lambda job: (self._distance(job.call, worker), -self._expected(job.call)))
         self.pending.remove(job)
-        self._homes[job.call.site] = worker
+        self._warm[job.call.site].add(worker)
         return job
 
     def finished(self, call: Call, seconds: float) -> None:
@@ -46,11 +49,14 @@ class Schedule:
 
     def forget(self, worker: Hashable) -> None:
         """Nothing is warm any more in a worker that has gone."""
-        self._homes = {site: home for site, home in self._homes.items() if home is not worker}
+        for workers in self._warm.values():
+            workers.discard(worker)
 
     def _distance(self, call: Call, worker: Hashable) -> int:
-        home = self._homes.get(call.site)
-        return 1 if home is None else 0 if home is worker else 2
+        warm = self._warm[call.site]
+        if worker in warm:
+            return 0 if len(warm) == 1 else 1
+        return 3 if warm else 2
 
     def _expected(self, call: Call) -> float:
         return self._seconds.get((call.site, call.kind), math.inf)

@@ -1,6 +1,7 @@
 """The job: its identity, and what a user reads who made a mistake."""
 
 import copy
+import json
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ def changed(changes: dict[str, Any]) -> dict[str, Any]:
     job = copy.deepcopy(BASE)
     for dotted, value in changes.items():
         table, _, key = dotted.partition(".")
-        home, name = (job[table], key) if key else (job, table)
+        home, name = (job.setdefault(table, {}), key) if key else (job, table)
         if value is ...:
             del home[name]
         else:
@@ -180,10 +181,40 @@ def test_a_long_value_is_cut_in_the_message() -> None:
     assert len(problem({"job.rounds": "x" * 10_000})) < 200
 
 
-def test_privacy_is_refused_with_the_reason() -> None:
-    with pytest.raises(JobError, match=r"\[privacy\].*not built yet") as caught:
-        parse_job({**BASE, "privacy": {"epsilon": 3.0}}, "job.toml")
-    assert caught.value.remedy is not None
+PRIVATE = {"privacy.mechanism": "dp-sgd", "privacy.epsilon": 8.0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"privacy.epsilon": 3.0}, "[privacy] epsilon: needs mechanism = 'dp-sgd'"),
+        ({"privacy.delta": 1e-5}, "[privacy] delta: needs mechanism = 'dp-sgd'"),
+        ({"privacy.mechanism": "none", "privacy.max_grad_norm": 2.0}, "[privacy] max_grad_norm: needs"),
+        ({"privacy.mechanism": "dp-sgd"}, "[privacy] epsilon: give either epsilon or noise_multiplier"),
+        ({**PRIVATE, "privacy.noise_multiplier": 1.0}, "[privacy] epsilon: give either"),
+        (
+            {**PRIVATE, "privacy.unit": "image", "privacy.images_per_patient": 2},
+            "[privacy] images_per_patient",
+        ),
+        ({**PRIVATE, "privacy.epsilon": 0}, "[privacy] epsilon: must be above 0"),
+        ({**PRIVATE, "privacy.mechanism": "dpsgd"}, "did you mean 'dp-sgd'?"),
+        ({**PRIVATE, "training.gradient_clip": 1.0}, "[training] gradient_clip: with 'dp-sgd'"),
+        ({**PRIVATE, "training.loss": "batch-dice-ce"}, "[training] loss: 'batch-dice-ce' mixes the images"),
+        ({**PRIVATE, "training.class_weights": "site"}, "[training] class_weights: 'site' needs the exact"),
+        ({**PRIVATE, "model": {"name": "swin-unetr"}}, "[model] name: 'swin-unetr' can't be trained with"),
+        ({"privacy.secure_aggregation": True}, "[privacy] secure_aggregation: is not built yet"),
+    ],
+)
+def test_a_promise_that_could_not_be_kept_is_refused(changes: dict[str, Any], words: str) -> None:
+    assert words in problem(changes)
+
+
+def test_a_private_job_comes_back_from_its_canonical_json() -> None:
+    job = parse_job(changed(PRIVATE), None)
+    assert job.privacy.epsilon == 8.0
+    assert parse_job(json.loads(job.canonical()), None) == job
+    plain = parse_job(BASE, None)
+    assert parse_job(json.loads(plain.canonical()), None) == plain
 
 
 def test_overrides_replace_and_add_keys(quickstart: Path) -> None:

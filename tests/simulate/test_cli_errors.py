@@ -52,7 +52,7 @@ def edit(data: Path, change) -> list[dict[str, str]]:
         ("training.batch_size=three", "[training] batch_size whole number three"),
         ("model.name=unte", "[model] name unte unet"),
         ("evaluation.select_best=dyce_global", "[evaluation] select_best 'dyce_global' 'dice_global'"),
-        ("privacy.epsilon=3", "[privacy] not built yet"),
+        ("privacy.epsilon=3", "[privacy] epsilon mechanism = 'dp-sgd'"),
         ("rounds=3", "--set table.key=value"),
     ],
 )

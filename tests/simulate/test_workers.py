@@ -315,6 +315,21 @@ def test_the_schedule_prefers_warm_then_new_then_other_sites_and_long_calls() ->
     assert [schedule.take(ours).call.site for _ in range(4)] == ["long", "short", "new", "other"]
 
 
+def test_the_same_few_sites_move_between_workers() -> None:
+    schedule = Schedule()
+    quick, slow = object(), object()
+    served: dict[object, set[str]] = {quick: set(), slow: set()}
+    for _ in range(20):  # rounds in which one worker serves three sites while the other serves one
+        schedule.add(Job(call(0, "train", f"site-{number}"), {}) for number in range(12))
+        while schedule.pending:
+            for worker in (quick, quick, slow, quick)[: len(schedule.pending)]:
+                job = schedule.take(worker)
+                served[worker].add(job.call.site)
+                schedule.finished(job.call, 1.0)
+        quick, slow = slow, quick  # and changes its speed
+    assert len(served[quick] & served[slow]) <= 6
+
+
 def test_a_broadcast_tensor_is_shared_once_and_freed_with_its_last_call(pair: Workers) -> None:
     files = psutil.Process().num_fds()
     vector = torch.arange(1000, dtype=torch.float32)
