@@ -1,7 +1,7 @@
 """The sum of clipped gradients: what differential privacy bounds before noise is added.
 
-A *unit* is what the guarantee is for, a patient or an image. Whatever a unit's images are, its gradient adds at
-most `max_norm` (L2) to the sum (Abadi et al., CCS 2016, "Deep learning with differential privacy").
+A *unit* is what the guarantee is for, a patient or an image. Whatever a unit's images are, its gradient adds
+at most `max_norm` (L2) to the sum (Abadi et al., CCS 2016, "Deep learning with differential privacy").
 """
 
 from abc import ABC, abstractmethod

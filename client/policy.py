@@ -72,6 +72,16 @@ class PolicyTable(Table):
     share_site_metrics: bool = Field(
         True, description="Whether this site's metrics and its training loss may leave."
     )
+    share_private_counts: bool = Field(
+        False,
+        description="Under a job with differential privacy: whether this site's numbers of patients and "
+        "images may leave. The guarantee does not cover them.",
+    )
+    share_private_metrics: bool = Field(
+        False,
+        description="Under a job with differential privacy: whether metrics on this site's validation and "
+        "test patients may leave. The guarantee does not cover them. The training loss never leaves.",
+    )
 
     @field_validator("tasks", "networks", "strategies")
     @classmethod
@@ -112,6 +122,18 @@ def check_job(policy: PolicyTable, job: JobSpec, site: str) -> None:
             f"policy.min_sites asks for {policy.min_sites}, the job goes on with {job.strategy.min_sites}"
         )
         raise PolicyError(problem, where=site, remedy=f"Set [strategy] min_sites = {policy.min_sites}.")
+
+
+def check_counts(policy: PolicyTable, job: JobSpec, site: str) -> None:
+    """Check that a private job does without the site's counts where they are to stay.
+
+    Raises:
+        PolicyError: It weighs sites by their examples.
+    """
+    private = job.privacy.mechanism != "none"
+    if private and job.strategy.weight == "examples" and not policy.share_private_counts:
+        problem = "policy.share_private_counts keeps the number of examples, by which the job weighs sites"
+        raise PolicyError(problem, where=site, remedy='Set [strategy] weight = "equal".')
 
 
 def check_size(policy: PolicyTable, megabytes: float, site: str) -> None:

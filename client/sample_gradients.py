@@ -53,8 +53,8 @@ def convolution_gradients(layer: _Convolution, activations: list[Tensor], backpr
 def convolution_norms(layer: _Convolution, activations: list[Tensor], backprops: Tensor) -> _Values:
     """Return the norms (B,) of the gradients of a convolution's parameters, one a sample.
 
-    Where the output has few positions T, the norm comes from two Gram matrices (T, T) and the gradient is never
-    made: ghost clipping. Elsewhere the gradient is the smaller of the two (Bu et al. 2022, "Scalable and
+    Where the output has few positions T, the norm comes from two Gram matrices (T, T) and the gradient
+    is never made: ghost clipping. Elsewhere the gradient is the smaller of the two (Bu et al. 2022, "Scalable and
     efficient training of large convolutional neural networks with differential privacy", section 4).
     """
     positions = math.prod(backprops.shape[2:])
@@ -74,7 +74,9 @@ def convolution_norms(layer: _Convolution, activations: list[Tensor], backprops:
     columns, outer = columns.double(), backprops.flatten(2).double()
     squares = (columns.mT @ columns) * (outer.mT @ outer)
     norms = {layer.weight: squares.sum((1, 2)).clamp(min=0).sqrt().float()}
-    return norms | {parameter: gradient.norm(dim=1) for parameter, gradient in _bias(layer, backprops).items()}
+    return norms | {
+        parameter: gradient.norm(dim=1) for parameter, gradient in _bias(layer, backprops).items()
+    }
 
 
 def _bias(layer: _Convolution, backprops: Tensor) -> _Values:
@@ -88,7 +90,7 @@ class SampleGradients(GradSampleHooks):
 
 
 class SampleNorms(GradSampleHooksFastGradientClipping):
-    """Knows the norm of each sample's gradient after a backward pass; holds the gradients of one layer at most."""
+    """Knows the norm of each sample's gradient after a backward pass; holds those of one layer at a time."""
 
     GRAD_SAMPLERS = SampleGradients.GRAD_SAMPLERS
     NORM_SAMPLERS = GradSampleHooksFastGradientClipping.NORM_SAMPLERS | dict.fromkeys(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from client.policy import PolicyTable, check_job
+from client.policy import PolicyTable, check_counts, check_job
 from shared.errors import SiteError
 from shared.job import JobSpec, Name
 from shared.job_errors import describe
@@ -71,6 +71,7 @@ class SiteConfig(_Table):
             PolicyError: The policy refuses it; the message names the rule.
         """
         check_job(self.policy, job, self.name)
+        check_counts(self.policy, job, self.name)
 
 
 def load_site(path: Path) -> SiteConfig:

@@ -103,7 +103,7 @@ def tiny_job() -> Callable[..., JobSpec]:
         table = json.loads(json.dumps(TINY))
         for key, value in changes.items():
             head, _, name = key.partition("_")
-            table[head][name] = value
+            table.setdefault(head, {})[name] = value
             if value is None:
                 del table[head][name]
         return parse_job(table, "tiny")
