@@ -1,0 +1,38 @@
+"""What a round of private training is at this site: how many steps, at which sample rate, with which noise.
+
+The ledger is charged for exactly this plan, and the training follows it.
+"""
+
+from shared.errors import JobError
+from shared.job import JobSpec
+from shared.privacy.accounting import Steps, noise_for
+
+
+def plan(job: JobSpec, units: int) -> Steps:
+    """Return one round's steps.
+
+    Units (patients, or images) are Poisson-sampled so that `batch_size` of them are expected in a step. Where
+    the job names an epsilon, the noise is what all its rounds together need for it at this site.
+
+    Args:
+        job: With a private mechanism.
+        units: Patients or images (`[privacy] unit`) that the site trains on.
+
+    Raises:
+        JobError: There is nobody to train on.
+        AccountingError: No noise is enough for the job's epsilon.
+    """
+    if units < 1:
+        raise JobError("there is nobody to train on", where=f"dataset '{job.job.dataset}'")
+    training, privacy = job.training, job.privacy
+    batch = min(training.batch_size, units)
+    rate = batch / units
+    steps = training.local_steps
+    if steps is None:
+        assert training.local_epochs is not None  # noqa: S101 (the job has one of the two)
+        steps = -(-training.local_epochs * units // batch)
+    noise = privacy.noise_multiplier
+    if noise is None:
+        assert privacy.epsilon is not None  # noqa: S101 (the job has one of the two)
+        noise = noise_for(privacy.epsilon, privacy.delta, rate, steps * job.job.rounds)
+    return Steps(noise, rate, steps)

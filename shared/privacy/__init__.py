@@ -1,0 +1,1 @@
+"""What protects patients: accounting, secure aggregation, filters of what is sent."""
