@@ -23,6 +23,7 @@ from client.data.dataset import Samples, SiteData
 from client.data.preprocess import ImageFilter
 from client.gate import Gate, Visit
 from client.policy import PolicyError, check_size
+from client.private_plan import plan
 from client.private_training import PrivateTraining
 from client.randomness import Randomness, SecretRandomness, SeededRandomness
 from client.release import Release
@@ -146,6 +147,10 @@ class Site:
             check_size(policy, model_megabytes(visit.job), self.config.name)
         if self.gate is not None:
             self.gate.admit(visit)
+            if visit.phase == "train" and visit.job.privacy.mechanism != "none":
+                data = self._training_data(visit.job)
+                units = data.patients if visit.job.privacy.unit == "patient" else data.examples
+                self.gate.reserve(visit, plan(visit.job, units["train"]))
 
     def data(self, job: JobSpec) -> SiteData:
         """Return the site's data for a job, kept until another job asks.
@@ -179,15 +184,20 @@ class Site:
         release = Release.of(self.config.policy, job)
         return release.description(self.config.name, data.patients, data.examples, counts)
 
-    def train(self, request: messages.Request) -> messages.Update:
-        """Train the global model on the site's data for one round."""
-        start = time.perf_counter()
-        job = _read_job(request.job)
+    def _training_data(self, job: JobSpec) -> SiteData:
         data = self.data(job)
         release = Release.of(self.config.policy, job)
         if not release.has_group(data.patients["train"]):
             problem = f"policy.min_group asks for {release.min_group} patients, there are fewer to train on"
             raise PolicyError(problem, where=self.config.name)
+        return data
+
+    def train(self, request: messages.Request) -> messages.Update:
+        """Train the global model on the site's data for one round."""
+        start = time.perf_counter()
+        job = _read_job(request.job)
+        data = self._training_data(job)
+        release = Release.of(self.config.policy, job)
         bench = self._load(request)
         samples = data.split("train")
         torch.set_num_threads(bench.job.training.threads)
@@ -333,7 +343,14 @@ def _answer(
     visit = None
     try:
         question = messages.read_question(message.content)
-        visit = Visit(_read_job(question.job), phase, question.round, question.split, question.researcher)
+        visit = Visit(
+            _read_job(question.job),
+            phase,
+            question.round,
+            question.split,
+            question.researcher,
+            message.metadata.run_id,
+        )
         site.admit(visit)
         content = work(site, message.content)
         if site.gate is not None:

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Self
 
 from client.job_book import JobBook
+from client.ledger import LEDGER, Ledger
+from client.ledger_entry import Round
 from client.policy import PolicyError, check_moment
 from client.site import SiteConfig
 from shared.audit import AuditLog
 from shared.job import JobSpec
 from shared.messages import Sent
 from shared.pki import load_key
+from shared.privacy.accounting import Steps
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Visit:
         round: 0 for a description.
         split: For an evaluation.
         researcher: As the coordinator names them; empty where it names nobody.
+        run: Flower's number of the run.
     """
 
     job: JobSpec
@@ -31,6 +35,7 @@ class Visit:
     round: int
     split: str
     researcher: str
+    run: int
 
     def fields(self) -> dict[str, object]:
         """Return what an audit entry says of the visit."""
@@ -50,26 +55,34 @@ class Gate:
         config: The site's; its policy is asked.
         book: The jobs seen, with what was decided.
         audit: The site's log.
+        ledger: What private training has cost.
         clock: Gives the local time.
     """
 
     def __init__(
-        self, config: SiteConfig, book: JobBook, audit: AuditLog, clock: Callable[[], datetime] = _local_time
+        self,
+        config: SiteConfig,
+        book: JobBook,
+        audit: AuditLog,
+        ledger: Ledger,
+        clock: Callable[[], datetime] = _local_time,
     ) -> None:
         self._config = config
         self._book = book
         self._audit = audit
+        self._ledger = ledger
         self._clock = clock
 
     @classmethod
     def open(cls, folder: Path, config: SiteConfig) -> Self:
-        """Open the gate of a site's folder: `state.sqlite`, `audit/`, `keys/site.key`.
+        """Open the gate of a site's folder: `state.sqlite`, `ledger.sqlite`, `audit/`, `keys/site.key`.
 
         Raises:
             WardroundError: One of them can't be used.
         """
         audit = AuditLog.open(folder / "audit", load_key(folder / "keys" / "site.key"))
-        return cls(config, JobBook(folder / "state.sqlite"), audit)
+        ledger = Ledger(folder / LEDGER, audit)
+        return cls(config, JobBook(folder / "state.sqlite"), audit, ledger)
 
     def admit(self, visit: Visit) -> None:
         """Let a request in, or not. A round of training is counted here: if it fails, it counts too.
@@ -96,6 +109,22 @@ class Gate:
         if visit.phase == "train" and not self._book.take_round(digest, now.date(), policy.rounds_per_day):
             most = policy.rounds_per_day
             raise PolicyError(f"policy.rounds_per_day: today's {most} rounds are used up", where=site)
+
+    def reserve(self, visit: Visit, steps: Steps) -> float:
+        """Record what a round of private training will cost, before anything of it is done.
+
+        A round that fails afterwards, or that is asked for again, has cost that too.
+
+        Returns:
+            The epsilon that the dataset has lost with it.
+
+        Raises:
+            BudgetError: It would pass the cap, or the ledger is not to be relied on.
+            SiteError: The ledger can't be written.
+        """
+        job = visit.job
+        cap = self._config.policy.privacy.get(job.job.dataset)
+        return self._ledger.reserve(Round.of(job, str(visit.run), visit.round, steps), cap, job.privacy.delta)
 
     def refused(self, visit: Visit, rule: str, reason: str) -> None:
         """Write down that the policy refused a request."""

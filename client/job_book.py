@@ -2,18 +2,17 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Literal
 
+from client.database import transaction
 from shared.errors import SiteError
 from shared.job import JobSpec, parse_job
 
 Decision = Literal["waiting", "approved", "denied"]
-WAIT = 30.0  # seconds for another process's transaction
 MOST_WAITING = 1000  # a coordinator can't fill the disk with jobs that nobody decides on
 SHORTEST_PREFIX = 6
 _SCHEMA = """
@@ -141,22 +140,8 @@ class JobBook:
             raise SiteError(f"{problem} this digest", where=prefix, remedy="See `wardround client jobs`.")
         return found[0]
 
-    @contextmanager
-    def _change(self) -> Iterator[sqlite3.Connection]:
-        """Open a transaction that no other process can come between."""
-        try:
-            with closing(sqlite3.connect(self._path, timeout=WAIT, isolation_level=None)) as db:
-                db.row_factory = sqlite3.Row
-                db.execute("PRAGMA synchronous = FULL")
-                db.execute("BEGIN IMMEDIATE")
-                try:
-                    yield db
-                except BaseException:
-                    db.execute("ROLLBACK")
-                    raise
-                db.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise SiteError(f"the book of jobs can't be used ({error})", where=self._path.name) from None
+    def _change(self) -> AbstractContextManager[sqlite3.Connection]:
+        return transaction(self._path, "the book of jobs")
 
 
 def _now() -> str:

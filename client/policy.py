@@ -37,6 +37,41 @@ _KNOWN = {
 }
 
 
+class BudgetError(PolicyError):
+    """A private training that the site's ledger refuses."""
+
+
+class Cap(Table):
+    """`[policy.privacy.DATASET]`: what the patients of a dataset may lose at most, over all jobs.
+
+    The site's ledger counts it, and refuses a round that would pass it (docs/privacy-ledger.md).
+    """
+
+    epsilon: float = Field(gt=0, description="Most that may be spent, over all jobs.", examples=[10.0])
+    delta: float = Field(
+        gt=0,
+        lt=1,
+        description="At which epsilon is counted: far below one over the patients.",
+        examples=[1e-5],
+    )
+    days: int | None = Field(
+        None,
+        ge=1,
+        le=36_500,
+        description="Over so many days, counted back from each round; without it for ever.",
+    )
+    unit: Literal["patient", "image"] = Field(
+        "patient",
+        description="Whom the cap is for. A private job for another unit is refused: the two don't add up.",
+    )
+    required: bool = Field(
+        True, description="Whether a job that trains on the dataset without differential privacy is refused."
+    )
+    accountant: Literal["rdp", "prv"] = Field(
+        "rdp", description="Opacus's accountant; 'prv' finds that less was spent, and takes seconds for it."
+    )
+
+
 class PolicyTable(Table):
     """`[policy]`: what a job may do here. An empty list allows nothing; a missing key allows everything."""
 
@@ -82,6 +117,7 @@ class PolicyTable(Table):
         description="Under a job with differential privacy: whether metrics on this site's validation and "
         "test patients may leave. The guarantee does not cover them. The training loss never leaves.",
     )
+    privacy: dict[Name, Cap] = Field({}, description="What may be spent of a dataset's privacy.")
 
     @field_validator("tasks", "networks", "strategies")
     @classmethod
@@ -124,16 +160,24 @@ def check_job(policy: PolicyTable, job: JobSpec, site: str) -> None:
         raise PolicyError(problem, where=site, remedy=f"Set [strategy] min_sites = {policy.min_sites}.")
 
 
-def check_counts(policy: PolicyTable, job: JobSpec, site: str) -> None:
-    """Check that a private job does without the site's counts where they are to stay.
+def check_privacy(policy: PolicyTable, job: JobSpec, site: str) -> None:
+    """Check that a job protects whom the policy protects; what it spends is the ledger's business.
 
     Raises:
-        PolicyError: It weighs sites by their examples.
+        PolicyError: It protects nobody, or others, or needs a number of examples that is to stay.
     """
-    private = job.privacy.mechanism != "none"
-    if private and job.strategy.weight == "examples" and not policy.share_private_counts:
+    cap = policy.privacy.get(job.job.dataset)
+    if job.privacy.mechanism == "none":
+        if cap is not None and cap.required:
+            problem = f"policy.privacy demands differential privacy for '{job.job.dataset}'"
+            raise PolicyError(problem, where=site, remedy="Set [privacy] mechanism = 'dp-sgd' in the job.")
+        return
+    if cap is not None and job.privacy.unit != cap.unit:
+        problem = f"policy.privacy counts by {cap.unit}, the job protects each {job.privacy.unit}"
+        raise PolicyError(problem, where=site, remedy=f"Set [privacy] unit = '{cap.unit}' in the job.")
+    if job.strategy.weight == "examples" and not policy.share_private_counts:
         problem = "policy.share_private_counts keeps the number of examples, by which the job weighs sites"
-        raise PolicyError(problem, where=site, remedy='Set [strategy] weight = "equal".')
+        raise PolicyError(problem, where=site, remedy="Set [strategy] weight = 'equal' in the job.")
 
 
 def check_size(policy: PolicyTable, megabytes: float, site: str) -> None:

@@ -54,8 +54,9 @@ def convolution_norms(layer: _Convolution, activations: list[Tensor], backprops:
     """Return the norms (B,) of the gradients of a convolution's parameters, one a sample.
 
     Where the output has few positions T, the norm comes from two Gram matrices (T, T) and the gradient
-    is never made: ghost clipping. Elsewhere the gradient is the smaller of the two (Bu et al. 2022, "Scalable and
-    efficient training of large convolutional neural networks with differential privacy", section 4).
+    is never made: ghost clipping. Elsewhere the gradient is the smaller of the two (Bu et al. 2022,
+    "Scalable and efficient training of large convolutional neural networks with differential privacy",
+    section 4).
     """
     positions = math.prod(backprops.shape[2:])
     plain = isinstance(layer, nn.Conv2d | nn.Conv3d) and layer.groups == 1

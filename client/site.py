@@ -2,11 +2,11 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from client.policy import PolicyTable, check_counts, check_job
+from client.policy import PolicyTable, check_job, check_privacy
 from shared.errors import SiteError
 from shared.job import JobSpec, Name
 from shared.job_errors import describe
@@ -49,6 +49,14 @@ class SiteConfig(_Table):
     device: DeviceTable = DeviceTable()
     cache: Path | None = Field(None, description="Folder for preprocessed images; without it only memory.")
 
+    @model_validator(mode="after")
+    def _caps_of_datasets(self) -> Self:
+        for name in self.policy.privacy:
+            if name not in self.datasets:  # a misspelt name would leave the dataset without its cap
+                close = suggestion(name, self.datasets)
+                raise ValueError(f"[policy.privacy.{name}] is for no dataset of this site; {close}")
+        return self
+
     @property
     def name(self) -> str:
         """Name of the site."""
@@ -71,7 +79,7 @@ class SiteConfig(_Table):
             PolicyError: The policy refuses it; the message names the rule.
         """
         check_job(self.policy, job, self.name)
-        check_counts(self.policy, job, self.name)
+        check_privacy(self.policy, job, self.name)
 
 
 def load_site(path: Path) -> SiteConfig:

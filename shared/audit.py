@@ -165,6 +165,22 @@ class AuditLog:
             last = self._last()
         return f"0:{FIRST}" if last is None else last.head
 
+    def newest(self, event: str) -> Entry | None:
+        """Return the last entry of a kind, or None; the log is read from its end.
+
+        Raises:
+            AuditError: The log can't be read.
+        """
+        mark = f'"event":"{event}"'.encode()  # as `canonical` spells it; inside a text its quotes are escaped
+        with self._locked():
+            for path in reversed(self._files()):
+                content = path.read_bytes()
+                found = content.rfind(mark)
+                if found >= 0:
+                    start, end = content.rfind(b"\n", 0, found) + 1, content.find(b"\n", found) + 1
+                    return self._entry(path, content[start:end])
+        return None
+
     @contextmanager
     def _locked(self) -> Iterator[None]:
         try:

@@ -1,8 +1,7 @@
 """What Poisson-sampled Gaussian steps cost together, by Opacus's accountants.
 
-RDP: Mironov, Talwar & Zhang 2019 (the sampled Gaussian mechanism), turned into (epsilon, delta) by Balle et al.
-2020, theorem 21. PRV: Gopi, Lee & Wutschitz 2021, numerical and tighter. Neighbours differ by one unit that is
-added or removed.
+RDP: Mironov, Talwar & Zhang 2019 (the sampled Gaussian mechanism), turned into (epsilon, delta) by Balle et
+al. X
 """
 
 import warnings
@@ -59,8 +58,12 @@ def epsilon_of(history: Sequence[Steps], delta: float, accountant: Accountant = 
             prv = PRVAccountant()
             prv.history = [(noise, rate, steps) for (noise, rate), steps in counts.items()]
             return max(float(prv.get_epsilon(delta)), 0.0)
-        curve = sum(_step_curve(noise, rate) * steps for (noise, rate), steps in counts.items())
-        epsilon, _ = renyi.get_privacy_spent(orders=RDPAccountant.DEFAULT_ALPHAS, rdp=curve, delta=delta)
+        curves = [_step_curve(*pair) * steps for pair, steps in counts.items()]
+        return _epsilon(np.sum(curves, axis=0), delta)
+
+
+def _epsilon(curve: NDArray[np.float64], delta: float) -> float:
+    epsilon, _ = renyi.get_privacy_spent(orders=RDPAccountant.DEFAULT_ALPHAS, rdp=curve, delta=delta)
     return max(float(epsilon), 0.0)
 
 
@@ -86,28 +89,28 @@ def noise_for(epsilon: float, delta: float, sample_rate: float, steps: int) -> f
     Raises:
         AccountingError: No noise is enough.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Optimal order")
-            return float(
-                get_noise_multiplier(
-                    target_epsilon=epsilon,
-                    target_delta=delta,
-                    sample_rate=sample_rate,
-                    steps=steps,
-                    accountant="rdp",
-                )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Optimal order")
+        least = _epsilon(np.zeros(len(RDPAccountant.DEFAULT_ALPHAS)), delta)
+        if epsilon <= least:  # no need to search up to a noise of a million, which takes minutes
+            raise AccountingError(
+                f"no noise gives epsilon {epsilon:g} at delta {delta:g}, only more than {least:.3g}",
+                where="[privacy] epsilon",
+                remedy="Raise epsilon or delta.",
             )
-    except ValueError:
-        raise AccountingError(
-            f"no noise gives epsilon {epsilon:g} at delta {delta:g} for {steps} steps",
-            where="[privacy] epsilon",
-            remedy="Raise epsilon or delta, or train for fewer rounds.",
-        ) from None
+        return float(
+            get_noise_multiplier(
+                target_epsilon=epsilon,
+                target_delta=delta,
+                sample_rate=sample_rate,
+                steps=steps,
+                accountant="rdp",
+            )
+        )
 
 
 def rounds_within(
-    history: Sequence[Steps], steps: Steps, epsilon: float, delta: float, accountant: Accountant, most: int
+    history: Sequence[Steps], steps: Steps, *, epsilon: float, delta: float, accountant: Accountant, most: int
 ) -> int:
     """Return how many rounds of `steps` can follow a history before `epsilon` is passed, `most` at most."""
     few, many = 0, most + 1

@@ -19,6 +19,7 @@ from PIL import Image
 from client.app import Site, Workshop, make_app
 from client.gate import Gate
 from client.job_book import MOST_WAITING, JobBook
+from client.ledger import LEDGER, Ledger
 from client.policy import PolicyError, check_moment
 from client.site import SiteConfig, load_site
 from shared import messages
@@ -90,7 +91,8 @@ class Hospital:
         gate: Gate | None = Gate.open(folder, config)
         if clock is not None:
             log = AuditLog.open(folder / "audit", load_key(folder / "keys" / "site.key"))
-            gate = Gate(config, JobBook(folder / "state.sqlite"), log, clock)
+            ledger = Ledger(folder / LEDGER, log, clock)
+            gate = Gate(config, JobBook(folder / "state.sqlite"), log, ledger, clock)
         self._app = make_app(Site(config, self.workshop, gate=None if rehearsal else gate))
 
     def ask(self, kind: str, content: RecordDict) -> Message:

@@ -1,7 +1,5 @@
 """The accountant says what Opacus says for the same steps."""
 
-import math
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +12,7 @@ DELTA = 1e-5
 STRETCHES = st.builds(
     Steps,
     noise_multiplier=st.sampled_from([0.6, 0.85, 1.1, 3.0, 12.0]),
-    sample_rate=st.sampled_from([0.001, 0.02, 0.3, 1.0]),
+    sample_rate=st.sampled_from([0.001, 0.02, 1.0]),
     steps=st.integers(1, 3000),
 )
 
@@ -25,15 +23,15 @@ def by_opacus(history: list[Steps], delta: float) -> float:
     return accountant.get_epsilon(delta)
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(STRETCHES, min_size=1, max_size=6), st.sampled_from([1e-3, 1e-5, 1e-8]))
+@settings(max_examples=20, deadline=None)
+@given(st.lists(STRETCHES, min_size=1, max_size=4), st.sampled_from([1e-3, 1e-5, 1e-8]))
 def test_any_history_costs_what_opacus_says(history: list[Steps], delta: float) -> None:
     expected = by_opacus(history, delta)
     assert epsilon_of(history, delta) == pytest.approx(expected, rel=1e-9, abs=1e-3)
     assert epsilon_of(history[::-1], delta) == pytest.approx(expected, rel=1e-9, abs=1e-3)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.floats(0.5, 20.0), st.floats(1e-4, 1.0), st.integers(1, 20_000))
 def test_any_noise_and_rate_cost_what_opacus_says(noise: float, rate: float, steps: int) -> None:
     history = [Steps(noise, rate, steps)]
@@ -83,7 +81,7 @@ def test_the_noise_found_keeps_the_promise_and_wastes_little(epsilon: float, rat
 
 
 def test_a_promise_without_any_noise_for_it_is_refused() -> None:
-    with pytest.raises(AccountingError, match="no noise gives epsilon 0.001") as caught:
+    with pytest.raises(AccountingError, match=r"no noise gives epsilon 0\.001") as caught:
         noise_for(0.001, DELTA, 0.5, 10_000)
     assert caught.value.remedy is not None
 
@@ -91,9 +89,9 @@ def test_a_promise_without_any_noise_for_it_is_refused() -> None:
 def test_as_many_rounds_fit_as_can_be_taken_one_by_one() -> None:
     history, round_ = [Steps(0.9, 0.05, 100)], Steps(1.1, 0.02, 50)
     cap = 8.0
-    fit = rounds_within(history, round_, cap, DELTA, "rdp", 10_000)
+    limits = {"epsilon": cap, "delta": DELTA, "accountant": "rdp"}
+    fit = rounds_within(history, round_, **limits, most=10_000)
     assert epsilon_of([*history, *[round_] * fit], DELTA) <= cap
     assert epsilon_of([*history, *[round_] * (fit + 1)], DELTA) > cap
-    assert rounds_within(history, round_, cap, DELTA, "rdp", 3) == 3
-    assert rounds_within(history, round_, 0.01, DELTA, "rdp", 3) == 0
-    assert math.isfinite(fit)
+    assert rounds_within(history, round_, **limits, most=3) == 3
+    assert rounds_within(history, round_, **{**limits, "epsilon": 0.01}, most=3) == 0
