@@ -6,7 +6,6 @@ configuration; nothing in a message is executed.
 
 import json
 import logging
-import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -25,6 +24,9 @@ from client.data.preprocess import ImageFilter
 from client.gate import Gate, Visit
 from client.policy import PolicyError, check_size
 from client.private_plan import plan
+from client.private_training import PrivateTraining
+from client.randomness import Randomness, SecretRandomness, SeededRandomness
+from client.release import Release
 from client.secure import QUERIES, Credentials
 from client.secure import train as train_masked
 from client.site import SiteConfig
@@ -34,6 +36,7 @@ from shared.arrays import Layout
 from shared.audit_fields import AuditError
 from shared.errors import JobError, SiteError, WardroundError
 from shared.job import JobSpec, parse_job
+from shared.losses import public_counts
 from shared.messages import MessageError
 from shared.models import build_model
 from shared.privacy.secagg.errors import SecureAggregationError
@@ -184,57 +187,60 @@ class Site:
         """
         job = _read_job(canonical)
         data = self.data(job)
-        counts: list[int] = []
-        if job.training.class_weights == "federation":
-            counts = data.class_counts().tolist()
-            if not self._shows(data, "train"):
-                counts = [0] * len(counts)
-        shown = [split for split in data.patients if self._shows(data, split)]
-        return messages.Description(
-            self.config.name,
-            {split: data.patients[split] for split in shown},
-            {split: data.examples[split] for split in shown},
-            tuple(counts),
-        )
+        counts = data.class_counts().tolist() if job.training.class_weights == "federation" else []
+        release = Release.of(self.config.policy, job)
+        return release.description(self.config.name, data.patients, data.examples, counts)
 
     def _training_data(self, job: JobSpec) -> SiteData:
         data = self.data(job)
-        if not self._shows(data, "train"):
-            least = self.config.policy.min_group
-            problem = f"policy.min_group asks for {least} patients, there are fewer to train on"
+        release = Release.of(self.config.policy, job)
+        if not release.has_group(data.patients["train"]):
+            problem = f"policy.min_group asks for {release.min_group} patients, there are fewer to train on"
             raise PolicyError(problem, where=self.config.name)
         return data
-
-    def _shows(self, data: SiteData, split: str) -> bool:
-        """Say if figures on a split may leave: whether enough patients are behind them."""
-        return data.patients[split] >= self.config.policy.min_group
 
     def train(self, request: messages.Request) -> messages.Update:
         """Train the global model on the site's data for one round."""
         start = time.perf_counter()
         job = _read_job(request.job)
-        if job.privacy.mechanism != "none":
-            problem = f"can't train with '{job.privacy.mechanism}' yet, and does not train without it"
-            raise SiteError(problem, where=self.config.name)
         data = self._training_data(job)
+        release = Release.of(self.config.policy, job)
         bench = self._load(request)
         samples = data.split("train")
         torch.set_num_threads(bench.job.training.threads)
-        training = LocalTraining(
+        trained = self._training(bench, data, request).run(request.round, request.proximal_mu)
+        vector = bench.layout.pack(bench.model)
+        if not np.isfinite(vector).all():  # the last step, after which no loss was computed
+            raise diverged(self.config.name, request.round, trained.steps)
+        loss = release.training_loss(trained.loss)
+        return messages.Update(vector, release.examples(len(samples)), loss, time.perf_counter() - start)
+
+    def _training(
+        self, bench: Bench, data: SiteData, request: messages.Request
+    ) -> LocalTraining | PrivateTraining:
+        samples, name, device = data.split("train"), self.config.name, self._workshop.device
+        if bench.job.privacy.mechanism == "dp-sgd":
+            randomness: Randomness = SecretRandomness()
+            if self.gate is None:  # a rehearsal: it repeats, and keeps nothing secret
+                randomness = SeededRandomness(bench.job.job.seed, name, request.round)
+            return PrivateTraining(
+                bench.model,
+                bench.task,
+                samples,
+                bench.job,
+                site=name,
+                device=device,
+                randomness=randomness,
+            )
+        return LocalTraining(
             bench.model,
             bench.task,
             samples,
             bench.job,
-            site=self.config.name,
-            device=self._workshop.device,
+            site=name,
+            device=device,
             class_counts=class_counts(bench.job, data, request.class_counts),
         )
-        trained = training.run(request.round, request.proximal_mu)
-        vector = bench.layout.pack(bench.model)
-        if not np.isfinite(vector).all():  # the last step, after which no loss was computed
-            raise diverged(self.config.name, request.round, trained.steps)
-        loss = trained.loss if self.config.policy.share_site_metrics else math.nan
-        return messages.Update(vector, len(samples), loss, time.perf_counter() - start)
 
     def evaluate(self, request: messages.Request) -> messages.Evaluation:
         """Evaluate the global model on a split of the site's data.
@@ -242,11 +248,13 @@ class Site:
         Where the policy lets no figure leave, the states are those of no patients, which change no sum.
         """
         start = time.perf_counter()
-        data = self.data(_read_job(request.job))
+        job = _read_job(request.job)
+        data = self.data(job)
         if request.split not in data.patients:
             raise JobError("asks for a split that does not exist", where=self.config.name)
         bench = self._load(request)
-        if not self.config.policy.share_site_metrics or not self._shows(data, request.split):
+        release = Release.of(self.config.policy, job)
+        if not release.scores or not release.has_group(data.patients[request.split]):
             return messages.Evaluation(bench.task.metrics().pack(), 0, time.perf_counter() - start)
         samples = data.split(request.split)
         torch.set_num_threads(bench.job.training.threads)
@@ -278,6 +286,8 @@ def class_counts(
         data: The site's own.
         federation: The counts of all sites; None where there is no federation, then the site's own serve.
     """
+    if (public := public_counts(job)) is not None:
+        return public
     if job.training.class_weights == "federation" and federation is not None:
         if len(federation) != len(data.class_counts()):
             raise messages.MessageError(f"carries the counts of {len(federation)} classes")

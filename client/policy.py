@@ -117,6 +117,16 @@ class PolicyTable(Table):
         description="Secure aggregation: least number of sites whose updates are summed with this site's.",
         examples=[5],
     )
+    share_private_counts: bool = Field(
+        False,
+        description="Under a job with differential privacy: whether this site's numbers of patients and "
+        "images may leave. The guarantee does not cover them.",
+    )
+    share_private_metrics: bool = Field(
+        False,
+        description="Under a job with differential privacy: whether metrics on this site's validation and "
+        "test patients may leave. The guarantee does not cover them. The training loss never leaves.",
+    )
     privacy: dict[Name, Cap] = Field({}, description="What may be spent of a dataset's privacy.")
 
     @field_validator("tasks", "networks", "strategies")
@@ -177,18 +187,20 @@ def check_privacy(policy: PolicyTable, job: JobSpec, site: str) -> None:
     """Check that a job protects whom the policy protects; what it spends is the ledger's business.
 
     Raises:
-        PolicyError: It protects nobody, or others.
+        PolicyError: It protects nobody, or others, or needs a number of examples that is to stay.
     """
     cap = policy.privacy.get(job.job.dataset)
-    if cap is None:
-        return
     if job.privacy.mechanism == "none":
-        if cap.required:
+        if cap is not None and cap.required:
             problem = f"policy.privacy demands differential privacy for '{job.job.dataset}'"
             raise PolicyError(problem, where=site, remedy="Set [privacy] mechanism = 'dp-sgd' in the job.")
-    elif job.privacy.unit != cap.unit:
+        return
+    if cap is not None and job.privacy.unit != cap.unit:
         problem = f"policy.privacy counts by {cap.unit}, the job protects each {job.privacy.unit}"
         raise PolicyError(problem, where=site, remedy=f"Set [privacy] unit = '{cap.unit}' in the job.")
+    if job.strategy.weight == "examples" and not policy.share_private_counts:
+        problem = "policy.share_private_counts keeps the number of examples, by which the job weighs sites"
+        raise PolicyError(problem, where=site, remedy="Set [strategy] weight = 'equal' in the job.")
 
 
 def check_size(policy: PolicyTable, megabytes: float, site: str) -> None:

@@ -112,7 +112,7 @@ class LocalTraining:
         with torch.random.fork_rng(devices):
             torch.manual_seed(seed)  # dropout
             for step, indices in enumerate(self._batches(round_)):
-                self._set_learning_rate(round_, step)
+                set_learning_rate(self._optimizer, self._job, round_ - 1 + step / self._steps)
                 total += self._step(indices, round_, proximal_mu, reference)
                 if (step + 1) % _CHECK_EVERY == 0:
                     self._check(total, round_, step)
@@ -124,12 +124,7 @@ class LocalTraining:
     ) -> Tensor:
         augment = seed_of(self._job.job.seed, "augment", self._site, round_)
         batch = self._samples.batch(indices, augment_seed=augment)
-        images, targets = batch.images, batch.targets
-        if self._device.type == "cuda":
-            images = images.to(self._device, non_blocking=True)
-            targets = targets.to(self._device, non_blocking=True)
-        if self._channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
+        images, targets = to_device(batch, self._device, channels_last=self._channels_last)
         with torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None):
             logits = self._task.forward(self._model, images)
         loss = self._loss(logits.float(), targets)
@@ -137,7 +132,7 @@ class LocalTraining:
         self._scaler.scale(loss).backward()
         self._scaler.unscale_(self._optimizer)
         if proximal_mu:
-            _add_proximal_gradient(self._parameters, reference, proximal_mu)
+            add_proximal_gradient(self._parameters, reference, proximal_mu)
         if self._job.training.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self._parameters, self._job.training.gradient_clip)
         self._scaler.step(self._optimizer)
@@ -160,11 +155,6 @@ class LocalTraining:
                 yield order[begin : starts[number + 1] if number + 1 < len(starts) else count]
                 done += 1
             epoch += 1
-
-    def _set_learning_rate(self, round_: int, step: int) -> None:
-        factor = schedule_factor(self._job.training, self._job.job.rounds, round_ - 1 + step / self._steps)
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._job.training.learning_rate * factor
 
     def _check(self, total: Tensor, round_: int, step: int) -> None:
         if not math.isfinite(total.item()):
@@ -199,6 +189,24 @@ def make_optimizer(parameters: list[nn.Parameter], training: TrainingTable) -> t
     return torch.optim.AdamW(parameters, rate, weight_decay=decay, fused=True)
 
 
+def set_learning_rate(optimizer: torch.optim.Optimizer, job: JobSpec, position: float) -> None:
+    """Set the learning rate that the schedule has at a position of the run; see `schedule_factor`."""
+    factor = schedule_factor(job.training, job.job.rounds, position)
+    for group in optimizer.param_groups:
+        group["lr"] = job.training.learning_rate * factor
+
+
+def to_device(batch: Batch, device: torch.device, *, channels_last: bool) -> tuple[Tensor, Tensor]:
+    """Return a batch's images (B, C, *S) and targets where the model is, laid out as it wants them."""
+    images, targets = batch.images, batch.targets
+    if device.type == "cuda":
+        images = images.to(device, non_blocking=True)
+        targets = targets.to(device, non_blocking=True)
+    if channels_last:
+        images = images.contiguous(memory_format=torch.channels_last)
+    return images, targets
+
+
 def schedule_factor(training: TrainingTable, rounds: int, position: float) -> float:
     """Return the factor on the learning rate at a position of the run.
 
@@ -218,7 +226,7 @@ def schedule_factor(training: TrainingTable, rounds: int, position: float) -> fl
     return 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
-def _add_proximal_gradient(parameters: list[nn.Parameter], reference: list[Tensor], mu: float) -> None:
+def add_proximal_gradient(parameters: list[nn.Parameter], reference: list[Tensor], mu: float) -> None:
     """Add the gradient of mu/2 · ‖w - w_global‖², which needs no automatic differentiation."""
     with torch.no_grad():
         for parameter, start in zip(parameters, reference, strict=True):

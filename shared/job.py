@@ -148,8 +148,16 @@ class TrainingTable(Table):
         "segmentation: cross-entropy, dice, dice-ce, batch-dice-ce (Dice over the batch, not of each "
         "image), focal.",
     )
-    class_weights: Literal["none", "site", "federation"] = Field(
-        "none", description="Weight classes by the inverse of their count at the site or in the federation."
+    class_weights: Literal["none", "site", "federation", "public"] = Field(
+        "none",
+        description="Weight classes by the inverse of their count at the site or in the federation, or of "
+        "class_shares.",
+    )
+    class_shares: list[Positive] | None = Field(
+        None,
+        examples=[[0.9, 0.1]],
+        description="Shares of the classes as publicly known (segmentation: of the voxels, background "
+        "first), in place of counts. A private job can't count: counts are the patients'.",
     )
     gradient_clip: float | None = Field(
         None, gt=0, examples=[1.0], description="Largest L2 norm of a step's gradient."

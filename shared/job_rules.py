@@ -52,10 +52,19 @@ def _loss(job: "JobSpec") -> None:
 
 
 def _class_weights(job: "JobSpec") -> None:
-    loss = job.training.loss
+    loss, shares = job.training.loss, job.training.class_shares
     reasons = {"balanced-softmax": "corrects for class counts itself", "dice": "weighs structures equally"}
     if job.training.class_weights != "none" and loss in reasons:
         raise ValueError(f"[training] class_weights: must be 'none', as '{loss}' {reasons[loss]}")
+    if job.training.class_weights == "public" and shares is None:
+        raise ValueError("[training] class_shares: is needed for class_weights = 'public'")
+    if shares is None:
+        return
+    if job.training.class_weights != "public" and loss != "balanced-softmax":
+        raise ValueError("[training] class_shares: needs class_weights = 'public' or 'balanced-softmax'")
+    expected = len(job.data.classes) + (job.job.task == "segmentation")
+    if len(shares) != expected:
+        raise ValueError(f"[training] class_shares: needs {expected} numbers, has {len(shares)}")
 
 
 def _patch(job: "JobSpec") -> None:
@@ -110,27 +119,33 @@ def _private_training(job: "JobSpec") -> None:
     if job.privacy.mechanism == "none":
         return
     training, model = job.training, job.model
-    if not NETWORKS[model.name].private:
+    if NETWORKS[model.name].obstacle is not None:
         fitting = [
             name
             for name, options in NETWORKS.items()
-            if options.private and job.job.task in options.tasks and job.data.dimensions in options.dimensions
+            if options.obstacle is None
+            and job.job.task in options.tasks
+            and job.data.dimensions in options.dimensions
         ]
         raise ValueError(
-            f"[model] name: '{model.name}' can't be trained with differential privacy, as the gradient of a "
-            f"single image can't be had from it (one of: {', '.join(fitting)})"
+            f"[model] name: '{model.name}' can't be trained with differential privacy, as "
+            f"{NETWORKS[model.name].obstacle} (one of: {', '.join(fitting)})"
         )
     if training.loss == "batch-dice-ce":
         raise ValueError(
             "[training] loss: 'batch-dice-ce' mixes the images of a batch, and differential privacy clips "
             "the gradient of each; take 'dice-ce'"
         )
-    if training.class_weights != "none" or training.loss == "balanced-softmax":
+    if training.class_shares is None and (
+        training.class_weights != "none" or training.loss == "balanced-softmax"
+    ):
         key = "class_weights" if training.class_weights != "none" else "loss"
         raise ValueError(
             f"[training] {key}: '{getattr(training, key)}' needs the exact class counts of the site, which "
-            "no noise protects; take class_weights = 'none' and another loss"
+            "no noise protects; give public class_shares, or take class_weights = 'none' and another loss"
         )
+    if training.precision != "float32":
+        raise ValueError("[training] precision: with 'dp-sgd' gradients are clipped in float32")
     if training.gradient_clip is not None:
         raise ValueError(
             "[training] gradient_clip: with 'dp-sgd' gradients are clipped by [privacy] max_grad_norm"

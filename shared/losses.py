@@ -50,6 +50,14 @@ def _for_training(job: JobSpec, weights: Tensor | None) -> SampleLoss:
     return _named(job, weights)
 
 
+def public_counts(job: JobSpec) -> NDArray[np.int64] | None:
+    """Return counts of the classes, (K,), that are in the proportion of the job's `class_shares`, or None."""
+    if job.training.class_shares is None:
+        return None
+    shares = np.array(job.training.class_shares)
+    return np.maximum(np.rint(shares / shares.sum() * 1e6), 1).astype(np.int64)
+
+
 def evaluation_loss(job: JobSpec) -> SampleLoss:
     """Build the loss as it is reported: without weights, and so the same function at every site.
 

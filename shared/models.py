@@ -5,6 +5,7 @@ job: some classes fix theirs (`AttentionUnet`, `VNet`, the blocks of `ResNet`), 
 must fit each layer's features.
 """
 
+import logging
 import math
 from dataclasses import dataclass
 from functools import singledispatch
@@ -32,6 +33,7 @@ from shared import networks
 from shared.job import JobSpec
 
 GROUPS = 8
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,9 @@ class Ends:
 def build_model(job: JobSpec, outputs: int, seed: int) -> nn.Module:
     """Return the job's network on the CPU, in float32, in training mode, with weights drawn from the seed.
 
+    Under a private job nothing in it mixes images: what would is replaced, at the coordinator as at the
+    sites, and the log says so.
+
     The same seed gives the same bits in every process; no global random state changes.
 
     Args:
@@ -70,8 +75,14 @@ def build_model(job: JobSpec, outputs: int, seed: int) -> nn.Module:
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would also seed every GPU
         model = _build(job.model, ends)
     norm = getattr(job.model, "norm", "batch")
+    private = job.privacy.mechanism == "dp-sgd"
+    if private and norm == "batch":
+        norm = "group"
+        _log.info("%s: batch norm mixes patients; private training has group norm instead", job.job.name)
     if norm != "batch":
         _replace_batch_norm(model, norm, ends.dimensions)
+    if private and (changed := _work_out_of_place(model)):
+        _log.info("%s: %d activations work out of place, for private training", job.job.name, changed)
     model.divisor = job.model.divisor  # type: ignore[assignment]  # tasks pad images to it
     return model
 
@@ -87,6 +98,14 @@ def _replace_batch_norm(model: nn.Module, norm: str, dimensions: int) -> None:
                 else:
                     new = nn.GroupNorm(math.gcd(GROUPS, features), features)
                 setattr(parent, name, new)
+
+
+def _work_out_of_place(model: nn.Module) -> int:
+    """Let activations keep their input, which Opacus' hooks look at; returns how many were changed."""
+    in_place = [module for module in model.modules() if getattr(module, "inplace", False)]
+    for module in in_place:
+        module.inplace = False
+    return len(in_place)
 
 
 @singledispatch

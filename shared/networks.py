@@ -29,8 +29,8 @@ class NetworkOptions(BaseModel):
     Attributes:
         tasks: Tasks that it serves.
         dimensions: 2 for images, 3 for volumes.
-        private: Whether it can be trained with differential privacy: Opacus gets each sample's gradient, once
-            batch norm is replaced and activations work out of place.
+        obstacle: Why it can't be trained with differential privacy; None where it can: Opacus gets each
+            sample's gradient, once batch norm is replaced and activations work out of place.
         input_channels: Numbers of channels that an image may have; None for any.
     """
 
@@ -38,7 +38,7 @@ class NetworkOptions(BaseModel):
 
     tasks: ClassVar[frozenset[str]]
     dimensions: ClassVar[frozenset[int]] = frozenset({2, 3})
-    private: ClassVar[bool] = True
+    obstacle: ClassVar[str | None] = None
     input_channels: ClassVar[frozenset[int] | None] = None
 
     dropout: float = Field(0.0, ge=0.0, lt=1.0, description="Share of activations dropped in training.")
@@ -148,7 +148,7 @@ class EfficientNetB0Options(RoundingDownOptions):
 class ViTOptions(ClassificationOptions):
     """Vision transformer (Dosovitskiy et al. 2021; MONAI `ViT`); classification of images of one size."""
 
-    private = False  # the class token and the positions belong to no layer
+    obstacle = "its class token and positions belong to no layer, and Opacus sees layers only"
 
     name: Literal["vit"]
     patch: int = Field(16, ge=2, le=64, description="Pixels (voxels) of a token's patch along each axis.")
@@ -211,7 +211,7 @@ class DynUNetOptions(SegmentationOptions):
 class SegResNetOptions(SegmentationOptions):
     """Residual encoder and decoder (Myronenko 2018; MONAI `SegResNet`); segmentation, 2D and 3D."""
 
-    private = False  # its blocks add in place
+    obstacle = "its blocks add in place, where Opacus can't follow"
 
     name: Literal["segresnet"]
     features: int = Field(16, ge=2, le=256, description="Features of the first of four levels; each doubles.")
@@ -239,7 +239,7 @@ class AttentionUNetOptions(SegmentationOptions):
 class SwinUNETROptions(SegmentationOptions):
     """Swin transformer as a U-Net (Hatamizadeh et al. 2022; MONAI `SwinUNETR`); segmentation, 2D and 3D."""
 
-    private = False  # its position biases belong to no layer
+    obstacle = "its position biases belong to no layer, and Opacus sees layers only"
 
     name: Literal["swin-unetr"]
     features: int = Field(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from client.data.dataset import SiteData
 from client.data.manifest import COLUMNS_OF_TASK, require, scan_manifest
+from client.policy import PolicyTable
 from client.site import DatasetTable, SiteConfig, SiteTable, load_site
 from shared.errors import DataError, JobError, SiteError
 from shared.job import JobSpec
@@ -96,4 +97,9 @@ def check_sites(job: JobSpec, sites: Sequence[SiteConfig]) -> None:
 
 def _site(name: str, job: JobSpec, manifest: Path, value: str | None) -> SiteConfig:
     dataset = DatasetTable(manifest=manifest.resolve(), site=value)
-    return SiteConfig(site=SiteTable(name=name, coordinator=None), datasets={job.job.dataset: dataset})
+    return SiteConfig(
+        site=SiteTable(name=name, coordinator=None),
+        datasets={job.job.dataset: dataset},
+        # Whoever simulates has the data before them; hospitals decide for themselves.
+        policy=PolicyTable(share_private_counts=True, share_private_metrics=True),
+    )

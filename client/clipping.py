@@ -1,0 +1,135 @@
+"""The sum of clipped gradients: what differential privacy bounds before noise is added.
+
+A *unit* is what the guarantee is for, a patient or an image. Whatever a unit's images are, its gradient adds
+at most `max_norm` (L2) to the sum (Abadi et al., CCS 2016, "Deep learning with differential privacy").
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from client.sample_gradients import SampleGradients, SampleNorms
+
+SampleLosses = Callable[[Tensor, Tensor], Tensor]
+"""(images (B, C, *S), targets (B, ...)) -> losses (B,), where an image's loss depends on no other image."""
+
+_ROUNDING = 1e-6  # relative: norms are sums of many float32
+
+
+class ClippedSum(ABC):
+    """Adds up clipped gradients; holds hooks in the model until it is closed.
+
+    Args:
+        model: In training mode, without batch norm and without operations in place.
+        losses: Runs the model.
+        max_norm: Bound on a unit's gradient.
+    """
+
+    _hooks: SampleGradients | SampleNorms
+
+    def __init__(self, model: nn.Module, losses: SampleLosses, max_norm: float) -> None:
+        self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self._losses = losses
+        self._max_norm = max_norm
+        self._sums = self._zeros()
+
+    @abstractmethod
+    def add(self, images: Tensor, targets: Tensor, owners: Tensor) -> None:
+        """Add the gradients of some units to the sum.
+
+        Args:
+            images: (B, C, *S), float32.
+            targets: (B, ...).
+            owners: (B,) int64, the unit of each image, counted from 0; every unit has an image. A unit's
+                gradient is the mean over its images.
+        """
+
+    def take(self) -> list[Tensor]:
+        """Return the sum, one tensor a trainable parameter, and begin a new one."""
+        sums, self._sums = self._sums, self._zeros()
+        return sums
+
+    def close(self) -> None:
+        """Leave the model as it was."""
+        self._hooks.cleanup()
+
+    def _zeros(self) -> list[Tensor]:
+        return [torch.zeros_like(parameter) for parameter in self._parameters]
+
+
+class PerSampleSum(ClippedSum):
+    """Clips the gradients of all samples after one backward pass, which holds them all in memory."""
+
+    def __init__(self, model: nn.Module, losses: SampleLosses, max_norm: float) -> None:
+        super().__init__(model, losses, max_norm)
+        self._hooks = SampleGradients(model, loss_reduction="sum")
+
+    def add(self, images: Tensor, targets: Tensor, owners: Tensor) -> None:
+        """Add the gradients of some units to the sum."""
+        images.requires_grad_()  # the input to differentiate by: the weights' own gradients are not computed
+        sizes = owners.bincount()
+        losses = self._losses(images, targets) / sizes[owners]
+        losses.sum().backward(inputs=[images])
+        gradients = [parameter.grad_sample for parameter in self._parameters]
+        self._hooks.set_grad_sample_to_none()
+        if len(sizes) < len(images):
+            gradients = [_sum_by(owners, gradient, len(sizes)) for gradient in gradients]
+        factors = clip_factors(_norms(gradients), self._max_norm)
+        for total, gradient in zip(self._sums, gradients, strict=True):
+            if not factors.all():
+                gradient[factors == 0] = 0  # else zero times infinity would be added
+            total.add_((factors @ gradient.flatten(1)).view_as(total))
+
+
+class GhostSum(ClippedSum):
+    """Finds the norms in one backward pass and the clipped sum in another: keeps no gradient of a sample.
+
+    For units of one image each. Less memory, and less time where layers have many weights and few positions
+    (Li et al. 2022, "Large language models can be strong differentially private learners", section 4).
+    """
+
+    def __init__(self, model: nn.Module, losses: SampleLosses, max_norm: float) -> None:
+        super().__init__(model, losses, max_norm)
+        self._hooks = SampleNorms(model, loss_reduction="sum")
+
+    def add(self, images: Tensor, targets: Tensor, owners: Tensor) -> None:
+        """Add the gradients of some units to the sum.
+
+        Raises:
+            ValueError: A unit has several images.
+        """
+        if len(owners.unique()) < len(owners):
+            raise ValueError("ghost clipping is for units of one image")
+        images.requires_grad_()
+        losses = self._losses(images, targets)
+        losses.sum().backward(inputs=[images], retain_graph=True)
+        factors = clip_factors(self._hooks.get_norm_sample(), self._max_norm)
+        usable = factors > 0
+        if usable.all():
+            self._hooks.disable_hooks()
+            gradients = torch.autograd.grad((factors * losses).sum(), self._parameters)
+            self._hooks.enable_hooks()
+            for total, gradient in zip(self._sums, gradients, strict=True):
+                total.add_(gradient)
+        elif usable.any():  # again without those whose gradient is no number: it would spread in the sum
+            self.add(images.detach()[usable], targets[usable], owners[usable])
+
+
+def clip_factors(norms: Tensor, max_norm: float) -> Tensor:
+    """Return the factors (U,) that bring norms (U,) down to the bound.
+
+    A norm that is no finite number gets 0: a unit that breaks the arithmetic adds nothing, where an error
+    about it would tell that it was there.
+    """
+    factors = (max_norm / (norms * (1 + _ROUNDING))).clamp(max=1)
+    return torch.where(norms.isfinite(), factors, 0)
+
+
+def _norms(gradients: Sequence[Tensor]) -> Tensor:
+    return torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients]).norm(dim=0)
+
+
+def _sum_by(owners: Tensor, gradient: Tensor, units: int) -> Tensor:
+    return gradient.new_zeros((units, *gradient.shape[1:])).index_add_(0, owners, gradient)

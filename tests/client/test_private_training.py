@@ -1,0 +1,304 @@
+"""Private training: who is drawn, how much a patient can change, how much noise there is."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+from torch import nn
+
+from client.clipping import GhostSum, PerSampleSum
+from client.data.samples import Samples
+from client.private_training import PrivateTraining, micro_batches, physical_batch, poisson_sample, units_of
+from client.randomness import SecretRandomness, SeededRandomness
+from shared.job import JobSpec
+from shared.losses import training_loss
+from shared.models import build_model
+from shared.networks import NETWORKS
+from shared.tasks import make_task
+
+pytestmark = pytest.mark.filterwarnings("ignore:Full backward hook")
+CPU = torch.device("cpu")
+LARGE = {("resnet18", 3), ("resnet50", 3), ("vnet", 3)}
+PATIENTS = ["ann", "ben", "ben", "ben", "cas", "dan", "dan", "eve"]
+
+
+def private_job(tiny_job: Any, task: str = "classification", **changes: Any) -> JobSpec:
+    """Return a job that trains privately, for one full-batch step with no noise to speak of."""
+    classification = {
+        "job_task": "classification",
+        "model_name": "cnn",
+        "model_num_res_units": None,
+        "data_classes": ["left", "right"],
+        "training_loss": "cross-entropy",
+        "evaluation_select_best": "loss",
+    }
+    private = {
+        "model_norm": "group",
+        "data_augment": [],
+        "training_batch_size": 100,
+        "training_optimizer": "sgd",
+        "training_momentum": 0.0,
+        "training_learning_rate": 1.0,
+        "privacy_mechanism": "dp-sgd",
+        "privacy_noise_multiplier": 1e-9,
+    }
+    tables = (classification if task == "classification" else {}) | private | changes
+    return tiny_job(**tables)
+
+
+def samples_for(job: JobSpec, patients: list[str], scale: float = 1.0) -> Samples:
+    """Return random images with labels, or masks of what is bright; a patient's depend on no other's."""
+    images = []
+    for index, patient in enumerate(patients):
+        seed = sum(map(ord, patient)) * 100 + patients[:index].count(patient)
+        generator = torch.Generator().manual_seed(seed)
+        images.append(scale * torch.randn(job.data.channels, *(job.data.size or []), generator=generator))
+    stacked = torch.stack(images)
+    bright = stacked[:, 0] > 0
+    targets = bright.to(torch.uint8) if job.job.task == "segmentation" else bright.flatten(1)[:, 0].long()
+    keys = [f"{patient}-{index}" for index, patient in enumerate(patients)]
+    spacings = [None] * len(patients)
+    return Samples(stacked, targets, patients=patients, keys=keys, spacings=spacings, data=job.data)
+
+
+def weights(model: nn.Module) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+def train(job: JobSpec, samples: Samples, round_: int = 1, randomness: Any = None) -> torch.Tensor:
+    """Train for a round from the initial weights; returns how the weights moved."""
+    task = make_task(job)
+    model = build_model(job, task.outputs, 1)
+    before = weights(model)
+    drawn = randomness or SeededRandomness(7, round_)
+    training = PrivateTraining(model, task, samples, job, site="a", device=CPU, randomness=drawn)
+    trained = training.run(round_)
+    assert math.isnan(trained.loss)  # which would tell about the patients
+    return weights(model) - before
+
+
+def test_each_patient_is_drawn_independently_with_the_same_chance() -> None:
+    randomness, rate, draws = SeededRandomness(1), 0.15, 4000
+    drawn = np.zeros((draws, 20), dtype=int)
+    for row in drawn:
+        row[poisson_sample(randomness, 20, rate)] = 1
+    each = drawn.sum(0)
+    assert stats.binomtest(int(each.sum()), draws * 20, rate).pvalue > 0.001
+    assert stats.chisquare(each).pvalue > 0.001
+    sizes = np.bincount(drawn.sum(1), minlength=21)[:8]  # as many at once as independent draws give
+    expected = stats.binom.pmf(np.arange(8), 20, rate) * draws
+    assert stats.chisquare(sizes, expected * sizes.sum() / expected.sum()).pvalue > 0.001
+    assert abs(np.corrcoef(drawn[:, 0], drawn[:, 1])[0, 1]) < 0.05
+
+
+def test_every_patient_speaks_once_a_step_however_many_images(tiny_job: Any) -> None:
+    class Asked(Samples):
+        def batch(self, indices: Any, *, augment_seed: int | None = None) -> Any:
+            asked.append(list(indices))
+            return super().batch(indices, augment_seed=augment_seed)
+
+    asked: list[list[int]] = []
+    for most in (1, 2):
+        asked.clear()
+        job = private_job(tiny_job, privacy_images_per_patient=most, training_local_epochs=30)
+        samples = samples_for(job, PATIENTS)
+        samples.__class__ = Asked
+        train(job, samples)
+        assert len(asked) == 30
+        for indices in asked:
+            counts = {name: [PATIENTS[index] for index in indices].count(name) for name in PATIENTS}
+            assert counts == {"ann": 1, "ben": most, "cas": 1, "dan": most, "eve": 1}
+            assert len(set(indices)) == len(indices)
+        of_ben = np.bincount([index for indices in asked for index in indices], minlength=8)[1:4]
+        assert stats.chisquare(of_ben).pvalue > 0.001  # any of them
+
+
+@pytest.mark.parametrize("task", ["classification", "segmentation"])
+@pytest.mark.parametrize("most", [1, 3])
+def test_a_patient_changes_a_step_by_the_clipping_norm_at_most(tiny_job: Any, task: str, most: int) -> None:
+    bound = 0.25
+    job = private_job(
+        tiny_job,
+        task,
+        privacy_max_grad_norm=bound,
+        privacy_images_per_patient=most,
+        privacy_noise_multiplier=0.5,  # the same noise with and without
+    )
+
+    class SameImage(SeededRandomness):  # of each patient, whoever else is there
+        def uniform(self, count: int) -> NDArray[np.float64]:
+            return np.arange(count) / count
+
+    everybody = train(job, samples_for(job, PATIENTS, scale=30), randomness=SameImage(2)) * 5  # patients
+    largest = 0.0
+    for left_out in dict.fromkeys(PATIENTS):
+        others = [name for name in PATIENTS if name != left_out]
+        moved = train(job, samples_for(job, others, scale=30), randomness=SameImage(2))
+        influence = everybody - moved * 4
+        largest = max(largest, float(influence.norm()))
+    assert largest <= bound * (1 + 1e-3)
+    assert largest > bound * 0.9  # and the images are such that it is needed
+
+
+def test_a_small_gradient_is_left_as_it_is_and_averaged_over_the_images(tiny_job: Any) -> None:
+    job = private_job(tiny_job, privacy_max_grad_norm=1e3, privacy_images_per_patient=3)
+    job_samples = samples_for(job, PATIENTS)
+    task = make_task(job)
+    model = build_model(job, task.outputs, 1)
+    batch = job_samples.batch(range(len(PATIENTS)))
+    losses = training_loss(job, None)(model(batch.images), batch.targets)
+    shares = torch.tensor([1 / PATIENTS.count(name) for name in PATIENTS])
+    (losses * shares).sum().div(5).backward()
+    expected = -torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+    torch.testing.assert_close(train(job, job_samples), expected, rtol=1e-3, atol=1e-5)
+
+
+def test_the_noise_has_the_deviation_that_was_promised(tiny_job: Any) -> None:
+    noise, bound = 1.7, 0.3
+    job = private_job(
+        tiny_job,
+        training_batch_size=4,
+        training_local_epochs=None,
+        training_local_steps=1,
+        privacy_noise_multiplier=noise,
+        privacy_max_grad_norm=bound,
+        model_channels=[16, 32],
+    )
+    quiet = job.model_copy(update={"privacy": job.privacy.model_copy(update={"noise_multiplier": 1e-9})})
+    samples = samples_for(job, PATIENTS)
+    added = torch.cat([train(job, samples, r) - train(quiet, samples, r) for r in range(1, 5)]) * 4
+    expected = noise * bound
+    assert float(added.std()) == pytest.approx(expected, rel=4 / math.sqrt(2 * len(added)))
+    assert abs(float(added.mean())) < 4 * expected / math.sqrt(len(added))
+    assert stats.kstest(added.numpy() / expected, "norm").pvalue > 0.001
+
+
+def test_a_step_without_anybody_is_noise_alone(tiny_job: Any) -> None:
+    job = private_job(tiny_job, privacy_noise_multiplier=1.0)
+
+    class Nobody(SeededRandomness):
+        def uniform(self, count: int) -> NDArray[np.float64]:
+            return np.ones(count)
+
+    moved = train(job, samples_for(job, PATIENTS), randomness=Nobody(3)) * 5
+    assert moved.isfinite().all()
+    assert float(moved.std()) == pytest.approx(1.0, rel=4 / math.sqrt(2 * len(moved)))
+
+
+def test_an_image_that_breaks_the_arithmetic_adds_nothing_and_tells_nothing(tiny_job: Any) -> None:
+    for network in ({}, {"model_channels": [600, 600]}):  # per sample, and by ghost clipping
+        job = private_job(tiny_job, **network)
+        samples = samples_for(job, ["ann", "ben", "cas"])
+        samples.images[1] = math.inf
+        without = train(job, samples_for(job, ["ann", "cas"]))
+        torch.testing.assert_close(train(job, samples) * 3, without * 2, rtol=1e-3, atol=1e-6)
+
+
+def test_a_hospital_draws_what_nobody_can_repeat(tiny_job: Any) -> None:
+    job = private_job(tiny_job, privacy_noise_multiplier=1.0)
+    samples = samples_for(job, PATIENTS)
+    assert torch.equal(train(job, samples), train(job, samples))  # a rehearsal repeats
+    task = make_task(job)
+    models = [build_model(job, task.outputs, 1) for _ in range(2)]
+    for model in models:
+        PrivateTraining(model, task, samples, job, site="a", device=CPU).run(1)  # the default
+    assert not torch.allclose(weights(models[0]), weights(models[1]))
+
+
+def test_secret_numbers_are_uniform_and_normal() -> None:
+    secret = SecretRandomness()
+    assert stats.kstest(secret.uniform(20_000), "uniform").pvalue > 1e-6
+    assert stats.kstest(secret.normal(20_001), "norm").pvalue > 1e-6
+    assert not np.array_equal(secret.uniform(4), SecretRandomness().uniform(4))
+    assert secret.normal(0).shape == secret.uniform(0).shape == (0,)
+    seeds = {secret.seed() for _ in range(50)}
+    assert len(seeds) == 50
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_micro_batches_do_not_change_the_step(tiny_job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = private_job(tiny_job, privacy_images_per_patient=2)
+    whole = train(job, samples_for(job, PATIENTS))
+    monkeypatch.setattr("client.private_training._MOST_IMAGES", 2)
+    torch.testing.assert_close(train(job, samples_for(job, PATIENTS)), whole, rtol=1e-4, atol=1e-7)
+    assert list(micro_batches([[0], [1, 2], [3], [4, 5, 6]], 3)) == [
+        ([0, 1, 2], [0, 1, 1]),
+        ([3], [0]),
+        ([4, 5, 6], [0, 0, 0]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "dimensions"),
+    [
+        pytest.param(name, dimensions, marks=pytest.mark.slow if (name, dimensions) in LARGE else ())
+        for name in sorted(NETWORKS)
+        for dimensions in (2, 3)
+        if NETWORKS[name].obstacle is None
+    ],
+)
+def test_every_private_network_takes_a_private_step(tiny_job: Any, name: str, dimensions: int) -> None:
+    small = {"channels": [8, 16, 32]} if "channels" in NETWORKS[name].model_fields else {}
+    network = NETWORKS[name](name=name, norm="batch", **small)
+    size = [min(network.stride, 32)] * dimensions
+    while network.size_problem(size):
+        size[-1] += network.stride
+    job = private_job(
+        tiny_job,
+        next(iter(network.tasks)),
+        model_name=name,
+        model_channels=small.get("channels"),
+        model_num_res_units=None,
+        model_norm="batch",
+        data_dimensions=dimensions,
+        data_size=size,
+        data_channels=1,
+        privacy_max_grad_norm=0.5,
+        privacy_noise_multiplier=1e-9,
+    )
+    moved = train(job, samples_for(job, ["ann", "ben"]))
+    assert moved.isfinite().all()
+    assert 0.001 < float(moved.norm()) <= 0.5 * (1 + 1e-3)  # the mean of two gradients, each clipped to 0.5
+
+
+@pytest.mark.parametrize("name", ["cnn", "resnet18", "dynunet", "unet"])
+def test_ghost_clipping_gives_the_same_sum(tiny_job: Any, name: str) -> None:
+    task_name = next(iter(NETWORKS[name].tasks))
+    changes = {} if name in ("cnn", "unet") else {"model_channels": None}
+    if name == "dynunet":
+        changes = {"model_channels": [8, 16, 32], "model_num_res_units": None}
+    job = private_job(tiny_job, task_name, model_name=name, data_size=[32, 32], **changes)
+    samples, task = samples_for(job, ["ann", "ben", "cas"]), make_task(job)
+    sums = []
+    for kind in (PerSampleSum, GhostSum):
+        model = build_model(job, task.outputs, 1)
+        clipped = kind(model, lambda x, y, m=model: training_loss(job, None)(task.forward(m, x), y), 0.05)
+        batch = samples.batch([0, 1, 2])
+        clipped.add(batch.images, batch.targets, torch.arange(3))
+        sums.append(torch.cat([total.flatten() for total in clipped.take()]))
+        clipped.close()
+        assert not any(hasattr(parameter, "grad_sample") for parameter in model.parameters())
+    torch.testing.assert_close(*sums, rtol=1e-3, atol=1e-6)
+
+
+def test_large_networks_clip_without_the_gradients_of_samples(tiny_job: Any) -> None:
+    small = [nn.Parameter(torch.empty(10_000, device="meta"))]
+    large = [nn.Parameter(torch.empty(20_000_000, device="meta"))]
+    job = private_job(tiny_job)
+    assert physical_batch(job, small) == (32, False)
+    assert physical_batch(job, large) == (32, True)
+    several = private_job(tiny_job, privacy_images_per_patient=4)
+    assert physical_batch(several, large) == (3, False)
+    volumes = private_job(tiny_job, data_dimensions=3, data_size=[128] * 3)
+    assert physical_batch(volumes, small) == (1, False)
+
+
+def test_units_are_patients_or_images(tiny_job: Any) -> None:
+    patients = units_of(PATIENTS, private_job(tiny_job))
+    assert [unit.tolist() for unit in patients] == [[0], [1, 2, 3], [4], [5, 6], [7]]
+    images = units_of(PATIENTS, private_job(tiny_job, privacy_unit="image"))
+    assert [unit.tolist() for unit in images] == [[index] for index in range(8)]
