@@ -69,11 +69,11 @@ def job_template(name: str, task: str) -> str:
         "# Check this file with `wardround job check`; what is commented out is a default or an example."
     ]
     for table, variants in _tables():
-        chosen = next(item for item in variants if _fits(item, start[table]))
+        chosen = next(item for item in variants if _fits(item, start.get(table, {})))
         lines = [f"[{table}]"]
         for key, field in sorted(chosen["properties"].items(), key=lambda item: item[0] != "name"):
             names = _names(variants) if key == "name" and table != "job" else []
-            lines += [*_comment(field, names), *_assignment(key, field, start[table])]
+            lines += [*_comment(field, names), *_assignment(key, field, start.get(table, {}))]
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks) + "\n"
 
