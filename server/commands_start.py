@@ -31,8 +31,8 @@ async def _serve(folder: Path) -> None:
     """Run the coordinator of a folder."""
     import logging
 
-    from server.app import COORDINATOR
     from server.audit_log import open_audit
+    from server.coordinator import COORDINATOR
     from server.gateway import Routes
     from server.runs_api import RunsApi
     from server.service import allow_open_files, open_service
