@@ -262,7 +262,7 @@ def _now() -> str:
 
 
 def _environment() -> dict[str, Any]:
-    import torch  # noqa: PLC0415  (seconds and 300 MB, and whoever only looks at runs needs none)
+    import torch  # noqa: PLC0415  (seconds and 180 MB, and whoever only looks at runs needs none)
 
     return {
         "versions": {name: metadata.version(name) for name in _PACKAGES}
