@@ -12,7 +12,8 @@ from flwr.serverapp import Grid, ServerApp
 
 from client.app import Site, Workshop, make_app
 from client.site import load_site
-from server.app import COORDINATOR, execute
+from server.app import execute
+from server.coordinator import COORDINATOR
 from shared.job import parse_job
 
 server = ServerApp()

@@ -11,6 +11,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from server.attentive_grid import AttentiveGrid
 from server.audit_log import open_audit
+from server.coordinator import COORDINATOR
 from server.events import Event, Listener
 from server.rounds import RoundLoop
 from server.run_files import run_path
@@ -19,9 +20,6 @@ from server.site_heads import SiteHeads, known_heads
 from shared.errors import RunError, WardroundError
 from shared.flower import RunStopped, look_for_uploads_soon
 from shared.job import JobSpec, parse_job
-
-COORDINATOR = "WARDROUND_COORDINATOR"
-"""Environment variable that names the coordinator's folder."""
 
 _LOOK_FOR_SITES = 0.5  # seconds
 

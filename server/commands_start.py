@@ -30,9 +30,10 @@ def add_start_command(app: typer.Typer) -> None:
 async def _serve(folder: Path) -> None:
     """Run the coordinator of a folder."""
     import logging
+    from importlib.metadata import version
 
-    from server.app import COORDINATOR
     from server.audit_log import open_audit
+    from server.coordinator import COORDINATOR
     from server.gateway import Routes
     from server.runs_api import RunsApi
     from server.service import allow_open_files, open_service
@@ -43,8 +44,11 @@ async def _serve(folder: Path) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     allow_open_files()
     os.environ[COORDINATOR] = str(folder.resolve())
-    async with open_service(folder, open_authority(folder), open_audit(folder).append) as service:
+    audit = open_audit(folder)
+    async with open_service(folder, open_authority(folder), audit.append) as service:
         link = service.superlink
         runs = RunsApi(folder / "runs", lambda: Runs(link.url, link.tls.context), service.trail)
         routes = Routes(people=runs.routes())
+        audit.append("service-started", version=version("wardround"))
         await service.serve(routes, stop, lambda: logging.getLogger(__name__).info("ready"))
+        audit.append("service-stopped")

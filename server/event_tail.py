@@ -32,9 +32,7 @@ class EventTail:
             RunError: The run is not there any more.
         """
         status = self._run.status  # before the reading: what is written before the end is read after it
-        with (self._run.path / "events.jsonl").open("rb") as file:
-            file.seek(self._offset)
-            content = file.read(_MOST)
+        content = self._more()
         whole = content[: content.rfind(b"\n") + 1]  # the last line may be half written
         self._offset += len(whole)
         found = []
@@ -43,3 +41,11 @@ class EventTail:
             if self._line > self._known:
                 found.append((self._line, json.loads(line)))
         return found, status if status in ENDED and len(content) < _MOST else None
+
+    def _more(self) -> bytes:
+        try:
+            with (self._run.path / "events.jsonl").open("rb") as file:
+                file.seek(self._offset)
+                return file.read(_MOST)
+        except FileNotFoundError:  # the run was made a moment ago
+            return b""

@@ -82,6 +82,8 @@ class RemoteCoordinator:
             try:
                 for line in self._stream(f"runs/{_path(name)}/events?after={known}"):
                     tries, silent_since = 0, time.monotonic()
+                    if not line:
+                        continue
                     if "end" in line:
                         return
                     known = int(line["number"])
@@ -123,7 +125,7 @@ class RemoteCoordinator:
             raise RunError("did not arrive as it was sent", where=file, remedy="Fetch it again.")
 
     def _stream(self, path: str) -> Iterator[dict[str, Any]]:
-        """Yield the JSON lines of an answer.
+        """Yield the JSON lines of an answer; an empty one, which is a sign of life, as an empty object.
 
         Raises:
             httpx.TransportError: The connection was cut, or the coordinator is being started.
@@ -135,8 +137,7 @@ class RemoteCoordinator:
                 raise httpx.RemoteProtocolError(f"status {answer.status_code}")
             self._check(answer)
             for line in answer.iter_lines():
-                if line:
-                    yield json.loads(line)
+                yield json.loads(line) if line else {}
 
     def _check(self, answer: httpx.Response) -> None:
         if not answer.is_success:

@@ -14,21 +14,21 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
-import safetensors.torch
-import torch
 from numpy.typing import NDArray
 
 from server.checkpoint import HEADER, Checkpoint, read_checkpoint, write_checkpoint
 from server.files import append, disk_errors, remove_unfinished, write_atomic
 from server.run_files import run_path
-from shared.arrays import Layout
 from shared.errors import RunError
 from shared.job import JobSpec, parse_job
 from shared.metric_names import metric_names
+
+if TYPE_CHECKING:
+    from shared.arrays import Layout  # with PyTorch, which the gateway has no need of
 
 _CHECKPOINT = "checkpoint.safetensors"
 _LOCK_ATTEMPTS, _LOCK_PAUSE = 5, 0.02  # seconds
@@ -204,8 +204,10 @@ class RunFolder:
         except OSError as error:
             raise RunError(f"can't be read ({error.strerror})", where=self.path / name) from None
 
-    def save_model(self, name: str, layout: Layout, vector: NDArray[np.float32], round_: int) -> Path:
+    def save_model(self, name: str, layout: "Layout", vector: NDArray[np.float32], round_: int) -> Path:
         """Write a model as named tensors; returns the file."""
+        import safetensors.torch  # noqa: PLC0415  (with PyTorch)
+
         path = self.path / f"{name}.safetensors"
         header = {"job": self.job.digest(), "layout": layout.digest(), "round": round_}
         # One key: safetensors writes several in an order that changes from process to process.
@@ -260,6 +262,8 @@ def _now() -> str:
 
 
 def _environment() -> dict[str, Any]:
+    import torch  # noqa: PLC0415  (seconds and 180 MB, and whoever only looks at runs needs none)
+
     return {
         "versions": {name: metadata.version(name) for name in _PACKAGES}
         | {"python": platform.python_version()},

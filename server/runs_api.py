@@ -45,6 +45,7 @@ from shared.job import parse_job
 
 LOOK = 0.2  # seconds between looks at what a run has written
 SIGN_OF_LIFE = 10.0  # seconds without an event after which an empty line says that the stream is alive
+LONGEST_STREAM = 600.0  # seconds; who watches longer comes again, and the token is looked at again
 _SLOW, _QUICK = 4, 16  # threads for what takes seconds (starting a run), and for what does not
 Answer = TypeVar("Answer")
 
@@ -127,7 +128,7 @@ class RunsApi:
 
     @requires("viewer")
     async def events(self, request: Request) -> Response:
-        """Stream a run's events until it ends; the last line is `{"end": STATUS}`."""
+        """Stream a run's events; the last line is `{"end": STATUS}` once the run has ended."""
         after = request.query_params.get("after", "0")
         if not after.isascii() or not after.isdigit() or len(after) > 12:
             raise HTTPException(HTTPStatus.BAD_REQUEST, "'after' must be a number")
@@ -183,13 +184,16 @@ class RunsApi:
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
     async def _lines(self, tail: EventTail) -> AsyncIterator[bytes]:
-        told = asyncio.get_running_loop().time()
+        clock = asyncio.get_running_loop().time
+        start = told = clock()
         ended = None
         while ended is None:
+            if clock() - start > LONGEST_STREAM:
+                return
             lines, ended = await self._quickly(tail.read)
             for number, line in lines:
                 yield json.dumps({"number": number, "line": line}).encode() + b"\n"
-            now = asyncio.get_running_loop().time()
+            now = clock()
             if lines:
                 told = now
             elif ended is None:

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 from flwr.app import ConfigRecord, Context, Message, RecordDict
-from flwr.serverapp import Grid, ServerApp
+from flwr.serverapp import ServerApp
 
-from server.app import RUNS
+from server.app import COORDINATOR
 from server.files import write_atomic
 from shared import messages
 from shared.arrays import Layout
+from shared.flower.mailbox import HttpGrid, Mailbox
 from shared.job import JobSpec, parse_job
 from shared.models import build_model
 from shared.tasks import make_task
@@ -24,7 +25,7 @@ app = ServerApp()
 
 
 @app.main()
-def main(grid: Grid, context: Context) -> None:
+def main(grid: HttpGrid, context: Context) -> None:
     """Ask everything, one after the other."""
     job = parse_job(json.loads(str(context.run_config["job"])), "the job")
     [node] = grid.get_node_ids()
@@ -32,15 +33,16 @@ def main(grid: Grid, context: Context) -> None:
     for name, kind, content in questions(job):
         reply = ask(grid, Message(content, node, kind))
         answers[name] = reply.error.reason if reply.has_error() else "an answer"
-    path = Path(os.environ[RUNS]) / f"{context.run_config['run']}.json"
+    path = Path(os.environ[COORDINATOR]) / "runs" / f"{context.run_config['run']}.json"
     write_atomic(path, json.dumps(answers).encode())
 
 
-def ask(grid: Grid, message: Message) -> Message:
+def ask(grid: HttpGrid, message: Message) -> Message:
     """Send a message as it is, and wait for what comes back."""
+    mailbox = Mailbox(grid)
     [identity] = grid.push_messages([message])
     while True:
-        for reply in grid.pull_messages([identity]):
+        for reply in mailbox.collect([identity]):
             return reply
         time.sleep(0.05)
 

@@ -1,10 +1,13 @@
 """The audit trail of the listeners: in order, complete for what was allowed, bounded for what was refused."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
+from server.audit_log import create_audit_key, open_audit
 from server.audit_trail import ENTRIES_A_WINDOW, WINDOW_S, AuditTrail
+from shared.audit_verify import entries
 
 
 class Log:
@@ -67,3 +70,27 @@ def test_what_can_not_be_written_is_told_to_whoever_waits() -> None:
         trail.write("site-enrolled")
     trail.refused("log-in-failed", "10.0.0.1")
     trail.close()
+
+
+REASONS = (
+    *("self-signed certificate", "certificate has expired", "unable to get local issuer certificate"),
+    *("certificate is not yet valid", "peer did not return a certificate", "expired", "revoked"),
+    *(
+        "unknown-certificate",
+        "another-key",
+        "used-token",
+        "expired-invitation",
+        "not-invited",
+        "expired-token",
+    ),
+)
+
+
+def test_each_refusal_of_one_peer_has_an_entry_that_says_why(tmp_path: Path) -> None:
+    create_audit_key(tmp_path)
+    trail = AuditTrail(open_audit(tmp_path).append)
+    for reason in REASONS * 2:
+        trail.refused("certificate-refused", "10.0.0.1", reason=reason)
+    trail.close()
+    found = [entry.fields.get("reason") for entry in entries(tmp_path / "audit")]
+    assert found == [None, *REASONS]  # the first entry begins the log

@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -214,3 +217,13 @@ def test_a_job_is_looked_at_again_and_by_the_right_person(desk: Desk, run: RunFo
         desk.log_in("vera", "viewer").submit(tiny_job())
     assert "run-submitted" not in desk.events()
     assert desk.events().count("call") >= 6
+
+
+def test_the_gateway_loads_no_network_library() -> None:
+    """A coordinator's gateway is small: PyTorch alone would take 180 MB and seconds."""
+    script = "import sys, server.runs_api, server.service; print('torch' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment
+    )
+    assert ended.stdout.strip() == "False"
