@@ -3,6 +3,7 @@
 import typer
 
 from client.commands_audit import audit_app
+from client.commands_budget import budget_app
 from client.commands_check import check
 from client.commands_enrol import add_enrolment_commands
 from client.commands_jobs import add_job_commands
@@ -15,4 +16,5 @@ add_enrolment_commands(client_app)
 add_job_commands(client_app)
 client_app.command()(check)
 client_app.add_typer(audit_app, name="audit")
+client_app.add_typer(budget_app, name="budget")
 add_node_commands(client_app)

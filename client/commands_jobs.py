@@ -10,6 +10,7 @@ from client.commands_enrol import HERE, Folder
 if TYPE_CHECKING:
     from client.job_book import Decision, SeenJob
     from client.site import SiteConfig
+    from shared.job import JobSpec
 
 Digest = Annotated[
     str, typer.Argument(metavar="DIGEST", help="Digest of the job, or its first six or more digits.")
@@ -96,8 +97,7 @@ def in_plain_words(seen: "SeenJob", site: "SiteConfig") -> list[str]:
     if job.privacy.secure_aggregation:
         model += ", masked: the coordinator gets its sum with the other sites' alone"
     leaves = [
-        f"{model}; it is computed from the images, and without differential privacy something of them may be "
-        "inferred from it",
+        f"{model}; {_protection(job)}",
         "the number of patients and images in each split, where it is at least "
         f"{policy.min_group} patients (policy.min_group)",
     ]
@@ -117,3 +117,20 @@ def in_plain_words(seen: "SeenJob", site: "SiteConfig") -> list[str]:
     }
     lines = [f"{name:<11} {fact}" for name, fact in facts.items()]
     return [*lines, "What leaves this site:", *(f"  - {what}" for what in leaves), "No image leaves."]
+
+
+def _protection(job: "JobSpec") -> str:
+    """Return what a trained model says of the images, in words."""
+    privacy = job.privacy
+    if privacy.mechanism == "none":
+        return (
+            "it is computed from the images, and without differential privacy something of them may be "
+            "inferred from it"
+        )
+    noise = f"noise multiplier {privacy.noise_multiplier}"
+    if privacy.epsilon is not None:
+        noise = f"epsilon {privacy.epsilon:g} at delta {privacy.delta:g} over all rounds"
+    return (
+        f"it is differentially private for each {privacy.unit}: {noise} "
+        "(`wardround client budget` says what is left)"
+    )

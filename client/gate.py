@@ -1,5 +1,6 @@
 """Where a hospital decides about every request and writes down what it decided and sent."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,13 +10,15 @@ from typing import Self
 from client.job_book import JobBook
 from client.ledger import LEDGER, Ledger
 from client.ledger_entry import Round
-from client.policy import PolicyError, check_moment
+from client.policy import BudgetError, PolicyError, check_moment
 from client.site import SiteConfig
 from shared.audit import AuditLog
 from shared.job import JobSpec
 from shared.messages import Sent
 from shared.pki import load_key
 from shared.privacy.accounting import Steps
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,10 @@ class Gate:
         """
         audit = AuditLog.open(folder / "audit", load_key(folder / "keys" / "site.key"))
         ledger = Ledger(folder / LEDGER, audit)
+        try:
+            ledger.check()
+        except BudgetError as error:  # what is not private can go on
+            _log.error("no private training: %s", error)
         return cls(config, JobBook(folder / "state.sqlite"), audit, ledger)
 
     def admit(self, visit: Visit) -> None:
@@ -124,7 +131,11 @@ class Gate:
         """
         job = visit.job
         cap = self._config.policy.privacy.get(job.job.dataset)
-        return self._ledger.reserve(Round.of(job, str(visit.run), visit.round, steps), cap, job.privacy.delta)
+        asked = Round.of(job, str(visit.run), visit.round, steps)
+        try:
+            return self._ledger.reserve(asked, cap, job.privacy.delta)
+        except BudgetError as error:
+            raise BudgetError(error.problem, where=self._config.name, remedy=error.remedy) from None
 
     def refused(self, visit: Visit, rule: str, reason: str) -> None:
         """Write down that the policy refused a request."""

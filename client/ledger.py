@@ -107,9 +107,11 @@ class Ledger:
                 if refusal is None:
                     entry = LedgerEntry.after(_last(db), moment.isoformat(timespec="milliseconds"), asked)
                     db.execute(_INSERT, tuple(entry.record().values()))
+                known = 0 if audited is None else int(audited.fields["sequence"])
+                untold = _entries(db, known)
             if refusal is not None:
                 raise refusal
-            self._tell(audited, spent, cap)
+            self._tell(untold, spent, cap)
         return spent
 
     def history(
@@ -200,8 +202,7 @@ class Ledger:
     def _check(self, db: sqlite3.Connection) -> Entry | None:
         """Compare the ledger with itself and with the audit log; return the log's newest entry of it."""
         sequence, chain = self._checked
-        query = "SELECT * FROM spent WHERE sequence > ? ORDER BY sequence"
-        entries = [LedgerEntry.read(dict(row)) for row in db.execute(query, (sequence,))]
+        entries = _entries(db, sequence)
         broken = break_in(entries, sequence, chain)
         if broken is not None:
             problem = f"policy.privacy: entry {broken} of the site's ledger was changed"
@@ -220,12 +221,9 @@ class Ledger:
                 raise BudgetError(problem, remedy=REPAIR)
         return audited
 
-    def _tell(self, audited: Entry | None, spent: float, cap: Cap | None) -> None:
-        """Write into the audit log what it lacks; a crash may have left more than the last entry."""
-        known = 0 if audited is None else int(audited.fields["sequence"])
-        with self._change() as db:
-            query = "SELECT * FROM spent WHERE sequence > ? ORDER BY sequence"
-            *older, newest = [LedgerEntry.read(dict(row)) for row in db.execute(query, (known,))]
+    def _tell(self, untold: list[LedgerEntry], spent: float, cap: Cap | None) -> None:
+        """Write into the audit log what it lacks: the newest entry, and what a crash has kept from it."""
+        *older, newest = untold
         for entry in older:
             self._audit.append(EVENT, **entry.record())
         total = {"epsilon": spent} if math.isfinite(spent) else {}
@@ -257,6 +255,11 @@ class Ledger:
             for statement in _SCHEMA.split(";"):
                 db.execute(statement)
             yield db
+
+
+def _entries(db: sqlite3.Connection, after: int) -> list[LedgerEntry]:
+    query = "SELECT * FROM spent WHERE sequence > ? ORDER BY sequence"
+    return [LedgerEntry.read(dict(row)) for row in db.execute(query, (after,))]
 
 
 def _last(db: sqlite3.Connection) -> LedgerEntry | None:

@@ -60,6 +60,7 @@ class Cap(Table):
         ge=1,
         le=36_500,
         description="Over so many days, counted back from each round; without it for ever.",
+        examples=[365],
     )
     unit: Literal["patient", "image"] = Field(
         "patient",

@@ -20,15 +20,28 @@ BEGIN = """\
 def site_template(name: str, coordinator: str) -> str:
     """Return a `site.toml` for a site; every key that is not needed is commented out."""
     schema = SiteConfig.model_json_schema()
-    single, tables = [], []
+    single: list[str] = []
+    tables: list[str] = []
     for key, field in schema["properties"].items():
         table = _table(field, schema["$defs"])
         if table is None:
             single.append("\n".join([*_comment(field), f"# {key} = {_spelt(f'/data/{key}')}"]))
         else:
             values = {"name": name, "coordinator": coordinator} if key == "site" else {}
-            tables.append("\n".join(_lines(key, table, values, named="patternProperties" in field)))
+            tables += _blocks(key, field, schema["$defs"], values)
     return "\n\n".join([BEGIN.rstrip(), *single, *tables]) + "\n"
+
+
+def _blocks(
+    key: str, field: Mapping[str, Any], definitions: Mapping[str, Any], values: Mapping[str, str]
+) -> Iterator[str]:
+    """Give a table's lines, then those of the tables within it."""
+    table = _table(field, definitions)
+    assert table is not None  # noqa: S101 (the callers have looked)
+    yield "\n".join(_lines(key, table, values, named="patternProperties" in field))
+    for name, inner in table["properties"].items():
+        if _table(inner, definitions) is not None:
+            yield from _blocks(f"{key}.{name}", inner, definitions, {})
 
 
 def _table(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -42,6 +55,8 @@ def _lines(key: str, table: Mapping[str, Any], values: Mapping[str, str], *, nam
     yield from (f"# {line}" for line in textwrap.wrap(table.get("description", ""), 108))
     yield f"# [{key}.brain-lgg]" if named else f"[{key}]"
     for name, field in table["properties"].items():
+        if "patternProperties" in field:
+            continue
         yield from _comment(field)
         if name in values:
             yield f"{name} = {_spelt(values[name])}"

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tomli_w
 import torch
 from flwr.app import Context, Message, Metadata, RecordDict
 from PIL import Image
@@ -49,7 +50,7 @@ def job_of(**changes: Any) -> JobSpec:
     table = json.loads(json.dumps(TABLE))
     for key, value in changes.items():
         head, _, name = key.partition("_")
-        table[head][name] = value
+        table.setdefault(head, {})[name] = value
     return parse_job(table, "tiny")
 
 
@@ -395,3 +396,96 @@ def test_hospital_it_decides_and_proves_on_the_command_line(folder: Path) -> Non
     cut = wardround("client", "audit", "verify", "--head", head, "--dir", str(folder))
     assert cut.returncode == 2
     assert "cut off" in cut.stdout
+
+
+PRIVATE = {"privacy_mechanism": "dp-sgd", "privacy_noise_multiplier": 1.0}
+CAPPED = AUTOMATIC + "[policy.privacy.marks]\nepsilon = 20\ndelta = 1e-5\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "policy.privacy demands differential privacy for 'marks'"),
+        (
+            {**PRIVATE, "privacy_unit": "image"},
+            "policy.privacy counts by patient, the job protects each image",
+        ),
+    ],
+)
+@pytest.mark.parametrize("rehearsal", [False, True])
+def test_a_dataset_with_a_cap_is_for_jobs_that_protect_its_patients(
+    folder: Path, changes: dict[str, Any], words: str, rehearsal: bool
+) -> None:
+    hospital = Hospital(folder, CAPPED, rehearsal=rehearsal)
+    for reply in (hospital.describe(job_of(**changes)), hospital.send("train", job_of(**changes))):
+        assert words in reply.error.reason
+
+
+def test_a_private_round_is_charged_before_it_begins_until_the_cap(folder: Path) -> None:
+    hospital, job = Hospital(folder, CAPPED), job_of(**PRIVATE)
+    ledger = Ledger(folder / LEDGER, AuditLog.open(folder / "audit", load_key(folder / "keys" / "site.key")))
+    for round_ in range(1, 50):
+        before = len(hospital.workshop._benches)
+        reply = hospital.send("train", job, round_)
+        if reply.has_error() and "is left" in reply.error.reason:
+            break
+    assert "st-mary: policy.privacy: 'marks' may lose epsilon 20 at delta 1e-05" in reply.error.reason
+    assert len(hospital.workshop._benches) == before
+    log = hospital.log()
+    spent = [entry for entry in log if entry.event == "privacy-spent"]
+    assert [entry.fields["round"] for entry in spent] == list(range(1, round_))
+    assert spent[-1].fields["epsilon"] <= 20
+    assert spent[-1].fields["epsilon"] + spent[-1].fields["left"] == pytest.approx(20)
+    assert (log[-1].event, log[-1].fields["rule"]) == ("request-refused", "policy.privacy")
+    first = next(number for number, entry in enumerate(log) if entry.event == "privacy-spent")
+    assert not any(entry.event == "reply-sent" for entry in log[:first])
+    assert [(account.job, account.rounds) for account in ledger.accounts()] == [(job.digest(), round_ - 1)]
+
+
+def test_too_few_patients_cost_nothing(folder: Path) -> None:
+    hospital = Hospital(folder, CAPPED.replace("[policy.", "min_group = 10\n[policy."))
+    assert "policy.min_group" in hospital.send("train", job_of(**PRIVATE)).error.reason
+    assert not any(entry.event == "privacy-spent" for entry in hospital.log())
+
+
+def test_a_cap_for_a_dataset_that_does_not_exist_is_a_mistake(folder: Path) -> None:
+    with pytest.raises(SiteError, match=r"\[policy\.privacy\.mark\] is for no dataset .* 'marks'"):
+        Hospital(folder, CAPPED.replace("marks", "mark"))
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(PROJECT / "wardround.py"), "client", "budget", "--dir", str(folder)]
+    return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+
+
+def test_the_budget_on_the_command_line(folder: Path) -> None:
+    hospital, job = Hospital(folder, CAPPED), job_of(**PRIVATE)
+    hospital.send("train", job)
+    said = run(folder).stdout.splitlines()
+    assert said[0].split() == ["dataset", "job", "counted", "by", "rounds", "epsilon", "left", "cap"]
+    assert said[1].split()[:4] == ["marks", "all", "patient", "1"]
+    assert said[1].endswith("20 at delta 1e-05, for ever")
+    assert said[2].split()[:5] == ["marks", "tiny", f"({job.digest()[:12]})", "patient", "1"]
+    (folder / "job.toml").write_text(tomli_w.dumps(without_none(job.model_dump())), encoding="utf-8")
+    planned = dict(
+        line.split("  ", 1) for line in run(folder, "plan", str(folder / "job.toml")).stdout.splitlines()
+    )
+    facts = {name: fact.strip() for name, fact in planned.items()}
+    assert facts["dataset"] == "marks, 5 patients to train on"
+    assert facts["a round"] == "1 steps, sample rate 0.8, noise multiplier 1"
+    assert facts["rounds fit"] == "3 of 3"
+    (folder / LEDGER).unlink()
+    lost = run(folder)
+    assert lost.returncode == 2
+    assert "client budget repair" in lost.stderr
+    assert "1 entries" in run(folder, "repair").stdout
+    assert run(folder).stdout.splitlines() == said
+    assert [entry.event for entry in hospital.log()][-1] == "ledger-repaired"
+
+
+def without_none(table: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: without_none(value) if isinstance(value, dict) else value
+        for key, value in table.items()
+        if value is not None
+    }

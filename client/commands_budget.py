@@ -1,0 +1,122 @@
+"""`wardround client budget`: what private training has cost the patients here, and what it may still cost."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from client.commands_enrol import HERE, Folder
+
+if TYPE_CHECKING:
+    from client.budget import Line
+    from client.ledger import Ledger
+    from client.policy import Cap
+
+budget_app = typer.Typer(
+    help="Say what private training has cost here, and what is left.", invoke_without_command=True
+)
+SubFolder = Annotated[
+    Path | None, typer.Option("--dir", help="The site's folder, as before the command.", show_default=False)
+]
+
+
+@budget_app.callback()
+def budget(context: typer.Context, folder: Folder = HERE) -> None:
+    """Say what each dataset has lost, to all jobs and to each, and what its cap leaves."""
+    context.obj = folder
+    if context.invoked_subcommand is not None:
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from client.budget import lines
+    from client.job_book import JobBook
+    from client.site import load_site
+
+    found = list(lines(_ledger(folder), load_site(folder / "site.toml").policy.privacy))
+    if not found:
+        print("No dataset has a privacy cap, and nothing was spent.")
+        return
+    names = {job.digest: job.name for job in JobBook(folder / "state.sqlite").jobs()}
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    table = Table(box=None, pad_edge=False, header_style="bold" if console.is_terminal else "")
+    for title in ("dataset", "job", "counted by", "rounds", "epsilon", "left", "cap"):
+        table.add_column(title)
+    for line in found:
+        table.add_row(*map(Text, _cells(line, names)))
+    console.print(table)
+    if any(line.job is not None for line in found):
+        print("Epsilons are composed, not added: the jobs' do not add up to the dataset's.")
+
+
+def _cells(line: "Line", names: dict[str, str]) -> tuple[str, ...]:
+    job = "all" if line.job is None else f"{names.get(line.job, '?')} ({line.job[:12]})"
+    left = "-" if line.left is None else f"{line.left:.2f}"
+    cap = "" if line.job is not None else _spelt(line.cap, line.delta)
+    return line.dataset, job, line.unit, str(line.rounds), f"{line.spent:.2f}", left, cap
+
+
+def _spelt(cap: "Cap | None", delta: float) -> str:
+    if cap is None:
+        return f"none (at delta {delta:g})"
+    period = "for ever" if cap.days is None else f"in {cap.days} days"
+    return f"{cap.epsilon:g} at delta {cap.delta:g}, {period}"
+
+
+@budget_app.command()
+def plan(
+    context: typer.Context,
+    job: Annotated[Path, typer.Argument(help="Job file (TOML).", show_default=False)],
+    folder: SubFolder = None,
+) -> None:
+    """Say what a job would cost here, and how many of its rounds fit; nothing is recorded."""
+    from client.budget import forecast
+    from client.site import load_site
+    from shared.job import load_job
+
+    folder, spec = folder or context.obj, load_job(job)
+    found = forecast(_ledger(folder), load_site(folder / "site.toml"), spec)
+    steps, rounds = found.steps, spec.job.rounds
+    fit = "all of them: there is no cap" if found.fit is None else f"{found.fit} of {rounds}"
+    for name, fact in {
+        "job": f"{spec.job.name}, digest {spec.digest()[:12]}",
+        "dataset": f"{spec.job.dataset}, {found.units} {spec.privacy.unit}s to train on",
+        "a round": f"{steps.steps} steps, sample rate {steps.sample_rate:.4g}, "
+        f"noise multiplier {steps.noise_multiplier:.4g}",
+        "the job": f"{rounds} rounds, epsilon {found.job_epsilon:.2f} at delta {spec.privacy.delta:g}",
+        "cap": _spelt(found.cap, 1e-5),
+        "spent": f"epsilon {found.spent:.2f}",
+        "after": f"epsilon {found.after:.2f}",
+        "rounds fit": fit,
+    }.items():
+        print(f"{name:<10}  {fact}")
+
+
+@budget_app.command()
+def repair(context: typer.Context, folder: SubFolder = None) -> None:
+    """Write the ledger anew from the audit log, which has every entry of it too."""
+    import getpass
+    import os
+
+    from client.budget import audited
+    from shared.audit import AuditLog
+    from shared.pki import load_key
+
+    folder = folder or context.obj
+    entries = audited(folder)
+    _ledger(folder).repair(entries)
+    user = os.environ.get("SUDO_USER") or getpass.getuser()
+    log = AuditLog.open(folder / "audit", load_key(folder / "keys" / "site.key"))
+    log.append("ledger-repaired", sequence=len(entries), user=user)
+    print(f"The ledger has {len(entries)} entries, as the audit log has.")
+
+
+def _ledger(folder: Path) -> "Ledger":
+    from client.ledger import LEDGER, Ledger
+    from shared.audit import AuditLog
+    from shared.pki import load_key
+
+    return Ledger(folder / LEDGER, AuditLog.open(folder / "audit", load_key(folder / "keys" / "site.key")))
