@@ -72,7 +72,7 @@ class PerSampleSum(ClippedSum):
         sizes = owners.bincount()
         losses = self._losses(images, targets) / sizes[owners]
         losses.sum().backward(inputs=[images])
-        gradients = [parameter.grad_sample for parameter in self._parameters]
+        gradients = [parameter.grad_sample for parameter in self._parameters]  # type: ignore[attr-defined]
         self._hooks.set_grad_sample_to_none()
         if len(sizes) < len(images):
             gradients = [_sum_by(owners, gradient, len(sizes)) for gradient in gradients]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from shared.seeds import seed_of
 
 _BITS = 53  # of a double's fraction
-_CHUNK = 2**20  # normals at a time: the key stream of a large model is not held at once
+_CHUNK = 2**16  # normals at a time: they stay in the cache of the processor
 
 
 class Randomness(Protocol):

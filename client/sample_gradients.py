@@ -16,7 +16,7 @@ from torch import Tensor, nn
 _TRANSPOSED = (nn.ConvTranspose2d, nn.ConvTranspose3d)
 _CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, *_TRANSPOSED)
 _Convolution = nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d
-_Values = dict[nn.Parameter, Tensor]
+_Values = dict[Tensor, Tensor]  # by parameter
 
 
 def convolution_gradients(layer: _Convolution, activations: list[Tensor], backprops: Tensor) -> _Values:

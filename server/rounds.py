@@ -262,6 +262,10 @@ class RoundLoop:
         name = self.job.evaluation.select_best
         if name is None:
             return state
+        if not any(
+            judged.examples.values()
+        ):  # no site lets its scores leave: nothing speaks against the model
+            return state
         value = judged.federation[name]
         if is_better(name, value, None if state.best is None else state.best.value):
             return replace(state, best=Best(state.round, value, state.vector), stale=0)

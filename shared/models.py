@@ -104,7 +104,7 @@ def _work_out_of_place(model: nn.Module) -> int:
     """Let activations keep their input, which Opacus' hooks look at; returns how many were changed."""
     in_place = [module for module in model.modules() if getattr(module, "inplace", False)]
     for module in in_place:
-        module.inplace = False
+        module.inplace = False  # type: ignore[assignment]
     return len(in_place)
 
 

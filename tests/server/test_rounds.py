@@ -30,6 +30,20 @@ def test_without_a_criterion_the_last_model_is_tested(tiny_job, federate):
     assert federated.run.load().best is None
 
 
+def test_a_private_run_whose_sites_keep_their_scores_ends_with_the_last_round(tiny_job, federate):
+    job = tiny_job(
+        strategy_weight="equal",
+        evaluation_patience=1,  # no score, no reason to stop
+        privacy_mechanism="dp-sgd",
+        privacy_noise_multiplier=1.0,
+    )
+    federated = federate(job)
+    assert federated.loop.execute().round == 3
+    assert federated.failures() == []
+    assert [row["train_loss"] for row in rows(federated, "metrics.csv")] == [""] * 3
+    assert {row["examples"] for row in rows(federated, "sites.csv") if row["phase"] == "train"} == {"1"}
+
+
 def test_sites_count_by_their_images_or_as_one(tiny_job, federate, tiny_data, tmp_path):
     text = tiny_data.read_text().splitlines()
     folder = tiny_data.parent
