@@ -50,3 +50,13 @@ def test_an_array_cut_short_or_with_a_tail_is_refused(count: int) -> None:
 def test_torch_formats_are_refused() -> None:
     with pytest.raises(ValueError, match="not in NumPy's format"):
         view(Array("float32", (1,), "torch.tensor", b""))
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [b"{", b"'''", b"\0", b"(" * 9000, b"{'descr': '<f4', 'fortran_order': False, 'shape': (1e3,), }\n"],
+)
+def test_a_hostile_header_is_refused(tail: bytes) -> None:
+    data = b"\x93NUMPY\x01\x00" + len(tail).to_bytes(2, "little") + tail
+    with pytest.raises(ValueError, match="does not hold plain values"):
+        view(Array("float32", (1,), "numpy.ndarray", data))
