@@ -11,6 +11,7 @@ EXAMPLES: dict[str, dict[str, object]] = {
     "datasets": {"manifest": "/data/brain/manifest.csv", "site": "st-mary"},
     "device": {"gpu": 0, "memory_gib": 16.0},
 }
+NAMED_TEXTS = {"peers": f'charite = "SHA256:{"A" * 43}"'}
 BEGIN = """\
 # What this hospital offers, allows and computes on. Lines that begin with '#' are defaults or examples.
 # Relative paths count from this file's folder.
@@ -23,8 +24,9 @@ def site_template(name: str, coordinator: str) -> str:
     single: list[str] = []
     tables: list[str] = []
     for key, field in schema["properties"].items():
-        table = _table(field, schema["$defs"])
-        if table is None:
+        if key in NAMED_TEXTS:
+            tables.append("\n".join([*_comment(field), f"[{key}]", f"# {NAMED_TEXTS[key]}"]))
+        elif _table(field, schema["$defs"]) is None:
             single.append("\n".join([*_comment(field), f"# {key} = {_spelt(f'/data/{key}')}"]))
         else:
             values = {"name": name, "coordinator": coordinator} if key == "site" else {}
