@@ -33,7 +33,7 @@ from simulate.federation import LocalFederation  # noqa: E402
 SITES = 3
 SIDE = 32
 CHANNELS = (8, 384, 1024, 2048, 2048)
-QUICK_CHANNELS = (8, 16, 256, 512)
+QUICK_CHANNELS = (8, 16, 384, 768)  # more than travels inside a message
 COPIES = 3  # of the model, that the gateway and a node may hold
 ROLES = {
     "flower-superlink": "SuperLink",

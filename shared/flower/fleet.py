@@ -64,6 +64,11 @@ class Ticket:
         """The run that asks."""
         return self.head.metadata.run_id
 
+    @property
+    def is_enclosed(self) -> bool:
+        """Whether the content is in the message itself; Flower leaves an empty one there where it isn't."""
+        return self.head.has_content() and not self.tree.children
+
     def to_bytes(self) -> bytes:
         """Return the ticket as it can be kept over a restart."""
         return self._response.SerializeToString()
@@ -156,7 +161,7 @@ class Fleet:
             RunOverError: Its run has ended.
             ValueError: What came can't be read.
         """
-        if ticket.head.has_content():
+        if ticket.is_enclosed:
             return ticket.head.content
         root = ticket.tree.children[0] if len(ticket.tree.children) == 1 else ticket.tree
         is_parcel = len(root.children) == 1 and not root.children[0].children
@@ -242,7 +247,7 @@ class Fleet:
 
     def confirm(self, ticket: Ticket) -> None:
         """Say that a message is done with; the coordinator then forgets its objects, if it has any."""
-        if ticket.head.has_content():
+        if ticket.is_enclosed:
             return
         request = ConfirmMessageReceivedRequest(
             node=self._node, run_id=ticket.run_id, message_object_id=ticket.tree.object_id

@@ -55,9 +55,9 @@ class Mailbox:
         response = self._client.PullMessages(PullAppMessagesRequest(message_ids=identities))
         pairs = zip(response.messages_list, response.message_object_trees, strict=True)
         return [
-            message_from_proto(message)
-            if message.HasField("content") or message.HasField("error")
-            else self._inflated(message_from_proto(message), tree)
+            self._inflated(message_from_proto(message), tree)
+            if tree.children  # else the content is inside, or it is an error
+            else message_from_proto(message)
             for message, tree in pairs
         ]
 

@@ -73,7 +73,7 @@ class Hospital:
         with Runs(
             self.federation.url, self.federation.context, "curious_coordinator:app", "client.app:app"
         ) as runs:
-            run = runs.start(job.canonical(), name, resume=False)
+            run = runs.start(job.canonical(), name, researcher="", resume=False)
             until(lambda: path.exists() or runs.failure(run))
             assert path.exists(), runs.failure(run)
         return json.loads(path.read_text())
@@ -164,7 +164,7 @@ def test_it_survives_its_worker_and_refuses_what_makes_no_sense(hospital, tiny_j
         "changed": "policy.approval: the job waits until the hospital approves it",
         "not canonical": "not in canonical form",
         "forged layout": "another layout here",
-        "too short": "vector has shape",
+        "too short": "the layout asks for (604,)",
         "NaN": "not finite",
         "damaged": "can't be read",
         "empty": "has no ConfigRecord",

@@ -398,7 +398,7 @@ def test_hospital_it_decides_and_proves_on_the_command_line(folder: Path) -> Non
     assert "cut off" in cut.stdout
 
 
-PRIVATE = {"privacy_mechanism": "dp-sgd", "privacy_noise_multiplier": 1.0}
+PRIVATE = {"privacy_mechanism": "dp-sgd", "privacy_noise_multiplier": 1.0, "strategy_weight": "equal"}
 CAPPED = AUTOMATIC + "[policy.privacy.marks]\nepsilon = 20\ndelta = 1e-5\n"
 
 
