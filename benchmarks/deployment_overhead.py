@@ -95,7 +95,7 @@ def start_supernode(federation: LocalFederation, site: str, port: int) -> subpro
         [
             str(Path(sys.executable).with_name("flower-supernode")),
             *("--superlink", federation.url.removeprefix("https://")),
-            *("--root-certificates", str(folder / "keys" / "ca.crt")),
+            *("--root-certificates", str(federation.certificate)),
             *("--auth-supernode-private-key", str(private)),
             *("--port", str(port)),
         ],

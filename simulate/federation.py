@@ -70,10 +70,11 @@ class LocalFederation:
     @property
     def context(self) -> ssl.SSLContext:
         """Trusts the SuperLink's certificate."""
-        return ssl.create_default_context(cafile=str(self._certificate))
+        return ssl.create_default_context(cafile=str(self.certificate))
 
     @property
-    def _certificate(self) -> Path:
+    def certificate(self) -> Path:
+        """Path of the SuperLink's certificate, which its clients trust."""
         return self.folder / "coordinator" / "superlink" / "loopback.crt"
 
     def runs(self) -> Coordinator:
