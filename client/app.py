@@ -26,7 +26,6 @@ from client.gate import Gate, Visit
 from client.policy import PolicyError, check_size
 from client.private_plan import plan
 from client.private_training import PrivateTraining
-from client.randomness import Randomness, SecretRandomness, SeededRandomness
 from client.release import Release
 from client.secure import QUERIES, Credentials
 from client.secure import train as train_masked
@@ -40,6 +39,7 @@ from shared.job import JobSpec, parse_job
 from shared.losses import public_counts
 from shared.messages import MessageError
 from shared.models import build_model
+from shared.privacy.randomness import Randomness, SecretRandomness, SeededRandomness
 from shared.privacy.secagg.errors import SecureAggregationError
 from shared.redact import redact_error
 from shared.tasks import Task, make_task
@@ -155,7 +155,7 @@ class Site:
             check_size(policy, model_megabytes(visit.job), self.config.name)
         if self.gate is not None:
             self.gate.admit(visit)
-            if visit.phase == "train" and visit.job.privacy.mechanism != "none":
+            if visit.phase == "train" and visit.job.privacy.mechanism == "dp-sgd":
                 data = self._training_data(visit.job)
                 units = data.patients if visit.job.privacy.unit == "patient" else data.examples
                 self.gate.reserve(visit, plan(visit.job, units["train"]))

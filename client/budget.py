@@ -102,7 +102,7 @@ def forecast(ledger: Ledger, config: SiteConfig, job: JobSpec) -> Forecast:
         WardroundError: The policy refuses it, or its data or the ledger can't be used.
     """
     config.admit(job)
-    if job.privacy.mechanism == "none":
+    if job.privacy.mechanism != "dp-sgd":
         raise JobError("asks for no differential privacy: the ledger does not count it", where=job.job.name)
     dataset = config.dataset(job.job.dataset)
     data = SiteData.load(dataset.manifest, job, site=config.name, column_value=dataset.site)

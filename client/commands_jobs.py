@@ -122,14 +122,17 @@ def in_plain_words(seen: "SeenJob", site: "SiteConfig") -> list[str]:
 def _protection(job: "JobSpec") -> str:
     """Return what a trained model says of the images, in words."""
     privacy = job.privacy
-    if privacy.mechanism == "none":
+    if privacy.mechanism != "dp-sgd":
         return (
             "it is computed from the images, and without differential privacy something of them may be "
             "inferred from it"
+            + ("; the coordinator alone adds noise, to the mean" if privacy.mechanism == "site-level" else "")
         )
     noise = f"noise multiplier {privacy.noise_multiplier}"
     if privacy.epsilon is not None:
         noise = f"epsilon {privacy.epsilon:g} at delta {privacy.delta:g} over all rounds"
+    if privacy.honest_sites is not None:
+        noise += f" in the sum, if {privacy.honest_sites} of the sites in it are honest"
     return (
         f"it is differentially private for each {privacy.unit}: {noise} "
         "(`wardround client budget` says what is left)"

@@ -36,12 +36,13 @@ CREATE TABLE IF NOT EXISTS spent (
     noise_multiplier REAL NOT NULL,
     sample_rate REAL NOT NULL,
     steps INTEGER NOT NULL,
+    honest_sites INTEGER NOT NULL,
     chain TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS spent_on ON spent (dataset, moment);
 CREATE TABLE IF NOT EXISTS clock (moment TEXT NOT NULL)
 """
-_INSERT = "INSERT INTO spent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT = "INSERT INTO spent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 @dataclass(frozen=True)

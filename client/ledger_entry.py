@@ -23,6 +23,7 @@ class Round:
         round: Of the run.
         unit: ``patient`` or ``image``: whom its steps protect.
         steps: What is done to them.
+        honest_sites: How many sites' shares make up the noise; 1 where the site adds all of it itself.
     """
 
     dataset: str
@@ -31,11 +32,13 @@ class Round:
     round: int
     unit: str
     steps: Steps
+    honest_sites: int = 1
 
     @classmethod
     def of(cls, job: JobSpec, run: str, round_: int, steps: Steps) -> Self:
         """Return a round of a job."""
-        return cls(job.job.dataset, job.digest(), run, round_, job.privacy.unit, steps)
+        honest = job.privacy.honest_sites or 1
+        return cls(job.job.dataset, job.digest(), run, round_, job.privacy.unit, steps, honest)
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class LedgerEntry:
     noise_multiplier: float
     sample_rate: float
     steps: int
+    honest_sites: int
     chain: str = ""
 
     @classmethod
@@ -76,6 +80,7 @@ class LedgerEntry:
             steps.noise_multiplier,
             steps.sample_rate,
             steps.steps,
+            asked.honest_sites,
         )
         return replace(content, chain=content.chained(previous))
 

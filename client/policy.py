@@ -128,6 +128,12 @@ class PolicyTable(Table):
         description="Under a job with differential privacy: whether metrics on this site's validation and "
         "test patients may leave. The guarantee does not cover them. The training loss never leaves.",
     )
+    distributed_noise: bool = Field(
+        False,
+        description="Under a job with differential privacy: whether this site may add no more than its share "
+        "of the noise (`[privacy] noise = 'distributed'`). The ledger then counts on the job's "
+        "`honest_sites`.",
+    )
     privacy: dict[Name, Cap] = Field({}, description="What may be spent of a dataset's privacy.")
 
     @field_validator("tasks", "networks", "strategies")
@@ -191,7 +197,9 @@ def check_privacy(policy: PolicyTable, job: JobSpec, site: str) -> None:
         PolicyError: It protects nobody, or others, or needs a number of examples that is to stay.
     """
     cap = policy.privacy.get(job.job.dataset)
-    if job.privacy.mechanism == "none":
+    if (
+        job.privacy.mechanism != "dp-sgd"
+    ):  # the site's own doing; of what the coordinator adds it knows nothing
         if cap is not None and cap.required:
             problem = f"policy.privacy demands differential privacy for '{job.job.dataset}'"
             raise PolicyError(problem, where=site, remedy="Set [privacy] mechanism = 'dp-sgd' in the job.")
@@ -199,6 +207,9 @@ def check_privacy(policy: PolicyTable, job: JobSpec, site: str) -> None:
     if cap is not None and job.privacy.unit != cap.unit:
         problem = f"policy.privacy counts by {cap.unit}, the job protects each {job.privacy.unit}"
         raise PolicyError(problem, where=site, remedy=f"Set [privacy] unit = '{cap.unit}' in the job.")
+    if job.privacy.noise == "distributed" and not policy.distributed_noise:
+        problem = "policy.distributed_noise is false, and the job counts on the noise of other sites"
+        raise PolicyError(problem, where=site, remedy="Set [privacy] noise = 'local' in the job.")
     if job.strategy.weight == "examples" and not policy.share_private_counts:
         problem = "policy.share_private_counts keeps the number of examples, by which the job weighs sites"
         raise PolicyError(problem, where=site, remedy="Set [strategy] weight = 'equal' in the job.")

@@ -8,11 +8,29 @@ from shared.job import JobSpec
 from shared.privacy.accounting import Steps, noise_for
 
 
+def noise_share(job: JobSpec) -> float:
+    """Return the part of the noise (of its standard deviation) that a site adds: 1, or 1/sqrt(honest sites).
+
+    Independent Gaussian shares of so many honest sites add up to the whole.
+    """
+    return 1.0 if job.privacy.honest_sites is None else job.privacy.honest_sites**-0.5
+
+
+def expected_units(job: JobSpec, steps: Steps, units: int) -> float:
+    """Return by how many units a step's noisy sum is divided.
+
+    Where the sites share the noise out, every site divides by the same number: otherwise a small site's
+    patients would weigh more in the sum than the others' noise allows for.
+    """
+    return job.training.batch_size if job.privacy.noise == "distributed" else steps.sample_rate * units
+
+
 def plan(job: JobSpec, units: int) -> Steps:
     """Return one round's steps.
 
     Units (patients, or images) are Poisson-sampled so that `batch_size` of them are expected in a step. Where
-    the job names an epsilon, the noise is what all its rounds together need for it at this site.
+    the job names an epsilon, the noise is what all its rounds together need for it at this site. With
+    distributed noise this is the noise of the sum, of which the site adds its `noise_share`.
 
     Args:
         job: With a private mechanism.

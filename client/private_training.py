@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from client.clipping import ClippedSum, GhostSum, PerSampleSum
-from client.private_plan import plan
-from client.randomness import Randomness, SecretRandomness
+from client.private_plan import expected_units, noise_share, plan
 from client.training import (
     Trained,
     TrainingSamples,
@@ -28,6 +27,7 @@ from client.training import (
 )
 from shared.job import JobSpec
 from shared.losses import public_counts, training_loss
+from shared.privacy.randomness import Randomness, SecretRandomness
 from shared.seeds import seed_of
 from shared.tasks import Task
 
@@ -133,8 +133,9 @@ class PrivateTraining:
 
     def _set_gradients(self, sums: list[Tensor]) -> None:
         """Make the gradients of a step: (sum + noise) / expected units; an empty batch is noise alone."""
-        deviation = self._plan.noise_multiplier * self._job.privacy.max_grad_norm
-        expected = self._plan.sample_rate * len(self._units)
+        whole = self._plan.noise_multiplier * self._job.privacy.max_grad_norm
+        deviation = whole * noise_share(self._job)
+        expected = expected_units(self._job, self._plan, len(self._units))
         for parameter, total in zip(self._parameters, sums, strict=True):
             noise = torch.from_numpy(self._randomness.normal(total.numel())).view(total.shape)
             parameter.grad = total.add_(noise.to(self._device), alpha=deviation).div_(expected)

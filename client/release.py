@@ -35,7 +35,7 @@ class Release:
     @classmethod
     def of(cls, policy: PolicyTable, job: JobSpec) -> Self:
         """Return what the policy lets leave for the job."""
-        private = job.privacy.mechanism != "none"
+        private = job.privacy.mechanism == "dp-sgd"
         return cls(
             counts=not private or policy.share_private_counts,
             scores=policy.share_site_metrics and (not private or policy.share_private_metrics),

@@ -14,6 +14,7 @@ from typing import Protocol, Self
 
 from flwr.app import ConfigRecord, RecordDict
 
+from client.distributed_noise import check_resolution
 from client.gate import Gate, Visit
 from client.site import SiteConfig
 from shared import messages
@@ -66,6 +67,7 @@ def advertise(site: SecureSite, visit: Visit, content: RecordDict, state: Record
     header = Header.from_bytes(stages.read_stage(content))
     _check(header, visit)
     credentials = _credentials(site)
+    # Of so many sites in every sum the job's honest_sites can be honest: it asks for no more than min_sites.
     least = max(visit.job.strategy.min_sites, site.config.policy.min_sites_in_sum or 0)
     client = SecAggClient(credentials.identity, credentials.trust, header, least=least)
     keys = client.advertise()
@@ -89,7 +91,10 @@ def open_inbox(site: SecureSite, visit: Visit, content: RecordDict, state: Recor
 def train(site: SecureSite, visit: Visit, content: RecordDict, state: RecordDict) -> RecordDict:
     """Train, and give the masked update. Examples and loss are inside of it, not beside it."""
     with _round(site, visit, state) as client:
-        update = site.train(messages.read_request(content))
+        request = messages.read_request(content)
+        if visit.job.privacy.noise == "distributed":
+            check_resolution(visit.job, visit.round, request.vector, client.codec)
+        update = site.train(request)
         weight = 1 if visit.job.strategy.weight == "equal" else update.examples
         masked = client.mask(client.codec.encode(update.vector, weight, update.loss))
         return stages.masked_reply(masked, update.seconds)

@@ -66,7 +66,7 @@ def show_progress(control: "RunControl", name: str) -> None:
     from rich.console import Console
 
     from server.progress import Progress
-    from server.tables import results_table
+    from server.tables import print_guarantee, results_table
     from shared.errors import RunError
     from shared.https import printable
 
@@ -82,6 +82,7 @@ def show_progress(control: "RunControl", name: str) -> None:
             remedy=f"`wardround resume {name}` goes on after round {ended.row.round}.",
         )
     console.print(results_table(ended.job, ended.description))
+    print_guarantee(console, ended.description)
 
 
 def stop(name: RunName, folder: Folder = None) -> None:

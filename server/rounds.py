@@ -20,8 +20,10 @@ from server.behind import Behind
 from server.checkpoint import Best, Checkpoint
 from server.events import Event, Listener
 from server.federation import DrawnGrid, Federation, Member
+from server.guarantee import guarantee
 from server.runs import RunFolder
 from server.secure_round import SecureRound
+from server.site_level import SiteLevel
 from server.strategies import WEIGHT, make_strategy
 from shared import messages
 from shared.arrays import Layout
@@ -63,20 +65,32 @@ class RoundLoop:
         run: Where everything is written.
         listen: Told of everything that happens.
         strict: Stop at the first failure of a site.
+        rehearsal: The sites are simulated: noise comes from the job's seed, and the report says that nothing
+            is guaranteed.
     """
 
     def __init__(
-        self, grid: Grid, job: JobSpec, run: RunFolder, listen: Listener, *, strict: bool = False
+        self,
+        grid: Grid,
+        job: JobSpec,
+        run: RunFolder,
+        listen: Listener,
+        *,
+        strict: bool = False,
+        rehearsal: bool = False,
     ) -> None:
         self.job = job
         self._run = run
+        self._rehearsal = rehearsal
         self._listen = _record_and_tell(run, listen)
         researcher = str(run.read_description().get("researcher", ""))
         self._federation = Federation(grid, job, self._listen, researcher=researcher, strict=strict)
         self._task = make_task(job)
         self._initial = build_model(job, self._task.outputs, job.job.seed)
         self.layout = Layout.of(self._initial)
-        self._strategy = make_strategy(job.strategy, self.layout)
+        is_private = job.privacy.mechanism == "site-level"
+        self._privacy = SiteLevel(job, rehearsal=rehearsal) if is_private else None
+        self._strategy = make_strategy(job.strategy, self.layout, self._privacy)
         self._counts: list[int] = []
 
     def execute(self, *, resume: bool = False) -> Result:
@@ -88,7 +102,7 @@ class RoundLoop:
         state = self._run.load() if resume and self._run.has_begun() else None
         self._federation.gather()
         state = state or self._first()  # a run has begun once its sites are there
-        self._strategy.restore(state.strategy)
+        self._restore(state)
         self._counts = self._federation.class_counts()
         sites = {
             member.name: {
@@ -112,6 +126,13 @@ class RoundLoop:
         self._run.save(state)
         return state
 
+    def _restore(self, state: Checkpoint) -> None:
+        """Take up what strategy and noise remember of the rounds before."""
+        remembered = dict(state.strategy)
+        if self._privacy is not None:
+            self._privacy.restore(remembered)
+        self._strategy.restore(remembered)
+
     def _has_converged(self, state: Checkpoint) -> bool:
         patience = self.job.evaluation.patience
         return patience is not None and state.stale >= patience
@@ -122,7 +143,8 @@ class RoundLoop:
         self._listen(Event("round_started", round_))
         members = self._federation.draw(round_)
         vector, row, site_rows = self._train(state.vector, round_, members)
-        state = replace(state, round=round_, vector=vector, strategy=self._strategy.state())
+        remembered = self._strategy.state() | (self._privacy.state() if self._privacy else {})
+        state = replace(state, round=round_, vector=vector, strategy=remembered)
         if round_ % self.job.evaluation.every == 0 or round_ == self.job.job.rounds:
             judged = self._evaluate(vector, round_, "val", members)
             state = self._compare(state, judged)
@@ -150,6 +172,8 @@ class RoundLoop:
         config = self._config(round_, class_counts=self._counts)
         grid = DrawnGrid(self._federation.grid, members)
         asked = self._strategy.configure_train(round_, messages.vector_record(vector), config, grid)
+        if self._privacy is not None:
+            self._privacy.begin(vector)
         rows: list[dict[str, Any]] = []
         secure = SecureRound(self._federation, self.job, round_, self.layout.size, self._listen)
         is_secure = self.job.privacy.secure_aggregation
@@ -277,10 +301,18 @@ class RoundLoop:
         if state.best is not None:
             self._run.save_model("best", self.layout, state.best.vector, state.best.round)
         judged = self._evaluate(tested.vector, tested.round, "test", self._federation.members)
+        told = guarantee(
+            self.job,
+            self._run.read_description()["sites"],
+            judged.examples,
+            trainings=self._run.count_events("round_started"),
+            rehearsal=self._rehearsal,
+        )
         self._run.describe(
             rounds=state.round,
             tested_round=tested.round,
             test={"federation": judged.federation, "sites": judged.sites, "examples": judged.examples},
+            **({"guarantee": told} if told else {}),
         )
         return Result(tested.round, tested.vector, judged)
 

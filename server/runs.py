@@ -169,6 +169,10 @@ class RunFolder:
         line = json.dumps(plain({"time": _now(), "event": kind, **entries}))
         append(self.path / "events.jsonl", line + "\n", sync=False)  # nothing is resumed from it
 
+    def count_events(self, kind: str) -> int:
+        """Return how many events of a kind the log has, those of earlier processes included."""
+        return sum(json.loads(line)["event"] == kind for line in self._text("events.jsonl").splitlines())
+
     def add_rows(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add rows to `metrics.csv` or `sites.csv`; missing and undefined values stay empty."""
         columns = self._columns[name]

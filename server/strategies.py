@@ -11,6 +11,7 @@ from flwr.serverapp import strategy as flower
 from numpy.typing import NDArray
 
 from server.accumulator import ExactMean
+from server.site_level import SiteLevel
 from shared.arrays import Layout
 from shared.flat_array import view
 from shared.job import Strategy
@@ -27,6 +28,7 @@ class Aggregation(flower.FedAvg):
 
     streaming: ClassVar[bool] = False  # updates are added as they arrive, in any order
     layout: Layout
+    privacy: SiteLevel | None = None  # of whole sites; for those that make a mean
 
     def state(self) -> State:
         """Return what must survive a restart."""
@@ -44,16 +46,20 @@ class StreamingMean(Aggregation):
     def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Aggregated:
         """Return the weighted mean of the vectors and of the losses."""
         mean = ExactMean(self.layout.size)
+        privacy = self.privacy
         losses: list[tuple[int, float]] = []  # of the sites that share theirs
         for reply in replies:
             metrics = reply.content[METRICS]
             weight = metrics[WEIGHT]
-            mean.add(view(reply.content[ARRAYS][VECTOR]), weight)
+            model = view(reply.content[ARRAYS][VECTOR])
+            mean.add(model if privacy is None else privacy.clip(model), weight)
             if not math.isnan(metrics["loss"]):
                 losses.append((weight, metrics["loss"]))
         if not mean.terms:
             return None, None
         vector = mean.mean()
+        if privacy is not None:
+            vector = privacy.noised(vector, mean.terms, server_round)
         self.buffers = vector[self.layout.parameters :]
         total = math.fsum(weight for weight, _ in losses)
         loss = math.fsum(weight * value for weight, value in losses) / total if losses else math.nan
@@ -178,8 +184,14 @@ _OPTIONS = {
 }
 
 
-def make_strategy(options: Strategy, layout: Layout) -> Aggregation:
-    """Return the Flower strategy that a job names, for a model of the given layout."""
+def make_strategy(options: Strategy, layout: Layout, privacy: SiteLevel | None = None) -> Aggregation:
+    """Return the Flower strategy that a job names.
+
+    Args:
+        options: The job's.
+        layout: Of the model.
+        privacy: Hides whole sites in the mean, for the strategies that make one.
+    """
     given = {
         flower_name: getattr(options, name)
         for name, flower_name in _OPTIONS.items()
@@ -189,4 +201,5 @@ def make_strategy(options: Strategy, layout: Layout) -> Aggregation:
         min_train_nodes=1, min_evaluate_nodes=1, min_available_nodes=1, weighted_by_key=WEIGHT, **given
     )
     strategy.layout = layout
+    strategy.privacy = privacy
     return strategy

@@ -4,7 +4,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from shared.job import JobSpec
 
@@ -42,6 +44,24 @@ def results_table(job: JobSpec, description: Mapping[str, Any]) -> Table:
         table.add_row(name, *["–"] * (len(table.columns) - 1), style="dim")
         table.caption = f"{table.caption or ''}{name} was left out: {reason}. "
     return table
+
+
+def print_guarantee(console: Console, description: Mapping[str, Any]) -> None:
+    """Print what a run promises to the patients; nothing where it promises nothing."""
+    for line in _guarantee_lines(description):
+        console.print(Text(line), soft_wrap=True)
+
+
+def _guarantee_lines(description: Mapping[str, Any]) -> list[str]:
+    """Return the guarantee in `run.json` as lines of text, sites with the same words together."""
+    found = description.get("guarantee")
+    if not found:
+        return []
+    same: dict[str, list[str]] = {}
+    for name, facts in found["sites"].items():
+        same.setdefault(facts["words"], []).append(name)
+    lines = [f"{', '.join(names)}: {words}" for words, names in same.items()]
+    return ["Privacy", found["note"], *lines]
 
 
 def _add_metrics(table: Table, metrics: list[str], description: Mapping[str, Any]) -> None:

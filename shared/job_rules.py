@@ -32,6 +32,8 @@ def check(job: "JobSpec") -> None:
         _strategy,
         _private_training,
         _secure_aggregation,
+        _distributed_noise,
+        _site_level,
     ):
         rule(job)
 
@@ -116,7 +118,7 @@ def _strategy(job: "JobSpec") -> None:
 
 
 def _private_training(job: "JobSpec") -> None:
-    if job.privacy.mechanism == "none":
+    if job.privacy.mechanism != "dp-sgd":
         return
     training, model = job.training, job.model
     if NETWORKS[model.name].obstacle is not None:
@@ -164,4 +166,57 @@ def _secure_aggregation(job: "JobSpec") -> None:
         raise ValueError(
             f"[strategy] min_sites: secure_aggregation needs at least {LEAST_SITES}; of a sum of two, each "
             "site would know the other's update"
+        )
+
+
+def _distributed_noise(job: "JobSpec") -> None:
+    """Noise can be shared out where the sum is all that anybody sees, and where noise goes through unbent."""
+    privacy, honest = job.privacy, job.privacy.honest_sites
+    if privacy.noise != "distributed" or honest is None:
+        return
+    if not privacy.secure_aggregation:
+        raise ValueError(
+            "[privacy] noise: 'distributed' needs secure_aggregation = true; otherwise the coordinator sees "
+            "each site's share alone"
+        )
+    if job.training.local_steps != 1:
+        raise ValueError(
+            "[training] local_steps: must be 1 with distributed noise; a site's second step would rest on "
+            "its own first one, which has only a share of the noise"
+        )
+    if job.training.optimizer != "sgd":
+        raise ValueError("[training] optimizer: must be 'sgd' with distributed noise; others bend the noise")
+    if privacy.noise_multiplier is None:
+        raise ValueError(
+            "[privacy] noise_multiplier: is needed with distributed noise, as all sites must add equal shares"
+        )
+    if job.strategy.weight != "equal":
+        raise ValueError("[strategy] weight: must be 'equal' with distributed noise, as the shares are")
+    if honest > job.strategy.min_sites:
+        raise ValueError(
+            f"[privacy] honest_sites: {honest} can't be had of sums of {job.strategy.min_sites} sites; raise "
+            "[strategy] min_sites"
+        )
+
+
+def _site_level(job: "JobSpec") -> None:
+    if job.privacy.mechanism != "site-level":
+        return
+    if job.privacy.secure_aggregation:
+        raise ValueError(
+            "[privacy] secure_aggregation: 'site-level' clips single updates at the coordinator, which sees "
+            "none of them; take 'dp-sgd'"
+        )
+    if job.strategy.name in SINGLE_UPDATES:
+        raise ValueError(
+            f"[strategy] name: 'site-level' adds noise to the mean, and '{job.strategy.name}' makes none"
+        )
+    if job.strategy.weight != "equal":
+        raise ValueError(
+            "[strategy] weight: must be 'equal' with 'site-level', as clipping bounds each alike"
+        )
+    if job.training.class_weights == "federation":
+        raise ValueError(
+            "[training] class_weights: 'federation' tells every site the others' counts, which 'site-level' "
+            "does not noise"
         )

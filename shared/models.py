@@ -75,13 +75,16 @@ def build_model(job: JobSpec, outputs: int, seed: int) -> nn.Module:
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would also seed every GPU
         model = _build(job.model, ends)
     norm = getattr(job.model, "norm", "batch")
-    private = job.privacy.mechanism == "dp-sgd"
+    private = job.privacy.mechanism != "none"
     if private and norm == "batch":
         norm = "group"
-        _log.info("%s: batch norm mixes patients; private training has group norm instead", job.job.name)
+        _log.info(
+            "%s: batch norm is a figure of the patients without noise; a private job has group norm instead",
+            job.job.name,
+        )
     if norm != "batch":
         _replace_batch_norm(model, norm, ends.dimensions)
-    if private and (changed := _work_out_of_place(model)):
+    if job.privacy.mechanism == "dp-sgd" and (changed := _work_out_of_place(model)):
         _log.info("%s: %d activations work out of place, for private training", job.job.name, changed)
     model.divisor = job.model.divisor  # type: ignore[assignment]  # tasks pad images to it
     return model

@@ -15,7 +15,7 @@ from server.files import write_atomic
 from server.progress import Progress
 from server.rounds import RoundLoop
 from server.runs import RunFolder, plain
-from server.tables import results_table
+from server.tables import print_guarantee, results_table
 from shared.errors import RunError, WardroundError
 from shared.job import JobSpec
 from simulate.baselines import POOLED
@@ -105,6 +105,7 @@ def execute(run: RunFolder, workers: str | None, console: Console, *, resume: bo
             run.describe(status="stopped")
             raise
     console.print(results_table(run.job, run.read_description()))
+    print_guarantee(console, run.read_description())
     console.print(f"Run folder: {run.path}", soft_wrap=True, highlight=False)
 
 
@@ -120,7 +121,7 @@ def _run(run: RunFolder, setup: Setup, workers: str, console: Console, *, resume
         Progress(console, run.job.evaluation.select_best) as progress,
     ):
         grid = LocalGrid(pool, [site.name for site in setup.sites])
-        loop = RoundLoop(grid, run.job, run, progress, strict=True)
+        loop = RoundLoop(grid, run.job, run, progress, strict=True, rehearsal=True)
         loop.execute(resume=resume)
         if setup.baselines:
             _baselines(run, loop, pool, progress)

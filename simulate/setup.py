@@ -101,5 +101,5 @@ def _site(name: str, job: JobSpec, manifest: Path, value: str | None) -> SiteCon
         site=SiteTable(name=name, coordinator=None),
         datasets={job.job.dataset: dataset},
         # Whoever simulates has the data before them; hospitals decide for themselves.
-        policy=PolicyTable(share_private_counts=True, share_private_metrics=True),
+        policy=PolicyTable(share_private_counts=True, share_private_metrics=True, distributed_noise=True),
     )

@@ -13,11 +13,11 @@ from torch import nn
 from client.clipping import GhostSum, PerSampleSum
 from client.data.samples import Samples
 from client.private_training import PrivateTraining, micro_batches, physical_batch, poisson_sample, units_of
-from client.randomness import SecretRandomness, SeededRandomness
 from shared.job import JobSpec
 from shared.losses import training_loss
 from shared.models import build_model
 from shared.networks import NETWORKS
+from shared.privacy.randomness import SecretRandomness, SeededRandomness
 from shared.tasks import make_task
 
 pytestmark = pytest.mark.filterwarnings("ignore:Full backward hook")

@@ -10,11 +10,18 @@ from flwr.serverapp import Grid
 
 from client.app import Site, Workshop, make_app
 from client.device import open_device
+from client.gate import Gate
+from client.job_book import JobBook
+from client.ledger import LEDGER, Ledger
+from client.policy import PolicyTable
 from client.site import DatasetTable, SiteConfig, SiteTable
 from server.events import Event
 from server.rounds import RoundLoop
 from server.runs import RunFolder
+from shared.audit import AuditLog
+from shared.audit_verify import entries
 from shared.flower import assign_id, become, empty_run
+from shared.pki import new_key
 from simulate.credentials import simulated_credentials
 
 Change = Callable[[Message, Message], Iterable[Message]]
@@ -106,6 +113,7 @@ def make_sites(manifest: Path, names: Iterable[str]) -> list[Site]:
             SiteConfig(
                 site=SiteTable(name=name, coordinator=None),
                 datasets={"discs": DatasetTable(manifest=manifest, site=name)},
+                policy=PolicyTable(distributed_noise=True),
             ),
             workshop,
             gate=None,
@@ -126,10 +134,40 @@ def federate(tiny_data, tmp_path) -> Callable[..., Federated]:
         run: RunFolder | None = None,
         manifest: Path = tiny_data,
         strict: bool = False,
+        rehearsal: bool = True,
     ) -> Federated:
         events: list[Event] = []
         grid = SmallGrid(make_sites(manifest, ("alpha", "beta", "gamma", "delta")), delivery)
         run = run or RunFolder.create(tmp_path / "runs", job)
-        return Federated(grid, run, RoundLoop(grid, job, run, events.append, strict=strict), events)
+        return Federated(
+            grid, run, RoundLoop(grid, job, run, events.append, strict=strict, rehearsal=rehearsal), events
+        )
+
+    return make
+
+
+@pytest.fixture
+def logged(federate, tiny_data, tmp_path):
+    """Return a function that makes a federation whose site alpha has a gate, and the entries of its log."""
+
+    def make(job, **policy):
+        config = SiteConfig(
+            site=SiteTable(name="alpha", coordinator=None),
+            datasets={"discs": DatasetTable(manifest=tiny_data, site="alpha")},
+            policy=PolicyTable(approval="automatic", **policy),
+        )
+        folder = tmp_path / "alpha"
+        folder.mkdir()
+        audit = AuditLog.open(folder / "audit", new_key())
+        book, ledger = JobBook(folder / "state.sqlite"), Ledger(folder / LEDGER, audit)
+        gate = Gate(config, book, audit, ledger)
+        site = Site(
+            config, Workshop(open_device("cpu")), gate=gate, credentials=simulated_credentials("alpha")
+        )
+        federated = federate(job)
+        federated.grid._apps[10] = make_app(site)
+        return federated, lambda: [
+            entry.fields | {"event": entry.event} for entry in entries(folder / "audit")
+        ]
 
     return make

@@ -8,23 +8,13 @@ import numpy as np
 import pytest
 from flwr.app import RecordDict
 
-from client.app import Site, Workshop, make_app
-from client.device import open_device
-from client.gate import Gate
-from client.job_book import JobBook
-from client.ledger import LEDGER, Ledger
 from client.policy import PolicyError, PolicyTable, check_job
-from client.site import DatasetTable, SiteConfig, SiteTable
 from server.runs import RunFolder
 from shared import messages
-from shared.audit import AuditLog
-from shared.audit_verify import entries
 from shared.errors import RunError
-from shared.pki import new_key
 from shared.privacy.secagg import messages as stages
 from shared.privacy.secagg.fixed_point import Codec
 from shared.privacy.secagg.records import Roster
-from simulate.credentials import simulated_credentials
 
 
 @pytest.fixture
@@ -166,33 +156,6 @@ def test_a_repeated_round_is_not_summed_over_other_sites(secure_job, federate):
     with pytest.raises(RunError, match="0 sites revealed shares"):
         again.loop.execute()
     assert "summed before over other sites" in again.failures()[-1][2]
-
-
-@pytest.fixture
-def logged(federate, tiny_data, tmp_path):
-    """Return a function that makes a federation whose site alpha has a gate, and the entries of its log."""
-
-    def make(job):
-        config = SiteConfig(
-            site=SiteTable(name="alpha", coordinator=None),
-            datasets={"discs": DatasetTable(manifest=tiny_data, site="alpha")},
-            policy=PolicyTable(approval="automatic"),
-        )
-        folder = tmp_path / "alpha"
-        folder.mkdir()
-        audit = AuditLog.open(folder / "audit", new_key())
-        book, ledger = JobBook(folder / "state.sqlite"), Ledger(folder / LEDGER, audit)
-        gate = Gate(config, book, audit, ledger)
-        site = Site(
-            config, Workshop(open_device("cpu")), gate=gate, credentials=simulated_credentials("alpha")
-        )
-        federated = federate(job)
-        federated.grid._apps[10] = make_app(site)
-        return federated, lambda: [
-            entry.fields | {"event": entry.event} for entry in entries(folder / "audit")
-        ]
-
-    return make
 
 
 def test_the_audit_log_has_every_stage_and_what_was_unmasked(secure_job, logged):
