@@ -177,6 +177,20 @@ def test_the_noise_has_the_deviation_that_was_promised(tiny_job: Any) -> None:
     assert stats.kstest(added.numpy() / expected, "norm").pvalue > 0.001
 
 
+def test_sites_that_share_the_noise_divide_by_the_same_number(tiny_job: Any) -> None:
+    changes: dict[str, Any] = {
+        "training_local_epochs": None,
+        "training_local_steps": 1,
+        "strategy_weight": "equal",
+        "strategy_min_sites": 3,
+        "privacy_secure_aggregation": True,
+    }
+    local = private_job(tiny_job, **changes)
+    shared = private_job(tiny_job, **changes, privacy_noise="distributed", privacy_honest_sites=3)
+    samples = samples_for(local, PATIENTS)  # five patients, where a hundred are expected elsewhere
+    assert torch.allclose(train(shared, samples) * 100, train(local, samples) * 5, atol=1e-5)
+
+
 def test_a_step_without_anybody_is_noise_alone(tiny_job: Any) -> None:
     job = private_job(tiny_job, privacy_noise_multiplier=1.0)
 
