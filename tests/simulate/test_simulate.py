@@ -351,3 +351,31 @@ def test_secure_aggregation_gives_the_same_bits_with_any_workers(simulate):
     runs = [simulate(*secure, workers=workers).run for workers in ("in-process", "2")]
     models = [(run / "model.safetensors").read_bytes() for run in runs]
     assert models[0] == models[1]
+
+
+@pytest.mark.parametrize(
+    "privacy",
+    [
+        {"mechanism": "site-level", "adaptive_clipping": "true"},
+        {"mechanism": "dp-sgd", "noise": "distributed", "honest_sites": 3, "secure_aggregation": "true"},
+    ],
+)
+def test_a_private_simulation_says_what_it_would_promise_and_resumes_bit_for_bit(
+    *, simulate, interrupted, tiny_job_file, privacy
+):
+    keys = {f"privacy.{key}": value for key, value in privacy.items()}
+    keys |= {"privacy.noise_multiplier": 1.0, "strategy.weight": "equal", "strategy.min_sites": 3}
+    if privacy["mechanism"] == "dp-sgd":
+        keys["training.optimizer"] = "sgd"
+        text = tiny_job_file.read_text()
+        assert "local_epochs = 1" in text
+        tiny_job_file.write_text(text.replace("local_epochs = 1", "local_steps = 1"))
+    given = [part for key, value in keys.items() for part in ("--set", f"{key}={value}")]
+    cut = interrupted(*given)
+    whole = simulate(*given)
+    unit = "site" if privacy["mechanism"] == "site-level" else "patient"
+    assert "A SIMULATION CARRIES NO GUARANTEE" in whole.out
+    assert f"each {unit} loses at most epsilon" in whole.out
+    assert description(whole.run)["guarantee"]["guaranteed"] is False
+    simulate("--resume", cut)
+    assert model(cut) == model(whole.run)
