@@ -131,7 +131,7 @@ class PolicyTable(Table):
     distributed_noise: bool = Field(
         False,
         description="Under a job with differential privacy: whether this site may add no more than its share "
-        "of the noise (`[privacy] noise = 'distributed'`). The ledger then counts on the job's "
+        "of the noise (`[privacy] noise`: 'distributed'). The ledger then counts on the job's "
         "`honest_sites`.",
     )
     privacy: dict[Name, Cap] = Field({}, description="What may be spent of a dataset's privacy.")
