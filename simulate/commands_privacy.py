@@ -30,7 +30,6 @@ def audit_privacy(
         int,
         typer.Option(min=4, help="Shadow models to train, an even number; each takes as long as the run."),
     ] = 16,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or auto.")] = "auto",
     json_: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here, too.")
     ] = None,
@@ -49,7 +48,7 @@ def audit_privacy(
     if (site is None) == (site_name is None):
         raise RunError("give --site SITE.toml, or --site-name NAME for a simulated run", where=run)
     finished = FinishedRun.read(run)
-    config, scanner = _site(run, site, site_name)
+    config, scanner, device = _site(run, site, site_name)
     dataset = config.dataset(finished.job.job.dataset)
     data = SiteData.load(
         dataset.manifest,
@@ -77,8 +76,8 @@ def audit_privacy(
         _write(json_, figures | audit.as_json())
 
 
-def _site(run: Path, file: Path | None, name: str | None) -> "tuple[SiteConfig, ImageFilter | None]":
-    """Return a hospital's configuration, and the scanner of a simulated one."""
+def _site(run: Path, file: Path | None, name: str | None) -> "tuple[SiteConfig, ImageFilter | None, str]":
+    """Return a hospital's configuration, the scanner of a simulated one, and the device to compute on."""
     from client.site import load_site
     from shared.errors import RunError
     from shared.names import suggestion
@@ -86,13 +85,14 @@ def _site(run: Path, file: Path | None, name: str | None) -> "tuple[SiteConfig, 
     from simulate.scanner import Scanner
 
     if file is not None:
-        return load_site(file), None
+        config = load_site(file)
+        return config, None, "cpu" if config.device.gpu is None else f"cuda:{config.device.gpu}"
     setup = Setup.read(run / "simulation.json")
     sites = {site.name: site for site in setup.sites}
     if name not in sites:
         raise RunError(f"has no site '{name}'; {suggestion(str(name), sites)}", where=run)
     scanner = None if setup.scanner_seed is None else Scanner.draw(name, setup.scanner_seed)
-    return sites[name], scanner
+    return sites[name], scanner, setup.device
 
 
 def _tracked(items: Iterable[Any], count: int, console: "Console") -> Iterable[Any]:
