@@ -14,6 +14,7 @@ from server.commands_run import COMMANDS
 from shared.commands import job_app
 from shared.errors import WardroundError
 from simulate.commands import simulate
+from simulate.commands_privacy import audit_privacy
 
 INTERRUPTED = 130  # what Typer, like a shell, makes of Ctrl-C
 
@@ -27,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(simulate)
+app.command()(audit_privacy)
 for command in (login, *COMMANDS):
     app.command()(command)
 app.add_typer(job_app, name="job")

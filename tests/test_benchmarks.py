@@ -69,6 +69,15 @@ def test_what_a_federation_must_stand_is_measured(figures: dict[str, dict[str, A
     assert (fault["status"], fault["rounds"]) == ("finished", 2)
 
 
+@pytest.mark.slow
+def test_what_attacks_find_is_measured(figures: dict[str, dict[str, Any]]) -> None:
+    inversion = figures["gradient_inversion"]
+    assert inversion["plain update"]["ssim"] > 0.9
+    assert inversion["masked (secure aggregation)"]["ssim"] < 0.3
+    for training in ("plain", "epsilon 8"):
+        assert set(figures["privacy_attacks"][training]["leaks"]) == {"loss threshold", "likelihood ratio"}
+
+
 def test_make_bench_runs_every_script() -> None:
     command = ["make", "--dry-run", "bench"]
     shown = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout

@@ -1,0 +1,95 @@
+"""The audit of one model at one site: both attacks, on all of its patients."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from client.membership.attacks import confidences, image_losses, likelihood_ratio
+from client.membership.figures import Leak, leak
+from client.membership.population import Population
+from client.membership.shadows import halves, train_model
+from shared.errors import JobError
+from shared.job import JobSpec
+from shared.seeds import seed_of
+
+SHADOWS = 16
+THRESHOLD, RATIO = "loss threshold", "likelihood ratio"
+
+Track = Callable[[Iterable[NDArray[np.bool_]], int], Iterable[NDArray[np.bool_]]]
+"""(halves, their number) -> the same, while progress is shown."""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What the attacks achieved on a model, over patients.
+
+    Attributes:
+        members: Patients who were trained on.
+        others: Patients who were held out.
+        shadows: Models that the likelihood ratio compares with.
+        leaks: By the name of the attack.
+    """
+
+    members: int
+    others: int
+    shadows: int
+    leaks: dict[str, Leak]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the figures as JSON has them."""
+        return asdict(self) | {"smallest_false_positive_rate": 1 / self.others}
+
+
+def audit_model(
+    model: nn.Module,
+    job: JobSpec,
+    population: Population,
+    *,
+    rounds: int,
+    shadows: int,
+    class_counts: NDArray[np.int64] | None,
+    track: Track = lambda items, _: items,
+) -> Audit:
+    """Attack a model.
+
+    Args:
+        model: On the device where shadow models are trained too.
+        job: What it was trained by.
+        population: The site's patients.
+        rounds: That the model took.
+        shadows: Shadow models to train, an even number from 4.
+        class_counts: Of the site, where the job's loss needs them.
+        track: Shows progress over the shadow models.
+
+    Raises:
+        JobError: The number of shadow models is odd or too small.
+    """
+    if shadows < 4 or shadows % 2:
+        raise JobError(f"{shadows} shadow models can't be split into halves", remedy="Give 4, 6, 8 or so.")
+    losses = image_losses(model, job, population)
+    seed = seed_of(job.job.seed, "shadows")
+    insides, known = [], []
+    drawn = halves(len(population.members), shadows, seed)
+    for number, inside in enumerate(track(drawn, shadows)):
+        shadow = train_model(
+            job,
+            population.chosen(inside),
+            name=f"shadow {number}",
+            rounds=rounds,
+            device=next(model.parameters()).device,
+            class_counts=class_counts,
+        )
+        insides.append(inside)
+        known.append(population.by_patient(confidences(image_losses(shadow, job, population))))
+    target = population.by_patient(confidences(losses))
+    scores = {
+        THRESHOLD: -population.by_patient(losses),
+        RATIO: likelihood_ratio(target, np.stack(known), np.stack(insides)),
+    }
+    members = population.members
+    leaks = {name: leak(score[members], score[~members], job.privacy.delta) for name, score in scores.items()}
+    return Audit(int(members.sum()), int((~members).sum()), shadows, leaks)

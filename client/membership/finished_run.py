@@ -1,0 +1,100 @@
+"""The folder of a finished run, as a site has a copy of it: the job, and the model that came of it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from shared.arrays import Layout
+from shared.errors import RunError
+from shared.job import JobSpec, parse_job
+from shared.models import build_model
+from shared.tasks import make_task
+
+MODEL = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run with its last model.
+
+    Attributes:
+        job: What was asked.
+        rounds: That were done.
+        sites: Those that took part, with what they said of themselves.
+    """
+
+    path: Path
+    job: JobSpec
+    rounds: int
+    sites: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read what the run says of itself.
+
+        Raises:
+            RunError: It is not the folder of a run, or the run has no model yet.
+        """
+        try:
+            description = json.loads((path / "run.json").read_text(encoding="utf-8"))
+            job = parse_job(description["job"], path / "run.json")
+            sites, rounds = dict(description.get("sites", {})), int(description.get("rounds", 0))
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise RunError(f"is not the folder of a run ({error})", where=path) from None
+        if not rounds or not (path / MODEL).is_file():
+            raise RunError(
+                f"has no model: {MODEL} is written when a run ends",
+                where=path,
+                remedy="Finish the run, or fetch it with its models (`wardround fetch`).",
+            )
+        return cls(path, job, rounds, sites)
+
+    def check_site(self, name: str, patients: int) -> None:
+        """Make sure that a site was in the run, with the data that it has now.
+
+        Args:
+            name: The site.
+            patients: That it trains on now.
+
+        Raises:
+            RunError: It was not, or it had another number of patients.
+        """
+        if name not in self.sites:
+            raise RunError(
+                f"site '{name}' took no part; these did: {', '.join(sorted(self.sites))}", where=self.path
+            )
+        counts = self.sites[name].get("examples", {}), self.sites[name].get("patients", {})
+        said = counts[1].get("train")
+        withheld = counts[0].get("train") == 1 and self.job.privacy.mechanism != "none"  # client/release.py
+        if said is not None and not withheld and said != patients:
+            raise RunError(
+                f"site '{name}' trained on {said} patients, but there are {patients} now",
+                where=self.path,
+                remedy="Audit with the data that the run had: who was trained on must be known.",
+            )
+
+    def model(self, device: torch.device) -> nn.Module:
+        """Return the run's last model.
+
+        Raises:
+            RunError: The file is damaged, or of another job.
+        """
+        file = self.path / MODEL
+        model = build_model(self.job, make_task(self.job).outputs, self.job.job.seed)
+        try:
+            with safetensors.safe_open(file, "pt") as content:
+                header = json.loads((content.metadata() or {}).get("wardround", "{}"))
+            tensors = safetensors.torch.load_file(file)
+            missing = model.load_state_dict(tensors, strict=False)
+        except (OSError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
+            raise RunError(f"can't be read as a model ({error})", where=file) from None
+        unset = {entry.name for entry in Layout.of(model).entries} & set(missing.missing_keys)
+        if header.get("job") != self.job.digest() or unset or missing.unexpected_keys:
+            raise RunError("is the model of another job", where=file)
+        return model.to(device)

@@ -1,0 +1,163 @@
+"""`wardround audit-privacy`: what a model gives away, at a real site or at one of a simulation."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from client.data.preprocess import ImageFilter
+    from client.membership.audit import Audit
+    from client.site import SiteConfig
+
+
+def audit_privacy(
+    run: Annotated[
+        Path,
+        typer.Argument(metavar="RUN", help="Folder of a run, with model.safetensors.", show_default=False),
+    ],
+    site: Annotated[
+        Path | None, typer.Option(help="The hospital's own site.toml.", show_default=False)
+    ] = None,
+    site_name: Annotated[
+        str | None, typer.Option(help="Of a simulated run: which of its sites.", show_default=False)
+    ] = None,
+    shadows: Annotated[
+        int,
+        typer.Option(min=4, help="Shadow models to train, an even number; each takes as long as the run."),
+    ] = 16,
+    json_: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here, too.")
+    ] = None,
+) -> None:
+    """Attack a run's model with the site's own patients: does it tell who was trained on? Nothing leaves."""
+    from rich.console import Console
+
+    from client.app import class_counts
+    from client.data.dataset import SiteData
+    from client.device import open_device
+    from client.membership.audit import audit_model
+    from client.membership.finished_run import FinishedRun
+    from client.membership.population import Population
+    from shared.errors import RunError
+
+    if (site is None) == (site_name is None):
+        raise RunError("give --site SITE.toml, or --site-name NAME for a simulated run", where=run)
+    finished = FinishedRun.read(run)
+    config, scanner, device = _site(run, site, site_name)
+    dataset = config.dataset(finished.job.job.dataset)
+    data = SiteData.load(
+        dataset.manifest,
+        finished.job,
+        site=config.name,
+        column_value=dataset.site,
+        cache=config.cache,
+        image_filter=scanner,
+    )
+    finished.check_site(config.name, data.patients["train"])
+    model = finished.model(open_device(device, config.device.memory_gib))
+    console = Console(stderr=True)
+    audit = audit_model(
+        model,
+        finished.job,
+        Population.of(data, finished.job),
+        rounds=finished.rounds,
+        shadows=shadows,
+        class_counts=class_counts(finished.job, data, None),
+        track=lambda halves, count: _tracked(halves, count, console),
+    )
+    figures = {"run": run.resolve().name, "job": finished.job.digest(), "site": config.name}
+    _show(audit, f"{figures['run']}: who was trained on at {config.name}?", finished.job.privacy.model_dump())
+    if json_ is not None:
+        _write(json_, figures | audit.as_json())
+
+
+def _site(run: Path, file: Path | None, name: str | None) -> "tuple[SiteConfig, ImageFilter | None, str]":
+    """Return a hospital's configuration, the scanner of a simulated one, and the device to compute on."""
+    from client.site import load_site
+    from shared.errors import RunError
+    from shared.names import suggestion
+    from simulate.hospitals import Setup
+    from simulate.scanner import Scanner
+
+    if file is not None:
+        config = load_site(file)
+        return config, None, "cpu" if config.device.gpu is None else f"cuda:{config.device.gpu}"
+    setup = Setup.read(run / "simulation.json")
+    sites = {site.name: site for site in setup.sites}
+    if name not in sites:
+        raise RunError(f"has no site '{name}'; {suggestion(str(name), sites)}", where=run)
+    scanner = None if setup.scanner_seed is None else Scanner.draw(name, setup.scanner_seed)
+    return sites[name], scanner, setup.device
+
+
+def _tracked(items: Iterable[Any], count: int, console: "Console") -> Iterable[Any]:
+    """Show a bar on a terminal, else a line for each shadow model."""
+    from rich.progress import track
+
+    if console.is_terminal:
+        yield from track(items, "Shadow models", total=count, console=console, transient=True)
+        return
+    for number, item in enumerate(items, start=1):
+        console.print(f"shadow model {number} of {count}")
+        yield item
+
+
+def _show(audit: "Audit", title: str, privacy: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=120)
+    console.print(_table(audit, title))
+    smallest = 100 / audit.others
+    above = 100 * next(iter(audit.leaks.values())).fpr_above
+    lines = [
+        f"{audit.members} patients were trained on, {audit.others} held out; {audit.shadows} shadow models.",
+        "AUC 0.5 is guessing. Intervals are 95 %.",
+    ]
+    if smallest > 0.1:
+        lines.append(
+            f"{audit.others} held-out patients show no false-positive rate between 0 and {smallest:.2g} %: "
+            f"true positives are those above all of them, where false positives may be up to {above:.2g} %."
+        )
+    if privacy["mechanism"] == "dp-sgd":
+        promised = privacy["epsilon"] or f"that of noise multiplier {privacy['noise_multiplier']}"
+        lines.append(
+            f"The job promises epsilon {promised} at delta {privacy['delta']:g} a {privacy['unit']}."
+        )
+    lines.append("An attack that fails proves nothing: a better one may not.")
+    for line in lines:
+        console.print(line, highlight=False)
+
+
+def _table(audit: "Audit", title: str) -> "Table":
+    from rich.table import Table
+
+    table = Table(title=title)
+    for heading in ("attack", "AUC", "true positives at 0.1 % false", "shows epsilon of at least"):
+        table.add_column(heading, justify="left" if heading == "attack" else "right")
+    for name, leak in audit.leaks.items():
+        auc, tpr = leak.auc_interval, leak.tpr_interval
+        table.add_row(
+            name,
+            f"{leak.auc:.3f} ({auc[0]:.3f} to {auc[1]:.3f})",
+            f"{100 * leak.tpr:.1f} % ({100 * tpr[0]:.1f} to {100 * tpr[1]:.1f})",
+            f"{leak.epsilon:.2f}",
+        )
+    return table
+
+
+def _write(path: Path, figures: dict[str, Any]) -> None:
+    import json
+
+    from shared.errors import RunError
+
+    try:
+        path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"can't be written ({error.strerror})", where=path) from None

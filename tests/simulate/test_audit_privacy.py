@@ -1,0 +1,65 @@
+"""`wardround audit-privacy` as a user meets it: on a simulated run, and with a hospital's own site.toml."""
+
+import json
+import shutil
+
+import pytest
+
+from tests.conftest import SITES, write_dataset
+
+
+@pytest.fixture
+def run(cli, tiny_job_file, tmp_path):
+    """Return the folder of a run of two hospitals with 36 patients each."""
+    manifest = write_dataset(tmp_path / "data", SITES[:2], patients=36, side=8)
+    sets = ("--set", "strategy.min_sites=2", "--set", "data.size=[8,8]", "--rounds", 1)
+    said = cli("simulate", tiny_job_file, "--data", manifest, "--workers", "in-process", *sets)
+    assert said.code == 0, said.err
+    return said.run
+
+
+def site_file(folder, name: str, manifest) -> str:
+    folder.mkdir(exist_ok=True)
+    text = f'[site]\nname = "{name}"\n[datasets.discs]\nmanifest = "{manifest}"\nsite = "{name}"\n'
+    (folder / "site.toml").write_text(text)
+    return folder / "site.toml"
+
+
+def test_an_audit_prints_a_table_and_writes_json(cli, run, tmp_path) -> None:
+    first = cli("audit-privacy", run, "--site-name", "beta", "--shadows", 4, "--json", tmp_path / "a.json")
+    assert first.code == 0, first.err
+    assert "loss threshold" in first.out
+    assert "likelihood ratio" in first.out
+    assert "24 held-out patients show no false-positive rate between 0 and 4.2 %" in first.out
+    assert "shadow model 4 of 4" in first.err
+    assert "beta-" not in first.out + first.err + (tmp_path / "a.json").read_text()  # no patient is named
+    figures = json.loads((tmp_path / "a.json").read_text())
+    assert (figures["members"], figures["others"], figures["shadows"]) == (12, 24, 4)
+    assert figures["smallest_false_positive_rate"] == pytest.approx(1 / 24)
+    own = site_file(tmp_path / "hospital", "beta", tmp_path / "data" / "manifest.csv")
+    again = cli("audit-privacy", run, "--site", own, "--shadows", 4, "--json", tmp_path / "b.json")
+    assert again.code == 0, again.err
+    assert json.loads((tmp_path / "b.json").read_text()) == figures
+
+
+def test_what_cant_be_audited_is_said(cli, run, tmp_path) -> None:
+    def error(*options, folder=run) -> str:
+        said = cli("audit-privacy", folder, "--shadows", 4, *options)
+        assert (said.code, said.out) == (2, "")
+        return said.err
+
+    assert "give --site SITE.toml, or --site-name NAME" in error()
+    assert "has no site 'betta'; did you mean 'beta'" in error("--site-name", "betta")
+    assert "is not the folder of a run" in error("--site-name", "beta", folder=tmp_path)
+    manifest = tmp_path / "data" / "manifest.csv"
+    stranger = site_file(tmp_path / "stranger", "gamma", manifest)
+    stranger.write_text(stranger.read_text().replace('site = "gamma"', 'site = "alpha"'))
+    assert "site 'gamma' took no part; these did: alpha, beta" in error("--site", stranger)
+    other = write_dataset(tmp_path / "other", ("beta",), patients=33, side=8)
+    changed = site_file(tmp_path / "changed", "beta", other)
+    assert "site 'beta' trained on 12 patients, but there are 11 now" in error("--site", changed)
+    unfinished = shutil.copytree(run, tmp_path / "unfinished")
+    (unfinished / "model.safetensors").unlink()
+    assert "has no model" in error("--site-name", "beta", folder=unfinished)
+    (unfinished / "model.safetensors").write_bytes(b"none")
+    assert "can't be read as a model" in error("--site-name", "beta", folder=unfinished)
