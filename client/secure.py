@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
 
+import numpy as np
 from flwr.app import ConfigRecord, RecordDict
+from numpy.typing import NDArray
 
 from client.gate import Gate, Visit
 from client.site import SiteConfig
@@ -54,6 +56,7 @@ class SecureSite(Protocol):
     summed: dict[tuple[bytes, int], bytes]
 
     def train(self, request: messages.Request) -> messages.Update: ...  # noqa: D102
+    def part(self, request: messages.Request, trained: NDArray[np.float32]) -> NDArray[np.float32]: ...  # noqa: D102
 
 
 Work = Callable[[SecureSite, Visit, RecordDict, RecordDict], RecordDict]
@@ -89,9 +92,10 @@ def open_inbox(site: SecureSite, visit: Visit, content: RecordDict, state: Recor
 def train(site: SecureSite, visit: Visit, content: RecordDict, state: RecordDict) -> RecordDict:
     """Train, and give the masked update. Examples and loss are inside of it, not beside it."""
     with _round(site, visit, state) as client:
-        update = site.train(messages.read_request(content))
+        request = messages.read_request(content)
+        update = site.train(request)
         weight = 1 if visit.job.strategy.weight == "equal" else update.examples
-        masked = client.mask(client.codec.encode(update.vector, weight, update.loss))
+        masked = client.mask(client.codec.encode(site.part(request, update.vector), weight, update.loss))
         return stages.masked_reply(masked, update.seconds)
 
 

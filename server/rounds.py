@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from shared.job import JobSpec
 from shared.metric_names import lower_is_better, metric_names
 from shared.metrics import MetricSet
 from shared.models import build_model
+from shared.privacy.filters import UpdateFilter
 from shared.tasks import make_task
 
 Scores = dict[str, float]
@@ -43,6 +45,7 @@ class Judged:
     sites: dict[str, Scores]
     examples: dict[str, int]
     seconds: dict[str, float]
+    bytes: int  # that each site sent
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class RoundLoop:
         self._task = make_task(job)
         self._initial = build_model(job, self._task.outputs, job.job.seed)
         self.layout = Layout.of(self._initial)
+        self._filter = UpdateFilter(job.update, self.layout)
         self._strategy = make_strategy(job.strategy, self.layout)
         self._counts: list[int] = []
 
@@ -151,9 +155,19 @@ class RoundLoop:
         grid = DrawnGrid(self._federation.grid, members)
         asked = self._strategy.configure_train(round_, messages.vector_record(vector), config, grid)
         rows: list[dict[str, Any]] = []
-        secure = SecureRound(self._federation, self.job, round_, self.layout.size, self._listen)
-        is_secure = self.job.privacy.secure_aggregation
-        replies = secure.updates(asked, rows) if is_secure else self._updates(asked, round_, rows)
+        if self.job.privacy.secure_aggregation:
+            secure = SecureRound(
+                self._federation,
+                self.job,
+                round_,
+                update_filter=self._filter,
+                base=vector,
+                listen=self._listen,
+            )
+            replies = secure.updates(asked, rows)
+        else:
+            secure = None
+            replies = self._updates(asked, round_, vector, rows)
         if not self._strategy.streaming:  # other strategies add in the order given: let it be by name
             replies = iter(self._sorted(list(replies)))
         arrays, metrics = self._strategy.aggregate_train(round_, replies)
@@ -166,10 +180,12 @@ class RoundLoop:
             )
         rows.sort(key=lambda row: str(row["site"]))
         loss = float(metrics["loss"]) if metrics is not None else math.nan
-        model = self.layout.size * 4
-        sent = model * len(members) + (secure.bytes if is_secure else model * len(rows))
+        trained = messages.read_vector(arrays, self.layout.size)
+        sent = vector.nbytes * len(members) + (0 if secure is None else secure.asked)
+        sent += sum(row["bytes"] for row in rows)
         summary = {"sites": len(rows), "train_loss": loss, "bytes": sent}
-        return messages.read_vector(arrays, self.layout.size), summary, rows
+        # A mean of equal numbers may differ from them in the last bit: what is frozen is put back.
+        return self._filter.expand(self._filter.select(trained), vector), summary, rows
 
     def _config(self, round_: int, *, split: str = "", class_counts: Sequence[int] = ()) -> ConfigRecord:
         return messages.request_config(
@@ -179,18 +195,25 @@ class RoundLoop:
             split=split,
             class_counts=class_counts,
             researcher=self._federation.researcher,
+            run=self._run.path.name,
         )
 
     def _updates(
-        self, asked: Iterable[Message], round_: int, rows: list[dict[str, Any]]
+        self,
+        asked: Iterable[Message],
+        round_: int,
+        base: NDArray[np.float32],
+        rows: list[dict[str, Any]],
     ) -> Iterator[Message]:
         """Yield each valid update, weighed as the job says; note what its site did."""
 
         def weight(update: messages.Update) -> int:
             return 1 if self.job.strategy.weight == "equal" else update.examples
 
+        decode = None if self.job.update.is_plain else partial(self._filter.decode, base=base)
+
         def check(content: RecordDict) -> messages.Update:
-            update = messages.read_update(content, self.layout.size)
+            update = messages.read_update(content, self.layout.size, decode)
             if update.examples == 0:
                 raise messages.MessageError("trained on no examples")
             if not in_range(update.vector, weight(update)):
@@ -198,7 +221,10 @@ class RoundLoop:
             return update
 
         for reply, update in self._federation.exchange(asked, round_, "train", check):
+            sent = messages.array_bytes(reply.message.content)
             arrays = reply.message.content[messages.ARRAYS]
+            if decode is not None:
+                arrays = messages.vector_record(update.vector)
             metrics = MetricRecord({WEIGHT: weight(update), "loss": update.loss})
             _reduce(reply.message.content, {messages.ARRAYS: arrays, messages.METRICS: metrics})
             rows.append(
@@ -209,6 +235,7 @@ class RoundLoop:
                     "examples": update.examples,
                     "train_loss": update.loss,
                     "seconds": round(update.seconds, 3),
+                    "bytes": sent,
                 }
             )
             data = {"loss": update.loss, "seconds": update.seconds}
@@ -255,6 +282,7 @@ class RoundLoop:
             {name: scores[name] for name in names},
             {name: answers[name].examples for name in names},
             {name: answers[name].seconds for name in names},
+            pooled.pack().nbytes,
         )
 
     def _compare(self, state: Checkpoint, judged: Judged) -> Checkpoint:
@@ -281,6 +309,7 @@ class RoundLoop:
             rounds=state.round,
             tested_round=tested.round,
             test={"federation": judged.federation, "sites": judged.sites, "examples": judged.examples},
+            bytes_sent=self._run.bytes_sent(),
         )
         return Result(tested.round, tested.vector, judged)
 
@@ -320,6 +349,7 @@ def _site_rows(round_: int, phase: str, judged: Judged) -> list[dict[str, Any]]:
             "phase": phase,
             "examples": judged.examples[name],
             "seconds": round(judged.seconds[name], 3),
+            "bytes": judged.bytes,
             **scores,
         }
         for name, scores in judged.sites.items()

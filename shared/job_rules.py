@@ -32,6 +32,7 @@ def check(job: "JobSpec") -> None:
         _strategy,
         _private_training,
         _secure_aggregation,
+        _update,
     ):
         rule(job)
 
@@ -164,4 +165,24 @@ def _secure_aggregation(job: "JobSpec") -> None:
         raise ValueError(
             f"[strategy] min_sites: secure_aggregation needs at least {LEAST_SITES}; of a sum of two, each "
             "site would know the other's update"
+        )
+
+
+def _update(job: "JobSpec") -> None:
+    update = job.update
+    if update.compression == "top-k" and job.strategy.name in SINGLE_UPDATES:
+        raise ValueError(
+            f"[update] compression: '{job.strategy.name}' compares the updates number by number, and with "
+            "'top-k' each site sends other numbers; take 'int8'"
+        )
+    if not job.privacy.secure_aggregation:
+        return
+    if update.compression != "none":
+        raise ValueError(
+            f"[update] compression: must be 'none' with secure_aggregation, as masks hide numbers of full "
+            f"length only, and those of '{update.compression}' can't be added up"
+        )
+    if update.precision != "float32":
+        raise ValueError(
+            "[update] precision: must be 'float32' with secure_aggregation, whose masked numbers have 64 bits"
         )
