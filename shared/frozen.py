@@ -6,12 +6,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from shared.errors import JobError
-from shared.names import suggestion
-
-
-def is_within(name: str, parts: Collection[str]) -> bool:
-    """Say whether a tensor or a module of a network, by its dotted name, belongs to one of the parts."""
-    return any(name == part or name.startswith(f"{part}.") for part in parts)
+from shared.names import is_within, suggestion
 
 
 def freeze_all_but(model: nn.Module, parts: Collection[str]) -> None:

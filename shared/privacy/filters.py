@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.arrays import Layout
-from shared.frozen import is_within
 from shared.job import UpdateTable
 from shared.messages import MessageError
+from shared.names import is_within
 from shared.privacy.codecs import Codec, Dense, Int8, TopK, Vector
 
 _MARGIN = 1 - 2**-7  # below the clipping norm, where rounding had led above it
-_TOLERANCE = 1 + 1e-6  # between two machines' sums of squares
+_ROUNDING = 1e-6  # relative, of a norm that was brought to the clipping norm in float32
 
 
 class UpdateFilter:
@@ -94,7 +94,7 @@ class UpdateFilter:
         change *= np.float32(self._factor(change))
         content, decoded = self._code(change)
         norm = _norm(decoded)
-        if self._table.clip is not None and norm > self._table.clip:  # rounding has led above it
+        if self._table.clip is not None and norm > self._table.clip * (1 + _ROUNDING):
             change *= np.float32(_MARGIN * self._table.clip / norm)
             content, decoded = self._code(change)
         if not self.keeps_residual:
@@ -112,7 +112,7 @@ class UpdateFilter:
             MessageError: The bytes are no encoding of an update, or of one beyond the clipping norm.
         """
         change = self._decoded(content)
-        if self._table.clip is not None and _norm(change) > self._table.clip * _TOLERANCE:
+        if self._table.clip is not None and _norm(change) > self._table.clip * (1 + 2 * _ROUNDING):
             raise MessageError(f"carries an update whose norm is above [update] clip = {self._table.clip:g}")
         with np.errstate(over="ignore"):
             vector = self.expand(self.select(base) + change, base)

@@ -10,6 +10,7 @@ from flwr.serverapp import Grid
 
 from client.app import Site, Workshop, make_app
 from client.device import open_device
+from client.residuals import Residuals
 from client.site import DatasetTable, SiteConfig, SiteTable
 from server.events import Event
 from server.rounds import RoundLoop
@@ -99,7 +100,7 @@ class Federated:
         ]
 
 
-def make_sites(manifest: Path, names: Iterable[str]) -> list[Site]:
+def make_sites(manifest: Path, names: Iterable[str], residuals: Path) -> list[Site]:
     workshop = Workshop(open_device("cpu"))
     return [
         Site(
@@ -110,6 +111,7 @@ def make_sites(manifest: Path, names: Iterable[str]) -> list[Site]:
             workshop,
             gate=None,
             credentials=simulated_credentials(name),
+            residuals=Residuals(residuals / name),
         )
         for name in names
     ]
@@ -128,7 +130,8 @@ def federate(tiny_data, tmp_path) -> Callable[..., Federated]:
         strict: bool = False,
     ) -> Federated:
         events: list[Event] = []
-        grid = SmallGrid(make_sites(manifest, ("alpha", "beta", "gamma", "delta")), delivery)
+        sites = make_sites(manifest, ("alpha", "beta", "gamma", "delta"), tmp_path / "residuals")
+        grid = SmallGrid(sites, delivery)
         run = run or RunFolder.create(tmp_path / "runs", job)
         return Federated(grid, run, RoundLoop(grid, job, run, events.append, strict=strict), events)
 
