@@ -25,7 +25,14 @@ from simulate.session import Hospitals, execute, start
 PROJECT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("WARDROUND_DATA", PROJECT.parent / "shared" / "data")) / "brain_lgg_5sites_2d"
 PLAIN = "plain"
-DECODER = ["model.1", "model.2"]  # all but the convolution that sees the image
+UPPER = [  # levels of the U-Net, encoder and decoder: all but the lowest, which has nearly half of the numbers
+    "model.0",
+    "model.1.submodule.0",
+    "model.1.submodule.1.submodule.0",
+    "model.1.submodule.1.submodule.2",
+    "model.1.submodule.2",
+    "model.2",
+]
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,7 @@ FILTERS = {
     "top-k 5 %": Filter(0.11, 0.9, {"compression": "top-k", "keep": 0.05}),
     "top-k 5 %, bfloat16": Filter(0.08, 0.9, {"compression": "top-k", "keep": 0.05, "precision": "bfloat16"}),
     "clip 2": Filter(1.01, 0.9, {"clip": 2.0}),
-    "parts": Filter(0.999, 0.9, {"parts": DECODER}),
+    "upper parts": Filter(0.56, 0.9, {"parts": UPPER}),
 }
 
 
@@ -122,8 +129,8 @@ def show(outcomes: dict[str, Outcome], figures: dict[str, Any], console: Console
     table = Table(
         title="brain-lgg: the update that each site sends in a round, and the model that comes of it"
     )
-    for column in ("[update]", "kB", "of plain", "at most", "dice global", "of plain", "at least"):
-        table.add_column(column, justify="right" if column != "[update]" else "left")
+    for column in ("filter", "kB", "of plain", "at most", "dice global", "of plain", "at least"):
+        table.add_column(column, justify="right" if column != "filter" else "left")
     plain, missed = outcomes[PLAIN], []
     for name, outcome in outcomes.items():
         promise = FILTERS[name]
