@@ -97,7 +97,8 @@ def run(name: str, seed: int, rounds: int, data: Path, out: Path, *, quick: bool
         job = shortened(job)
     with tempfile.TemporaryDirectory(dir=out) as folder:
         run_folder = start(job, Hospitals(data=data), Path(folder), "cpu", baselines=False)
-        execute(run_folder, str(len(os.sched_getaffinity(0))), Console(quiet=True))
+        workers = "in-process" if quick else str(len(os.sched_getaffinity(0)))
+        execute(run_folder, workers, Console(quiet=True))
         dice = run_folder.read_description()["test"]["federation"]["dice_global"]
         return Outcome(dice, bytes_of_an_update(run_folder))
 

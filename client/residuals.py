@@ -47,11 +47,11 @@ class Residuals:
         try:
             residual: NDArray[np.float32] = safetensors.numpy.load_file(path)[_KEY]
             if residual.dtype != np.float32 or residual.shape != (size,) or not np.isfinite(residual).all():
-                raise ValueError("other numbers than the job's model has")
-        except (OSError, safetensors.SafetensorError, KeyError, ValueError) as error:
+                raise ValueError
+        except (OSError, safetensors.SafetensorError, KeyError, ValueError):
             raise SiteError(
-                f"can't be used ({error})",
-                where=path,
+                "can't be used: it is damaged, or not this job's",
+                where=_shown(path),
                 remedy="Remove the file: what the last round left out of the update is then lost.",
             ) from None
         return residual
@@ -73,7 +73,7 @@ class Residuals:
             part.replace(path)
             self._forget(run, round_)
         except OSError as error:
-            raise SiteError(f"can't be written ({error.strerror or error})", where=path) from None
+            raise SiteError(f"can't be written ({error.strerror})", where=_shown(path)) from None
 
     def _forget(self, run: str, last: int) -> None:
         rounds = sorted(self._rounds(run))
@@ -92,3 +92,8 @@ class Residuals:
     def _path(self, run: str, round_: int) -> Path:
         key = hashlib.sha256(run.encode()).hexdigest()[:32]  # what came over the network is no path
         return self._folder / key / f"{round_}.safetensors"
+
+
+def _shown(path: Path) -> str:
+    """Return what an error may say of a file: it leaves the site, and where the site's folder is does not."""
+    return f"residuals/{path.parent.name}/{path.name}"

@@ -380,6 +380,7 @@ class UpdateTable(Table):
     parts: list[Part] | None = Field(
         None,
         min_length=1,
+        max_length=1000,
         examples=[["head"]],
         description="Modules of the network that are trained and sent, by their names in it; the rest stays "
         "as it is in the first model. Without it all of the network.",

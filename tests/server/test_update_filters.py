@@ -164,6 +164,16 @@ def test_an_update_that_is_none_costs_the_site_the_round_and_nobody_else(record,
     }
 
 
+def test_private_updates_can_be_filtered_as_well(tiny_job, federate):
+    private = {"privacy_mechanism": "dp-sgd", "privacy_noise_multiplier": 1.0, "strategy_weight": "equal"}
+    everything = {"update_parts": ["model.2"], "update_compression": "int8", "update_clip": 0.5}
+    federated = federate(tiny_job(job_rounds=2, **private, **everything))
+    federated.loop.execute()
+    assert federated.failures() == []
+    numbers = federated.loop._filter.trained
+    assert train_bytes(federated.run) == {numbers + 4 * -(-numbers // 256)}
+
+
 @pytest.mark.parametrize("changes", [FILTERS["parts"], FILTERS["clip"]], ids=["parts", "clip"])
 def test_masked_sums_hold_the_parts_and_are_clipped(changes, tiny_job, federate, tmp_path):
     one = changes | {"job_rounds": 1}
