@@ -21,6 +21,7 @@ from torch import nn
 
 from client.data.dataset import Samples, SiteData
 from client.data.preprocess import ImageFilter
+from client.device import explained
 from client.gate import Gate, Visit
 from client.policy import PolicyError, check_size
 from client.private_plan import plan
@@ -391,7 +392,8 @@ def _answer(site: Site, message: Message, phase: str, work: Work, state: RecordD
             message.metadata.run_id,
         )
         site.admit(visit)
-        content = work(site, visit, message.content, state)
+        with explained(site.config.name):
+            content = work(site, visit, message.content, state)
         if site.gate is not None:
             messages.add_head(content, site.gate.sent(visit, messages.measure(content)))
         return Message(content, reply_to=message)

@@ -1,5 +1,8 @@
 """The device that a site computes on, set so that the same job gives the same result."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from shared.errors import SiteError
@@ -34,3 +37,20 @@ def open_device(name: str, memory_gib: float | None = None) -> torch.device:
         total = torch.cuda.get_device_properties(device).total_memory / 2**30
         torch.cuda.set_per_process_memory_fraction(min(memory_gib / total, 1.0), device)
     return device
+
+
+@contextmanager
+def explained(site: str) -> Iterator[None]:
+    """Let PyTorch's error about too little memory say what to change.
+
+    Raises:
+        SiteError: In its place.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise SiteError(
+            "the GPU has too little memory for this job",
+            where=site,
+            remedy="Lower training.batch_size or data.patch, or raise [device] memory_gib at the site.",
+        ) from error

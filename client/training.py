@@ -91,7 +91,7 @@ class LocalTraining:
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._optimizer = make_optimizer(self._parameters, job.training)
         self._autocast = _AUTOCAST.get(job.training.precision) if device.type == "cuda" else None
-        self._scaler = torch.amp.GradScaler(device.type, enabled=self._autocast is torch.float16)
+        self._scaler = torch.amp.GradScaler(device.type) if self._autocast is torch.float16 else None
         self._channels_last = job.data.dimensions == 2
 
     def run(self, round_: int, proximal_mu: float = 0.0) -> Trained:
@@ -130,14 +130,20 @@ class LocalTraining:
             logits = self._task.forward(self._model, images)
         loss = self._loss(logits.float(), targets)
         self._optimizer.zero_grad(set_to_none=True)
-        self._scaler.scale(loss).backward()
-        self._scaler.unscale_(self._optimizer)
+        if self._scaler is None:
+            loss.backward()
+        else:
+            self._scaler.scale(loss).backward()
+            self._scaler.unscale_(self._optimizer)
         if proximal_mu:
             add_proximal_gradient(self._parameters, reference, proximal_mu)
         if self._job.training.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self._parameters, self._job.training.gradient_clip)
-        self._scaler.step(self._optimizer)
-        self._scaler.update()
+        if self._scaler is None:
+            self._optimizer.step()
+        else:
+            self._scaler.step(self._optimizer)
+            self._scaler.update()
         return loss.detach()
 
     def _batches(self, round_: int) -> Iterator[list[int]]:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from client.device import open_device
+from client.device import explained, open_device
 from shared.errors import SiteError
 
 
@@ -16,3 +16,8 @@ def test_auto_is_what_there_is():
 def test_what_is_no_device_here(name):
     with pytest.raises(SiteError, match="--device"):
         open_device(name)
+
+
+def test_too_little_memory_says_what_to_change():
+    with pytest.raises(SiteError, match=r"alpha.*too little memory[^$]*batch_size"), explained("alpha"):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")

@@ -12,6 +12,7 @@ from client.app import Site, Workshop, make_app
 from client.device import open_device
 from client.gate import Gate
 from client.job_book import JobBook
+from client.ledger import LEDGER, Ledger
 from client.policy import PolicyError, PolicyTable, check_job
 from client.site import DatasetTable, SiteConfig, SiteTable
 from server.runs import RunFolder
@@ -179,7 +180,9 @@ def logged(federate, tiny_data, tmp_path):
         )
         folder = tmp_path / "alpha"
         folder.mkdir()
-        gate = Gate(config, JobBook(folder / "state.sqlite"), AuditLog.open(folder / "audit", new_key()))
+        audit = AuditLog.open(folder / "audit", new_key())
+        book, ledger = JobBook(folder / "state.sqlite"), Ledger(folder / LEDGER, audit)
+        gate = Gate(config, book, audit, ledger)
         site = Site(
             config, Workshop(open_device("cpu")), gate=gate, credentials=simulated_credentials("alpha")
         )

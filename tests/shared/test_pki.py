@@ -205,7 +205,7 @@ def test_what_a_sites_certificate_says(authority: Authority) -> None:
     assert basic.critical
     assert not basic.value.ca
     assert life == timedelta(days=90)
-    check_issued(certificate, authority.certificate, NOW)
+    check_issued(certificate, authority.certificate, datetime.now(UTC))
 
 
 def test_no_certificate_outlives_the_authority(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The people's listener: tokens, roles, failed log-ins and the audit log."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,7 +27,8 @@ def ask(
     line = f"Authorization: {scheme} {token}\r\n" if token else ""
     head = f"{method} {path} HTTP/1.1\r\nHost: x\r\n{line}Content-Length: {len(body)}\r\n\r\n"
     with federation.connect(None, people=True) as connection:
-        connection.send(head.encode(), body)
+        with contextlib.suppress(OSError):  # what is too large may be refused before all of it was sent
+            connection.send(head.encode(), body)
         return connection.answer()
 
 
