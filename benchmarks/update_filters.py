@@ -25,7 +25,7 @@ from simulate.session import Hospitals, execute, start
 PROJECT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("WARDROUND_DATA", PROJECT.parent / "shared" / "data")) / "brain_lgg_5sites_2d"
 PLAIN = "plain"
-UPPER = [  # levels of the U-Net, encoder and decoder: all but the lowest, which has nearly half of the numbers
+UPPER = [  # levels of the U-Net, without the lowest, which has nearly half of the numbers
     "model.0",
     "model.1.submodule.0",
     "model.1.submodule.1.submodule.0",

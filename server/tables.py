@@ -31,10 +31,10 @@ def results_table(job: JobSpec, description: Mapping[str, Any]) -> Table:
     round_, rounds = description["tested_round"], description["rounds"]
     table = Table(title=f"{job.job.name}: the model of round {round_} of {rounds} on the test patients")
     names = [*description["sites"], *description["left_out"]]
-    table.add_column("site", min_width=max(len(name) for name in names))
+    table.add_column("site", min_width=max(len(name) for name in names), no_wrap=True)
     table.add_column("patients", justify="right")
     table.add_column("images", justify="right")
-    table.add_column("MB sent", justify="right")
+    table.add_column("MB\nsent", justify="right")
     if baselines:
         _add_comparison(table, shown_metrics(job)[0], description, baselines)
     else:
