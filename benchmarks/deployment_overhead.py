@@ -32,6 +32,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parent), os.envi
 
 from common import conditions, finish  # noqa: E402
 
+from server.audit_log import operator_audit  # noqa: E402
 from server.deploy import Coordinator  # noqa: E402
 from shared.arrays import Layout  # noqa: E402
 from shared.flower.runs import Runs  # noqa: E402
@@ -85,6 +86,16 @@ def measure(federation: LocalFederation, coordinator: Coordinator, rounds: int) 
     return overheads(federation.folder / "coordinator" / "runs" / name)
 
 
+def flower_runs(federation: LocalFederation) -> Coordinator:
+    """Return the runs of the coordinator, as apps that know nothing of our mailbox and bell."""
+
+    def connect() -> Runs:
+        return Runs(federation.url, federation.context, "flower_apps:server", "flower_apps:client")
+
+    folder = federation.folder / "coordinator"
+    return Coordinator(folder / "runs", connect, operator_audit(folder))
+
+
 def start_supernode(federation: LocalFederation, site: str, port: int) -> subprocess.Popen[bytes]:
     """Start Flower's own SuperNode for a site."""
     folder = federation.folder / site
@@ -135,9 +146,7 @@ def main() -> None:
                 federation.stop(site)
             nodes = [start_supernode(federation, site, 29100 + number) for number, site in enumerate(SITES)]
             try:
-                flower = Runs(federation.url, federation.context, "flower_apps:server", "flower_apps:client")
-                runs = federation.folder / "coordinator" / "runs"
-                result["flower_s"] = round(median(measure(federation, Coordinator(runs, flower), 2)), 3)
+                result["flower_s"] = round(median(measure(federation, flower_runs(federation), 2)), 3)
             finally:
                 for node in nodes:
                     node.terminate()

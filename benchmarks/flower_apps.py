@@ -46,7 +46,8 @@ class LazyApp(ClientApp):
 
 @cache
 def _app() -> ClientApp:
-    return make_app(Site(load_site(Path(os.environ["WARDROUND_SITE"])), Workshop(torch.device("cpu"))))
+    config = load_site(Path(os.environ["WARDROUND_SITE"]))
+    return make_app(Site(config, Workshop(torch.device("cpu")), gate=None))
 
 
 client = LazyApp()
