@@ -27,6 +27,7 @@ from client.policy import PolicyError, check_size
 from client.private_plan import plan
 from client.private_training import PrivateTraining
 from client.release import Release
+from client.residuals import Residuals
 from client.secure import QUERIES, Credentials
 from client.secure import train as train_masked
 from client.site import SiteConfig
@@ -39,6 +40,7 @@ from shared.job import JobSpec, parse_job
 from shared.losses import public_counts
 from shared.messages import MessageError
 from shared.models import build_model
+from shared.privacy.filters import UpdateFilter
 from shared.privacy.randomness import Randomness, SecretRandomness, SeededRandomness
 from shared.privacy.secagg.errors import SecureAggregationError
 from shared.redact import redact_error
@@ -50,12 +52,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Bench:
-    """A job made ready: its network, with the layout of the vector that travels."""
+    """A job made ready: its network, with the layout of the vector that travels, and what is sent of it."""
 
     job: JobSpec
     task: Task
     model: nn.Module
     layout: Layout
+    filter: UpdateFilter
 
 
 class Workshop:
@@ -83,7 +86,8 @@ class Workshop:
             model = build_model(job, task.outputs, job.job.seed).to(self.device)
             if job.data.dimensions == 2:  # 1.1 to 1.6 times as fast on a CPU, more on a GPU
                 model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            self._benches[canonical] = Bench(job, task, model, Layout.of(model))
+            layout = Layout.of(model)
+            self._benches[canonical] = Bench(job, task, model, layout, UpdateFilter(job.update, layout))
             if len(self._benches) > self._keep:
                 self._benches.popitem(last=False)
         self._benches.move_to_end(canonical)
@@ -122,6 +126,7 @@ class Site:
         gate: Asks for approval, knows people and hours, keeps the audit log. None is a simulation: errors may
             then name patients and files, and of the policy counts what looks at the job alone.
         credentials: For secure aggregation; without them the site takes no part in it.
+        residuals: For jobs that compress updates; without it the site takes no part in them.
     """
 
     def __init__(
@@ -132,11 +137,13 @@ class Site:
         *,
         gate: Gate | None,
         credentials: Credentials | None = None,
+        residuals: Residuals | None = None,
     ) -> None:
         self.config = config
         self.gate = gate
         self.credentials = credentials
         self.summed: dict[tuple[bytes, int], bytes] = {}  # by job and round: who was in the sum
+        self._residuals = residuals
         self._workshop = workshop
         self._filter = image_filter
         self._data: tuple[str, SiteData] | None = None
@@ -215,6 +222,28 @@ class Site:
             raise diverged(self.config.name, request.round, trained.steps)
         loss = release.training_loss(trained.loss)
         return messages.Update(vector, release.examples(len(samples)), loss, time.perf_counter() - start)
+
+    def encode(self, request: messages.Request, trained: NDArray[np.float32]) -> bytes:
+        """Return a trained model as the job's `[update]` says; what is left out is on the disk by then.
+
+        Raises:
+            SiteError: The site can't keep what compression leaves out.
+        """
+        update_filter = self._workshop.bench(request.job).filter
+        if not update_filter.keeps_residual:
+            return update_filter.encode(trained, request.vector, None)[0]
+        if self._residuals is None:
+            raise SiteError("keeps nothing between rounds, as compression needs it", where=self.config.name)
+        run = f"{_read_job(request.job).digest()} {request.run}"
+        before = self._residuals.before(run, request.round, update_filter.trained)
+        content, residual = update_filter.encode(trained, request.vector, before)
+        assert residual is not None  # noqa: S101 (the filter keeps one)
+        self._residuals.keep(run, request.round, residual)
+        return content
+
+    def part(self, request: messages.Request, trained: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the part of a trained model that goes into a masked sum, its change clipped."""
+        return self._workshop.bench(request.job).filter.clipped(trained, request.vector)
 
     def _training(
         self, bench: Bench, data: SiteData, request: messages.Request
@@ -335,7 +364,10 @@ def _describe(site: Site, _: Visit, content: RecordDict, __: RecordDict) -> Reco
 def _train(site: Site, visit: Visit, content: RecordDict, state: RecordDict) -> RecordDict:
     if visit.job.privacy.secure_aggregation:
         return train_masked(site, visit, content, state)
-    return messages.train_reply(site.train(messages.read_request(content)))
+    request = messages.read_request(content)
+    update = site.train(request)
+    encoded = None if visit.job.update.is_plain else site.encode(request, update.vector)
+    return messages.train_reply(update, encoded)
 
 
 def _evaluate(site: Site, _: Visit, content: RecordDict, __: RecordDict) -> RecordDict:

@@ -86,6 +86,18 @@ def _decide(folder: Path, job: "SeenJob", decision: "Decision") -> None:
     print(f"{job.name} ({job.digest[:12]}): {decision}")
 
 
+def _sent_part(job: "JobSpec") -> str:
+    """Return what of the trained model a job makes a site send."""
+    update = job.update
+    if update.is_plain:
+        return "the trained model"
+    what = "what training has changed" + (f" in {', '.join(update.parts)}" if update.parts else "")
+    if update.keep is not None:
+        what += f", the largest {update.keep:.0%} of its numbers"
+    what += f", in {update.bits} bits a number"
+    return what + (f", scaled down to a norm of {update.clip:g}" if update.clip is not None else "")
+
+
 def in_plain_words(seen: "SeenJob", site: "SiteConfig") -> list[str]:
     """Return what a job would do here and what would leave, a line a fact."""
     job, policy = seen.spec(), site.policy
@@ -93,7 +105,7 @@ def in_plain_words(seen: "SeenJob", site: "SiteConfig") -> list[str]:
     length = f"{job.training.local_epochs} passes over the data"
     if job.training.local_steps is not None:
         length = f"{job.training.local_steps} steps"
-    model = "the trained model, after each round"
+    model = f"{_sent_part(job)}, after each round"
     if job.privacy.secure_aggregation:
         model += ", masked: the coordinator gets its sum with the other sites' alone"
     leaves = [

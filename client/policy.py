@@ -8,8 +8,8 @@ from typing import Any, Literal, get_args
 from pydantic import Field, field_validator
 
 from shared.errors import SiteError
-from shared.job import JobSpec, Name, Strategy, Table
-from shared.names import suggestion
+from shared.job import JobSpec, Name, Part, Strategy, Table, UpdateTable
+from shared.names import is_within, suggestion
 from shared.networks import Network
 from shared.privacy.secagg.limits import LEAST_SITES
 
@@ -74,6 +74,36 @@ class Cap(Table):
     )
 
 
+class UpdateRules(Table):
+    """`[policy.update]`: what of a trained model may leave (docs/update-filters.md)."""
+
+    parts: list[Part] | None = Field(
+        None,
+        description="Parts of the network that may be sent, by their names in it; a job must send these, or "
+        "parts of these.",
+        examples=[["head"]],
+    )
+    max_bits: Literal[8, 16, 32] | None = Field(
+        None,
+        description="Most bits of a number of the update: 8 asks for [update] compression = 'int8', 16 also "
+        "allows precision 'bfloat16' and 'float16'.",
+        examples=[16],
+    )
+    max_share: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Largest share of the numbers of the update: asks for [update] compression = 'top-k'.",
+        examples=[0.1],
+    )
+    clip: float | None = Field(
+        None,
+        gt=0,
+        description="Largest [update] clip: the L2 norm of what one round may tell.",
+        examples=[10.0],
+    )
+
+
 class PolicyTable(Table):
     """`[policy]`: what a job may do here. An empty list allows nothing; a missing key allows everything."""
 
@@ -134,6 +164,7 @@ class PolicyTable(Table):
         "of the noise (`[privacy] noise`: 'distributed'). The ledger then counts on the job's "
         "`honest_sites`.",
     )
+    update: UpdateRules = Field(UpdateRules(), description="What of a trained model may leave.")
     privacy: dict[Name, Cap] = Field({}, description="What may be spent of a dataset's privacy.")
 
     @field_validator("tasks", "networks", "strategies")
@@ -176,6 +207,7 @@ def check_job(policy: PolicyTable, job: JobSpec, site: str) -> None:
         )
         raise PolicyError(problem, where=site, remedy=f"Set [strategy] min_sites = {policy.min_sites}.")
     _check_secure_aggregation(policy, job, site)
+    _check_update(policy.update, job.update, site)
 
 
 def _check_secure_aggregation(policy: PolicyTable, job: JobSpec, site: str) -> None:
@@ -188,6 +220,28 @@ def _check_secure_aggregation(policy: PolicyTable, job: JobSpec, site: str) -> N
     if least is not None and job.strategy.min_sites < least:
         problem = f"policy.min_sites_in_sum asks for {least}, the job goes on with {job.strategy.min_sites}"
         raise PolicyError(problem, where=site, remedy=f"Set [strategy] min_sites = {least}.")
+
+
+def _check_update(rules: UpdateRules, update: UpdateTable, site: str) -> None:
+    if rules.parts is not None:
+        sent = update.parts or ["the whole network"]
+        beyond = [part for part in sent if update.parts is None or not is_within(part, rules.parts)]
+        if beyond:
+            problem = f"policy.update.parts does not allow to send {', '.join(beyond)}"
+            remedy = f"Set [update] parts = {rules.parts} or parts of these."
+            raise PolicyError(problem, where=site, remedy=remedy)
+    if rules.max_bits is not None and update.bits > rules.max_bits:
+        problem = f"policy.update.max_bits allows {rules.max_bits}, the job sends numbers of {update.bits}"
+        remedy = "Set [update] compression = 'int8'" + " or a precision of 16 bits." * (rules.max_bits == 16)
+        raise PolicyError(problem, where=site, remedy=remedy)
+    if rules.max_share is not None and (update.keep or 1.0) > rules.max_share:
+        problem = f"policy.update.max_share allows {rules.max_share:g}, the job sends {update.keep or 1:g}"
+        remedy = f"Set [update] compression = 'top-k', keep = {rules.max_share:g}."
+        raise PolicyError(problem, where=site, remedy=remedy)
+    if rules.clip is not None and (update.clip is None or update.clip > rules.clip):
+        asked = "nothing" if update.clip is None else f"to {update.clip:g}"
+        problem = f"policy.update.clip asks for {rules.clip:g}, the job clips {asked}"
+        raise PolicyError(problem, where=site, remedy=f"Set [update] clip = {rules.clip:g}.")
 
 
 def check_privacy(policy: PolicyTable, job: JobSpec, site: str) -> None:

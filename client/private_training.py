@@ -25,6 +25,7 @@ from client.training import (
     set_learning_rate,
     to_device,
 )
+from shared.frozen import train_mode
 from shared.job import JobSpec
 from shared.losses import public_counts, training_loss
 from shared.privacy.randomness import Randomness, SecretRandomness
@@ -92,7 +93,7 @@ class PrivateTraining:
             Steps and seconds; no loss, which would not be private.
         """
         start = time.perf_counter()
-        self._model.train()
+        train_mode(self._model)
         reference = [parameter.detach().clone() for parameter in self._parameters] if proximal_mu else []
         kind = GhostSum if self._ghost else PerSampleSum
         clipped = kind(self._model, self._losses, self._job.privacy.max_grad_norm)

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
 
+import numpy as np
 from flwr.app import ConfigRecord, RecordDict
+from numpy.typing import NDArray
 
 from client.distributed_noise import check_resolution
 from client.gate import Gate, Visit
@@ -55,6 +57,7 @@ class SecureSite(Protocol):
     summed: dict[tuple[bytes, int], bytes]
 
     def train(self, request: messages.Request) -> messages.Update: ...  # noqa: D102
+    def part(self, request: messages.Request, trained: NDArray[np.float32]) -> NDArray[np.float32]: ...  # noqa: D102
 
 
 Work = Callable[[SecureSite, Visit, RecordDict, RecordDict], RecordDict]
@@ -96,7 +99,7 @@ def train(site: SecureSite, visit: Visit, content: RecordDict, state: RecordDict
             check_resolution(visit.job, visit.round, request.vector, client.codec)
         update = site.train(request)
         weight = 1 if visit.job.strategy.weight == "equal" else update.examples
-        masked = client.mask(client.codec.encode(update.vector, weight, update.loss))
+        masked = client.mask(client.codec.encode(site.part(request, update.vector), weight, update.loss))
         return stages.masked_reply(masked, update.seconds)
 
 

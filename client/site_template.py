@@ -40,7 +40,7 @@ def _blocks(
     """Give a table's lines, then those of the tables within it."""
     table = _table(field, definitions)
     assert table is not None  # noqa: S101 (the callers have looked)
-    yield "\n".join(_lines(key, table, values, named="patternProperties" in field))
+    yield "\n".join(_lines(key, table, values, definitions, named="patternProperties" in field))
     for name, inner in table["properties"].items():
         if _table(inner, definitions) is not None:
             yield from _blocks(f"{key}.{name}", inner, definitions, {})
@@ -53,11 +53,18 @@ def _table(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[
     return definitions[reference.rpartition("/")[2]] if reference else None
 
 
-def _lines(key: str, table: Mapping[str, Any], values: Mapping[str, str], *, named: bool) -> Iterator[str]:
+def _lines(
+    key: str,
+    table: Mapping[str, Any],
+    values: Mapping[str, str],
+    definitions: Mapping[str, Any],
+    *,
+    named: bool,
+) -> Iterator[str]:
     yield from (f"# {line}" for line in textwrap.wrap(table.get("description", ""), 108))
     yield f"# [{key}.brain-lgg]" if named else f"[{key}]"
     for name, field in table["properties"].items():
-        if "patternProperties" in field:
+        if _table(field, definitions) is not None:
             continue
         yield from _comment(field)
         if name in values:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shared.errors import WardroundError
+from shared.frozen import train_mode
 from shared.job import JobSpec, TrainingTable
 from shared.seeds import seed_of
 from shared.tasks import Task
@@ -104,7 +105,7 @@ class LocalTraining:
             TrainingError: The loss is no longer a number.
         """
         start = time.perf_counter()
-        self._model.train()
+        train_mode(self._model)
         reference = [parameter.detach().clone() for parameter in self._parameters] if proximal_mu else []
         total = torch.zeros((), device=self._device)
         seed = seed_of(self._job.job.seed, "train", self._site, round_)

@@ -12,6 +12,7 @@ from flwr.clientapp import ClientApp
 from client.app import Site, Workshop, make_app
 from client.device import open_device
 from client.gate import Gate
+from client.residuals import Residuals
 from client.secure import Credentials
 from client.site import load_site
 from client.workers.calls import Call
@@ -39,7 +40,9 @@ class SiteHost:
         device = open_device(name, config.device.memory_gib)
         gate = Gate.open(site_file.parent, config)
         credentials = Credentials.load(config, site_file.parent / "keys")
-        self._app = make_app(Site(config, Workshop(device), gate=gate, credentials=credentials))
+        residuals = Residuals(site_file.parent / "state" / "residuals")
+        site = Site(config, Workshop(device), gate=gate, credentials=credentials, residuals=residuals)
+        self._app = make_app(site)
         self._states: dict[int, RecordDict] = {}
 
     def handle(self, call: Call) -> tuple[Mapping[str, Any], Mapping[str, torch.Tensor]]:

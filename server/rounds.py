@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from shared.job import JobSpec
 from shared.metric_names import lower_is_better, metric_names
 from shared.metrics import MetricSet
 from shared.models import build_model
+from shared.privacy.filters import UpdateFilter
 from shared.tasks import make_task
 
 Scores = dict[str, float]
@@ -45,6 +47,7 @@ class Judged:
     sites: dict[str, Scores]
     examples: dict[str, int]
     seconds: dict[str, float]
+    bytes: int  # that each site sent
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ class RoundLoop:
         self.layout = Layout.of(self._initial)
         is_private = job.privacy.mechanism == "site-level"
         self._privacy = SiteLevel(job, rehearsal=rehearsal) if is_private else None
+        self._filter = UpdateFilter(job.update, self.layout)
         self._strategy = make_strategy(job.strategy, self.layout, self._privacy)
         self._counts: list[int] = []
 
@@ -175,9 +179,19 @@ class RoundLoop:
         if self._privacy is not None:
             self._privacy.begin(vector)
         rows: list[dict[str, Any]] = []
-        secure = SecureRound(self._federation, self.job, round_, self.layout.size, self._listen)
-        is_secure = self.job.privacy.secure_aggregation
-        replies = secure.updates(asked, rows) if is_secure else self._updates(asked, round_, rows)
+        if self.job.privacy.secure_aggregation:
+            secure = SecureRound(
+                self._federation,
+                self.job,
+                round_,
+                update_filter=self._filter,
+                base=vector,
+                listen=self._listen,
+            )
+            replies = secure.updates(asked, rows)
+        else:
+            secure = None
+            replies = self._updates(asked, round_, vector, rows)
         if not self._strategy.streaming:  # other strategies add in the order given: let it be by name
             replies = iter(self._sorted(list(replies)))
         arrays, metrics = self._strategy.aggregate_train(round_, replies)
@@ -190,10 +204,12 @@ class RoundLoop:
             )
         rows.sort(key=lambda row: str(row["site"]))
         loss = float(metrics["loss"]) if metrics is not None else math.nan
-        model = self.layout.size * 4
-        sent = model * len(members) + (secure.bytes if is_secure else model * len(rows))
+        trained = messages.read_vector(arrays, self.layout.size)
+        sent = vector.nbytes * len(members) + (0 if secure is None else secure.asked)
+        sent += sum(row["bytes"] for row in rows)
         summary = {"sites": len(rows), "train_loss": loss, "bytes": sent}
-        return messages.read_vector(arrays, self.layout.size), summary, rows
+        # A mean of equal numbers may differ from them in the last bit: what is frozen is put back.
+        return self._filter.expand(self._filter.select(trained), vector), summary, rows
 
     def _config(self, round_: int, *, split: str = "", class_counts: Sequence[int] = ()) -> ConfigRecord:
         return messages.request_config(
@@ -203,18 +219,25 @@ class RoundLoop:
             split=split,
             class_counts=class_counts,
             researcher=self._federation.researcher,
+            run=self._run.path.name,
         )
 
     def _updates(
-        self, asked: Iterable[Message], round_: int, rows: list[dict[str, Any]]
+        self,
+        asked: Iterable[Message],
+        round_: int,
+        base: NDArray[np.float32],
+        rows: list[dict[str, Any]],
     ) -> Iterator[Message]:
         """Yield each valid update, weighed as the job says; note what its site did."""
 
         def weight(update: messages.Update) -> int:
             return 1 if self.job.strategy.weight == "equal" else update.examples
 
+        decode = None if self.job.update.is_plain else partial(self._filter.decode, base=base)
+
         def check(content: RecordDict) -> messages.Update:
-            update = messages.read_update(content, self.layout.size)
+            update = messages.read_update(content, self.layout.size, decode)
             if update.examples == 0:
                 raise messages.MessageError("trained on no examples")
             if not in_range(update.vector, weight(update)):
@@ -222,7 +245,10 @@ class RoundLoop:
             return update
 
         for reply, update in self._federation.exchange(asked, round_, "train", check):
+            sent = messages.array_bytes(reply.message.content)
             arrays = reply.message.content[messages.ARRAYS]
+            if decode is not None:
+                arrays = messages.vector_record(update.vector)
             metrics = MetricRecord({WEIGHT: weight(update), "loss": update.loss})
             _reduce(reply.message.content, {messages.ARRAYS: arrays, messages.METRICS: metrics})
             rows.append(
@@ -233,6 +259,7 @@ class RoundLoop:
                     "examples": update.examples,
                     "train_loss": update.loss,
                     "seconds": round(update.seconds, 3),
+                    "bytes": sent,
                 }
             )
             data = {"loss": update.loss, "seconds": update.seconds}
@@ -279,6 +306,7 @@ class RoundLoop:
             {name: scores[name] for name in names},
             {name: answers[name].examples for name in names},
             {name: answers[name].seconds for name in names},
+            pooled.pack().nbytes,
         )
 
     def _compare(self, state: Checkpoint, judged: Judged) -> Checkpoint:
@@ -313,6 +341,7 @@ class RoundLoop:
             tested_round=tested.round,
             test={"federation": judged.federation, "sites": judged.sites, "examples": judged.examples},
             **({"guarantee": told} if told else {}),
+            bytes_sent=self._run.bytes_sent(),
         )
         return Result(tested.round, tested.vector, judged)
 
@@ -352,6 +381,7 @@ def _site_rows(round_: int, phase: str, judged: Judged) -> list[dict[str, Any]]:
             "phase": phase,
             "examples": judged.examples[name],
             "seconds": round(judged.seconds[name], 3),
+            "bytes": judged.bytes,
             **scores,
         }
         for name, scores in judged.sites.items()

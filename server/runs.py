@@ -48,7 +48,7 @@ class RunFolder:
         metrics = metric_names(job)
         self._columns = {
             "metrics.csv": ("round", "sites", "train_loss", "seconds", "bytes", *metrics),
-            "sites.csv": ("round", "site", "phase", "examples", "train_loss", "seconds", *metrics),
+            "sites.csv": ("round", "site", "phase", "examples", "train_loss", "seconds", "bytes", *metrics),
         }
 
     @classmethod
@@ -178,6 +178,13 @@ class RunFolder:
         columns = self._columns[name]
         cells = [[_cell(row.get(column)) for column in columns] for row in rows]
         append(self.path / name, _csv_text(cells), sync=True)
+
+    def bytes_sent(self) -> dict[str, int]:
+        """Return the bytes that each site has sent over all rounds: updates and metric states."""
+        sent: dict[str, int] = {}
+        for row in csv.DictReader(self._text("sites.csv").splitlines()):
+            sent[row["site"]] = sent.get(row["site"], 0) + int(row["bytes"] or 0)
+        return sent
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write the checkpoint, after everything else of its round."""

@@ -5,10 +5,13 @@ stage counts as dropped out; too few left end the round with the reason.
 """
 
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
+import numpy as np
 from flwr.app import Message, MetricRecord, RecordDict
+from numpy.typing import NDArray
 
 from server.events import Event, Listener
 from server.federation import Federation, Member
@@ -18,6 +21,7 @@ from shared.errors import RunError
 from shared.flower import query_message
 from shared.job import JobSpec
 from shared.messages import MessageError
+from shared.privacy.filters import UpdateFilter
 from shared.privacy.secagg import messages as stages
 from shared.privacy.secagg.errors import SecureAggregationError
 from shared.privacy.secagg.records import Envelopes, Header, KeyMessage, Reveal
@@ -33,22 +37,32 @@ class SecureRound:
         federation: Carries the messages.
         job: What is asked.
         round_: Number of the round.
-        size: Length of the vector.
+        update_filter: Says which part of the model is in the sum.
+        base: The model that is sent out; what is not in the sum stays as it is there.
         listen: Told of every site that is done.
     """
 
     def __init__(
-        self, federation: Federation, job: JobSpec, round_: int, size: int, listen: Listener
+        self,
+        federation: Federation,
+        job: JobSpec,
+        round_: int,
+        *,
+        update_filter: UpdateFilter,
+        base: NDArray[np.float32],
+        listen: Listener,
     ) -> None:
         self._federation = federation
         self._job = job
         self._round = round_
-        self._size = size
+        self._filter = update_filter
+        self._base = base
         self._listen = listen
         header = Header(bytes.fromhex(job.digest()), round_, secrets.token_bytes(32))
-        self._server = SecAggServer(header, size, job.strategy.min_sites)
+        self._server = SecAggServer(header, update_filter.size, job.strategy.min_sites)
         self._last: Message | None = None
-        self.bytes = 0  # that went out and came in, besides the model that goes out
+        self._sent: Counter[str] = Counter()  # bytes by site, of all stages
+        self.asked = 0  # bytes that went out to all sites, besides the model
 
     def updates(self, asked: Iterable[Message], rows: list[dict[str, Any]]) -> Iterator[Message]:
         """Yield the mean of all updates as if it were the update of one site, of weight one.
@@ -90,11 +104,15 @@ class SecureRound:
         present = self._stage(stages.AGREE, present, lambda _: outcome, bytes, server.take_signature)
         agreement = server.agreement().to_bytes()
         self._stage(stages.REVEAL, present, lambda _: agreement, Reveal.from_bytes, server.take_reveal)
+        for row in rows:
+            row["bytes"] = self._sent[row["site"]]
         mean = server.mean()
         message = self._last
         assert message is not None  # noqa: S101 (a threshold of sites has answered)
         message.content.clear()
-        message.content[messages.ARRAYS] = messages.vector_record(mean.vector)
+        message.content[messages.ARRAYS] = messages.vector_record(
+            self._filter.expand(mean.vector, self._base)
+        )
         message.content[messages.METRICS] = MetricRecord({WEIGHT: 1, "loss": mean.loss})
         return message
 
@@ -109,27 +127,23 @@ class SecureRound:
         """Ask for a stage; return those who answered as they should."""
         asked = []
         for member in members:
-            sent = body(member.name)
-            self.bytes += len(sent)
-            content = stages.stage_request(self._job.canonical(), self._round, sent)
+            content = stages.stage_request(self._job.canonical(), self._round, body(member.name))
+            self.asked += messages.array_bytes(content)
             asked.append(query_message(name, content, member.node_id))
 
         def check(content: RecordDict) -> T:
-            answer = stages.read_stage(content)
-            self.bytes += len(answer)
-            return _parsed(parse, answer)
+            return _parsed(parse, stages.read_stage(content))
 
         return [member for member, _ in self._taken(asked, name.replace("_", "-"), check, take)]
 
     def _train(self, asked: list[Message], rows: list[dict[str, Any]]) -> Iterator[Member]:
         def check(content: RecordDict) -> tuple[Any, float]:
-            return stages.read_masked(content, self._size)
+            return stages.read_masked(content, self._filter.size)
 
         def take(site: str, answer: tuple[Any, float]) -> None:
             self._server.take_masked(site, answer[0])
 
-        for member, (masked, seconds) in self._taken(asked, "train", check, take):
-            self.bytes += masked.nbytes
+        for member, (_, seconds) in self._taken(asked, "train", check, take):
             data = {"seconds": round(seconds, 3)}
             rows.append({"round": self._round, "site": member.name, "phase": "train", **data})
             self._listen(Event("site_done", self._round, member.name, "train", data))
@@ -149,6 +163,7 @@ class SecureRound:
             except SecureAggregationError as error:
                 self._federation.fail(reply.member.name, self._round, phase, error.problem)
                 continue
+            self._sent[reply.member.name] += messages.array_bytes(reply.message.content)
             self._last = reply.message
             yield reply.member, answer
 

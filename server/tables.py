@@ -33,9 +33,10 @@ def results_table(job: JobSpec, description: Mapping[str, Any]) -> Table:
     round_, rounds = description["tested_round"], description["rounds"]
     table = Table(title=f"{job.job.name}: the model of round {round_} of {rounds} on the test patients")
     names = [*description["sites"], *description["left_out"]]
-    table.add_column("site", min_width=max(len(name) for name in names))
+    table.add_column("site", min_width=max(len(name) for name in names), no_wrap=True)
     table.add_column("patients", justify="right")
     table.add_column("images", justify="right")
+    table.add_column("MB\nsent", justify="right")
     if baselines:
         _add_comparison(table, shown_metrics(job)[0], description, baselines)
     else:
@@ -98,15 +99,21 @@ def _add_comparison(
     )
 
 
-def _counts(description: Mapping[str, Any], name: str) -> tuple[str, str]:
-    site = description["sites"][name]
-    return str(sum(site["patients"].values())), str(sum(site["examples"].values()))
+def _counts(description: Mapping[str, Any], name: str) -> tuple[str, str, str]:
+    site, sent = description["sites"][name], description.get("bytes_sent", {}).get(name)
+    counts = str(sum(site["patients"].values())), str(sum(site["examples"].values()))
+    return *counts, _megabytes(sent)
 
 
-def _totals(description: Mapping[str, Any]) -> tuple[str, str]:
-    sites = description["sites"].values()
+def _totals(description: Mapping[str, Any]) -> tuple[str, str, str]:
+    sites, sent = description["sites"].values(), description.get("bytes_sent")
     patients = sum(sum(site["patients"].values()) for site in sites)
-    return str(patients), str(sum(sum(site["examples"].values()) for site in sites))
+    images = sum(sum(site["examples"].values()) for site in sites)
+    return str(patients), str(images), _megabytes(None if sent is None else sum(sent.values()))
+
+
+def _megabytes(sent: int | None) -> str:
+    return "–" if sent is None else f"{sent / 1e6:.3g}"
 
 
 def _number(value: float | None) -> str:

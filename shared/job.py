@@ -409,6 +409,57 @@ class PrivacyTable(Table):
         return self
 
 
+Part = Annotated[str, Field(pattern=r"^\w+(\.\w+)*$", max_length=200)]
+
+
+class UpdateTable(Table):
+    """`[update]`: what of the trained model each site sends, and how (docs/update-filters.md)."""
+
+    parts: list[Part] | None = Field(
+        None,
+        min_length=1,
+        max_length=1000,
+        examples=[["head"]],
+        description="Modules of the network that are trained and sent, by their names in it; the rest stays "
+        "as it is in the first model. Without it all of the network.",
+    )
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="Of the numbers that are sent."
+    )
+    compression: Literal["none", "int8", "top-k"] = Field(
+        "none",
+        description="'int8': 8 bits for each number; 'top-k': only the largest numbers. What is left out is "
+        "kept at the site and added in its next round (error feedback).",
+    )
+    keep: float | None = Field(
+        None, gt=0, le=0.5, examples=[0.05], description="top-k: share of the numbers that is sent."
+    )
+    clip: float | None = Field(
+        None,
+        gt=0,
+        examples=[10.0],
+        description="Largest L2 norm of what a site changes in a round; a larger change is scaled down.",
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if (self.keep is not None) != (self.compression == "top-k"):
+            raise ValueError("keep: is needed with compression = 'top-k', and only there")
+        if self.compression == "int8" and self.precision != "float32":
+            raise ValueError("precision: with compression = 'int8' each number has 8 bits; leave it out")
+        return self
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the whole model is sent, as it is."""
+        return self == UpdateTable()
+
+    @property
+    def bits(self) -> int:
+        """Bits of each number of the update that is sent."""
+        return 8 if self.compression == "int8" else 32 if self.precision == "float32" else 16
+
+
 class JobSpec(Table):
     """A job: what a researcher asks for, in one TOML file."""
 
@@ -419,6 +470,7 @@ class JobSpec(Table):
     strategy: Strategy
     evaluation: EvaluationTable = EvaluationTable()
     privacy: PrivacyTable = PrivacyTable()
+    update: UpdateTable = UpdateTable()
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -34,6 +34,7 @@ def check(job: "JobSpec") -> None:
         _secure_aggregation,
         _distributed_noise,
         _site_level,
+        _update,
     ):
         rule(job)
 
@@ -192,6 +193,8 @@ def _distributed_noise(job: "JobSpec") -> None:
         )
     if job.strategy.weight != "equal":
         raise ValueError("[strategy] weight: must be 'equal' with distributed noise, as the shares are")
+    if job.update.clip is not None:
+        raise ValueError("[update] clip: can't be used with distributed noise, which it would cut short")
     if honest > job.strategy.min_sites:
         raise ValueError(
             f"[privacy] honest_sites: {honest} can't be had of sums of {job.strategy.min_sites} sites; raise "
@@ -219,4 +222,24 @@ def _site_level(job: "JobSpec") -> None:
         raise ValueError(
             "[training] class_weights: 'federation' tells every site the others' counts, which 'site-level' "
             "does not noise"
+        )
+
+
+def _update(job: "JobSpec") -> None:
+    update = job.update
+    if update.compression == "top-k" and job.strategy.name in SINGLE_UPDATES:
+        raise ValueError(
+            f"[update] compression: '{job.strategy.name}' compares the updates number by number, and with "
+            "'top-k' each site sends other numbers; take 'int8'"
+        )
+    if not job.privacy.secure_aggregation:
+        return
+    if update.compression != "none":
+        raise ValueError(
+            f"[update] compression: must be 'none' with secure_aggregation, as masks hide numbers of full "
+            f"length only, and those of '{update.compression}' can't be added up"
+        )
+    if update.precision != "float32":
+        raise ValueError(
+            "[update] precision: must be 'float32' with secure_aggregation, whose masked numbers have 64 bits"
         )

@@ -6,7 +6,7 @@ reads, since it came over the network.
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
@@ -20,6 +20,7 @@ from shared.names import NAME
 
 ARRAYS = "arrays"
 VECTOR = "vector"
+UPDATE = "update"
 CONFIG = "config"
 METRICS = "metrics"
 STATES = "states"
@@ -29,7 +30,7 @@ DESCRIBE = "describe"
 
 CRASH = 1000  # code of an error reply for a fault of the program
 SITE_ERROR = 1001  # code of an error reply that says in its reason what a person can do
-
+_LONGEST_NAME = 200
 
 T = TypeVar("T")
 
@@ -49,6 +50,7 @@ class Request:
     split: str  # evaluation: "val" or "test"
     proximal_mu: float
     class_counts: tuple[int, ...]  # of the whole federation; empty where the job does not need them
+    run: str  # name of the run, the same after it was resumed; may be empty
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,7 @@ def request_config(
     split: str = "",
     class_counts: Sequence[int] = (),
     researcher: str = "",
+    run: str = "",
 ) -> ConfigRecord:
     """Return the configuration that goes with a model to a site."""
     return ConfigRecord(
@@ -136,6 +139,7 @@ def request_config(
             "split": split,
             "class-counts": list(class_counts),
             "researcher": researcher,
+            "run": run,
         }
     )
 
@@ -175,6 +179,9 @@ def read_request(content: RecordDict) -> Request:
     mu = _finite(config, "proximal-mu") if "proximal-mu" in config else 0.0
     if mu < 0:
         raise MessageError("'proximal-mu' must not be below 0")
+    run = config.get("run", "")
+    if not isinstance(run, str) or len(run) > _LONGEST_NAME:
+        raise MessageError("'run' must be a short text")
     return Request(
         job=_value(config, "job", str),
         round=_count(config, "round"),
@@ -183,6 +190,7 @@ def read_request(content: RecordDict) -> Request:
         split=split,
         proximal_mu=mu,
         class_counts=_counts(config),
+        run=run,
     )
 
 
@@ -219,24 +227,48 @@ def read_description(content: RecordDict) -> Description:
     )
 
 
-def train_reply(update: Update) -> RecordDict:
-    """Return a site's answer after training."""
+def train_reply(update: Update, encoded: bytes | None = None) -> RecordDict:
+    """Return a site's answer after training: the model, or the encoded update where the job filters it."""
     metrics = MetricRecord({"num-examples": update.examples, "loss": update.loss, "seconds": update.seconds})
-    return RecordDict({ARRAYS: vector_record(update.vector), METRICS: metrics})
+    if encoded is None:
+        return RecordDict({ARRAYS: vector_record(update.vector), METRICS: metrics})
+    array = to_array(np.frombuffer(encoded, np.uint8))
+    return RecordDict({ARRAYS: ArrayRecord({UPDATE: array}), METRICS: metrics})
 
 
-def read_update(content: RecordDict, size: int) -> Update:
-    """Parse a site's answer after training; `size` is the length of the model's vector.
+def read_update(
+    content: RecordDict, size: int, decode: Callable[[bytes], NDArray[np.float32]] | None = None
+) -> Update:
+    """Parse a site's answer after training.
+
+    Args:
+        content: Of the answer.
+        size: Length of the model's vector.
+        decode: Returns the vector (size,) of an encoded update or raises MessageError; None where the job
+            does not filter updates.
 
     Raises:
         MessageError: Something is missing, has another type or is not finite.
     """
     metrics = _record(content, METRICS, MetricRecord)
-    vector = read_vector(_record(content, ARRAYS, ArrayRecord), size)
+    arrays = _record(content, ARRAYS, ArrayRecord)
+    vector = read_vector(arrays, size) if decode is None else decode(_encoded(arrays))
     loss = _value(metrics, "loss", float)
     if not np.isnan(loss):
         loss = _finite(metrics, "loss")
     return Update(vector, _examples(metrics), loss, _finite(metrics, "seconds"))
+
+
+def _encoded(record: ArrayRecord) -> bytes:
+    if list(record.keys()) != [UPDATE]:
+        raise MessageError(f"carries the arrays {sorted(record.keys())} instead of one encoded update")
+    try:
+        values = view(record[UPDATE])
+    except ValueError as error:
+        raise MessageError(f"carries an array that {error}") from None
+    if values.dtype != np.uint8 or values.ndim != 1:
+        raise MessageError("carries an encoded update that is no row of bytes")
+    return values.tobytes()
 
 
 def evaluate_reply(evaluation: Evaluation) -> RecordDict:
@@ -263,6 +295,12 @@ def read_evaluation(content: RecordDict) -> Evaluation:
     return Evaluation(states, _examples(metrics), _finite(metrics, "seconds"))
 
 
+def array_bytes(content: RecordDict) -> int:
+    """Return the bytes of a message's arrays, without the headers around them."""
+    arrays = (array for record in content.array_records.values() for array in record.values())
+    return sum(view(array).nbytes for array in arrays)
+
+
 def measure(content: RecordDict) -> Sent:
     """Measure a reply that is about to leave: its arrays, and the number of examples that it stands for."""
     arrays = [view(array) for record in content.array_records.values() for array in record.values()]
@@ -273,7 +311,7 @@ def measure(content: RecordDict) -> Sent:
     config = content.get(CONFIG, {})
     described = sum(value for key, value in config.items() if key.startswith("examples-"))
     return Sent(
-        bytes=sum(array.nbytes for array in arrays),
+        bytes=array_bytes(content),
         sha256=digest.hexdigest() if arrays else None,
         examples=counts.get("num-examples", described),
     )

@@ -30,6 +30,7 @@ from monai.networks.nets import (
 from torch import Tensor, nn
 
 from shared import networks
+from shared.frozen import freeze_all_but
 from shared.job import JobSpec
 
 GROUPS = 8
@@ -68,7 +69,10 @@ def build_model(job: JobSpec, outputs: int, seed: int) -> nn.Module:
 
     Returns:
         A module from images (B, C, *S) to logits: (B, K) for classification, (B, K, *S) for segmentation.
-        Its `divisor` is what must divide the sizes S.
+        Its `divisor` is what must divide the sizes S. Only the job's `[update] parts` of it can be trained.
+
+    Raises:
+        JobError: The network has no part of a name in `[update] parts`.
     """
     ends = Ends(job.data.dimensions, job.data.channels, outputs, job.data.patch or job.data.size or [])
     with torch.random.fork_rng(devices=[]):
@@ -86,6 +90,8 @@ def build_model(job: JobSpec, outputs: int, seed: int) -> nn.Module:
         _replace_batch_norm(model, norm, ends.dimensions)
     if job.privacy.mechanism == "dp-sgd" and (changed := _work_out_of_place(model)):
         _log.info("%s: %d activations work out of place, for private training", job.job.name, changed)
+    if job.update.parts is not None:
+        freeze_all_but(model, job.update.parts)
     model.divisor = job.model.divisor  # type: ignore[assignment]  # tasks pad images to it
     return model
 

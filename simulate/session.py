@@ -31,6 +31,7 @@ from simulate.setup import (
 from simulate.workers import Call, Workers, open_workers
 
 _SETUP = "simulation.json"
+_RESIDUALS = "residuals"  # folder of what the sites keep between rounds
 _ALONE = "alone-"  # before a site's name: a site may be called "pooled"
 
 
@@ -115,7 +116,8 @@ def _cores() -> int:
 
 
 def _run(run: RunFolder, setup: Setup, workers: str, console: Console, *, resume: bool) -> None:
-    factory = HostFactory(setup.model_dump_json())
+    residuals = run.path.resolve() / _RESIDUALS
+    factory = HostFactory(setup.model_dump_json(), residuals)
     with (
         open_workers(workers, factory, run.job.training.threads) as pool,
         Progress(console, run.job.evaluation.select_best) as progress,
@@ -126,6 +128,7 @@ def _run(run: RunFolder, setup: Setup, workers: str, console: Console, *, resume
         if setup.baselines:
             _baselines(run, loop, pool, progress)
         run.finish(startup_seconds=pool.startup_seconds)
+    shutil.rmtree(residuals, ignore_errors=True)  # a run that has finished is not resumed
 
 
 def _baselines(run: RunFolder, loop: RoundLoop, workers: Workers, listen: Listener) -> None:

@@ -78,6 +78,16 @@ def test_what_attacks_find_is_measured(figures: dict[str, dict[str, Any]]) -> No
         assert set(figures["privacy_attacks"][training]["leaks"]) == {"loss threshold", "likelihood ratio"}
 
 
+@pytest.mark.slow
+def test_filters_send_as_little_as_they_promise(figures: dict[str, dict[str, Any]]) -> None:
+    one = figures["update_filters"]
+    assert one["int8"]["of_plain"] <= 0.27
+    assert one["bfloat16"]["of_plain"] == one["float16"]["of_plain"] == 0.5
+    assert one["top-k 5 %"]["of_plain"] <= 0.11
+    assert one["upper parts"]["of_plain"] <= 0.56
+    assert one["clip 2"]["of_plain"] == 1
+
+
 def test_make_bench_runs_every_script() -> None:
     command = ["make", "--dry-run", "bench"]
     shown = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout

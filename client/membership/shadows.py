@@ -9,10 +9,10 @@ from torch import nn
 
 from client.membership.population import Chosen
 from client.private_training import PrivateTraining
-from client.randomness import SeededRandomness
 from client.training import LocalTraining
 from shared.job import JobSpec
 from shared.models import build_model
+from shared.privacy.randomness import SeededRandomness
 from shared.seeds import seed_of
 from shared.tasks import make_task
 

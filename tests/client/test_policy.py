@@ -144,6 +144,13 @@ AUTOMATIC = 'approval = "automatic"\n'
         ('researchers = ["jane"]', "policy.researchers", {}),
         ("hours = []", "policy.hours", {}),
         ('approval = "manual"', "policy.approval", {}),
+        ('[policy.update]\nparts = ["head"]', "policy.update.parts", {}),
+        ('[policy.update]\nparts = ["head"]', "policy.update.parts", {"update_parts": ["head.1", "levels"]}),
+        ("[policy.update]\nmax_bits = 16", "policy.update.max_bits", {}),
+        ("[policy.update]\nmax_bits = 8", "policy.update.max_bits", {"update_precision": "bfloat16"}),
+        ("[policy.update]\nmax_share = 0.1", "policy.update.max_share", {"update_compression": "int8"}),
+        ("[policy.update]\nclip = 2.0", "policy.update.clip", {}),
+        ("[policy.update]\nclip = 2.0", "policy.update.clip", {"update_clip": 2.5}),
     ],
 )
 def test_a_refusal_names_its_rule_at_once_and_loads_nothing(
@@ -160,6 +167,14 @@ def test_a_refusal_names_its_rule_at_once_and_loads_nothing(
     (entry,) = [entry for entry in hospital.log() if entry.event == "request-refused"]
     assert entry.fields["rule"] == rule
     assert entry.fields["job"] == job_of(**changes).digest()
+
+
+def test_an_update_that_the_policy_allows_is_made(folder: Path) -> None:
+    rules = '[policy.update]\nparts = ["head"]\nmax_bits = 16\nmax_share = 0.5\nclip = 2.0\n'
+    hospital = Hospital(folder, AUTOMATIC + rules)
+    changes = {"compression": "top-k", "keep": 0.4, "precision": "bfloat16", "clip": 1.5}
+    job = job_of(update_parts=["head.1"], **{f"update_{key}": value for key, value in changes.items()})
+    assert not hospital.describe(job).has_error()
 
 
 def test_a_job_waits_for_its_approval_by_digest(folder: Path) -> None:

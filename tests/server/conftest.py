@@ -14,6 +14,7 @@ from client.gate import Gate
 from client.job_book import JobBook
 from client.ledger import LEDGER, Ledger
 from client.policy import PolicyTable
+from client.residuals import Residuals
 from client.site import DatasetTable, SiteConfig, SiteTable
 from server.events import Event
 from server.rounds import RoundLoop
@@ -106,7 +107,7 @@ class Federated:
         ]
 
 
-def make_sites(manifest: Path, names: Iterable[str]) -> list[Site]:
+def make_sites(manifest: Path, names: Iterable[str], residuals: Path) -> list[Site]:
     workshop = Workshop(open_device("cpu"))
     return [
         Site(
@@ -118,6 +119,7 @@ def make_sites(manifest: Path, names: Iterable[str]) -> list[Site]:
             workshop,
             gate=None,
             credentials=simulated_credentials(name),
+            residuals=Residuals(residuals / name),
         )
         for name in names
     ]
@@ -137,7 +139,8 @@ def federate(tiny_data, tmp_path) -> Callable[..., Federated]:
         rehearsal: bool = True,
     ) -> Federated:
         events: list[Event] = []
-        grid = SmallGrid(make_sites(manifest, ("alpha", "beta", "gamma", "delta")), delivery)
+        sites = make_sites(manifest, ("alpha", "beta", "gamma", "delta"), tmp_path / "residuals")
+        grid = SmallGrid(sites, delivery)
         run = run or RunFolder.create(tmp_path / "runs", job)
         return Federated(
             grid, run, RoundLoop(grid, job, run, events.append, strict=strict, rehearsal=rehearsal), events

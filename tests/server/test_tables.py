@@ -29,6 +29,7 @@ def test_one_row_a_site_and_the_federation(tiny_job):
             "tested_round": 2,
             "sites": {"alpha": SITE, "beta": SITE},
             "left_out": {"gamma": "1 training patient, the job asks for 5"},
+            "bytes_sent": {"alpha": 1_234_000, "beta": 20_000},
             "test": {
                 "sites": {"alpha": scores(job, 0.25), "beta": scores(job, None)},
                 "federation": scores(job, 0.5),
@@ -41,6 +42,11 @@ def test_one_row_a_site_and_the_federation(tiny_job):
     assert "0.500" in rows["federation"]
     assert "12" in rows["federation"]
     assert "24" in rows["federation"]
+    assert [rows[name].split("│")[4].strip() for name in ("alpha", "beta", "federation")] == [
+        "1.23",
+        "0.02",
+        "1.25",
+    ]
     assert "was left out: 1 training patient" in text
     assert "model of round 2 of 3" in text
 
@@ -64,5 +70,5 @@ def test_the_comparison_shows_what_each_gets(tiny_job):
         },
     )
     rows = {line.split("│")[1].strip(): line for line in text.splitlines() if line.count("│") > 2}
-    assert [cell.strip() for cell in rows["alpha"].split("│")[4:7]] == ["0.700", "0.200", "0.800"]
-    assert [cell.strip() for cell in rows["all sites"].split("│")[4:7]] == ["0.700", "0.300", "0.800"]
+    assert [cell.strip() for cell in rows["alpha"].split("│")[5:8]] == ["0.700", "0.200", "0.800"]
+    assert [cell.strip() for cell in rows["all sites"].split("│")[5:8]] == ["0.700", "0.300", "0.800"]

@@ -245,3 +245,31 @@ def test_an_override_names_table_and_key(quickstart: Path, dotted: str) -> None:
 def test_an_override_is_checked_like_the_file(quickstart: Path) -> None:
     with pytest.raises(JobError, match=r"\[training\] batchsize: unknown key"):
         load_job(quickstart, {"training.batchsize": 1})
+
+
+@pytest.mark.parametrize(
+    ("update", "strategy", "secure", "words"),
+    [
+        ({"compression": "top-k"}, "fedavg", False, "[update] keep: is needed with compression = 'top-k'"),
+        ({"keep": 0.1}, "fedavg", False, "[update] keep: is needed with compression = 'top-k', and only"),
+        (
+            {"compression": "int8", "precision": "float16"},
+            "fedavg",
+            False,
+            "[update] precision: with compression = 'int8' each number has 8 bits",
+        ),
+        ({"compression": "top-k", "keep": 0.1}, "fedmedian", False, "compares the updates number by number"),
+        ({"compression": "int8"}, "fedavg", True, "[update] compression: must be 'none' with secure_agg"),
+        ({"precision": "bfloat16"}, "fedavg", True, "[update] precision: must be 'float32' with secure_agg"),
+        ({"parts": ["../head"]}, "fedavg", False, "[update] parts, entry 1: must match"),
+        ({"clip": 0.0}, "fedavg", False, "[update] clip: must be above 0"),
+    ],
+)
+def test_a_filter_that_can_not_work_is_refused_with_the_reason(
+    update: dict[str, Any], strategy: str, secure: bool, words: str
+) -> None:
+    changes: dict[str, Any] = {"strategy.name": strategy, "strategy.min_sites": 3}
+    changes |= {f"update.{key}": value for key, value in update.items()}
+    if secure:
+        changes["privacy.secure_aggregation"] = True
+    assert words in problem(changes)

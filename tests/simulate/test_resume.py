@@ -94,3 +94,21 @@ def test_killed_and_resumed_as_if_never_stopped(name, tiny_job, tiny_data, tmp_p
         resume = True
     assert kills >= 2
     assert outcome(path) == expected
+
+
+@pytest.mark.slow
+def test_what_compression_left_out_outlives_a_kill(tiny_job, tiny_data, tmp_path):
+    job = tiny_job(update_compression="top-k", update_keep=0.1)
+    whole = new_run(job, tiny_data, tmp_path / "whole")
+    run_to_the_end(whole, job, resume=False, moment=None)
+    assert not (whole / "residuals").exists()  # a run that has finished is not resumed
+
+    path = new_run(job, tiny_data, tmp_path / "killed")
+    moment, kills = 26, 0
+    while (code := in_a_process(path, job, resume=kills > 0, moment=moment)) != 0:
+        assert code == -signal.SIGKILL
+        assert kills > 0 or any((path / "residuals").rglob("*.safetensors"))
+        kills += 1
+        moment += 10
+    assert kills >= 2
+    assert outcome(path) == outcome(whole)
