@@ -85,15 +85,15 @@ class UpdateRules(Table):
     )
     max_bits: Literal[8, 16, 32] | None = Field(
         None,
-        description="Most bits of a number of the update: 8 asks for [update] compression = 'int8', 16 also "
-        "allows precision 'bfloat16' and 'float16'.",
+        description="Most bits of a number of the update: 8 asks for compression 'int8', 16 also allows "
+        "precision 'bfloat16' and 'float16'.",
         examples=[16],
     )
     max_share: float | None = Field(
         None,
         gt=0,
         lt=1,
-        description="Largest share of the numbers of the update: asks for [update] compression = 'top-k'.",
+        description="Largest share of the numbers of the update: asks for compression 'top-k'.",
         examples=[0.1],
     )
     clip: float | None = Field(

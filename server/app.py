@@ -6,6 +6,7 @@ import os
 import time
 from pathlib import Path
 
+import httpx
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
@@ -81,6 +82,8 @@ def execute(
             loop.execute(resume=run.has_checkpoint())
         except RunStopped:
             run.describe(status="stopped")
+        except httpx.TransportError:  # the SuperLink is gone: broken off, not failed (see `server.recovery`)
+            raise
         except WardroundError as error:
             run.describe(status="failed", reason=str(error))
             raise

@@ -34,7 +34,9 @@ async def _serve(folder: Path) -> None:
 
     from server.audit_log import open_audit
     from server.coordinator import COORDINATOR
+    from server.deploy import Coordinator
     from server.gateway import Routes
+    from server.recovery import Recovery
     from server.runs_api import RunsApi
     from server.service import allow_open_files, open_service
     from shared.flower.runs import Runs
@@ -47,8 +49,18 @@ async def _serve(folder: Path) -> None:
     audit = open_audit(folder)
     async with open_service(folder, open_authority(folder), audit.append) as service:
         link = service.superlink
-        runs = RunsApi(folder / "runs", lambda: Runs(link.url, link.tls.context), service.trail)
-        routes = Routes(people=runs.routes())
+
+        def connect() -> Runs:
+            return Runs(link.url, link.tls.context)
+
+        runs = RunsApi(folder / "runs", connect, service.trail)
+        recovery = Recovery(link, Coordinator(folder / "runs", connect, audit.append))
+        watching = asyncio.create_task(recovery.watch())
         audit.append("service-started", version=version("wardround"))
-        await service.serve(routes, stop, lambda: logging.getLogger(__name__).info("ready"))
+        try:
+            await service.serve(
+                Routes(people=runs.routes()), stop, lambda: logging.getLogger(__name__).info("ready")
+            )
+        finally:
+            watching.cancel()
         audit.append("service-stopped")

@@ -50,8 +50,7 @@ class LocalFederation:
             )
             found(coordinator, settings, None)
         try:
-            self._start("coordinator", "wardround", "server", "start", "--dir", str(coordinator))
-            self._await("coordinator", self._is_open)
+            self.start_coordinator()
         except BaseException:
             self.close()
             raise
@@ -61,6 +60,16 @@ class LocalFederation:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def start_coordinator(self) -> None:
+        """Start the coordinator's service and wait until it takes connections.
+
+        Raises:
+            RunError: It ended, or was not ready in time.
+        """
+        folder = self.folder / "coordinator"
+        self._start("coordinator", "wardround", "server", "start", "--dir", str(folder))
+        self._await("coordinator", self._is_open)
 
     @property
     def url(self) -> str:

@@ -144,12 +144,41 @@ def test_stopped_and_killed_and_resumed_as_if_never_touched(federation, simulate
     assert results(run_folder(federation, name)) == results(simulated(job))
 
 
+def test_a_killed_superlink_and_a_killed_coordinator_cost_nothing_but_time(federation, simulated, tiny_job):
+    job = tiny_job(job_rounds=4, training_local_epochs=100)
+    name = federation.runs().submit(job)
+    until(lambda: federation.runs().look(name).row.round >= 1)
+    until(lambda: is_training(federation, "alpha"))
+    os.kill(superlink(federation), signal.SIGKILL)
+    until(lambda: federation.runs().look(name).row.round >= 2)  # by itself
+    until(lambda: is_training(federation, "alpha"))
+    federation.processes["coordinator"].kill()
+    federation.processes["coordinator"].wait()
+    federation.start_coordinator()
+    until(lambda: status(federation, name) == "interrupted")
+    killed = time.monotonic()
+    federation.await_sites()
+    assert time.monotonic() - killed < 90  # the lease of a node whose end nobody has heard of
+    federation.runs().resume(name)
+    assert list(federation.runs().follow(name))[-1].kind == "run_finished"
+    assert results(run_folder(federation, name)) == results(simulated(job))
+
+
+def superlink(federation: LocalFederation) -> int:
+    return descendant(federation, "flower-superlink")
+
+
 def server_app(federation: LocalFederation) -> int:
+    return descendant(federation, "flwr-serverapp")
+
+
+def descendant(federation: LocalFederation, program: str) -> int:
+    """Return a process of the coordinator by its program."""
     for process in psutil.Process(federation.processes["coordinator"].pid).children(recursive=True):
         with contextlib.suppress(psutil.Error):  # others end meanwhile
-            if "flwr-serverapp" in " ".join(process.cmdline()):
+            if program in " ".join(process.cmdline()):
                 return process.pid
-    raise AssertionError("no ServerApp runs")
+    raise AssertionError(f"no {program} runs")
 
 
 def test_a_site_that_never_answers_holds_nobody_up(federation, tiny_job):

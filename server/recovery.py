@@ -1,0 +1,62 @@
+"""Runs that were broken off by the end of the SuperLink go on by themselves, from their last checkpoint."""
+
+import asyncio
+import logging
+
+from server.deploy import Coordinator
+from server.superlink import SuperLink
+from shared.errors import WardroundError
+
+log = logging.getLogger(__name__)
+
+_LOOK = 1.0  # seconds
+_END_S = 60.0  # the process of a run notices within some seconds that its SuperLink is gone
+_TRIES = 3  # in one round: what breaks off again and again may itself be the cause
+
+
+class Recovery:
+    """Watches the SuperLink.
+
+    Args:
+        link: Supervised.
+        runs: The coordinator's, in whose name the runs go on.
+    """
+
+    def __init__(self, link: SuperLink, runs: Coordinator) -> None:
+        self._link = link
+        self._runs = runs
+        self._tries: dict[tuple[str, int], int] = {}  # by run and its last round
+
+    async def watch(self) -> None:
+        """Resume what was running whenever the SuperLink has been replaced; until cancelled."""
+        starts = self._link.starts
+        while True:
+            await asyncio.sleep(_LOOK)
+            if self._link.starts == starts:
+                continue
+            starts = self._link.starts
+            rows = await asyncio.to_thread(self._runs.list)
+            names = [row.name for row in rows if row.status == "running"]
+            await self._link.wait_healthy()
+            await asyncio.gather(*(self._go_on(name) for name in names))
+
+    async def _go_on(self, name: str) -> None:
+        """Wait until the process of a run has ended, and start it again."""
+        end = asyncio.get_running_loop().time() + _END_S
+        try:
+            while (row := (await asyncio.to_thread(self._runs.look, name)).row).status == "running":
+                if asyncio.get_running_loop().time() > end:
+                    return  # it has found its way back
+                await asyncio.sleep(_LOOK)
+            if row.status != "interrupted":
+                return
+            tries = self._tries[name, row.round] = self._tries.get((name, row.round), 0) + 1
+            if tries > _TRIES:
+                log.error(
+                    "run %s was broken off %d times in round %d; resume it by hand", name, tries, row.round
+                )
+                return
+            log.info("run %s was broken off and goes on", name)
+            await asyncio.to_thread(self._runs.resume, name)
+        except WardroundError as error:
+            log.warning("run %s can't go on: %s", name, error)
