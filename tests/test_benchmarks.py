@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ ALL = [
     path for path in sorted((PROJECT / "benchmarks").glob("*.py")) if "__main__" in path.read_text("utf-8")
 ]
 OPTIONS = {"deployment_overhead": ["--without-flower"]}  # Flower's SuperNodes take minutes
-SCRIPTS = [path for path in ALL if path.stem != "science"]  # it needs the packs of real data
+ON_REAL_DATA = {"science", "private_accuracy"}
+SCRIPTS = [path for path in ALL if path.stem not in ON_REAL_DATA]
 
 
 def run(script: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -99,3 +101,12 @@ def test_make_bench_runs_every_script() -> None:
 def test_help_says_what_quick_means(script: Path) -> None:
     shown = " ".join(run(script, "--help").stdout.split())
     assert "held to no figure" in shown or "no figure is held" in shown
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["private_accuracy"])
+def test_what_runs_on_real_images(name: str, data_pack: Callable[[str], Path]) -> None:
+    data_pack("skin_ham_4sites")
+    result = run(PROJECT / "benchmarks" / f"{name}.py", "--quick")
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert json.loads(result.stdout.splitlines()[-1])["private"]["mean"] > 0

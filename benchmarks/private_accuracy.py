@@ -1,0 +1,77 @@
+"""What patient-level privacy costs in accuracy: skin lesions at epsilon 8, beside plain training.
+
+    python benchmarks/private_accuracy.py [--seeds 1 2 3] [--quick]
+
+Three jobs on the same hospitals, each judged on the test patients of all sites: the shipped plain job, the
+shipped private job, and the private job's settings without its privacy. The private model must be above
+chance.
+"""
+
+import argparse
+import os
+import tempfile
+from pathlib import Path
+
+from common import conditions, finish
+from rich.console import Console
+from rich.table import Table
+from science import DATA, PROJECT, interval, shortened
+
+from shared.job import JobSpec, PrivacyTable, load_job
+from simulate.session import Hospitals, execute, start
+
+PACK, METRIC = "skin_ham_4sites", "balanced_accuracy"
+
+
+def main() -> None:
+    """Run every job with every seed, print the table and the figures."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    parser.add_argument("--quick", action="store_true", help="one seed, one round; no figure is held")
+    options = parser.parse_args()
+    console = Console()
+    if not (DATA / PACK).is_dir():
+        parser.error(f"{DATA / PACK} is not there; set WARDROUND_DATA")
+    seeds = [1] if options.quick else options.seeds
+    scores: dict[str, list[float]] = {}
+    for seed in seeds:
+        for name, job in jobs(seed).items():
+            scores.setdefault(name, []).append(score(shortened(job) if options.quick else job, console))
+    table = Table(title=f"{METRIC} on the test patients of all sites, seeds {seeds}")
+    for column in ("job", "mean", "each seed"):
+        table.add_column(column)
+    figures = {}
+    for name, values in scores.items():
+        mean, half = sum(values) / len(values), interval(values)
+        table.add_row(name, f"{mean:.3f} ± {half:.3f}", " ".join(f"{value:.3f}" for value in values))
+        figures[name] = {"mean": round(mean, 4), "half_width_95": round(half, 4), "seeds": values}
+    console.print(table)
+    chance = 1 / len(jobs(seeds[0])["private"].data.classes)
+    private = figures["private"]["mean"]
+    missed = [] if private > chance else [f"private: {private} is not above chance ({chance:.3f})"]
+    finish("private_accuracy", {**conditions(), **figures}, missed, quick=options.quick)
+
+
+def jobs(seed: int) -> dict[str, JobSpec]:
+    """Return the jobs by the name of their row."""
+    folder = PROJECT / "configs" / "jobs"
+    private = load_job(folder / "skin-lesions-private.toml", {"job.seed": seed})
+    return {
+        "plain": load_job(folder / "skin-lesions.toml", {"job.seed": seed}),
+        "private": private,
+        "private settings without privacy": private.model_copy(update={"privacy": PrivacyTable()}),
+    }
+
+
+def score(job: JobSpec, console: Console) -> float:
+    """Return the metric of a job's model."""
+    with tempfile.TemporaryDirectory(prefix="wardround-private-") as out:
+        folder = start(job, Hospitals(data=DATA / PACK), Path(out), "auto", baselines=False)
+        execute(folder, str(len(os.sched_getaffinity(0))), console)
+        return float(folder.read_description()["test"]["federation"][METRIC])
+
+
+if __name__ == "__main__":
+    main()
