@@ -1,6 +1,7 @@
 """What process workers and Ray workers have in common: dispatch, retry, cancelling, replacement."""
 
 import math
+import os
 import time
 import weakref
 from abc import ABC, abstractmethod
@@ -18,8 +19,17 @@ CANCEL_GRACE = 5.0
 """Seconds in which a worker may finish a cancelled call; then it is replaced and its warm data lost."""
 
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-"""Set in a worker's environment, because they are read when torch is imported."""
+def worker_environment(threads: int) -> dict[str, str]:
+    """Return what must be in the environment of a worker's process when it begins.
+
+    The numbers of threads are read when torch is imported. Large pages for large arrays save a training step
+    on the CPU about a twentieth; glibc reads that when a program begins. Who has set it keeps their own.
+    """
+    return {
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
+        "GLIBC_TUNABLES": os.environ.get("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"),
+    }
 
 
 @dataclass(frozen=True)

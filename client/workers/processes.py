@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from client.workers.calls import Call, Host, Outcome
-from client.workers.pool import THREAD_VARIABLES, Died, Event, Link, Pool
+from client.workers.pool import Died, Event, Link, Pool, worker_environment
 from client.workers.process_main import serve
 from client.workers.shared_tensors import Channel, SharedTensor
 
@@ -86,15 +86,15 @@ class ProcessPool(Pool[ProcessLink]):
 
 @contextmanager
 def _inherited(threads: int) -> Iterator[None]:
-    """Set what a new process inherits: thread counts, read when torch is imported, and no Ctrl-C.
+    """Set what a new process inherits: its environment, and no Ctrl-C.
 
     The parent alone answers Ctrl-C: it closes the workers, which would otherwise each print a traceback.
     """
-    counts = {name: str(threads) for name in THREAD_VARIABLES}
-    before = {name: os.environ.get(name) for name in counts}
+    environment = worker_environment(threads)
+    before = {name: os.environ.get(name) for name in environment}
     resource_tracker.ensure_running()  # its start, else part of the first worker's, unblocks SIGINT
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    os.environ.update(counts)
+    os.environ.update(environment)
     try:
         yield
     finally:

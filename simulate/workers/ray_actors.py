@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from client.workers.calls import Call, Host, Outcome, answer, portable
-from client.workers.pool import THREAD_VARIABLES, Died, Event, Link, Pool, Ready, Refused
+from client.workers.pool import Died, Event, Link, Pool, Ready, Refused, worker_environment
 from shared.errors import RunError
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when Ray is imported
@@ -116,7 +116,7 @@ class RayWorkers(Pool[ActorLink]):
             ray.shutdown()
 
     def _start(self) -> ActorLink:
-        environment = dict.fromkeys(THREAD_VARIABLES, str(self._threads))
+        environment = worker_environment(self._threads)
         actor = (
             ray.remote(HostActor)
             .options(num_cpus=self._threads, runtime_env={"env_vars": environment})
