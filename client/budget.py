@@ -29,6 +29,7 @@ class Line:
         rounds: Recorded; of a line for all jobs those outside of the cap's period too.
         spent: Epsilon at `delta`, in the cap's period.
         cap: The dataset's; None where it has none, or counts by another unit.
+        honest_sites: With fewer honest sites in a sum more was spent; 1 where it counts on no other site.
     """
 
     dataset: str
@@ -38,6 +39,7 @@ class Line:
     spent: float
     delta: float
     cap: Cap | None
+    honest_sites: int
 
     @property
     def left(self) -> float | None:
@@ -60,10 +62,12 @@ def lines(ledger: Ledger, caps: dict[str, Cap]) -> Iterator[Line]:
         cap = None if cap is None or cap.unit != unit else cap
         own = [account for account in accounts if (account.dataset, account.unit) == (dataset, unit)]
         total = sum(account.rounds for account in own)
-        for job, rounds in [(None, total), *((account.job, account.rounds) for account in own)]:
+        honest = max((account.honest_sites for account in own), default=1)
+        jobs = ((account.job, account.rounds, account.honest_sites) for account in own)
+        for job, rounds, trusted in [(None, total, honest), *jobs]:
             history = ledger.history(dataset, unit, days=cap.days if cap else None, job=job)
             spent, delta = _cost(history, cap)
-            yield Line(dataset, job, unit, rounds, spent, delta, cap)
+            yield Line(dataset, job, unit, rounds, spent, delta, cap, trusted)
 
 
 def _cost(history: list[Steps], cap: Cap | None) -> tuple[float, float]:

@@ -43,7 +43,7 @@ def budget(context: typer.Context, folder: Folder = HERE) -> None:
     if not console.is_terminal:
         console = Console(width=200)
     table = Table(box=None, pad_edge=False, header_style="bold" if console.is_terminal else "")
-    for title in ("dataset", "job", "counted by", "rounds", "epsilon", "left", "cap"):
+    for title in ("dataset", "job", "counted by", "rounds", "epsilon", "if honest", "left", "cap"):
         table.add_column(title)
     for line in found:
         table.add_row(*map(Text, _cells(line, names)))
@@ -56,7 +56,8 @@ def _cells(line: "Line", names: dict[str, str]) -> tuple[str, ...]:
     job = "all" if line.job is None else f"{names.get(line.job, '?')} ({line.job[:12]})"
     left = "-" if line.left is None else f"{line.left:.2f}"
     cap = "" if line.job is not None else _spelt(line.cap, line.delta)
-    return line.dataset, job, line.unit, str(line.rounds), f"{line.spent:.2f}", left, cap
+    honest = f"{line.honest_sites} sites" if line.honest_sites > 1 else "this site"
+    return line.dataset, job, line.unit, str(line.rounds), f"{line.spent:.2f}", honest, left, cap
 
 
 def _spelt(cap: "Cap | None", delta: float) -> str:
@@ -79,14 +80,15 @@ def plan(
 
     folder, spec = folder or context.obj, load_job(job)
     found = forecast(_ledger(folder), load_site(folder / "site.toml"), spec)
-    steps, rounds = found.steps, spec.job.rounds
+    steps, rounds, honest = found.steps, spec.job.rounds, spec.privacy.honest_sites
     fit = "all of them: there is no cap" if found.fit is None else f"{found.fit} of {rounds}"
     for name, fact in {
         "job": f"{spec.job.name}, digest {spec.digest()[:12]}",
         "dataset": f"{spec.job.dataset}, {found.units} {spec.privacy.unit}s to train on",
         "a round": f"{steps.steps} steps, sample rate {steps.sample_rate:.4g}, "
         f"noise multiplier {steps.noise_multiplier:.4g}",
-        "the job": f"{rounds} rounds, epsilon {found.job_epsilon:.2f} at delta {spec.privacy.delta:g}",
+        "the job": f"{rounds} rounds, epsilon {found.job_epsilon:.2f} at delta {spec.privacy.delta:g}"
+        + (f", if {honest} sites in each sum are honest" if honest else ""),
         "cap": _spelt(found.cap, 1e-5),
         "spent": f"epsilon {found.spent:.2f}",
         "after": f"epsilon {found.after:.2f}",

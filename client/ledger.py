@@ -52,6 +52,7 @@ class Account:
     Attributes:
         rounds: Recorded, those that failed and those that were asked for again included.
         last: When the last was recorded: UTC, ISO 8601.
+        honest_sites: How many sites must be honest for what was spent to be true; 1 is this site alone.
     """
 
     dataset: str
@@ -59,6 +60,7 @@ class Account:
     unit: str
     rounds: int
     last: str
+    honest_sites: int
 
 
 def _utc() -> datetime:
@@ -135,7 +137,8 @@ class Ledger:
             SiteError: It can't be used.
         """
         query = (
-            "SELECT dataset, job, unit, COUNT(*) AS rounds, MAX(moment) AS last FROM spent"
+            "SELECT dataset, job, unit, COUNT(*) AS rounds, MAX(moment) AS last,"
+            " MAX(honest_sites) AS honest_sites FROM spent"
             " GROUP BY dataset, job, unit ORDER BY dataset, MIN(sequence)"
         )
         with self._alone(), self._change() as db:

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opacus.accountants import RDPAccountant
 
+from client.budget import lines
 from client.ledger import EVENT, LEDGER, Ledger
 from client.ledger_entry import LedgerEntry, Round
 from client.policy import BudgetError, Cap
@@ -63,6 +65,13 @@ def ledger_in(folder: Path, clock: Clock | None = None, key: ec.EllipticCurvePri
 def audited(folder: Path) -> list[LedgerEntry]:
     assert verify(folder / "audit", KEY.public_key()) == []
     return [LedgerEntry.read(entry.fields) for entry in entries(folder / "audit") if entry.event == EVENT]
+
+
+def test_what_was_spent_counts_on_the_most_honest_sites_of_any_round(tmp_path: Path) -> None:
+    ledger = ledger_in(tmp_path)
+    ledger.reserve(asked(1), cap(4), DELTA)
+    ledger.reserve(replace(asked(1, "b"), honest_sites=3), cap(4), DELTA)
+    assert [line.honest_sites for line in lines(ledger, {"marks": cap(4), "other": cap(4)})] == [3, 1, 3, 1]
 
 
 def rounds_in(ledger: Ledger) -> int:

@@ -477,10 +477,12 @@ def test_the_budget_on_the_command_line(folder: Path) -> None:
     hospital, job = Hospital(folder, CAPPED), job_of(**PRIVATE)
     hospital.send("train", job)
     said = run(folder).stdout.splitlines()
-    assert said[0].split() == ["dataset", "job", "counted", "by", "rounds", "epsilon", "left", "cap"]
+    headings = ["dataset", "job", "counted by", "rounds", "epsilon", "if honest", "left", "cap"]
+    assert said[0].split() == " ".join(headings).split()
     assert said[1].split()[:4] == ["marks", "all", "patient", "1"]
     assert said[1].endswith("20 at delta 1e-05, for ever")
     assert said[2].split()[:5] == ["marks", "tiny", f"({job.digest()[:12]})", "patient", "1"]
+    assert "this site" in said[2]
     (folder / "job.toml").write_text(tomli_w.dumps(without_none(job.model_dump())), encoding="utf-8")
     planned = dict(
         line.split("  ", 1) for line in run(folder, "plan", str(folder / "job.toml")).stdout.splitlines()

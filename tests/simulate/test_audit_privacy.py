@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+import safetensors.torch
 
 from tests.conftest import SITES, write_dataset
 
@@ -63,3 +64,7 @@ def test_what_cant_be_audited_is_said(cli, run, tmp_path) -> None:
     assert "has no model" in error("--site-name", "beta", folder=unfinished)
     (unfinished / "model.safetensors").write_bytes(b"none")
     assert "can't be read as a model" in error("--site-name", "beta", folder=unfinished)
+    tensors = safetensors.torch.load_file(run / "model.safetensors")
+    header = {"wardround": json.dumps({"job": "0" * 64})}
+    safetensors.torch.save_file(tensors, unfinished / "model.safetensors", header)
+    assert "is the model of another job" in error("--site-name", "beta", folder=unfinished)
