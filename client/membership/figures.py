@@ -65,7 +65,7 @@ def _auc(members: Values, others: Values) -> tuple[float, tuple[float, float]]:
     generator = np.random.default_rng(seed_of("bootstrap"))
     drawn_members = _redrawn(generator, len(members))
     drawn_others = _redrawn(generator, len(others))
-    replicates = ((drawn_members @ pairs) * drawn_others).sum(1)
+    replicates = np.minimum(((drawn_members @ pairs) * drawn_others).sum(1), 1.0)  # rounding may pass 1
     low, high = np.quantile(replicates, (0.025, 0.975))
     return float(pairs.mean()), (float(low), float(high))
 

@@ -1,5 +1,6 @@
 """The registry: who is let in, who is refused, and what the audit log hears of it."""
 
+import gzip
 import io
 import json
 import os
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
@@ -20,7 +22,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.hashes import SHA384
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import wardround
@@ -499,6 +501,9 @@ def test_a_damaged_backup_is_noticed(federation: Federation, tmp_path: Path, dat
     # Before that is gzip's header, with a time and a name that nobody needs.
     place = data.draw(st.integers(30, len(content) - 1))
     content[place] ^= 1 << data.draw(st.integers(0, 7))
+    with suppress(EOFError, zlib.error, gzip.BadGzipFile):
+        # The bits between the last block's end and the next byte mean nothing.
+        assume(gzip.decompress(content) != gzip.decompress(whole.read_bytes()))
     (tmp_path / "damaged.tar.gz").write_bytes(content)
     with pytest.raises(WardroundError):
         restore(tmp_path / "damaged.tar.gz", tmp_path / "new")

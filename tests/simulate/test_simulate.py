@@ -310,15 +310,15 @@ class TestDisk:
     def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint(
         self, cli, simulate, tiny_job_file, tiny_data
     ):
-        expected = simulate().run
+        larger = ("--set", "model.channels=[8,16]")  # than any other file of the run
+        expected = simulate(*larger).run
         # The first checkpoint fits under the limit; the next, which holds the best model too, does not.
         limit = (expected / "checkpoint.safetensors").stat().st_size * 3 // 4
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))  # root too: its disk is as full as anybody's
         try:
-            said = cli(
-                "simulate", tiny_job_file, "--data", tiny_data, "--workers", "in-process", "--out", "full"
-            )
+            places = ("--data", tiny_data, "--workers", "in-process", "--out", "full")
+            said = cli("simulate", tiny_job_file, *places, *larger)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert said.code == 2
