@@ -93,8 +93,12 @@ class Node:
             self._close_workers()
 
     def _serve_while_welcome(self) -> None:
-        self._fleet.activate(self._state.node_id)
-        self._state.node_id = self._fleet.node_id
+        known = self._state.node_id
+        self._fleet.activate(known)
+        if self._fleet.node_id != known:  # the coordinator has forgotten this site, and all that it asked
+            self._state.node_id = self._fleet.node_id
+            self._state.drop()
+            self._answered.clear()
         self._tell_online()
         _log.info("%s is online", self._site)
         with _Heart(self._fleet, self._stop):

@@ -15,7 +15,7 @@ PR_SET_PDEATHSIG = 1  # <linux/prctl.h>; survives execve
 def main() -> None:
     """Ask for the signal, then become the program."""
     parent, program = int(sys.argv[1]), sys.argv[2:]
-    os.umask(0o077)  # databases and logs are for the coordinator's user only
+    os.umask(0o077)  # keys and logs are for the coordinator's user only
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:

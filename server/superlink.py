@@ -1,5 +1,8 @@
 """Flower's SuperLink as a process of its own on loopback: started, watched, restarted, never left over.
 
+It keeps nodes, runs and what is under way in memory: a database costs each round more than the network does.
+What must outlive it is in the registry and in the folders of runs.
+
 It offers its fleet, control and runtime interfaces on one port, and whoever reaches the port may submit code.
 So it listens on 127.0.0.1 only; `server/gateway.py` is what others reach.
 """
@@ -20,6 +23,7 @@ from typing import Self, TypeVar
 
 import grpc.aio
 import httpx
+from flwr.supercore.constant import FLWR_IN_MEMORY_DB_NAME
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
@@ -74,7 +78,7 @@ class SuperLink:
     """The supervised process; use it as an asynchronous context manager on the main thread's loop.
 
     Args:
-        folder: Its database, keys and logs; made when it is missing.
+        folder: Its keys and logs; made when it is missing.
         patience: Times to wait.
 
     Raises:
@@ -166,7 +170,7 @@ class SuperLink:
             ) from None
 
     def _lock(self) -> None:
-        """Keep a second coordinator from using the same database."""
+        """Keep a second coordinator from using the same folder."""
         file = self._stack.enter_context((self.folder / "lock").open("w"))
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -174,7 +178,7 @@ class SuperLink:
             raise SuperLinkError(
                 "another coordinator runs in this folder",
                 where=self.folder,
-                remedy="Stop it first; two of them would corrupt Flower's database.",
+                remedy="Stop it first.",
             ) from None
 
     async def _keep(self) -> None:
@@ -226,7 +230,7 @@ class SuperLink:
             *("--host", LOOPBACK, "--port", str(port), "--health-server-address", health),
             *("--ssl-ca-certfile", certificate, "--ssl-certfile", certificate),
             *("--ssl-keyfile", str(self._tls.key.resolve())),
-            *("--database", "state.db", "--log-file", "superlink.log"),
+            *("--database", FLWR_IN_MEMORY_DB_NAME, "--log-file", "superlink.log"),
             "--enable-supernode-auth",
             "--disable-runtime-dependency-installation",
         ]

@@ -98,13 +98,19 @@ class Connection:
             except _AwayError as error:
                 away = True
                 self._on_contact(str(error))
+            except (RefusedError, RunOverError):
+                self._heard(away)
+                raise
             else:
-                if away:
-                    self._on_contact(None)
+                self._heard(away)
                 return answer
             if self._stop.wait(wait * _jitter.uniform(0.5, 1.0)):
                 raise StoppedError
             wait = min(2 * wait, _LONGEST_WAIT)
+
+    def _heard(self, away: bool) -> None:
+        if away:
+            self._on_contact(None)
 
     def call_once(self, method: Callable[[Any, Any], T], request: object) -> T:
         """Send a request once.

@@ -70,9 +70,13 @@ def until(condition: Callable[[], object], seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
+def told(federation: LocalFederation, site: str) -> dict[str, str]:
+    return json.loads((federation.folder / site / "state" / "status.json").read_text())
+
+
 def is_training(federation: LocalFederation, site: str) -> bool:
-    told = json.loads((federation.folder / site / "state" / "status.json").read_text())
-    return told["status"] == "working" and told["detail"] == "train"
+    status = told(federation, site)
+    return status["status"] == "working" and status["detail"] == "train"
 
 
 def failures(events: list[Event]) -> list[tuple[str, str]]:
@@ -162,6 +166,7 @@ def test_a_killed_superlink_and_a_killed_coordinator_cost_nothing_but_time(feder
     federation.runs().resume(name)
     assert list(federation.runs().follow(name))[-1].kind == "run_finished"
     assert results(run_folder(federation, name)) == results(simulated(job))
+    until(lambda: told(federation, "alpha")["status"] == "online")
 
 
 def superlink(federation: LocalFederation) -> int:
