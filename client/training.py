@@ -51,6 +51,14 @@ class Trained:
     seconds: float
 
 
+def place_model(model: nn.Module, job: JobSpec, device: torch.device) -> nn.Module:
+    """Put a network on a device, with the layout in memory in which it is trained."""
+    model = model.to(device)
+    if job.data.dimensions == 2:  # 1.1 to 1.6 times as fast on a CPU, more on a GPU
+        return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return model
+
+
 class LocalTraining:
     """Trains a model on a site's samples, round by round.
 

@@ -35,7 +35,11 @@ class Recovery:
             if self._link.starts == starts:
                 continue
             starts = self._link.starts
-            rows = await asyncio.to_thread(self._runs.list)
+            try:
+                rows = await asyncio.to_thread(self._runs.list)
+            except WardroundError as error:  # a folder that can't be read must not end the watch
+                log.warning("runs can't go on by themselves: %s", error)
+                continue
             names = [row.name for row in rows if row.status == "running"]
             await self._link.wait_healthy()
             await asyncio.gather(*(self._go_on(name) for name in names))

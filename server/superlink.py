@@ -23,7 +23,6 @@ from typing import Self, TypeVar
 
 import grpc.aio
 import httpx
-from flwr.supercore.constant import FLWR_IN_MEMORY_DB_NAME
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
@@ -230,7 +229,7 @@ class SuperLink:
             *("--host", LOOPBACK, "--port", str(port), "--health-server-address", health),
             *("--ssl-ca-certfile", certificate, "--ssl-certfile", certificate),
             *("--ssl-keyfile", str(self._tls.key.resolve())),
-            *("--database", FLWR_IN_MEMORY_DB_NAME, "--log-file", "superlink.log"),
+            *("--log-file", "superlink.log"),  # no --database: its state stays in memory
             "--enable-supernode-auth",
             "--disable-runtime-dependency-installation",
         ]

@@ -9,7 +9,7 @@ from torch import nn
 
 from client.membership.population import Chosen
 from client.private_training import PrivateTraining
-from client.training import LocalTraining
+from client.training import LocalTraining, place_model
 from shared.job import JobSpec
 from shared.models import build_model
 from shared.privacy.randomness import SeededRandomness
@@ -54,9 +54,7 @@ def train_model(
         class_counts: As for `LocalTraining`.
     """
     task = make_task(job)
-    model = build_model(job, task.outputs, job.job.seed).to(device)
-    if job.data.dimensions == 2:
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = place_model(build_model(job, task.outputs, job.job.seed), job, device)
     for round_ in range(1, rounds + 1):
         training: PrivateTraining | LocalTraining
         if job.privacy.mechanism == "dp-sgd":
