@@ -55,7 +55,7 @@ def place_model(model: nn.Module, job: JobSpec, device: torch.device) -> nn.Modu
     """Put a network on a device, with the layout in memory in which it is trained."""
     model = model.to(device)
     if job.data.dimensions == 2:  # 1.1 to 1.6 times as fast on a CPU, more on a GPU
-        return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+        return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model
 
 
