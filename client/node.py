@@ -27,7 +27,6 @@ _STOP_LOOK = 0.5  # seconds between looks whether to stop, while the worker is b
 _STILL_WANTED = 5.0  # seconds between looks whether a run still waits for what is being worked on
 _SOONEST_LOOK, _LATEST_LOOK = 0.08, 3.0  # seconds between questions for work
 _PATIENCE = 0.04  # ask again after this part of the time since the last work: so much later a message is seen
-_SETTLED = 5.0  # seconds after which a question has been uploaded to its end
 _REFUSED_WAIT = 5.0  # seconds before a site that was turned away asks again
 
 
@@ -61,7 +60,6 @@ class Node:
         self._stop = stop
         self._pool: Workers | None = None
         self._calls = 0
-        self._answered: list[Ticket] = []  # and not yet confirmed
 
     def serve(self) -> None:
         """Come online and answer messages, until stopped.
@@ -98,7 +96,6 @@ class Node:
         if self._fleet.node_id != known:  # the coordinator has forgotten this site, and all that it asked
             self._state.node_id = self._fleet.node_id
             self._state.drop()
-            self._answered.clear()
         self._tell_online()
         _log.info("%s is online", self._site)
         with _Heart(self._fleet, self._stop):
@@ -112,8 +109,6 @@ class Node:
                     self._answer(ticket)
                     last_work = time.monotonic()
                 idle = time.monotonic() - last_work
-                if idle > _SETTLED:
-                    self._confirm_answered()
                 look = asked + min(max(idle * _PATIENCE, _SOONEST_LOOK), _LATEST_LOOK)
                 self._stop.wait(max(0.0, look - time.monotonic()))  # the coordinator may hold the question
 
@@ -133,8 +128,6 @@ class Node:
             reply = _error(ticket, messages.CRASH, _ENDED_TWICE) if give_up else self._reply(ticket)
             self._fleet.push(reply, time.monotonic() - start)
             _log.info("%s: %.2f s", kind, time.monotonic() - start)
-            self._confirm_answered()
-            self._answered.append(ticket)
         except RunOverError:
             _log.info("%s: given up, its run has ended", kind)
         self._state.drop()
@@ -145,15 +138,6 @@ class Node:
             self._presence.tell("without a worker", "it can't be started; the log says why")
         else:
             self._presence.tell(ONLINE)
-
-    def _confirm_answered(self) -> None:
-        """Confirm the messages answered before the last one.
-
-        Not at once: a quick answer can overtake the coordinator's upload of the question's last parts. Nobody
-        here needs them, but their upload fails once the question is confirmed, and that ends the run.
-        """
-        while self._answered:
-            self._fleet.confirm(self._answered.pop())
 
     def _reply(self, ticket: Ticket) -> Message:
         """Return the answer, or an error that says what went wrong."""
@@ -176,6 +160,7 @@ class Node:
         """Fetch what a ticket asks.
 
         Raises:
+            RunOverError: Nobody waits for the answer any more.
             ValueError: It can't be read.
         """
         payload, tensors = pack(self._fleet.fetch(ticket))

@@ -17,6 +17,7 @@ from client.workers.site_host import SiteHostFactory
 from shared.audit import AuditLog
 from shared.errors import SiteError
 from shared.flower.fleet import Fleet
+from shared.memory import give_back_large_blocks
 from shared.pki import client_context, load_key
 
 
@@ -31,6 +32,7 @@ def serve_folder(folder: Path, stop: threading.Event, health: str | None = None)
     Raises:
         WardroundError: Something in the folder is missing or can't be used, or another process serves it.
     """
+    give_back_large_blocks()
     site_file, keys = folder / "site.toml", folder / "keys"
     config = load_site(site_file)
     if config.site.coordinator is None:

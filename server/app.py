@@ -12,14 +12,15 @@ from flwr.serverapp import Grid, ServerApp
 
 from server.attentive_grid import AttentiveGrid
 from server.audit_log import open_audit
-from server.coordinator import COORDINATOR
+from server.coordinator import COORDINATOR, MODELS
 from server.events import Event, Listener
+from server.models import Outbox
 from server.rounds import RoundLoop
 from server.run_files import run_path
 from server.runs import RunFolder
 from server.site_heads import SiteHeads, known_heads
 from shared.errors import RunError, WardroundError
-from shared.flower import RunStopped, look_for_uploads_soon
+from shared.flower import RunStopped
 from shared.job import JobSpec, parse_job
 
 _LOOK_FOR_SITES = 0.5  # seconds
@@ -30,20 +31,20 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run the job that the run's configuration holds, as one JSON string, in the folder that it names."""
-    look_for_uploads_soon()
     config = context.run_config
     folder = Path(os.environ[COORDINATOR])
     name = str(config["run"])
-    execute(
-        AttentiveGrid(grid),
-        parse_job(json.loads(str(config["job"])), "the run's job"),
-        folder / "runs",
-        name,
-        context.run_id,
-        researcher=str(config["researcher"]),
-        resume=bool(config["resume"]),
-        listen=SiteHeads(open_audit(folder).append, known_heads(folder / "audit"), name),
-    )
+    with Outbox(folder / MODELS) as outbox:
+        execute(
+            AttentiveGrid(grid, outbox),
+            parse_job(json.loads(str(config["job"])), "the run's job"),
+            folder / "runs",
+            name,
+            context.run_id,
+            researcher=str(config["researcher"]),
+            resume=bool(config["resume"]),
+            listen=SiteHeads(open_audit(folder).append, known_heads(folder / "audit"), name),
+        )
 
 
 def execute(

@@ -7,7 +7,9 @@ from flwr.app import Error, Message, Metadata, RecordDict
 
 from server.bell import Rope
 from server.forwarding_grid import ForwardingGrid
+from server.models import Outbox
 from shared.flower.mailbox import HttpGrid, Mailbox
+from shared.flower.stored import take_out
 
 _SOONEST_LOOK, _LATEST_LOOK = 0.08, 1.0  # seconds between looks for answers
 _PATIENCE = 0.04  # look again after this part of the time waited so far: so much later an answer is seen
@@ -20,10 +22,12 @@ class AttentiveGrid(ForwardingGrid):
 
     Args:
         grid: Flower's, of a deployment.
+        outbox: From where sites fetch what is large in their messages.
     """
 
-    def __init__(self, grid: HttpGrid) -> None:
+    def __init__(self, grid: HttpGrid, outbox: Outbox) -> None:
         super().__init__(grid)
+        self._outbox = outbox
         self._mailbox = Mailbox(grid)
         self._rope = Rope()
 
@@ -41,11 +45,11 @@ class AttentiveGrid(ForwardingGrid):
                 message.metadata.ttl = timeout + _GRACE
         start = time.monotonic()
         end = None if timeout is None else start + timeout
+        self._name_arrays(asked)
         heads = [message.metadata for message in asked]
         identities = self._mailbox.send(asked)
         self._rope.pull()
         waiting = {identity: head for identity, head in zip(identities, heads, strict=True) if identity}
-        asked.clear()  # the models are on their way: only what they were asked is still needed
         while waiting and (end is None or time.monotonic() < end):
             soonest = _LATEST_LOOK if self._rope.hangs else _SOONEST_LOOK
             wait = min(max((time.monotonic() - start) * _PATIENCE, soonest), _LATEST_LOOK)
@@ -54,6 +58,14 @@ class AttentiveGrid(ForwardingGrid):
                 head = waiting.pop(reply.metadata.reply_to_message_id, None)
                 if head is not None:
                     yield _from_node(reply, head)
+
+    def _name_arrays(self, messages: list[Message]) -> None:
+        """Take large arrays out of messages; what several messages share is done once."""
+        contents = {id(message.content): message.content for message in messages}
+        short = {key: take_out(content, self._outbox.put) for key, content in contents.items()}
+        for message in messages:
+            message.content = short[id(message.content)]
+        self._outbox.drop_unused()
 
 
 def _from_node(reply: Message, asked: Metadata) -> Message:

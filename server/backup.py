@@ -17,11 +17,11 @@ from contextlib import closing
 from pathlib import Path
 
 from server.audit_log import KEY, create_audit_key, operator_audit
-from server.coordinator import FolderError, load_settings, require_absent
+from server.coordinator import MODELS, FolderError, load_settings, require_absent
 from server.enrolment import Registry
 from server.store import Audit
 
-LEFT_OUT = {"runs", "tls"}
+LEFT_OUT = {"runs", "tls", MODELS}
 OPEN_KEY = re.compile(rb"\s*-----BEGIN ([A-Z]+ )?PRIVATE KEY-----(?<!ENCRYPTED PRIVATE KEY-----)")
 SQLITE = b"SQLite format 3\x00"
 SQLITE_SIDE_FILES = ("-wal", "-shm", "-journal")

@@ -107,7 +107,8 @@ class Rope:
         return self._socket is not None
 
     def pull(self) -> None:
-        """Tell the sites that messages are there."""
+        """Tell the sites that messages are there; what was heard before was about other ones."""
+        self._listen()
         if self._socket is not None:
             with contextlib.suppress(BlockingIOError):
                 try:
@@ -117,14 +118,18 @@ class Rope:
 
     def wait(self, seconds: float) -> None:
         """Return once a site has brought something, at the latest after some seconds."""
+        select.select([] if self._socket is None else [self._socket], [], [], seconds)
+        self._listen()
+
+    def _listen(self) -> None:
+        """Take in what has rung, without waiting for it."""
         if self._socket is None:
-            select.select([], [], [], seconds)
-            return
-        if not select.select([self._socket], [], [], seconds)[0]:
             return
         try:
             if not self._socket.recv(4096):
                 self._drop()
+        except BlockingIOError:
+            return
         except ConnectionError:
             self._drop()
 

@@ -1,4 +1,7 @@
-"""Limits for the bodies of requests that a Starlette application answers itself."""
+"""Limits for requests that a Starlette application answers itself."""
+
+import asyncio
+from contextlib import suppress
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -8,7 +11,7 @@ from server.limits import Limits
 
 
 class Bounded:
-    """Keeps the bodies of requests within the listener's limits."""
+    """Keeps the bodies of requests and answers within the listener's limits."""
 
     def __init__(self, app: ASGIApp, limits: Limits) -> None:
         self._app = app
@@ -38,4 +41,13 @@ class Bounded:
             ended = chunk is None
             return {"type": "http.request", "body": chunk or b"", "more_body": not ended}
 
-        await self._app(scope, bounded, send)
+        async def timed(message: Message) -> None:
+            """Give up a peer that does not take the answer."""
+            try:
+                async with asyncio.timeout(self._limits.idle_s):
+                    await send(message)
+            except TimeoutError:
+                raise Disconnected from None
+
+        with suppress(Disconnected):
+            await self._app(scope, bounded, timed)

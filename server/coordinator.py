@@ -35,6 +35,7 @@ from shared.pki import (
     write_file,
 )
 
+MODELS = "models"  # what runs offer to their sites; nothing in it outlives the coordinator
 COORDINATOR = "WARDROUND_COORDINATOR"  # environment variable: the folder, for the runs' processes
 SITES_PORT = 9443
 PEOPLE_PORT = 9444

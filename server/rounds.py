@@ -15,6 +15,7 @@ import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
+from torch import nn
 
 from server.accumulator import in_range
 from server.behind import Behind
@@ -89,8 +90,7 @@ class RoundLoop:
         researcher = str(run.read_description().get("researcher", ""))
         self._federation = Federation(grid, job, self._listen, researcher=researcher, strict=strict)
         self._task = make_task(job)
-        self._initial = build_model(job, self._task.outputs, job.job.seed)
-        self.layout = Layout.of(self._initial)
+        self.layout = Layout.of(self._initial_model())
         is_private = job.privacy.mechanism == "site-level"
         self._privacy = SiteLevel(job, rehearsal=rehearsal) if is_private else None
         self._filter = UpdateFilter(job.update, self.layout)
@@ -126,9 +126,12 @@ class RoundLoop:
         return result
 
     def _first(self) -> Checkpoint:
-        state = Checkpoint(0, self.layout.pack(self._initial))
+        state = Checkpoint(0, self.layout.pack(self._initial_model()))
         self._run.save(state)
         return state
+
+    def _initial_model(self) -> nn.Module:
+        return build_model(self.job, self._task.outputs, self.job.job.seed)  # not kept: it may be large
 
     def _restore(self, state: Checkpoint) -> None:
         """Take up what strategy and noise remember of the rounds before."""

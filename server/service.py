@@ -12,10 +12,11 @@ from pathlib import Path
 
 from server.audit_trail import Append, AuditTrail
 from server.bell import Bell, hang_bell
-from server.coordinator import ServerConfig, load_settings, renew_server_certificate
+from server.coordinator import MODELS, ServerConfig, load_settings, renew_server_certificate
 from server.enrolment import Registry
 from server.enrolment_api import EnrolmentApi
 from server.gateway import Door, Gateway, Routes, listen
+from server.models import ModelsApi
 from server.people import People
 from server.superlink import SuperLink
 from shared.authority import Authority
@@ -55,7 +56,7 @@ class Service:
         """Answer sites and people until told to stop.
 
         Args:
-            routes: What other parts answer, besides enrolment and renewal.
+            routes: What other parts answer, besides enrolment, renewal and models.
             stop: Set it to end.
             ready: Called once both listeners take connections.
 
@@ -65,6 +66,7 @@ class Service:
         """
         settings, limits = self.settings.server, self.settings.limits
         api = EnrolmentApi(self.registry, self.authority)
+        models = ModelsApi(self.folder / MODELS)
         renew_server_certificate(self.folder, self.authority, settings.host)
         sites_address, people_address = settings.listen_addresses()
         sites_tls, people_tls = (_context(self.folder, sites=sites) for sites in (True, False))
@@ -73,7 +75,7 @@ class Service:
         all_routes = Routes(
             people=routes.people,
             public=[*api.people_routes(), *routes.public],
-            sites=[*api.site_routes(), *routes.sites],
+            sites=[*api.site_routes(), *models.site_routes(), *routes.sites],
         )
         gateway = Gateway(self.superlink, self.registry, self.people, self.trail, all_routes, bell=self.bell)
         renewal = asyncio.create_task(self._renew(sites_tls, people_tls))

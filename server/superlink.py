@@ -30,6 +30,7 @@ from server.files import write_atomic
 from server.loopback_tls import LOOPBACK, LoopbackTls
 from shared.errors import WardroundError
 from shared.flower.control import Control, NodeInfo
+from shared.memory import BLOCK
 
 log = logging.getLogger(__name__)
 
@@ -241,6 +242,7 @@ class SuperLink:
             "FLWR_HOME": str(self.folder.resolve() / "flwr"),
             "FLWR_TELEMETRY_ENABLED": "0",
             "FLWR_DISABLE_UPDATE_CHECK": "1",
+            "MALLOC_MMAP_THRESHOLD_": str(BLOCK),  # in the processes of runs too, see `shared.memory`
             "PATH": f"{PROGRAM.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         }
 

@@ -3,10 +3,9 @@
 import math
 import os
 import time
-import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -97,8 +96,6 @@ class Pool(Workers, Generic[LinkT]):
         self._factory = factory
         self._threads = threads
         self._schedule = Schedule()
-        # The tensors of unfinished jobs; an entry holds its tensor, so no other tensor can have its id.
-        self._shared: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
         self._opened = time.monotonic()
         self._workers = [Worker(self._start()) for _ in range(size)]
 
@@ -108,7 +105,7 @@ class Pool(Workers, Generic[LinkT]):
 
     @abstractmethod
     def _share(self, tensor: torch.Tensor) -> Any:
-        """Return an object that holds the tensor and its shared copy, made when it is first sent."""
+        """Return what stands for the tensor until it is sent, then for a copy that workers can read."""
 
     @abstractmethod
     def _events(self, links: Sequence[LinkT], timeout: float | None) -> list[tuple[LinkT, Event]]:
@@ -123,7 +120,11 @@ class Pool(Workers, Generic[LinkT]):
         """See the base class."""
         if not self._workers:
             raise RunError("the workers are closed", remedy="open new ones")
-        self._schedule.add(Job(call, self._shared_tensors(call)) for call in calls)
+        tensors = {id(tensor): tensor for call in calls for tensor in call.tensors.values()}
+        copies = {key: self._share(tensor) for key, tensor in tensors.items()}
+        for call in calls:
+            shared = {name: copies[id(tensor)] for name, tensor in call.tensors.items()}
+            self._schedule.add([Job(replace(call, tensors={}), shared)])
         self._dispatch()
 
     def wait(self, timeout: float | None) -> list[Outcome]:
@@ -147,15 +148,6 @@ class Pool(Workers, Generic[LinkT]):
         self._schedule.pending.clear()
         while self._workers:
             self._workers.pop().link.kill()
-
-    def _shared_tensors(self, call: Call) -> dict[str, Any]:
-        shared = {}
-        for name, tensor in call.tensors.items():
-            entry = self._shared.get(id(tensor))
-            if entry is None:
-                entry = self._shared[id(tensor)] = self._share(tensor)
-            shared[name] = entry
-        return shared
 
     def _dispatch(self) -> None:
         for worker in self._workers:

@@ -29,7 +29,7 @@ class ProcessLink(Link):
     def send(self, call: Call, shared: Mapping[str, Any]) -> None:
         """See the base class."""
         try:
-            self.channel.send(replace(call, tensors={}), shared)
+            self.channel.send(call, shared)
         except OSError:
             self.process.kill()  # it is dying: let the pipe's end show it
 

@@ -18,19 +18,22 @@ import torch
 
 
 class SharedTensor:
-    """A tensor and, once it is first sent, its copy in shared memory; gone when the last reference is."""
+    """A tensor until it is first sent, then its copy in shared memory; gone when the last reference is."""
 
     def __init__(self, tensor: torch.Tensor) -> None:
-        self.tensor = tensor
+        self.dtype, self.shape = tensor.dtype, tensor.shape
+        self._tensor: torch.Tensor | None = tensor
         self._file: int | None = None
 
     def descriptor(self) -> int:
         """Return the file descriptor of the shared copy."""
         if self._file is None:
+            assert self._tensor is not None  # noqa: S101 (it is there until the file is)
             self._file = _anonymous_file()
-            content = self.tensor.reshape(-1).view(torch.uint8).numpy()
+            content = self._tensor.reshape(-1).view(torch.uint8).numpy()
             with open(self._file, "wb", closefd=False) as file:  # faster than through a mapping
                 file.write(content.data)
+            self._tensor = None
         return self._file
 
     def __del__(self) -> None:
@@ -50,8 +53,8 @@ class Channel:
         Raises:
             OSError: The other end is gone.
         """
-        layout = {name: (shared.tensor.dtype, shared.tensor.shape) for name, shared in tensors.items()}
-        files = [shared.descriptor() for shared in tensors.values() if shared.tensor.numel()]
+        layout = {name: (shared.dtype, shared.shape) for name, shared in tensors.items()}
+        files = [shared.descriptor() for shared in tensors.values() if shared.shape.numel()]
         self.connection.send((message, layout))
         if files:
             with self._socket() as pipe:

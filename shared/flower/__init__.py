@@ -10,27 +10,21 @@ import os
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")  # read by Flower when it is first imported
 
 from flwr.app import Message, RecordDict
-from flwr.supercore.inflatable.inflatable_utils import pull_objects
 from flwr.supercore.run import Run
 from flwr.supercore.run import RunNotRunningException as RunStopped
 from flwr.supercore.task_identity import TaskIdentity
 
 __all__ = [
     "COORDINATOR_NODE",
-    "UPLOAD_LOOK",
     "Run",
     "RunStopped",
     "assign_id",
     "become",
     "empty_run",
-    "look_for_uploads_soon",
     "query_message",
 ]
 
 COORDINATOR_NODE = 1
-
-UPLOAD_LOOK = 0.05
-"""Seconds before the second look for a part of a message that is still being uploaded; then less often."""
 
 
 def become(node_id: int, run_id: int = 1) -> None:
@@ -55,8 +49,3 @@ def empty_run(run_id: int = 1) -> Run:
 def query_message(action: str, content: RecordDict, node_id: int) -> Message:
     """Return a message that asks a node for something other than training or evaluation."""
     return Message(content=content, message_type=f"query.{action}", dst_node_id=node_id)
-
-
-def look_for_uploads_soon() -> None:
-    """Let Flower's Grid look again after `UPLOAD_LOOK`, where it would wait for a second."""
-    pull_objects.__kwdefaults__["initial_backoff"] = UPLOAD_LOOK

@@ -5,6 +5,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from random import SystemRandom
 from typing import Any, TypeVar
 
@@ -24,9 +25,23 @@ _SLOWEST = 32 * 1024  # bytes per second at which an upload still gets through
 _AWAY = {408, 425, 429, 500, 502, 503, 504}
 _jitter = SystemRandom()
 
+ARRAY_PATH = "/v1/model"
+"""Where the gateway gives out arrays, in pieces."""
+
+PIECE = 8 * 2**20
+"""Bytes of a piece at most: as much is lost where a line is cut."""
+
 T = TypeVar("T")
 OnContact = Callable[[str | None], None]
 """Told why the coordinator can't be reached, whenever that is so, and None once it can be again."""
+
+
+@dataclass(frozen=True)
+class ArrayPiece:
+    """A part of an array: from byte `first` on."""
+
+    sha256: str
+    first: int
 
 
 class RefusedError(SiteError):
@@ -133,6 +148,25 @@ class Connection:
             _Patience(),
         ]
         return FleetHttpClient(self._url, interceptors=interceptors, verify=verify)
+
+
+def fetch_piece(client: FleetHttpClient, piece: ArrayPiece) -> bytes:
+    """Ask for a piece of an array, as `Connection.call` does.
+
+    Raises:
+        RunOverError: The coordinator does not offer the array any more.
+        ValueError: More came than was asked for.
+    """
+    url, content = client._base_url + ARRAY_PATH, bytearray()
+    with client._client.stream("POST", url, json=asdict(piece), follow_redirects=False) as response:
+        if response.status_code == httpx.codes.NOT_FOUND:
+            raise RunOverError
+        response.raise_for_status()
+        for chunk in response.iter_raw():
+            content += chunk
+            if len(content) > PIECE:
+                raise ValueError("names an array of which too much came")
+    return bytes(content)
 
 
 class _Patience:

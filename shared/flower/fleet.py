@@ -1,5 +1,6 @@
 """A site's end of Flower's Fleet protocol: ask for work, fetch it, bring the answer."""
 
+import io
 import ssl
 import threading
 from functools import partial
@@ -19,45 +20,46 @@ from flwr.proto.fleet_pb2 import (
 )
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.message_pb2 import (
-    ConfirmMessageReceivedRequest,
-    PullObjectRequest,
     PushObjectRequest,
 )
 from flwr.proto.node_pb2 import Node
 from flwr.proto.run_pb2 import GetRunRequest
 from flwr.supercore.inflatable.inflatable_object import (
     get_all_nested_objects,
-    get_object_id,
     get_object_tree,
     no_object_id_recompute,
 )
 from flwr.supercore.inflatable.inflatable_utils import (
     ObjectPushError,
-    validate_object_content,
 )
 from flwr.supernode.fleet_http_client import FleetHttpClient
 
-from shared.flower import UPLOAD_LOOK
-from shared.flower.connection import Connection, OnContact, RefusedError, RunOverError, StoppedError
-from shared.flower.download import download
-from shared.flower.inline import enclose, fits
-from shared.flower.parcels import read_parcel
+from shared.flower.connection import (
+    ArrayPiece,
+    Connection,
+    OnContact,
+    RefusedError,
+    RunOverError,
+    StoppedError,
+    fetch_piece,
+)
+from shared.flower.inline import LARGEST, array_bytes, enclose
+from shared.flower.stored import Shelf
 from shared.flower.upload import upload
 
 HEARTBEAT = 10.0
 """Seconds, the least that Flower allows; after twice as many without one, a node counts as gone."""
 
-_LONGEST_LOOK = 2.0  # seconds between looks for a part that is still being uploaded
 _PUSHES = 3  # an upload that outlives its session starts again
 
 
 class Ticket:
-    """A message that waits for this site: who asks what in which run, and which objects to fetch."""
+    """A message that waits for this site: who asks what in which run."""
 
     def __init__(self, response: PullMessagesResponse) -> None:
         self._response = response
         self.head: Message = message_from_proto(response.messages_list[0])
-        self.tree = response.message_object_trees[0]
+        self._tree = response.message_object_trees[0]
 
     @property
     def run_id(self) -> int:
@@ -67,7 +69,7 @@ class Ticket:
     @property
     def is_enclosed(self) -> bool:
         """Whether the content is in the message itself; Flower leaves an empty one there where it isn't."""
-        return self.head.has_content() and not self.tree.children
+        return self.head.has_content() and not self._tree.children
 
     def to_bytes(self) -> bytes:
         """Return the ticket as it can be kept over a restart."""
@@ -109,6 +111,7 @@ class Fleet:
         self._public_key = _pem(key)
         self._stop = stop
         self._node = Node()
+        self._shelf = Shelf(self._fetch_array)
 
     @property
     def node_id(self) -> int:
@@ -155,47 +158,27 @@ class Fleet:
         return Ticket(response) if response.messages_list else None
 
     def fetch(self, ticket: Ticket) -> RecordDict:
-        """Return the content of a ticket's message.
+        """Return the content of a ticket's message, with the arrays that it names.
 
         Raises:
-            RunOverError: Its run has ended.
+            RunOverError: Nobody waits for the answer any more.
+            StoppedError: The site stops.
             ValueError: What came can't be read.
         """
-        if ticket.is_enclosed:
-            return ticket.head.content
-        root = ticket.tree.children[0] if len(ticket.tree.children) == 1 else ticket.tree
-        is_parcel = len(root.children) == 1 and not root.children[0].children
-        pull = partial(self._pull_object, ticket.run_id)
-        try:
-            if is_parcel:
-                return read_parcel(download(root.children[0], pull))
-            content = download(root, pull)
-        except (RunOverError, StoppedError, RefusedError):
-            raise
-        except Exception as error:  # whatever Flower's parsers make of what came
-            raise ValueError(f"can't be read ({error})") from None
-        if not isinstance(content, RecordDict):
-            raise ValueError("has no content")  # noqa: TRY004 (it came over the network)
-        return content
+        if not ticket.is_enclosed:
+            raise ValueError("has no content")
+        return self._shelf.complete(ticket.head.content)
 
-    def _pull_object(self, run_id: int, object_id: str) -> bytes:
-        """Fetch one object; one that is still being uploaded is waited for, as long as its run goes on."""
-        request = PullObjectRequest(node=self._node, run_id=run_id, object_id=object_id)
-        wait = UPLOAD_LOOK
-        while True:
-            response = self._connection.call(FleetHttpClient.PullObject, request, of_run=True)
-            if not response.object_found:
-                raise ValueError("is gone")
-            if response.object_available:
-                break
-            if self._stop.wait(wait):
+    def _fetch_array(self, digest: str, size: int) -> bytes:
+        data = io.BytesIO()
+        while data.tell() < size:
+            if self._stop.is_set():
                 raise StoppedError
-            wait = min(2 * wait, _LONGEST_LOOK)
-        content: bytes = response.object_content
-        if get_object_id(content) != object_id:
-            raise ValueError("came damaged")
-        validate_object_content(content)
-        return content
+            piece = self._connection.call(fetch_piece, ArrayPiece(digest, data.tell()))
+            if not 0 < len(piece) <= size - data.tell():
+                raise ValueError("names an array of another size")
+            data.write(piece)
+        return data.getvalue()  # without a copy, as long as nobody writes to it
 
     def push(self, reply: Message, seconds: float) -> None:
         """Bring an answer; `seconds` is how long the work took.
@@ -204,7 +187,7 @@ class Fleet:
             RunOverError: Its run has ended, or every upload of it outlived its session.
         """
         run_id = reply.metadata.run_id
-        if not reply.has_content() or fits([reply.content]):
+        if not reply.has_content() or array_bytes(reply.content) <= LARGEST:
             self._push_enclosed(reply, seconds)
             return
         with no_object_id_recompute():
@@ -244,18 +227,6 @@ class Fleet:
         )
         if not self._connection.call(FleetHttpClient.PushObject, request, of_run=True).stored:
             raise ObjectPushError(identity, run_id, session)
-
-    def confirm(self, ticket: Ticket) -> None:
-        """Say that a message is done with; the coordinator then forgets its objects, if it has any."""
-        if ticket.is_enclosed:
-            return
-        request = ConfirmMessageReceivedRequest(
-            node=self._node, run_id=ticket.run_id, message_object_id=ticket.tree.object_id
-        )
-        try:
-            self._connection.call(FleetHttpClient.ConfirmMessageReceived, request, of_run=True)
-        except RunOverError:
-            return
 
     def is_running(self, run_id: int) -> bool:
         """Say whether a run still waits for answers; one that can't be asked about counts as running."""

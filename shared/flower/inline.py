@@ -5,8 +5,6 @@ costs the SuperLink 10 to 20 ms of one core. Its protocol and its database also 
 content inside: one request each way. Large contents stay in objects, so that no request gets too big.
 """
 
-from collections.abc import Iterable
-
 from flwr.app import Message, RecordDict
 from flwr.app.message import remove_content_from_message
 from flwr.common.serde import message_to_proto
@@ -15,11 +13,6 @@ from flwr.proto.message_pb2 import ObjectTree
 
 LARGEST = 6 * 2**20
 """Bytes of arrays that travel inside messages in one request; the gateway takes requests of 8 MiB."""
-
-
-def fits(contents: Iterable[RecordDict]) -> bool:
-    """Say whether contents are small enough to travel inside their messages, in one request."""
-    return sum(map(_array_bytes, contents)) <= LARGEST
 
 
 def enclose(message: Message) -> tuple[ProtoMessage, ObjectTree]:
@@ -33,5 +26,6 @@ def enclose(message: Message) -> tuple[ProtoMessage, ObjectTree]:
     return message_to_proto(message), ObjectTree(object_id=identity)
 
 
-def _array_bytes(content: RecordDict) -> int:
+def array_bytes(content: RecordDict) -> int:
+    """Return the bytes of a content's arrays, as they travel."""
     return sum(len(array.data) for record in content.array_records.values() for array in record.values())

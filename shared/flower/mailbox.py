@@ -1,30 +1,28 @@
 """The coordinator's end of Flower's messages: small contents travel inside their messages.
 
-Flower's own Grid asks for the objects of every answer; this takes its place, over the same connection.
+Flower's own Grid asks for the objects of every answer, and takes four copies of each; this takes its place,
+over the same connection.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import cast
+import time
+from collections.abc import Iterable, Iterator, Sequence
 
+import httpx
 from flwr.app import Error, Message, RecordDict
 from flwr.app.message import make_message
 from flwr.common.constant import ErrorCode
 from flwr.common.serde import message_from_proto
-from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree
+from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree, PullObjectRequest
 from flwr.proto.runtime_pb2 import PullAppMessagesRequest, PushAppMessagesRequest
-from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
-from flwr.supercore.inflatable.inflatable_protobuf_utils import make_pull_object_fn_protobuf
-from flwr.supercore.inflatable.inflatable_utils import (
-    ObjectPullError,
-    inflate_object_from_contents,
-    pull_objects,
-)
+from flwr.supercore.inflatable.inflatable_utils import validate_object_content
 from flwr.superlink.grid import HttpGrid
 
-from shared.flower.inline import enclose, fits
-from shared.flower.parcels import wrap
+from shared.flower.download import download
+from shared.flower.inline import LARGEST, array_bytes, enclose
 
 __all__ = ["HttpGrid", "Mailbox"]
+
+_SOONEST_LOOK, _LATEST_LOOK = 0.05, 2.0  # seconds between looks for a part that is still being uploaded
 
 
 class Mailbox:
@@ -41,14 +39,15 @@ class Mailbox:
 
     def send(self, messages: Sequence[Message]) -> list[str]:
         """Send messages; returns their identities, an empty one where Flower did not take a message."""
-        if not fits(message.content for message in messages):
-            return list(self._grid.push_messages(_in_parcels(messages)))
-        enclosed = [enclose(message) for message in messages]
-        request = PushAppMessagesRequest(
-            messages_list=[message for message, _ in enclosed],
-            message_object_trees=[tree for _, tree in enclosed],
-        )
-        return list(self._client.PushMessages(request).message_ids)
+        identities: list[str] = []
+        for batch in _batches(messages):
+            enclosed = [enclose(message) for message in batch]
+            request = PushAppMessagesRequest(
+                messages_list=[message for message, _ in enclosed],
+                message_object_trees=[tree for _, tree in enclosed],
+            )
+            identities += self._client.PushMessages(request).message_ids
+        return identities
 
     def collect(self, identities: Iterable[str]) -> list[Message]:
         """Return the answers to messages that have come and were not collected yet."""
@@ -62,26 +61,49 @@ class Mailbox:
         ]
 
     def _inflated(self, head: Message, tree: ObjectTree) -> Message:
-        """Fetch the objects of an answer; an answer whose objects are lost is an error."""
-        pull = make_pull_object_fn_protobuf(self._client.PullObject, self._grid.node, self._run_id)
+        """Fetch the objects of an answer; where they are lost or make no sense, it is an error."""
         try:
-            contents = pull_objects([part.object_id for part in iterate_object_tree(tree)], pull)
-        except ObjectPullError as error:
-            lost = Error(ErrorCode.MESSAGE_UNAVAILABLE, f"its parts can't be had ({error})")
-            return make_message(metadata=head.metadata, error=lost)
+            content = download(tree.children[0], self._pull_object)
+        except httpx.HTTPError:
+            raise
+        except Exception as error:  # lost, or whatever Flower's parsers make of what a site sent
+            return _spoiled(head, f"its parts can't be had ({error})")
+        if not isinstance(content, RecordDict):
+            return _spoiled(head, "it has no content")
         confirmation = ConfirmMessageReceivedRequest(
             node=self._grid.node, run_id=self._run_id, message_object_id=tree.object_id
         )
         self._client.ConfirmMessageReceived(confirmation)
-        return cast(Message, inflate_object_from_contents(tree.object_id, contents))
+        return make_message(metadata=head.metadata, content=content)
+
+    def _pull_object(self, object_id: str) -> bytes:
+        """Fetch one object; one that is still being uploaded is waited for, until Flower gives it up."""
+        request = PullObjectRequest(node=self._grid.node, run_id=self._run_id, object_id=object_id)
+        wait = _SOONEST_LOOK
+        while True:
+            response = self._client.PullObject(request)
+            if not response.object_found:
+                raise ValueError("one is gone")
+            if response.object_available:
+                validate_object_content(response.object_content)
+                return bytes(response.object_content)
+            time.sleep(wait)
+            wait = min(2 * wait, _LATEST_LOOK)
 
 
-def _in_parcels(messages: Sequence[Message]) -> Sequence[Message]:
-    """Let each content travel as one object; what several messages share stays shared."""
-    parcels: dict[int, RecordDict] = {}
+def _spoiled(head: Message, reason: str) -> Message:
+    return make_message(metadata=head.metadata, error=Error(ErrorCode.MESSAGE_UNAVAILABLE, reason))
+
+
+def _batches(messages: Sequence[Message]) -> Iterator[list[Message]]:
+    """Yield messages in groups that fit into one request each."""
+    batch: list[Message] = []
+    size = 0
     for message in messages:
-        content = message.content
-        if id(content) not in parcels:
-            parcels[id(content)] = wrap(content)
-        message.content = parcels[id(content)]
-    return messages
+        size += array_bytes(message.content)
+        if batch and size > LARGEST:
+            yield batch
+            batch, size = [], array_bytes(message.content)
+        batch.append(message)
+    if batch:
+        yield batch

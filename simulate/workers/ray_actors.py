@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -43,20 +43,6 @@ class HostActor:
         return replace(outcome, tensors={name: _array(tensor) for name, tensor in outcome.tensors.items()})
 
 
-@dataclass(eq=False)
-class StoredTensor:
-    """A tensor and, once it is first sent, its copy in Ray's object store."""
-
-    tensor: torch.Tensor
-    _reference: Any = None
-
-    def reference(self) -> Any:
-        """Return the reference of the stored copy."""
-        if self._reference is None:
-            self._reference = ray.put(_array(self.tensor))
-        return self._reference
-
-
 class ActorLink(Link):
     """One actor and the reference of what it will say next."""
 
@@ -66,8 +52,7 @@ class ActorLink(Link):
 
     def send(self, call: Call, shared: Mapping[str, Any]) -> None:
         """See the base class."""
-        references = [stored.reference() for stored in shared.values()]
-        self.expected = self.actor.answer.remote(replace(call, tensors={}), list(shared), *references)
+        self.expected = self.actor.answer.remote(call, list(shared), *shared.values())
 
     def receive(self) -> Event:
         """Return what the actor sent, or how it ended."""
@@ -124,8 +109,8 @@ class RayWorkers(Pool[ActorLink]):
         )
         return ActorLink(actor, actor.start.remote(self._factory, self._threads))
 
-    def _share(self, tensor: torch.Tensor) -> StoredTensor:
-        return StoredTensor(tensor)
+    def _share(self, tensor: torch.Tensor) -> Any:
+        return ray.put(_array(tensor))
 
     def _events(self, links: Sequence[ActorLink], timeout: float | None) -> list[tuple[ActorLink, Event]]:
         by_reference = {link.expected: link for link in links if link.expected is not None}

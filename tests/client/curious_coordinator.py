@@ -9,11 +9,13 @@ import time
 from pathlib import Path
 
 import numpy as np
-from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.serverapp import ServerApp
 
 from server.app import COORDINATOR
+from server.coordinator import MODELS
 from server.files import write_atomic
+from server.models import Outbox
 from shared import messages
 from shared.arrays import Layout
 from shared.flower.mailbox import HttpGrid, Mailbox
@@ -30,17 +32,18 @@ def main(grid: HttpGrid, context: Context) -> None:
     job = parse_job(json.loads(str(context.run_config["job"])), "the job")
     [node] = grid.get_node_ids()
     answers = {}
-    for name, kind, content in questions(job):
-        reply = ask(grid, Message(content, node, kind))
-        answers[name] = reply.error.reason if reply.has_error() else "an answer"
+    with Outbox(Path(os.environ[COORDINATOR]) / MODELS) as outbox:
+        for name, kind, content in questions(job, outbox):
+            reply = ask(grid, Message(content, node, kind))
+            answers[name] = reply.error.reason if reply.has_error() else "an answer"
     path = Path(os.environ[COORDINATOR]) / "runs" / f"{context.run_config['run']}.json"
     write_atomic(path, json.dumps(answers).encode())
 
 
 def ask(grid: HttpGrid, message: Message) -> Message:
-    """Send a message, a damaged parcel as it is, and wait for what comes back."""
+    """Send a message, one in pieces as Flower would, and wait for what comes back."""
     mailbox = Mailbox(grid)
-    send = grid.push_messages if "parcel" in message.content else mailbox.send
+    send = grid.push_messages if "pieces" in message.content else mailbox.send
     [identity] = send([message])
     while True:
         for reply in mailbox.collect([identity]):
@@ -48,7 +51,7 @@ def ask(grid: HttpGrid, message: Message) -> Message:
         time.sleep(0.05)
 
 
-def questions(job: JobSpec) -> list[tuple[str, str, RecordDict]]:
+def questions(job: JobSpec, outbox: Outbox) -> list[tuple[str, str, RecordDict]]:
     """Return a name, the kind of message and its content for each question."""
     network = build_model(job, make_task(job).outputs, job.job.seed)
     layout = Layout.of(network)
@@ -60,8 +63,14 @@ def questions(job: JobSpec) -> list[tuple[str, str, RecordDict]]:
         config = messages.request_config(asked.canonical(), layout, 1)
         return RecordDict({messages.ARRAYS: messages.vector_record(vector), messages.CONFIG: config})
 
-    def parcel(*objects: bytes) -> RecordDict:
-        return RecordDict({"parcel": ConfigRecord({"objects": list(objects)})})
+    def named(digest: str, size: int) -> RecordDict:
+        content = train()
+        name = f"{digest} {size}".encode()
+        content[messages.ARRAYS] = ArrayRecord({"vector": Array("float32", (604,), "wardround.sha256", name)})
+        return content
+
+    offered = outbox.put(messages.vector_record(vector)["vector"].data)
+    noise = outbox.put(b"not an array")
 
     return [
         ("approved", "query.describe", messages.describe_request(job.canonical())),
@@ -70,7 +79,11 @@ def questions(job: JobSpec) -> list[tuple[str, str, RecordDict]]:
         ("forged layout", "train", train(layout="0" * 64)),
         ("too short", "train", train(vector=vector[:-1])),
         ("NaN", "train", train(vector=spoiled)),
-        ("damaged", "train", parcel(b"not an object")),
+        ("in pieces", "train", RecordDict({"pieces": ConfigRecord({"some": 1})})),
+        ("named", "train", named(offered, 2544)),
+        ("named with another size", "train", named(noise, 2544)),
+        ("named, no array", "train", named(noise, 12)),
+        ("named like a path", "train", named("../../keys/site.key", 100)),
         ("empty", "train", RecordDict()),
         ("in the end", "query.describe", messages.describe_request(job.canonical())),
     ]

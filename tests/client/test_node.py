@@ -166,7 +166,11 @@ def test_it_survives_its_worker_and_refuses_what_makes_no_sense(hospital, tiny_j
         "forged layout": "another layout here",
         "too short": "the layout asks for (604,)",
         "NaN": "not finite",
-        "damaged": "can't be read",
+        "in pieces": "has no content",
+        "named": "an answer",
+        "named with another size": "an array of another size",
+        "named, no array": "does not hold plain values",
+        "named like a path": "in a way that can't be read",
         "empty": "has no ConfigRecord",
         "in the end": "an answer",
     }

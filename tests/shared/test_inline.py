@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from shared.flat_array import to_array, view
 from shared.flower import COORDINATOR_NODE, become
-from shared.flower.inline import LARGEST, enclose, fits
+from shared.flower.inline import enclose
 
 
 def message(values: np.ndarray, node: int = 7) -> Message:
@@ -39,10 +39,3 @@ def test_an_error_is_enclosed_too() -> None:
     enclose(question)
     proto, _ = enclose(Message(Error(1000, "no luck"), reply_to=question))
     assert message_from_proto(proto).error.reason == "no luck"
-
-
-def test_large_contents_do_not_fit_one_by_one_nor_together() -> None:
-    small, large = (message(np.zeros(size, np.uint8)).content for size in (LARGEST // 2, LARGEST))
-    assert fits([small])
-    assert not fits([large])
-    assert not fits([small] * 3)

@@ -1,8 +1,8 @@
-"""A gateway as a process of its own: `python coordinator.py FOLDER UPSTREAM`.
+"""A gateway as a process of its own: `python coordinator.py MODELS UPSTREAM`.
 
-FOLDER holds the keys and `registry.json`; UPSTREAM is the address of a stand-in for the SuperLink, or
+MODELS holds the keys and `registry.json`; UPSTREAM is the address of a stand-in for the SuperLink, or
 `flower`.
-Prints the two ports once both listen; writes audit entries to FOLDER/audit.jsonl.
+Prints the two ports once both listen; writes audit entries to MODELS/audit.jsonl.
 """
 
 import asyncio
@@ -23,8 +23,10 @@ from starlette.routing import Route
 
 from server.audit_trail import AuditTrail
 from server.bell import Bell
+from server.coordinator import MODELS
 from server.gateway import Door, Gateway, Routes, listen
 from server.limits import Limits
+from server.models import ModelsApi
 from server.superlink import SuperLink
 
 # Short, so that tests need not wait, but long enough for a busy machine.
@@ -127,11 +129,15 @@ async def renew(request: Request) -> PlainTextResponse:
     return PlainTextResponse(f"renewed {len(await request.body())}")
 
 
-ROUTES = Routes(
-    people=[Route("/v1/runs", look), Route("/v1/submit", submit, methods=["POST"])],
-    public=[Route("/v1/enrol", enrol, methods=["POST"])],
-    sites=[Route("/v1/renew", renew, methods=["POST"])],
-)
+def routes(folder: Path) -> Routes:
+    return Routes(
+        people=[Route("/v1/runs", look), Route("/v1/submit", submit, methods=["POST"])],
+        public=[Route("/v1/enrol", enrol, methods=["POST"])],
+        sites=[
+            Route("/v1/renew", renew, methods=["POST"]),
+            *ModelsApi(folder / MODELS).site_routes(),
+        ],
+    )
 
 
 async def main(folder: Path, upstream: str) -> None:
@@ -147,8 +153,9 @@ async def main(folder: Path, upstream: str) -> None:
             (folder / "superlink.pid").write_text(str(link.pid), encoding="utf-8")
         else:
             link = StandIn(upstream, folder)
+        parts = routes(folder)
         print(*(door.sock.getsockname()[1] for door in doors), flush=True)
-        await Gateway(link, registry, registry, trail, ROUTES, bell=Bell()).serve(*doors, stop)
+        await Gateway(link, registry, registry, trail, parts, bell=Bell()).serve(*doors, stop)
     trail.close()
 
 
