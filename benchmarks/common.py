@@ -5,7 +5,6 @@ import json
 import multiprocessing
 import os
 import platform
-import statistics
 import sys
 import threading
 import time
@@ -14,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -156,8 +156,8 @@ class Work:
 class Measured:
     """What one run took, in seconds."""
 
-    startup: float  # processes, imports, data and all that the first round took beyond a usual one
-    rounds: list[float]
+    startup: float  # until the second round begins: processes, imports, data, the first round
+    rounds: list[tuple[float, float]]  # when each began and ended, by the monotonic clock
     cpu: float  # of the rounds, user and system, over all processes
 
 
@@ -167,11 +167,13 @@ class RoundClock:
     Args:
         started: When the process was asked for, by the monotonic clock.
         last: Number of the last round.
+        go: Set when the rounds begin that count.
     """
 
-    def __init__(self, started: float, last: int) -> None:
+    def __init__(self, started: float, last: int, go: Event) -> None:
         self._started = started
         self._last = last
+        self._go = go
         self._begun: list[float] = []
         self._cpu = 0.0
 
@@ -179,14 +181,14 @@ class RoundClock:
         """Note that a round begins."""
         if round_ == 2:
             self._cpu = cpu_seconds()
+            self._go.set()
         self._begun.append(time.monotonic())
         if round_ == self._last:
             self._cpu = cpu_seconds() - self._cpu
 
     def measured(self) -> Measured:
         """Return what the rounds took."""
-        rounds = [after - before for before, after in pairwise(self._begun[1:])]
-        return Measured(self._begun[1] - self._started - statistics.median(rounds), rounds, self._cpu)
+        return Measured(self._begun[1] - self._started, list(pairwise(self._begun[1:])), self._cpu)
 
 
 def conditions() -> dict[str, Any]:

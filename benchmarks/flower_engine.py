@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable
 from functools import cache
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 os.environ["FLWR_TELEMETRY_ENABLED"] = os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # read on import
@@ -51,10 +52,10 @@ class Timed(FedAvg):
         return super().configure_train(server_round, arrays, config, grid)
 
 
-def run(work: Work, started: float) -> Measured:
-    """Run the engine; `started` is when its process was asked for."""
+def run(work: Work, started: float, go: Event) -> Measured:
+    """Run the engine; see `common.RoundClock`."""
     rounds = work.rounds + 2
-    clock = RoundClock(started, rounds)
+    clock = RoundClock(started, rounds, go)
     server = ServerApp()
 
     @server.main()

@@ -4,7 +4,7 @@ import csv
 import multiprocessing
 import time
 from collections.abc import Iterator
-from multiprocessing.synchronize import Barrier
+from multiprocessing.synchronize import Barrier, Event
 from pathlib import Path
 
 import numpy as np
@@ -82,16 +82,21 @@ def seconds_of_a_step(work: Work) -> float:
     return min(seconds)
 
 
-def seconds_of(work: Work) -> float:
-    """Return the wall seconds of all the training, done by bare processes and nothing else.
+def spans_of(work: Work, ready: Event, go: Event) -> list[tuple[float, float]]:
+    """Do all the training in bare processes; return when each of them began and ended.
 
     As many processes as there are workers share the sites, and start together: they meet the same memory
-    bandwidth and clock rate as workers do. The wall time is the mean over the processes.
+    bandwidth and clock rate as workers do.
+
+    Args:
+        work: What is trained.
+        ready: Set once they could begin.
+        go: They wait for it before they begin.
     """
     context = multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(work.workers), context.SimpleQueue()
     processes = [
-        context.Process(target=_train_share, args=(work, share, barrier, results))
+        context.Process(target=_train_share, args=(work, share, barrier, (ready, go), results))
         for share in range(work.workers)
     ]
     for process in processes:
@@ -99,19 +104,26 @@ def seconds_of(work: Work) -> float:
     taken = [results.get() for _ in processes]
     for process in processes:
         process.join()
-    return sum(taken) / work.workers
+    return taken
 
 
 def _train_share(
-    work: Work, share: int, barrier: Barrier, results: "multiprocessing.SimpleQueue[float]"
+    work: Work,
+    share: int,
+    barrier: Barrier,
+    gates: tuple[Event, Event],
+    results: "multiprocessing.SimpleQueue[tuple[float, float]]",
 ) -> None:
+    ready, go = gates
     torch.set_num_threads(1)
     network = make_network()
     sites = [read_site(work.manifest, number) for number in range(share, work.sites, work.workers)]
     train(network, sites[0], work)  # the first one allocates and chooses kernels
     barrier.wait()
-    start = time.perf_counter()
+    ready.set()
+    go.wait()
+    start = time.monotonic()
     for _ in range(work.rounds):
         for data in sites:
             train(network, data, work)
-    results.put(time.perf_counter() - start)
+    results.put((start, time.monotonic()))

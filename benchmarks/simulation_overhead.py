@@ -1,16 +1,19 @@
 """What a simulation costs beyond its training, in Wardround and in Flower's own engine (Ray).
 
 The overhead is the wall time of the rounds over what bare PyTorch processes need for the same local training,
-shared over as many workers: 1.0 would be a simulation that costs nothing. The three take turns, each time in
-fresh processes, and every engine's run is held against the bare runs before and after it: a machine whose
-speed changes then changes it for both.
+shared over as many workers: 1.0 would be a simulation that costs nothing. Engine and bare processes do their
+rounds in turns of half a second, while the other is stopped: a machine whose speed changes then changes it
+for both.
 """
 
 import argparse
+import multiprocessing
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,6 +22,7 @@ from common import Measured, Work, apart, conditions, finish, write_hospitals
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from turns import Program, duel
 
 LIMIT = 1.10  # of Wardround's overhead
 LOCAL_SECONDS = 0.2  # of one site's training in one round
@@ -43,11 +47,17 @@ QUICK = Plan(sites=4, rounds=2, repetitions=1, steps=2)
 
 @dataclass(frozen=True)
 class Turn:
-    """One engine's run, and what bare processes needed just before and after."""
+    """One engine's run, and what bare processes needed in turn with it."""
 
-    measured: Measured
+    startup: float
+    rounds: list[float]  # seconds
+    cpu: float
     bare: float  # seconds of the same training
-    overhead: float
+
+    @property
+    def overhead(self) -> float:
+        """Wall time over that of the bare processes."""
+        return sum(self.rounds) / self.bare
 
 
 def main() -> None:
@@ -74,14 +84,22 @@ def measure(plan: Plan, folder: Path) -> tuple[dict[str, list[Turn]], Work]:
     work = replace(work, steps=plan.steps or apart(calibrate, work))
     turns: dict[str, list[Turn]] = {"Wardround": [], "Flower": []}
     order = [wardround, flower] * plan.repetitions
-    bare = apart(bare_seconds, work)
     for engine in track(order, "Measuring", console=Console(stderr=True)):
-        run = apart(engine, work, folder / "runs", time.monotonic())
-        after = apart(bare_seconds, work)
-        mean = (bare + after) / 2
-        turns[engine.__name__.capitalize()].append(Turn(run, mean, sum(run.rounds) / mean))
-        bare = after
+        turns[engine.__name__.capitalize()].append(take_turns(engine, work, folder / "runs"))
     return turns, work
+
+
+def take_turns(engine: Callable[..., Measured], work: Work, folder: Path) -> Turn:
+    """Run an engine and the bare processes side by side, in turns."""
+    context = multiprocessing.get_context("spawn")
+    ready, go = context.Event(), context.Event()
+    bare = Program(bare_spans, [work, ready], go)
+    ready.wait()  # its start must not disturb the engine's
+    run = Program(engine, [work, folder, time.monotonic()], go)
+    measured, spans = duel(run, bare, go)
+    seconds = [bare.seconds(span) for span in spans]
+    rounds = [run.seconds(span) for span in measured.rounds]
+    return Turn(measured.startup, rounds, measured.cpu, sum(seconds) / len(seconds))
 
 
 # Each of these runs in a process of its own; only there is PyTorch imported.
@@ -94,25 +112,25 @@ def calibrate(work: Work) -> int:
     return max(1, round(LOCAL_SECONDS / plain_training.seconds_of_a_step(work)))
 
 
-def bare_seconds(work: Work) -> float:
-    """Return what the training takes in bare processes."""
+def bare_spans(work: Work, ready: Event, go: Event) -> list[tuple[float, float]]:
+    """Train in bare processes."""
     import plain_training  # noqa: PLC0415
 
-    return plain_training.seconds_of(work)
+    return plain_training.spans_of(work, ready, go)
 
 
-def wardround(work: Work, folder: Path, started: float) -> Measured:
+def wardround(work: Work, folder: Path, started: float, go: Event) -> Measured:
     """Run Wardround: its round loop with real checkpoints, over its pool of processes."""
     import wardround_engine  # noqa: PLC0415
 
-    return wardround_engine.run(work, SIDE, folder, started)
+    return wardround_engine.run(work, SIDE, folder, started, go)
 
 
-def flower(work: Work, folder: Path, started: float) -> Measured:
+def flower(work: Work, folder: Path, started: float, go: Event) -> Measured:
     """Run Flower's engine, which writes no files."""
     import flower_engine  # noqa: PLC0415
 
-    return flower_engine.run(work, started)
+    return flower_engine.run(work, started, go)
 
 
 def results(turns: dict[str, list[Turn]], work: Work) -> Table:
@@ -124,10 +142,10 @@ def results(turns: dict[str, list[Turn]], work: Work) -> Table:
     for name, runs in turns.items():
         columns = [
             [turn.overhead for turn in runs],
-            [sum(turn.measured.rounds) / work.rounds for turn in runs],
+            [sum(turn.rounds) / work.rounds for turn in runs],
             [turn.bare / work.rounds for turn in runs],
-            [turn.measured.cpu for turn in runs],
-            [turn.measured.startup for turn in runs],
+            [turn.cpu for turn in runs],
+            [turn.startup for turn in runs],
         ]
         table.add_row(name, *(f"{median(c):.3g} ({min(c):.3g}-{max(c):.3g})" for c in columns))
     return table
@@ -138,10 +156,10 @@ def summary(turns: list[Turn]) -> dict[str, Any]:
     return {
         "overhead": round(median(turn.overhead for turn in turns), 3),
         "overhead_of_each_run": [round(turn.overhead, 3) for turn in turns],
-        "round_seconds": round(median(second for turn in turns for second in turn.measured.rounds), 3),
+        "round_seconds": round(median(second for turn in turns for second in turn.rounds), 3),
         "bare_seconds": [round(turn.bare, 3) for turn in turns],
-        "cpu_seconds": round(median(turn.measured.cpu for turn in turns), 2),
-        "startup_seconds": round(median(turn.measured.startup for turn in turns), 2),
+        "cpu_seconds": round(median(turn.cpu for turn in turns), 2),
+        "startup_seconds": round(median(turn.startup for turn in turns), 2),
     }
 
 

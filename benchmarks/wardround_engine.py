@@ -1,6 +1,7 @@
 """Wardround as the benchmarks run it."""
 
 from collections.abc import Sequence
+from multiprocessing import synchronize
 from pathlib import Path
 
 from common import Measured, RoundClock, Work
@@ -51,10 +52,10 @@ def tiny_job(side: int, channels: Sequence[int], rounds: int) -> JobSpec:
     )
 
 
-def run(work: Work, side: int, folder: Path, started: float) -> Measured:
-    """Run the benchmark's job; `started` is when its process was asked for."""
+def run(work: Work, side: int, folder: Path, started: float, go: synchronize.Event) -> Measured:
+    """Run the benchmark's job; see `common.RoundClock`."""
     job = make_job(work, side)
-    clock = RoundClock(started, job.job.rounds)
+    clock = RoundClock(started, job.job.rounds, go)
 
     def listen(event: Event) -> None:
         if event.kind == "round_started":
