@@ -59,19 +59,24 @@ def race(folders: list[Path]) -> None:
     sys.exit(max(racer.exitcode for racer in racers))
 
 
+def say(what: object) -> None:
+    """Write a line in one go: who is killed must not leave half of one, as `print` can do unbuffered."""
+    os.write(sys.stdout.fileno(), f"{what}\n".encode())
+
+
 def serve() -> None:
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
-            print(os.getpid(), flush=True)
+            say(os.getpid())
             ledger, round_ = ledger_of(Path(line.strip())), 1
             while may_train(ledger, 1, round_):
-                print("trained", flush=True)
+                say("trained")
                 round_ += 1
-            print("full", flush=True)
+            say("full")
             signal.pause()
         _, status = os.waitpid(child, 0)
-        print("ended", os.waitstatus_to_exitcode(status), flush=True)
+        say(f"ended {os.waitstatus_to_exitcode(status)}")
 
 
 if __name__ == "__main__":
