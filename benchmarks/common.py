@@ -74,7 +74,7 @@ def apart(function: Callable[..., T], *arguments: Any) -> T:
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_send_result, args=(theirs, function, arguments))
+    process = context.Process(target=send_result, args=(theirs, function, arguments))
     process.start()
     theirs.close()
     try:
@@ -86,7 +86,8 @@ def apart(function: Callable[..., T], *arguments: Any) -> T:
     return result
 
 
-def _send_result(pipe: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def send_result(pipe: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    """Call a function in this process and send what it returns."""
     pipe.send(function(*arguments))
 
 

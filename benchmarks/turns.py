@@ -8,11 +8,11 @@ import multiprocessing
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 from typing import Any, Generic, TypeVar
 
 import psutil
+from common import send_result
 
 SLICE = 0.5  # seconds
 
@@ -34,7 +34,7 @@ class Program(Generic[T]):
     def __init__(self, function: Callable[..., T], arguments: Sequence[Any], go: Event) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe(duplex=False)
-        self._process = context.Process(target=_send_result, args=(theirs, function, (*arguments, go)))
+        self._process = context.Process(target=send_result, args=(theirs, function, (*arguments, go)))
         self._process.start()
         theirs.close()
         self.stopped: list[Span] = []
@@ -100,7 +100,3 @@ def duel(first: Program[T], second: Program[U], go: Event) -> tuple[T, U]:
         running, waiting = waiting, running
     waiting.resume()
     return first.result(), second.result()
-
-
-def _send_result(pipe: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    pipe.send(function(*arguments))
