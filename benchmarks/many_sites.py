@@ -99,12 +99,11 @@ def watch_rounds(plan: Plan, folder: Path) -> list[Round]:
     manifest = write_hospitals(folder / "many", plan.sites, 4, SIDE, ("train", "train", "val", "test"))
     process = psutil.Process()
     rounds: list[Round] = []
-    begun = 0.0
+    begun: dict[int, float] = {}  # a round is written, and then finished, while the next one runs
 
     def listen(event: Event) -> None:
-        nonlocal begun
         if event.kind == "round_started":
-            begun = time.monotonic()
+            begun[event.round] = time.monotonic()
         if event.kind == "round_finished":
             # In order of age, and without multiprocessing's resource tracker, which is a child too.
             children = [
@@ -112,7 +111,7 @@ def watch_rounds(plan: Plan, folder: Path) -> list[Round]:
             ]
             workers = [child.memory_info().rss / MIB for child in sorted(children, key=lambda c: c.pid)]
             server = process.memory_info().rss / MIB
-            rounds.append(Round(time.monotonic() - begun, server, workers))
+            rounds.append(Round(time.monotonic() - begun[event.round], server, workers))
 
     job = wardround_engine.tiny_job(SIDE, (4, 8), plan.rounds)
     wardround_engine.simulate(job, manifest, _workers(), folder / "runs", listen)
