@@ -112,8 +112,8 @@ class ModelsApi:
         if file is None:
             return PlainTextResponse("no such array", 404)
         size = file.seek(0, 2)
-        length = max(0, min(PIECE, size - asked.first))
-        file.seek(asked.first)
+        first = file.seek(min(asked.first, size))
+        length = min(PIECE, size - first)
         return StreamingResponse(
             _chunks(file, length),
             headers={"content-length": str(length)},

@@ -53,9 +53,8 @@ class StreamingMean(Aggregation):
             weight = metrics[WEIGHT]
             model = view(reply.content[ARRAYS][VECTOR])
             mean.add(model if privacy is None else privacy.clip(model), weight)
-            reply.content[
-                ARRAYS
-            ].clear()  # a record refers to itself: its memory would wait for the collector
+            # Records refer to themselves: this one's memory would wait for the collector.
+            reply.content[ARRAYS].clear()
             if not math.isnan(metrics["loss"]):
                 losses.append((weight, metrics["loss"]))
         if not mean.terms:

@@ -36,7 +36,7 @@ def test_a_site_gets_what_is_offered_from_where_it_wants(
 ) -> None:
     digest = outbox.put(MODEL)
     assert digest == sha256(MODEL).hexdigest()
-    for first in (0, 1, 4 * MIB, len(MODEL), len(MODEL) + 1):
+    for first in (0, 1, 4 * MIB, len(MODEL), len(MODEL) + 1, 10**30):
         assert ask(federation, site, {"sha256": digest, "first": first}) == (200, MODEL[first:])
 
 
