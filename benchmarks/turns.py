@@ -8,6 +8,7 @@ import multiprocessing
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from multiprocessing.connection import wait
 from multiprocessing.synchronize import Event
 from typing import Any, Generic, TypeVar
 
@@ -40,10 +41,9 @@ class Program(Generic[T]):
         self.stopped: list[Span] = []
         self._since: float | None = None
 
-    @property
-    def is_done(self) -> bool:
-        """Whether there is a result, or will never be one."""
-        return self._pipe.poll() or not self._process.is_alive()
+    def is_done(self, within: float | None = 0.0) -> bool:
+        """Wait some seconds at most (None: for ever) for a result, or an end without; say if it is there."""
+        return bool(wait([self._pipe, self._process.sentinel], within))
 
     def stop(self) -> None:
         """Stop the process and all its descendants."""
@@ -89,14 +89,16 @@ class Program(Generic[T]):
 def duel(first: Program[T], second: Program[U], go: Event) -> tuple[T, U]:
     """Let two programs take turns from `go` on, and return their results."""
     while not go.wait(1.0):
-        if first.is_done or second.is_done:
+        if first.is_done() or second.is_done():
             break
     running, waiting = first, second
     waiting.stop()
-    while not first.is_done and not second.is_done:
-        time.sleep(SLICE)
+    while not running.is_done(SLICE):
         running.stop()
         waiting.resume()
         running, waiting = waiting, running
+    running.stop()  # its end must not disturb the other's
     waiting.resume()
+    waiting.is_done(None)
+    running.resume()
     return first.result(), second.result()

@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from torch import nn
 from client.data.dataset import Samples, SiteData
 from client.data.preprocess import ImageFilter
 from client.device import explained
+from client.flat_parameters import FlatParameters
 from client.gate import Gate, Visit
 from client.policy import PolicyError, check_size
 from client.private_plan import plan
@@ -31,9 +32,9 @@ from client.residuals import Residuals
 from client.secure import QUERIES, Credentials
 from client.secure import train as train_masked
 from client.site import SiteConfig
-from client.training import LocalTraining, diverged, place_model
+from client.training import LocalTraining, diverged, place_model, trainable
 from shared import messages
-from shared.arrays import Layout
+from shared.arrays import Layout, ModelState
 from shared.audit_fields import AuditError
 from shared.errors import JobError, SiteError, WardroundError
 from shared.job import JobSpec, parse_job
@@ -52,13 +53,18 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Bench:
-    """A job made ready: its network, with the layout of the vector that travels, and what is sent of it."""
+    """A job made ready: its network, with the state of it that travels, and what is sent of that."""
 
     job: JobSpec
     task: Task
     model: nn.Module
-    layout: Layout
+    state: ModelState
     filter: UpdateFilter
+
+    @cached_property
+    def parameters(self) -> FlatParameters:
+        """The network's trainable parameters, laid out once for all rounds of local training."""
+        return FlatParameters(trainable(self.model))
 
 
 class Workshop:
@@ -84,8 +90,8 @@ class Workshop:
             job = _read_job(canonical)
             task = make_task(job)
             model = place_model(build_model(job, task.outputs, job.job.seed), job, self.device)
-            layout = Layout.of(model)
-            self._benches[canonical] = Bench(job, task, model, layout, UpdateFilter(job.update, layout))
+            state = ModelState(model)
+            self._benches[canonical] = Bench(job, task, model, state, UpdateFilter(job.update, state.layout))
             if len(self._benches) > self._keep:
                 self._benches.popitem(last=False)
         self._benches.move_to_end(canonical)
@@ -215,7 +221,7 @@ class Site:
         samples = data.split("train")
         torch.set_num_threads(bench.job.training.threads)
         trained = self._training(bench, data, request).run(request.round, request.proximal_mu)
-        vector = bench.layout.pack(bench.model)
+        vector = bench.state.pack()
         if not np.isfinite(vector).all():  # the last step, after which no loss was computed
             raise diverged(self.config.name, request.round, trained.steps)
         loss = release.training_loss(trained.loss)
@@ -268,6 +274,7 @@ class Site:
             site=name,
             device=device,
             class_counts=class_counts(bench.job, data, request.class_counts),
+            parameters=bench.parameters,
         )
 
     def evaluate(self, request: messages.Request) -> messages.Evaluation:
@@ -291,14 +298,14 @@ class Site:
 
     def _load(self, request: messages.Request) -> Bench:
         bench = self._workshop.bench(request.job)
-        if bench.layout.digest() != request.layout:
+        if bench.state.layout.digest() != request.layout:
             raise JobError(
                 "the model has another layout here than at the coordinator",
                 where=self.config.name,
                 remedy="Coordinator and site must run the same version of Wardround.",
             )
         try:
-            bench.layout.unpack(request.vector, bench.model)
+            bench.state.unpack(request.vector)
         except ValueError as error:
             raise messages.MessageError(str(error), where=self.config.name) from None
         return bench

@@ -24,11 +24,13 @@ from client.training import (
     make_optimizer,
     set_learning_rate,
     to_device,
+    trainable,
 )
 from shared.frozen import train_mode
 from shared.job import JobSpec
 from shared.losses import public_counts, training_loss
 from shared.privacy.randomness import Randomness, SecretRandomness
+from shared.random_state import drawn_from
 from shared.seeds import seed_of
 from shared.tasks import Task
 
@@ -78,7 +80,7 @@ class PrivateTraining:
         self._units = units_of(samples.patients, job)
         self._plan = plan(job, len(self._units))
         self._loss = training_loss(job, public_counts(job))
-        self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self._parameters = trainable(model)
         self._optimizer = make_optimizer(self._parameters, job.training)
         self._images_at_once, self._ghost = physical_batch(job, self._parameters)
 
@@ -97,10 +99,8 @@ class PrivateTraining:
         reference = [parameter.detach().clone() for parameter in self._parameters] if proximal_mu else []
         kind = GhostSum if self._ghost else PerSampleSum
         clipped = kind(self._model, self._losses, self._job.privacy.max_grad_norm)
-        devices = [self._device] if self._device.type == "cuda" else []
         try:
-            with torch.random.fork_rng(devices):
-                torch.manual_seed(self._randomness.seed())  # dropout
+            with drawn_from(self._randomness.seed(), self._device):  # dropout
                 for step in range(self._plan.steps):
                     progress = round_ - 1 + step / self._plan.steps
                     set_learning_rate(self._optimizer, self._job, progress)

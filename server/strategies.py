@@ -45,10 +45,11 @@ class StreamingMean(Aggregation):
 
     def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Aggregated:
         """Return the weighted mean of the vectors and of the losses."""
-        mean = ExactMean(self.layout.size)
+        mean: ExactMean | None = None  # its memory is taken while the first sites work
         privacy = self.privacy
         losses: list[tuple[int, float]] = []  # of the sites that share theirs
         for reply in replies:
+            mean = mean or ExactMean(self.layout.size)
             metrics = reply.content[METRICS]
             weight = metrics[WEIGHT]
             model = view(reply.content[ARRAYS][VECTOR])
@@ -57,7 +58,7 @@ class StreamingMean(Aggregation):
             reply.content[ARRAYS].clear()
             if not math.isnan(metrics["loss"]):
                 losses.append((weight, metrics["loss"]))
-        if not mean.terms:
+        if mean is None:
             return None, None
         vector = mean.mean()
         if privacy is not None:

@@ -7,9 +7,10 @@ one object. Its layout (what stands where) has a digest, so that two sides never
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,10 +50,11 @@ class Layout:
     @classmethod
     def of(cls, model: nn.Module) -> "Layout":
         """Return the layout of a model's state."""
-        return cls._of(_state(model))
+        return cls.of_tensors(_state(model))
 
     @classmethod
-    def _of(cls, tensors: dict[str, Tensor]) -> "Layout":
+    def of_tensors(cls, tensors: dict[str, Tensor]) -> "Layout":
+        """Return the layout of tensors by name, in their order."""
         return cls(
             entries=tuple(Entry(name, tuple(tensor.shape)) for name, tensor in tensors.items()),
             parameters=sum(tensor.numel() for tensor in tensors.values() if tensor.requires_grad),
@@ -74,30 +76,15 @@ class Layout:
         Raises:
             ValueError: The model has another layout.
         """
-        tensors = self._matching(model)
-        device = tensors[0].device if tensors else torch.device("cpu")
-        packed = torch.empty(self.size, device=device)  # filled on the device: one transfer, not one an entry
-        with torch.no_grad():
-            for part, tensor in zip(self._parts(packed), tensors, strict=True):
-                part.copy_(tensor)
-        return packed.cpu().numpy()
+        return self._state_of(model).pack()
 
     def unpack(self, vector: NDArray[np.float32], model: nn.Module) -> None:
-        """Write a vector of shape (size,) into the model, in place, in the dtype that each tensor has there.
+        """Write a vector of shape (size,) into the model; see `ModelState.unpack`.
 
         Raises:
-            ValueError: The vector has another size or numbers that are not finite, or the model has another
-                layout. The model is then as it was.
+            ValueError: As there, or the model has another layout.
         """
-        tensors = self._matching(model)
-        packed = self._checked(vector)
-        if not np.isfinite(packed.numpy()).all():  # several times faster than torch.isfinite
-            raise ValueError("the packed model has numbers that are not finite")
-        if tensors:
-            packed = packed.to(tensors[0].device)
-        with torch.no_grad():
-            for part, tensor in zip(self._parts(packed), tensors, strict=True):
-                tensor.copy_(part)
+        self._state_of(model).unpack(vector)
 
     def state_dict(self, vector: NDArray[np.float32]) -> dict[str, Tensor]:
         """Return the vector's tensors by name, float32, sharing its memory: what a safetensors file holds.
@@ -108,26 +95,80 @@ class Layout:
         Raises:
             ValueError: The vector has another size.
         """
-        parts = self._parts(self._checked(vector))
+        parts = self.parts(self.checked(vector))
         return {entry.name: part for entry, part in zip(self.entries, parts, strict=True)}
 
-    def _checked(self, vector: NDArray[np.float32]) -> Tensor:
+    def checked(self, vector: NDArray[np.float32]) -> Tensor:
+        """Return a vector as a tensor in the same memory, to be read only.
+
+        Raises:
+            ValueError: The vector has another size.
+        """
         if vector.shape != (self.size,):
             raise ValueError(
                 f"the packed model has shape {vector.shape}, but the layout asks for ({self.size},)"
             )
-        # Vectors from a message are read-only, which PyTorch doesn't know: it gets a copy of those.
-        return torch.from_numpy(np.require(vector, np.float32, ["C_CONTIGUOUS", "WRITEABLE"]))
+        return tensor_of(np.ascontiguousarray(vector, np.float32))
 
-    def _parts(self, packed: Tensor) -> Iterator[Tensor]:
+    def parts(self, packed: Tensor) -> list[Tensor]:
+        """Return views of a packed vector, one an entry, in the entry's shape."""
         parts = torch.split(packed, [entry.size for entry in self.entries])
-        return (part.view(entry.shape) for part, entry in zip(parts, self.entries, strict=True))
+        return [part.view(entry.shape) for part, entry in zip(parts, self.entries, strict=True)]
 
-    def _matching(self, model: nn.Module) -> list[Tensor]:
-        tensors = _state(model)
-        if Layout._of(tensors) != self:
+    def _state_of(self, model: nn.Module) -> "ModelState":
+        state = ModelState(model)
+        if state.layout != self:
             raise ValueError("the model's tensors are not those of the layout")
-        return list(tensors.values())
+        return state
+
+
+class ModelState:
+    """The tensors of a model that travel, found once: that takes as long as to copy them.
+
+    Attributes:
+        layout: What stands where in the packed vector.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        tensors = _state(model)
+        self.layout = Layout.of_tensors(tensors)
+        self._tensors = list(tensors.values())
+
+    @torch.no_grad()
+    def pack(self) -> NDArray[np.float32]:
+        """Return the model's state as a new vector of shape (layout.size,)."""
+        device = self._tensors[0].device if self._tensors else torch.device("cpu")
+        # Filled on the device: one transfer, not one an entry.
+        packed = torch.empty(self.layout.size, device=device)
+        _copy(self._tensors, self.layout.parts(packed))
+        return packed.cpu().numpy()
+
+    @torch.no_grad()
+    def unpack(self, vector: NDArray[np.float32]) -> None:
+        """Write a vector of shape (layout.size,) into the model, in place, in the dtype of each tensor there.
+
+        Raises:
+            ValueError: The vector has another size or numbers that are not finite. The model is then as it
+                was.
+        """
+        packed = self.layout.checked(vector)
+        if not np.isfinite(packed.numpy()).all():  # several times faster than torch.isfinite
+            raise ValueError("the packed model has numbers that are not finite")
+        if self._tensors:
+            packed = packed.to(self._tensors[0].device)
+        _copy(self.layout.parts(packed), self._tensors)
+
+
+def tensor_of(values: NDArray[Any]) -> Tensor:
+    """Return an array's values as a tensor in the same memory, to be read only."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # PyTorch warns of memory that is not writable
+        return torch.from_numpy(values)
+
+
+def _copy(sources: list[Tensor], targets: list[Tensor]) -> None:
+    if sources:
+        torch._foreach_copy_(targets, sources)
 
 
 def _state(model: nn.Module) -> dict[str, Tensor]:

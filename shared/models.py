@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from shared import networks
 from shared.frozen import freeze_all_but
 from shared.job import JobSpec
+from shared.random_state import drawn_from
 
 GROUPS = 8
 _log = logging.getLogger(__name__)
@@ -75,8 +76,7 @@ def build_model(job: JobSpec, outputs: int, seed: int) -> nn.Module:
         JobError: The network has no part of a name in `[update] parts`.
     """
     ends = Ends(job.data.dimensions, job.data.channels, outputs, job.data.patch or job.data.size or [])
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would also seed every GPU
+    with drawn_from(seed, torch.device("cpu")):
         model = _build(job.model, ends)
     norm = getattr(job.model, "norm", "batch")
     private = job.privacy.mechanism != "none"

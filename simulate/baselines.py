@@ -72,7 +72,7 @@ def train_baseline(
     """
     job = bench.job
     initial = build_model(job, bench.task.outputs, job.job.seed)
-    bench.layout.unpack(bench.layout.pack(initial), bench.model)
+    bench.state.unpack(bench.state.layout.pack(initial))
     data = [site.data(job) for site in members.values()]
     parts = [item.split("train") for item in data]
     counts = [class_counts(job, item, None) for item in data]
@@ -85,10 +85,11 @@ def train_baseline(
         device=next(bench.model.parameters()).device,
         class_counts=_total([count for count in counts if count is not None]),
         steps=sum(steps_of(job.training, len(part)) for part in parts),
+        parameters=bench.parameters,
     )
     torch.set_num_threads(job.training.threads)
     vector, best_round = _train_and_choose(bench, training, members, rounds)
-    bench.layout.unpack(vector, bench.model)
+    bench.state.unpack(vector)
     states = {site: evaluate(bench, everyone[site].data(job).split("test")) for site in everyone}
     payload = {
         "round": best_round,
@@ -107,7 +108,7 @@ def _train_and_choose(
 ) -> tuple[NDArray[np.float32], int]:
     metric, every = bench.job.evaluation.select_best, bench.job.evaluation.every
     best: float | None = None
-    chosen, chosen_round = bench.layout.pack(bench.model), 0
+    chosen, chosen_round = bench.state.pack(), 0
     for round_ in range(1, rounds + 1):
         training.run(round_)
         if metric is None or (round_ % every and round_ != rounds):
@@ -115,9 +116,9 @@ def _train_and_choose(
         states = [evaluate(bench, site.data(bench.job).split("val")) for site in members.values()]
         value = _scores(bench, states)[metric]
         if is_better(metric, value, best):
-            best, chosen, chosen_round = value, bench.layout.pack(bench.model), round_
+            best, chosen, chosen_round = value, bench.state.pack(), round_
     if best is None:
-        return bench.layout.pack(bench.model), rounds
+        return bench.state.pack(), rounds
     return chosen, chosen_round
 
 

@@ -1,12 +1,12 @@
 """The content of Flower's messages as worker processes take it: plain values and tensors."""
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
+from shared.arrays import tensor_of
 from shared.flat_array import to_array, view
 
 _RECORDS: dict[str, type[ConfigRecord | MetricRecord]] = {"config": ConfigRecord, "metric": MetricRecord}
@@ -28,19 +28,12 @@ def pack(
         if isinstance(record, ArrayRecord):
             for name, array in record.items():
                 if id(array) not in shared:
-                    shared[id(array)] = _tensor(array)
+                    shared[id(array)] = tensor_of(view(array))
                 tensors[f"{key}/{name}"] = shared[id(array)]
         else:
             kind = "config" if isinstance(record, ConfigRecord) else "metric"
             records[key] = (kind, dict(record))
     return {"records": records}, tensors
-
-
-def _tensor(array: Array) -> torch.Tensor:
-    """Return an array's values without copying them: nobody writes to a call's tensors."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # PyTorch warns of memory that is not writable
-        return torch.from_numpy(view(array))
 
 
 def unpack(payload: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> RecordDict:

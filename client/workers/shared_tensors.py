@@ -8,13 +8,19 @@ messages that a killed worker had not read.
 """
 
 import os
+import pickle
 import socket
+import struct
 import tempfile
 from collections.abc import Mapping
+from functools import cached_property
 from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
+
+_LENGTH = struct.Struct("!Q")
+_MOST_TENSORS = 253  # in a message: SCM_MAX_FD of Linux
 
 
 class SharedTensor:
@@ -42,7 +48,11 @@ class SharedTensor:
 
 
 class Channel:
-    """One end of a two-way pipe for messages with tensors."""
+    """One end of a two-way pipe for messages with tensors.
+
+    A message is its length, pickled bytes and the descriptors of its tensors, and leaves in one piece: the
+    other end wakes up once.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -55,10 +65,10 @@ class Channel:
         """
         layout = {name: (shared.dtype, shared.shape) for name, shared in tensors.items()}
         files = [shared.descriptor() for shared in tensors.values() if shared.shape.numel()]
-        self.connection.send((message, layout))
-        if files:
-            with self._socket() as pipe:
-                socket.send_fds(pipe, [b"."], files)
+        content = pickle.dumps((message, layout))
+        whole = _LENGTH.pack(len(content)) + content
+        sent = socket.send_fds(self._socket, [whole], files)
+        self._socket.sendall(memoryview(whole)[sent:])
 
     def receive(self) -> tuple[Any, dict[str, torch.Tensor]]:
         """Block until a message is there; its tensors are private, copied only when they are written to.
@@ -67,9 +77,10 @@ class Channel:
             EOFError: The other end is gone.
             OSError: The other end is gone.
         """
-        message, layout = self.connection.recv()
-        count = sum(1 for _, shape in layout.values() if shape.numel())
-        files = iter(self._descriptors(count))
+        length, descriptors, _, _ = socket.recv_fds(self._socket, _LENGTH.size, _MOST_TENSORS)
+        files = iter(descriptors)
+        (size,) = _LENGTH.unpack(length + self._read(_LENGTH.size - len(length)))
+        message, layout = pickle.loads(self._read(size))  # noqa: S301  (our own process at the other end)
         return message, {
             name: _map(next(files), dtype, shape) if shape.numel() else torch.empty(shape, dtype=dtype)
             for name, (dtype, shape) in layout.items()
@@ -77,17 +88,19 @@ class Channel:
 
     def close(self) -> None:
         """Close this end."""
+        self._socket.close()
         self.connection.close()
 
-    def _descriptors(self, count: int) -> list[int]:
-        if count == 0:
-            return []
-        with self._socket() as pipe:
-            data, files, _, _ = socket.recv_fds(pipe, 1, count)
-        if not data:
-            raise EOFError
-        return files
+    def _read(self, size: int) -> bytes:
+        content = bytearray()
+        while len(content) < size:
+            piece = self._socket.recv(size - len(content))
+            if not piece:
+                raise EOFError
+            content += piece
+        return bytes(content)
 
+    @cached_property
     def _socket(self) -> socket.socket:
         return socket.socket(fileno=os.dup(self.connection.fileno()))
 

@@ -25,6 +25,7 @@ __all__ = [
 ]
 
 COORDINATOR_NODE = 1
+_log = logging.getLogger("flwr")
 
 
 def become(node_id: int, run_id: int = 1) -> None:
@@ -32,7 +33,8 @@ def become(node_id: int, run_id: int = 1) -> None:
     TaskIdentity.run_id = run_id
     TaskIdentity.node_id = node_id
     TaskIdentity.task_id = 1
-    logging.getLogger("flwr").setLevel(logging.WARNING)
+    if _log.level != logging.WARNING:  # setting it makes Python forget what every logger would log
+        _log.setLevel(logging.WARNING)
 
 
 def assign_id(message: Message, message_id: str) -> Message:
