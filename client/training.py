@@ -126,7 +126,7 @@ class LocalTraining:
             TrainingError: The loss is no longer a number.
         """
         start = time.perf_counter()
-        if self._job.update.parts is None:
+        if self._job.update.parts is None:  # nothing is frozen, and looking for it takes time
             self._model.train()
         else:
             train_mode(self._model)
