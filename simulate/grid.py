@@ -12,7 +12,6 @@ from client.workers.records import pack, unpack
 from shared import messages
 from shared.errors import WardroundError
 from shared.flower import COORDINATOR_NODE, Run, assign_id, become, empty_run
-from shared.memory import keep_small_models
 from shared.seeds import seed_of
 from simulate.workers import Call, Outcome, Workers
 
@@ -27,7 +26,6 @@ class LocalGrid(Grid):
 
     def __init__(self, workers: Workers, sites: Iterable[str]) -> None:
         become(COORDINATOR_NODE)
-        keep_small_models()
         self._workers = workers
         self._sites = {node_id(site): site for site in sites}
         self._run = empty_run()
