@@ -126,10 +126,7 @@ class LocalTraining:
             TrainingError: The loss is no longer a number.
         """
         start = time.perf_counter()
-        if self._job.update.parts is None:  # nothing is frozen, and looking for it takes time
-            self._model.train()
-        else:
-            train_mode(self._model)
+        train_mode(self._model)
         self._parameters.collect_gradients()
         reference = [self._parameters.vector.detach().clone()] if proximal_mu else []
         total = torch.zeros((), device=self._device)

@@ -13,6 +13,7 @@ import socket
 import struct
 import tempfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from functools import cached_property
 from multiprocessing.connection import Connection
 from typing import Any
@@ -78,9 +79,13 @@ class Channel:
             OSError: The other end is gone.
         """
         length, descriptors, _, _ = socket.recv_fds(self._socket, _LENGTH.size, _MOST_TENSORS)
+        with ExitStack() as unused:
+            for descriptor in descriptors:
+                unused.callback(os.close, descriptor)
+            (size,) = _LENGTH.unpack(length + self._read(_LENGTH.size - len(length)))
+            message, layout = pickle.loads(self._read(size))  # noqa: S301  (our own process at the other end)
+            unused.pop_all()  # a process that is killed in the middle leaves no memory behind
         files = iter(descriptors)
-        (size,) = _LENGTH.unpack(length + self._read(_LENGTH.size - len(length)))
-        message, layout = pickle.loads(self._read(size))  # noqa: S301  (our own process at the other end)
         return message, {
             name: _map(next(files), dtype, shape) if shape.numel() else torch.empty(shape, dtype=dtype)
             for name, (dtype, shape) in layout.items()
