@@ -33,7 +33,7 @@ def read_passphrase(where: Path, *, new: bool = False) -> bytes:
 
     Args:
         where: The key, for error messages.
-        new: Ask twice.
+        new: Ask twice; make the file, with a passphrase of its own, where it is not there.
 
     Raises:
         CredentialError: There is neither such a file nor a terminal, or it was typed differently.
@@ -44,8 +44,12 @@ def read_passphrase(where: Path, *, new: bool = False) -> bytes:
 
     remedy = f"Run this on a terminal, or let {PASSPHRASE_FILE} name a file that holds it."
     file = os.environ.get(PASSPHRASE_FILE)
+    if file == "-":
+        return sys.stdin.buffer.readline().rstrip(b"\r\n")
     if file is not None:
         try:
+            if new and not Path(file).exists():
+                _make_passphrase(Path(file))
             return Path(file).read_bytes().rstrip(b"\r\n")
         except OSError as error:
             problem = f"can't be read ({error.strerror})"
@@ -56,6 +60,16 @@ def read_passphrase(where: Path, *, new: bool = False) -> bytes:
     if new and getpass.getpass("The same again: ") != passphrase:
         raise CredentialError("the two passphrases differ", where=where)
     return passphrase.encode()
+
+
+def _make_passphrase(file: Path) -> None:
+    """Write a passphrase of 192 random bits into a new file."""
+    import secrets
+
+    from shared.pki import write_file
+
+    write_file(file, secrets.token_urlsafe(24).encode() + b"\n")
+    print(f"{file}: made, with a new passphrase. Keep a copy elsewhere: without it nothing can be signed.")
 
 
 def open_authority(folder: Path) -> "Authority":
@@ -89,8 +103,8 @@ def init(
     people_port: Annotated[int, typer.Option(min=1, max=65535, help="Port for people and joining.")] = 9444,
     passphrase: Annotated[
         bool,
-        typer.Option("--passphrase", help="Encrypt the authority's key."),
-    ] = False,
+        typer.Option(help="Encrypt the authority's key, with the passphrase that is asked for."),
+    ] = True,
 ) -> None:
     """Found a federation: its authority, the server's certificate, settings and registry."""
     from server.audit_log import operator_audit
@@ -106,7 +120,7 @@ def init(
     print(f"{folder}: the federation '{name}'")
     print(f"  authority  SHA-256 {fingerprint(authority.certificate)}")
     if not passphrase:
-        print("  The authority's key has no passphrase (--passphrase): whoever reads it can admit sites.")
+        print("  The authority's key has no passphrase: whoever reads its file can admit sites.")
 
 
 def invite(

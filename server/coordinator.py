@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, ValidationErro
 from server.audit_log import create_audit_key
 from server.enrolment import Registry
 from server.limits import Limits, PeopleLimits
-from shared.authority import Authority
+from shared.authority import Authority, Signatory
 from shared.errors import WardroundError
 from shared.job import Name
 from shared.job_errors import describe
@@ -180,7 +180,7 @@ def require_absent(folder: Path) -> None:
         raise FolderError("is there already; nothing is overwritten", where=folder)
 
 
-def write_server_certificate(folder: Path, authority: Authority, host: str) -> None:
+def write_server_certificate(folder: Path, authority: Signatory, host: str) -> None:
     """Make a new key and certificate for the listeners.
 
     Raises:
@@ -200,7 +200,7 @@ def write_server_certificate(folder: Path, authority: Authority, host: str) -> N
         new.rename(tls)
 
 
-def renew_server_certificate(folder: Path, authority: Authority, host: str) -> bool:
+def renew_server_certificate(folder: Path, authority: Signatory, host: str) -> bool:
     """Renew the listeners' certificate if it is missing or near its end; say if it was renewed.
 
     Raises:

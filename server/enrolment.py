@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import SSHPublicKeyTypes, load
 
 from server.people import People
 from server.store import BusyError, RefusedError, RegistryError, as_time, check_name, token_hash
-from shared.authority import SITE_DAYS, Authority
+from shared.authority import SITE_DAYS, Signatory
 from shared.csr import parse_request, renewal_statement, requested_name
 from shared.names import suggestion
 from shared.pki import (
@@ -85,7 +85,7 @@ class Registry(People):
         return token
 
     def redeem(
-        self, token: str, request: bytes, authority: Authority, days: int = SITE_DAYS
+        self, token: str, request: bytes, authority: Signatory, days: int = SITE_DAYS
     ) -> x509.Certificate:
         """Use an invitation once: sign the site's certificate request and let the site in.
 
@@ -106,7 +106,7 @@ class Registry(People):
         self._audit("site-enrolled", site=site, serial=_serial(certificate.serial_number))
         return certificate
 
-    def sign(self, request: bytes, authority: Authority, days: int = SITE_DAYS) -> x509.Certificate:
+    def sign(self, request: bytes, authority: Signatory, days: int = SITE_DAYS) -> x509.Certificate:
         """Sign a request that came as a file, on the word of the operator; its site must have been invited.
 
         Raises:
@@ -131,7 +131,7 @@ class Registry(People):
         current: bytes,
         request: bytes,
         signature: bytes,
-        authority: Authority,
+        authority: Signatory,
         days: int = SITE_DAYS,
     ) -> x509.Certificate:
         """Sign a new certificate for a site that proves that it holds the key of its current one.
@@ -255,7 +255,7 @@ class Registry(People):
         return [(int(row["serial"], 16), as_time(row["revoked"])) for row in rows]
 
     def _admit_request(
-        self, db: sqlite3.Connection, site: str, request: bytes, authority: Authority, days: int
+        self, db: sqlite3.Connection, site: str, request: bytes, authority: Signatory, days: int
     ) -> x509.Certificate:
         """Use up a site's invitation."""
         row = db.execute("SELECT state FROM site WHERE name = ?", (site,)).fetchone()
@@ -270,7 +270,7 @@ class Registry(People):
         return self._issue(db, site, request, authority, days)
 
     def _issue(
-        self, db: sqlite3.Connection, site: str, request: bytes, authority: Authority, days: int
+        self, db: sqlite3.Connection, site: str, request: bytes, authority: Signatory, days: int
     ) -> x509.Certificate:
         key = openssh(parse_request(request, site))
         query = "SELECT 1 FROM certificate WHERE public_key = ? AND (site != ? OR revoked IS NOT NULL)"

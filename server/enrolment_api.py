@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from server.enrolment import Registry
 from server.store import RefusedError
-from shared.authority import Authority
+from shared.authority import Signatory
 from shared.pki import pem_of
 
 LONGEST_BODY = 32 * 1024  # bytes
@@ -47,9 +47,9 @@ class RenewBody(_Message):
 
 
 class EnrolmentApi:
-    """The endpoints, over one registry and one authority whose key is in memory."""
+    """The endpoints, over one registry and what signs for the authority."""
 
-    def __init__(self, registry: Registry, authority: Authority) -> None:
+    def __init__(self, registry: Registry, authority: Signatory) -> None:
         self._registry = registry
         self._authority = authority
 
