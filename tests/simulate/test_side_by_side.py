@@ -1,4 +1,4 @@
-"""Runs at work at the same time at the same hospitals: real sites with gate, keys and disk, asked in turns."""
+"""Runs at work side by side at the same hospitals: real sites with gate, keys and disk, asked in turns."""
 
 import threading
 from collections.abc import Iterator, Mapping
