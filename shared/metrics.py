@@ -79,7 +79,7 @@ class MetricSet(ABC):
             np.full(values.numel(), images * self.largest(name, state), dtype=np.float64)
             for name, state, values in _states(self.metrics)
         ]
-        return np.concatenate(limits)
+        return np.minimum(np.concatenate(limits), LARGEST_COUNT)
 
     def counts(self) -> NDArray[np.bool_]:
         """Say which of the packed numbers (n,) are whole counts."""
