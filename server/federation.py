@@ -65,8 +65,6 @@ class Federation:
         self._job = job
         self._listen = listen
         self._strict = strict
-        outputs = len(job.data.classes) + (job.job.task == "segmentation")
-        self._classes = outputs if job.training.class_weights == "federation" else 0
 
     def gather(self) -> None:
         """Ask every connected site what it has for the job, and choose who takes part.
@@ -85,8 +83,6 @@ class Federation:
             waiting.remove(node)
             try:
                 description = messages.read_description(_content(message))
-                if len(description.class_counts) != self._classes:
-                    raise MessageError(f"counts {len(description.class_counts)} classes, not {self._classes}")
             except MessageError as error:
                 self.fail(f"node {node}", 0, "describe", str(error))
                 continue
@@ -115,11 +111,6 @@ class Federation:
         self.left_out[description.site] = reason
         self._listen(Event("site_left_out", site=description.site, data={"reason": reason}))
         return False
-
-    def class_counts(self) -> list[int]:
-        """Return the class counts of all members together; empty where the job doesn't ask for them."""
-        counts = [member.description.class_counts for member in self.members]
-        return [sum(values) for values in zip(*counts, strict=True)]
 
     def draw(self, round_: int) -> list[Member]:
         """Return the members of a round; it depends on seed, round and names alone."""
