@@ -1,13 +1,14 @@
 """Metric states as integers modulo 2^64, for a masked sum: exact for counts, and near enough for sums.
 
 A number x is sent as round(x · 2^f), f the largest number of fractional bits for which the sum of all sites
-can't leave the signed 64 bits. It depends on the sum's limit and the number of sites alone, so every site finds
-the same. Counts have no fractional bits.
+can't leave the signed 64 bits. It depends on the sum's limit and the number of sites alone, so every site
+finds the same. Counts have no fractional bits.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
+_TOLERANCE = 2.0**-30  # by which the sites' own additions in float64 may pass a limit
 _ROOM = 62  # bits of a sum; the sign takes one, rounding and the site's own excess the other
 
 
@@ -46,7 +47,7 @@ class MetricCodec:
         """
         if states.shape != self._limits.shape:
             raise ValueError(f"metric states: expected {self._limits.shape} numbers, got {states.shape}")
-        if not (np.abs(states) <= self._limits).all():  # NaN is not
+        if not (np.abs(states) <= self._limits * (1 + _TOLERANCE)).all():  # NaN is not
             raise ValueError("metric states: a number is beyond what the images can give")
         return np.rint(np.ldexp(states, self._bits)).astype(np.int64).view(np.uint64)
 
@@ -59,9 +60,7 @@ class MetricCodec:
         if total.shape != self._limits.shape:
             raise ValueError(f"metric states: expected {self._limits.shape} numbers, got {total.shape}")
         states = np.ldexp(total.view(np.int64).astype(np.float64), -self._bits)
-        rounding = np.where(
-            self._bits > 0, np.ldexp(float(self._sites), -self._bits) + self._limits * 2**-50, 0
-        )
-        if not (np.abs(states) <= self._limits + rounding).all():
+        rounding = np.ldexp(float(self._sites), -self._bits) + _TOLERANCE * self._limits
+        if not (np.abs(states) <= self._limits + np.where(self._bits > 0, rounding, 0)).all():
             raise ValueError("metric states: the sum is beyond what the images of all sites can give")
         return states
