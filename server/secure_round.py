@@ -132,7 +132,7 @@ class SecureRound:
             asked.append(query_message(name, content, member.node_id))
 
         def check(content: RecordDict) -> T:
-            return _parsed(parse, stages.read_stage(content))
+            return parse(stages.read_stage(content))
 
         return [member for member, _ in self._taken(asked, name.replace("_", "-"), check, take)]
 
@@ -157,12 +157,16 @@ class SecureRound:
         take: Callable[[str, T], None],
     ) -> Iterator[tuple[Member, T]]:
         """Exchange messages and yield the members whose answers were taken."""
-        for reply, answer in self._federation.exchange(asked, self._round, phase, check):
+
+        def taken(member: Member, content: RecordDict) -> T:
             try:
-                take(reply.member.name, answer)
+                answer = check(content)
+                take(member.name, answer)
             except SecureAggregationError as error:
-                self._federation.fail(reply.member.name, self._round, phase, error.problem)
-                continue
+                raise MessageError(error.problem) from None
+            return answer
+
+        for reply, answer in self._federation.exchange(asked, self._round, phase, taken):
             self._sent[reply.member.name] += messages.array_bytes(reply.message.content)
             self._last = reply.message
             yield reply.member, answer
@@ -171,10 +175,3 @@ class SecureRound:
 def _opened(answer: bytes) -> None:
     if answer != stages.OPENED:
         raise SecureAggregationError("did not say that it opened its shares")
-
-
-def _parsed(parse: Callable[[bytes], T], answer: bytes) -> T:
-    try:
-        return parse(answer)
-    except SecureAggregationError as error:
-        raise MessageError(error.problem) from None
