@@ -27,6 +27,7 @@ from shared.pki import load_certificate
 from shared.privacy.secagg import messages as stages
 from shared.privacy.secagg.claims import (
     Claims,
+    agreed_weights,
     check_claims,
     check_evaluated,
     check_shares,
@@ -98,10 +99,9 @@ class Part:
         """What every site of the roster claims."""
         return {key.site: key.claims for key in self.client.roster.keys}
 
-    @property
-    def summed(self) -> list[Claims]:
-        """What the sites in the sum claim, once they are agreed."""
-        return [self.claims[site] for site in self.client.survivors]
+    def weights(self, job: JobSpec) -> dict[str, int]:
+        """Return how much each site of the roster counts in training."""
+        return agreed_weights(self.claims, job.strategy.largest_share)
 
 
 def advertise(site: SecureSite, visit: Visit, content: RecordDict, state: RecordDict) -> RecordDict:
@@ -144,7 +144,8 @@ def train(site: SecureSite, visit: Visit, content: RecordDict, state: RecordDict
             check_resolution(visit.job, visit.round, request.vector, client.codec)
         part.sketch = _sketch(site, request)
         update = site.train(request, total_classes(part.claims.values()))
-        numbers = client.codec.encode(site.part(request, update.vector), client.claims.weight, update.loss)
+        weight = part.weights(visit.job)[client.site]
+        numbers = client.codec.encode(site.part(request, update.vector), weight, update.loss)
         return stages.masked_reply(client.mask(numbers), update.seconds)
 
 
@@ -166,9 +167,11 @@ def agree(site: SecureSite, visit: Visit, content: RecordDict, state: RecordDict
     with _part(site, visit, state) as part:
         signature = part.client.agree(Outcome.from_bytes(stages.read_stage(content)))
         if part.client.header.phase == TRAIN:
-            check_shares(part.summed, largest_share(visit.job))
+            weights = part.weights(visit.job)
+            left = [weights[name] for name in part.client.survivors]
+            check_shares(left, visit.job.strategy.largest_share)
         else:
-            check_evaluated(part.summed)
+            check_evaluated([part.claims[name] for name in part.client.survivors])
         return stages.stage_reply(signature)
 
 
@@ -245,9 +248,3 @@ def _part(site: SecureSite, visit: Visit, state: RecordDict) -> Iterator[Part]:
 
 def _keep(part: Part, state: RecordDict) -> None:
     state[_STATE] = ConfigRecord({"state": part.client.to_bytes(), "sketch": part.sketch})
-
-
-def largest_share(job: JobSpec) -> float:
-    """Return the largest share of a sum that one site may have."""
-    share: float = getattr(job.strategy, "largest_share", 0.6)
-    return share

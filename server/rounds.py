@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
-from flwr.serverapp import Grid
 from numpy.typing import NDArray
 from torch import nn
 
@@ -23,11 +22,14 @@ from server.checkpoint import Best, Checkpoint
 from server.events import Event, Listener
 from server.federation import DrawnGrid, Federation, Member
 from server.guarantee import guarantee
+from server.plausible import check_evaluation, check_update
 from server.runs import RunFolder
 from server.secure_evaluation import SecureEvaluation
 from server.secure_round import SecureRound
+from server.site_grid import SiteGrid
 from server.site_level import SiteLevel
 from server.strategies import WEIGHT, make_strategy
+from server.weights import RoundWeights, Weights
 from shared import messages
 from shared.arrays import Layout
 from shared.errors import RunError
@@ -84,7 +86,7 @@ class RoundLoop:
 
     def __init__(
         self,
-        grid: Grid,
+        grid: SiteGrid,
         job: JobSpec,
         run: RunFolder,
         listen: Listener,
@@ -104,6 +106,7 @@ class RoundLoop:
         self._privacy = SiteLevel(job, rehearsal=rehearsal) if is_private else None
         self._filter = UpdateFilter(job.update, self.layout)
         self._strategy = make_strategy(job.strategy, self.layout, self._privacy)
+        self._weights = Weights(job.strategy, self._listen)
 
     def execute(self, *, resume: bool = False) -> Result:
         """Run all rounds that are left, then test the best model (or the last, without a criterion).
@@ -201,7 +204,7 @@ class RoundLoop:
             replies = secure.updates(asked, rows)
         else:
             secure = None
-            replies = self._updates(asked, round_, vector, rows)
+            replies = self._updates(asked, self._weights.of_round(round_, members), vector, rows)
         if not self._strategy.streaming:  # other strategies add in the order given: let it be by name
             replies = iter(self._sorted(list(replies)))
         arrays, metrics = self._strategy.aggregate_train(round_, replies)
@@ -234,22 +237,18 @@ class RoundLoop:
     def _updates(
         self,
         asked: Iterable[Message],
-        round_: int,
+        weights: RoundWeights,
         base: NDArray[np.float32],
         rows: list[dict[str, Any]],
     ) -> Iterator[Message]:
         """Yield each valid update, weighed as the job says; note what its site did."""
-
-        def weight(update: messages.Update) -> int:
-            return 1 if self.job.strategy.weight == "equal" else update.examples
-
+        round_ = weights.round
         decode = None if self.job.update.is_plain else partial(self._filter.decode, base=base)
 
-        def check(content: RecordDict) -> messages.Update:
+        def check(member: Member, content: RecordDict) -> messages.Update:
             update = messages.read_update(content, self.layout.size, decode)
-            if update.examples == 0:
-                raise messages.MessageError("trained on no examples")
-            if not in_range(update.vector, weight(update)):
+            check_update(update, member.description)
+            if not in_range(update.vector, weights.of(member, update)):
                 raise messages.MessageError("carries a number too large to be added up")
             return update
 
@@ -258,7 +257,7 @@ class RoundLoop:
             arrays = reply.message.content[messages.ARRAYS]
             if decode is not None:
                 arrays = messages.vector_record(update.vector)
-            metrics = MetricRecord({WEIGHT: weight(update), "loss": update.loss})
+            metrics = MetricRecord({WEIGHT: weights.of(reply.member, update), "loss": update.loss})
             _reduce(reply.message.content, {messages.ARRAYS: arrays, messages.METRICS: metrics})
             rows.append(
                 {
@@ -290,9 +289,10 @@ class RoundLoop:
             return self._judge_by_sum(list(asked), round_, split)
         phase = "test" if split == "test" else "evaluate"
 
-        def check(content: RecordDict) -> tuple[messages.Evaluation, MetricSet]:
+        def check(member: Member, content: RecordDict) -> tuple[messages.Evaluation, MetricSet]:
             evaluation = messages.read_evaluation(content)
             metrics = self._task.metrics()
+            check_evaluation(evaluation, member.description, split, metrics, self.job)
             metrics.merge(evaluation.states)
             return evaluation, metrics
 
@@ -369,6 +369,7 @@ class RoundLoop:
             test={"federation": judged.federation, "sites": judged.sites, "examples": judged.examples},
             **({"guarantee": told} if told else {}),
             bytes_sent=self._run.bytes_sent(),
+            late=self._run.rounds_missed(),
         )
         return Result(tested.round, tested.vector, judged)
 

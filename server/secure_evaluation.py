@@ -82,7 +82,7 @@ class SecureEvaluation:
         secure = SecureSum(self._federation, plan, asked, self._listen)
         rows = secure.gather()
         server = secure.server
-        states = decode_states(server.total(), metrics, server.roster_claims)
+        states = decode_states(server.total(), metrics, server.roster_claims.values())
         message = secure.last
         assert message is not None  # noqa: S101 (a threshold of sites has answered)
         message.content.clear()

@@ -75,7 +75,7 @@ class SecureRound:
         secure = SecureSum(self._federation, self._plan, asked, self._listen)
         rows += secure.gather()
         self.asked = secure.asked_bytes
-        mean = secure.server.mean()
+        mean = secure.server.mean(self._plan.job.strategy.largest_share)
         message = secure.last
         assert message is not None  # noqa: S101 (a threshold of sites has answered)
         message.content.clear()

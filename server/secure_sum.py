@@ -84,6 +84,7 @@ class SecureSum:
         self.server = SecAggServer(header, plan.size, plan.job.strategy.min_sites, extras=plan.extras)
         self.asked_bytes = 0
         self.last: Message | None = None
+        self._described = {member.name: member.description for member in federation.members}
         self._sent: Counter[str] = Counter()  # bytes by site, of all stages
 
     def gather(self) -> list[dict[str, Any]]:
@@ -122,7 +123,15 @@ class SecureSum:
         return sorted(rows, key=lambda row: str(row["site"]))
 
     def _take_keys(self, site: str, message: KeyMessage) -> None:
-        check_claims(site, message.claims, self._plan.job, training=self._plan.phase == TRAIN)
+        plan = self._plan
+        check_claims(site, message.claims, plan.job, training=plan.phase == TRAIN)
+        if plan.job.privacy.mechanism != "dp-sgd":  # else no number was described
+            described = self._described[site]
+            weighs = plan.phase != TRAIN or plan.job.strategy.weight == "examples"
+            if message.claims.patients > described.patients[plan.phase] or (
+                weighs and message.claims.weight > described.examples[plan.phase]
+            ):
+                raise SecureAggregationError("claims more than it described when the run began")
         self.server.take_keys(site, message)
 
     def _stage(
@@ -141,7 +150,7 @@ class SecureSum:
             asked.append(query_message(name, content, member.node_id))
 
         def check(content: RecordDict) -> T:
-            return _parsed(parse, stages.read_stage(content))
+            return parse(stages.read_stage(content))
 
         return [member for member, _ in self._taken(asked, name.replace("_", "-"), check, take)]
 
@@ -169,12 +178,16 @@ class SecureSum:
         take: Callable[[str, T], None],
     ) -> Iterator[tuple[Member, T]]:
         """Exchange messages and yield the members whose answers were taken."""
-        for reply, answer in self._federation.exchange(asked, self._plan.round, phase, check):
+
+        def taken(member: Member, content: RecordDict) -> T:
             try:
-                take(reply.member.name, answer)
+                answer = check(content)
+                take(member.name, answer)
             except SecureAggregationError as error:
-                self._federation.fail(reply.member.name, self._plan.round, phase, error.problem)
-                continue
+                raise MessageError(error.problem) from None
+            return answer
+
+        for reply, answer in self._federation.exchange(asked, self._plan.round, phase, taken):
             self._sent[reply.member.name] += messages.array_bytes(reply.message.content)
             self.last = reply.message
             yield reply.member, answer
@@ -183,10 +196,3 @@ class SecureSum:
 def _opened(answer: bytes) -> None:
     if answer != stages.OPENED:
         raise SecureAggregationError("did not say that it opened its shares")
-
-
-def _parsed(parse: Callable[[bytes], T], answer: bytes) -> T:
-    try:
-        return parse(answer)
-    except SecureAggregationError as error:
-        raise MessageError(error.problem) from None

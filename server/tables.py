@@ -44,6 +44,9 @@ def results_table(job: JobSpec, description: Mapping[str, Any]) -> Table:
     for name, reason in description["left_out"].items():
         table.add_row(name, *["–"] * (len(table.columns) - 1), style="dim")
         table.caption = f"{table.caption or ''}{name} was left out: {reason}. "
+    for name, missed in description.get("late", {}).items():
+        rounds_ = "1 round" if missed == 1 else f"{missed} rounds"
+        table.caption = f"{table.caption or ''}{name} was late in {rounds_}. "
     return table
 
 

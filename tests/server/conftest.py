@@ -1,5 +1,6 @@
 """A federation in one process whose sites can be made to misbehave."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flwr.app import Context, Message, RecordDict
-from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
 from client.app import Site, Workshop, make_app
@@ -20,9 +20,11 @@ from client.residuals import Residuals
 from client.site import DatasetTable, SiteConfig, SiteTable
 from client.sum_book import SumBook
 from server.accumulator import ExactMean
+from server.deadline import Deadline
 from server.events import Event
 from server.rounds import RoundLoop
 from server.runs import RunFolder
+from server.site_grid import SiteGrid
 from shared import messages
 from shared.audit import AuditLog
 from shared.audit_verify import entries
@@ -36,7 +38,7 @@ Change = Callable[[Message, Message], Iterable[Message]]
 """(question, honest answer) -> the answers that are sent."""
 
 
-class SmallGrid(Grid):
+class SmallGrid(SiteGrid):
     """Carries messages to real ClientApps, and their answers through a hand that may change them.
 
     Args:
@@ -49,8 +51,11 @@ class SmallGrid(Grid):
     ) -> None:
         become(1)
         self.changes: dict[int, Change] = {}
-        self.timeouts: list[float | None] = []
+        self.timeouts: list[float] = []
         self.states: dict[int, RecordDict] = {}
+        self.asleep: set[int] = set()  # alive, and no answer comes before the deadline
+        sites = list(sites)
+        self._names = {10 + number: site.config.name for number, site in enumerate(sites)}
         self._apps = {10 + number: make_app(site) for number, site in enumerate(sites)}
         self._delivery = delivery
         self._run = empty_run()
@@ -75,15 +80,24 @@ class SmallGrid(Grid):
     def pull_messages(self, message_ids) -> Iterable[Message]:
         raise NotImplementedError
 
-    def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None
-    ) -> Iterator[Message]:
-        self.timeouts.append(timeout)
-        for question in self._delivery(list(messages)):
+    def send_and_receive(self, messages, *, timeout=None) -> Iterator[Message]:
+        return self.answers(messages, Deadline(timeout))
+
+    def site_names(self) -> dict[int, str]:
+        return self._names
+
+    def answers(self, messages: Iterable[Message], deadline: Deadline) -> Iterator[Message]:
+        self.timeouts.append(round(deadline.left))
+        questions = self._delivery(list(messages))
+        for question in sorted(questions, key=lambda question: question.metadata.dst_node_id in self.asleep):
+            if question.metadata.dst_node_id in self.asleep and question.metadata.message_type == "train":
+                time.sleep(deadline.left)
             self._count += 1
             assign_id(question, str(self._count))
             node = question.metadata.dst_node_id
             answer = self._answer(node, question)
+            if deadline.is_over:
+                return
             yield from self.changes.get(node, lambda _, honest: [honest])(question, answer)
 
     def _answer(self, node: int, question: Message) -> Message:

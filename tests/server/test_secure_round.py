@@ -127,9 +127,9 @@ def test_a_site_that_was_restarted_counts_as_dropped_out(secure_job, federate):
 
 def with_swapped_keys(federated, victim: int = 0):
     """Return how messages are carried by a coordinator that gives one site another key."""
-    send = federated.grid.send_and_receive
+    send = federated.grid.answers
 
-    def in_the_middle(asked, *, timeout=None):
+    def in_the_middle(asked, deadline):
         asked = list(asked)
         for message in asked:
             if message.metadata.message_type == f"query.{stages.SHARES}":
@@ -137,14 +137,14 @@ def with_swapped_keys(federated, victim: int = 0):
                 keys[victim] = replace(keys[victim], mask=keys[-1].mask[::-1])
                 body = Roster(tuple(keys)).to_bytes()
                 message.content = stages.stage_request(federated.loop.job.canonical(), 1, body)
-        return send(asked, timeout=timeout)
+        return send(asked, deadline)
 
     return in_the_middle
 
 
 def test_swapped_keys_stop_the_round_with_the_reason(secure_job, federate):
     federated = federate(secure_job())
-    federated.grid.send_and_receive = with_swapped_keys(federated)
+    federated.grid.answers = with_swapped_keys(federated)
     with pytest.raises(RunError, match="secure aggregation: 0 sites sent shares"):
         federated.loop.execute()
     reasons = {site: reason for site, _, reason in federated.failures()}
@@ -192,7 +192,7 @@ def test_the_audit_log_has_every_stage_and_what_was_unmasked(secure_job, logged)
 )
 def test_the_audit_log_says_what_was_wrong_with_keys(secure_job, logged, victim, words):
     federated, log = logged(secure_job())
-    federated.grid.send_and_receive = with_swapped_keys(federated, victim)
+    federated.grid.answers = with_swapped_keys(federated, victim)
     with pytest.raises(RunError):
         federated.loop.execute()
     (failed,) = [entry for entry in log() if entry["event"] == "request-failed"]

@@ -4,13 +4,14 @@ A sum shows nothing of its parts, so what each part counts for is agreed before 
 sees what every other one claims, and the coordinator that the sum has the weight that was claimed.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from shared.privacy.secagg.errors import SecureAggregationError, TooFewJudgesError
 from shared.privacy.secagg.limits import LARGEST_WEIGHT, LEAST_SITES
 from shared.privacy.secagg.wire import fixed, pack, unpack
+from shared.weights import bounded
 
 if TYPE_CHECKING:
     from shared.job import JobSpec
@@ -82,19 +83,28 @@ def check_claims(site: str, claims: Claims, job: "JobSpec", *, training: bool) -
         raise SecureAggregationError(f"{site} claims no weight, and takes part")
 
 
-def check_shares(claims: Collection[Claims], largest: float) -> None:
-    """Check that no site's update is most of the sum: the sum would hardly hide it.
+def agreed_weights(claims: Mapping[str, Claims], largest: float) -> dict[str, int]:
+    """Return how much each site of a roster counts: what it claims, cut down to the largest share of all.
 
     Args:
-        claims: Of the sites in the sum.
+        claims: By site, of all who sent keys: every one of them finds the same.
+        largest: Share of the weights that one site may have.
+    """
+    return bounded({site: claim.weight for site, claim in claims.items()}, largest)
+
+
+def check_shares(weights: Collection[int], largest: float) -> None:
+    """Check that no site's update is most of the sum: the sum would hardly hide it, or be its own.
+
+    Args:
+        weights: Agreed, of the sites that are left in the sum.
         largest: Share of the sum that one site may have; an equal share is always allowed.
 
     Raises:
-        SecureAggregationError: One has more.
+        SecureAggregationError: So many dropped out that one has more.
     """
-    total = sum(claim.weight for claim in claims)
-    most = max(claim.weight for claim in claims)
-    if most > max(largest, 1 / len(claims)) * total:
+    total, most = sum(weights), max(weights)
+    if most > max(largest, 1 / len(weights)) * total:
         raise SecureAggregationError(
             f"one site would have {most / total:.0%} of the sum, more than [strategy] largest_share = "
             f"{largest:g}",

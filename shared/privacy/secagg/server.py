@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.privacy.secagg import keys
-from shared.privacy.secagg.claims import Claims
+from shared.privacy.secagg.claims import Claims, agreed_weights
 from shared.privacy.secagg.errors import SecureAggregationError
 from shared.privacy.secagg.fixed_point import EXTRAS, Codec, Mean
 from shared.privacy.secagg.graph import Plan, Ring, is_safe
@@ -146,24 +146,28 @@ class SecAggServer:
         self._reveals[site] = reveal
 
     @property
-    def roster_claims(self) -> list[Claims]:
-        """What all who take part claim of themselves."""
-        return [key.claims for key in self._roster.keys]
+    def roster_claims(self) -> dict[str, Claims]:
+        """What all who sent keys claim of themselves, by site."""
+        return {key.site: key.claims for key in self._roster.keys}
 
     @property
     def claims(self) -> dict[str, Claims]:
         """What the sites in the sum claim of themselves, by site."""
         return {site: self._roster.by_site[site].claims for site in sorted(self._masked)}
 
-    def mean(self) -> Mean:
+    def mean(self, largest_share: float = 1.0) -> Mean:
         """Take all masks off a sum of updates and return the mean; the sum is used up.
+
+        Args:
+            largest_share: To which the weights that sites claim are cut down.
 
         Raises:
             SecureAggregationError: Too few sites revealed shares, a share is wrong, or the sum has another
                 weight than the sites in it claim.
         """
         mean = Codec(len(self._roster.keys)).decode(self.total())
-        claimed = sum(claims.weight for claims in self.claims.values())
+        agreed = agreed_weights(self.roster_claims, largest_share)
+        claimed = sum(agreed[site] for site in self._masked)
         if mean.weight != claimed:
             raise SecureAggregationError(
                 f"the sum has a weight of {mean.weight}, and its sites claim {claimed}: a site sent "
