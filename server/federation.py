@@ -8,6 +8,7 @@ import numpy as np
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
+from server.answer_size import largest_answer
 from server.deadline import Deadline, Quorum
 from server.events import Event, Listener
 from server.forwarding_grid import ForwardingGrid
@@ -24,6 +25,7 @@ from shared.seeds import seed_of
 T = TypeVar("T")
 _DESCRIBE_TIMEOUT = 600.0  # seconds; a site may have to read its masks to count voxels
 _DESCRIBE_GRACE = 60.0  # who is too late to say what it has is out for the whole run
+_LARGEST_DESCRIPTION = 2**18  # bytes
 _LEAST_GRACE = 10.0  # seconds after a quorum, where the job doesn't say how many
 
 
@@ -53,10 +55,20 @@ class Federation:
         listen: Told of every answer and every failure.
         researcher: Who submitted the job; the sites' policies ask for the name. Empty names nobody.
         strict: Turn any failure of a site into an error, as a simulation does: its sites are all at hand.
+        numbers: In the model.
+        states: Numbers of the metric states.
     """
 
     def __init__(
-        self, grid: SiteGrid, job: JobSpec, listen: Listener, *, researcher: str = "", strict: bool
+        self,
+        grid: SiteGrid,
+        job: JobSpec,
+        listen: Listener,
+        *,
+        researcher: str = "",
+        strict: bool,
+        numbers: int,
+        states: int,
     ) -> None:
         self.grid = grid
         self.researcher = researcher
@@ -65,6 +77,8 @@ class Federation:
         self._job = job
         self._listen = listen
         self._strict = strict
+        self._numbers = numbers
+        self._states = states
 
     def gather(self) -> None:
         """Ask every connected site what it has for the job, and choose who takes part.
@@ -97,7 +111,7 @@ class Federation:
             self.fail(f"node {node}", 0, "describe", "belongs to no site that has joined")
         sites = {node: names[node] for node in nodes if node in names}
         asked = [query_message(messages.DESCRIBE, question, node) for node in sites]
-        wait = _Wait(0, "describe", _DESCRIBE_TIMEOUT, None, _DESCRIBE_GRACE)
+        wait = _Wait(0, "describe", _DESCRIBE_TIMEOUT, None, _DESCRIBE_GRACE, _LARGEST_DESCRIPTION)
 
         def check(node: int, content: RecordDict) -> Description:
             description = messages.read_description(content)
@@ -147,7 +161,8 @@ class Federation:
         members = {member.node_id: member for member in self.members}
         nodes = [message.metadata.dst_node_id for message in asked]
         options = self._job.strategy
-        wait = _Wait(round_, phase, options.round_timeout, options.grace, _LEAST_GRACE)
+        largest = largest_answer(self._job, self._numbers, self._states, len(asked))
+        wait = _Wait(round_, phase, options.round_timeout, options.grace, _LEAST_GRACE, largest)
         sites = {node: members[node].name for node in nodes}
 
         def checked(node: int, content: RecordDict) -> T:
@@ -167,7 +182,7 @@ class Federation:
     ) -> Iterator[tuple[int, Message, T]]:
         waiting, deadline = dict(sites), Deadline(wait.timeout)
         quorum = None if self._strict else wait.quorum(self._job.strategy, len(asked), deadline)
-        for message in self.grid.answers(asked, deadline):
+        for message in self.grid.answers(asked, deadline, wait.largest):
             node = message.metadata.src_node_id
             if node not in waiting:
                 continue  # an answer twice, or from somebody who was not asked
@@ -202,13 +217,14 @@ class Federation:
 
 @dataclass(frozen=True)
 class _Wait:
-    """How long the answers to one question are waited for, in seconds, and what it is."""
+    """What is asked, how long the answers are waited for in seconds, and how large they may be in bytes."""
 
     round: int
     phase: str
     timeout: float
     grace: float | None
     least_grace: float
+    largest: int
 
     def quorum(self, options: StrategyOptions, asked: int, deadline: Deadline) -> Quorum:
         """Return what shortens the wait."""

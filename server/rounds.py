@@ -23,6 +23,7 @@ from server.events import Event, Listener
 from server.federation import DrawnGrid, Federation, Member
 from server.guarantee import guarantee
 from server.plausible import check_evaluation, check_update
+from server.recorder import record_and_tell
 from server.runs import RunFolder
 from server.secure_evaluation import SecureEvaluation
 from server.secure_round import SecureRound
@@ -97,11 +98,19 @@ class RoundLoop:
         self.job = job
         self._run = run
         self._rehearsal = rehearsal
-        self._listen = _record_and_tell(run, listen)
+        self._listen = record_and_tell(run, listen)
         researcher = str(run.read_description().get("researcher", ""))
-        self._federation = Federation(grid, job, self._listen, researcher=researcher, strict=strict)
         self._task = make_task(job)
         self.layout = Layout.of(self._initial_model())
+        self._federation = Federation(
+            grid,
+            job,
+            self._listen,
+            researcher=researcher,
+            strict=strict,
+            numbers=self.layout.size,
+            states=self._task.metrics().pack().size,
+        )
         is_private = job.privacy.mechanism == "site-level"
         self._privacy = SiteLevel(job, rehearsal=rehearsal) if is_private else None
         self._filter = UpdateFilter(job.update, self.layout)
@@ -387,18 +396,6 @@ def is_better(metric: str, value: float, best: float | None) -> bool:
     if best is None:
         return True
     return value < best if lower_is_better(metric) else value > best
-
-
-def _record_and_tell(run: RunFolder, listen: Listener) -> Listener:
-    """Return a listener that writes what matters into the run's log and passes everything on."""
-
-    def tell(event: Event) -> None:
-        if event.kind != "site_done":
-            where = {"round": event.round, "site": event.site, "phase": event.phase}
-            run.event(event.kind, **{**event.data, **{key: value for key, value in where.items() if value}})
-        listen(event)
-
-    return tell
 
 
 def _site_rows(round_: int, phase: str, judged: Judged) -> list[dict[str, Any]]:

@@ -81,12 +81,12 @@ class SmallGrid(SiteGrid):
         raise NotImplementedError
 
     def send_and_receive(self, messages, *, timeout=None) -> Iterator[Message]:
-        return self.answers(messages, Deadline(timeout))
+        return self.answers(messages, Deadline(timeout), 0)
 
     def site_names(self) -> dict[int, str]:
         return self._names
 
-    def answers(self, messages: Iterable[Message], deadline: Deadline) -> Iterator[Message]:
+    def answers(self, messages: Iterable[Message], deadline: Deadline, largest: int) -> Iterator[Message]:
         self.timeouts.append(round(deadline.left))
         questions = self._delivery(list(messages))
         for question in sorted(questions, key=lambda question: question.metadata.dst_node_id in self.asleep):
