@@ -51,6 +51,7 @@ from shared.redact import redact_error
 from shared.tasks import Task, make_task
 
 _EVALUATION_BATCH = 32
+_JOBS_AT_HAND = 4  # whose networks and data are kept: those of the runs that are being served side by side
 _log = logging.getLogger(__name__)
 
 
@@ -78,7 +79,7 @@ class Workshop:
         keep: Number of jobs kept; the least recently used one goes first.
     """
 
-    def __init__(self, device: torch.device, keep: int = 2) -> None:
+    def __init__(self, device: torch.device, keep: int = _JOBS_AT_HAND) -> None:
         self.device = device
         self._keep = keep
         self._benches: OrderedDict[str, Bench] = OrderedDict()
@@ -153,7 +154,7 @@ class Site:
         self._residuals = residuals
         self._workshop = workshop
         self._filter = image_filter
-        self._data: tuple[str, SiteData] | None = None
+        self._data: OrderedDict[str, SiteData] = OrderedDict()  # by the job's digest
         if config.policy.max_model_mb is not None:
             torch.empty(1, device="meta").normal_()  # takes seconds the first time: not in an answer
 
@@ -192,16 +193,16 @@ class Site:
         return nullcontext() if self.gate is None else self.gate.counted(visit)
 
     def data(self, job: JobSpec) -> SiteData:
-        """Return the site's data for a job, kept until another job asks.
+        """Return the site's data for a job, kept warm as long as few other jobs ask.
 
         Raises:
             SiteError: The site offers no such dataset.
             DataError: The manifest or an image can't be used.
         """
         digest = job.digest()
-        if self._data is None or self._data[0] != digest:
+        if digest not in self._data:
             dataset = self.config.dataset(job.job.dataset)
-            data = SiteData.load(
+            self._data[digest] = SiteData.load(
                 dataset.manifest,
                 job,
                 site=self.config.name,
@@ -209,8 +210,10 @@ class Site:
                 cache=self.config.cache,
                 image_filter=self._filter,
             )
-            self._data = (digest, data)
-        return self._data[1]
+            if len(self._data) > _JOBS_AT_HAND:
+                self._data.popitem(last=False)
+        self._data.move_to_end(digest)
+        return self._data[digest]
 
     def describe(self, canonical: str) -> messages.Description:
         """Count what the site has for a job; images are read only where the job weighs classes.

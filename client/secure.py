@@ -1,8 +1,8 @@
 """A site's part in secure aggregation: which stage asks for what, and what the site remembers between them.
 
-What it remembers is in Flower's `Context.state`, which a hospital's worker keeps in memory and never writes:
-a worker that was restarted has nothing to go on with, and its site counts as dropped out. In a simulation
-the state travels with the messages inside one machine, since any worker may serve any site.
+What it remembers is in Flower's `Context.state`, which a hospital keeps on its disk for each run (see
+`client/run_states.py`): a stage that a crash broke off leaves nothing, and its site counts as dropped out. In
+a simulation the state travels with the messages inside one machine, since any worker may serve any site.
 """
 
 import hashlib

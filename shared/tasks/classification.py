@@ -2,8 +2,12 @@
 
 from typing import ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.curves import check_edges, first_edges
 from shared.metrics import MetricSet
-from shared.metrics_classification import ClassificationMetrics
+from shared.metrics_classification import ClassificationMetrics, judged_classes
 from shared.tasks.base import Task
 
 
@@ -20,6 +24,21 @@ class ClassificationTask(Task):
         """One logit a class."""
         return len(self.job.data.classes)
 
-    def metrics(self) -> MetricSet:
+    def metrics(self, edges: NDArray[np.float64] | None = None) -> MetricSet:
         """Return empty classification metrics."""
-        return ClassificationMetrics(self.job)
+        bins = self.job.evaluation.bins
+        return ClassificationMetrics(self.job, first_edges(self._judged, bins) if edges is None else edges)
+
+    def first_edges(self, bins: int) -> NDArray[np.float64] | None:
+        """See the base class; shape (classes whose scores are judged, bins - 1)."""
+        return first_edges(self._judged, bins)
+
+    def check_edges(self, edges: NDArray[np.generic] | None, most: int) -> NDArray[np.float64] | None:
+        """See the base class."""
+        if edges is None:
+            raise ValueError("edges of bins: they are missing")
+        return check_edges(edges, self._judged, most)
+
+    @property
+    def _judged(self) -> int:
+        return len(judged_classes(self.job))
