@@ -9,6 +9,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -24,12 +25,14 @@ from client.class_counts import counts_for_loss
 from client.data.dataset import Samples, SiteData
 from client.data.preprocess import ImageFilter
 from client.device import explained
+from client.first_model import check_first, model_digest
 from client.flat_parameters import FlatParameters
 from client.gate import Gate, Visit
 from client.policy import PolicyError, check_size
 from client.private_plan import plan
 from client.private_training import PrivateTraining
 from client.release import Release
+from client.request_rules import check_request
 from client.residuals import Residuals
 from client.secure import QUERIES, Credentials
 from client.secure import evaluate as evaluate_masked
@@ -41,7 +44,7 @@ from shared import messages
 from shared.arrays import Layout, ModelState
 from shared.audit_fields import AuditError
 from shared.errors import JobError, SiteError, WardroundError
-from shared.job import JobSpec, parse_job
+from shared.job import FedProx, JobSpec, parse_job
 from shared.messages import MessageError
 from shared.metrics import MetricSet
 from shared.models import build_model
@@ -164,21 +167,38 @@ class Site:
             torch.empty(1, device="meta").normal_()  # takes seconds the first time: not in an answer
 
     def admit(self, visit: Visit) -> None:
-        """Check a request against the policy, before anything is loaded for it.
+        """Check a request against the policy by its head, before anything is loaded for it.
 
         Raises:
             PolicyError: A rule refuses it.
         """
         policy = self.config.policy
         self.config.admit(visit.job)
+        check_request(visit.job, visit.phase, visit.round, visit.split, self.config.name)
         if policy.max_model_mb is not None:
             check_size(policy, model_megabytes(visit.job), self.config.name)
         if self.gate is not None:
             self.gate.admit(visit)
-            if visit.phase == "train" and visit.job.privacy.mechanism == "dp-sgd":
-                data = self._training_data(visit.job)
-                units = data.patients if visit.job.privacy.unit == "patient" else data.examples
-                self.gate.reserve(visit, plan(visit.job, units["train"]))
+
+    def take(self, visit: Visit, content: RecordDict) -> None:
+        """Take an admitted request on: remember its model, count it, and charge what it costs.
+
+        Raises:
+            PolicyError: It carries a model that is not that of its round, or something is used up.
+        """
+        if self.gate is None or visit.phase not in ("train", "evaluate"):
+            return
+        if visit.phase == "train" and visit.round == 1:
+            check_first(visit.job, content, self.config.name)
+        self.gate.take(visit, model_digest(content))
+        if visit.phase == "train" and visit.job.privacy.mechanism == "dp-sgd":
+            data = self._training_data(visit.job)
+            units = data.patients if visit.job.privacy.unit == "patient" else data.examples
+            self.gate.reserve(visit, plan(visit.job, units["train"]))
+
+    def counted(self, visit: Visit) -> AbstractContextManager[None]:
+        """Count what is answered inside; a simulation, where nobody asks, does not."""
+        return nullcontext() if self.gate is None else self.gate.counted(visit)
 
     def data(self, job: JobSpec) -> SiteData:
         """Return the site's data for a job, kept warm as long as few other jobs ask.
@@ -245,7 +265,7 @@ class Site:
         samples = data.split("train")
         torch.set_num_threads(bench.job.training.threads)
         training = self._training(bench, data, request, class_counts)
-        trained = training.run(request.round, request.proximal_mu)
+        trained = training.run(request.round, proximal_mu(job))
         vector = bench.state.pack()
         if not np.isfinite(vector).all():  # the last step, after which no loss was computed
             raise diverged(self.config.name, request.round, trained.steps)
@@ -350,6 +370,11 @@ class Site:
         return bench
 
 
+def proximal_mu(job: JobSpec) -> float:
+    """Return the weight of the proximal term that the job's strategy asks of the sites."""
+    return job.strategy.proximal_mu if isinstance(job.strategy, FedProx) else 0.0
+
+
 def evaluate(bench: Bench, samples: Samples) -> NDArray[np.float64]:
     """Return the packed metric states of a model on samples."""
     metrics = bench.task.metrics()
@@ -417,7 +442,8 @@ def _answer(site: Site, message: Message, phase: str, work: Work, state: RecordD
             message.metadata.run_id,
         )
         site.admit(visit)
-        with explained(site.config.name):
+        site.take(visit, message.content)
+        with site.counted(visit), explained(site.config.name):
             content = work(site, visit, message.content, state)
         if site.gate is not None:
             messages.add_head(content, site.gate.sent(visit, messages.measure(content)))

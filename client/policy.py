@@ -125,6 +125,9 @@ class PolicyTable(Table):
     rounds_per_day: int | None = Field(
         None, ge=1, description="Most rounds of training a day (local time), of all jobs.", examples=[200]
     )
+    evaluations_per_day: int | None = Field(
+        None, ge=1, description="Most evaluations a day (local time), of all jobs.", examples=[400]
+    )
     hours: list[str] | None = Field(
         None,
         description="Times of the day (local) at which the site works for the federation.",

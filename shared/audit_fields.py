@@ -90,7 +90,7 @@ _KINDS: dict[str, Callable[[object], Value]] = {
     "researcher": _NAME,
     "role": _WORD,
     "round": _count,
-    "rule": _matching(r"(policy|device)\.[a-z_]{1,30}(\.[a-z_]{1,30})?"),
+    "rule": _matching(r"(policy|device|job)\.[a-z_]{1,30}(\.[a-z_]{1,30})?"),
     "run": _matching(r"[a-z0-9][a-z0-9._-]{0,100}|\d{1,20}"),
     "sample_rate": _number,
     "honest_sites": _count,

@@ -505,6 +505,10 @@ class JobSpec(Table):
             self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False
         )
 
+    def evaluates(self, round_: int) -> bool:
+        """Say whether the model after a round is evaluated on the validation patients."""
+        return round_ % self.evaluation.every == 0 or round_ == self.job.rounds
+
     def digest(self) -> str:
         """Return the SHA-256 of the canonical JSON, in hexadecimal."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()

@@ -48,7 +48,6 @@ class Request:
     layout: str  # digest of the layout of the vector
     vector: NDArray[np.float32]  # (layout.size,)
     split: str  # evaluation: "val" or "test"
-    proximal_mu: float
     run: str  # name of the run, the same after it was resumed; may be empty
 
 
@@ -172,9 +171,6 @@ def read_request(content: RecordDict) -> Request:
     split = _value(config, "split", str)
     if split not in ("", "val", "test"):
         raise MessageError(f"asks for the split '{split}'")
-    mu = _finite(config, "proximal-mu") if "proximal-mu" in config else 0.0
-    if mu < 0:
-        raise MessageError("'proximal-mu' must not be below 0")
     run = config.get("run", "")
     if not isinstance(run, str) or len(run) > _LONGEST_NAME:
         raise MessageError("'run' must be a short text")
@@ -184,7 +180,6 @@ def read_request(content: RecordDict) -> Request:
         layout=_value(config, "layout", str),
         vector=cast(NDArray[np.float32], vector),
         split=split,
-        proximal_mu=mu,
         run=run,
     )
 

@@ -165,7 +165,7 @@ def test_it_survives_its_worker_and_refuses_what_makes_no_sense(hospital, tiny_j
         "changed": "policy.approval: the job waits until the hospital approves it",
         "not canonical": "not in canonical form",
         "forged layout": "another layout here",
-        "too short": "the layout asks for (604,)",
+        "too short": "instead of (604,)",
         "NaN": "not finite",
         "in pieces": "has no content",
         "named": "an answer",
