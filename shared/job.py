@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shared.errors import JobError
+from shared.job_bounds import check_bounds
 from shared.job_errors import describe
 from shared.names import NAME
 from shared.networks import Network
@@ -518,8 +519,9 @@ def parse_job(table: dict[str, Any], where: object) -> JobSpec:
     """Validate a job given as nested tables.
 
     Raises:
-        JobError: With every problem found: table, key, what was expected, the nearest valid name.
+        JobError: With the problems found: table, key, what was expected, the nearest valid name.
     """
+    check_bounds(table, where)
     try:
         return JobSpec.model_validate(table, strict=True)
     except ValidationError as error:
