@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 PROGRAM = Path(sys.executable).with_name("flower-superlink")
 SHIM = Path(__file__).with_name("die_with_parent.py")
 Answer = TypeVar("Answer")
+NO_PROXY = [("grpc.enable_http_proxy", 0)]
+PROXIES = {"http_proxy", "https_proxy", "all_proxy", "grpc_proxy"}
 JITTER = random.SystemRandom()  # restarts of several services must not fall together
 
 
@@ -236,9 +238,17 @@ class SuperLink:
         ]
 
     def _environment(self) -> dict[str, str]:
-        """Keep the SuperLink from calling home, and let it find its own programs."""
+        """Keep the SuperLink from calling home, and let it find its own programs.
+
+        It and the processes of runs talk to each other on loopback alone: never through a proxy.
+        """
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("FLWR_") and name.lower() not in PROXIES
+        }
         return {
-            **{name: value for name, value in os.environ.items() if not name.startswith("FLWR_")},
+            **kept,
             "FLWR_HOME": str(self.folder.resolve() / "flwr"),
             "FLWR_TELEMETRY_ENABLED": "0",
             "FLWR_DISABLE_UPDATE_CHECK": "1",
@@ -253,7 +263,7 @@ class SuperLink:
         seen, misses = False, 0
         ended = asyncio.create_task(process.wait())
         async with (
-            grpc.aio.insecure_channel(health) as channel,
+            grpc.aio.insecure_channel(health, options=NO_PROXY) as channel,
             httpx.AsyncClient(verify=self._tls.context, trust_env=False, timeout=patience.answer) as client,
         ):
             while not ended.done():

@@ -22,6 +22,8 @@ from flwr.proto.control_pb2 import ListNodesRequest, RegisterNodeRequest, Unregi
 from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
 
+from shared.flower.transport import routed
+
 __all__ = ["Control", "NodeInfo"]
 
 
@@ -53,9 +55,10 @@ class Control:
     """
 
     def __init__(self, url: str, context: ssl.SSLContext) -> None:
-        self._client = ControlHttpClient(
+        client = ControlHttpClient(
             url, interceptors=[RuntimeVersionHttpInterceptor("flwr CLI")], verify=context
         )
+        self._client = routed(client, url, context)
 
     def __enter__(self) -> Self:
         return self

@@ -13,6 +13,8 @@ from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.fab import Fab
 from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
 
+from shared.flower.transport import routed
+
 # What Flower calls an app: here it holds no code, only the name of an object that both sides have installed.
 # `override_config` may set no key that has no default here.
 _APP = """
@@ -53,9 +55,10 @@ class Runs:
         serverapp: str = "server.app:app",
         clientapp: str = "client.app:app",
     ) -> None:
-        self._client = ControlHttpClient(
+        client = ControlHttpClient(
             url, interceptors=[RuntimeVersionHttpInterceptor("flwr CLI")], verify=verify
         )
+        self._client = routed(client, url, verify)
         files = {"pyproject.toml": _APP.format(serverapp=serverapp, clientapp=clientapp).encode()}
         content = build_fab_from_files(files)[0]
         self._app = Fab(hashlib.sha256(content).hexdigest(), content, {})
