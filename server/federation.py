@@ -128,7 +128,7 @@ class Federation:
             raise MessageError(f"says that it is the site '{description.site}'")
         if len(description.class_counts) != self._classes:
             raise MessageError(f"counts {len(description.class_counts)} classes, not {self._classes}")
-        check_description(description)
+        check_description(description, self._job)
 
     def _admits(self, member: Member) -> bool:
         patients, least = member.description.patients["train"], self._job.strategy.min_patients
