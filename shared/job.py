@@ -187,7 +187,27 @@ class StrategyOptions(Table):
     weight: Literal["examples", "equal"] = Field(
         "examples", description="A site counts by its training examples, or as much as any other."
     )
+    largest_share: float = Field(
+        0.6,
+        gt=0,
+        le=1,
+        description="Share of the mean that one site's update may have at most; a larger weight is cut down "
+        "to it. With n sites 1/n is always allowed.",
+    )
     round_timeout: float = Field(3600.0, gt=0, description="Seconds after which a round stops waiting.")
+    quorum: float = Field(
+        2 / 3,
+        gt=0,
+        le=1,
+        description="Share of the sites asked, and at least min_sites, after whose answers stragglers have "
+        "`grace` left. 1 waits for all.",
+    )
+    grace: float | None = Field(
+        None,
+        ge=0,
+        description="Seconds for stragglers after the quorum; without it the larger of 10 s and four times "
+        "what the quorum took.",
+    )
 
 
 class FedAvg(StrategyOptions):

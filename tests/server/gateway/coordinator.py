@@ -7,6 +7,7 @@ Prints the two ports once both listen; writes audit entries to MODELS/audit.json
 
 import asyncio
 import json
+import os
 import signal
 import ssl
 import sys
@@ -22,7 +23,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from server.audit_trail import AuditTrail
-from server.bell import Bell
+from server.bell import BELL, hang_bell
 from server.coordinator import MODELS
 from server.gateway import Door, Gateway, Routes, listen
 from server.limits import Limits
@@ -154,8 +155,10 @@ async def main(folder: Path, upstream: str) -> None:
         else:
             link = StandIn(upstream, folder)
         parts = routes(folder)
+        bell = await stack.enter_async_context(hang_bell())
+        (folder / "bell").write_text(os.environ[BELL], encoding="utf-8")
         print(*(door.sock.getsockname()[1] for door in doors), flush=True)
-        await Gateway(link, registry, registry, trail, parts, bell=Bell()).serve(*doors, stop)
+        await Gateway(link, registry, registry, trail, parts, bell=bell).serve(*doors, stop)
     trail.close()
 
 
