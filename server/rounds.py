@@ -34,6 +34,7 @@ from shared.errors import RunError
 from shared.job import JobSpec
 from shared.metric_names import lower_is_better, metric_names
 from shared.metrics import MetricSet
+from shared.model_size import check_model_size
 from shared.models import build_model
 from shared.privacy.filters import UpdateFilter
 from shared.tasks import make_task
@@ -91,6 +92,7 @@ class RoundLoop:
         researcher = str(run.read_description().get("researcher", ""))
         self._federation = Federation(grid, job, self._listen, researcher=researcher, strict=strict)
         self._task = make_task(job)
+        check_model_size(job)
         self.layout = Layout.of(self._initial_model())
         is_private = job.privacy.mechanism == "site-level"
         self._privacy = SiteLevel(job, rehearsal=rehearsal) if is_private else None
