@@ -20,6 +20,8 @@ from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 from torch import nn
 
+from client.claims import claims_of
+from client.class_counts import counts_for_loss
 from client.data.dataset import Samples, SiteData
 from client.data.preprocess import ImageFilter
 from client.device import explained
@@ -33,21 +35,25 @@ from client.release import Release
 from client.request_rules import check_request
 from client.residuals import Residuals
 from client.secure import QUERIES, Credentials
+from client.secure import evaluate as evaluate_masked
 from client.secure import train as train_masked
 from client.site import SiteConfig
-from client.training import LocalTraining, diverged, place_model, trainable
+from client.sum_book import SumBook
+from client.training import LocalTraining, diverged, place_model, trainable, training_seed
 from shared import messages
 from shared.arrays import ModelState
 from shared.audit_fields import AuditError
 from shared.errors import JobError, SiteError, WardroundError
 from shared.job import FedProx, JobSpec, parse_job
-from shared.losses import public_counts
 from shared.messages import MessageError
+from shared.metrics import MetricSet
 from shared.model_size import is_larger, model_bytes, warm_up
 from shared.models import build_model
 from shared.privacy.filters import UpdateFilter
 from shared.privacy.randomness import Randomness, SecretRandomness, SeededRandomness
+from shared.privacy.secagg.claims import Claims
 from shared.privacy.secagg.errors import SecureAggregationError
+from shared.privacy.secagg.records import TRAIN
 from shared.redact import redact_error
 from shared.tasks import Task, make_task
 
@@ -130,6 +136,7 @@ class Site:
             then name patients and files, and of the policy counts what looks at the job alone.
         credentials: For secure aggregation; without them the site takes no part in it.
         residuals: For jobs that compress updates; without it the site takes no part in them.
+        sums: Remembers what was summed; without it, as in a simulation, nothing is remembered.
     """
 
     def __init__(
@@ -141,11 +148,12 @@ class Site:
         gate: Gate | None,
         credentials: Credentials | None = None,
         residuals: Residuals | None = None,
+        sums: SumBook | None = None,
     ) -> None:
         self.config = config
         self.gate = gate
         self.credentials = credentials
-        self.summed: dict[tuple[bytes, int], bytes] = {}  # by job and round: who was in the sum
+        self.sums = sums
         self._residuals = residuals
         self._workshop = workshop
         self._filter = image_filter
@@ -211,15 +219,14 @@ class Site:
         return self._data[digest]
 
     def describe(self, canonical: str) -> messages.Description:
-        """Count what the site has for a job; images are read only where the job weighs classes.
+        """Count what the site has for a job; no image is read.
 
         Of a split with fewer patients than the policy's `min_group` nothing is said: it counts as empty.
         """
         job = _read_job(canonical)
         data = self.data(job)
-        counts = data.class_counts().tolist() if job.training.class_weights == "federation" else []
         release = Release.of(self.config.policy, job)
-        return release.description(self.config.name, data.patients, data.examples, counts)
+        return release.description(self.config.name, data.patients, data.examples)
 
     def _training_data(self, job: JobSpec) -> SiteData:
         data = self.data(job)
@@ -229,8 +236,22 @@ class Site:
             raise PolicyError(problem, where=self.config.name)
         return data
 
-    def train(self, request: messages.Request) -> messages.Update:
-        """Train the global model on the site's data for one round."""
+    def claims(self, job: JobSpec, phase: str) -> Claims:
+        """Return what the site signs about its part in a secure sum.
+
+        Raises:
+            PolicyError: There are too few patients to train on.
+        """
+        data = self._training_data(job) if phase == TRAIN else self.data(job)
+        return claims_of(self.config.policy, job, data, phase)
+
+    def train(self, request: messages.Request, class_counts: tuple[int, ...] = ()) -> messages.Update:
+        """Train the global model on the site's data for one round.
+
+        Args:
+            request: What is asked.
+            class_counts: Of the whole federation, where the job weighs classes by them.
+        """
         start = time.perf_counter()
         job = _read_job(request.job)
         data = self._training_data(job)
@@ -238,7 +259,8 @@ class Site:
         bench = self._load(request)
         samples = data.split("train")
         torch.set_num_threads(bench.job.training.threads)
-        trained = self._training(bench, data, request).run(request.round, proximal_mu(job))
+        training = self._training(bench, data, request, class_counts)
+        trained = training.run(request.round, proximal_mu(job))
         vector = bench.state.pack()
         if not np.isfinite(vector).all():  # the last step, after which no loss was computed
             raise diverged(self.config.name, request.round, trained.steps)
@@ -268,7 +290,7 @@ class Site:
         return self._workshop.bench(request.job).filter.clipped(trained, request.vector)
 
     def _training(
-        self, bench: Bench, data: SiteData, request: messages.Request
+        self, bench: Bench, data: SiteData, request: messages.Request, class_counts: tuple[int, ...]
     ) -> LocalTraining | PrivateTraining:
         samples, name, device = data.split("train"), self.config.name, self._workshop.device
         if bench.job.privacy.mechanism == "dp-sgd":
@@ -291,8 +313,9 @@ class Site:
             bench.job,
             site=name,
             device=device,
-            class_counts=class_counts(bench.job, data, request.class_counts),
+            class_counts=counts_for_loss(bench.job, data, class_counts),
             parameters=bench.parameters,
+            seed=training_seed(bench.job, request.vector),
         )
 
     def evaluate(self, request: messages.Request) -> messages.Evaluation:
@@ -314,6 +337,19 @@ class Site:
         states = evaluate(bench, samples)
         return messages.Evaluation(states, len(samples), time.perf_counter() - start)
 
+    def summand(self, request: messages.Request, *, judging: bool) -> tuple[MetricSet, NDArray[np.float64]]:
+        """Evaluate the global model for a masked sum; a site that does not judge it adds nothing.
+
+        Returns:
+            Empty metrics, and the packed states (n,).
+        """
+        bench = self._load(request)
+        empty = bench.task.metrics()
+        if not judging:
+            return empty, empty.pack()
+        torch.set_num_threads(bench.job.training.threads)
+        return empty, evaluate(bench, self.data(bench.job).split(request.split))
+
     def _load(self, request: messages.Request) -> Bench:
         bench = self._workshop.bench(request.job)
         if bench.state.layout.digest() != request.layout:
@@ -332,27 +368,6 @@ class Site:
 def proximal_mu(job: JobSpec) -> float:
     """Return the weight of the proximal term that the job's strategy asks of the sites."""
     return job.strategy.proximal_mu if isinstance(job.strategy, FedProx) else 0.0
-
-
-def class_counts(
-    job: JobSpec, data: SiteData, federation: tuple[int, ...] | None
-) -> NDArray[np.int64] | None:
-    """Return the class counts that the job's loss needs, or None.
-
-    Args:
-        job: Says whether its loss weighs classes, and by whose counts.
-        data: The site's own.
-        federation: The counts of all sites; None where there is no federation, then the site's own serve.
-    """
-    if (public := public_counts(job)) is not None:
-        return public
-    if job.training.class_weights == "federation" and federation is not None:
-        if len(federation) != len(data.class_counts()):
-            raise messages.MessageError(f"carries the counts of {len(federation)} classes")
-        return np.asarray(federation, dtype=np.int64)
-    if job.training.class_weights != "none" or job.training.loss == "balanced-softmax":
-        return data.class_counts()
-    return None
 
 
 def evaluate(bench: Bench, samples: Samples) -> NDArray[np.float64]:
@@ -398,7 +413,9 @@ def _train(site: Site, visit: Visit, content: RecordDict, state: RecordDict) -> 
     return messages.train_reply(update, encoded)
 
 
-def _evaluate(site: Site, _: Visit, content: RecordDict, __: RecordDict) -> RecordDict:
+def _evaluate(site: Site, visit: Visit, content: RecordDict, state: RecordDict) -> RecordDict:
+    if visit.job.privacy.secure_aggregation:
+        return evaluate_masked(site, visit, content, state)
     return messages.evaluate_reply(site.evaluate(messages.read_request(content)))
 
 

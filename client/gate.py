@@ -16,8 +16,8 @@ from client.served import Asked
 from client.site import SiteConfig
 from shared.audit import AuditLog
 from shared.job import JobSpec
+from shared.key_file import KeyFile
 from shared.messages import Sent
-from shared.pki import load_key
 from shared.privacy.accounting import Steps
 
 _log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ class Gate:
         Raises:
             WardroundError: One of them can't be used.
         """
-        audit = AuditLog.open(folder / "audit", load_key(folder / "keys" / "site.key"))
+        audit = AuditLog.open(folder / "audit", KeyFile(folder / "keys" / "site.key"))
         ledger = Ledger(folder / LEDGER, audit)
         try:
             ledger.check()

@@ -17,6 +17,7 @@ from client.residuals import Residuals
 from client.run_states import RunStates
 from client.secure import Credentials
 from client.site import load_site
+from client.sum_book import SumBook
 from client.workers.calls import HEAD, Call
 from client.workers.records import pack, unpack
 from shared.flower import COORDINATOR_NODE, become
@@ -43,7 +44,14 @@ class SiteHost:
         gate = Gate.open(site_file.parent, config)
         credentials = Credentials.load(config, site_file.parent / "keys")
         residuals = Residuals(site_file.parent / "state" / "residuals")
-        site = Site(config, Workshop(device), gate=gate, credentials=credentials, residuals=residuals)
+        site = Site(
+            config,
+            Workshop(device),
+            gate=gate,
+            credentials=credentials,
+            residuals=residuals,
+            sums=SumBook(site_file.parent / "state.sqlite"),
+        )
         self._site = site
         self._app = make_app(site)
         self._states = RunStates(site_file.parent / "state" / "runs")

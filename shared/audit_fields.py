@@ -175,6 +175,7 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "renewal-refused": _CREDENTIAL,
     "certificate-refused": _CREDENTIAL,
     "handshake-refused": _CREDENTIAL,
+    "connection-dropped": _CREDENTIAL,
     "site-request-refused": _CREDENTIAL,
     "person-added": ("person", "role", "user"),
     "person-removed": ("person", "user"),

@@ -61,6 +61,11 @@ def _class_weights(job: "JobSpec") -> None:
     reasons = {"balanced-softmax": "corrects for class counts itself", "dice": "weighs structures equally"}
     if job.training.class_weights != "none" and loss in reasons:
         raise ValueError(f"[training] class_weights: must be 'none', as '{loss}' {reasons[loss]}")
+    if job.training.class_weights == "federation" and not job.privacy.secure_aggregation:
+        raise ValueError(
+            "[training] class_weights: 'federation' needs [privacy] secure_aggregation = true, under which "
+            "the sites sign their counts for each other; take 'site', or 'public' with class_shares"
+        )
     if job.training.class_weights == "public" and shares is None:
         raise ValueError("[training] class_shares: is needed for class_weights = 'public'")
     if shares is None:
@@ -234,11 +239,6 @@ def _site_level(job: "JobSpec") -> None:
     if job.strategy.weight != "equal":
         raise ValueError(
             "[strategy] weight: must be 'equal' with 'site-level', as clipping bounds each alike"
-        )
-    if job.training.class_weights == "federation":
-        raise ValueError(
-            "[training] class_weights: 'federation' tells every site the others' counts, which 'site-level' "
-            "does not noise"
         )
 
 

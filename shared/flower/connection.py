@@ -19,6 +19,7 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from shared.errors import SiteError
+from shared.flower.transport import routed
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.25, 15.0  # seconds between attempts while the coordinator is away
 _SLOWEST = 32 * 1024  # bytes per second at which an upload still gets through
@@ -67,8 +68,8 @@ class Connection:
     """Sends requests to the coordinator, from any thread.
 
     Args:
-        url: Of the coordinator, such as ``https://federation.example.org:9443``. A forward proxy named by
-            ``HTTPS_PROXY`` is used.
+        url: Of the coordinator, such as ``https://federation.example.org:9443``. A proxy that the environment
+            names is used, see `shared.proxy`.
         key: The site's own; signs every request (EC P-384).
         verify: How the coordinator's certificate is checked; with a client certificate, mutual TLS.
         stop: Set when the site stops.
@@ -151,6 +152,7 @@ class Connection:
             _Patience(),
         ]
         client = FleetHttpClient(self._url, interceptors=interceptors, verify=verify)
+        client = routed(client, self._url, verify)
         client._client.headers["accept-encoding"] = "identity"
         client._client.event_hooks = {"response": [_bound]}
         return client

@@ -212,7 +212,7 @@ class Fleet:
             response = self._connection.call(FleetHttpClient.PushMessages, request, of_run=True)
             wanted = {name: objects[name] for name in response.objects_to_push}
             try:
-                upload(wanted, partial(self._push_object, run_id, response.session_id))
+                upload(wanted, reply.object_id, partial(self._push_object, run_id, response.session_id))
             except ObjectPushError:
                 continue
             return

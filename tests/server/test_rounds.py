@@ -84,23 +84,6 @@ def test_too_few_sites_begin_nothing(tiny_job, federate):
     assert not federated.run.has_begun()
 
 
-def test_class_weights_of_the_federation_are_the_same_everywhere(tiny_job, federate):
-    asked = []
-
-    def note(question, answer):
-        if question.metadata.message_type == "train":
-            asked.append(list(question.content["config"]["class-counts"]))
-        return [answer]
-
-    federated = federate(tiny_job(job_rounds=1, training_class_weights="federation"))
-    for node in federated.grid.get_node_ids():
-        federated.grid.changes[node] = note
-    federated.loop.execute()
-    assert len(asked) == 4
-    assert all(counts == asked[0] for counts in asked)
-    assert sum(asked[0]) == 4 * 2 * 16 * 16  # the voxels of two training images a site
-
-
 def test_a_resumed_run_tells_that_it_goes_on(tiny_job, federate):
     job = tiny_job(job_rounds=2)
     federated = federate(job)
