@@ -41,12 +41,13 @@ from client.site import SiteConfig
 from client.sum_book import SumBook
 from client.training import LocalTraining, diverged, place_model, trainable, training_seed
 from shared import messages
-from shared.arrays import Layout, ModelState
+from shared.arrays import ModelState
 from shared.audit_fields import AuditError
 from shared.errors import JobError, SiteError, WardroundError
 from shared.job import FedProx, JobSpec, parse_job
 from shared.messages import MessageError
 from shared.metrics import MetricSet
+from shared.model_size import is_larger, model_bytes, warm_up
 from shared.models import build_model
 from shared.privacy.filters import UpdateFilter
 from shared.privacy.randomness import Randomness, SecretRandomness, SeededRandomness
@@ -108,12 +109,6 @@ class Workshop:
         return self._benches[canonical]
 
 
-def model_megabytes(job: JobSpec) -> float:
-    """Return the size of a job's model in MB (10^6 bytes), without taking memory for it."""
-    with torch.device("meta"):
-        return Layout.of(build_model(job, make_task(job).outputs, job.job.seed)).size * 4 / 1e6
-
-
 @lru_cache(maxsize=8)
 def _read_job(canonical: str) -> JobSpec:
     try:
@@ -163,8 +158,8 @@ class Site:
         self._workshop = workshop
         self._filter = image_filter
         self._data: OrderedDict[str, SiteData] = OrderedDict()  # by the job's digest
-        if config.policy.max_model_mb is not None:
-            torch.empty(1, device="meta").normal_()  # takes seconds the first time: not in an answer
+        if gate is not None:
+            warm_up()  # not in an answer
 
     def admit(self, visit: Visit) -> None:
         """Check a request against the policy by its head, before anything is loaded for it.
@@ -175,8 +170,8 @@ class Site:
         policy = self.config.policy
         self.config.admit(visit.job)
         check_request(visit.job, visit.phase, visit.round, visit.split, self.config.name)
-        if policy.max_model_mb is not None:
-            check_size(policy, model_megabytes(visit.job), self.config.name)
+        if is_larger(visit.job, policy.max_model_mb):
+            check_size(policy, model_bytes(visit.job) / 1e6, self.config.name)
         if self.gate is not None:
             self.gate.admit(visit)
 
@@ -432,15 +427,7 @@ def _answer(site: Site, message: Message, phase: str, work: Work, state: RecordD
     """
     visit = None
     try:
-        question = messages.read_question(message.content)
-        visit = Visit(
-            _read_job(question.job),
-            phase,
-            question.round,
-            question.split,
-            question.researcher,
-            message.metadata.run_id,
-        )
+        visit = read_visit(message.content, phase, message.metadata.run_id)
         site.admit(visit)
         site.take(visit, message.content)
         with site.counted(visit), explained(site.config.name):
@@ -451,9 +438,23 @@ def _answer(site: Site, message: Message, phase: str, work: Work, state: RecordD
     except Exception as error:
         if site.gate is None and not isinstance(error, WardroundError):
             raise
-        reason = str(error) if site.gate is None else _noted(site.gate, visit, phase, error)
-        code = messages.SITE_ERROR if isinstance(error, WardroundError) else messages.CRASH
-        return Message(Error(code, reason), reply_to=message)
+        return Message(Error(*explained_to_strangers(site, visit, phase, error)), reply_to=message)
+
+
+def read_visit(content: RecordDict, phase: str, run: int) -> Visit:
+    """Return what a message asks, from its head alone.
+
+    Raises:
+        WardroundError: It makes no sense.
+    """
+    asked = messages.read_question(content)
+    return Visit(_read_job(asked.job), phase, asked.round, asked.split, asked.researcher, run)
+
+
+def explained_to_strangers(site: Site, visit: Visit | None, phase: str, error: Exception) -> tuple[int, str]:
+    """Return the code and the reason that may leave of an error, which is written down first."""
+    reason = str(error) if site.gate is None else _noted(site.gate, visit, phase, error)
+    return messages.SITE_ERROR if isinstance(error, WardroundError) else messages.CRASH, reason
 
 
 def _noted(gate: Gate, visit: Visit | None, phase: str, error: Exception) -> str:

@@ -37,6 +37,7 @@ from shared.errors import RunError
 from shared.job import JobSpec
 from shared.metric_names import lower_is_better, metric_names
 from shared.metrics import MetricSet
+from shared.model_size import check_model_size
 from shared.models import build_model
 from shared.privacy.filters import UpdateFilter
 from shared.tasks import make_task
@@ -101,6 +102,7 @@ class RoundLoop:
         self._listen = record_and_tell(run, listen)
         researcher = str(run.read_description().get("researcher", ""))
         self._task = make_task(job)
+        check_model_size(job)
         self.layout = Layout.of(self._initial_model())
         self._federation = Federation(
             grid,

@@ -19,6 +19,9 @@ from shared.job_errors import describe
 from shared.names import NAME
 from shared.networks import Network
 
+LARGEST_JOB = 64 * 2**10
+"""Characters of a job's canonical JSON at most."""
+
 Name = Annotated[str, Field(pattern=NAME)]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]

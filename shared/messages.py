@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from shared.errors import WardroundError
 from shared.flat_array import to_array, view
+from shared.job import LARGEST_JOB
 from shared.names import NAME
 
 ARRAYS = "arrays"
@@ -152,7 +153,10 @@ def read_question(content: RecordDict) -> Question:
         raise MessageError("'round' must be a number from 0 and 'split' a text")
     if not isinstance(researcher, str) or len(researcher) > 100:
         raise MessageError("'researcher' must be a short text")
-    return Question(_value(config, "job", str), round_, split, researcher)
+    job = _value(config, "job", str)
+    if len(job) > LARGEST_JOB:
+        raise MessageError(f"'job' must have {LARGEST_JOB} characters at most")
+    return Question(job, round_, split, researcher)
 
 
 def read_request(content: RecordDict) -> Request:
