@@ -40,6 +40,7 @@ KEPT_BACK = ("FLWR_", "WARDROUND_CA_", "CREDENTIALS_DIRECTORY")
 """Environment variables that neither it nor a run gets, by their beginnings."""
 
 Answer = TypeVar("Answer")
+PROXIES = {"http_proxy", "https_proxy", "all_proxy", "grpc_proxy"}
 JITTER = random.SystemRandom()  # restarts of several services must not fall together
 
 
@@ -234,9 +235,17 @@ class SuperLink:
             path.unlink(missing_ok=True)
 
     def _environment(self) -> dict[str, str]:
-        """Keep the SuperLink from calling home, and secrets from it and from the processes of runs."""
+        """Keep the SuperLink from calling home, and secrets and proxies from it and its runs.
+
+        It and the processes of runs talk to each other on this machine alone.
+        """
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(KEPT_BACK) and name.lower() not in PROXIES
+        }
         return {
-            **{name: value for name, value in os.environ.items() if not name.startswith(KEPT_BACK)},
+            **kept,
             "FLWR_HOME": str(self.folder.resolve() / "flwr"),
             "FLWR_TELEMETRY_ENABLED": "0",
             "FLWR_DISABLE_UPDATE_CHECK": "1",
