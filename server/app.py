@@ -21,7 +21,7 @@ from server.run_files import run_path
 from server.runs import RunFolder
 from server.site_grid import SiteGrid
 from server.site_heads import SiteHeads, known_heads
-from server.site_names import SUPERLINK, site_names
+from server.site_names import project_sites
 from shared.errors import RunError, WardroundError
 from shared.flower import RunStopped
 from shared.job import JobSpec, parse_job
@@ -39,12 +39,13 @@ def main(grid: Grid, context: Context) -> None:
     name = str(config["run"])
     with Outbox(folder / MODELS) as outbox:
         execute(
-            AttentiveGrid(grid, outbox, partial(site_names, folder / SUPERLINK)),
+            AttentiveGrid(grid, outbox, partial(project_sites, folder, str(config["project"]))),
             parse_job(json.loads(str(config["job"])), "the run's job"),
             folder / "runs",
             name,
             context.run_id,
             researcher=str(config["researcher"]),
+            project=str(config["project"]),
             resume=bool(config["resume"]),
             listen=SiteHeads(open_audit(folder).append, known_heads(folder / "audit"), name),
         )
@@ -58,6 +59,7 @@ def execute(
     run_id: int,
     *,
     researcher: str,
+    project: str = "",
     resume: bool,
     listen: Listener,
 ) -> None:
@@ -70,13 +72,14 @@ def execute(
         name: Of the run's folder.
         run_id: Flower's number of the run.
         researcher: Who submitted it; empty names nobody.
+        project: Whose run it is.
         resume: Go on from the last checkpoint, if there is one.
         listen: Told of everything that happens.
 
     Raises:
         WardroundError: Something stopped it; it can be resumed.
     """
-    run = RunFolder.open(run_path(runs, name), job) if resume else RunFolder.create(runs, job, name)
+    run = RunFolder.open(run_path(runs, name), job) if resume else RunFolder.create(runs, job, name, project)
     with run.lock():
         run.describe(status="running", flower_run=run_id, researcher=researcher, reason=None)
         run.event("resumed" if resume else "opened")

@@ -18,6 +18,14 @@ Folder = Annotated[
     Path, typer.Option("--dir", envvar="WARDROUND_SERVER_DIR", help="Folder made by `wardround server init`.")
 ]
 HERE = Path()
+Projects = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--project",
+        help="Project to belong to, once for each; the only one if not given.",
+        show_default=False,
+    ),
+]
 people_app = typer.Typer(help="People who may talk to the coordinator.", no_args_is_help=True)
 
 
@@ -126,6 +134,7 @@ def init(
 def invite(
     site: Annotated[str, typer.Argument(help="Name of the site, in lower case.", show_default=False)],
     hours: Annotated[float, typer.Option(min=0.1, max=24 * 30, help="How long the invitation holds.")] = 72.0,
+    project: Projects = None,
     folder: Folder = HERE,
 ) -> None:
     """Print the join string of a site: secret, to be used once. It goes to stdout and is not kept."""
@@ -133,7 +142,7 @@ def invite(
 
     load_settings(folder)
     with open_registry(folder) as registry:
-        token = registry.invite(site, hours)
+        token = registry.invite(site, hours, project or ())
     print(join_string(folder, site, token))
     print(f"For '{site}', once, within {hours:g} hours: `wardround client enroll -`", file=sys.stderr)
 
@@ -238,6 +247,7 @@ def people_add(
     name: Annotated[str, typer.Argument(help="Name, in lower case.", show_default=False)],
     role: Annotated[str, typer.Option(help="viewer, researcher or operator.")],
     days: Annotated[int, typer.Option(min=1, max=366, help="How long the token holds.")] = 90,
+    project: Projects = None,
     folder: Folder = HERE,
 ) -> None:
     """Print a new token for a person: secret, shown once and not kept."""
@@ -245,7 +255,7 @@ def people_add(
 
     command = login_command(folder)
     with open_registry(folder) as registry:
-        token = registry.add_person(name, role, days)
+        token = registry.add_person(name, role, days, project or ())
     print(token)
     print(f"For '{name}' ({role}), {days} days:\n  {command}", file=sys.stderr)
 
@@ -256,10 +266,10 @@ def people_list(folder: Folder = HERE) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("name", "role", "token until", box=None, pad_edge=False)
+    table = Table("name", "role", "projects", "token until", box=None, pad_edge=False)
     with open_registry(folder) as registry:
         for person in registry.people():
-            table.add_row(person.name, person.role, f"{person.expires:%Y-%m-%d}")
+            table.add_row(person.name, person.role, ", ".join(person.projects), f"{person.expires:%Y-%m-%d}")
     Console().print(table)
 
 

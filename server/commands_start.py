@@ -65,7 +65,7 @@ async def _serve(folder: Path, signer: "Signer") -> bool:
         def connect() -> Runs:
             return Runs(link.socket)
 
-        runs = RunsApi(folder / "runs", connect, service.trail)
+        runs = RunsApi(folder / "runs", connect, service.trail, service.people.project_names)
         recovery = Recovery(link, Coordinator(folder / "runs", connect, audit.append))
         watching = asyncio.create_task(recovery.watch())
         audit.append("service-started", version=version("wardround"))

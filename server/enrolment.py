@@ -6,6 +6,7 @@ transaction, so a token that two ask for at the same time is given to one. Of to
 
 import secrets
 import sqlite3
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.hashes import SHA384
 from cryptography.hazmat.primitives.serialization import SSHPublicKeyTypes, load_ssh_public_key
 
 from server.people import People
+from server.projects import assign, leave_all, projects_of, the_only_project
 from server.renewals import check_renewal, note_renewal
 from server.store import BusyError, RefusedError, RegistryError, as_time, check_name, token_hash
 from shared.authority import SITE_DAYS, Signatory
@@ -66,11 +68,18 @@ class Invitation:
 class Registry(People):
     """The registry of one federation: its sites, invitations and people."""
 
-    def invite(self, site: str, hours: float = INVITATION_HOURS) -> str:
+    def invite(self, site: str, hours: float = INVITATION_HOURS, projects: Sequence[str] = ()) -> str:
         """Return a new one-time token for a site; an earlier one that was not used ends.
 
+        Args:
+            site: Name of the site.
+            hours: For how long the invitation can be used.
+            projects: Those that the site belongs to, and no others. Where none is named: those that it
+                belonged to before, or the only one.
+
         Raises:
-            RegistryError: The name is not valid, or the site has joined already.
+            RegistryError: The name is not valid, the site has joined already, there is no such project, or it
+                is not clear which is meant.
         """
         check_name(site)
         token = secrets.token_urlsafe(32)
@@ -80,6 +89,10 @@ class Registry(People):
             if row and row["state"] == "joined":
                 remedy = f"To let it join with a new key: `wardround server revoke {site}`, then invite."
                 raise RegistryError(f"the site '{site}' has joined already", remedy=remedy)
+            if projects:
+                leave_all(db, "site", site)
+            own = projects or projects_of(db, "site", site) or the_only_project(db)
+            assign(db, "site", site, own)
             db.execute("DELETE FROM invitation WHERE site = ? AND used IS NULL", (site,))
             db.execute("INSERT INTO invitation VALUES (?, ?, ?, NULL)", (token_hash(token), site, expires))
         self._audit("site-invited", site=site)
