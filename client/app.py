@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -401,7 +401,8 @@ def make_app(site: Site) -> ClientApp:
 
 
 def _describe(site: Site, _: Visit, content: RecordDict, __: RecordDict) -> RecordDict:
-    return messages.describe_reply(site.describe(messages.read_question(content).job))
+    description = site.describe(messages.read_question(content).job)
+    return messages.describe_reply(replace(description, figures_for=site.config.policy.figures_for))
 
 
 def _train(site: Site, visit: Visit, content: RecordDict, state: RecordDict) -> RecordDict:
@@ -448,7 +449,7 @@ def read_visit(content: RecordDict, phase: str, run: int) -> Visit:
         WardroundError: It makes no sense.
     """
     asked = messages.read_question(content)
-    return Visit(_read_job(asked.job), phase, asked.round, asked.split, asked.researcher, run)
+    return Visit(_read_job(asked.job), phase, asked.round, asked.split, asked.researcher, run, asked.project)
 
 
 def explained_to_strangers(site: Site, visit: Visit | None, phase: str, error: Exception) -> tuple[int, str]:

@@ -11,7 +11,7 @@ from typing import Self
 from client.job_book import JobBook
 from client.ledger import LEDGER, Ledger
 from client.ledger_entry import Round
-from client.policy import BudgetError, PolicyError, check_moment
+from client.policy import BudgetError, PolicyError, check_moment, check_project
 from client.served import Asked
 from client.site import SiteConfig
 from shared.audit import AuditLog
@@ -33,6 +33,7 @@ class Visit:
         split: For an evaluation.
         researcher: As the coordinator names them; empty where it names nobody.
         run: Flower's number of the run.
+        project: Of the run, as the coordinator names it.
     """
 
     job: JobSpec
@@ -41,6 +42,7 @@ class Visit:
     split: str
     researcher: str
     run: int
+    project: str = ""
 
     def fields(self) -> dict[str, object]:
         """Return what an audit entry says of the visit."""
@@ -102,6 +104,7 @@ class Gate:
         policy, site = self._config.policy, self._config.name
         now = self._clock()
         check_moment(policy, visit.researcher, now, site)
+        check_project(policy, visit.project, site)
         digest = visit.job.digest()
         decision, new = self._book.meet(visit.job, visit.researcher)
         if new:

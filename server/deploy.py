@@ -2,17 +2,20 @@
 
 import json
 import os
+import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import httpx
 
 from server.audit_trail import Append
 from server.event_tail import EventTail
 from server.events import Event
+from server.figures import FILTERED, WITHHELD, Figures
+from server.people import Role
 from server.projects import Projects, choose_project
 from server.run_control import RunDetails, RunRow, UnknownRunError, parse_event
 from server.run_files import chunks, file_names, open_file, run_path, write_copy
@@ -40,6 +43,8 @@ class Coordinator:
         researcher: Who submits; the sites' policies ask for the name. Empty names nobody.
         projects: Those to which a new run may belong.
         see: The projects whose runs there are, for whom this works; None is all of them.
+        role: Of whom this works for; it says what is shown of single hospitals. None is somebody who can read
+            the folders, and is shown all.
     """
 
     def __init__(
@@ -51,6 +56,7 @@ class Coordinator:
         *,
         projects: Sequence[str] = (DEFAULT_PROJECT,),
         see: Collection[str] | None = None,
+        role: Role | None = None,
     ) -> None:
         self._runs = runs
         self._connect = connect
@@ -58,6 +64,7 @@ class Coordinator:
         self._researcher = researcher
         self._projects = projects
         self._see = see
+        self._role = role
 
     def submit(self, job: JobSpec, project: str | None = None) -> str:
         """Start a new run; returns its name once its folder is there.
@@ -121,7 +128,7 @@ class Coordinator:
     def list(self) -> list[RunRow]:
         """Return all runs, the newest first."""
         folders = (path.parent for path in self._runs.glob("*/job.json"))
-        rows = [_row(RunFolder.read(folder)) for folder in folders if self._sees(folder)]
+        rows = [self._row(RunFolder.read(folder)) for folder in folders if self._sees(folder)]
         return sorted(rows, key=lambda row: row.started, reverse=True)
 
     def look(self, name: str) -> RunDetails:
@@ -131,7 +138,8 @@ class Coordinator:
             RunError: There is no such run.
         """
         run = self.open(name)
-        return RunDetails(_row(run), run.job, run.read_description())
+        description = run.read_description()
+        return RunDetails(self._row(run), run.job, self._figures(run).description(description))
 
     def follow(self, name: str) -> Iterator[Event]:
         """Yield what happened in a run, and what happens, until it ends.
@@ -141,7 +149,7 @@ class Coordinator:
         """
         tail = EventTail(self.open(name))
         while True:
-            lines, ended = tail.read()
+            lines, ended = self.read_events(tail)
             for _, line in lines:
                 if event := parse_event(line):
                     yield event
@@ -157,7 +165,57 @@ class Coordinator:
         """
         run = self.open(name)
         self._audit("run-fetched", run=name, job=run.job.digest())
-        return write_copy(out, name, ((file, _content(run.path, file)) for file in file_names(run.path)))
+        return write_copy(out, name, ((file, self._content(run, file)) for file in self.file_names(run)))
+
+    def read_events(self, tail: EventTail) -> tuple[Sequence[tuple[int, dict[str, Any]]], str | None]:
+        """Return what `tail` reads, as it may be seen."""
+        lines, ended = tail.read()
+        if not lines:
+            return lines, ended
+        figures = self._figures(tail.run)
+        return [(number, figures.event(line)) for number, line in lines], ended
+
+    def file_names(self, run: RunFolder) -> Sequence[str]:
+        """Return the names of a run's files, as far as they may be seen."""
+        withheld = () if self._figures(run).everything else WITHHELD
+        return [name for name in file_names(run.path) if name not in withheld]
+
+    def open_file(self, run: RunFolder, name: str) -> BinaryIO:
+        """Open a file of a run for reading, as it may be seen.
+
+        Raises:
+            RunError: There is no such file.
+        """
+        figures = self._figures(run)
+        if name in WITHHELD and not figures.everything:
+            raise RunError(f"has no file {name!r}", where=run.path.name)
+        file = open_file(run.path, name)
+        if name not in FILTERED or figures.everything:
+            return file
+        with file:
+            seen = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
+            seen.writelines(figures.file(name, file))
+        return seen
+
+    def _content(self, run: RunFolder, name: str) -> Iterator[bytes]:
+        with self.open_file(run, name) as file:
+            yield from chunks(file, file.seek(0, os.SEEK_END))
+
+    def _figures(self, run: RunFolder) -> Figures:
+        return Figures(run.read_description(), self._role)
+
+    def _row(self, run: RunFolder) -> RunRow:
+        about = run.read_description()
+        return RunRow(
+            name=run.path.name,
+            status=run.status,
+            round=run.last_round(),
+            rounds=run.job.job.rounds,
+            started=str(about.get("started", "")),
+            researcher=_researcher(run),
+            project=project_of(run.path),
+            reason=Figures(about, self._role).reason(about.get("reason")),
+        )
 
     def _sees(self, folder: Path) -> bool:
         """Say whether a run is one of those that there are here: the one place that tells projects apart."""
@@ -251,11 +309,6 @@ def _has_begun(path: Path, run_id: int) -> bool:
     return bool(RunFolder.read(path).read_description().get("flower_run") == run_id)
 
 
-def _content(folder: Path, name: str) -> Iterator[bytes]:
-    with open_file(folder, name) as file:
-        yield from chunks(file, os.fstat(file.fileno()).st_size)
-
-
 def project_of(folder: Path) -> str:
     """Return the project of a run; an empty name, which no project has, while nothing says it yet."""
     try:
@@ -267,17 +320,3 @@ def project_of(folder: Path) -> str:
 
 def _researcher(run: RunFolder) -> str:
     return str(run.read_description().get("researcher") or "")
-
-
-def _row(run: RunFolder) -> RunRow:
-    about = run.read_description()
-    return RunRow(
-        name=run.path.name,
-        status=run.status,
-        round=run.last_round(),
-        rounds=run.job.job.rounds,
-        started=str(about.get("started", "")),
-        researcher=_researcher(run),
-        project=project_of(run.path),
-        reason=str(about.get("reason") or ""),
-    )

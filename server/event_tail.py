@@ -14,13 +14,16 @@ class EventTail:
 
     The file is opened anew for every look: resuming a run puts a new one in its place, with the same lines.
 
+    Attributes:
+        run: The run.
+
     Args:
         run: The run.
         after: So many lines are known already.
     """
 
     def __init__(self, run: RunFolder, after: int = 0) -> None:
-        self._run = run
+        self.run = run
         self._known = after
         self._line = 0
         self._offset = 0
@@ -31,7 +34,7 @@ class EventTail:
         Raises:
             RunError: The run is not there any more.
         """
-        status = self._run.status  # before the reading: what is written before the end is read after it
+        status = self.run.status  # before the reading: what is written before the end is read after it
         content = self._more()
         whole = content[: content.rfind(b"\n") + 1]  # the last line may be half written
         self._offset += len(whole)
@@ -44,7 +47,7 @@ class EventTail:
 
     def _more(self) -> bytes:
         try:
-            with (self._run.path / "events.jsonl").open("rb") as file:
+            with (self.run.path / "events.jsonl").open("rb") as file:
                 file.seek(self._offset)
                 return file.read(_MOST)
         except FileNotFoundError:  # the run was made a moment ago

@@ -100,7 +100,7 @@ class RoundLoop:
         self._run = run
         self._rehearsal = rehearsal
         self._listen = record_and_tell(run, listen)
-        researcher = str(run.read_description().get("researcher", ""))
+        about = run.read_description()
         self._task = make_task(job)
         check_model_size(job)
         self.layout = Layout.of(self._initial_model())
@@ -108,7 +108,8 @@ class RoundLoop:
             grid,
             job,
             self._listen,
-            researcher=researcher,
+            researcher=str(about.get("researcher", "")),
+            project=str(about.get("project", "")),
             strict=strict,
             numbers=self.layout.size,
             states=self._task.metrics().pack().size,
@@ -136,7 +137,8 @@ class RoundLoop:
             }
             for member in self._federation.members
         }
-        self._run.describe(sites=sites, left_out=self._federation.left_out)
+        federation = self._federation
+        self._run.describe(sites=sites, left_out=federation.left_out, figures=federation.figures_for)
         data = {"rounds": self.job.job.rounds, "sites": len(sites)}
         self._listen(Event("run_started", state.round, data=data))
         with Behind() as disk:  # a round is being written while the sites train for the next
@@ -252,6 +254,7 @@ class RoundLoop:
             round_,
             split=split,
             researcher=self._federation.researcher,
+            project=self._federation.project,
             run=self._run.path.name,
         )
 

@@ -38,7 +38,7 @@ from server.audit_trail import AuditTrail
 from server.bodies import read_body
 from server.deploy import Coordinator
 from server.event_tail import EventTail
-from server.run_files import chunks, file_names, open_file
+from server.run_files import chunks
 from server.runs import plain
 from server.store import DEFAULT_PROJECT
 from server.submission import LONGEST_BODY, Refused, validated
@@ -131,8 +131,9 @@ class RunsApi:
         after = request.query_params.get("after", "0")
         if not after.isascii() or not after.isdigit() or len(after) > 12:
             raise HTTPException(HTTPStatus.BAD_REQUEST, "'after' must be a number")
-        run = await self._quickly(partial(self._coordinator(request).open, request.path_params["run"]))
-        lines = self._lines(EventTail(run, int(after)))
+        coordinator = self._coordinator(request)
+        run = await self._quickly(partial(coordinator.open, request.path_params["run"]))
+        lines = self._lines(coordinator, EventTail(run, int(after)))
         return StreamingResponse(lines, media_type="application/x-ndjson")
 
     @requires("researcher")
@@ -153,14 +154,14 @@ class RunsApi:
         await self._trail.record(
             "run-fetched", person=request.user.name, run=run.path.name, job=run.job.digest()
         )
-        return JSONResponse(await self._quickly(partial(file_names, run.path)))
+        return JSONResponse(await self._quickly(partial(coordinator.file_names, run)))
 
     @requires("viewer")
     async def file(self, request: Request) -> Response:
         """Give a file of a run: as long as it is now, with the digest of what is sent."""
         coordinator, name = self._coordinator(request), request.path_params["file"]
         run = await self._quickly(partial(coordinator.open, request.path_params["run"]))
-        file = await self._quickly(partial(open_file, run.path, name))
+        file = await self._quickly(partial(coordinator.open_file, run, name))
         try:
             size, digest = await self._quickly(partial(_measure, file))
         except BaseException:
@@ -182,14 +183,14 @@ class RunsApi:
         await self._slowly(request, partial(change, coordinator, name))
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
-    async def _lines(self, tail: EventTail) -> AsyncIterator[bytes]:
+    async def _lines(self, coordinator: Coordinator, tail: EventTail) -> AsyncIterator[bytes]:
         clock = asyncio.get_running_loop().time
         start = told = clock()
         ended = None
         while ended is None:
             if clock() - start > LONGEST_STREAM:
                 return
-            lines, ended = await self._quickly(tail.read)
+            lines, ended = await self._quickly(partial(coordinator.read_events, tail))
             for number, line in lines:
                 yield json.dumps({"number": number, "line": line}).encode() + b"\n"
             now = clock()
@@ -218,6 +219,7 @@ class RunsApi:
             user.name,
             projects=projects,
             see=None if _sees_all(request) else user.projects,
+            role=user.role,
         )
 
     async def _quickly(self, work: Callable[[], Answer]) -> Answer:

@@ -8,13 +8,14 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import TypeVar, cast, get_args
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
 from shared.errors import WardroundError
+from shared.figures import FiguresFor
 from shared.flat_array import to_array, view
 from shared.job import LARGEST_JOB
 from shared.names import NAME
@@ -32,6 +33,7 @@ DESCRIBE = "describe"
 CRASH = 1000  # code of an error reply for a fault of the program
 SITE_ERROR = 1001  # code of an error reply that says in its reason what a person can do
 _LONGEST_NAME = 200
+_LONGEST_PERSON = 100
 
 T = TypeVar("T")
 
@@ -60,6 +62,7 @@ class Question:
     round: int  # 0: a description is asked for
     split: str
     researcher: str  # who submitted the job, on the coordinator's word; empty where it names nobody
+    project: str = ""  # of the run, on the coordinator's word
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ class Description:
     site: str
     patients: dict[str, int]  # by split
     examples: dict[str, int]  # by split
+    figures_for: FiguresFor = "nobody"  # whom the coordinator may show what is this site's alone
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,7 @@ def request_config(
     *,
     split: str = "",
     researcher: str = "",
+    project: str = "",
     run: str = "",
 ) -> ConfigRecord:
     """Return the configuration that goes with a model to a site."""
@@ -135,6 +140,7 @@ def request_config(
             "round": round_,
             "split": split,
             "researcher": researcher,
+            "project": project,
             "run": run,
         }
     )
@@ -147,16 +153,18 @@ def read_question(content: RecordDict) -> Question:
         MessageError: Something is missing or has another type.
     """
     config = _record(content, CONFIG, ConfigRecord)
-    given = {"round": 0, "split": "", "researcher": ""} | dict(config)
+    given = {"round": 0, "split": "", "researcher": "", "project": ""} | dict(config)
     round_, split, researcher = given["round"], given["split"], given["researcher"]
     if not isinstance(round_, int) or round_ < 0 or not isinstance(split, str):
         raise MessageError("'round' must be a number from 0 and 'split' a text")
-    if not isinstance(researcher, str) or len(researcher) > 100:
-        raise MessageError("'researcher' must be a short text")
+    project = given["project"]
+    for name, text in (("researcher", researcher), ("project", project)):
+        if not isinstance(text, str) or len(text) > _LONGEST_PERSON:
+            raise MessageError(f"'{name}' must be a short text")
     job = _value(config, "job", str)
     if len(job) > LARGEST_JOB:
         raise MessageError(f"'job' must have {LARGEST_JOB} characters at most")
-    return Question(job, round_, split, researcher)
+    return Question(job, round_, split, str(researcher), str(project))
 
 
 def read_request(content: RecordDict) -> Request:
@@ -188,14 +196,14 @@ def read_request(content: RecordDict) -> Request:
     )
 
 
-def describe_request(job: str, researcher: str = "") -> RecordDict:
+def describe_request(job: str, researcher: str = "", project: str = "") -> RecordDict:
     """Return the question what a site has for a job."""
-    return RecordDict({CONFIG: ConfigRecord({"job": job, "researcher": researcher})})
+    return RecordDict({CONFIG: ConfigRecord({"job": job, "researcher": researcher, "project": project})})
 
 
 def describe_reply(description: Description) -> RecordDict:
     """Return a site's answer to `describe_request`."""
-    config = ConfigRecord({"site": description.site})
+    config = ConfigRecord({"site": description.site, "figures-for": description.figures_for})
     for split in ("train", "val", "test"):
         config[f"patients-{split}"] = description.patients.get(split, 0)
         config[f"examples-{split}"] = description.examples.get(split, 0)
@@ -213,7 +221,11 @@ def read_description(content: RecordDict) -> Description:
     site = _value(config, "site", str)
     if not re.fullmatch(NAME, site):  # it will stand in tables and in names of files
         raise MessageError("its site's name has characters that no name has")
+    figures_for = _value(config, "figures-for", str)
+    if figures_for not in get_args(FiguresFor):
+        raise MessageError("shows its figures to nobody that there is")
     return Description(
+        figures_for=cast(FiguresFor, figures_for),
         site=site,
         patients={split: _count(config, f"patients-{split}") for split in splits},
         examples={split: _count(config, f"examples-{split}") for split in splits},

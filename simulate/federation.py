@@ -97,7 +97,9 @@ class LocalFederation:
             lines += [f"[datasets.{dataset}]", f'manifest = "{manifest.resolve()}"', f'site = "{name}"']
         site_file = folder / "site.toml"
         text = site_file.read_text(encoding="utf-8")
-        text = text.replace('# approval = "manual"', 'approval = "automatic"')  # nobody is there to approve
+        # Nobody is there to approve, and the hospitals are the caller's own.
+        text = text.replace('# approval = "manual"', 'approval = "automatic"')
+        text = text.replace('# figures_for = "nobody"', 'figures_for = "project"')
         site_file.write_text(text + "\n" + "\n".join(lines) + "\n", encoding="utf-8")
         return folder
 
