@@ -40,6 +40,7 @@ from client.training import LocalTraining, diverged, place_model, trainable, tra
 from shared import messages
 from shared.arrays import Layout, ModelState
 from shared.audit_fields import AuditError
+from shared.curves import bins_for
 from shared.errors import JobError, SiteError, WardroundError
 from shared.job import JobSpec, parse_job
 from shared.messages import MessageError
@@ -316,24 +317,35 @@ class Site:
         bench = self._load(request)
         release = Release.of(self.config.policy, job)
         if not release.scores or not release.has_group(data.patients[request.split]):
-            return messages.Evaluation(bench.task.metrics().pack(), 0, time.perf_counter() - start)
+            nothing = bench.task.metrics(_edges(bench, request)).pack()
+            return messages.Evaluation(nothing, 0, time.perf_counter() - start)
         samples = data.split(request.split)
         torch.set_num_threads(bench.job.training.threads)
-        states = evaluate(bench, samples)
+        states = evaluate(bench, samples, _edges(bench, request)).pack()
         return messages.Evaluation(states, len(samples), time.perf_counter() - start)
 
-    def summand(self, request: messages.Request, *, judging: bool) -> tuple[MetricSet, NDArray[np.float64]]:
+    def summand(
+        self, request: messages.Request, *, judging: bool, patients: int
+    ) -> tuple[MetricSet, NDArray[np.float64]]:
         """Evaluate the global model for a masked sum; a site that does not judge it adds nothing.
+
+        Args:
+            request: What is asked.
+            judging: Whether this site has anything to add.
+            patients: Of all sites together: the sum tells no more bins than they allow.
 
         Returns:
             Empty metrics, and the packed states (n,).
         """
         bench = self._load(request)
-        empty = bench.task.metrics()
+        edges = _edges(bench, request)
+        empty = bench.task.metrics(edges)
         if not judging:
             return empty, empty.pack()
         torch.set_num_threads(bench.job.training.threads)
-        return empty, evaluate(bench, self.data(bench.job).split(request.split))
+        found = evaluate(bench, self.data(bench.job).split(request.split), edges)
+        found.fold(bins_for(bench.job.evaluation.bins, patients))
+        return empty, found.pack()
 
     def _load(self, request: messages.Request) -> Bench:
         bench = self._workshop.bench(request.job)
@@ -350,15 +362,22 @@ class Site:
         return bench
 
 
-def evaluate(bench: Bench, samples: Samples) -> NDArray[np.float64]:
-    """Return the packed metric states of a model on samples."""
-    metrics = bench.task.metrics()
+def evaluate(bench: Bench, samples: Samples, edges: NDArray[np.float64] | None = None) -> MetricSet:
+    """Return the metrics of a model on samples; edges of the bins as for `Task.metrics`."""
+    metrics = bench.task.metrics(edges)
     device = next(bench.model.parameters()).device
     for indices in samples.batches(_EVALUATION_BATCH):
         batch = samples.batch(indices)
         logits = bench.task.predict(bench.model, batch.images.to(device))
         bench.task.update(metrics, logits, batch.targets.to(device), batch.patients, batch.spacing)
-    return metrics.pack()
+    return metrics
+
+
+def _edges(bench: Bench, request: messages.Request) -> NDArray[np.float64] | None:
+    try:
+        return bench.task.check_edges(request.edges, bench.job.evaluation.bins)
+    except ValueError as error:
+        raise messages.MessageError(str(error)) from None
 
 
 Work = Callable[[Site, Visit, RecordDict, RecordDict], RecordDict]

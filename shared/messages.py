@@ -20,6 +20,7 @@ from shared.names import NAME
 
 ARRAYS = "arrays"
 VECTOR = "vector"
+EDGES = "edges"
 UPDATE = "update"
 CONFIG = "config"
 METRICS = "metrics"
@@ -48,6 +49,7 @@ class Request:
     layout: str  # digest of the layout of the vector
     vector: NDArray[np.float32]  # (layout.size,)
     split: str  # evaluation: "val" or "test"
+    edges: NDArray[np.float64] | None  # evaluation: of the bins of scores; to be checked by the task
     proximal_mu: float
     run: str  # name of the run, the same after it was resumed; may be empty
 
@@ -102,6 +104,14 @@ class Evaluation:
 def vector_record(vector: NDArray[np.float32]) -> ArrayRecord:
     """Return the model as Flower carries it: one array under one key."""
     return ArrayRecord({VECTOR: to_array(vector.astype(np.float32, copy=False))})
+
+
+def evaluation_record(vector: NDArray[np.float32], edges: NDArray[np.float64] | None) -> ArrayRecord:
+    """Return a model that is to be evaluated, and the edges of the bins where the task has any."""
+    record = vector_record(vector)
+    if edges is not None:
+        record[EDGES] = to_array(edges.astype(np.float64, copy=False))
+    return record
 
 
 def read_vector(record: ArrayRecord, size: int) -> NDArray[np.float32]:
@@ -184,6 +194,7 @@ def read_request(content: RecordDict) -> Request:
         layout=_value(config, "layout", str),
         vector=cast(NDArray[np.float32], vector),
         split=split,
+        edges=cast(NDArray[np.float64], _array(arrays[EDGES], np.float64)) if EDGES in arrays else None,
         proximal_mu=mu,
         run=run,
     )

@@ -6,6 +6,7 @@ over the classes for which they are defined.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from torchmetrics.classification import MultilabelStatScores
 from shared.curves import Curves
 from shared.job import JobSpec
 from shared.metric_names import PER_CLASS, metric_names
-from shared.metrics import LARGEST_LOSS, Mean, MetricSet, bounded
+from shared.metrics import LARGEST_LOSS, Mean, MetricSet, bounded, states_of
 
 CALIBRATION_BINS = 15
 
@@ -137,6 +138,11 @@ class ClassificationMetrics(MetricSet):
             return len(self.job.data.classes) if self.job.data.multi_label else 1
         return LARGEST_LOSS if (name, state) == ("loss", "total") else 1
 
+    def fold(self, most: int) -> None:
+        """See the base class; those of calibration are merged too."""
+        for _, _, state in states_of({name: self.metrics[name] for name in ("curves", "calibration")}):
+            state.copy_(folded(state, most))
+
     def curves(self) -> Curves:
         """Return the histograms of the classes that are judged."""
         positives, negatives = self.metrics["curves"].compute().numpy()
@@ -186,6 +192,18 @@ def judged_classes(job: JobSpec) -> list[int]:
     """Return the classes with curves of their own: of two the second, the positive one; otherwise all."""
     classes = len(job.data.classes)
     return [1] if classes == 2 and not job.data.multi_label else list(range(classes))
+
+
+def folded(counts: Tensor, most: int) -> Tensor:
+    """Return counts (..., B) with neighbours merged into at most `most` bins, each in the middle of them."""
+    bins = counts.shape[-1]
+    if bins <= most:
+        return counts
+    bounds = [bins * run // most for run in range(most + 1)]
+    merged = torch.zeros_like(counts)
+    for first, end in pairwise(bounds):
+        merged[..., (first + end - 1) // 2] = counts[..., first:end].sum(dim=-1)
+    return merged
 
 
 def against_the_rest(logits: Tensor) -> Tensor:
