@@ -19,12 +19,12 @@ from torch import nn
 from server.accumulator import in_range
 from server.behind import Behind
 from server.bins import edges_for
-from server.checkpoint import Best, Checkpoint
+from server.checkpoint import Best, Checkpoint, Unjudged
 from server.events import Event, Listener
 from server.federation import DrawnGrid, Federation, Member
 from server.guarantee import guarantee
 from server.plausible import check_evaluation, check_update
-from server.recorder import record_and_tell
+from server.run_log import record_and_tell
 from server.runs import RunFolder
 from server.secure_evaluation import SecureEvaluation
 from server.secure_round import SecureRound
@@ -39,6 +39,7 @@ from shared.errors import RunError
 from shared.job import JobSpec
 from shared.metric_names import is_better, metric_names
 from shared.metrics import MetricSet
+from shared.model_size import check_model_size
 from shared.models import build_model
 from shared.privacy.filters import UpdateFilter
 from shared.tasks import make_task
@@ -105,6 +106,7 @@ class RoundLoop:
         self._listen = record_and_tell(run, listen)
         researcher = str(run.read_description().get("researcher", ""))
         self._task = make_task(job)
+        check_model_size(job)
         self.layout = Layout.of(self._initial_model())
         self._federation = Federation(
             grid,
@@ -142,6 +144,8 @@ class RoundLoop:
         data = {"rounds": self.job.job.rounds, "sites": len(sites)}
         self._listen(Event("run_started", state.round, data=data))
         with Behind() as disk:  # a round is being written while the sites train for the next
+            if state.unjudged is not None:
+                state = self._judge(state, state.unjudged, disk)
             while state.round < self.job.job.rounds and not self._has_converged(state):
                 state = self._round(state, disk)
         result = self._finish(state)
@@ -171,16 +175,25 @@ class RoundLoop:
         round_ = state.round + 1
         start = time.monotonic()
         self._listen(Event("round_started", round_))
-        members = self._federation.draw(round_)
-        vector, row, site_rows = self._train(state.vector, round_, members)
+        vector, row, site_rows = self._train(state.vector, round_, self._federation.draw(round_))
         remembered = self._strategy.state() | (self._privacy.state() if self._privacy else {})
-        state = replace(state, round=round_, vector=vector, strategy=remembered)
-        if round_ % self.job.evaluation.every == 0 or round_ == self.job.job.rounds:
-            judged = self._evaluate(vector, round_, "val", members, state.curves)
+        unjudged = Unjudged(row | {"round": round_, "seconds": time.monotonic() - start}, site_rows)
+        state = replace(state, round=round_, vector=vector, strategy=remembered, unjudged=unjudged)
+        if not self._rehearsal:  # sites believe one model a round: once it is sent, no other may be made
+            disk.wait()
+            self._run.save(state)
+        return self._judge(state, unjudged, disk)
+
+    def _judge(self, state: Checkpoint, unjudged: Unjudged, disk: Behind) -> Checkpoint:
+        start, row, site_rows = time.monotonic(), dict(unjudged.row), list(unjudged.sites)
+        state = replace(state, unjudged=None)
+        if self.job.evaluates(state.round):
+            members = self._federation.draw(state.round)
+            judged = self._evaluate(state.vector, state.round, "val", members, state.curves)
             state = replace(self._compare(state, judged), curves=judged.curves)
             row |= judged.federation
-            site_rows += _site_rows(round_, "val", judged)
-        row |= {"round": round_, "seconds": round(time.monotonic() - start, 3)}
+            site_rows += _site_rows(state.round, "val", judged)
+        row["seconds"] = round(row["seconds"] + time.monotonic() - start, 3)
         disk.do(self._save, state, row, site_rows)
         return state
 
@@ -313,7 +326,6 @@ class RoundLoop:
             evaluation = messages.read_evaluation(content)
             metrics = self._task.metrics(edges)
             check_evaluation(evaluation, member.description, split, metrics, self.job)
-            metrics.merge(evaluation.states)
             return evaluation, metrics
 
         answers: dict[str, messages.Evaluation] = {}

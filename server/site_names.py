@@ -1,8 +1,8 @@
 """Which site each of Flower's nodes is: as the gateway registered it by the certificate that it showed."""
 
-import ssl
 from pathlib import Path
 
+from server.superlink import socket_of
 from shared.flower.control import Control
 
 SUPERLINK = "superlink"  # folder of the SuperLink in the coordinator's
@@ -14,7 +14,5 @@ def site_names(superlink: Path) -> dict[int, str]:
     Args:
         superlink: Its folder, which says where it is now.
     """
-    url = (superlink / "url").read_text(encoding="ascii").strip()
-    context = ssl.create_default_context(cafile=str(superlink / "loopback.crt"))
-    with Control(url, context) as control:
+    with Control(socket_of(superlink)) as control:
         return {node.node_id: node.name for node in control.nodes() if node.status == "online"}

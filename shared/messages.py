@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from shared.errors import WardroundError
 from shared.flat_array import to_array, view
+from shared.job import LARGEST_JOB
 from shared.names import NAME
 
 ARRAYS = "arrays"
@@ -50,7 +51,6 @@ class Request:
     vector: NDArray[np.float32]  # (layout.size,)
     split: str  # evaluation: "val" or "test"
     edges: NDArray[np.float64] | None  # evaluation: of the bins of scores; to be checked by the task
-    proximal_mu: float
     run: str  # name of the run, the same after it was resumed; may be empty
 
 
@@ -163,7 +163,10 @@ def read_question(content: RecordDict) -> Question:
         raise MessageError("'round' must be a number from 0 and 'split' a text")
     if not isinstance(researcher, str) or len(researcher) > 100:
         raise MessageError("'researcher' must be a short text")
-    return Question(_value(config, "job", str), round_, split, researcher)
+    job = _value(config, "job", str)
+    if len(job) > LARGEST_JOB:
+        raise MessageError(f"'job' must have {LARGEST_JOB} characters at most")
+    return Question(job, round_, split, researcher)
 
 
 def read_request(content: RecordDict) -> Request:
@@ -182,9 +185,6 @@ def read_request(content: RecordDict) -> Request:
     split = _value(config, "split", str)
     if split not in ("", "val", "test"):
         raise MessageError(f"asks for the split '{split}'")
-    mu = _finite(config, "proximal-mu") if "proximal-mu" in config else 0.0
-    if mu < 0:
-        raise MessageError("'proximal-mu' must not be below 0")
     run = config.get("run", "")
     if not isinstance(run, str) or len(run) > _LONGEST_NAME:
         raise MessageError("'run' must be a short text")
@@ -195,7 +195,6 @@ def read_request(content: RecordDict) -> Request:
         vector=cast(NDArray[np.float32], vector),
         split=split,
         edges=cast(NDArray[np.float64], _array(arrays[EDGES], np.float64)) if EDGES in arrays else None,
-        proximal_mu=mu,
         run=run,
     )
 

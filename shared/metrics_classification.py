@@ -6,6 +6,7 @@ over the classes for which they are defined.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -42,9 +43,13 @@ class CalibrationBins(Metric):
         self.add_state("confidence", torch.zeros(bins, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("correct", torch.zeros(bins, dtype=torch.int64), dist_reduce_fx="sum")
 
+    def bins_of(self, confidence: Tensor) -> Tensor:
+        """Return the bin of each confidence in 0..1."""
+        return (confidence * self.bins).long().clamp(0, self.bins - 1)
+
     def update(self, confidence: Tensor, correct: Tensor) -> None:
         """Add confidences (N,) in 0..1 and whether each was right (N,)."""
-        index = (confidence * self.bins).long().clamp(0, self.bins - 1)
+        index = self.bins_of(confidence)
         self.count.index_add_(0, index, torch.ones_like(index))
         self.confidence.index_add_(0, index, confidence)
         self.correct.index_add_(0, index, correct.long())
@@ -72,15 +77,40 @@ class Histograms(Metric):
         self.add_state("positives", torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("negatives", torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
 
+    def bins_of(self, scores: Tensor) -> Tensor:
+        """Return the bins (N, K) of logits (N, K), float64."""
+        return torch.searchsorted(self._edges, scores.T.contiguous(), right=True).T
+
     def update(self, scores: Tensor, truth: Tensor) -> None:
         """Add logits (N, K), float64, and whether each image is of each class (N, K), 0 or 1."""
-        bins = torch.searchsorted(self._edges, scores.T.contiguous(), right=True)
+        bins = self.bins_of(scores).T
         self.positives.scatter_add_(1, bins, truth.T.contiguous())
         self.negatives.scatter_add_(1, bins, 1 - truth.T.contiguous())
 
     def compute(self) -> Tensor:
         """Return the counts (2, K, B): of the class, and of the others."""
         return torch.stack([self.positives, self.negatives])
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Where images were counted. It is about single images, and stays at their site.
+
+    Attributes:
+        patients: Names (N,).
+        truth: Whether each image is of each class (N, K).
+        decided: Whether it was taken for one (N, K).
+        bins: Of the scores of the judged classes (N, J).
+        confidence: Bin of the confidence, (N, 1) or, with several labels, (N, K).
+        right: Whether what it is confident of is right; as `confidence`.
+    """
+
+    patients: NDArray[np.str_]
+    truth: NDArray[np.bool_]
+    decided: NDArray[np.bool_]
+    bins: NDArray[np.int64]
+    confidence: NDArray[np.int64]
+    right: NDArray[np.bool_]
 
 
 class ClassificationMetrics(MetricSet):
@@ -96,7 +126,9 @@ class ClassificationMetrics(MetricSet):
         self.job = job
         self.edges = edges
         self.judged = judged_classes(job)
-        calibration = CalibrationBins(min(CALIBRATION_BINS, edges.shape[1] + 1))
+        self._judged: list[Judged] = []
+        self._curves = Histograms(edges)
+        self._calibration = CalibrationBins(min(CALIBRATION_BINS, edges.shape[1] + 1))
         super().__init__(
             {
                 "loss": Mean(),
@@ -104,8 +136,8 @@ class ClassificationMetrics(MetricSet):
                 "decisions": MultilabelStatScores(
                     labels, average=None, validate_args=False, compute_with_cache=False
                 ),
-                "curves": Histograms(edges),
-                "calibration": calibration,
+                "curves": self._curves,
+                "calibration": self._calibration,
             }
         )
 
@@ -122,15 +154,32 @@ class ClassificationMetrics(MetricSet):
         if self.job.data.multi_label:
             scores, truth = logits, targets
             decisions = (scores > 0).long()
-            confidence, correct = scores.sigmoid().flatten(), truth.flatten()
+            confidence, correct = scores.sigmoid(), truth.bool()
         else:
             scores, truth = against_the_rest(logits), one_hot(targets, logits.shape[1])
-            confidence, decided = logits.softmax(dim=1).max(dim=1)
-            decisions, correct = one_hot(decided, logits.shape[1]), decided == targets
+            confidence, decided = logits.softmax(dim=1).max(dim=1, keepdim=True)
+            decisions, correct = one_hot(decided[:, 0], logits.shape[1]), decided == targets[:, None]
         self.metrics["loss"].update(bounded(losses[:, None], LARGEST_LOSS))
         self.metrics["decisions"].update(decisions, truth)
-        self.metrics["curves"].update(scores[:, self.judged], truth[:, self.judged])
-        self.metrics["calibration"].update(confidence, correct)
+        scores = scores[:, self.judged]
+        self._curves.update(scores, truth[:, self.judged])
+        self._calibration.update(confidence.flatten(), correct.flatten())
+        self._judged.append(
+            Judged(
+                np.array(patients),
+                truth.bool().numpy(),
+                decisions.bool().numpy(),
+                self._curves.bins_of(scores).numpy(),
+                self._calibration.bins_of(confidence).numpy(),
+                correct.numpy(),
+            )
+        )
+
+    @property
+    def images(self) -> Judged:
+        """Where every image was counted, for what a site withholds; there must be some."""
+        parts = [vars(part) for part in self._judged]
+        return Judged(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
 
     def largest(self, name: str, state: str) -> float:
         """See the base class; with several labels each of them has a confidence."""
