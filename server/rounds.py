@@ -314,7 +314,6 @@ class RoundLoop:
             evaluation = messages.read_evaluation(content)
             metrics = self._task.metrics()
             check_evaluation(evaluation, member.description, split, metrics, self.job)
-            metrics.merge(evaluation.states)
             return evaluation, metrics
 
         answers: dict[str, messages.Evaluation] = {}

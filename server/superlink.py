@@ -235,7 +235,7 @@ class SuperLink:
             path.unlink(missing_ok=True)
 
     def _environment(self) -> dict[str, str]:
-        """Keep the SuperLink from calling home, and secrets and proxies from it and from the processes of runs.
+        """Keep the SuperLink from calling home, and secrets and proxies from it and its runs.
 
         It and the processes of runs talk to each other on this machine alone.
         """

@@ -193,7 +193,7 @@ def kill(federation: LocalFederation, name: str) -> None:
 
 
 def kill_site(federation: LocalFederation, name: str) -> None:
-    """Kill a site's service; the coordinator waits for it as long as a slow machine needs."""
+    """Kill a site's service; the coordinator waits for it as long as a slow machine needs to start it."""
     site = federation.folder / name
     url, key = f"https://127.0.0.1:{federation.sites_port}", load_key(site / "keys" / "site.key")
     connection = Connection(url, key, client_context(site / "keys"), threading.Event())
