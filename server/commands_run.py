@@ -40,15 +40,14 @@ def runs(folder: Folder = None) -> None:
     """List the runs, the newest first."""
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
-    from shared.https import printable
+    from shared.printable import shown
 
     table = Table("run", "status", "round", "started (UTC)", "researcher", "reason")
     for row in _control(folder).list():
         round_ = f"{row.round}/{row.rounds}"
         cells = (row.name, row.status, round_, row.started[:19], row.researcher or "-", row.reason)
-        table.add_row(*(Text(printable(cell)) for cell in cells))
+        table.add_row(*map(shown, cells))
     Console().print(table)
 
 
@@ -68,7 +67,7 @@ def show_progress(control: "RunControl", name: str) -> None:
     from server.progress import Progress
     from server.tables import print_guarantee, results_table
     from shared.errors import RunError
-    from shared.https import printable
+    from shared.printable import printable
 
     console = Console()
     with Progress(console, control.look(name).job.evaluation.select_best) as progress:

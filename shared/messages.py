@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from shared.errors import WardroundError
 from shared.flat_array import to_array, view
-from shared.job import LARGEST_JOB
+from shared.job_rules import LARGEST_JOB
 from shared.names import NAME
 
 ARRAYS = "arrays"
@@ -161,8 +161,8 @@ def read_question(content: RecordDict) -> Question:
     round_, split, researcher = given["round"], given["split"], given["researcher"]
     if not isinstance(round_, int) or round_ < 0 or not isinstance(split, str):
         raise MessageError("'round' must be a number from 0 and 'split' a text")
-    if not isinstance(researcher, str) or len(researcher) > 100:
-        raise MessageError("'researcher' must be a short text")
+    if not isinstance(researcher, str) or not re.fullmatch(f"({NAME})?", researcher):
+        raise MessageError("'researcher' must be a name, or empty")
     job = _value(config, "job", str)
     if len(job) > LARGEST_JOB:
         raise MessageError(f"'job' must have {LARGEST_JOB} characters at most")
