@@ -24,6 +24,7 @@ from client.data.preprocess import ImageFilter
 from client.device import explained
 from client.flat_parameters import FlatParameters
 from client.gate import Gate, Visit
+from client.log_proof import CutLogError
 from client.policy import PolicyError, check_size
 from client.private_plan import plan
 from client.private_training import PrivateTraining
@@ -33,7 +34,7 @@ from client.secure import QUERIES, Credentials
 from client.secure import train as train_masked
 from client.site import SiteConfig
 from client.training import LocalTraining, diverged, place_model, trainable
-from shared import messages
+from shared import log_heads, messages
 from shared.arrays import Layout, ModelState
 from shared.audit_fields import AuditError
 from shared.errors import JobError, SiteError, WardroundError
@@ -398,19 +399,25 @@ def _answer(site: Site, message: Message, phase: str, work: Work, state: RecordD
             question.split,
             question.researcher,
             message.metadata.run_id,
+            log_heads.asked(message.content),
         )
         site.admit(visit)
         with explained(site.config.name):
             content = work(site, visit, message.content, state)
         if site.gate is not None:
-            messages.add_head(content, site.gate.sent(visit, messages.measure(content)))
+            log_heads.add(content, site.gate.sent(visit, messages.measure(content)))
         return Message(content, reply_to=message)
     except Exception as error:
         if site.gate is None and not isinstance(error, WardroundError):
             raise
         reason = str(error) if site.gate is None else _noted(site.gate, visit, phase, error)
-        code = messages.SITE_ERROR if isinstance(error, WardroundError) else messages.CRASH
-        return Message(Error(code, reason), reply_to=message)
+        return Message(Error(_code(error), reason), reply_to=message)
+
+
+def _code(error: Exception) -> int:
+    if isinstance(error, CutLogError):
+        return messages.LOG_CUT
+    return messages.SITE_ERROR if isinstance(error, WardroundError) else messages.CRASH
 
 
 def _noted(gate: Gate, visit: Visit | None, phase: str, error: Exception) -> str:

@@ -60,6 +60,7 @@ class Node:
         self._stop = stop
         self._pool: Workers | None = None
         self._calls = 0
+        self._refusing = ""  # why nothing is done for the coordinator until a person has looked
 
     def serve(self) -> None:
         """Come online and answer messages, until stopped.
@@ -136,6 +137,8 @@ class Node:
     def _tell_online(self) -> None:
         if self._pool is None:
             self._presence.tell("without a worker", "it can't be started; the log says why")
+        elif self._refusing:
+            self._presence.tell("refusing", self._refusing)
         else:
             self._presence.tell(ONLINE)
 
@@ -154,6 +157,10 @@ class Node:
             self._close_workers()
             _log.error("%s", error)
             return _error(ticket, messages.SITE_ERROR, f"the site's worker can't be started: {error.problem}")
+        code, reason = (outcome.payload or {}).get("error", (0, ""))
+        self._refusing = reason if code == messages.LOG_CUT else ""
+        if self._refusing:
+            _log.error("%s", reason)
         return _message(ticket, outcome)
 
     def _call(self, ticket: Ticket) -> Call:
