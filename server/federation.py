@@ -83,8 +83,6 @@ class Federation:
         self._numbers = numbers
         self._states = states
         self._heads = heads
-        outputs = len(job.data.classes) + (job.job.task == "segmentation")
-        self._classes = outputs if job.training.class_weights == "federation" else 0
 
     def gather(self) -> None:
         """Ask every connected site what it has for the job, and choose who takes part.
@@ -130,9 +128,7 @@ class Federation:
     def _check(self, name: str, description: Description) -> None:
         if description.site != name:
             raise MessageError(f"says that it is the site '{description.site}'")
-        if len(description.class_counts) != self._classes:
-            raise MessageError(f"counts {len(description.class_counts)} classes, not {self._classes}")
-        check_description(description, self._job)
+        check_description(description)
 
     def _admits(self, member: Member) -> bool:
         patients, least = member.description.patients["train"], self._job.strategy.min_patients
@@ -143,11 +139,6 @@ class Federation:
         self.left_out[member.name] = reason
         self._listen(Event("site_left_out", site=member.name, data={"reason": reason}))
         return False
-
-    def class_counts(self) -> list[int]:
-        """Return the class counts of all members together; empty where the job doesn't ask for them."""
-        counts = [member.description.class_counts for member in self.members]
-        return [sum(values) for values in zip(*counts, strict=True)]
 
     def draw(self, round_: int) -> list[Member]:
         """Return the members of a round; it depends on seed, round and names alone."""

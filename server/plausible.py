@@ -4,8 +4,6 @@ A site can lie about how much it has. It can't say one number when the run begin
 no number beyond what a hospital can have.
 """
 
-import math
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,25 +16,20 @@ from shared.metrics_classification import CalibrationBins
 MOST_IMAGES = 2**24  # of one site in one split, 17 million; patients too
 _LARGEST_LOSS = 1e6  # the mean over an epoch; a network whose loss is so large has diverged
 _LONGEST = 1e7  # seconds, 115 days
-_LARGEST_IMAGE = 2**31  # voxels, where the job doesn't fix the size
 _ROUNDED = 10  # sites round what they say to multiples of 10 at most; the states count every image
 _SLACK = 1e-3  # of a sum, for each image: sums of floating-point numbers are not exact
 
 
-def check_description(description: Description, job: JobSpec) -> None:
+def check_description(description: Description) -> None:
     """Check what a site says that it has.
 
     Raises:
-        MessageError: No hospital has so much, or so many images do not have so much of a class.
+        MessageError: No hospital has so much.
     """
     for what, counts in (("patients", description.patients), ("images", description.examples)):
         for split, count in counts.items():
             if count > MOST_IMAGES:
                 raise MessageError(f"describes more {what} ({split}) than {MOST_IMAGES:,}")
-    size = math.prod(job.data.size) if job.data.size is not None else _LARGEST_IMAGE
-    each = size if job.job.task == "segmentation" else 1
-    if any(count > each * description.examples["train"] + _ROUNDED for count in description.class_counts):
-        raise MessageError("counts more of a class than its images can have")
 
 
 def check_update(update: Update, description: Description) -> None:

@@ -206,11 +206,12 @@ class RunFolder:
             RunError: The checkpoint or a table is missing or can't be used.
         """
         checkpoint = read_checkpoint(self.path / _CHECKPOINT, self.job.digest())
+        written = checkpoint.round - (checkpoint.unjudged is not None)
         for name, columns in self._columns.items():
             rows = [
                 row
                 for row in csv.reader(self._text(name).splitlines())
-                if len(row) == len(columns) and row[0].isdigit() and int(row[0]) <= checkpoint.round
+                if len(row) == len(columns) and row[0].isdigit() and int(row[0]) <= written
             ]
             write_atomic(self.path / name, _csv_text([columns, *rows]).encode())
         events = self._text("events.jsonl")

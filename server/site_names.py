@@ -1,10 +1,10 @@
 """Which site each of Flower's nodes is: as the gateway registered it by the certificate that it showed."""
 
-import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
 from server.enrolment import Registry
+from server.superlink import socket_of
 from shared.flower.control import Control, NodeInfo
 
 SUPERLINK = "superlink"  # folder of the SuperLink in the coordinator's
@@ -46,7 +46,5 @@ class SiteKeys:
 
 
 def _online(superlink: Path) -> list[NodeInfo]:
-    url = (superlink / "url").read_text(encoding="ascii").strip()
-    context = ssl.create_default_context(cafile=str(superlink / "loopback.crt"))
-    with Control(url, context) as control:
+    with Control(socket_of(superlink)) as control:
         return [node for node in control.nodes() if node.status == "online"]

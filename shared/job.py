@@ -14,9 +14,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shared.errors import JobError
+from shared.job_bounds import check_bounds
 from shared.job_errors import describe
 from shared.names import NAME
 from shared.networks import Network
+
+LARGEST_JOB = 64 * 2**10
+"""Characters of a job's canonical JSON at most."""
 
 Name = Annotated[str, Field(pattern=NAME)]
 Positive = Annotated[float, Field(gt=0)]
@@ -505,6 +509,10 @@ class JobSpec(Table):
             self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False
         )
 
+    def evaluates(self, round_: int) -> bool:
+        """Say whether the model after a round is evaluated on the validation patients."""
+        return round_ % self.evaluation.every == 0 or round_ == self.job.rounds
+
     def digest(self) -> str:
         """Return the SHA-256 of the canonical JSON, in hexadecimal."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()
@@ -514,8 +522,9 @@ def parse_job(table: dict[str, Any], where: object) -> JobSpec:
     """Validate a job given as nested tables.
 
     Raises:
-        JobError: With every problem found: table, key, what was expected, the nearest valid name.
+        JobError: With the problems found: table, key, what was expected, the nearest valid name.
     """
+    check_bounds(table, where)
     try:
         return JobSpec.model_validate(table, strict=True)
     except ValidationError as error:

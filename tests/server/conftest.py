@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
 from flwr.app import Context, Message, RecordDict
+from numpy.typing import NDArray
 
 from client.app import Site, Workshop, make_app
 from client.device import open_device
@@ -16,16 +18,21 @@ from client.ledger import LEDGER, Ledger
 from client.policy import PolicyTable
 from client.residuals import Residuals
 from client.site import DatasetTable, SiteConfig, SiteTable
+from client.sum_book import SumBook
+from server.accumulator import ExactMean
 from server.deadline import Deadline
 from server.events import Event
 from server.rounds import RoundLoop
 from server.runs import RunFolder
 from server.site_grid import SiteGrid
 from server.site_heads import SiteHeads
+from shared import messages
 from shared.audit import AuditLog
 from shared.audit_verify import entries
 from shared.flower import assign_id, become, empty_run
+from shared.models import build_model
 from shared.pki import new_key
+from shared.tasks import make_task
 from simulate.credentials import simulated_credentials
 
 Change = Callable[[Message, Message], Iterable[Message]]
@@ -122,7 +129,8 @@ class Federated:
         ]
 
 
-def make_sites(manifest: Path, names: Iterable[str], residuals: Path) -> list[Site]:
+def make_sites(manifest: Path, names: Iterable[str], folder: Path) -> list[Site]:
+    folder.mkdir(exist_ok=True)
     workshop = Workshop(open_device("cpu"))
     return [
         Site(
@@ -134,10 +142,26 @@ def make_sites(manifest: Path, names: Iterable[str], residuals: Path) -> list[Si
             workshop,
             gate=None,
             credentials=simulated_credentials(name),
-            residuals=Residuals(residuals / name),
+            residuals=Residuals(folder / name),
+            sums=SumBook(folder / f"{name}.sqlite"),
         )
         for name in names
     ]
+
+
+def mean_update(federated: Federated, sites: Iterable[Site]) -> NDArray[np.float32]:
+    """Return the model that the updates of round 1 give, each taken from its site in the open."""
+    loop, job = federated.loop, federated.loop.job
+    base = loop.layout.pack(build_model(job, make_task(job).outputs, job.job.seed))
+    config = messages.request_config(job.canonical(), loop.layout.digest(), 1)
+    content = RecordDict({messages.ARRAYS: messages.vector_record(base), messages.CONFIG: config})
+    request = messages.read_request(content)
+    mean = ExactMean(loop._filter.size)
+    for site in sites:
+        update = site.train(request)
+        weight = 1 if job.strategy.weight == "equal" else update.examples
+        mean.add(site.part(request, update.vector), weight)
+    return loop._filter.expand(mean.mean(), base)
 
 
 @pytest.fixture

@@ -193,19 +193,6 @@ def test_a_node_of_no_site_is_not_asked(tiny_job, federate):
     assert federated.failures() == [(f"node {BETA}", "describe", "belongs to no site that has joined")]
 
 
-def test_class_counts_of_another_length_are_refused(tiny_job, federate):
-    def miscount(question, answer):
-        if question.metadata.message_type.startswith("query"):
-            answer.content[messages.CONFIG]["class-counts"] = [1, 2, 3, 4]
-        return [answer]
-
-    federated = federate(tiny_job(job_rounds=1, training_class_weights="federation"))
-    federated.grid.changes[BETA] = miscount
-    federated.loop.execute()
-    assert "counts 4 classes, not 2" in federated.failures()[0][2]
-    assert sorted(federated.run.read_description()["sites"]) == ["alpha", "delta", "gamma"]
-
-
 def test_false_metric_states_are_left_out_of_the_evaluation(tiny_job, federate):
     def negative(question, answer):
         if question.metadata.message_type == "evaluate":

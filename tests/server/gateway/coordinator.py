@@ -3,6 +3,7 @@
 MODELS holds the keys and `registry.json`; UPSTREAM is the address of a stand-in for the SuperLink, or
 `flower`.
 Prints the two ports once both listen; writes audit entries to MODELS/audit.jsonl.
+MODELS/limits.json may change limits.
 """
 
 import asyncio
@@ -14,8 +15,8 @@ import sys
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
+import httpx
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from starlette.authentication import requires
 from starlette.requests import Request
@@ -90,7 +91,10 @@ class StandIn:
 
     def __init__(self, url: str, folder: Path) -> None:
         self.url = url
-        self.tls = SimpleNamespace(context=ssl.create_default_context(cafile=folder / "ca.crt"))
+        self._context = ssl.create_default_context(cafile=folder / "ca.crt")
+
+    def transport(self, limits: httpx.Limits) -> httpx.AsyncBaseTransport:
+        return httpx.AsyncHTTPTransport(verify=self._context, limits=limits)
 
     async def register_node(self, public_key: str, name: str) -> int:
         return 1
@@ -123,7 +127,8 @@ async def look(request: Request) -> PlainTextResponse:
 
 
 async def enrol(request: Request) -> PlainTextResponse:
-    return PlainTextResponse("no", 403)
+    is_invited = await request.body() == b"invited"
+    return PlainTextResponse("yes" if is_invited else "no", 200 if is_invited else 403)
 
 
 async def renew(request: Request) -> PlainTextResponse:
@@ -147,7 +152,9 @@ async def main(folder: Path, upstream: str) -> None:
     trail = AuditTrail(lambda event, **fields: audit.write(json.dumps({"event": event, **fields}) + "\n"))
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    doors = [Door(listen("127.0.0.1", 0), context(folder, sites=sites), LIMITS) for sites in (True, False)]
+    file = folder / "limits.json"
+    limits = LIMITS.model_copy(update=json.loads(file.read_text()) if file.exists() else {})
+    doors = [Door(listen("127.0.0.1", 0), context(folder, sites=sites), limits) for sites in (True, False)]
     async with AsyncExitStack() as stack:
         if upstream == "flower":
             link = await stack.enter_async_context(SuperLink(folder / "superlink"))

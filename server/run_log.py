@@ -1,4 +1,4 @@
-"""What happens in a run, written into its folder."""
+"""The log of a run: what the round loop tells is written into the run's folder."""
 
 from server.events import Event, Listener
 from server.runs import RunFolder
