@@ -19,6 +19,7 @@ Kind = Literal[
     "run_finished",
     "baselines_started",
     "baseline_done",
+    "line_left_out",
 ]
 
 
@@ -37,7 +38,7 @@ class Event:
             `site_weighed_less`: `weight` as cut down to the job's `largest_share`, `claimed`.
             `audit_head`: `head`, of the site's audit log.
             `round_finished`: the federation's metrics. `baselines_started`: `models`.
-            `baseline_done`: `seconds`.
+            `baseline_done`: `seconds`. `line_left_out`: `bytes`, of a line of the log that can't be shown.
     """
 
     kind: Kind
