@@ -43,9 +43,8 @@ def runs(folder: Folder = None) -> None:
     """List the runs, the newest first."""
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
-    from shared.https import printable
+    from shared.printable import shown
 
     table = Table("run", "status", "round", "started (UTC)", "project", "researcher", "reason")
     for row in _control(folder).list():
@@ -59,7 +58,7 @@ def runs(folder: Folder = None) -> None:
             row.researcher or "-",
             row.reason,
         )
-        table.add_row(*(Text(printable(cell)) for cell in cells))
+        table.add_row(*map(shown, cells))
     Console().print(table)
 
 
@@ -79,7 +78,7 @@ def show_progress(control: "RunControl", name: str) -> None:
     from server.progress import Progress
     from server.tables import print_guarantee, results_table
     from shared.errors import RunError
-    from shared.https import printable
+    from shared.printable import printable
 
     console = Console()
     with Progress(console, control.look(name).job.evaluation.select_best) as progress:

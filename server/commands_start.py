@@ -23,7 +23,9 @@ def start(folder: Folder = HERE) -> None:
     """Run the coordinator until stopped (Ctrl-C or SIGTERM): the gateway and the SuperLink behind it."""
     import logging
 
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=LOG_FORMAT, force=True)
+    from shared.printable import log_to
+
+    log_to(logging.StreamHandler(sys.stderr), LOG_FORMAT)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request
     from server.signer import Signer, SignerError
 

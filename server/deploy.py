@@ -31,6 +31,7 @@ _START = 120.0  # seconds in which Flower must have started a run's process
 _FROM_FLOWER = 3.0  # seconds between questions to Flower while a run has not begun
 _RESTART = 30.0  # seconds in which a SuperLink that ended is there again
 Answer = TypeVar("Answer")
+Lines = Sequence[tuple[int, dict[str, Any]]]
 
 
 class Coordinator:
@@ -149,7 +150,7 @@ class Coordinator:
         """
         tail = EventTail(self.open(name))
         while True:
-            lines, ended = self.read_events(tail)
+            lines, ended = tail.read()
             for _, line in lines:
                 if event := parse_event(line):
                     yield event
@@ -167,13 +168,12 @@ class Coordinator:
         self._audit("run-fetched", run=name, job=run.job.digest())
         return write_copy(out, name, ((file, self._content(run, file)) for file in self.file_names(run)))
 
-    def read_events(self, tail: EventTail) -> tuple[Sequence[tuple[int, dict[str, Any]]], str | None]:
-        """Return what `tail` reads, as it may be seen."""
-        lines, ended = tail.read()
+    def seen(self, run: RunFolder, lines: Lines) -> Lines:
+        """Return numbered lines of a run's events as they may be seen."""
         if not lines:
-            return lines, ended
-        figures = self._figures(tail.run)
-        return [(number, figures.event(line)) for number, line in lines], ended
+            return lines
+        figures = self._figures(run)
+        return [(number, figures.event(line)) for number, line in lines]
 
     def file_names(self, run: RunFolder) -> Sequence[str]:
         """Return the names of a run's files, as far as they may be seen."""

@@ -117,13 +117,18 @@ class RunFolder:
     def status(self) -> str:
         """What the run is doing: "interrupted" where it says "running" and nobody is at work on it."""
         status = str(self.read_description().get("status", "unknown"))
-        if status == "running":
+        return "interrupted" if status == "running" and not self._is_locked() else status
+
+    def _is_locked(self) -> bool:
+        """Say whether a process is at work in the folder; who looks waits for nobody."""
+        with disk_errors(self.path):
+            file = (self.path / ".lock").open("a")
+        with file:
             try:
-                with self.lock():
-                    return "interrupted"
-            except RunError:
-                return status
-        return status
+                fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
 
     def last_round(self) -> int:
         """Return the number of the last round whose metrics are written, 0 before the first."""

@@ -20,6 +20,7 @@ import base64
 import hashlib
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import asdict
 from functools import partial
 from http import HTTPStatus
@@ -37,14 +38,13 @@ from server.answers import error_answer, explained
 from server.audit_trail import AuditTrail
 from server.bodies import read_body
 from server.deploy import Coordinator
-from server.event_tail import EventTail
 from server.run_files import chunks
-from server.runs import plain
+from server.runs import RunFolder, plain
 from server.store import DEFAULT_PROJECT
 from server.submission import LONGEST_BODY, Refused, validated
+from server.watching import Watching
 from shared.flower.runs import Runs
 
-LOOK = 0.2  # seconds between looks at what a run has written
 SIGN_OF_LIFE = 10.0  # seconds without an event after which an empty line says that the stream is alive
 LONGEST_STREAM = 600.0  # seconds; who watches longer comes again, and the token is looked at again
 _SLOW, _QUICK = 8, 16  # threads for what takes seconds (starting a run), and for what does not
@@ -75,6 +75,7 @@ class RunsApi:
         self._trail = trail
         self._slow, self._quick = CapacityLimiter(_SLOW), CapacityLimiter(_QUICK)
         self._slow_each: dict[str, CapacityLimiter] = {}
+        self._watching = Watching(self._quickly)
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes, for behind a token."""
@@ -133,7 +134,7 @@ class RunsApi:
             raise HTTPException(HTTPStatus.BAD_REQUEST, "'after' must be a number")
         coordinator = self._coordinator(request)
         run = await self._quickly(partial(coordinator.open, request.path_params["run"]))
-        lines = self._lines(coordinator, EventTail(run, int(after)))
+        lines = self._lines(coordinator, run, int(after))
         return StreamingResponse(lines, media_type="application/x-ndjson")
 
     @requires("researcher")
@@ -183,25 +184,19 @@ class RunsApi:
         await self._slowly(request, partial(change, coordinator, name))
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
-    async def _lines(self, coordinator: Coordinator, tail: EventTail) -> AsyncIterator[bytes]:
+    async def _lines(self, coordinator: Coordinator, run: RunFolder, after: int) -> AsyncIterator[bytes]:
         clock = asyncio.get_running_loop().time
-        start = told = clock()
-        ended = None
-        while ended is None:
-            if clock() - start > LONGEST_STREAM:
-                return
-            lines, ended = await self._quickly(partial(coordinator.read_events, tail))
-            for number, line in lines:
-                yield json.dumps({"number": number, "line": line}).encode() + b"\n"
-            now = clock()
-            if lines:
-                told = now
-            elif ended is None:
-                if now - told > SIGN_OF_LIFE:
-                    told = now
+        end = clock() + LONGEST_STREAM
+        async with aclosing(self._watching.follow(run, after, SIGN_OF_LIFE)) as looks:
+            async for lines, ended in looks:
+                for number, line in await self._quickly(partial(coordinator.seen, run, lines)):
+                    yield json.dumps({"number": number, "line": line}).encode() + b"\n"
+                if ended is not None:
+                    yield json.dumps({"end": ended}).encode() + b"\n"
+                elif not lines:
                     yield b"\n"
-                await asyncio.sleep(LOOK)
-        yield json.dumps({"end": ended}).encode() + b"\n"
+                if clock() > end:
+                    return
 
     async def _content(self, file: BinaryIO, size: int) -> AsyncIterator[bytes]:
         with file:

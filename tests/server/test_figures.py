@@ -20,7 +20,7 @@ from .test_runs_api import Desk
 
 NAME = "tiny-1"
 # Numbers of single sites, each of a kind of its own: wherever one turns up, it has leaked.
-SECRET = {"alpha": "71", "beta": "72", "gamma": "73", "delta": "74"}
+SECRET = {"alpha": "71717171", "beta": "72727272", "gamma": "73737373", "delta": "74747474"}
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def make_run(desk: Desk, tiny_job, **figures_for: str) -> RunFolder:
     for site in members:
         made.event("site_joined", site=site, patients=int(SECRET[site] + "002"))
         made.event("site_done", round=1, site=site, phase="train", examples=int(SECRET[site] + "003"))
-    made.event("site_failed", round=1, site="beta", phase="train", reason="counts 72004 images of beta")
+    made.event("site_failed", round=1, site="beta", phase="train", reason="counts 72727272004 images of beta")
     made.event("round_finished", round=1, loss=0.5)
     made.add_rows(
         "sites.csv",
@@ -50,16 +50,16 @@ def make_run(desk: Desk, tiny_job, **figures_for: str) -> RunFolder:
             for site in (members if round_ == 1 else members[:2])
         ],
     )
-    checkpoint = b"72006 of beta"
+    checkpoint = b"72727272006 of beta"
     (made.path / "checkpoint.safetensors").write_bytes(checkpoint)
     made.describe(
         status="finished",
         flower_run=1,
         researcher="ada",
-        reason="delta: 74007 training patients",
+        reason="delta: 74747474007 training patients",
         models={"checkpoint.safetensors": sha256(checkpoint).hexdigest()},
         sites={site: {"patients": split[site], "examples": split[site]} for site in members},
-        left_out={"delta": "74007 training patients, the job asks for 80000"},
+        left_out={"delta": "74747474007 training patients, the job asks for 80000"},
         figures={**figures_for, "delta": "nobody"},
         rounds=2,
         tested_round=2,
@@ -119,7 +119,7 @@ def test_each_hospital_is_shown_to_whom_it_allows(desk: Desk, tiny_job, tmp_path
     assert seen((tmp_path / "otto" / NAME / "run.json").read_text()) == set()
     assert rows_of(tmp_path / "otto") == [
         *(("1", "alpha", ""), ("1", "beta", ""), ("1", "gamma", "")),
-        *(("2", "alpha", "71005"), ("2", "beta", "72005")),  # a sum without gamma
+        *(("2", "alpha", "71717171005"), ("2", "beta", "72727272005")),  # a sum without gamma
     ]
 
 
@@ -128,7 +128,7 @@ def test_operators_see_more_where_enough_stay_hidden(desk: Desk, tiny_job, tmp_p
     assert seen(everything(desk, desk.log_in("vera", "viewer"), tmp_path / "vera")) == set()
     assert seen(everything(desk, desk.log_in("otto", "operator"), tmp_path / "otto")) == {"alpha"}
     assert rows_of(tmp_path / "otto") == [
-        *(("1", "alpha", "71005"), ("1", "beta", ""), ("1", "gamma", "")),
+        *(("1", "alpha", "71717171005"), ("1", "beta", ""), ("1", "gamma", "")),
         *(("2", "alpha", ""), ("2", "beta", "")),  # of two, the other would follow
     ]
     assert seen((run.path / "sites.csv").read_text()) == {"alpha", "beta", "gamma"}  # the folder has it all
