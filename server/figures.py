@@ -29,7 +29,7 @@ _OF_RUN = frozenset(
 )
 _OF_EVENT = ("time", "event", "round", "site", "phase", "reason")
 _OF_ROW = ("round", "site", "phase")
-_NUMBER = re.compile(r"(?<![\w.-])\d+(\.\d+)?(?![\w-])")  # but not within a name
+_WITH_DIGITS = re.compile(r"\S*\d\S*")
 
 
 class Figures:
@@ -45,6 +45,7 @@ class Figures:
         self._role = role
         sites = {**(description.get("sites") or {}), **(description.get("left_out") or {})}
         self.everything = role is None or (bool(sites) and all(map(self._allows, sites)))
+        self._names = {*sites, *self._choices}
 
     def _allows(self, site: str) -> bool:
         choice = self._choices.get(site, "nobody")
@@ -97,7 +98,7 @@ class Figures:
 
     def reason(self, reason: Any) -> str:
         """Return why a run failed; it may name what single sites have."""
-        return str(reason or "") if self.everything else _without_numbers(str(reason or ""))
+        return str(reason or "") if self.everything else self._without_numbers(str(reason or ""))
 
     def event(self, line: Mapping[str, Any]) -> dict[str, Any]:
         """Return a line of `events.jsonl`; of a site only what happened, where not every site shows more."""
@@ -105,17 +106,25 @@ class Figures:
             return dict(line)
         found = {key: line[key] for key in _OF_EVENT if key in line}
         if "reason" in found:
-            found["reason"] = _without_numbers(found["reason"])
+            found["reason"] = self._without_numbers(found["reason"])
         return found
 
     def _by_site(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return a mapping by sites: numbers of those shown, texts of all, but without their numbers."""
         shown = self.shown(values)
         return {
-            site: value if site in shown else _without_numbers(value)
+            site: value if site in shown else self._without_numbers(value)
             for site, value in values.items()
             if site in shown or isinstance(value, str)
         }
+
+    def _without_numbers(self, text: str) -> str:
+        """Return a text whose words have no digits, but for the names of sites."""
+
+        def kept(word: re.Match[str]) -> str:
+            return word[0] if word[0].strip(".,:;()'\"") in self._names else "…"
+
+        return _WITH_DIGITS.sub(kept, str(text))
 
     def _test(self, test: Mapping[str, Any]) -> dict[str, Any]:
         shown = self.shown(test["sites"])
@@ -148,7 +157,3 @@ def _line(cells: list[str]) -> bytes:
     line = io.StringIO()
     csv.writer(line).writerow(cells)
     return line.getvalue().encode()
-
-
-def _without_numbers(text: Any) -> Any:
-    return _NUMBER.sub("…", text) if isinstance(text, str) else text

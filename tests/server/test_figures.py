@@ -144,6 +144,13 @@ def test_where_all_allow_it_everything_is_shown(desk: Desk, tiny_job, tmp_path: 
             assert (tmp_path / "vera" / NAME / file.name).read_bytes() == file.read_bytes()
 
 
+def test_texts_keep_names_and_lose_numbers() -> None:
+    figures = Figures({"sites": {"site-001": {}}, "left_out": {"site-002": "7 patients"}}, "operator")
+    text = "site-001: 7 of 1.5e-3, -12 (site-002) n=40%; site-003"
+    assert figures.reason(text) == "site-001: … of … … (site-002) … …"
+    assert Figures({}, None).reason(text) == text
+
+
 @pytest.mark.parametrize(
     "description",
     [{}, {"figures": {"alpha": "everybody"}}, {"sites": {"alpha": {}}}, {"figures": {"alpha": "operators"}}],
