@@ -28,6 +28,7 @@ from client.device import explained
 from client.first_model import check_first, model_digest
 from client.flat_parameters import FlatParameters
 from client.gate import Gate, Visit
+from client.log_proof import CutLogError
 from client.metric_release import withhold
 from client.policy import PolicyError, check_size
 from client.private_plan import plan
@@ -41,7 +42,7 @@ from client.secure import train as train_masked
 from client.site import SiteConfig
 from client.sum_book import SumBook
 from client.training import LocalTraining, diverged, place_model, trainable, training_seed
-from shared import messages
+from shared import log_heads, messages
 from shared.arrays import ModelState
 from shared.audit_fields import AuditError
 from shared.curves import bins_for
@@ -454,7 +455,7 @@ def _answer(site: Site, message: Message, phase: str, work: Work, state: RecordD
         with site.counted(visit), explained(site.config.name):
             content = work(site, visit, message.content, state)
         if site.gate is not None:
-            messages.add_head(content, site.gate.sent(visit, messages.measure(content)))
+            log_heads.add(content, site.gate.sent(visit, messages.measure(content)))
         return Message(content, reply_to=message)
     except Exception as error:
         if site.gate is None and not isinstance(error, WardroundError):
@@ -469,12 +470,15 @@ def read_visit(content: RecordDict, phase: str, run: int) -> Visit:
         WardroundError: It makes no sense.
     """
     asked = messages.read_question(content)
-    return Visit(_read_job(asked.job), phase, asked.round, asked.split, asked.researcher, run)
+    job, known_head = _read_job(asked.job), log_heads.asked(content)
+    return Visit(job, phase, asked.round, asked.split, asked.researcher, run, known_head)
 
 
 def explained_to_strangers(site: Site, visit: Visit | None, phase: str, error: Exception) -> tuple[int, str]:
     """Return the code and the reason that may leave of an error, which is written down first."""
     reason = str(error) if site.gate is None else _noted(site.gate, visit, phase, error)
+    if isinstance(error, CutLogError):
+        return messages.LOG_CUT, reason
     return messages.SITE_ERROR if isinstance(error, WardroundError) else messages.CRASH, reason
 
 

@@ -23,7 +23,7 @@ from client.sum_book import SumBook, Summed
 from shared import messages
 from shared.job import JobSpec
 from shared.metrics import MetricSet
-from shared.pki import load_certificate
+from shared.pki import key_fingerprint, load_certificate
 from shared.privacy.secagg import messages as stages
 from shared.privacy.secagg.claims import (
     Claims,
@@ -57,7 +57,10 @@ class Credentials:
         Raises:
             CredentialError: A file is missing or can't be used.
         """
-        return cls(Identity.load(config.name, keys), Trust(load_certificate(keys / "ca.crt"), config.peers))
+        identity, peers = Identity.load(config.name, keys), dict(config.peers)
+        if peers:  # those of others; a site is sure of its own
+            peers[config.name] = key_fingerprint(identity.key.public_key())
+        return cls(identity, Trust(load_certificate(keys / "ca.crt"), peers))
 
 
 class SecureSite(Protocol):

@@ -29,6 +29,7 @@ from server.runs import RunFolder
 from server.secure_evaluation import SecureEvaluation
 from server.secure_round import SecureRound
 from server.site_grid import SiteGrid
+from server.site_heads import SiteHeads
 from server.site_level import SiteLevel
 from server.strategies import WEIGHT, make_strategy
 from server.weights import RoundWeights, Weights
@@ -86,6 +87,7 @@ class RoundLoop:
         run: Where everything is written.
         listen: Told of everything that happens.
         strict: Stop at the first failure of a site.
+        heads: Keeps the heads of the sites' audit logs; None in a simulation.
         rehearsal: The sites are simulated: noise comes from the job's seed, and the report says that nothing
             is guaranteed.
     """
@@ -97,6 +99,7 @@ class RoundLoop:
         run: RunFolder,
         listen: Listener,
         *,
+        heads: SiteHeads | None = None,
         strict: bool = False,
         rehearsal: bool = False,
     ) -> None:
@@ -116,6 +119,7 @@ class RoundLoop:
             strict=strict,
             numbers=self.layout.size,
             states=self._task.metrics().pack().size,
+            heads=heads,
         )
         is_private = job.privacy.mechanism == "site-level"
         self._privacy = SiteLevel(job, rehearsal=rehearsal) if is_private else None
