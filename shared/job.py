@@ -332,7 +332,13 @@ class EvaluationTable(Table):
         examples=[10],
         description="Stop after so many evaluations without a better one; needs select_best.",
     )
-    bins: int = Field(200, ge=10, le=10_000, description="Thresholds of AUROC and average precision.")
+    bins: int = Field(
+        200,
+        ge=10,
+        le=1000,
+        description="Most bins of scores for AUROC and average precision. There is never more than one for "
+        "ten patients (docs/metrics.md).",
+    )
     distances: bool = Field(
         False, description="Segmentation: also 95th-percentile Hausdorff distance and surface Dice (slow)."
     )
