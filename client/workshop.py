@@ -16,6 +16,7 @@ from client.training import place_model, trainable
 from shared.arrays import ModelState
 from shared.errors import JobError
 from shared.job import JobSpec, parse_job
+from shared.metrics import MetricSet
 from shared.models import build_model
 from shared.privacy.filters import UpdateFilter
 from shared.tasks import Task, make_task
@@ -93,12 +94,12 @@ def read_job(canonical: str) -> JobSpec:
     return job
 
 
-def evaluate(bench: Bench, samples: Samples) -> NDArray[np.float64]:
-    """Return the packed metric states of a model on samples."""
-    metrics = bench.task.metrics()
+def evaluate(bench: Bench, samples: Samples, edges: NDArray[np.float64] | None = None) -> MetricSet:
+    """Return the metrics of a model on samples; edges of the bins as for `Task.metrics`."""
+    metrics = bench.task.metrics(edges)
     device = next(bench.model.parameters()).device
     for indices in samples.batches(_EVALUATION_BATCH):
         batch = samples.batch(indices)
         logits = bench.task.predict(bench.model, batch.images.to(device))
         bench.task.update(metrics, logits, batch.targets.to(device), batch.patients, batch.spacing)
-    return metrics.pack()
+    return metrics

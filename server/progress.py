@@ -71,6 +71,7 @@ class Progress:
             "run_finished": self._run_finished,
             "baselines_started": self._baselines_started,
             "baseline_done": self._baseline_done,
+            "line_left_out": self._line_left_out,
         }
         if event.kind in handlers:
             handlers[event.kind](event)
@@ -146,6 +147,9 @@ class Progress:
         seconds = _number(event, "seconds")
         if not self._console.is_terminal:
             self._say(f"baseline {event.site}" + (f", {seconds:.1f} s" if seconds is not None else ""))
+
+    def _line_left_out(self, event: Event) -> None:
+        self._say(f"an event of {_whole(event, 'bytes')} bytes can't be shown", style="yellow")
 
     def _elapsed(self) -> float:
         return time.monotonic() - self._started

@@ -23,7 +23,7 @@ from client.job_book import MOST_WAITING, JobBook
 from client.ledger import LEDGER, Ledger
 from client.policy import PolicyError, check_moment
 from client.site import SiteConfig, load_site
-from shared import messages
+from shared import log_heads, messages
 from shared.arrays import Layout
 from shared.audit import AuditLog, Entry
 from shared.audit_verify import entries, verify
@@ -285,7 +285,7 @@ def test_what_leaves_is_in_the_log_before(folder: Path) -> None:
         "sha256": hashlib.sha256(vector.tobytes()).hexdigest(),
         "examples": 5,
     }
-    assert messages.read_head(reply.content) == entry.head
+    assert log_heads.read(reply.content).head == entry.head
     hospital.describe(job_of())
     assert hospital.log()[-1].fields["examples"] == PATIENTS
 
