@@ -23,7 +23,7 @@ from server.run_files import run_path
 from server.runs import RunFolder
 from server.site_grid import SiteGrid
 from server.site_heads import SiteHeads, known_heads
-from server.site_names import SUPERLINK, SiteKeys, site_names
+from server.site_names import SUPERLINK, SiteKeys, project_sites
 from shared.errors import RunError, WardroundError
 from shared.flower import RunStopped
 from shared.job import JobSpec, parse_job
@@ -45,12 +45,13 @@ def main(grid: Grid, context: Context) -> None:
         closing(Registry(folder / "registry.sqlite", audit.append)) as registry,
     ):
         execute(
-            AttentiveGrid(grid, outbox, partial(site_names, folder / SUPERLINK)),
+            AttentiveGrid(grid, outbox, partial(project_sites, folder, str(config["project"]))),
             parse_job(json.loads(str(config["job"])), "the run's job"),
             folder / "runs",
             name,
             context.run_id,
             researcher=str(config["researcher"]),
+            project=str(config["project"]),
             resume=bool(config["resume"]),
             heads=SiteHeads(
                 audit.append, known_heads(folder / "audit"), name, SiteKeys(registry, folder / SUPERLINK).of
@@ -66,6 +67,7 @@ def execute(
     run_id: int,
     *,
     researcher: str,
+    project: str = "",
     resume: bool,
     heads: SiteHeads,
 ) -> None:
@@ -78,13 +80,14 @@ def execute(
         name: Of the run's folder.
         run_id: Flower's number of the run.
         researcher: Who submitted it; empty names nobody.
+        project: Whose run it is.
         resume: Go on from the last checkpoint, if there is one.
         heads: Keeps the heads of the sites' audit logs.
 
     Raises:
         WardroundError: Something stopped it; it can be resumed.
     """
-    run = RunFolder.open(run_path(runs, name), job) if resume else RunFolder.create(runs, job, name)
+    run = RunFolder.open(run_path(runs, name), job) if resume else RunFolder.create(runs, job, name, project)
     with run.lock():
         run.describe(status="running", flower_run=run_id, researcher=researcher, reason=None)
         run.event("resumed" if resume else "opened")

@@ -41,6 +41,10 @@ class AttentiveGrid(ForwardingGrid, SiteGrid):
         self._sites = self._names()
         return self._sites
 
+    def get_node_ids(self) -> Iterable[int]:
+        """Return the nodes that are connected, of sites that the run may reach."""
+        return sorted(set(super().get_node_ids()) & self._names().keys())
+
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterator[Message]:

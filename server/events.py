@@ -18,6 +18,7 @@ Kind = Literal[
     "run_finished",
     "baselines_started",
     "baseline_done",
+    "line_left_out",
 ]
 
 
@@ -35,7 +36,7 @@ class Event:
             `site_late`: a quorum had answered, and the grace period after it was over.
             `site_weighed_less`: `weight` as cut down to the job's `largest_share`, `claimed`.
             `round_finished`: the federation's metrics. `baselines_started`: `models`.
-            `baseline_done`: `seconds`.
+            `baseline_done`: `seconds`. `line_left_out`: `bytes`, of a line of the log that can't be shown.
     """
 
     kind: Kind

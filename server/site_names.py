@@ -1,9 +1,11 @@
-"""Which site each of Flower's nodes is: as the gateway registered it by the certificate that it showed."""
+"""Which site each of Flower's nodes is, as the gateway registered it by the certificate that it showed."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 from server.enrolment import Registry
+from server.projects import Projects
 from server.superlink import socket_of
 from shared.flower.control import Control, NodeInfo
 
@@ -48,3 +50,20 @@ class SiteKeys:
 def _online(superlink: Path) -> list[NodeInfo]:
     with Control(socket_of(superlink)) as control:
         return [node for node in control.nodes() if node.status == "online"]
+
+
+def project_sites(coordinator: Path, project: str) -> dict[int, str]:
+    """Return the same for the sites of one project: a run reaches no others, and does not hear of them.
+
+    Args:
+        coordinator: Its folder.
+        project: Of the run.
+    """
+    with closing(Projects(coordinator / "registry.sqlite", _nothing_changes)) as registry:
+        sites = registry.sites_of(project)
+    named = site_names(coordinator / SUPERLINK)
+    return {node: name for node, name in named.items() if name in sites}
+
+
+def _nothing_changes(event: str, **fields: str) -> None:
+    raise AssertionError(f"{event}: a run only looks")

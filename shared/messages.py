@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from shared.errors import WardroundError
 from shared.flat_array import to_array, view
-from shared.job import LARGEST_JOB
+from shared.job_rules import LARGEST_JOB
 from shared.names import NAME
 
 ARRAYS = "arrays"
 VECTOR = "vector"
+EDGES = "edges"
 UPDATE = "update"
 CONFIG = "config"
 METRICS = "metrics"
@@ -49,6 +50,7 @@ class Request:
     layout: str  # digest of the layout of the vector
     vector: NDArray[np.float32]  # (layout.size,)
     split: str  # evaluation: "val" or "test"
+    edges: NDArray[np.float64] | None  # evaluation: of the bins of scores; to be checked by the task
     run: str  # name of the run, the same after it was resumed; may be empty
 
 
@@ -104,6 +106,14 @@ def vector_record(vector: NDArray[np.float32]) -> ArrayRecord:
     return ArrayRecord({VECTOR: to_array(vector.astype(np.float32, copy=False))})
 
 
+def evaluation_record(vector: NDArray[np.float32], edges: NDArray[np.float64] | None) -> ArrayRecord:
+    """Return a model that is to be evaluated, and the edges of the bins where the task has any."""
+    record = vector_record(vector)
+    if edges is not None:
+        record[EDGES] = to_array(edges.astype(np.float64, copy=False))
+    return record
+
+
 def read_vector(record: ArrayRecord, size: int) -> NDArray[np.float32]:
     """Return the vector of a record.
 
@@ -151,8 +161,8 @@ def read_question(content: RecordDict) -> Question:
     round_, split, researcher = given["round"], given["split"], given["researcher"]
     if not isinstance(round_, int) or round_ < 0 or not isinstance(split, str):
         raise MessageError("'round' must be a number from 0 and 'split' a text")
-    if not isinstance(researcher, str) or len(researcher) > 100:
-        raise MessageError("'researcher' must be a short text")
+    if not isinstance(researcher, str) or not re.fullmatch(f"({NAME})?", researcher):
+        raise MessageError("'researcher' must be a name, or empty")
     job = _value(config, "job", str)
     if len(job) > LARGEST_JOB:
         raise MessageError(f"'job' must have {LARGEST_JOB} characters at most")
@@ -184,6 +194,7 @@ def read_request(content: RecordDict) -> Request:
         layout=_value(config, "layout", str),
         vector=cast(NDArray[np.float32], vector),
         split=split,
+        edges=cast(NDArray[np.float64], _array(arrays[EDGES], np.float64)) if EDGES in arrays else None,
         run=run,
     )
 

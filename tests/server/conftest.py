@@ -55,7 +55,7 @@ class SmallGrid(SiteGrid):
         self.timeouts: list[float] = []
         self.states: dict[int, RecordDict] = {}
         self.asleep: set[int] = set()  # alive, and no answer comes before the deadline
-        sites = list(sites)
+        self.sites = sites = list(sites)
         self._names = {10 + number: site.config.name for number, site in enumerate(sites)}
         self._apps = {10 + number: make_app(site) for number, site in enumerate(sites)}
         self._delivery = delivery
