@@ -19,6 +19,7 @@ def start(folder: Folder = HERE) -> None:
 
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=LOG_FORMAT, force=True)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # and it all nonsense that anybody sends
     asyncio.run(_serve(folder))
 
 
