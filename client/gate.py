@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
+from client import log_proof
 from client.job_book import JobBook
 from client.ledger import LEDGER, Ledger
 from client.ledger_entry import Round
@@ -16,8 +17,9 @@ from client.served import Asked
 from client.site import SiteConfig
 from shared.audit import AuditLog
 from shared.job import JobSpec
+from shared.key_file import KeyFile
+from shared.log_heads import Grown
 from shared.messages import Sent
-from shared.pki import load_key
 from shared.privacy.accounting import Steps
 
 _log = logging.getLogger(__name__)
@@ -33,6 +35,7 @@ class Visit:
         split: For an evaluation.
         researcher: As the coordinator names them; empty where it names nobody.
         run: Flower's number of the run.
+        known_head: Of the site's audit log, as the coordinator knows it; empty where it knows none.
     """
 
     job: JobSpec
@@ -41,6 +44,7 @@ class Visit:
     split: str
     researcher: str
     run: int
+    known_head: str = ""
 
     def fields(self) -> dict[str, object]:
         """Return what an audit entry says of the visit."""
@@ -85,7 +89,7 @@ class Gate:
         Raises:
             WardroundError: One of them can't be used.
         """
-        audit = AuditLog.open(folder / "audit", load_key(folder / "keys" / "site.key"))
+        audit = AuditLog.open(folder / "audit", KeyFile(folder / "keys" / "site.key"))
         ledger = Ledger(folder / LEDGER, audit)
         try:
             ledger.check()
@@ -98,8 +102,10 @@ class Gate:
 
         Raises:
             PolicyError: A rule refuses it.
+            CutLogError: The site's audit log is not the one that the coordinator knows.
         """
         policy, site = self._config.policy, self._config.name
+        log_proof.check(self._audit, visit.known_head, site)
         now = self._clock()
         check_moment(policy, visit.researcher, now, site)
         digest = visit.job.digest()
@@ -204,14 +210,17 @@ class Gate:
         fields.pop("split", None)
         self._audit.append("request-failed", reason=reason, **fields)
 
-    def sent(self, visit: Visit, sent: Sent) -> str:
+    def sent(self, visit: Visit, sent: Sent) -> Grown:
         """Write down what is about to leave.
 
         Returns:
-            The head of the log, which goes with the reply.
+            The head of the log, which goes with the reply, and the proof that it follows from the known one.
+
+        Raises:
+            CutLogError: It does not follow.
         """
         optional = {} if sent.sha256 is None else {"sha256": sent.sha256}
         entry = self._audit.append(
             "reply-sent", bytes=sent.bytes, examples=sent.examples, **optional, **visit.fields()
         )
-        return entry.head
+        return log_proof.prove(self._audit, visit.known_head, entry.head, self._config.name)

@@ -103,7 +103,7 @@ class Upstream(Protocol):
 
     @property
     def url(self) -> str:
-        """Address without a path; it moves when the SuperLink is started again."""
+        """Address without a path, for the client's requests."""
 
     async def admit(self, site: Site) -> None:
         """Let the SuperLink know a site's node."""

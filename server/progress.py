@@ -12,6 +12,7 @@ from rich.progress import Progress as Bar
 from rich.text import Text
 
 from server.events import Event
+from shared.printable import printable
 
 
 class Progress:
@@ -162,9 +163,8 @@ class Progress:
 
     def _say(self, line: str, style: str = "") -> None:
         """Print a line, above the bar if there is one; what sites say can't control the terminal."""
-        plain = "".join(letter if letter.isprintable() else " " for letter in line)
         self._bar.refresh()
-        self._console.print(Text(plain, style=style), soft_wrap=True)
+        self._console.print(Text(printable(line), style=style), soft_wrap=True)
         self._console.file.flush()
 
 

@@ -52,8 +52,14 @@ class RunFolder:
         }
 
     @classmethod
-    def create(cls, out: Path, job: JobSpec, name: str | None = None) -> "RunFolder":
+    def create(cls, out: Path, job: JobSpec, name: str | None = None, project: str = "") -> "RunFolder":
         """Make a new folder below `out`, named after the job and the time if not otherwise.
+
+        Args:
+            out: Folder of run folders.
+            job: What is asked.
+            name: Of the run.
+            project: Whose run it is, at a coordinator.
 
         Raises:
             RunError: The folder can't be written, or the name is none of a run.
@@ -70,6 +76,7 @@ class RunFolder:
             started=_now(),
             job=json.loads(job.canonical()),
             digest=job.digest(),
+            **({"project": project} if project else {}),
             **_environment(),
         )
         return run

@@ -4,13 +4,14 @@
 | --- | --- | --- |
 | `GET /v1/me` | viewer | name and role of the caller |
 | `GET /v1/runs` | viewer | the list of runs |
-| `POST /v1/runs` | researcher | 201, the new run's name and its job's digest |
+| `POST /v1/runs?project=P` | researcher | 201, the new run's name and its job's digest |
 | `GET /v1/runs/RUN` | viewer | its row, job and description |
 | `GET /v1/runs/RUN/events?after=N` | viewer | JSON lines, as they happen, after the N-th |
 | `POST /v1/runs/RUN/stop`, `/resume` | researcher, for their own runs; operator | 204 |
 | `GET /v1/runs/RUN/files` | viewer | names of its files |
 | `GET /v1/runs/RUN/files/FILE` | viewer | its content, its SHA-256 in `Repr-Digest` (RFC 9530) |
 
+A person sees the runs of their projects, an operator all; any other run is one that there is not (404).
 An error is `{"error": ..., "remedy": ...}`. The audit log has who did what before it is done.
 """
 
@@ -18,7 +19,7 @@ import asyncio
 import base64
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import asdict
 from functools import partial
@@ -39,6 +40,7 @@ from server.bodies import read_body
 from server.deploy import Coordinator
 from server.run_files import chunks, file_names, open_file
 from server.runs import RunFolder, plain
+from server.store import DEFAULT_PROJECT
 from server.submission import LONGEST_BODY, Refused, validated
 from server.watching import Watching
 from shared.flower.runs import Runs
@@ -57,10 +59,18 @@ class RunsApi:
         runs: Folder of the run folders.
         connect: Gives a new connection to the SuperLink where it is now.
         trail: The audit log.
+        projects: Gives the names of all projects, for operators.
     """
 
-    def __init__(self, runs: Path, connect: Callable[[], Runs], trail: AuditTrail) -> None:
+    def __init__(
+        self,
+        runs: Path,
+        connect: Callable[[], Runs],
+        trail: AuditTrail,
+        projects: Callable[[], Sequence[str]] = lambda: (DEFAULT_PROJECT,),
+    ) -> None:
         self._runs = runs
+        self._projects = projects
         self._connect = connect
         self._trail = trail
         self._slow, self._quick = CapacityLimiter(_SLOW), CapacityLimiter(_QUICK)
@@ -103,7 +113,10 @@ class RunsApi:
         job = await self._slowly(request, partial(validated, body))
         if isinstance(job, Refused):
             return error_answer(job.status, job.error, job.remedy)
-        name = await self._slowly(request, partial(self._coordinator(request).submit, job))
+        user, project = request.user, request.query_params.get("project")
+        projects = await self._quickly(self._projects) if _sees_all(request) else user.projects
+        coordinator = self._coordinator(request, projects)
+        name = await self._slowly(request, partial(coordinator.submit, job, project))
         return JSONResponse({"run": name, "digest": job.digest()}, HTTPStatus.CREATED)
 
     @requires("viewer")
@@ -189,9 +202,17 @@ class RunsApi:
             while (chunk := await self._quickly(partial(next, content, b""))) != b"":
                 yield chunk
 
-    def _coordinator(self, request: Request) -> Coordinator:
-        who = request.user.name
-        return Coordinator(self._runs, self._connect, partial(self._trail.write, person=who), who)
+    def _coordinator(self, request: Request, projects: Sequence[str] = ()) -> Coordinator:
+        """Return the runs that the caller may see; a new one may belong to one of the projects."""
+        user = request.user
+        return Coordinator(
+            self._runs,
+            self._connect,
+            partial(self._trail.write, person=user.name),
+            user.name,
+            projects=projects,
+            see=None if _sees_all(request) else user.projects,
+        )
 
     async def _quickly(self, work: Callable[[], Answer]) -> Answer:
         return await to_thread.run_sync(work, limiter=self._quick)
@@ -201,6 +222,10 @@ class RunsApi:
         own = self._slow_each.setdefault(request.user.name, CapacityLimiter(_SLOW_EACH))
         async with own:
             return await to_thread.run_sync(work, limiter=self._slow)
+
+
+def _sees_all(request: Request) -> bool:
+    return bool(request.user.role == "operator")
 
 
 def _measure(file: BinaryIO) -> tuple[int, str]:

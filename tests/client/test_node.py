@@ -70,9 +70,7 @@ class Hospital:
         """Let a coordinator ask what it should not; return what the site says to each question."""
         coordinator = self.federation.folder / "coordinator"
         path = coordinator / "runs" / f"{name}.json"
-        with Runs(
-            self.federation.url, self.federation.context, "curious_coordinator:app", "client.app:app"
-        ) as runs:
+        with Runs(self.federation.superlink, "curious_coordinator:app", "client.app:app") as runs:
             run = runs.start(job.canonical(), name, researcher="", resume=False)
             until(lambda: path.exists() or runs.failure(run))
             assert path.exists(), runs.failure(run)

@@ -15,8 +15,8 @@ import sys
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
+import httpx
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from starlette.authentication import requires
 from starlette.requests import Request
@@ -56,6 +56,7 @@ class Row:
 class Person:
     name: str
     role: str
+    projects: tuple[str, ...] = ()
 
 
 class FileRegistry:
@@ -91,7 +92,10 @@ class StandIn:
 
     def __init__(self, url: str, folder: Path) -> None:
         self.url = url
-        self.tls = SimpleNamespace(context=ssl.create_default_context(cafile=folder / "ca.crt"))
+        self._context = ssl.create_default_context(cafile=folder / "ca.crt")
+
+    def transport(self, limits: httpx.Limits) -> httpx.AsyncBaseTransport:
+        return httpx.AsyncHTTPTransport(verify=self._context, limits=limits)
 
     async def register_node(self, public_key: str, name: str) -> int:
         return 1
