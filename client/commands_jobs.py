@@ -9,6 +9,7 @@ from client.commands_enrol import HERE, Folder
 
 if TYPE_CHECKING:
     from client.job_book import Decision, SeenJob
+    from client.policy import PolicyTable
     from client.site import SiteConfig
     from shared.job import JobSpec
 
@@ -113,9 +114,9 @@ def in_plain_words(seen: "SeenJob", site: "SiteConfig") -> list[str]:
         "the number of patients and images in each split, where it is at least "
         f"{policy.min_group} patients (policy.min_group)",
     ]
-    if job.training.class_weights == "federation":
-        leaves.append("the number of training images (or voxels) of each class")
-    if policy.share_site_metrics:
+    if job.privacy.secure_aggregation:
+        leaves += _in_masked_sums(job, policy)
+    elif policy.share_site_metrics:
         leaves.append("the training loss, and sums from which the coordinator computes this site's metrics")
     leaves.append("errors, cleared of names, paths and values")
     facts = {
@@ -129,6 +130,20 @@ def in_plain_words(seen: "SeenJob", site: "SiteConfig") -> list[str]:
     }
     lines = [f"{name:<11} {fact}" for name, fact in facts.items()]
     return [*lines, "What leaves this site:", *(f"  - {what}" for what in leaves), "No image leaves."]
+
+
+def _in_masked_sums(job: "JobSpec", policy: "PolicyTable") -> list[str]:
+    """Return what leaves for a secure sum besides the model."""
+    weighs = job.training.class_weights == "federation"
+    counts = "how much this site counts in the sum" + (
+        ", and the number of its training images (or voxels) of each class" if weighs else ""
+    )
+    leaves = [f"{counts}, signed, to the coordinator and to every other site"]
+    if job.privacy.mechanism != "dp-sgd":
+        leaves.append("the training loss, masked")
+    if job.privacy.mechanism != "dp-sgd" or policy.share_private_metrics:
+        leaves.append("sums for the metrics, masked: those of all sites are computed, not this site's own")
+    return leaves
 
 
 def _protection(job: "JobSpec") -> str:
