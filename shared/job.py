@@ -160,8 +160,8 @@ class TrainingTable(Table):
     )
     class_weights: Literal["none", "site", "federation", "public"] = Field(
         "none",
-        description="Weight classes by the inverse of their count at the site or in the federation, or of "
-        "class_shares.",
+        description="Weight classes by the inverse of their count at the site, in the federation (needs "
+        "secure_aggregation) or of class_shares.",
     )
     class_shares: list[Positive] | None = Field(
         None,
@@ -427,7 +427,7 @@ class PrivacyTable(Table):
     )
     secure_aggregation: bool = Field(
         False,
-        description="The coordinator learns the sum of the updates and nothing of a single one "
+        description="The coordinator learns the sums of updates and metrics and nothing of a single site's "
         "(docs/secure-aggregation.md). Needs min_sites = 3 or more.",
     )
 
