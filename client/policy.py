@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from shared.errors import SiteError
 from shared.figures import FiguresFor
-from shared.job import JobSpec, Name, Part, Strategy, Table, UpdateTable
+from shared.job import LARGEST_DELTA, JobSpec, Name, Part, Strategy, Table, UpdateTable
 from shared.names import is_within, suggestion
 from shared.network_size import LARGEST_MODEL_MB
 from shared.networks import Network
@@ -53,7 +53,7 @@ class Cap(Table):
     epsilon: float = Field(gt=0, description="Most that may be spent, over all jobs.", examples=[10.0])
     delta: float = Field(
         gt=0,
-        lt=1,
+        le=LARGEST_DELTA,
         description="At which epsilon is counted: far below one over the patients.",
         examples=[1e-5],
     )
