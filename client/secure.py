@@ -77,7 +77,7 @@ class SecureSite(Protocol):
     ) -> messages.Update: ...
     def part(self, request: messages.Request, trained: NDArray[np.float32]) -> NDArray[np.float32]: ...  # noqa: D102
     def summand(  # noqa: D102
-        self, request: messages.Request, *, judging: bool
+        self, request: messages.Request, *, judging: bool, patients: int
     ) -> tuple[MetricSet, NDArray[np.float64]]: ...
 
 
@@ -160,7 +160,8 @@ def evaluate(site: SecureSite, visit: Visit, content: RecordDict, state: RecordD
         check_evaluated(roster)
         request = _agreed_request(part, content, training=False)
         part.sketch = _sketch(site, request)
-        empty, states = site.summand(request, judging=client.claims.patients > 0)
+        patients = sum(claims.patients for claims in roster)
+        empty, states = site.summand(request, judging=client.claims.patients > 0, patients=patients)
         numbers = encode_states(states, empty, roster)
         return stages.masked_reply(client.mask(numbers), time.perf_counter() - start)
 

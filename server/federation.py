@@ -8,11 +8,13 @@ import numpy as np
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
+from server.answer_size import largest_answer
 from server.deadline import Deadline, Quorum
 from server.events import Event, Listener
 from server.forwarding_grid import ForwardingGrid
 from server.plausible import check_description
 from server.site_grid import SiteGrid
+from server.site_heads import SiteHeads
 from server.told import told
 from shared import messages
 from shared.errors import RunError
@@ -24,6 +26,7 @@ from shared.seeds import seed_of
 T = TypeVar("T")
 _DESCRIBE_TIMEOUT = 600.0  # seconds; a site may have to read its masks to count voxels
 _DESCRIBE_GRACE = 60.0  # who is too late to say what it has is out for the whole run
+_LARGEST_DESCRIPTION = 2**18  # bytes
 _LEAST_GRACE = 10.0  # seconds after a quorum, where the job doesn't say how many
 
 
@@ -53,10 +56,22 @@ class Federation:
         listen: Told of every answer and every failure.
         researcher: Who submitted the job; the sites' policies ask for the name. Empty names nobody.
         strict: Turn any failure of a site into an error, as a simulation does: its sites are all at hand.
+        numbers: In the model.
+        states: Numbers of the metric states.
+        heads: Keeps the heads of the sites' audit logs; None in a simulation, whose sites have none.
     """
 
     def __init__(
-        self, grid: SiteGrid, job: JobSpec, listen: Listener, *, researcher: str = "", strict: bool
+        self,
+        grid: SiteGrid,
+        job: JobSpec,
+        listen: Listener,
+        *,
+        researcher: str = "",
+        strict: bool,
+        numbers: int,
+        states: int,
+        heads: SiteHeads | None = None,
     ) -> None:
         self.grid = grid
         self.researcher = researcher
@@ -65,6 +80,9 @@ class Federation:
         self._job = job
         self._listen = listen
         self._strict = strict
+        self._numbers = numbers
+        self._states = states
+        self._heads = heads
 
     def gather(self) -> None:
         """Ask every connected site what it has for the job, and choose who takes part.
@@ -97,7 +115,7 @@ class Federation:
             self.fail(f"node {node}", 0, "describe", "belongs to no site that has joined")
         sites = {node: names[node] for node in nodes if node in names}
         asked = [query_message(messages.DESCRIBE, question, node) for node in sites]
-        wait = _Wait(0, "describe", _DESCRIBE_TIMEOUT, None, _DESCRIBE_GRACE)
+        wait = _Wait(0, "describe", _DESCRIBE_TIMEOUT, None, _DESCRIBE_GRACE, _LARGEST_DESCRIPTION)
 
         def check(node: int, content: RecordDict) -> Description:
             description = messages.read_description(content)
@@ -147,15 +165,14 @@ class Federation:
         members = {member.node_id: member for member in self.members}
         nodes = [message.metadata.dst_node_id for message in asked]
         options = self._job.strategy
-        wait = _Wait(round_, phase, options.round_timeout, options.grace, _LEAST_GRACE)
+        largest = largest_answer(self._job, self._numbers, self._states, len(asked))
+        wait = _Wait(round_, phase, options.round_timeout, options.grace, _LEAST_GRACE, largest)
         sites = {node: members[node].name for node in nodes}
 
         def checked(node: int, content: RecordDict) -> T:
             return check(members[node], content)
 
         for node, message, answer in self._answers(asked, sites, wait, checked):
-            if head := messages.read_head(message.content):
-                self._listen(Event("audit_head", round_, sites[node], phase, {"head": head}))
             yield Reply(members[node], message), answer
 
     def _answers(
@@ -165,15 +182,18 @@ class Federation:
         wait: "_Wait",
         check: Callable[[int, RecordDict], T],
     ) -> Iterator[tuple[int, Message, T]]:
+        if self._heads is not None:
+            for message in asked:
+                message.content = self._heads.ask(sites[message.metadata.dst_node_id], message.content)
         waiting, deadline = dict(sites), Deadline(wait.timeout)
         quorum = None if self._strict else wait.quorum(self._job.strategy, len(asked), deadline)
-        for message in self.grid.answers(asked, deadline):
+        for message in self.grid.answers(asked, deadline, wait.largest):
             node = message.metadata.src_node_id
             if node not in waiting:
                 continue  # an answer twice, or from somebody who was not asked
             site, reason = waiting.pop(node), None
             try:
-                answer = check(node, _content(message))
+                answer = check(node, self._proven(site, message))
             except (MessageError, ValueError) as error:
                 reason = str(error)
             if quorum is not None:
@@ -187,6 +207,19 @@ class Federation:
                 self._listen(Event("site_late", wait.round, site, wait.phase))
             else:
                 self.fail(site, wait.round, wait.phase, f"no answer within {wait.timeout:g} s")
+
+    def _proven(self, site: str, message: Message) -> RecordDict:
+        """Return the content of an answer, once the site has shown that its audit log has grown.
+
+        Raises:
+            MessageError: It has not, or the answer is an error.
+        """
+        if self._heads is not None:
+            if message.has_error() and message.error.code == messages.LOG_CUT:
+                self._heads.denied(site)
+            elif not message.has_error():
+                self._heads.take(site, message.content)
+        return _content(message)
 
     def fail(self, site: str, round_: int, phase: str, reason: str) -> None:
         """Report that a site failed; what it says of the reason is cut short and can't control a terminal.
@@ -202,13 +235,14 @@ class Federation:
 
 @dataclass(frozen=True)
 class _Wait:
-    """How long the answers to one question are waited for, in seconds, and what it is."""
+    """What is asked, how long the answers are waited for in seconds, and how large they may be in bytes."""
 
     round: int
     phase: str
     timeout: float
     grace: float | None
     least_grace: float
+    largest: int
 
     def quorum(self, options: StrategyOptions, asked: int, deadline: Deadline) -> Quorum:
         """Return what shortens the wait."""

@@ -17,5 +17,11 @@ class SiteGrid(Grid):
         """Return the name of each node's site, from what admitted it: never from what it says itself."""
 
     @abstractmethod
-    def answers(self, messages: Iterable[Message], deadline: Deadline) -> Iterator[Message]:
-        """Send messages and yield each answer as it arrives, until the deadline, wherever it is by then."""
+    def answers(self, messages: Iterable[Message], deadline: Deadline, largest: int) -> Iterator[Message]:
+        """Send messages and yield each answer as it arrives, until the deadline, wherever it is by then.
+
+        Args:
+            messages: One a node.
+            deadline: May be brought forward meanwhile.
+            largest: Bytes of the largest answer that is taken.
+        """

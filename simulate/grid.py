@@ -88,9 +88,13 @@ class LocalGrid(SiteGrid):
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterator[Message]:
         """Send messages and yield each answer as it is ready; after `timeout` seconds forget the others."""
-        return self.answers(messages, Deadline(timeout))
+        return self._answers_until(messages, Deadline(timeout))
 
-    def answers(self, messages: Iterable[Message], deadline: Deadline) -> Iterator[Message]:
+    def answers(self, messages: Iterable[Message], deadline: Deadline, largest: int) -> Iterator[Message]:
+        """Send messages and yield each answer as it is ready; a simulated site sends none too large."""
+        return self._answers_until(messages, deadline)
+
+    def _answers_until(self, messages: Iterable[Message], deadline: Deadline) -> Iterator[Message]:
         """Send messages and yield each answer as it is ready; at the deadline forget the others."""
         waiting = set(self.push_messages(messages))
         try:

@@ -95,7 +95,7 @@ def nan(vector: np.ndarray) -> np.ndarray:
         ({"job": "[1]"}, "JSON object"),
         ({"layout": "other"}, "layout"),
         ({"round": -1}, "round"),
-        ({"proximal-mu": float("nan")}, "proximal-mu"),
+        ({"round": 4}, "job.rounds: the job has rounds 1 to 3"),
     ],
 )
 def test_a_question_that_makes_no_sense_is_refused(hospital, changes, words):

@@ -25,6 +25,7 @@ from server.events import Event
 from server.rounds import RoundLoop
 from server.runs import RunFolder
 from server.site_grid import SiteGrid
+from server.site_heads import SiteHeads
 from shared import messages
 from shared.audit import AuditLog
 from shared.audit_verify import entries
@@ -81,12 +82,12 @@ class SmallGrid(SiteGrid):
         raise NotImplementedError
 
     def send_and_receive(self, messages, *, timeout=None) -> Iterator[Message]:
-        return self.answers(messages, Deadline(timeout))
+        return self.answers(messages, Deadline(timeout), 0)
 
     def site_names(self) -> dict[int, str]:
         return self._names
 
-    def answers(self, messages: Iterable[Message], deadline: Deadline) -> Iterator[Message]:
+    def answers(self, messages: Iterable[Message], deadline: Deadline, largest: int) -> Iterator[Message]:
         self.timeouts.append(round(deadline.left))
         questions = self._delivery(list(messages))
         for question in sorted(questions, key=lambda question: question.metadata.dst_node_id in self.asleep):
@@ -175,14 +176,20 @@ def federate(tiny_data, tmp_path) -> Callable[..., Federated]:
         manifest: Path = tiny_data,
         strict: bool = False,
         rehearsal: bool = True,
+        heads: SiteHeads | None = None,
     ) -> Federated:
         events: list[Event] = []
         sites = make_sites(manifest, ("alpha", "beta", "gamma", "delta"), tmp_path / "residuals")
         grid = SmallGrid(sites, delivery)
         run = run or RunFolder.create(tmp_path / "runs", job)
-        return Federated(
-            grid, run, RoundLoop(grid, job, run, events.append, strict=strict, rehearsal=rehearsal), events
-        )
+
+        def listen(event: Event) -> None:
+            events.append(event)
+            if heads is not None:
+                heads(event)
+
+        loop = RoundLoop(grid, job, run, listen, heads=heads, strict=strict, rehearsal=rehearsal)
+        return Federated(grid, run, loop, events)
 
     return make
 

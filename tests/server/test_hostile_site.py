@@ -106,6 +106,81 @@ def test_who_describes_much_has_no_more_than_the_largest_share(tiny_job, federat
     assert (event.site, event.data) == ("beta", {"weight": 9, "claimed": 10**6})
 
 
+def changed_states(change):
+    """Return a hand that changes the metric states of a site."""
+
+    def apply(_, answer):
+        states = answer.content[messages.STATES][messages.STATES].numpy().copy()
+        change(states)
+        answer.content[messages.STATES] = ArrayRecord({messages.STATES: Array(states)})
+
+    return of("evaluate", apply)
+
+
+def perfect(states):
+    states[:] = 0
+    states[:3] = -1e300, 2.0**52, 2.0**52
+
+
+def free_of_loss(states):
+    states[0] = -100.0
+
+
+def many_voxels(states):
+    states[2] = 13 * 16 * 16
+
+
+def better_than_one(states):
+    states[5] = states[6] + 1
+
+
+@pytest.mark.parametrize("change", [perfect, free_of_loss, many_voxels, better_than_one])
+def test_metric_states_that_no_images_give_are_left_out(tiny_job, federate, change):
+    federated = federate(tiny_job(job_rounds=1))
+    federated.grid.changes[BETA] = changed_states(change)
+    result = federated.loop.execute()
+    told = {(site, phase): reason for site, phase, reason in federated.failures()}
+    assert told.keys() == {("beta", "evaluate"), ("beta", "test")}
+    assert all("can't give" in reason for reason in told.values())
+    assert sorted(result.test.sites) == ["alpha", "delta", "gamma"]
+
+
+def wrong_images(states):
+    states[2] += 1  # one class is judged on an image more
+
+
+def certain_of_more(states):
+    states[-1] = states[-3] + 1
+
+
+@pytest.mark.parametrize("change", [wrong_images, certain_of_more])
+def test_states_of_a_classification_that_contradict_each_other_are_left_out(tiny_job, federate, change):
+    classification = {
+        "job_task": "classification",
+        "model_name": "cnn",
+        "model_num_res_units": None,
+        "model_norm": None,
+        "data_classes": ["small", "large"],
+        "training_loss": "cross-entropy",
+        "evaluation_select_best": "accuracy",
+    }
+    federated = federate(tiny_job(job_rounds=1, **classification))
+    federated.grid.changes[BETA] = changed_states(change)
+    federated.loop.execute()
+    assert {(site, phase) for site, phase, _ in federated.failures()} == {
+        ("beta", "evaluate"),
+        ("beta", "test"),
+    }
+
+
+def test_more_evaluated_images_than_were_described_are_refused(tiny_job, federate):
+    federated = federate(tiny_job(job_rounds=1))
+    federated.grid.changes[BETA] = of("evaluate", with_metrics(**{"num-examples": 9}))
+    federated.loop.execute()
+    assert all("and described 2" in reason for _, _, reason in federated.failures())
+    assert len(federated.failures()) == 2
+
+
 def test_what_a_site_says_of_a_fault_is_short_and_plain(tiny_job, federate):
     text = "\x1b[2J\x1b[31mcoordinator compromised\x07\n\u202e" + "A" * (2 * 2**20)
     federated = federate(tiny_job(job_rounds=1))

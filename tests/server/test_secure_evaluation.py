@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flwr.app import RecordDict
 
 from client.app import Site
 from server.runs import RunFolder
@@ -37,25 +36,30 @@ def with_policy(sites: list[Site], **policy) -> None:
         site.config = site.config.model_copy(update={"policy": site.config.policy.model_copy(update=policy)})
 
 
-def metrics_in_the_open(federated, sites: list[Site], vector: np.ndarray, split: str) -> dict[str, float]:
-    """Return the metrics from every site's own states, as no coordinator sees them."""
-    loop, job = federated.loop, federated.loop.job
-    config = messages.request_config(job.canonical(), loop.layout.digest(), 1, split=split)
-    content = RecordDict({messages.ARRAYS: messages.vector_record(vector), messages.CONFIG: config})
-    request = messages.read_request(content)
-    pooled = loop._task.metrics()
-    for site in sites:
-        pooled.merge(site.summand(request, judging=True)[1])
-    return pooled.compute()
+def noted(federated) -> list[messages.Request]:
+    """Return the evaluations that the first site is asked for, as they come."""
+    asked: list[messages.Request] = []
+
+    def note(question, answer):
+        if question.metadata.message_type == "evaluate":
+            asked.append(messages.read_request(question.content))
+        return [answer]
+
+    federated.grid.changes[10] = note
+    return asked
 
 
 @pytest.mark.parametrize("changes", [{}, CLASSIFY], ids=["segmentation", "classification"])
 def test_the_metrics_are_those_of_all_predictions_pooled(secure_job, federate, tiny_data, tmp_path, changes):
     federated = federate(secure_job(**changes))
     with_policy(federated.grid.sites, share_site_metrics=False)  # which is about a site's own figures
+    asked = noted(federated)
     result = federated.loop.execute()
-    alone = make_sites(tiny_data, SITES, tmp_path / "alone")
-    expected = metrics_in_the_open(federated, alone, result.vector, "test")
+    assert [request.split for request in asked] == ["val", "val", "test"]
+    pooled = federated.loop._task.metrics(asked[-1].edges)
+    for site in make_sites(tiny_data, SITES, tmp_path / "alone"):  # in the open, as no coordinator sees them
+        pooled.merge(site.summand(asked[-1], judging=True, patients=4)[1])
+    expected = pooled.compute()
     assert result.test.federation == pytest.approx(expected, abs=1e-6, nan_ok=True)
     assert not all(np.isnan(value) for value in expected.values())
     told = federated.run.read_description()["test"]

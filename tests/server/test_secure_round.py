@@ -130,7 +130,7 @@ def with_swapped_keys(federated, victim: int = 0):
     """Return how messages are carried by a coordinator that gives one site another key."""
     send = federated.grid.answers
 
-    def in_the_middle(asked, deadline):
+    def in_the_middle(asked, deadline, largest):
         asked = list(asked)
         for message in asked:
             if message.metadata.message_type == f"query.{stages.SHARES}":
@@ -138,7 +138,7 @@ def with_swapped_keys(federated, victim: int = 0):
                 keys[victim] = replace(keys[victim], mask=keys[-1].mask[::-1])
                 body = Roster(tuple(keys)).to_bytes()
                 message.content = stages.stage_request(federated.loop.job.canonical(), 1, body)
-        return send(asked, deadline)
+        return send(asked, deadline, largest)
 
     return in_the_middle
 

@@ -50,7 +50,7 @@ ARRAYS = st.dictionaries(
     st.sampled_from([messages.VECTOR, messages.STATES, "other"]), BYTES.map(array), max_size=2
 ).map(ArrayRecord)
 CONFIGS = st.dictionaries(
-    st.sampled_from(["job", "layout", "round", "split", "proximal-mu", "site", "patients-train", "other"]),
+    st.sampled_from(["job", "layout", "round", "split", "site", "patients-train", "other"]),
     VALUES,
 ).map(ConfigRecord)
 METRICS = st.dictionaries(st.sampled_from(["num-examples", "loss", "seconds", "other"]), NUMBERS).map(
@@ -59,7 +59,7 @@ METRICS = st.dictionaries(st.sampled_from(["num-examples", "loss", "seconds", "o
 KEYS = st.sampled_from([messages.ARRAYS, messages.STATES, messages.CONFIG, messages.METRICS, "other"])
 CONTENTS = st.dictionaries(KEYS, st.one_of(ARRAYS, CONFIGS, METRICS)).map(RecordDict)
 # Nearly right messages, of which one thing is wrong.
-REQUEST = {"job": "{}", "layout": "x", "round": 1, "split": "val", "proximal-mu": 0.5}
+REQUEST = {"job": "{}", "layout": "x", "round": 1, "split": "val"}
 DESCRIPTION = {"site": "a"} | {
     f"{kind}-{split}": 3 for kind in ("patients", "examples") for split in ("train", "val", "test")
 }
@@ -107,8 +107,6 @@ def test_a_request_with_one_wrong_entry_is_parsed_or_refused(key, value):
     except MessageError:
         return
     assert request.round >= 0
-    assert np.isfinite(request.proximal_mu)
-    assert request.proximal_mu >= 0
     assert request.split in ("", "val", "test")
 
 
@@ -154,7 +152,6 @@ def test_what_was_built_is_parsed_to_the_same():
         RecordDict({messages.ARRAYS: messages.vector_record(VECTOR), messages.CONFIG: config})
     )
     assert (request.job, request.layout, request.round, request.split) == ("{}", "layout", 3, "test")
-    assert request.proximal_mu == 0
     np.testing.assert_array_equal(request.vector, VECTOR)
 
     sides = {"train": 3, "val": 2, "test": 1}
