@@ -101,6 +101,9 @@ def test_no_difference_of_two_sums_shows_a_site_whatever_the_job_is_called(folde
                 )
         with pytest.raises(RefusedError, match="nearly the same model"):  # in the same job too
             Coordinator(hospitals, job, run=5).sum(same_model(changed, FEWER), round_=2, phase=phase)
+        clipped = Coordinator(hospitals, renamed(job, update_clip=1.0), run=9)
+        with pytest.raises(RefusedError, match="other settings"):  # only a large update would be clipped
+            clipped.sum(same_model(first, SITES), phase=phase)
         # What honest researchers do: the same again, other seeds, and the next round without a site.
         Coordinator(hospitals, again, run=6).sum(same_model(first, SITES), phase=phase)
         reseeded = Coordinator(hospitals, renamed(job, job_seed=6), run=7)
