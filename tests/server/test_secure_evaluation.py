@@ -6,10 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flwr.app import RecordDict
 
 from client.app import Site
-from server.bins import edges_for
 from server.runs import RunFolder
 from shared import messages
 from shared.errors import RunError
@@ -39,18 +37,17 @@ def with_policy(sites: list[Site], **policy) -> None:
         site.config = site.config.model_copy(update={"policy": site.config.policy.model_copy(update=policy)})
 
 
-def metrics_in_the_open(federated, sites: list[Site], vector: np.ndarray, split: str) -> dict[str, float]:
-    """Return the metrics from every site's own states, as no coordinator sees them."""
-    loop, job = federated.loop, federated.loop.job
-    config = messages.request_config(job.canonical(), loop.layout.digest(), 1, split=split)
-    best = federated.run.load().best
-    edges = edges_for(loop._task, loop._federation.members, split, best.curves)
-    record = messages.evaluation_record(vector, edges)
-    request = messages.read_request(RecordDict({messages.ARRAYS: record, messages.CONFIG: config}))
-    pooled = loop._task.metrics(edges)
-    for site in sites:
-        pooled.merge(site.summand(request, judging=True, patients=10**6)[1])
-    return pooled.compute()
+def noted(federated) -> list[messages.Request]:
+    """Return the evaluations that the first site is asked for, as they come."""
+    asked: list[messages.Request] = []
+
+    def note(question, answer):
+        if question.metadata.message_type == "evaluate":
+            asked.append(messages.read_request(question.content))
+        return [answer]
+
+    federated.grid.changes[10] = note
+    return asked
 
 
 @pytest.mark.parametrize("changes", [{}, CLASSIFY], ids=["segmentation", "classification"])
@@ -58,9 +55,13 @@ def test_the_metrics_are_those_of_all_predictions_pooled(secure_job, federate, t
     manifest = write_dataset(tmp_path / "data", patients=30)  # a bin of scores for ten of them
     federated = federate(secure_job(**changes), manifest=manifest)
     with_policy(federated.grid.sites, share_site_metrics=False)  # which is about a site's own figures
+    asked = noted(federated)
     result = federated.loop.execute()
-    alone = make_sites(manifest, SITES, tmp_path / "alone")
-    expected = metrics_in_the_open(federated, alone, result.vector, "test")
+    assert [request.split for request in asked] == ["val", "val", "test"]
+    pooled = federated.loop._task.metrics(asked[-1].edges)
+    for site in make_sites(manifest, SITES, tmp_path / "alone"):  # in the open, as no coordinator sees them
+        pooled.merge(site.summand(asked[-1], judging=True, patients=10**6)[1])
+    expected = pooled.compute()
     assert result.test.federation == pytest.approx(expected, abs=1e-6, nan_ok=True)
     assert not all(np.isnan(value) for value in expected.values())
     told = federated.run.read_description()["test"]
