@@ -22,7 +22,7 @@ from client.class_counts import counts_for_loss
 from client.data.dataset import SiteData
 from client.data.preprocess import ImageFilter
 from client.device import explained
-from client.first_model import check_first, model_digest
+from client.first_model import carried_by, check_first
 from client.gate import Gate, Visit
 from client.log_proof import CutLogError
 from client.metric_release import withhold
@@ -114,7 +114,7 @@ class Site:
             return
         if visit.phase == "train" and visit.round == 1:
             check_first(visit.job, content, self.config.name)
-        self.gate.take(visit, model_digest(content))
+        self.gate.take(visit, carried_by(content))
         if visit.phase == "train" and visit.job.privacy.mechanism == "dp-sgd":
             data = self._training_data(visit.job)
             units = data.patients if visit.job.privacy.unit == "patient" else data.examples

@@ -13,7 +13,7 @@ from client.job_book import JobBook
 from client.ledger import LEDGER, Ledger
 from client.ledger_entry import Round
 from client.policy import BudgetError, PolicyError, check_moment, check_project
-from client.served import Asked
+from client.served import Asked, Carried
 from client.site import SiteConfig
 from shared.audit import AuditLog
 from shared.job import JobSpec
@@ -127,14 +127,14 @@ class Gate:
         if (asked := self._asked(visit)) is not None:
             self._book.served.check(asked, site)
 
-    def take(self, visit: Visit, model: str) -> None:
+    def take(self, visit: Visit, carried: Carried) -> None:
         """Take a training or an evaluation on, for the model that came with it.
 
         The day's trainings and evaluations are counted here: one that fails counts too.
 
         Args:
             visit: Was admitted.
-            model: SHA-256 of the model, in hexadecimal.
+            carried: By the message.
 
         Raises:
             PolicyError: Another model came before, or the day's requests are used up.
@@ -143,7 +143,7 @@ class Gate:
         asked = self._asked(visit)
         assert asked is not None  # noqa: S101 (of these two phases it is not)
         drawn = visit.job.strategy.fraction < 1  # whoever was not drawn has not seen the round's model
-        self._book.served.believe(asked, model, unseen_may_be_tested=drawn, site=site)
+        self._book.served.believe(asked, carried, unseen_may_be_tested=drawn, site=site)
         if visit.phase == "train":
             if not self._book.take_round(asked.job, today, policy.rounds_per_day):
                 most = policy.rounds_per_day
