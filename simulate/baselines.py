@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from client.app import Bench, Site, evaluate
+from client.app import Site
 from client.class_counts import counts_for_loss
 from client.data.dataset import Samples
 from client.training import LocalTraining, steps_of
+from client.workshop import Bench, evaluate
 from shared.metric_names import is_better
 from shared.models import build_model
 
