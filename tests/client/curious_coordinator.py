@@ -19,6 +19,7 @@ from server.files import write_atomic
 from server.models import Outbox
 from shared import messages
 from shared.arrays import Layout
+from shared.flower.inline import identity_of
 from shared.flower.mailbox import HttpGrid, Mailbox
 from shared.job import JobSpec, parse_job
 from shared.models import build_model
@@ -34,10 +35,12 @@ def main(grid: HttpGrid, context: Context) -> None:
     [node] = grid.get_node_ids()
     answers = {}
     rope = Rope()
-    rope.expect({"alpha": 2**20})  # the gateway takes answers that somebody waits for
     with Outbox(Path(os.environ[COORDINATOR]) / MODELS) as outbox:
         for name, kind, content in questions(job, outbox):
-            reply = ask(grid, Message(content, node, kind))
+            message = Message(content, node, kind)
+            # The gateway takes what is waited for; in pieces a message has another identity.
+            rope.expect(2**20, {"alpha": [identity_of(message), message.object_id]})
+            reply = ask(grid, message)
             answers[name] = reply.error.reason if reply.has_error() else "an answer"
     path = Path(os.environ[COORDINATOR]) / "runs" / f"{context.run_config['run']}.json"
     write_atomic(path, json.dumps(answers).encode())
