@@ -14,7 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import Metric
 
+from shared.curves import Curves
+
 LARGEST_COUNT = 2**53  # above it, float64 can't hold every whole number
+LARGEST_LOSS = (
+    2.0**10
+)  # of one image: what is above counts as this, so that the sum of any number of images is bounded
 
 
 class Mean(Metric):
@@ -65,6 +70,32 @@ class MetricSet(ABC):
         """Add a batch: logits (B, K, *S), its targets, one loss an image (B,), and the patients' names."""
 
     @abstractmethod
+    def largest(self, name: str, state: str) -> float:
+        """Return the largest absolute value that one image adds to each number of a metric's state."""
+
+    def limits(self, images: int) -> NDArray[np.float64]:
+        """Return for each packed number (n,) the largest absolute value that so many images can give."""
+        limits = [
+            np.full(values.numel(), images * self.largest(name, state), dtype=np.float64)
+            for name, state, values in states_of(self.metrics)
+        ]
+        return np.minimum(np.concatenate(limits), LARGEST_COUNT)
+
+    def counts(self) -> NDArray[np.bool_]:
+        """Say which of the packed numbers (n,) are whole counts."""
+        are_counts = [
+            np.full(values.numel(), not values.is_floating_point()) for *_, values in states_of(self.metrics)
+        ]
+        return np.concatenate(are_counts)
+
+    def fold(self, most: int) -> None:  # noqa: B027 (a task without bins has nothing to fold)
+        """Merge neighbouring bins of scores until at most `most` hold anything; the layout stays."""
+
+    def curves(self) -> Curves | None:
+        """Return the histograms from which the next evaluation's bins follow; None where a task has none."""
+        return None
+
+    @abstractmethod
     def report(self) -> dict[str, float]:
         """Compute every metric of the job from the states; NaN where undefined."""
 
@@ -81,7 +112,7 @@ class MetricSet(ABC):
 
     def pack(self) -> NDArray[np.float64]:
         """Return all states as one vector (n,), of the same length at every site of a job."""
-        states = [state.ravel().double() for _, _, state in _states(self.settled())]
+        states = [state.ravel().double() for _, _, state in states_of(self.settled())]
         return torch.cat(states).numpy()
 
     def merge(self, packed: NDArray[np.float64]) -> None:
@@ -99,7 +130,7 @@ class MetricSet(ABC):
             metric.merge_state(parts[name])
 
     def _checked(self, packed: NDArray[np.float64]) -> dict[str, dict[str, Tensor]]:
-        layout = list(_states(self.metrics))
+        layout = list(states_of(self.metrics))
         length = sum(state.numel() for _, _, state in layout)
         vector = torch.from_numpy(np.array(packed, dtype=np.float64))
         if vector.shape != (length,):
@@ -115,7 +146,13 @@ class MetricSet(ABC):
         return parts
 
 
-def _states(metrics: Mapping[str, Metric]) -> Iterator[tuple[str, str, Tensor]]:
+def bounded(values: Tensor, largest: float) -> Tensor:
+    """Return values of images within -largest to largest; those that are not finite stay, to be refused."""
+    return torch.where(values.isfinite(), values.clamp(-largest, largest), values)
+
+
+def states_of(metrics: Mapping[str, Metric]) -> Iterator[tuple[str, str, Tensor]]:
+    """Yield each metric's name, each state's name and the state, in the order in which they are packed."""
     for name, metric in metrics.items():
         for key, state in metric.metric_state.items():
             if not isinstance(state, Tensor):

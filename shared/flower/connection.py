@@ -32,6 +32,9 @@ ARRAY_PATH = "/v1/model"
 PIECE = 8 * 2**20
 """Bytes of a piece at most: as much is lost where a line is cut."""
 
+LARGEST_ANSWER = 2 * PIECE
+"""Bytes of any answer of the coordinator: messages name what is large."""
+
 T = TypeVar("T")
 OnContact = Callable[[str | None], None]
 """Told why the coordinator can't be reached, whenever that is so, and None once it can be again."""
@@ -149,7 +152,10 @@ class Connection:
             _Patience(),
         ]
         client = FleetHttpClient(self._url, interceptors=interceptors, verify=verify)
-        return routed(client, self._url, verify)
+        client = routed(client, self._url, verify)
+        client._client.headers["accept-encoding"] = "identity"
+        client._client.event_hooks = {"response": [_bound]}
+        return client
 
 
 def fetch_piece(client: FleetHttpClient, piece: ArrayPiece) -> bytes:
@@ -181,6 +187,32 @@ class _Patience:
         for what in ("write", "read"):  # what was written may wait in the kernel long before it is answered
             timeouts[what] += seconds
         return call_next(context)
+
+
+class _BoundedStream(httpx.SyncByteStream):
+    """The body of an answer, as far as a site takes it."""
+
+    def __init__(self, stream: httpx.SyncByteStream) -> None:
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[bytes]:
+        size = 0
+        for chunk in self._stream:
+            size += len(chunk)
+            if size > LARGEST_ANSWER:
+                raise httpx.RemoteProtocolError(f"it answers with more than {LARGEST_ANSWER} bytes")
+            yield chunk
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def _bound(response: httpx.Response) -> None:
+    """Let an answer take no more memory than any honest one does, packed or not."""
+    if response.headers.get("content-encoding", "identity") != "identity":
+        raise httpx.RemoteProtocolError("it answers with something packed")
+    if isinstance(response.stream, httpx.SyncByteStream):
+        response.stream = _BoundedStream(response.stream)
 
 
 class _AwayError(Exception):

@@ -316,7 +316,7 @@ def test_renewal_with_the_same_key(federation: Federation) -> None:
 def test_a_new_key_ends_the_old_one_when_it_is_first_used(federation: Federation) -> None:
     old, new = new_key(), new_key()
     first = federation.enrol("st-mary", old)
-    second = federation.renew(first, old, new)
+    second = federation.renew(first, old, new)  # at any time
     federation.registry.seen(first.serial_number)
     assert federation.registry.site_of(first.serial_number, old.public_key()) is not None
     federation.time.passes(minutes=1)
@@ -348,6 +348,84 @@ def test_renewals_that_are_refused(federation: Federation, tmp_path: Path) -> No
     assert reason(certificate, key) == "revoked"
     federation.time.passes(days=91)
     assert reason(certificate, key) == "bad-certificate"
+
+
+def renewal(key: EllipticCurvePrivateKey, wanted: EllipticCurvePrivateKey) -> tuple[bytes, bytes]:
+    """Return a request and the current key's signature of it."""
+    request = certificate_request(wanted, "st-mary")
+    return request, key.sign(renewal_statement(request), ECDSA(SHA384()))
+
+
+def test_a_signed_request_is_good_once_for_as_long_as_its_key(federation: Federation) -> None:
+    key = new_key()
+    first = federation.enrol("st-mary", key)
+    federation.time.passes(days=50)
+    request, signature = renewal(key, key)
+    second = federation.registry.renew(pem_of(first), request, signature, federation.authority)
+    size = (federation.folder / "registry.sqlite").stat().st_size
+
+    def again(current: x509.Certificate, signature: bytes) -> str:
+        with pytest.raises(RefusedError):
+            federation.registry.renew(pem_of(current), request, signature, federation.authority)
+        return federation.log.last[2]
+
+    assert {again(first, signature) for _ in range(50)} == {"used-request"}
+    resigned = key.sign(renewal_statement(request), ECDSA(SHA384()))  # another signature, the same request
+    assert again(first, resigned) == "used-request"
+    federation.time.passes(days=60)  # the first certificate has ended, and its key has not
+    federation.renew(second, key, key)
+    assert again(second, signature) == "used-request"
+    assert len(federation.registry.sites()[0].serials) == 3
+    assert (federation.folder / "registry.sqlite").stat().st_size == size
+
+
+def test_a_renewal_waits_for_half_of_the_certificates_life(federation: Federation) -> None:
+    key = new_key()
+    certificate = federation.enrol("st-mary", key)
+    for days in (0, 44):
+        federation.time.passes(days=days)
+        with pytest.raises(RefusedError, match="can be renewed from"):
+            federation.renew(certificate, key, key)
+        assert federation.log.last == ("renewal-refused", "st-mary", "too-early")
+    federation.time.passes(days=2)
+    federation.renew(certificate, key, key)
+
+
+def test_a_site_renews_a_few_times_a_day(federation: Federation) -> None:
+    key = new_key()
+    certificate = federation.enrol("st-mary", key)
+    federation.time.passes(days=50)
+    for wanted in (key, new_key(), key):  # an answer may be lost on its way, so the old one goes on
+        federation.renew(certificate, key, wanted)
+    for wanted in (key, new_key()):
+        with pytest.raises(RefusedError):
+            federation.renew(certificate, key, wanted)
+        assert federation.log.last == ("renewal-refused", "st-mary", "too-often")
+    federation.time.passes(days=1)
+    federation.renew(certificate, key, key)
+
+
+def test_what_is_remembered_of_renewals_goes_with_their_keys(federation: Federation) -> None:
+    old, new = new_key(), new_key()
+    first = federation.enrol("st-mary", old)
+    second = federation.renew(first, old, new)
+    federation.time.passes(days=89)
+    third = federation.renew(second, new, new)
+    with closing(sqlite3.connect(federation.folder / "registry.sqlite")) as db:
+        kept = lambda: db.execute("SELECT count(*) FROM renewal").fetchone()[0]  # noqa: E731
+        assert kept() == 2
+        federation.time.passes(days=60)
+        federation.renew(third, new, new)
+        assert kept() == 2, "the request that the first key signed is forgotten with it"
+
+
+def test_a_registry_from_before_renewals_were_counted_still_opens(federation: Federation) -> None:
+    with closing(sqlite3.connect(federation.folder / "registry.sqlite")) as db:
+        db.execute("DROP TABLE renewal")
+    with closing(Registry(federation.folder / "registry.sqlite", federation.log, federation.time)) as again:
+        federation.registry = again
+        key = new_key()
+        assert federation.renew(federation.enrol("st-mary", key), key, new_key())
 
 
 def test_a_site_can_not_renew_under_another_name(federation: Federation) -> None:
@@ -592,7 +670,7 @@ def test_an_operators_day(tmp_path: Path, server: Command) -> None:
     secret.write_text("a rather long passphrase\n", encoding="utf-8")
     asked = {"WARDROUND_CA_PASSPHRASE_FILE": str(secret)}
     here = {"WARDROUND_SERVER_DIR": str(tmp_path / "fed")}
-    init = ("init", "fed", "--name", "lung-eu", "--host", "fed.example.org", "--passphrase")
+    init = ("init", "fed", "--name", "lung-eu", "--host", "fed.example.org")
     refused = server(*init)
     assert refused.returncode == 2
     assert "needs a passphrase" in refused.stderr
@@ -629,7 +707,7 @@ def test_an_operators_day(tmp_path: Path, server: Command) -> None:
 
 def test_the_passphrase_is_asked_on_the_terminal_and_not_shown(tmp_path: Path) -> None:
     script = [sys.executable, str(PROJECT / "wardround.py"), "server", "init", str(tmp_path / "fed")]
-    script += ["--name", "lung-eu", "--host", "fed.example.org", "--passphrase"]
+    script += ["--name", "lung-eu", "--host", "fed.example.org"]
     process, terminal = pty.fork()
     if process == 0:
         os.environ["PYTHONPATH"] = str(PROJECT)
@@ -650,8 +728,21 @@ def test_the_passphrase_is_asked_on_the_terminal_and_not_shown(tmp_path: Path) -
     Authority.open(tmp_path / "fed" / "ca", b"a rather long passphrase")
 
 
+def test_a_passphrase_is_made_where_its_file_is_not_there(tmp_path: Path, server: Command) -> None:
+    secret = tmp_path / "passphrase"
+    asked = {"WARDROUND_CA_PASSPHRASE_FILE": str(secret)}
+    made = server("init", "fed", "--name", "lung-eu", "--host", "fed.example.org", **asked)
+    assert made.returncode == 0
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    passphrase = secret.read_bytes().strip()
+    assert len(passphrase) == 32
+    assert passphrase.decode() not in made.stdout + made.stderr
+    Authority.open(tmp_path / "fed" / "ca", passphrase)
+
+
 def test_people_by_command(tmp_path: Path, server: Command) -> None:
-    server("init", "fed", "--name", "lung-eu", "--host", "fed.example.org")
+    made = server("init", "fed", "--name", "lung-eu", "--host", "fed.example.org", "--no-passphrase")
+    assert "has no passphrase" in made.stdout
     added = server("people", "add", "j.smith", "--role", "operator", "--dir", "fed")
     assert len(added.stdout.split()) == 1
     shown = server("people", "list", "--dir", "fed").stdout
