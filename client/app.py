@@ -19,19 +19,20 @@ from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 from torch import nn
 
+from client.cohort import Cohort
 from client.data.dataset import Samples, SiteData
 from client.data.preprocess import ImageFilter
 from client.device import explained
 from client.flat_parameters import FlatParameters
 from client.gate import Gate, Visit
 from client.policy import PolicyError, check_size
-from client.private_plan import plan
 from client.private_training import PrivateTraining
-from client.release import Release
+from client.release import Release, told_seconds
 from client.residuals import Residuals
 from client.secure import QUERIES, Credentials
 from client.secure import train as train_masked
 from client.site import SiteConfig
+from client.site_cohort import SiteCohort
 from client.training import LocalTraining, diverged, place_model, trainable
 from shared import messages
 from shared.arrays import Layout, ModelState
@@ -131,6 +132,8 @@ class Site:
             then name patients and files, and of the policy counts what looks at the job alone.
         credentials: For secure aggregation; without them the site takes no part in it.
         residuals: For jobs that compress updates; without it the site takes no part in them.
+        cohort: How patients are divided, and what was told of them. None takes the gate's; without a gate the
+            split's key is drawn from the job's seed, and nothing is remembered.
     """
 
     def __init__(
@@ -142,12 +145,14 @@ class Site:
         gate: Gate | None,
         credentials: Credentials | None = None,
         residuals: Residuals | None = None,
+        cohort: Cohort | None = None,
     ) -> None:
         self.config = config
         self.gate = gate
         self.credentials = credentials
         self.summed: dict[tuple[bytes, int], bytes] = {}  # by job and round: who was in the sum
         self._residuals = residuals
+        self._cohort = SiteCohort(config, cohort or (None if gate is None else gate.cohort))
         self._workshop = workshop
         self._filter = image_filter
         self._data: tuple[str, SiteData] | None = None
@@ -166,10 +171,12 @@ class Site:
             check_size(policy, model_megabytes(visit.job), self.config.name)
         if self.gate is not None:
             self.gate.admit(visit)
-            if visit.phase == "train" and visit.job.privacy.mechanism == "dp-sgd":
-                data = self._training_data(visit.job)
-                units = data.patients if visit.job.privacy.unit == "patient" else data.examples
-                self.gate.reserve(visit, plan(visit.job, units["train"]))
+        if visit.phase == "train":
+            data = self._training_data(visit.job)
+            self._cohort.check_update(visit.job, data, visit.round)
+            self._cohort.tell(visit.job, data, "train")
+            if self.gate is not None and visit.job.privacy.mechanism == "dp-sgd":
+                self.gate.reserve(visit, self._cohort.private_steps(visit.job, data))
 
     def data(self, job: JobSpec) -> SiteData:
         """Return the site's data for a job, kept until another job asks.
@@ -180,36 +187,19 @@ class Site:
         """
         digest = job.digest()
         if self._data is None or self._data[0] != digest:
-            dataset = self.config.dataset(job.job.dataset)
-            data = SiteData.load(
-                dataset.manifest,
-                job,
-                site=self.config.name,
-                column_value=dataset.site,
-                cache=self.config.cache,
-                image_filter=self._filter,
-            )
-            self._data = (digest, data)
+            self._data = (digest, self._cohort.load(job, self._filter))
         return self._data[1]
 
     def describe(self, canonical: str) -> messages.Description:
-        """Count what the site has for a job; images are read only where the job weighs classes.
-
-        Of a split with fewer patients than the policy's `min_group` nothing is said: it counts as empty.
-        """
+        """Say what the site has for a job, as far as `Release` lets it."""
         job = _read_job(canonical)
-        data = self.data(job)
-        counts = data.class_counts().tolist() if job.training.class_weights == "federation" else []
-        release = Release.of(self.config.policy, job)
-        return release.description(self.config.name, data.patients, data.examples, counts)
+        data, release = self.data(job), Release.of(self.config.policy, job)
+        if release.counts:
+            self._cohort.tell(job, data, *data.patients)
+        return release.description(self.config.name, data, job)
 
     def _training_data(self, job: JobSpec) -> SiteData:
-        data = self.data(job)
-        release = Release.of(self.config.policy, job)
-        if not release.has_group(data.patients["train"]):
-            problem = f"policy.min_group asks for {release.min_group} patients, there are fewer to train on"
-            raise PolicyError(problem, where=self.config.name)
-        return data
+        return self._cohort.for_training(job, self.data(job))
 
     def train(self, request: messages.Request) -> messages.Update:
         """Train the global model on the site's data for one round."""
@@ -223,9 +213,10 @@ class Site:
         trained = self._training(bench, data, request).run(request.round, request.proximal_mu)
         vector = bench.state.pack()
         if not np.isfinite(vector).all():  # the last step, after which no loss was computed
-            raise diverged(self.config.name, request.round, trained.steps)
+            raise diverged(self.config.name, request.round)
         loss = release.training_loss(trained.loss)
-        return messages.Update(vector, release.examples(len(samples)), loss, time.perf_counter() - start)
+        seconds = told_seconds(time.perf_counter() - start)
+        return messages.Update(vector, release.examples(len(samples)), loss, seconds)
 
     def encode(self, request: messages.Request, trained: NDArray[np.float32]) -> bytes:
         """Return a trained model as the job's `[update]` says; what is left out is on the disk by then.
@@ -264,6 +255,7 @@ class Site:
                 bench.job,
                 site=name,
                 device=device,
+                units=Release.of(self.config.policy, bench.job).units(data, bench.job),
                 randomness=randomness,
             )
         return LocalTraining(
@@ -274,6 +266,7 @@ class Site:
             site=name,
             device=device,
             class_counts=class_counts(bench.job, data, request.class_counts),
+            order=self._cohort.order(bench.job, data),
             parameters=bench.parameters,
         )
 
@@ -290,11 +283,16 @@ class Site:
         bench = self._load(request)
         release = Release.of(self.config.policy, job)
         if not release.scores or not release.has_group(data.patients[request.split]):
-            return messages.Evaluation(bench.task.metrics().pack(), 0, time.perf_counter() - start)
+            return messages.Evaluation(
+                bench.task.metrics().pack(), 0, told_seconds(time.perf_counter() - start)
+            )
+        self._cohort.tell(job, data, request.split)
         samples = data.split(request.split)
         torch.set_num_threads(bench.job.training.threads)
         states = evaluate(bench, samples)
-        return messages.Evaluation(states, len(samples), time.perf_counter() - start)
+        return messages.Evaluation(
+            states, release.count(len(samples)), told_seconds(time.perf_counter() - start)
+        )
 
     def _load(self, request: messages.Request) -> Bench:
         bench = self._workshop.bench(request.job)

@@ -12,9 +12,11 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 
+from client.cohort import Cohort
 from client.data.check import check_dataset
+from client.data.splits import CohortKey, Split
 from client.service_state import service_state
-from client.site import SiteConfig, load_site
+from client.site import DatasetTable, SiteConfig, load_site
 from shared.audit_verify import verify
 from shared.errors import WardroundError
 from shared.findings import GIB, Finding, State, disk_space, guarded
@@ -59,7 +61,7 @@ def check_site(folder: Path, coordinator: str | None = None, *, offline: bool = 
         yield from _network(folder, address)
     if config is not None:
         for name, dataset in config.datasets.items():
-            yield guarded(f"data {name}", partial(_data, name, dataset.manifest))
+            yield guarded(f"data {name}", partial(_data, folder, name, dataset))
         if not config.datasets:
             yield Finding(
                 "failure", "data", "no dataset is offered", "Add a table [datasets.NAME] to site.toml."
@@ -147,8 +149,10 @@ def _clock(date: str | None, here: datetime) -> Finding:
     return Finding(state, "clock", detail, "Set both clocks by NTP: requests are signed with the time.")
 
 
-def _data(dataset: str, manifest: Path) -> Finding:
-    report = check_dataset(manifest)
+def _data(folder: Path, dataset: str, table: DatasetTable) -> Finding:
+    cohort, manifest = Cohort.rehearsed(folder), table.manifest
+    split = Split(CohortKey.drawn(0), table.split) if cohort is None else cohort.split(dataset, table.split)
+    report = check_dataset(manifest, split=split)
     found = f"{report.images} images of {report.patients} patients"
     name = f"data {dataset}"
     if report.errors:

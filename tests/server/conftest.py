@@ -9,11 +9,12 @@ from flwr.app import Context, Message, RecordDict
 from flwr.serverapp import Grid
 
 from client.app import Site, Workshop, make_app
+from client.cohort import Cohort
+from client.data.splits import CohortKey
 from client.device import open_device
 from client.gate import Gate
 from client.job_book import JobBook
 from client.ledger import LEDGER, Ledger
-from client.policy import PolicyTable
 from client.residuals import Residuals
 from client.site import DatasetTable, SiteConfig, SiteTable
 from server.events import Event
@@ -24,6 +25,7 @@ from shared.audit_verify import entries
 from shared.flower import assign_id, become, empty_run
 from shared.pki import new_key
 from simulate.credentials import simulated_credentials
+from simulate.setup import OPEN_POLICY
 
 Change = Callable[[Message, Message], Iterable[Message]]
 """(question, honest answer) -> the answers that are sent."""
@@ -114,7 +116,7 @@ def make_sites(manifest: Path, names: Iterable[str], residuals: Path) -> list[Si
             SiteConfig(
                 site=SiteTable(name=name, coordinator=None),
                 datasets={"discs": DatasetTable(manifest=manifest, site=name)},
-                policy=PolicyTable(distributed_noise=True),
+                policy=OPEN_POLICY,
             ),
             workshop,
             gate=None,
@@ -157,13 +159,13 @@ def logged(federate, tiny_data, tmp_path):
         config = SiteConfig(
             site=SiteTable(name="alpha", coordinator=None),
             datasets={"discs": DatasetTable(manifest=tiny_data, site="alpha")},
-            policy=PolicyTable(approval="automatic", **policy),
+            policy=OPEN_POLICY.model_copy(update={"approval": "automatic"} | policy),
         )
         folder = tmp_path / "alpha"
         folder.mkdir()
         audit = AuditLog.open(folder / "audit", new_key())
         book, ledger = JobBook(folder / "state.sqlite"), Ledger(folder / LEDGER, audit)
-        gate = Gate(config, book, audit, ledger)
+        gate = Gate(config, book, audit, ledger, cohort=Cohort(CohortKey.drawn(job.job.seed)))
         site = Site(
             config, Workshop(open_device("cpu")), gate=gate, credentials=simulated_credentials("alpha")
         )

@@ -133,6 +133,7 @@ def test_the_federations_row_is_what_pooling_the_predictions_gives(simulate, tin
     import torch
 
     from client.data.dataset import SiteData
+    from client.data.splits import CohortKey, Split
     from shared.models import build_model
     from shared.tasks import make_task
 
@@ -142,7 +143,8 @@ def test_the_federations_row_is_what_pooling_the_predictions_gives(simulate, tin
     network = build_model(job, task.outputs, 0)
     tensors = safetensors.numpy.load_file(run / "best.safetensors")
     network.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()}, strict=False)
-    everyone = SiteData.load(tiny_data, job, site="everyone").split("test")
+    split = Split(CohortKey.drawn(job.job.seed))
+    everyone = SiteData.load(tiny_data, job, site="everyone", split=split).split("test")
     batch = everyone.batch(range(len(everyone)))
     found = task.predict(network, batch.images).argmax(1).numpy().astype(bool)
     truth = batch.targets.numpy().astype(bool)
