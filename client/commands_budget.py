@@ -107,13 +107,13 @@ def repair(context: typer.Context, folder: SubFolder = None) -> None:
 
     from client.budget import audited
     from shared.audit import AuditLog
-    from shared.pki import load_key
+    from shared.key_file import KeyFile
 
     folder = folder or context.obj
     entries = audited(folder)
     _ledger(folder).repair(entries)
     user = os.environ.get("SUDO_USER") or getpass.getuser()
-    log = AuditLog.open(folder / "audit", load_key(folder / "keys" / "site.key"))
+    log = AuditLog.open(folder / "audit", KeyFile(folder / "keys" / "site.key"))
     log.append("ledger-repaired", sequence=len(entries), user=user)
     print(f"The ledger has {len(entries)} entries, as the audit log has.")
 
@@ -121,6 +121,6 @@ def repair(context: typer.Context, folder: SubFolder = None) -> None:
 def _ledger(folder: Path) -> "Ledger":
     from client.ledger import LEDGER, Ledger
     from shared.audit import AuditLog
-    from shared.pki import load_key
+    from shared.key_file import KeyFile
 
-    return Ledger(folder / LEDGER, AuditLog.open(folder / "audit", load_key(folder / "keys" / "site.key")))
+    return Ledger(folder / LEDGER, AuditLog.open(folder / "audit", KeyFile(folder / "keys" / "site.key")))

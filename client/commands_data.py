@@ -35,6 +35,7 @@ def check(
     folder: Annotated[
         Path, typer.Option("--dir", help="The site's folder: its key and shares split the patients.")
     ] = Path(),
+    site: Annotated[str | None, typer.Option(help="Only rows with this in their column 'site'.")] = None,
 ) -> None:
     """Read everything and say what is there; exit code 0 if training is possible, 2 if not."""
     from rich.console import Console
@@ -46,7 +47,9 @@ def check(
         console = Console(width=200)
     expected = _expected(job, task, classes, image)
     split, whose = _split(path, folder, job)
-    report = check_dataset(path, expected, split=split, track=lambda records: _tracked(records, console))
+    report = check_dataset(
+        path, expected, split=split, site=site, track=lambda records: _tracked(records, console)
+    )
     console.print(f"split     {whose}", soft_wrap=True, highlight=False)
     render(report, console)
     if not report.trainable:

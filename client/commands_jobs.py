@@ -77,10 +77,10 @@ def _decide(folder: Path, job: "SeenJob", decision: "Decision") -> None:
 
     from client.job_book import JobBook
     from shared.audit import AuditLog
-    from shared.pki import load_key
+    from shared.key_file import KeyFile
 
     user = os.environ.get("SUDO_USER") or getpass.getuser()
-    log = AuditLog.open(folder / "audit", load_key(folder / "keys" / "site.key"))
+    log = AuditLog.open(folder / "audit", KeyFile(folder / "keys" / "site.key"))
     log.append(f"job-{decision}", job=job.digest, user=user)
     JobBook(folder / "state.sqlite").decide(job.digest, decision, user)
     print(f"{job.name} ({job.digest[:12]}): {decision}")

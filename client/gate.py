@@ -1,7 +1,8 @@
 """Where a hospital decides about every request and writes down what it decided and sent."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,11 +13,12 @@ from client.job_book import JobBook
 from client.ledger import LEDGER, Ledger
 from client.ledger_entry import Round
 from client.policy import BudgetError, PolicyError, check_moment
+from client.served import Asked
 from client.site import SiteConfig
 from shared.audit import AuditLog
 from shared.job import JobSpec
+from shared.key_file import KeyFile
 from shared.messages import Sent
-from shared.pki import load_key
 from shared.privacy.accounting import Steps
 
 _log = logging.getLogger(__name__)
@@ -88,7 +90,7 @@ class Gate:
         Raises:
             WardroundError: One of them can't be used.
         """
-        audit = AuditLog.open(folder / "audit", load_key(folder / "keys" / "site.key"))
+        audit = AuditLog.open(folder / "audit", KeyFile(folder / "keys" / "site.key"))
         ledger = Ledger(folder / LEDGER, audit)
         try:
             ledger.check()
@@ -98,7 +100,7 @@ class Gate:
         return cls(config, book, audit, ledger, cohort=cohort)
 
     def admit(self, visit: Visit) -> None:
-        """Let a request in, or not. A round of training is counted here: if it fails, it counts too.
+        """Let a request in, or not, by what its head says; nothing is counted yet.
 
         Raises:
             PolicyError: A rule refuses it.
@@ -117,11 +119,60 @@ class Gate:
             raise PolicyError(
                 "policy.approval: the job waits until the hospital approves it",
                 where=site,
-                remedy=f"At the hospital: wardround client approve {digest[:12]}",
+                remedy=f"At the hospital: wardround client approve {digest}",
             )
-        if visit.phase == "train" and not self._book.take_round(digest, now.date(), policy.rounds_per_day):
-            most = policy.rounds_per_day
-            raise PolicyError(f"policy.rounds_per_day: today's {most} rounds are used up", where=site)
+        if (asked := self._asked(visit)) is not None:
+            self._book.served.check(asked, site)
+
+    def take(self, visit: Visit, model: str) -> None:
+        """Take a training or an evaluation on, for the model that came with it.
+
+        The day's trainings and evaluations are counted here: one that fails counts too.
+
+        Args:
+            visit: Was admitted.
+            model: SHA-256 of the model, in hexadecimal.
+
+        Raises:
+            PolicyError: Another model came before, or the day's requests are used up.
+        """
+        policy, site, today = self._config.policy, self._config.name, self._clock().date()
+        asked = self._asked(visit)
+        assert asked is not None  # noqa: S101 (of these two phases it is not)
+        drawn = visit.job.strategy.fraction < 1  # whoever was not drawn has not seen the round's model
+        self._book.served.believe(asked, model, unseen_may_be_tested=drawn, site=site)
+        if visit.phase == "train":
+            if not self._book.take_round(asked.job, today, policy.rounds_per_day):
+                most = policy.rounds_per_day
+                raise PolicyError(f"policy.rounds_per_day: today's {most} rounds are used up", where=site)
+        elif not self._book.served.take_evaluation(today, policy.evaluations_per_day):
+            most = policy.evaluations_per_day
+            problem = f"policy.evaluations_per_day: today's {most} evaluations are used up"
+            raise PolicyError(problem, where=site)
+
+    @contextmanager
+    def counted(self, visit: Visit) -> Iterator[None]:
+        """Count what is answered inside, errors too: they also say something of the data.
+
+        A process that ends inside has answered nothing, and may be asked again.
+
+        Raises:
+            PolicyError: It was answered often enough meanwhile.
+        """
+        try:
+            yield
+        finally:
+            if (asked := self._asked(visit)) is not None:
+                self._book.served.count(asked, self._config.name)
+
+    def _asked(self, visit: Visit) -> Asked | None:
+        """Return the request as it is counted; None for a stage of secure aggregation, which is not."""
+        job = visit.job.digest()
+        if visit.phase == "describe":
+            return Asked(job, visit.phase, self._clock().toordinal())
+        if visit.phase == "train":
+            return Asked(job, visit.phase, visit.round)
+        return Asked(job, visit.phase, visit.round, visit.split) if visit.phase == "evaluate" else None
 
     def reserve(self, visit: Visit, steps: Steps) -> float:
         """Record what a round of private training will cost, before anything of it is done.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from client.database import transaction
+from client.served import Served
 from shared.errors import SiteError
 from shared.job import JobSpec, parse_job
 
@@ -71,10 +72,14 @@ class JobBook:
 
     Args:
         path: The file; made if missing.
+
+    Attributes:
+        served: What was answered of each job.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.served = Served(path)
         with self._change() as db:
             for statement in _SCHEMA.split(";"):
                 db.execute(statement)
@@ -98,7 +103,9 @@ class JobBook:
         return "waiting", True
 
     def decide(self, digest: str, decision: Decision, user: str) -> None:
-        """Write down what a person decided about a job."""
+        """Write down what a person decided about a job; an approval lets it ask again what it has asked."""
+        if decision == "approved":
+            self.served.allow_again(digest)
         with self._change() as db:
             db.execute(
                 "UPDATE job SET decision = ?, decided = ?, decided_by = ? WHERE digest = ?",

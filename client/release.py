@@ -32,6 +32,7 @@ class Release:
     Attributes:
         counts: How many patients and images there are, rounded.
         scores: Metric states on validation and test patients.
+        summed_scores: The same, in a masked sum with those of other sites.
         loss: The training loss.
         min_group: Patients without whom a split counts as empty.
         step: Counts leave as multiples of it.
@@ -39,6 +40,7 @@ class Release:
 
     counts: bool
     scores: bool
+    summed_scores: bool
     loss: bool
     min_group: int
     step: int
@@ -50,6 +52,7 @@ class Release:
         return cls(
             counts=not private or policy.share_private_counts,
             scores=policy.share_site_metrics and (not private or policy.share_private_metrics),
+            summed_scores=not private or policy.share_private_metrics,
             loss=policy.share_site_metrics and not private,
             min_group=policy.min_group,
             step=policy.round_counts_to,
@@ -63,36 +66,30 @@ class Release:
         """Return a count as anybody else may know it; of a group that is large enough."""
         return rounded(number, self.step)
 
-    def description(self, site: str, data: SiteData, job: JobSpec) -> Description:
-        """Return what the site says of its data; images are read only where the job weighs classes.
+    def description(self, site: str, patients: dict[str, int], examples: dict[str, int]) -> Description:
+        """Return what the site says of its data.
 
         Where counts stay, it says only whether it takes part: one patient and one image, or none.
         """
         if not self.counts:
-            takes_part = int(self.has_group(data.patients["train"]))
-            return Description(site, {"train": takes_part}, {"train": takes_part}, ())
-        shown = [split for split, count in data.patients.items() if self.has_group(count)]
+            takes_part = int(self.has_group(patients["train"]))
+            return Description(site, {"train": takes_part}, {"train": takes_part})
+        shown = [split for split, count in patients.items() if self.has_group(count)]
         return Description(
             site,
-            {split: self.count(data.patients[split]) for split in shown},
-            {split: self.count(data.examples[split]) for split in shown},
-            self.class_counts(data, job),
+            {split: self.count(patients[split]) for split in shown},
+            {split: self.count(examples[split]) for split in shown},
         )
 
     def class_counts(self, data: SiteData, job: JobSpec) -> tuple[int, ...]:
-        """Return the training images, or voxels, of each class, where the job weighs by the federation's.
+        """Return the training images, or voxels, of each class; images are read for voxels alone.
 
         A class that fewer than `min_group` patients have counts as none. Counts of voxels are rounded to two
         digits: they have no step of their own.
         """
-        if job.training.class_weights != "federation":
-            return ()
-        counts = data.class_counts()
-        if not self.has_group(data.patients["train"]):
-            return (0,) * len(counts)
-        is_told = data.class_patients() >= self.min_group
         voxels = job.job.task == "segmentation"
-        told = (_two_digits(count) if voxels else self.count(int(count)) for count in counts)
+        is_told = data.class_patients() >= self.min_group
+        told = (_two_digits(count) if voxels else self.count(int(count)) for count in data.class_counts())
         return tuple(value if is_fine else 0 for value, is_fine in zip(told, is_told, strict=True))
 
     def units(self, data: SiteData, job: JobSpec) -> int:

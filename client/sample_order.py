@@ -24,6 +24,7 @@ class SampleOrder:
     Attributes:
         key: The site's.
         job: Digest.
+        seed: Of the job, and of the model where it is masked.
         site: Its name.
         images: How many there are.
         batches_per_pass: Of nearly the same size; together they hold every image once.
@@ -32,6 +33,7 @@ class SampleOrder:
 
     key: CohortKey
     job: str
+    seed: int
     site: str
     images: int
     batches_per_pass: int
@@ -39,13 +41,22 @@ class SampleOrder:
 
     @classmethod
     def of(
-        cls, job: JobSpec, images: int, *, key: CohortKey, site: str, round_to: int, steps: int | None = None
+        cls,
+        job: JobSpec,
+        images: int,
+        *,
+        seed: int,
+        key: CohortKey,
+        site: str,
+        round_to: int,
+        steps: int | None = None,
     ) -> "SampleOrder":
         """Return the order of a job.
 
         Args:
             job: Says how long a round is.
             images: To train on.
+            seed: Of the training.
             key: The site's.
             site: Its name.
             round_to: The policy's `round_counts_to`.
@@ -54,13 +65,19 @@ class SampleOrder:
         batches = batches_per_pass(images, job.training.batch_size, round_to)
         if steps is None:
             steps = steps_of(job.training, images, round_to)
-        return cls(key, job.digest(), site, images, batches, steps)
+        return cls(key, job.digest(), seed, site, images, batches, steps)
 
     @classmethod
     def public(cls, job: JobSpec, images: int, site: str, steps: int | None = None) -> "SampleOrder":
         """Return an order that whoever knows the job can tell: for what stays on this machine."""
         return cls.of(
-            job, images, key=CohortKey.drawn(job.job.seed), site=site, round_to=_ROUND_TO, steps=steps
+            job,
+            images,
+            seed=job.job.seed,
+            key=CohortKey.drawn(job.job.seed),
+            site=site,
+            round_to=_ROUND_TO,
+            steps=steps,
         )
 
     def batches(self, round_: int) -> Iterator[list[int]]:
@@ -68,7 +85,7 @@ class SampleOrder:
         for step in range(self.steps):
             number, batch = divmod(step, self.batches_per_pass)
             if batch == 0:
-                seed = self.key.seed(self.job, "order", self.site, round_, number)
+                seed = self.key.seed(self.job, self.seed, "order", self.site, round_, number)
                 order = np.random.default_rng(seed).permutation(self.images)
                 parts = np.array_split(order, self.batches_per_pass)
             yield parts[batch].tolist()

@@ -77,12 +77,19 @@ class SiteCohort:
                 name = side_of(side, job.data.fold)
                 cohort.tell(job.job.dataset, name, data.group(side), least, self._config.name)
 
-    def order(self, job: JobSpec, data: SiteData) -> SampleOrder:
-        """Return which images each step of a round takes."""
+    def order(self, job: JobSpec, data: SiteData, seed: int) -> SampleOrder:
+        """Return which images each step of a round takes.
+
+        Args:
+            job: Says how long a round is.
+            data: The site's for the job.
+            seed: As `training_seed` gives it.
+        """
         policy = self._config.policy
         return SampleOrder.of(
             job,
             data.examples["train"],
+            seed=seed,
             key=self._cohort(job).key,
             site=self._config.name,
             round_to=policy.round_counts_to,
@@ -97,7 +104,7 @@ class SiteCohort:
         if job.privacy.mechanism == "dp-sgd":
             units = Release.of(self._config.policy, job).units(data, job)
             return units_in_round(self.private_steps(job, data), units)
-        return patients_in_round(self.order(job, data), data.training_patients, round_)
+        return patients_in_round(self.order(job, data, job.job.seed), data.training_patients, round_)
 
     def check_update(self, job: JobSpec, data: SiteData, round_: int) -> None:
         """Check that enough patients are behind the update of a round.

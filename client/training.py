@@ -1,5 +1,6 @@
 """The local training loop: plain PyTorch, seeded by the job's seed, the round and the site's name."""
 
+import hashlib
 import math
 import time
 from collections.abc import Sequence
@@ -88,6 +89,7 @@ class LocalTraining:
         order: Says which images each step takes; without it an order that follows from the job's seed alone,
             for what does not leave.
         parameters: The model's trainable ones, where they have been laid out before.
+        seed: Of all that is drawn; the job's where it is None.
     """
 
     def __init__(
@@ -102,8 +104,10 @@ class LocalTraining:
         class_counts: NDArray[np.int64] | None = None,
         order: SampleOrder | None = None,
         parameters: FlatParameters | None = None,
+        seed: int | None = None,
     ) -> None:
         self._model = model
+        self._seed = job.job.seed if seed is None else seed
         self._task = task
         self._samples = samples
         self._job = job
@@ -132,7 +136,7 @@ class LocalTraining:
         self._parameters.collect_gradients()
         reference = [self._parameters.vector.detach().clone()] if proximal_mu else []
         total = torch.zeros((), device=self._device)
-        seed = seed_of(self._job.job.seed, "train", self._site, round_)
+        seed = seed_of(self._seed, "train", self._site, round_)
         with drawn_from(seed, self._device):  # dropout
             for step, indices in enumerate(self._order.batches(round_)):
                 set_learning_rate(self._optimizer, self._job, round_ - 1 + step / self._order.steps)
@@ -145,7 +149,7 @@ class LocalTraining:
     def _step(
         self, indices: Sequence[int], round_: int, proximal_mu: float, reference: list[Tensor]
     ) -> Tensor:
-        augment = seed_of(self._job.job.seed, "augment", self._site, round_)
+        augment = seed_of(self._seed, "augment", self._site, round_)
         batch = self._samples.batch(indices, augment_seed=augment)
         images, targets = to_device(batch, self._device, channels_last=self._channels_last)
         with torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None):
@@ -171,6 +175,17 @@ class LocalTraining:
     def _check(self, total: Tensor, round_: int) -> None:
         if not math.isfinite(total.item()):
             raise diverged(self._site, round_)
+
+
+def training_seed(job: JobSpec, vector: NDArray[np.float32]) -> int:
+    """Return the seed of what is drawn in a round of training.
+
+    Under secure aggregation the model is part of it: updates of two models then share no batches, and their
+    difference is no single image's.
+    """
+    if not job.privacy.secure_aggregation:
+        return job.job.seed
+    return seed_of(job.job.seed, "model", hashlib.sha256(np.ascontiguousarray(vector).data).hexdigest())
 
 
 def diverged(site: str, round_: int) -> TrainingError:

@@ -12,10 +12,13 @@ from flwr.clientapp import ClientApp
 from client.app import Site, Workshop, make_app
 from client.device import open_device
 from client.gate import Gate
+from client.reception import look
 from client.residuals import Residuals
+from client.run_states import RunStates
 from client.secure import Credentials
 from client.site import load_site
-from client.workers.calls import Call
+from client.sum_book import SumBook
+from client.workers.calls import HEAD, Call
 from client.workers.records import pack, unpack
 from shared.flower import COORDINATOR_NODE, become
 from shared.messages import CRASH
@@ -41,20 +44,32 @@ class SiteHost:
         gate = Gate.open(site_file.parent, config)
         credentials = Credentials.load(config, site_file.parent / "keys")
         residuals = Residuals(site_file.parent / "state" / "residuals")
-        site = Site(config, Workshop(device), gate=gate, credentials=credentials, residuals=residuals)
+        site = Site(
+            config,
+            Workshop(device),
+            gate=gate,
+            credentials=credentials,
+            residuals=residuals,
+            sums=SumBook(site_file.parent / "state.sqlite"),
+        )
+        self._site = site
         self._app = make_app(site)
-        self._states: dict[int, RecordDict] = {}
+        self._states = RunStates(site_file.parent / "state" / "runs")
 
     def handle(self, call: Call) -> tuple[Mapping[str, Any], Mapping[str, torch.Tensor]]:
         """Serve a message; whatever goes wrong is logged here, and leaves as a reason that names nobody."""
         try:
             run = call.payload["run"]
-            if run not in self._states:
-                self._states = {run: RecordDict()}  # a site works for one run at a time
-            return serve_message(self._app, call, call.payload["node"], run, self._states[run])
+            if call.kind == HEAD:
+                return look(self._site, call.payload["type"], unpack(call.payload, {}), run), {}
+            state = self._states.take(run)
+            answer = serve_message(self._app, call, call.payload["node"], run, state)
+            self._states.keep(run, state)
         except Exception as error:
             _log.exception("a %s message failed", call.kind)
             return {"error": (CRASH, redact_error(error))}, {}
+        else:
+            return answer
 
 
 def serve_message(

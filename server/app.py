@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import time
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -18,7 +19,9 @@ from server.models import Outbox
 from server.rounds import RoundLoop
 from server.run_files import run_path
 from server.runs import RunFolder
+from server.site_grid import SiteGrid
 from server.site_heads import SiteHeads, known_heads
+from server.site_names import SUPERLINK, site_names
 from shared.errors import RunError, WardroundError
 from shared.flower import RunStopped
 from shared.job import JobSpec, parse_job
@@ -36,7 +39,7 @@ def main(grid: Grid, context: Context) -> None:
     name = str(config["run"])
     with Outbox(folder / MODELS) as outbox:
         execute(
-            AttentiveGrid(grid, outbox),
+            AttentiveGrid(grid, outbox, partial(site_names, folder / SUPERLINK)),
             parse_job(json.loads(str(config["job"])), "the run's job"),
             folder / "runs",
             name,
@@ -48,7 +51,7 @@ def main(grid: Grid, context: Context) -> None:
 
 
 def execute(
-    grid: Grid,
+    grid: SiteGrid,
     job: JobSpec,
     runs: Path,
     name: str,
@@ -95,7 +98,7 @@ def execute(
             run.describe(status="finished", models=_digests(run.path))
 
 
-def _await_sites(grid: Grid, job: JobSpec, run: RunFolder) -> None:
+def _await_sites(grid: SiteGrid, job: JobSpec, run: RunFolder) -> None:
     """Wait until as many sites as the job needs are connected, for as long as it waits for a round.
 
     Raises:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,14 @@ class Best:
 
 
 @dataclass(frozen=True)
+class Unjudged:
+    """What a round has brought before its model is sent out: rows of the tables, as JSON can hold them."""
+
+    row: dict[str, Any]
+    sites: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """The state of a run after a round; round 0 is the initial model."""
 
@@ -36,6 +44,7 @@ class Checkpoint:
     strategy: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     best: Best | None = None
     stale: int = 0  # evaluations since the best one
+    unjudged: Unjudged | None = None  # what is left of the round is its evaluation
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint, job_digest: str) -> None:
@@ -50,6 +59,8 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint, job_digest: str) -> Non
     if checkpoint.best is not None:
         tensors["best"] = checkpoint.best.vector
         header["best"] = {"round": checkpoint.best.round, "value": checkpoint.best.value}
+    if checkpoint.unjudged is not None:
+        header["unjudged"] = asdict(checkpoint.unjudged)
     header["sha256"] = _digest(tensors, header)
     write_atomic(path, safetensors.numpy.save(tensors, {HEADER: json.dumps(header)}))
 
@@ -75,7 +86,7 @@ def read_checkpoint(path: Path, job_digest: str) -> Checkpoint:
         raise _damaged(path, "the content does not match its checksum")
     if header["job"] != job_digest:
         raise RunError("belongs to another job", where=path, remedy="Start a new run for the changed job.")
-    best = header.get("best")
+    best, unjudged = header.get("best"), header.get("unjudged")
     return Checkpoint(
         round=header["round"],
         vector=tensors["vector"],
@@ -86,6 +97,7 @@ def read_checkpoint(path: Path, job_digest: str) -> Checkpoint:
         },
         best=None if best is None else Best(best["round"], best["value"], tensors["best"]),
         stale=header["stale"],
+        unjudged=None if unjudged is None else Unjudged(**unjudged),
     )
 
 

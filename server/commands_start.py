@@ -51,7 +51,7 @@ async def _serve(folder: Path) -> None:
         link = service.superlink
 
         def connect() -> Runs:
-            return Runs(link.url, link.tls.context)
+            return Runs(link.socket)
 
         runs = RunsApi(folder / "runs", connect, service.trail)
         recovery = Recovery(link, Coordinator(folder / "runs", connect, audit.append))

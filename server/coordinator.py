@@ -17,11 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, ValidationErro
 from server.audit_log import create_audit_key
 from server.enrolment import Registry
 from server.limits import Limits, PeopleLimits
+from shared.address import join_address
 from shared.authority import Authority
 from shared.errors import WardroundError
 from shared.job import Name
 from shared.job_errors import describe
-from shared.join import Join, Port, address
+from shared.join import Join, Port
 from shared.pki import (
     Clock,
     fingerprint,
@@ -121,6 +122,8 @@ def bind_address(host: str) -> str:
         address = ipaddress.ip_address(host)
         if address.is_loopback:
             return host
+        if address.version == 6:
+            return "::"
     return "127.0.0.1" if host == "localhost" else "0.0.0.0"  # noqa: S104 - it is a public service
 
 
@@ -217,7 +220,7 @@ def login_command(folder: Path) -> str:
     """Return the command with which a person logs in from another machine; the token is not in it."""
     settings = load_settings(folder).server
     authority = fingerprint(load_certificate(folder / "ca" / "ca.crt"))
-    where = address(settings.host, settings.people_port)
+    where = join_address(settings.host, settings.people_port)
     return f"wardround login https://{where} --authority {authority}"
 
 

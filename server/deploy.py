@@ -1,7 +1,6 @@
 """Runs of a coordinator on its own machine: submit, list, follow, stop, resume, fetch."""
 
 import os
-import ssl
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from server.events import Event
 from server.run_control import RunDetails, RunRow, UnknownRunError, parse_event
 from server.run_files import chunks, file_names, open_file, run_path, write_copy
 from server.runs import RunFolder, run_name
-from server.superlink import is_running
+from server.superlink import socket_of
 from shared.errors import RunError
 from shared.flower.runs import Runs
 from shared.job import JobSpec
@@ -155,7 +154,7 @@ class Coordinator:
             time.sleep(_LOOK)
 
     def _ask(self, question: Callable[[Runs], Answer]) -> Answer:
-        """Ask the SuperLink; one that is being started again, on another port, is waited for.
+        """Ask the SuperLink; one that is being started again, with another socket, is waited for.
 
         Raises:
             RunError: It does not answer.
@@ -201,17 +200,13 @@ def connect_here(superlink: Path) -> Runs:
         RunError: No coordinator runs there.
     """
     try:
-        if not is_running(superlink):
-            raise FileNotFoundError
-        url = (superlink / "url").read_text(encoding="ascii").strip()
-        context = ssl.create_default_context(cafile=str(superlink / "loopback.crt"))
+        return Runs(socket_of(superlink))
     except OSError:
         raise RunError(
             "no coordinator runs here",
             where=superlink.parent,
             remedy="Name its folder with --dir, and start it if it is stopped.",
         ) from None
-    return Runs(url, context)
 
 
 def _no_answer(error: Exception) -> RunError:

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.hashes import SHA384
 from cryptography.hazmat.primitives.serialization import SSHPublicKeyTypes, load_ssh_public_key
 
 from server.people import People
+from server.renewals import check_renewal, note_renewal
 from server.store import BusyError, RefusedError, RegistryError, as_time, check_name, token_hash
 from shared.authority import SITE_DAYS, Authority
 from shared.csr import parse_request, renewal_statement, requested_name
@@ -147,7 +148,7 @@ class Registry(People):
 
         Raises:
             RefusedError: The current certificate does not admit the site any more, the signature is wrong,
-                or the request is not acceptable.
+                the request is not acceptable, was used before, or comes too early or too often.
         """
         with self._refusals("renewal-refused") as fields:
             try:
@@ -163,7 +164,9 @@ class Registry(People):
                 ) from None
             with self._change() as db:
                 site = fields["site"] = self._admitted(db, certificate.serial_number, key)
+                check_renewal(db, site, certificate, request, self._now())
                 renewed = self._issue(db, site, request, authority, days)
+                note_renewal(db, site, certificate, request, self._now())
         self._audit("site-renewed", site=site, serial=_serial(renewed.serial_number))
         return renewed
 
@@ -263,6 +266,7 @@ class Registry(People):
             raise RefusedError.because("joined-already", f"the site '{site}' has joined already")
         now = self._now()
         db.execute("UPDATE invitation SET used = ? WHERE site = ? AND used IS NULL", (now, site))
+        db.execute("DELETE FROM renewal WHERE site = ?", (site,))  # its earlier keys are revoked
         db.execute("INSERT OR IGNORE INTO site VALUES (?, 'joined', ?, NULL)", (site, now))
         db.execute(
             "UPDATE site SET state = 'joined', joined = ?, last_seen = NULL WHERE name = ?", (now, site)

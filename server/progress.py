@@ -63,6 +63,9 @@ class Progress:
             "round_started": self._round_started,
             "site_done": self._site_done,
             "site_failed": self._trouble,
+            "not_evaluated": self._not_evaluated,
+            "site_late": self._late,
+            "site_weighed_less": self._weighed_less,
             "round_finished": self._round_finished,
             "run_finished": self._run_finished,
             "baselines_started": self._baselines_started,
@@ -95,6 +98,24 @@ class Progress:
         phase = f" ({event.phase})" if event.phase else ""
         reason = event.data.get("reason", "no reason given")
         self._say(f"{when}site {event.site} {what}{phase}: {reason}", style="yellow")
+
+    def _not_evaluated(self, event: Event) -> None:
+        self._say(f"round {event.round}: no metrics: {event.data.get('reason', '')}", style="yellow")
+
+    def _late(self, event: Event) -> None:
+        phase = f" ({event.phase})" if event.phase else ""
+        self._say(
+            f"round {event.round}: site {event.site} is late{phase}: the round goes on without it",
+            style="yellow",
+        )
+
+    def _weighed_less(self, event: Event) -> None:
+        weight, claimed = _whole(event, "weight"), _whole(event, "claimed")
+        self._say(
+            f"round {event.round}: site {event.site} counts as {weight} images instead of {claimed} "
+            "(strategy.largest_share)",
+            style="yellow",
+        )
 
     def _round_finished(self, event: Event) -> None:
         metrics = [

@@ -173,6 +173,15 @@ class RunFolder:
         """Return how many events of a kind the log has, those of earlier processes included."""
         return sum(json.loads(line)["event"] == kind for line in self._text("events.jsonl").splitlines())
 
+    def rounds_missed(self) -> dict[str, int]:
+        """Return in how many rounds of training each site was late, of the sites that ever were."""
+        lines = [json.loads(line) for line in self._text("events.jsonl").splitlines()]
+        missed: dict[str, set[int]] = {}
+        for line in lines:
+            if line["event"] == "site_late" and line.get("phase") not in ("describe", "evaluate", "test"):
+                missed.setdefault(line["site"], set()).add(line["round"])
+        return {site: len(rounds) for site, rounds in sorted(missed.items())}
+
     def add_rows(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add rows to `metrics.csv` or `sites.csv`; missing and undefined values stay empty."""
         columns = self._columns[name]
@@ -197,11 +206,12 @@ class RunFolder:
             RunError: The checkpoint or a table is missing or can't be used.
         """
         checkpoint = read_checkpoint(self.path / _CHECKPOINT, self.job.digest())
+        written = checkpoint.round - (checkpoint.unjudged is not None)
         for name, columns in self._columns.items():
             rows = [
                 row
                 for row in csv.reader(self._text(name).splitlines())
-                if len(row) == len(columns) and row[0].isdigit() and int(row[0]) <= checkpoint.round
+                if len(row) == len(columns) and row[0].isdigit() and int(row[0]) <= written
             ]
             write_atomic(self.path / name, _csv_text([columns, *rows]).encode())
         events = self._text("events.jsonl")

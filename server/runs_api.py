@@ -23,40 +23,31 @@ from dataclasses import asdict
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, TypeVar
+from typing import BinaryIO, TypeVar
 
 from anyio import CapacityLimiter, to_thread
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.authentication import requires
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
+from server.answers import error_answer, explained
 from server.audit_trail import AuditTrail
+from server.bodies import read_body
 from server.deploy import Coordinator
 from server.event_tail import EventTail
-from server.run_control import UnknownRunError
 from server.run_files import chunks, file_names, open_file
 from server.runs import plain
-from shared.errors import JobError, WardroundError
+from server.submission import LONGEST_BODY, Refused, validated
 from shared.flower.runs import Runs
-from shared.job import parse_job
 
 LOOK = 0.2  # seconds between looks at what a run has written
 SIGN_OF_LIFE = 10.0  # seconds without an event after which an empty line says that the stream is alive
 LONGEST_STREAM = 600.0  # seconds; who watches longer comes again, and the token is looked at again
-_SLOW, _QUICK = 4, 16  # threads for what takes seconds (starting a run), and for what does not
+_SLOW, _QUICK = 8, 16  # threads for what takes seconds (starting a run), and for what does not
+_SLOW_EACH = 2  # of the former, those that one person may have at once
 Answer = TypeVar("Answer")
-
-
-class _Submission(BaseModel):
-    """What a researcher sends: the job, and its digest as the researcher's machine computes it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    job: dict[str, Any]
-    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class RunsApi:
@@ -73,6 +64,7 @@ class RunsApi:
         self._connect = connect
         self._trail = trail
         self._slow, self._quick = CapacityLimiter(_SLOW), CapacityLimiter(_QUICK)
+        self._slow_each: dict[str, CapacityLimiter] = {}
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes, for behind a token."""
@@ -88,7 +80,7 @@ class RunsApi:
             ("GET", "/v1/runs/{run}/files/{file}"): self.file,
         }
         return [
-            Route(path, _explained(endpoint), methods=[method])
+            Route(path, explained(endpoint), methods=[method])
             for (method, path), endpoint in endpoints.items()
         ]
 
@@ -106,17 +98,11 @@ class RunsApi:
     @requires("researcher")
     async def submit(self, request: Request) -> Response:
         """Validate a job again, compute its digest here, and start it under the caller's name."""
-        try:
-            asked = _Submission.model_validate_json(await request.body())
-        except ValidationError:
-            raise HTTPException(HTTPStatus.BAD_REQUEST, "the request is not understood") from None
-        job = parse_job(asked.job, "the job")
-        if job.digest() != asked.digest:
-            raise JobError(
-                "the job has another digest here than at the submitter's",
-                remedy="Coordinator and researcher must run the same version of Wardround.",
-            )
-        name = await self._slowly(partial(self._coordinator(request).submit, job))
+        body = await read_body(request, LONGEST_BODY)
+        job = await self._slowly(request, partial(validated, body))
+        if isinstance(job, Refused):
+            return error_answer(job.status, job.error, job.remedy)
+        name = await self._slowly(request, partial(self._coordinator(request).submit, job))
         return JSONResponse({"run": name, "digest": job.digest()}, HTTPStatus.CREATED)
 
     @requires("viewer")
@@ -180,7 +166,7 @@ class RunsApi:
             raise HTTPException(
                 HTTPStatus.FORBIDDEN, "only who submitted a run, and operators, may stop or resume it"
             )
-        await self._slowly(partial(change, coordinator, name))
+        await self._slowly(request, partial(change, coordinator, name))
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
     async def _lines(self, tail: EventTail) -> AsyncIterator[bytes]:
@@ -216,8 +202,11 @@ class RunsApi:
     async def _quickly(self, work: Callable[[], Answer]) -> Answer:
         return await to_thread.run_sync(work, limiter=self._quick)
 
-    async def _slowly(self, work: Callable[[], Answer]) -> Answer:
-        return await to_thread.run_sync(work, limiter=self._slow)
+    async def _slowly(self, request: Request, work: Callable[[], Answer]) -> Answer:
+        """Do what takes seconds; of one person only so much at once, so that nobody keeps others waiting."""
+        own = self._slow_each.setdefault(request.user.name, CapacityLimiter(_SLOW_EACH))
+        async with own:
+            return await to_thread.run_sync(work, limiter=self._slow)
 
 
 def _measure(file: BinaryIO) -> tuple[int, str]:
@@ -227,26 +216,3 @@ def _measure(file: BinaryIO) -> tuple[int, str]:
     for chunk in chunks(file, size):
         digest.update(chunk)
     return size, base64.b64encode(digest.digest()).decode("ascii")
-
-
-def _explained(endpoint: Callable[[Request], Any]) -> Callable[[Request], Any]:
-    """Return an endpoint whose errors say what to do, without the paths of this machine."""
-
-    async def answer(request: Request) -> Response:
-        try:
-            found: Response = await endpoint(request)
-        except HTTPException as error:
-            reason = error.detail
-            if reason == HTTPStatus.FORBIDDEN.phrase:  # all that `requires` says
-                reason = f"the role {request.user.role} may not do this"
-            return JSONResponse({"error": reason}, error.status_code, error.headers)
-        except UnknownRunError as error:
-            return JSONResponse({"error": error.problem, "remedy": error.remedy}, HTTPStatus.NOT_FOUND)
-        except JobError as error:
-            content = {"error": f"the job: {error.problem}", "remedy": error.remedy}
-            return JSONResponse(content, HTTPStatus.BAD_REQUEST)
-        except WardroundError as error:
-            return JSONResponse({"error": error.problem, "remedy": error.remedy}, HTTPStatus.CONFLICT)
-        return found
-
-    return answer

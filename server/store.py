@@ -48,6 +48,14 @@ CREATE TABLE person (
 );
 PRAGMA user_version = {VERSION};
 """
+RENEWALS = """
+CREATE TABLE IF NOT EXISTS renewal (
+    request TEXT PRIMARY KEY,
+    site TEXT NOT NULL,
+    public_key TEXT NOT NULL,
+    time INTEGER NOT NULL
+)
+"""
 
 
 class Audit(Protocol):
@@ -203,6 +211,8 @@ def _connect(path: Path) -> sqlite3.Connection:
     try:
         db = sqlite3.connect(address, uri=True, timeout=WAIT, isolation_level=None, check_same_thread=False)
         version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version == VERSION:
+            db.execute(RENEWALS)  # a registry, or a backup of one, may be older than this table
     except sqlite3.Error as error:
         remedy = "Is this a folder made by `wardround server init`?"
         raise RegistryError(f"can't be opened ({error})", where=path, remedy=remedy) from None

@@ -31,12 +31,16 @@ class Finding:
 
 
 def guarded(what: str, check: Callable[[], Finding]) -> Finding:
-    """Return what a check found; an error that it raises is a failure."""
+    """Return what a check found; an error that a person can act on, or the system's, is a failure."""
     try:
         return check()
     except WardroundError as error:
         detail = f"{error.where}: {error.problem}" if error.where else error.problem
         return Finding("failure", what, detail, error.remedy)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        remedy = "Is it there, and may this user read it?"
+        return Finding("failure", what, f"{where}{error.strerror or error}", remedy)
 
 
 def disk_space(folder: Path) -> Finding:

@@ -14,9 +14,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shared.errors import JobError
+from shared.job_bounds import check_bounds
 from shared.job_errors import describe
 from shared.names import NAME
 from shared.networks import Network
+
+LARGEST_JOB = 64 * 2**10
+"""Characters of a job's canonical JSON at most."""
 
 Name = Annotated[str, Field(pattern=NAME)]
 Positive = Annotated[float, Field(gt=0)]
@@ -194,7 +198,27 @@ class StrategyOptions(Table):
     weight: Literal["examples", "equal"] = Field(
         "examples", description="A site counts by its training examples, or as much as any other."
     )
+    largest_share: float = Field(
+        0.6,
+        gt=0,
+        le=1,
+        description="Share of the mean that one site's update may have at most; a larger weight is cut down "
+        "to it. With n sites 1/n is always allowed.",
+    )
     round_timeout: float = Field(3600.0, gt=0, description="Seconds after which a round stops waiting.")
+    quorum: float = Field(
+        2 / 3,
+        gt=0,
+        le=1,
+        description="Share of the sites asked, and at least min_sites, after whose answers stragglers have "
+        "`grace` left. 1 waits for all.",
+    )
+    grace: float | None = Field(
+        None,
+        ge=0,
+        description="Seconds for stragglers after the quorum; without it the larger of 10 s and four times "
+        "what the quorum took.",
+    )
 
 
 class FedAvg(StrategyOptions):
@@ -492,6 +516,10 @@ class JobSpec(Table):
             self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False
         )
 
+    def evaluates(self, round_: int) -> bool:
+        """Say whether the model after a round is evaluated on the validation patients."""
+        return round_ % self.evaluation.every == 0 or round_ == self.job.rounds
+
     def digest(self) -> str:
         """Return the SHA-256 of the canonical JSON, in hexadecimal."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()
@@ -501,8 +529,9 @@ def parse_job(table: dict[str, Any], where: object) -> JobSpec:
     """Validate a job given as nested tables.
 
     Raises:
-        JobError: With every problem found: table, key, what was expected, the nearest valid name.
+        JobError: With the problems found: table, key, what was expected, the nearest valid name.
     """
+    check_bounds(table, where)
     try:
         return JobSpec.model_validate(table, strict=True)
     except ValidationError as error:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from shared.metric_names import metric_names
 from shared.names import suggestion
+from shared.network_size import LARGEST_MODEL_MB, Images, about_megabytes
 from shared.networks import NETWORKS
 from shared.privacy.secagg.limits import LEAST_SITES
 
@@ -28,6 +29,7 @@ def check(job: "JobSpec") -> None:
         _patch,
         _network,
         _network_input,
+        _network_size,
         _best,
         _strategy,
         _private_training,
@@ -59,6 +61,11 @@ def _class_weights(job: "JobSpec") -> None:
     reasons = {"balanced-softmax": "corrects for class counts itself", "dice": "weighs structures equally"}
     if job.training.class_weights != "none" and loss in reasons:
         raise ValueError(f"[training] class_weights: must be 'none', as '{loss}' {reasons[loss]}")
+    if job.training.class_weights == "federation" and not job.privacy.secure_aggregation:
+        raise ValueError(
+            "[training] class_weights: 'federation' needs [privacy] secure_aggregation = true, under which "
+            "the sites sign their counts for each other; take 'site', or 'public' with class_shares"
+        )
     if job.training.class_weights == "public" and shares is None:
         raise ValueError("[training] class_shares: is needed for class_weights = 'public'")
     if shares is None:
@@ -98,6 +105,21 @@ def _network_input(job: "JobSpec") -> None:
     if model.input_channels is not None and data.channels not in model.input_channels:
         raise ValueError(
             f"[data] channels: '{model.name}' takes {sorted(model.input_channels)}; got {data.channels}"
+        )
+
+
+def about_model_megabytes(job: "JobSpec") -> float:
+    """Return about how many MB (10^6 bytes) a job's model has."""
+    outputs = len(job.data.classes) + (job.job.task == "segmentation")
+    size = job.data.patch or job.data.size or []
+    return about_megabytes(job.model, Images(job.data.dimensions, job.data.channels, outputs, size))
+
+
+def _network_size(job: "JobSpec") -> None:
+    if (about := about_model_megabytes(job)) > LARGEST_MODEL_MB * 4 / 3:
+        raise ValueError(
+            f"[model] name: this '{job.model.name}' has about {about / 1000:.1f} GB, and "
+            f"{LARGEST_MODEL_MB / 1000:g} GB is the most; take fewer features or levels"
         )
 
 
@@ -217,11 +239,6 @@ def _site_level(job: "JobSpec") -> None:
     if job.strategy.weight != "equal":
         raise ValueError(
             "[strategy] weight: must be 'equal' with 'site-level', as clipping bounds each alike"
-        )
-    if job.training.class_weights == "federation":
-        raise ValueError(
-            "[training] class_weights: 'federation' tells every site the others' counts, which 'site-level' "
-            "does not noise"
         )
 
 

@@ -6,7 +6,7 @@ reads, since it came over the network.
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from shared.errors import WardroundError
 from shared.flat_array import to_array, view
+from shared.job import LARGEST_JOB
 from shared.names import NAME
 
 ARRAYS = "arrays"
@@ -48,8 +49,6 @@ class Request:
     layout: str  # digest of the layout of the vector
     vector: NDArray[np.float32]  # (layout.size,)
     split: str  # evaluation: "val" or "test"
-    proximal_mu: float
-    class_counts: tuple[int, ...]  # of the whole federation; empty where the job does not need them
     run: str  # name of the run, the same after it was resumed; may be empty
 
 
@@ -79,7 +78,6 @@ class Description:
     site: str
     patients: dict[str, int]  # by split
     examples: dict[str, int]  # by split
-    class_counts: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -126,7 +124,6 @@ def request_config(
     round_: int,
     *,
     split: str = "",
-    class_counts: Sequence[int] = (),
     researcher: str = "",
     run: str = "",
 ) -> ConfigRecord:
@@ -137,7 +134,6 @@ def request_config(
             "layout": layout,
             "round": round_,
             "split": split,
-            "class-counts": list(class_counts),
             "researcher": researcher,
             "run": run,
         }
@@ -157,7 +153,10 @@ def read_question(content: RecordDict) -> Question:
         raise MessageError("'round' must be a number from 0 and 'split' a text")
     if not isinstance(researcher, str) or len(researcher) > 100:
         raise MessageError("'researcher' must be a short text")
-    return Question(_value(config, "job", str), round_, split, researcher)
+    job = _value(config, "job", str)
+    if len(job) > LARGEST_JOB:
+        raise MessageError(f"'job' must have {LARGEST_JOB} characters at most")
+    return Question(job, round_, split, researcher)
 
 
 def read_request(content: RecordDict) -> Request:
@@ -176,9 +175,6 @@ def read_request(content: RecordDict) -> Request:
     split = _value(config, "split", str)
     if split not in ("", "val", "test"):
         raise MessageError(f"asks for the split '{split}'")
-    mu = _finite(config, "proximal-mu") if "proximal-mu" in config else 0.0
-    if mu < 0:
-        raise MessageError("'proximal-mu' must not be below 0")
     run = config.get("run", "")
     if not isinstance(run, str) or len(run) > _LONGEST_NAME:
         raise MessageError("'run' must be a short text")
@@ -188,8 +184,6 @@ def read_request(content: RecordDict) -> Request:
         layout=_value(config, "layout", str),
         vector=cast(NDArray[np.float32], vector),
         split=split,
-        proximal_mu=mu,
-        class_counts=_counts(config),
         run=run,
     )
 
@@ -201,7 +195,7 @@ def describe_request(job: str, researcher: str = "") -> RecordDict:
 
 def describe_reply(description: Description) -> RecordDict:
     """Return a site's answer to `describe_request`."""
-    config = ConfigRecord({"site": description.site, "class-counts": list(description.class_counts)})
+    config = ConfigRecord({"site": description.site})
     for split in ("train", "val", "test"):
         config[f"patients-{split}"] = description.patients.get(split, 0)
         config[f"examples-{split}"] = description.examples.get(split, 0)
@@ -223,7 +217,6 @@ def read_description(content: RecordDict) -> Description:
         site=site,
         patients={split: _count(config, f"patients-{split}") for split in splits},
         examples={split: _count(config, f"examples-{split}") for split in splits},
-        class_counts=_counts(config),
     )
 
 
@@ -360,13 +353,6 @@ def _count(record: ConfigRecord | MetricRecord, key: str) -> int:
     if value < 0:
         raise MessageError(f"'{key}' must not be below 0")
     return value
-
-
-def _counts(record: ConfigRecord) -> tuple[int, ...]:
-    counts = record.get("class-counts", [])
-    if not isinstance(counts, list) or not all(type(count) is int and count >= 0 for count in counts):
-        raise MessageError("'class-counts' must be a list of counts")
-    return tuple(cast(list[int], counts))
 
 
 def _examples(record: MetricRecord) -> int:

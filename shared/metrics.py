@@ -14,7 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import Metric
 
+from shared.curves import Curves
+
 LARGEST_COUNT = 2**53  # above it, float64 can't hold every whole number
+LARGEST_LOSS = (
+    2.0**10
+)  # of one image: what is above counts as this, so that the sum of any number of images is bounded
 
 
 class Mean(Metric):
@@ -65,6 +70,29 @@ class MetricSet(ABC):
         """Add a batch: logits (B, K, *S), its targets, one loss an image (B,), and the patients' names."""
 
     @abstractmethod
+    def largest(self, name: str, state: str) -> float:
+        """Return the largest absolute value that one image adds to each number of a metric's state."""
+
+    def limits(self, images: int) -> NDArray[np.float64]:
+        """Return for each packed number (n,) the largest absolute value that so many images can give."""
+        limits = [
+            np.full(values.numel(), images * self.largest(name, state), dtype=np.float64)
+            for name, state, values in _states(self.metrics)
+        ]
+        return np.minimum(np.concatenate(limits), LARGEST_COUNT)
+
+    def counts(self) -> NDArray[np.bool_]:
+        """Say which of the packed numbers (n,) are whole counts."""
+        are_counts = [
+            np.full(values.numel(), not values.is_floating_point()) for *_, values in _states(self.metrics)
+        ]
+        return np.concatenate(are_counts)
+
+    def curves(self) -> Curves | None:
+        """Return the histograms from which the next evaluation's bins follow; None where a task has none."""
+        return None
+
+    @abstractmethod
     def report(self) -> dict[str, float]:
         """Compute every metric of the job from the states; NaN where undefined."""
 
@@ -113,6 +141,11 @@ class MetricSet(ABC):
                 raise ValueError(f"metric states: '{name}' holds a count that is negative or not whole")
             parts[name][key] = piece.reshape(state.shape).to(state.dtype)
         return parts
+
+
+def bounded(values: Tensor, largest: float) -> Tensor:
+    """Return values of images within -largest to largest; those that are not finite stay, to be refused."""
+    return torch.where(values.isfinite(), values.clamp(-largest, largest), values)
 
 
 def _states(metrics: Mapping[str, Metric]) -> Iterator[tuple[str, str, Tensor]]:

@@ -7,18 +7,20 @@ over the classes for which they are defined.
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import one_hot
 from torchmetrics import Metric
-from torchmetrics.classification import MultilabelAUROC, MultilabelAveragePrecision, MultilabelStatScores
+from torchmetrics.classification import MultilabelStatScores
 
+from shared.curves import Curves
 from shared.job import JobSpec
 from shared.metric_names import PER_CLASS, metric_names
-from shared.metrics import Mean, MetricSet
+from shared.metrics import LARGEST_LOSS, Mean, MetricSet, bounded
 
 CALIBRATION_BINS = 15
-LOGIT_RANGE = 10.0
 
 
 class CalibrationBins(Metric):
@@ -51,13 +53,49 @@ class CalibrationBins(Metric):
         return (self.confidence - self.correct).abs().sum() / self.count.sum()
 
 
-class ClassificationMetrics(MetricSet):
-    """Mergeable metrics of a classification job."""
+class Histograms(Metric):
+    """How many images of a class, and of the others, have a score in each bin of the class.
 
-    def __init__(self, job: JobSpec) -> None:
+    Args:
+        edges: Logits (K, B - 1), strictly increasing; a score on an edge is in the bin above.
+    """
+
+    full_state_update = False
+    positives: Tensor
+    negatives: Tensor
+
+    def __init__(self, edges: NDArray[np.float64]) -> None:
+        super().__init__(compute_with_cache=False)
+        self._edges = torch.from_numpy(np.ascontiguousarray(edges, dtype=np.float64))
+        shape = len(edges), edges.shape[1] + 1
+        self.add_state("positives", torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("negatives", torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, scores: Tensor, truth: Tensor) -> None:
+        """Add logits (N, K), float64, and whether each image is of each class (N, K), 0 or 1."""
+        bins = torch.searchsorted(self._edges, scores.T.contiguous(), right=True)
+        self.positives.scatter_add_(1, bins, truth.T.contiguous())
+        self.negatives.scatter_add_(1, bins, 1 - truth.T.contiguous())
+
+    def compute(self) -> Tensor:
+        """Return the counts (2, K, B): of the class, and of the others."""
+        return torch.stack([self.positives, self.negatives])
+
+
+class ClassificationMetrics(MetricSet):
+    """Mergeable metrics of a classification job.
+
+    Args:
+        job: What is judged.
+        edges: Of the bins of scores: logits (judged classes, bins - 1).
+    """
+
+    def __init__(self, job: JobSpec, edges: NDArray[np.float64]) -> None:
         labels = len(job.data.classes)
         self.job = job
-        self.thresholds = curve_thresholds(job.evaluation.bins)
+        self.edges = edges
+        self.judged = judged_classes(job)
+        calibration = CalibrationBins(min(CALIBRATION_BINS, edges.shape[1] + 1))
         super().__init__(
             {
                 "loss": Mean(),
@@ -65,14 +103,8 @@ class ClassificationMetrics(MetricSet):
                 "decisions": MultilabelStatScores(
                     labels, average=None, validate_args=False, compute_with_cache=False
                 ),
-                "curves": MultilabelAUROC(
-                    labels,
-                    average=None,
-                    thresholds=self.thresholds,
-                    validate_args=False,
-                    compute_with_cache=False,
-                ),
-                "calibration": CalibrationBins(),
+                "curves": Histograms(edges),
+                "calibration": calibration,
             }
         )
 
@@ -87,18 +119,28 @@ class ClassificationMetrics(MetricSet):
         """Add a batch: logits (B, K), targets int64 (B,) or, with several labels, float32 (B, K)."""
         logits, targets = logits.detach().cpu().double(), targets.cpu().long()
         if self.job.data.multi_label:
-            scores, truth = logits.sigmoid(), targets
-            decisions = (scores > 0.5).long()
-            confidence, correct = scores.flatten(), truth.flatten()
+            scores, truth = logits, targets
+            decisions = (scores > 0).long()
+            confidence, correct = scores.sigmoid().flatten(), truth.flatten()
         else:
-            scores, truth = logits.softmax(dim=1), one_hot(targets, logits.shape[1])
-            confidence, decided = scores.max(dim=1)
+            scores, truth = against_the_rest(logits), one_hot(targets, logits.shape[1])
+            confidence, decided = logits.softmax(dim=1).max(dim=1)
             decisions, correct = one_hot(decided, logits.shape[1]), decided == targets
-        self.metrics["loss"].update(losses[:, None])
+        self.metrics["loss"].update(bounded(losses[:, None], LARGEST_LOSS))
         self.metrics["decisions"].update(decisions, truth)
-        # Below 1, so that the curve starts at (0, 0) even where a network is certain of a wrong answer.
-        self.metrics["curves"].update(scores.clamp(max=1 - 1e-12), truth)
+        self.metrics["curves"].update(scores[:, self.judged], truth[:, self.judged])
         self.metrics["calibration"].update(confidence, correct)
+
+    def largest(self, name: str, state: str) -> float:
+        """See the base class; with several labels each of them has a confidence."""
+        if name == "calibration":
+            return len(self.job.data.classes) if self.job.data.multi_label else 1
+        return LARGEST_LOSS if (name, state) == ("loss", "total") else 1
+
+    def curves(self) -> Curves:
+        """Return the histograms of the classes that are judged."""
+        positives, negatives = self.metrics["curves"].compute().numpy()
+        return Curves(self.edges, positives, negatives)
 
     def report(self) -> dict[str, float]:
         """Compute every metric of the job; see `docs/metrics.md` for what is undefined when."""
@@ -106,8 +148,7 @@ class ClassificationMetrics(MetricSet):
         tp, fp, tn, fn = self.metrics["decisions"].compute()[:, :4].double().unbind(dim=1)
         single = self._per_class(tp, fp, tn, fn)
         recall, specificity = single["sensitivity"], single["specificity"]
-        positive = slice(1, 2) if len(classes) == 2 and not multi_label else slice(None)
-        values = {name: value[positive].nanmean() for name, value in single.items()}
+        values = {name: value[self.judged].nanmean() for name, value in single.items()}
         values["loss"] = self.metrics["loss"].compute()
         values["calibration_error"] = self.metrics["calibration"].compute()
         if multi_label:
@@ -122,28 +163,41 @@ class ClassificationMetrics(MetricSet):
 
     def _per_class(self, tp: Tensor, fp: Tensor, tn: Tensor, fn: Tensor) -> dict[str, Tensor]:
         """Return the figures of each class against the rest, each (K,), NaN where undefined."""
-        positives, negatives, nan = tp + fn > 0, tn + fp > 0, torch.nan
-        curves = self.metrics["curves"]
-        average_precision = MultilabelAveragePrecision(
-            len(tp), average=None, thresholds=self.thresholds, validate_args=False
-        )
-        average_precision.merge_state(curves.metric_state)
+        positives, nan = tp + fn > 0, torch.nan
+        curves = self.curves()
         return {
             # A class that occurs and is never predicted has precision 0, as in scikit-learn.
             "precision": torch.where(positives, tp / (tp + fp).clamp(min=1), nan),
             "sensitivity": tp / (tp + fn),
             "specificity": tn / (tn + fp),
             "f1": torch.where(positives, 2 * tp / (2 * tp + fp + fn), nan),
-            "auroc": torch.where(positives & negatives, curves.compute().double(), nan),
-            "average_precision": torch.where(positives, average_precision.compute().double(), nan),
+            "auroc": self._of_judged(curves.auroc()),
+            "average_precision": self._of_judged(curves.average_precision()),
         }
 
+    def _of_judged(self, values: NDArray[np.float64]) -> Tensor:
+        """Return values of the judged classes as (K,), NaN for the others."""
+        every = torch.full((len(self.job.data.classes),), torch.nan, dtype=torch.float64)
+        every[self.judged] = torch.from_numpy(values)
+        return every
 
-def curve_thresholds(bins: int) -> Tensor:
-    """Return the thresholds (bins,) of the binned curves: 0, 1, and between them evenly spaced logits.
 
-    Evenly spaced probabilities would throw together the many scores near 0 and 1, which is where those of a
-    rare class and those of a confident network lie. The curves depend on the order of scores alone.
+def judged_classes(job: JobSpec) -> list[int]:
+    """Return the classes with curves of their own: of two the second, the positive one; otherwise all."""
+    classes = len(job.data.classes)
+    return [1] if classes == 2 and not job.data.multi_label else list(range(classes))
+
+
+def against_the_rest(logits: Tensor) -> Tensor:
+    """Return the logit of each class's softmax probability (N, K): its odds against all others together.
+
+    It orders images as the probability does, also where that rounds to 0 or 1.
     """
-    inner = torch.linspace(-LOGIT_RANGE, LOGIT_RANGE, bins - 2, dtype=torch.float64).sigmoid()
-    return torch.cat([torch.zeros(1, dtype=torch.float64), inner, torch.ones(1, dtype=torch.float64)])
+    others = torch.stack(
+        [
+            torch.cat([logits[:, :k], logits[:, k + 1 :]], dim=1).logsumexp(dim=1)
+            for k in range(logits.shape[1])
+        ],
+        dim=1,
+    )
+    return logits - others

@@ -3,6 +3,7 @@
 Conventions for images without foreground, and their reasons, are in `docs/metrics.md`.
 """
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +14,10 @@ from torchmetrics import Metric
 
 from shared.job import JobSpec
 from shared.metric_names import DISTANCES, metric_names
-from shared.metrics import Mean, MetricSet
+from shared.metrics import LARGEST_LOSS, Mean, MetricSet, bounded
+
+LARGEST_DISTANCE = 2.0**12  # mm or voxels between two surfaces of one image: what is above counts as this
+_LARGEST_IMAGE = 2**31  # voxels, where the job does not fix the size
 
 
 class Overlap(Metric):
@@ -70,13 +74,20 @@ class SegmentationMetrics(MetricSet):
         """
         predicted = logits.detach().max(dim=1).indices  # argmax is five times as slow on a CPU
         voxels = count_voxels(predicted, targets, logits.shape[1])
-        self.metrics["loss"].update(losses[:, None])
+        self.metrics["loss"].update(bounded(losses[:, None], LARGEST_LOSS))
         self.metrics["overlap"].update(voxels)
         self.metrics["dice_image"].update(dice(voxels).nan_to_num(nan=1.0))
         for patient, counts in zip(patients, voxels, strict=True):
             self._patients[patient] = self._patients.get(patient, torch.zeros_like(counts)) + counts
         if self.job.evaluation.distances:
             self._update_distances(predicted.cpu(), targets.cpu(), voxels, spacing)
+
+    def largest(self, name: str, state: str) -> float:
+        """See the base class; a size that the job does not fix is at most 2^31 voxels."""
+        if state == "voxels":
+            size = self.job.data.size
+            return math.prod(size) if size is not None else _LARGEST_IMAGE
+        return {"loss": LARGEST_LOSS, "hd95": LARGEST_DISTANCE}.get(name, 1.0) if state == "total" else 1.0
 
     def settled(self) -> Mapping[str, Metric]:
         """Return the metrics with the Dice of each patient seen so far."""
@@ -115,7 +126,7 @@ class SegmentationMetrics(MetricSet):
             )
             distances = surface_distances(found_mask, true_mask, spacing, tolerance)
             hd95[image, structure], surface_dice[image, structure] = distances
-        self.metrics["hd95"].update(hd95, both)
+        self.metrics["hd95"].update(hd95.clamp(max=LARGEST_DISTANCE), both)
         self.metrics["hd95_undefined"].update((either & ~both).double(), either)
         self.metrics["surface_dice"].update(surface_dice, either)
 

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from client.app import Bench, Site, class_counts, evaluate
+from client.app import Bench, Site, evaluate
+from client.class_counts import counts_for_loss
 from client.data.dataset import Samples
 from client.sample_order import SampleOrder, steps_of
 from client.training import LocalTraining
@@ -76,7 +77,7 @@ def train_baseline(
     bench.state.unpack(bench.state.layout.pack(initial))
     data = [site.data(job) for site in members.values()]
     parts = [item.split("train") for item in data]
-    counts = [class_counts(job, item, None) for item in data]
+    counts = [counts_for_loss(job, item, ()) for item in data]
     pooled = PooledSamples(parts)
     steps = sum(
         steps_of(job.training, len(part), site.config.policy.round_counts_to)

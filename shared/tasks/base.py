@@ -34,8 +34,27 @@ class Task(ABC):
         """Channels of the model's output."""
 
     @abstractmethod
-    def metrics(self) -> MetricSet:
-        """Return empty metrics, laid out the same way at every site of the job."""
+    def metrics(self, edges: NDArray[np.float64] | None = None) -> MetricSet:
+        """Return empty metrics, laid out the same way at every site that has the same edges.
+
+        Args:
+            edges: Of the bins of scores; None takes those of a first evaluation with as many bins as the job
+                asks for.
+        """
+
+    def first_edges(self, bins: int) -> NDArray[np.float64] | None:
+        """Return the edges of the bins in a first evaluation; None where the task bins no scores."""
+        return None
+
+    def check_edges(self, edges: NDArray[np.generic] | None, most: int) -> NDArray[np.float64] | None:
+        """Return edges that came from elsewhere, with at most `most` bins.
+
+        Raises:
+            ValueError: They are not what the task needs.
+        """
+        if edges is not None:
+            raise ValueError("edges of bins: the task has no scores to bin")
+        return None
 
     def loss(self, class_counts: NDArray[np.int64] | None) -> Callable[[Tensor, Tensor], Tensor]:
         """Return the training loss: (logits (B, K, *S), targets) -> scalar, the mean over the images.

@@ -3,8 +3,10 @@
 from functools import partial
 from typing import ClassVar
 
+import numpy as np
 from monai.inferers import SlidingWindowInferer
 from monai.networks.utils import eval_mode
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -41,8 +43,8 @@ class SegmentationTask(Task):
         """One logit for the background and one a structure."""
         return 1 + len(self.job.data.classes)
 
-    def metrics(self) -> MetricSet:
-        """Return empty segmentation metrics."""
+    def metrics(self, edges: NDArray[np.float64] | None = None) -> MetricSet:
+        """Return empty segmentation metrics; they bin no scores."""
         return SegmentationMetrics(self.job)
 
     def forward(self, model: nn.Module, images: Tensor) -> Tensor:

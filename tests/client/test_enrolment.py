@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import sqlite3
 import ssl
 import stat
 import subprocess
@@ -10,7 +11,8 @@ import sys
 import threading
 import tomllib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -25,11 +27,13 @@ from starlette.routing import Route
 from client.enrolment import EnrolmentError, accept_certificate, enrol, renew, settle, write_request
 from client.site import SiteConfig, load_site
 from client.site_template import site_template
+from server.bodies import LONGEST
 from server.coordinator import ServerTable, found, join_string
 from server.enrolment import Registry
-from server.enrolment_api import LONGEST_BODY, EnrolmentApi
+from server.enrolment_api import EnrolmentApi
 from server.offline import write_answer
 from shared.authority import Authority
+from shared.csr import certificate_request
 from shared.https import CoordinatorError
 from shared.join import Join
 from shared.pki import (
@@ -269,7 +273,7 @@ def test_an_endless_answer_is_cut(coordinator: Coordinator, tmp_path: Path) -> N
         (b'{"token": "\\ud800aaaaaaaaaaaaaaaaaaaaa", "request": ""}', 400),
         (b'{"token": "' + b"x" * 43 + b'", "request": "", "role": "operator"}', 400),
         (b'{"token": "' + b"x" * 43 + b'", "request": ""}', 403),
-        (b"x" * (LONGEST_BODY + 1), 413),
+        (b"x" * (LONGEST + 1), 413),
     ],
 )
 def test_bodies_that_are_refused(coordinator: Coordinator, body: bytes, status: int) -> None:
@@ -284,14 +288,31 @@ def test_bodies_that_are_refused(coordinator: Coordinator, body: bytes, status: 
 # Renewal
 
 
+def half_through(coordinator: Coordinator, keys: Path) -> None:
+    """Put a certificate in place that is valid for 40 of its 90 days more."""
+    old = load_certificate(keys / "site.crt")
+    past = replace(coordinator.authority, clock=lambda: datetime.now(UTC) - timedelta(days=50))
+    aged = past.sign_site(certificate_request(load_key(keys / "site.key"), "st-mary"), "st-mary")
+    with closing(sqlite3.connect(coordinator.folder / "registry.sqlite")) as db, db:
+        row = (f"{aged.serial_number:x}", int(aged.not_valid_after_utc.timestamp()))
+        db.execute(
+            "UPDATE certificate SET serial = ?, expires = ? WHERE serial = ?",
+            (*row, f"{old.serial_number:x}"),
+        )
+    (keys / "site.crt").write_bytes(pem_of(aged))
+
+
 def test_a_certificate_is_renewed(coordinator: Coordinator, tmp_path: Path) -> None:
     enrol(coordinator.invite(), tmp_path)
+    half_through(coordinator, tmp_path / "keys")
     key = (tmp_path / "keys" / "site.key").read_bytes()
     first = load_certificate(tmp_path / "keys" / "site.crt")
     second = renew(tmp_path)
     assert load_certificate(tmp_path / "keys" / "site.crt") == second != first
     assert (tmp_path / "keys" / "site.key").read_bytes() == key
-    renew(tmp_path)
+    with pytest.raises(CoordinatorError, match="can be renewed from"):
+        renew(tmp_path)
+    assert load_certificate(tmp_path / "keys" / "site.crt") == second
 
 
 def test_the_key_is_changed(coordinator: Coordinator, tmp_path: Path) -> None:
@@ -349,7 +370,7 @@ def test_a_site_joins_by_files(coordinator: Coordinator, tmp_path: Path) -> None
     certificate = coordinator.registry.sign((tmp_path / "site.csr").read_bytes(), coordinator.authority)
     write_answer(tmp_path / "site.answer", certificate, coordinator.authority)
     accept_certificate(join, tmp_path, tmp_path / "site.answer")
-    renew(tmp_path)
+    renew(tmp_path, change_key=True)
 
 
 def test_an_answer_that_does_not_fit_is_refused(coordinator: Coordinator, tmp_path: Path) -> None:

@@ -70,9 +70,7 @@ class Hospital:
         """Let a coordinator ask what it should not; return what the site says to each question."""
         coordinator = self.federation.folder / "coordinator"
         path = coordinator / "runs" / f"{name}.json"
-        with Runs(
-            self.federation.url, self.federation.context, "curious_coordinator:app", "client.app:app"
-        ) as runs:
+        with Runs(self.federation.superlink, "curious_coordinator:app", "client.app:app") as runs:
             run = runs.start(job.canonical(), name, researcher="", resume=False)
             until(lambda: path.exists() or runs.failure(run))
             assert path.exists(), runs.failure(run)
@@ -94,7 +92,8 @@ def let_it_end(federation: LocalFederation, name: str) -> None:
     past = replace(Authority.open(coordinator / "ca"), clock=lambda: start + SKEW)
     key, request = load_key(keys / "site.key"), certificate_request(load_key(keys / "site.key"), name)
     signature = key.sign(renewal_statement(request), ECDSA(SHA384()))
-    with closing(Registry(coordinator / "registry.sqlite", lambda event, **fields: None)) as registry:
+    later = lambda: utc_now() + day * 80  # noqa: E731  (the first half of its life has passed)
+    with closing(Registry(coordinator / "registry.sqlite", lambda event, **fields: None, later)) as registry:
         old = pem_of(load_certificate(keys / "site.crt"))
         (keys / "site.crt").write_bytes(pem_of(registry.renew(old, request, signature, past, days=1)))
 
@@ -164,7 +163,7 @@ def test_it_survives_its_worker_and_refuses_what_makes_no_sense(hospital, tiny_j
         "changed": "policy.approval: the job waits until the hospital approves it",
         "not canonical": "not in canonical form",
         "forged layout": "another layout here",
-        "too short": "the layout asks for (604,)",
+        "too short": "instead of (604,)",
         "NaN": "not finite",
         "in pieces": "has no content",
         "named": "an answer",

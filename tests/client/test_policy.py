@@ -125,7 +125,7 @@ class Hospital:
         return self.ask(f"query.{messages.DESCRIBE}", messages.describe_request(job.canonical(), researcher))
 
     def send(self, kind: str, job: JobSpec, round_: int = 1, split: str = "val") -> Message:
-        model = build_model(job, make_task(job).outputs, 1)
+        model = build_model(job, make_task(job).outputs, job.job.seed)
         layout = Layout.of(model)
         config = messages.request_config(job.canonical(), layout.digest(), round_, split=split)
         vector = messages.vector_record(layout.pack(model))
@@ -188,7 +188,7 @@ def test_a_job_waits_for_its_approval_by_digest(folder: Path) -> None:
     hospital = Hospital(folder, "")
     job, changed = job_of(), job_of(job_seed=2)
     for kind in ("train", "evaluate"):
-        assert f"wardround client approve {job.digest()[:12]}" in hospital.send(kind, job).error.reason
+        assert f"wardround client approve {job.digest()}" in hospital.send(kind, job).error.reason
     JobBook(folder / "state.sqlite").decide(job.digest(), "approved", "it")
     assert not hospital.send("train", job).has_error()
     assert "policy.approval" in hospital.send("train", changed).error.reason
@@ -444,7 +444,7 @@ def test_a_dataset_with_a_cap_is_for_jobs_that_protect_its_patients(
 
 
 def test_a_private_round_is_charged_before_it_begins_until_the_cap(folder: Path) -> None:
-    hospital, job = Hospital(folder, CAPPED), job_of(**PRIVATE)
+    hospital, job = Hospital(folder, CAPPED), job_of(**PRIVATE, job_rounds=100)
     ledger = Ledger(folder / LEDGER, AuditLog.open(folder / "audit", load_key(folder / "keys" / "site.key")))
     for round_ in range(1, 50):
         before = len(hospital.workshop._benches)
