@@ -17,6 +17,7 @@ from client.device import open_device
 from client.gate import Gate
 from client.job_book import JobBook
 from client.ledger import LEDGER, Ledger
+from client.policy import PolicyTable
 from client.residuals import Residuals
 from client.site import DatasetTable, SiteConfig, SiteTable
 from client.sum_book import SumBook
@@ -34,10 +35,12 @@ from shared.models import build_model
 from shared.pki import new_key
 from shared.tasks import make_task
 from simulate.credentials import simulated_credentials
-from simulate.setup import OPEN_POLICY
 
 Change = Callable[[Message, Message], Iterable[Message]]
 """(question, honest answer) -> the answers that are sent."""
+
+# These hospitals have a single patient on each side.
+FEW = {"min_group": 1, "min_patients_in_update": 1, "share_site_metrics": True}
 
 
 class SmallGrid(SiteGrid):
@@ -138,7 +141,7 @@ def make_sites(manifest: Path, names: Iterable[str], folder: Path) -> list[Site]
             SiteConfig(
                 site=SiteTable(name=name, coordinator=None),
                 datasets={"discs": DatasetTable(manifest=manifest, site=name)},
-                policy=OPEN_POLICY,
+                policy=PolicyTable(distributed_noise=True, **FEW),
             ),
             workshop,
             gate=None,
@@ -197,7 +200,7 @@ def logged(federate, tiny_data, tmp_path):
         config = SiteConfig(
             site=SiteTable(name="alpha", coordinator=None),
             datasets={"discs": DatasetTable(manifest=tiny_data, site="alpha")},
-            policy=OPEN_POLICY.model_copy(update={"approval": "automatic"} | policy),
+            policy=PolicyTable(approval="automatic", **FEW, **policy),
         )
         folder = tmp_path / "alpha"
         folder.mkdir()

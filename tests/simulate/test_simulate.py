@@ -16,6 +16,9 @@ from server.runs import RunFolder
 
 PROJECT = Path(__file__).parents[2]
 
+# The tiny hospitals have a single patient on each side.
+FEW = "min_group = 1\nmin_patients_in_update = 1\nshare_site_metrics = true\n"
+
 
 def table(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
@@ -103,7 +106,7 @@ def test_a_run_says_everything_about_itself(simulate, tiny_job):
     assert {"cores", "memory_gib", "machine"} <= told["hardware"].keys()
     assert told["started"] < told["finished"]
     assert told["startup_seconds"] >= 0
-    assert told["sites"]["alpha"]["patients"] == {"train": 1, "val": 1, "test": 1}
+    assert told["sites"]["alpha"]["patients"] == {"train": 10, "val": 10, "test": 10}  # rounded
     for name in ("alpha", "beta", "gamma", "delta", "federation", str(run)):
         assert name in said.out
 
@@ -196,7 +199,8 @@ class TestHospitals:
         simulate("--resume", run)
         told = description(run)["sites"]
         assert sorted(told) == ["site-01", "site-02", "site-03"]
-        assert sum(sum(site["patients"].values()) for site in told.values()) == 12
+        cut = [table(path) for path in sorted(run.glob("sites/**/*.csv"))]
+        assert sum(len({row["patient"] for row in rows}) for rows in cut) == 12
         assert model(simulate(*options).run) == model(run)
 
     def test_by_a_column(self, simulate):
@@ -231,7 +235,7 @@ class TestHospitals:
             path = tmp_path / f"{name}.toml"
             path.write_text(
                 f'[site]\nname = "{name}"\n[datasets.discs]\nmanifest = "{tiny_data}"\nsite = "{name}"\n'
-                '[policy]\ntasks = ["segmentation"]\n'
+                '[policy]\ntasks = ["segmentation"]\n' + FEW
             )
             options += ["--site", path]
         assert model(simulate(*options).run) == model(simulate().run)
@@ -240,11 +244,11 @@ class TestHospitals:
         rows = table(tiny_data)
         for row in rows:
             row |= {key: str(tiny_data.parent / row[key]) for key in ("image", "mask")}
-            if row["split"] == "val" and row["site"] != "beta":
-                row["split"] = "train"
-        manifest = write_table(tmp_path / "uneven.csv", rows)
-        said = simulate("--data", manifest, "--set", "strategy.min_patients=2")
-        assert "beta is left out: 1 training patient, the job asks for 2" in said.out
+        copies = [row | {"patient": f"{row['patient']}-{n}"} for row in rows for n in range(20)]
+        uneven = [row for row in copies if row["site"] != "beta" or row["patient"].endswith("-1")]
+        manifest = write_table(tmp_path / "uneven.csv", uneven)
+        said = simulate("--data", manifest, "--set", "strategy.min_patients=20", "--rounds", "1")
+        assert "beta is left out: about 10 training patients, the job asks for 20" in said.out
         told = description(said.run)
         assert sorted(told["sites"]) == ["alpha", "delta", "gamma"]
         assert told["left_out"].keys() == {"beta"}
