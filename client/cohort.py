@@ -132,6 +132,16 @@ class Cohort:
                 remedy=f"At the hospital, if that may be told: wardround client cohort accept {dataset}",
             )
 
+    def may_tell(self, dataset: str, side: str, patients: AbstractSet[str], least: int) -> bool:
+        """Say whether `tell` would let figures about a group leave; nothing is remembered."""
+        told = [] if self._book is None else self._book.told(dataset)
+        return len(patients) < least or not _clashes(self._group(patients), told, least)
+
+    def since(self, dataset: str) -> str:
+        """Return when the split of a dataset was fixed (UTC); empty where it was not used yet."""
+        fixed = None if self._book is None else self._book.fixed(dataset)
+        return "" if fixed is None else fixed.since
+
     def _group(self, patients: AbstractSet[str]) -> Group:
         return frozenset(map(self._hash, patients))
 
