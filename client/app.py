@@ -29,6 +29,8 @@ from client.device import explained
 from client.first_model import check_first, model_digest
 from client.flat_parameters import FlatParameters
 from client.gate import Gate, Visit
+from client.log_proof import CutLogError
+from client.metric_release import withhold
 from client.policy import PolicyError, check_size
 from client.private_training import PrivateTraining
 from client.release import Release, told_seconds
@@ -41,9 +43,10 @@ from client.site import SiteConfig
 from client.site_cohort import SiteCohort
 from client.sum_book import SumBook
 from client.training import LocalTraining, diverged, place_model, trainable, training_seed
-from shared import messages
+from shared import log_heads, messages
 from shared.arrays import ModelState
 from shared.audit_fields import AuditError
+from shared.curves import bins_for
 from shared.errors import JobError, SiteError, WardroundError
 from shared.job import FedProx, JobSpec, parse_job
 from shared.messages import MessageError
@@ -330,29 +333,38 @@ class Site:
         bench = self._load(request)
         release = Release.of(self.config.policy, job)
         if not release.scores or not release.has_group(data.patients[request.split]):
-            return messages.Evaluation(
-                bench.task.metrics().pack(), 0, told_seconds(time.perf_counter() - start)
-            )
+            nothing = bench.task.metrics(_edges(bench, request)).pack()
+            return messages.Evaluation(nothing, 0, told_seconds(time.perf_counter() - start))
         self._cohort.tell(job, data, request.split)
         samples = data.split(request.split)
         torch.set_num_threads(bench.job.training.threads)
-        states = evaluate(bench, samples)
-        return messages.Evaluation(
-            states, release.count(len(samples)), told_seconds(time.perf_counter() - start)
-        )
+        metrics = evaluate(bench, samples, _edges(bench, request))
+        withhold(metrics, release.min_group)
+        seconds = told_seconds(time.perf_counter() - start)
+        return messages.Evaluation(metrics.pack(), release.count(len(samples)), seconds)
 
-    def summand(self, request: messages.Request, *, judging: bool) -> tuple[MetricSet, NDArray[np.float64]]:
+    def summand(
+        self, request: messages.Request, *, judging: bool, patients: int
+    ) -> tuple[MetricSet, NDArray[np.float64]]:
         """Evaluate the global model for a masked sum; a site that does not judge it adds nothing.
+
+        Args:
+            request: What is asked.
+            judging: Whether this site has anything to add.
+            patients: Of all sites together: the sum tells no more bins than they allow.
 
         Returns:
             Empty metrics, and the packed states (n,).
         """
         bench = self._load(request)
-        empty = bench.task.metrics()
+        edges = _edges(bench, request)
+        empty = bench.task.metrics(edges)
         if not judging:
             return empty, empty.pack()
         torch.set_num_threads(bench.job.training.threads)
-        return empty, evaluate(bench, self.data(bench.job).split(request.split))
+        found = evaluate(bench, self.data(bench.job).split(request.split), edges)
+        found.fold(bins_for(bench.job.evaluation.bins, patients))
+        return empty, found.pack()
 
     def _load(self, request: messages.Request) -> Bench:
         bench = self._workshop.bench(request.job)
@@ -374,15 +386,22 @@ def proximal_mu(job: JobSpec) -> float:
     return job.strategy.proximal_mu if isinstance(job.strategy, FedProx) else 0.0
 
 
-def evaluate(bench: Bench, samples: Samples) -> NDArray[np.float64]:
-    """Return the packed metric states of a model on samples."""
-    metrics = bench.task.metrics()
+def evaluate(bench: Bench, samples: Samples, edges: NDArray[np.float64] | None = None) -> MetricSet:
+    """Return the metrics of a model on samples; edges of the bins as for `Task.metrics`."""
+    metrics = bench.task.metrics(edges)
     device = next(bench.model.parameters()).device
     for indices in samples.batches(_EVALUATION_BATCH):
         batch = samples.batch(indices)
         logits = bench.task.predict(bench.model, batch.images.to(device))
         bench.task.update(metrics, logits, batch.targets.to(device), batch.patients, batch.spacing)
-    return metrics.pack()
+    return metrics
+
+
+def _edges(bench: Bench, request: messages.Request) -> NDArray[np.float64] | None:
+    try:
+        return bench.task.check_edges(request.edges, bench.job.evaluation.bins)
+    except ValueError as error:
+        raise messages.MessageError(str(error)) from None
 
 
 Work = Callable[[Site, Visit, RecordDict, RecordDict], RecordDict]
@@ -437,7 +456,7 @@ def _answer(site: Site, message: Message, phase: str, work: Work, state: RecordD
         with site.counted(visit), explained(site.config.name):
             content = work(site, visit, message.content, state)
         if site.gate is not None:
-            messages.add_head(content, site.gate.sent(visit, messages.measure(content)))
+            log_heads.add(content, site.gate.sent(visit, messages.measure(content)))
         return Message(content, reply_to=message)
     except Exception as error:
         if site.gate is None and not isinstance(error, WardroundError):
@@ -452,12 +471,15 @@ def read_visit(content: RecordDict, phase: str, run: int) -> Visit:
         WardroundError: It makes no sense.
     """
     asked = messages.read_question(content)
-    return Visit(_read_job(asked.job), phase, asked.round, asked.split, asked.researcher, run)
+    job, known_head = _read_job(asked.job), log_heads.asked(content)
+    return Visit(job, phase, asked.round, asked.split, asked.researcher, run, known_head)
 
 
 def explained_to_strangers(site: Site, visit: Visit | None, phase: str, error: Exception) -> tuple[int, str]:
     """Return the code and the reason that may leave of an error, which is written down first."""
     reason = str(error) if site.gate is None else _noted(site.gate, visit, phase, error)
+    if isinstance(error, CutLogError):
+        return messages.LOG_CUT, reason
     return messages.SITE_ERROR if isinstance(error, WardroundError) else messages.CRASH, reason
 
 

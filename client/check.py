@@ -25,6 +25,7 @@ from shared.pki import (
     needs_renewal,
     public_key_of,
 )
+from shared.privacy.secagg.limits import LEAST_SITES
 
 LITTLE_MEMORY = 4 * GIB
 
@@ -65,6 +66,8 @@ def check_site(folder: Path, coordinator: str | None = None, *, offline: bool = 
             yield Finding(
                 "failure", "data", "no dataset is offered", "Add a table [datasets.NAME] to site.toml."
             )
+        if config.policy.secure_aggregation == "required":
+            yield _peers(config)
     yield guarded("disk", partial(disk_space, folder))
     yield _memory()
     if config is not None:
@@ -109,6 +112,20 @@ def _data(folder: Path, name: str, dataset: DatasetTable) -> Finding:
     if report.warnings:
         return Finding("warning", what, f"{found}; {report.warnings[0]}", remedy)
     return Finding("ok", what, found)
+
+
+def _peers(config: SiteConfig) -> Finding:
+    """Look whether the keys of the other sites are pinned, without which the authority could invent sites."""
+    others, needed = len(config.peers.keys() - {config.name}), config.policy.min_sites_in_sum or LEAST_SITES
+    if others + 1 >= needed:
+        return Finding("ok", "peers", f"the keys of {others} other sites are pinned")
+    return Finding(
+        "failure",
+        "peers",
+        f"[policy] secure_aggregation is required, and [peers] pins the keys of {others} other sites of the "
+        f"{needed - 1} that a sum needs: whoever holds the authority's key could invent sites",
+        "Ask each hospital by telephone for its key's fingerprint; docs/secure-aggregation.md says how.",
+    )
 
 
 def _memory() -> Finding:

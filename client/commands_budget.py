@@ -28,11 +28,11 @@ def budget(context: typer.Context, folder: Folder = HERE) -> None:
         return
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     from client.budget import lines
     from client.job_book import JobBook
     from client.site import load_site
+    from shared.printable import shown
 
     found = list(lines(_ledger(folder), load_site(folder / "site.toml").policy.privacy))
     if not found:
@@ -46,7 +46,7 @@ def budget(context: typer.Context, folder: Folder = HERE) -> None:
     for title in ("dataset", "job", "counted by", "rounds", "epsilon", "if honest", "left", "cap"):
         table.add_column(title)
     for line in found:
-        table.add_row(*map(Text, _cells(line, names)))
+        table.add_row(*map(shown, _cells(line, names)))
     console.print(table)
     if any(line.job is not None for line in found):
         print("Epsilons are composed, not added: the jobs' do not add up to the dataset's.")

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
+from client import log_proof
 from client.cohort import Cohort
 from client.job_book import JobBook
 from client.ledger import LEDGER, Ledger
@@ -18,6 +19,7 @@ from client.site import SiteConfig
 from shared.audit import AuditLog
 from shared.job import JobSpec
 from shared.key_file import KeyFile
+from shared.log_heads import Grown
 from shared.messages import Sent
 from shared.privacy.accounting import Steps
 
@@ -34,6 +36,7 @@ class Visit:
         split: For an evaluation.
         researcher: As the coordinator names them; empty where it names nobody.
         run: Flower's number of the run.
+        known_head: Of the site's audit log, as the coordinator knows it; empty where it knows none.
     """
 
     job: JobSpec
@@ -42,6 +45,7 @@ class Visit:
     split: str
     researcher: str
     run: int
+    known_head: str = ""
 
     def fields(self) -> dict[str, object]:
         """Return what an audit entry says of the visit."""
@@ -104,8 +108,10 @@ class Gate:
 
         Raises:
             PolicyError: A rule refuses it.
+            CutLogError: The site's audit log is not the one that the coordinator knows.
         """
         policy, site = self._config.policy, self._config.name
+        log_proof.check(self._audit, visit.known_head, site)
         now = self._clock()
         check_moment(policy, visit.researcher, now, site)
         digest = visit.job.digest()
@@ -210,14 +216,17 @@ class Gate:
         fields.pop("split", None)
         self._audit.append("request-failed", reason=reason, **fields)
 
-    def sent(self, visit: Visit, sent: Sent) -> str:
+    def sent(self, visit: Visit, sent: Sent) -> Grown:
         """Write down what is about to leave.
 
         Returns:
-            The head of the log, which goes with the reply.
+            The head of the log, which goes with the reply, and the proof that it follows from the known one.
+
+        Raises:
+            CutLogError: It does not follow.
         """
         optional = {} if sent.sha256 is None else {"sha256": sent.sha256}
         entry = self._audit.append(
             "reply-sent", bytes=sent.bytes, examples=sent.examples, **optional, **visit.fields()
         )
-        return entry.head
+        return log_proof.prove(self._audit, visit.known_head, entry.head, self._config.name)

@@ -61,6 +61,7 @@ class Node:
         self._stop = stop
         self._pool: Workers | None = None
         self._calls = 0
+        self._refusing = ""  # why nothing is done for the coordinator until a person has looked
 
     def serve(self) -> None:
         """Come online and answer messages, until stopped.
@@ -137,6 +138,8 @@ class Node:
     def _tell_online(self) -> None:
         if self._pool is None:
             self._presence.tell("without a worker", "it can't be started; the log says why")
+        elif self._refusing:
+            self._presence.tell("refusing", self._refusing)
         else:
             self._presence.tell(ONLINE)
 
@@ -149,6 +152,7 @@ class Node:
                 looked = self._work(
                     [self._call(ticket, HEAD, without_arrays(content))], ticket.run_id, deadline
                 )
+                self._note_refusal(looked)
                 if looked.payload is None or named > looked.payload.get("most", 0):
                     return _turned_away(ticket, looked, named)
                 content = self._fleet.complete(content)
@@ -161,7 +165,15 @@ class Node:
             self._close_workers()
             _log.error("%s", error)
             return _error(ticket, messages.SITE_ERROR, f"the site's worker can't be started: {error.problem}")
+        self._note_refusal(outcome)
         return _message(ticket, outcome)
+
+    def _note_refusal(self, outcome: Outcome) -> None:
+        """Keep in mind whether the coordinator knows another audit log than this site's."""
+        code, reason = (outcome.payload or {}).get("error", (0, ""))
+        self._refusing = reason if code == messages.LOG_CUT else ""
+        if self._refusing:
+            _log.error("%s", reason)
 
     def _call(self, ticket: Ticket, kind: str, content: RecordDict) -> Call:
         """Return what the worker is to do; what can't be read is a ValueError."""

@@ -23,7 +23,7 @@ from client.sum_book import SumBook, Summed
 from shared import messages
 from shared.job import JobSpec
 from shared.metrics import MetricSet
-from shared.pki import load_certificate
+from shared.pki import key_fingerprint, load_certificate
 from shared.privacy.secagg import messages as stages
 from shared.privacy.secagg.claims import (
     Claims,
@@ -57,7 +57,10 @@ class Credentials:
         Raises:
             CredentialError: A file is missing or can't be used.
         """
-        return cls(Identity.load(config.name, keys), Trust(load_certificate(keys / "ca.crt"), config.peers))
+        identity, peers = Identity.load(config.name, keys), dict(config.peers)
+        if peers:  # those of others; a site is sure of its own
+            peers[config.name] = key_fingerprint(identity.key.public_key())
+        return cls(identity, Trust(load_certificate(keys / "ca.crt"), peers))
 
 
 class SecureSite(Protocol):
@@ -74,7 +77,7 @@ class SecureSite(Protocol):
     ) -> messages.Update: ...
     def part(self, request: messages.Request, trained: NDArray[np.float32]) -> NDArray[np.float32]: ...  # noqa: D102
     def summand(  # noqa: D102
-        self, request: messages.Request, *, judging: bool
+        self, request: messages.Request, *, judging: bool, patients: int
     ) -> tuple[MetricSet, NDArray[np.float64]]: ...
 
 
@@ -157,7 +160,8 @@ def evaluate(site: SecureSite, visit: Visit, content: RecordDict, state: RecordD
         check_evaluated(roster)
         request = _agreed_request(part, content, training=False)
         part.sketch = _sketch(site, request)
-        empty, states = site.summand(request, judging=client.claims.patients > 0)
+        patients = sum(claims.patients for claims in roster)
+        empty, states = site.summand(request, judging=client.claims.patients > 0, patients=patients)
         numbers = encode_states(states, empty, roster)
         return stages.masked_reply(client.mask(numbers), time.perf_counter() - start)
 

@@ -41,6 +41,10 @@ class AttentiveGrid(ForwardingGrid, SiteGrid):
         self._sites = self._names()
         return self._sites
 
+    def get_node_ids(self) -> Iterable[int]:
+        """Return the nodes that are connected, of sites that the run may reach."""
+        return sorted(set(super().get_node_ids()) & self._names().keys())
+
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterator[Message]:
@@ -84,8 +88,15 @@ class AttentiveGrid(ForwardingGrid, SiteGrid):
 
     def _name_arrays(self, messages: list[Message]) -> None:
         """Take large arrays out of messages; what several messages share is done once."""
+        names: dict[int, str] = {}  # of arrays, which are the same objects in every message
+
+        def put(data: bytes) -> str:
+            if id(data) not in names:
+                names[id(data)] = self._outbox.put(data)
+            return names[id(data)]
+
         contents = {id(message.content): message.content for message in messages}
-        short = {key: take_out(content, self._outbox.put) for key, content in contents.items()}
+        short = {key: take_out(content, put) for key, content in contents.items()}
         for message in messages:
             message.content = short[id(message.content)]
         self._outbox.drop_unused()

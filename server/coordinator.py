@@ -18,7 +18,7 @@ from server.audit_log import create_audit_key
 from server.enrolment import Registry
 from server.limits import Limits, PeopleLimits
 from shared.address import join_address
-from shared.authority import Authority
+from shared.authority import Authority, Signatory
 from shared.errors import WardroundError
 from shared.job import Name
 from shared.job_errors import describe
@@ -183,7 +183,7 @@ def require_absent(folder: Path) -> None:
         raise FolderError("is there already; nothing is overwritten", where=folder)
 
 
-def write_server_certificate(folder: Path, authority: Authority, host: str) -> None:
+def write_server_certificate(folder: Path, authority: Signatory, host: str) -> None:
     """Make a new key and certificate for the listeners.
 
     Raises:
@@ -203,7 +203,7 @@ def write_server_certificate(folder: Path, authority: Authority, host: str) -> N
         new.rename(tls)
 
 
-def renew_server_certificate(folder: Path, authority: Authority, host: str) -> bool:
+def renew_server_certificate(folder: Path, authority: Signatory, host: str) -> bool:
     """Renew the listeners' certificate if it is missing or near its end; say if it was renewed.
 
     Raises:

@@ -20,7 +20,7 @@ from starlette.routing import Route
 from server.answers import explained
 from server.bodies import parse_body
 from server.enrolment import Registry
-from shared.authority import Authority
+from shared.authority import Signatory
 from shared.pki import pem_of
 
 Pem = Annotated[str, Field(max_length=8192)]
@@ -46,9 +46,9 @@ class RenewBody(_Message):
 
 
 class EnrolmentApi:
-    """The endpoints, over one registry and one authority whose key is in memory."""
+    """The endpoints, over one registry and what signs for the authority."""
 
-    def __init__(self, registry: Registry, authority: Authority) -> None:
+    def __init__(self, registry: Registry, authority: Signatory) -> None:
         self._registry = registry
         self._authority = authority
 

@@ -10,7 +10,6 @@ Kind = Literal[
     "site_left_out",
     "round_started",
     "site_done",
-    "audit_head",
     "site_failed",
     "not_evaluated",
     "site_late",
@@ -19,6 +18,7 @@ Kind = Literal[
     "run_finished",
     "baselines_started",
     "baseline_done",
+    "line_left_out",
 ]
 
 
@@ -35,9 +35,8 @@ class Event:
             `site_done`: `loss`, `seconds`. `site_failed`, `site_left_out`, `not_evaluated`: `reason`.
             `site_late`: a quorum had answered, and the grace period after it was over.
             `site_weighed_less`: `weight` as cut down to the job's `largest_share`, `claimed`.
-            `audit_head`: `head`, of the site's audit log.
             `round_finished`: the federation's metrics. `baselines_started`: `models`.
-            `baseline_done`: `seconds`.
+            `baseline_done`: `seconds`. `line_left_out`: `bytes`, of a line of the log that can't be shown.
     """
 
     kind: Kind

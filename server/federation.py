@@ -14,6 +14,7 @@ from server.events import Event, Listener
 from server.forwarding_grid import ForwardingGrid
 from server.plausible import check_description
 from server.site_grid import SiteGrid
+from server.site_heads import SiteHeads
 from server.told import told
 from shared import messages
 from shared.errors import RunError
@@ -57,6 +58,7 @@ class Federation:
         strict: Turn any failure of a site into an error, as a simulation does: its sites are all at hand.
         numbers: In the model.
         states: Numbers of the metric states.
+        heads: Keeps the heads of the sites' audit logs; None in a simulation, whose sites have none.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Federation:
         strict: bool,
         numbers: int,
         states: int,
+        heads: SiteHeads | None = None,
     ) -> None:
         self.grid = grid
         self.researcher = researcher
@@ -79,6 +82,7 @@ class Federation:
         self._strict = strict
         self._numbers = numbers
         self._states = states
+        self._heads = heads
 
     def gather(self) -> None:
         """Ask every connected site what it has for the job, and choose who takes part.
@@ -172,8 +176,6 @@ class Federation:
             return check(members[node], content)
 
         for node, message, answer in self._answers(asked, sites, wait, checked):
-            if head := messages.read_head(message.content):
-                self._listen(Event("audit_head", round_, sites[node], phase, {"head": head}))
             yield Reply(members[node], message), answer
 
     def _answers(
@@ -183,6 +185,9 @@ class Federation:
         wait: "_Wait",
         check: Callable[[int, RecordDict], T],
     ) -> Iterator[tuple[int, Message, T]]:
+        if self._heads is not None:
+            for message in asked:
+                message.content = self._heads.ask(sites[message.metadata.dst_node_id], message.content)
         waiting, deadline = dict(sites), Deadline(wait.timeout)
         quorum = None if self._strict else wait.quorum(self._job.strategy, len(asked), deadline)
         for message in self.grid.answers(asked, deadline, wait.largest):
@@ -191,7 +196,7 @@ class Federation:
                 continue  # an answer twice, or from somebody who was not asked
             site, reason = waiting.pop(node), None
             try:
-                answer = check(node, _content(message))
+                answer = check(node, self._proven(site, message))
             except (MessageError, ValueError) as error:
                 reason = str(error)
             if quorum is not None:
@@ -205,6 +210,19 @@ class Federation:
                 self._listen(Event("site_late", wait.round, site, wait.phase))
             else:
                 self.fail(site, wait.round, wait.phase, f"no answer within {wait.timeout:g} s")
+
+    def _proven(self, site: str, message: Message) -> RecordDict:
+        """Return the content of an answer, once the site has shown that its audit log has grown.
+
+        Raises:
+            MessageError: It has not, or the answer is an error.
+        """
+        if self._heads is not None:
+            if message.has_error() and message.error.code == messages.LOG_CUT:
+                self._heads.denied(site)
+            elif not message.has_error():
+                self._heads.take(site, message.content)
+        return _content(message)
 
     def fail(self, site: str, round_: int, phase: str, reason: str) -> None:
         """Report that a site failed; what it says of the reason is cut short and can't control a terminal.

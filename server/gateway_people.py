@@ -50,6 +50,10 @@ class Person(Protocol):
     def role(self) -> Role:
         """What the person may do."""
 
+    @property
+    def projects(self) -> Sequence[str]:
+        """Where the person belongs."""
+
 
 class PersonRegistry(Protocol):
     """The part of `server.enrolment.Registry` that knows tokens."""
@@ -64,6 +68,7 @@ class Caller(BaseUser):
     def __init__(self, person: Person) -> None:
         self.name = person.name
         self.role = person.role
+        self.projects = person.projects
 
     @property
     def is_authenticated(self) -> bool:

@@ -12,6 +12,7 @@ from rich.progress import Progress as Bar
 from rich.text import Text
 
 from server.events import Event
+from shared.printable import printable
 
 
 class Progress:
@@ -70,6 +71,7 @@ class Progress:
             "run_finished": self._run_finished,
             "baselines_started": self._baselines_started,
             "baseline_done": self._baseline_done,
+            "line_left_out": self._line_left_out,
         }
         if event.kind in handlers:
             handlers[event.kind](event)
@@ -146,6 +148,9 @@ class Progress:
         if not self._console.is_terminal:
             self._say(f"baseline {event.site}" + (f", {seconds:.1f} s" if seconds is not None else ""))
 
+    def _line_left_out(self, event: Event) -> None:
+        self._say(f"an event of {_whole(event, 'bytes')} bytes can't be shown", style="yellow")
+
     def _elapsed(self) -> float:
         return time.monotonic() - self._started
 
@@ -158,9 +163,8 @@ class Progress:
 
     def _say(self, line: str, style: str = "") -> None:
         """Print a line, above the bar if there is one; what sites say can't control the terminal."""
-        plain = "".join(letter if letter.isprintable() else " " for letter in line)
         self._bar.refresh()
-        self._console.print(Text(plain, style=style), soft_wrap=True)
+        self._console.print(Text(printable(line), style=style), soft_wrap=True)
         self._console.file.flush()
 
 

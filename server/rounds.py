@@ -18,6 +18,7 @@ from torch import nn
 
 from server.accumulator import in_range
 from server.behind import Behind
+from server.bins import edges_for
 from server.checkpoint import Best, Checkpoint, Unjudged
 from server.events import Event, Listener
 from server.federation import DrawnGrid, Federation, Member
@@ -28,14 +29,16 @@ from server.runs import RunFolder
 from server.secure_evaluation import SecureEvaluation
 from server.secure_round import SecureRound
 from server.site_grid import SiteGrid
+from server.site_heads import SiteHeads
 from server.site_level import SiteLevel
 from server.strategies import WEIGHT, make_strategy
 from server.weights import RoundWeights, Weights
 from shared import messages
 from shared.arrays import Layout
+from shared.curves import Curves
 from shared.errors import RunError
 from shared.job import JobSpec
-from shared.metric_names import lower_is_better, metric_names
+from shared.metric_names import is_better, metric_names
 from shared.metrics import MetricSet
 from shared.model_size import check_model_size
 from shared.models import build_model
@@ -54,6 +57,7 @@ class Judged:
         examples: Images behind the metrics of each site; nothing where a sum hides them.
         bytes: That each site sent.
         shown: Whether any site's images are behind the metrics.
+        curves: From which the bins of the next evaluation follow.
     """
 
     federation: Scores
@@ -62,6 +66,7 @@ class Judged:
     seconds: dict[str, float]
     bytes: dict[str, int]
     shown: bool
+    curves: Curves | None
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,7 @@ class RoundLoop:
         run: Where everything is written.
         listen: Told of everything that happens.
         strict: Stop at the first failure of a site.
+        heads: Keeps the heads of the sites' audit logs; None in a simulation.
         rehearsal: The sites are simulated: noise comes from the job's seed, and the report says that nothing
             is guaranteed.
     """
@@ -93,6 +99,7 @@ class RoundLoop:
         run: RunFolder,
         listen: Listener,
         *,
+        heads: SiteHeads | None = None,
         strict: bool = False,
         rehearsal: bool = False,
     ) -> None:
@@ -112,6 +119,7 @@ class RoundLoop:
             strict=strict,
             numbers=self.layout.size,
             states=self._task.metrics().pack().size,
+            heads=heads,
         )
         is_private = job.privacy.mechanism == "site-level"
         self._privacy = SiteLevel(job, rehearsal=rehearsal) if is_private else None
@@ -184,8 +192,9 @@ class RoundLoop:
         start, row, site_rows = time.monotonic(), dict(unjudged.row), list(unjudged.sites)
         state = replace(state, unjudged=None)
         if self.job.evaluates(state.round):
-            judged = self._evaluate(state.vector, state.round, "val", self._federation.draw(state.round))
-            state = self._compare(state, judged)
+            members = self._federation.draw(state.round)
+            judged = self._evaluate(state.vector, state.round, "val", members, state.curves)
+            state = replace(self._compare(state, judged), curves=judged.curves)
             row |= judged.federation
             site_rows += _site_rows(state.round, "val", judged)
         row["seconds"] = round(row["seconds"] + time.monotonic() - start, 3)
@@ -300,19 +309,26 @@ class RoundLoop:
         return sorted(replies, key=lambda reply: names[reply.metadata.src_node_id])
 
     def _evaluate(
-        self, vector: NDArray[np.float32], round_: int, split: str, members: list[Member]
+        self,
+        vector: NDArray[np.float32],
+        round_: int,
+        split: str,
+        members: list[Member],
+        before: Curves | None,
     ) -> Judged:
         """Add up the metric states of the sites: the result is what pooling their predictions would give."""
         config = self._config(round_, split=split)
         grid = DrawnGrid(self._federation.grid, members)
-        asked = self._strategy.configure_evaluate(round_, messages.vector_record(vector), config, grid)
+        edges = edges_for(self._task, members, split, before)
+        record = messages.evaluation_record(vector, edges)
+        asked = self._strategy.configure_evaluate(round_, record, config, grid)
         if self.job.privacy.secure_aggregation:
-            return self._judge_by_sum(list(asked), round_, split)
+            return self._judge_by_sum(list(asked), round_, split, edges)
         phase = "test" if split == "test" else "evaluate"
 
         def check(member: Member, content: RecordDict) -> tuple[messages.Evaluation, MetricSet]:
             evaluation = messages.read_evaluation(content)
-            metrics = self._task.metrics()
+            metrics = self._task.metrics(edges)
             check_evaluation(evaluation, member.description, split, metrics, self.job)
             return evaluation, metrics
 
@@ -329,7 +345,7 @@ class RoundLoop:
             self._listen(Event("site_done", round_, name, phase, {"seconds": evaluation.seconds}))
         self._strategy.aggregate_evaluate(round_, self._sorted(replies))  # some strategies adapt to it
         names = sorted(answers)
-        pooled = self._task.metrics()
+        pooled = self._task.metrics(edges)
         for name in names:
             pooled.merge(answers[name].states)
         return Judged(
@@ -339,23 +355,25 @@ class RoundLoop:
             {name: answers[name].seconds for name in names},
             dict.fromkeys(names, pooled.pack().nbytes),
             any(answer.examples for answer in answers.values()),
+            pooled.curves(),
         )
 
-    def _judge_by_sum(self, asked: list[Message], round_: int, split: str) -> Judged:
+    def _judge_by_sum(
+        self, asked: list[Message], round_: int, split: str, edges: NDArray[np.float64] | None
+    ) -> Judged:
         """Judge by metric states that add up behind masks; no site's own are known."""
         secure = SecureEvaluation(self._federation, self.job, self._listen)
-        found = secure.states(asked, round_, split, self._task.metrics)
+        found = secure.metrics(asked, round_, split, self._task, edges)
         if found.message is not None:
             self._strategy.aggregate_evaluate(round_, [found.message])
-        pooled = self._task.metrics()
-        pooled.merge(found.states)
         return Judged(
-            pooled.compute(),
+            found.metrics.compute(),
             {row["site"]: {} for row in found.rows},
             {},
             {row["site"]: row["seconds"] for row in found.rows},
             {row["site"]: row["bytes"] for row in found.rows},
             found.message is not None,
+            found.metrics.curves(),
         )
 
     def _compare(self, state: Checkpoint, judged: Judged) -> Checkpoint:
@@ -367,15 +385,16 @@ class RoundLoop:
             return state
         value = judged.federation[name]
         if is_better(name, value, None if state.best is None else state.best.value):
-            return replace(state, best=Best(state.round, value, state.vector), stale=0)
+            return replace(state, best=Best(state.round, value, state.vector, judged.curves), stale=0)
         return replace(state, stale=state.stale + 1)
 
     def _finish(self, state: Checkpoint) -> Result:
         self._run.save_model("model", self.layout, state.vector, state.round)
-        tested = state.best or Best(state.round, math.nan, state.vector)
+        tested = state.best or Best(state.round, math.nan, state.vector, state.curves)
         if state.best is not None:
             self._run.save_model("best", self.layout, state.best.vector, state.best.round)
-        judged = self._evaluate(tested.vector, tested.round, "test", self._federation.members)
+        members = self._federation.members
+        judged = self._evaluate(tested.vector, tested.round, "test", members, tested.curves)
         told = guarantee(
             self.job,
             self._run.read_description()["sites"],
@@ -398,15 +417,6 @@ def _reduce(content: RecordDict, checked: Mapping[str, ArrayRecord | MetricRecor
     """Keep what was checked and nothing else: strategies stumble over records that differ between sites."""
     content.clear()
     content.update(checked)
-
-
-def is_better(metric: str, value: float, best: float | None) -> bool:
-    """Say whether a value of a metric is better than the best so far; an undefined one never is."""
-    if math.isnan(value):
-        return False
-    if best is None:
-        return True
-    return value < best if lower_is_better(metric) else value > best
 
 
 def _site_rows(round_: int, phase: str, judged: Judged) -> list[dict[str, Any]]:

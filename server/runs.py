@@ -52,8 +52,14 @@ class RunFolder:
         }
 
     @classmethod
-    def create(cls, out: Path, job: JobSpec, name: str | None = None) -> "RunFolder":
+    def create(cls, out: Path, job: JobSpec, name: str | None = None, project: str = "") -> "RunFolder":
         """Make a new folder below `out`, named after the job and the time if not otherwise.
+
+        Args:
+            out: Folder of run folders.
+            job: What is asked.
+            name: Of the run.
+            project: Whose run it is, at a coordinator.
 
         Raises:
             RunError: The folder can't be written, or the name is none of a run.
@@ -70,6 +76,7 @@ class RunFolder:
             started=_now(),
             job=json.loads(job.canonical()),
             digest=job.digest(),
+            **({"project": project} if project else {}),
             **_environment(),
         )
         return run
@@ -110,13 +117,18 @@ class RunFolder:
     def status(self) -> str:
         """What the run is doing: "interrupted" where it says "running" and nobody is at work on it."""
         status = str(self.read_description().get("status", "unknown"))
-        if status == "running":
+        return "interrupted" if status == "running" and not self._is_locked() else status
+
+    def _is_locked(self) -> bool:
+        """Say whether a process is at work in the folder; who looks waits for nobody."""
+        with disk_errors(self.path):
+            file = (self.path / ".lock").open("a")
+        with file:
             try:
-                with self.lock():
-                    return "interrupted"
-            except RunError:
-                return status
-        return status
+                fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
 
     def last_round(self) -> int:
         """Return the number of the last round whose metrics are written, 0 before the first."""

@@ -1,6 +1,5 @@
 """An evaluation under secure aggregation: the coordinator learns the sum of the metric states alone."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,19 +18,20 @@ from shared.metrics import MetricSet
 from shared.privacy.secagg.errors import SecureAggregationError, TooFewJudgesError
 from shared.privacy.secagg.metric_sum import decode_states
 from shared.privacy.secagg.records import TEST
+from shared.tasks import Task
 
 
 @dataclass(frozen=True)
-class SummedStates:
+class SummedMetrics:
     """What an evaluation brought.
 
     Attributes:
-        states: Metric states of all sites together (n,).
+        metrics: Of all sites together.
         rows: For each site that was in the sum its round, name, phase, seconds and bytes.
         message: A reply for the strategy, with the weight of all; None where no site judged the model.
     """
 
-    states: NDArray[np.float64]
+    metrics: MetricSet
     rows: list[dict[str, Any]]
     message: Message | None
 
@@ -50,22 +50,23 @@ class SecureEvaluation:
         self._job = job
         self._listen = listen
 
-    def states(
-        self, asked: list[Message], round_: int, split: str, metrics: Callable[[], MetricSet]
-    ) -> SummedStates:
-        """Return the summed states of a split; empty ones where no sum would hide each site.
+    def metrics(
+        self, asked: list[Message], round_: int, split: str, task: Task, edges: NDArray[np.float64] | None
+    ) -> SummedMetrics:
+        """Return the metrics of a split; empty ones where no sum would hide each site.
 
         Args:
             asked: What asks each site to evaluate.
             round_: Number of the round.
             split: ``val`` or ``test``.
-            metrics: Returns empty metrics.
+            task: Of the job.
+            edges: Of the bins of scores, as they were sent.
 
         Raises:
             RunError: The test came to nothing: without it the run isn't over.
         """
         try:
-            return self._states(asked, round_, split, metrics())
+            return self._metrics(asked, round_, split, task, edges)
         except SecureAggregationError as error:
             if split == TEST and not isinstance(error, TooFewJudgesError):
                 raise RunError(
@@ -75,17 +76,20 @@ class SecureEvaluation:
                     "--resume.",
                 ) from None
             self._listen(Event("not_evaluated", round_, phase=split, data={"reason": error.problem}))
-            return SummedStates(metrics().pack(), [], None)
+            return SummedMetrics(task.metrics(edges), [], None)
 
-    def _states(self, asked: list[Message], round_: int, split: str, metrics: MetricSet) -> SummedStates:
+    def _metrics(
+        self, asked: list[Message], round_: int, split: str, task: Task, edges: NDArray[np.float64] | None
+    ) -> SummedMetrics:
+        metrics = task.metrics(edges)
         plan = Plan(self._job, round_, split, metrics.pack().size, 0)
         secure = SecureSum(self._federation, plan, asked, self._listen)
         rows = secure.gather()
         server = secure.server
-        states = decode_states(server.total(), metrics, server.roster_claims.values())
+        decode_states(server.total(), metrics, server.roster_claims.values())
         message = secure.last
         assert message is not None  # noqa: S101 (a threshold of sites has answered)
         message.content.clear()
         images = max(1, sum(claims.weight for claims in server.claims.values()))
         message.content[messages.METRICS] = MetricRecord({WEIGHT: images})
-        return SummedStates(states, rows, message)
+        return SummedMetrics(metrics, rows, message)

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
-from rich.text import Text
 
 from shared.job import JobSpec
+from shared.printable import printable, shown
 
 _SHOWN = {
     "classification": ("balanced_accuracy", "accuracy", "auroc", "f1"),
@@ -43,7 +44,7 @@ def results_table(job: JobSpec, description: Mapping[str, Any]) -> Table:
         _add_metrics(table, shown_metrics(job), description)
     for name, reason in description["left_out"].items():
         table.add_row(name, *["–"] * (len(table.columns) - 1), style="dim")
-        table.caption = f"{table.caption or ''}{name} was left out: {reason}. "
+        table.caption = f"{table.caption or ''}{name} was left out: {escape(printable(reason))}. "
     for name, missed in description.get("late", {}).items():
         rounds_ = "1 round" if missed == 1 else f"{missed} rounds"
         table.caption = f"{table.caption or ''}{name} was late in {rounds_}. "
@@ -53,7 +54,7 @@ def results_table(job: JobSpec, description: Mapping[str, Any]) -> Table:
 def print_guarantee(console: Console, description: Mapping[str, Any]) -> None:
     """Print what a run promises to the patients; nothing where it promises nothing."""
     for line in _guarantee_lines(description):
-        console.print(Text(line), soft_wrap=True)
+        console.print(shown(line), soft_wrap=True)
 
 
 def _guarantee_lines(description: Mapping[str, Any]) -> list[str]:

@@ -1,5 +1,7 @@
 """What sites say of themselves, made safe to keep and to show."""
 
+from shared.printable import printable
+
 LONGEST = 300  # characters
 
 
@@ -9,5 +11,5 @@ def told(text: str, most: int = LONGEST) -> str:
     Line breaks, escape sequences and marks that turn the direction of writing become visible: ``\x1b``.
     """
     head = text[:most]
-    plain = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in head)[:most]
+    plain = printable(head)[:most]
     return plain + "…" if len(text) > len(head) else plain

@@ -163,6 +163,11 @@ class AuditLog:
             self._start_file(self._last())
 
     @property
+    def folder(self) -> Path:
+        """Where the files are."""
+        return self._folder
+
+    @property
     def head(self) -> str:
         """Number and hash of the last entry: kept elsewhere, it shows later whether the end was cut off."""
         with self._locked():
@@ -184,6 +189,10 @@ class AuditLog:
                     start, end = content.rfind(b"\n", 0, found) + 1, content.find(b"\n", found) + 1
                     return self._entry(path, content[start:end])
         return None
+
+    def sign(self, content: bytes) -> str:
+        """Return a signature (base64) by the key of the entries; the content begins with its purpose."""
+        return base64.b64encode(self._key.sign(content, ec.ECDSA(hashes.SHA384()))).decode()
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

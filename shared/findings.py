@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from shared.errors import WardroundError
+from shared.printable import printable
 
 GIB = 2**30
 LEAST_DISK, LITTLE_DISK = 1 * GIB, 10 * GIB
@@ -59,9 +60,11 @@ def show_findings(findings: Iterable[Finding]) -> int:
     failures = 0
     for finding in findings:
         colour = _COLOURS[finding.state]
-        text = f"[{colour}]{finding.state:<8}[/] {escape(finding.what):<12} {escape(finding.detail)}"
+        text = (
+            f"[{colour}]{finding.state:<8}[/] {escape(finding.what):<12} {escape(printable(finding.detail))}"
+        )
         console.print(text, soft_wrap=True, highlight=False)
         if finding.remedy:
-            console.print(f"{'':<22}{escape(finding.remedy)}", soft_wrap=True, highlight=False)
+            console.print(f"{'':<22}{escape(printable(finding.remedy))}", soft_wrap=True, highlight=False)
         failures += finding.state == "failure"
     return failures

@@ -9,6 +9,7 @@ from cryptography import x509
 
 from shared.errors import WardroundError
 from shared.pki import CredentialError, fingerprint, parse_certificates
+from shared.printable import printable, printable_lines
 from shared.proxy import open_client, proxy_for, shown
 
 MIB = 2**20
@@ -117,12 +118,9 @@ def refusal(status: int, content: bytes, url: str) -> CoordinatorError:
     answer = parse_object(content)
     reason = str(answer["error"])[:2000] if "error" in answer else f"status {status}"
     remedy = str(answer["remedy"])[:300] if answer.get("remedy") else None
-    return CoordinatorError(f"refused: {printable(reason)}", where=url, remedy=remedy and printable(remedy))
-
-
-def printable(text: str) -> str:
-    """Return a text from elsewhere without what could control a terminal; lines stay lines."""
-    return "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)
+    return CoordinatorError(
+        f"refused: {printable_lines(reason)}", where=url, remedy=remedy and printable(remedy)
+    )
 
 
 def parse_object(content: bytes) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from shared.names import suggestion
+from shared.names import LABEL, suggestion
 
 EXPECTED = {
     **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "must be a table"),
@@ -80,6 +80,8 @@ def _reason(kind: str, context: dict[str, Any], given: object, spot: _Spot) -> s
     if kind == "literal_error" and isinstance(given, str) and "'" in context["expected"]:
         return _unknown_name(given, context["expected"])
     expected = EXPECTED[kind].format(**context) if kind in EXPECTED else "is not valid"
+    if context.get("pattern") == LABEL:
+        expected = "must be a line of at most 64 letters, digits and simple signs"
     meaning = _meaning(spot.field) if kind == "string_pattern_mismatch" else ""
     return f"{expected}, got {_shown(given)}{meaning}"
 

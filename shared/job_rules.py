@@ -1,5 +1,6 @@
 """What the tables of a job must agree on between them."""
 
+import math
 from typing import TYPE_CHECKING
 
 from shared.metric_names import metric_names
@@ -16,6 +17,15 @@ LOSSES = {
     "segmentation": {"cross-entropy", "dice", "dice-ce", "batch-dice-ce", "focal"},
 }
 
+LARGEST_JOB = 64 * 2**10
+"""Characters of a job's canonical JSON at most."""
+
+LARGEST_IMAGE = 2**28
+"""Numbers in an image, or in the patch that is trained on, with all channels: 1 GiB of float32."""
+
+LARGEST_BATCH = 2**30
+"""Numbers in the images of a step: 4 GiB of float32."""
+
 SINGLE_UPDATES = {"krum", "multikrum", "fedmedian", "fedtrimmedavg"}
 """Strategies that compare the updates with each other."""
 
@@ -23,12 +33,14 @@ SINGLE_UPDATES = {"krum", "multikrum", "fedmedian", "fedtrimmedavg"}
 def check(job: "JobSpec") -> None:
     """Raise ValueError, naming table and key, where two tables contradict each other."""
     for rule in (
+        _length,
         _classes,
         _loss,
         _class_weights,
         _patch,
         _network,
         _network_input,
+        _batch,
         _network_size,
         _best,
         _strategy,
@@ -39,6 +51,12 @@ def check(job: "JobSpec") -> None:
         _update,
     ):
         rule(job)
+
+
+def _length(job: "JobSpec") -> None:
+    characters = len(job.canonical())
+    if characters > LARGEST_JOB:
+        raise ValueError(f"the job has {characters} characters as JSON, and {LARGEST_JOB} is the most")
 
 
 def _classes(job: "JobSpec") -> None:
@@ -105,6 +123,20 @@ def _network_input(job: "JobSpec") -> None:
     if model.input_channels is not None and data.channels not in model.input_channels:
         raise ValueError(
             f"[data] channels: '{model.name}' takes {sorted(model.input_channels)}; got {data.channels}"
+        )
+
+
+def _batch(job: "JobSpec") -> None:
+    key = "patch" if job.data.patch else "size"
+    pixels = math.prod(job.data.patch or job.data.size or []) * job.data.channels
+    if pixels > LARGEST_IMAGE:
+        raise ValueError(
+            f"[data] {key}: an image of {pixels} numbers is too large; {LARGEST_IMAGE} is the most"
+        )
+    if (numbers := pixels * job.training.batch_size) > LARGEST_BATCH:
+        raise ValueError(
+            f"[training] batch_size: a step of {job.training.batch_size} such images has {numbers} numbers, "
+            f"and {LARGEST_BATCH} is the most"
         )
 
 

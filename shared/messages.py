@@ -16,21 +16,22 @@ from numpy.typing import NDArray
 
 from shared.errors import WardroundError
 from shared.flat_array import to_array, view
-from shared.job import LARGEST_JOB
+from shared.job_rules import LARGEST_JOB
 from shared.names import NAME
 
 ARRAYS = "arrays"
 VECTOR = "vector"
+EDGES = "edges"
 UPDATE = "update"
 CONFIG = "config"
 METRICS = "metrics"
 STATES = "states"
-AUDIT = "audit"
 
 DESCRIBE = "describe"
 
 CRASH = 1000  # code of an error reply for a fault of the program
 SITE_ERROR = 1001  # code of an error reply that says in its reason what a person can do
+LOG_CUT = 1002  # code of an error reply: the site's audit log is not the one that the coordinator knows
 _LONGEST_NAME = 200
 
 T = TypeVar("T")
@@ -49,6 +50,7 @@ class Request:
     layout: str  # digest of the layout of the vector
     vector: NDArray[np.float32]  # (layout.size,)
     split: str  # evaluation: "val" or "test"
+    edges: NDArray[np.float64] | None  # evaluation: of the bins of scores; to be checked by the task
     run: str  # name of the run, the same after it was resumed; may be empty
 
 
@@ -104,6 +106,14 @@ def vector_record(vector: NDArray[np.float32]) -> ArrayRecord:
     return ArrayRecord({VECTOR: to_array(vector.astype(np.float32, copy=False))})
 
 
+def evaluation_record(vector: NDArray[np.float32], edges: NDArray[np.float64] | None) -> ArrayRecord:
+    """Return a model that is to be evaluated, and the edges of the bins where the task has any."""
+    record = vector_record(vector)
+    if edges is not None:
+        record[EDGES] = to_array(edges.astype(np.float64, copy=False))
+    return record
+
+
 def read_vector(record: ArrayRecord, size: int) -> NDArray[np.float32]:
     """Return the vector of a record.
 
@@ -151,8 +161,8 @@ def read_question(content: RecordDict) -> Question:
     round_, split, researcher = given["round"], given["split"], given["researcher"]
     if not isinstance(round_, int) or round_ < 0 or not isinstance(split, str):
         raise MessageError("'round' must be a number from 0 and 'split' a text")
-    if not isinstance(researcher, str) or len(researcher) > 100:
-        raise MessageError("'researcher' must be a short text")
+    if not isinstance(researcher, str) or not re.fullmatch(f"({NAME})?", researcher):
+        raise MessageError("'researcher' must be a name, or empty")
     job = _value(config, "job", str)
     if len(job) > LARGEST_JOB:
         raise MessageError(f"'job' must have {LARGEST_JOB} characters at most")
@@ -184,6 +194,7 @@ def read_request(content: RecordDict) -> Request:
         layout=_value(config, "layout", str),
         vector=cast(NDArray[np.float32], vector),
         split=split,
+        edges=cast(NDArray[np.float64], _array(arrays[EDGES], np.float64)) if EDGES in arrays else None,
         run=run,
     )
 
@@ -308,18 +319,6 @@ def measure(content: RecordDict) -> Sent:
         sha256=digest.hexdigest() if arrays else None,
         examples=counts.get("num-examples", described),
     )
-
-
-def add_head(content: RecordDict, head: str) -> None:
-    """Send the head of the site's audit log along, so that the log can't be cut later unnoticed."""
-    content[AUDIT] = ConfigRecord({"head": head})
-
-
-def read_head(content: RecordDict) -> str | None:
-    """Return the head of the site's audit log that came with a reply, if it looks like one."""
-    record = content.get(AUDIT)
-    head = record.get("head") if isinstance(record, ConfigRecord) else None
-    return head if isinstance(head, str) and re.fullmatch(r"\d{1,15}:[0-9a-f]{64}", head) else None
 
 
 def _array(array: Array, kind: type[np.floating]) -> NDArray[np.floating]:

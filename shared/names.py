@@ -11,6 +11,11 @@ MOST_SHOWN = 40  # names that a message lists
 _LONGEST_COMPARED = 40
 _MOST_COMPARED = 40
 
+_LETTERS = "0-9A-Za-zÀ-ʯͰ-ϿЀ-ҁҊ-ӿぁ-ゖァ-ヺー一-鿿가-힣"  # of scripts that run from left to right
+_PLAIN = rf"-{_LETTERS}_.,:;+/()&%'<>=≤≥#*"
+LABEL = rf"^[{_PLAIN}]([{_PLAIN} ]{{0,62}}[{_PLAIN}])?$"
+"""Of classes and columns: one line of at most 64 characters, which can't change how others are shown."""
+
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return ``did you mean 'unet'? (one of: ...)`` for a name that is not among the known ones.

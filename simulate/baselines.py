@@ -21,7 +21,7 @@ from client.class_counts import counts_for_loss
 from client.data.dataset import Samples
 from client.sample_order import SampleOrder, steps_of
 from client.training import LocalTraining
-from server.rounds import is_better
+from shared.metric_names import is_better
 from shared.models import build_model
 
 POOLED = "pooled"
@@ -97,7 +97,7 @@ def train_baseline(
     torch.set_num_threads(job.training.threads)
     vector, best_round = _train_and_choose(bench, training, members, rounds)
     bench.state.unpack(vector)
-    states = {site: evaluate(bench, everyone[site].data(job).split("test")) for site in everyone}
+    states = {site: evaluate(bench, everyone[site].data(job).split("test")).pack() for site in everyone}
     payload = {
         "round": best_round,
         "federation": _scores(bench, list(states.values())),
@@ -120,7 +120,7 @@ def _train_and_choose(
         training.run(round_)
         if metric is None or (round_ % every and round_ != rounds):
             continue
-        states = [evaluate(bench, site.data(bench.job).split("val")) for site in members.values()]
+        states = [evaluate(bench, site.data(bench.job).split("val")).pack() for site in members.values()]
         value = _scores(bench, states)[metric]
         if is_better(metric, value, best):
             best, chosen, chosen_round = value, bench.state.pack(), round_

@@ -34,6 +34,7 @@ clientapp = "{clientapp}"
 job = ""
 run = ""
 researcher = ""
+project = ""
 resume = false
 """
 
@@ -67,7 +68,7 @@ class Runs:
     ) -> None:
         self._client.close()
 
-    def start(self, job: str, name: str, *, researcher: str, resume: bool) -> int:
+    def start(self, job: str, name: str, *, researcher: str, resume: bool, project: str = "") -> int:
         """Start a run; returns Flower's number of it.
 
         Args:
@@ -75,8 +76,11 @@ class Runs:
             name: Of the run's folder.
             researcher: Who submitted it; empty names nobody.
             resume: Go on in the folder instead of making it.
+            project: To which the run belongs.
         """
-        config = user_config_to_proto({"job": job, "run": name, "researcher": researcher, "resume": resume})
+        config = user_config_to_proto(
+            {"job": job, "run": name, "researcher": researcher, "resume": resume, "project": project}
+        )
         request = StartRunRequest(fab=fab_to_proto(self._app), override_config=config)
         return int(self._client.StartRun(request).run_id)
 

@@ -39,7 +39,7 @@ class ClassificationTask(Task):
     def check_edges(self, edges: NDArray[np.generic] | None, most: int) -> NDArray[np.float64] | None:
         """See the base class."""
         if edges is None:
-            raise ValueError("edges of bins: they are missing")
+            return self.first_edges(most)
         return check_edges(edges, self._judged, most)
 
     @property

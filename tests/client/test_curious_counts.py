@@ -3,21 +3,7 @@
 Every request is valid and every job approved: what must hold is what the answers tell together.
 """
 
-import csv
-import math
-from pathlib import Path
 from typing import Any
-
-import numpy as np
-import pytest
-from flwr.app import RecordDict
-from PIL import Image
-
-from shared import messages
-from shared.errors import JobError
-from shared.job import JobSpec, parse_job
-from shared.pki import new_key, save_key
-from tests.client.asked_site import AskedSite
 
 MEMBERS, ASKED = 100, 200
 POLICY = 'approval = "automatic"\n'

@@ -351,3 +351,26 @@ def test_few_days_left(coordinator: Coordinator, tmp_path: Path) -> None:
     (site / "keys" / "site.crt").write_bytes(pem_of(certificate))
     finding = found(site, offline=True)["certificate"]
     assert (finding.state, finding.remedy) == ("warning", "wardround client renew")
+
+
+@pytest.mark.parametrize(
+    ("policy", "pinned", "state"),
+    [
+        ("", 0, None),
+        ('secure_aggregation = "required"', 0, "failure"),
+        ('secure_aggregation = "required"', 1, "failure"),
+        ('secure_aggregation = "required"', 2, "ok"),
+        ('secure_aggregation = "required"\nmin_sites_in_sum = 4', 2, "failure"),
+        ('secure_aggregation = "required"\nmin_sites_in_sum = 4', 3, "ok"),
+    ],
+)
+def test_secure_aggregation_is_required_of_sites_that_are_pinned(
+    coordinator: Coordinator, tmp_path: Path, policy: str, pinned: int, state: str | None
+) -> None:
+    site = coordinator.admit(tmp_path / "site")
+    peers = "".join(f'site-{number} = "SHA256:{"A" * 43}"\n' for number in range(pinned))
+    with (site / "site.toml").open("a") as file:
+        file.write(f'[policy]\n{policy}\n[peers]\nst-mary = "SHA256:{"B" * 43}"\n{peers}')
+    finding = found(site, offline=True).get("peers")
+    assert (finding and finding.state) == state
+    assert state != "failure" or "docs/secure-aggregation.md" in finding.remedy

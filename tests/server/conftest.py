@@ -27,6 +27,7 @@ from server.events import Event
 from server.rounds import RoundLoop
 from server.runs import RunFolder
 from server.site_grid import SiteGrid
+from server.site_heads import SiteHeads
 from shared import messages
 from shared.audit import AuditLog
 from shared.audit_verify import entries
@@ -59,7 +60,7 @@ class SmallGrid(SiteGrid):
         self.timeouts: list[float] = []
         self.states: dict[int, RecordDict] = {}
         self.asleep: set[int] = set()  # alive, and no answer comes before the deadline
-        sites = list(sites)
+        self.sites = sites = list(sites)
         self._names = {10 + number: site.config.name for number, site in enumerate(sites)}
         self._apps = {10 + number: make_app(site) for number, site in enumerate(sites)}
         self._delivery = delivery
@@ -180,14 +181,20 @@ def federate(tiny_data, tmp_path) -> Callable[..., Federated]:
         manifest: Path = tiny_data,
         strict: bool = False,
         rehearsal: bool = True,
+        heads: SiteHeads | None = None,
     ) -> Federated:
         events: list[Event] = []
         sites = make_sites(manifest, ("alpha", "beta", "gamma", "delta"), tmp_path / "residuals")
         grid = SmallGrid(sites, delivery)
         run = run or RunFolder.create(tmp_path / "runs", job)
-        return Federated(
-            grid, run, RoundLoop(grid, job, run, events.append, strict=strict, rehearsal=rehearsal), events
-        )
+
+        def listen(event: Event) -> None:
+            events.append(event)
+            if heads is not None:
+                heads(event)
+
+        loop = RoundLoop(grid, job, run, listen, heads=heads, strict=strict, rehearsal=rehearsal)
+        return Federated(grid, run, loop, events)
 
     return make
 

@@ -670,7 +670,7 @@ def test_an_operators_day(tmp_path: Path, server: Command) -> None:
     secret.write_text("a rather long passphrase\n", encoding="utf-8")
     asked = {"WARDROUND_CA_PASSPHRASE_FILE": str(secret)}
     here = {"WARDROUND_SERVER_DIR": str(tmp_path / "fed")}
-    init = ("init", "fed", "--name", "lung-eu", "--host", "fed.example.org", "--passphrase")
+    init = ("init", "fed", "--name", "lung-eu", "--host", "fed.example.org")
     refused = server(*init)
     assert refused.returncode == 2
     assert "needs a passphrase" in refused.stderr
@@ -707,7 +707,7 @@ def test_an_operators_day(tmp_path: Path, server: Command) -> None:
 
 def test_the_passphrase_is_asked_on_the_terminal_and_not_shown(tmp_path: Path) -> None:
     script = [sys.executable, str(PROJECT / "wardround.py"), "server", "init", str(tmp_path / "fed")]
-    script += ["--name", "lung-eu", "--host", "fed.example.org", "--passphrase"]
+    script += ["--name", "lung-eu", "--host", "fed.example.org"]
     process, terminal = pty.fork()
     if process == 0:
         os.environ["PYTHONPATH"] = str(PROJECT)
@@ -728,8 +728,21 @@ def test_the_passphrase_is_asked_on_the_terminal_and_not_shown(tmp_path: Path) -
     Authority.open(tmp_path / "fed" / "ca", b"a rather long passphrase")
 
 
+def test_a_passphrase_is_made_where_its_file_is_not_there(tmp_path: Path, server: Command) -> None:
+    secret = tmp_path / "passphrase"
+    asked = {"WARDROUND_CA_PASSPHRASE_FILE": str(secret)}
+    made = server("init", "fed", "--name", "lung-eu", "--host", "fed.example.org", **asked)
+    assert made.returncode == 0
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    passphrase = secret.read_bytes().strip()
+    assert len(passphrase) == 32
+    assert passphrase.decode() not in made.stdout + made.stderr
+    Authority.open(tmp_path / "fed" / "ca", passphrase)
+
+
 def test_people_by_command(tmp_path: Path, server: Command) -> None:
-    server("init", "fed", "--name", "lung-eu", "--host", "fed.example.org")
+    made = server("init", "fed", "--name", "lung-eu", "--host", "fed.example.org", "--no-passphrase")
+    assert "has no passphrase" in made.stdout
     added = server("people", "add", "j.smith", "--role", "operator", "--dir", "fed")
     assert len(added.stdout.split()) == 1
     shown = server("people", "list", "--dir", "fed").stdout

@@ -6,10 +6,10 @@ import json
 import numpy as np
 import pytest
 
-from server.rounds import is_better
 from server.runs import RunFolder
 from shared import messages
 from shared.errors import RunError
+from shared.metric_names import is_better
 
 
 def rows(federated, name: str) -> list[dict[str, str]]:

@@ -11,9 +11,10 @@ from flwr.app import RecordDict
 from client.policy import PolicyError, PolicyTable, check_job
 from server.runs import RunFolder
 from shared import messages
-from shared.errors import RunError
+from shared.errors import JobError, RunError
+from shared.flat_array import to_array, view
 from shared.privacy.secagg import messages as stages
-from shared.privacy.secagg.fixed_point import Codec
+from shared.privacy.secagg.fixed_point import EXTRAS, Codec
 from shared.privacy.secagg.records import Roster
 from shared.tasks import make_task
 from tests.server.conftest import make_sites, mean_update
@@ -218,3 +219,96 @@ def test_a_policy_can_demand_it_and_the_least_number_of_sites(tiny_job, policy, 
         return
     with pytest.raises(PolicyError, match=words):
         check_job(PolicyTable(**policy), job, "alpha")
+
+
+def claimed(federated, node: int, **changes):
+    """Let a site sign other claims than the honest ones."""
+    site = federated.grid.sites[node - 10]
+    honest = site.claims
+    site.claims = lambda job, phase: replace(honest(job, phase), **changes)
+
+
+def test_class_weights_come_from_what_all_sites_have_signed(secure_job, federate, monkeypatch):
+    federated = federate(secure_job(training_class_weights="federation"))
+    counted = []
+    for site in federated.grid.sites:
+        train = site.train
+        monkeypatch.setattr(
+            site,
+            "train",
+            lambda request, counts, train=train: counted.append(counts) or train(request, counts),
+        )
+    federated.loop.execute()
+    assert len(counted) == 4
+    assert set(counted) == {counted[0]}
+    assert sum(counted[0]) == 4 * 2 * 16 * 16  # the voxels of two training images a site
+
+
+def test_class_weights_of_the_federation_need_secure_aggregation(tiny_job):
+    with pytest.raises(JobError, match=r"class_weights: 'federation' needs \[privacy\] secure_aggregation"):
+        tiny_job(training_class_weights="federation")
+
+
+@pytest.mark.parametrize(
+    ("job", "claims", "words"),
+    [
+        ({}, {"weight": 3}, "claims more than it described"),
+        ({}, {"patients": 2}, "claims more than it described"),
+        ({}, {"weight": 0}, "claims no weight"),
+        ({"strategy_weight": "equal"}, {"weight": 2}, "all must weigh alike"),
+        ({}, {"class_counts": (1, 2)}, "counts 2 classes instead of 0"),
+        ({"training_class_weights": "federation"}, {"class_counts": (1,)}, "counts 1 classes instead of 2"),
+    ],
+)
+def test_a_site_that_claims_what_can_not_be_is_left_out(*, secure_job, federate, job, claims, words):
+    federated = federate(secure_job(**job))
+    claimed(federated, 12, **claims)
+    federated.loop.execute()
+    site, phase, reason = federated.failures()[0]
+    assert (site, phase) == ("gamma", "secagg-keys")
+    assert words in reason
+
+
+def test_a_sum_of_another_weight_than_was_signed_is_refused(secure_job, federate):
+    federated = federate(secure_job())
+
+    def heavier(question, answer):
+        if question.metadata.message_type == "train":
+            record = answer.content[messages.ARRAYS]
+            numbers = view(record[messages.VECTOR]).copy()
+            numbers[-EXTRAS] += 1 << Codec(4).fraction_bits  # one more image than it has signed
+            record[messages.VECTOR] = to_array(numbers)
+        return [answer]
+
+    federated.grid.changes[12] = heavier
+    with pytest.raises(RunError, match="the sum has a weight of 9, and its sites claim 8"):
+        federated.loop.execute()
+
+
+def test_no_sum_is_mostly_one_sites(secure_job, federate):
+    # Of weights 1, 1, 2, 1 the last is gone: gamma would be half of the sum.
+    federated = federate(secure_job(strategy_largest_share=0.4))
+    for node in (10, 11, 13):
+        claimed(federated, node, weight=1)
+    federated.grid.changes[13] = lambda question, answer: (
+        [] if question.metadata.message_type == "train" else [answer]
+    )
+    with pytest.raises(RunError, match="0 sites signed the list of survivors"):
+        federated.loop.execute()
+    reasons = [reason for _, phase, reason in federated.failures() if phase == "secagg-agree"]
+    assert len(reasons) == 3
+    assert all("one site would have 50% of the sum" in reason for reason in reasons)
+
+
+def test_a_weight_above_the_largest_share_is_cut_down_by_every_site(
+    secure_job, federate, tiny_data, tmp_path
+):
+    # Weights of 2, 1, 1, 1: with at most 0.3 of the sum for each, all count one.
+    federated = federate(secure_job(strategy_largest_share=0.3))
+    for node in (11, 12, 13):
+        claimed(federated, node, weight=1)
+    result = federated.loop.execute()
+    assert federated.failures() == []
+    equal = federate(secure_job(strategy_weight="equal"), run=RunFolder.create(tmp_path / "b", secure_job()))
+    sites = make_sites(tiny_data, SITES, tmp_path / "alone")
+    assert np.allclose(result.vector, mean_update(equal, sites), atol=1e-6)

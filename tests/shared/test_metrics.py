@@ -186,7 +186,6 @@ WRONG_EDGES = {
     "huge": np.full((4, 1), 1e6),
     "equal": np.zeros((4, 2)),
     "falling": np.tile([1.0, 0.0], (4, 1)),
-    "missing": None,
 }
 
 

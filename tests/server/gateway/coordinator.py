@@ -56,6 +56,7 @@ class Row:
 class Person:
     name: str
     role: str
+    projects: tuple[str, ...] = ()
 
 
 class FileRegistry:
