@@ -33,6 +33,10 @@ from simulate.workers import Call, Workers, open_workers
 
 _SETUP = "simulation.json"
 _RESIDUALS = "residuals"  # folder of what the sites keep between rounds
+_OPEN = (
+    "These hospitals show scores of their own; by default a real one does not, nor figures of fewer than 10 "
+    "patients (docs/policy.md)."
+)
 _ALONE = "alone-"  # before a site's name: a site may be called "pooled"
 
 
@@ -115,6 +119,8 @@ def execute(run: RunFolder, workers: str | None, console: Console, *, resume: bo
             raise
     console.print(results_table(run.job, run.read_description()))
     print_guarantee(console, run.read_description())
+    if any(site.policy.share_site_metrics for site in setup.sites):
+        console.print(_OPEN, soft_wrap=True, highlight=False)
     console.print(f"Run folder: {run.path}", soft_wrap=True, highlight=False)
 
 

@@ -109,6 +109,7 @@ def test_a_run_says_everything_about_itself(simulate, tiny_job):
     assert told["sites"]["alpha"]["patients"] == {"train": 10, "val": 10, "test": 10}  # rounded
     for name in ("alpha", "beta", "gamma", "delta", "federation", str(run)):
         assert name in said.out
+    assert "by default a real one does not" in said.out
 
 
 def test_the_tables_have_a_row_a_round_and_two_a_site(simulate):
@@ -385,3 +386,51 @@ def test_a_private_simulation_says_what_it_would_promise_and_resumes_bit_for_bit
     assert description(whole.run)["guarantee"]["guaranteed"] is False
     simulate("--resume", cut)
     assert model(cut) == model(whole.run)
+
+
+class TestSplits:
+    """Of manifests without a column `split`."""
+
+    @pytest.fixture
+    def whole(self, tiny_data, tmp_path) -> Path:
+        """Return the tiny hospitals' images under the names of many patients, on no side yet."""
+        rows = table(tiny_data)
+        for row in rows:
+            row |= {key: str(tiny_data.parent / row[key]) for key in ("image", "mask")}
+            del row["split"]
+        rows = [row | {"patient": f"{row['patient']}-{n}"} for row in rows for n in range(10)]
+        return write_table(tmp_path / "whole.csv", rows)
+
+    def test_the_seed_draws_them_and_options_cut_them(self, simulate, whole):
+        def run(*options: object) -> bytes:
+            return model(simulate("--data", whole, "--rounds", "1", *options).run)
+
+        assert run() == run() == run("--test", "0.2", "--validation", "0.15", "--folds", "5")
+        assert (
+            len({run(), run("--test", "0.4"), run("--set", "data.fold=1"), run("--set", "data.fold=2")}) == 4
+        )
+
+    def test_a_hospitals_own_key_and_shares_hold_in_its_rehearsal(self, simulate, whole, tmp_path):
+        def run() -> bytes:
+            options: list[object] = []
+            for name in ("alpha", "beta", "gamma"):
+                folder = tmp_path / name
+                (folder / "keys").mkdir(parents=True, exist_ok=True)
+                (folder / "site.toml").write_text(
+                    f'[site]\nname = "{name}"\n[datasets.discs]\nmanifest = "{whole}"\nsite = "{name}"\n'
+                    "[datasets.discs.split]\nvalidation = 0.3\n"
+                    "[policy]\n" + FEW
+                )
+                options += ["--site", folder / "site.toml"]
+            return model(simulate(*options, "--rounds", "1").run)
+
+        drawn = run()
+        (tmp_path / "alpha" / "keys" / "cohort.key").write_bytes(bytes(32))
+        (tmp_path / "alpha" / "keys" / "cohort.key").chmod(0o600)
+        assert run() != drawn
+        assert {path.name for path in (tmp_path / "alpha").iterdir()} == {"keys", "site.toml"}
+
+    def test_folds_that_the_hospitals_do_not_have(self, cli, whole, tiny_job_file):
+        said = cli("simulate", tiny_job_file, "--data", whole, "--folds", "3", "--set", "data.fold=4")
+        assert said.code == 2
+        assert "[data] fold: is 4, and this site has 3 folds" in said.err
