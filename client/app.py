@@ -4,30 +4,25 @@ The same app runs in a simulation and in a hospital. What a job may do is decide
 configuration; nothing in a message is executed.
 """
 
-import json
 import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
-from torch import nn
 
 from client.claims import claims_of
 from client.class_counts import counts_for_loss
 from client.cohort import Cohort
-from client.data.dataset import Samples, SiteData
+from client.data.dataset import SiteData
 from client.data.preprocess import ImageFilter
 from client.device import explained
 from client.first_model import check_first, model_digest
-from client.flat_parameters import FlatParameters
 from client.gate import Gate, Visit
 from client.log_proof import CutLogError
 from client.metric_release import withhold
@@ -42,91 +37,23 @@ from client.secure import train as train_masked
 from client.site import SiteConfig
 from client.site_cohort import SiteCohort
 from client.sum_book import SumBook
-from client.training import LocalTraining, diverged, place_model, trainable, training_seed
+from client.training import LocalTraining, diverged, training_seed
+from client.workshop import JOBS_AT_HAND, Bench, Workshop, evaluate, read_job
 from shared import log_heads, messages
-from shared.arrays import ModelState
 from shared.audit_fields import AuditError
 from shared.curves import bins_for
 from shared.errors import JobError, SiteError, WardroundError
-from shared.job import FedProx, JobSpec, parse_job
+from shared.job import FedProx, JobSpec
 from shared.messages import MessageError
 from shared.metrics import MetricSet
-from shared.model_size import is_larger, model_bytes, warm_up
-from shared.models import build_model
-from shared.privacy.filters import UpdateFilter
+from shared.model_size import is_larger, model_bytes
 from shared.privacy.randomness import Randomness, SecretRandomness, SeededRandomness
 from shared.privacy.secagg.claims import Claims
 from shared.privacy.secagg.errors import SecureAggregationError
 from shared.privacy.secagg.records import TRAIN
 from shared.redact import redact_error
-from shared.tasks import Task, make_task
 
-_EVALUATION_BATCH = 32
-_JOBS_AT_HAND = 4  # whose networks and data are kept: those of the runs that are being served side by side
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Bench:
-    """A job made ready: its network, with the state of it that travels, and what is sent of that."""
-
-    job: JobSpec
-    task: Task
-    model: nn.Module
-    state: ModelState
-    filter: UpdateFilter
-
-    @cached_property
-    def parameters(self) -> FlatParameters:
-        """The network's trainable parameters, laid out once for all rounds of local training."""
-        return FlatParameters(trainable(self.model))
-
-
-class Workshop:
-    """The networks of the jobs at hand, kept warm. Sites simulated in one process share it.
-
-    Args:
-        device: Where models are built.
-        keep: Number of jobs kept; the least recently used one goes first.
-    """
-
-    def __init__(self, device: torch.device, keep: int = _JOBS_AT_HAND) -> None:
-        self.device = device
-        self._keep = keep
-        self._benches: OrderedDict[str, Bench] = OrderedDict()
-
-    def bench(self, canonical: str) -> Bench:
-        """Return the bench for a job given as canonical JSON; its weights are whatever was loaded last.
-
-        Raises:
-            JobError: The text is no valid job, or not in canonical form.
-        """
-        if canonical not in self._benches:
-            job = _read_job(canonical)
-            task = make_task(job)
-            model = place_model(build_model(job, task.outputs, job.job.seed), job, self.device)
-            state = ModelState(model)
-            self._benches[canonical] = Bench(job, task, model, state, UpdateFilter(job.update, state.layout))
-            if len(self._benches) > self._keep:
-                self._benches.popitem(last=False)
-        self._benches.move_to_end(canonical)
-        return self._benches[canonical]
-
-
-@lru_cache(maxsize=8)
-def _read_job(canonical: str) -> JobSpec:
-    try:
-        table = json.loads(canonical)
-    except ValueError:
-        raise JobError("the job is not valid JSON") from None
-    if not isinstance(table, dict):
-        raise JobError("the job is not a JSON object")
-    job = parse_job(table, "the job received")
-    if job.canonical() != canonical:
-        raise JobError(
-            "the job is not in canonical form", remedy="Coordinator and site must run one version."
-        )
-    return job
 
 
 class Site:
@@ -166,8 +93,6 @@ class Site:
         self._workshop = workshop
         self._filter = image_filter
         self._data: OrderedDict[str, SiteData] = OrderedDict()  # by the job's digest
-        if gate is not None:
-            warm_up()  # not in an answer
 
     def admit(self, visit: Visit) -> None:
         """Check a request against the policy by its head, before anything is loaded for it.
@@ -216,14 +141,14 @@ class Site:
         digest = job.digest()
         if digest not in self._data:
             self._data[digest] = self._cohort.load(job, self._filter)
-            if len(self._data) > _JOBS_AT_HAND:
+            if len(self._data) > JOBS_AT_HAND:
                 self._data.popitem(last=False)
         self._data.move_to_end(digest)
         return self._data[digest]
 
     def describe(self, canonical: str) -> messages.Description:
         """Say what the site has for a job, as far as `Release` lets it; no image is read."""
-        job = _read_job(canonical)
+        job = read_job(canonical)
         data, release = self.data(job), Release.of(self.config.policy, job)
         if release.counts:
             self._cohort.tell(job, data, *data.patients)
@@ -252,7 +177,7 @@ class Site:
             class_counts: Of the whole federation, where the job weighs classes by them.
         """
         start = time.perf_counter()
-        job = _read_job(request.job)
+        job = read_job(request.job)
         data = self._training_data(job)
         release = Release.of(self.config.policy, job)
         bench = self._load(request)
@@ -278,7 +203,7 @@ class Site:
             return update_filter.encode(trained, request.vector, None)[0]
         if self._residuals is None:
             raise SiteError("keeps nothing between rounds, as compression needs it", where=self.config.name)
-        run = f"{_read_job(request.job).digest()} {request.run}"
+        run = f"{read_job(request.job).digest()} {request.run}"
         before = self._residuals.before(run, request.round, update_filter.trained)
         content, residual = update_filter.encode(trained, request.vector, before)
         assert residual is not None  # noqa: S101 (the filter keeps one)
@@ -326,7 +251,7 @@ class Site:
         Where the policy lets no figure leave, the states are those of no patients, which change no sum.
         """
         start = time.perf_counter()
-        job = _read_job(request.job)
+        job = read_job(request.job)
         data = self.data(job)
         if request.split not in data.patients:
             raise JobError("asks for a split that does not exist", where=self.config.name)
@@ -384,17 +309,6 @@ class Site:
 def proximal_mu(job: JobSpec) -> float:
     """Return the weight of the proximal term that the job's strategy asks of the sites."""
     return job.strategy.proximal_mu if isinstance(job.strategy, FedProx) else 0.0
-
-
-def evaluate(bench: Bench, samples: Samples, edges: NDArray[np.float64] | None = None) -> MetricSet:
-    """Return the metrics of a model on samples; edges of the bins as for `Task.metrics`."""
-    metrics = bench.task.metrics(edges)
-    device = next(bench.model.parameters()).device
-    for indices in samples.batches(_EVALUATION_BATCH):
-        batch = samples.batch(indices)
-        logits = bench.task.predict(bench.model, batch.images.to(device))
-        bench.task.update(metrics, logits, batch.targets.to(device), batch.patients, batch.spacing)
-    return metrics
 
 
 def _edges(bench: Bench, request: messages.Request) -> NDArray[np.float64] | None:
@@ -471,7 +385,7 @@ def read_visit(content: RecordDict, phase: str, run: int) -> Visit:
         WardroundError: It makes no sense.
     """
     asked = messages.read_question(content)
-    job, known_head = _read_job(asked.job), log_heads.asked(content)
+    job, known_head = read_job(asked.job), log_heads.asked(content)
     return Visit(job, phase, asked.round, asked.split, asked.researcher, run, known_head)
 
 

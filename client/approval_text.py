@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from client.job_book import SeenJob
+from client.policy import PolicyTable
 from client.served import MOST_ANSWERS
 from client.site import SiteConfig
 from client.unusual import unusual
@@ -73,16 +74,29 @@ def _leaving(job: JobSpec, site: SiteConfig, behind: str) -> Iterator[str]:
             f"{policy.round_counts_to} (policy.round_counts_to), where it is at least "
             f"{policy.min_group} patients (policy.min_group)"
         )
-    if job.training.class_weights == "federation":
-        yield "the number of training images (or voxels) of each class, rounded, to the other sites too"
-    if policy.share_site_metrics:
-        every = job.evaluation.every
-        how_often = "each round" if every == 1 else f"every {every} rounds"
+    every = job.evaluation.every
+    how_often = "each round" if every == 1 else f"every {every} rounds"
+    judged = f"on validation patients after {how_often}, and on test patients for one round"
+    if job.privacy.secure_aggregation:
+        yield from _in_masked_sums(job, policy, judged)
+    elif policy.share_site_metrics:
         yield (
-            "the training loss, and sums from which the coordinator computes this site's metrics on "
-            f"validation patients after {how_often}, and on test patients for one round"
+            f"the training loss, and sums from which the coordinator computes this site's metrics {judged}"
         )
     yield "errors, cleared of names, paths and values"
+
+
+def _in_masked_sums(job: JobSpec, policy: PolicyTable, judged: str) -> Iterator[str]:
+    """Yield what leaves for a secure sum besides the model."""
+    counts = "how much this site counts in the sum"
+    if job.training.class_weights == "federation":
+        counts += ", and the rounded number of its training images (or voxels) of each class"
+    yield f"{counts}, signed, to the coordinator and to every other site"
+    private = job.privacy.mechanism == "dp-sgd"
+    if not private:
+        yield "the training loss, masked"
+    if not private or policy.share_private_metrics:
+        yield f"sums for the metrics of all sites together, masked, not this site's own: {judged}"
 
 
 def _sent_part(job: JobSpec) -> str:

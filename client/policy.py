@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 from pydantic import Field, field_validator
 
 from shared.errors import SiteError
-from shared.job import JobSpec, Name, Part, Strategy, Table, UpdateTable
+from shared.job import LARGEST_DELTA, JobSpec, Name, Part, Strategy, Table, UpdateTable
 from shared.names import is_within, suggestion
 from shared.network_size import LARGEST_MODEL_MB
 from shared.networks import Network
@@ -52,7 +52,7 @@ class Cap(Table):
     epsilon: float = Field(gt=0, description="Most that may be spent, over all jobs.", examples=[10.0])
     delta: float = Field(
         gt=0,
-        lt=1,
+        le=LARGEST_DELTA,
         description="At which epsilon is counted: far below one over the patients.",
         examples=[1e-5],
     )

@@ -33,7 +33,7 @@ class Release:
         counts: How many patients and images there are, rounded.
         scores: Metric states on validation and test patients.
         summed_scores: The same, in a masked sum with those of other sites.
-        loss: The training loss.
+        loss: The training loss; under secure aggregation it leaves in the sum alone.
         min_group: Patients without whom a split counts as empty.
         step: Counts leave as multiples of it.
     """
@@ -53,7 +53,7 @@ class Release:
             counts=not private or policy.share_private_counts,
             scores=policy.share_site_metrics and (not private or policy.share_private_metrics),
             summed_scores=not private or policy.share_private_metrics,
-            loss=policy.share_site_metrics and not private,
+            loss=(policy.share_site_metrics or job.privacy.secure_aggregation) and not private,
             min_group=policy.min_group,
             step=policy.round_counts_to,
         )

@@ -20,7 +20,7 @@ MOST_ANSWERS = 2
 MOST_DESCRIPTIONS = 10
 """How often a job's data are described in a day: a run asks when it starts and when it is resumed."""
 
-_TEST = -1  # in place of a round: the model that is tested
+_TEST = -1  # in place of a round: the model that is tested, and its round
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS answered (
     digest TEXT NOT NULL,
@@ -118,17 +118,18 @@ class Served:
         Raises:
             PolicyError: Another model came for the same round before, or for the test.
         """
-        places = [asked.model_of] + [_TEST] * (asked.split == "test")
         with self._change() as db:
-            for place in places:
-                query = "SELECT sha256 FROM model_seen WHERE digest = ? AND round = ?"
-                row = db.execute(query, (asked.job, place)).fetchone()
-                if row is not None and row["sha256"] != model:
-                    raise _another_model(asked, place, site)
-                if row is None and place != _TEST and asked.split == "test" and not unseen_may_be_tested:
-                    problem = "job.model: is to be tested and was not sent to this site in its round"
-                    raise PolicyError(problem, where=site)
-                db.execute("INSERT OR IGNORE INTO model_seen VALUES (?, ?, ?)", (asked.job, place, model))
+            seen = _remembered(db, asked.job, asked.model_of, model)
+            if seen not in {None, model}:
+                raise _another_model(asked.job, f"as the one after round {asked.model_of}", site)
+            if asked.split != "test":
+                return
+            if seen is None and not unseen_may_be_tested:
+                problem = "job.model: the model is to be tested, and was not sent to this site in its round"
+                raise PolicyError(problem, where=site)
+            tested = f"{model} of round {asked.round}"
+            if _remembered(db, asked.job, _TEST, tested) not in {None, tested}:
+                raise _another_model(asked.job, "for the test", site)
 
     def count(self, asked: Asked, site: str) -> None:
         """Count an answer, before it leaves.
@@ -171,6 +172,16 @@ class Served:
         return transaction(self._path, "the book of jobs")
 
 
+def _remembered(db: sqlite3.Connection, job: str, place: int, model: str) -> str | None:
+    """Return the model that came first for a place, None where it is this one from now on."""
+    query = "SELECT sha256 FROM model_seen WHERE digest = ? AND round = ?"
+    row = db.execute(query, (job, place)).fetchone()
+    if row is None:
+        db.execute("INSERT INTO model_seen VALUES (?, ?, ?)", (job, place, model))
+        return None
+    return str(row["sha256"])
+
+
 def _times(db: sqlite3.Connection, asked: Asked) -> int:
     query = "SELECT times FROM answered WHERE (digest, phase, round, split) = (?, ?, ?, ?)"
     row = db.execute(query, asked.key).fetchone()
@@ -185,11 +196,8 @@ def _answered(asked: Asked, site: str) -> PolicyError:
     )
 
 
-def _another_model(asked: Asked, place: int, site: str) -> PolicyError:
-    which = "for the test" if place == _TEST else f"as the one after round {place}"
-    return PolicyError(
-        f"job.model: another model was sent before {which}", where=site, remedy=_again(asked.job)
-    )
+def _another_model(job: str, where: str, site: str) -> PolicyError:
+    return PolicyError(f"job.model: another model was sent before {where}", where=site, remedy=_again(job))
 
 
 def _again(job: str) -> str:

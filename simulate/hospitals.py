@@ -9,13 +9,14 @@ import torch
 from flwr.clientapp import ClientApp
 from pydantic import BaseModel, ConfigDict
 
-from client.app import Site, Workshop, make_app
+from client.app import Site, make_app
 from client.cohort import Cohort
 from client.device import open_device
 from client.residuals import Residuals
 from client.site import SiteConfig
 from client.worker import serve_message
 from client.workers.records import pack, unpack
+from client.workshop import Workshop
 from shared.errors import RunError
 from simulate.baselines import train_baseline
 from simulate.credentials import simulated_credentials

@@ -62,8 +62,10 @@ def questions(job: JobSpec, outbox: Outbox) -> list[tuple[str, str, RecordDict]]
     spoiled = np.where(np.arange(vector.size) == 3, np.nan, vector).astype(np.float32)
     changed = job.model_copy(update={"job": job.job.model_copy(update={"rounds": 99})})
 
-    def train(asked: JobSpec = job, layout: str = layout.digest(), vector: np.ndarray = vector) -> RecordDict:
-        config = messages.request_config(asked.canonical(), layout, 1)
+    def train(
+        asked: JobSpec = job, layout: str = layout.digest(), vector: np.ndarray = vector, round_: int = 1
+    ) -> RecordDict:
+        config = messages.request_config(asked.canonical(), layout, round_)
         return RecordDict({messages.ARRAYS: messages.vector_record(vector), messages.CONFIG: config})
 
     def named(digest: str, size: int) -> RecordDict:
@@ -87,6 +89,11 @@ def questions(job: JobSpec, outbox: Outbox) -> list[tuple[str, str, RecordDict]]
         ("named with another size", "train", named(noise, 2544)),
         ("named, no array", "train", named(noise, 12)),
         ("named like a path", "train", named("../../keys/site.key", 100)),
+        ("named, a terabyte", "train", named(offered, 10**12)),
+        ("once too often", "train", train()),
+        ("in a round beyond the last", "train", train(round_=10**9)),
+        ("the next round", "train", train(vector=vector + 1, round_=2)),
+        ("the next round with another model", "train", train(vector=vector + 2, round_=2)),
         ("empty", "train", RecordDict()),
         ("in the end", "query.describe", messages.describe_request(job.canonical())),
     ]

@@ -121,6 +121,14 @@ def test_the_test_is_for_one_model_that_was_sent_before(make_site, job_of):
     assert "was answered 2 times" in site.evaluate(job, 2, "test", vector=models[2])
 
 
+def test_the_test_is_for_one_round_also_where_no_training_changes_the_model(make_site, job_of):
+    site, job = make_site(), job_of()
+    for round_ in (1, 2, 3):
+        assert site.evaluate(job, round_) == ""
+    answers = [site.evaluate(job, round_, "test") for round_ in (2, 1, 3, 2, 2)]
+    assert served(answers) == [0, 3]
+
+
 def test_a_site_that_was_not_drawn_tests_a_model_that_it_has_not_seen(make_site, job_of):
     site, job = make_site(), job_of(strategy_fraction=0.5)
     assert site.evaluate(job, 2, "test", vector=first_of(job) + 2) == ""

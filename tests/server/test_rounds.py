@@ -8,7 +8,8 @@ import pytest
 
 from server.runs import RunFolder
 from shared import messages
-from shared.errors import RunError
+from shared.errors import JobError, RunError
+from shared.job import parse_job
 from shared.metric_names import is_better
 
 
@@ -98,6 +99,15 @@ def test_a_resumed_run_tells_that_it_goes_on(tiny_job, federate):
 
 class EndedError(Exception):
     """The coordinator's process ends."""
+
+
+def test_nobody_is_asked_for_a_model_that_no_site_could_hold(tiny_job, federate):
+    large = {"name": "segresnet", "features": 170, "dropout": 0.0, "norm": "group"}  # by an estimate it fits
+    table = json.loads(tiny_job().canonical())
+    table["model"] = large
+    table["data"] |= {"dimensions": 3, "size": [32, 32, 32], "spacing": None, "patch": None}
+    with pytest.raises(JobError, match="2000 MB is the most"):
+        federate(parse_job(table, "large"))
 
 
 @pytest.mark.parametrize("every", [1, 2])

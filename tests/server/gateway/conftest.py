@@ -306,6 +306,7 @@ def gateway(folder: Path, ca: Ca, upstream: Upstream) -> Iterator[Federation]:
         yield Federation(folder, ca, upstream, process, *map(int, ports))
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
+    assert "Traceback" not in (folder / "coordinator.log").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
