@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from client import log_proof
+from client.cohort import Cohort
 from client.job_book import JobBook
 from client.ledger import LEDGER, Ledger
 from client.ledger_entry import Round
@@ -68,6 +69,7 @@ class Gate:
         audit: The site's log.
         ledger: What private training has cost.
         clock: Gives the local time.
+        cohort: The patients, and what was told about them.
     """
 
     def __init__(
@@ -77,16 +79,19 @@ class Gate:
         audit: AuditLog,
         ledger: Ledger,
         clock: Callable[[], datetime] = _local_time,
+        *,
+        cohort: Cohort,
     ) -> None:
         self._config = config
         self._book = book
         self._audit = audit
         self._ledger = ledger
+        self.cohort = cohort
         self._clock = clock
 
     @classmethod
     def open(cls, folder: Path, config: SiteConfig) -> Self:
-        """Open the gate of a site's folder: `state.sqlite`, `ledger.sqlite`, `audit/`, `keys/site.key`.
+        """Open the gate of a site's folder: its SQLite files, `audit/` and `keys/`.
 
         Raises:
             WardroundError: One of them can't be used.
@@ -97,7 +102,8 @@ class Gate:
             ledger.check()
         except BudgetError as error:  # what is not private can go on
             _log.error("no private training: %s", error)
-        return cls(config, JobBook(folder / "state.sqlite"), audit, ledger)
+        book, cohort = JobBook(folder / "state.sqlite"), Cohort.open(folder)
+        return cls(config, book, audit, ledger, cohort=cohort)
 
     def admit(self, visit: Visit) -> None:
         """Let a request in, or not, by what its head says; nothing is counted yet.
