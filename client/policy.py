@@ -145,10 +145,22 @@ class PolicyTable(Table):
         examples=[100.0],
     )
     min_group: int = Field(
-        1, ge=1, description="Least number of patients behind any figure that leaves.", examples=[10]
+        10,
+        ge=1,
+        description="Least number of patients behind any figure that leaves, and by which the groups behind "
+        "two figures differ.",
+    )
+    round_counts_to: Literal[5, 10] = Field(
+        10, description="Numbers of patients and images leave as multiples of it."
+    )
+    min_patients_in_update: int = Field(
+        10,
+        ge=1,
+        description="Least number of patients whose images make up an update that leaves unmasked: of a job "
+        "without secure aggregation.",
     )
     share_site_metrics: bool = Field(
-        True, description="Whether this site's metrics and its training loss may leave."
+        False, description="Whether this site's own metrics and its training loss may leave."
     )
     figures_for: FiguresFor = Field(
         "nobody",

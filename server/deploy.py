@@ -22,13 +22,14 @@ from server.run_files import chunks, file_names, open_file, run_path, write_copy
 from server.runs import RunFolder, run_name
 from server.store import DEFAULT_PROJECT
 from server.superlink import socket_of
-from shared.errors import RunError
+from shared.errors import RunError, WardroundError
 from shared.flower.runs import Runs
 from shared.job import JobSpec
 
 _LOOK = 0.2  # seconds between looks at what a run has written
 _START = 120.0  # seconds in which Flower must have started a run's process
 _FROM_FLOWER = 3.0  # seconds between questions to Flower while a run has not begun
+_REASON = 200  # characters of why a run can't be read
 _RESTART = 30.0  # seconds in which a SuperLink that ended is there again
 Answer = TypeVar("Answer")
 Lines = Sequence[tuple[int, dict[str, Any]]]
@@ -129,7 +130,7 @@ class Coordinator:
     def list(self) -> list[RunRow]:
         """Return all runs, the newest first."""
         folders = (path.parent for path in self._runs.glob("*/job.json"))
-        rows = [self._row(RunFolder.read(folder)) for folder in folders if self._sees(folder)]
+        rows = [self._listed(folder) for folder in folders if self._sees(folder)]
         return sorted(rows, key=lambda row: row.started, reverse=True)
 
     def look(self, name: str) -> RunDetails:
@@ -203,6 +204,14 @@ class Coordinator:
 
     def _figures(self, run: RunFolder) -> Figures:
         return Figures(run.read_description(), self._role)
+
+    def _listed(self, folder: Path) -> RunRow:
+        """Return a line for any run, also for one that another version of Wardround has left."""
+        try:
+            return self._row(RunFolder.read(folder))
+        except WardroundError as error:
+            reason = error.problem[:_REASON]
+            return RunRow(folder.name, "unreadable", 0, 0, "", "", project_of(folder), reason)
 
     def _row(self, run: RunFolder) -> RunRow:
         about = run.read_description()

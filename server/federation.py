@@ -140,7 +140,10 @@ class Federation:
         if patients >= least:
             self._listen(Event("site_joined", site=member.name, data={"patients": patients}))
             return True
-        reason = f"{patients} training patient{'s' * (patients != 1)}, the job asks for {least}"
+        told = (
+            f"about {patients} training patients" if patients else "fewer training patients than it tells of"
+        )
+        reason = f"{told}, the job asks for {least}"
         self.left_out[member.name] = reason
         self._listen(Event("site_left_out", site=member.name, data={"reason": reason}))
         return False

@@ -387,6 +387,10 @@ class RoundLoop:
         if not judged.shown:  # no site lets its scores leave: nothing speaks against the model
             return state
         value = judged.federation[name]
+        if math.isnan(value):  # sites withhold it, or no patient has what it judges: the same holds
+            reason = f"'{name}', by which the best round is chosen, is not defined by what the sites share"
+            self._listen(Event("not_evaluated", state.round, phase="val", data={"reason": reason}))
+            return state
         if is_better(name, value, None if state.best is None else state.best.value):
             return replace(state, best=Best(state.round, value, state.vector, judged.curves), stale=0)
         return replace(state, stale=state.stale + 1)
