@@ -35,7 +35,16 @@ from shared.authority import Authority
 from shared.csr import certificate_request, renewal_statement
 from shared.errors import WardroundError
 from shared.join import parse_join
-from shared.pki import CredentialError, fingerprint, load_certificate, load_key, new_key, openssh, pem_of
+from shared.pki import (
+    CredentialError,
+    fingerprint,
+    key_fingerprint,
+    load_certificate,
+    load_key,
+    new_key,
+    openssh,
+    pem_of,
+)
 
 PROJECT = Path(__file__).parents[2]
 
