@@ -9,6 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,23 +19,24 @@ from numpy.typing import NDArray
 
 from client.claims import claims_of
 from client.class_counts import counts_for_loss
+from client.cohort import Cohort
 from client.data.dataset import SiteData
 from client.data.preprocess import ImageFilter
 from client.device import explained
-from client.first_model import check_first, model_digest
+from client.first_model import carried_by, check_first
 from client.gate import Gate, Visit
 from client.log_proof import CutLogError
 from client.metric_release import withhold
 from client.policy import PolicyError, check_size
-from client.private_plan import plan
 from client.private_training import PrivateTraining
-from client.release import Release
+from client.release import Release, told_seconds
 from client.request_rules import check_request
 from client.residuals import Residuals
 from client.secure import QUERIES, Credentials
 from client.secure import evaluate as evaluate_masked
 from client.secure import train as train_masked
 from client.site import SiteConfig
+from client.site_cohort import SiteCohort
 from client.sum_book import SumBook
 from client.training import LocalTraining, diverged, training_seed
 from client.workshop import JOBS_AT_HAND, Bench, Workshop, evaluate, read_job
@@ -67,6 +69,8 @@ class Site:
         credentials: For secure aggregation; without them the site takes no part in it.
         residuals: For jobs that compress updates; without it the site takes no part in them.
         sums: Remembers what was summed; without it, as in a simulation, nothing is remembered.
+        cohort: How patients are divided, and what was told of them. None takes the gate's; without a gate the
+            split's key is drawn from the job's seed, and nothing is remembered.
     """
 
     def __init__(
@@ -79,12 +83,14 @@ class Site:
         credentials: Credentials | None = None,
         residuals: Residuals | None = None,
         sums: SumBook | None = None,
+        cohort: Cohort | None = None,
     ) -> None:
         self.config = config
         self.gate = gate
         self.credentials = credentials
         self.sums = sums
         self._residuals = residuals
+        self._cohort = SiteCohort(config, cohort or (None if gate is None else gate.cohort))
         self._workshop = workshop
         self._filter = image_filter
         self._data: OrderedDict[str, SiteData] = OrderedDict()  # by the job's digest
@@ -107,17 +113,20 @@ class Site:
         """Take an admitted request on: remember its model, count it, and charge what it costs.
 
         Raises:
-            PolicyError: It carries a model that is not that of its round, or something is used up.
+            PolicyError: It carries a model that is not that of its round, something is used up, or it would
+                tell of too few patients.
         """
+        if visit.phase == "train":
+            data = self._training_data(visit.job)
+            self._cohort.check_update(visit.job, data, visit.round)
+            self._cohort.tell(visit.job, data, "train")
         if self.gate is None or visit.phase not in ("train", "evaluate"):
             return
         if visit.phase == "train" and visit.round == 1:
             check_first(visit.job, content, self.config.name)
-        self.gate.take(visit, model_digest(content))
+        self.gate.take(visit, carried_by(content))
         if visit.phase == "train" and visit.job.privacy.mechanism == "dp-sgd":
-            data = self._training_data(visit.job)
-            units = data.patients if visit.job.privacy.unit == "patient" else data.examples
-            self.gate.reserve(visit, plan(visit.job, units["train"]))
+            self.gate.reserve(visit, self._cohort.private_steps(visit.job, data))
 
     def counted(self, visit: Visit) -> AbstractContextManager[None]:
         """Count what is answered inside; a simulation, where nobody asks, does not."""
@@ -132,37 +141,22 @@ class Site:
         """
         digest = job.digest()
         if digest not in self._data:
-            dataset = self.config.dataset(job.job.dataset)
-            self._data[digest] = SiteData.load(
-                dataset.manifest,
-                job,
-                site=self.config.name,
-                column_value=dataset.site,
-                cache=self.config.cache,
-                image_filter=self._filter,
-            )
+            self._data[digest] = self._cohort.load(job, self._filter)
             if len(self._data) > JOBS_AT_HAND:
                 self._data.popitem(last=False)
         self._data.move_to_end(digest)
         return self._data[digest]
 
     def describe(self, canonical: str) -> messages.Description:
-        """Count what the site has for a job; no image is read.
-
-        Of a split with fewer patients than the policy's `min_group` nothing is said: it counts as empty.
-        """
+        """Say what the site has for a job, as far as `Release` lets it; no image is read."""
         job = read_job(canonical)
-        data = self.data(job)
-        release = Release.of(self.config.policy, job)
+        data, release = self.data(job), Release.of(self.config.policy, job)
+        if release.counts:
+            self._cohort.tell(job, data, *data.patients)
         return release.description(self.config.name, data.patients, data.examples)
 
     def _training_data(self, job: JobSpec) -> SiteData:
-        data = self.data(job)
-        release = Release.of(self.config.policy, job)
-        if not release.has_group(data.patients["train"]):
-            problem = f"policy.min_group asks for {release.min_group} patients, there are fewer to train on"
-            raise PolicyError(problem, where=self.config.name)
-        return data
+        return self._cohort.for_training(job, self.data(job))
 
     def claims(self, job: JobSpec, phase: str) -> Claims:
         """Return what the site signs about its part in a secure sum.
@@ -171,7 +165,10 @@ class Site:
             PolicyError: There are too few patients to train on.
         """
         data = self._training_data(job) if phase == TRAIN else self.data(job)
-        return claims_of(self.config.policy, job, data, phase)
+        claims = claims_of(self.config.policy, job, data, phase)
+        if claims.patients:
+            self._cohort.tell(job, data, phase)
+        return claims
 
     def train(self, request: messages.Request, class_counts: tuple[int, ...] = ()) -> messages.Update:
         """Train the global model on the site's data for one round.
@@ -191,9 +188,10 @@ class Site:
         trained = training.run(request.round, proximal_mu(job))
         vector = bench.state.pack()
         if not np.isfinite(vector).all():  # the last step, after which no loss was computed
-            raise diverged(self.config.name, request.round, trained.steps)
+            raise diverged(self.config.name, request.round)
         loss = release.training_loss(trained.loss)
-        return messages.Update(vector, release.examples(len(samples)), loss, time.perf_counter() - start)
+        seconds = told_seconds(time.perf_counter() - start)
+        return messages.Update(vector, release.examples(len(samples)), loss, seconds)
 
     def encode(self, request: messages.Request, trained: NDArray[np.float32]) -> bytes:
         """Return a trained model as the job's `[update]` says; what is left out is on the disk by then.
@@ -232,6 +230,7 @@ class Site:
                 bench.job,
                 site=name,
                 device=device,
+                units=Release.of(self.config.policy, bench.job).units(data, bench.job),
                 randomness=randomness,
             )
         return LocalTraining(
@@ -242,6 +241,7 @@ class Site:
             site=name,
             device=device,
             class_counts=counts_for_loss(bench.job, data, class_counts),
+            order=self._cohort.order(bench.job, data, training_seed(bench.job, request.vector)),
             parameters=bench.parameters,
             seed=training_seed(bench.job, request.vector),
         )
@@ -260,12 +260,14 @@ class Site:
         release = Release.of(self.config.policy, job)
         if not release.scores or not release.has_group(data.patients[request.split]):
             nothing = bench.task.metrics(_edges(bench, request)).pack()
-            return messages.Evaluation(nothing, 0, time.perf_counter() - start)
+            return messages.Evaluation(nothing, 0, told_seconds(time.perf_counter() - start))
+        self._cohort.tell(job, data, request.split)
         samples = data.split(request.split)
         torch.set_num_threads(bench.job.training.threads)
         metrics = evaluate(bench, samples, _edges(bench, request))
         withhold(metrics, release.min_group)
-        return messages.Evaluation(metrics.pack(), len(samples), time.perf_counter() - start)
+        seconds = told_seconds(time.perf_counter() - start)
+        return messages.Evaluation(metrics.pack(), release.count(len(samples)), seconds)
 
     def summand(
         self, request: messages.Request, *, judging: bool, patients: int
@@ -337,7 +339,8 @@ def make_app(site: Site) -> ClientApp:
 
 
 def _describe(site: Site, _: Visit, content: RecordDict, __: RecordDict) -> RecordDict:
-    return messages.describe_reply(site.describe(messages.read_question(content).job))
+    description = site.describe(messages.read_question(content).job)
+    return messages.describe_reply(replace(description, figures_for=site.config.policy.figures_for))
 
 
 def _train(site: Site, visit: Visit, content: RecordDict, state: RecordDict) -> RecordDict:
@@ -385,7 +388,7 @@ def read_visit(content: RecordDict, phase: str, run: int) -> Visit:
     """
     asked = messages.read_question(content)
     job, known_head = read_job(asked.job), log_heads.asked(content)
-    return Visit(job, phase, asked.round, asked.split, asked.researcher, run, known_head)
+    return Visit(job, phase, asked.round, asked.split, asked.researcher, run, known_head, asked.project)
 
 
 def explained_to_strangers(site: Site, visit: Visit | None, phase: str, error: Exception) -> tuple[int, str]:

@@ -28,13 +28,15 @@ def expected_units(job: JobSpec, steps: Steps, units: int) -> float:
 def plan(job: JobSpec, units: int) -> Steps:
     """Return one round's steps.
 
-    Units (patients, or images) are Poisson-sampled so that `batch_size` of them are expected in a step. Where
+    Units (patients, or images) are Poisson-sampled so that about `batch_size` of them are expected in a step.
+    The noise in an update tells the sample rate, and with it the number of units: so a site plans with the
+    rounded number. The guarantee is for the rate at which units are drawn, however many there are. Where
     the job names an epsilon, the noise is what all its rounds together need for it at this site. With
     distributed noise this is the noise of the sum, of which the site adds its `noise_share`.
 
     Args:
         job: With a private mechanism.
-        units: Patients or images (`[privacy] unit`) that the site trains on.
+        units: Patients or images (`[privacy] unit`) that the site trains on, rounded.
 
     Raises:
         JobError: There is nobody to train on, or the job's delta is too large for so many units.

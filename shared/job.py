@@ -99,19 +99,26 @@ class DataTable(Table):
         max_length=16,
         description="Random changes to training images, seeded by run, round, site and sample.",
     )
-    validation: float = Field(
-        0.15,
-        ge=0.0,
-        le=0.5,
-        description="Share of the training patients held out to choose the best round, by a hash of the "
-        "patient; unused where the manifest has a split 'val'.",
+    fold: int | None = Field(
+        None,
+        ge=1,
+        le=20,
+        examples=[1],
+        description="Choose the best round on this fold of each site's patients (of those who do not test) "
+        "instead of the site's own validation patients. Each site says how many folds it has (5 by default).",
     )
-    test: float = Field(
-        0.2,
-        ge=0.0,
-        le=0.5,
-        description="Share of the patients for testing, by a hash; unused where the manifest has a split.",
-    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_shares(cls, table: Any) -> Any:
+        for key in ("validation", "test") if isinstance(table, dict) else ():
+            if key in table:
+                raise ValueError(
+                    f"{key}: is not the job's to say; each site fixes its own share (in site.toml "
+                    f"[datasets.NAME.split] {key}, or --{key} of a simulation). A job may choose a fold: "
+                    "[data] fold = 1"
+                )
+        return table
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

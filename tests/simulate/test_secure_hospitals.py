@@ -45,13 +45,21 @@ def job(tiny_job) -> JobSpec:
 @pytest.mark.parametrize("phase", [TRAIN, VALIDATION])
 def test_no_part_is_read_out_of_a_sum_by_sending_other_models(folders, job, phase):
     with Hospitals(folders) as hospitals:
-        coordinator = Coordinator(hospitals, job)
+        names = iter(f"attempt-{number}" for number in range(9))
+
+        def attempt() -> Coordinator:
+            """Begin with a job in whose rounds no model was seen yet."""
+            return Coordinator(hospitals, renamed(job, job_name=next(names)))
+
+        coordinator = attempt()
         model = coordinator.first
         dead = np.zeros_like(model)  # of it nearly all gradients are zero
         models = {"delta": model} | same_model(dead, FEWER)
 
         with pytest.raises(RefusedError, match="is not what the sites of this round have signed"):
             coordinator.sum(models, round_=2, phase=phase)
+
+        coordinator = attempt()
 
         def of_its_own(site, session):
             return coordinator.header(models[site], 2, phase, session)
@@ -60,13 +68,14 @@ def test_no_part_is_read_out_of_a_sum_by_sending_other_models(folders, job, phas
             coordinator.sum(models, round_=2, phase=phase, headers=of_its_own)
         # A sum that is begun for one purpose serves no other.
         other = VALIDATION if phase == TRAIN else TRAIN
+        coordinator = attempt()
 
         def of_another_phase(_, session):
             return coordinator.header(model, 2, other, session)
 
         with pytest.raises(RefusedError, match="and the request of something else"):
             coordinator.sum(same_model(model, SITES), round_=2, phase=phase, headers=of_another_phase)
-        coordinator.sum(same_model(model, SITES), round_=2, phase=phase).total()  # the honest way
+        attempt().sum(same_model(model, SITES), round_=2, phase=phase).total()  # the honest way
 
 
 @pytest.mark.parametrize("phase", [TRAIN, VALIDATION])
@@ -85,11 +94,16 @@ def test_no_difference_of_two_sums_shows_a_site_whatever_the_job_is_called(folde
             match=r"(?s)nearly the same model was summed before .*Give the job another \[job\] seed",
         ):
             Coordinator(hospitals, again, run=3).sum(same_model(first, FEWER), phase=phase)
-        for vector in (changed, first * np.float32(1.001)):
+        for name, vector in {"ulp": changed, "step": first * np.float32(1.001)}.items():
             with pytest.raises(RefusedError, match="nearly the same model"):
-                Coordinator(hospitals, again, run=4).sum(same_model(vector, FEWER), round_=2, phase=phase)
+                Coordinator(hospitals, renamed(job, job_name=name), run=4).sum(
+                    same_model(vector, FEWER), round_=2, phase=phase
+                )
         with pytest.raises(RefusedError, match="nearly the same model"):  # in the same job too
             Coordinator(hospitals, job, run=5).sum(same_model(changed, FEWER), round_=2, phase=phase)
+        clipped = Coordinator(hospitals, renamed(job, update_clip=1.0), run=9)
+        with pytest.raises(RefusedError, match="other settings"):  # only a large update would be clipped
+            clipped.sum(same_model(first, SITES), phase=phase)
         # What honest researchers do: the same again, other seeds, and the next round without a site.
         Coordinator(hospitals, again, run=6).sum(same_model(first, SITES), phase=phase)
         reseeded = Coordinator(hospitals, renamed(job, job_seed=6), run=7)
