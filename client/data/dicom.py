@@ -7,7 +7,6 @@ Geometry: DICOM PS3.3 C.7.6.2 (image plane).
 
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
@@ -15,28 +14,24 @@ from pydicom.dataset import Dataset
 from pydicom.misc import is_dicom
 from pydicom.pixels import apply_color_lut, apply_modality_lut
 
+from client.data.formats.placed import placed
+from client.data.picture import Picture, Turn
 from shared.errors import DataError
 
 
-def read_slice(path: Path) -> tuple[NDArray[np.float32], tuple[float, ...] | None]:
-    """Read one DICOM file.
-
-    Returns:
-        The picture, shaped (C, rows, columns), in rescaled units (CT: Hounsfield), and the spacing of rows
-        and columns in mm, None where the file does not say.
+def read_slice(path: Path) -> Picture:
+    """Read one DICOM file, in rescaled units (CT: Hounsfield).
 
     Raises:
         DataError: The file holds no picture, or several frames.
     """
     dataset = pydicom.dcmread(path)
-    return _channels_first(_pixels(dataset, path)), _spacing(dataset)
+    array = _channels_first(_pixels(dataset, path))
+    return Picture(array, _spacing(dataset), _plane(dataset), Turn.none(2))
 
 
-def read_series(folder: Path) -> nibabel.Nifti1Image:
+def read_series(folder: Path, dimensions: int | None) -> Picture:
     """Read the DICOM series in a folder as one volume, its slices ordered by their place in the patient.
-
-    Returns:
-        The volume, float32, shaped (rows, columns, slices), with its affine in RAS+ and mm.
 
     Raises:
         DataError: The folder holds no series or several, or the slices do not form an even stack.
@@ -54,7 +49,7 @@ def read_series(folder: Path) -> nibabel.Nifti1Image:
     volume = np.stack([_pixels(dataset, folder).astype(np.float32) for dataset in ordered], axis=-1)
     if volume.ndim != 3:
         raise DataError("is a series of colour pictures, not of slices", where=folder)
-    return nibabel.Nifti1Image(volume, _affine(ordered, folder))
+    return placed(volume[None], _affine(ordered, folder), dimensions)
 
 
 def _check_series(slices: list[Dataset], folder: Path) -> None:
@@ -109,6 +104,19 @@ def _numbers(dataset: Dataset, tag: str, where: Path) -> NDArray[np.float64]:
     if value is None:
         raise DataError(f"has no {tag}, so its slices can't be put in place", where=where)
     return np.array(value, dtype=np.float64)
+
+
+def _plane(dataset: Dataset) -> NDArray[np.float64] | None:
+    """Return the affine (3, 3) of a slice, (row, column, 1) to RAS+ mm; None where the file has no place."""
+    tags = ("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing")
+    if any(dataset.get(tag) is None for tag in tags):
+        return None
+    along_row, along_column = np.reshape([float(x) for x in dataset.ImageOrientationPatient], (2, 3))
+    between_rows, between_columns = (float(x) for x in dataset.PixelSpacing)
+    origin = np.array([float(x) for x in dataset.ImagePositionPatient])
+    lps = np.column_stack([along_column * between_rows, along_row * between_columns, origin])
+    plane: NDArray[np.float64] = np.diag([-1.0, -1.0, 1.0]) @ lps
+    return plane
 
 
 def _spacing(dataset: Dataset) -> tuple[float, ...] | None:

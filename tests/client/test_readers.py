@@ -164,7 +164,7 @@ def test_a_picture_cut_short_is_refused(tmp_path: Path) -> None:
 
 def test_pickles_are_never_opened(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(DataError, match="no known format"):
+    with pytest.raises(DataError, match="Object arrays"):
         read_image(tmp_path / "a.npy")
 
 
@@ -197,7 +197,7 @@ def test_masks_of_one_class(tmp_path: Path) -> None:
     levels = np.uint8([[0, 127, 128, 255]])
     np.testing.assert_array_equal(read_mask(png(tmp_path / "a.png", levels), 1), [[0, 0, 1, 1]])
     np.testing.assert_array_equal(read_mask(png(tmp_path / "b.png", np.uint8([[0, 1]])), 1), [[0, 1]])
-    with pytest.raises(DataError, match=r"c.png: has values up to 2"):
+    with pytest.raises(DataError, match=r"c.png: holds 2 values"):
         read_mask(png(tmp_path / "c.png", np.uint8([[0, 1, 2]])), 1)
     nibabel.save(nibabel.Nifti1Image(np.float32([[[0, 0.5, 0.6, 2]]]), np.eye(4)), tmp_path / "d.nii")
     np.testing.assert_array_equal(read_mask(tmp_path / "d.nii", 1, 3), [[[0, 0, 1, 1]]])
