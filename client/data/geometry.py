@@ -106,7 +106,7 @@ def _in_order_of(first: Picture, other: Picture, first_path: Path, path: Path) -
     image = first.turn.undo(first.array)
     if stored.shape[1:] != image.shape[1:]:
         raise DataError(
-            f"is {size(stored.shape[1:])} as it is stored, but {short(first_path)} is {size(image.shape[1:])}",
+            f"is stored as {size(stored.shape[1:])}, but {short(first_path)} as {size(image.shape[1:])}",
             where=path,
         )
     return Picture(first.turn.apply(stored), first.spacing, first.affine, first.turn, notes=other.notes)
@@ -116,7 +116,7 @@ def _without_place(first: Picture, other: Picture, first_path: Path, path: Path)
     if (first.affine is None) != (other.affine is None):
         placed, bare = (first_path, path) if other.affine is None else (path, first_path)
         raise DataError(
-            f"does not say where it lies, but {short(placed)} does: which way it is to be turned is not known",
+            f"does not say where it lies, but {short(placed)} does: how to turn it is not known",
             where=bare,
             remedy=_REMEDY,
         )
@@ -125,7 +125,7 @@ def _without_place(first: Picture, other: Picture, first_path: Path, path: Path)
     ours, theirs = first.spacing, other.spacing
     if ours is not None and theirs is not None and not np.allclose(ours, theirs, rtol=TOLERANCE):
         raise DataError(
-            f"has pixels of {_millimetres(theirs)}, but those of {short(first_path)} are {_millimetres(ours)}",
+            f"has pixels of {_millimetres(theirs)}, those of {short(first_path)} are {_millimetres(ours)}",
             where=path,
         )
     return other

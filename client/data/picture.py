@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from shared.errors import DataError
 
-LARGEST_EXACT = 2**24  # float32 holds every whole number up to it
 # Exif 2.32, 4.6.4: orientation -> (rows and columns swapped, rows flipped, columns flipped)
 _EXIF = {
     2: (False, False, True),
@@ -157,9 +156,13 @@ class Picture:
             )
         else:
             floats = array.astype(np.float32)
-            if array.dtype.kind in "iu" and array.itemsize > 2 and (np.abs(floats) > LARGEST_EXACT).any():
+            if (
+                array.dtype.kind in "iu"
+                and array.itemsize > 2
+                and (floats.astype(array.dtype) != array).any()
+            ):
                 raise DataError(
-                    f"has whole numbers above {LARGEST_EXACT}, which lose digits in training",
+                    "has whole numbers so large that they lose digits in training",
                     where=where,
                     remedy="Save it as numbers with a point, or scaled down.",
                 )
