@@ -88,11 +88,32 @@ def on_grid(
         raise DataError(f"is {size(other.shape)}, but {short(first_path)} is {size(first.shape)}", where=path)
     if first.shape == other.shape and _apart(first, other) <= TOLERANCE * _smallest_voxel(first, other):
         return other
+    cut = _uncut(first, other) if labels else None
+    if cut is not None:
+        return cut
     if geometry == "resample":
         return _resampled(first, other, path, labels=labels)
     raise DataError(
         f"lies elsewhere than {short(first_path)}: {_difference(first, other)}", where=path, remedy=_REMEDY
     )
+
+
+def _uncut(first: Picture, other: Picture) -> Picture | None:
+    """Return a mask that was cut to a box of the image's grid on the whole grid; None where it was not."""
+    axes = len(first.shape)
+    assert first.affine is not None and other.affine is not None  # noqa: S101, PT018 (asked before)
+    steps = np.abs(first.affine[:, :axes] - other.affine[:, :axes]).max(axis=0) * np.array(other.shape)
+    if first.shape == other.shape or steps.max() > TOLERANCE * _smallest_voxel(first, other):
+        return None
+    begin = np.linalg.pinv(first.affine[:, :axes]) @ (other.affine[:, axes] - first.affine[:, axes])
+    at = np.rint(begin).astype(int)
+    inside = (at >= 0).all() and (at + np.array(other.shape) <= np.array(first.shape)).all()
+    if np.abs(begin - at).max() > TOLERANCE or not inside:
+        return None
+    array = np.zeros((len(other.array), *first.shape), other.array.dtype)
+    box = tuple(slice(low, low + length) for low, length in zip(at, other.shape, strict=True))
+    array[(slice(None), *box)] = other.array
+    return Picture(array, first.spacing, first.affine, first.turn, notes=other.notes)
 
 
 def _in_order_of(first: Picture, other: Picture, first_path: Path, path: Path) -> Picture:

@@ -13,8 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.misc import is_dicom
 
-from client.data.dicom import read_series, read_slice
 from client.data.formats.arrays import read_array
+from client.data.formats.dicom import (
+    is_segmentation,
+    is_structure_set,
+    load,
+    read_file,
+    read_segments,
+    read_series,
+    read_structures,
+)
 from client.data.formats.itk import read_itk, read_tiff
 from client.data.formats.nifti import read_nifti
 from client.data.formats.pictures import read_mask_picture, read_picture
@@ -106,7 +114,7 @@ def read_sample(
     Raises:
         DataError: As `read_images` and `read_mask`.
     """
-    layout = Layout(data.dimensions, data.channels, data.colour, data.geometry)
+    layout = Layout(data.dimensions, data.channels, data.colour, data.geometry, tuple(data.classes))
     image, raw = read_files(images, mask, layout)
     if mask is None or raw is None:
         return image, None
@@ -121,6 +129,7 @@ class Layout:
     channels: int | None = None
     colour: Literal["rgb", "grey"] | None = None
     geometry: Geometry = "strict"
+    classes: tuple[str, ...] = ()  # by which the structures of a structure set are named
 
 
 def read_files(images: Sequence[Path], mask: Path | None, layout: Layout) -> tuple[Picture, Picture | None]:
@@ -138,9 +147,7 @@ def read_files(images: Sequence[Path], mask: Path | None, layout: Layout) -> tup
         return _stacked(settle_orientation(pictures, paths), paths, layout), None
     if mask in paths:
         raise DataError("is the image itself", where=mask, remedy="Name the mask in the column 'mask'.")
-    *pictures, raw = settle_orientation(
-        [*pictures, read_raw_mask(mask, len(pictures[0].shape))], [*paths, mask]
-    )
+    *pictures, raw = settle_orientation([*pictures, _mask_of(mask, pictures[0], layout)], [*paths, mask])
     image = _stacked(pictures, paths, layout)
     return image, on_grid(image, raw, paths[0], mask, layout.geometry, labels=True)
 
@@ -204,17 +211,39 @@ def _coloured(array: NDArray[np.float32], colour: Literal["rgb", "grey"], path: 
     return luminance[None].astype(np.float32)
 
 
+def _mask_of(path: Path, image: Picture, layout: Layout) -> Picture:
+    """Read an image's mask; contours are filled on the image's grid."""
+    dataset = _guarded(path, lambda: load(path)) if _is_dicom(path) else None
+    if dataset is None or not is_structure_set(dataset):
+        return read_raw_mask(path, len(image.shape))
+    return _guarded(path, lambda: read_structures(dataset, path, image, layout.classes))
+
+
 def read_raw_mask(path: Path, dimensions: int | None = None) -> Picture:
     """Read a mask with the values that its file holds.
 
     Raises:
         DataError: As `read_image`; or the file has several channels, or is transparent in places.
     """
-    is_picture = path.suffix.lower() in _PICTURES
-    picture = _guarded(path, lambda: read_mask_picture(path) if is_picture else _read(path, dimensions))
+    picture = _guarded(path, lambda: _read_mask(path, dimensions))
     _require_dimensions(picture, path, dimensions)
     _require_spacing(picture, path)
     return picture
+
+
+def _read_mask(path: Path, dimensions: int | None) -> Picture:
+    if path.suffix.lower() in _PICTURES:
+        return read_mask_picture(path)
+    if not _is_dicom(path):
+        return _read(path, dimensions)
+    dataset = load(path)
+    if is_structure_set(dataset):
+        raise DataError("is a structure set: its contours mean something beside an image only", where=path)
+    return read_segments(path, dimensions) if is_segmentation(dataset) else _read(path, dimensions)
+
+
+def _is_dicom(path: Path) -> bool:
+    return path.is_file() and (path.suffix.lower() == ".dcm" or is_dicom(path))
 
 
 def read_mask(path: Path, classes: int, dimensions: int | None = None) -> NDArray[np.uint8]:
@@ -326,7 +355,7 @@ def _read(path: Path, dimensions: int | None) -> Picture:
         if name.endswith(endings):
             return read()
     if name.endswith(".dcm") or is_dicom(path):
-        return read_slice(path)
+        return read_file(path, dimensions)
     raise DataError(f"is of no known format; known are {_KNOWN}", where=path)
 
 

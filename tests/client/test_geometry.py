@@ -174,10 +174,22 @@ def test_a_mask_without_a_place_lies_in_the_image_s_order_of_axes_where_the_job_
     assert sample.image[0][sample.mask == 1].tolist() == [50]
 
 
-def test_a_mask_of_an_axis_of_the_wrong_length_says_both_sizes(tmp_path):
-    image = stored(marked(), np.eye(4), WAYS[0], tmp_path / "i.nii")
-    nibabel.save(
-        nibabel.Nifti1Image(np.zeros((SIDE, SIDE, SIDE - 1), np.uint8), np.eye(4)), tmp_path / "m.nii"
+def test_a_mask_that_was_cut_to_its_structure_lies_where_it_was_cut_out(tmp_path):
+    volume = marked()
+    image = stored(volume, np.diag([-1.0, -1.0, 2.0, 1.0]), WAYS[0], tmp_path / "i.nii")
+    cut = nibabel.load(image).slicer[1:4, 2:5, 3:6]
+    mask = nibabel.Nifti1Image((np.asarray(cut.dataobj) > 0).astype(np.uint8), cut.affine)
+    nibabel.save(mask, tmp_path / "m.nii")
+    sample = prepare([image], tmp_path / "m.nii", make_job(channels=1), "k")
+    assert sorted(sample.image[0][sample.mask == 1].tolist()) == sorted(
+        np.asarray(cut.dataobj).ravel().tolist()
     )
+
+
+def test_a_mask_of_another_size_says_both_sizes(tmp_path):
+    image = stored(marked(), np.eye(4), WAYS[0], tmp_path / "i.nii")
+    far = np.eye(4)
+    far[:3, 3] = 0.5
+    nibabel.save(nibabel.Nifti1Image(np.zeros((SIDE, SIDE, SIDE - 1), np.uint8), far), tmp_path / "m.nii")
     with pytest.raises(DataError, match="6x6x5 voxels, the image 6x6x6"):
         prepare([image], tmp_path / "m.nii", make_job(channels=1), "k")

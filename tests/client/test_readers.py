@@ -133,8 +133,8 @@ def test_a_series_lies_like_the_same_volume_in_nifti(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("heights", "series", "said"),
     [
-        ([0, 0, 3], "1.2.3", "several images of one position"),
-        ([0, 3, 12], "1.2.3", "lacks slices"),
+        ([0, 0, 3], "1.2.3", "images of one position"),
+        ([0, 3, 12], "1.2.3", "lacks 1 slice"),
         ([0, 3, 6], None, "3 series"),
     ],
 )
