@@ -134,7 +134,7 @@ def test_a_series_lies_like_the_same_volume_in_nifti(tmp_path: Path) -> None:
     ("heights", "series", "said"),
     [
         ([0, 0, 3], "1.2.3", "images of one position"),
-        ([0, 3, 12], "1.2.3", "lacks 1 slice"),
+        ([0, 3, 12], "1.2.3", "lacks 2 slices"),
         ([0, 3, 6], None, "3 series"),
     ],
 )

@@ -75,7 +75,7 @@ def stack_of(planes: Sequence[Plane], thickness: float | None, where: Path) -> S
     off = np.linalg.norm(origins - (origins[0] + np.arange(len(planes))[:, None] * step), axis=1)
     if (off <= TOLERANCE * distance).all():
         return Stack(planes, step)
-    usual = float(np.median(gaps))
+    usual = float(gaps.min())
     missing = np.rint(gaps / usual) if usual else gaps
     if (missing > 1).any() and (np.abs(gaps - missing * usual) <= 2 * TOLERANCE * usual).all():
         count = int((missing - 1).sum())
