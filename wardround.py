@@ -13,6 +13,7 @@ from server.commands_login import login
 from server.commands_run import COMMANDS
 from shared.commands import job_app
 from shared.errors import WardroundError
+from shared.printable import printable_lines
 from simulate.commands import simulate
 from simulate.commands_privacy import audit_privacy
 
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(arguments)
     except WardroundError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable_lines(error)}", file=sys.stderr)
         sys.exit(2)
     except SystemExit as end:
         if end.code == INTERRUPTED:

@@ -2,7 +2,8 @@
 
 Three sites with a model of 1.5 MB on loopback, with TLS and node authentication. A round trains and
 evaluates; the slowest site's training and the slowest site's evaluation are taken off. Then the same job with
-Flower's own SuperNodes and Grid. The last line is JSON; exits with 1 when the goal is missed.
+Flower's own SuperNodes and Grid, through a port in front of the SuperLink's socket. The last line is JSON;
+exits with 1 when the goal is missed.
 
     python benchmarks/deployment_overhead.py [--quick] [--without-flower]
 """
@@ -31,6 +32,7 @@ sys.path.insert(0, str(HERE.parent))
 os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
 
 from common import conditions, finish  # noqa: E402
+from loopback_tls import tls_door  # noqa: E402
 
 from server.audit_log import operator_audit  # noqa: E402
 from server.deploy import Coordinator  # noqa: E402
@@ -90,13 +92,15 @@ def flower_runs(federation: LocalFederation) -> Coordinator:
     """Return the runs of the coordinator, as apps that know nothing of our mailbox and bell."""
 
     def connect() -> Runs:
-        return Runs(federation.url, federation.context, "flower_apps:server", "flower_apps:client")
+        return Runs(federation.superlink, "flower_apps:server", "flower_apps:client")
 
     folder = federation.folder / "coordinator"
     return Coordinator(folder / "runs", connect, operator_audit(folder))
 
 
-def start_supernode(federation: LocalFederation, site: str, port: int) -> subprocess.Popen[bytes]:
+def start_supernode(
+    federation: LocalFederation, site: str, port: int, superlink: tuple[int, Path]
+) -> subprocess.Popen[bytes]:
     """Start Flower's own SuperNode for a site."""
     folder = federation.folder / site
     key = load_pem_private_key((folder / "keys" / "site.key").read_bytes(), None)
@@ -105,8 +109,8 @@ def start_supernode(federation: LocalFederation, site: str, port: int) -> subpro
     return subprocess.Popen(
         [
             str(Path(sys.executable).with_name("flower-supernode")),
-            *("--superlink", federation.url.removeprefix("https://")),
-            *("--root-certificates", str(federation.certificate)),
+            *("--superlink", f"127.0.0.1:{superlink[0]}"),
+            *("--root-certificates", str(superlink[1])),
             *("--auth-supernode-private-key", str(private)),
             *("--port", str(port)),
         ],
@@ -144,13 +148,17 @@ def main() -> None:
         if not options.without_flower:
             for site in SITES:
                 federation.stop(site)
-            nodes = [start_supernode(federation, site, 29100 + number) for number, site in enumerate(SITES)]
-            try:
-                result["flower_s"] = round(median(measure(federation, flower_runs(federation), 2)), 3)
-            finally:
-                for node in nodes:
-                    node.terminate()
-                    node.wait()
+            with tls_door(Path(scratch), federation.superlink) as door:
+                nodes = [
+                    start_supernode(federation, site, 29100 + number, door)
+                    for number, site in enumerate(SITES)
+                ]
+                try:
+                    result["flower_s"] = round(median(measure(federation, flower_runs(federation), 2)), 3)
+                finally:
+                    for node in nodes:
+                        node.terminate()
+                        node.wait()
     table = Table(title="seconds a round beyond the slowest site's work")
     table.add_column("engine")
     table.add_column("seconds", justify="right")

@@ -19,10 +19,11 @@ from rich.console import Console
 from rich.table import Table
 
 from server.accumulator import ExactMean
+from shared.privacy.secagg.claims import Claims
 from shared.privacy.secagg.client import SecAggClient
 from shared.privacy.secagg.graph import DEGREE
 from shared.privacy.secagg.masks import add_masks
-from shared.privacy.secagg.records import Header
+from shared.privacy.secagg.records import TRAIN, Header
 from shared.privacy.secagg.server import SecAggServer
 from simulate.credentials import simulated_credentials
 
@@ -86,14 +87,15 @@ class Meter:
         self.cost = Cost(sites, dropped)
         self._names = [f"site-{number:03d}" for number in range(sites)]
         self._leavers = set(self._names[:dropped])
-        self._header = Header(b"j" * 32, 1, b"s" * 32)
+        self._header = Header(b"j" * 32, 1, b"s" * 32, TRAIN, b"c" * 32)
         self._server = SecAggServer(self._header, plan.parameters)
         self._update = np.random.default_rng(0).normal(0, 0.05, plan.parameters).astype(np.float32)
         self._clients = {name: self._client(name) for name in self._names}
 
     def _client(self, name: str) -> SecAggClient:
         credentials = simulated_credentials(name)
-        return SecAggClient(credentials.identity, credentials.trust, self._header, least=3)
+        claims = Claims(WEIGHT, WEIGHT)
+        return SecAggClient(credentials.identity, credentials.trust, self._header, claims, least=3)
 
     def run(self) -> Cost:
         """Carry the round through; the leavers go when it would be their turn to send an update."""

@@ -9,6 +9,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -19,31 +20,43 @@ from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 from torch import nn
 
+from client.claims import claims_of
+from client.class_counts import counts_for_loss
 from client.data.dataset import Samples, SiteData
 from client.data.preprocess import ImageFilter
 from client.device import explained
+from client.first_model import check_first, model_digest
 from client.flat_parameters import FlatParameters
 from client.gate import Gate, Visit
+from client.log_proof import CutLogError
+from client.metric_release import withhold
 from client.policy import PolicyError, check_size
 from client.private_plan import plan
 from client.private_training import PrivateTraining
 from client.release import Release
+from client.request_rules import check_request
 from client.residuals import Residuals
 from client.secure import QUERIES, Credentials
+from client.secure import evaluate as evaluate_masked
 from client.secure import train as train_masked
 from client.site import SiteConfig
-from client.training import LocalTraining, diverged, place_model, trainable
-from shared import messages
-from shared.arrays import Layout, ModelState
+from client.sum_book import SumBook
+from client.training import LocalTraining, diverged, place_model, trainable, training_seed
+from shared import log_heads, messages
+from shared.arrays import ModelState
 from shared.audit_fields import AuditError
+from shared.curves import bins_for
 from shared.errors import JobError, SiteError, WardroundError
-from shared.job import JobSpec, parse_job
-from shared.losses import public_counts
+from shared.job import FedProx, JobSpec, parse_job
 from shared.messages import MessageError
+from shared.metrics import MetricSet
+from shared.model_size import is_larger, model_bytes, warm_up
 from shared.models import build_model
 from shared.privacy.filters import UpdateFilter
 from shared.privacy.randomness import Randomness, SecretRandomness, SeededRandomness
+from shared.privacy.secagg.claims import Claims
 from shared.privacy.secagg.errors import SecureAggregationError
+from shared.privacy.secagg.records import TRAIN
 from shared.redact import redact_error
 from shared.tasks import Task, make_task
 
@@ -99,12 +112,6 @@ class Workshop:
         return self._benches[canonical]
 
 
-def model_megabytes(job: JobSpec) -> float:
-    """Return the size of a job's model in MB (10^6 bytes), without taking memory for it."""
-    with torch.device("meta"):
-        return Layout.of(build_model(job, make_task(job).outputs, job.job.seed)).size * 4 / 1e6
-
-
 @lru_cache(maxsize=8)
 def _read_job(canonical: str) -> JobSpec:
     try:
@@ -132,6 +139,7 @@ class Site:
             then name patients and files, and of the policy counts what looks at the job alone.
         credentials: For secure aggregation; without them the site takes no part in it.
         residuals: For jobs that compress updates; without it the site takes no part in them.
+        sums: Remembers what was summed; without it, as in a simulation, nothing is remembered.
     """
 
     def __init__(
@@ -143,34 +151,52 @@ class Site:
         gate: Gate | None,
         credentials: Credentials | None = None,
         residuals: Residuals | None = None,
+        sums: SumBook | None = None,
     ) -> None:
         self.config = config
         self.gate = gate
         self.credentials = credentials
-        self.summed: dict[tuple[bytes, int], bytes] = {}  # by job and round: who was in the sum
+        self.sums = sums
         self._residuals = residuals
         self._workshop = workshop
         self._filter = image_filter
         self._data: OrderedDict[str, SiteData] = OrderedDict()  # by the job's digest
-        if config.policy.max_model_mb is not None:
-            torch.empty(1, device="meta").normal_()  # takes seconds the first time: not in an answer
+        if gate is not None:
+            warm_up()  # not in an answer
 
     def admit(self, visit: Visit) -> None:
-        """Check a request against the policy, before anything is loaded for it.
+        """Check a request against the policy by its head, before anything is loaded for it.
 
         Raises:
             PolicyError: A rule refuses it.
         """
         policy = self.config.policy
         self.config.admit(visit.job)
-        if policy.max_model_mb is not None:
-            check_size(policy, model_megabytes(visit.job), self.config.name)
+        check_request(visit.job, visit.phase, visit.round, visit.split, self.config.name)
+        if is_larger(visit.job, policy.max_model_mb):
+            check_size(policy, model_bytes(visit.job) / 1e6, self.config.name)
         if self.gate is not None:
             self.gate.admit(visit)
-            if visit.phase == "train" and visit.job.privacy.mechanism == "dp-sgd":
-                data = self._training_data(visit.job)
-                units = data.patients if visit.job.privacy.unit == "patient" else data.examples
-                self.gate.reserve(visit, plan(visit.job, units["train"]))
+
+    def take(self, visit: Visit, content: RecordDict) -> None:
+        """Take an admitted request on: remember its model, count it, and charge what it costs.
+
+        Raises:
+            PolicyError: It carries a model that is not that of its round, or something is used up.
+        """
+        if self.gate is None or visit.phase not in ("train", "evaluate"):
+            return
+        if visit.phase == "train" and visit.round == 1:
+            check_first(visit.job, content, self.config.name)
+        self.gate.take(visit, model_digest(content))
+        if visit.phase == "train" and visit.job.privacy.mechanism == "dp-sgd":
+            data = self._training_data(visit.job)
+            units = data.patients if visit.job.privacy.unit == "patient" else data.examples
+            self.gate.reserve(visit, plan(visit.job, units["train"]))
+
+    def counted(self, visit: Visit) -> AbstractContextManager[None]:
+        """Count what is answered inside; a simulation, where nobody asks, does not."""
+        return nullcontext() if self.gate is None else self.gate.counted(visit)
 
     def data(self, job: JobSpec) -> SiteData:
         """Return the site's data for a job, kept warm as long as few other jobs ask.
@@ -196,15 +222,14 @@ class Site:
         return self._data[digest]
 
     def describe(self, canonical: str) -> messages.Description:
-        """Count what the site has for a job; images are read only where the job weighs classes.
+        """Count what the site has for a job; no image is read.
 
         Of a split with fewer patients than the policy's `min_group` nothing is said: it counts as empty.
         """
         job = _read_job(canonical)
         data = self.data(job)
-        counts = data.class_counts().tolist() if job.training.class_weights == "federation" else []
         release = Release.of(self.config.policy, job)
-        return release.description(self.config.name, data.patients, data.examples, counts)
+        return release.description(self.config.name, data.patients, data.examples)
 
     def _training_data(self, job: JobSpec) -> SiteData:
         data = self.data(job)
@@ -214,8 +239,22 @@ class Site:
             raise PolicyError(problem, where=self.config.name)
         return data
 
-    def train(self, request: messages.Request) -> messages.Update:
-        """Train the global model on the site's data for one round."""
+    def claims(self, job: JobSpec, phase: str) -> Claims:
+        """Return what the site signs about its part in a secure sum.
+
+        Raises:
+            PolicyError: There are too few patients to train on.
+        """
+        data = self._training_data(job) if phase == TRAIN else self.data(job)
+        return claims_of(self.config.policy, job, data, phase)
+
+    def train(self, request: messages.Request, class_counts: tuple[int, ...] = ()) -> messages.Update:
+        """Train the global model on the site's data for one round.
+
+        Args:
+            request: What is asked.
+            class_counts: Of the whole federation, where the job weighs classes by them.
+        """
         start = time.perf_counter()
         job = _read_job(request.job)
         data = self._training_data(job)
@@ -223,7 +262,8 @@ class Site:
         bench = self._load(request)
         samples = data.split("train")
         torch.set_num_threads(bench.job.training.threads)
-        trained = self._training(bench, data, request).run(request.round, request.proximal_mu)
+        training = self._training(bench, data, request, class_counts)
+        trained = training.run(request.round, proximal_mu(job))
         vector = bench.state.pack()
         if not np.isfinite(vector).all():  # the last step, after which no loss was computed
             raise diverged(self.config.name, request.round, trained.steps)
@@ -253,7 +293,7 @@ class Site:
         return self._workshop.bench(request.job).filter.clipped(trained, request.vector)
 
     def _training(
-        self, bench: Bench, data: SiteData, request: messages.Request
+        self, bench: Bench, data: SiteData, request: messages.Request, class_counts: tuple[int, ...]
     ) -> LocalTraining | PrivateTraining:
         samples, name, device = data.split("train"), self.config.name, self._workshop.device
         if bench.job.privacy.mechanism == "dp-sgd":
@@ -276,8 +316,9 @@ class Site:
             bench.job,
             site=name,
             device=device,
-            class_counts=class_counts(bench.job, data, request.class_counts),
+            class_counts=counts_for_loss(bench.job, data, class_counts),
             parameters=bench.parameters,
+            seed=training_seed(bench.job, request.vector),
         )
 
     def evaluate(self, request: messages.Request) -> messages.Evaluation:
@@ -293,11 +334,36 @@ class Site:
         bench = self._load(request)
         release = Release.of(self.config.policy, job)
         if not release.scores or not release.has_group(data.patients[request.split]):
-            return messages.Evaluation(bench.task.metrics().pack(), 0, time.perf_counter() - start)
+            nothing = bench.task.metrics(_edges(bench, request)).pack()
+            return messages.Evaluation(nothing, 0, time.perf_counter() - start)
         samples = data.split(request.split)
         torch.set_num_threads(bench.job.training.threads)
-        states = evaluate(bench, samples)
-        return messages.Evaluation(states, len(samples), time.perf_counter() - start)
+        metrics = evaluate(bench, samples, _edges(bench, request))
+        withhold(metrics, release.min_group)
+        return messages.Evaluation(metrics.pack(), len(samples), time.perf_counter() - start)
+
+    def summand(
+        self, request: messages.Request, *, judging: bool, patients: int
+    ) -> tuple[MetricSet, NDArray[np.float64]]:
+        """Evaluate the global model for a masked sum; a site that does not judge it adds nothing.
+
+        Args:
+            request: What is asked.
+            judging: Whether this site has anything to add.
+            patients: Of all sites together: the sum tells no more bins than they allow.
+
+        Returns:
+            Empty metrics, and the packed states (n,).
+        """
+        bench = self._load(request)
+        edges = _edges(bench, request)
+        empty = bench.task.metrics(edges)
+        if not judging:
+            return empty, empty.pack()
+        torch.set_num_threads(bench.job.training.threads)
+        found = evaluate(bench, self.data(bench.job).split(request.split), edges)
+        found.fold(bins_for(bench.job.evaluation.bins, patients))
+        return empty, found.pack()
 
     def _load(self, request: messages.Request) -> Bench:
         bench = self._workshop.bench(request.job)
@@ -314,36 +380,27 @@ class Site:
         return bench
 
 
-def class_counts(
-    job: JobSpec, data: SiteData, federation: tuple[int, ...] | None
-) -> NDArray[np.int64] | None:
-    """Return the class counts that the job's loss needs, or None.
-
-    Args:
-        job: Says whether its loss weighs classes, and by whose counts.
-        data: The site's own.
-        federation: The counts of all sites; None where there is no federation, then the site's own serve.
-    """
-    if (public := public_counts(job)) is not None:
-        return public
-    if job.training.class_weights == "federation" and federation is not None:
-        if len(federation) != len(data.class_counts()):
-            raise messages.MessageError(f"carries the counts of {len(federation)} classes")
-        return np.asarray(federation, dtype=np.int64)
-    if job.training.class_weights != "none" or job.training.loss == "balanced-softmax":
-        return data.class_counts()
-    return None
+def proximal_mu(job: JobSpec) -> float:
+    """Return the weight of the proximal term that the job's strategy asks of the sites."""
+    return job.strategy.proximal_mu if isinstance(job.strategy, FedProx) else 0.0
 
 
-def evaluate(bench: Bench, samples: Samples) -> NDArray[np.float64]:
-    """Return the packed metric states of a model on samples."""
-    metrics = bench.task.metrics()
+def evaluate(bench: Bench, samples: Samples, edges: NDArray[np.float64] | None = None) -> MetricSet:
+    """Return the metrics of a model on samples; edges of the bins as for `Task.metrics`."""
+    metrics = bench.task.metrics(edges)
     device = next(bench.model.parameters()).device
     for indices in samples.batches(_EVALUATION_BATCH):
         batch = samples.batch(indices)
         logits = bench.task.predict(bench.model, batch.images.to(device))
         bench.task.update(metrics, logits, batch.targets.to(device), batch.patients, batch.spacing)
-    return metrics.pack()
+    return metrics
+
+
+def _edges(bench: Bench, request: messages.Request) -> NDArray[np.float64] | None:
+    try:
+        return bench.task.check_edges(request.edges, bench.job.evaluation.bins)
+    except ValueError as error:
+        raise messages.MessageError(str(error)) from None
 
 
 Work = Callable[[Site, Visit, RecordDict, RecordDict], RecordDict]
@@ -378,7 +435,9 @@ def _train(site: Site, visit: Visit, content: RecordDict, state: RecordDict) -> 
     return messages.train_reply(update, encoded)
 
 
-def _evaluate(site: Site, _: Visit, content: RecordDict, __: RecordDict) -> RecordDict:
+def _evaluate(site: Site, visit: Visit, content: RecordDict, state: RecordDict) -> RecordDict:
+    if visit.job.privacy.secure_aggregation:
+        return evaluate_masked(site, visit, content, state)
     return messages.evaluate_reply(site.evaluate(messages.read_request(content)))
 
 
@@ -390,27 +449,37 @@ def _answer(site: Site, message: Message, phase: str, work: Work, state: RecordD
     """
     visit = None
     try:
-        question = messages.read_question(message.content)
-        visit = Visit(
-            _read_job(question.job),
-            phase,
-            question.round,
-            question.split,
-            question.researcher,
-            message.metadata.run_id,
-        )
+        visit = read_visit(message.content, phase, message.metadata.run_id)
         site.admit(visit)
-        with explained(site.config.name):
+        site.take(visit, message.content)
+        with site.counted(visit), explained(site.config.name):
             content = work(site, visit, message.content, state)
         if site.gate is not None:
-            messages.add_head(content, site.gate.sent(visit, messages.measure(content)))
+            log_heads.add(content, site.gate.sent(visit, messages.measure(content)))
         return Message(content, reply_to=message)
     except Exception as error:
         if site.gate is None and not isinstance(error, WardroundError):
             raise
-        reason = str(error) if site.gate is None else _noted(site.gate, visit, phase, error)
-        code = messages.SITE_ERROR if isinstance(error, WardroundError) else messages.CRASH
-        return Message(Error(code, reason), reply_to=message)
+        return Message(Error(*explained_to_strangers(site, visit, phase, error)), reply_to=message)
+
+
+def read_visit(content: RecordDict, phase: str, run: int) -> Visit:
+    """Return what a message asks, from its head alone.
+
+    Raises:
+        WardroundError: It makes no sense.
+    """
+    asked = messages.read_question(content)
+    job, known_head = _read_job(asked.job), log_heads.asked(content)
+    return Visit(job, phase, asked.round, asked.split, asked.researcher, run, known_head)
+
+
+def explained_to_strangers(site: Site, visit: Visit | None, phase: str, error: Exception) -> tuple[int, str]:
+    """Return the code and the reason that may leave of an error, which is written down first."""
+    reason = str(error) if site.gate is None else _noted(site.gate, visit, phase, error)
+    if isinstance(error, CutLogError):
+        return messages.LOG_CUT, reason
+    return messages.SITE_ERROR if isinstance(error, WardroundError) else messages.CRASH, reason
 
 
 def _noted(gate: Gate, visit: Visit | None, phase: str, error: Exception) -> str:

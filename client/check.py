@@ -1,35 +1,30 @@
 """Looking at everything that can go wrong at a site before it does."""
 
-import socket
-import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import httpx
 import psutil
 
-from client.data.check import check_dataset
+from client.check_network import check_network
+from client.data.check import Expected, check_dataset
+from client.data.manifest import image_columns
 from client.service_state import service_state
-from client.site import SiteConfig, load_site
+from client.site import DatasetTable, SiteConfig, load_site
 from shared.audit_verify import verify
 from shared.errors import WardroundError
 from shared.findings import GIB, Finding, State, disk_space, guarded
 from shared.pki import (
     check_issued,
-    client_context,
+    common_name,
     load_certificate,
     load_key,
     needs_renewal,
     public_key_of,
 )
+from shared.privacy.secagg.limits import LEAST_SITES
 
-TIMEOUT = 10.0  # seconds for each network step
-# Requests are signed with the time: Flower 1.41 refuses those from 5 s in the future, or 305 s in the past.
-SKEW_WARNING, SKEW_FAILURE = 2.0, 5.0
 LITTLE_MEMORY = 4 * GIB
 
 
@@ -41,14 +36,19 @@ def check_site(folder: Path, coordinator: str | None = None, *, offline: bool = 
         coordinator: ``host:port``; without it that of `site.toml`.
         offline: Leave out what needs the network.
     """
+    if not folder.is_dir():
+        remedy = "Name the site's folder with --dir; `wardround client enroll` makes it."
+        yield Finding("failure", "folder", f"{folder} is not there, or is not a folder", remedy)
+        return
     config: SiteConfig | None = None
     try:
         config = load_site(folder / "site.toml")
-        yield Finding("ok", "site.toml", f"site '{config.name}', {len(config.datasets)} datasets")
+        number = len(config.datasets)
+        yield Finding("ok", "site.toml", f"site '{config.name}', {number} dataset{'s' * (number != 1)}")
     except WardroundError as error:
         yield Finding("failure", "site.toml", error.problem, error.remedy or "Correct the file.")
     yield guarded("key", partial(_key, folder))
-    yield guarded("certificate", partial(_certificate, folder))
+    yield guarded("certificate", partial(_certificate, folder, config))
     address = coordinator or (config.site.coordinator if config else None)
     if offline:
         yield Finding("warning", "coordinator", "not looked at (--offline)")
@@ -56,20 +56,22 @@ def check_site(folder: Path, coordinator: str | None = None, *, offline: bool = 
         remedy = "Set coordinator in [site] of site.toml, or give --coordinator HOST:PORT."
         yield Finding("failure", "coordinator", "its address is not known", remedy)
     else:
-        yield from _network(folder, address)
+        yield from check_network(folder, address)
     if config is not None:
         for name, dataset in config.datasets.items():
-            yield guarded(f"data {name}", partial(_data, name, dataset.manifest))
+            yield guarded(f"data {name}", partial(_data, name, dataset))
         if not config.datasets:
             yield Finding(
                 "failure", "data", "no dataset is offered", "Add a table [datasets.NAME] to site.toml."
             )
-    yield disk_space(folder)
+        if config.policy.secure_aggregation == "required":
+            yield _peers(config)
+    yield guarded("disk", partial(disk_space, folder))
     yield _memory()
     if config is not None:
         yield guarded("device", partial(_device, config))
     yield guarded("audit log", partial(_audit, folder))
-    yield _service(folder)
+    yield guarded("service", partial(_service, folder))
 
 
 def _key(folder: Path) -> Finding:
@@ -77,86 +79,49 @@ def _key(folder: Path) -> Finding:
     return Finding("ok", "key", "EC P-384, readable by this user only")
 
 
-def _certificate(folder: Path) -> Finding:
+def _certificate(folder: Path, config: SiteConfig | None) -> Finding:
     certificate = load_certificate(folder / "keys" / "site.crt")
     now = datetime.now(UTC)
     check_issued(certificate, load_certificate(folder / "keys" / "ca.crt"), now)
     if public_key_of(certificate) != load_key(folder / "keys" / "site.key").public_key():
         return Finding("failure", "certificate", "belongs to another key than site.key", "Enrol again.")
+    name = common_name(certificate.subject)
+    if config is not None and name != config.name:
+        remedy = f"Set name = \"{name}\" in [site] of site.toml, or use the keys of '{config.name}'."
+        return Finding("failure", "certificate", f"is for the site '{name}', not '{config.name}'", remedy)
     days = (certificate.not_valid_after_utc - now).days
     if needs_renewal(certificate, now):
         return Finding("warning", "certificate", f"{days} days left", "wardround client renew")
     return Finding("ok", "certificate", f"of this federation's authority, {days} days left")
 
 
-def _network(folder: Path, address: str) -> Iterator[Finding]:
-    host, port = urlsplit(f"//{address}").hostname or "", urlsplit(f"//{address}").port or 443
-    proxy = None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get("https")
-    if proxy is not None:
-        parts = urlsplit(proxy)  # may hold a password: only host and port are shown
-        yield Finding("ok", "proxy", f"{parts.hostname}:{parts.port or 80} (HTTPS_PROXY)")
-    else:
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            yield Finding("ok", "name", f"{host} is {found[0][4][0]}")
-        except OSError:
-            remedy = "Ask for a DNS entry, or set HTTPS_PROXY if the way out is a proxy."
-            yield Finding("failure", "name", f"{host} is not known to this machine's DNS", remedy)
-            return
-    try:
-        with httpx.Client(verify=client_context(folder / "keys"), timeout=TIMEOUT) as client:
-            before = datetime.now(UTC)
-            answer = client.get(f"https://{address}/")
-            after = datetime.now(UTC)
-    except WardroundError as error:
-        yield Finding("failure", "TLS", error.problem, error.remedy)
-        return
-    except (httpx.HTTPError, OSError) as error:
-        yield _unreachable(error, address)
-        return
-    yield Finding("ok", "TLS", f"{address} has a certificate of this federation and takes this site's")
-    yield _clock(answer.headers.get("date"), before + (after - before) / 2)
-
-
-def _unreachable(error: Exception, address: str) -> Finding:
-    text = str(error)
-    if "CERTIFICATE_VERIFY_FAILED" in text:
-        remedy = "Something in between opens TLS, or this is another federation: take this address out of it."
-        return Finding("failure", "TLS", f"{address} shows a certificate of another authority", remedy)
-    if "alert" in text.lower() or "SSL" in text:
-        remedy = "Was the site revoked, or has its certificate expired? Ask the coordinator's operator."
-        return Finding("failure", "TLS", "the coordinator refuses this site's certificate", remedy)
-    if isinstance(error, httpx.ProxyError):
-        return Finding(
-            "failure", "proxy", f"refuses the way to {address}", "Let the proxy pass this address."
-        )
-    remedy = "Open the firewall outbound for this one address and port; nothing comes in."
-    return Finding("failure", "TLS", f"{address} can't be reached ({type(error).__name__})", remedy)
-
-
-def _clock(date: str | None, here: datetime) -> Finding:
-    try:
-        there = parsedate_to_datetime(date or "")
-    except ValueError:
-        return Finding("warning", "clock", "the coordinator does not say what time it is")
-    skew = abs((here - there).total_seconds())
-    detail = f"{skew:.0f} s from the coordinator's"
-    if skew <= SKEW_WARNING:
-        return Finding("ok", "clock", detail)
-    state: State = "warning" if skew <= SKEW_FAILURE else "failure"
-    return Finding(state, "clock", detail, "Set both clocks by NTP: requests are signed with the time.")
-
-
-def _data(dataset: str, manifest: Path) -> Finding:
-    report = check_dataset(manifest)
-    found = f"{report.images} images of {report.patients} patients"
-    name = f"data {dataset}"
+def _data(name: str, dataset: DatasetTable) -> Finding:
+    expected = Expected(images=image_columns(dataset.manifest))
+    report = check_dataset(dataset.manifest, expected, site=dataset.site)
+    of_site = f" of site '{dataset.site}'" if dataset.site else ""
+    found = f"{report.images} images of {report.patients} patients{of_site}"
+    remedy = f"wardround data check {dataset.manifest}" + (f" --site {dataset.site}" if dataset.site else "")
+    what = f"data {name}"
     if report.errors:
-        remedy = f"wardround data check {manifest}"
-        return Finding("failure", name, f"{found}, {len(report.errors)} errors", remedy)
+        number = len(report.errors)
+        return Finding("failure", what, f"{found}, {number} error{'s' * (number != 1)}", remedy)
     if report.warnings:
-        return Finding("warning", name, f"{found}; {report.warnings[0]}", f"wardround data check {manifest}")
-    return Finding("ok", name, found)
+        return Finding("warning", what, f"{found}; {report.warnings[0]}", remedy)
+    return Finding("ok", what, found)
+
+
+def _peers(config: SiteConfig) -> Finding:
+    """Look whether the keys of the other sites are pinned, without which the authority could invent sites."""
+    others, needed = len(config.peers.keys() - {config.name}), config.policy.min_sites_in_sum or LEAST_SITES
+    if others + 1 >= needed:
+        return Finding("ok", "peers", f"the keys of {others} other sites are pinned")
+    return Finding(
+        "failure",
+        "peers",
+        f"[policy] secure_aggregation is required, and [peers] pins the keys of {others} other sites of the "
+        f"{needed - 1} that a sum needs: whoever holds the authority's key could invent sites",
+        "Ask each hospital by telephone for its key's fingerprint; docs/secure-aggregation.md says how.",
+    )
 
 
 def _memory() -> Finding:
@@ -187,7 +152,9 @@ def _audit(folder: Path) -> Finding:
         return Finding("ok", "audit log", "not begun yet")
     problems = verify(folder / "audit", load_key(folder / "keys" / "site.key").public_key())
     if problems:
-        return Finding("failure", "audit log", f"{len(problems)} problems", "wardround client audit verify")
+        number = len(problems)
+        detail = f"{number} problem{'s' * (number != 1)}"
+        return Finding("failure", "audit log", detail, "wardround client audit verify")
     return Finding("ok", "audit log", "whole")
 
 

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from client.sample_gradients import SampleGradients, SampleNorms
+from client.hook_trial import all_same, require_apart, trial_images, tried_once
+from client.sample_gradients import SampleGradients, SampleNorms, whole
 
 SampleLosses = Callable[[Tensor, Tensor], Tensor]
 """(images (B, C, *S), targets (B, ...)) -> losses (B,), where an image's loss depends on no other image."""
@@ -21,6 +22,9 @@ _ROUNDING = 1e-6  # relative: norms are sums of many float32
 class ClippedSum(ABC):
     """Adds up clipped gradients; holds hooks in the model until it is closed.
 
+    Where a trial shows that hooks do not have the gradients of this network, each unit takes a backward pass
+    of its own.
+
     Args:
         model: In training mode, without batch norm and without operations in place.
         losses: Runs the model.
@@ -30,12 +34,13 @@ class ClippedSum(ABC):
     _hooks: SampleGradients | SampleNorms
 
     def __init__(self, model: nn.Module, losses: SampleLosses, max_norm: float) -> None:
+        self._model = model
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._losses = losses
         self._max_norm = max_norm
         self._sums = self._zeros()
+        self._hooked: bool | None = None  # whether the hooks have the gradients, known from a trial
 
-    @abstractmethod
     def add(self, images: Tensor, targets: Tensor, owners: Tensor) -> None:
         """Add the gradients of some units to the sum.
 
@@ -44,7 +49,20 @@ class ClippedSum(ABC):
             targets: (B, ...).
             owners: (B,) int64, the unit of each image, counted from 0; every unit has an image. A unit's
                 gradient is the mean over its images.
+
+        Raises:
+            WardroundError: The loss of an image depends on another one.
         """
+        if self._hooked is None:
+            self._hooked = self._try_hooks(images, targets)
+        if self._hooked:
+            self._add_together(images, targets, owners)
+        else:
+            self._add_singly(images, targets, owners)
+
+    @abstractmethod
+    def _add_together(self, images: Tensor, targets: Tensor, owners: Tensor) -> None:
+        """Add gradients, as `add`, that the hooks have after one backward pass."""
 
     def take(self) -> list[Tensor]:
         """Return the sum, one tensor a trainable parameter, and begin a new one."""
@@ -58,6 +76,49 @@ class ClippedSum(ABC):
     def _zeros(self) -> list[Tensor]:
         return [torch.zeros_like(parameter) for parameter in self._parameters]
 
+    def _add_singly(self, images: Tensor, targets: Tensor, owners: Tensor) -> None:
+        for unit in range(int(owners.max()) + 1):
+            own = owners == unit
+            gradients = self._gradients(self._losses(images[own], targets[own]).mean())
+            norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
+            factor = clip_factors(norm, self._max_norm)
+            if factor > 0:
+                for total, gradient in zip(self._sums, gradients, strict=True):
+                    total.add_(factor * gradient)
+
+    def _gradients(self, loss: Tensor) -> list[Tensor]:
+        """Return the gradients of a loss; the graph is kept."""
+        found = torch.autograd.grad(loss, self._parameters, retain_graph=True, allow_unused=True)
+        return [
+            torch.zeros_like(parameter) if gradient is None else gradient
+            for parameter, gradient in zip(self._parameters, found, strict=True)
+        ]
+
+    def _try_hooks(self, images: Tensor, targets: Tensor) -> bool:
+        """Say whether the hooks have the gradients of this network, from a trial on images of nobody."""
+
+        def trial() -> bool:
+            some = trial_images(images).requires_grad_()
+            losses = self._losses(some, targets[:1].repeat_interleave(len(some), 0))
+            losses.sum().backward(inputs=[some], retain_graph=True)
+            said = self._hooks.collect(self._parameters)
+            self._hooks.disable_hooks()
+            require_apart(some, losses)
+            true = zip(*(self._gradients(loss) for loss in losses), strict=True)
+            return all_same(said, [self._size(torch.stack(rows)) for rows in true])
+
+        hooked = tried_once(self._model, type(self._hooks), trial)
+        if hooked:
+            self._hooks.enable_hooks()
+        else:
+            self._hooks.disable_hooks()
+        return hooked
+
+    @staticmethod
+    @abstractmethod
+    def _size(gradients: Tensor) -> Tensor:
+        """Return what the hooks should say of the gradients (B, ...) of a parameter."""
+
 
 class PerSampleSum(ClippedSum):
     """Clips the gradients of all samples after one backward pass, which holds them all in memory."""
@@ -66,14 +127,12 @@ class PerSampleSum(ClippedSum):
         super().__init__(model, losses, max_norm)
         self._hooks = SampleGradients(model, loss_reduction="sum")
 
-    def add(self, images: Tensor, targets: Tensor, owners: Tensor) -> None:
-        """Add the gradients of some units to the sum."""
+    def _add_together(self, images: Tensor, targets: Tensor, owners: Tensor) -> None:
         images.requires_grad_()  # the input to differentiate by: the weights' own gradients are not computed
         sizes = owners.bincount()
         losses = self._losses(images, targets) / sizes[owners]
         losses.sum().backward(inputs=[images])
-        gradients = [parameter.grad_sample for parameter in self._parameters]  # type: ignore[attr-defined]
-        self._hooks.set_grad_sample_to_none()
+        gradients = whole(self._hooks.collect(self._parameters))
         if len(sizes) < len(images):
             gradients = [_sum_by(owners, gradient, len(sizes)) for gradient in gradients]
         factors = clip_factors(_norms(gradients), self._max_norm)
@@ -81,6 +140,10 @@ class PerSampleSum(ClippedSum):
             if not factors.all():
                 gradient[factors == 0] = 0  # else zero times infinity would be added
             total.add_((factors @ gradient.flatten(1)).view_as(total))
+
+    @staticmethod
+    def _size(gradients: Tensor) -> Tensor:
+        return gradients
 
 
 class GhostSum(ClippedSum):
@@ -94,18 +157,14 @@ class GhostSum(ClippedSum):
         super().__init__(model, losses, max_norm)
         self._hooks = SampleNorms(model, loss_reduction="sum")
 
-    def add(self, images: Tensor, targets: Tensor, owners: Tensor) -> None:
-        """Add the gradients of some units to the sum.
-
-        Raises:
-            ValueError: A unit has several images.
-        """
+    def _add_together(self, images: Tensor, targets: Tensor, owners: Tensor) -> None:
         if len(owners.unique()) < len(owners):
             raise ValueError("ghost clipping is for units of one image")
         images.requires_grad_()
         losses = self._losses(images, targets)
         losses.sum().backward(inputs=[images], retain_graph=True)
-        factors = clip_factors(self._hooks.get_norm_sample(), self._max_norm)
+        norms = torch.stack(whole(self._hooks.collect(self._parameters))).norm(dim=0)
+        factors = clip_factors(norms, self._max_norm)
         usable = factors > 0
         if usable.all():
             self._hooks.disable_hooks()
@@ -114,7 +173,11 @@ class GhostSum(ClippedSum):
             for total, gradient in zip(self._sums, gradients, strict=True):
                 total.add_(gradient)
         elif usable.any():  # again without those whose gradient is no number: it would spread in the sum
-            self.add(images.detach()[usable], targets[usable], owners[usable])
+            self._add_together(images.detach()[usable], targets[usable], owners[usable])
+
+    @staticmethod
+    def _size(gradients: Tensor) -> Tensor:
+        return gradients.flatten(1).norm(dim=1)
 
 
 def clip_factors(norms: Tensor, max_norm: float) -> Tensor:

@@ -28,11 +28,11 @@ def budget(context: typer.Context, folder: Folder = HERE) -> None:
         return
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     from client.budget import lines
     from client.job_book import JobBook
     from client.site import load_site
+    from shared.printable import shown
 
     found = list(lines(_ledger(folder), load_site(folder / "site.toml").policy.privacy))
     if not found:
@@ -46,7 +46,7 @@ def budget(context: typer.Context, folder: Folder = HERE) -> None:
     for title in ("dataset", "job", "counted by", "rounds", "epsilon", "if honest", "left", "cap"):
         table.add_column(title)
     for line in found:
-        table.add_row(*map(Text, _cells(line, names)))
+        table.add_row(*map(shown, _cells(line, names)))
     console.print(table)
     if any(line.job is not None for line in found):
         print("Epsilons are composed, not added: the jobs' do not add up to the dataset's.")
@@ -105,13 +105,13 @@ def repair(context: typer.Context, folder: SubFolder = None) -> None:
 
     from client.budget import audited
     from shared.audit import AuditLog
-    from shared.pki import load_key
+    from shared.key_file import KeyFile
 
     folder = folder or context.obj
     entries = audited(folder)
     _ledger(folder).repair(entries)
     user = os.environ.get("SUDO_USER") or getpass.getuser()
-    log = AuditLog.open(folder / "audit", load_key(folder / "keys" / "site.key"))
+    log = AuditLog.open(folder / "audit", KeyFile(folder / "keys" / "site.key"))
     log.append("ledger-repaired", sequence=len(entries), user=user)
     print(f"The ledger has {len(entries)} entries, as the audit log has.")
 
@@ -119,6 +119,6 @@ def repair(context: typer.Context, folder: SubFolder = None) -> None:
 def _ledger(folder: Path) -> "Ledger":
     from client.ledger import LEDGER, Ledger
     from shared.audit import AuditLog
-    from shared.pki import load_key
+    from shared.key_file import KeyFile
 
-    return Ledger(folder / LEDGER, AuditLog.open(folder / "audit", load_key(folder / "keys" / "site.key")))
+    return Ledger(folder / LEDGER, AuditLog.open(folder / "audit", KeyFile(folder / "keys" / "site.key")))

@@ -31,6 +31,7 @@ def check(
     task: Annotated[str | None, typer.Option(help="Without a job: classification or segmentation.")] = None,
     classes: Annotated[str | None, typer.Option(help="Without a job: the classes, as 'a,b'.")] = None,
     image: Annotated[list[str] | None, typer.Option(help="Without a job: a column of images.")] = None,
+    site: Annotated[str | None, typer.Option(help="Only rows with this in their column 'site'.")] = None,
 ) -> None:
     """Read everything and say what is there; exit code 0 if training is possible, 2 if not."""
     from rich.console import Console
@@ -41,7 +42,7 @@ def check(
     if not console.is_terminal:
         console = Console(width=200)
     expected = _expected(job, task, classes, image)
-    report = check_dataset(path, expected, track=lambda records: _tracked(records, console))
+    report = check_dataset(path, expected, site=site, track=lambda records: _tracked(records, console))
     render(report, console)
     if not report.trainable:
         raise typer.Exit(2)

@@ -32,8 +32,9 @@ def start(
 
     from client.service import serve_folder
     from client.workers.site_host import LOG_FORMAT
+    from shared.printable import log_to
 
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=LOG_FORMAT, force=True)
+    log_to(logging.StreamHandler(sys.stderr), LOG_FORMAT)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -44,8 +45,9 @@ def start(
 def status(folder: Folder = HERE) -> None:
     """Say what the site's service is doing; exit code 0 if the site takes part, 3 if not."""
     from client.service_state import service_state
+    from shared.printable import printable
 
     answer, line = service_state(folder)
-    print(line)
+    print(printable(line))
     if answer != "serving":
         raise typer.Exit(3)

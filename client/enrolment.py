@@ -11,18 +11,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.hashes import SHA384
 
 from client.site import load_site
 from client.site_template import site_template
+from shared.address import join_address
 from shared.audit import AuditLog
 from shared.csr import certificate_request, renewal_statement
 from shared.errors import WardroundError
 from shared.https import TIMEOUT, exchange, parse_object, pinned_authority
-from shared.join import Join, address
+from shared.join import Join
+from shared.key_file import KeyFile
 from shared.pki import (
     Clock,
     CredentialError,
@@ -42,6 +43,7 @@ from shared.pki import (
     utc_now,
     write_file,
 )
+from shared.proxy import open_client
 
 
 class EnrolmentError(WardroundError):
@@ -66,8 +68,9 @@ def enrol(join: Join, folder: Path, clock: Clock = utc_now) -> None:
     # What can fail here is done before the invitation is spent.
     request = _prepare(join, folder)
     body = {"token": join.token, "request": request.decode("ascii")}
-    with httpx.Client(verify=pinned_context(authority), timeout=TIMEOUT) as client:
-        answer = exchange(client, "POST", f"{_url(join)}/v1/enrol", body)
+    url = _url(join)
+    with open_client(url, pinned_context(authority), timeout=TIMEOUT) as client:
+        answer = exchange(client, "POST", f"{url}/v1/enrol", body)
     _install(join, folder, [_certificate(answer), authority], clock)
 
 
@@ -124,7 +127,7 @@ def renew(folder: Path, *, change_key: bool = False, clock: Clock = utc_now) -> 
     keys = folder / "keys"
     with _alone(keys):
         renewed = _renew(folder, change_key=change_key, clock=clock)
-        log = AuditLog.open(folder / "audit", load_key(keys / "site.key"))
+        log = AuditLog.open(folder / "audit", KeyFile(keys / "site.key"))
         log.append("certificate-renewed", serial=f"{renewed.serial_number:x}")
     return renewed
 
@@ -144,8 +147,9 @@ def _renew(folder: Path, *, change_key: bool, clock: Clock) -> x509.Certificate:
         "request": request.decode("ascii"),
         "signature": base64.b64encode(key.sign(renewal_statement(request), ECDSA(SHA384()))).decode("ascii"),
     }
-    with httpx.Client(verify=client_context(keys), timeout=TIMEOUT) as client:
-        answer = exchange(client, "POST", f"https://{config.coordinator}/v1/renew", body)
+    url = f"https://{config.coordinator}"
+    with open_client(url, client_context(keys), timeout=TIMEOUT) as client:
+        answer = exchange(client, "POST", f"{url}/v1/renew", body)
     renewed = _certificate(answer)
     _check(renewed, authority, config.name, wanted.public_key(), clock)
     if change_key:
@@ -203,7 +207,7 @@ def _require_new(folder: Path) -> None:
 def _prepare(join: Join, folder: Path) -> bytes:
     """Make the folder, a new key and `site.toml`; return the certificate request."""
     settings, keys = folder / "site.toml", folder / "keys"
-    coordinator = address(join.host, join.sites_port)
+    coordinator = join_address(join.host, join.sites_port)
     if settings.exists():
         found = load_site(settings).site
         if (found.name, found.coordinator) != (join.site, coordinator):
@@ -245,7 +249,7 @@ def _check(
 
 
 def _url(join: Join) -> str:
-    return f"https://{address(join.host, join.people_port)}"
+    return f"https://{join_address(join.host, join.people_port)}"
 
 
 def _certificate(content: bytes) -> x509.Certificate:

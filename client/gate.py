@@ -1,21 +1,25 @@
 """Where a hospital decides about every request and writes down what it decided and sent."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
+from client import log_proof
 from client.job_book import JobBook
 from client.ledger import LEDGER, Ledger
 from client.ledger_entry import Round
 from client.policy import BudgetError, PolicyError, check_moment
+from client.served import Asked
 from client.site import SiteConfig
 from shared.audit import AuditLog
 from shared.job import JobSpec
+from shared.key_file import KeyFile
+from shared.log_heads import Grown
 from shared.messages import Sent
-from shared.pki import load_key
 from shared.privacy.accounting import Steps
 
 _log = logging.getLogger(__name__)
@@ -31,6 +35,7 @@ class Visit:
         split: For an evaluation.
         researcher: As the coordinator names them; empty where it names nobody.
         run: Flower's number of the run.
+        known_head: Of the site's audit log, as the coordinator knows it; empty where it knows none.
     """
 
     job: JobSpec
@@ -39,6 +44,7 @@ class Visit:
     split: str
     researcher: str
     run: int
+    known_head: str = ""
 
     def fields(self) -> dict[str, object]:
         """Return what an audit entry says of the visit."""
@@ -83,7 +89,7 @@ class Gate:
         Raises:
             WardroundError: One of them can't be used.
         """
-        audit = AuditLog.open(folder / "audit", load_key(folder / "keys" / "site.key"))
+        audit = AuditLog.open(folder / "audit", KeyFile(folder / "keys" / "site.key"))
         ledger = Ledger(folder / LEDGER, audit)
         try:
             ledger.check()
@@ -92,12 +98,14 @@ class Gate:
         return cls(config, JobBook(folder / "state.sqlite"), audit, ledger)
 
     def admit(self, visit: Visit) -> None:
-        """Let a request in, or not. A round of training is counted here: if it fails, it counts too.
+        """Let a request in, or not, by what its head says; nothing is counted yet.
 
         Raises:
             PolicyError: A rule refuses it.
+            CutLogError: The site's audit log is not the one that the coordinator knows.
         """
         policy, site = self._config.policy, self._config.name
+        log_proof.check(self._audit, visit.known_head, site)
         now = self._clock()
         check_moment(policy, visit.researcher, now, site)
         digest = visit.job.digest()
@@ -111,11 +119,60 @@ class Gate:
             raise PolicyError(
                 "policy.approval: the job waits until the hospital approves it",
                 where=site,
-                remedy=f"At the hospital: wardround client approve {digest[:12]}",
+                remedy=f"At the hospital: wardround client approve {digest}",
             )
-        if visit.phase == "train" and not self._book.take_round(digest, now.date(), policy.rounds_per_day):
-            most = policy.rounds_per_day
-            raise PolicyError(f"policy.rounds_per_day: today's {most} rounds are used up", where=site)
+        if (asked := self._asked(visit)) is not None:
+            self._book.served.check(asked, site)
+
+    def take(self, visit: Visit, model: str) -> None:
+        """Take a training or an evaluation on, for the model that came with it.
+
+        The day's trainings and evaluations are counted here: one that fails counts too.
+
+        Args:
+            visit: Was admitted.
+            model: SHA-256 of the model, in hexadecimal.
+
+        Raises:
+            PolicyError: Another model came before, or the day's requests are used up.
+        """
+        policy, site, today = self._config.policy, self._config.name, self._clock().date()
+        asked = self._asked(visit)
+        assert asked is not None  # noqa: S101 (of these two phases it is not)
+        drawn = visit.job.strategy.fraction < 1  # whoever was not drawn has not seen the round's model
+        self._book.served.believe(asked, model, unseen_may_be_tested=drawn, site=site)
+        if visit.phase == "train":
+            if not self._book.take_round(asked.job, today, policy.rounds_per_day):
+                most = policy.rounds_per_day
+                raise PolicyError(f"policy.rounds_per_day: today's {most} rounds are used up", where=site)
+        elif not self._book.served.take_evaluation(today, policy.evaluations_per_day):
+            most = policy.evaluations_per_day
+            problem = f"policy.evaluations_per_day: today's {most} evaluations are used up"
+            raise PolicyError(problem, where=site)
+
+    @contextmanager
+    def counted(self, visit: Visit) -> Iterator[None]:
+        """Count what is answered inside, errors too: they also say something of the data.
+
+        A process that ends inside has answered nothing, and may be asked again.
+
+        Raises:
+            PolicyError: It was answered often enough meanwhile.
+        """
+        try:
+            yield
+        finally:
+            if (asked := self._asked(visit)) is not None:
+                self._book.served.count(asked, self._config.name)
+
+    def _asked(self, visit: Visit) -> Asked | None:
+        """Return the request as it is counted; None for a stage of secure aggregation, which is not."""
+        job = visit.job.digest()
+        if visit.phase == "describe":
+            return Asked(job, visit.phase, self._clock().toordinal())
+        if visit.phase == "train":
+            return Asked(job, visit.phase, visit.round)
+        return Asked(job, visit.phase, visit.round, visit.split) if visit.phase == "evaluate" else None
 
     def reserve(self, visit: Visit, steps: Steps) -> float:
         """Record what a round of private training will cost, before anything of it is done.
@@ -153,14 +210,17 @@ class Gate:
         fields.pop("split", None)
         self._audit.append("request-failed", reason=reason, **fields)
 
-    def sent(self, visit: Visit, sent: Sent) -> str:
+    def sent(self, visit: Visit, sent: Sent) -> Grown:
         """Write down what is about to leave.
 
         Returns:
-            The head of the log, which goes with the reply.
+            The head of the log, which goes with the reply, and the proof that it follows from the known one.
+
+        Raises:
+            CutLogError: It does not follow.
         """
         optional = {} if sent.sha256 is None else {"sha256": sent.sha256}
         entry = self._audit.append(
             "reply-sent", bytes=sent.bytes, examples=sent.examples, **optional, **visit.fields()
         )
-        return entry.head
+        return log_proof.prove(self._audit, visit.known_head, entry.head, self._config.name)

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
+from urllib.parse import quote, unquote_to_bytes
 
 import grpc
 from grpc_health.v1 import health
@@ -30,7 +31,7 @@ Answer = Literal["serving", "not serving", "no answer"]
 def socket_of(state: Path) -> str:
     """Return the address of the Unix socket in a site's folder `state`, by the shorter of its two paths."""
     path = state.absolute() / "health.sock"
-    return f"unix:{min(str(path), os.path.relpath(path), key=len)}"
+    return f"unix:{quote(min(str(path), os.path.relpath(path), key=len))}"  # gRPC reads a URI
 
 
 class Health:
@@ -53,7 +54,7 @@ class Health:
         self._server = grpc.server(ThreadPoolExecutor(_THREADS, thread_name_prefix="health"))
         add_HealthServicer_to_server(self._servicer, self._server)
         for address in self._addresses:
-            if address.startswith("unix:") and len(os.fsencode(address)) > _LONGEST_PATH:
+            if address.startswith("unix:") and len(unquote_to_bytes(address)) > _LONGEST_PATH:
                 raise SiteError("is too long a path for a socket", where=address, remedy="Use another --dir.")
             try:
                 self._server.add_insecure_port(address)

@@ -1,6 +1,7 @@
 """The jobs that a site has seen, what was decided about each, and how much each has used."""
 
 import json
+import re
 import sqlite3
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -9,12 +10,14 @@ from pathlib import Path
 from typing import Literal
 
 from client.database import transaction
+from client.served import Served
 from shared.errors import SiteError
 from shared.job import JobSpec, parse_job
 
 Decision = Literal["waiting", "approved", "denied"]
 MOST_WAITING = 1000  # a coordinator can't fill the disk with jobs that nobody decides on
-SHORTEST_PREFIX = 6
+SHORTEST_PREFIX = 20  # hexadecimal digits: 80 bits, for which nobody finds a second job
+_PREFIX = re.compile(rf"[0-9a-fA-F]{{{SHORTEST_PREFIX},64}}")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS job (
     digest TEXT PRIMARY KEY,
@@ -71,10 +74,14 @@ class JobBook:
 
     Args:
         path: The file; made if missing.
+
+    Attributes:
+        served: What was answered of each job.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.served = Served(path)
         with self._change() as db:
             for statement in _SCHEMA.split(";"):
                 db.execute(statement)
@@ -98,7 +105,9 @@ class JobBook:
         return "waiting", True
 
     def decide(self, digest: str, decision: Decision, user: str) -> None:
-        """Write down what a person decided about a job."""
+        """Write down what a person decided about a job; an approval lets it ask again what it has asked."""
+        if decision == "approved":
+            self.served.allow_again(digest)
         with self._change() as db:
             db.execute(
                 "UPDATE job SET decision = ?, decided = ?, decided_by = ? WHERE digest = ?",
@@ -127,13 +136,17 @@ class JobBook:
             return [SeenJob(**row) for row in db.execute(query)]
 
     def find(self, prefix: str) -> SeenJob:
-        """Return the one job whose digest begins so.
+        """Return the one job whose digest is this, or begins with these 20 or more digits.
 
         Raises:
-            SiteError: There is none, or more than one.
+            SiteError: There is none, or more than one, or it is too short or no digest.
         """
-        if len(prefix) < SHORTEST_PREFIX:
-            raise SiteError(f"give at least {SHORTEST_PREFIX} digits of the digest", where=prefix)
+        if not _PREFIX.fullmatch(prefix):
+            raise SiteError(
+                f"give the digest, or at least {SHORTEST_PREFIX} of its hexadecimal digits",
+                where=prefix,
+                remedy="See `wardround client jobs`.",
+            )
         found = [job for job in self.jobs() if job.digest.startswith(prefix.lower())]
         if len(found) != 1:
             problem = f"{len(found)} jobs have" if found else "no job that has arrived here has"

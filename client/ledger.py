@@ -99,7 +99,7 @@ class Ledger:
             The epsilon that the dataset has then lost, in the cap's period.
 
         Raises:
-            BudgetError: It would pass the cap, or the ledger is not whole.
+            BudgetError: It would pass the cap or what the job promises, or the ledger is not whole.
             SiteError: The ledger or the audit log can't be used.
         """
         with self._alone():
@@ -180,6 +180,8 @@ class Ledger:
         self, db: sqlite3.Connection, asked: Round, cap: Cap | None, delta: float, moment: datetime
     ) -> tuple[float, BudgetError | None]:
         """Return what will have been spent, and the reason to refuse it, if there is one."""
+        if (broken := _broken_promise(db, asked)) is not None:
+            return math.nan, broken
         if cap is None:
             history = _history(db, asked.dataset, asked.unit, since="")
             return epsilon_of([*history, asked.steps], delta), None
@@ -269,6 +271,23 @@ def _entries(db: sqlite3.Connection, after: int) -> list[LedgerEntry]:
 def _last(db: sqlite3.Connection) -> LedgerEntry | None:
     row = db.execute("SELECT * FROM spent ORDER BY sequence DESC LIMIT 1").fetchone()
     return None if row is None else LedgerEntry.read(dict(row))
+
+
+def _broken_promise(db: sqlite3.Connection, asked: Round) -> BudgetError | None:
+    """Return why a round would make its job cost more than the job says, or None."""
+    promise = asked.promise
+    if promise is None:
+        return None
+    own = _history(db, asked.dataset, asked.unit, "", asked.job)
+    after = epsilon_of([*own, asked.steps], promise.delta)
+    if after <= promise.epsilon:
+        return None
+    problem = (
+        f"policy.privacy: the job says that it costs epsilon {promise.epsilon:.4g} at delta "
+        f"{promise.delta:g} at most, and this round would make it {after:.4g}; rounds that were repeated "
+        "count too"
+    )
+    return BudgetError(problem, remedy="A job with another seed has a promise of its own.")
 
 
 def _start(moment: datetime, days: int | None) -> str:

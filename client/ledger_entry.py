@@ -7,9 +7,26 @@ from dataclasses import asdict, astuple, dataclass, fields, replace
 from typing import Any, Self
 
 from shared.job import JobSpec
-from shared.privacy.accounting import Steps
+from shared.privacy.accounting import Steps, epsilon_of
 
 FIRST = "0" * 64  # the chain before the first entry
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What a job says that all its rounds together cost at most."""
+
+    epsilon: float
+    delta: float
+
+    @classmethod
+    def of(cls, job: JobSpec, steps: Steps) -> Self:
+        """Return the promise of a job whose rounds have these steps each at this site."""
+        privacy = job.privacy
+        if privacy.epsilon is not None:
+            return cls(privacy.epsilon, privacy.delta)
+        every = replace(steps, steps=steps.steps * job.job.rounds)
+        return cls(epsilon_of([every], privacy.delta), privacy.delta)
 
 
 @dataclass(frozen=True)
@@ -24,6 +41,7 @@ class Round:
         unit: ``patient`` or ``image``: whom its steps protect.
         steps: What is done to them.
         honest_sites: How many sites' shares make up the noise; 1 where the site adds all of it itself.
+        promise: Of the job; None binds it to the dataset's cap alone.
     """
 
     dataset: str
@@ -33,12 +51,14 @@ class Round:
     unit: str
     steps: Steps
     honest_sites: int = 1
+    promise: Promise | None = None
 
     @classmethod
     def of(cls, job: JobSpec, run: str, round_: int, steps: Steps) -> Self:
         """Return a round of a job."""
         honest = job.privacy.honest_sites or 1
-        return cls(job.job.dataset, job.digest(), run, round_, job.privacy.unit, steps, honest)
+        promise = Promise.of(job, steps)
+        return cls(job.job.dataset, job.digest(), run, round_, job.privacy.unit, steps, honest, promise)
 
 
 @dataclass(frozen=True)

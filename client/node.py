@@ -10,16 +10,17 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-from flwr.app import Error, Message
+from flwr.app import Error, Message, RecordDict
 
 from client.presence import ONLINE, WORKING, Presence, notify
 from client.state import StateFolder
-from client.workers.calls import Call, Outcome, Workers
+from client.workers.calls import HEAD, Call, Outcome, Workers
 from client.workers.records import pack, unpack
 from shared import messages
 from shared.errors import WardroundError
 from shared.flower.connection import RefusedError, RunOverError, StoppedError
 from shared.flower.fleet import HEARTBEAT, Fleet, Ticket
+from shared.flower.stored import named_bytes, without_arrays
 
 _ENDED_TWICE = "the site's service ended twice over this message"
 _log = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ class Node:
         self._stop = stop
         self._pool: Workers | None = None
         self._calls = 0
+        self._refusing = ""  # why nothing is done for the coordinator until a person has looked
 
     def serve(self) -> None:
         """Come online and answer messages, until stopped.
@@ -136,6 +138,8 @@ class Node:
     def _tell_online(self) -> None:
         if self._pool is None:
             self._presence.tell("without a worker", "it can't be started; the log says why")
+        elif self._refusing:
+            self._presence.tell("refusing", self._refusing)
         else:
             self._presence.tell(ONLINE)
 
@@ -143,27 +147,37 @@ class Node:
         """Return the answer, or an error that says what went wrong."""
         deadline = time.monotonic() + ticket.head.metadata.ttl
         try:
-            call = self._call(ticket)
+            content = self._fleet.content(ticket)
+            if (named := named_bytes(content)) > 0:
+                looked = self._work(
+                    [self._call(ticket, HEAD, without_arrays(content))], ticket.run_id, deadline
+                )
+                self._note_refusal(looked)
+                if looked.payload is None or named > looked.payload.get("most", 0):
+                    return _turned_away(ticket, looked, named)
+                content = self._fleet.complete(content)
+            calls = [self._call(ticket, ticket.head.metadata.message_type, content)]
+            del content
+            outcome = self._work(calls, ticket.run_id, deadline)
         except ValueError as error:
             return _error(ticket, messages.SITE_ERROR, f"the message {error}")
-        calls = [call]
-        del call
-        try:
-            outcome = self._work(calls, ticket.run_id, deadline)
         except WardroundError as error:  # the worker could not be started
             self._close_workers()
             _log.error("%s", error)
             return _error(ticket, messages.SITE_ERROR, f"the site's worker can't be started: {error.problem}")
+        self._note_refusal(outcome)
         return _message(ticket, outcome)
 
-    def _call(self, ticket: Ticket) -> Call:
-        """Fetch what a ticket asks.
+    def _note_refusal(self, outcome: Outcome) -> None:
+        """Keep in mind whether the coordinator knows another audit log than this site's."""
+        code, reason = (outcome.payload or {}).get("error", (0, ""))
+        self._refusing = reason if code == messages.LOG_CUT else ""
+        if self._refusing:
+            _log.error("%s", reason)
 
-        Raises:
-            RunOverError: Nobody waits for the answer any more.
-            ValueError: It can't be read.
-        """
-        payload, tensors = pack(self._fleet.fetch(ticket))
+    def _call(self, ticket: Ticket, kind: str, content: RecordDict) -> Call:
+        """Return what the worker is to do; what can't be read is a ValueError."""
+        payload, tensors = pack(content)
         self._calls += 1
         metadata = ticket.head.metadata
         payload |= {
@@ -172,7 +186,7 @@ class Node:
             "node": self._fleet.node_id,
             "run": ticket.run_id,
         }
-        return Call(self._calls, self._site, metadata.message_type, payload, tensors)
+        return Call(self._calls, self._site, kind, payload, tensors)
 
     def _work(self, calls: list[Call], run_id: int, deadline: float) -> Outcome:
         """Let the worker do what is asked.
@@ -244,6 +258,15 @@ def _message(ticket: Ticket, outcome: Outcome) -> Message:
     if "error" in outcome.payload:
         return _error(ticket, *outcome.payload["error"])
     return Message(unpack(outcome.payload, outcome.tensors), reply_to=ticket.head)
+
+
+def _turned_away(ticket: Ticket, looked: Outcome, named: int) -> Message:
+    """Return the answer to a message of which no array is fetched."""
+    if looked.payload is None or "error" in looked.payload:
+        return _message(ticket, looked)
+    most = looked.payload["most"]
+    reason = f"the message names arrays of {named} bytes, and its job has use for {most} at most"
+    return _error(ticket, messages.SITE_ERROR, reason)
 
 
 def _error(ticket: Ticket, code: int, reason: str) -> Message:

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 from shared.errors import SiteError
 from shared.job import JobSpec, Name, Part, Strategy, Table, UpdateTable
 from shared.names import is_within, suggestion
+from shared.network_size import LARGEST_MODEL_MB
 from shared.networks import Network
 from shared.privacy.secagg.limits import LEAST_SITES
 
@@ -125,13 +126,19 @@ class PolicyTable(Table):
     rounds_per_day: int | None = Field(
         None, ge=1, description="Most rounds of training a day (local time), of all jobs.", examples=[200]
     )
+    evaluations_per_day: int | None = Field(
+        None, ge=1, description="Most evaluations a day (local time), of all jobs.", examples=[400]
+    )
     hours: list[str] | None = Field(
         None,
         description="Times of the day (local) at which the site works for the federation.",
         examples=[["18:00-07:00"]],
     )
-    max_model_mb: float | None = Field(
-        None, gt=0, description="Largest model: MB (10^6 bytes) that travel each way.", examples=[100.0]
+    max_model_mb: float = Field(
+        LARGEST_MODEL_MB,
+        gt=0,
+        description="Largest model: MB (10^6 bytes) that travel each way.",
+        examples=[100.0],
     )
     min_group: int = Field(
         1, ge=1, description="Least number of patients behind any figure that leaves.", examples=[10]
@@ -276,7 +283,7 @@ def check_size(policy: PolicyTable, megabytes: float, site: str) -> None:
         PolicyError: It is above the largest allowed.
     """
     most = policy.max_model_mb
-    if most is not None and megabytes > most:
+    if megabytes > most:
         problem = f"policy.max_model_mb allows {most:g} MB, the job's model has {megabytes:.1f} MB"
         raise PolicyError(problem, where=site)
 

@@ -21,6 +21,7 @@ class Release:
     Attributes:
         counts: How many patients and images there are.
         scores: Metric states on validation and test patients.
+        summed_scores: The same, in a masked sum with those of other sites.
         loss: The training loss.
         min_group: Patients without whom a split counts as empty.
         min_patients: What the job asks a site to have.
@@ -28,6 +29,7 @@ class Release:
 
     counts: bool
     scores: bool
+    summed_scores: bool
     loss: bool
     min_group: int
     min_patients: int
@@ -39,6 +41,7 @@ class Release:
         return cls(
             counts=not private or policy.share_private_counts,
             scores=policy.share_site_metrics and (not private or policy.share_private_metrics),
+            summed_scores=not private or policy.share_private_metrics,
             loss=policy.share_site_metrics and not private,
             min_group=policy.min_group,
             min_patients=job.strategy.min_patients,
@@ -48,24 +51,24 @@ class Release:
         """Say if enough patients are behind a figure."""
         return patients >= self.min_group
 
-    def description(
-        self, site: str, patients: dict[str, int], examples: dict[str, int], class_counts: list[int]
-    ) -> Description:
+    def description(self, site: str, patients: dict[str, int], examples: dict[str, int]) -> Description:
         """Return what the site says of its data.
 
         Where counts stay, it says only whether it has the patients that the job asks for: that many, or none.
         """
         if not self.counts:
             enough = self.has_group(patients["train"]) and patients["train"] >= self.min_patients
-            return Description(site, {"train": self.min_patients * enough}, {"train": int(enough)}, ())
+            return Description(site, {"train": self.min_patients * enough}, {"train": int(enough)})
         shown = [split for split, count in patients.items() if self.has_group(count)]
-        counts = class_counts if "train" in shown else [0] * len(class_counts)
         return Description(
             site,
             {split: patients[split] for split in shown},
             {split: examples[split] for split in shown},
-            tuple(counts),
         )
+
+    def class_counts(self, counts: list[int]) -> list[int]:
+        """Return the numbers of training images (or voxels) of each class; 0 for a class of too few."""
+        return [count if self.has_group(count) else 0 for count in counts]
 
     def examples(self, count: int) -> int:
         """Return the number of examples that goes with an update; 1 where counts stay."""

@@ -6,6 +6,7 @@ a step (U-Net, 128 x 128), and needs no unfolded copy.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from opacus.grad_sample import GradSampleHooks, GradSampleHooksFastGradientClipping
@@ -85,9 +86,13 @@ def _bias(layer: _Convolution, backprops: Tensor) -> _Values:
 
 
 class SampleGradients(GradSampleHooks):
-    """Puts each sample's gradient (B, ...) into `grad_sample` of every parameter."""
+    """Knows each sample's gradient (B, ...) by every parameter after a backward pass."""
 
     GRAD_SAMPLERS = GradSampleHooks.GRAD_SAMPLERS | dict.fromkeys(_CONVOLUTIONS, convolution_gradients)
+
+    def collect(self, parameters: Sequence[nn.Parameter]) -> list[Tensor | None]:
+        """Return what the last backward pass left, and forget it; None where that was nothing, or not all."""
+        return _collect(self._module, parameters, "grad_sample")
 
 
 class SampleNorms(GradSampleHooksFastGradientClipping):
@@ -97,3 +102,41 @@ class SampleNorms(GradSampleHooksFastGradientClipping):
     NORM_SAMPLERS = GradSampleHooksFastGradientClipping.NORM_SAMPLERS | dict.fromkeys(
         _CONVOLUTIONS, convolution_norms
     )
+
+    def collect(self, parameters: Sequence[nn.Parameter]) -> list[Tensor | None]:
+        """Return what the last backward pass left, and forget it; None where that was nothing, or not all."""
+        return _collect(self._module, parameters, "_norm_sample")
+
+    def capture_activations_hook(
+        self, module: nn.Module, forward_input: list[Tensor], forward_output: Tensor
+    ) -> None:
+        """Keep a layer's input. Opacus refuses a layer that is used twice; here a trial finds it."""
+        GradSampleHooks.capture_activations_hook(self, module, forward_input, forward_output)
+
+
+def whole(found: Sequence[Tensor | None]) -> list[Tensor]:
+    """Return what was found of every parameter.
+
+    Raises:
+        ValueError: Something is missing, which a trial would have shown.
+    """
+    said = [value for value in found if value is not None]
+    if len(said) < len(found):
+        raise ValueError("the hooks lack the gradients of a parameter that they had before")
+    return said
+
+
+def _collect(model: nn.Module, parameters: Sequence[nn.Parameter], name: str) -> list[Tensor | None]:
+    partly: set[nn.Parameter] = set()
+    for module in model.modules():
+        if vars(module).pop("activations", None):  # of a call that no backward pass has come by
+            partly.update(module.parameters())
+        vars(module).pop("max_batch_len", None)
+    found: list[Tensor | None] = []
+    for parameter in parameters:
+        value = getattr(parameter, name, None)
+        found.append(value if isinstance(value, Tensor) and parameter not in partly else None)
+        for left in ("_current_grad_sample", "_norm_sample"):
+            vars(parameter).pop(left, None)
+        vars(parameter).update(grad_sample=None, _forward_counter=0)
+    return found

@@ -1,11 +1,11 @@
 """A site's part in secure aggregation: which stage asks for what, and what the site remembers between them.
 
-What it remembers is in Flower's `Context.state`, which a hospital keeps on its disk for each run (see
-`client/run_states.py`): a stage that a crash broke off leaves nothing, and its site counts as dropped out. In
-a simulation the state travels with the messages inside one machine, since any worker may serve any site.
+What it remembers is in Flower's `Context.state`, which a hospital's worker keeps on its disk for each run
+(`client/run_states.py`): a stage that a crash broke off leaves nothing, and its site counts as dropped out.
+In a simulation the state travels with the messages inside one machine, since any worker may serve any site.
 """
 
-import hashlib
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,14 +19,26 @@ from numpy.typing import NDArray
 from client.distributed_noise import check_resolution
 from client.gate import Gate, Visit
 from client.site import SiteConfig
+from client.sum_book import SumBook, Summed
 from shared import messages
 from shared.job import JobSpec
-from shared.pki import load_certificate
+from shared.metrics import MetricSet
+from shared.pki import key_fingerprint, load_certificate
 from shared.privacy.secagg import messages as stages
+from shared.privacy.secagg.claims import (
+    Claims,
+    agreed_weights,
+    check_claims,
+    check_evaluated,
+    check_shares,
+    total_classes,
+)
 from shared.privacy.secagg.client import SecAggClient
+from shared.privacy.secagg.context import context_of
 from shared.privacy.secagg.errors import SecureAggregationError
 from shared.privacy.secagg.identity import Identity, Trust
-from shared.privacy.secagg.records import Agreement, Envelopes, Header, Outcome, Roster
+from shared.privacy.secagg.metric_sum import encode_states
+from shared.privacy.secagg.records import TRAIN, Agreement, Envelopes, Header, Outcome, Roster
 
 _STATE = "secure-aggregation"
 
@@ -45,7 +57,10 @@ class Credentials:
         Raises:
             CredentialError: A file is missing or can't be used.
         """
-        return cls(Identity.load(config.name, keys), Trust(load_certificate(keys / "ca.crt"), config.peers))
+        identity, peers = Identity.load(config.name, keys), dict(config.peers)
+        if peers:  # those of others; a site is sure of its own
+            peers[config.name] = key_fingerprint(identity.key.public_key())
+        return cls(identity, Trust(load_certificate(keys / "ca.crt"), peers))
 
 
 class SecureSite(Protocol):
@@ -54,69 +69,127 @@ class SecureSite(Protocol):
     config: SiteConfig
     gate: Gate | None
     credentials: Credentials | None
-    summed: dict[tuple[bytes, int], bytes]
+    sums: SumBook | None
 
-    def train(self, request: messages.Request) -> messages.Update: ...  # noqa: D102
+    def claims(self, job: JobSpec, phase: str) -> Claims: ...  # noqa: D102
+    def train(  # noqa: D102
+        self, request: messages.Request, class_counts: tuple[int, ...] = ()
+    ) -> messages.Update: ...
     def part(self, request: messages.Request, trained: NDArray[np.float32]) -> NDArray[np.float32]: ...  # noqa: D102
+    def summand(  # noqa: D102
+        self, request: messages.Request, *, judging: bool, patients: int
+    ) -> tuple[MetricSet, NDArray[np.float64]]: ...
 
 
 Work = Callable[[SecureSite, Visit, RecordDict, RecordDict], RecordDict]
 """(site, visit, content of the message, state) -> content of the reply."""
 
 
+@dataclass
+class Part:
+    """A site's part in a sum, between two stages.
+
+    Attributes:
+        client: The state machine.
+        sketch: Of the model that was worked on; empty before, and where nothing is remembered.
+    """
+
+    client: SecAggClient
+    sketch: bytes = b""
+
+    @property
+    def claims(self) -> dict[str, Claims]:
+        """What every site of the roster claims."""
+        return {key.site: key.claims for key in self.client.roster.keys}
+
+    def weights(self, job: JobSpec) -> dict[str, int]:
+        """Return how much each site of the roster counts in training."""
+        return agreed_weights(self.claims, job.strategy.largest_share)
+
+
 def advertise(site: SecureSite, visit: Visit, content: RecordDict, state: RecordDict) -> RecordDict:
-    """Begin a round: give the site's signed keys. What was begun before is forgotten."""
+    """Begin a sum: give the site's signed keys. What was begun before is forgotten."""
     state.pop(_STATE, None)
     header = Header.from_bytes(stages.read_stage(content))
     _check(header, visit)
     credentials = _credentials(site)
+    claims = site.claims(visit.job, header.phase)
     # Of so many sites in every sum the job's honest_sites can be honest: it asks for no more than min_sites.
     least = max(visit.job.strategy.min_sites, site.config.policy.min_sites_in_sum or 0)
-    client = SecAggClient(credentials.identity, credentials.trust, header, least=least)
+    client = SecAggClient(credentials.identity, credentials.trust, header, claims, least=least)
     keys = client.advertise()
-    _keep(client, state)
+    _keep(Part(client), state)
     return stages.stage_reply(keys.to_bytes())
 
 
 def share(site: SecureSite, visit: Visit, content: RecordDict, state: RecordDict) -> RecordDict:
-    """Check everybody's keys and give sealed shares of the site's secrets."""
-    with _round(site, visit, state) as client:
-        return stages.stage_reply(client.share(Roster.from_bytes(stages.read_stage(content))).to_bytes())
+    """Check everybody's keys and claims, and give sealed shares of the site's secrets."""
+    with _part(site, visit, state) as part:
+        shares = part.client.share(Roster.from_bytes(stages.read_stage(content)))
+        for name, claims in part.claims.items():
+            check_claims(name, claims, visit.job, training=part.client.header.phase == TRAIN)
+        return stages.stage_reply(shares.to_bytes())
 
 
 def open_inbox(site: SecureSite, visit: Visit, content: RecordDict, state: RecordDict) -> RecordDict:
     """Open the shares of the others."""
-    with _round(site, visit, state) as client:
-        client.open(Envelopes.from_bytes(stages.read_stage(content)))
+    with _part(site, visit, state) as part:
+        part.client.open(Envelopes.from_bytes(stages.read_stage(content)))
     return stages.stage_reply(stages.OPENED)
 
 
 def train(site: SecureSite, visit: Visit, content: RecordDict, state: RecordDict) -> RecordDict:
     """Train, and give the masked update. Examples and loss are inside of it, not beside it."""
-    with _round(site, visit, state) as client:
-        request = messages.read_request(content)
+    with _part(site, visit, state) as part:
+        client = part.client
+        request = _agreed_request(part, content, training=True)
         if visit.job.privacy.noise == "distributed":
             check_resolution(visit.job, visit.round, request.vector, client.codec)
-        update = site.train(request)
-        weight = 1 if visit.job.strategy.weight == "equal" else update.examples
-        masked = client.mask(client.codec.encode(site.part(request, update.vector), weight, update.loss))
-        return stages.masked_reply(masked, update.seconds)
+        part.sketch = _sketch(site, request)
+        update = site.train(request, total_classes(part.claims.values()))
+        weight = part.weights(visit.job)[client.site]
+        numbers = client.codec.encode(site.part(request, update.vector), weight, update.loss)
+        return stages.masked_reply(client.mask(numbers), update.seconds)
+
+
+def evaluate(site: SecureSite, visit: Visit, content: RecordDict, state: RecordDict) -> RecordDict:
+    """Evaluate, and give the masked metric states; of a site that claims no patients they are empty."""
+    start = time.perf_counter()
+    with _part(site, visit, state) as part:
+        client, roster = part.client, part.claims.values()
+        check_evaluated(roster)
+        request = _agreed_request(part, content, training=False)
+        part.sketch = _sketch(site, request)
+        patients = sum(claims.patients for claims in roster)
+        empty, states = site.summand(request, judging=client.claims.patients > 0, patients=patients)
+        numbers = encode_states(states, empty, roster)
+        return stages.masked_reply(client.mask(numbers), time.perf_counter() - start)
 
 
 def agree(site: SecureSite, visit: Visit, content: RecordDict, state: RecordDict) -> RecordDict:
-    """Sign who is in the sum."""
-    with _round(site, visit, state) as client:
-        return stages.stage_reply(client.agree(Outcome.from_bytes(stages.read_stage(content))))
+    """Sign who is in the sum, if it hides each of them."""
+    with _part(site, visit, state) as part:
+        signature = part.client.agree(Outcome.from_bytes(stages.read_stage(content)))
+        if part.client.header.phase == TRAIN:
+            weights = part.weights(visit.job)
+            left = [weights[name] for name in part.client.survivors]
+            check_shares(left, visit.job.strategy.largest_share)
+        else:
+            check_evaluated([part.claims[name] for name in part.client.survivors])
+        return stages.stage_reply(signature)
 
 
 def reveal(site: SecureSite, visit: Visit, content: RecordDict, state: RecordDict) -> RecordDict:
-    """Give the shares that unmask the sum, once a round."""
-    with _round(site, visit, state) as client:
+    """Give the shares that unmask the sum, once."""
+    with _part(site, visit, state) as part:
         agreement = Agreement.from_bytes(stages.read_stage(content))
-        _refuse_another_sum(site, client)
-        shares = client.reveal(agreement)
+        shares = part.client.reveal(agreement)
+        if site.sums is not None:
+            job, phase = visit.job, part.client.header.phase
+            summed = Summed(job.job.dataset, phase, part.sketch, job.digest(), visit.round)
+            site.sums.take(summed, part.client.survivors)
         if site.gate is not None:
-            site.gate.unmasked(visit, len(client.survivors))
+            site.gate.unmasked(visit, len(part.client.survivors))
         return stages.stage_reply(shares.to_bytes())
 
 
@@ -143,11 +216,27 @@ def _check(header: Header, visit: Visit) -> None:
         raise SecureAggregationError("the job does not ask for secure aggregation")
     if (header.job, header.round) != (bytes.fromhex(job.digest()), visit.round):
         raise SecureAggregationError("the round of the secure aggregation is of another job or round")
+    if header.phase != (visit.split or TRAIN):
+        raise SecureAggregationError(f"the sum is of '{header.phase}', and the request of something else")
+
+
+def _agreed_request(part: Part, content: RecordDict, *, training: bool) -> messages.Request:
+    """Return what is asked, if it is what every site has signed; nothing was computed of it yet."""
+    request, header = messages.read_request(content), part.client.header
+    if training != (header.phase == TRAIN) or context_of(header.phase, request) != header.context:
+        raise SecureAggregationError(
+            "the model, or what comes with it, is not what the sites of this round have signed"
+        )
+    return request
+
+
+def _sketch(site: SecureSite, request: messages.Request) -> bytes:
+    return b"" if site.sums is None else site.sums.sketch(request.vector)
 
 
 @contextmanager
-def _round(site: SecureSite, visit: Visit, state: RecordDict) -> Iterator[SecAggClient]:
-    """Take up the round where the last stage left it; a stage that fails ends the site's part in it."""
+def _part(site: SecureSite, visit: Visit, state: RecordDict) -> Iterator[Part]:
+    """Take up the sum where the last stage left it; a stage that fails ends the site's part in it."""
     record = state.pop(_STATE, None)
     if record is None:
         raise SecureAggregationError(
@@ -156,22 +245,10 @@ def _round(site: SecureSite, visit: Visit, state: RecordDict) -> Iterator[SecAgg
     credentials = _credentials(site)
     client = SecAggClient.from_bytes(record["state"], credentials.identity, credentials.trust)
     _check(client.header, visit)
-    yield client
-    _keep(client, state)
+    part = Part(client, record["sketch"])
+    yield part
+    _keep(part, state)
 
 
-def _keep(client: SecAggClient, state: RecordDict) -> None:
-    state[_STATE] = ConfigRecord({"state": client.to_bytes()})
-
-
-def _refuse_another_sum(site: SecureSite, client: SecAggClient) -> None:
-    """Let a round that is repeated be summed again over the same sites only.
-
-    Training gives the same update again, so the difference of two sums would be that of the sites by which
-    they differ.
-    """
-    digest = hashlib.sha256(" ".join(client.survivors).encode()).digest()
-    if site.summed.setdefault((client.header.job, client.header.round), digest) != digest:
-        raise SecureAggregationError(
-            "this round was summed before over other sites; the difference would show single updates"
-        )
+def _keep(part: Part, state: RecordDict) -> None:
+    state[_STATE] = ConfigRecord({"state": part.client.to_bytes(), "sketch": part.sketch})

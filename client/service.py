@@ -17,6 +17,7 @@ from client.workers.site_host import SiteHostFactory
 from shared.audit import AuditLog
 from shared.errors import SiteError
 from shared.flower.fleet import Fleet
+from shared.key_file import KeyFile
 from shared.memory import give_back_large_blocks
 from shared.pki import client_context, load_key
 
@@ -44,7 +45,7 @@ def serve_folder(folder: Path, stop: threading.Event, health: str | None = None)
         presence = Presence(state, answers)
         url, key = f"https://{config.site.coordinator}", load_key(keys / "site.key")
         fleet = Fleet(url, key, client_context(keys), stop, presence.contact)
-        log = AuditLog.open(folder / "audit", key)
+        log = AuditLog.open(folder / "audit", KeyFile(keys / "site.key"))
         log.append("service-started", version=version("wardround"))
         Renewal(folder, fleet, stop).start()
         workers = partial(ProcessPool, 1, SiteHostFactory(site_file), threads=1)  # each job sets its own

@@ -7,6 +7,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from client.policy import PolicyTable, check_job, check_privacy
+from shared.address import Address
 from shared.errors import SiteError
 from shared.job import JobSpec, Name
 from shared.job_errors import describe
@@ -21,7 +22,7 @@ class SiteTable(_Table):
     """`[site]`: who this is."""
 
     name: Name = Field(description="Name of the site in the federation.")
-    coordinator: str | None = Field(None, description="Address of the coordinator, host:port.")
+    coordinator: Address | None = Field(None, description="Address of the coordinator, host:port.")
 
 
 class DatasetTable(_Table):

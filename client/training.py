@@ -1,5 +1,6 @@
 """The local training loop: plain PyTorch, seeded by the job's seed, the round and the site's name."""
 
+import hashlib
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -86,6 +87,7 @@ class LocalTraining:
         class_counts: Images (voxels) of each class, for the losses that weigh classes.
         steps: Optimiser steps a round; what the job says where it is None.
         parameters: The model's trainable ones, where they have been laid out before.
+        seed: Of all that is drawn; the job's where it is None.
     """
 
     def __init__(
@@ -100,8 +102,10 @@ class LocalTraining:
         class_counts: NDArray[np.int64] | None = None,
         steps: int | None = None,
         parameters: FlatParameters | None = None,
+        seed: int | None = None,
     ) -> None:
         self._model = model
+        self._seed = job.job.seed if seed is None else seed
         self._task = task
         self._samples = samples
         self._job = job
@@ -130,7 +134,7 @@ class LocalTraining:
         self._parameters.collect_gradients()
         reference = [self._parameters.vector.detach().clone()] if proximal_mu else []
         total = torch.zeros((), device=self._device)
-        seed = seed_of(self._job.job.seed, "train", self._site, round_)
+        seed = seed_of(self._seed, "train", self._site, round_)
         with drawn_from(seed, self._device):  # dropout
             for step, indices in enumerate(self._batches(round_)):
                 set_learning_rate(self._optimizer, self._job, round_ - 1 + step / self._steps)
@@ -143,7 +147,7 @@ class LocalTraining:
     def _step(
         self, indices: Sequence[int], round_: int, proximal_mu: float, reference: list[Tensor]
     ) -> Tensor:
-        augment = seed_of(self._job.job.seed, "augment", self._site, round_)
+        augment = seed_of(self._seed, "augment", self._site, round_)
         batch = self._samples.batch(indices, augment_seed=augment)
         images, targets = to_device(batch, self._device, channels_last=self._channels_last)
         with torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None):
@@ -171,7 +175,7 @@ class LocalTraining:
         count, size = len(self._samples), self._job.training.batch_size
         done, epoch = 0, 0
         while done < self._steps:
-            seed = seed_of(self._job.job.seed, "order", self._site, round_, epoch)
+            seed = seed_of(self._seed, "order", self._site, round_, epoch)
             order = np.random.default_rng(seed).permutation(count).tolist()
             starts = list(range(0, count, size))
             if len(starts) > 1 and count % size == 1:
@@ -186,6 +190,17 @@ class LocalTraining:
     def _check(self, total: Tensor, round_: int, step: int) -> None:
         if not math.isfinite(total.item()):
             raise diverged(self._site, round_, step + 1)
+
+
+def training_seed(job: JobSpec, vector: NDArray[np.float32]) -> int:
+    """Return the seed of what is drawn in a round of training.
+
+    Under secure aggregation the model is part of it: updates of two models then share no batches, and their
+    difference is no single image's.
+    """
+    if not job.privacy.secure_aggregation:
+        return job.job.seed
+    return seed_of(job.job.seed, "model", hashlib.sha256(np.ascontiguousarray(vector).data).hexdigest())
 
 
 def diverged(site: str, round_: int, step: int) -> TrainingError:

@@ -12,11 +12,13 @@ from flwr.clientapp import ClientApp
 from client.app import Site, Workshop, make_app
 from client.device import open_device
 from client.gate import Gate
+from client.reception import look
 from client.residuals import Residuals
 from client.run_states import RunStates
 from client.secure import Credentials
 from client.site import load_site
-from client.workers.calls import Call
+from client.sum_book import SumBook
+from client.workers.calls import HEAD, Call
 from client.workers.records import pack, unpack
 from shared.flower import COORDINATOR_NODE, become
 from shared.messages import CRASH
@@ -42,7 +44,15 @@ class SiteHost:
         gate = Gate.open(site_file.parent, config)
         credentials = Credentials.load(config, site_file.parent / "keys")
         residuals = Residuals(site_file.parent / "state" / "residuals")
-        site = Site(config, Workshop(device), gate=gate, credentials=credentials, residuals=residuals)
+        site = Site(
+            config,
+            Workshop(device),
+            gate=gate,
+            credentials=credentials,
+            residuals=residuals,
+            sums=SumBook(site_file.parent / "state.sqlite"),
+        )
+        self._site = site
         self._app = make_app(site)
         self._states = RunStates(site_file.parent / "state" / "runs")
 
@@ -50,6 +60,8 @@ class SiteHost:
         """Serve a message; whatever goes wrong is logged here, and leaves as a reason that names nobody."""
         try:
             run = call.payload["run"]
+            if call.kind == HEAD:
+                return look(self._site, call.payload["type"], unpack(call.payload, {}), run), {}
             state = self._states.take(run)
             answer = serve_message(self._app, call, call.payload["node"], run, state)
             self._states.keep(run, state)

@@ -4,6 +4,8 @@ import hashlib
 import json
 import os
 import time
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -13,12 +15,15 @@ from flwr.serverapp import Grid, ServerApp
 from server.attentive_grid import AttentiveGrid
 from server.audit_log import open_audit
 from server.coordinator import COORDINATOR, MODELS
+from server.enrolment import Registry
 from server.events import Event, Listener
 from server.models import Outbox
 from server.rounds import RoundLoop
 from server.run_files import run_path
 from server.runs import RunFolder
+from server.site_grid import SiteGrid
 from server.site_heads import SiteHeads, known_heads
+from server.site_names import SUPERLINK, SiteKeys, project_sites
 from shared.errors import RunError, WardroundError
 from shared.flower import RunStopped
 from shared.job import JobSpec, parse_job
@@ -34,29 +39,37 @@ def main(grid: Grid, context: Context) -> None:
     config = context.run_config
     folder = Path(os.environ[COORDINATOR])
     name = str(config["run"])
-    with Outbox(folder / MODELS) as outbox:
+    audit = open_audit(folder)
+    with (
+        Outbox(folder / MODELS) as outbox,
+        closing(Registry(folder / "registry.sqlite", audit.append)) as registry,
+    ):
         execute(
-            AttentiveGrid(grid, outbox),
+            AttentiveGrid(grid, outbox, partial(project_sites, folder, str(config["project"]))),
             parse_job(json.loads(str(config["job"])), "the run's job"),
             folder / "runs",
             name,
             context.run_id,
             researcher=str(config["researcher"]),
+            project=str(config["project"]),
             resume=bool(config["resume"]),
-            listen=SiteHeads(open_audit(folder).append, known_heads(folder / "audit"), name),
+            heads=SiteHeads(
+                audit.append, known_heads(folder / "audit"), name, SiteKeys(registry, folder / SUPERLINK).of
+            ),
         )
 
 
 def execute(
-    grid: Grid,
+    grid: SiteGrid,
     job: JobSpec,
     runs: Path,
     name: str,
     run_id: int,
     *,
     researcher: str,
+    project: str = "",
     resume: bool,
-    listen: Listener,
+    heads: SiteHeads,
 ) -> None:
     """Run a job to its end, or go on with it.
 
@@ -67,19 +80,20 @@ def execute(
         name: Of the run's folder.
         run_id: Flower's number of the run.
         researcher: Who submitted it; empty names nobody.
+        project: Whose run it is.
         resume: Go on from the last checkpoint, if there is one.
-        listen: Told of everything that happens.
+        heads: Keeps the heads of the sites' audit logs.
 
     Raises:
         WardroundError: Something stopped it; it can be resumed.
     """
-    run = RunFolder.open(run_path(runs, name), job) if resume else RunFolder.create(runs, job, name)
+    run = RunFolder.open(run_path(runs, name), job) if resume else RunFolder.create(runs, job, name, project)
     with run.lock():
         run.describe(status="running", flower_run=run_id, researcher=researcher, reason=None)
         run.event("resumed" if resume else "opened")
         try:
             _await_sites(grid, job, run)
-            loop = RoundLoop(grid, job, run, _recorder(run, listen))
+            loop = RoundLoop(grid, job, run, _recorder(run, heads), heads=heads)
             loop.execute(resume=run.has_checkpoint())
         except RunStopped:
             run.describe(status="stopped")
@@ -95,7 +109,7 @@ def execute(
             run.describe(status="finished", models=_digests(run.path))
 
 
-def _await_sites(grid: Grid, job: JobSpec, run: RunFolder) -> None:
+def _await_sites(grid: SiteGrid, job: JobSpec, run: RunFolder) -> None:
     """Wait until as many sites as the job needs are connected, for as long as it waits for a round.
 
     Raises:

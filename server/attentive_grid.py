@@ -1,68 +1,102 @@
 """Flower's Grid with eyes open: answers are fetched as they arrive, not by a clock of three seconds."""
 
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from flwr.app import Error, Message, Metadata, RecordDict
 
 from server.bell import Rope
+from server.deadline import Deadline
 from server.forwarding_grid import ForwardingGrid
 from server.models import Outbox
+from server.site_grid import SiteGrid
 from shared.flower.mailbox import HttpGrid, Mailbox
 from shared.flower.stored import take_out
 
 _SOONEST_LOOK, _LATEST_LOOK = 0.08, 1.0  # seconds between looks for answers
 _PATIENCE = 0.04  # look again after this part of the time waited so far: so much later an answer is seen
 _NOT_CONNECTED = 5  # Flower's code for a node whose heartbeats have ended
+_SMALL = 2**16  # bytes
 _GRACE = 1.0  # seconds that a message outlives the wait for its answer
 
 
-class AttentiveGrid(ForwardingGrid):
+class AttentiveGrid(ForwardingGrid, SiteGrid):
     """Wraps a Grid; the same, but `send_and_receive` yields each answer soon after it is there.
 
     Args:
         grid: Flower's, of a deployment.
         outbox: From where sites fetch what is large in their messages.
+        names: Asks the coordinator which site each node is.
     """
 
-    def __init__(self, grid: HttpGrid, outbox: Outbox) -> None:
+    def __init__(self, grid: HttpGrid, outbox: Outbox, names: Callable[[], Mapping[int, str]]) -> None:
         super().__init__(grid)
         self._outbox = outbox
         self._mailbox = Mailbox(grid)
         self._rope = Rope()
+        self._names = names
+        self._sites: Mapping[int, str] = {}
+
+    def site_names(self) -> Mapping[int, str]:
+        """Return the name of each node's site, as the registry admitted it by its certificate."""
+        self._sites = self._names()
+        return self._sites
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Return the nodes that are connected, of sites that the run may reach."""
+        return sorted(set(super().get_node_ids()) & self._names().keys())
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterator[Message]:
-        """Send messages and yield the answers as they come, for `timeout` seconds at most.
+        """Send messages and yield their answers, small ones, for `timeout` seconds at most."""
+        return self.answers(messages, Deadline(timeout), _SMALL)
 
-        A message lives as long as its answer is waited for: a site that is late knows it. Where Flower says
-        that a node is gone, or its answer lost, the node's answer is that error.
+    def answers(self, messages: Iterable[Message], deadline: Deadline, largest: int) -> Iterator[Message]:
+        """Send messages and yield the answers as they come, until the deadline.
+
+        Of an answer that is larger than said, the gateway takes nothing. A message lives as long as its
+        answer is waited for: a site that is late knows it. Where Flower says that a node is gone, or its
+        answer lost, the node's answer is that error.
         """
         asked = list(messages)
-        if timeout is not None:
+        if deadline.left is not None:
             for message in asked:
-                message.metadata.ttl = timeout + _GRACE
-        start = time.monotonic()
-        end = None if timeout is None else start + timeout
+                message.metadata.ttl = deadline.left + _GRACE
         self._name_arrays(asked)
         heads = [message.metadata for message in asked]
+        self._rope.expect({self._sites[head.dst_node_id]: largest for head in heads})
         identities = self._mailbox.send(asked)
         self._rope.pull()
         waiting = {identity: head for identity, head in zip(identities, heads, strict=True) if identity}
-        while waiting and (end is None or time.monotonic() < end):
-            soonest = _LATEST_LOOK if self._rope.hangs else _SOONEST_LOOK
-            wait = min(max((time.monotonic() - start) * _PATIENCE, soonest), _LATEST_LOOK)
-            self._rope.wait(wait if end is None else max(0.0, min(wait, end - time.monotonic())))
-            for reply in self._mailbox.collect(waiting):
-                head = waiting.pop(reply.metadata.reply_to_message_id, None)
-                if head is not None:
-                    yield _from_node(reply, head)
+        try:
+            while waiting and not deadline.is_over:
+                self._wait(deadline)
+                for reply in self._mailbox.collect(waiting):
+                    head = waiting.pop(reply.metadata.reply_to_message_id, None)
+                    if head is not None:
+                        yield _from_node(reply, head)
+        finally:
+            self._rope.expect({})
+            if waiting:
+                self._mailbox.forget(waiting)
+
+    def _wait(self, deadline: Deadline) -> None:
+        """Return when there may be an answer, at the latest after a while."""
+        soonest = _LATEST_LOOK if self._rope.hangs else _SOONEST_LOOK
+        wait = min(max(deadline.elapsed * _PATIENCE, soonest), _LATEST_LOOK)
+        self._rope.wait(wait if deadline.left is None else min(wait, deadline.left))
 
     def _name_arrays(self, messages: list[Message]) -> None:
         """Take large arrays out of messages; what several messages share is done once."""
+        names: dict[int, str] = {}  # of arrays, which are the same objects in every message
+
+        def put(data: bytes) -> str:
+            if id(data) not in names:
+                names[id(data)] = self._outbox.put(data)
+            return names[id(data)]
+
         contents = {id(message.content): message.content for message in messages}
-        short = {key: take_out(content, self._outbox.put) for key, content in contents.items()}
+        short = {key: take_out(content, put) for key, content in contents.items()}
         for message in messages:
             message.content = short[id(message.content)]
         self._outbox.drop_unused()

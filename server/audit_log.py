@@ -7,7 +7,8 @@ from pathlib import Path
 from server.audit_trail import Append
 from shared.audit import AuditLog
 from shared.audit_fields import AuditError
-from shared.pki import load_key, new_key, save_key
+from shared.key_file import KeyFile
+from shared.pki import new_key, save_key
 
 FOLDER, KEY = "audit", "audit.key"
 
@@ -31,7 +32,7 @@ def open_audit(folder: Path) -> AuditLog:
     if not (folder / KEY).exists():
         remedy = "Is this a folder made by `wardround server init`? If the key was lost, restore a backup."
         raise AuditError("the key of the audit log is missing", where=folder / KEY, remedy=remedy)
-    return AuditLog.open(folder / FOLDER, load_key(folder / KEY))
+    return AuditLog.open(folder / FOLDER, KeyFile(folder / KEY))
 
 
 def operator_audit(folder: Path) -> Append:

@@ -8,6 +8,7 @@ they are encrypted, or asked for.
 import gzip
 import os
 import re
+import shutil
 import sqlite3
 import tarfile
 import tempfile
@@ -69,10 +70,9 @@ def restore(file: Path, folder: Path) -> None:
             new.mkdir(mode=0o700)
             with gzip.open(file) as stream:
                 with tarfile.open(fileobj=stream, mode="r:") as archive:
-                    archive.extractall(new, filter="data")
+                    _extract(archive, new)
                 while stream.read(2**20):
                     pass  # the checksum stands at the very end
-            _make_private(new)
             settings = load_settings(new)
             (new / "runs").mkdir(mode=0o700)
             if not (new / KEY).exists():
@@ -113,7 +113,28 @@ def _add(archive: tarfile.TarFile, path: Path, name: Path) -> None:
         archive.add(copy, str(name), recursive=False)
 
 
-def _make_private(folder: Path) -> None:
-    """Take the rights of all other users away, whatever the archive says."""
-    for path in folder.rglob("*"):
-        path.chmod(0o700 if path.is_dir() else 0o600)
+def _extract(archive: tarfile.TarFile, folder: Path) -> None:
+    """Write the files of a backup, readable by this user only whatever the archive says.
+
+    Python 3.11.2, which Debian 12 has, lacks `extractall(filter=...)`; a backup holds plain files alone.
+
+    Raises:
+        TarError: A member is not a plain file inside the folder, or appears twice.
+    """
+    for member in archive:
+        path = folder / member.name
+        content = archive.extractfile(member) if member.isreg() else None
+        if content is None or not _is_inside(member.name) or path.exists():
+            raise tarfile.TarError(f"it holds {member.name!r}, which no backup does")
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(path, "xb", opener=_private) as file:
+            shutil.copyfileobj(content, file)
+
+
+def _is_inside(name: str) -> bool:
+    """Say if a name leads to a file below the folder that it is taken in."""
+    return "\x00" not in name and all(part not in {"", ".", ".."} for part in name.split("/"))
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

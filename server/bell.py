@@ -1,23 +1,29 @@
 """A bell between the gateway and the round loop, which are two processes on one machine.
 
 It says "look now" in both directions: sites hear of new messages, and the round loop of new answers, when
-they are there, not when a clock says so. It carries nothing else. Who misses it finds out a little later.
+they are there, not when a clock says so. Who misses it finds out a little later. The round loop also says
+on it how large the answers are that it waits for; that holds as long as its connection does.
 """
 
 import asyncio
 import contextlib
+import json
 import os
 import select
 import socket
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+
+from server.allowances import Allowances
 
 BELL = "WARDROUND_BELL"
 """Environment variable of the coordinator: the path of the bell's socket."""
 
-_RING = b"\a"
+_RING = b"\n"  # an empty line; others are JSON: the bytes of the largest answer, by site
+_LONGEST = 2**20  # bytes of a line
+_TELL_S = 10.0  # in which the gateway, a process on the same machine, must take a line
 
 
 class Bell:
@@ -25,10 +31,12 @@ class Bell:
 
     Attributes:
         rings: How often it has rung; who remembers the number knows if something was missed.
+        allowances: What the round loops wait for.
     """
 
     def __init__(self) -> None:
         self.rings = 0
+        self.allowances = Allowances()
         self._rung = asyncio.Event()
         self._listeners: set[asyncio.StreamWriter] = set()
 
@@ -57,15 +65,22 @@ class Bell:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._listeners.add(writer)
         try:
-            while await reader.read(1024):
-                self.rings += 1
-                self._rung.set()
-                self._rung = asyncio.Event()
+            while line := await reader.readline():
+                if line == _RING:
+                    self._ring()
+                else:
+                    self.allowances.allow(writer, json.loads(line))
         except ConnectionError:
             return
         finally:
+            self.allowances.end(writer)
             self._listeners.discard(writer)
             writer.close()
+
+    def _ring(self) -> None:
+        self.rings += 1
+        self._rung.set()
+        self._rung = asyncio.Event()
 
 
 @asynccontextmanager
@@ -77,7 +92,7 @@ async def hang_bell() -> AsyncIterator[Bell]:
     bell = Bell()
     with tempfile.TemporaryDirectory(prefix="wardround-") as folder:
         path = Path(folder) / "bell"
-        async with await asyncio.start_unix_server(bell._serve, path):
+        async with await asyncio.start_unix_server(bell._serve, path, limit=_LONGEST):
             os.environ[BELL] = str(path)
             try:
                 yield bell
@@ -97,7 +112,7 @@ class Rope:
         try:
             self._socket.connect(path)
         except OSError:
-            self._drop()
+            self.close()
         else:
             self._socket.setblocking(False)
 
@@ -105,6 +120,20 @@ class Rope:
     def hangs(self) -> bool:
         """Whether there is a bell at the other end."""
         return self._socket is not None
+
+    def expect(self, answers: Mapping[str, int]) -> None:
+        """Tell the gateway what to take, in place of what it took before.
+
+        Args:
+            answers: The largest answer of each site, in bytes.
+        """
+        if self._socket is not None:
+            self._socket.settimeout(_TELL_S)
+            try:
+                self._socket.sendall(json.dumps(answers).encode() + b"\n")
+                self._socket.setblocking(False)
+            except OSError:  # gone, or stuck for seconds: sites are refused until the run is resumed
+                self.close()
 
     def pull(self) -> None:
         """Tell the sites that messages are there; what was heard before was about other ones."""
@@ -114,7 +143,7 @@ class Rope:
                 try:
                     self._socket.send(_RING)
                 except ConnectionError:
-                    self._drop()
+                    self.close()
 
     def wait(self, seconds: float) -> None:
         """Return once a site has brought something, at the latest after some seconds."""
@@ -127,13 +156,14 @@ class Rope:
             return
         try:
             if not self._socket.recv(4096):
-                self._drop()
+                self.close()
         except BlockingIOError:
             return
         except ConnectionError:
-            self._drop()
+            self.close()
 
-    def _drop(self) -> None:
+    def close(self) -> None:
+        """Let go of the bell: nothing is waited for any more."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import suppress
 
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.exchange import Disconnected, Exchange, Refusal
@@ -49,5 +50,5 @@ class Bounded:
             except TimeoutError:
                 raise Disconnected from None
 
-        with suppress(Disconnected):
+        with suppress(Disconnected, ClientDisconnect):
             await self._app(scope, bounded, timed)

@@ -15,7 +15,7 @@ from server.commands_enrol import PASSPHRASE_FILE, read_passphrase
 from server.coordinator import ServerConfig, load_settings
 from server.enrolment import Registry
 from server.gateway import listen
-from server.superlink import PROGRAM, is_running
+from server.superlink import is_running
 from shared.audit_verify import entries, verify
 from shared.authority import Authority
 from shared.errors import WardroundError
@@ -32,7 +32,7 @@ from shared.pki import (
 
 FLOWER = "1.41."  # the version that `shared/flower/` is written for
 AUTHORITY_DAYS = 365  # so many before the authority's end, every site should hear of it
-SECRETS = ("ca/ca.key", "tls/server.key", AUDIT_KEY, "registry.sqlite", "superlink/loopback.key")
+SECRETS = ("ca/ca.key", "tls/server.key", AUDIT_KEY, "registry.sqlite")
 
 
 def check_coordinator(folder: Path) -> Iterator[Finding]:
@@ -61,7 +61,6 @@ def check_coordinator(folder: Path) -> Iterator[Finding]:
     yield disk_space(folder)
     yield guarded("clock", partial(_clock, folder))
     yield _flower()
-    yield _program()
 
 
 def _ports(folder: Path, config: ServerConfig) -> Iterator[Finding]:
@@ -178,10 +177,3 @@ def _flower() -> Finding:
     state: State = "ok" if found.startswith(FLOWER) else "failure"
     remedy = None if state == "ok" else f"pip install 'flwr=={FLOWER}*'"
     return Finding(state, "Flower", f"version {found}", remedy)
-
-
-def _program() -> Finding:
-    if os.access(PROGRAM, os.X_OK):
-        return Finding("ok", "SuperLink", str(PROGRAM))
-    remedy = "Install Wardround and Flower into one environment."
-    return Finding("failure", "SuperLink", f"there is no program {PROGRAM}", remedy)

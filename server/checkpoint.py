@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,11 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from server.files import write_atomic
+from shared.curves import Curves
 from shared.errors import RunError
 
-_STRATEGY = "strategy."
+_STRATEGY, _CURVES = "strategy.", "curves."
+Tensors = dict[str, NDArray[Any]]
 HEADER = "wardround"  # key of the metadata of our safetensors files
 
 
@@ -25,6 +27,15 @@ class Best:
     round: int
     value: float
     vector: NDArray[np.float32]
+    curves: Curves | None = None  # of its evaluation
+
+
+@dataclass(frozen=True)
+class Unjudged:
+    """What a round has brought before its model is sent out: rows of the tables, as JSON can hold them."""
+
+    row: dict[str, Any]
+    sites: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -36,6 +47,8 @@ class Checkpoint:
     strategy: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     best: Best | None = None
     stale: int = 0  # evaluations since the best one
+    curves: Curves | None = None  # of the last evaluation: the bins of the next one follow from them
+    unjudged: Unjudged | None = None  # what is left of the round is its evaluation
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint, job_digest: str) -> None:
@@ -44,12 +57,16 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint, job_digest: str) -> Non
     Raises:
         RunError: It can't be written; the last one is whole.
     """
-    tensors = {"vector": checkpoint.vector}
+    tensors: Tensors = {"vector": checkpoint.vector}
     tensors |= {_STRATEGY + name: array for name, array in checkpoint.strategy.items()}
+    tensors |= _curve_tensors(_CURVES, checkpoint.curves)
     header: dict[str, Any] = {"job": job_digest, "round": checkpoint.round, "stale": checkpoint.stale}
     if checkpoint.best is not None:
         tensors["best"] = checkpoint.best.vector
+        tensors |= _curve_tensors(f"best.{_CURVES}", checkpoint.best.curves)
         header["best"] = {"round": checkpoint.best.round, "value": checkpoint.best.value}
+    if checkpoint.unjudged is not None:
+        header["unjudged"] = asdict(checkpoint.unjudged)
     header["sha256"] = _digest(tensors, header)
     write_atomic(path, safetensors.numpy.save(tensors, {HEADER: json.dumps(header)}))
 
@@ -75,7 +92,7 @@ def read_checkpoint(path: Path, job_digest: str) -> Checkpoint:
         raise _damaged(path, "the content does not match its checksum")
     if header["job"] != job_digest:
         raise RunError("belongs to another job", where=path, remedy="Start a new run for the changed job.")
-    best = header.get("best")
+    best, unjudged = header.get("best"), header.get("unjudged")
     return Checkpoint(
         round=header["round"],
         vector=tensors["vector"],
@@ -84,12 +101,25 @@ def read_checkpoint(path: Path, job_digest: str) -> Checkpoint:
             for name, array in tensors.items()
             if name.startswith(_STRATEGY)
         },
-        best=None if best is None else Best(best["round"], best["value"], tensors["best"]),
+        best=None
+        if best is None
+        else Best(best["round"], best["value"], tensors["best"], _curves(f"best.{_CURVES}", tensors)),
         stale=header["stale"],
+        curves=_curves(_CURVES, tensors),
+        unjudged=None if unjudged is None else Unjudged(**unjudged),
     )
 
 
-def _digest(tensors: dict[str, NDArray[np.float32]], header: dict[str, Any]) -> str:
+def _curve_tensors(prefix: str, curves: Curves | None) -> Tensors:
+    return {} if curves is None else {prefix + name: array for name, array in vars(curves).items()}
+
+
+def _curves(prefix: str, tensors: Tensors) -> Curves | None:
+    found = {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
+    return Curves(**found) if found else None
+
+
+def _digest(tensors: Tensors, header: dict[str, Any]) -> str:
     digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     for name in sorted(tensors):
         digest.update(f"{name} {tensors[name].dtype} {tensors[name].shape}".encode())

@@ -5,6 +5,7 @@ import typer
 from server.commands_audit import audit_app
 from server.commands_check import add_check_command
 from server.commands_enrol import add_enrolment_commands
+from server.commands_projects import add_projects_commands
 from server.commands_start import add_start_command
 
 server_app = typer.Typer(
@@ -13,4 +14,5 @@ server_app = typer.Typer(
 add_enrolment_commands(server_app)
 add_start_command(server_app)
 add_check_command(server_app)
+add_projects_commands(server_app)
 server_app.add_typer(audit_app, name="audit")

@@ -18,6 +18,14 @@ Folder = Annotated[
     Path, typer.Option("--dir", envvar="WARDROUND_SERVER_DIR", help="Folder made by `wardround server init`.")
 ]
 HERE = Path()
+Projects = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--project",
+        help="Project to belong to, once for each; the only one if not given.",
+        show_default=False,
+    ),
+]
 people_app = typer.Typer(help="People who may talk to the coordinator.", no_args_is_help=True)
 
 
@@ -33,7 +41,7 @@ def read_passphrase(where: Path, *, new: bool = False) -> bytes:
 
     Args:
         where: The key, for error messages.
-        new: Ask twice.
+        new: Ask twice; make the file, with a passphrase of its own, where it is not there.
 
     Raises:
         CredentialError: There is neither such a file nor a terminal, or it was typed differently.
@@ -44,8 +52,12 @@ def read_passphrase(where: Path, *, new: bool = False) -> bytes:
 
     remedy = f"Run this on a terminal, or let {PASSPHRASE_FILE} name a file that holds it."
     file = os.environ.get(PASSPHRASE_FILE)
+    if file == "-":
+        return sys.stdin.buffer.readline().rstrip(b"\r\n")
     if file is not None:
         try:
+            if new and not Path(file).exists():
+                _make_passphrase(Path(file))
             return Path(file).read_bytes().rstrip(b"\r\n")
         except OSError as error:
             problem = f"can't be read ({error.strerror})"
@@ -56,6 +68,16 @@ def read_passphrase(where: Path, *, new: bool = False) -> bytes:
     if new and getpass.getpass("The same again: ") != passphrase:
         raise CredentialError("the two passphrases differ", where=where)
     return passphrase.encode()
+
+
+def _make_passphrase(file: Path) -> None:
+    """Write a passphrase of 192 random bits into a new file."""
+    import secrets
+
+    from shared.pki import write_file
+
+    write_file(file, secrets.token_urlsafe(24).encode() + b"\n")
+    print(f"{file}: made, with a new passphrase. Keep a copy elsewhere: without it nothing can be signed.")
 
 
 def open_authority(folder: Path) -> "Authority":
@@ -89,8 +111,8 @@ def init(
     people_port: Annotated[int, typer.Option(min=1, max=65535, help="Port for people and joining.")] = 9444,
     passphrase: Annotated[
         bool,
-        typer.Option("--passphrase", help="Encrypt the authority's key."),
-    ] = False,
+        typer.Option(help="Encrypt the authority's key, with the passphrase that is asked for."),
+    ] = True,
 ) -> None:
     """Found a federation: its authority, the server's certificate, settings and registry."""
     from server.audit_log import operator_audit
@@ -106,12 +128,13 @@ def init(
     print(f"{folder}: the federation '{name}'")
     print(f"  authority  SHA-256 {fingerprint(authority.certificate)}")
     if not passphrase:
-        print("  The authority's key has no passphrase (--passphrase): whoever reads it can admit sites.")
+        print("  The authority's key has no passphrase: whoever reads its file can admit sites.")
 
 
 def invite(
     site: Annotated[str, typer.Argument(help="Name of the site, in lower case.", show_default=False)],
     hours: Annotated[float, typer.Option(min=0.1, max=24 * 30, help="How long the invitation holds.")] = 72.0,
+    project: Projects = None,
     folder: Folder = HERE,
 ) -> None:
     """Print the join string of a site: secret, to be used once. It goes to stdout and is not kept."""
@@ -119,7 +142,7 @@ def invite(
 
     load_settings(folder)
     with open_registry(folder) as registry:
-        token = registry.invite(site, hours)
+        token = registry.invite(site, hours, project or ())
     print(join_string(folder, site, token))
     print(f"For '{site}', once, within {hours:g} hours: `wardround client enroll -`", file=sys.stderr)
 
@@ -224,6 +247,7 @@ def people_add(
     name: Annotated[str, typer.Argument(help="Name, in lower case.", show_default=False)],
     role: Annotated[str, typer.Option(help="viewer, researcher or operator.")],
     days: Annotated[int, typer.Option(min=1, max=366, help="How long the token holds.")] = 90,
+    project: Projects = None,
     folder: Folder = HERE,
 ) -> None:
     """Print a new token for a person: secret, shown once and not kept."""
@@ -231,7 +255,7 @@ def people_add(
 
     command = login_command(folder)
     with open_registry(folder) as registry:
-        token = registry.add_person(name, role, days)
+        token = registry.add_person(name, role, days, project or ())
     print(token)
     print(f"For '{name}' ({role}), {days} days:\n  {command}", file=sys.stderr)
 
@@ -242,10 +266,10 @@ def people_list(folder: Folder = HERE) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("name", "role", "token until", box=None, pad_edge=False)
+    table = Table("name", "role", "projects", "token until", box=None, pad_edge=False)
     with open_registry(folder) as registry:
         for person in registry.people():
-            table.add_row(person.name, person.role, f"{person.expires:%Y-%m-%d}")
+            table.add_row(person.name, person.role, ", ".join(person.projects), f"{person.expires:%Y-%m-%d}")
     Console().print(table)
 
 

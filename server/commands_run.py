@@ -24,13 +24,16 @@ def submit(
     job_file: Annotated[Path, typer.Argument(metavar="JOB.toml", help="The job.", show_default=False)],
     folder: Folder = None,
     follow: Follow = False,
+    project: Annotated[
+        str | None, typer.Option(help="Project of the run; your only one if not given.", show_default=False)
+    ] = None,
 ) -> None:
     """Run a job on the federation's sites; prints the name of the run."""
     from shared.job import load_job
 
     job = load_job(job_file)
     control = _control(folder)
-    name = control.submit(job)
+    name = control.submit(job, project)
     print(name, flush=True)
     if follow:
         show_progress(control, name)
@@ -40,15 +43,22 @@ def runs(folder: Folder = None) -> None:
     """List the runs, the newest first."""
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
-    from shared.https import printable
+    from shared.printable import shown
 
-    table = Table("run", "status", "round", "started (UTC)", "researcher", "reason")
+    table = Table("run", "status", "round", "started (UTC)", "project", "researcher", "reason")
     for row in _control(folder).list():
         round_ = f"{row.round}/{row.rounds}"
-        cells = (row.name, row.status, round_, row.started[:19], row.researcher or "-", row.reason)
-        table.add_row(*(Text(printable(cell)) for cell in cells))
+        cells = (
+            row.name,
+            row.status,
+            round_,
+            row.started[:19],
+            row.project,
+            row.researcher or "-",
+            row.reason,
+        )
+        table.add_row(*map(shown, cells))
     Console().print(table)
 
 
@@ -68,7 +78,7 @@ def show_progress(control: "RunControl", name: str) -> None:
     from server.progress import Progress
     from server.tables import print_guarantee, results_table
     from shared.errors import RunError
-    from shared.https import printable
+    from shared.printable import printable
 
     console = Console()
     with Progress(console, control.look(name).job.evaluation.select_best) as progress:

@@ -4,11 +4,17 @@ import asyncio
 import os
 import signal
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
-from server.commands_enrol import HERE, Folder, open_authority
+from server.commands_enrol import HERE, Folder
+
+if TYPE_CHECKING:
+    from server.signer import Signer
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -17,9 +23,16 @@ def start(folder: Folder = HERE) -> None:
     """Run the coordinator until stopped (Ctrl-C or SIGTERM): the gateway and the SuperLink behind it."""
     import logging
 
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=LOG_FORMAT, force=True)
+    from shared.printable import log_to
+
+    log_to(logging.StreamHandler(sys.stderr), LOG_FORMAT)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request
-    asyncio.run(_serve(folder))
+    from server.signer import Signer, SignerError
+
+    with Signer.start(folder) as signer:  # first: it is a fork, and asks for the passphrase
+        if asyncio.run(_serve(folder, signer)):
+            remedy = "Start the coordinator again; the log of the system says what ended the process."
+            raise SignerError("the process that holds the authority's key has ended", remedy=remedy)
 
 
 def add_start_command(app: typer.Typer) -> None:
@@ -27,8 +40,8 @@ def add_start_command(app: typer.Typer) -> None:
     app.command()(start)
 
 
-async def _serve(folder: Path) -> None:
-    """Run the coordinator of a folder."""
+async def _serve(folder: Path, signer: "Signer") -> bool:
+    """Run the coordinator of a folder; returns whether the signer's end was what ended it."""
     import logging
     from importlib.metadata import version
 
@@ -47,13 +60,14 @@ async def _serve(folder: Path) -> None:
     allow_open_files()
     os.environ[COORDINATOR] = str(folder.resolve())
     audit = open_audit(folder)
-    async with open_service(folder, open_authority(folder), audit.append) as service:
+    orphaned = _watch(signer, stop)
+    async with open_service(folder, signer, audit.append) as service:
         link = service.superlink
 
         def connect() -> Runs:
-            return Runs(link.url, link.tls.context)
+            return Runs(link.socket)
 
-        runs = RunsApi(folder / "runs", connect, service.trail)
+        runs = RunsApi(folder / "runs", connect, service.trail, service.people.project_names)
         recovery = Recovery(link, Coordinator(folder / "runs", connect, audit.append))
         watching = asyncio.create_task(recovery.watch())
         audit.append("service-started", version=version("wardround"))
@@ -64,3 +78,18 @@ async def _serve(folder: Path) -> None:
         finally:
             watching.cancel()
         audit.append("service-stopped")
+    return orphaned.is_set()
+
+
+def _watch(signer: "Signer", stop: asyncio.Event) -> threading.Event:
+    """Stop when the signer's process ends; the event that is returned says that it has."""
+    ended, loop = threading.Event(), asyncio.get_running_loop()
+
+    def watch() -> None:
+        signer.wait()
+        ended.set()
+        with suppress(RuntimeError):  # the loop has ended before
+            loop.call_soon_threadsafe(stop.set)
+
+    threading.Thread(target=watch, name="signer", daemon=True).start()
+    return ended

@@ -17,11 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, ValidationErro
 from server.audit_log import create_audit_key
 from server.enrolment import Registry
 from server.limits import Limits, PeopleLimits
-from shared.authority import Authority
+from shared.address import join_address
+from shared.authority import Authority, Signatory
 from shared.errors import WardroundError
 from shared.job import Name
 from shared.job_errors import describe
-from shared.join import Join, Port, address
+from shared.join import Join, Port
 from shared.pki import (
     Clock,
     fingerprint,
@@ -121,6 +122,8 @@ def bind_address(host: str) -> str:
         address = ipaddress.ip_address(host)
         if address.is_loopback:
             return host
+        if address.version == 6:
+            return "::"
     return "127.0.0.1" if host == "localhost" else "0.0.0.0"  # noqa: S104 - it is a public service
 
 
@@ -180,7 +183,7 @@ def require_absent(folder: Path) -> None:
         raise FolderError("is there already; nothing is overwritten", where=folder)
 
 
-def write_server_certificate(folder: Path, authority: Authority, host: str) -> None:
+def write_server_certificate(folder: Path, authority: Signatory, host: str) -> None:
     """Make a new key and certificate for the listeners.
 
     Raises:
@@ -200,7 +203,7 @@ def write_server_certificate(folder: Path, authority: Authority, host: str) -> N
         new.rename(tls)
 
 
-def renew_server_certificate(folder: Path, authority: Authority, host: str) -> bool:
+def renew_server_certificate(folder: Path, authority: Signatory, host: str) -> bool:
     """Renew the listeners' certificate if it is missing or near its end; say if it was renewed.
 
     Raises:
@@ -217,7 +220,7 @@ def login_command(folder: Path) -> str:
     """Return the command with which a person logs in from another machine; the token is not in it."""
     settings = load_settings(folder).server
     authority = fingerprint(load_certificate(folder / "ca" / "ca.crt"))
-    where = address(settings.host, settings.people_port)
+    where = join_address(settings.host, settings.people_port)
     return f"wardround login https://{where} --authority {authority}"
 
 

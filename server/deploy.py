@@ -1,9 +1,10 @@
 """Runs of a coordinator on its own machine: submit, list, follow, stop, resume, fetch."""
 
+import json
 import os
-import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,10 +13,12 @@ import httpx
 from server.audit_trail import Append
 from server.event_tail import EventTail
 from server.events import Event
+from server.projects import Projects, choose_project
 from server.run_control import RunDetails, RunRow, UnknownRunError, parse_event
 from server.run_files import chunks, file_names, open_file, run_path, write_copy
 from server.runs import RunFolder, run_name
-from server.superlink import is_running
+from server.store import DEFAULT_PROJECT
+from server.superlink import socket_of
 from shared.errors import RunError
 from shared.flower.runs import Runs
 from shared.job import JobSpec
@@ -35,23 +38,41 @@ class Coordinator:
         connect: Gives a new connection to the SuperLink where it is now.
         audit: Writes who did what, before it is done.
         researcher: Who submits; the sites' policies ask for the name. Empty names nobody.
+        projects: Those to which a new run may belong.
+        see: The projects whose runs there are, for whom this works; None is all of them.
     """
 
-    def __init__(self, runs: Path, connect: Callable[[], Runs], audit: Append, researcher: str = "") -> None:
+    def __init__(
+        self,
+        runs: Path,
+        connect: Callable[[], Runs],
+        audit: Append,
+        researcher: str = "",
+        *,
+        projects: Sequence[str] = (DEFAULT_PROJECT,),
+        see: Collection[str] | None = None,
+    ) -> None:
         self._runs = runs
         self._connect = connect
         self._audit = audit
         self._researcher = researcher
+        self._projects = projects
+        self._see = see
 
-    def submit(self, job: JobSpec) -> str:
+    def submit(self, job: JobSpec, project: str | None = None) -> str:
         """Start a new run; returns its name once its folder is there.
 
+        Args:
+            job: What is asked.
+            project: To which the run belongs; None is the only one.
+
         Raises:
+            RegistryError: The project is none that it may belong to, or it is not clear which is meant.
             RunError: Flower could not start it.
         """
-        name = run_name(job)
-        self._audit("run-submitted", run=name, job=job.digest())
-        self._start(job, name, self._researcher, resume=False)
+        name, project = run_name(job), choose_project(project, self._projects)
+        self._audit("run-submitted", run=name, job=job.digest(), project=project)
+        self._start(job, name, self._researcher, project, resume=False)
         return name
 
     def resume(self, name: str) -> None:
@@ -67,7 +88,7 @@ class Coordinator:
         number = self._flower_run(run)
         self._audit("run-resumed", run=name, job=run.job.digest())
         self._ask(lambda flower: flower.stop(number))  # a run whose process has died still runs for Flower
-        self._start(run.job, name, _researcher(run), resume=True)
+        self._start(run.job, name, _researcher(run), project_of(run.path), resume=True)
 
     def stop(self, name: str) -> None:
         """Stop a run; it can be resumed.
@@ -93,13 +114,14 @@ class Coordinator:
             RunError: There is no such run.
         """
         path = run_path(self._runs, name)
-        if not path.is_dir():
+        if not path.is_dir() or not self._sees(path):
             raise UnknownRunError("there is no such run", where=name, remedy="`wardround runs` lists them.")
         return RunFolder.read(path)
 
     def list(self) -> list[RunRow]:
         """Return all runs, the newest first."""
-        rows = [_row(RunFolder.read(path.parent)) for path in self._runs.glob("*/job.json")]
+        folders = (path.parent for path in self._runs.glob("*/job.json"))
+        rows = [_row(RunFolder.read(folder)) for folder in folders if self._sees(folder)]
         return sorted(rows, key=lambda row: row.started, reverse=True)
 
     def look(self, name: str) -> RunDetails:
@@ -137,9 +159,15 @@ class Coordinator:
         self._audit("run-fetched", run=name, job=run.job.digest())
         return write_copy(out, name, ((file, _content(run.path, file)) for file in file_names(run.path)))
 
-    def _start(self, job: JobSpec, name: str, researcher: str, *, resume: bool) -> None:
+    def _sees(self, folder: Path) -> bool:
+        """Say whether a run is one of those that there are here: the one place that tells projects apart."""
+        return self._see is None or project_of(folder) in self._see
+
+    def _start(self, job: JobSpec, name: str, researcher: str, project: str, *, resume: bool) -> None:
         run_id = self._ask(
-            lambda flower: flower.start(job.canonical(), name, researcher=researcher, resume=resume)
+            lambda flower: flower.start(
+                job.canonical(), name, researcher=researcher, resume=resume, project=project
+            )
         )
         path = run_path(self._runs, name)
         end, ask = time.monotonic() + _START, time.monotonic() + _FROM_FLOWER
@@ -155,7 +183,7 @@ class Coordinator:
             time.sleep(_LOOK)
 
     def _ask(self, question: Callable[[Runs], Answer]) -> Answer:
-        """Ask the SuperLink; one that is being started again, on another port, is waited for.
+        """Ask the SuperLink; one that is being started again, with another socket, is waited for.
 
         Raises:
             RunError: It does not answer.
@@ -191,7 +219,9 @@ def open_coordinator(folder: Path, audit: Append) -> Coordinator:
         RunError: None runs there.
     """
     connect_here(folder / "superlink")
-    return Coordinator(folder / "runs", lambda: connect_here(folder / "superlink"), audit)
+    with closing(Projects(folder / "registry.sqlite", audit)) as registry:
+        projects = registry.project_names()
+    return Coordinator(folder / "runs", lambda: connect_here(folder / "superlink"), audit, projects=projects)
 
 
 def connect_here(superlink: Path) -> Runs:
@@ -201,17 +231,13 @@ def connect_here(superlink: Path) -> Runs:
         RunError: No coordinator runs there.
     """
     try:
-        if not is_running(superlink):
-            raise FileNotFoundError
-        url = (superlink / "url").read_text(encoding="ascii").strip()
-        context = ssl.create_default_context(cafile=str(superlink / "loopback.crt"))
+        return Runs(socket_of(superlink))
     except OSError:
         raise RunError(
             "no coordinator runs here",
             where=superlink.parent,
             remedy="Name its folder with --dir, and start it if it is stopped.",
         ) from None
-    return Runs(url, context)
 
 
 def _no_answer(error: Exception) -> RunError:
@@ -230,6 +256,15 @@ def _content(folder: Path, name: str) -> Iterator[bytes]:
         yield from chunks(file, os.fstat(file.fileno()).st_size)
 
 
+def project_of(folder: Path) -> str:
+    """Return the project of a run; an empty name, which no project has, while nothing says it yet."""
+    try:
+        about = json.loads((folder / "run.json").read_bytes())
+        return str(about.get("project") or DEFAULT_PROJECT)  # runs are older than projects
+    except (OSError, ValueError, AttributeError):
+        return ""
+
+
 def _researcher(run: RunFolder) -> str:
     return str(run.read_description().get("researcher") or "")
 
@@ -243,5 +278,6 @@ def _row(run: RunFolder) -> RunRow:
         rounds=run.job.job.rounds,
         started=str(about.get("started", "")),
         researcher=_researcher(run),
+        project=project_of(run.path),
         reason=str(about.get("reason") or ""),
     )

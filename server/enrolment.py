@@ -6,6 +6,7 @@ transaction, so a token that two ask for at the same time is given to one. Of to
 
 import secrets
 import sqlite3
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,9 +20,10 @@ from cryptography.hazmat.primitives.hashes import SHA384
 from cryptography.hazmat.primitives.serialization import SSHPublicKeyTypes, load_ssh_public_key
 
 from server.people import People
+from server.projects import assign, leave_all, projects_of, the_only_project
 from server.renewals import check_renewal, note_renewal
 from server.store import BusyError, RefusedError, RegistryError, as_time, check_name, token_hash
-from shared.authority import SITE_DAYS, Authority
+from shared.authority import SITE_DAYS, Signatory
 from shared.csr import parse_request, renewal_statement, requested_name
 from shared.names import suggestion
 from shared.pki import (
@@ -66,11 +68,18 @@ class Invitation:
 class Registry(People):
     """The registry of one federation: its sites, invitations and people."""
 
-    def invite(self, site: str, hours: float = INVITATION_HOURS) -> str:
+    def invite(self, site: str, hours: float = INVITATION_HOURS, projects: Sequence[str] = ()) -> str:
         """Return a new one-time token for a site; an earlier one that was not used ends.
 
+        Args:
+            site: Name of the site.
+            hours: For how long the invitation can be used.
+            projects: Those that the site belongs to, and no others. Where none is named: those that it
+                belonged to before, or the only one.
+
         Raises:
-            RegistryError: The name is not valid, or the site has joined already.
+            RegistryError: The name is not valid, the site has joined already, there is no such project, or it
+                is not clear which is meant.
         """
         check_name(site)
         token = secrets.token_urlsafe(32)
@@ -80,13 +89,17 @@ class Registry(People):
             if row and row["state"] == "joined":
                 remedy = f"To let it join with a new key: `wardround server revoke {site}`, then invite."
                 raise RegistryError(f"the site '{site}' has joined already", remedy=remedy)
+            if projects:
+                leave_all(db, "site", site)
+            own = projects or projects_of(db, "site", site) or the_only_project(db)
+            assign(db, "site", site, own)
             db.execute("DELETE FROM invitation WHERE site = ? AND used IS NULL", (site,))
             db.execute("INSERT INTO invitation VALUES (?, ?, ?, NULL)", (token_hash(token), site, expires))
         self._audit("site-invited", site=site)
         return token
 
     def redeem(
-        self, token: str, request: bytes, authority: Authority, days: int = SITE_DAYS
+        self, token: str, request: bytes, authority: Signatory, days: int = SITE_DAYS
     ) -> x509.Certificate:
         """Use an invitation once: sign the site's certificate request and let the site in.
 
@@ -107,7 +120,7 @@ class Registry(People):
         self._audit("site-enrolled", site=site, serial=_serial(certificate.serial_number))
         return certificate
 
-    def sign(self, request: bytes, authority: Authority, days: int = SITE_DAYS) -> x509.Certificate:
+    def sign(self, request: bytes, authority: Signatory, days: int = SITE_DAYS) -> x509.Certificate:
         """Sign a request that came as a file, on the word of the operator; its site must have been invited.
 
         Raises:
@@ -132,7 +145,7 @@ class Registry(People):
         current: bytes,
         request: bytes,
         signature: bytes,
-        authority: Authority,
+        authority: Signatory,
         days: int = SITE_DAYS,
     ) -> x509.Certificate:
         """Sign a new certificate for a site that proves that it holds the key of its current one.
@@ -258,7 +271,7 @@ class Registry(People):
         return [(int(row["serial"], 16), as_time(row["revoked"])) for row in rows]
 
     def _admit_request(
-        self, db: sqlite3.Connection, site: str, request: bytes, authority: Authority, days: int
+        self, db: sqlite3.Connection, site: str, request: bytes, authority: Signatory, days: int
     ) -> x509.Certificate:
         """Use up a site's invitation."""
         row = db.execute("SELECT state FROM site WHERE name = ?", (site,)).fetchone()
@@ -274,7 +287,7 @@ class Registry(People):
         return self._issue(db, site, request, authority, days)
 
     def _issue(
-        self, db: sqlite3.Connection, site: str, request: bytes, authority: Authority, days: int
+        self, db: sqlite3.Connection, site: str, request: bytes, authority: Signatory, days: int
     ) -> x509.Certificate:
         key = openssh(parse_request(request, site))
         query = "SELECT 1 FROM certificate WHERE public_key = ? AND (site != ? OR revoked IS NOT NULL)"

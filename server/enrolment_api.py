@@ -6,25 +6,24 @@ certificate, a request and the current key's signature of it, so it is safe on e
 """
 
 import base64
-import binascii
 from collections.abc import Callable
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 from cryptography import x509
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from server.answers import explained
+from server.bodies import parse_body
 from server.enrolment import Registry
-from server.store import RefusedError
-from shared.authority import Authority
+from shared.authority import Signatory
 from shared.pki import pem_of
 
-LONGEST_BODY = 32 * 1024  # bytes
 Pem = Annotated[str, Field(max_length=8192)]
-Body = TypeVar("Body", bound=BaseModel)
 
 
 class _Message(BaseModel):
@@ -47,9 +46,9 @@ class RenewBody(_Message):
 
 
 class EnrolmentApi:
-    """The endpoints, over one registry and one authority whose key is in memory."""
+    """The endpoints, over one registry and what signs for the authority."""
 
-    def __init__(self, registry: Registry, authority: Authority) -> None:
+    def __init__(self, registry: Registry, authority: Signatory) -> None:
         self._registry = registry
         self._authority = authority
 
@@ -57,12 +56,12 @@ class EnrolmentApi:
         """Return the routes of the listener that asks for no certificate."""
         return [
             Route("/v1/authority", self.authority, methods=["GET"]),
-            Route("/v1/enrol", self.enrol, methods=["POST"]),
+            Route("/v1/enrol", explained(self.enrol), methods=["POST"]),
         ]
 
     def site_routes(self) -> list[Route]:
         """Return the routes of the sites' listener."""
-        return [Route("/v1/renew", self.renew, methods=["POST"])]
+        return [Route("/v1/renew", explained(self.renew), methods=["POST"])]
 
     async def authority(self, _request: Request) -> Response:
         """Give the authority's certificate, PEM."""
@@ -70,9 +69,7 @@ class EnrolmentApi:
 
     async def enrol(self, request: Request) -> Response:
         """Let a site in that has a token; 200 with its certificate, 403 with the reason, 400, 413."""
-        body = await _body(request, EnrolBody)
-        if isinstance(body, Response):
-            return body
+        body = await parse_body(request, EnrolBody)
 
         def redeem() -> x509.Certificate:
             return self._registry.redeem(body.token, body.request.encode(), self._authority)
@@ -81,13 +78,11 @@ class EnrolmentApi:
 
     async def renew(self, request: Request) -> Response:
         """Renew a site's certificate; 200 with the new one, 403 with the reason, 400, 413."""
-        body = await _body(request, RenewBody)
-        if isinstance(body, Response):
-            return body
+        body = await parse_body(request, RenewBody)
         try:
             signature = base64.b64decode(body.signature, validate=True)
-        except (binascii.Error, ValueError):
-            return _error(400, "the signature is not base64")
+        except ValueError:
+            raise HTTPException(400, "the signature is not base64") from None
 
         def sign() -> x509.Certificate:
             current, wanted = body.certificate.encode(), body.request.encode()
@@ -96,26 +91,6 @@ class EnrolmentApi:
         return await self._answer(sign)
 
     async def _answer(self, sign: Callable[[], x509.Certificate]) -> Response:
-        try:
-            # SQLite and signing block; other requests go on meanwhile.
-            certificate = await run_in_threadpool(sign)
-        except RefusedError as error:
-            return _error(403, error.problem)
+        # SQLite and signing block; other requests go on meanwhile.
+        certificate = await run_in_threadpool(sign)
         return JSONResponse({"certificate": pem_of(certificate).decode("ascii")})
-
-
-async def _body(request: Request, kind: type[Body]) -> Body | Response:
-    """Read a body of limited length, or return what is answered instead."""
-    content = bytearray()
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > LONGEST_BODY:
-            return _error(413, "the request is too long")
-    try:
-        return kind.model_validate_json(bytes(content))
-    except ValidationError:
-        return _error(400, "the request is not understood")
-
-
-def _error(status: int, problem: str) -> Response:
-    return JSONResponse({"error": problem}, status_code=status)

@@ -10,12 +10,15 @@ Kind = Literal[
     "site_left_out",
     "round_started",
     "site_done",
-    "audit_head",
     "site_failed",
+    "not_evaluated",
+    "site_late",
+    "site_weighed_less",
     "round_finished",
     "run_finished",
     "baselines_started",
     "baseline_done",
+    "line_left_out",
 ]
 
 
@@ -29,10 +32,11 @@ class Event:
         site: Name of the site that it happened at, or empty.
         phase: What the sites were doing: describe, train, evaluate or test; or empty.
         data: `run_started`: `rounds`, `sites`; when resumed also `round`, the last one finished.
-            `site_done`: `loss`, `seconds`. `site_failed`, `site_left_out`: `reason`.
-            `audit_head`: `head`, of the site's audit log.
+            `site_done`: `loss`, `seconds`. `site_failed`, `site_left_out`, `not_evaluated`: `reason`.
+            `site_late`: a quorum had answered, and the grace period after it was over.
+            `site_weighed_less`: `weight` as cut down to the job's `largest_share`, `claimed`.
             `round_finished`: the federation's metrics. `baselines_started`: `models`.
-            `baseline_done`: `seconds`.
+            `baseline_done`: `seconds`. `line_left_out`: `bytes`, of a line of the log that can't be shown.
     """
 
     kind: Kind

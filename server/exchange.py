@@ -78,6 +78,11 @@ class Exchange:
             if name == b"content-length" and int(value) > self._most:
                 raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too large")
 
+    @property
+    def announced(self) -> int:
+        """Bytes of the body as the headers say; 0 where they don't."""
+        return max((int(value) for name, value in self._headers if name == b"content-length"), default=0)
+
     async def body(self) -> AsyncIterator[bytes]:
         """Give the request's body as it comes; nothing is read ahead of whoever takes it.
 

@@ -1,7 +1,6 @@
 """The sites of a run: who takes part, who is drawn for a round, and what they answer."""
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -9,30 +8,35 @@ import numpy as np
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
+from server.answer_size import largest_answer
+from server.deadline import Deadline, Quorum
 from server.events import Event, Listener
 from server.forwarding_grid import ForwardingGrid
+from server.plausible import check_description
+from server.site_grid import SiteGrid
+from server.site_heads import SiteHeads
+from server.told import told
 from shared import messages
 from shared.errors import RunError
 from shared.flower import query_message
-from shared.job import JobSpec
+from shared.job import JobSpec, StrategyOptions
 from shared.messages import Description, MessageError
 from shared.seeds import seed_of
 
 T = TypeVar("T")
 _DESCRIBE_TIMEOUT = 600.0  # seconds; a site may have to read its masks to count voxels
+_DESCRIBE_GRACE = 60.0  # who is too late to say what it has is out for the whole run
+_LARGEST_DESCRIPTION = 2**18  # bytes
+_LEAST_GRACE = 10.0  # seconds after a quorum, where the job doesn't say how many
 
 
 @dataclass(frozen=True)
 class Member:
-    """A site that takes part."""
+    """A site that takes part, under the name that its certificate has."""
 
     node_id: int
+    name: str
     description: Description
-
-    @property
-    def name(self) -> str:
-        """Name of the site."""
-        return self.description.site
 
 
 @dataclass(frozen=True)
@@ -41,22 +45,33 @@ class Reply:
 
     member: Member
     message: Message
-    arrived: float  # seconds since the question was sent
 
 
 class Federation:
     """The sites that take part in a run.
 
     Args:
-        grid: Carries the messages.
+        grid: Carries the messages, and knows which site each node is.
         job: Says who may take part.
         listen: Told of every answer and every failure.
         researcher: Who submitted the job; the sites' policies ask for the name. Empty names nobody.
         strict: Turn any failure of a site into an error, as a simulation does: its sites are all at hand.
+        numbers: In the model.
+        states: Numbers of the metric states.
+        heads: Keeps the heads of the sites' audit logs; None in a simulation, whose sites have none.
     """
 
     def __init__(
-        self, grid: Grid, job: JobSpec, listen: Listener, *, researcher: str = "", strict: bool
+        self,
+        grid: SiteGrid,
+        job: JobSpec,
+        listen: Listener,
+        *,
+        researcher: str = "",
+        strict: bool,
+        numbers: int,
+        states: int,
+        heads: SiteHeads | None = None,
     ) -> None:
         self.grid = grid
         self.researcher = researcher
@@ -65,8 +80,9 @@ class Federation:
         self._job = job
         self._listen = listen
         self._strict = strict
-        outputs = len(job.data.classes) + (job.job.task == "segmentation")
-        self._classes = outputs if job.training.class_weights == "federation" else 0
+        self._numbers = numbers
+        self._states = states
+        self._heads = heads
 
     def gather(self) -> None:
         """Ask every connected site what it has for the job, and choose who takes part.
@@ -74,30 +90,15 @@ class Federation:
         Raises:
             RunError: Fewer sites than the job's `min_sites` can take part.
         """
-        question = messages.describe_request(self._job.canonical(), self.researcher)
-        asked = [query_message(messages.DESCRIBE, question, node) for node in self.grid.get_node_ids()]
+        names = self.grid.site_names()
         found: dict[str, list[Member]] = {}
-        waiting = {message.metadata.dst_node_id for message in asked}
-        for message in self._receive(asked, _DESCRIBE_TIMEOUT):
-            node = message.metadata.src_node_id
-            if node not in waiting:
-                continue  # an answer twice, or from somebody who was not asked
-            waiting.remove(node)
-            try:
-                description = messages.read_description(_content(message))
-                if len(description.class_counts) != self._classes:
-                    raise MessageError(f"counts {len(description.class_counts)} classes, not {self._classes}")
-            except MessageError as error:
-                self.fail(f"node {node}", 0, "describe", str(error))
-                continue
-            found.setdefault(description.site, []).append(Member(node, description))
-        for node in sorted(waiting):
-            self.fail(f"node {node}", 0, "describe", f"no answer within {_DESCRIBE_TIMEOUT:g} s")
+        for member in self._describe(names):
+            found.setdefault(member.name, []).append(member)
         self.members = []
         for name, (member, *others) in sorted(found.items()):
-            if others:  # nobody here can tell which of them it is
-                self.fail(name, 0, "describe", f"{1 + len(others)} nodes say that they are this site")
-            elif self._admits(member.description):
+            if others:  # nobody here can tell which of them has the site's data
+                self.fail(name, 0, "describe", f"{1 + len(others)} nodes of this site are connected")
+            elif self._admits(member):
                 self.members.append(member)
         if len(self.members) < self._job.strategy.min_sites:
             raise RunError(
@@ -106,20 +107,38 @@ class Federation:
                 where="[strategy] min_sites",
             )
 
-    def _admits(self, description: Description) -> bool:
-        patients, least = description.patients["train"], self._job.strategy.min_patients
+    def _describe(self, names: Mapping[int, str]) -> Iterator[Member]:
+        """Yield the sites that say, under their own name, what they have."""
+        question = messages.describe_request(self._job.canonical(), self.researcher)
+        nodes = list(self.grid.get_node_ids())
+        for node in sorted(set(nodes) - names.keys()):
+            self.fail(f"node {node}", 0, "describe", "belongs to no site that has joined")
+        sites = {node: names[node] for node in nodes if node in names}
+        asked = [query_message(messages.DESCRIBE, question, node) for node in sites]
+        wait = _Wait(0, "describe", _DESCRIBE_TIMEOUT, None, _DESCRIBE_GRACE, _LARGEST_DESCRIPTION)
+
+        def check(node: int, content: RecordDict) -> Description:
+            description = messages.read_description(content)
+            self._check(sites[node], description)
+            return description
+
+        for node, _, description in self._answers(asked, sites, wait, check):
+            yield Member(node, sites[node], description)
+
+    def _check(self, name: str, description: Description) -> None:
+        if description.site != name:
+            raise MessageError(f"says that it is the site '{description.site}'")
+        check_description(description)
+
+    def _admits(self, member: Member) -> bool:
+        patients, least = member.description.patients["train"], self._job.strategy.min_patients
         if patients >= least:
-            self._listen(Event("site_joined", site=description.site, data={"patients": patients}))
+            self._listen(Event("site_joined", site=member.name, data={"patients": patients}))
             return True
         reason = f"{patients} training patient{'s' * (patients != 1)}, the job asks for {least}"
-        self.left_out[description.site] = reason
-        self._listen(Event("site_left_out", site=description.site, data={"reason": reason}))
+        self.left_out[member.name] = reason
+        self._listen(Event("site_left_out", site=member.name, data={"reason": reason}))
         return False
-
-    def class_counts(self) -> list[int]:
-        """Return the class counts of all members together; empty where the job doesn't ask for them."""
-        counts = [member.description.class_counts for member in self.members]
-        return [sum(values) for values in zip(*counts, strict=True)]
 
     def draw(self, round_: int) -> list[Member]:
         """Return the members of a round; it depends on seed, round and names alone."""
@@ -132,47 +151,102 @@ class Federation:
         return [self.members[index] for index in sorted(chosen)]
 
     def exchange(
-        self, asked: Iterable[Message], round_: int, phase: str, check: Callable[[RecordDict], T]
+        self, asked: Iterable[Message], round_: int, phase: str, check: Callable[[Member, RecordDict], T]
     ) -> Iterator[tuple[Reply, T]]:
         """Send messages and yield each valid answer with what `check` made of it, as it arrives.
 
-        Invalid answers, errors and silence are reported to the listener and left out.
+        Invalid answers, errors and silence are reported to the listener and left out. Once a quorum has
+        answered, the others have a grace period; who is later is reported as late.
 
         Raises:
             RunError: A site failed and the federation is strict.
         """
-        start = time.monotonic()
         asked = list(asked)
         members = {member.node_id: member for member in self.members}
-        waiting = {node: members[node] for node in (message.metadata.dst_node_id for message in asked)}
-        for message in self._receive(asked, self._job.strategy.round_timeout):
-            member = waiting.pop(message.metadata.src_node_id, None)
-            if member is None:
-                continue  # an answer twice, or from somebody who was not asked
-            try:
-                answer = check(_content(message))
-            except (MessageError, ValueError) as error:
-                self.fail(member.name, round_, phase, str(error))
-                continue
-            if head := messages.read_head(message.content):
-                self._listen(Event("audit_head", round_, member.name, phase, {"head": head}))
-            yield Reply(member, message, time.monotonic() - start), answer
-        for member in waiting.values():
-            seconds = self._job.strategy.round_timeout
-            self.fail(member.name, round_, phase, f"no answer within {seconds:g} s")
+        nodes = [message.metadata.dst_node_id for message in asked]
+        options = self._job.strategy
+        largest = largest_answer(self._job, self._numbers, self._states, len(asked))
+        wait = _Wait(round_, phase, options.round_timeout, options.grace, _LEAST_GRACE, largest)
+        sites = {node: members[node].name for node in nodes}
 
-    def _receive(self, asked: list[Message], timeout: float) -> Iterable[Message]:
-        return self.grid.send_and_receive(asked, timeout=timeout)
+        def checked(node: int, content: RecordDict) -> T:
+            return check(members[node], content)
+
+        for node, message, answer in self._answers(asked, sites, wait, checked):
+            yield Reply(members[node], message), answer
+
+    def _answers(
+        self,
+        asked: list[Message],
+        sites: Mapping[int, str],
+        wait: "_Wait",
+        check: Callable[[int, RecordDict], T],
+    ) -> Iterator[tuple[int, Message, T]]:
+        if self._heads is not None:
+            for message in asked:
+                message.content = self._heads.ask(sites[message.metadata.dst_node_id], message.content)
+        waiting, deadline = dict(sites), Deadline(wait.timeout)
+        quorum = None if self._strict else wait.quorum(self._job.strategy, len(asked), deadline)
+        for message in self.grid.answers(asked, deadline, wait.largest):
+            node = message.metadata.src_node_id
+            if node not in waiting:
+                continue  # an answer twice, or from somebody who was not asked
+            site, reason = waiting.pop(node), None
+            try:
+                answer = check(node, self._proven(site, message))
+            except (MessageError, ValueError) as error:
+                reason = str(error)
+            if quorum is not None:
+                quorum.heard(valid=reason is None)
+            if reason is not None:
+                self.fail(site, wait.round, wait.phase, reason)
+                continue
+            yield node, message, answer
+        for site in sorted(waiting.values()):
+            if deadline.was_shortened and deadline.is_over:
+                self._listen(Event("site_late", wait.round, site, wait.phase))
+            else:
+                self.fail(site, wait.round, wait.phase, f"no answer within {wait.timeout:g} s")
+
+    def _proven(self, site: str, message: Message) -> RecordDict:
+        """Return the content of an answer, once the site has shown that its audit log has grown.
+
+        Raises:
+            MessageError: It has not, or the answer is an error.
+        """
+        if self._heads is not None:
+            if message.has_error() and message.error.code == messages.LOG_CUT:
+                self._heads.denied(site)
+            elif not message.has_error():
+                self._heads.take(site, message.content)
+        return _content(message)
 
     def fail(self, site: str, round_: int, phase: str, reason: str) -> None:
-        """Report that a site failed.
+        """Report that a site failed; what it says of the reason is cut short and can't control a terminal.
 
         Raises:
             RunError: The federation is strict.
         """
+        reason = told(reason)
         if self._strict:
             raise RunError(reason if reason.startswith(site) else f"{site}: {reason}")
         self._listen(Event("site_failed", round_, site, phase, {"reason": reason}))
+
+
+@dataclass(frozen=True)
+class _Wait:
+    """What is asked, how long the answers are waited for in seconds, and how large they may be in bytes."""
+
+    round: int
+    phase: str
+    timeout: float
+    grace: float | None
+    least_grace: float
+    largest: int
+
+    def quorum(self, options: StrategyOptions, asked: int, deadline: Deadline) -> Quorum:
+        """Return what shortens the wait."""
+        return Quorum(options, asked, deadline, self.grace, self.least_grace)
 
 
 def _content(message: Message) -> RecordDict:

@@ -21,6 +21,8 @@ from server.roster import Roster
 from server.superlink import SuperLink
 from shared.errors import WardroundError
 
+UPSTREAM_CONNECTIONS = httpx.Limits(max_connections=None, max_keepalive_connections=64)
+
 
 class GatewayError(WardroundError):
     """The gateway can't listen."""
@@ -115,11 +117,7 @@ class Gateway:
             stack.enter_context(sites.sock)
             stack.enter_context(people.sock)
             client = await stack.enter_async_context(
-                httpx.AsyncClient(
-                    verify=self._superlink.tls.context,
-                    trust_env=False,
-                    limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
-                )
+                httpx.AsyncClient(transport=self._superlink.transport(UPSTREAM_CONNECTIONS), trust_env=False)
             )
             roster = Roster(self._superlink, self._registry)
             sites_app = SitesApp(

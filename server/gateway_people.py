@@ -4,7 +4,7 @@ The routes themselves come from other parts. An endpoint that asks for more than
 with Starlette's `@requires("researcher")` or `@requires("operator")`; `request.user` is the person.
 """
 
-import ipaddress
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -26,6 +26,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from server.addresses import network_of
 from server.audit_trail import AuditTrail
 from server.bounded import Bounded
 from server.limits import Limits
@@ -34,6 +35,7 @@ Role = Literal["viewer", "researcher", "operator"]
 ROLES: tuple[Role, ...] = ("viewer", "researcher", "operator")  # each may do what those before it may
 HEALTH = "/v1/health"
 FAILURES, FAILURES_S = 10, 60.0  # log-ins that may fail, and the time after which they are forgotten
+PENALTY_S = 1.0  # for which calls without a valid token wait at an address where more have failed
 ADDRESSES = 10_000
 
 
@@ -47,6 +49,10 @@ class Person(Protocol):
     @property
     def role(self) -> Role:
         """What the person may do."""
+
+    @property
+    def projects(self) -> Sequence[str]:
+        """Where the person belongs."""
 
 
 class PersonRegistry(Protocol):
@@ -62,6 +68,7 @@ class Caller(BaseUser):
     def __init__(self, person: Person) -> None:
         self.name = person.name
         self.role = person.role
+        self.projects = person.projects
 
     @property
     def is_authenticated(self) -> bool:
@@ -80,20 +87,35 @@ class Tokens(AuthenticationBackend):
     def __init__(self, registry: PersonRegistry) -> None:
         self._registry = registry
 
-    async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, BaseUser] | None:
-        """Return the caller with the roles they have.
+    def caller(self, conn: HTTPConnection) -> Caller | None:
+        """Return who calls, None without a token; it is looked up once for a request.
 
         Raises:
             AuthenticationError: There is a token, but nobody's.
         """
-        header = conn.headers.get("authorization")
+        state = conn.scope.setdefault("state", {})
+        if "caller" not in state:
+            state["caller"] = self._look_up(conn.headers.get("authorization"))
+        found = state["caller"]
+        if isinstance(found, AuthenticationError):
+            raise found
+        return found
+
+    async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, BaseUser] | None:
+        """Return the caller with the roles they have; raises as `caller`."""
+        caller = self.caller(conn)
+        if caller is None:
+            return None
+        return AuthCredentials(ROLES[: ROLES.index(caller.role) + 1]), caller
+
+    def _look_up(self, header: str | None) -> Caller | AuthenticationError | None:
         if header is None:
             return None
         scheme, _, token = header.partition(" ")
         person = self._registry.person_of(token.strip()) if scheme.lower() == "bearer" else None
         if person is None:
-            raise AuthenticationError("this token is not valid, or not any more")
-        return AuthCredentials(ROLES[: ROLES.index(person.role) + 1]), Caller(person)
+            return AuthenticationError("this token is not valid, or not any more")
+        return Caller(person)
 
 
 class Failures:
@@ -105,7 +127,7 @@ class Failures:
 
     def add(self, address: str) -> None:
         """Note a failure."""
-        key = _network(address)
+        key = network_of(address)
         count, ends = self._current(key)
         self._counts[key] = (count + 1, ends)
         self._counts.move_to_end(key)
@@ -114,7 +136,7 @@ class Failures:
 
     def wait(self, address: str) -> float:
         """Return the seconds that an address must wait before it may try again; 0 is at once."""
-        count, ends = self._current(_network(address))
+        count, ends = self._current(network_of(address))
         return ends - self._clock() if count >= FAILURES else 0.0
 
     def _current(self, key: str) -> tuple[int, float]:
@@ -123,28 +145,39 @@ class Failures:
         return (count, ends) if now < ends else (0, now + FAILURES_S)
 
 
-def _network(address: str) -> str:
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    return str(ipaddress.ip_network((ip, 64), strict=False)) if ip.version == 6 else address
-
-
 class Watch:
-    """Writes an audit entry for every call before its answer leaves, and slows down guessing."""
+    """Writes an audit entry for every call before its answer leaves, and slows down guessing.
 
-    def __init__(self, app: ASGIApp, trail: AuditTrail, failures: Failures) -> None:
+    Who has a valid token is served, whatever others have done from the same address; so is the health route.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        tokens: Tokens,
+        trail: AuditTrail,
+        failures: Failures,
+        public: frozenset[str],
+    ) -> None:
         self._app = app
+        self._tokens = tokens
         self._trail = trail
         self._failures = failures
+        self._public = public
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a call, unless too many from its address have failed."""
+        """Answer a call; slowly, or not at all, when it has no valid token and many of its address failed."""
         address = scope["client"][0]
-        if wait := self._failures.wait(address):
+        is_known = self._meet(scope)
+        wait = 0.0 if is_known or scope["path"] == HEALTH else self._failures.wait(address)
+        if wait:
             self._trail.refused("log-in-blocked", address)
-            headers = {"retry-after": str(int(wait) + 1), "connection": "close"}
-            answer = Response("too many failed log-ins", HTTPStatus.TOO_MANY_REQUESTS, headers)
-            await answer(scope, receive, send)
-            return
+            await asyncio.sleep(PENALTY_S)
+            if scope["path"] not in self._public:
+                headers = {"retry-after": str(int(wait) + 1), "connection": "close"}
+                answer = Response("too many failed log-ins", HTTPStatus.TOO_MANY_REQUESTS, headers)
+                await answer(scope, receive, send)
+                return
 
         async def watched(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -152,6 +185,16 @@ class Watch:
             await send(message)
 
         await self._app(scope, receive, watched)
+
+    def _meet(self, scope: Scope) -> bool:
+        """Look at a call's token, tell the listener whose connection it is, and say if it is anybody's."""
+        try:
+            caller = self._tokens.caller(HTTPConnection(scope))
+        except AuthenticationError:
+            caller = None
+        if claim := scope["state"].get("claim"):
+            claim(caller and caller.name)
+        return caller is not None
 
     async def _note(self, scope: Scope, address: str, status: int) -> None:
         call = {"method": scope["method"], "path": scope["path"][:200], "status": str(status)}
@@ -202,7 +245,7 @@ def build_people_app(
         healthy: Whether the SuperLink serves; for `GET /v1/health`, 200 or 503.
         routes: Routes that need a valid token.
         public: Routes that need none, such as the enrolment of a site with its invitation. Answers
-            with status 401 and 403 count as failed log-ins.
+            with status 401 and 403 count as failed log-ins; after too many, these routes answer slowly.
     """
 
     async def health(_: Request) -> JSONResponse:
@@ -213,6 +256,8 @@ def build_people_app(
     def refused(_: HTTPConnection, error: AuthenticationError) -> Response:
         return _unauthorized(str(error))
 
+    tokens = Tokens(registry)
+    open_to_all = frozenset(route.path for route in public if isinstance(route, Route))
     return Starlette(
         routes=[
             Route(HEALTH, health),
@@ -220,8 +265,8 @@ def build_people_app(
             Mount("/", routes=list(routes), middleware=[Middleware(LoggedIn)]),
         ],
         middleware=[
-            Middleware(Watch, trail=trail, failures=Failures()),
+            Middleware(Watch, tokens=tokens, trail=trail, failures=Failures(), public=open_to_all),
             Middleware(Bounded, limits=limits),
-            Middleware(AuthenticationMiddleware, backend=Tokens(registry), on_error=refused),
+            Middleware(AuthenticationMiddleware, backend=tokens, on_error=refused),
         ],
     )

@@ -1,11 +1,12 @@
 """What a site can reach: Flower's fleet interface, and nothing else of the SuperLink.
 
 A request passes when its path and method are on the list, its certificate is admitted at this moment, and the
-node key with which Flower signs it is the certificate's. Bodies stream through in both directions.
+node key with which Flower signs it is the certificate's. Bodies stream through in both directions. What a
+site brings is counted, and bounded by what was asked of it.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from http import HTTPStatus
 from typing import Protocol
 
@@ -16,6 +17,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from server.allowances import Charge
 from server.audit_trail import AuditTrail
 from server.bell import Bell
 from server.bounded import Bounded
@@ -30,6 +32,8 @@ ACTIVATE = b"/v1/fleet/activate-node"  # the first call of a node
 PULL_MESSAGES = b"/v1/fleet/pull-messages"
 PUSH_MESSAGES = b"/v1/fleet/push-messages"
 PUSH_OBJECT = b"/v1/fleet/push-object"
+PUSHES = (PUSH_MESSAGES, PUSH_OBJECT)
+SMALL_PUSH = 2**16  # bytes; what ends an answer in pieces is smaller, its pieces are not
 HOLD_S = 2.0  # for which a question for work is held while there is none
 # Flower 1.41's routes, but for `register-node` and `unregister-node`: the operator says who belongs to the
 # federation, a node with a key calls neither, and Flower refuses both under node authentication.
@@ -99,7 +103,7 @@ class Upstream(Protocol):
 
     @property
     def url(self) -> str:
-        """Address without a path; it moves when the SuperLink is started again."""
+        """Address without a path, for the client's requests."""
 
     async def admit(self, site: Site) -> None:
         """Let the SuperLink know a site's node."""
@@ -159,9 +163,10 @@ class SitesApp:
             if path == PULL_MESSAGES:
                 await self._await_work(site.name)
                 self._site(scope["state"]["peer"])  # it may have been revoked meanwhile
-            await self._forward(exchange, scope)
-            if path == PUSH_MESSAGES:
-                self._bell.answered()
+            if path in PUSHES:
+                await self._bring(exchange, scope, self._bell.allowances.charge(site.name))
+            else:
+                await self._forward(exchange, scope, exchange.body())
         except Refusal as refusal:
             self._trail.refused("site-request-refused", who, reason=refusal.reason)
             await exchange.refuse(refusal)
@@ -188,19 +193,48 @@ class SitesApp:
         await self._bell.wait(self._heard.get(site, -1), HOLD_S)
         self._heard[site] = self._bell.rings
 
-    async def _forward(self, exchange: Exchange, scope: Scope) -> None:
+    async def _bring(self, exchange: Exchange, scope: Scope, charge: Charge) -> None:
+        """Pass on a part of an answer, if a run waits for it and it is not too large.
+
+        Raises:
+            Refusal: It is neither; nothing is counted then.
+        """
+        if not charge.is_open:
+            raise Refusal(HTTPStatus.FORBIDDEN, "no run waits for an answer of this site")
+        if exchange.announced > charge.left:
+            raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the answer is larger than the model allows")
+        try:
+            await self._forward(exchange, scope, _counted(exchange.body(), charge), charge)
+        finally:
+            charge.close()
+        if scope["raw_path"] == PUSH_MESSAGES or exchange.announced <= SMALL_PUSH:
+            self._bell.answered()
+
+    async def _forward(
+        self, exchange: Exchange, scope: Scope, body: AsyncIterator[bytes], charge: Charge | None = None
+    ) -> None:
         request = self._client.build_request(
             "POST",
             self._upstream.url + scope["raw_path"].decode(),
             headers=[*(item for item in scope["headers"] if item[0] in PASSED_ON), NOT_PACKED],
-            content=exchange.body(),
+            content=body,
             timeout=UPSTREAM_TIMES,
         )
         response = await self._client.send(request, stream=True)
+        if charge is not None and response.is_client_error:
+            charge.give_back()
         try:
             await exchange.answer(response)
         finally:
             await response.aclose()
+
+
+async def _counted(body: AsyncIterator[bytes], charge: Charge) -> AsyncIterator[bytes]:
+    async for chunk in body:
+        if not charge.take(len(chunk)):
+            raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the answer is larger than the model allows")
+        yield chunk
+    charge.whole = True
 
 
 def _check(scope: Scope) -> None:

@@ -4,7 +4,7 @@ The coordinator knows what the job asks for and what each site let out, and says
 that. What a site's patients have really lost stands in the site's own ledger.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from shared.job import JobSpec
@@ -22,7 +22,7 @@ _AGAINST = {
 def guarantee(
     job: JobSpec,
     sites: Mapping[str, Mapping[str, Mapping[str, int]]],
-    tested: Mapping[str, int],
+    tested: Collection[str],
     *,
     trainings: int,
     rehearsal: bool,
@@ -32,7 +32,7 @@ def guarantee(
     Args:
         job: What was asked.
         sites: For each site, patients and examples by split, as far as it tells them.
-        tested: Test images of each site whose metrics were let out.
+        tested: The sites whose metrics were let out, alone or in a sum.
         trainings: Rounds that were begun; one that was repeated counts each time.
         rehearsal: The noise came from the job's seed, as in a simulation.
 
@@ -52,22 +52,25 @@ def guarantee(
         )
     of_sites = {}
     for name, counts in sites.items():
-        facts = _facts(job, counts, tested.get(name, 0), trainings)
+        facts = _facts(job, counts, trainings, tested=name in tested)
         of_sites[name] = facts | {"words": _words(job, facts, trainings)}
     return {"guaranteed": not rehearsal, "note": note, "sites": of_sites}
 
 
 def _facts(
-    job: JobSpec, counts: Mapping[str, Mapping[str, int]], tested: int, trainings: int
+    job: JobSpec, counts: Mapping[str, Mapping[str, int]], trainings: int, *, tested: bool
 ) -> dict[str, Any]:
     privacy = job.privacy
     examples = counts["examples"]
     told = examples["train"] > 1 or sum(examples.values()) > examples["train"]  # else the counts stayed
     site_level = privacy.mechanism == "site-level"
+    metrics = "metrics on its validation and test patients"
+    if privacy.secure_aggregation:
+        metrics += ", in a sum with those of other sites"
     open_ = {
         "numbers of patients and images": told,
         "the training loss": site_level,
-        "metrics on its validation and test patients": tested > 0,
+        metrics: tested,
     }
     updates = "sum of the sites' updates" if privacy.secure_aggregation else "site's update"
     return {

@@ -14,10 +14,12 @@ class Limits(BaseModel):
 
     connections: PositiveInt = Field(1000, description="Open connections in all.")
     connections_each: PositiveInt = Field(
-        16, description="Open connections of one site (by its key) or, without certificates, of one address."
+        16,
+        description="Open connections of one site (by its key), of one person (by the token) or, of those "
+        "who have shown neither, of one address (IPv6: of its /64).",
     )
     handshakes_each: PositiveInt = Field(
-        32, description="TLS handshakes that one address may have under way."
+        32, description="TLS handshakes that one address (IPv6: its /64) may have under way."
     )
     handshake_s: PositiveFloat = Field(10.0, description="Seconds for a TLS handshake.")
     goodbye_s: PositiveFloat = Field(2.0, description="Seconds for the other side to close TLS.")
@@ -45,7 +47,7 @@ class PeopleLimits(Limits):
     """Limits of the people's listener: many may share one address."""
 
     connections: PositiveInt = Field(500, description="Open connections in all.")
-    connections_each: PositiveInt = Field(64, description="Open connections of one address.")
+    connections_each: PositiveInt = Field(64, description="Open connections of one person or address.")
     body_bytes: int = Field(1 * MIB, ge=64 * KIB, description="Size of a request's body in bytes.")
 
 

@@ -5,12 +5,13 @@ nobody why one failed and counts nothing. So connections are accepted here and h
 """
 
 import asyncio
+import errno
 import logging
 import socket
 import ssl
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -19,29 +20,26 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from server.audit_trail import AuditTrail
 from server.limits import Limits
 from server.peer import Peer
+from server.places import Place, Places
 
 log = logging.getLogger(__name__)
 
-
-def _less(counts: Counter[Any], key: Any) -> None:
-    """Count one less, and forget a key at zero."""
-    counts[key] -= 1
-    if not counts[key]:
-        del counts[key]
+_NO_FILES = (errno.EMFILE, errno.ENFILE)
 
 
 class GuardedProtocol(H11Protocol):
-    """HTTP/1.1 on one connection, with a deadline for each request's head and a count for each peer.
+    """HTTP/1.1 on one connection, with a deadline for each request's head and a place at the listener.
 
-    The peer's certificate is in the scope as `scope["state"]["peer"]`, a `Peer` or `None`. h11 and not
+    The peer's certificate is in the scope as `scope["state"]["peer"]`, a `Peer` or `None`, and
+    `scope["state"]["claim"]` tells the listener who calls where there is no certificate. h11 and not
     httptools: it refuses what is ambiguous.
 
     Args:
         config: uvicorn's.
         server_state: uvicorn's.
         app_state: uvicorn's.
-        limits: The listener's.
-        crowd: Connections of each peer, shared by the listener's connections.
+        places: The listener's.
+        place: Of this connection.
     """
 
     def __init__(
@@ -49,33 +47,37 @@ class GuardedProtocol(H11Protocol):
         config: uvicorn.Config,
         server_state: Any,
         app_state: dict[str, Any],
-        limits: Limits,
-        crowd: Counter[bytes],
+        places: Places,
+        place: Place,
     ) -> None:
         super().__init__(config, server_state, app_state)
-        self._limits = limits
-        self._crowd = crowd
-        self._owner: bytes | None = None
+        self._places = places
+        self._place = place
         self._head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take the connection, unless its peer has too many."""
+        """Take the connection, unless its site has too many."""
         super().connection_made(transport)
+        self._place.drop = transport.abort
+        if self._place.is_left:  # sent away at the last moment
+            transport.abort()
+            return
+        self._places.open(self._place)
         try:
             peer = self._peer()
         except ValueError as error:
-            log.warning("connection refused: %s", error)
+            log.debug("connection refused: %s", error)
             transport.abort()
             return
-        owner = peer.node_key if peer else str(self.client and self.client[0]).encode()
-        if self._crowd[owner] >= self._limits.connections_each:
-            log.warning("connection refused: its peer has %d already", self._crowd[owner])
+        if peer and not self._places.claim(self._place, peer.node_key):
+            log.debug("connection refused: its site has too many already")
             transport.abort()
             return
-        self._owner = owner
-        self._crowd[owner] += 1
-        self.app_state = {**self.app_state, "peer": peer}
+        self.app_state = {**self.app_state, "peer": peer, "claim": self._claim}
         self._time_head()
+
+    def _claim(self, owner: str | None) -> None:
+        self._places.claim(self._place, None if owner is None else owner.encode())
 
     def _peer(self) -> Peer | None:
         der = self.transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
@@ -90,16 +92,19 @@ class GuardedProtocol(H11Protocol):
         """Forget the connection."""
         super().connection_lost(exc)
         self._stop_timer()
-        if self._owner is not None:
-            _less(self._crowd, self._owner)
-            self._owner = None
+        self._places.leave(self._place)
+
+    def on_response_complete(self) -> None:
+        """Take the next request."""
+        self._places.answered(self._place)
+        super().on_response_complete()
 
     def _time_head(self) -> None:
         awaiting = self.cycle is None or self.cycle.response_complete
         if not awaiting:
             self._stop_timer()
         elif self._head_timer is None:
-            self._head_timer = self.loop.call_later(self._limits.head_s, self.transport.abort)
+            self._head_timer = self.loop.call_later(self._places.limits.head_s, self.transport.abort)
 
     def _stop_timer(self) -> None:
         if self._head_timer is not None:
@@ -114,8 +119,7 @@ class Door:
         sock: A listening socket.
         context: TLS.
         make: Makes the protocol of a connection.
-        limits: The listener's.
-        count: Says how many connections are open.
+        places: The listener's.
         trail: Told about handshakes that failed.
     """
 
@@ -124,18 +128,15 @@ class Door:
         sock: socket.socket,
         context: ssl.SSLContext,
         *,
-        make: Callable[[], GuardedProtocol],
-        limits: Limits,
-        count: Callable[[], int],
+        make: Callable[[Place], GuardedProtocol],
+        places: Places,
         trail: AuditTrail,
     ) -> None:
         self._socket = sock
         self._context = context
         self._make = make
-        self._limits = limits
-        self._count = count
+        self._places = places
         self._trail = trail
-        self._shaking: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         sock.setblocking(False)
         self._accepting = asyncio.create_task(self._accept())
@@ -155,28 +156,26 @@ class Door:
         while True:
             try:
                 connection, address = await loop.sock_accept(self._socket)
-            except OSError as error:  # no file descriptors left, or the peer is gone already
+            except OSError as error:
                 log.warning("a connection can't be accepted: %s", error)
+                if error.errno in _NO_FILES:
+                    self._places.make_room()
                 await asyncio.sleep(0.1)
                 continue
-            host = address[0]
-            open_now = self._count() + self._shaking.total()
-            if open_now >= self._limits.connections or self._shaking[host] >= self._limits.handshakes_each:
-                connection.close()
-                continue
-            self._shaking[host] += 1
-            task = asyncio.create_task(self._shake_hands(connection, host))
+            place = self._places.take(address[0])
+            task = asyncio.create_task(self._shake_hands(connection, address[0], place))
+            place.drop = task.cancel
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(partial(self._shaken, connection, place))
 
-    async def _shake_hands(self, connection: socket.socket, host: str) -> None:
+    async def _shake_hands(self, connection: socket.socket, host: str, place: Place) -> None:
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                self._make,
+                partial(self._make, place),
                 connection,
                 ssl=self._context,
-                ssl_handshake_timeout=self._limits.handshake_s,
-                ssl_shutdown_timeout=self._limits.goodbye_s,
+                ssl_handshake_timeout=self._places.limits.handshake_s,
+                ssl_shutdown_timeout=self._places.limits.goodbye_s,
             )
         except ssl.SSLCertVerificationError as error:
             self._trail.refused("handshake-refused", host, reason=error.verify_message)
@@ -186,8 +185,13 @@ class Door:
             )
         except (OSError, TimeoutError):
             log.debug("no handshake from %s", host)
-        finally:
-            _less(self._shaking, host)
+
+    def _shaken(self, connection: socket.socket, place: Place, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            connection.close()  # it may not even have begun
+        if not place.is_open:
+            self._places.leave(place)
 
 
 class Listener(uvicorn.Server):
@@ -220,9 +224,8 @@ class Listener(uvicorn.Server):
         )
         self._socket = sock
         self._context = context
-        self._limits = limits
         self._trail = trail
-        self._crowd: Counter[bytes] = Counter()
+        self._places = Places(limits, self._shed)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -236,12 +239,15 @@ class Listener(uvicorn.Server):
             self._socket,
             self._context,
             make=self._protocol,
-            limits=self._limits,
-            count=lambda: len(self.server_state.connections),
+            places=self._places,
             trail=self._trail,
         )
         self.servers = [door]  # type: ignore[list-item]
         self.started = True
 
-    def _protocol(self) -> GuardedProtocol:
-        return GuardedProtocol(self.config, self.server_state, self.lifespan.state, self._limits, self._crowd)
+    def _protocol(self, place: Place) -> GuardedProtocol:
+        state = self.lifespan.state
+        return GuardedProtocol(self.config, self.server_state, state, self._places, place)
+
+    def _shed(self, network: str) -> None:
+        self._trail.refused("connection-dropped", network.partition("/")[0], reason="places are needed")

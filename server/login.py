@@ -11,6 +11,8 @@ import httpx
 from cryptography import x509
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from server.coordinator import PEOPLE_PORT
+from shared.address import join_address
 from shared.errors import WardroundError
 from shared.https import TIMEOUT, exchange, parse_object, pinned_authority
 from shared.pki import (
@@ -22,6 +24,7 @@ from shared.pki import (
     pinned_context,
     write_file,
 )
+from shared.proxy import open_client
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 
@@ -43,7 +46,7 @@ class Login(BaseModel):
         """Return a client that trusts this coordinator's authority alone and shows the token."""
         context = pinned_context(parse_certificates(self.authority.encode(), login_file())[0])
         headers = {"authorization": f"Bearer {self.token}"}
-        return httpx.Client(verify=context, headers=headers, timeout=TIMEOUT)
+        return open_client(self.url, context, headers=headers, timeout=TIMEOUT)
 
 
 def login_file() -> Path:
@@ -113,7 +116,7 @@ def _base(url: str) -> str:
     plain = parts.path in ("", "/") and not parts.query and not parts.fragment and "@" not in parts.netloc
     if parts.scheme != "https" or not parts.hostname or not plain:
         raise LoginError("is not an address such as https://federation.example.org:9444", where=url)
-    return f"https://{parts.netloc}" if port else f"https://{parts.hostname}:9444"
+    return f"https://{join_address(parts.hostname, port or PEOPLE_PORT)}"
 
 
 def _authority(url: str, given: str) -> x509.Certificate:

@@ -12,12 +12,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Annotated, BinaryIO, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from server.answers import explained
+from server.bodies import parse_body
 from server.files import disk_errors
 from shared.flower.connection import ARRAY_PATH, PIECE
 
@@ -100,14 +102,11 @@ class ModelsApi:
 
     def site_routes(self) -> list[Route]:
         """Return the routes of the sites' listener."""
-        return [Route(ARRAY_PATH, self.give, methods=["POST"])]
+        return [Route(ARRAY_PATH, explained(self.give), methods=["POST"])]
 
     async def give(self, request: Request) -> Response:
         """Give a piece of an array; 200 with its bytes, 404 when it is not offered any more, 400."""
-        try:
-            asked = PieceBody.model_validate_json(await request.body())
-        except ValidationError:
-            return PlainTextResponse("the request is not understood", 400)
+        asked = await parse_body(request, PieceBody)
         file = self._open(asked.sha256)
         if file is None:
             return PlainTextResponse("no such array", 404)

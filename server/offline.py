@@ -4,7 +4,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from shared.authority import Authority
+from shared.authority import Signatory
 from shared.csr import LONGEST_REQUEST
 from shared.pki import CredentialError, pem_of, write_file
 
@@ -43,7 +43,7 @@ def require_new(file: Path) -> None:
         raise CredentialError("exists already; nothing is overwritten", where=file)
 
 
-def write_answer(file: Path, certificate: x509.Certificate, authority: Authority) -> None:
+def write_answer(file: Path, certificate: x509.Certificate, authority: Signatory) -> None:
     """Write the site's certificate and the authority's into one file.
 
     Raises:

@@ -1,11 +1,14 @@
 """People who may talk to the coordinator: their roles, and tokens that end."""
 
 import secrets
+import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, get_args
 
-from server.store import RegistryError, Store, as_time, check_name, token_hash
+from server.projects import Projects, assign, leave_all, projects_of, the_only_project
+from server.store import RegistryError, as_time, check_name, token_hash
 from shared.names import suggestion
 
 Role = Literal["viewer", "researcher", "operator"]
@@ -14,21 +17,34 @@ PERSON_DAYS = 90
 
 @dataclass(frozen=True)
 class Person:
-    """Someone with a token; the token itself is not kept."""
+    """Someone with a token; the token itself is not kept.
+
+    Attributes:
+        projects: Those that the person belongs to.
+    """
 
     name: str
     role: Role
     expires: datetime
+    projects: tuple[str, ...]
 
 
-class People(Store):
+class People(Projects):
     """The people of a registry."""
 
-    def add_person(self, name: str, role: str, days: int = PERSON_DAYS) -> str:
+    def add_person(self, name: str, role: str, days: int = PERSON_DAYS, projects: Sequence[str] = ()) -> str:
         """Return a new token for a person, to be shown once; it is kept hashed.
 
+        Args:
+            name: Of the person.
+            role: What the person may do.
+            days: For how long the token is valid.
+            projects: Those that the person belongs to; the only one where none is named. An operator, who
+                sees every project, need not belong to any.
+
         Raises:
-            RegistryError: The name or role is not valid, or the person is there already.
+            RegistryError: The name or role is not valid, the person is there already, there is no such
+                project, or it is not clear which is meant.
         """
         check_name(name)
         if role not in get_args(Role):
@@ -40,6 +56,8 @@ class People(Store):
                 raise RegistryError(f"'{name}' is there already", remedy=remedy)
             row = (name, token_hash(token), role, self._now() + days * 86400)
             db.execute("INSERT INTO person VALUES (?, ?, ?, ?)", row)
+            if role != "operator" or projects:
+                assign(db, "person", name, projects or the_only_project(db))
         self._audit("person-added", person=name, role=role)
         return token
 
@@ -53,22 +71,27 @@ class People(Store):
             if not db.execute("DELETE FROM person WHERE name = ?", (name,)).rowcount:
                 names = [row["name"] for row in db.execute("SELECT name FROM person")]
                 raise RegistryError(f"there is no '{name}'; {suggestion(name, names)}")
+            leave_all(db, "person", name)  # somebody else may get the name
         self._audit("person-removed", person=name)
 
     def people(self) -> list[Person]:
         """Return everyone, by name, with those whose token has ended."""
         with self._read() as db:
             rows = db.execute("SELECT name, role, expires FROM person ORDER BY name").fetchall()
-        return [Person(row["name"], row["role"], as_time(row["expires"])) for row in rows]
+            return [_person(db, row) for row in rows]
 
     def person_of(self, token: str) -> Person | None:
         """Return whose token this is, unless it has ended."""
         query = "SELECT name, role, expires FROM person WHERE token_hash = ?"
         with self._read() as db:
             row = db.execute(query, (token_hash(token),)).fetchone()
-        if row is None:
+            person = None if row is None else _person(db, row)
+        if person is not None and row["expires"] <= self._now():
+            self._audit("token-refused", person=person.name, reason="expired-token")
             return None
-        if row["expires"] <= self._now():
-            self._audit("token-refused", person=row["name"], reason="expired-token")
-            return None
-        return Person(row["name"], row["role"], as_time(row["expires"]))
+        return person
+
+
+def _person(db: sqlite3.Connection, row: sqlite3.Row) -> Person:
+    name = row["name"]
+    return Person(name, row["role"], as_time(row["expires"]), projects_of(db, "person", name))

@@ -12,6 +12,7 @@ from rich.progress import Progress as Bar
 from rich.text import Text
 
 from server.events import Event
+from shared.printable import printable
 
 
 class Progress:
@@ -63,10 +64,14 @@ class Progress:
             "round_started": self._round_started,
             "site_done": self._site_done,
             "site_failed": self._trouble,
+            "not_evaluated": self._not_evaluated,
+            "site_late": self._late,
+            "site_weighed_less": self._weighed_less,
             "round_finished": self._round_finished,
             "run_finished": self._run_finished,
             "baselines_started": self._baselines_started,
             "baseline_done": self._baseline_done,
+            "line_left_out": self._line_left_out,
         }
         if event.kind in handlers:
             handlers[event.kind](event)
@@ -95,6 +100,24 @@ class Progress:
         phase = f" ({event.phase})" if event.phase else ""
         reason = event.data.get("reason", "no reason given")
         self._say(f"{when}site {event.site} {what}{phase}: {reason}", style="yellow")
+
+    def _not_evaluated(self, event: Event) -> None:
+        self._say(f"round {event.round}: no metrics: {event.data.get('reason', '')}", style="yellow")
+
+    def _late(self, event: Event) -> None:
+        phase = f" ({event.phase})" if event.phase else ""
+        self._say(
+            f"round {event.round}: site {event.site} is late{phase}: the round goes on without it",
+            style="yellow",
+        )
+
+    def _weighed_less(self, event: Event) -> None:
+        weight, claimed = _whole(event, "weight"), _whole(event, "claimed")
+        self._say(
+            f"round {event.round}: site {event.site} counts as {weight} images instead of {claimed} "
+            "(strategy.largest_share)",
+            style="yellow",
+        )
 
     def _round_finished(self, event: Event) -> None:
         metrics = [
@@ -125,6 +148,9 @@ class Progress:
         if not self._console.is_terminal:
             self._say(f"baseline {event.site}" + (f", {seconds:.1f} s" if seconds is not None else ""))
 
+    def _line_left_out(self, event: Event) -> None:
+        self._say(f"an event of {_whole(event, 'bytes')} bytes can't be shown", style="yellow")
+
     def _elapsed(self) -> float:
         return time.monotonic() - self._started
 
@@ -137,9 +163,8 @@ class Progress:
 
     def _say(self, line: str, style: str = "") -> None:
         """Print a line, above the bar if there is one; what sites say can't control the terminal."""
-        plain = "".join(letter if letter.isprintable() else " " for letter in line)
         self._bar.refresh()
-        self._console.print(Text(plain, style=style), soft_wrap=True)
+        self._console.print(Text(printable(line), style=style), soft_wrap=True)
         self._console.file.flush()
 
 

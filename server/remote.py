@@ -40,14 +40,19 @@ class RemoteCoordinator:
         self._url = login.url
         self._client = login.client()
 
-    def submit(self, job: JobSpec) -> str:
+    def submit(self, job: JobSpec, project: str | None = None) -> str:
         """Start a new run; returns its name.
+
+        Args:
+            job: What is asked.
+            project: To which the run belongs; None is the caller's only one.
 
         Raises:
             CoordinatorError: The coordinator refuses the job or the person, or can't be reached.
         """
+        path = "runs" if project is None else f"runs?project={quote(project, safe='')}"
         body = {"job": json.loads(job.canonical()), "digest": job.digest()}
-        return str(parse_object(self._post("runs", body)).get("run"))
+        return str(parse_object(self._post(path, body)).get("run"))
 
     def resume(self, name: str) -> None:
         """Go on with a run; raises CoordinatorError as `submit` does."""

@@ -6,33 +6,41 @@ round, resuming with the same result, early stopping, a deadline, and a record o
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
-from flwr.serverapp import Grid
 from numpy.typing import NDArray
 from torch import nn
 
 from server.accumulator import in_range
 from server.behind import Behind
-from server.checkpoint import Best, Checkpoint
+from server.bins import edges_for
+from server.checkpoint import Best, Checkpoint, Unjudged
 from server.events import Event, Listener
 from server.federation import DrawnGrid, Federation, Member
 from server.guarantee import guarantee
+from server.plausible import check_evaluation, check_update
+from server.run_log import record_and_tell
 from server.runs import RunFolder
+from server.secure_evaluation import SecureEvaluation
 from server.secure_round import SecureRound
+from server.site_grid import SiteGrid
+from server.site_heads import SiteHeads
 from server.site_level import SiteLevel
 from server.strategies import WEIGHT, make_strategy
+from server.weights import RoundWeights, Weights
 from shared import messages
 from shared.arrays import Layout
+from shared.curves import Curves
 from shared.errors import RunError
 from shared.job import JobSpec
-from shared.metric_names import lower_is_better, metric_names
+from shared.metric_names import is_better, metric_names
 from shared.metrics import MetricSet
+from shared.model_size import check_model_size
 from shared.models import build_model
 from shared.privacy.filters import UpdateFilter
 from shared.tasks import make_task
@@ -42,13 +50,23 @@ Scores = dict[str, float]
 
 @dataclass(frozen=True)
 class Judged:
-    """A model's metrics on one split: of all sites together, and of each."""
+    """A model's metrics on one split: of all sites together, and of each.
+
+    Attributes:
+        sites: Metrics of each site that was asked and answered; empty ones where a sum hides them.
+        examples: Images behind the metrics of each site; nothing where a sum hides them.
+        bytes: That each site sent.
+        shown: Whether any site's images are behind the metrics.
+        curves: From which the bins of the next evaluation follow.
+    """
 
     federation: Scores
     sites: dict[str, Scores]
     examples: dict[str, int]
     seconds: dict[str, float]
-    bytes: int  # that each site sent
+    bytes: dict[str, int]
+    shown: bool
+    curves: Curves | None
 
 
 @dataclass(frozen=True)
@@ -69,33 +87,45 @@ class RoundLoop:
         run: Where everything is written.
         listen: Told of everything that happens.
         strict: Stop at the first failure of a site.
+        heads: Keeps the heads of the sites' audit logs; None in a simulation.
         rehearsal: The sites are simulated: noise comes from the job's seed, and the report says that nothing
             is guaranteed.
     """
 
     def __init__(
         self,
-        grid: Grid,
+        grid: SiteGrid,
         job: JobSpec,
         run: RunFolder,
         listen: Listener,
         *,
+        heads: SiteHeads | None = None,
         strict: bool = False,
         rehearsal: bool = False,
     ) -> None:
         self.job = job
         self._run = run
         self._rehearsal = rehearsal
-        self._listen = _record_and_tell(run, listen)
+        self._listen = record_and_tell(run, listen)
         researcher = str(run.read_description().get("researcher", ""))
-        self._federation = Federation(grid, job, self._listen, researcher=researcher, strict=strict)
         self._task = make_task(job)
+        check_model_size(job)
         self.layout = Layout.of(self._initial_model())
+        self._federation = Federation(
+            grid,
+            job,
+            self._listen,
+            researcher=researcher,
+            strict=strict,
+            numbers=self.layout.size,
+            states=self._task.metrics().pack().size,
+            heads=heads,
+        )
         is_private = job.privacy.mechanism == "site-level"
         self._privacy = SiteLevel(job, rehearsal=rehearsal) if is_private else None
         self._filter = UpdateFilter(job.update, self.layout)
         self._strategy = make_strategy(job.strategy, self.layout, self._privacy)
-        self._counts: list[int] = []
+        self._weights = Weights(job.strategy, self._listen)
 
     def execute(self, *, resume: bool = False) -> Result:
         """Run all rounds that are left, then test the best model (or the last, without a criterion).
@@ -107,7 +137,6 @@ class RoundLoop:
         self._federation.gather()
         state = state or self._first()  # a run has begun once its sites are there
         self._restore(state)
-        self._counts = self._federation.class_counts()
         sites = {
             member.name: {
                 "patients": dict(member.description.patients),
@@ -119,6 +148,8 @@ class RoundLoop:
         data = {"rounds": self.job.job.rounds, "sites": len(sites)}
         self._listen(Event("run_started", state.round, data=data))
         with Behind() as disk:  # a round is being written while the sites train for the next
+            if state.unjudged is not None:
+                state = self._judge(state, state.unjudged, disk)
             while state.round < self.job.job.rounds and not self._has_converged(state):
                 state = self._round(state, disk)
         result = self._finish(state)
@@ -148,16 +179,25 @@ class RoundLoop:
         round_ = state.round + 1
         start = time.monotonic()
         self._listen(Event("round_started", round_))
-        members = self._federation.draw(round_)
-        vector, row, site_rows = self._train(state.vector, round_, members)
+        vector, row, site_rows = self._train(state.vector, round_, self._federation.draw(round_))
         remembered = self._strategy.state() | (self._privacy.state() if self._privacy else {})
-        state = replace(state, round=round_, vector=vector, strategy=remembered)
-        if round_ % self.job.evaluation.every == 0 or round_ == self.job.job.rounds:
-            judged = self._evaluate(vector, round_, "val", members)
-            state = self._compare(state, judged)
+        unjudged = Unjudged(row | {"round": round_, "seconds": time.monotonic() - start}, site_rows)
+        state = replace(state, round=round_, vector=vector, strategy=remembered, unjudged=unjudged)
+        if not self._rehearsal:  # sites believe one model a round: once it is sent, no other may be made
+            disk.wait()
+            self._run.save(state)
+        return self._judge(state, unjudged, disk)
+
+    def _judge(self, state: Checkpoint, unjudged: Unjudged, disk: Behind) -> Checkpoint:
+        start, row, site_rows = time.monotonic(), dict(unjudged.row), list(unjudged.sites)
+        state = replace(state, unjudged=None)
+        if self.job.evaluates(state.round):
+            members = self._federation.draw(state.round)
+            judged = self._evaluate(state.vector, state.round, "val", members, state.curves)
+            state = replace(self._compare(state, judged), curves=judged.curves)
             row |= judged.federation
-            site_rows += _site_rows(round_, "val", judged)
-        row |= {"round": round_, "seconds": round(time.monotonic() - start, 3)}
+            site_rows += _site_rows(state.round, "val", judged)
+        row["seconds"] = round(row["seconds"] + time.monotonic() - start, 3)
         disk.do(self._save, state, row, site_rows)
         return state
 
@@ -176,7 +216,7 @@ class RoundLoop:
         self, vector: NDArray[np.float32], round_: int, members: list[Member]
     ) -> tuple[NDArray[np.float32], dict[str, Any], list[dict[str, Any]]]:
         """Return the next global model, the row of the round and the rows of its sites."""
-        config = self._config(round_, class_counts=self._counts)
+        config = self._config(round_)
         grid = DrawnGrid(self._federation.grid, members)
         asked = self._strategy.configure_train(round_, messages.vector_record(vector), config, grid)
         if self._privacy is not None:
@@ -194,7 +234,7 @@ class RoundLoop:
             replies = secure.updates(asked, rows)
         else:
             secure = None
-            replies = self._updates(asked, round_, vector, rows)
+            replies = self._updates(asked, self._weights.of_round(round_, members), vector, rows)
         if not self._strategy.streaming:  # other strategies add in the order given: let it be by name
             replies = iter(self._sorted(list(replies)))
         arrays, metrics = self._strategy.aggregate_train(round_, replies)
@@ -214,13 +254,12 @@ class RoundLoop:
         # A mean of equal numbers may differ from them in the last bit: what is frozen is put back.
         return self._filter.expand(self._filter.select(trained), vector), summary, rows
 
-    def _config(self, round_: int, *, split: str = "", class_counts: Sequence[int] = ()) -> ConfigRecord:
+    def _config(self, round_: int, *, split: str = "") -> ConfigRecord:
         return messages.request_config(
             self.job.canonical(),
             self.layout.digest(),
             round_,
             split=split,
-            class_counts=class_counts,
             researcher=self._federation.researcher,
             run=self._run.path.name,
         )
@@ -228,22 +267,18 @@ class RoundLoop:
     def _updates(
         self,
         asked: Iterable[Message],
-        round_: int,
+        weights: RoundWeights,
         base: NDArray[np.float32],
         rows: list[dict[str, Any]],
     ) -> Iterator[Message]:
         """Yield each valid update, weighed as the job says; note what its site did."""
-
-        def weight(update: messages.Update) -> int:
-            return 1 if self.job.strategy.weight == "equal" else update.examples
-
+        round_ = weights.round
         decode = None if self.job.update.is_plain else partial(self._filter.decode, base=base)
 
-        def check(content: RecordDict) -> messages.Update:
+        def check(member: Member, content: RecordDict) -> messages.Update:
             update = messages.read_update(content, self.layout.size, decode)
-            if update.examples == 0:
-                raise messages.MessageError("trained on no examples")
-            if not in_range(update.vector, weight(update)):
+            check_update(update, member.description)
+            if not in_range(update.vector, weights.of(member, update)):
                 raise messages.MessageError("carries a number too large to be added up")
             return update
 
@@ -252,7 +287,7 @@ class RoundLoop:
             arrays = reply.message.content[messages.ARRAYS]
             if decode is not None:
                 arrays = messages.vector_record(update.vector)
-            metrics = MetricRecord({WEIGHT: weight(update), "loss": update.loss})
+            metrics = MetricRecord({WEIGHT: weights.of(reply.member, update), "loss": update.loss})
             _reduce(reply.message.content, {messages.ARRAYS: arrays, messages.METRICS: metrics})
             rows.append(
                 {
@@ -274,18 +309,27 @@ class RoundLoop:
         return sorted(replies, key=lambda reply: names[reply.metadata.src_node_id])
 
     def _evaluate(
-        self, vector: NDArray[np.float32], round_: int, split: str, members: list[Member]
+        self,
+        vector: NDArray[np.float32],
+        round_: int,
+        split: str,
+        members: list[Member],
+        before: Curves | None,
     ) -> Judged:
         """Add up the metric states of the sites: the result is what pooling their predictions would give."""
         config = self._config(round_, split=split)
         grid = DrawnGrid(self._federation.grid, members)
-        asked = self._strategy.configure_evaluate(round_, messages.vector_record(vector), config, grid)
+        edges = edges_for(self._task, members, split, before)
+        record = messages.evaluation_record(vector, edges)
+        asked = self._strategy.configure_evaluate(round_, record, config, grid)
+        if self.job.privacy.secure_aggregation:
+            return self._judge_by_sum(list(asked), round_, split, edges)
         phase = "test" if split == "test" else "evaluate"
 
-        def check(content: RecordDict) -> tuple[messages.Evaluation, MetricSet]:
+        def check(member: Member, content: RecordDict) -> tuple[messages.Evaluation, MetricSet]:
             evaluation = messages.read_evaluation(content)
-            metrics = self._task.metrics()
-            metrics.merge(evaluation.states)
+            metrics = self._task.metrics(edges)
+            check_evaluation(evaluation, member.description, split, metrics, self.job)
             return evaluation, metrics
 
         answers: dict[str, messages.Evaluation] = {}
@@ -301,7 +345,7 @@ class RoundLoop:
             self._listen(Event("site_done", round_, name, phase, {"seconds": evaluation.seconds}))
         self._strategy.aggregate_evaluate(round_, self._sorted(replies))  # some strategies adapt to it
         names = sorted(answers)
-        pooled = self._task.metrics()
+        pooled = self._task.metrics(edges)
         for name in names:
             pooled.merge(answers[name].states)
         return Judged(
@@ -309,7 +353,27 @@ class RoundLoop:
             {name: scores[name] for name in names},
             {name: answers[name].examples for name in names},
             {name: answers[name].seconds for name in names},
-            pooled.pack().nbytes,
+            dict.fromkeys(names, pooled.pack().nbytes),
+            any(answer.examples for answer in answers.values()),
+            pooled.curves(),
+        )
+
+    def _judge_by_sum(
+        self, asked: list[Message], round_: int, split: str, edges: NDArray[np.float64] | None
+    ) -> Judged:
+        """Judge by metric states that add up behind masks; no site's own are known."""
+        secure = SecureEvaluation(self._federation, self.job, self._listen)
+        found = secure.metrics(asked, round_, split, self._task, edges)
+        if found.message is not None:
+            self._strategy.aggregate_evaluate(round_, [found.message])
+        return Judged(
+            found.metrics.compute(),
+            {row["site"]: {} for row in found.rows},
+            {},
+            {row["site"]: row["seconds"] for row in found.rows},
+            {row["site"]: row["bytes"] for row in found.rows},
+            found.message is not None,
+            found.metrics.curves(),
         )
 
     def _compare(self, state: Checkpoint, judged: Judged) -> Checkpoint:
@@ -317,25 +381,24 @@ class RoundLoop:
         name = self.job.evaluation.select_best
         if name is None:
             return state
-        if not any(
-            judged.examples.values()
-        ):  # no site lets its scores leave: nothing speaks against the model
+        if not judged.shown:  # no site lets its scores leave: nothing speaks against the model
             return state
         value = judged.federation[name]
         if is_better(name, value, None if state.best is None else state.best.value):
-            return replace(state, best=Best(state.round, value, state.vector), stale=0)
+            return replace(state, best=Best(state.round, value, state.vector, judged.curves), stale=0)
         return replace(state, stale=state.stale + 1)
 
     def _finish(self, state: Checkpoint) -> Result:
         self._run.save_model("model", self.layout, state.vector, state.round)
-        tested = state.best or Best(state.round, math.nan, state.vector)
+        tested = state.best or Best(state.round, math.nan, state.vector, state.curves)
         if state.best is not None:
             self._run.save_model("best", self.layout, state.best.vector, state.best.round)
-        judged = self._evaluate(tested.vector, tested.round, "test", self._federation.members)
+        members = self._federation.members
+        judged = self._evaluate(tested.vector, tested.round, "test", members, tested.curves)
         told = guarantee(
             self.job,
             self._run.read_description()["sites"],
-            judged.examples,
+            [name for name in judged.sites if judged.shown and judged.examples.get(name, 1)],
             trainings=self._run.count_events("round_started"),
             rehearsal=self._rehearsal,
         )
@@ -345,6 +408,7 @@ class RoundLoop:
             test={"federation": judged.federation, "sites": judged.sites, "examples": judged.examples},
             **({"guarantee": told} if told else {}),
             bytes_sent=self._run.bytes_sent(),
+            late=self._run.rounds_missed(),
         )
         return Result(tested.round, tested.vector, judged)
 
@@ -355,36 +419,15 @@ def _reduce(content: RecordDict, checked: Mapping[str, ArrayRecord | MetricRecor
     content.update(checked)
 
 
-def is_better(metric: str, value: float, best: float | None) -> bool:
-    """Say whether a value of a metric is better than the best so far; an undefined one never is."""
-    if math.isnan(value):
-        return False
-    if best is None:
-        return True
-    return value < best if lower_is_better(metric) else value > best
-
-
-def _record_and_tell(run: RunFolder, listen: Listener) -> Listener:
-    """Return a listener that writes what matters into the run's log and passes everything on."""
-
-    def tell(event: Event) -> None:
-        if event.kind != "site_done":
-            where = {"round": event.round, "site": event.site, "phase": event.phase}
-            run.event(event.kind, **{**event.data, **{key: value for key, value in where.items() if value}})
-        listen(event)
-
-    return tell
-
-
 def _site_rows(round_: int, phase: str, judged: Judged) -> list[dict[str, Any]]:
     return [
         {
             "round": round_,
             "site": name,
             "phase": phase,
-            "examples": judged.examples[name],
+            "examples": judged.examples.get(name, ""),
             "seconds": round(judged.seconds[name], 3),
-            "bytes": judged.bytes,
+            "bytes": judged.bytes[name],
             **scores,
         }
         for name, scores in judged.sites.items()

@@ -31,6 +31,7 @@ class RunRow:
         rounds: How many the job asks for.
         started: Time (ISO 8601, UTC).
         researcher: Who submitted it; empty where it was submitted on the coordinator's own machine.
+        project: To which it belongs.
         reason: Why it failed.
     """
 
@@ -40,6 +41,7 @@ class RunRow:
     rounds: int
     started: str
     researcher: str
+    project: str
     reason: str
 
 
@@ -61,8 +63,8 @@ class RunDetails:
 class RunControl(Protocol):
     """The runs of one coordinator; every method raises RunError or CoordinatorError where it can't."""
 
-    def submit(self, job: JobSpec) -> str:
-        """Start a new run and return its name."""
+    def submit(self, job: JobSpec, project: str | None = None) -> str:
+        """Start a new run and return its name; without a project it belongs to the only one."""
 
     def resume(self, name: str) -> None:
         """Go on with a run that was stopped, failed or was interrupted."""

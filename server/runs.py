@@ -52,8 +52,14 @@ class RunFolder:
         }
 
     @classmethod
-    def create(cls, out: Path, job: JobSpec, name: str | None = None) -> "RunFolder":
+    def create(cls, out: Path, job: JobSpec, name: str | None = None, project: str = "") -> "RunFolder":
         """Make a new folder below `out`, named after the job and the time if not otherwise.
+
+        Args:
+            out: Folder of run folders.
+            job: What is asked.
+            name: Of the run.
+            project: Whose run it is, at a coordinator.
 
         Raises:
             RunError: The folder can't be written, or the name is none of a run.
@@ -70,6 +76,7 @@ class RunFolder:
             started=_now(),
             job=json.loads(job.canonical()),
             digest=job.digest(),
+            **({"project": project} if project else {}),
             **_environment(),
         )
         return run
@@ -110,13 +117,18 @@ class RunFolder:
     def status(self) -> str:
         """What the run is doing: "interrupted" where it says "running" and nobody is at work on it."""
         status = str(self.read_description().get("status", "unknown"))
-        if status == "running":
+        return "interrupted" if status == "running" and not self._is_locked() else status
+
+    def _is_locked(self) -> bool:
+        """Say whether a process is at work in the folder; who looks waits for nobody."""
+        with disk_errors(self.path):
+            file = (self.path / ".lock").open("a")
+        with file:
             try:
-                with self.lock():
-                    return "interrupted"
-            except RunError:
-                return status
-        return status
+                fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
 
     def last_round(self) -> int:
         """Return the number of the last round whose metrics are written, 0 before the first."""
@@ -173,6 +185,15 @@ class RunFolder:
         """Return how many events of a kind the log has, those of earlier processes included."""
         return sum(json.loads(line)["event"] == kind for line in self._text("events.jsonl").splitlines())
 
+    def rounds_missed(self) -> dict[str, int]:
+        """Return in how many rounds of training each site was late, of the sites that ever were."""
+        lines = [json.loads(line) for line in self._text("events.jsonl").splitlines()]
+        missed: dict[str, set[int]] = {}
+        for line in lines:
+            if line["event"] == "site_late" and line.get("phase") not in ("describe", "evaluate", "test"):
+                missed.setdefault(line["site"], set()).add(line["round"])
+        return {site: len(rounds) for site, rounds in sorted(missed.items())}
+
     def add_rows(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add rows to `metrics.csv` or `sites.csv`; missing and undefined values stay empty."""
         columns = self._columns[name]
@@ -197,11 +218,12 @@ class RunFolder:
             RunError: The checkpoint or a table is missing or can't be used.
         """
         checkpoint = read_checkpoint(self.path / _CHECKPOINT, self.job.digest())
+        written = checkpoint.round - (checkpoint.unjudged is not None)
         for name, columns in self._columns.items():
             rows = [
                 row
                 for row in csv.reader(self._text(name).splitlines())
-                if len(row) == len(columns) and row[0].isdigit() and int(row[0]) <= checkpoint.round
+                if len(row) == len(columns) and row[0].isdigit() and int(row[0]) <= written
             ]
             write_atomic(self.path / name, _csv_text([columns, *rows]).encode())
         events = self._text("events.jsonl")

@@ -4,13 +4,14 @@
 | --- | --- | --- |
 | `GET /v1/me` | viewer | name and role of the caller |
 | `GET /v1/runs` | viewer | the list of runs |
-| `POST /v1/runs` | researcher | 201, the new run's name and its job's digest |
+| `POST /v1/runs?project=P` | researcher | 201, the new run's name and its job's digest |
 | `GET /v1/runs/RUN` | viewer | its row, job and description |
 | `GET /v1/runs/RUN/events?after=N` | viewer | JSON lines, as they happen, after the N-th |
 | `POST /v1/runs/RUN/stop`, `/resume` | researcher, for their own runs; operator | 204 |
 | `GET /v1/runs/RUN/files` | viewer | names of its files |
 | `GET /v1/runs/RUN/files/FILE` | viewer | its content, its SHA-256 in `Repr-Digest` (RFC 9530) |
 
+A person sees the runs of their projects, an operator all; any other run is one that there is not (404).
 An error is `{"error": ..., "remedy": ...}`. The audit log has who did what before it is done.
 """
 
@@ -18,45 +19,37 @@ import asyncio
 import base64
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import asdict
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, TypeVar
+from typing import BinaryIO, TypeVar
 
 from anyio import CapacityLimiter, to_thread
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.authentication import requires
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
+from server.answers import error_answer, explained
 from server.audit_trail import AuditTrail
+from server.bodies import read_body
 from server.deploy import Coordinator
-from server.event_tail import EventTail
-from server.run_control import UnknownRunError
 from server.run_files import chunks, file_names, open_file
-from server.runs import plain
-from shared.errors import JobError, WardroundError
+from server.runs import RunFolder, plain
+from server.store import DEFAULT_PROJECT
+from server.submission import LONGEST_BODY, Refused, validated
+from server.watching import Watching
 from shared.flower.runs import Runs
-from shared.job import parse_job
 
-LOOK = 0.2  # seconds between looks at what a run has written
 SIGN_OF_LIFE = 10.0  # seconds without an event after which an empty line says that the stream is alive
 LONGEST_STREAM = 600.0  # seconds; who watches longer comes again, and the token is looked at again
-_SLOW, _QUICK = 4, 16  # threads for what takes seconds (starting a run), and for what does not
+_SLOW, _QUICK = 8, 16  # threads for what takes seconds (starting a run), and for what does not
+_SLOW_EACH = 2  # of the former, those that one person may have at once
 Answer = TypeVar("Answer")
-
-
-class _Submission(BaseModel):
-    """What a researcher sends: the job, and its digest as the researcher's machine computes it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    job: dict[str, Any]
-    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class RunsApi:
@@ -66,13 +59,23 @@ class RunsApi:
         runs: Folder of the run folders.
         connect: Gives a new connection to the SuperLink where it is now.
         trail: The audit log.
+        projects: Gives the names of all projects, for operators.
     """
 
-    def __init__(self, runs: Path, connect: Callable[[], Runs], trail: AuditTrail) -> None:
+    def __init__(
+        self,
+        runs: Path,
+        connect: Callable[[], Runs],
+        trail: AuditTrail,
+        projects: Callable[[], Sequence[str]] = lambda: (DEFAULT_PROJECT,),
+    ) -> None:
         self._runs = runs
+        self._projects = projects
         self._connect = connect
         self._trail = trail
         self._slow, self._quick = CapacityLimiter(_SLOW), CapacityLimiter(_QUICK)
+        self._slow_each: dict[str, CapacityLimiter] = {}
+        self._watching = Watching(self._quickly)
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes, for behind a token."""
@@ -88,7 +91,7 @@ class RunsApi:
             ("GET", "/v1/runs/{run}/files/{file}"): self.file,
         }
         return [
-            Route(path, _explained(endpoint), methods=[method])
+            Route(path, explained(endpoint), methods=[method])
             for (method, path), endpoint in endpoints.items()
         ]
 
@@ -106,17 +109,14 @@ class RunsApi:
     @requires("researcher")
     async def submit(self, request: Request) -> Response:
         """Validate a job again, compute its digest here, and start it under the caller's name."""
-        try:
-            asked = _Submission.model_validate_json(await request.body())
-        except ValidationError:
-            raise HTTPException(HTTPStatus.BAD_REQUEST, "the request is not understood") from None
-        job = parse_job(asked.job, "the job")
-        if job.digest() != asked.digest:
-            raise JobError(
-                "the job has another digest here than at the submitter's",
-                remedy="Coordinator and researcher must run the same version of Wardround.",
-            )
-        name = await self._slowly(partial(self._coordinator(request).submit, job))
+        body = await read_body(request, LONGEST_BODY)
+        job = await self._slowly(request, partial(validated, body))
+        if isinstance(job, Refused):
+            return error_answer(job.status, job.error, job.remedy)
+        user, project = request.user, request.query_params.get("project")
+        projects = await self._quickly(self._projects) if _sees_all(request) else user.projects
+        coordinator = self._coordinator(request, projects)
+        name = await self._slowly(request, partial(coordinator.submit, job, project))
         return JSONResponse({"run": name, "digest": job.digest()}, HTTPStatus.CREATED)
 
     @requires("viewer")
@@ -133,8 +133,7 @@ class RunsApi:
         if not after.isascii() or not after.isdigit() or len(after) > 12:
             raise HTTPException(HTTPStatus.BAD_REQUEST, "'after' must be a number")
         run = await self._quickly(partial(self._coordinator(request).open, request.path_params["run"]))
-        lines = self._lines(EventTail(run, int(after)))
-        return StreamingResponse(lines, media_type="application/x-ndjson")
+        return StreamingResponse(self._lines(run, int(after)), media_type="application/x-ndjson")
 
     @requires("researcher")
     async def stop(self, request: Request) -> Response:
@@ -180,28 +179,22 @@ class RunsApi:
             raise HTTPException(
                 HTTPStatus.FORBIDDEN, "only who submitted a run, and operators, may stop or resume it"
             )
-        await self._slowly(partial(change, coordinator, name))
+        await self._slowly(request, partial(change, coordinator, name))
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
-    async def _lines(self, tail: EventTail) -> AsyncIterator[bytes]:
+    async def _lines(self, run: RunFolder, after: int) -> AsyncIterator[bytes]:
         clock = asyncio.get_running_loop().time
-        start = told = clock()
-        ended = None
-        while ended is None:
-            if clock() - start > LONGEST_STREAM:
-                return
-            lines, ended = await self._quickly(tail.read)
-            for number, line in lines:
-                yield json.dumps({"number": number, "line": line}).encode() + b"\n"
-            now = clock()
-            if lines:
-                told = now
-            elif ended is None:
-                if now - told > SIGN_OF_LIFE:
-                    told = now
+        end = clock() + LONGEST_STREAM
+        async with aclosing(self._watching.follow(run, after, SIGN_OF_LIFE)) as looks:
+            async for lines, ended in looks:
+                for number, line in lines:
+                    yield json.dumps({"number": number, "line": line}).encode() + b"\n"
+                if ended is not None:
+                    yield json.dumps({"end": ended}).encode() + b"\n"
+                elif not lines:
                     yield b"\n"
-                await asyncio.sleep(LOOK)
-        yield json.dumps({"end": ended}).encode() + b"\n"
+                if clock() > end:
+                    return
 
     async def _content(self, file: BinaryIO, size: int) -> AsyncIterator[bytes]:
         with file:
@@ -209,15 +202,30 @@ class RunsApi:
             while (chunk := await self._quickly(partial(next, content, b""))) != b"":
                 yield chunk
 
-    def _coordinator(self, request: Request) -> Coordinator:
-        who = request.user.name
-        return Coordinator(self._runs, self._connect, partial(self._trail.write, person=who), who)
+    def _coordinator(self, request: Request, projects: Sequence[str] = ()) -> Coordinator:
+        """Return the runs that the caller may see; a new one may belong to one of the projects."""
+        user = request.user
+        return Coordinator(
+            self._runs,
+            self._connect,
+            partial(self._trail.write, person=user.name),
+            user.name,
+            projects=projects,
+            see=None if _sees_all(request) else user.projects,
+        )
 
     async def _quickly(self, work: Callable[[], Answer]) -> Answer:
         return await to_thread.run_sync(work, limiter=self._quick)
 
-    async def _slowly(self, work: Callable[[], Answer]) -> Answer:
-        return await to_thread.run_sync(work, limiter=self._slow)
+    async def _slowly(self, request: Request, work: Callable[[], Answer]) -> Answer:
+        """Do what takes seconds; of one person only so much at once, so that nobody keeps others waiting."""
+        own = self._slow_each.setdefault(request.user.name, CapacityLimiter(_SLOW_EACH))
+        async with own:
+            return await to_thread.run_sync(work, limiter=self._slow)
+
+
+def _sees_all(request: Request) -> bool:
+    return bool(request.user.role == "operator")
 
 
 def _measure(file: BinaryIO) -> tuple[int, str]:
@@ -227,26 +235,3 @@ def _measure(file: BinaryIO) -> tuple[int, str]:
     for chunk in chunks(file, size):
         digest.update(chunk)
     return size, base64.b64encode(digest.digest()).decode("ascii")
-
-
-def _explained(endpoint: Callable[[Request], Any]) -> Callable[[Request], Any]:
-    """Return an endpoint whose errors say what to do, without the paths of this machine."""
-
-    async def answer(request: Request) -> Response:
-        try:
-            found: Response = await endpoint(request)
-        except HTTPException as error:
-            reason = error.detail
-            if reason == HTTPStatus.FORBIDDEN.phrase:  # all that `requires` says
-                reason = f"the role {request.user.role} may not do this"
-            return JSONResponse({"error": reason}, error.status_code, error.headers)
-        except UnknownRunError as error:
-            return JSONResponse({"error": error.problem, "remedy": error.remedy}, HTTPStatus.NOT_FOUND)
-        except JobError as error:
-            content = {"error": f"the job: {error.problem}", "remedy": error.remedy}
-            return JSONResponse(content, HTTPStatus.BAD_REQUEST)
-        except WardroundError as error:
-            return JSONResponse({"error": error.problem, "remedy": error.remedy}, HTTPStatus.CONFLICT)
-        return found
-
-    return answer

@@ -19,7 +19,7 @@ from server.gateway import Door, Gateway, Routes, listen
 from server.models import ModelsApi
 from server.people import People
 from server.superlink import SuperLink
-from shared.authority import Authority
+from shared.authority import Signatory
 from shared.pki import server_context
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class Service:
     Attributes:
         folder: The coordinator's folder.
         settings: From its `server.toml`.
-        authority: With its key in memory: it signs the certificates of sites that join and renew.
+        authority: Signs the certificates of sites that join and renew.
         superlink: Running.
         registry: Sites and invitations.
         people: People and their tokens.
@@ -45,7 +45,7 @@ class Service:
 
     folder: Path
     settings: ServerConfig
-    authority: Authority
+    authority: Signatory
     superlink: SuperLink
     registry: Registry
     people: People
@@ -96,12 +96,12 @@ class Service:
 
 
 @asynccontextmanager
-async def open_service(folder: Path, authority: Authority, append: Append) -> AsyncIterator[Service]:
+async def open_service(folder: Path, authority: Signatory, append: Append) -> AsyncIterator[Service]:
     """Start the SuperLink and open the registry of a coordinator's folder.
 
     Args:
         folder: Made by `wardround server init`.
-        authority: Opened by the operator, who may have typed a passphrase.
+        authority: Signs certificates.
         append: Writes an entry of the audit log, see `AuditLog.append`.
 
     Raises:
@@ -118,7 +118,7 @@ async def open_service(folder: Path, authority: Authority, append: Append) -> As
                 yield Service(folder, settings, authority, superlink, registry, people, trail, bell)
 
 
-def run_gateway(folder: Path, authority: Authority, append: Append, routes: Routes | None = None) -> None:
+def run_gateway(folder: Path, authority: Signatory, append: Append, routes: Routes | None = None) -> None:
     """Run a coordinator in this process's main thread until SIGTERM or SIGINT, see `open_service`."""
 
     async def run() -> None:

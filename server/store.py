@@ -15,7 +15,35 @@ from shared.errors import WardroundError
 from shared.job import Name
 from shared.pki import Clock, CredentialError, utc_now
 
-VERSION = 1
+VERSION = 2
+DEFAULT_PROJECT = "default"
+PROJECTS = f"""
+CREATE TABLE project (
+    name TEXT PRIMARY KEY,
+    removed INTEGER
+);
+CREATE TABLE person_project (
+    person TEXT NOT NULL,
+    project TEXT NOT NULL REFERENCES project (name),
+    PRIMARY KEY (person, project)
+);
+CREATE TABLE site_project (
+    site TEXT NOT NULL,
+    project TEXT NOT NULL REFERENCES project (name),
+    PRIMARY KEY (site, project)
+);
+INSERT INTO project VALUES ('{DEFAULT_PROJECT}', NULL);
+"""  # noqa: S608 (a constant); a site may be invited to a project before there is a row for it
+# A registry from before there were projects: everybody belongs to one, as everybody saw everything.
+MIGRATION = f"""
+BEGIN IMMEDIATE;
+{PROJECTS}
+INSERT INTO person_project SELECT name, '{DEFAULT_PROJECT}' FROM person;
+INSERT INTO site_project SELECT name, '{DEFAULT_PROJECT}' FROM site
+    UNION SELECT site, '{DEFAULT_PROJECT}' FROM invitation;
+PRAGMA user_version = {VERSION};
+COMMIT;
+"""  # noqa: S608 (a constant)
 WAIT = 30.0  # seconds for another process's transaction
 SCHEMA = f"""
 CREATE TABLE site (
@@ -46,6 +74,7 @@ CREATE TABLE person (
     role TEXT NOT NULL CHECK (role IN ('viewer', 'researcher', 'operator')),
     expires INTEGER NOT NULL
 );
+{PROJECTS}
 PRAGMA user_version = {VERSION};
 """
 RENEWALS = """
@@ -206,11 +235,29 @@ def as_time(seconds: int) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _migrate(db: sqlite3.Connection) -> int:
+    """Bring a registry of version 1 up to this one, whole or not at all; returns the version that it has."""
+    try:
+        db.executescript(MIGRATION)
+    except sqlite3.OperationalError:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        if _version(db) != VERSION:  # else another process was quicker
+            raise
+    return _version(db)
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     address = f"{path.absolute().as_uri()}?mode=rw"
     try:
         db = sqlite3.connect(address, uri=True, timeout=WAIT, isolation_level=None, check_same_thread=False)
-        version = db.execute("PRAGMA user_version").fetchone()[0]
+        version = _version(db)
+        if version == 1:
+            version = _migrate(db)
         if version == VERSION:
             db.execute(RENEWALS)  # a registry, or a backup of one, may be older than this table
     except sqlite3.Error as error:

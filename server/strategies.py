@@ -129,8 +129,8 @@ class FedAvgM(ServerOptimized, flower.FedAvgM, StreamingMean):
         self.momentum_vector = [state["momentum"]] if "momentum" in state else None
 
 
-class FedProx(flower.FedProx, StreamingMean):
-    """FedAvg whose sites stay near the global model (Li et al. 2020)."""
+class FedProx(StreamingMean):
+    """FedAvg whose sites stay near the global model (Li et al. 2020); its weight is in the job."""
 
 
 class Robust(Aggregation):
@@ -174,7 +174,6 @@ _CLASSES: dict[str, type[Aggregation]] = {
 }
 # A job's word for an option, and Flower's.
 _OPTIONS = {
-    "proximal_mu": "proximal_mu",
     "server_learning_rate": "server_learning_rate",
     "server_momentum": "server_momentum",
     "eta": "eta",

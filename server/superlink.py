@@ -1,10 +1,11 @@
-"""Flower's SuperLink as a process of its own on loopback: started, watched, restarted, never left over.
+"""Flower's SuperLink as a process of its own: started, watched, restarted, never left over.
 
 It keeps nodes, runs and what is under way in memory: a database costs each round more than the network does.
 What must outlive it is in the registry and in the folders of runs.
 
-It offers its fleet, control and runtime interfaces on one port, and whoever reaches the port may submit code.
-So it listens on 127.0.0.1 only; `server/gateway.py` is what others reach.
+It offers its fleet, control and runtime interfaces in one place, and whoever reaches them may submit code. So
+it listens on a Unix socket in a folder that only the coordinator's user can enter, and on no port;
+`server/gateway.py` is what others reach.
 """
 
 import asyncio
@@ -12,31 +13,34 @@ import fcntl
 import logging
 import os
 import random
-import socket
+import secrets
 import sys
 from collections.abc import Callable
-from contextlib import AsyncExitStack, ExitStack, suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-import grpc.aio
 import httpx
-from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
-from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from server.files import write_atomic
-from server.loopback_tls import LOOPBACK, LoopbackTls
 from shared.errors import WardroundError
 from shared.flower.control import Control, NodeInfo
+from shared.flower.local import URL
 from shared.memory import BLOCK
+from shared.unix_socket import socket_address
 
 log = logging.getLogger(__name__)
 
-PROGRAM = Path(sys.executable).with_name("flower-superlink")
+PROGRAM = (sys.executable, "-P", "-m", "shared.flower.program", "flower-superlink")
 SHIM = Path(__file__).with_name("die_with_parent.py")
+TOLD = "listens"  # file that says to other processes of this user where the SuperLink is now
+KEPT_BACK = ("FLWR_", "WARDROUND_CA_", "CREDENTIALS_DIRECTORY")
+"""Environment variables that neither it nor a run gets, by their beginnings."""
+
 Answer = TypeVar("Answer")
+PROXIES = {"http_proxy", "https_proxy", "all_proxy", "grpc_proxy"}
 JITTER = random.SystemRandom()  # restarts of several services must not fall together
 
 
@@ -77,8 +81,15 @@ class Patience:
 class SuperLink:
     """The supervised process; use it as an asynchronous context manager on the main thread's loop.
 
+    Attributes:
+        folder: Its socket and logs.
+        socket: Where it listens; every start has another one.
+        url: For requests that `transport` carries.
+        starts: How often it was started.
+        pid: Of the process; None while there is none.
+
     Args:
-        folder: Its keys and logs; made when it is missing.
+        folder: Its socket and logs; made when it is missing.
         patience: Times to wait.
 
     Raises:
@@ -87,7 +98,8 @@ class SuperLink:
 
     def __init__(self, folder: Path, patience: Patience | None = None) -> None:
         self.folder = folder
-        self.url = ""
+        self.socket = folder / "none.sock"
+        self.url = URL
         self.starts = 0
         self.pid: int | None = None
         self._patience = patience or Patience()
@@ -96,10 +108,10 @@ class SuperLink:
 
     async def __aenter__(self) -> Self:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder.chmod(0o700)  # nothing else keeps other users of this machine out
         self._lock()
-        self._told_url.unlink(missing_ok=True)
         try:
-            self._tls = LoopbackTls.create(self.folder)
+            self._forget_sockets()
             self._keeper = asyncio.create_task(self._keep(), name="superlink")
             self._stack.push_async_callback(self._stop)
             healthy = asyncio.create_task(self._healthy.wait())
@@ -122,15 +134,9 @@ class SuperLink:
         """Whether the last look found it serving."""
         return self._healthy.is_set()
 
-    @property
-    def tls(self) -> LoopbackTls:
-        """What a client on this machine needs to reach it."""
-        return self._tls
-
-    @property
-    def _told_url(self) -> Path:
-        """The file that says to other processes of this machine where the SuperLink is now."""
-        return self.folder / "url"
+    def transport(self, limits: httpx.Limits) -> httpx.AsyncBaseTransport:
+        """Return what carries requests to wherever it listens now; their host does not matter."""
+        return _Following(lambda: self.socket, limits)
 
     async def wait_healthy(self) -> None:
         """Return once it serves."""
@@ -158,7 +164,7 @@ class SuperLink:
 
     async def _ask(self, question: Callable[[Control], Answer]) -> Answer:
         def ask() -> Answer:
-            with Control(self.url, self._tls.context) as control:
+            with Control(self.socket) as control:
                 return question(control)
 
         try:
@@ -185,9 +191,9 @@ class SuperLink:
         """Start the process again and again until cancelled."""
         failures, served = 0, False
         while True:
-            process, health = await self._launch()
+            process = await self._launch()
             try:
-                reason, was_healthy = await self._watch(process, health)
+                reason, was_healthy = await self._watch(process)
             finally:
                 self._healthy.clear()
                 await self._end(process)
@@ -203,18 +209,17 @@ class SuperLink:
             log.error("SuperLink %s; starting it again in %.1f s", reason, pause)
             await asyncio.sleep(pause)
 
-    async def _launch(self) -> tuple[asyncio.subprocess.Process, str]:
-        port, health_port = _free_ports(2)
-        health = f"{LOOPBACK}:{health_port}"
-        self.url = f"https://{LOOPBACK}:{port}"
+    async def _launch(self) -> asyncio.subprocess.Process:
+        self._forget_sockets()
+        # Another name each time: what is left of an earlier SuperLink must not find the next one.
+        self.socket = self.folder / f"{secrets.token_hex(4)}.sock"
         self.starts += 1
         console_log = self.folder / "console.log"
         if console_log.exists():
             console_log.replace(self.folder / "console.1.log")
         with console_log.open("w") as console:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", SHIM, str(os.getpid()), PROGRAM),
-                *self._arguments(port, health),
+                *(sys.executable, "-I", SHIM, str(os.getpid()), *PROGRAM, self.socket.resolve()),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,
@@ -222,44 +227,43 @@ class SuperLink:
                 cwd=self.folder,
             )
         self.pid = process.pid
-        return process, health
+        return process
 
-    def _arguments(self, port: int, health: str) -> list[str]:
-        certificate = str(self._tls.certificate.resolve())
-        return [
-            *("--host", LOOPBACK, "--port", str(port), "--health-server-address", health),
-            *("--ssl-ca-certfile", certificate, "--ssl-certfile", certificate),
-            *("--ssl-keyfile", str(self._tls.key.resolve())),
-            *("--log-file", "superlink.log"),  # no --database: its state stays in memory
-            "--enable-supernode-auth",
-            "--disable-runtime-dependency-installation",
-        ]
+    def _forget_sockets(self) -> None:
+        """Remove the sockets of earlier processes, and what said where they were."""
+        for path in (*self.folder.glob("*.sock"), self.folder / TOLD):
+            path.unlink(missing_ok=True)
 
     def _environment(self) -> dict[str, str]:
-        """Keep the SuperLink from calling home, and let it find its own programs."""
+        """Keep the SuperLink from calling home, and secrets and proxies from it and its runs.
+
+        It and the processes of runs talk to each other on this machine alone.
+        """
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(KEPT_BACK) and name.lower() not in PROXIES
+        }
         return {
-            **{name: value for name, value in os.environ.items() if not name.startswith("FLWR_")},
+            **kept,
             "FLWR_HOME": str(self.folder.resolve() / "flwr"),
             "FLWR_TELEMETRY_ENABLED": "0",
             "FLWR_DISABLE_UPDATE_CHECK": "1",
             "MALLOC_MMAP_THRESHOLD_": str(BLOCK),  # in the processes of runs too, see `shared.memory`
-            "PATH": f"{PROGRAM.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         }
 
-    async def _watch(self, process: asyncio.subprocess.Process, health: str) -> tuple[str, bool]:
+    async def _watch(self, process: asyncio.subprocess.Process) -> tuple[str, bool]:
         """Return why the process has to be replaced, and whether it ever served."""
         patience = self._patience
         started = asyncio.get_running_loop().time()
         seen, misses = False, 0
         ended = asyncio.create_task(process.wait())
-        async with (
-            grpc.aio.insecure_channel(health) as channel,
-            httpx.AsyncClient(verify=self._tls.context, trust_env=False, timeout=patience.answer) as client,
-        ):
+        transport = httpx.AsyncHTTPTransport(uds=socket_address(self.socket))
+        async with httpx.AsyncClient(transport=transport, trust_env=False, timeout=patience.answer) as client:
             while not ended.done():
-                if await self._serves(HealthStub(channel), client):
+                if await _serves(client):
                     if not seen:
-                        write_atomic(self._told_url, self.url.encode())
+                        write_atomic(self.folder / TOLD, self.socket.name.encode())
                     seen, misses = True, 0
                     self._healthy.set()
                 else:
@@ -271,15 +275,6 @@ class SuperLink:
                     return f"did not serve within {patience.start:.0f} s", seen
                 await asyncio.wait({ended}, timeout=patience.check if seen else 0.1)
         return f"ended with status {ended.result()}", seen
-
-    async def _serves(self, stub: HealthStub, client: httpx.AsyncClient) -> bool:
-        """Ask both: Flower's gRPC health service answers before, and independently of, its HTTP server."""
-        try:
-            answer = await stub.Check(HealthCheckRequest(), timeout=self._patience.answer)
-            response = await client.head(f"{self.url}/health")
-        except (grpc.aio.AioRpcError, httpx.HTTPError):
-            return False
-        return answer.status == HealthCheckResponse.SERVING and response.is_success
 
     async def _end(self, process: asyncio.subprocess.Process) -> None:
         with suppress(ProcessLookupError):
@@ -295,7 +290,7 @@ class SuperLink:
         self._keeper.cancel()
         with suppress(asyncio.CancelledError, SuperLinkError):
             await self._keeper
-        self._told_url.unlink(missing_ok=True)
+        self._forget_sockets()
 
 
 def is_running(superlink: Path) -> bool:
@@ -313,8 +308,44 @@ def is_running(superlink: Path) -> bool:
     return False
 
 
-def _free_ports(count: int) -> list[int]:
-    """Return ports of loopback that nobody uses now; if one is taken meanwhile, the next start has others."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server((LOOPBACK, 0))) for _ in range(count)]
-        return [sock.getsockname()[1] for sock in sockets]
+async def _serves(client: httpx.AsyncClient) -> bool:
+    try:
+        response = await client.head(f"{URL}/health")
+    except httpx.HTTPError:
+        return False
+    return response.is_success
+
+
+class _Following(httpx.AsyncBaseTransport):
+    """Carries requests to a socket that may be another one after a restart."""
+
+    def __init__(self, where: Callable[[], Path], limits: httpx.Limits) -> None:
+        self._where = where
+        self._limits = limits
+        self._to = Path()
+        self._inner: httpx.AsyncHTTPTransport | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request to where the socket is now."""
+        if self._inner is None or self._to != self._where():
+            self._to, retired = self._where(), self._inner
+            self._inner = httpx.AsyncHTTPTransport(uds=socket_address(self._to), limits=self._limits)
+            if retired is not None:
+                await retired.aclose()
+        return await self._inner.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        if self._inner is not None:
+            await self._inner.aclose()
+
+
+def socket_of(superlink: Path) -> Path:
+    """Return where the SuperLink of a folder listens now.
+
+    Raises:
+        OSError: None runs there.
+    """
+    if not is_running(superlink):
+        raise FileNotFoundError(superlink)
+    return superlink / (superlink / TOLD).read_text(encoding="ascii")

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
-from rich.text import Text
 
 from shared.job import JobSpec
+from shared.printable import printable, shown
 
 _SHOWN = {
     "classification": ("balanced_accuracy", "accuracy", "auroc", "f1"),
@@ -43,14 +44,17 @@ def results_table(job: JobSpec, description: Mapping[str, Any]) -> Table:
         _add_metrics(table, shown_metrics(job), description)
     for name, reason in description["left_out"].items():
         table.add_row(name, *["–"] * (len(table.columns) - 1), style="dim")
-        table.caption = f"{table.caption or ''}{name} was left out: {reason}. "
+        table.caption = f"{table.caption or ''}{name} was left out: {escape(printable(reason))}. "
+    for name, missed in description.get("late", {}).items():
+        rounds_ = "1 round" if missed == 1 else f"{missed} rounds"
+        table.caption = f"{table.caption or ''}{name} was late in {rounds_}. "
     return table
 
 
 def print_guarantee(console: Console, description: Mapping[str, Any]) -> None:
     """Print what a run promises to the patients; nothing where it promises nothing."""
     for line in _guarantee_lines(description):
-        console.print(Text(line), soft_wrap=True)
+        console.print(shown(line), soft_wrap=True)
 
 
 def _guarantee_lines(description: Mapping[str, Any]) -> list[str]:
@@ -70,7 +74,7 @@ def _add_metrics(table: Table, metrics: list[str], description: Mapping[str, Any
         table.add_column(metric.replace("_", " "), justify="right")
     test = description["test"]
     for name, scores in test["sites"].items():
-        table.add_row(name, *_counts(description, name), *(_number(scores[metric]) for metric in metrics))
+        table.add_row(name, *_counts(description, name), *(_number(scores.get(metric)) for metric in metrics))
     table.add_section()
     scores = test["federation"]
     table.add_row(
@@ -86,7 +90,7 @@ def _add_comparison(
         table.add_column(column, justify="right")
     test, alone, pooled = description["test"], baselines["alone"], baselines["pooled"]
     for name, scores in test["sites"].items():
-        row = (scores[metric], alone[name]["sites"][name][metric], pooled["sites"][name][metric])
+        row = (scores.get(metric), alone[name]["sites"][name][metric], pooled["sites"][name][metric])
         table.add_row(name, *_counts(description, name), *(_number(value) for value in row))
     table.add_section()
     judged = [result["federation"][metric] for result in alone.values()]

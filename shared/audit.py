@@ -12,7 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -30,6 +30,8 @@ ROTATE_BYTES = 64 * 2**20
 LONGEST_LINE = 2**14
 PATTERN = "audit-*.jsonl"
 _LOCK = ".lock"
+Signer = Callable[[], ec.EllipticCurvePrivateKey]
+"""Gives the key that signs now; asked under the log's lock, before each entry."""
 
 
 @dataclass(frozen=True)
@@ -106,25 +108,32 @@ def encode_key(key: ec.EllipticCurvePublicKey) -> str:
 class AuditLog:
     """An audit log that several processes may write.
 
+    Where the key changes, whoever writes next makes the new one known by an entry that it signs.
+
     Args:
         folder: Holds the log's files.
-        key: Signs the entries.
+        key: Signs the entries. Where its file may be replaced meanwhile: what gives the key of now.
         rotate_bytes: A file that has so many bytes is followed by a new one.
     """
 
     def __init__(
-        self, folder: Path, key: ec.EllipticCurvePrivateKey, rotate_bytes: int = ROTATE_BYTES
+        self, folder: Path, key: ec.EllipticCurvePrivateKey | Signer, rotate_bytes: int = ROTATE_BYTES
     ) -> None:
         self._folder = folder
-        self._key = key
+        self._signer = key if callable(key) else lambda: key
+        self._key = self._signer()
+        self._is_known = False  # the log names this key as the one that signs
         self._rotate_bytes = rotate_bytes
 
     @classmethod
-    def open(cls, folder: Path, key: ec.EllipticCurvePrivateKey, rotate_bytes: int = ROTATE_BYTES) -> Self:
-        """Open a log, or begin one; a new key is made known by an entry.
+    def open(
+        cls, folder: Path, key: ec.EllipticCurvePrivateKey | Signer, rotate_bytes: int = ROTATE_BYTES
+    ) -> Self:
+        """Open a log, or begin one.
 
         Raises:
             AuditError: The log can't be written, or its last entry can't be read.
+            CredentialError: The key can't be read.
         """
         log = cls(folder, key, rotate_bytes)
         try:
@@ -132,12 +141,7 @@ class AuditLog:
         except OSError as error:
             raise AuditError(f"can't be made ({error.strerror})", where=folder) from None
         with log._locked():
-            known = log._signing_key()
-            if known is None:
-                log._write("log-started", log._own_key())
-            elif known != encode_key(key.public_key()):
-                log._write("key-changed", log._own_key())
-        return log
+            return log
 
     def append(self, event: str, **fields: object) -> Entry:
         """Write an entry; it is on the disk when this returns.
@@ -157,6 +161,11 @@ class AuditLog:
         """
         with self._locked():
             self._start_file(self._last())
+
+    @property
+    def folder(self) -> Path:
+        """Where the files are."""
+        return self._folder
 
     @property
     def head(self) -> str:
@@ -181,11 +190,16 @@ class AuditLog:
                     return self._entry(path, content[start:end])
         return None
 
+    def sign(self, content: bytes) -> str:
+        """Return a signature (base64) by the key of the entries; the content begins with its purpose."""
+        return base64.b64encode(self._key.sign(content, ec.ECDSA(hashes.SHA384()))).decode()
+
     @contextmanager
     def _locked(self) -> Iterator[None]:
         try:
             with (self._folder / _LOCK).open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
+                self._take_up_key()
                 yield
         except OSError as error:
             raise AuditError(
@@ -193,6 +207,19 @@ class AuditLog:
                 where=self._folder,
                 remedy="Nothing leaves this machine that is not in its audit log.",
             ) from None
+
+    def _take_up_key(self) -> None:
+        """Sign with the key of now from here on, and make it known; the lock is held."""
+        key = self._signer()
+        if key is self._key and self._is_known:
+            return
+        self._key = key
+        known = self._signing_key()
+        if known is None:
+            self._write("log-started", self._own_key())
+        elif known != encode_key(key.public_key()):
+            self._write("key-changed", self._own_key())
+        self._is_known = True
 
     def _files(self) -> list[Path]:
         return log_files(self._folder)

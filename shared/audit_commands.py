@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from shared.printable import printable
+
 Last = Annotated[int, typer.Option(min=1, help="So many of the newest entries.")]
 Event = Annotated[str | None, typer.Option(help="Only entries of this event.", show_default=False)]
 Head = Annotated[
@@ -28,7 +30,7 @@ def print_entries(folder: Path, last: int, event: str | None) -> None:
     found = (entry for entry in entries(folder) if event in {None, entry.event})
     for entry in deque(found, maxlen=last):
         fields = "  ".join(f"{name}={value}" for name, value in sorted(entry.fields.items()))
-        print(f"{entry.seq:>6}  {entry.time[:19]}Z  {entry.event:<18} {fields}".rstrip())
+        print(printable(f"{entry.seq:>6}  {entry.time[:19]}Z  {entry.event:<18} {fields}".rstrip()))
 
 
 def print_problems(folder: Path, key_file: Path, head: str | None) -> int:
@@ -49,7 +51,7 @@ def print_problems(folder: Path, key_file: Path, head: str | None) -> int:
 
     problems = verify(folder, load_key(key_file).public_key(), head)
     for problem in problems:
-        print(problem)
+        print(printable(problem))
     if problems:
         print(
             f"The audit log is not whole: {len(problems)} {'problem' if len(problems) == 1 else 'problems'}."

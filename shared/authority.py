@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -41,6 +41,26 @@ LIST_DAYS = 30  # a revocation list says when the next one is due
 SKEW = timedelta(minutes=5)  # a certificate counts from a little earlier, for clocks that are behind
 SITES_DOMAIN = "wardround.internal"  # .internal never leads anywhere on the public internet
 EVERY_ADDRESS = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+
+
+class Signatory(Protocol):
+    """Whoever signs for a federation: an `Authority`, or a process that keeps its key."""
+
+    @property
+    def certificate(self) -> x509.Certificate:
+        """The authority's certificate."""
+
+    @property
+    def clock(self) -> Clock:
+        """Says when it is."""
+
+    def sign_site(self, request: bytes, site: str, days: int = SITE_DAYS) -> x509.Certificate:
+        """Sign a site's request."""
+
+    def sign_server(
+        self, key: EllipticCurvePublicKey, host: str, days: int = SERVER_DAYS
+    ) -> x509.Certificate:
+        """Sign the certificate of the coordinator's listeners."""
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,11 @@
 """Certificate signing requests (PKCS#10): what a site asks for, and what of it is granted."""
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from cryptography.x509.oid import NameOID
 
-from shared.pki import CredentialError, common_name, public_key_of
+from shared.pki import UNREADABLE, CredentialError, common_name, public_key_of
 
 LONGEST_REQUEST = 8192  # bytes
 
@@ -24,7 +23,11 @@ def requested_name(pem: bytes) -> str:
     Raises:
         CredentialError: It is no request, or has not exactly one name.
     """
-    name = common_name(_request(pem).subject)
+    request = _request(pem)
+    try:
+        name = common_name(request.subject)
+    except UNREADABLE:
+        raise CredentialError("the request can't be read") from None
     if name is None:
         raise CredentialError("the request does not have exactly one name")
     return name
@@ -46,12 +49,13 @@ def parse_request(pem: bytes, site: str) -> EllipticCurvePublicKey:
     try:
         genuine = request.is_signature_valid
         extras = len(request.extensions) + len(request.attributes)
-    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature):
+        subject = request.subject
+    except UNREADABLE:
         raise CredentialError("the request can't be read") from None
     key = public_key_of(request)
     if not genuine:
         raise CredentialError("the request is not signed by its own key")
-    if common_name(request.subject) != site or len(request.subject) != 1:
+    if common_name(subject) != site or len(subject) != 1:
         raise CredentialError(f"the request is not for the site '{site}'")
     if extras:
         raise CredentialError("the request asks for more than a name")
@@ -63,5 +67,5 @@ def _request(pem: bytes) -> x509.CertificateSigningRequest:
         raise CredentialError("the request is too long")
     try:
         return x509.load_pem_x509_csr(pem)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except UNREADABLE:
         raise CredentialError("is not a certificate request in PEM form") from None

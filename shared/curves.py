@@ -4,10 +4,12 @@ A score is the logit of a class's probability. Edges (K, B - 1) cut the scores o
 bins; the histograms count the images in each bin, those of the class and the others apart.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.interpolate import PchipInterpolator
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -15,6 +17,13 @@ Counts = NDArray[np.int64]
 PATIENTS_PER_BIN = 10
 LARGEST_EDGE = 100.0  # probabilities of 1e-43 and 1 - 1e-43: beyond them scores are told apart by nothing
 _FIRST_RANGE = 10.0
+_SHARE = 0.3  # of the bins that follow the class's own images; the others are evenly spaced
+_MARGIN = 0.12  # of the range of the last evaluation's scores, beyond it at either end
+_LEAST = 0.1  # logits that the bins reach beyond them at least
+_OUTLIERS = 0.001  # share of the images at either end that the evenly spaced bins leave out
+_GRID = 2001  # points at which the wanted density of edges is added up
+_RANKS = 1000  # images of a bin at which precision is taken: also where there are more
+_POINTS = 32  # of the curve in each bin
 
 
 def bins_for(asked: int, patients: int) -> int:
@@ -27,13 +36,16 @@ def bins_for(asked: int, patients: int) -> int:
     return max(1, min(asked, patients // PATIENTS_PER_BIN))
 
 
-def first_edges(classes: int, bins: int) -> Floats:
-    """Return the edges (classes, bins - 1) of a first evaluation: evenly spaced logits.
+def first_edges(classes: int, bins: int, centre: float = 0.0) -> Floats:
+    """Return the edges (classes, bins - 1) of a first evaluation: logits, dense around the centre.
 
-    Evenly spaced probabilities would throw together the many scores near 0 and 1.
+    Args:
+        classes: Rows, all the same.
+        bins: Of each class.
+        centre: The logit that a network gives everything before it has learnt.
     """
-    row = np.linspace(-_FIRST_RANGE, _FIRST_RANGE, bins + 1)[1:-1]
-    return np.tile(row, (classes, 1))
+    even = np.linspace(-1, 1, bins + 1)[1:-1]
+    return np.tile(centre + np.sinh(even * np.arcsinh(_FIRST_RANGE)), (classes, 1))
 
 
 def check_edges(edges: NDArray[np.generic], classes: int, most: int) -> Floats:
@@ -64,8 +76,12 @@ def check_edges(edges: NDArray[np.generic], classes: int, most: int) -> Floats:
 class Curves:
     """The summed histograms of one evaluation.
 
+    Within a bin the order of images is not known. Both figures go along a monotone cubic curve through what
+    is known at the edges (Fritsch and Carlson, SIAM J Numer Anal 1980): taking the scores of a bin for ties
+    would put both far too low.
+
     Attributes:
-        edges: (K, B - 1), increasing.
+        edges: (K, B - 1), strictly increasing.
         positives: Images of the class in each bin (K, B), from low scores to high ones.
         negatives: Images of the others (K, B).
     """
@@ -74,27 +90,118 @@ class Curves:
     positives: Counts
     negatives: Counts
 
+    @property
+    def bins(self) -> int:
+        """Number of bins of a class."""
+        return self.positives.shape[1]
+
     def auroc(self) -> Floats:
-        """Return the area under the ROC curve of each class (K,); NaN where one side is empty."""
-        below = np.cumsum(self.negatives, axis=1) - self.negatives / 2
-        pairs = self.positives.sum(axis=1, dtype=np.float64) * self.negatives.sum(axis=1)
-        with np.errstate(invalid="ignore"):
-            area: Floats = (self.positives * below).sum(axis=1) / pairs
-        return area if self.positives.shape[1] > 1 else np.full_like(area, np.nan)
+        """Return the area under the ROC curve of each class (K,); NaN with one bin or one kind of images."""
+        return self._each(_auroc)
 
     def average_precision(self) -> Floats:
-        """Return the average precision of each class (K,); NaN for a class that does not occur."""
-        rows = zip(self.positives, self.negatives, strict=True)
-        found = np.array([_average_precision(positives, negatives) for positives, negatives in rows])
-        return found if self.positives.shape[1] > 1 else np.full_like(found, np.nan)
+        """Return the average precision of each class (K,); NaN with one bin or without the class."""
+        return self._each(_average_precision)
+
+    def next_edges(self, bins: int) -> Floats:
+        """Return edges (K, bins - 1) for the next evaluation, whose scores will lie much like these.
+
+        Most are evenly spaced over the range of the scores, the others at quantiles of the class's images, so
+        that a class of a dozen images has bins where they are. Quantiles alone would follow a rare class so
+        closely that they fail once a round of training has moved it (`benchmarks/metric_bins.py`).
+        """
+        rows = zip(self.edges, self.positives, self.negatives, strict=True)
+        return np.stack(
+            [_next_edges(edges, positives, negatives, bins) for edges, positives, negatives in rows]
+        )
+
+    def _each(self, figure: Callable[[Counts, Counts], float]) -> Floats:
+        if self.bins == 1:
+            return np.full(len(self.positives), np.nan)
+        return np.array([figure(*row) for row in zip(self.positives, self.negatives, strict=True)])
+
+
+def _auroc(positives: Counts, negatives: Counts) -> float:
+    if not positives.any() or not negatives.any():
+        return np.nan
+    found, wrong = _roc(positives, negatives)
+    return float(np.trapezoid(found, wrong) / (found[-1] * wrong[-1]))
 
 
 def _average_precision(positives: Counts, negatives: Counts) -> float:
-    """Return the mean precision at the positives, which lie evenly among the negatives of their bin."""
-    total, above, wrong = 0.0, 0, 0
-    for inside, others in zip(positives[::-1], negatives[::-1], strict=True):
-        rank = np.arange(1, inside + 1)
-        right = above + rank
-        total += float((right / (right + wrong + others * rank / (inside + 1))).sum())
-        above, wrong = above + int(inside), wrong + int(others)
-    return total / above if above else np.nan
+    """Return the expected mean precision at the positives."""
+    if not positives.any():
+        return np.nan
+    found, wrong = _roc(positives, negatives)
+    above, total = 0, 0.0
+    for inside, others in zip(positives[::-1].tolist(), negatives[::-1].tolist(), strict=True):
+        rank = np.linspace(1, inside, min(inside, _RANKS))
+        # The i-th of p positives in a bin is expected where i / (p + 1) of them have passed.
+        false = np.interp(above + rank * inside / (inside + 1), found, wrong)
+        total += (
+            inside * float(_precision(above + rank, false, rank, inside, others).sum()) / max(len(rank), 1)
+        )
+        above += inside
+    return total / above
+
+
+def _precision(right: Floats, false: Floats, rank: Floats, inside: int, others: int) -> Floats:
+    """Return the expected precision (n,) at positives of one bin, given the negatives expected above each.
+
+    Precision is convex in their number, whose spread (negative hypergeometric, as the order within the bin is
+    not known) therefore raises it: the second term of the Taylor series. A rare class is too low without it.
+    """
+    spread = (
+        others * rank * (inside + 1 - rank) * (inside + others + 1) / ((inside + 1) ** 2 * (inside + 2.0))
+    )
+    return np.minimum(right / (right + false) * (1 + spread / (right + false) ** 2), 1)
+
+
+def _roc(positives: Counts, negatives: Counts) -> tuple[Floats, Floats]:
+    """Return positives and negatives above a falling threshold, each (points,) from 0."""
+    steps = np.stack([positives, negatives])[:, ::-1].astype(np.float64)
+    steps = steps[:, steps.any(axis=0)]
+    found, wrong = np.cumsum(np.pad(steps, ((0, 0), (1, 0))), axis=1)
+    rank = found + wrong
+    if len(rank) < 3:
+        return found, wrong
+    along = rank[:-1, None] + np.diff(rank)[:, None] * np.arange(_POINTS) / _POINTS
+    smooth = PchipInterpolator(rank, found)(along)
+    # The curve may rise faster than one positive an image; then there are only positives.
+    others = np.maximum.accumulate(np.clip(along - smooth, wrong[:-1, None], wrong[1:, None]).ravel())
+    return np.append(along.ravel() - others, found[-1]), np.append(others, wrong[-1])
+
+
+def _next_edges(edges: Floats, positives: Counts, negatives: Counts, bins: int) -> Floats:
+    images = positives + negatives
+    if not images.any() or not len(edges):
+        return first_edges(1, bins)[0]
+    ends = _ends(edges, images)
+    low, high = _range(ends, images)
+    span = np.linspace(low, high, _GRID)
+    wanted = np.linspace(0, 1, _GRID)
+    if positives.any():
+        passed = np.interp(span, ends, np.append(0, np.cumsum(positives) / positives.sum()))
+        wanted = (1 - _SHARE) * wanted + _SHARE * passed
+    wanted = (wanted - wanted[0]) / (wanted[-1] - wanted[0])
+    found: Floats = np.interp(np.arange(1, bins) / bins, wanted, span)
+    return found
+
+
+def _ends(edges: Floats, images: Counts) -> Floats:
+    """Return the ends (B + 1,) of the bins; the outer ones reach the further the more images they hold."""
+    length = edges[-1] - edges[0] if len(edges) > 1 else 1.0
+    width = length / len(edges)
+    low, high = width + 2 * length * images[[0, -1]] / images.sum()
+    return np.concatenate([[edges[0] - low], edges, [edges[-1] + high]])
+
+
+def _range(ends: Floats, images: Counts) -> tuple[float, float]:
+    """Return the range of scores to be covered: all but the outermost ones, which may be far away."""
+    total = images.sum()
+    left_out = max(_OUTLIERS * total, 1.5)
+    passed = np.append(0, np.cumsum(images))
+    low, high = np.interp([min(left_out, total / 4), max(total - left_out, 3 * total / 4)], passed, ends)
+    margin = _MARGIN * (high - low) + _LEAST
+    low = float(np.clip(low - margin, -LARGEST_EDGE, LARGEST_EDGE - 1))
+    return low, float(np.clip(high + margin, low + _LEAST, LARGEST_EDGE))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from shared.errors import WardroundError
+from shared.printable import printable
 
 GIB = 2**30
 LEAST_DISK, LITTLE_DISK = 1 * GIB, 10 * GIB
@@ -31,12 +32,16 @@ class Finding:
 
 
 def guarded(what: str, check: Callable[[], Finding]) -> Finding:
-    """Return what a check found; an error that it raises is a failure."""
+    """Return what a check found; an error that a person can act on, or the system's, is a failure."""
     try:
         return check()
     except WardroundError as error:
         detail = f"{error.where}: {error.problem}" if error.where else error.problem
         return Finding("failure", what, detail, error.remedy)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        remedy = "Is it there, and may this user read it?"
+        return Finding("failure", what, f"{where}{error.strerror or error}", remedy)
 
 
 def disk_space(folder: Path) -> Finding:
@@ -55,9 +60,11 @@ def show_findings(findings: Iterable[Finding]) -> int:
     failures = 0
     for finding in findings:
         colour = _COLOURS[finding.state]
-        text = f"[{colour}]{finding.state:<8}[/] {escape(finding.what):<12} {escape(finding.detail)}"
+        text = (
+            f"[{colour}]{finding.state:<8}[/] {escape(finding.what):<12} {escape(printable(finding.detail))}"
+        )
         console.print(text, soft_wrap=True, highlight=False)
         if finding.remedy:
-            console.print(f"{'':<22}{escape(finding.remedy)}", soft_wrap=True, highlight=False)
+            console.print(f"{'':<22}{escape(printable(finding.remedy))}", soft_wrap=True, highlight=False)
         failures += finding.state == "failure"
     return failures

@@ -9,6 +9,8 @@ from cryptography import x509
 
 from shared.errors import WardroundError
 from shared.pki import CredentialError, fingerprint, parse_certificates
+from shared.printable import printable, printable_lines
+from shared.proxy import open_client, proxy_for, shown
 
 MIB = 2**20
 TIMEOUT = 30.0  # seconds
@@ -34,7 +36,7 @@ def pinned_authority(url: str, expected: str) -> x509.Certificate:
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    with httpx.Client(verify=context, timeout=TIMEOUT) as client:
+    with open_client(url, context, timeout=TIMEOUT) as client:
         answer = exchange(client, "GET", f"{url}/v1/authority")
     authority = parse_certificates(answer, f"the answer of {url}")[0]
     if fingerprint(authority) != expected:
@@ -82,8 +84,33 @@ def unreachable(error: httpx.TransportError, url: str) -> CoordinatorError:
         remedy = "Someone may stand between, or the coordinator's certificate or this clock is wrong."
         problem = "did not show a certificate of the federation's authority; nothing was sent"
         return CoordinatorError(problem, where=url, remedy=remedy)
+    if of_proxy := proxy_problem(error, url):
+        return CoordinatorError(of_proxy[0], where=url, remedy=of_proxy[1])
     remedy = "Is the port open to the outside here? Behind a proxy, set HTTPS_PROXY."
     return CoordinatorError(f"can't be reached ({error or type(error).__name__})", where=url, remedy=remedy)
+
+
+def proxy_problem(error: httpx.TransportError | OSError, url: str) -> tuple[str, str] | None:
+    """Return what the proxy on the way to a coordinator has to do with an error, and the remedy, or None.
+
+    An error of TLS is not the proxy's: it comes from behind it.
+    """
+    proxy, text = proxy_for(url), printable(str(error))
+    if proxy is None:
+        return None
+    name = f"the proxy {shown(proxy)}"
+    if isinstance(error, httpx.ProxyError) and text.startswith("407"):
+        wanted = (
+            "refuses the name and password of HTTPS_PROXY"
+            if proxy.username
+            else "wants a name and a password"
+        )
+        return f"{name} {wanted} (407)", "Set HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT."
+    if isinstance(error, httpx.ProxyError):
+        return f"{name} refuses the way ({text})", "Let the proxy pass this address and port."
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) and "SSL" not in text.upper():
+        return f"{name} can't be reached ({text or type(error).__name__})", "Is HTTPS_PROXY right?"
+    return None
 
 
 def refusal(status: int, content: bytes, url: str) -> CoordinatorError:
@@ -91,12 +118,9 @@ def refusal(status: int, content: bytes, url: str) -> CoordinatorError:
     answer = parse_object(content)
     reason = str(answer["error"])[:2000] if "error" in answer else f"status {status}"
     remedy = str(answer["remedy"])[:300] if answer.get("remedy") else None
-    return CoordinatorError(f"refused: {printable(reason)}", where=url, remedy=remedy and printable(remedy))
-
-
-def printable(text: str) -> str:
-    """Return a text from elsewhere without what could control a terminal; lines stay lines."""
-    return "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)
+    return CoordinatorError(
+        f"refused: {printable_lines(reason)}", where=url, remedy=remedy and printable(remedy)
+    )
 
 
 def parse_object(content: bytes) -> dict[str, Any]:

@@ -14,11 +14,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shared.errors import JobError
+from shared.job_bounds import check_bounds
 from shared.job_errors import describe
-from shared.names import NAME, suggestion
+from shared.names import LABEL, NAME, suggestion
 from shared.networks import Network
 
 Name = Annotated[str, Field(pattern=NAME)]
+Label = Annotated[str, Field(pattern=LABEL)]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -42,16 +44,20 @@ class JobTable(Table):
 class DataTable(Table):
     """`[data]`: how images become arrays, the same way at every site."""
 
-    classes: list[str] = Field(
+    classes: list[Label] = Field(
         min_length=1,
+        max_length=256,
         description="Classification: the labels, in the order of the outputs; of two, the second is the "
         "positive one. Segmentation: the structures; mask value 1 is the first, 2 the second.",
     )
     multi_label: bool = Field(
         False, description="Classification: an image may have several labels ('a|b') or none."
     )
-    images: list[str] = Field(
-        ["image"], min_length=1, description="Columns of the manifest that hold the image's files, stacked."
+    images: list[Label] = Field(
+        ["image"],
+        min_length=1,
+        max_length=64,
+        description="Columns of the manifest that hold the image's files, stacked.",
     )
     channels: int = Field(1, ge=1, le=64, description="Channels of an image after stacking.")
     size: list[int] | None = Field(
@@ -83,7 +89,7 @@ class DataTable(Table):
         description="Masks and further channels that lie elsewhere than their image by their own header: "
         "refused; moved to the image's grid; or taken in the image's own order of axes, whatever it says.",
     )
-    labels: dict[Annotated[str, Field(pattern=r"^[0-9]{1,9}$")], str] | None = Field(
+    labels: dict[Annotated[str, Field(pattern=r"^[0-9]{1,9}$")], Label] | None = Field(
         None,
         min_length=1,
         max_length=256,
@@ -116,7 +122,9 @@ class DataTable(Table):
         description="Lowest and highest value kept (CT: Hounsfield units).",
     )
     augment: list[Literal["flip", "rotate90", "rotate", "zoom", "intensity", "noise", "gamma"]] = Field(
-        [], description="Random changes to training images, seeded by run, round, site and sample."
+        [],
+        max_length=16,
+        description="Random changes to training images, seeded by run, round, site and sample.",
     )
     validation: float = Field(
         0.15,
@@ -172,12 +180,12 @@ class TrainingTable(Table):
     """`[training]`: what each site does in a round."""
 
     local_epochs: int | None = Field(
-        None, ge=1, examples=[1], description="Passes over the site's data in a round."
+        None, ge=1, le=1000, examples=[1], description="Passes over the site's data in a round."
     )
     local_steps: int | None = Field(
-        None, ge=1, examples=[50], description="Optimiser steps in a round, instead of epochs."
+        None, ge=1, le=100_000, examples=[50], description="Optimiser steps in a round, instead of epochs."
     )
-    batch_size: int = Field(16, ge=1, description="Images in a step.")
+    batch_size: int = Field(16, ge=1, le=4096, description="Images in a step.")
     optimizer: Literal["sgd", "adam", "adamw"] = Field("adamw", description="Of the local training.")
     learning_rate: float = Field(1e-3, gt=0, description="At the start of the schedule.")
     momentum: float = Field(0.9, ge=0, lt=1, description="For sgd.")
@@ -185,7 +193,9 @@ class TrainingTable(Table):
     schedule: Literal["constant", "cosine", "linear"] = Field(
         "constant", description="How the learning rate falls over the rounds of the run (to 0 at its end)."
     )
-    warmup_rounds: int = Field(0, ge=0, description="Rounds over which the learning rate rises from near 0.")
+    warmup_rounds: int = Field(
+        0, ge=0, le=100_000, description="Rounds over which the learning rate rises from near 0."
+    )
     loss: Literal["cross-entropy", "balanced-softmax", "focal", "dice", "dice-ce", "batch-dice-ce"] = Field(
         "cross-entropy",
         description="What training minimises. Classification: cross-entropy, balanced-softmax, focal; "
@@ -199,6 +209,7 @@ class TrainingTable(Table):
     )
     class_shares: list[Positive] | None = Field(
         None,
+        max_length=257,
         examples=[[0.9, 0.1]],
         description="Shares of the classes as publicly known (segmentation: of the voxels, background "
         "first), in place of counts. A private job can't count: counts are the patients'.",
@@ -223,7 +234,9 @@ class TrainingTable(Table):
 class StrategyOptions(Table):
     """What every strategy has: who takes part and how much each site counts."""
 
-    min_sites: int = Field(2, ge=1, description="A round with fewer answers fails, and the run stops.")
+    min_sites: int = Field(
+        2, ge=1, le=10_000, description="A round with fewer answers fails, and the run stops."
+    )
     min_patients: int = Field(
         1, ge=1, description="A site with fewer training patients is left out; the run says so."
     )
@@ -231,7 +244,27 @@ class StrategyOptions(Table):
     weight: Literal["examples", "equal"] = Field(
         "examples", description="A site counts by its training examples, or as much as any other."
     )
+    largest_share: float = Field(
+        0.6,
+        gt=0,
+        le=1,
+        description="Share of the mean that one site's update may have at most; a larger weight is cut down "
+        "to it. With n sites 1/n is always allowed.",
+    )
     round_timeout: float = Field(3600.0, gt=0, description="Seconds after which a round stops waiting.")
+    quorum: float = Field(
+        2 / 3,
+        gt=0,
+        le=1,
+        description="Share of the sites asked, and at least min_sites, after whose answers stragglers have "
+        "`grace` left. 1 waits for all.",
+    )
+    grace: float | None = Field(
+        None,
+        ge=0,
+        description="Seconds for stragglers after the quorum; without it the larger of 10 s and four times "
+        "what the quorum took.",
+    )
 
 
 class FedAvg(StrategyOptions):
@@ -333,6 +366,7 @@ class EvaluationTable(Table):
     every: int = Field(1, ge=1, description="Rounds between two evaluations on the validation patients.")
     select_best: str | None = Field(
         None,
+        max_length=200,
         examples=["loss"],
         description="Metric that names the best round; without it the last round is the result.",
     )
@@ -453,7 +487,7 @@ class PrivacyTable(Table):
         return self
 
 
-Part = Annotated[str, Field(pattern=r"^\w+(\.\w+)*$", max_length=200)]
+Part = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$", max_length=200)]
 
 
 class UpdateTable(Table):
@@ -529,6 +563,10 @@ class JobSpec(Table):
             self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False
         )
 
+    def evaluates(self, round_: int) -> bool:
+        """Say whether the model after a round is evaluated on the validation patients."""
+        return round_ % self.evaluation.every == 0 or round_ == self.job.rounds
+
     def digest(self) -> str:
         """Return the SHA-256 of the canonical JSON, in hexadecimal."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()
@@ -538,8 +576,9 @@ def parse_job(table: dict[str, Any], where: object) -> JobSpec:
     """Validate a job given as nested tables.
 
     Raises:
-        JobError: With every problem found: table, key, what was expected, the nearest valid name.
+        JobError: With the problems found: table, key, what was expected, the nearest valid name.
     """
+    check_bounds(table, where)
     try:
         return JobSpec.model_validate(table, strict=True)
     except ValidationError as error:

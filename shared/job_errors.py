@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from shared.names import suggestion
+from shared.names import LABEL, suggestion
 
 EXPECTED = {
     **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "must be a table"),
@@ -29,6 +29,8 @@ EXPECTED = {
     "string_pattern_mismatch": "must match {pattern}",
 }
 SHOWN = 60  # characters of a wrong value that a message repeats
+MOST_PROBLEMS = 20  # that a message lists
+LONGEST_LINE = 600  # characters for one of them: a listing of names fits
 
 
 class _Spot(NamedTuple):
@@ -40,11 +42,21 @@ class _Spot(NamedTuple):
 
 
 def describe(error: ValidationError, root: type[BaseModel]) -> str:
-    """Return one line a problem: table, key, what is wrong, what was expected, the nearest valid name."""
-    lines = [_line(dict(problem), root) for problem in error.errors(include_url=False)]
-    if len(lines) == 1:
+    """Return one line a problem: table, key, what is wrong, what was expected, the nearest valid name.
+
+    Of many problems the first ones are described, and the others counted.
+    """
+    problems = error.errors(include_url=False)
+    lines = [_cut(_line(dict(problem), root)) for problem in problems[:MOST_PROBLEMS]]
+    if len(problems) == 1:
         return lines[0]
-    return f"{len(lines)} problems\n" + "\n".join(f"  {line}" for line in lines)
+    if len(problems) > MOST_PROBLEMS:
+        lines.append(f"and {len(problems) - MOST_PROBLEMS} more")
+    return f"{len(problems)} problems\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}..."
 
 
 def _line(problem: dict[str, Any], root: type[BaseModel]) -> str:
@@ -68,6 +80,8 @@ def _reason(kind: str, context: dict[str, Any], given: object, spot: _Spot) -> s
     if kind == "literal_error" and isinstance(given, str) and "'" in context["expected"]:
         return _unknown_name(given, context["expected"])
     expected = EXPECTED[kind].format(**context) if kind in EXPECTED else "is not valid"
+    if context.get("pattern") == LABEL:
+        expected = "must be a line of at most 64 letters, digits and simple signs"
     meaning = _meaning(spot.field) if kind == "string_pattern_mismatch" else ""
     return f"{expected}, got {_shown(given)}{meaning}"
 
@@ -105,6 +119,8 @@ def _unknown_name(given: str, expected: str) -> str:
 
 def _shown(value: object) -> str:
     """Spell a value as TOML does, short enough for a line."""
+    if isinstance(value, str):
+        value = value[: SHOWN + 1]  # as long as it takes to be cut below
     text = json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 

@@ -1,9 +1,11 @@
 """What the tables of a job must agree on between them."""
 
+import math
 from typing import TYPE_CHECKING
 
 from shared.metric_names import metric_names
 from shared.names import suggestion
+from shared.network_size import LARGEST_MODEL_MB, Images, about_megabytes
 from shared.networks import NETWORKS
 from shared.privacy.secagg.limits import LEAST_SITES
 
@@ -15,6 +17,15 @@ LOSSES = {
     "segmentation": {"cross-entropy", "dice", "dice-ce", "batch-dice-ce", "focal"},
 }
 
+LARGEST_JOB = 64 * 2**10
+"""Characters of a job's canonical JSON at most."""
+
+LARGEST_IMAGE = 2**28
+"""Numbers in an image, or in the patch that is trained on, with all channels: 1 GiB of float32."""
+
+LARGEST_BATCH = 2**30
+"""Numbers in the images of a step: 4 GiB of float32."""
+
 SINGLE_UPDATES = {"krum", "multikrum", "fedmedian", "fedtrimmedavg"}
 """Strategies that compare the updates with each other."""
 
@@ -22,12 +33,15 @@ SINGLE_UPDATES = {"krum", "multikrum", "fedmedian", "fedtrimmedavg"}
 def check(job: "JobSpec") -> None:
     """Raise ValueError, naming table and key, where two tables contradict each other."""
     for rule in (
+        _length,
         _classes,
         _loss,
         _class_weights,
         _patch,
         _network,
         _network_input,
+        _batch,
+        _network_size,
         _best,
         _strategy,
         _private_training,
@@ -37,6 +51,12 @@ def check(job: "JobSpec") -> None:
         _update,
     ):
         rule(job)
+
+
+def _length(job: "JobSpec") -> None:
+    characters = len(job.canonical())
+    if characters > LARGEST_JOB:
+        raise ValueError(f"the job has {characters} characters as JSON, and {LARGEST_JOB} is the most")
 
 
 def _classes(job: "JobSpec") -> None:
@@ -59,6 +79,11 @@ def _class_weights(job: "JobSpec") -> None:
     reasons = {"balanced-softmax": "corrects for class counts itself", "dice": "weighs structures equally"}
     if job.training.class_weights != "none" and loss in reasons:
         raise ValueError(f"[training] class_weights: must be 'none', as '{loss}' {reasons[loss]}")
+    if job.training.class_weights == "federation" and not job.privacy.secure_aggregation:
+        raise ValueError(
+            "[training] class_weights: 'federation' needs [privacy] secure_aggregation = true, under which "
+            "the sites sign their counts for each other; take 'site', or 'public' with class_shares"
+        )
     if job.training.class_weights == "public" and shares is None:
         raise ValueError("[training] class_shares: is needed for class_weights = 'public'")
     if shares is None:
@@ -98,6 +123,35 @@ def _network_input(job: "JobSpec") -> None:
     if model.input_channels is not None and data.channels not in model.input_channels:
         raise ValueError(
             f"[data] channels: '{model.name}' takes {sorted(model.input_channels)}; got {data.channels}"
+        )
+
+
+def _batch(job: "JobSpec") -> None:
+    key = "patch" if job.data.patch else "size"
+    pixels = math.prod(job.data.patch or job.data.size or []) * job.data.channels
+    if pixels > LARGEST_IMAGE:
+        raise ValueError(
+            f"[data] {key}: an image of {pixels} numbers is too large; {LARGEST_IMAGE} is the most"
+        )
+    if (numbers := pixels * job.training.batch_size) > LARGEST_BATCH:
+        raise ValueError(
+            f"[training] batch_size: a step of {job.training.batch_size} such images has {numbers} numbers, "
+            f"and {LARGEST_BATCH} is the most"
+        )
+
+
+def about_model_megabytes(job: "JobSpec") -> float:
+    """Return about how many MB (10^6 bytes) a job's model has."""
+    outputs = len(job.data.classes) + (job.job.task == "segmentation")
+    size = job.data.patch or job.data.size or []
+    return about_megabytes(job.model, Images(job.data.dimensions, job.data.channels, outputs, size))
+
+
+def _network_size(job: "JobSpec") -> None:
+    if (about := about_model_megabytes(job)) > LARGEST_MODEL_MB * 4 / 3:
+        raise ValueError(
+            f"[model] name: this '{job.model.name}' has about {about / 1000:.1f} GB, and "
+            f"{LARGEST_MODEL_MB / 1000:g} GB is the most; take fewer features or levels"
         )
 
 
@@ -217,11 +271,6 @@ def _site_level(job: "JobSpec") -> None:
     if job.strategy.weight != "equal":
         raise ValueError(
             "[strategy] weight: must be 'equal' with 'site-level', as clipping bounds each alike"
-        )
-    if job.training.class_weights == "federation":
-        raise ValueError(
-            "[training] class_weights: 'federation' tells every site the others' counts, which 'site-level' "
-            "does not noise"
         )
 
 

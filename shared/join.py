@@ -60,10 +60,5 @@ def parse_join(text: str) -> Join:
         raise CredentialError("the join string is of another version of Wardround") from None
 
 
-def address(host: str, port: int) -> str:
-    """Return ``host:port``, with brackets around an IPv6 address."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def _check(content: bytes) -> bytes:
     return hashlib.sha256(content).digest()[:CHECK]

@@ -6,7 +6,7 @@ reads, since it came over the network.
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
@@ -16,20 +16,22 @@ from numpy.typing import NDArray
 
 from shared.errors import WardroundError
 from shared.flat_array import to_array, view
+from shared.job_rules import LARGEST_JOB
 from shared.names import NAME
 
 ARRAYS = "arrays"
 VECTOR = "vector"
+EDGES = "edges"
 UPDATE = "update"
 CONFIG = "config"
 METRICS = "metrics"
 STATES = "states"
-AUDIT = "audit"
 
 DESCRIBE = "describe"
 
 CRASH = 1000  # code of an error reply for a fault of the program
 SITE_ERROR = 1001  # code of an error reply that says in its reason what a person can do
+LOG_CUT = 1002  # code of an error reply: the site's audit log is not the one that the coordinator knows
 _LONGEST_NAME = 200
 
 T = TypeVar("T")
@@ -48,8 +50,7 @@ class Request:
     layout: str  # digest of the layout of the vector
     vector: NDArray[np.float32]  # (layout.size,)
     split: str  # evaluation: "val" or "test"
-    proximal_mu: float
-    class_counts: tuple[int, ...]  # of the whole federation; empty where the job does not need them
+    edges: NDArray[np.float64] | None  # evaluation: of the bins of scores; to be checked by the task
     run: str  # name of the run, the same after it was resumed; may be empty
 
 
@@ -79,7 +80,6 @@ class Description:
     site: str
     patients: dict[str, int]  # by split
     examples: dict[str, int]  # by split
-    class_counts: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,14 @@ def vector_record(vector: NDArray[np.float32]) -> ArrayRecord:
     return ArrayRecord({VECTOR: to_array(vector.astype(np.float32, copy=False))})
 
 
+def evaluation_record(vector: NDArray[np.float32], edges: NDArray[np.float64] | None) -> ArrayRecord:
+    """Return a model that is to be evaluated, and the edges of the bins where the task has any."""
+    record = vector_record(vector)
+    if edges is not None:
+        record[EDGES] = to_array(edges.astype(np.float64, copy=False))
+    return record
+
+
 def read_vector(record: ArrayRecord, size: int) -> NDArray[np.float32]:
     """Return the vector of a record.
 
@@ -126,7 +134,6 @@ def request_config(
     round_: int,
     *,
     split: str = "",
-    class_counts: Sequence[int] = (),
     researcher: str = "",
     run: str = "",
 ) -> ConfigRecord:
@@ -137,7 +144,6 @@ def request_config(
             "layout": layout,
             "round": round_,
             "split": split,
-            "class-counts": list(class_counts),
             "researcher": researcher,
             "run": run,
         }
@@ -155,9 +161,12 @@ def read_question(content: RecordDict) -> Question:
     round_, split, researcher = given["round"], given["split"], given["researcher"]
     if not isinstance(round_, int) or round_ < 0 or not isinstance(split, str):
         raise MessageError("'round' must be a number from 0 and 'split' a text")
-    if not isinstance(researcher, str) or len(researcher) > 100:
-        raise MessageError("'researcher' must be a short text")
-    return Question(_value(config, "job", str), round_, split, researcher)
+    if not isinstance(researcher, str) or not re.fullmatch(f"({NAME})?", researcher):
+        raise MessageError("'researcher' must be a name, or empty")
+    job = _value(config, "job", str)
+    if len(job) > LARGEST_JOB:
+        raise MessageError(f"'job' must have {LARGEST_JOB} characters at most")
+    return Question(job, round_, split, researcher)
 
 
 def read_request(content: RecordDict) -> Request:
@@ -176,9 +185,6 @@ def read_request(content: RecordDict) -> Request:
     split = _value(config, "split", str)
     if split not in ("", "val", "test"):
         raise MessageError(f"asks for the split '{split}'")
-    mu = _finite(config, "proximal-mu") if "proximal-mu" in config else 0.0
-    if mu < 0:
-        raise MessageError("'proximal-mu' must not be below 0")
     run = config.get("run", "")
     if not isinstance(run, str) or len(run) > _LONGEST_NAME:
         raise MessageError("'run' must be a short text")
@@ -188,8 +194,7 @@ def read_request(content: RecordDict) -> Request:
         layout=_value(config, "layout", str),
         vector=cast(NDArray[np.float32], vector),
         split=split,
-        proximal_mu=mu,
-        class_counts=_counts(config),
+        edges=cast(NDArray[np.float64], _array(arrays[EDGES], np.float64)) if EDGES in arrays else None,
         run=run,
     )
 
@@ -201,7 +206,7 @@ def describe_request(job: str, researcher: str = "") -> RecordDict:
 
 def describe_reply(description: Description) -> RecordDict:
     """Return a site's answer to `describe_request`."""
-    config = ConfigRecord({"site": description.site, "class-counts": list(description.class_counts)})
+    config = ConfigRecord({"site": description.site})
     for split in ("train", "val", "test"):
         config[f"patients-{split}"] = description.patients.get(split, 0)
         config[f"examples-{split}"] = description.examples.get(split, 0)
@@ -223,7 +228,6 @@ def read_description(content: RecordDict) -> Description:
         site=site,
         patients={split: _count(config, f"patients-{split}") for split in splits},
         examples={split: _count(config, f"examples-{split}") for split in splits},
-        class_counts=_counts(config),
     )
 
 
@@ -317,18 +321,6 @@ def measure(content: RecordDict) -> Sent:
     )
 
 
-def add_head(content: RecordDict, head: str) -> None:
-    """Send the head of the site's audit log along, so that the log can't be cut later unnoticed."""
-    content[AUDIT] = ConfigRecord({"head": head})
-
-
-def read_head(content: RecordDict) -> str | None:
-    """Return the head of the site's audit log that came with a reply, if it looks like one."""
-    record = content.get(AUDIT)
-    head = record.get("head") if isinstance(record, ConfigRecord) else None
-    return head if isinstance(head, str) and re.fullmatch(r"\d{1,15}:[0-9a-f]{64}", head) else None
-
-
 def _array(array: Array, kind: type[np.floating]) -> NDArray[np.floating]:
     try:
         values = view(array)
@@ -360,13 +352,6 @@ def _count(record: ConfigRecord | MetricRecord, key: str) -> int:
     if value < 0:
         raise MessageError(f"'{key}' must not be below 0")
     return value
-
-
-def _counts(record: ConfigRecord) -> tuple[int, ...]:
-    counts = record.get("class-counts", [])
-    if not isinstance(counts, list) or not all(type(count) is int and count >= 0 for count in counts):
-        raise MessageError("'class-counts' must be a list of counts")
-    return tuple(cast(list[int], counts))
 
 
 def _examples(record: MetricRecord) -> int:

@@ -1,5 +1,6 @@
 """The names of the metrics of a job, known without loading PyTorch."""
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,3 +43,12 @@ def metric_names(job: "JobSpec") -> tuple[str, ...]:
 def lower_is_better(name: str) -> bool:
     """Tell whether a smaller value of the metric is the better one, also for `hd95/edema`."""
     return name.partition("/")[0] in LOWER_IS_BETTER
+
+
+def is_better(metric: str, value: float, best: float | None) -> bool:
+    """Say whether a value of a metric is better than the best so far; an undefined one never is."""
+    if math.isnan(value):
+        return False
+    if best is None:
+        return True
+    return value < best if lower_is_better(metric) else value > best

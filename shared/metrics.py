@@ -77,16 +77,19 @@ class MetricSet(ABC):
         """Return for each packed number (n,) the largest absolute value that so many images can give."""
         limits = [
             np.full(values.numel(), images * self.largest(name, state), dtype=np.float64)
-            for name, state, values in _states(self.metrics)
+            for name, state, values in states_of(self.metrics)
         ]
         return np.minimum(np.concatenate(limits), LARGEST_COUNT)
 
     def counts(self) -> NDArray[np.bool_]:
         """Say which of the packed numbers (n,) are whole counts."""
         are_counts = [
-            np.full(values.numel(), not values.is_floating_point()) for *_, values in _states(self.metrics)
+            np.full(values.numel(), not values.is_floating_point()) for *_, values in states_of(self.metrics)
         ]
         return np.concatenate(are_counts)
+
+    def fold(self, most: int) -> None:  # noqa: B027 (a task without bins has nothing to fold)
+        """Merge neighbouring bins of scores until at most `most` hold anything; the layout stays."""
 
     def curves(self) -> Curves | None:
         """Return the histograms from which the next evaluation's bins follow; None where a task has none."""
@@ -109,7 +112,7 @@ class MetricSet(ABC):
 
     def pack(self) -> NDArray[np.float64]:
         """Return all states as one vector (n,), of the same length at every site of a job."""
-        states = [state.ravel().double() for _, _, state in _states(self.settled())]
+        states = [state.ravel().double() for _, _, state in states_of(self.settled())]
         return torch.cat(states).numpy()
 
     def merge(self, packed: NDArray[np.float64]) -> None:
@@ -127,7 +130,7 @@ class MetricSet(ABC):
             metric.merge_state(parts[name])
 
     def _checked(self, packed: NDArray[np.float64]) -> dict[str, dict[str, Tensor]]:
-        layout = list(_states(self.metrics))
+        layout = list(states_of(self.metrics))
         length = sum(state.numel() for _, _, state in layout)
         vector = torch.from_numpy(np.array(packed, dtype=np.float64))
         if vector.shape != (length,):
@@ -148,7 +151,8 @@ def bounded(values: Tensor, largest: float) -> Tensor:
     return torch.where(values.isfinite(), values.clamp(-largest, largest), values)
 
 
-def _states(metrics: Mapping[str, Metric]) -> Iterator[tuple[str, str, Tensor]]:
+def states_of(metrics: Mapping[str, Metric]) -> Iterator[tuple[str, str, Tensor]]:
+    """Yield each metric's name, each state's name and the state, in the order in which they are packed."""
     for name, metric in metrics.items():
         for key, state in metric.metric_state.items():
             if not isinstance(state, Tensor):

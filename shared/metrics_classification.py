@@ -6,6 +6,8 @@ over the classes for which they are defined.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -18,7 +20,7 @@ from torchmetrics.classification import MultilabelStatScores
 from shared.curves import Curves
 from shared.job import JobSpec
 from shared.metric_names import PER_CLASS, metric_names
-from shared.metrics import LARGEST_LOSS, Mean, MetricSet, bounded
+from shared.metrics import LARGEST_LOSS, Mean, MetricSet, bounded, states_of
 
 CALIBRATION_BINS = 15
 
@@ -41,9 +43,13 @@ class CalibrationBins(Metric):
         self.add_state("confidence", torch.zeros(bins, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("correct", torch.zeros(bins, dtype=torch.int64), dist_reduce_fx="sum")
 
+    def bins_of(self, confidence: Tensor) -> Tensor:
+        """Return the bin of each confidence in 0..1."""
+        return (confidence * self.bins).long().clamp(0, self.bins - 1)
+
     def update(self, confidence: Tensor, correct: Tensor) -> None:
         """Add confidences (N,) in 0..1 and whether each was right (N,)."""
-        index = (confidence * self.bins).long().clamp(0, self.bins - 1)
+        index = self.bins_of(confidence)
         self.count.index_add_(0, index, torch.ones_like(index))
         self.confidence.index_add_(0, index, confidence)
         self.correct.index_add_(0, index, correct.long())
@@ -71,15 +77,40 @@ class Histograms(Metric):
         self.add_state("positives", torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("negatives", torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
 
+    def bins_of(self, scores: Tensor) -> Tensor:
+        """Return the bins (N, K) of logits (N, K), float64."""
+        return torch.searchsorted(self._edges, scores.T.contiguous(), right=True).T
+
     def update(self, scores: Tensor, truth: Tensor) -> None:
         """Add logits (N, K), float64, and whether each image is of each class (N, K), 0 or 1."""
-        bins = torch.searchsorted(self._edges, scores.T.contiguous(), right=True)
+        bins = self.bins_of(scores).T
         self.positives.scatter_add_(1, bins, truth.T.contiguous())
         self.negatives.scatter_add_(1, bins, 1 - truth.T.contiguous())
 
     def compute(self) -> Tensor:
         """Return the counts (2, K, B): of the class, and of the others."""
         return torch.stack([self.positives, self.negatives])
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Where images were counted. It is about single images, and stays at their site.
+
+    Attributes:
+        patients: Names (N,).
+        truth: Whether each image is of each class (N, K).
+        decided: Whether it was taken for one (N, K).
+        bins: Of the scores of the judged classes (N, J).
+        confidence: Bin of the confidence, (N, 1) or, with several labels, (N, K).
+        right: Whether what it is confident of is right; as `confidence`.
+    """
+
+    patients: NDArray[np.str_]
+    truth: NDArray[np.bool_]
+    decided: NDArray[np.bool_]
+    bins: NDArray[np.int64]
+    confidence: NDArray[np.int64]
+    right: NDArray[np.bool_]
 
 
 class ClassificationMetrics(MetricSet):
@@ -95,7 +126,9 @@ class ClassificationMetrics(MetricSet):
         self.job = job
         self.edges = edges
         self.judged = judged_classes(job)
-        calibration = CalibrationBins(min(CALIBRATION_BINS, edges.shape[1] + 1))
+        self._judged: list[Judged] = []
+        self._curves = Histograms(edges)
+        self._calibration = CalibrationBins(min(CALIBRATION_BINS, edges.shape[1] + 1))
         super().__init__(
             {
                 "loss": Mean(),
@@ -103,8 +136,8 @@ class ClassificationMetrics(MetricSet):
                 "decisions": MultilabelStatScores(
                     labels, average=None, validate_args=False, compute_with_cache=False
                 ),
-                "curves": Histograms(edges),
-                "calibration": calibration,
+                "curves": self._curves,
+                "calibration": self._calibration,
             }
         )
 
@@ -121,21 +154,43 @@ class ClassificationMetrics(MetricSet):
         if self.job.data.multi_label:
             scores, truth = logits, targets
             decisions = (scores > 0).long()
-            confidence, correct = scores.sigmoid().flatten(), truth.flatten()
+            confidence, correct = scores.sigmoid(), truth.bool()
         else:
             scores, truth = against_the_rest(logits), one_hot(targets, logits.shape[1])
-            confidence, decided = logits.softmax(dim=1).max(dim=1)
-            decisions, correct = one_hot(decided, logits.shape[1]), decided == targets
+            confidence, decided = logits.softmax(dim=1).max(dim=1, keepdim=True)
+            decisions, correct = one_hot(decided[:, 0], logits.shape[1]), decided == targets[:, None]
         self.metrics["loss"].update(bounded(losses[:, None], LARGEST_LOSS))
         self.metrics["decisions"].update(decisions, truth)
-        self.metrics["curves"].update(scores[:, self.judged], truth[:, self.judged])
-        self.metrics["calibration"].update(confidence, correct)
+        scores = scores[:, self.judged]
+        self._curves.update(scores, truth[:, self.judged])
+        self._calibration.update(confidence.flatten(), correct.flatten())
+        self._judged.append(
+            Judged(
+                np.array(patients),
+                truth.bool().numpy(),
+                decisions.bool().numpy(),
+                self._curves.bins_of(scores).numpy(),
+                self._calibration.bins_of(confidence).numpy(),
+                correct.numpy(),
+            )
+        )
+
+    @property
+    def images(self) -> Judged:
+        """Where every image was counted, for what a site withholds; there must be some."""
+        parts = [vars(part) for part in self._judged]
+        return Judged(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
 
     def largest(self, name: str, state: str) -> float:
         """See the base class; with several labels each of them has a confidence."""
         if name == "calibration":
             return len(self.job.data.classes) if self.job.data.multi_label else 1
         return LARGEST_LOSS if (name, state) == ("loss", "total") else 1
+
+    def fold(self, most: int) -> None:
+        """See the base class; those of calibration are merged too."""
+        for _, _, state in states_of({name: self.metrics[name] for name in ("curves", "calibration")}):
+            state.copy_(folded(state, most))
 
     def curves(self) -> Curves:
         """Return the histograms of the classes that are judged."""
@@ -186,6 +241,18 @@ def judged_classes(job: JobSpec) -> list[int]:
     """Return the classes with curves of their own: of two the second, the positive one; otherwise all."""
     classes = len(job.data.classes)
     return [1] if classes == 2 and not job.data.multi_label else list(range(classes))
+
+
+def folded(counts: Tensor, most: int) -> Tensor:
+    """Return counts (..., B) with neighbours merged into at most `most` bins, each in the middle of them."""
+    bins = counts.shape[-1]
+    if bins <= most:
+        return counts
+    bounds = [bins * run // most for run in range(most + 1)]
+    merged = torch.zeros_like(counts)
+    for first, end in pairwise(bounds):
+        merged[..., (first + end - 1) // 2] = counts[..., first:end].sum(dim=-1)
+    return merged
 
 
 def against_the_rest(logits: Tensor) -> Tensor:

@@ -49,7 +49,10 @@ class SegmentationMetrics(MetricSet):
     def __init__(self, job: JobSpec) -> None:
         structures = len(job.data.classes)
         self.job = job
-        self._patients: dict[str, Tensor] = {}
+        self.patients: dict[str, Tensor] = {}  # voxels (3, structures), as in `Overlap`
+        self.distances: dict[
+            str, Tensor
+        ] = {}  # images (2, structures) with a distance, and with only one surface
         means = ("dice_image", "dice_patient", *(DISTANCES if job.evaluation.distances else ()))
         super().__init__(
             {"loss": Mean(), "overlap": Overlap(structures), **{name: Mean(structures) for name in means}}
@@ -78,9 +81,9 @@ class SegmentationMetrics(MetricSet):
         self.metrics["overlap"].update(voxels)
         self.metrics["dice_image"].update(dice(voxels).nan_to_num(nan=1.0))
         for patient, counts in zip(patients, voxels, strict=True):
-            self._patients[patient] = self._patients.get(patient, torch.zeros_like(counts)) + counts
+            self.patients[patient] = self.patients.get(patient, torch.zeros_like(counts)) + counts
         if self.job.evaluation.distances:
-            self._update_distances(predicted.cpu(), targets.cpu(), voxels, spacing)
+            self._update_distances(predicted.cpu(), targets.cpu(), voxels, patients, spacing)
 
     def largest(self, name: str, state: str) -> float:
         """See the base class; a size that the job does not fix is at most 2^31 voxels."""
@@ -92,9 +95,14 @@ class SegmentationMetrics(MetricSet):
     def settled(self) -> Mapping[str, Metric]:
         """Return the metrics with the Dice of each patient seen so far."""
         by_patient = self.metrics["dice_patient"].clone()
-        if self._patients:
-            by_patient.update(dice(torch.stack(list(self._patients.values()))).nan_to_num(nan=1.0))
+        if self.patients:
+            by_patient.update(dice(torch.stack(list(self.patients.values()))).nan_to_num(nan=1.0))
         return {**self.metrics, "dice_patient": by_patient}
+
+    def settle(self) -> None:
+        """Count each patient seen so far; none may have images still to come."""
+        self.metrics = dict(self.settled())
+        self.patients.clear()
 
     def report(self) -> dict[str, float]:
         """Compute every metric of the job: means over the structures, then the single structures."""
@@ -112,7 +120,12 @@ class SegmentationMetrics(MetricSet):
         return {name: values[name] for name in metric_names(self.job)}
 
     def _update_distances(
-        self, predicted: Tensor, targets: Tensor, voxels: Tensor, spacing: Sequence[float] | None
+        self,
+        predicted: Tensor,
+        targets: Tensor,
+        voxels: Tensor,
+        patients: Sequence[str],
+        spacing: Sequence[float] | None,
     ) -> None:
         tp, fp, fn = voxels.unbind(dim=1)
         found, present = tp + fp > 0, tp + fn > 0
@@ -129,6 +142,8 @@ class SegmentationMetrics(MetricSet):
         self.metrics["hd95"].update(hd95.clamp(max=LARGEST_DISTANCE), both)
         self.metrics["hd95_undefined"].update((either & ~both).double(), either)
         self.metrics["surface_dice"].update(surface_dice, either)
+        for patient, kinds in zip(patients, torch.stack([both, either & ~both], dim=1).long(), strict=True):
+            self.distances[patient] = self.distances.get(patient, torch.zeros_like(kinds)) + kinds
 
 
 def count_voxels(predicted: Tensor, targets: Tensor, classes: int) -> Tensor:

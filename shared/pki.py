@@ -33,6 +33,18 @@ LEAST_PASSPHRASE = 14  # characters: PKCS#8 as `cryptography` writes it slows a 
 HOST = re.compile(r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    InvalidSignature,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""What `cryptography` raises for a certificate or request that is malformed, when it is read or later."""
+
+
 class CredentialError(WardroundError):
     """A key, request or certificate that can't be used."""
 
@@ -156,7 +168,7 @@ def parse_certificates(pem: bytes, where: object = None) -> list[x509.Certificat
     """
     try:
         return x509.load_pem_x509_certificates(pem)
-    except ValueError:
+    except UNREADABLE:
         raise CredentialError("is not a certificate in PEM form", where=where) from None
 
 
@@ -177,7 +189,7 @@ def public_key_of(holder: x509.Certificate | x509.CertificateSigningRequest) -> 
     """
     try:
         key = holder.public_key()
-    except (ValueError, UnsupportedAlgorithm):
+    except UNREADABLE:
         raise CredentialError("its public key can't be read") from None
     if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP384R1):
         raise CredentialError("its key is not EC P-384")
@@ -209,7 +221,7 @@ def check_issued(certificate: x509.Certificate, authority: x509.Certificate, now
     """
     try:
         certificate.verify_directly_issued_by(authority)
-    except (ValueError, TypeError, InvalidSignature):
+    except UNREADABLE:
         raise CredentialError("the certificate is not signed by this federation's authority") from None
     check_current(certificate, now)
 

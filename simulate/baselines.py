@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from client.app import Bench, Site, class_counts, evaluate
+from client.app import Bench, Site, evaluate
+from client.class_counts import counts_for_loss
 from client.data.dataset import Samples
 from client.training import LocalTraining, steps_of
-from server.rounds import is_better
+from shared.metric_names import is_better
 from shared.models import build_model
 
 POOLED = "pooled"
@@ -75,7 +76,7 @@ def train_baseline(
     bench.state.unpack(bench.state.layout.pack(initial))
     data = [site.data(job) for site in members.values()]
     parts = [item.split("train") for item in data]
-    counts = [class_counts(job, item, None) for item in data]
+    counts = [counts_for_loss(job, item, ()) for item in data]
     training = LocalTraining(
         bench.model,
         bench.task,
@@ -90,7 +91,7 @@ def train_baseline(
     torch.set_num_threads(job.training.threads)
     vector, best_round = _train_and_choose(bench, training, members, rounds)
     bench.state.unpack(vector)
-    states = {site: evaluate(bench, everyone[site].data(job).split("test")) for site in everyone}
+    states = {site: evaluate(bench, everyone[site].data(job).split("test")).pack() for site in everyone}
     payload = {
         "round": best_round,
         "federation": _scores(bench, list(states.values())),
@@ -113,7 +114,7 @@ def _train_and_choose(
         training.run(round_)
         if metric is None or (round_ % every and round_ != rounds):
             continue
-        states = [evaluate(bench, site.data(bench.job).split("val")) for site in members.values()]
+        states = [evaluate(bench, site.data(bench.job).split("val")).pack() for site in members.values()]
         value = _scores(bench, states)[metric]
         if is_better(metric, value, best):
             best, chosen, chosen_round = value, bench.state.pack(), round_

@@ -7,7 +7,6 @@ shows it, the tests kill parts of it, and the benchmarks measure it.
 import os
 import re
 import socket
-import ssl
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from server.audit_log import operator_audit
 from server.commands_enrol import open_registry
 from server.coordinator import ServerTable, found, join_string, load_settings
 from server.deploy import Coordinator, open_coordinator
+from server.superlink import socket_of
 from shared.errors import RunError
 from shared.flower.control import Control
 
@@ -72,19 +72,9 @@ class LocalFederation:
         self._await("coordinator", self._is_open)
 
     @property
-    def url(self) -> str:
-        """Address of the SuperLink."""
-        return (self.folder / "coordinator" / "superlink" / "url").read_text(encoding="ascii")
-
-    @property
-    def context(self) -> ssl.SSLContext:
-        """Trusts the SuperLink's certificate."""
-        return ssl.create_default_context(cafile=str(self.certificate))
-
-    @property
-    def certificate(self) -> Path:
-        """Path of the SuperLink's certificate, which its clients trust."""
-        return self.folder / "coordinator" / "superlink" / "loopback.crt"
+    def superlink(self) -> Path:
+        """Where the SuperLink listens now."""
+        return socket_of(self.folder / "coordinator" / "superlink")
 
     def runs(self) -> Coordinator:
         """Return the coordinator's runs."""
@@ -157,7 +147,7 @@ class LocalFederation:
             return probe.connect_ex(("127.0.0.1", port)) == 0
 
     def _online(self) -> set[str]:
-        with Control(self.url, self.context) as control:
+        with Control(self.superlink) as control:
             return {node.name for node in control.nodes() if node.status == "online"}
 
     def stop(self, name: str) -> None:

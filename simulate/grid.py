@@ -1,14 +1,14 @@
 """A Flower Grid whose nodes are sites on this machine, served by workers."""
 
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from flwr.app import Error, Message, RecordDict
-from flwr.serverapp import Grid
 
 from client.workers.records import pack, unpack
+from server.deadline import Deadline
+from server.site_grid import SiteGrid
 from shared import messages
 from shared.errors import WardroundError
 from shared.flower import COORDINATOR_NODE, Run, assign_id, become, empty_run
@@ -16,7 +16,7 @@ from shared.seeds import seed_of
 from simulate.workers import Call, Outcome, Workers
 
 
-class LocalGrid(Grid):
+class LocalGrid(SiteGrid):
     """Carries messages to simulated sites; answers come as they are ready, without a look by the clock.
 
     Args:
@@ -80,18 +80,26 @@ class LocalGrid(Grid):
         self._collect(0.0)
         return [self._answers.pop(identity) for identity in message_ids if identity in self._answers]
 
+    def site_names(self) -> Mapping[int, str]:
+        """Return the name of each node's site."""
+        return self._sites
+
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterator[Message]:
         """Send messages and yield each answer as it is ready; after `timeout` seconds forget the others."""
-        deadline = None if timeout is None else time.monotonic() + timeout
+        return self._answers_until(messages, Deadline(timeout))
+
+    def answers(self, messages: Iterable[Message], deadline: Deadline, largest: int) -> Iterator[Message]:
+        """Send messages and yield each answer as it is ready; a simulated site sends none too large."""
+        return self._answers_until(messages, deadline)
+
+    def _answers_until(self, messages: Iterable[Message], deadline: Deadline) -> Iterator[Message]:
+        """Send messages and yield each answer as it is ready; at the deadline forget the others."""
         waiting = set(self.push_messages(messages))
         try:
-            while waiting:
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
-                    return
-                self._collect(left)
+            while waiting and not deadline.is_over:
+                self._collect(deadline.left)
                 for identity in sorted(waiting & self._answers.keys(), key=int):
                     waiting.remove(identity)
                     yield self._answers.pop(identity)

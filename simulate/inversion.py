@@ -21,8 +21,9 @@ from shared.arrays import Layout
 from shared.errors import JobError
 from shared.job import JobSpec, parse_job
 from shared.models import build_model
+from shared.privacy.secagg.claims import Claims
 from shared.privacy.secagg.client import SecAggClient
-from shared.privacy.secagg.records import Header
+from shared.privacy.secagg.records import TRAIN, Header
 from shared.privacy.secagg.server import SecAggServer
 from shared.seeds import seed_of
 from shared.tasks import make_task
@@ -130,13 +131,16 @@ def masked_and_summed(job: JobSpec, updates: dict[str, Vector]) -> tuple[dict[st
     Returns:
         What each site sent, read as an update, and the mean of all updates.
     """
-    header = Header(bytes.fromhex(job.digest()), 1, bytes(32))
+    header = Header(bytes.fromhex(job.digest()), 1, bytes(32), TRAIN, bytes(32))
+    claims = Claims(_WEIGHT, patients=1)
     size = len(next(iter(updates.values())))
     server = SecAggServer(header, size)
     clients = {}
     for site in updates:
         credentials = simulated_credentials(site)
-        clients[site] = SecAggClient(credentials.identity, credentials.trust, header, least=len(updates))
+        clients[site] = SecAggClient(
+            credentials.identity, credentials.trust, header, claims, least=len(updates)
+        )
         server.take_keys(site, clients[site].advertise())
     roster = server.roster()
     for site, client in clients.items():

@@ -4,11 +4,12 @@ import csv
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import settings
 from PIL import Image
@@ -83,6 +84,80 @@ def write_dataset(folder: Path, sites: tuple[str, ...] = SITES, patients: int = 
 def tiny_data(tmp_path_factory) -> Path:
     """Return the manifest of four tiny hospitals."""
     return write_dataset(tmp_path_factory.mktemp("tiny") / "data")
+
+
+class HeldFile:
+    """A file of which a reader gets nothing until the test lets it go on: a named pipe lies in its place.
+
+    So a process is met in the middle of its work, however fast the machine is.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.resolve()
+        self._real = self.path.with_name(f"{path.name}.real")
+        self._ends: list[int] = []
+        self.path.rename(self._real)
+        os.mkfifo(self.path)
+
+    def meet(self, family: int) -> psutil.Process:
+        """Wait until a process reads the file, and return it.
+
+        Args:
+            family: The reader is a descendant of this process.
+        """
+        self._ends.append(os.open(self.path, os.O_WRONLY))  # blocks until somebody opens it for reading
+        while True:
+            for process in psutil.Process(family).children(recursive=True):
+                if str(self.path) in _open_files(process.pid):
+                    return process
+
+    def let_go(self) -> None:
+        """Give its content to whoever waits, and to all who come."""
+        if not self._real.exists():
+            return
+        self._real.replace(self.path)
+        try:
+            for end in self._ends[-1:]:
+                os.write(end, self.path.read_bytes())
+        except BrokenPipeError:
+            pass  # it was killed
+        finally:
+            for end in self._ends:
+                os.close(end)
+
+
+def _open_files(pid: int) -> list[str]:
+    try:
+        return [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
+    except OSError:  # it has closed one, or has ended
+        return []
+
+
+@pytest.fixture
+def hold() -> Iterator[Callable[[Path], HeldFile]]:
+    """Return a function that holds whoever reads a file, until the end of the test at most."""
+    held = []
+
+    def hold_file(path: Path) -> HeldFile:
+        held.append(HeldFile(path))
+        return held[-1]
+
+    yield hold_file
+    for file in held:
+        file.let_go()
+
+
+def images_of(manifest: Path, site: str, side: str) -> list[Path]:
+    """Return the images of a tiny hospital on a side of the split."""
+    with manifest.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if (row["site"], row["split"]) == (site, side)]
+    return [manifest.parent / row["image"] for row in rows]
+
+
+@pytest.fixture
+def hold_images(hold, tiny_data) -> Callable[[str, str], HeldFile]:
+    """Return a function that holds whoever reads the images of a site on a side of the split."""
+    return lambda site, side: hold(images_of(tiny_data, site, side)[0])
 
 
 TINY = {

@@ -114,6 +114,7 @@ def check_dataset(
     path: Path,
     expected: Expected | None = None,
     *,
+    site: str | None = None,
     track: Callable[[Sequence[Record]], Iterable[Record]] = iter,
 ) -> Report:
     """Read a manifest and every file that it names.
@@ -121,14 +122,18 @@ def check_dataset(
     Args:
         path: The manifest, or the folder that holds it.
         expected: What the data are for; without it labels and masks are checked where there are such columns.
+        site: Look at the rows whose column `site` has this value; None looks at all.
         track: Wraps the records, to show progress.
 
     Raises:
-        DataError: The manifest itself can't be used: it is missing, has no rows or lacks a column.
+        DataError: The manifest itself can't be used: it is missing, has no rows (of the site) or lacks a
+            column.
     """
     expected = expected or Expected()
     needs = COLUMNS_OF_TASK[expected.task] if expected.task else ()
     manifest = scan_manifest(path, expected.images, needs)
+    if site is not None:
+        manifest = manifest.of_site(site)
     check = _Check(manifest, expected, needs or manifest.columns)
     for record in track(manifest.records):
         check.record(record)

@@ -23,9 +23,7 @@ from client.data.manifest import (
 from client.data.preprocess import ImageFilter, Prepared, prepare, transform_digest
 from client.data.samples import Batch, Samples
 from client.data.splits import assign_splits
-from shared.errors import DataError
 from shared.job import JobSpec
-from shared.names import suggestion
 
 __all__ = ["Batch", "Samples", "SiteData"]
 
@@ -180,13 +178,8 @@ class SiteData:
 
 
 def _of_site(found: Manifest, pairs: list[tuple[Record, str]], value: str) -> list[tuple[Record, str]]:
-    if "site" not in found.columns:
-        raise DataError("has no column 'site'", where=found.path)
-    chosen = [(record, side) for record, side in pairs if record.site == value]
-    if not chosen:
-        known = {record.site or "" for record in found.records}
-        raise DataError(f"has no rows of site '{value}'; {suggestion(value, known)}", where=found.path)
-    return chosen
+    own = {record.row for record in found.of_site(value).records}
+    return [(record, side) for record, side in pairs if record.row in own]
 
 
 def _pooled(tensors: list[Tensor]) -> Tensor | list[Tensor]:

@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from shared.errors import DataError
@@ -52,6 +52,20 @@ class Manifest:
     columns: tuple[str, ...]
     records: list[Record]
     problems: list[DataError]
+
+    def of_site(self, name: str) -> "Manifest":
+        """Return the manifest with the rows of one site alone.
+
+        Raises:
+            DataError: There is no column `site`, or no row with this name in it.
+        """
+        if "site" not in self.columns:
+            raise DataError("has no column 'site'", where=self.path)
+        own = [record for record in self.records if record.site == name]
+        if not own:
+            known = {record.site or "" for record in self.records}
+            raise DataError(f"has no rows of site '{name}'; {suggestion(name, known)}", where=self.path)
+        return replace(self, records=own)
 
     def at(self, record: Record) -> str:
         """Return where a record stands, for an error."""
@@ -117,6 +131,24 @@ def scan_manifest(path: Path, images: Sequence[str] = ("image",), needs: Sequenc
             reason = str(error) if len(cells) == len(header) else text
             problems.append(DataError(reason, where=f"{path}, row {number}"))
     return Manifest(path, header, records, problems + _straddling(path, records))
+
+
+def image_columns(path: Path) -> tuple[str, ...]:
+    """Return the columns that hold images: 'image', or those whose first cell names a file that is there.
+
+    Args:
+        path: The CSV, or the folder that holds it as `manifest.csv`.
+
+    Raises:
+        DataError: The manifest is missing or can't be read.
+    """
+    path = manifest_path(path)
+    header, rows = _read_csv(path)
+    if "image" in header or not rows:
+        return ("image",)
+    first = zip(header, rows[0][1], strict=False)
+    found = [name for name, cell in first if name not in _KNOWN and cell and (path.parent / cell).exists()]
+    return tuple(found) or ("image",)
 
 
 def require(problems: Sequence[DataError]) -> None:

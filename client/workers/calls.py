@@ -13,6 +13,9 @@ import torch
 
 from shared.errors import WardroundError
 
+HEAD = "head"
+"""Kind of a call that asks what may be fetched for a message, by what stands in it beside its arrays."""
+
 
 @dataclass(frozen=True)
 class Call:

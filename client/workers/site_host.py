@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client.workers.calls import Host
+from shared.printable import log_to
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
@@ -24,5 +25,5 @@ class SiteHostFactory:
         """
         from client.worker import SiteHost  # noqa: PLC0415  (heavy, and the node has no need of it)
 
-        logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=LOG_FORMAT)
+        log_to(logging.StreamHandler(sys.stderr), LOG_FORMAT)
         return SiteHost(self.site_file)

@@ -19,6 +19,7 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from shared.errors import SiteError
+from shared.flower.transport import routed
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.25, 15.0  # seconds between attempts while the coordinator is away
 _SLOWEST = 32 * 1024  # bytes per second at which an upload still gets through
@@ -30,6 +31,9 @@ ARRAY_PATH = "/v1/model"
 
 PIECE = 8 * 2**20
 """Bytes of a piece at most: as much is lost where a line is cut."""
+
+LARGEST_ANSWER = 2 * PIECE
+"""Bytes of any answer of the coordinator: messages name what is large."""
 
 T = TypeVar("T")
 OnContact = Callable[[str | None], None]
@@ -64,8 +68,8 @@ class Connection:
     """Sends requests to the coordinator, from any thread.
 
     Args:
-        url: Of the coordinator, such as ``https://federation.example.org:9443``. A forward proxy named by
-            ``HTTPS_PROXY`` is used.
+        url: Of the coordinator, such as ``https://federation.example.org:9443``. A proxy that the environment
+            names is used, see `shared.proxy`.
         key: The site's own; signs every request (EC P-384).
         verify: How the coordinator's certificate is checked; with a client certificate, mutual TLS.
         stop: Set when the site stops.
@@ -147,7 +151,11 @@ class Connection:
             NodeAuthHttpInterceptor(key, key.public_key()),
             _Patience(),
         ]
-        return FleetHttpClient(self._url, interceptors=interceptors, verify=verify)
+        client = FleetHttpClient(self._url, interceptors=interceptors, verify=verify)
+        client = routed(client, self._url, verify)
+        client._client.headers["accept-encoding"] = "identity"
+        client._client.event_hooks = {"response": [_bound]}
+        return client
 
 
 def fetch_piece(client: FleetHttpClient, piece: ArrayPiece) -> bytes:
@@ -179,6 +187,32 @@ class _Patience:
         for what in ("write", "read"):  # what was written may wait in the kernel long before it is answered
             timeouts[what] += seconds
         return call_next(context)
+
+
+class _BoundedStream(httpx.SyncByteStream):
+    """The body of an answer, as far as a site takes it."""
+
+    def __init__(self, stream: httpx.SyncByteStream) -> None:
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[bytes]:
+        size = 0
+        for chunk in self._stream:
+            size += len(chunk)
+            if size > LARGEST_ANSWER:
+                raise httpx.RemoteProtocolError(f"it answers with more than {LARGEST_ANSWER} bytes")
+            yield chunk
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def _bound(response: httpx.Response) -> None:
+    """Let an answer take no more memory than any honest one does, packed or not."""
+    if response.headers.get("content-encoding", "identity") != "identity":
+        raise httpx.RemoteProtocolError("it answers with something packed")
+    if isinstance(response.stream, httpx.SyncByteStream):
+        response.stream = _BoundedStream(response.stream)
 
 
 class _AwayError(Exception):

@@ -1,13 +1,13 @@
 """Flower's control interface, as far as a coordinator needs it to keep the list of nodes.
 
-The interface has no accounts: whoever reaches it may use it. It is reachable on loopback only, see
-`server/superlink.py`.
+The interface has no accounts: whoever reaches it may use it. It is reachable by a socket of the coordinator's
+user only, see `server/superlink.py`.
 """
 
-import ssl
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,6 +21,8 @@ from cryptography.hazmat.primitives.serialization import (
 from flwr.proto.control_pb2 import ListNodesRequest, RegisterNodeRequest, UnregisterNodeRequest
 from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
+
+from shared.flower.local import URL, by_socket
 
 __all__ = ["Control", "NodeInfo"]
 
@@ -48,14 +50,12 @@ class Control:
     """A client of the control interface.
 
     Args:
-        url: Address of the SuperLink, `https://127.0.0.1:PORT`.
-        context: Trusts the SuperLink's certificate.
+        socket: Where the SuperLink listens.
     """
 
-    def __init__(self, url: str, context: ssl.SSLContext) -> None:
-        self._client = ControlHttpClient(
-            url, interceptors=[RuntimeVersionHttpInterceptor("flwr CLI")], verify=context
-        )
+    def __init__(self, socket: Path) -> None:
+        interceptors = [RuntimeVersionHttpInterceptor("flwr CLI")]
+        self._client = by_socket(ControlHttpClient(URL, interceptors=interceptors, verify=False), socket)
 
     def __enter__(self) -> Self:
         return self

@@ -157,17 +157,25 @@ class Fleet:
         response = self._connection.call(FleetHttpClient.PullMessages, PullMessagesRequest(node=self._node))
         return Ticket(response) if response.messages_list else None
 
-    def fetch(self, ticket: Ticket) -> RecordDict:
-        """Return the content of a ticket's message, with the arrays that it names.
+    def content(self, ticket: Ticket) -> RecordDict:
+        """Return the content of a ticket's message, in which arrays may be named only.
+
+        Raises:
+            ValueError: There is none.
+        """
+        if not ticket.is_enclosed:
+            raise ValueError("has no content")
+        return ticket.head.content
+
+    def complete(self, content: RecordDict) -> RecordDict:
+        """Return a content with the arrays that it names, however large: `named_bytes` says it before.
 
         Raises:
             RunOverError: Nobody waits for the answer any more.
             StoppedError: The site stops.
             ValueError: What came can't be read.
         """
-        if not ticket.is_enclosed:
-            raise ValueError("has no content")
-        return self._shelf.complete(ticket.head.content)
+        return self._shelf.complete(content)
 
     def _fetch_array(self, digest: str, size: int) -> bytes:
         data = io.BytesIO()
@@ -204,7 +212,7 @@ class Fleet:
             response = self._connection.call(FleetHttpClient.PushMessages, request, of_run=True)
             wanted = {name: objects[name] for name in response.objects_to_push}
             try:
-                upload(wanted, partial(self._push_object, run_id, response.session_id))
+                upload(wanted, reply.object_id, partial(self._push_object, run_id, response.session_id))
             except ObjectPushError:
                 continue
             return

@@ -1,18 +1,23 @@
 """The coordinator's end of Flower's messages: small contents travel inside their messages.
 
 Flower's own Grid asks for the objects of every answer, and takes four copies of each; this takes its place,
-over the same connection.
+over the same connection. It waits for nobody: an answer whose parts don't come holds up no other.
 """
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 
 import httpx
 from flwr.app import Error, Message, RecordDict
 from flwr.app.message import make_message
 from flwr.common.constant import ErrorCode
 from flwr.common.serde import message_from_proto
-from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree, PullObjectRequest
+from flwr.proto.message_pb2 import (
+    ConfirmMessageReceivedRequest,
+    ObjectTree,
+    PullObjectRequest,
+    PullObjectResponse,
+)
 from flwr.proto.runtime_pb2 import PullAppMessagesRequest, PushAppMessagesRequest
 from flwr.supercore.inflatable.inflatable_utils import validate_object_content
 from flwr.superlink.grid import HttpGrid
@@ -21,8 +26,6 @@ from shared.flower.download import download
 from shared.flower.inline import LARGEST, array_bytes, enclose
 
 __all__ = ["HttpGrid", "Mailbox"]
-
-_SOONEST_LOOK, _LATEST_LOOK = 0.05, 2.0  # seconds between looks for a part that is still being uploaded
 
 
 class Mailbox:
@@ -36,6 +39,7 @@ class Mailbox:
         self._grid = grid
         self._client = grid._runtime_client
         self._run_id = grid.run.run_id
+        self._coming: list[tuple[Message, ObjectTree]] = []  # answers whose parts are still being brought
 
     def send(self, messages: Sequence[Message]) -> list[str]:
         """Send messages; returns their identities, an empty one where Flower did not take a message."""
@@ -50,15 +54,36 @@ class Mailbox:
         return identities
 
     def collect(self, identities: Iterable[str]) -> list[Message]:
-        """Return the answers to messages that have come and were not collected yet."""
+        """Return the answers to messages that have come whole and were not collected yet."""
+        found = self._heads(identities)
+        arrived = [(head, tree) for head, tree in self._coming if self._is_whole(tree)]
+        self._coming = [pair for pair in self._coming if pair not in arrived]
+        return found + [self._inflated(head, tree) for head, tree in arrived]
+
+    def forget(self, identities: Iterable[str]) -> None:
+        """Give up the answers to messages, with what has come of them."""
+        with suppress(httpx.HTTPError):  # it would only have freed memory sooner
+            self._heads(identities)
+            for _, tree in self._coming:
+                self._confirm(tree)
+        self._coming.clear()
+
+    def _heads(self, identities: Iterable[str]) -> list[Message]:
+        """Return the answers that have their content inside; note the others."""
         response = self._client.PullMessages(PullAppMessagesRequest(message_ids=identities))
-        pairs = zip(response.messages_list, response.message_object_trees, strict=True)
-        return [
-            self._inflated(message_from_proto(message), tree)
-            if tree.children  # else the content is inside, or it is an error
-            else message_from_proto(message)
-            for message, tree in pairs
-        ]
+        whole = []
+        for proto, tree in zip(response.messages_list, response.message_object_trees, strict=True):
+            message = message_from_proto(proto)
+            if tree.children:
+                self._coming.append((message, tree))
+            else:  # the content is inside, or it is an error
+                whole.append(message)
+        return whole
+
+    def _is_whole(self, tree: ObjectTree) -> bool:
+        """Say if all parts of an answer are there, or lost: a site brings the root last."""
+        response = self._pull(tree.object_id)
+        return not response.object_found or bool(response.object_available)
 
     def _inflated(self, head: Message, tree: ObjectTree) -> Message:
         """Fetch the objects of an answer; where they are lost or make no sense, it is an error."""
@@ -67,28 +92,32 @@ class Mailbox:
         except httpx.HTTPError:
             raise
         except Exception as error:  # lost, or whatever Flower's parsers make of what a site sent
-            return _spoiled(head, f"its parts can't be had ({error})")
-        if not isinstance(content, RecordDict):
-            return _spoiled(head, "it has no content")
+            answer = _spoiled(head, f"its parts can't be had ({error})")
+        else:
+            if isinstance(content, RecordDict):
+                answer = make_message(metadata=head.metadata, content=content)
+            else:
+                answer = _spoiled(head, "it has no content")
+        self._confirm(tree)
+        return answer
+
+    def _confirm(self, tree: ObjectTree) -> None:
+        """Let the SuperLink forget an answer's parts."""
         confirmation = ConfirmMessageReceivedRequest(
             node=self._grid.node, run_id=self._run_id, message_object_id=tree.object_id
         )
         self._client.ConfirmMessageReceived(confirmation)
-        return make_message(metadata=head.metadata, content=content)
 
     def _pull_object(self, object_id: str) -> bytes:
-        """Fetch one object; one that is still being uploaded is waited for, until Flower gives it up."""
+        response = self._pull(object_id)
+        if not response.object_available:
+            raise ValueError("one is missing")
+        validate_object_content(response.object_content)
+        return bytes(response.object_content)
+
+    def _pull(self, object_id: str) -> PullObjectResponse:
         request = PullObjectRequest(node=self._grid.node, run_id=self._run_id, object_id=object_id)
-        wait = _SOONEST_LOOK
-        while True:
-            response = self._client.PullObject(request)
-            if not response.object_found:
-                raise ValueError("one is gone")
-            if response.object_available:
-                validate_object_content(response.object_content)
-                return bytes(response.object_content)
-            time.sleep(wait)
-            wait = min(2 * wait, _LATEST_LOOK)
+        return self._client.PullObject(request)
 
 
 def _spoiled(head: Message, reason: str) -> Message:

@@ -1,7 +1,7 @@
 """Runs of Wardround's ServerApp, started and stopped through Flower's control interface."""
 
 import hashlib
-import ssl
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -12,6 +12,8 @@ from flwr.proto.control_pb2 import ListRunsRequest, StartRunRequest, StopRunRequ
 from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.fab import Fab
 from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
+
+from shared.flower.local import URL, by_socket
 
 # What Flower calls an app: here it holds no code, only the name of an object that both sides have installed.
 # `override_config` may set no key that has no default here.
@@ -32,6 +34,7 @@ clientapp = "{clientapp}"
 job = ""
 run = ""
 researcher = ""
+project = ""
 resume = false
 """
 
@@ -40,22 +43,19 @@ class Runs:
     """A client of the control interface, for runs; a context manager.
 
     Args:
-        url: Address of the SuperLink.
-        verify: Trusts the SuperLink's certificate.
+        socket: Where the SuperLink listens.
         serverapp: What the coordinator runs, as module:attribute.
         clientapp: What Flower's own SuperNodes would run; Wardround's sites run what they have installed.
     """
 
     def __init__(
         self,
-        url: str,
-        verify: ssl.SSLContext,
+        socket: Path,
         serverapp: str = "server.app:app",
         clientapp: str = "client.app:app",
     ) -> None:
-        self._client = ControlHttpClient(
-            url, interceptors=[RuntimeVersionHttpInterceptor("flwr CLI")], verify=verify
-        )
+        interceptors = [RuntimeVersionHttpInterceptor("flwr CLI")]
+        self._client = by_socket(ControlHttpClient(URL, interceptors=interceptors, verify=False), socket)
         files = {"pyproject.toml": _APP.format(serverapp=serverapp, clientapp=clientapp).encode()}
         content = build_fab_from_files(files)[0]
         self._app = Fab(hashlib.sha256(content).hexdigest(), content, {})
@@ -68,7 +68,7 @@ class Runs:
     ) -> None:
         self._client.close()
 
-    def start(self, job: str, name: str, *, researcher: str, resume: bool) -> int:
+    def start(self, job: str, name: str, *, researcher: str, resume: bool, project: str = "") -> int:
         """Start a run; returns Flower's number of it.
 
         Args:
@@ -76,8 +76,11 @@ class Runs:
             name: Of the run's folder.
             researcher: Who submitted it; empty names nobody.
             resume: Go on in the folder instead of making it.
+            project: To which the run belongs.
         """
-        config = user_config_to_proto({"job": job, "run": name, "researcher": researcher, "resume": resume})
+        config = user_config_to_proto(
+            {"job": job, "run": name, "researcher": researcher, "resume": resume, "project": project}
+        )
         request = StartRunRequest(fab=fab_to_proto(self._app), override_config=config)
         return int(self._client.StartRun(request).run_id)
 

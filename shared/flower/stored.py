@@ -43,6 +43,21 @@ def take_out(content: RecordDict, store: Callable[[bytes], str]) -> RecordDict:
     return _replaced(content, named)
 
 
+def named_bytes(content: RecordDict) -> int:
+    """Return how many bytes the arrays have that a content names; 0 where it names none.
+
+    Raises:
+        ValueError: A name can't be read.
+    """
+    arrays = (array for record in content.array_records.values() for array in record.values())
+    return sum(max(1, _parsed(array.data)[1]) for array in arrays if array.stype == _NAMED)
+
+
+def without_arrays(content: RecordDict) -> RecordDict:
+    """Return what of a content is no array."""
+    return RecordDict({key: record for key, record in content.items() if not isinstance(record, ArrayRecord)})
+
+
 class Shelf:
     """The arrays that a site received last.
 
@@ -69,10 +84,7 @@ class Shelf:
         return _replaced(content, found)
 
     def _find(self, name: bytes) -> bytes:
-        parts = _NAME.fullmatch(name)
-        if parts is None:
-            raise ValueError("names an array in a way that can't be read")
-        digest, size = parts[1].decode(), int(parts[2])
+        digest, size = _parsed(name)
         if digest in self._kept:
             self._kept.move_to_end(digest)
             return self._kept[digest]
@@ -84,6 +96,14 @@ class Shelf:
             if len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
         return data
+
+
+def _parsed(name: bytes) -> tuple[str, int]:
+    """Return the SHA-256 of an array, in hexadecimal, and its bytes."""
+    parts = _NAME.fullmatch(name)
+    if parts is None:
+        raise ValueError("names an array in a way that can't be read")
+    return parts[1].decode(), int(parts[2])
 
 
 def _replaced(content: RecordDict, replace: Callable[[Array], Array]) -> RecordDict:

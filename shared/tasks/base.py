@@ -47,7 +47,7 @@ class Task(ABC):
         return None
 
     def check_edges(self, edges: NDArray[np.generic] | None, most: int) -> NDArray[np.float64] | None:
-        """Return edges that came from elsewhere, with at most `most` bins.
+        """Return edges that came from elsewhere, at most `most` bins; those of a first one for None.
 
         Raises:
             ValueError: They are not what the task needs.

@@ -1,5 +1,6 @@
 """Classification of images: two classes, several, or several labels an image."""
 
+import math
 from typing import ClassVar
 
 import numpy as np
@@ -26,17 +27,19 @@ class ClassificationTask(Task):
 
     def metrics(self, edges: NDArray[np.float64] | None = None) -> MetricSet:
         """Return empty classification metrics."""
-        bins = self.job.evaluation.bins
-        return ClassificationMetrics(self.job, first_edges(self._judged, bins) if edges is None else edges)
+        given = self.first_edges(self.job.evaluation.bins) if edges is None else edges
+        return ClassificationMetrics(self.job, given)
 
-    def first_edges(self, bins: int) -> NDArray[np.float64] | None:
+    def first_edges(self, bins: int) -> NDArray[np.float64]:
         """See the base class; shape (classes whose scores are judged, bins - 1)."""
-        return first_edges(self._judged, bins)
+        classes = len(self.job.data.classes)
+        centre = 0.0 if self.job.data.multi_label else -math.log(classes - 1)
+        return first_edges(self._judged, bins, centre)
 
     def check_edges(self, edges: NDArray[np.generic] | None, most: int) -> NDArray[np.float64] | None:
         """See the base class."""
         if edges is None:
-            raise ValueError("edges of bins: they are missing")
+            return self.first_edges(most)
         return check_edges(edges, self._judged, most)
 
     @property

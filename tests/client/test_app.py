@@ -95,8 +95,7 @@ def nan(vector: np.ndarray) -> np.ndarray:
         ({"job": "[1]"}, "JSON object"),
         ({"layout": "other"}, "layout"),
         ({"round": -1}, "round"),
-        ({"proximal-mu": float("nan")}, "proximal-mu"),
-        ({"class-counts": ["many"]}, "class-counts"),
+        ({"round": 4}, "job.rounds: the job has rounds 1 to 3"),
     ],
 )
 def test_a_question_that_makes_no_sense_is_refused(hospital, changes, words):
@@ -116,12 +115,6 @@ def test_a_model_that_does_not_fit_is_refused(hospital):
 @pytest.mark.parametrize("split", ["", "everything", "../val"])
 def test_an_evaluation_on_no_split_is_refused(hospital, split):
     assert "split" in hospital.refusal("evaluate", hospital.content(split=split))
-
-
-def test_counts_of_other_classes_are_refused(tiny_data, tiny_job):
-    hospital = Hospital(tiny_data, tiny_job(training_class_weights="federation"))
-    reason = hospital.refusal("train", hospital.content(**{"class-counts": [1, 2, 3]}))
-    assert "3 classes" in reason
 
 
 def test_a_training_that_explodes_sends_no_update(tiny_data, tiny_job):

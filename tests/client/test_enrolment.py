@@ -27,9 +27,10 @@ from starlette.routing import Route
 from client.enrolment import EnrolmentError, accept_certificate, enrol, renew, settle, write_request
 from client.site import SiteConfig, load_site
 from client.site_template import site_template
+from server.bodies import LONGEST
 from server.coordinator import ServerTable, found, join_string
 from server.enrolment import Registry
-from server.enrolment_api import LONGEST_BODY, EnrolmentApi
+from server.enrolment_api import EnrolmentApi
 from server.offline import write_answer
 from shared.authority import Authority
 from shared.csr import certificate_request
@@ -270,7 +271,7 @@ def test_an_endless_answer_is_cut(coordinator: Coordinator, tmp_path: Path) -> N
         (b'{"token": "\\ud800aaaaaaaaaaaaaaaaaaaaa", "request": ""}', 400),
         (b'{"token": "' + b"x" * 43 + b'", "request": "", "role": "operator"}', 400),
         (b'{"token": "' + b"x" * 43 + b'", "request": ""}', 403),
-        (b"x" * (LONGEST_BODY + 1), 413),
+        (b"x" * (LONGEST + 1), 413),
     ],
 )
 def test_bodies_that_are_refused(coordinator: Coordinator, body: bytes, status: int) -> None:

@@ -70,9 +70,7 @@ class Hospital:
         """Let a coordinator ask what it should not; return what the site says to each question."""
         coordinator = self.federation.folder / "coordinator"
         path = coordinator / "runs" / f"{name}.json"
-        with Runs(
-            self.federation.url, self.federation.context, "curious_coordinator:app", "client.app:app"
-        ) as runs:
+        with Runs(self.federation.superlink, "curious_coordinator:app", "client.app:app") as runs:
             run = runs.start(job.canonical(), name, researcher="", resume=False)
             until(lambda: path.exists() or runs.failure(run))
             assert path.exists(), runs.failure(run)
@@ -165,7 +163,7 @@ def test_it_survives_its_worker_and_refuses_what_makes_no_sense(hospital, tiny_j
         "changed": "policy.approval: the job waits until the hospital approves it",
         "not canonical": "not in canonical form",
         "forged layout": "another layout here",
-        "too short": "the layout asks for (604,)",
+        "too short": "instead of (604,)",
         "NaN": "not finite",
         "in pieces": "has no content",
         "named": "an answer",

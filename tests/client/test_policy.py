@@ -23,7 +23,7 @@ from client.job_book import MOST_WAITING, JobBook
 from client.ledger import LEDGER, Ledger
 from client.policy import PolicyError, check_moment
 from client.site import SiteConfig, load_site
-from shared import messages
+from shared import log_heads, messages
 from shared.arrays import Layout
 from shared.audit import AuditLog, Entry
 from shared.audit_verify import entries, verify
@@ -118,7 +118,7 @@ class Hospital:
         return self.ask(f"query.{messages.DESCRIBE}", messages.describe_request(job.canonical(), researcher))
 
     def send(self, kind: str, job: JobSpec, round_: int = 1, split: str = "val") -> Message:
-        model = build_model(job, make_task(job).outputs, 1)
+        model = build_model(job, make_task(job).outputs, job.job.seed)
         layout = Layout.of(model)
         config = messages.request_config(job.canonical(), layout.digest(), round_, split=split)
         vector = messages.vector_record(layout.pack(model))
@@ -181,7 +181,7 @@ def test_a_job_waits_for_its_approval_by_digest(folder: Path) -> None:
     hospital = Hospital(folder, "")
     job, changed = job_of(), job_of(job_seed=2)
     for kind in ("train", "evaluate"):
-        assert f"wardround client approve {job.digest()[:12]}" in hospital.send(kind, job).error.reason
+        assert f"wardround client approve {job.digest()}" in hospital.send(kind, job).error.reason
     JobBook(folder / "state.sqlite").decide(job.digest(), "approved", "it")
     assert not hospital.send("train", job).has_error()
     assert "policy.approval" in hospital.send("train", changed).error.reason
@@ -285,7 +285,7 @@ def test_what_leaves_is_in_the_log_before(folder: Path) -> None:
         "sha256": hashlib.sha256(vector.tobytes()).hexdigest(),
         "examples": 5,
     }
-    assert messages.read_head(reply.content) == entry.head
+    assert log_heads.read(reply.content).head == entry.head
     hospital.describe(job_of())
     assert hospital.log()[-1].fields["examples"] == PATIENTS
 
@@ -338,11 +338,12 @@ def test_undecided_jobs_do_not_fill_the_disk(tmp_path: Path) -> None:
     assert book.find(job_of(job_seed=2).digest()).decision == "waiting"
     assert book.find(kept.digest()).decision == "denied"
     with pytest.raises(SiteError, match="jobs have this digest"):
-        book.find("000000")
+        book.find("0" * 20)
     with pytest.raises(SiteError, match="no job"):
-        book.find("ffffffffff")
-    with pytest.raises(SiteError, match="at least 6"):
-        book.find("ff")
+        book.find("f" * 20)
+    for short in ("", "f" * 19, "0" * 12, "g" * 20, "0" * 65, "%" * 20, kept.digest() + "\n"):
+        with pytest.raises(SiteError, match="at least 20"):
+            book.find(short)
 
 
 @pytest.mark.parametrize(
@@ -380,12 +381,18 @@ def test_hospital_it_decides_and_proves_on_the_command_line(folder: Path) -> Non
     hospital = Hospital(folder, "")
     assert "No job" in wardround("client", "jobs", "--dir", str(folder)).stdout
     hospital.describe(job_of(), "jane")
-    prefix = job_of().digest()[:12]
+    prefix = job_of().digest()[:20]
     assert prefix in wardround("client", "jobs", "--dir", str(folder)).stdout
 
     declined = wardround("client", "approve", prefix, "--dir", str(folder), answer="n\n")
     assert declined.returncode == 1
-    for fact in ("jane", "classification of no, yes", "cnn", "3, each with 1 steps", "What leaves this site"):
+    for fact in (
+        "jane",
+        "classification of no, yes",
+        "cnn",
+        "3, each with 1 step of 4 images",
+        "What leaves this site",
+    ):
         assert fact in declined.stdout
     assert hospital.describe(job_of()).has_error()
 
@@ -437,7 +444,7 @@ def test_a_dataset_with_a_cap_is_for_jobs_that_protect_its_patients(
 
 
 def test_a_private_round_is_charged_before_it_begins_until_the_cap(folder: Path) -> None:
-    hospital, job = Hospital(folder, CAPPED), job_of(**PRIVATE)
+    hospital, job = Hospital(folder, CAPPED), job_of(**PRIVATE, job_rounds=100)
     ledger = Ledger(folder / LEDGER, AuditLog.open(folder / "audit", load_key(folder / "keys" / "site.key")))
     for round_ in range(1, 50):
         before = len(hospital.workshop._benches)

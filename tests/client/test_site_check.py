@@ -1,12 +1,15 @@
 """`wardround client check`, against a real TLS server on loopback."""
 
+import base64
+import csv
+import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -21,13 +24,13 @@ from shared.pki import new_key, pem_of, save_key, server_context
 class Coordinator:
     """A federation with a listener that asks for sites' certificates."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, host: str = "127.0.0.1") -> None:
         self.folder = folder
-        self.authority = Authority.create(folder / "ca", "fed", "127.0.0.1")
+        self.authority = Authority.create(folder / "ca", "fed", host)
         key = new_key()
         (folder / "tls").mkdir()
         save_key(folder / "tls" / "server.key", key)
-        certificate = self.authority.sign_server(key.public_key(), "127.0.0.1")
+        certificate = self.authority.sign_server(key.public_key(), host)
         (folder / "tls" / "server.crt").write_bytes(pem_of(certificate))
 
     def admit(self, folder: Path, days: int = 90) -> Path:
@@ -67,6 +70,60 @@ class Coordinator:
                 thread.join()
 
 
+class Proxy:
+    """An HTTP proxy on loopback: every way that is asked for ends at one address.
+
+    Args:
+        user: ``name:password`` that it wants.
+        refusal: The status with which it refuses all.
+    """
+
+    def __init__(self, to: str, user: str | None = None, refusal: int | None = None) -> None:
+        self.asked: list[str] = []
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_CONNECT(self) -> None:
+                proxy.asked.append(self.path)
+                given = self.headers.get("proxy-authorization", "").removeprefix("Basic ")
+                if user is not None and base64.b64decode(given).decode() != user:
+                    self.send_response_only(407, "Proxy Authentication Required")
+                    self.end_headers()
+                elif refusal is not None:
+                    self.send_response_only(refusal)
+                    self.end_headers()
+                else:
+                    self.send_response_only(200)
+                    self.end_headers()
+                    self.carry(to)
+
+            def carry(self, to: str) -> None:
+                host, _, port = to.rpartition(":")
+                with socket.create_connection((host, int(port))) as far:
+                    back = threading.Thread(target=pass_on, args=(far, self.connection))
+                    back.start()
+                    pass_on(self.connection, far)
+                    back.join()
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> "Proxy":
+        threading.Thread(target=self._server.serve_forever).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def pass_on(source: socket.socket, target: socket.socket) -> None:
+    with suppress(OSError):
+        while piece := source.recv(65536):
+            target.sendall(piece)
+        target.shutdown(socket.SHUT_WR)
+
+
 @pytest.fixture(scope="module")
 def coordinator(tmp_path_factory: pytest.TempPathFactory) -> Coordinator:
     return Coordinator(tmp_path_factory.mktemp("coordinator"))
@@ -74,7 +131,7 @@ def coordinator(tmp_path_factory: pytest.TempPathFactory) -> Coordinator:
 
 @pytest.fixture(autouse=True)
 def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -135,12 +192,141 @@ def test_a_proxy_is_shown_without_its_password(
     coordinator: Coordinator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://user:secret@127.0.0.1:9")
-    monkeypatch.setenv("NO_PROXY", "")
     findings = list(check_site(coordinator.admit(tmp_path / "site"), "fed.example.org:9443"))
-    (proxy,) = [finding for finding in findings if finding.what == "proxy"]
+    proxy = next(finding for finding in findings if finding.what == "proxy")
     assert proxy.detail.startswith("127.0.0.1:9 ")
     assert "secret" not in str(findings)
-    assert "TLS" in {finding.what for finding in findings if finding.state == "failure"}
+    assert "proxy" in {finding.what for finding in findings if finding.state == "failure"}
+
+
+@pytest.fixture(scope="module")
+def far(tmp_path_factory: pytest.TempPathFactory) -> Coordinator:
+    """A coordinator that only a proxy knows the way to."""
+    return Coordinator(tmp_path_factory.mktemp("far"), "fed.example.org")
+
+
+def through(
+    far: Coordinator, folder: Path, monkeypatch: pytest.MonkeyPatch, login: str = "", **proxy: object
+) -> dict[str, Finding]:
+    with far.listening() as address, Proxy(address, **proxy) as running:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://{login}{running.address}")
+        findings = found(far.admit(folder), "fed.example.org:9443")
+        assert set(running.asked) == {"fed.example.org:9443"}
+    return findings
+
+
+def test_a_way_through_a_proxy_with_a_password(
+    far: Coordinator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    findings = through(far, tmp_path / "site", monkeypatch, "it:secret@", user="it:secret")
+    assert [findings[what].state for what in ("proxy", "TLS", "clock")] == ["ok"] * 3
+
+
+REFUSALS = {
+    "refuses the name and password of HTTPS_PROXY (407)": ("it:wrong@", {"user": "it:secret"}),
+    "wants a name and a password (407)": ("", {"user": "it:secret"}),
+    "refuses the way (403": ("", {"refusal": 403}),
+    "refuses the way (502": ("", {"refusal": 502}),
+}
+
+
+@pytest.mark.parametrize("words", REFUSALS)
+def test_a_proxy_that_does_not_let_this_site_pass(
+    far: Coordinator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    login, proxy = REFUSALS[words]
+    finding = through(far, tmp_path / "site", monkeypatch, login, **proxy)["proxy"]
+    assert finding.state == "failure"
+    assert words in finding.detail
+    assert "wrong" not in finding.detail
+
+
+def test_a_proxy_that_is_not_there(far: Coordinator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
+    finding = found(far.admit(tmp_path / "site"), "fed.example.org:9443")["proxy"]
+    assert finding.state == "failure"
+    assert f"the proxy 127.0.0.1:{port} can't be reached" in finding.detail
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "http://it:secret@", "http://[::1:9"])
+def test_what_is_no_http_proxy(
+    far: Coordinator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    finding = found(far.admit(tmp_path / "site"), "fed.example.org:9443")["proxy"]
+    assert finding.state == "failure"
+    assert "HTTPS_PROXY is not the address of an HTTP proxy" in finding.detail
+    assert "secret" not in finding.detail
+
+
+def test_what_is_on_this_machine_leaves_the_proxy_aside(
+    coordinator: Coordinator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    with coordinator.listening() as address:
+        assert found(coordinator.admit(tmp_path / "site"), address)["TLS"].state == "ok"
+
+
+def test_a_coordinator_that_is_called_by_another_name(far: Coordinator, tmp_path: Path) -> None:
+    with far.listening() as address:
+        finding = found(far.admit(tmp_path / "site"), address)["TLS"]
+    assert finding.state == "failure"
+    assert "is for another name" in finding.detail
+
+
+@pytest.mark.parametrize("address", ["::1", "fed.example.org:port", "fed:99999", "https://fed:9443", "[::1"])
+def test_what_is_no_address(coordinator: Coordinator, tmp_path: Path, address: str) -> None:
+    site = coordinator.admit(tmp_path / "site")
+    assert found(site, address)["coordinator"].state == "failure"
+    (site / "site.toml").write_text(f'[site]\nname = "st-mary"\ncoordinator = "{address}"\n')
+    finding = found(site)["site.toml"]
+    assert finding.state == "failure"
+    assert "[site] coordinator" in finding.detail
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "none", tmp_path / "file"):
+        (finding,) = check_site(folder)
+        assert (finding.state, finding.what) == ("failure", "folder")
+        assert str(folder) in finding.detail
+
+
+def test_keys_of_another_site(coordinator: Coordinator, tmp_path: Path) -> None:
+    site = coordinator.admit(tmp_path / "site")
+    (site / "site.toml").write_text('[site]\nname = "st-luke"\n')
+    finding = found(site, offline=True)["certificate"]
+    assert finding.state == "failure"
+    assert "is for the site 'st-mary', not 'st-luke'" in finding.detail
+
+
+def test_only_the_patients_of_this_site_are_counted(
+    coordinator: Coordinator, tmp_path: Path, tiny_data: Path
+) -> None:
+    site = coordinator.admit(tmp_path / "site")
+    dataset = f'[site]\nname = "st-mary"\n[datasets.discs]\nmanifest = "{tiny_data}"\n'
+    (site / "site.toml").write_text(dataset)
+    everyone = found(site, offline=True)["data discs"].detail
+    (site / "site.toml").write_text(dataset + 'site = "beta"\n')
+    own = found(site, offline=True)["data discs"].detail
+    assert everyone.startswith("24 images of 12 patients")
+    assert own.startswith("6 images of 3 patients of site 'beta'")
+    (site / "site.toml").write_text(dataset + 'site = "nobody"\n')
+    assert "no rows of site 'nobody'" in found(site, offline=True)["data discs"].detail
+
+
+def test_images_in_columns_of_other_names(coordinator: Coordinator, tmp_path: Path, tiny_data: Path) -> None:
+    site, other = coordinator.admit(tmp_path / "site"), tmp_path / "other.csv"
+    rows = list(csv.reader(tiny_data.open(newline="")))
+    with other.open("w", newline="") as file:
+        csv.writer(file).writerows(
+            [["site", "patient", "t1", "t2", "label"]]
+            + [[r[0], r[1], *[str(tiny_data.parent / r[2])] * 2, r[4]] for r in rows[1:]]
+        )
+    (site / "site.toml").write_text(f'[site]\nname = "st-mary"\n[datasets.mr]\nmanifest = "{other}"\n')
+    assert found(site, offline=True)["data mr"].detail.startswith("24 images of 12 patients")
 
 
 def test_everything_is_looked_at_even_if_all_is_wrong(coordinator: Coordinator, tmp_path: Path) -> None:
@@ -165,3 +351,26 @@ def test_few_days_left(coordinator: Coordinator, tmp_path: Path) -> None:
     (site / "keys" / "site.crt").write_bytes(pem_of(certificate))
     finding = found(site, offline=True)["certificate"]
     assert (finding.state, finding.remedy) == ("warning", "wardround client renew")
+
+
+@pytest.mark.parametrize(
+    ("policy", "pinned", "state"),
+    [
+        ("", 0, None),
+        ('secure_aggregation = "required"', 0, "failure"),
+        ('secure_aggregation = "required"', 1, "failure"),
+        ('secure_aggregation = "required"', 2, "ok"),
+        ('secure_aggregation = "required"\nmin_sites_in_sum = 4', 2, "failure"),
+        ('secure_aggregation = "required"\nmin_sites_in_sum = 4', 3, "ok"),
+    ],
+)
+def test_secure_aggregation_is_required_of_sites_that_are_pinned(
+    coordinator: Coordinator, tmp_path: Path, policy: str, pinned: int, state: str | None
+) -> None:
+    site = coordinator.admit(tmp_path / "site")
+    peers = "".join(f'site-{number} = "SHA256:{"A" * 43}"\n' for number in range(pinned))
+    with (site / "site.toml").open("a") as file:
+        file.write(f'[policy]\n{policy}\n[peers]\nst-mary = "SHA256:{"B" * 43}"\n{peers}')
+    finding = found(site, offline=True).get("peers")
+    assert (finding and finding.state) == state
+    assert state != "failure" or "docs/secure-aggregation.md" in finding.remedy

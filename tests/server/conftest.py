@@ -1,12 +1,14 @@
 """A federation in one process whose sites can be made to misbehave."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
 from flwr.app import Context, Message, RecordDict
-from flwr.serverapp import Grid
+from numpy.typing import NDArray
 
 from client.app import Site, Workshop, make_app
 from client.device import open_device
@@ -16,20 +18,28 @@ from client.ledger import LEDGER, Ledger
 from client.policy import PolicyTable
 from client.residuals import Residuals
 from client.site import DatasetTable, SiteConfig, SiteTable
+from client.sum_book import SumBook
+from server.accumulator import ExactMean
+from server.deadline import Deadline
 from server.events import Event
 from server.rounds import RoundLoop
 from server.runs import RunFolder
+from server.site_grid import SiteGrid
+from server.site_heads import SiteHeads
+from shared import messages
 from shared.audit import AuditLog
 from shared.audit_verify import entries
 from shared.flower import assign_id, become, empty_run
+from shared.models import build_model
 from shared.pki import new_key
+from shared.tasks import make_task
 from simulate.credentials import simulated_credentials
 
 Change = Callable[[Message, Message], Iterable[Message]]
 """(question, honest answer) -> the answers that are sent."""
 
 
-class SmallGrid(Grid):
+class SmallGrid(SiteGrid):
     """Carries messages to real ClientApps, and their answers through a hand that may change them.
 
     Args:
@@ -42,8 +52,11 @@ class SmallGrid(Grid):
     ) -> None:
         become(1)
         self.changes: dict[int, Change] = {}
-        self.timeouts: list[float | None] = []
+        self.timeouts: list[float] = []
         self.states: dict[int, RecordDict] = {}
+        self.asleep: set[int] = set()  # alive, and no answer comes before the deadline
+        self.sites = sites = list(sites)
+        self._names = {10 + number: site.config.name for number, site in enumerate(sites)}
         self._apps = {10 + number: make_app(site) for number, site in enumerate(sites)}
         self._delivery = delivery
         self._run = empty_run()
@@ -68,15 +81,24 @@ class SmallGrid(Grid):
     def pull_messages(self, message_ids) -> Iterable[Message]:
         raise NotImplementedError
 
-    def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None
-    ) -> Iterator[Message]:
-        self.timeouts.append(timeout)
-        for question in self._delivery(list(messages)):
+    def send_and_receive(self, messages, *, timeout=None) -> Iterator[Message]:
+        return self.answers(messages, Deadline(timeout), 0)
+
+    def site_names(self) -> dict[int, str]:
+        return self._names
+
+    def answers(self, messages: Iterable[Message], deadline: Deadline, largest: int) -> Iterator[Message]:
+        self.timeouts.append(round(deadline.left))
+        questions = self._delivery(list(messages))
+        for question in sorted(questions, key=lambda question: question.metadata.dst_node_id in self.asleep):
+            if question.metadata.dst_node_id in self.asleep and question.metadata.message_type == "train":
+                time.sleep(deadline.left)
             self._count += 1
             assign_id(question, str(self._count))
             node = question.metadata.dst_node_id
             answer = self._answer(node, question)
+            if deadline.is_over:
+                return
             yield from self.changes.get(node, lambda _, honest: [honest])(question, answer)
 
     def _answer(self, node: int, question: Message) -> Message:
@@ -107,7 +129,8 @@ class Federated:
         ]
 
 
-def make_sites(manifest: Path, names: Iterable[str], residuals: Path) -> list[Site]:
+def make_sites(manifest: Path, names: Iterable[str], folder: Path) -> list[Site]:
+    folder.mkdir(exist_ok=True)
     workshop = Workshop(open_device("cpu"))
     return [
         Site(
@@ -119,10 +142,26 @@ def make_sites(manifest: Path, names: Iterable[str], residuals: Path) -> list[Si
             workshop,
             gate=None,
             credentials=simulated_credentials(name),
-            residuals=Residuals(residuals / name),
+            residuals=Residuals(folder / name),
+            sums=SumBook(folder / f"{name}.sqlite"),
         )
         for name in names
     ]
+
+
+def mean_update(federated: Federated, sites: Iterable[Site]) -> NDArray[np.float32]:
+    """Return the model that the updates of round 1 give, each taken from its site in the open."""
+    loop, job = federated.loop, federated.loop.job
+    base = loop.layout.pack(build_model(job, make_task(job).outputs, job.job.seed))
+    config = messages.request_config(job.canonical(), loop.layout.digest(), 1)
+    content = RecordDict({messages.ARRAYS: messages.vector_record(base), messages.CONFIG: config})
+    request = messages.read_request(content)
+    mean = ExactMean(loop._filter.size)
+    for site in sites:
+        update = site.train(request)
+        weight = 1 if job.strategy.weight == "equal" else update.examples
+        mean.add(site.part(request, update.vector), weight)
+    return loop._filter.expand(mean.mean(), base)
 
 
 @pytest.fixture
@@ -137,14 +176,20 @@ def federate(tiny_data, tmp_path) -> Callable[..., Federated]:
         manifest: Path = tiny_data,
         strict: bool = False,
         rehearsal: bool = True,
+        heads: SiteHeads | None = None,
     ) -> Federated:
         events: list[Event] = []
         sites = make_sites(manifest, ("alpha", "beta", "gamma", "delta"), tmp_path / "residuals")
         grid = SmallGrid(sites, delivery)
         run = run or RunFolder.create(tmp_path / "runs", job)
-        return Federated(
-            grid, run, RoundLoop(grid, job, run, events.append, strict=strict, rehearsal=rehearsal), events
-        )
+
+        def listen(event: Event) -> None:
+            events.append(event)
+            if heads is not None:
+                heads(event)
+
+        loop = RoundLoop(grid, job, run, listen, heads=heads, strict=strict, rehearsal=rehearsal)
+        return Federated(grid, run, loop, events)
 
     return make
 

@@ -1,11 +1,13 @@
 """A checkpoint comes back as it was written, or is refused: never a part of it, never of another job."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.checkpoint import Best, Checkpoint, read_checkpoint, write_checkpoint
+from server.checkpoint import Best, Checkpoint, Unjudged, read_checkpoint, write_checkpoint
 from shared.errors import RunError
 
 VECTOR = np.arange(6, dtype=np.float32)
@@ -16,6 +18,7 @@ STATE = Checkpoint(
     best=Best(2, 0.75, VECTOR + 1),
     stale=1,
 )
+UNJUDGED = Unjudged({"round": 3, "train_loss": 1 / 3}, [{"site": "a", "bytes": 7}])
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +30,7 @@ def content(tmp_path_factory) -> bytes:
 
 def same(one: Checkpoint, other: Checkpoint) -> bool:
     return (
-        (one.round, one.stale) == (other.round, other.stale)
+        (one.round, one.stale, one.unjudged) == (other.round, other.stale, other.unjudged)
         and np.array_equal(one.vector, other.vector)
         and one.strategy.keys() == other.strategy.keys()
         and all(np.array_equal(one.strategy[name], other.strategy[name]) for name in one.strategy)
@@ -43,7 +46,7 @@ def same(one: Checkpoint, other: Checkpoint) -> bool:
     )
 
 
-@pytest.mark.parametrize("state", [STATE, Checkpoint(0, VECTOR)])
+@pytest.mark.parametrize("state", [STATE, Checkpoint(0, VECTOR), replace(STATE, unjudged=UNJUDGED)])
 def test_it_comes_back_as_it_was(tmp_path, state):
     write_checkpoint(tmp_path / "c", state, "digest")
     assert same(read_checkpoint(tmp_path / "c", "digest"), state)

@@ -1,4 +1,4 @@
-"""What `server.toml` may say, `wardround server check`, and the sites' heads in the coordinator's log."""
+"""What `server.toml` may say, and `wardround server check`."""
 
 import re
 from collections.abc import Callable
@@ -9,10 +9,7 @@ import pytest
 from server.audit_log import open_audit
 from server.check import check_coordinator
 from server.coordinator import SETTINGS, FolderError, ServerTable, found, load_settings
-from server.events import Event
 from server.gateway import listen
-from server.site_heads import SiteHeads, known_heads
-from shared.audit_verify import entries
 from shared.findings import Finding
 
 PROJECT = Path(__file__).parents[2]
@@ -122,27 +119,3 @@ def test_a_port_that_is_taken_is_found(folder: Path) -> None:
         finding = states(folder)["sites port"]
     assert finding.state == "failure"
     assert "server.toml" in str(finding.remedy)
-
-
-def head(number: int, letter: str = "a") -> str:
-    return f"{number}:{letter * 64}"
-
-
-def tell(heads: SiteHeads, *events: tuple[str, str]) -> None:
-    for site, value in events:
-        heads(Event("audit_head", 1, site, "train", {"head": value}))
-    heads(Event("round_finished", 1))
-
-
-def test_heads_are_kept_once_a_round_and_one_that_goes_back_is_noted(folder: Path) -> None:
-    log = open_audit(folder)
-    tell(SiteHeads(log.append, {}, "run-1"), ("alpha", head(3)), ("alpha", head(5)), ("beta", head(9)))
-    assert known_heads(folder / "audit") == {"alpha": head(5), "beta": head(9)}
-    again = SiteHeads(log.append, known_heads(folder / "audit"), "run-2")
-    tell(again, ("alpha", head(4)), ("beta", head(9)))
-    tell(again, ("beta", head(9, "b")))
-    cut = [entry.fields for entry in entries(folder / "audit") if entry.event == "site-log-cut"]
-    assert [(fields["site"], fields["head"], fields["head_before"]) for fields in cut] == [
-        ("alpha", head(4), head(5)),
-        ("beta", head(9, "b"), head(9)),
-    ]

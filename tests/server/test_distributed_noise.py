@@ -5,7 +5,7 @@ from scipy import stats
 
 from client.distributed_noise import share_deviation
 from client.policy import PolicyError, PolicyTable, check_privacy
-from server import secure_round
+from server import secure_sum
 from server.runs import RunFolder
 from shared.errors import JobError, RunError
 from shared.privacy.accounting import Steps, epsilon_of
@@ -56,7 +56,9 @@ def test_honest_shares_add_up_to_the_noise_of_the_whole(noisy_job, federate, tmp
 def test_a_coordinator_that_would_unmask_fewer_gets_nothing(noisy_job, federate, monkeypatch):
     # Four sites send keys, one drops out: enough for secure aggregation, too few for the noise.
     monkeypatch.setattr(
-        secure_round, "SecAggServer", lambda header, size, least: SecAggServer(header, size, 3)
+        secure_sum,
+        "SecAggServer",
+        lambda header, size, _, extras: SecAggServer(header, size, 3, extras=extras),
     )
     federated = federate(noisy_job(privacy_honest_sites=4, strategy_min_sites=4))
     federated.grid.changes[12] = lambda question, answer: (

@@ -556,17 +556,61 @@ def test_an_encrypted_key_is_in_a_backup(tmp_path: Path) -> None:
     assert backup(tmp_path / "fed", tmp_path / "b.tar.gz", Log(), include_keys=False)
 
 
-def test_a_broken_or_wicked_backup_leaves_nothing(federation: Federation, tmp_path: Path) -> None:
+def test_a_broken_backup_leaves_nothing(federation: Federation, tmp_path: Path) -> None:
     backup(federation.folder, tmp_path / "whole.tar.gz", federation.log, include_keys=True)
     (tmp_path / "cut.tar.gz").write_bytes((tmp_path / "whole.tar.gz").read_bytes()[:2000])
     (tmp_path / "none.tar.gz").write_bytes(b"hello")
-    with tarfile.open(tmp_path / "wicked.tar.gz", "w:gz") as archive:
-        archive.add(federation.folder / "server.toml", "../outside")
-    for name in ("cut", "none", "wicked", "missing"):
+    for name in ("cut", "none", "missing"):
         with pytest.raises(FolderError):
             restore(tmp_path / f"{name}.tar.gz", tmp_path / "new" / "fed")
     assert not (tmp_path / "new" / "fed").exists()
-    assert not (tmp_path / "new" / "outside").exists()
+
+
+def member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "", mode: int = 0o644) -> tarfile.TarInfo:
+    made = tarfile.TarInfo(name)
+    made.type, made.linkname, made.mode = kind, target, mode
+    return made
+
+
+WICKED = {
+    "above": [member("../outside")],
+    "above from below": [member("ca/../../outside")],
+    "absolute": [member("/tmp/wardround-outside")],  # noqa: S108
+    "a link out and a file through it": [member("ca", tarfile.SYMTYPE, ".."), member("ca/outside")],
+    "a link": [member("ca/ca.key", tarfile.SYMTYPE, "/etc/passwd")],
+    "a hard link": [member("ca/ca.key", tarfile.LNKTYPE, "/etc/passwd")],
+    "a device": [member("ca/ca.key", tarfile.CHRTYPE)],
+    "a pipe": [member("ca/ca.key", tarfile.FIFOTYPE)],
+    "a folder": [member("ca", tarfile.DIRTYPE)],
+    "a file twice": [member("ca/ca.crt"), member("ca/ca.crt")],
+    "a file that is a folder": [member("ca"), member("ca/ca.crt")],
+    "no name": [member("ca//ca.crt")],
+}
+
+
+@pytest.mark.parametrize("name", WICKED)
+def test_a_wicked_backup_leaves_nothing(federation: Federation, tmp_path: Path, name: str) -> None:
+    file = tmp_path / "wicked.tar.gz"
+    backup(federation.folder, tmp_path / "whole.tar.gz", federation.log, include_keys=True)
+    with tarfile.open(tmp_path / "whole.tar.gz") as whole, tarfile.open(file, "w:gz") as archive:
+        for good in whole:
+            if not good.name.startswith("ca/"):
+                archive.addfile(good, whole.extractfile(good))
+        for bad in WICKED[name]:
+            archive.addfile(bad)
+    with pytest.raises(FolderError, match=r"is not a whole backup|can't be restored"):
+        restore(file, tmp_path / "new" / "fed")
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_what_was_restored_is_for_its_owner_alone(federation: Federation, tmp_path: Path) -> None:
+    (federation.folder / "server.toml").chmod(0o666)
+    backup(federation.folder, tmp_path / "b.tar.gz", federation.log, include_keys=True)
+    restore(tmp_path / "b.tar.gz", tmp_path / "new")
+    with tarfile.open(tmp_path / "b.tar.gz") as archive:
+        names = archive.getnames()
+    for name in (".", "ca", *names):
+        assert stat.S_IMODE((tmp_path / "new" / name).stat().st_mode) & 0o077 == 0, name
 
 
 @given(st.data())
@@ -626,7 +670,7 @@ def test_an_operators_day(tmp_path: Path, server: Command) -> None:
     secret.write_text("a rather long passphrase\n", encoding="utf-8")
     asked = {"WARDROUND_CA_PASSPHRASE_FILE": str(secret)}
     here = {"WARDROUND_SERVER_DIR": str(tmp_path / "fed")}
-    init = ("init", "fed", "--name", "lung-eu", "--host", "fed.example.org", "--passphrase")
+    init = ("init", "fed", "--name", "lung-eu", "--host", "fed.example.org")
     refused = server(*init)
     assert refused.returncode == 2
     assert "needs a passphrase" in refused.stderr
@@ -663,7 +707,7 @@ def test_an_operators_day(tmp_path: Path, server: Command) -> None:
 
 def test_the_passphrase_is_asked_on_the_terminal_and_not_shown(tmp_path: Path) -> None:
     script = [sys.executable, str(PROJECT / "wardround.py"), "server", "init", str(tmp_path / "fed")]
-    script += ["--name", "lung-eu", "--host", "fed.example.org", "--passphrase"]
+    script += ["--name", "lung-eu", "--host", "fed.example.org"]
     process, terminal = pty.fork()
     if process == 0:
         os.environ["PYTHONPATH"] = str(PROJECT)
@@ -684,8 +728,21 @@ def test_the_passphrase_is_asked_on_the_terminal_and_not_shown(tmp_path: Path) -
     Authority.open(tmp_path / "fed" / "ca", b"a rather long passphrase")
 
 
+def test_a_passphrase_is_made_where_its_file_is_not_there(tmp_path: Path, server: Command) -> None:
+    secret = tmp_path / "passphrase"
+    asked = {"WARDROUND_CA_PASSPHRASE_FILE": str(secret)}
+    made = server("init", "fed", "--name", "lung-eu", "--host", "fed.example.org", **asked)
+    assert made.returncode == 0
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    passphrase = secret.read_bytes().strip()
+    assert len(passphrase) == 32
+    assert passphrase.decode() not in made.stdout + made.stderr
+    Authority.open(tmp_path / "fed" / "ca", passphrase)
+
+
 def test_people_by_command(tmp_path: Path, server: Command) -> None:
-    server("init", "fed", "--name", "lung-eu", "--host", "fed.example.org")
+    made = server("init", "fed", "--name", "lung-eu", "--host", "fed.example.org", "--no-passphrase")
+    assert "has no passphrase" in made.stdout
     added = server("people", "add", "j.smith", "--role", "operator", "--dir", "fed")
     assert len(added.stdout.split()) == 1
     shown = server("people", "list", "--dir", "fed").stdout

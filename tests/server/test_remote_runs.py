@@ -166,11 +166,11 @@ def test_roles(federation, remote, tiny_job):
     assert (row.status, row.researcher) == ("finished", "ada")  # whose run it is, also for the sites
 
 
-def test_a_superlink_that_comes_back_on_another_port_is_found(federation, remote, tiny_job):
-    ada, url = remote("ada"), federation.url
+def test_a_superlink_that_comes_back_with_another_socket_is_found(federation, remote, tiny_job):
+    ada, socket = remote("ada"), federation.superlink
     os.kill(superlink(federation), signal.SIGKILL)
     name = ada.submit(tiny_job(strategy_min_sites=1, job_rounds=1, strategy_round_timeout=60.0))
-    assert federation.url != url
+    assert federation.superlink != socket
     assert list(ada.follow(name))[-1].kind == "run_finished"
 
 

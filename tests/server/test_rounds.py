@@ -6,9 +6,10 @@ import json
 import numpy as np
 import pytest
 
-from server.rounds import is_better
 from server.runs import RunFolder
+from shared import messages
 from shared.errors import RunError
+from shared.metric_names import is_better
 
 
 def rows(federated, name: str) -> list[dict[str, str]]:
@@ -83,23 +84,6 @@ def test_too_few_sites_begin_nothing(tiny_job, federate):
     assert not federated.run.has_begun()
 
 
-def test_class_weights_of_the_federation_are_the_same_everywhere(tiny_job, federate):
-    asked = []
-
-    def note(question, answer):
-        if question.metadata.message_type == "train":
-            asked.append(list(question.content["config"]["class-counts"]))
-        return [answer]
-
-    federated = federate(tiny_job(job_rounds=1, training_class_weights="federation"))
-    for node in federated.grid.get_node_ids():
-        federated.grid.changes[node] = note
-    federated.loop.execute()
-    assert len(asked) == 4
-    assert all(counts == asked[0] for counts in asked)
-    assert sum(asked[0]) == 4 * 2 * 16 * 16  # the voxels of two training images a site
-
-
 def test_a_resumed_run_tells_that_it_goes_on(tiny_job, federate):
     job = tiny_job(job_rounds=2)
     federated = federate(job)
@@ -110,6 +94,54 @@ def test_a_resumed_run_tells_that_it_goes_on(tiny_job, federate):
     events = [json.loads(line) for line in (federated.run.path / "events.jsonl").read_text().splitlines()]
     started = [event for event in events if event["event"] == "run_started"]
     assert [event.get("round") for event in started] == [None, state.round]
+
+
+class EndedError(Exception):
+    """The coordinator's process ends."""
+
+
+@pytest.mark.parametrize("every", [1, 2])
+@pytest.mark.parametrize("kind", ["train", "evaluate"])
+def test_no_site_ever_sees_two_models_of_one_round(tiny_job, federate, kind, every):
+    """Sites believe one model a round, and no training with secret noise is ever the same twice."""
+    noise = np.random.default_rng(0)
+    seen: dict[tuple[int, int], set[bytes]] = {}
+    asked = 0
+
+    def note(question, answer):
+        nonlocal asked
+        phase = question.metadata.message_type
+        if phase in ("train", "evaluate"):
+            after = question.content["config"]["round"] - (phase == "train")
+            model = bytes(question.content["arrays"]["vector"].data)
+            seen.setdefault((question.metadata.dst_node_id, after), set()).add(model)
+            asked += phase == kind
+            if phase == kind and asked in (2, 7, 12, 17):
+                raise EndedError
+        if phase == "train":
+            update = messages.read_update(answer.content, federated.loop.layout.size).vector
+            noisy = update + noise.normal(size=update.size).astype(np.float32) * 1e-3
+            answer.content[messages.ARRAYS] = messages.vector_record(noisy)
+        return [answer]
+
+    job = tiny_job(job_rounds=4, evaluation_every=every)
+    run, ends = None, 0
+    while True:
+        federated = federate(job, run=run, rehearsal=False)
+        for node in federated.grid.get_node_ids():
+            federated.grid.changes[node] = note
+        try:
+            federated.loop.execute(resume=run is not None)
+            break
+        except EndedError:
+            run, ends = RunFolder.open(federated.run.path), ends + 1
+    assert ends >= 2
+    assert {round_ for _, round_ in seen} == {0, 1, 2, 3, 4}
+    assert all(len(models) == 1 for models in seen.values())
+    assert [row["round"] for row in rows(federated, "metrics.csv")] == ["1", "2", "3", "4"]
+    assert [bool(row["dice_global"]) for row in rows(federated, "metrics.csv")] == [
+        round_ % every == 0 for round_ in (1, 2, 3, 4)
+    ]
 
 
 @pytest.mark.parametrize(

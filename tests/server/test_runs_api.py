@@ -53,7 +53,7 @@ class Desk:
     def open(self) -> None:
         sock = listen("127.0.0.1", self.port)
         self.port = sock.getsockname()[1]
-        api = RunsApi(self.folder / "runs", self._no_flower, self.trail)
+        api = RunsApi(self.folder / "runs", self._no_flower, self.trail, self.people.project_names)
         enrolment = EnrolmentApi(None, self.authority)  # type: ignore[arg-type]  (nobody enrols here)
         limits = PeopleLimits()
         app = build_people_app(
@@ -81,8 +81,8 @@ class Desk:
         self.listener.should_exit = self.listener.force_exit = True
         self._thread.join()
 
-    def log_in(self, name: str, role: str) -> RemoteCoordinator:
-        token = self.people.add_person(name, role)
+    def log_in(self, name: str, role: str, *projects: str) -> RemoteCoordinator:
+        token = self.people.add_person(name, role, projects=projects)
         assert log_in(self.url, self.fingerprint, token) == (name, role)
         return RemoteCoordinator(load_login())
 

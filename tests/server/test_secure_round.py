@@ -11,10 +11,15 @@ from flwr.app import RecordDict
 from client.policy import PolicyError, PolicyTable, check_job
 from server.runs import RunFolder
 from shared import messages
-from shared.errors import RunError
+from shared.errors import JobError, RunError
+from shared.flat_array import to_array, view
 from shared.privacy.secagg import messages as stages
-from shared.privacy.secagg.fixed_point import Codec
+from shared.privacy.secagg.fixed_point import EXTRAS, Codec
 from shared.privacy.secagg.records import Roster
+from shared.tasks import make_task
+from tests.server.conftest import make_sites, mean_update
+
+SITES = ("alpha", "beta", "gamma", "delta")
 
 
 @pytest.fixture
@@ -27,20 +32,17 @@ def rows(run: RunFolder, name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("strategy", ["fedavg", "fedadam"])
 @pytest.mark.parametrize("weight", ["examples", "equal"])
-def test_the_model_is_that_of_a_plain_run_to_the_quantisation(
-    *, secure_job, tiny_job, federate, tmp_path, strategy, weight
+def test_the_model_is_the_mean_of_the_updates_to_the_quantisation(
+    *, secure_job, federate, tiny_data, tmp_path, weight
 ):
-    # One round: what a second one would make of a difference in the last bit depends on the optimiser.
-    changes = {"strategy_name": strategy, "strategy_weight": weight}
-    plain_job = tiny_job(job_rounds=1, **changes)
-    plain = federate(plain_job, run=RunFolder.create(tmp_path / "plain", plain_job)).loop.execute()
-    secure = federate(secure_job(**changes))
+    job = secure_job(strategy_weight=weight)
+    secure = federate(job)
     result = secure.loop.execute()
+    plain = mean_update(secure, make_sites(tiny_data, SITES, tmp_path / "alone"))
     step = 2.0 ** -Codec(4).fraction_bits  # 4 sites · step / (2 · sum of weights of at least 4)
-    assert np.all(np.abs(result.vector - plain.vector) <= step / 2 + np.spacing(np.abs(plain.vector)))
-    again = federate(secure_job(**changes), run=RunFolder.create(tmp_path / "again", secure_job(**changes)))
+    assert np.all(np.abs(result.vector - plain) <= step / 2 + np.spacing(np.abs(plain)))
+    again = federate(job, run=RunFolder.create(tmp_path / "again", job))
     assert np.array_equal(again.loop.execute().vector, result.vector)  # other masks, the same bits
 
 
@@ -49,22 +51,29 @@ def test_nothing_of_a_single_site_is_in_the_tables_or_the_answers(secure_job, fe
     seen = []
 
     def note(question, answer):
-        if question.metadata.message_type == "train":
-            seen.append(answer.content)
+        if question.metadata.message_type in ("train", "evaluate"):
+            seen.append((question.metadata.message_type, answer.content))
         return [answer]
 
     for node in federated.grid.get_node_ids():
         federated.grid.changes[node] = note
     federated.loop.execute()
-    assert len(seen) == 4
+    assert len(seen) == 3 * 4  # training, validation, test
     size = federated.loop.layout.size
-    for content in seen:
+    states = make_task(federated.loop.job).metrics().pack().size
+    noise = np.zeros(0, np.uint8)
+    for kind, content in seen:
         assert dict(content[messages.METRICS]).keys() == {"seconds"}
-        masked, _ = stages.read_masked(content, size)
-        bits = np.unpackbits(masked.view(np.uint8))
-        assert abs(bits.mean() - 0.5) < 0.02  # as noise has
-    train = [row for row in rows(federated.run, "sites.csv") if row["phase"] == "train"]
-    assert {(row["examples"], row["train_loss"]) for row in train} == {("", "")}
+        assert messages.STATES not in content
+        masked, _ = (
+            stages.read_masked(content, size) if kind == "train" else stages.read_masked(content, states, 0)
+        )
+        noise = np.concatenate([noise, np.unpackbits(masked.view(np.uint8))])
+    assert abs(noise.mean() - 0.5) < 0.02  # as noise has
+    of_sites = rows(federated.run, "sites.csv")
+    assert {row["phase"] for row in of_sites} == {"train", "val"}
+    told = {"round", "site", "phase", "seconds", "bytes"}
+    assert all(not value for row in of_sites for key, value in row.items() if key not in told)
     metrics = rows(federated.run, "metrics.csv")[0]
     assert float(metrics["train_loss"]) > 0
     assert int(metrics["bytes"]) > 4 * (4 + 8) * size
@@ -81,7 +90,8 @@ def test_one_of_four_sites_may_drop_out_at_any_stage(secure_job, federate, stage
     )
     federated.loop.execute()
     phase = stage.replace("_", "-")
-    assert [(site, where) for site, where, _ in federated.failures()] == [("gamma", phase)]
+    sums = 1 if stage == "train" else 3  # training, validation, test
+    assert [(site, where) for site, where, _ in federated.failures()] == [("gamma", phase)] * sums
     train = [row["site"] for row in rows(federated.run, "sites.csv") if row["phase"] == "train"]
     late = stage in (stages.AGREE, stages.REVEAL)
     assert train == ["alpha", "beta", "delta"] + ["gamma"] * late
@@ -110,16 +120,17 @@ def test_a_site_that_was_restarted_counts_as_dropped_out(secure_job, federate):
 
     federated.grid.changes[12] = restart
     federated.loop.execute()
-    (site, phase, reason), *others = federated.failures()
-    assert (site, phase, others) == ("gamma", "train", [])
-    assert "counts as dropped out" in reason
+    failures = federated.failures()
+    phases = ["train", "evaluate", "test"]
+    assert [(site, phase) for site, phase, _ in failures] == [("gamma", phase) for phase in phases]
+    assert all("counts as dropped out" in reason for *_, reason in failures)
 
 
 def with_swapped_keys(federated, victim: int = 0):
     """Return how messages are carried by a coordinator that gives one site another key."""
-    send = federated.grid.send_and_receive
+    send = federated.grid.answers
 
-    def in_the_middle(asked, *, timeout=None):
+    def in_the_middle(asked, deadline, largest):
         asked = list(asked)
         for message in asked:
             if message.metadata.message_type == f"query.{stages.SHARES}":
@@ -127,14 +138,14 @@ def with_swapped_keys(federated, victim: int = 0):
                 keys[victim] = replace(keys[victim], mask=keys[-1].mask[::-1])
                 body = Roster(tuple(keys)).to_bytes()
                 message.content = stages.stage_request(federated.loop.job.canonical(), 1, body)
-        return send(asked, timeout=timeout)
+        return send(asked, deadline, largest)
 
     return in_the_middle
 
 
 def test_swapped_keys_stop_the_round_with_the_reason(secure_job, federate):
     federated = federate(secure_job())
-    federated.grid.send_and_receive = with_swapped_keys(federated)
+    federated.grid.answers = with_swapped_keys(federated)
     with pytest.raises(RunError, match="secure aggregation: 0 sites sent shares"):
         federated.loop.execute()
     reasons = {site: reason for site, _, reason in federated.failures()}
@@ -149,7 +160,6 @@ def test_a_repeated_round_is_not_summed_over_other_sites(secure_job, federate):
     federated = federate(secure_job())
     federated.loop.execute()
     again = federate(secure_job(), run=RunFolder.create(federated.run.path.parent / "b", secure_job()))
-    again.grid._apps = federated.grid._apps
     again.grid.changes[12] = lambda question, answer: (
         [] if question.metadata.message_type == "train" else [answer]
     )
@@ -163,11 +173,19 @@ def test_the_audit_log_has_every_stage_and_what_was_unmasked(secure_job, logged)
     federated.loop.execute()
     sent = [entry for entry in log() if entry["event"] == "reply-sent" and entry["round"] == 1]
     phases = ["secagg-keys", "secagg-shares", "secagg-inbox", "train", "secagg-agree", "secagg-reveal"]
+    assert [entry["phase"] for entry in sent][len(phases) :] == [
+        *phases[:3],
+        "evaluate",
+        *phases[4:],
+        *phases[:3],
+        "evaluate",
+        *phases[4:],
+    ]
     assert [entry["phase"] for entry in sent][: len(phases)] == phases
     assert all(entry["bytes"] > 0 and len(entry["sha256"]) == 64 for entry in sent[: len(phases)])
     assert all(entry["examples"] == 0 for entry in sent[: len(phases)])
-    (unmasked,) = [entry for entry in log() if entry["event"] == "sum-unmasked"]
-    assert (unmasked["round"], unmasked["sites"]) == (1, 4)
+    unmasked = [entry for entry in log() if entry["event"] == "sum-unmasked"]
+    assert [(entry["round"], entry["sites"]) for entry in unmasked] == [(1, 4)] * 3
 
 
 @pytest.mark.parametrize(
@@ -175,7 +193,7 @@ def test_the_audit_log_has_every_stage_and_what_was_unmasked(secure_job, logged)
 )
 def test_the_audit_log_says_what_was_wrong_with_keys(secure_job, logged, victim, words):
     federated, log = logged(secure_job())
-    federated.grid.send_and_receive = with_swapped_keys(federated, victim)
+    federated.grid.answers = with_swapped_keys(federated, victim)
     with pytest.raises(RunError):
         federated.loop.execute()
     (failed,) = [entry for entry in log() if entry["event"] == "request-failed"]
@@ -201,3 +219,96 @@ def test_a_policy_can_demand_it_and_the_least_number_of_sites(tiny_job, policy, 
         return
     with pytest.raises(PolicyError, match=words):
         check_job(PolicyTable(**policy), job, "alpha")
+
+
+def claimed(federated, node: int, **changes):
+    """Let a site sign other claims than the honest ones."""
+    site = federated.grid.sites[node - 10]
+    honest = site.claims
+    site.claims = lambda job, phase: replace(honest(job, phase), **changes)
+
+
+def test_class_weights_come_from_what_all_sites_have_signed(secure_job, federate, monkeypatch):
+    federated = federate(secure_job(training_class_weights="federation"))
+    counted = []
+    for site in federated.grid.sites:
+        train = site.train
+        monkeypatch.setattr(
+            site,
+            "train",
+            lambda request, counts, train=train: counted.append(counts) or train(request, counts),
+        )
+    federated.loop.execute()
+    assert len(counted) == 4
+    assert set(counted) == {counted[0]}
+    assert sum(counted[0]) == 4 * 2 * 16 * 16  # the voxels of two training images a site
+
+
+def test_class_weights_of_the_federation_need_secure_aggregation(tiny_job):
+    with pytest.raises(JobError, match=r"class_weights: 'federation' needs \[privacy\] secure_aggregation"):
+        tiny_job(training_class_weights="federation")
+
+
+@pytest.mark.parametrize(
+    ("job", "claims", "words"),
+    [
+        ({}, {"weight": 3}, "claims more than it described"),
+        ({}, {"patients": 2}, "claims more than it described"),
+        ({}, {"weight": 0}, "claims no weight"),
+        ({"strategy_weight": "equal"}, {"weight": 2}, "all must weigh alike"),
+        ({}, {"class_counts": (1, 2)}, "counts 2 classes instead of 0"),
+        ({"training_class_weights": "federation"}, {"class_counts": (1,)}, "counts 1 classes instead of 2"),
+    ],
+)
+def test_a_site_that_claims_what_can_not_be_is_left_out(*, secure_job, federate, job, claims, words):
+    federated = federate(secure_job(**job))
+    claimed(federated, 12, **claims)
+    federated.loop.execute()
+    site, phase, reason = federated.failures()[0]
+    assert (site, phase) == ("gamma", "secagg-keys")
+    assert words in reason
+
+
+def test_a_sum_of_another_weight_than_was_signed_is_refused(secure_job, federate):
+    federated = federate(secure_job())
+
+    def heavier(question, answer):
+        if question.metadata.message_type == "train":
+            record = answer.content[messages.ARRAYS]
+            numbers = view(record[messages.VECTOR]).copy()
+            numbers[-EXTRAS] += 1 << Codec(4).fraction_bits  # one more image than it has signed
+            record[messages.VECTOR] = to_array(numbers)
+        return [answer]
+
+    federated.grid.changes[12] = heavier
+    with pytest.raises(RunError, match="the sum has a weight of 9, and its sites claim 8"):
+        federated.loop.execute()
+
+
+def test_no_sum_is_mostly_one_sites(secure_job, federate):
+    # Of weights 1, 1, 2, 1 the last is gone: gamma would be half of the sum.
+    federated = federate(secure_job(strategy_largest_share=0.4))
+    for node in (10, 11, 13):
+        claimed(federated, node, weight=1)
+    federated.grid.changes[13] = lambda question, answer: (
+        [] if question.metadata.message_type == "train" else [answer]
+    )
+    with pytest.raises(RunError, match="0 sites signed the list of survivors"):
+        federated.loop.execute()
+    reasons = [reason for _, phase, reason in federated.failures() if phase == "secagg-agree"]
+    assert len(reasons) == 3
+    assert all("one site would have 50% of the sum" in reason for reason in reasons)
+
+
+def test_a_weight_above_the_largest_share_is_cut_down_by_every_site(
+    secure_job, federate, tiny_data, tmp_path
+):
+    # Weights of 2, 1, 1, 1: with at most 0.3 of the sum for each, all count one.
+    federated = federate(secure_job(strategy_largest_share=0.3))
+    for node in (11, 12, 13):
+        claimed(federated, node, weight=1)
+    result = federated.loop.execute()
+    assert federated.failures() == []
+    equal = federate(secure_job(strategy_weight="equal"), run=RunFolder.create(tmp_path / "b", secure_job()))
+    sites = make_sites(tiny_data, SITES, tmp_path / "alone")
+    assert np.allclose(result.vector, mean_update(equal, sites), atol=1e-6)

@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,23 @@ async def main():
         await asyncio.Event().wait()
 
 asyncio.run(main())
+"""
+
+
+INTRUDER = """
+import os, sys
+from pathlib import Path
+import httpx
+from shared.flower.runs import Runs
+
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+try:
+    with Runs(Path(sys.argv[1])) as runs:
+        print("started", runs.start("{}", "evil", researcher="", resume=False))
+except (OSError, httpx.HTTPError) as error:
+    print("refused:", error)
 """
 
 
@@ -60,6 +78,7 @@ def parent(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 @pytest.mark.slow
 def test_it_serves_comes_back_after_a_kill_and_stops(tmp_path: Path) -> None:
     folder = tmp_path / "superlink"
+    folder.mkdir(mode=0o755)  # a folder that others can enter is closed
     first_key, second_key = public_key(), public_key()
 
     async def scenario() -> None:
@@ -95,34 +114,71 @@ def test_it_serves_comes_back_after_a_kill_and_stops(tmp_path: Path) -> None:
 
             assert superlink.pid is not None
             family += descendants(superlink.pid)
-            url, context = superlink.url, superlink.tls.context
-            async with httpx.AsyncClient(verify=context, trust_env=False) as client:
-                assert (await client.get(f"{url}/health")).is_success
+            transport = superlink.transport(httpx.Limits())
+            async with httpx.AsyncClient(transport=transport, trust_env=False) as client:
+                assert (await client.get(f"{superlink.url}/health")).is_success
+            assert stat.S_IMODE(superlink.socket.stat().st_mode) == 0o600
+            listening = [
+                connection
+                for process in descendants(superlink.pid)
+                for connection in process.net_connections("inet")
+                if connection.status == psutil.CONN_LISTEN
+            ]
+            assert listening == []
         _, alive = psutil.wait_procs(family, timeout=10)
         assert not alive
 
     asyncio.run(scenario())
-    for name in ("loopback.key", "superlink.log"):
-        assert stat.S_IMODE((folder / name).stat().st_mode) & 0o077 == 0, name
+    assert stat.S_IMODE((folder / "superlink.log").stat().st_mode) & 0o077 == 0
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert list(folder.glob("*.sock")) == []
 
 
 @pytest.mark.slow
 def test_no_orphan_when_the_parent_is_killed(parent: subprocess.Popen[str]) -> None:
     assert parent.stdout is not None
     family = descendants(int(parent.stdout.readline()))
-    assert len(family) > 1, "flower-superexec is expected below flower-superlink"
     parent.kill()
     _, alive = psutil.wait_procs(family, timeout=10)
     assert not alive
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to become another user")
+def test_another_user_of_the_machine_does_not_reach_it() -> None:
+    async def scenario(folder: Path) -> bytes:
+        async with SuperLink(folder) as superlink:
+            folder.parent.chmod(0o755)
+            command = [sys.executable, "-c", INTRUDER, str(superlink.socket)]
+            process = await asyncio.create_subprocess_exec(
+                *command, stdout=asyncio.subprocess.PIPE, cwd=PROJECT, env={"PYTHONPATH": str(PROJECT)}
+            )
+            said, _ = await process.communicate()
+            return said
+
+    with tempfile.TemporaryDirectory() as scratch:
+        said = asyncio.run(scenario(Path(scratch) / "superlink"))
+    assert b"refused: [Errno 13] Permission denied" in said
+
+
+def test_neither_the_superlink_nor_a_run_is_told_a_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WARDROUND_CA_PASSPHRASE_FILE", str(tmp_path / "passphrase"))
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+
+    async def scenario() -> dict[str, str]:
+        async with SuperLink(tmp_path / "superlink") as superlink:
+            return psutil.Process(superlink.pid).environ()
+
+    told = asyncio.run(scenario())
+    assert not [name for name, value in told.items() if str(tmp_path / "passphrase") in value]
+    assert "CREDENTIALS_DIRECTORY" not in told
+
+
 def test_a_superlink_that_does_not_start_is_an_error_that_names_its_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    program = tmp_path / "flower-superlink"
-    program.write_text("#!/bin/sh\necho no such option\nexit 2\n", encoding="utf-8")
-    program.chmod(0o700)
-    monkeypatch.setattr(module, "PROGRAM", program)
+    monkeypatch.setattr(module, "PROGRAM", ("/bin/sh", "-c", "echo no such option; exit 2"))
     link = tmp_path / "superlink"
 
     async def scenario() -> None:

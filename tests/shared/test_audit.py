@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from shared.audit import AuditLog, log_files, parse_entry
 from shared.audit_fields import EVENTS, AuditError
 from shared.audit_verify import entries, verify
+from shared.key_file import KeyFile
+from shared.pki import save_key
 
 JOB = "a" * 64
 ENTRIES = 12
@@ -198,6 +200,26 @@ def test_a_renewed_key_keeps_the_log_whole(tmp_path: Path, key, log: AuditLog) -
     new = ec.generate_private_key(ec.SECP384R1())
     AuditLog.open(tmp_path / "audit", new).append("service-started", version="0.2.0")
     assert verify(tmp_path / "audit", new.public_key()) == []
+
+
+def test_whoever_writes_after_a_change_of_key_signs_with_the_new_one_and_makes_it_known(
+    tmp_path: Path,
+) -> None:
+    """Writers that had the log open before the change, and one that only asks for its head."""
+    file, new = tmp_path / "site.key", ec.generate_private_key(ec.SECP384R1())
+    save_key(file, ec.generate_private_key(ec.SECP384R1()))
+    writers = [AuditLog.open(tmp_path / "audit", KeyFile(file)) for _ in range(3)]
+    for log in writers:
+        log.append("service-started", version="0.1.0")
+    save_key(tmp_path / "new", new)
+    (tmp_path / "new").replace(file)
+    assert writers[0].head == writers[1].head
+    for log in writers:
+        log.append("service-stopped")
+    writers[0].rotate()
+    AuditLog.open(tmp_path / "audit", KeyFile(file)).append("service-started", version="0.1.0")
+    assert verify(tmp_path / "audit", new.public_key()) == []
+    assert [entry.event for entry in entries(tmp_path / "audit")].count("key-changed") == 1
 
 
 @pytest.mark.parametrize("kept", [0, 1, 50])

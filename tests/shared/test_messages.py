@@ -50,9 +50,7 @@ ARRAYS = st.dictionaries(
     st.sampled_from([messages.VECTOR, messages.STATES, "other"]), BYTES.map(array), max_size=2
 ).map(ArrayRecord)
 CONFIGS = st.dictionaries(
-    st.sampled_from(
-        ["job", "layout", "round", "split", "class-counts", "proximal-mu", "site", "patients-train", "other"]
-    ),
+    st.sampled_from(["job", "layout", "round", "split", "site", "patients-train", "other"]),
     VALUES,
 ).map(ConfigRecord)
 METRICS = st.dictionaries(st.sampled_from(["num-examples", "loss", "seconds", "other"]), NUMBERS).map(
@@ -61,8 +59,8 @@ METRICS = st.dictionaries(st.sampled_from(["num-examples", "loss", "seconds", "o
 KEYS = st.sampled_from([messages.ARRAYS, messages.STATES, messages.CONFIG, messages.METRICS, "other"])
 CONTENTS = st.dictionaries(KEYS, st.one_of(ARRAYS, CONFIGS, METRICS)).map(RecordDict)
 # Nearly right messages, of which one thing is wrong.
-REQUEST = {"job": "{}", "layout": "x", "round": 1, "split": "val", "class-counts": [1], "proximal-mu": 0.5}
-DESCRIPTION = {"site": "a", "class-counts": [1, 2]} | {
+REQUEST = {"job": "{}", "layout": "x", "round": 1, "split": "val"}
+DESCRIPTION = {"site": "a"} | {
     f"{kind}-{split}": 3 for kind in ("patients", "examples") for split in ("train", "val", "test")
 }
 UPDATE = {"num-examples": 4, "loss": 0.5, "seconds": 1.0}
@@ -109,10 +107,7 @@ def test_a_request_with_one_wrong_entry_is_parsed_or_refused(key, value):
     except MessageError:
         return
     assert request.round >= 0
-    assert np.isfinite(request.proximal_mu)
-    assert request.proximal_mu >= 0
     assert request.split in ("", "val", "test")
-    assert all(count >= 0 for count in request.class_counts)
 
 
 @given(st.sampled_from(sorted(DESCRIPTION)), VALUES)
@@ -123,9 +118,7 @@ def test_a_description_with_one_wrong_entry_is_parsed_or_refused(key, value):
         )
     except MessageError:
         return
-    assert all(
-        count >= 0 for count in (*found.patients.values(), *found.examples.values(), *found.class_counts)
-    )
+    assert all(count >= 0 for count in (*found.patients.values(), *found.examples.values()))
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", "", "A", "a\n", "\x1b[31m", ".hidden", "a" * 64])
@@ -154,19 +147,15 @@ def test_an_update_must_hold_one_finite_vector_of_the_right_size(vector, problem
 
 
 def test_what_was_built_is_parsed_to_the_same():
-    config = messages.request_config("{}", "layout", 3, split="test", class_counts=[4, 5])
+    config = messages.request_config("{}", "layout", 3, split="test")
     request = messages.read_request(
         RecordDict({messages.ARRAYS: messages.vector_record(VECTOR), messages.CONFIG: config})
     )
     assert (request.job, request.layout, request.round, request.split) == ("{}", "layout", 3, "test")
-    assert request.class_counts == (4, 5)
-    assert request.proximal_mu == 0
     np.testing.assert_array_equal(request.vector, VECTOR)
 
     sides = {"train": 3, "val": 2, "test": 1}
-    description = messages.Description(
-        "st-mary", sides, {key: 2 * count for key, count in sides.items()}, (7, 8)
-    )
+    description = messages.Description("st-mary", sides, {key: 2 * count for key, count in sides.items()})
     assert messages.read_description(messages.describe_reply(description)) == description
 
     update = messages.read_update(messages.train_reply(messages.Update(VECTOR, 9, 0.25, 1.5)), SIZE)

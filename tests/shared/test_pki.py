@@ -18,9 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared import authority as authority_module
+from shared.address import join_address
 from shared.authority import Authority
 from shared.csr import certificate_request, parse_request
-from shared.join import PREFIX, Join, address, parse_join
+from shared.join import PREFIX, Join, parse_join
 from shared.pki import (
     CredentialError,
     check_issued,
@@ -451,6 +452,6 @@ def test_a_cut_or_changed_join_string_is_noticed(data: st.DataObject) -> None:
 
 def test_the_token_is_not_shown() -> None:
     assert "t" * 20 not in repr(JOIN)
-    assert address("::1", 9443) == "[::1]:9443"
+    assert join_address("::1", 9443) == "[::1]:9443"
     with pytest.raises(CredentialError, match="begins with"):
         parse_join("https://example.org")

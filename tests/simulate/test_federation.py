@@ -4,25 +4,37 @@ import contextlib
 import io
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psutil
 import pytest
+from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
+from flwr.proto.node_pb2 import Node
+from flwr.supernode.fleet_http_client import FleetHttpClient
 from rich.console import Console
 
+from client.app import Workshop
+from client.device import open_device
 from server.events import Event
+from shared.flower.connection import Connection
 from shared.job import JobSpec
+from shared.pki import client_context, load_key
 from simulate.federation import LocalFederation
+from simulate.light import LightHost, LightNode
 from simulate.session import Hospitals, execute, start
 
 pytestmark = pytest.mark.slow
 
 SITES = ("alpha", "beta", "gamma")
+HELD = "delta"  # a site whose training waits until the test lets it go on; it has joined, and is not there
 PROJECT = Path(__file__).parents[2]
 
 
@@ -32,16 +44,60 @@ def federation(tiny_data: Path, tmp_path_factory) -> Iterator[LocalFederation]:
         for site in SITES:
             running.enroll(site, {"discs": tiny_data})
             running.start(site)
+        running.enroll(HELD, {"discs": tiny_data})
         running.await_sites()
         yield running
 
 
+class Barrier:
+    """Holds the training of a site: a run can't go beyond that round before the test says so."""
+
+    def __init__(self) -> None:
+        self._met: queue.Queue[int] = queue.Queue()
+        self._open = threading.Semaphore(0)
+
+    def hold(self, round_: int) -> None:
+        self._met.put(round_)
+        self._open.acquire()
+
+    def meet(self, round_: int) -> None:
+        """Wait until the site trains in a round."""
+        assert self._met.get() == round_
+
+    def let_go(self, times: int = 1) -> None:
+        """Let the site go on."""
+        self._open.release(times)
+
+
+class HeldHost(LightHost):
+    """Trains when the test lets it."""
+
+    def __init__(self, config, barrier: Barrier) -> None:
+        super().__init__(config, Workshop(open_device("cpu")), threading.Lock())
+        self._barrier = barrier
+
+    def handle(self, call):
+        if call.kind == "train":
+            self._barrier.hold(call.payload["records"]["config"][1]["round"])
+        return super().handle(call)
+
+
 @pytest.fixture
-def simulated(federation: LocalFederation, tmp_path: Path) -> Callable[[JobSpec], Path]:
+def barrier(federation: LocalFederation) -> Iterator[Barrier]:
+    """Give a fourth site, and what holds its training."""
+    made = Barrier()
+    with LightNode(federation.folder / HELD, lambda config: HeldHost(config, made)):
+        federation.await_online({HELD})
+        yield made
+        made.let_go(1000)
+
+
+@pytest.fixture
+def simulated(federation: LocalFederation, tmp_path: Path) -> Callable[..., Path]:
     """Return a function that simulates a job with the site.toml of the federation's own sites."""
 
-    def run(job: JobSpec) -> Path:
-        files = [federation.folder / site / "site.toml" for site in SITES]
+    def run(job: JobSpec, sites: tuple[str, ...] = SITES) -> Path:
+        files = [federation.folder / site / "site.toml" for site in sites]
         folder = start(job, Hospitals(files=files), tmp_path / "simulated", "cpu", baselines=False)
         execute(folder, "in-process", Console(file=io.StringIO()))
         return folder.path
@@ -74,11 +130,6 @@ def told(federation: LocalFederation, site: str) -> dict[str, str]:
     return json.loads((federation.folder / site / "state" / "status.json").read_text())
 
 
-def is_training(federation: LocalFederation, site: str) -> bool:
-    status = told(federation, site)
-    return status["status"] == "working" and status["detail"] == "train"
-
-
 def failures(events: list[Event]) -> list[tuple[str, str]]:
     return [(event.site, str(event.data["reason"])) for event in events if event.kind == "site_failed"]
 
@@ -106,66 +157,103 @@ def test_it_computes_what_the_simulation_does(federation, simulated, tiny_job, t
     assert name in wardround("runs", "--dir", coordinator).stdout
 
 
-def test_a_killed_worker_and_a_killed_site_cost_nothing_but_time(federation, simulated, tiny_job):
-    job = tiny_job(job_rounds=2, training_local_epochs=150)
-    runs = federation.runs()
-    name = runs.submit(job)
-    until(lambda: is_training(federation, "alpha"))
-    os.kill(worker_of(federation, "alpha"), signal.SIGKILL)
-    events = runs.follow(name)
-    until(lambda: next(events).kind == "round_finished")
-    until(lambda: is_training(federation, "beta"))
-    federation.processes["beta"].kill()
-    federation.processes["beta"].wait()
+def test_a_killed_worker_and_a_killed_site_cost_nothing_but_time(
+    federation, simulated, tiny_job, hold_images
+):
+    job = tiny_job(job_rounds=2)
+    in_alphas_training, in_betas_evaluation = hold_images("alpha", "train"), hold_images("beta", "val")
+    name = federation.runs().submit(job)
+    worker = in_alphas_training.meet(federation.processes["alpha"].pid)
+    worker.kill()
+    worker.wait()
+    in_alphas_training.meet(federation.processes["alpha"].pid)  # a new worker has gone on with it
+    in_alphas_training.let_go()
+
+    worker = in_betas_evaluation.meet(federation.processes["beta"].pid)
+    kill_site(federation, "beta")
+    worker.wait()
+    in_betas_evaluation.let_go()
+    in_betas_training = hold_images("beta", "train")  # a new process reads its images in round 2
     federation.start("beta")
-    assert failures(list(events)) == []
+    worker = in_betas_training.meet(federation.processes["beta"].pid)
+    assert federation.runs().look(name).row.round == 1
+    kill_site(federation, "beta")
+    worker.wait()
+    in_betas_training.let_go()
+    federation.start("beta")
+
+    assert failures(list(federation.runs().follow(name))) == []
     assert status(federation, name) == "finished"
     assert results(run_folder(federation, name)) == results(simulated(job))
 
 
-def worker_of(federation: LocalFederation, site: str) -> int:
-    children = psutil.Process(federation.processes[site].pid).children()
-    return next(child.pid for child in children if "spawn_main" in " ".join(child.cmdline()))
+def kill(federation: LocalFederation, name: str) -> None:
+    federation.processes[name].kill()
+    federation.processes[name].wait()
 
 
-def test_stopped_and_killed_and_resumed_as_if_never_touched(federation, simulated, tiny_job):
-    job = tiny_job(job_rounds=4)
+def kill_site(federation: LocalFederation, name: str) -> None:
+    """Kill a site's service; the coordinator waits for it as long as a slow machine needs to start it."""
+    site = federation.folder / name
+    url, key = f"https://127.0.0.1:{federation.sites_port}", load_key(site / "keys" / "site.key")
+    connection = Connection(url, key, client_context(site / "keys"), threading.Event())
+    with closing(connection):
+        node = Node(node_id=int((site / "state" / "node-id").read_text()))
+        request = SendNodeHeartbeatRequest(node=node, heartbeat_interval=600)
+        assert connection.call(FleetHttpClient.SendNodeHeartbeat, request).success
+    kill(federation, name)
+
+
+def test_stopped_and_killed_and_resumed_as_if_never_touched(federation, simulated, tiny_job, barrier):
+    job = tiny_job(job_rounds=4, strategy_min_sites=4)
     runs = federation.runs()
     name = runs.submit(job)
-    events = runs.follow(name)
-    until(lambda: next(events).kind == "round_finished")
+    barrier.meet(1)
+    barrier.let_go()
+    barrier.meet(2)
     runs.stop(name)
     assert status(federation, name) == "stopped"
+    barrier.let_go()
 
     runs.resume(name)
-    events = runs.follow(name)
-    until(lambda: (event := next(events)).kind == "round_finished" and event.round >= 2)
+    barrier.meet(2)
+    barrier.let_go()
+    barrier.meet(3)
     os.kill(server_app(federation), signal.SIGKILL)
     until(lambda: status(federation, name) == "interrupted")
+    barrier.let_go()
 
     runs.resume(name)
+    barrier.meet(3)
+    barrier.let_go(2)
     assert list(runs.follow(name))[-1].kind == "run_finished"
-    assert results(run_folder(federation, name)) == results(simulated(job))
+    assert results(run_folder(federation, name)) == results(simulated(job, (*SITES, HELD)))
 
 
-def test_a_killed_superlink_and_a_killed_coordinator_cost_nothing_but_time(federation, simulated, tiny_job):
-    job = tiny_job(job_rounds=4, training_local_epochs=100)
+def test_a_killed_superlink_and_a_killed_coordinator_cost_nothing_but_time(
+    federation, simulated, tiny_job, barrier
+):
+    job = tiny_job(job_rounds=4, strategy_min_sites=4)
     name = federation.runs().submit(job)
-    until(lambda: federation.runs().look(name).row.round >= 1)
-    until(lambda: is_training(federation, "alpha"))
+    barrier.meet(1)
+    barrier.let_go()
+    barrier.meet(2)
     os.kill(superlink(federation), signal.SIGKILL)
-    until(lambda: federation.runs().look(name).row.round >= 2)  # by itself
-    until(lambda: is_training(federation, "alpha"))
-    federation.processes["coordinator"].kill()
-    federation.processes["coordinator"].wait()
+    barrier.let_go()
+    barrier.meet(2)  # it was started again, and the run went on, by itself
+    barrier.let_go()
+    barrier.meet(3)
+    kill(federation, "coordinator")
     federation.start_coordinator()
     until(lambda: status(federation, name) == "interrupted")
-    killed = time.monotonic()
+    barrier.let_go()
     federation.await_sites()
-    assert time.monotonic() - killed < 90  # the lease of a node whose end nobody has heard of
+    federation.await_online({HELD})
     federation.runs().resume(name)
+    barrier.meet(3)
+    barrier.let_go(2)
     assert list(federation.runs().follow(name))[-1].kind == "run_finished"
-    assert results(run_folder(federation, name)) == results(simulated(job))
+    assert results(run_folder(federation, name)) == results(simulated(job, (*SITES, HELD)))
     until(lambda: told(federation, "alpha")["status"] == "online")
 
 
@@ -186,17 +274,18 @@ def descendant(federation: LocalFederation, program: str) -> int:
     raise AssertionError(f"no {program} runs")
 
 
-def test_a_site_that_never_answers_holds_nobody_up(federation, tiny_job):
-    job = tiny_job(job_rounds=1, training_local_epochs=30, strategy_min_sites=2, strategy_round_timeout=6.0)
+def test_a_site_that_never_answers_holds_nobody_up(federation, tiny_job, hold_images):
+    job = tiny_job(job_rounds=1, strategy_min_sites=2, strategy_round_timeout=15.0)
     runs = federation.runs()
+    in_gammas_training = hold_images("gamma", "train")
     name = runs.submit(job)
-    until(lambda: is_training(federation, "gamma"))
-    federation.processes["gamma"].send_signal(signal.SIGSTOP)
-    try:
-        events = list(runs.follow(name))
-    finally:
-        federation.processes["gamma"].send_signal(signal.SIGCONT)
-    assert failures(events)[0] == ("gamma", "no answer within 6 s")
+    in_gammas_training.meet(federation.processes["gamma"].pid)
+    events = []
+    for event in runs.follow(name):
+        events.append(event)
+        if event.kind == "site_failed":
+            in_gammas_training.let_go()
+    assert failures(events)[0] == ("gamma", "no answer within 15 s")
     assert {site for site, _ in failures(events)} == {"gamma"}
     assert status(federation, name) == "finished"
     sites = (run_folder(federation, name) / "sites.csv").read_text()
@@ -221,3 +310,24 @@ def test_secure_aggregation_gives_the_model_of_the_simulation(federation, simula
     assert failures(list(runs.follow(name))) == []
     assert status(federation, name) == "finished"
     assert results(run_folder(federation, name)) == results(simulated(job))
+
+
+def test_a_new_key_under_a_running_service_leaves_its_audit_log_whole(federation, tiny_job):
+    def run_a_job() -> None:
+        runs = federation.runs()
+        name = runs.submit(tiny_job(job_rounds=1))
+        assert failures(list(runs.follow(name))) == []
+        assert wardround("client", "audit", "verify", "--dir", folder).returncode == 0
+
+    folder = federation.folder / "alpha"
+    before = (folder / "keys" / "site.key").read_bytes()
+    run_a_job()
+    assert wardround("client", "renew", "--new-key", "--dir", folder).returncode == 0
+    assert (folder / "keys" / "site.key").read_bytes() != before
+    run_a_job()
+    federation.stop("alpha")
+    federation.start("alpha")
+    federation.await_sites()
+    run_a_job()
+    shown = wardround("client", "audit", "show", "--last", "1000", "--dir", folder).stdout
+    assert shown.count("key-changed") == 1

@@ -1,7 +1,6 @@
 """The same job gives the same model, whatever runs it, whoever answers first, and whatever is killed."""
 
-import os
-import re
+import csv
 import signal
 import subprocess
 import sys
@@ -48,54 +47,71 @@ def test_any_workers_give_the_same_bits(expected, tiny_data, tmp_path, workers):
     assert model(simulate(job, "--data", tiny_data, "--out", tmp_path, "--workers", workers)) == bits
 
 
-def started(arguments: list[str], until: str) -> tuple[subprocess.Popen[str], str]:
-    """Start a command and return once it has printed a line that matches."""
-    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    said = ""
-    assert process.stdout is not None
-    for line in process.stdout:
-        said += line
-        if re.match(until, line):
-            return process, said
-    raise AssertionError(f"it ended before '{until}': {said}{process.communicate()[1]}")
+@pytest.fixture(scope="module")
+def sampled(tiny_data, write_job, tmp_path_factory) -> tuple[Path, bytes, str]:
+    """Return a job that half of the sites train each round, its model, and a site that begins later."""
+    folder = tmp_path_factory.mktemp("sampled")
+    job = write_job(folder / "tiny.toml")
+    job.write_text(job.read_text().replace("min_sites = 3", "min_sites = 2\nfraction = 0.5"))
+    run = simulate(job, "--data", tiny_data, "--out", folder, "--workers", "in-process")
+    with (run / "sites.csv").open(newline="") as file:
+        trained = [
+            (int(row["round"]), row["site"]) for row in csv.DictReader(file) if row["phase"] == "train"
+        ]
+    early = {site for round_, site in trained if round_ == 1}
+    return job, model(run), next(site for _, site in trained if site not in early)
 
 
-@pytest.mark.slow
-def test_kill_9_leaves_no_process_and_the_run_resumes(expected, tiny_data, tmp_path):
-    job, bits = expected
+@pytest.fixture
+def in_the_middle(sampled, tiny_data, tmp_path, hold_images):
+    """A simulation that is held while a worker trains, after the first round, and what holds it."""
+    job, _, site = sampled
+    held = hold_images(site, "train")
     arguments = command(job, "--data", tiny_data, "--out", tmp_path, "--workers", "2")
-    process, _ = started(arguments, "round 1/")
-    workers = psutil.Process(process.pid).children(recursive=True)
-    assert len(workers) >= 2
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    worker = held.meet(process.pid)
+    yield process, worker, held
     process.kill()
     process.communicate()
+
+
+@pytest.mark.slow
+def test_kill_9_leaves_no_process_and_the_run_resumes(sampled, in_the_middle, tmp_path):
+    process, worker, held = in_the_middle
+    workers = psutil.Process(process.pid).children(recursive=True)
+    assert len(workers) >= 2
+    assert worker in workers
+    process.kill()
+    said, _ = process.communicate()
+    assert "round 1/3" in said
     _, alive = psutil.wait_procs(workers, timeout=30)
     assert not alive
+    held.let_go()
     run = next(tmp_path.glob("tiny-*"))
     assert simulate("--resume", run, "--workers", "2") == run
-    assert model(run) == bits
+    assert model(run) == sampled[1]
 
 
 @pytest.mark.slow
-def test_a_killed_worker_is_replaced(expected, tiny_data, tmp_path):
-    job, bits = expected
-    arguments = command(job, "--data", tiny_data, "--out", tmp_path, "--workers", "2")
-    process, said = started(arguments, "round 1/")
-    os.kill(max(child.pid for child in psutil.Process(process.pid).children()), signal.SIGKILL)
-    out, error = process.communicate()
+def test_a_killed_worker_is_replaced(sampled, in_the_middle):
+    process, worker, held = in_the_middle
+    worker.kill()
+    worker.wait()
+    assert held.meet(process.pid) != worker
+    held.let_go()
+    said, error = process.communicate()
     assert process.returncode == 0, error
-    assert model(folder_of(said + out)) == bits
+    assert model(folder_of(said)) == sampled[1]
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_with_one_line_and_can_be_resumed(expected, tiny_data, tmp_path):
-    job, bits = expected
-    arguments = command(job, "--data", tiny_data, "--out", tmp_path, "--workers", "1")
-    process, _ = started(arguments, "round 1/")
+def test_ctrl_c_ends_with_one_line_and_can_be_resumed(sampled, in_the_middle, tmp_path):
+    process, _, held = in_the_middle
     process.send_signal(signal.SIGINT)
     _, error = process.communicate()
     assert process.returncode == 130
     assert error.strip() == "interrupted"
+    held.let_go()
     run = next(tmp_path.glob("tiny-*"))
     simulate("--resume", run, "--workers", "1")
-    assert model(run) == bits
+    assert model(run) == sampled[1]

@@ -8,12 +8,14 @@ one site.
 import secrets
 from collections.abc import Iterator, Sized
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.privacy.secagg import keys
+from shared.privacy.secagg.claims import Claims
 from shared.privacy.secagg.errors import SecureAggregationError
 from shared.privacy.secagg.fixed_point import Codec
 from shared.privacy.secagg.graph import Plan, Ring, is_safe
@@ -44,14 +46,23 @@ class SecAggClient:
         identity: The site's.
         trust: Whom it believes.
         header: Of the round.
+        claims: What it says of itself.
         least: Least number of sites in a sum, by the site's policy and the job.
         secret: 32 random bytes from which all its secrets come; drawn where there are none.
     """
 
     def __init__(
-        self, identity: Identity, trust: Trust, header: Header, *, least: int, secret: bytes | None = None
+        self,
+        identity: Identity,
+        trust: Trust,
+        header: Header,
+        claims: Claims,
+        *,
+        least: int,
+        secret: bytes | None = None,
     ) -> None:
         self.header = header
+        self.claims = claims
         self._identity = identity
         self._trust = trust
         self._least = max(least, LEAST_SITES)
@@ -73,6 +84,11 @@ class SecAggClient:
         return Codec(len(self._roster.keys))
 
     @property
+    def roster(self) -> Roster:
+        """The keys and claims of all who take part, once they are checked."""
+        return self._roster
+
+    @property
     def survivors(self) -> tuple[str, ...]:
         """The sites in the sum, once they are agreed."""
         return self._outcome.survivors
@@ -87,6 +103,7 @@ class SecAggClient:
                     keys.public_of(self._own.channel),
                     keys.public_of(self._own.mask),
                     keys.commitment_of(self._own.seed, self.header, self.site),
+                    self.claims,
                     b"",
                     b"",
                 )
@@ -205,7 +222,7 @@ class SecAggClient:
             self._held.clear()
             return Reveal(tuple(seeds), tuple(of_keys))
 
-    _KIND = b"wardround secagg v1: state"
+    _KIND = b"wardround secagg v2: state"
 
     def to_bytes(self) -> bytes:
         """Return the state between two stages. It holds secrets: it stays at the site, in memory."""
@@ -213,6 +230,7 @@ class SecAggClient:
         return pack(
             self._KIND,
             self.header.to_bytes(),
+            self.claims.to_bytes(),
             self._least.to_bytes(4, "big"),
             self._secret,
             bytes([self._stage]),
@@ -224,11 +242,12 @@ class SecAggClient:
     @classmethod
     def from_bytes(cls, data: bytes, identity: Identity, trust: Trust) -> "SecAggClient":
         """Go on from a state of this site's own."""
-        header, least, secret, stage, roster, held, outcome = unpack(data, cls._KIND)
+        header, claims, least, secret, stage, roster, held, outcome = unpack(data, cls._KIND)
         client = cls(
             identity,
             trust,
             Header.from_bytes(header),
+            Claims.from_bytes(claims),
             least=int.from_bytes(least, "big"),
             secret=fixed(secret, 32),
         )
@@ -255,17 +274,17 @@ class SecAggClient:
         if own is None or not self._is_own(own):
             raise SecureAggregationError("this site's own keys are missing, or were swapped")
         for message in roster.keys:
-            if message.header != self.header:
-                raise SecureAggregationError(f"the keys of {message.site} are of another round or run")
+            _check_header(message, self.header)
             self._trust.check(message)
         publics = [public for message in roster.keys for public in (message.channel, message.mask)]
         if len(set(publics)) != len(publics):
             raise SecureAggregationError("two sites have the same key")
 
     def _is_own(self, message: KeyMessage) -> bool:
-        return (message.channel, message.mask) == (
+        return (message.channel, message.mask, message.claims) == (
             keys.public_of(self._own.channel),
             keys.public_of(self._own.mask),
+            self.claims,
         )
 
     def _require(self, sites: Sized, what: str) -> None:
@@ -276,3 +295,14 @@ class SecAggClient:
 
     def _ring(self) -> Ring:
         return Ring(self._roster.sites, self._roster.digest)
+
+
+def _check_header(message: KeyMessage, header: Header) -> None:
+    """Check that a site takes part in the same sum, and was told of the same model."""
+    if message.header == header:
+        return
+    if replace(message.header, context=header.context) == header:
+        raise SecureAggregationError(
+            f"{message.site} is to work on another model than this site, or with other settings"
+        )
+    raise SecureAggregationError(f"the keys of {message.site} are of another round or run")

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.privacy.secagg.errors import SecureAggregationError
+from shared.privacy.secagg.limits import LARGEST_WEIGHT
 
 LARGEST_VALUE = 2**16  # of a parameter, a statistic of batch norm or a loss
-LARGEST_WEIGHT = 2**20  # training images of a site
 EXTRAS = (
     3  # numbers after the vector: the weight, the weighted loss, the weight of those who share their loss
 )

@@ -24,7 +24,7 @@ _NONCE = bytes(12)  # each key seals one envelope
 
 def derive(secret: bytes, label: bytes, context: bytes, *names: str, length: int = 32) -> bytes:
     """Return a key that is bound to a purpose, to a round or roster, and to sites."""
-    info = pack(b"wardround secagg v1", label, *(name.encode() for name in names))
+    info = pack(b"wardround secagg v2", label, *(name.encode() for name in names))
     return HKDF(SHA256(), length, salt=context, info=info).derive(secret)
 
 
@@ -58,7 +58,7 @@ def public_of(private: bytes) -> bytes:
 
 def commitment_of(seed: bytes, header: Header, site: str) -> bytes:
     """Return the digest by which a site commits to the seed of its self-mask."""
-    return hashlib.sha256(pack(b"wardround secagg v1: seed", header.to_bytes(), site.encode(), seed)).digest()
+    return hashlib.sha256(pack(b"wardround secagg v2: seed", header.to_bytes(), site.encode(), seed)).digest()
 
 
 def self_mask_key(seed: bytes, header: Header) -> bytes:

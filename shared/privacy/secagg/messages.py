@@ -10,7 +10,7 @@ from shared.flat_array import to_array, view
 from shared.messages import ARRAYS, CONFIG, METRICS, VECTOR, MessageError
 from shared.privacy.secagg.fixed_point import EXTRAS
 
-# The stages, in their order; a round of training stands between the third and the fourth.
+# The stages, in their order; the site's work stands between the third and the fourth.
 KEYS, SHARES, INBOX, AGREE, REVEAL = (
     "secagg_keys",
     "secagg_shares",
@@ -25,16 +25,17 @@ _BODY = "body"
 _LONGEST = 16 * 2**20  # bytes of a body: a roster of a thousand sites has about 1 MB
 
 
-def stage_request(job: str, round_: int, body: bytes) -> RecordDict:
+def stage_request(job: str, round_: int, body: bytes, split: str = "") -> RecordDict:
     """Return what asks a site for a stage; an array, as all that the audit log counts.
 
     Args:
         job: Canonical JSON: every message is checked against the site's policy.
         round_: From 1.
         body: The stage's message.
+        split: The split that is evaluated; empty in training.
     """
     content = stage_reply(body)
-    content[CONFIG] = ConfigRecord({"job": job, "round": round_})
+    content[CONFIG] = ConfigRecord({"job": job, "round": round_, "split": split})
     return content
 
 
@@ -59,24 +60,24 @@ def read_stage(content: RecordDict) -> bytes:
 
 
 def masked_reply(masked: NDArray[np.uint64], seconds: float) -> RecordDict:
-    """Return a site's answer after training: of it nothing leaves but the masked update and the time."""
+    """Return a site's answer after its work: of it nothing leaves but masked numbers and the time."""
     # Signed, as PyTorch, through which it passes, has few operations on unsigned numbers.
     arrays = ArrayRecord({VECTOR: to_array(masked.view(np.int64))})
     return RecordDict({ARRAYS: arrays, METRICS: MetricRecord({"seconds": seconds})})
 
 
-def read_masked(content: RecordDict, size: int) -> tuple[NDArray[np.uint64], float]:
-    """Return a masked update, shape (size + EXTRAS,), and the seconds that the site took.
+def read_masked(content: RecordDict, size: int, extras: int = EXTRAS) -> tuple[NDArray[np.uint64], float]:
+    """Return masked numbers, shape (size + extras,), and the seconds that the site took.
 
     Raises:
         MessageError: Something is missing or has another type or shape.
     """
     arrays, metrics = content.get(ARRAYS), content.get(METRICS)
     if not isinstance(arrays, ArrayRecord) or VECTOR not in arrays or not isinstance(metrics, MetricRecord):
-        raise MessageError("carries no masked update")
+        raise MessageError("carries no masked numbers")
     values = _values(arrays, VECTOR, np.int64)
-    if values.shape != (size + EXTRAS,):
-        raise MessageError(f"carries a masked update of shape {values.shape} instead of ({size + EXTRAS},)")
+    if values.shape != (size + extras,):
+        raise MessageError(f"carries masked numbers of shape {values.shape} instead of ({size + extras},)")
     seconds = metrics.get("seconds")
     if not isinstance(seconds, float) or not np.isfinite(seconds):
         raise MessageError("'seconds' must be a finite number")

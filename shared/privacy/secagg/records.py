@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
+from shared.privacy.secagg.claims import Claims
 from shared.privacy.secagg.errors import SecureAggregationError
 from shared.privacy.secagg.limits import MOST_SITES
 from shared.privacy.secagg.shamir import SHARE_BYTES, share_from_bytes, share_to_bytes
 from shared.privacy.secagg.wire import at_most, fixed, in_order, name, names, pack, unpack
 
+TRAIN, VALIDATION, TEST = "train", "val", "test"
+PHASES = (TRAIN, VALIDATION, TEST)
 DIGEST = 32  # bytes of SHA-256, of a session, of an X25519 key, of a seed
 LONGEST_CERTIFICATE = 4096  # bytes, DER
 LONGEST_SIGNATURE = 128  # bytes of an ECDSA signature by a P-384 key, DER
@@ -22,31 +25,40 @@ SEALED_BYTES = 2 * SHARE_BYTES + 16  # two shares and the tag of ChaCha20-Poly13
 
 @dataclass(frozen=True)
 class Header:
-    """Which round of which run: part of every key, signature and seal.
+    """Which sum of which run: part of every key, signature and seal.
 
     Attributes:
         job: SHA-256 of the job's canonical JSON.
         round: From 1.
-        session: 32 bytes that the coordinator draws for each attempt at a round.
+        session: 32 bytes that the coordinator draws for each attempt at a sum.
+        phase: What is summed: one of `PHASES`.
+        context: SHA-256 of the model and all else that the computation takes from the coordinator
+            (`shared.privacy.secagg.context`).
     """
 
     job: bytes
     round: int
     session: bytes
+    phase: str
+    context: bytes
 
     def to_bytes(self) -> bytes:
         """Return the header as bytes."""
-        return self.job + struct.pack(">I", self.round) + self.session
+        numbers = struct.pack(">IB", self.round, PHASES.index(self.phase))
+        return self.job + numbers + self.session + self.context
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
         """Parse a header.
 
         Raises:
-            SecureAggregationError: It has another length.
+            SecureAggregationError: It has another length, or names no phase.
         """
-        data = fixed(data, 2 * DIGEST + 4)
-        return cls(data[:DIGEST], struct.unpack(">I", data[DIGEST:-DIGEST])[0], data[-DIGEST:])
+        data = fixed(data, 3 * DIGEST + 5)
+        round_, phase = struct.unpack(">IB", data[DIGEST : -2 * DIGEST])
+        if phase >= len(PHASES):
+            raise SecureAggregationError("a round of the secure aggregation names no phase")
+        return cls(data[:DIGEST], round_, data[-2 * DIGEST : -DIGEST], PHASES[phase], data[-DIGEST:])
 
 
 @dataclass(frozen=True)
@@ -59,6 +71,7 @@ class KeyMessage:
         channel: X25519 public key by which shares are sealed.
         mask: X25519 public key by which masks are agreed.
         commitment: SHA-256 by which a reconstructed seed of the self-mask is known to be the right one.
+        claims: What the site says of itself.
         certificate: The site's, DER.
         signature: ECDSA with SHA-384 of `statement()`.
     """
@@ -68,10 +81,11 @@ class KeyMessage:
     channel: bytes
     mask: bytes
     commitment: bytes
+    claims: Claims
     certificate: bytes
     signature: bytes
 
-    _KIND = b"wardround secagg v1: keys"
+    _KIND = b"wardround secagg v2: keys"
 
     def statement(self) -> bytes:
         """Return what is signed."""
@@ -82,6 +96,7 @@ class KeyMessage:
             self.channel,
             self.mask,
             self.commitment,
+            self.claims.to_bytes(),
             self.certificate,
         )
 
@@ -96,15 +111,16 @@ class KeyMessage:
         Raises:
             SecureAggregationError: It is no such message.
         """
-        fields = _counted(unpack(data, cls._KIND), 7)
+        fields = _counted(unpack(data, cls._KIND), 8)
         return cls(
             Header.from_bytes(fields[0]),
             name(fields[1]),
             fixed(fields[2], DIGEST),
             fixed(fields[3], DIGEST),
             fixed(fields[4], DIGEST),
-            at_most(fields[5], LONGEST_CERTIFICATE),
-            at_most(fields[6], LONGEST_SIGNATURE),
+            Claims.from_bytes(fields[5]),
+            at_most(fields[6], LONGEST_CERTIFICATE),
+            at_most(fields[7], LONGEST_SIGNATURE),
         )
 
 
@@ -114,7 +130,7 @@ class Roster:
 
     keys: tuple[KeyMessage, ...]
 
-    _KIND = b"wardround secagg v1: roster"
+    _KIND = b"wardround secagg v2: roster"
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -169,7 +185,7 @@ class Envelopes:
 
     envelopes: tuple[Envelope, ...]
 
-    _KIND = b"wardround secagg v1: shares"
+    _KIND = b"wardround secagg v2: shares"
 
     def to_bytes(self) -> bytes:
         """Return the envelopes as bytes."""
@@ -203,7 +219,7 @@ class Outcome:
     sharing: tuple[str, ...]
     survivors: tuple[str, ...]
 
-    _KIND = b"wardround secagg v1: survivors"
+    _KIND = b"wardround secagg v2: survivors"
 
     def statement(self, header: Header, roster: Roster) -> bytes:
         """Return what every survivor signs."""
@@ -231,7 +247,7 @@ class Agreement:
 
     signatures: tuple[tuple[str, bytes], ...]
 
-    _KIND = b"wardround secagg v1: agreement"
+    _KIND = b"wardround secagg v2: agreement"
 
     def to_bytes(self) -> bytes:
         """Return the signatures as bytes."""
@@ -264,7 +280,7 @@ class Reveal:
     seeds: tuple[tuple[str, int], ...]
     keys: tuple[tuple[str, int], ...]
 
-    _KIND = b"wardround secagg v1: reveal"
+    _KIND = b"wardround secagg v2: reveal"
 
     def to_bytes(self) -> bytes:
         """Return the shares as bytes."""

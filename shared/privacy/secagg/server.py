@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.privacy.secagg import keys
+from shared.privacy.secagg.claims import Claims, agreed_weights
 from shared.privacy.secagg.errors import SecureAggregationError
 from shared.privacy.secagg.fixed_point import EXTRAS, Codec, Mean
 from shared.privacy.secagg.graph import Plan, Ring, is_safe
@@ -36,16 +37,17 @@ class SecAggServer:
         header: Of the round.
         size: Length of the vector that is summed.
         least: Least number of sites in a sum.
+        extras: Numbers behind the vector.
     """
 
-    def __init__(self, header: Header, size: int, least: int = LEAST_SITES) -> None:
+    def __init__(self, header: Header, size: int, least: int = LEAST_SITES, *, extras: int = EXTRAS) -> None:
         self.header = header
         self._least = max(least, LEAST_SITES)
         self._keys: dict[str, KeyMessage] = {}
         self._roster = Roster(())
         self._envelopes: dict[str, dict[str, Envelope]] = {}  # by sender and recipient
         self._masked: set[str] = set()
-        self._sum = np.zeros(size + EXTRAS, dtype=np.uint64)
+        self._sum = np.zeros(size + extras, dtype=np.uint64)
         self._signatures: dict[str, bytes] = {}
         self._reveals: dict[str, Reveal] = {}
 
@@ -96,7 +98,7 @@ class SecAggServer:
         }
 
     def take_masked(self, site: str, masked: NDArray[np.uint64]) -> None:
-        """Add a masked update, shape (size + EXTRAS,); it is not kept.
+        """Add masked numbers, shape (size + extras,); they are not kept.
 
         Raises:
             SecureAggregationError: It has another shape, or is the site's second.
@@ -143,8 +145,38 @@ class SecAggServer:
             raise SecureAggregationError("its shares are not those that were asked for")
         self._reveals[site] = reveal
 
-    def mean(self) -> Mean:
-        """Take all masks off the sum and return the mean; the sum is used up.
+    @property
+    def roster_claims(self) -> dict[str, Claims]:
+        """What all who sent keys claim of themselves, by site."""
+        return {key.site: key.claims for key in self._roster.keys}
+
+    @property
+    def claims(self) -> dict[str, Claims]:
+        """What the sites in the sum claim of themselves, by site."""
+        return {site: self._roster.by_site[site].claims for site in sorted(self._masked)}
+
+    def mean(self, largest_share: float = 1.0) -> Mean:
+        """Take all masks off a sum of updates and return the mean; the sum is used up.
+
+        Args:
+            largest_share: To which the weights that sites claim are cut down.
+
+        Raises:
+            SecureAggregationError: Too few sites revealed shares, a share is wrong, or the sum has another
+                weight than the sites in it claim.
+        """
+        mean = Codec(len(self._roster.keys)).decode(self.total())
+        agreed = agreed_weights(self.roster_claims, largest_share)
+        claimed = sum(agreed[site] for site in self._masked)
+        if mean.weight != claimed:
+            raise SecureAggregationError(
+                f"the sum has a weight of {mean.weight}, and its sites claim {claimed}: a site sent "
+                "something else than it signed"
+            )
+        return mean
+
+    def total(self) -> NDArray[np.uint64]:
+        """Take all masks off the sum and return it, shape (size + extras,); it is used up.
 
         Raises:
             SecureAggregationError: Too few sites revealed shares, or a share is wrong.
@@ -165,7 +197,7 @@ class SecAggServer:
                 mask = keys.pair_mask_key(key, dropped, site, self._roster)
                 (minus if site < dropped else plus).append(mask)
         add_masks(self._sum, plus, minus)
-        return Codec(len(self._roster.keys)).decode(self._sum)
+        return self._sum
 
     def _self_mask(self, site: str, seed: bytes) -> bytes:
         if keys.commitment_of(seed, self.header, site) != self._roster.by_site[site].commitment:

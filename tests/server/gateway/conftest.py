@@ -36,6 +36,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from server.bell import BELL, Rope
+
 PROJECT = Path(__file__).parents[3]
 COORDINATOR = Path(__file__).with_name("coordinator.py")
 NOW = datetime.now(UTC)
@@ -182,6 +184,16 @@ class Federation:
             self.context(credential).wrap_socket(raw, server_hostname="127.0.0.1") as wrapped,
         ):
             yield Connection(wrapped)
+
+    @contextmanager
+    def run(self, **answers: int) -> Iterator[Rope]:
+        """Stand for the process of a run that waits for answers of so many bytes, by site."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(BELL, (self.folder / "bell").read_text(encoding="utf-8"))
+            rope = Rope()
+        rope.expect({site.replace("_", "-"): size for site, size in answers.items()})
+        yield rope
+        rope.close()
 
     def audit(self, event: str) -> list[dict[str, str]]:
         lines = (self.folder / "audit.jsonl").read_text(encoding="utf-8").splitlines()

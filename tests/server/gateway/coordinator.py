@@ -3,18 +3,20 @@
 MODELS holds the keys and `registry.json`; UPSTREAM is the address of a stand-in for the SuperLink, or
 `flower`.
 Prints the two ports once both listen; writes audit entries to MODELS/audit.jsonl.
+MODELS/limits.json may change limits.
 """
 
 import asyncio
 import json
+import os
 import signal
 import ssl
 import sys
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
+import httpx
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from starlette.authentication import requires
 from starlette.requests import Request
@@ -22,7 +24,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from server.audit_trail import AuditTrail
-from server.bell import Bell
+from server.bell import BELL, hang_bell
 from server.coordinator import MODELS
 from server.gateway import Door, Gateway, Routes, listen
 from server.limits import Limits
@@ -54,6 +56,7 @@ class Row:
 class Person:
     name: str
     role: str
+    projects: tuple[str, ...] = ()
 
 
 class FileRegistry:
@@ -89,7 +92,10 @@ class StandIn:
 
     def __init__(self, url: str, folder: Path) -> None:
         self.url = url
-        self.tls = SimpleNamespace(context=ssl.create_default_context(cafile=folder / "ca.crt"))
+        self._context = ssl.create_default_context(cafile=folder / "ca.crt")
+
+    def transport(self, limits: httpx.Limits) -> httpx.AsyncBaseTransport:
+        return httpx.AsyncHTTPTransport(verify=self._context, limits=limits)
 
     async def register_node(self, public_key: str, name: str) -> int:
         return 1
@@ -122,7 +128,8 @@ async def look(request: Request) -> PlainTextResponse:
 
 
 async def enrol(request: Request) -> PlainTextResponse:
-    return PlainTextResponse("no", 403)
+    is_invited = await request.body() == b"invited"
+    return PlainTextResponse("yes" if is_invited else "no", 200 if is_invited else 403)
 
 
 async def renew(request: Request) -> PlainTextResponse:
@@ -146,7 +153,9 @@ async def main(folder: Path, upstream: str) -> None:
     trail = AuditTrail(lambda event, **fields: audit.write(json.dumps({"event": event, **fields}) + "\n"))
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    doors = [Door(listen("127.0.0.1", 0), context(folder, sites=sites), LIMITS) for sites in (True, False)]
+    file = folder / "limits.json"
+    limits = LIMITS.model_copy(update=json.loads(file.read_text()) if file.exists() else {})
+    doors = [Door(listen("127.0.0.1", 0), context(folder, sites=sites), limits) for sites in (True, False)]
     async with AsyncExitStack() as stack:
         if upstream == "flower":
             link = await stack.enter_async_context(SuperLink(folder / "superlink"))
@@ -154,8 +163,10 @@ async def main(folder: Path, upstream: str) -> None:
         else:
             link = StandIn(upstream, folder)
         parts = routes(folder)
+        bell = await stack.enter_async_context(hang_bell())
+        (folder / "bell").write_text(os.environ[BELL], encoding="utf-8")
         print(*(door.sock.getsockname()[1] for door in doors), flush=True)
-        await Gateway(link, registry, registry, trail, parts, bell=Bell()).serve(*doors, stop)
+        await Gateway(link, registry, registry, trail, parts, bell=bell).serve(*doors, stop)
     trail.close()
 
 

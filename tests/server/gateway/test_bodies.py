@@ -25,7 +25,7 @@ def resident(federation: Federation) -> int:
 @pytest.mark.parametrize("framing", ["length", "chunks"])
 def test_50_mb_pass_in_little_memory(federation: Federation, site: Credential, framing: str) -> None:
     block = bytes(range(256)) * 4096
-    with federation.connect(site) as connection:
+    with federation.run(st_mary=60 * MIB), federation.connect(site) as connection:
         connection.send(post(PUSH, site, block))
         assert connection.answer()[0] == 200
         before = peak = resident(federation)
@@ -67,7 +67,7 @@ def test_nothing_is_read_ahead_of_a_reader_that_pauses_and_a_lasting_pause_ends_
 def test_a_body_announced_too_large_is_refused_before_it_is_read(
     federation: Federation, site: Credential, upstream: Upstream, path: str, size: int
 ) -> None:
-    with federation.connect(site) as connection:
+    with federation.run(st_mary=2**40), federation.connect(site) as connection:
         connection.send(post(path, site, length=size))
         assert connection.answer()[0] in {400, 413}
         assert connection.ended()

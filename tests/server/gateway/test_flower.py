@@ -74,7 +74,7 @@ def test_a_node_works_over_a_killed_superlink_until_it_is_revoked(federation: Fe
 
 def test_the_coordinator_takes_everything_with_it(federation: Federation) -> None:
     family = psutil.Process(federation.process.pid).children(recursive=True)
-    assert len(family) >= 2
+    assert family
     federation.process.send_signal(signal.SIGTERM)
     assert federation.process.wait(20) == 0
     _, alive = psutil.wait_procs(family, timeout=5)

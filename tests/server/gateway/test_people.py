@@ -71,21 +71,32 @@ def test_fleet_and_control_paths_are_not_behind_a_token_either(federation: Feder
     ("token", "scheme"),
     [("x" * 43, "Bearer"), (VIEWER[:-1], "Bearer"), (VIEWER, "Basic"), ("\u00e9", "Bearer")],
 )
-def test_wrong_tokens_are_refused_and_soon_not_even_looked_at(
+def test_wrong_tokens_are_slowed_down_and_shut_nobody_else_out(
     federation: Federation, token: str, scheme: str
 ) -> None:
     for _ in range(FAILURES):
         assert ask(federation, "/v1/runs", token, scheme=scheme)[0] == 401
-    status, headers, _ = ask(federation, "/v1/runs", VIEWER)
+    status, headers, _ = ask(federation, "/v1/runs", token, scheme=scheme)
     assert status == 429
     assert 0 < int(headers["retry-after"]) <= FAILURES_S + 1
-    assert len(federation.audit("log-in-failed")) == 1, "an attacker must not fill the disk"
+    assert ask(federation, "/v1/runs")[0] == 429, "nothing is looked at"
+    # Behind the same address:
+    assert ask(federation, "/v1/runs", VIEWER)[0] == 200
+    assert ask(federation, "/v1/submit", RESEARCHER, b"job")[0] == 200
+    assert ask(federation, "/v1/submit", VIEWER, b"job")[0] == 403
+    assert ask(federation, "/v1/health")[0] == 200
+    for event in ("log-in-failed", "log-in-blocked"):
+        assert len(federation.audit(event)) == 1, "an attacker must not fill the disk"
 
 
-def test_guessing_invitations_counts_as_well(federation: Federation) -> None:
+def test_guessed_invitations_are_slowed_down_and_a_good_one_is_still_heard(federation: Federation) -> None:
     for _ in range(FAILURES):
         assert ask(federation, "/v1/enrol", body=b"guess")[0] == 403
-    assert ask(federation, "/v1/enrol", body=b"guess")[0] == 429
+    assert federation.audit("log-in-blocked") == []
+    assert ask(federation, "/v1/enrol", body=b"guess")[0] == 403
+    assert len(federation.audit("log-in-blocked")) == 1
+    assert ask(federation, "/v1/enrol", body=b"invited")[0] == 200
+    assert ask(federation, "/v1/runs")[0] == 429
 
 
 def test_a_body_too_large_is_refused(federation: Federation) -> None:
@@ -101,5 +112,9 @@ def test_failures_are_forgotten_and_ipv6_networks_count_as_one() -> None:
         failures.add(f"2001:db8::{host:x}")
     assert failures.wait("2001:db8::ffff") == pytest.approx(FAILURES_S)
     assert failures.wait("2001:db8:0:1::1") == 0
+    for _ in range(FAILURES):
+        failures.add("::ffff:192.0.2.1")  # IPv4, at a listener for both
+    assert failures.wait("192.0.2.1") == pytest.approx(FAILURES_S)
+    assert failures.wait("::ffff:192.0.2.2") == 0
     now += FAILURES_S
     assert failures.wait("2001:db8::ffff") == 0

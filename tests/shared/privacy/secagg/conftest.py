@@ -10,16 +10,30 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, derive_priva
 
 from shared.authority import Authority
 from shared.csr import certificate_request
+from shared.privacy.secagg.claims import Claims
 from shared.privacy.secagg.client import SecAggClient
 from shared.privacy.secagg.errors import SecureAggregationError
 from shared.privacy.secagg.fixed_point import Mean
 from shared.privacy.secagg.identity import Identity, Trust
-from shared.privacy.secagg.records import Agreement, Envelopes, Header, KeyMessage, Outcome, Reveal, Roster
+from shared.privacy.secagg.records import (
+    TRAIN,
+    Agreement,
+    Envelopes,
+    Header,
+    KeyMessage,
+    Outcome,
+    Reveal,
+    Roster,
+)
 from shared.privacy.secagg.server import SecAggServer
 
 SIZE = 50
-HEADER = Header(b"j" * 32, 7, b"s" * 32)
+HEADER = Header(b"j" * 32, 7, b"s" * 32, TRAIN, b"c" * 32)
 STAGES = ("keys", "shares", "masked", "agree", "reveal")
+
+
+def claims_of(weight: int) -> Claims:
+    return Claims(weight, weight)
 
 
 @dataclass
@@ -127,14 +141,16 @@ class Hospitals:
     def round(self, count: int, seed: int = 0, least: int = 3, header: Header = HEADER) -> Round:
         generator = np.random.default_rng(seed)
         names = list(self.identities)[:count]
+        weights = {name: int(generator.integers(1, 500)) for name in names}
         clients = {
-            name: SecAggClient(self.identities[name], self.trust, header, least=least) for name in names
+            name: SecAggClient(self.identities[name], self.trust, header, claims_of(weight), least=least)
+            for name, weight in weights.items()
         }
         return Round(
             clients,
             SecAggServer(header, SIZE, least),
             {name: generator.normal(0, 1, SIZE).astype(np.float32) for name in names},
-            {name: int(generator.integers(1, 500)) for name in names},
+            weights,
             {name: float(generator.uniform(0, 3)) for name in names},
         )
 

@@ -12,12 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.privacy.secagg import shamir
+from shared.privacy.secagg.claims import LARGEST_CLASS, MOST_PATIENTS, Claims
 from shared.privacy.secagg.errors import SecureAggregationError
-from shared.privacy.secagg.fixed_point import EXTRAS, LARGEST_VALUE, LARGEST_WEIGHT, Codec
+from shared.privacy.secagg.fixed_point import EXTRAS, LARGEST_VALUE, Codec
 from shared.privacy.secagg.graph import DEGREE, Plan, Ring, is_safe
-from shared.privacy.secagg.limits import MOST_SITES
+from shared.privacy.secagg.limits import LARGEST_WEIGHT, MOST_SITES
 from shared.privacy.secagg.masks import add_masks
 from shared.privacy.secagg.records import (
+    PHASES,
     SEALED_BYTES,
     Agreement,
     Envelope,
@@ -32,11 +34,25 @@ from shared.privacy.secagg.records import (
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,20}", fullmatch=True)
 BYTES32 = st.binary(min_size=32, max_size=32)
 SECRETS = st.integers(0, 2**256 - 1)
-HEADERS = st.builds(Header, BYTES32, st.integers(0, 2**32 - 1), BYTES32)
+HEADERS = st.builds(Header, BYTES32, st.integers(0, 2**32 - 1), BYTES32, st.sampled_from(PHASES), BYTES32)
 SIGNATURES = st.binary(min_size=1, max_size=128)
 SORTED = st.sets(NAMES, max_size=6).map(lambda found: tuple(sorted(found)))
+CLAIMS = st.builds(
+    Claims,
+    st.integers(0, LARGEST_WEIGHT),
+    st.integers(0, MOST_PATIENTS),
+    st.lists(st.integers(0, LARGEST_CLASS), max_size=4).map(tuple),
+)
 KEYS = st.builds(
-    KeyMessage, HEADERS, NAMES, BYTES32, BYTES32, BYTES32, st.binary(min_size=1, max_size=900), SIGNATURES
+    KeyMessage,
+    HEADERS,
+    NAMES,
+    BYTES32,
+    BYTES32,
+    BYTES32,
+    CLAIMS,
+    st.binary(min_size=1, max_size=900),
+    SIGNATURES,
 )
 ROSTERS = st.lists(KEYS, max_size=4, unique_by=lambda key: key.site).map(
     lambda keys: Roster(tuple(sorted(keys, key=lambda key: key.site)))
@@ -53,6 +69,8 @@ AGREEMENTS = st.dictionaries(NAMES, SIGNATURES, max_size=4).map(
     lambda found: Agreement(tuple(sorted(found.items())))
 )
 MESSAGES = st.one_of(
+    HEADERS,
+    CLAIMS,
     KEYS,
     ROSTERS,
     ENVELOPES,
@@ -258,7 +276,10 @@ def test_changed_bytes_are_another_message_or_none(message, data):
     assert found.to_bytes() == with_cut  # there is one way only to write a message
 
 
-@given(st.sampled_from([KeyMessage, Roster, Envelopes, Outcome, Agreement, Reveal]), st.binary(max_size=300))
+@given(
+    st.sampled_from([Header, Claims, KeyMessage, Roster, Envelopes, Outcome, Agreement, Reveal]),
+    st.binary(max_size=300),
+)
 def test_noise_is_refused(kind, noise):
     with pytest.raises(SecureAggregationError):
         kind.from_bytes(noise)

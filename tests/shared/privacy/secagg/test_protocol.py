@@ -10,14 +10,16 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, derive_priva
 from shared.authority import Authority
 from shared.pki import key_fingerprint
 from shared.privacy.secagg import keys
+from shared.privacy.secagg.claims import Claims
 from shared.privacy.secagg.client import SecAggClient
 from shared.privacy.secagg.errors import SecureAggregationError
 from shared.privacy.secagg.graph import Plan, Ring
 from shared.privacy.secagg.identity import Trust
 from shared.privacy.secagg.masks import add_masks
-from shared.privacy.secagg.records import Agreement, Envelopes, Header, KeyMessage, Outcome, Reveal, Roster
+from shared.privacy.secagg.records import Agreement, Envelopes, KeyMessage, Outcome, Reveal, Roster
 from shared.privacy.secagg.shamir import SHARE_BYTES, join, weights
 
+CLAIMS = Claims(1, 1)
 STAGES = ("keys", "shares", "masked", "agree", "reveal")
 
 
@@ -324,7 +326,9 @@ def test_an_authority_that_invents_sites_is_stopped_by_pinned_peers(hospitals, c
         name: key_fingerprint(one.key.public_key()) for name, one in list(hospitals.identities.items())[:5]
     }
     trust = Trust(hospitals.authority.certificate, pins)
-    client = SecAggClient(hospitals.identities["site-00"], trust, hospitals.round(3).server.header, least=3)
+    client = SecAggClient(
+        hospitals.identities["site-00"], trust, hospitals.round(3).server.header, CLAIMS, least=3
+    )
     round_ = hospitals.round(5)
     round_.clients["site-00"] = client
 
@@ -347,7 +351,7 @@ def test_an_authority_that_invents_sites_is_stopped_by_pinned_peers(hospitals, c
 def test_replayed_keys_of_another_round_are_noticed(hospitals, field):
     now = hospitals.round(5)
     other = replace(now.server.header, **{field: 6 if field == "round" else b"o" * 32})
-    old = SecAggClient(hospitals.identities["site-01"], hospitals.trust, other, least=3).advertise()
+    old = SecAggClient(hospitals.identities["site-01"], hospitals.trust, other, CLAIMS, least=3).advertise()
 
     def replay(stage, site, sent):
         return swapped(sent, "site-01", old) if stage == "shares" and site != "site-01" else sent
@@ -359,7 +363,7 @@ def test_replayed_keys_of_another_round_are_noticed(hospitals, field):
 def test_replayed_keys_of_the_same_round_are_noticed_by_their_owner(hospitals):
     now = hospitals.round(5)
     earlier = SecAggClient(
-        hospitals.identities["site-01"], hospitals.trust, now.server.header, least=3
+        hospitals.identities["site-01"], hospitals.trust, now.server.header, CLAIMS, least=3
     ).advertise()
     now.tamper = lambda stage, _, sent: swapped(sent, "site-01", earlier) if stage == "shares" else sent
     with pytest.raises(SecureAggregationError):
@@ -435,7 +439,9 @@ def test_sites_that_were_shown_other_keys_can_not_open_each_others_shares(hospit
     # site-05 is in league with the coordinator and has signed two sets of keys.
     round_ = hospitals.round(6)
     header = round_.server.header
-    second = SecAggClient(hospitals.identities["site-05"], hospitals.trust, header, least=3).advertise()
+    second = SecAggClient(
+        hospitals.identities["site-05"], hospitals.trust, header, CLAIMS, least=3
+    ).advertise()
     round_.tamper = lambda stage, site, sent: (
         swapped(sent, "site-05", second) if (stage, site) == ("shares", "site-00") else sent
     )
@@ -492,7 +498,7 @@ def test_the_coordinator_takes_nothing_that_was_not_asked_for(hospitals):
     message = round_.clients["site-00"].advertise()
     for site, wrong in (
         ("site-01", message),
-        ("site-00", replace(message, header=Header(b"j" * 32, 8, b"s" * 32))),
+        ("site-00", replace(message, header=replace(message.header, round=8))),
     ):
         with pytest.raises(SecureAggregationError, match="another"):
             server.take_keys(site, wrong)

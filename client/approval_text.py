@@ -1,0 +1,128 @@
+"""What whoever approves a job reads: what it does here, what leaves and how often, what is unusual.
+
+Everything that the job's author wrote is escaped.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from client.job_book import SeenJob
+from client.served import MOST_ANSWERS
+from client.site import SiteConfig
+from client.unusual import images_behind, unusual
+from shared.job import JobSpec
+from shared.printable import printable
+
+
+def in_plain_words(seen: SeenJob, site: SiteConfig, answers: int) -> list[str]:
+    """Return what a job would do here and what would leave, a line a fact.
+
+    Args:
+        seen: The job.
+        site: Its policy says what leaves.
+        answers: Given for the job's rounds so far.
+    """
+    job = seen.spec()
+    lines = [f"{name:<11} {printable(fact)}" for name, fact in _facts(seen, job, site, answers).items()]
+    lines += ["What leaves this site:", *(f"  - {printable(what)}" for what in _leaving(job, site))]
+    lines += ["No image leaves."]
+    found = unusual(job)
+    lines += ["What is unusual about it:" if found else "Nothing of it is unusual."]
+    lines += [f"  - {printable(what)}" for what in found]
+    return [*lines, "The whole job:", *(f"  {printable(line)}" for line in _whole(job))]
+
+
+def _facts(seen: SeenJob, job: JobSpec, site: SiteConfig, answers: int) -> dict[str, str]:
+    dataset = site.datasets.get(job.job.dataset)
+    served = f"{seen.rounds} trained here so far, {answers} answers given"
+    if seen.decision == "approved" and answers:
+        served += "; approved again, each of its requests is answered once more"
+    return {
+        "job": f"{job.job.name}, digest {seen.digest}",
+        "researcher": f"{seen.researcher or 'not named'} (on the coordinator's word)",
+        "task": f"{job.job.task} of {', '.join(job.data.classes)}",
+        "network": job.model.name,
+        "dataset": f"{job.job.dataset} ({dataset.manifest if dataset else 'not offered here'})",
+        "rounds": f"{job.job.rounds}, each with {_length(job)}; {served}",
+        "strategy": f"{job.strategy.name}, at least {job.strategy.min_sites} sites in each round",
+    }
+
+
+def _length(job: JobSpec) -> str:
+    training = job.training
+    if training.local_steps is not None:
+        return f"{_many(training.local_steps, 'step')} of {_many(training.batch_size, 'image')}"
+    passes = _many(training.local_epochs or 0, "pass", "passes")
+    return f"{passes} over the data, in steps of {_many(training.batch_size, 'image')}"
+
+
+def _leaving(job: JobSpec, site: SiteConfig) -> Iterator[str]:
+    policy, images = site.policy, images_behind(job)
+    model = f"{_sent_part(job)}, after each of {job.job.rounds} rounds, {MOST_ANSWERS} times at most"
+    if job.privacy.secure_aggregation:
+        model += ", masked: the coordinator gets its sum with the other sites' alone"
+    yield f"{model}; {_protection(job)}"
+    behind = "all images to train on" if images is None else f"{_many(images, 'image')} at most"
+    yield f"behind each such update: {behind}"
+    yield (
+        "the number of patients and images in each split, where it is at least "
+        f"{policy.min_group} patients (policy.min_group)"
+    )
+    if job.training.class_weights == "federation":
+        yield "the number of training images (or voxels) of each class"
+    if policy.share_site_metrics:
+        every = job.evaluation.every
+        how_often = "each round" if every == 1 else f"every {every} rounds"
+        yield (
+            "the training loss, and sums from which the coordinator computes this site's metrics on "
+            f"validation patients after {how_often}, and on test patients for one round"
+        )
+    yield "errors, cleared of names, paths and values"
+
+
+def _sent_part(job: JobSpec) -> str:
+    """Return what of the trained model a job makes a site send."""
+    update = job.update
+    if update.is_plain:
+        return "the trained model"
+    what = "what training has changed" + (f" in {', '.join(update.parts)}" if update.parts else "")
+    if update.keep is not None:
+        what += f", the largest {update.keep:.0%} of its numbers"
+    what += f", in {update.bits} bits a number"
+    return what + (f", scaled down to a norm of {update.clip:g}" if update.clip is not None else "")
+
+
+def _protection(job: JobSpec) -> str:
+    """Return what a trained model says of the images, in words."""
+    privacy = job.privacy
+    if privacy.mechanism != "dp-sgd":
+        return (
+            "it is computed from the images, and without differential privacy something of them may be "
+            "inferred from it"
+            + ("; the coordinator alone adds noise, to the mean" if privacy.mechanism == "site-level" else "")
+        )
+    noise = f"noise multiplier {privacy.noise_multiplier}"
+    if privacy.epsilon is not None:
+        noise = f"epsilon {privacy.epsilon:g} at delta {privacy.delta:g} over all rounds"
+    if privacy.honest_sites is not None:
+        noise += f" in the sum, if {privacy.honest_sites} of the sites in it are honest"
+    return (
+        f"it is differentially private for each {privacy.unit}: {noise} "
+        "(`wardround client budget` says what is left)"
+    )
+
+
+def _whole(job: JobSpec) -> Iterator[str]:
+    """Yield every key of the job; those without a value are left out."""
+    for table, values in job.model_dump(mode="json").items():
+        yield f"[{table}]"
+        yield from (f"{key} = {_spelt(value)}" for key, value in values.items() if value is not None)
+
+
+def _many(count: int, one: str, more: str | None = None) -> str:
+    return f"{count} {one if count == 1 else more or one + 's'}"
+
+
+def _spelt(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

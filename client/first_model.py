@@ -1,0 +1,60 @@
+"""The model with which a job begins: a site builds it itself, and believes no other."""
+
+import hashlib
+
+import numpy as np
+from flwr.app import ArrayRecord, RecordDict
+from numpy.typing import NDArray
+
+from client.policy import PolicyError
+from shared.arrays import Layout
+from shared.flat_array import view
+from shared.job import JobSpec
+from shared.messages import ARRAYS, VECTOR, MessageError, read_vector
+from shared.models import build_model
+from shared.tasks import make_task
+
+# Processors differ in the last bits of a normal distribution's numbers; no image fits into these.
+_RELATIVE, _ABSOLUTE = 1e-4, 1e-6
+
+
+def model_digest(content: RecordDict) -> str:
+    """Return the SHA-256, in hexadecimal, of the model that a message carries.
+
+    Raises:
+        MessageError: It carries none.
+    """
+    try:
+        return hashlib.sha256(view(_record(content)[VECTOR]).data).hexdigest()
+    except (KeyError, ValueError):
+        raise MessageError("carries no model") from None
+
+
+def check_first(job: JobSpec, content: RecordDict, site: str) -> None:
+    """Check that a message carries the model that the job's seed gives.
+
+    It is built once more for it, which takes as long as to load a network.
+
+    Raises:
+        MessageError: It carries no vector of the model's length.
+        PolicyError: It carries another model.
+    """
+    first = _first(job)
+    vector = read_vector(_record(content), first.size)
+    if not np.allclose(vector, first, rtol=_RELATIVE, atol=_ABSOLUTE):
+        problem = "job.model: round 1 does not begin with the model that the job's seed gives"
+        raise PolicyError(
+            problem, where=site, remedy="Coordinator and site must run the same version of Wardround."
+        )
+
+
+def _record(content: RecordDict) -> ArrayRecord:
+    record = content.get(ARRAYS)
+    if not isinstance(record, ArrayRecord):
+        raise MessageError("carries no model")
+    return record
+
+
+def _first(job: JobSpec) -> NDArray[np.float32]:
+    network = build_model(job, make_task(job).outputs, job.job.seed)
+    return Layout.of(network).pack(network)

@@ -1,0 +1,32 @@
+"""What may be asked for a job at all: its own rounds, and the evaluations that these rounds have."""
+
+from client.policy import PolicyError
+from shared.job import JobSpec
+
+SPLITS = ("val", "test")
+
+
+def check_request(job: JobSpec, phase: str, round_: int, split: str, site: str) -> None:
+    """Check that a request belongs to a round of its job; a simulation does it too.
+
+    Args:
+        job: What was approved.
+        phase: ``describe``, ``train``, ``evaluate`` or a stage of secure aggregation.
+        round_: As the request says; 0 for a description.
+        split: For an evaluation.
+        site: Name of the site, for the error.
+
+    Raises:
+        PolicyError: The job has no such round, or no such evaluation after it.
+    """
+    if phase == "describe":
+        return
+    if not 1 <= round_ <= job.job.rounds:
+        problem = f"job.rounds: the job has rounds 1 to {job.job.rounds}, and round {round_} is asked for"
+        raise PolicyError(problem, where=site)
+    if phase != "evaluate":
+        return
+    if split not in SPLITS:
+        raise PolicyError("job.split: asks for a split that no job evaluates on", where=site)
+    if not job.evaluates(round_):
+        raise PolicyError(f"job.rounds: the job does not evaluate after round {round_}", where=site)

@@ -1,0 +1,196 @@
+"""What a site has answered of each job, and for which models: on disk, so that no restart forgets it.
+
+An approval is for a job's rounds: each request is answered once, and once more for an answer that was lost
+or a side that was restarted. What is asked again is asked for the same model, so the coordinator learns
+nothing from it that it does not know.
+"""
+
+import sqlite3
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from client.database import transaction
+from client.policy import PolicyError
+
+MOST_ANSWERS = 2
+"""How often one request of a job is answered."""
+
+MOST_DESCRIPTIONS = 10
+"""How often a job's data are described in a day: a run asks when it starts and when it is resumed."""
+
+_TEST = -1  # in place of a round: the model that is tested
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS answered (
+    digest TEXT NOT NULL,
+    phase TEXT NOT NULL,
+    round INTEGER NOT NULL,
+    split TEXT NOT NULL,
+    times INTEGER NOT NULL,
+    PRIMARY KEY (digest, phase, round, split)
+);
+CREATE TABLE IF NOT EXISTS model_seen (
+    digest TEXT NOT NULL,
+    round INTEGER NOT NULL,
+    sha256 TEXT NOT NULL,
+    PRIMARY KEY (digest, round)
+);
+CREATE TABLE IF NOT EXISTS evaluated (
+    day TEXT PRIMARY KEY,
+    times INTEGER NOT NULL
+);
+"""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request of a job.
+
+    Attributes:
+        job: Digest.
+        phase: ``describe``, ``train`` or ``evaluate``.
+        round: From 1; of a description the day, as a number.
+        split: ``val`` or ``test`` for an evaluation, otherwise empty.
+    """
+
+    job: str
+    phase: str
+    round: int
+    split: str = ""
+
+    @property
+    def most(self) -> int:
+        """How often it is answered."""
+        return MOST_DESCRIPTIONS if self.phase == "describe" else MOST_ANSWERS
+
+    @property
+    def model_of(self) -> int:
+        """The round after which the global model was what the request carries; 0 is the first model."""
+        return self.round - 1 if self.phase == "train" else self.round
+
+    @property
+    def key(self) -> tuple[str, str, int, str]:
+        """What tells it from other requests."""
+        return self.job, self.phase, self.round, self.split
+
+    def __str__(self) -> str:
+        """Return it in words, without the job."""
+        if self.phase == "describe":
+            return "the description of the data"
+        where = f" on '{self.split}'" if self.split else ""
+        return f"{'training' if self.phase == 'train' else 'evaluation'}{where} of round {self.round}"
+
+
+class Served:
+    """The site's memory of requests and models: tables of the book of jobs' SQLite file.
+
+    Args:
+        path: The file; made if missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with self._change() as db:
+            for statement in _SCHEMA.split(";"):
+                db.execute(statement)
+
+    def check(self, asked: Asked, site: str) -> None:
+        """Refuse a request that was answered as often as it may be.
+
+        Raises:
+            PolicyError: It was.
+        """
+        with self._change() as db:
+            times = _times(db, asked)
+        if times >= asked.most:
+            raise _answered(asked, site)
+
+    def believe(self, asked: Asked, model: str, *, unseen_may_be_tested: bool, site: str) -> None:
+        """Remember the model that came with a request, or refuse one that is not the model of its round.
+
+        Args:
+            asked: The request.
+            model: SHA-256, in hexadecimal.
+            unseen_may_be_tested: Whether the job may test a model that this site was not sent before.
+            site: Name of the site, for the error.
+
+        Raises:
+            PolicyError: Another model came for the same round before, or for the test.
+        """
+        places = [asked.model_of] + [_TEST] * (asked.split == "test")
+        with self._change() as db:
+            for place in places:
+                query = "SELECT sha256 FROM model_seen WHERE digest = ? AND round = ?"
+                row = db.execute(query, (asked.job, place)).fetchone()
+                if row is not None and row["sha256"] != model:
+                    raise _another_model(asked, place, site)
+                if row is None and place != _TEST and asked.split == "test" and not unseen_may_be_tested:
+                    problem = "job.model: is to be tested and was not sent to this site in its round"
+                    raise PolicyError(problem, where=site)
+                db.execute("INSERT OR IGNORE INTO model_seen VALUES (?, ?, ?)", (asked.job, place, model))
+
+    def count(self, asked: Asked, site: str) -> None:
+        """Count an answer, before it leaves.
+
+        Raises:
+            PolicyError: There were enough; it must not leave.
+        """
+        with self._change() as db:
+            if _times(db, asked) >= asked.most:
+                raise _answered(asked, site)
+            db.execute(
+                "INSERT INTO answered VALUES (?, ?, ?, ?, 1) ON CONFLICT DO UPDATE SET times = times + 1",
+                asked.key,
+            )
+
+    def take_evaluation(self, day: date, most: int | None) -> bool:
+        """Count an evaluation of any job, unless the day's are used up; one that fails counts too."""
+        with self._change() as db:
+            row = db.execute("SELECT times FROM evaluated WHERE day = ?", (str(day),)).fetchone()
+            if most is not None and row is not None and row["times"] >= most:
+                return False
+            db.execute(
+                "INSERT INTO evaluated VALUES (?, 1) ON CONFLICT DO UPDATE SET times = times + 1", (str(day),)
+            )
+        return True
+
+    def allow_again(self, job: str) -> None:
+        """Let each request of a job be answered once more, and its rounds have other models than before."""
+        with self._change() as db:
+            db.execute("UPDATE answered SET times = times - 1 WHERE digest = ? AND times > 0", (job,))
+            db.execute("DELETE FROM model_seen WHERE digest = ?", (job,))
+
+    def answers(self, job: str) -> int:
+        """Return how many answers were given for a job's rounds."""
+        query = "SELECT SUM(times) AS sum FROM answered WHERE digest = ? AND phase != 'describe'"
+        with self._change() as db:
+            return db.execute(query, (job,)).fetchone()["sum"] or 0
+
+    def _change(self) -> AbstractContextManager[sqlite3.Connection]:
+        return transaction(self._path, "the book of jobs")
+
+
+def _times(db: sqlite3.Connection, asked: Asked) -> int:
+    query = "SELECT times FROM answered WHERE (digest, phase, round, split) = (?, ?, ?, ?)"
+    row = db.execute(query, asked.key).fetchone()
+    return 0 if row is None else int(row["times"])
+
+
+def _answered(asked: Asked, site: str) -> PolicyError:
+    return PolicyError(
+        f"job.requests: {asked} was answered {asked.most} times, which is as often as it may be",
+        where=site,
+        remedy=_again(asked.job) if asked.phase != "describe" else None,
+    )
+
+
+def _another_model(asked: Asked, place: int, site: str) -> PolicyError:
+    which = "for the test" if place == _TEST else f"as the one after round {place}"
+    return PolicyError(
+        f"job.model: another model was sent before {which}", where=site, remedy=_again(asked.job)
+    )
+
+
+def _again(job: str) -> str:
+    return f"If the hospital wants it again: wardround client approve {job}"

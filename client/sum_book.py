@@ -1,0 +1,123 @@
+"""What a site has let be summed: from the difference of two sums nobody may read a single site's part.
+
+Training gives nearly the same update again of nearly the same model, whatever the job is called. Two sums of
+it over other sites would differ by the parts of the sites by which they differ. So the site remembers, by
+dataset, of which model it was in a sum, and with whom.
+"""
+
+import hashlib
+import secrets
+import sqlite3
+from collections.abc import Collection
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.database import transaction
+from client.sketch import KEY_BYTES, distance, sketch_of
+from shared.privacy.secagg.errors import SecureAggregationError
+
+# Shares of the models' norm. Models of two seeds are about 1 apart. Those of two rounds of one job may be
+# near, as its steps are small, and other sites may be there; equal they never are.
+NEAR_IN_OTHER_JOBS = 0.05
+NEAR_IN_ONE_JOB = 1e-6
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS sketch_key (key BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS summed (
+    dataset TEXT NOT NULL,
+    phase TEXT NOT NULL,
+    sketch BLOB NOT NULL,
+    sites BLOB NOT NULL,
+    job TEXT NOT NULL,
+    round INTEGER NOT NULL,
+    moment TEXT NOT NULL,
+    PRIMARY KEY (dataset, phase, job, round, sites, sketch)
+);
+"""
+
+
+@dataclass(frozen=True)
+class Summed:
+    """A sum that a site is in.
+
+    Attributes:
+        dataset: Name of the site's dataset behind its part.
+        phase: One of `shared.privacy.secagg.records.PHASES`.
+        sketch: Of the model, as `SumBook.sketch` returned it.
+        job: Digest of the job, in hexadecimal.
+    """
+
+    dataset: str
+    phase: str
+    sketch: bytes
+    job: str
+    round: int
+
+
+class SumBook:
+    """A site's book of sums, in an SQLite file that others may use too.
+
+    Args:
+        path: The file; made if missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with self._change() as db:
+            for statement in _SCHEMA.split(";"):
+                db.execute(statement)
+            if db.execute("SELECT key FROM sketch_key").fetchone() is None:
+                db.execute("INSERT INTO sketch_key VALUES (?)", (secrets.token_bytes(KEY_BYTES),))
+            self._key = bytes(db.execute("SELECT key FROM sketch_key").fetchone()["key"])
+
+    def sketch(self, vector: NDArray[np.float32]) -> bytes:
+        """Return what is remembered of a model, shape (n,)."""
+        return sketch_of(vector, self._key).tobytes()
+
+    def take(self, summed: Summed, sites: Collection[str]) -> None:
+        """Remember a sum over sites, before anything leaves that unmasks it.
+
+        Raises:
+            SecureAggregationError: An earlier sum over other sites was nearly of the same.
+            SiteError: The book can't be used.
+        """
+        digest = hashlib.sha256(" ".join(sorted(sites)).encode()).digest()
+        with self._change() as db:
+            earlier = db.execute(
+                "SELECT * FROM summed WHERE dataset = ? AND phase = ? AND sites != ?",
+                (summed.dataset, summed.phase, digest),
+            )
+            for row in earlier:
+                _compare(row, summed)
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            db.execute(
+                "INSERT OR IGNORE INTO summed VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (summed.dataset, summed.phase, summed.sketch, digest, summed.job, summed.round, now),
+            )
+
+    def _change(self) -> AbstractContextManager[sqlite3.Connection]:
+        return transaction(self._path, "the book of sums")
+
+
+def _compare(row: sqlite3.Row, summed: Summed) -> None:
+    """Raise SecureAggregationError where the difference to an earlier sum over other sites would tell."""
+    if (row["job"], row["round"]) == (summed.job, summed.round):
+        raise _refusal("this round was summed before over other sites")
+    near = NEAR_IN_ONE_JOB if row["job"] == summed.job else NEAR_IN_OTHER_JOBS
+    before, now = (np.frombuffer(sketch, np.float64) for sketch in (row["sketch"], summed.sketch))
+    if before.shape != now.shape or distance(before, now) <= near:
+        raise _refusal(
+            f"nearly the same model was summed before over other sites, in round {row['round']} of the job "
+            f"{row['job'][:12]}"
+        )
+
+
+def _refusal(what: str) -> SecureAggregationError:
+    return SecureAggregationError(
+        f"{what}; the difference would show single updates",
+        remedy="Give the job another [job] seed: it then begins with another model.",
+    )

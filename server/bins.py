@@ -1,0 +1,26 @@
+"""The bins of scores that sites are asked for: few enough for the patients, and where the scores are."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.federation import Member
+from shared.curves import Curves, bins_for
+from shared.tasks import Task
+
+
+def edges_for(
+    task: Task, members: Sequence[Member], split: str, before: Curves | None
+) -> NDArray[np.float64] | None:
+    """Return the edges for an evaluation; None where the task bins no scores.
+
+    Args:
+        task: Of the job.
+        members: The sites that are asked.
+        split: On whose patients.
+        before: The curves of the evaluation before; None for the first.
+    """
+    patients = sum(member.description.patients.get(split, 0) for member in members)
+    bins = bins_for(task.job.evaluation.bins, patients)
+    return task.first_edges(bins) if before is None else before.next_edges(bins)

@@ -1,0 +1,102 @@
+"""What a site may say of its data and of its work: bounded by what it described when the run began.
+
+A site can lie about how much it has. It can't say one number when the run begins and another one later, and
+no number beyond what a hospital can have.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shared.job import JobSpec
+from shared.messages import Description, Evaluation, MessageError, Update
+from shared.metrics import Mean, MetricSet
+from shared.metrics_classification import CalibrationBins
+
+MOST_IMAGES = 2**24  # of one site in one split, 17 million; patients too
+_LARGEST_LOSS = 1e6  # the mean over an epoch; a network whose loss is so large has diverged
+_LONGEST = 1e7  # seconds, 115 days
+_ROUNDED = 10  # sites round what they say to multiples of 10 at most; the states count every image
+_SLACK = 1e-3  # of a sum, for each image: sums of floating-point numbers are not exact
+
+
+def check_description(description: Description) -> None:
+    """Check what a site says that it has.
+
+    Raises:
+        MessageError: No hospital has so much.
+    """
+    for what, counts in (("patients", description.patients), ("images", description.examples)):
+        for split, count in counts.items():
+            if count > MOST_IMAGES:
+                raise MessageError(f"describes more {what} ({split}) than {MOST_IMAGES:,}")
+
+
+def check_update(update: Update, description: Description) -> None:
+    """Check what goes with an update.
+
+    Raises:
+        MessageError: It stands for more images than the site described, or its loss or time can't be.
+    """
+    described = description.examples["train"]
+    if update.examples == 0:
+        raise MessageError("trained on no examples")
+    if update.examples > described:
+        raise MessageError(f"trained on {update.examples} images, and described {described}")
+    if abs(update.loss) > _LARGEST_LOSS:
+        raise MessageError(f"has a training loss beyond {_LARGEST_LOSS:g}")
+    _check_seconds(update.seconds)
+
+
+def check_evaluation(
+    evaluation: Evaluation, description: Description, split: str, metrics: MetricSet, job: JobSpec
+) -> None:
+    """Check what a site says of a model, and take up its metric states.
+
+    Args:
+        evaluation: What it says.
+        description: What it said that it has.
+        split: Which part of it was asked about.
+        metrics: Empty; gets the states.
+        job: Under its differential privacy a site doesn't describe how much it has.
+
+    Raises:
+        MessageError: It stands for more images than were described, or no such images give these numbers.
+        ValueError: The states are none of this task.
+    """
+    described = MOST_IMAGES if job.privacy.mechanism == "dp-sgd" else description.examples[split]
+    if evaluation.examples > described:
+        raise MessageError(f"evaluated {evaluation.examples} images, and described {described}")
+    _check_seconds(evaluation.seconds)
+    metrics.merge(evaluation.states)
+    images = evaluation.examples + _ROUNDED if evaluation.examples else 0
+    if (np.abs(evaluation.states) > metrics.limits(images) + _SLACK * images).any():
+        raise MessageError(f"has metric states that {evaluation.examples} images can't give")
+    for name, metric in metrics.metrics.items():
+        if isinstance(metric, Mean):
+            _within(name, metric.total, metric.count * metrics.largest(name, "total"), images)
+        elif isinstance(metric, CalibrationBins):
+            _within(name, metric.correct, metric.count, images)
+            _within(name, metric.confidence, metric.count, images)
+        elif name == "decisions":
+            states = [torch.as_tensor(state) for state in metric.metric_state.values()]  # tp, fp, tn, fn
+            _check_decisions(torch.stack(states).sum(dim=0), metrics)
+
+
+def _within(name: str, values: Tensor, largest: Tensor, images: int) -> None:
+    """Check that sums are between 0 and what their counts can give."""
+    if bool((values < -_SLACK * images).any()) or bool((values > largest + _SLACK * images).any()):
+        raise MessageError(f"has a '{name}' that its own counts can't give")
+
+
+def _check_decisions(judged: Tensor, metrics: MetricSet) -> None:
+    """Check that every class was judged on all images that have a loss, or on none."""
+    loss = metrics.metrics["loss"]
+    images = loss.count if isinstance(loss, Mean) else judged
+    if not bool(((judged == images) | (judged == 0)).all()):
+        raise MessageError("judges the classes on other images than it has losses of")
+
+
+def _check_seconds(seconds: float) -> None:
+    if not 0 <= seconds <= _LONGEST:
+        raise MessageError(f"says that it worked for {seconds:g} s")

@@ -1,0 +1,198 @@
+"""One masked sum: the stages that take the place of a plain exchange, for training and for evaluations.
+
+The coordinator adds up masked numbers, and gets their sum and nothing else. A site that fails a stage counts
+as dropped out; too few left end the sum with the reason.
+"""
+
+import secrets
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from flwr.app import Message, RecordDict
+from numpy.typing import NDArray
+
+from server.events import Event, Listener
+from server.federation import Federation, Member
+from shared import messages
+from shared.flower import query_message
+from shared.job import JobSpec
+from shared.messages import MessageError
+from shared.privacy.secagg import messages as stages
+from shared.privacy.secagg.claims import check_claims, check_evaluated
+from shared.privacy.secagg.context import context_of
+from shared.privacy.secagg.errors import SecureAggregationError
+from shared.privacy.secagg.records import TEST, TRAIN, Envelopes, Header, KeyMessage, Reveal
+from shared.privacy.secagg.server import SecAggServer
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is summed.
+
+    Attributes:
+        job: What the sites work for.
+        round: Number of the round.
+        phase: One of `shared.privacy.secagg.records.PHASES`.
+        size: Length of the vector that is summed.
+        extras: Numbers behind it.
+    """
+
+    job: JobSpec
+    round: int
+    phase: str
+    size: int
+    extras: int
+
+    @property
+    def event(self) -> str:
+        """Name of the sites' work in events and tables."""
+        return self.phase if self.phase in (TRAIN, TEST) else "evaluate"
+
+    @property
+    def split(self) -> str:
+        """The split that is evaluated; empty in training."""
+        return "" if self.phase == TRAIN else self.phase
+
+
+class SecureSum:
+    """The stages of one sum.
+
+    Args:
+        federation: Carries the messages.
+        plan: What is summed.
+        asked: What asks each site for its work, the same of all.
+        listen: Told of every site that is done.
+
+    Attributes:
+        server: The state machine; when the stages are over it has the sum.
+        asked_bytes: Bytes that went out to all sites, besides the model.
+        last: The last answer: what is made of the sum goes on in its place.
+    """
+
+    def __init__(self, federation: Federation, plan: Plan, asked: list[Message], listen: Listener) -> None:
+        self._federation = federation
+        self._plan = plan
+        self._asked = asked
+        self._listen = listen
+        context = context_of(plan.phase, messages.read_request(asked[0].content))
+        job = bytes.fromhex(plan.job.digest())
+        header = Header(job, plan.round, secrets.token_bytes(32), plan.phase, context)
+        self.server = SecAggServer(header, plan.size, plan.job.strategy.min_sites, extras=plan.extras)
+        self.asked_bytes = 0
+        self.last: Message | None = None
+        self._described = {member.name: member.description for member in federation.members}
+        self._sent: Counter[str] = Counter()  # bytes by site, of all stages
+
+    def gather(self) -> list[dict[str, Any]]:
+        """Carry all stages through.
+
+        Returns:
+            For each site in the sum its round, name, phase, seconds and bytes.
+
+        Raises:
+            SecureAggregationError: Too few sites are left, or what they sent does not fit together.
+        """
+        server = self.server
+        members = {member.node_id: member for member in self._federation.members}
+        present = [members[message.metadata.dst_node_id] for message in self._asked]
+        header = server.header.to_bytes()
+        present = self._stage(stages.KEYS, present, lambda _: header, KeyMessage.from_bytes, self._take_keys)
+        roster = server.roster()
+        if self._plan.phase != TRAIN:
+            check_evaluated([message.claims for message in roster.keys])
+        body = roster.to_bytes()
+        present = self._stage(
+            stages.SHARES, present, lambda _: body, Envelopes.from_bytes, server.take_shares
+        )
+        inboxes = server.inboxes()
+        present = self._stage(
+            stages.INBOX, present, lambda site: inboxes[site].to_bytes(), _opened, lambda *_: None
+        )
+        rows: list[dict[str, Any]] = []
+        present = list(self._work({member.node_id for member in present}, rows))
+        outcome = server.outcome().to_bytes()
+        present = self._stage(stages.AGREE, present, lambda _: outcome, bytes, server.take_signature)
+        agreement = server.agreement().to_bytes()
+        self._stage(stages.REVEAL, present, lambda _: agreement, Reveal.from_bytes, server.take_reveal)
+        for row in rows:
+            row["bytes"] = self._sent[row["site"]]
+        return sorted(rows, key=lambda row: str(row["site"]))
+
+    def _take_keys(self, site: str, message: KeyMessage) -> None:
+        plan = self._plan
+        check_claims(site, message.claims, plan.job, training=plan.phase == TRAIN)
+        if plan.job.privacy.mechanism != "dp-sgd":  # else no number was described
+            described = self._described[site]
+            weighs = plan.phase != TRAIN or plan.job.strategy.weight == "examples"
+            if message.claims.patients > described.patients[plan.phase] or (
+                weighs and message.claims.weight > described.examples[plan.phase]
+            ):
+                raise SecureAggregationError("claims more than it described when the run began")
+        self.server.take_keys(site, message)
+
+    def _stage(
+        self,
+        name: str,
+        members: Iterable[Member],
+        body: Callable[[str], bytes],
+        parse: Callable[[bytes], T],
+        take: Callable[[str, T], None],
+    ) -> list[Member]:
+        """Ask for a stage; return those who answered as they should."""
+        plan, asked = self._plan, []
+        for member in members:
+            content = stages.stage_request(plan.job.canonical(), plan.round, body(member.name), plan.split)
+            self.asked_bytes += messages.array_bytes(content)
+            asked.append(query_message(name, content, member.node_id))
+
+        def check(content: RecordDict) -> T:
+            return parse(stages.read_stage(content))
+
+        return [member for member, _ in self._taken(asked, name.replace("_", "-"), check, take)]
+
+    def _work(self, nodes: set[int], rows: list[dict[str, Any]]) -> Iterator[Member]:
+        plan = self._plan
+
+        def check(content: RecordDict) -> tuple[NDArray[Any], float]:
+            return stages.read_masked(content, plan.size, plan.extras)
+
+        def take(site: str, answer: tuple[NDArray[Any], float]) -> None:
+            self.server.take_masked(site, answer[0])
+
+        asked = [message for message in self._asked if message.metadata.dst_node_id in nodes]
+        for member, (_, seconds) in self._taken(asked, plan.event, check, take):
+            data = {"seconds": round(seconds, 3)}
+            rows.append({"round": plan.round, "site": member.name, "phase": plan.event, **data})
+            self._listen(Event("site_done", plan.round, member.name, plan.event, data))
+            yield member
+
+    def _taken(
+        self,
+        asked: list[Message],
+        phase: str,
+        check: Callable[[RecordDict], T],
+        take: Callable[[str, T], None],
+    ) -> Iterator[tuple[Member, T]]:
+        """Exchange messages and yield the members whose answers were taken."""
+
+        def taken(member: Member, content: RecordDict) -> T:
+            try:
+                answer = check(content)
+                take(member.name, answer)
+            except SecureAggregationError as error:
+                raise MessageError(error.problem) from None
+            return answer
+
+        for reply, answer in self._federation.exchange(asked, self._plan.round, phase, taken):
+            self._sent[reply.member.name] += messages.array_bytes(reply.message.content)
+            self.last = reply.message
+            yield reply.member, answer
+
+
+def _opened(answer: bytes) -> None:
+    if answer != stages.OPENED:
+        raise SecureAggregationError("did not say that it opened its shares")

@@ -1,0 +1,104 @@
+"""A job that somebody submits: validated in a process of its own, which may take little and not for long.
+
+What validation costs is bounded by `shared/job_bounds.py`. Should something cost more after all, it holds up
+nobody but who submits it: the process has limits of processor time and memory, and a deadline.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shared.errors import JobError
+from shared.job import JobSpec, parse_job
+from shared.job_bounds import LONGEST_JOB
+
+LONGEST_BODY = LONGEST_JOB + 1024  # bytes
+_DEADLINE = 30.0  # seconds in all: the machine may be busy
+_PROCESSOR_S = 10
+_MEMORY = 2**30  # bytes of address space
+_WHAT = "the job"
+
+
+class Submission(BaseModel):
+    """What a researcher sends: the job, and its digest as the researcher's machine computes it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    job: dict[str, Any]
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A submission that is not taken.
+
+    Attributes:
+        status: Of the answer.
+        error: What is wrong.
+        remedy: What to do about it.
+    """
+
+    status: HTTPStatus
+    error: str
+    remedy: str | None = None
+
+
+def validated(body: bytes) -> JobSpec | Refused:
+    """Validate a submission; blocks for as long as that takes, at most `_DEADLINE` seconds."""
+    try:
+        process = subprocess.run(  # noqa: S603  (this module)
+            [sys.executable, "-m", __name__, str(_PROCESSOR_S), str(_MEMORY)],
+            input=body,
+            capture_output=True,
+            timeout=_DEADLINE,
+            check=False,
+            env={"PYTHONPATH": os.pathsep.join(sys.path), "PATH": os.environ.get("PATH", "")},
+        )
+    except subprocess.TimeoutExpired:
+        process = None
+    if process is None or process.returncode:
+        return Refused(HTTPStatus.BAD_REQUEST, "the job: takes too much to validate")
+    answer = json.loads(process.stdout)
+    if "error" in answer:
+        return Refused(HTTPStatus(answer["status"]), answer["error"], answer["remedy"])
+    return parse_job(answer["job"], _WHAT)
+
+
+def _validate(body: bytes) -> dict[str, Any]:
+    try:
+        asked = Submission.model_validate_json(body)
+    except ValidationError:
+        return _refused("the request is not understood")
+    try:
+        job = parse_job(asked.job, _WHAT)
+        if job.digest() == asked.digest:
+            return {"job": json.loads(job.canonical())}
+    except JobError as error:
+        return _refused(f"the job: {error.problem}", error.remedy)
+    except UnicodeEncodeError:
+        return _refused("the job: has a text that is not Unicode")
+    return _refused(
+        "the job has another digest here than at the submitter's",
+        "Coordinator and researcher must run the same version of Wardround.",
+    )
+
+
+def _refused(error: str, remedy: str | None = None) -> dict[str, Any]:
+    return {"status": int(HTTPStatus.BAD_REQUEST), "error": error, "remedy": remedy}
+
+
+def _main(processor_s: int, memory: int) -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (processor_s, processor_s))
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    print(json.dumps(_validate(sys.stdin.buffer.read())))
+
+
+if __name__ == "__main__":
+    _main(*map(int, sys.argv[1:]))

@@ -1,0 +1,72 @@
+"""Exactly how large a job's model is, without memory for it: built on PyTorch's meta device."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from shared.arrays import Layout
+from shared.errors import JobError
+from shared.job import JobSpec, parse_job
+from shared.job_rules import about_model_megabytes
+from shared.models import build_model
+from shared.network_size import LARGEST_MODEL_MB
+from shared.tasks import make_task
+
+_SURELY = 3  # times what is estimated is surely more than there is
+
+
+def warm_up() -> None:
+    """Let PyTorch load its meta device, which takes seconds the first time."""
+    torch.empty(1, device="meta").normal_()
+
+
+def model_bytes(job: JobSpec) -> int:
+    """Return the bytes of a job's model as it travels."""
+    return _bytes(job.canonical())
+
+
+def is_larger(job: JobSpec, megabytes: float) -> bool:
+    """Say whether a job's model has more MB (10^6 bytes); most are so far from it that none need be built."""
+    return about_model_megabytes(job) * _SURELY > megabytes and model_bytes(job) > megabytes * 1e6
+
+
+def check_model_size(job: JobSpec) -> None:
+    """Check that a job's model is not above the largest that any job may have.
+
+    Raises:
+        JobError: It is.
+    """
+    if is_larger(job, LARGEST_MODEL_MB):
+        raise JobError(
+            f"the model has {model_bytes(job) / 1e6:.0f} MB, and {LARGEST_MODEL_MB:.0f} MB is the most",
+            where="[model]",
+            remedy="Take fewer features or levels.",
+        )
+
+
+@lru_cache(maxsize=16)
+def _bytes(canonical: str) -> int:
+    job = parse_job(json.loads(canonical), "the job")
+    with torch.device("meta"), _SmallTablesOnCPU():
+        return Layout.of(build_model(job, make_task(job).outputs, job.job.seed)).size * 4
+
+
+class _SmallTablesOnCPU(TorchFunctionMode):
+    """Swin transformers read the numbers of a short `linspace` while they are built."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Call a function of PyTorch, one of them on the CPU."""
+        given = dict(kwargs or {})
+        if func is torch.linspace:
+            given.setdefault("device", "cpu")
+        return func(*args, **given)

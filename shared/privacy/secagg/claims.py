@@ -1,0 +1,130 @@
+"""What each site says of itself in a round of secure aggregation, under its signature.
+
+A sum shows nothing of its parts, so what each part counts for is agreed before it is computed: every site
+sees what every other one claims, and the coordinator that the sum has the weight that was claimed.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from shared.privacy.secagg.errors import SecureAggregationError, TooFewJudgesError
+from shared.privacy.secagg.limits import LARGEST_WEIGHT, LEAST_SITES
+from shared.privacy.secagg.wire import fixed, pack, unpack
+from shared.weights import bounded
+
+if TYPE_CHECKING:
+    from shared.job import JobSpec
+
+MOST_PATIENTS = 2**31 - 1
+MOST_CLASSES = 4096
+LARGEST_CLASS = 2**51  # images or voxels; those of 1000 sites fit into 63 bits
+_NUMBER = 8  # bytes
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What a site says of its part in a sum; every number is rounded as its policy rounds what leaves.
+
+    Attributes:
+        weight: In training how much its update counts; in an evaluation the images behind its metrics.
+        patients: Patients behind its part; 0 where it adds nothing to an evaluation, or says no number.
+        class_counts: Training images (or voxels) of each class; empty where the job does not weigh by them.
+    """
+
+    weight: int
+    patients: int
+    class_counts: tuple[int, ...] = ()
+
+    _KIND = b"wardround secagg v2: claims"
+
+    def to_bytes(self) -> bytes:
+        """Return the claims as bytes."""
+        numbers = (self.weight, self.patients, *self.class_counts)
+        return pack(self._KIND, *(number.to_bytes(_NUMBER, "big") for number in numbers))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Parse claims.
+
+        Raises:
+            SecureAggregationError: They are no such message, or a number is beyond what a site can have.
+        """
+        fields = unpack(data, cls._KIND)
+        if not 2 <= len(fields) <= 2 + MOST_CLASSES:
+            raise SecureAggregationError("a site's claims have the wrong number of fields")
+        weight, patients, *counts = (int.from_bytes(fixed(field, _NUMBER), "big") for field in fields)
+        if weight > LARGEST_WEIGHT or patients > MOST_PATIENTS or max(counts, default=0) > LARGEST_CLASS:
+            raise SecureAggregationError("a site claims more than a site can have")
+        return cls(weight, patients, tuple(counts))
+
+
+def counted_classes(job: "JobSpec") -> int:
+    """Return how many classes each site counts for the others; 0 where the job does not weigh by them."""
+    if job.training.class_weights != "federation":
+        return 0
+    return len(job.data.classes) + (job.job.task == "segmentation")
+
+
+def check_claims(site: str, claims: Claims, job: "JobSpec", *, training: bool) -> None:
+    """Check that what a site claims is possible in the job.
+
+    Raises:
+        SecureAggregationError: It is not.
+    """
+    classes = counted_classes(job) if training else 0
+    if len(claims.class_counts) != classes:
+        raise SecureAggregationError(f"{site} counts {len(claims.class_counts)} classes instead of {classes}")
+    if not training:
+        return
+    if job.strategy.weight == "equal" and claims.weight != 1:
+        raise SecureAggregationError(f"{site} claims a weight of {claims.weight}, and all must weigh alike")
+    if claims.weight < 1:
+        raise SecureAggregationError(f"{site} claims no weight, and takes part")
+
+
+def agreed_weights(claims: Mapping[str, Claims], largest: float) -> dict[str, int]:
+    """Return how much each site of a roster counts: what it claims, cut down to the largest share of all.
+
+    Args:
+        claims: By site, of all who sent keys: every one of them finds the same.
+        largest: Share of the weights that one site may have.
+    """
+    return bounded({site: claim.weight for site, claim in claims.items()}, largest)
+
+
+def check_shares(weights: Collection[int], largest: float) -> None:
+    """Check that no site's update is most of the sum: the sum would hardly hide it, or be its own.
+
+    Args:
+        weights: Agreed, of the sites that are left in the sum.
+        largest: Share of the sum that one site may have; an equal share is always allowed.
+
+    Raises:
+        SecureAggregationError: So many dropped out that one has more.
+    """
+    total, most = sum(weights), max(weights)
+    if most > max(largest, 1 / len(weights)) * total:
+        raise SecureAggregationError(
+            f"one site would have {most / total:.0%} of the sum, more than [strategy] largest_share = "
+            f"{largest:g}",
+            remedy="Set [strategy] weight = 'equal' in the job.",
+        )
+
+
+def check_evaluated(claims: Collection[Claims]) -> None:
+    """Check that enough sites are behind the metrics of a sum for it to hide each of them.
+
+    Raises:
+        TooFewJudgesError: They are not.
+    """
+    judging = sum(claim.patients > 0 for claim in claims)
+    if judging < LEAST_SITES:
+        raise TooFewJudgesError(
+            f"{judging} sites have patients for the metrics, {LEAST_SITES} must, so that each is hidden"
+        )
+
+
+def total_classes(claims: Collection[Claims]) -> tuple[int, ...]:
+    """Return the class counts of all sites together."""
+    return tuple(sum(counts) for counts in zip(*(claim.class_counts for claim in claims), strict=True))

@@ -1,0 +1,151 @@
+"""A hospital with its gate, and a coordinator that may ask it anything."""
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from flwr.app import Context, Message, Metadata, RecordDict
+from numpy.typing import NDArray
+from PIL import Image
+
+from client.app import Site, Workshop, make_app
+from client.gate import Gate
+from client.job_book import JobBook
+from client.site import load_site
+from shared import messages
+from shared.arrays import Layout
+from shared.flower import COORDINATOR_NODE, become
+from shared.job import JobSpec, parse_job
+from shared.models import build_model
+from shared.pki import new_key, save_key
+from shared.tasks import make_task
+
+SIDES = ["train"] * 20 + ["val"] * 12 + ["test"] * 12
+OPEN = "min_group = 1\nshare_site_metrics = true\n"
+TABLE: dict[str, dict[str, Any]] = {
+    "job": {"name": "tiny", "task": "classification", "dataset": "marks", "rounds": 3, "seed": 1},
+    "model": {"name": "cnn", "channels": [4, 8]},
+    "data": {"classes": ["no", "yes"], "size": [16, 16]},
+    "training": {"local_steps": 1, "batch_size": 4},
+    "strategy": {"name": "fedavg", "min_sites": 2},
+}
+
+
+class GuardedSite:
+    """A real site in a folder; `restart` takes up what is on its disk."""
+
+    def __init__(self, folder: Path, policy: str) -> None:
+        self.folder = folder
+        text = f'[site]\nname = "st-mary"\n[datasets.marks]\nmanifest = "manifest.csv"\n[policy]\n{policy}\n'
+        (folder / "site.toml").write_text(text)
+        self.restart()
+
+    def restart(self) -> None:
+        config = load_site(self.folder / "site.toml")
+        workshop = Workshop(torch.device("cpu"))
+        self.site = Site(config, workshop, gate=Gate.open(self.folder, config))
+        self._app = make_app(self.site)
+
+    @property
+    def book(self) -> JobBook:
+        return JobBook(self.folder / "state.sqlite")
+
+    def approve(self, job: JobSpec) -> None:
+        self.book.meet(job, "")
+        self.book.decide(job.digest(), "approved", "it")
+
+    def ask(self, kind: str, content: RecordDict) -> Message:
+        become(7)
+        metadata = Metadata(
+            run_id=1,
+            message_id="m",
+            src_node_id=COORDINATOR_NODE,
+            dst_node_id=7,
+            reply_to_message_id="",
+            group_id="",
+            created_at=0.0,
+            ttl=60.0,
+            message_type=kind,
+            src_task_id=1,
+            dst_task_id=1,
+        )
+        context = Context(run_id=1, node_id=7, node_config={}, state=RecordDict(), run_config={})
+        return self._app(Message(content=content, metadata=metadata), context)
+
+    def describe(self, job: JobSpec) -> str:
+        """Ask for a description; returns the refusal, or nothing."""
+        return refusal(self.ask(f"query.{messages.DESCRIBE}", messages.describe_request(job.canonical())))
+
+    def send(
+        self,
+        kind: str,
+        job: JobSpec,
+        round_: int = 1,
+        split: str = "",
+        vector: NDArray[np.float32] | None = None,
+        **config: Any,
+    ) -> Message:
+        """Ask for a training or an evaluation, of the job's first model if no other is given."""
+        network = build_model(job, make_task(job).outputs, job.job.seed)
+        layout = Layout.of(network)
+        asked = messages.request_config(job.canonical(), layout.digest(), round_, split=split)
+        for key, value in config.items():
+            asked[key.replace("_", "-")] = value
+        model = messages.vector_record(layout.pack(network) if vector is None else vector)
+        return self.ask(kind, RecordDict({messages.ARRAYS: model, messages.CONFIG: asked}))
+
+    def train(self, job: JobSpec, round_: int = 1, **more: Any) -> str:
+        """Ask for a training; returns the refusal, or nothing."""
+        return refusal(self.send("train", job, round_, **more))
+
+    def evaluate(self, job: JobSpec, round_: int = 1, split: str = "val", **more: Any) -> str:
+        """Ask for an evaluation; returns the refusal, or nothing."""
+        return refusal(self.send("evaluate", job, round_, split, **more))
+
+
+def refusal(reply: Message) -> str:
+    return reply.error.reason if reply.has_error() else ""
+
+
+@pytest.fixture
+def make_site(tmp_path: Path) -> Callable[..., GuardedSite]:
+    """Return a function that makes a site of 44 patients: 20 to train on, 12 each for the other splits."""
+
+    def make(policy: str = 'approval = "automatic"\n', sides: Sequence[str] = SIDES) -> GuardedSite:
+        folder = tmp_path / "site"
+        folder.mkdir()
+        generator = np.random.default_rng(0)
+        rows = []
+        for number, side in enumerate(sides):
+            name = f"{number}.png"
+            Image.fromarray(generator.integers(0, 255, (16, 16), np.uint8)).save(folder / name)
+            label = ("no", "yes")[number % 2]
+            rows.append({"patient": f"p{number}", "image": name, "label": label, "split": side})
+        with (folder / "manifest.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0].keys())
+            writer.writeheader()
+            writer.writerows(rows)
+        (folder / "keys").mkdir()
+        save_key(folder / "keys" / "site.key", new_key())
+        return GuardedSite(folder, OPEN + policy)
+
+    return make
+
+
+@pytest.fixture
+def job_of() -> Callable[..., JobSpec]:
+    """Return a function that makes a small job; `strategy_name="fedprox"` sets `[strategy] name`."""
+
+    def make(**changes: Any) -> JobSpec:
+        table = json.loads(json.dumps(TABLE))
+        for key, value in changes.items():
+            head, _, name = key.partition("_")
+            table.setdefault(head, {})[name] = value
+        return parse_job(table, "tiny")
+
+    return make

@@ -1,0 +1,172 @@
+"""What a hospital reads before it approves: true, whole, escaped, and with what is unusual."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from client.approval_text import in_plain_words
+from client.unusual import unusual
+from shared.errors import JobError
+from shared.job import load_job, parse_job
+
+PROJECT = Path(__file__).parents[2]
+PRIVATE = {"privacy_mechanism": "dp-sgd", "strategy_weight": "equal"}
+USUAL = {"strategy_min_sites": 3, "training_local_steps": 50, "training_batch_size": 16}
+FORGED = "tumour\nnetwork     cnn\n\x1b[2K\x1b[1ANo image leaves.\x1b[8m"
+
+
+def approve(site, digest, *more):
+    return subprocess.run(
+        [sys.executable, PROJECT / "wardround.py", "client", "approve", digest, "--dir", site.folder, *more],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "COLUMNS": "40"},
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        FORGED,
+        "a\u202eb",
+        "a\u200bb",
+        "a|b",
+        "[bold]a",
+        " a",
+        "a ",
+        "",
+        "a" * 201,
+        "a\n",
+        "a\\nb",
+        "\N{HEBREW LETTER ALEF}",
+    ],
+)
+@pytest.mark.parametrize("key", ["data_classes", "data_images", "job_name", "job_dataset", "update_parts"])
+def test_a_free_text_of_a_job_is_one_plain_line(job_of, key, text):
+    with pytest.raises(JobError):
+        job_of(**{key: text if key.startswith("job_") else ["no", text]})
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["No finding", "GGO (>50%)", "Läsion, links", "T1+c", "akiec", "肺炎", "β-cell", "_background_", "5"],
+)
+def test_classes_have_the_names_that_hospitals_give_them(job_of, name):
+    assert job_of(data_classes=["no", name]).data.classes[1] == name
+
+
+@given(st.lists(st.text(min_size=1), min_size=2, max_size=4, unique=True))
+def test_whatever_a_job_has_in_it_the_text_is_ours(classes):
+    table = {
+        "job": {"name": "tiny", "task": "classification", "dataset": "marks"},
+        "model": {"name": "cnn"},
+        "data": {"classes": classes, "size": [64, 64]},
+        "training": {"local_steps": 1},
+        "strategy": {"name": "fedavg"},
+    }
+    try:
+        job = parse_job(table, "tiny")
+    except JobError:
+        return
+    assert all(name.isprintable() and len(name) <= 64 for name in job.data.classes)
+
+
+def text_of(site, job):
+    site.describe(job)
+    return in_plain_words(site.book.find(job.digest()), site.site.config, 0)
+
+
+def test_a_job_that_got_into_the_book_otherwise_is_escaped_all_the_same(make_site, job_of):
+    site, job = make_site('approval = "manual"\n'), job_of()
+    site.describe(job)
+    forged = job.model_copy(
+        update={
+            "data": job.data.model_copy(update={"classes": ["no", FORGED]})
+        }  # as an older version took it
+    )
+    seen = site.book.find(job.digest())
+    object.__setattr__(seen, "spec", lambda: forged)
+    lines = in_plain_words(seen, site.site.config, 0)
+    assert all(line.isprintable() for line in lines)
+    assert sum(line.startswith("network ") for line in lines) == 1
+    assert sum(line.startswith("No image leaves") for line in lines) == 1
+
+
+def test_the_text_has_the_whole_job(make_site, job_of):
+    site, job = (
+        make_site('approval = "manual"\n'),
+        job_of(training_weight_decay=0.0375, update_parts=["head.1"]),
+    )
+    text = "\n".join(text_of(site, job))
+    for table, values in job.model_dump(mode="json").items():
+        assert f"[{table}]" in text
+        for key, value in values.items():
+            assert value is None or f"  {key} = " in text
+    for fact in ("weight_decay = 0.0375", "head.1", "after each of 3 rounds, 2 times at most", job.digest()):
+        assert fact in text
+    assert "behind each such update: 4 images at most" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"training_batch_size": 1}, "a single image"),
+        ({"training_local_steps": 1}, "one step"),
+        ({"training_batch_size": 2, "training_local_steps": 3}, "At most 6 images"),
+        ({"training_learning_rate": 5.0}, "steps are large"),
+        ({"update_parts": ["head.1"]}, "Only head.1"),
+        ({"job_rounds": 100_000}, "100000 rounds"),
+        ({"strategy_min_sites": 1}, "with one site"),
+        ({"strategy_min_sites": 2}, "with 2 sites"),
+        ({"evaluation_bins": 10_000}, "10000 bins"),
+        ({"training_class_weights": "public", "training_class_shares": [1.0, 1e-6]}, "a thousand times"),
+        ({"data_size": [8, 8]}, "8 x 8 pixels"),
+        ({**PRIVATE, "privacy_epsilon": 50.0}, "guarantee is weak"),
+        ({**PRIVATE, "privacy_epsilon": 5.0, "privacy_delta": 0.01}, "probability 0.01"),
+        ({**PRIVATE, "privacy_noise_multiplier": 0.01}, "little noise"),
+    ],
+)
+def test_what_is_unusual_is_said(job_of, changes, words):
+    found = unusual(job_of(**{**USUAL, **changes}))
+    assert len(found) == 1
+    assert words in found[0]
+
+
+def test_of_a_usual_job_nothing_is(make_site, job_of):
+    assert unusual(job_of(**USUAL)) == []
+    assert unusual(job_of(**USUAL, **PRIVATE, privacy_epsilon=5.0)) == []
+    assert "Nothing of it is unusual." in text_of(make_site('approval = "manual"\n'), job_of(**USUAL))
+
+
+@pytest.mark.parametrize(
+    "file", sorted((PROJECT / "configs" / "jobs").glob("*.toml")), ids=lambda path: path.stem
+)
+def test_a_shipped_job_has_little_that_is_unusual(file):
+
+    assert len(unusual(load_job(file))) <= 2
+
+
+def test_a_decision_takes_more_digits_than_anybody_can_make_to_order(make_site, job_of):
+    site, job = make_site('approval = "manual"\n'), job_of()
+    site.describe(job)
+    for short in (job.digest()[:6], job.digest()[:12], job.digest()[:19]):
+        refused = approve(site, short, "--yes")
+        assert refused.returncode == 2
+        assert "at least 20" in refused.stderr
+    assert site.describe(job) != ""
+    listed = subprocess.run(
+        [sys.executable, PROJECT / "wardround.py", "client", "jobs", "--dir", site.folder],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "COLUMNS": "40"},
+    ).stdout
+    [digits] = [word for word in listed.split() if job.digest().startswith(word) and len(word) >= 20]
+    assert approve(site, digits, "--yes").returncode == 0
+    assert site.describe(job) == ""

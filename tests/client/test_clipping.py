@@ -1,0 +1,213 @@
+"""Clipped sums of networks that hooks alone do not see through."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from client.clipping import GhostSum, PerSampleSum
+from shared.errors import WardroundError
+
+pytestmark = pytest.mark.filterwarnings("ignore:Full backward hook")
+BOUND = 0.7
+
+
+class Toy(nn.Module):
+    """A convolution and a head, and beside them a branch that subclasses add to the features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(1, 4, 3), nn.Linear(4, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.conv(images).relu().mean((2, 3))
+        return self.head(features + self.branch(features))
+
+    def branch(self, features: Tensor) -> Tensor | float:
+        return 0.0
+
+
+class LearnedTokens(Toy):
+    """As many tokens as there are images in a trial, through a layer that takes them for samples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens, self.mix = nn.Parameter(torch.randn(2, 3)), nn.Linear(3, 4)
+
+    def branch(self, features: Tensor) -> Tensor:
+        return self.mix(self.tokens).mean(0)
+
+
+class Constant(Toy):
+    """A layer that gets the same for every image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.side = nn.Linear(3, 4)
+
+    def branch(self, features: Tensor) -> Tensor:
+        return self.side(torch.ones(len(features), 3))
+
+
+class Scale(nn.Module):
+    """A layer of one bare parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(4))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features * self.weight
+
+
+class BareParameter(Toy):
+    """A parameter of its own, zero at first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = Scale()
+
+    def branch(self, features: Tensor) -> Tensor:
+        return self.scale(features)
+
+
+class BiasOnly(Toy):
+    """A bias that is added to what is there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(4))
+
+    def branch(self, features: Tensor) -> Tensor:
+        return self.bias
+
+
+class UsedTwice(Toy):
+    """One layer for the image's features and for a constant."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.both = nn.Linear(4, 4)
+
+    def branch(self, features: Tensor) -> Tensor:
+        return self.both(features) + self.both(torch.ones_like(features))
+
+
+class Tied(Toy):
+    """Two layers with one weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.second.weight = self.first.weight
+
+    def branch(self, features: Tensor) -> Tensor:
+        return self.second(self.first(features).relu())
+
+
+class Idle(Toy):
+    """A layer that nothing is done with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.idle = nn.Linear(4, 4)
+
+
+class Frozen(Toy):
+    """A convolution that is not trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv.requires_grad_(False)
+
+
+NETWORKS: list[type[Toy]] = [
+    Toy,
+    LearnedTokens,
+    Constant,
+    BareParameter,
+    BiasOnly,
+    UsedTwice,
+    Tied,
+    Idle,
+    Frozen,
+]
+
+
+def losses_of(model: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
+    return lambda images, targets: nn.functional.cross_entropy(model(images), targets, reduction="none")
+
+
+def expected(model: nn.Module, images: Tensor, targets: Tensor, owners: Tensor) -> Tensor:
+    """Return the clipped sum, from one plain backward pass a unit."""
+    total = torch.zeros(sum(p.numel() for p in model.parameters() if p.requires_grad))
+    for unit in owners.unique():
+        own = owners == unit
+        model.zero_grad()
+        losses_of(model)(images[own], targets[own]).mean().backward()
+        parts = [
+            torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten()
+            for p in model.parameters()
+            if p.requires_grad
+        ]
+        gradient = torch.cat(parts)
+        total += gradient * min(1.0, BOUND / float(gradient.norm()))
+    model.zero_grad()
+    return total
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize(("kind", "units"), [(PerSampleSum, 4), (PerSampleSum, 2), (GhostSum, 4)])
+def test_every_parameter_counts_and_no_unit_counts_more_than_it_may(network, kind, units) -> None:
+    torch.manual_seed(1)
+    model = network().train()
+    images, targets = torch.randn(4, 1, 6, 6) * 3, torch.tensor([0, 1, 1, 0])
+    owners = torch.arange(4) % units
+    owners = owners.sort().values
+    wanted = expected(model, images, targets, owners)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    clipped = kind(model, losses_of(model), BOUND)
+    for _ in range(2):  # nothing of one batch is left for the next
+        clipped.add(images.clone(), targets, owners)
+        told = torch.cat([total.flatten() for total in clipped.take()])
+        torch.testing.assert_close(told, wanted, rtol=1e-4, atol=1e-6)
+    clipped.close()
+    assert all(torch.equal(*pair) for pair in zip(before, model.parameters(), strict=True))
+    assert not any(hasattr(parameter, "grad_sample") for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("kind", [PerSampleSum, GhostSum])
+def test_an_image_that_breaks_the_arithmetic_adds_nothing(network, kind) -> None:
+    torch.manual_seed(2)
+    model = network().train()
+    images, targets = torch.randn(3, 1, 6, 6), torch.tensor([0, 1, 1])
+    wanted = expected(model, images[1:], targets[1:], torch.arange(2))
+    images[0] = torch.inf
+    clipped = kind(model, losses_of(model), BOUND)
+    clipped.add(images, targets, torch.arange(3))
+    told = torch.cat([total.flatten() for total in clipped.take()])
+    torch.testing.assert_close(told, wanted, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [PerSampleSum, GhostSum])
+def test_a_network_that_mixes_images_is_refused(kind) -> None:
+    class Mixing(Toy):
+        def branch(self, features: Tensor) -> Tensor:
+            return -features.mean(0)
+
+    model = Mixing().train()
+    clipped = kind(model, losses_of(model), BOUND)
+    with pytest.raises(WardroundError, match="mixes the images of a batch"):
+        clipped.add(torch.randn(3, 1, 6, 6), torch.tensor([0, 1, 1]), torch.arange(3))
+
+
+def test_a_trial_draws_no_random_numbers_that_training_would_have() -> None:
+    model = Toy().train()
+    clipped = PerSampleSum(model, losses_of(model), BOUND)
+    torch.manual_seed(3)
+    wanted = torch.rand(3)
+    torch.manual_seed(3)
+    clipped.add(torch.zeros(2, 1, 6, 6), torch.tensor([0, 1]), torch.arange(2))
+    assert torch.equal(torch.rand(3), wanted)

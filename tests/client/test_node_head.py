@@ -1,0 +1,175 @@
+"""The service fetches nothing for a message before its site has said yes to the head, and no more."""
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from hashlib import sha256
+from types import SimpleNamespace
+
+import httpx
+import pytest
+from flwr.app import Array, ArrayRecord, Message, Metadata, RecordDict
+
+from client.node import Node
+from client.presence import Presence
+from client.reception import look
+from client.worker import serve_message
+from client.workers.calls import HEAD
+from client.workers.records import unpack
+from shared import messages
+from shared.arrays import Layout
+from shared.audit_verify import entries
+from shared.flower import COORDINATOR_NODE, become
+from shared.flower.connection import LARGEST_ANSWER, PIECE, ArrayPiece, Connection
+from shared.flower.fleet import Fleet
+from shared.flower.stored import take_out
+from shared.models import build_model
+from shared.pki import new_key
+from shared.tasks import make_task
+from simulate.workers import open_workers
+
+HUGE = 1200 * 2**20
+
+
+class Host:
+    """What a worker process holds, for a site that is given."""
+
+    def __init__(self, site) -> None:
+        self._guarded = site
+
+    def handle(self, call):
+        if call.kind == HEAD:
+            return look(self._guarded.site, call.payload["type"], unpack(call.payload, {}), 1), {}
+        return serve_message(self._guarded._app, call, call.payload["node"])
+
+
+class Coordinator:
+    """Stands for the connection: gives pieces of what it has, or of zeros as long as it is asked."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.pieces = 0
+
+    def put(self, data: bytes) -> str:
+        self.files[sha256(data).hexdigest()] = data
+        return sha256(data).hexdigest()
+
+    def call(self, method: Callable[..., object], request: ArrayPiece, *, of_run: bool = False) -> bytes:
+        self.pieces += 1
+        if request.sha256 in self.files:
+            return self.files[request.sha256][request.first :][:PIECE]
+        return bytes(min(PIECE, HUGE - request.first))
+
+
+class Asking:
+    """A site's service without its connection: gets a content, returns what it would bring."""
+
+    def __init__(self, site) -> None:
+        self.coordinator = Coordinator()
+        fleet = Fleet("https://localhost:1", new_key(), False, threading.Event())
+        fleet._connection = self.coordinator
+        state = SimpleNamespace(tell=lambda *_: None)
+        workers = partial(open_workers, "in-process", lambda: Host(site), 1)
+        self._node = Node(
+            "st-mary",
+            fleet,
+            workers,
+            state=state,
+            presence=Presence(state, None),
+            stop=threading.Event(),
+        )
+
+    def __call__(self, kind: str, content: RecordDict) -> Message:
+        become(7)
+        metadata = Metadata(
+            run_id=1,
+            message_id="m",
+            src_node_id=COORDINATOR_NODE,
+            dst_node_id=7,
+            reply_to_message_id="",
+            group_id="",
+            created_at=0.0,
+            ttl=600.0,
+            message_type=kind,
+            src_task_id=1,
+            dst_task_id=1,
+        )
+        head = Message(content=content, metadata=metadata)
+        return self._node._reply(SimpleNamespace(is_enclosed=True, head=head, run_id=1))
+
+
+def question(job, name: str) -> RecordDict:
+    network = build_model(job, make_task(job).outputs, job.job.seed)
+    config = messages.request_config(job.canonical(), Layout.of(network).digest(), 1, split="val")
+    array = Array("float32", (3,), "wardround.sha256", name.encode())
+    return RecordDict({messages.ARRAYS: ArrayRecord({"vector": array}), messages.CONFIG: config})
+
+
+@pytest.mark.parametrize("kind", ["train", "evaluate", "query.describe", "query.secagg_keys"])
+@pytest.mark.parametrize(
+    ("approval", "reason"),
+    [
+        ("manual", "policy.approval"),
+        ('automatic"\nnetworks = ["unet"]#', "policy.networks"),
+        ("automatic", "bytes, and its job has use for"),
+    ],
+)
+def test_an_array_is_not_asked_for_that_no_job_needs(make_site, job_of, kind, approval, reason):
+    asking = Asking(make_site(f'approval = "{approval}"\n'))
+    reply = asking(kind, question(job_of(), f"{'0' * 64} {HUGE}"))
+    assert reason in reply.error.reason
+    assert asking.coordinator.pieces == 0
+
+
+def test_many_arrays_are_not_asked_for_either(make_site, job_of):
+    asking = Asking(make_site())
+    content = question(job_of(), f"{'0' * 64} 1000")
+    for number in range(5000):
+        name = f"{number:064} 1000".encode()
+        content[messages.ARRAYS][f"more-{number}"] = Array("float32", (250,), "wardround.sha256", name)
+    assert "use for" in asking("train", content).error.reason
+    assert asking.coordinator.pieces == 0
+
+
+def test_what_a_job_needs_is_asked_for_and_trained_on(make_site, job_of):
+    job = job_of(model_channels=[64, 128])
+    asking = Asking(make_site())
+    network = build_model(job, make_task(job).outputs, job.job.seed)
+    layout = Layout.of(network)
+    config = messages.request_config(job.canonical(), layout.digest(), 1)
+    vector = messages.vector_record(layout.pack(network))
+    whole = RecordDict({messages.ARRAYS: vector, messages.CONFIG: config})
+    reply = asking("train", take_out(whole, asking.coordinator.put))
+    assert asking.coordinator.pieces == 1
+    assert messages.read_update(reply.content, layout.size).examples > 0
+
+
+def test_a_refused_head_is_in_the_audit_log(make_site, job_of):
+    site = make_site('approval = "manual"\n')
+    asking = Asking(site)
+    asking("train", question(job_of(), f"{'0' * 64} {HUGE}"))
+    assert [entry.event for entry in entries(site.folder / "audit")][-2:] == ["job-seen", "request-refused"]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_answer_takes_no_more_memory_than_an_honest_one(packed):
+    sent = 0
+
+    def endless():
+        nonlocal sent
+        while True:
+            sent += 2**16
+            yield bytes(2**16)
+
+    def answer(request):
+        headers = {"content-encoding": "gzip"} if packed else {}
+        return httpx.Response(200, headers=headers, content=endless())
+
+    connection = Connection("https://localhost:1", new_key(), False, threading.Event())
+    client = connection._client
+    client._client = httpx.Client(
+        transport=httpx.MockTransport(answer), event_hooks=client._client.event_hooks
+    )
+    with pytest.raises(httpx.RemoteProtocolError, match="packed" if packed else "more than"):
+        connection.call_once(lambda client, request: client._client.post("https://localhost:1/"), None)
+    assert sent <= LARGEST_ANSWER + 2**17

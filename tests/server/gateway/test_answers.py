@@ -1,0 +1,98 @@
+"""What a site may bring: as much as the run that asked it waits for, and nothing where none did."""
+
+from contextlib import suppress
+
+import pytest
+
+from server.allowances import Allowances
+
+from .conftest import Credential, Federation, Upstream, post
+
+MIB = 2**20
+PUSH, PIECE = "/v1/fleet/push-messages", "/v1/fleet/push-object"
+
+
+def push(federation: Federation, site: Credential, size: int, path: str = PUSH) -> int:
+    with federation.connect(site) as connection:
+        with suppress(OSError):  # cut while it is still being sent
+            connection.send(post(path, site, bytes(size)))
+        return connection.answer()[0]
+
+
+@pytest.mark.parametrize("path", [PUSH, PIECE])
+def test_without_a_run_nothing_is_taken(federation: Federation, site: Credential, upstream: Upstream, path):
+    assert push(federation, site, 10, path) == 403
+    with federation.run(another_site=MIB):
+        assert push(federation, site, 10, path) == 403
+    assert upstream.paths == []
+
+
+def test_an_answer_is_taken_and_what_is_larger_is_not(federation, site, upstream):
+    with federation.run(st_mary=1000):
+        assert push(federation, site, 2001) == 413
+        assert push(federation, site, 1000) == 200
+        assert push(federation, site, 1000) == 200  # the receipt of the first was lost
+        assert push(federation, site, 1) == 413
+    assert push(federation, site, 1) == 403
+    assert upstream.paths == [PUSH, PUSH]
+    reasons = {entry["reason"] for entry in federation.audit("site-request-refused")}
+    assert {
+        "no run waits for an answer of this site",
+        "the answer is larger than the model allows",
+    } <= reasons
+
+
+def test_pieces_add_up(federation, site, upstream):
+    with federation.run(st_mary=20 * MIB):
+        taken = 0
+        while push(federation, site, 5 * MIB, PIECE) == 200:
+            taken += 5
+        assert taken == 35  # 20, and 16 for what is brought again
+
+
+def test_pieces_without_a_length_add_up_too(federation, site, upstream):
+    head = post(PIECE, site, more=b"Transfer-Encoding: chunked\r\n").replace(b"Content-Length: 0\r\n", b"")
+    with federation.run(st_mary=MIB), federation.connect(site) as connection:
+        connection.send(head)
+        sent = connection.send_until_cut(b"10000\r\n" + bytes(2**16) + b"\r\n", seconds=20)
+    assert sent < 200
+
+
+def test_what_was_broken_off_does_not_count(federation, site, upstream):
+    with federation.run(st_mary=1000):
+        for _ in range(5):
+            upstream.aborted.clear()
+            with federation.connect(site) as connection:
+                connection.send(post(PUSH, site, bytes(900), length=1000))
+            assert upstream.aborted.wait(10)
+        assert push(federation, site, 1000) == 200
+
+
+def test_a_new_question_takes_the_place_of_the_last(federation, site):
+    with federation.run(st_mary=1000) as rope:
+        assert push(federation, site, 2000) == 200
+        rope.expect({"st-mary": 100})
+        while (status := push(federation, site, 150)) == 413:  # until the gateway has heard
+            continue
+        assert status == 200
+        assert push(federation, site, 100) == 413
+
+
+def test_two_runs_add_up_and_a_request_that_ends_gives_back_what_it_took():
+    allowances = Allowances()
+    allowances.allow("a", {"site": 100})
+    allowances.allow("b", {"site": 50, "other": 10})
+    charge = allowances.charge("site")
+    assert charge.left == 300
+    assert charge.take(250)
+    assert not charge.take(51)
+    charge.close()
+    assert allowances.charge("site").left == 300
+    whole = allowances.charge("site")
+    assert whole.take(250)
+    whole.whole = True
+    whole.close()
+    assert allowances.charge("site").left == 50
+    allowances.end("b")
+    assert allowances.charge("site").left == 0
+    assert not allowances.charge("nobody").is_open

@@ -1,0 +1,160 @@
+"""Metrics under secure aggregation: the sum is that of all sites, and nothing of a single one is known."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flwr.app import RecordDict
+
+from client.app import Site
+from server.runs import RunFolder
+from shared import messages
+from shared.errors import RunError
+from shared.flat_array import to_array, view
+from tests.server.conftest import make_sites
+
+SITES = ("alpha", "beta", "gamma", "delta")
+CLASSIFY = {
+    "job_task": "classification",
+    "model_name": "cnn",
+    "model_num_res_units": None,
+    "model_norm": None,
+    "data_classes": ["small", "large"],
+    "training_loss": "cross-entropy",
+    "evaluation_select_best": "auroc",
+}
+
+
+@pytest.fixture
+def secure_job(tiny_job):
+    return lambda **changes: tiny_job(**{"job_rounds": 2, "privacy_secure_aggregation": True} | changes)
+
+
+def with_policy(sites: list[Site], **policy) -> None:
+    for site in sites:
+        site.config = site.config.model_copy(update={"policy": site.config.policy.model_copy(update=policy)})
+
+
+def metrics_in_the_open(federated, sites: list[Site], vector: np.ndarray, split: str) -> dict[str, float]:
+    """Return the metrics from every site's own states, as no coordinator sees them."""
+    loop, job = federated.loop, federated.loop.job
+    config = messages.request_config(job.canonical(), loop.layout.digest(), 1, split=split)
+    content = RecordDict({messages.ARRAYS: messages.vector_record(vector), messages.CONFIG: config})
+    request = messages.read_request(content)
+    pooled = loop._task.metrics()
+    for site in sites:
+        pooled.merge(site.summand(request, judging=True)[1])
+    return pooled.compute()
+
+
+@pytest.mark.parametrize("changes", [{}, CLASSIFY], ids=["segmentation", "classification"])
+def test_the_metrics_are_those_of_all_predictions_pooled(secure_job, federate, tiny_data, tmp_path, changes):
+    federated = federate(secure_job(**changes))
+    with_policy(federated.grid.sites, share_site_metrics=False)  # which is about a site's own figures
+    result = federated.loop.execute()
+    alone = make_sites(tiny_data, SITES, tmp_path / "alone")
+    expected = metrics_in_the_open(federated, alone, result.vector, "test")
+    assert result.test.federation == pytest.approx(expected, abs=1e-6, nan_ok=True)
+    assert not all(np.isnan(value) for value in expected.values())
+    told = federated.run.read_description()["test"]
+    assert told["sites"] == {key: {} for key in sorted(SITES)}
+    assert federated.failures() == []
+
+
+def test_a_run_that_was_cut_off_ends_with_the_same_metrics(secure_job, federate, tmp_path):
+    job = secure_job(job_rounds=3)
+    whole = federate(job, run=RunFolder.create(tmp_path / "whole", job))
+    whole.loop.execute()
+    cut = federate(job, run=RunFolder.create(tmp_path / "cut", job))
+
+    def cut_off(question, answer):
+        if question.metadata.message_type == "evaluate" and question.content["config"]["round"] == 2:
+            raise KeyboardInterrupt
+        return [answer]
+
+    cut.grid.changes[11] = cut_off
+    with pytest.raises(KeyboardInterrupt):
+        cut.loop.execute()
+    resumed = federate(job, run=RunFolder.open(cut.run.path))
+    resumed.loop.execute(resume=True)
+    for name in ("model.safetensors", "best.safetensors"):
+        assert (resumed.run.path / name).read_bytes() == (whole.run.path / name).read_bytes()
+    results = [run.read_description()["test"] for run in (resumed.run, whole.run)]
+    assert results[0] == results[1]
+    values = [metrics_of(run.path) for run in (resumed.run, whole.run)]
+    assert values[0] == values[1]
+
+
+def metrics_of(run: Path) -> list[dict[str, str]]:
+    with (run / "metrics.csv").open(newline="") as file:
+        return [
+            {key: value for key, value in row.items() if key not in ("seconds", "bytes")}
+            for row in csv.DictReader(file)
+        ]
+
+
+def without_validation(manifest: Path, folder: Path, sites: tuple[str, ...]) -> Path:
+    """Return a copy of a manifest in which some sites have no patients for validation."""
+    rows = list(csv.DictReader(manifest.open()))
+    for row in rows:
+        row |= {"image": str(manifest.parent / row["image"]), "mask": str(manifest.parent / row["mask"])}
+        if row["site"] in sites and row["split"] == "val":
+            row["split"] = "train"
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder / "manifest.csv"
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_of_two_sites_with_patients_there_are_no_metrics(secure_job, federate, tiny_data, tmp_path, strict):
+    manifest = without_validation(tiny_data, tmp_path, ("alpha", "beta"))
+    federated = federate(secure_job(), manifest=manifest, strict=strict)
+    result = federated.loop.execute()
+    assert [event.round for event in federated.events if event.kind == "not_evaluated"] == [1, 2]
+    assert "2 sites have patients for the metrics, 3 must" in told(federated.run)[0]["reason"]
+    assert not any(
+        "dice_global" in name and value
+        for row in metrics_of(federated.run.path)
+        for name, value in row.items()
+    )
+    assert result.round == 2  # no metric speaks for another one
+    assert result.test.federation["dice_global"] >= 0  # of the test all four have patients
+
+
+def told(run: RunFolder) -> list[dict[str, str]]:
+    lines = [json.loads(line) for line in (run.path / "events.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["event"] == "not_evaluated"]
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_private_job_has_metrics_where_the_hospitals_share_them(secure_job, federate, shared):
+    private = {"mechanism": "dp-sgd", "noise_multiplier": 1.0}
+    changes = {f"privacy_{key}": value for key, value in private.items()}
+    federated = federate(secure_job(job_rounds=1, strategy_weight="equal", **changes))
+    with_policy(federated.grid.sites, share_private_metrics=shared)
+    result = federated.loop.execute()
+    assert (result.test.federation["dice_global"] >= 0) == shared
+    assert bool(told(federated.run)) != shared
+    words = federated.run.read_description()["guarantee"]["sites"]["alpha"]["words"]
+    assert ("in a sum with those of other sites" in words) == shared
+
+
+def test_a_false_sum_is_no_metric(secure_job, federate):
+    federated = federate(secure_job(job_rounds=1))
+
+    def lie(question, answer):
+        if question.metadata.message_type == "evaluate":
+            record = answer.content[messages.ARRAYS]
+            record[messages.VECTOR] = to_array(view(record[messages.VECTOR]) + (1 << 61))
+        return [answer]
+
+    federated.grid.changes[12] = lie
+    with pytest.raises(RunError, match="the sum makes no sense"):  # the test: --resume may do it again
+        federated.loop.execute()
+    (event,) = told(federated.run)
+    assert "the sum makes no sense" in event["reason"]
+    assert not metrics_of(federated.run.path)[0].get("dice_global")

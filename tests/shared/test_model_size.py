@@ -1,0 +1,84 @@
+"""How large a model is, is known before anything of it takes memory; none is beyond the largest."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.errors import JobError
+from shared.job import parse_job
+from shared.job_rules import about_model_megabytes
+from shared.model_size import check_model_size, is_larger, model_bytes
+from shared.network_size import LARGEST_MODEL_MB
+from shared.networks import NETWORKS
+
+TABLE = {
+    "job": {"name": "large", "task": "classification", "dataset": "marks", "rounds": 3},
+    "data": {"classes": ["no", "yes"]},
+    "training": {"local_steps": 1, "batch_size": 4},
+    "strategy": {"name": "fedavg", "min_sites": 2},
+}
+LEVELS = st.lists(st.sampled_from([2, 8, 16, 33, 64, 128, 320]), min_size=3, max_size=5)
+OPTIONS = {
+    "cnn": {"channels": LEVELS},
+    "vit": {
+        "features": st.sampled_from([8, 64, 256]),
+        "layers": st.integers(1, 6),
+        "heads": st.just(2),
+        "patch": st.sampled_from([4, 16]),
+    },
+    "unet": {"channels": LEVELS, "num_res_units": st.integers(0, 8)},
+    "dynunet": {"channels": LEVELS, "residual": st.booleans()},
+    "attention-unet": {"channels": LEVELS},
+    "segresnet": {"features": st.sampled_from([8, 16, 64])},
+    "swin-unetr": {"features": st.sampled_from([12, 24, 48])},
+}
+
+
+def job_of(model, dimensions=2, **data):
+    table = json.loads(json.dumps(TABLE))
+    if "segmentation" in NETWORKS[model["name"]].tasks:
+        table["job"]["task"] = "segmentation"
+        table["training"]["loss"] = "dice-ce"
+    table["model"] = model
+    table["data"] |= {"size": [64] * dimensions, "dimensions": dimensions} | data
+    return parse_job(table, "job")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(sorted(NETWORKS)), st.sampled_from([2, 3]), st.sampled_from([1, 4]), st.data())
+def test_the_estimate_is_right_to_a_third(name, dimensions, channels, data):
+    options = {key: data.draw(values, key) for key, values in OPTIONS.get(name, {}).items()}
+    job = job_of({"name": name, **options}, dimensions, channels=channels)
+    numbers = model_bytes(job) / 4
+    small = 20_000  # numbers of norms and biases, which do not grow with the product of two levels
+    assert numbers / 1.4 - small < about_model_megabytes(job) * 1e6 / 4 < numbers * 4 / 3 + small
+
+
+@pytest.mark.parametrize(
+    ("model", "dimensions", "data"),
+    [
+        ({"name": "cnn", "channels": [2048] * 8}, 3, {"size": [512] * 3}),
+        ({"name": "unet", "channels": [2048] * 8, "num_res_units": 8}, 3, {"size": [256] * 3}),
+        ({"name": "dynunet", "channels": [2048] * 8, "residual": True}, 2, {"size": [256] * 2}),
+        ({"name": "attention-unet", "channels": [2048] * 8}, 3, {"size": [256] * 3}),
+        ({"name": "vit", "features": 2048, "layers": 48, "heads": 1}, 2, {}),
+        ({"name": "vit", "features": 2048, "layers": 1, "heads": 1, "patch": 2}, 3, {"size": [256] * 3}),
+        ({"name": "vit", "features": 2048, "layers": 1, "heads": 1, "patch": 64}, 3, {"channels": 64}),
+        ({"name": "segresnet", "features": 256}, 3, {}),
+        ({"name": "swin-unetr", "features": 192}, 3, {}),
+    ],
+)
+def test_a_network_that_no_machine_holds_is_no_job(model, dimensions, data):
+    with pytest.raises(JobError, match=rf"\[model\] name: this '{model['name']}' has about .* GB"):
+        job_of(model, dimensions, **data)
+
+
+def test_what_the_estimate_lets_through_is_counted_exactly():
+    job = job_of({"name": "segresnet", "features": 170}, 3)
+    assert about_model_megabytes(job) > LARGEST_MODEL_MB
+    assert is_larger(job, LARGEST_MODEL_MB)
+    with pytest.raises(JobError, match="2000 MB is the most"):
+        check_model_size(job)
+    check_model_size(job_of({"name": "segresnet", "features": 128}, 3))

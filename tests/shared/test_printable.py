@@ -1,0 +1,77 @@
+"""What somebody else wrote can't write lines of ours, move the cursor, or hide what stands beside it."""
+
+import io
+import logging
+import re
+import unicodedata
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+from rich.table import Table
+
+from shared.printable import log_to, printable, printable_lines, shown
+
+PROJECT = Path(__file__).parents[2]
+NASTY = "\x1b[8m[bold red]x[/]\r\n\u202efdp\u2028\u200b\u0085\x9b5m\N{HEBREW LETTER ALEF}"
+
+
+def is_tame(line: str) -> bool:
+    return all(
+        unicodedata.category(letter)[0] not in "C"
+        and unicodedata.category(letter) not in ("Zl", "Zp")
+        and unicodedata.bidirectional(letter) not in ("R", "AL", "AN", "RLO", "RLE", "RLI", "LRO", "PDF")
+        for letter in line
+    )
+
+
+@given(st.text() | st.just(NASTY))
+def test_it_is_one_tame_line_that_says_what_was_there(text: str) -> None:
+    assert is_tame(printable(text))
+    if is_tame(text):
+        assert printable(text) == text
+
+
+@given(st.text() | st.just(NASTY))
+def test_of_several_lines_the_first_alone_begins_a_line(text: str) -> None:
+    first, *others = printable_lines(text).split("\n")
+    assert all(line.startswith("  ") for line in others)
+    assert all(is_tame(line) for line in (first, *others))
+
+
+def test_rich_reads_no_markup_in_it() -> None:
+    console = Console(file=io.StringIO(), width=200, force_terminal=False)
+    table = Table("a")
+    table.add_row(shown(NASTY))
+    console.print(table)
+    text = console.file.getvalue()
+    assert r"\x1b[8m[bold red]x[/]\r\n\u202efdp\u2028\u200b\x85\x9b5m\u05d0" in text
+
+
+def test_nobody_writes_lines_of_the_log() -> None:
+    stream, root = io.StringIO(), logging.getLogger()
+    before, level = root.handlers[:], root.level
+    try:
+        log_to(logging.StreamHandler(stream), "%(asctime)s %(levelname)s %(message)s")
+        logging.getLogger("x").warning(
+            "%s: failed", "train\n2026-01-01 00:00:00,000 INFO job approved\x1b[2K"
+        )
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)
+    assert (
+        re.findall(r"^\d{4}", stream.getvalue(), re.MULTILINE) == ["2026"] or "approved" in stream.getvalue()
+    )
+    assert "\n  2026-01-01 00:00:00,000 INFO job approved\\x1b[2K" in stream.getvalue()
+
+
+def test_one_function_does_it() -> None:
+    """Whoever else asks whether a letter is printable escapes in a way of its own."""
+    own = {
+        path.relative_to(PROJECT).as_posix()
+        for package in ("client", "server", "shared", "simulate")
+        for path in (PROJECT / package).rglob("*.py")
+        if "isprintable" in path.read_text(encoding="utf-8")
+    }
+    assert own == {"shared/printable.py"}

@@ -1,0 +1,111 @@
+"""A coordinator that lies to honest hospitals, whose policy, books and logs are on disk."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from client.workers.processes import ProcessPool
+from shared.job import JobSpec
+from shared.privacy.secagg.records import TRAIN, VALIDATION
+from simulate.federation import LocalFederation
+from tests.conftest import SITES
+from tests.simulate.secure_hospitals import (
+    Coordinator,
+    Hospitals,
+    RefusedError,
+    renamed,
+    same_model,
+)
+
+pytestmark = pytest.mark.slow
+
+FEWER = SITES[:3]
+
+
+@pytest.fixture(scope="module")
+def joined(tiny_data: Path, tmp_path_factory) -> dict[str, Path]:
+    """Return the folders of four hospitals that have joined a federation; nobody serves them yet."""
+    with LocalFederation(tmp_path_factory.mktemp("federation")) as federation:
+        return {site: federation.enroll(site, {"discs": tiny_data}) for site in SITES}
+
+
+@pytest.fixture
+def folders(joined: dict[str, Path], tmp_path: Path) -> dict[str, Path]:
+    """Return folders of hospitals that have never been in a sum."""
+    return {site: Path(shutil.copytree(folder, tmp_path / site)) for site, folder in joined.items()}
+
+
+@pytest.fixture
+def job(tiny_job) -> JobSpec:
+    return tiny_job(privacy_secure_aggregation=True)
+
+
+@pytest.mark.parametrize("phase", [TRAIN, VALIDATION])
+def test_no_part_is_read_out_of_a_sum_by_sending_other_models(folders, job, phase):
+    with Hospitals(folders) as hospitals:
+        coordinator = Coordinator(hospitals, job)
+        model = coordinator.first
+        dead = np.zeros_like(model)  # of it nearly all gradients are zero
+        models = {"delta": model} | same_model(dead, FEWER)
+
+        with pytest.raises(RefusedError, match="is not what the sites of this round have signed"):
+            coordinator.sum(models, round_=2, phase=phase)
+
+        def of_its_own(site, session):
+            return coordinator.header(models[site], 2, phase, session)
+
+        with pytest.raises(RefusedError, match="is to work on another model than this site"):
+            coordinator.sum(models, round_=2, phase=phase, headers=of_its_own)
+        # A sum that is begun for one purpose serves no other.
+        other = VALIDATION if phase == TRAIN else TRAIN
+
+        def of_another_phase(_, session):
+            return coordinator.header(model, 2, other, session)
+
+        with pytest.raises(RefusedError, match="and the request of something else"):
+            coordinator.sum(same_model(model, SITES), round_=2, phase=phase, headers=of_another_phase)
+        coordinator.sum(same_model(model, SITES), round_=2, phase=phase).total()  # the honest way
+
+
+@pytest.mark.parametrize("phase", [TRAIN, VALIDATION])
+def test_no_difference_of_two_sums_shows_a_site_whatever_the_job_is_called(folders, job, phase):
+    with Hospitals(folders) as hospitals:
+        coordinator = Coordinator(hospitals, job, run=1)
+        first = coordinator.first
+        coordinator.sum(same_model(first, SITES), phase=phase)
+    changed = np.nextafter(first, np.float32(2), dtype=np.float32)
+    again = renamed(job, job_name="another")
+    with Hospitals(folders) as hospitals:  # all were restarted
+        with pytest.raises(RefusedError, match="this round was summed before over other sites"):
+            Coordinator(hospitals, job, run=2).sum(same_model(first, FEWER), phase=phase)
+        with pytest.raises(
+            RefusedError,
+            match=r"(?s)nearly the same model was summed before .*Give the job another \[job\] seed",
+        ):
+            Coordinator(hospitals, again, run=3).sum(same_model(first, FEWER), phase=phase)
+        for vector in (changed, first * np.float32(1.001)):
+            with pytest.raises(RefusedError, match="nearly the same model"):
+                Coordinator(hospitals, again, run=4).sum(same_model(vector, FEWER), round_=2, phase=phase)
+        with pytest.raises(RefusedError, match="nearly the same model"):  # in the same job too
+            Coordinator(hospitals, job, run=5).sum(same_model(changed, FEWER), round_=2, phase=phase)
+        # What honest researchers do: the same again, other seeds, and the next round without a site.
+        Coordinator(hospitals, again, run=6).sum(same_model(first, SITES), phase=phase)
+        reseeded = Coordinator(hospitals, renamed(job, job_seed=6), run=7)
+        reseeded.sum(same_model(reseeded.first, FEWER), phase=phase)
+        next_model = reseeded.first + np.float32(0.001) * first
+        reseeded.sum(same_model(next_model, SITES[1:]), round_=2, phase=phase)
+
+
+def test_worker_processes_refuse_both_and_remember_across_a_restart(folders, job):
+    with Hospitals(folders, ProcessPool) as hospitals:
+        coordinator = Coordinator(hospitals, job)
+        model = coordinator.first
+        with pytest.raises(RefusedError, match="is not what the sites of this round have signed"):
+            coordinator.sum({"delta": model} | same_model(np.zeros_like(model), FEWER), round_=2)
+        coordinator.sum(same_model(model, SITES))
+        hospitals.restart("alpha")
+        again = Coordinator(hospitals, renamed(job, job_name="another"), run=2)
+        with pytest.raises(RefusedError, match="nearly the same model was summed before"):
+            again.sum(same_model(model, FEWER))
