@@ -7,7 +7,6 @@ number is spelt.
 
 import hashlib
 import json
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -18,6 +17,7 @@ from shared.job_bounds import check_bounds
 from shared.job_errors import describe
 from shared.names import LABEL, NAME, suggestion
 from shared.networks import Network
+from shared.toml_files import read_toml
 
 Name = Annotated[str, Field(pattern=NAME)]
 Label = Annotated[str, Field(pattern=LABEL)]
@@ -591,12 +591,7 @@ def load_job(path: Path, overrides: dict[str, Any] | None = None) -> JobSpec:
     Raises:
         JobError: The file is missing, is not TOML, or is not a valid job.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise JobError(f"can't be read ({error.strerror})", where=path) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise JobError(f"is not valid TOML: {error}", where=path) from None
+    table = read_toml(path, JobError)
     for dotted, value in (overrides or {}).items():
         _override(table, dotted, value, path)
     return parse_job(table, path)

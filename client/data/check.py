@@ -10,6 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.data.cache import content_hash
+from client.data.doubts import Seen, doubts
+from client.data.fingerprints import fingerprint, has_burned_in_text
+from client.data.identifying import identifying_fields
 from client.data.manifest import (
     COLUMNS_OF_TASK,
     SPLITS,
@@ -84,6 +87,7 @@ class Report:
         masks: Value of a mask (a class's name, where it is known) -> masks that hold it.
         empty_masks: Masks without foreground.
         sizes: Image size, such as '128x96' -> images; likewise `channels` and `spacings`.
+        fields: Fields of headers that may identify a person -> files.
         notes: How files were read that a person should know of -> the rows.
         errors: What stands against training, each with its row and file.
         warnings: What is worth a look.
@@ -100,6 +104,7 @@ class Report:
     sizes: Counter[str] = field(default_factory=Counter)
     channels: Counter[str] = field(default_factory=Counter)
     spacings: Counter[str] = field(default_factory=Counter)
+    fields: Counter[str] = field(default_factory=Counter)
     notes: dict[str, list[Record]] = field(default_factory=lambda: defaultdict(list))
     errors: list[DataError] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -152,6 +157,7 @@ class _Check:
         sides = assign_splits(records, validation=table.validation, test=table.test)
         self.sides = {record.row: side for record, side in zip(records, sides, strict=True)}
         self.same: dict[str, list[Record]] = defaultdict(list)
+        self.seen: list[Seen] = []
         self.report = Report(
             manifest.path,
             images=len(records),
@@ -169,6 +175,7 @@ class _Check:
             mask = record.mask if "mask" in self.columns else None
             picture, raw = read_files(record.images, mask, self.expected.layout)
             self._image(picture, record)
+            self._look(picture, record)
             if mask is not None and raw is not None:
                 self._mask(mask, raw)
 
@@ -200,6 +207,28 @@ class _Check:
         for note in picture.notes:
             report.notes[note].append(record)
 
+    def _look(self, picture: Picture, record: Record) -> None:
+        """Keep what doubts are made of: a few bits of each image."""
+        seen = Seen(
+            record,
+            self.sides[record.row],
+            "-".join(content_hash(path) for path in record.images),
+            fingerprint(picture.array),
+            self._labels_of(record),
+            has_burned_in_text(picture.array),
+        )
+        self.seen.append(seen)
+        for path in record.images:
+            for name in identifying_fields(path):
+                self.report.fields[name] += 1
+
+    def _labels_of(self, record: Record) -> tuple[str, ...]:
+        if "label" not in self.columns:
+            return ()
+        label = record.label or ""
+        names = label.split("|") if self.expected.multi_label else [label]
+        return tuple(sorted(name.strip() for name in names if name.strip()))
+
     def _mask(self, path: Path, raw: Picture) -> None:
         report, expected = self.report, self.expected
         if expected.task == "segmentation" and expected.classes is not None:
@@ -227,6 +256,10 @@ class _Check:
             report.warnings.append(f"no training data at site {', '.join(idle)}: it can't take part")
         self._classes()
         self._duplicates()
+        report.warnings += doubts(self.seen)
+        if report.fields:
+            named = ", ".join(f"{name} ({count})" for name, count in report.fields.most_common())
+            report.warnings.append(f"fields in headers that may identify somebody: {named}")
         for note, records in report.notes.items():
             rows = ", ".join(str(record.row) for record in records[:EXAMPLES])
             more = f" and {len(records) - EXAMPLES} more" if len(records) > EXAMPLES else ""

@@ -1,9 +1,9 @@
 """Siemens mosaics: the slices of a volume side by side in one picture, read by nibabel."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
-from nibabel.nicom.dicomwrappers import MosaicWrapper, wrapper_from_data
 from pydicom.dataset import Dataset
 
 from client.data.formats.dicom.place import TO_RAS
@@ -23,6 +23,9 @@ def read_mosaic(dataset: Dataset, path: Path, dimensions: int | None) -> Picture
     Raises:
         DataError: Its private header does not say how the slices lie.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # nibabel calls its DICOM readers young
+        from nibabel.nicom.dicomwrappers import MosaicWrapper, wrapper_from_data  # noqa: PLC0415
     wrapper = wrapper_from_data(dataset)
     if not isinstance(wrapper, MosaicWrapper):
         raise DataError(
