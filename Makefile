@@ -35,7 +35,7 @@ docs: $(VENV)/installed-dev  ## renew the tables of docs/job.md from the schema
 	$(BIN)/python -m shared.job_template docs/job.md
 
 clean:  ## remove .venv and what tools left behind; runs are kept
-	rm -rf $(VENV) build dist *.egg-info .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-debian build dist *.egg-info .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps: nothing is installed again until one of these files changes.

@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from client.data.dataset import SiteData
+from client.data.splits import CohortKey, Split, SplitTable
 from client.membership.attacks import image_losses
 from client.membership.audit import RATIO, THRESHOLD, Audit, audit_model
 from client.membership.figures import Leak
@@ -35,6 +36,7 @@ from simulate.phantom import make_phantom
 PROJECT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("WARDROUND_DATA", PROJECT.parent / "shared" / "data"))
 PACK = "skin_ham_4sites"
+SPLIT = Split(CohortKey.drawn(1), SplitTable(validation=0.0))
 SKIN = ["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"]
 PHANTOM = ["naevus", "melanoma", "keratosis"]
 EPSILONS = (1.0, 8.0, 50.0)
@@ -98,7 +100,6 @@ def job_of(epsilon: float | None, *, quick: bool) -> JobSpec:
             "classes": PHANTOM if quick else SKIN,
             "channels": 3,
             "size": [24, 32],
-            "validation": 0.0,
         },
         "training": plain if epsilon is None else private,
         "strategy": {"name": "fedavg", "weight": "equal", "min_sites": 1},
@@ -110,7 +111,7 @@ def job_of(epsilon: float | None, *, quick: bool) -> JobSpec:
 
 def attacked(job: JobSpec, manifest: Path, shadows: int) -> tuple[Audit, float, float]:
     """Train a model, attack it; returns with the figures its mean loss on members and on the others."""
-    population = Population.of(SiteData.load(manifest, job, site="hospital"), job)
+    population = Population.of(SiteData.load(manifest, job, site="hospital", split=SPLIT), job)
     settings: dict[str, Any] = {"rounds": job.job.rounds, "class_counts": None}
     model = train_model(job, population.chosen(population.members), name="target", device=CPU, **settings)
     audit = audit_model(model, job, population, shadows=shadows, **settings)

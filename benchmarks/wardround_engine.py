@@ -7,6 +7,7 @@ from pathlib import Path
 from common import Measured, RoundClock, Work
 from plain_training import CHANNELS, LEARNING_RATE, RESIDUAL_UNITS
 
+from client.data.splits import SplitTable
 from server.events import Event, Listener
 from server.rounds import RoundLoop
 from server.runs import RunFolder
@@ -24,7 +25,7 @@ def make_job(work: Work, side: int) -> JobSpec:
         {
             "job": {"name": "overhead", "task": "segmentation", "dataset": "discs", "rounds": rounds},
             "model": {"name": "unet", "channels": list(CHANNELS), "num_res_units": RESIDUAL_UNITS},
-            "data": {"classes": ["disc"], "size": [side, side], "validation": 0.0, "test": 0.0},
+            "data": {"classes": ["disc"], "size": [side, side]},
             "training": {
                 "local_steps": work.steps,
                 "batch_size": work.batch,
@@ -67,7 +68,7 @@ def run(work: Work, side: int, folder: Path, started: float, go: synchronize.Eve
 
 def simulate(job: JobSpec, manifest: Path, workers: int, folder: Path, listen: Listener) -> RunFolder:
     """Run a job as `wardround simulate` does: a run folder with checkpoints, a pool of warm processes."""
-    sites = sites_of_manifest(job, manifest)
+    sites = sites_of_manifest(job, manifest, SplitTable(validation=0.0, test=0.0))
     setup = Setup(sites=sites, device="cpu")
     with open_workers(str(workers), HostFactory(setup.model_dump_json()), job.training.threads) as pool:
         grid = LocalGrid(pool, [site.name for site in sites])

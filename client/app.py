@@ -4,128 +4,57 @@ The same app runs in a simulation and in a hospital. What a job may do is decide
 configuration; nothing in a message is executed.
 """
 
-import json
 import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from dataclasses import replace
 
 import numpy as np
 import torch
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
-from torch import nn
 
 from client.claims import claims_of
 from client.class_counts import counts_for_loss
-from client.data.dataset import Samples, SiteData
+from client.cohort import Cohort
+from client.data.dataset import SiteData
 from client.data.preprocess import ImageFilter
 from client.device import explained
-from client.first_model import check_first, model_digest
-from client.flat_parameters import FlatParameters
+from client.first_model import carried_by, check_first
 from client.gate import Gate, Visit
 from client.log_proof import CutLogError
 from client.metric_release import withhold
 from client.policy import PolicyError, check_size
-from client.private_plan import plan
 from client.private_training import PrivateTraining
-from client.release import Release
+from client.release import Release, told_seconds
 from client.request_rules import check_request
 from client.residuals import Residuals
 from client.secure import QUERIES, Credentials
 from client.secure import evaluate as evaluate_masked
 from client.secure import train as train_masked
 from client.site import SiteConfig
+from client.site_cohort import SiteCohort
 from client.sum_book import SumBook
-from client.training import LocalTraining, diverged, place_model, trainable, training_seed
+from client.training import LocalTraining, diverged, training_seed
+from client.workshop import JOBS_AT_HAND, Bench, Workshop, evaluate, read_job
 from shared import log_heads, messages
-from shared.arrays import ModelState
 from shared.audit_fields import AuditError
 from shared.curves import bins_for
 from shared.errors import JobError, SiteError, WardroundError
-from shared.job import FedProx, JobSpec, parse_job
+from shared.job import FedProx, JobSpec
 from shared.messages import MessageError
 from shared.metrics import MetricSet
-from shared.model_size import is_larger, model_bytes, warm_up
-from shared.models import build_model
-from shared.privacy.filters import UpdateFilter
+from shared.model_size import is_larger, model_bytes
 from shared.privacy.randomness import Randomness, SecretRandomness, SeededRandomness
 from shared.privacy.secagg.claims import Claims
 from shared.privacy.secagg.errors import SecureAggregationError
 from shared.privacy.secagg.records import TRAIN
 from shared.redact import redact_error
-from shared.tasks import Task, make_task
 
-_EVALUATION_BATCH = 32
-_JOBS_AT_HAND = 4  # whose networks and data are kept: those of the runs that are being served side by side
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Bench:
-    """A job made ready: its network, with the state of it that travels, and what is sent of that."""
-
-    job: JobSpec
-    task: Task
-    model: nn.Module
-    state: ModelState
-    filter: UpdateFilter
-
-    @cached_property
-    def parameters(self) -> FlatParameters:
-        """The network's trainable parameters, laid out once for all rounds of local training."""
-        return FlatParameters(trainable(self.model))
-
-
-class Workshop:
-    """The networks of the jobs at hand, kept warm. Sites simulated in one process share it.
-
-    Args:
-        device: Where models are built.
-        keep: Number of jobs kept; the least recently used one goes first.
-    """
-
-    def __init__(self, device: torch.device, keep: int = _JOBS_AT_HAND) -> None:
-        self.device = device
-        self._keep = keep
-        self._benches: OrderedDict[str, Bench] = OrderedDict()
-
-    def bench(self, canonical: str) -> Bench:
-        """Return the bench for a job given as canonical JSON; its weights are whatever was loaded last.
-
-        Raises:
-            JobError: The text is no valid job, or not in canonical form.
-        """
-        if canonical not in self._benches:
-            job = _read_job(canonical)
-            task = make_task(job)
-            model = place_model(build_model(job, task.outputs, job.job.seed), job, self.device)
-            state = ModelState(model)
-            self._benches[canonical] = Bench(job, task, model, state, UpdateFilter(job.update, state.layout))
-            if len(self._benches) > self._keep:
-                self._benches.popitem(last=False)
-        self._benches.move_to_end(canonical)
-        return self._benches[canonical]
-
-
-@lru_cache(maxsize=8)
-def _read_job(canonical: str) -> JobSpec:
-    try:
-        table = json.loads(canonical)
-    except ValueError:
-        raise JobError("the job is not valid JSON") from None
-    if not isinstance(table, dict):
-        raise JobError("the job is not a JSON object")
-    job = parse_job(table, "the job received")
-    if job.canonical() != canonical:
-        raise JobError(
-            "the job is not in canonical form", remedy="Coordinator and site must run one version."
-        )
-    return job
 
 
 class Site:
@@ -140,6 +69,8 @@ class Site:
         credentials: For secure aggregation; without them the site takes no part in it.
         residuals: For jobs that compress updates; without it the site takes no part in them.
         sums: Remembers what was summed; without it, as in a simulation, nothing is remembered.
+        cohort: How patients are divided, and what was told of them. None takes the gate's; without a gate the
+            split's key is drawn from the job's seed, and nothing is remembered.
     """
 
     def __init__(
@@ -152,17 +83,17 @@ class Site:
         credentials: Credentials | None = None,
         residuals: Residuals | None = None,
         sums: SumBook | None = None,
+        cohort: Cohort | None = None,
     ) -> None:
         self.config = config
         self.gate = gate
         self.credentials = credentials
         self.sums = sums
         self._residuals = residuals
+        self._cohort = SiteCohort(config, cohort or (None if gate is None else gate.cohort))
         self._workshop = workshop
         self._filter = image_filter
         self._data: OrderedDict[str, SiteData] = OrderedDict()  # by the job's digest
-        if gate is not None:
-            warm_up()  # not in an answer
 
     def admit(self, visit: Visit) -> None:
         """Check a request against the policy by its head, before anything is loaded for it.
@@ -182,17 +113,20 @@ class Site:
         """Take an admitted request on: remember its model, count it, and charge what it costs.
 
         Raises:
-            PolicyError: It carries a model that is not that of its round, or something is used up.
+            PolicyError: It carries a model that is not that of its round, something is used up, or it would
+                tell of too few patients.
         """
+        if visit.phase == "train":
+            data = self._training_data(visit.job)
+            self._cohort.check_update(visit.job, data, visit.round)
+            self._cohort.tell(visit.job, data, "train")
         if self.gate is None or visit.phase not in ("train", "evaluate"):
             return
         if visit.phase == "train" and visit.round == 1:
             check_first(visit.job, content, self.config.name)
-        self.gate.take(visit, model_digest(content))
+        self.gate.take(visit, carried_by(content))
         if visit.phase == "train" and visit.job.privacy.mechanism == "dp-sgd":
-            data = self._training_data(visit.job)
-            units = data.patients if visit.job.privacy.unit == "patient" else data.examples
-            self.gate.reserve(visit, plan(visit.job, units["train"]))
+            self.gate.reserve(visit, self._cohort.private_steps(visit.job, data))
 
     def counted(self, visit: Visit) -> AbstractContextManager[None]:
         """Count what is answered inside; a simulation, where nobody asks, does not."""
@@ -207,37 +141,22 @@ class Site:
         """
         digest = job.digest()
         if digest not in self._data:
-            dataset = self.config.dataset(job.job.dataset)
-            self._data[digest] = SiteData.load(
-                dataset.manifest,
-                job,
-                site=self.config.name,
-                column_value=dataset.site,
-                cache=self.config.cache,
-                image_filter=self._filter,
-            )
-            if len(self._data) > _JOBS_AT_HAND:
+            self._data[digest] = self._cohort.load(job, self._filter)
+            if len(self._data) > JOBS_AT_HAND:
                 self._data.popitem(last=False)
         self._data.move_to_end(digest)
         return self._data[digest]
 
     def describe(self, canonical: str) -> messages.Description:
-        """Count what the site has for a job; no image is read.
-
-        Of a split with fewer patients than the policy's `min_group` nothing is said: it counts as empty.
-        """
-        job = _read_job(canonical)
-        data = self.data(job)
-        release = Release.of(self.config.policy, job)
+        """Say what the site has for a job, as far as `Release` lets it; no image is read."""
+        job = read_job(canonical)
+        data, release = self.data(job), Release.of(self.config.policy, job)
+        if release.counts:
+            self._cohort.tell(job, data, *data.patients)
         return release.description(self.config.name, data.patients, data.examples)
 
     def _training_data(self, job: JobSpec) -> SiteData:
-        data = self.data(job)
-        release = Release.of(self.config.policy, job)
-        if not release.has_group(data.patients["train"]):
-            problem = f"policy.min_group asks for {release.min_group} patients, there are fewer to train on"
-            raise PolicyError(problem, where=self.config.name)
-        return data
+        return self._cohort.for_training(job, self.data(job))
 
     def claims(self, job: JobSpec, phase: str) -> Claims:
         """Return what the site signs about its part in a secure sum.
@@ -246,7 +165,10 @@ class Site:
             PolicyError: There are too few patients to train on.
         """
         data = self._training_data(job) if phase == TRAIN else self.data(job)
-        return claims_of(self.config.policy, job, data, phase)
+        claims = claims_of(self.config.policy, job, data, phase)
+        if claims.patients:
+            self._cohort.tell(job, data, phase)
+        return claims
 
     def train(self, request: messages.Request, class_counts: tuple[int, ...] = ()) -> messages.Update:
         """Train the global model on the site's data for one round.
@@ -256,7 +178,7 @@ class Site:
             class_counts: Of the whole federation, where the job weighs classes by them.
         """
         start = time.perf_counter()
-        job = _read_job(request.job)
+        job = read_job(request.job)
         data = self._training_data(job)
         release = Release.of(self.config.policy, job)
         bench = self._load(request)
@@ -266,9 +188,10 @@ class Site:
         trained = training.run(request.round, proximal_mu(job))
         vector = bench.state.pack()
         if not np.isfinite(vector).all():  # the last step, after which no loss was computed
-            raise diverged(self.config.name, request.round, trained.steps)
+            raise diverged(self.config.name, request.round)
         loss = release.training_loss(trained.loss)
-        return messages.Update(vector, release.examples(len(samples)), loss, time.perf_counter() - start)
+        seconds = told_seconds(time.perf_counter() - start)
+        return messages.Update(vector, release.examples(len(samples)), loss, seconds)
 
     def encode(self, request: messages.Request, trained: NDArray[np.float32]) -> bytes:
         """Return a trained model as the job's `[update]` says; what is left out is on the disk by then.
@@ -281,7 +204,7 @@ class Site:
             return update_filter.encode(trained, request.vector, None)[0]
         if self._residuals is None:
             raise SiteError("keeps nothing between rounds, as compression needs it", where=self.config.name)
-        run = f"{_read_job(request.job).digest()} {request.run}"
+        run = f"{read_job(request.job).digest()} {request.run}"
         before = self._residuals.before(run, request.round, update_filter.trained)
         content, residual = update_filter.encode(trained, request.vector, before)
         assert residual is not None  # noqa: S101 (the filter keeps one)
@@ -307,6 +230,7 @@ class Site:
                 bench.job,
                 site=name,
                 device=device,
+                units=Release.of(self.config.policy, bench.job).units(data, bench.job),
                 randomness=randomness,
             )
         return LocalTraining(
@@ -317,6 +241,7 @@ class Site:
             site=name,
             device=device,
             class_counts=counts_for_loss(bench.job, data, class_counts),
+            order=self._cohort.order(bench.job, data, training_seed(bench.job, request.vector)),
             parameters=bench.parameters,
             seed=training_seed(bench.job, request.vector),
         )
@@ -327,7 +252,7 @@ class Site:
         Where the policy lets no figure leave, the states are those of no patients, which change no sum.
         """
         start = time.perf_counter()
-        job = _read_job(request.job)
+        job = read_job(request.job)
         data = self.data(job)
         if request.split not in data.patients:
             raise JobError("asks for a split that does not exist", where=self.config.name)
@@ -335,12 +260,14 @@ class Site:
         release = Release.of(self.config.policy, job)
         if not release.scores or not release.has_group(data.patients[request.split]):
             nothing = bench.task.metrics(_edges(bench, request)).pack()
-            return messages.Evaluation(nothing, 0, time.perf_counter() - start)
+            return messages.Evaluation(nothing, 0, told_seconds(time.perf_counter() - start))
+        self._cohort.tell(job, data, request.split)
         samples = data.split(request.split)
         torch.set_num_threads(bench.job.training.threads)
         metrics = evaluate(bench, samples, _edges(bench, request))
         withhold(metrics, release.min_group)
-        return messages.Evaluation(metrics.pack(), len(samples), time.perf_counter() - start)
+        seconds = told_seconds(time.perf_counter() - start)
+        return messages.Evaluation(metrics.pack(), release.count(len(samples)), seconds)
 
     def summand(
         self, request: messages.Request, *, judging: bool, patients: int
@@ -385,17 +312,6 @@ def proximal_mu(job: JobSpec) -> float:
     return job.strategy.proximal_mu if isinstance(job.strategy, FedProx) else 0.0
 
 
-def evaluate(bench: Bench, samples: Samples, edges: NDArray[np.float64] | None = None) -> MetricSet:
-    """Return the metrics of a model on samples; edges of the bins as for `Task.metrics`."""
-    metrics = bench.task.metrics(edges)
-    device = next(bench.model.parameters()).device
-    for indices in samples.batches(_EVALUATION_BATCH):
-        batch = samples.batch(indices)
-        logits = bench.task.predict(bench.model, batch.images.to(device))
-        bench.task.update(metrics, logits, batch.targets.to(device), batch.patients, batch.spacing)
-    return metrics
-
-
 def _edges(bench: Bench, request: messages.Request) -> NDArray[np.float64] | None:
     try:
         return bench.task.check_edges(request.edges, bench.job.evaluation.bins)
@@ -423,7 +339,8 @@ def make_app(site: Site) -> ClientApp:
 
 
 def _describe(site: Site, _: Visit, content: RecordDict, __: RecordDict) -> RecordDict:
-    return messages.describe_reply(site.describe(messages.read_question(content).job))
+    description = site.describe(messages.read_question(content).job)
+    return messages.describe_reply(replace(description, figures_for=site.config.policy.figures_for))
 
 
 def _train(site: Site, visit: Visit, content: RecordDict, state: RecordDict) -> RecordDict:
@@ -470,8 +387,8 @@ def read_visit(content: RecordDict, phase: str, run: int) -> Visit:
         WardroundError: It makes no sense.
     """
     asked = messages.read_question(content)
-    job, known_head = _read_job(asked.job), log_heads.asked(content)
-    return Visit(job, phase, asked.round, asked.split, asked.researcher, run, known_head)
+    job, known_head = read_job(asked.job), log_heads.asked(content)
+    return Visit(job, phase, asked.round, asked.split, asked.researcher, run, known_head, asked.project)
 
 
 def explained_to_strangers(site: Site, visit: Visit | None, phase: str, error: Exception) -> tuple[int, str]:

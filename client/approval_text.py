@@ -8,24 +8,26 @@ from collections.abc import Iterator
 from typing import Any
 
 from client.job_book import SeenJob
+from client.policy import PolicyTable
 from client.served import MOST_ANSWERS
 from client.site import SiteConfig
-from client.unusual import images_behind, unusual
+from client.unusual import unusual
 from shared.job import JobSpec
 from shared.printable import printable
 
 
-def in_plain_words(seen: SeenJob, site: SiteConfig, answers: int) -> list[str]:
+def in_plain_words(seen: SeenJob, site: SiteConfig, answers: int, behind: str) -> list[str]:
     """Return what a job would do here and what would leave, a line a fact.
 
     Args:
         seen: The job.
         site: Its policy says what leaves.
         answers: Given for the job's rounds so far.
+        behind: Whose images make up an update, as `client.behind` says it.
     """
     job = seen.spec()
     lines = [f"{name:<11} {printable(fact)}" for name, fact in _facts(seen, job, site, answers).items()]
-    lines += ["What leaves this site:", *(f"  - {printable(what)}" for what in _leaving(job, site))]
+    lines += ["What leaves this site:", *(f"  - {printable(what)}" for what in _leaving(job, site, behind))]
     lines += ["No image leaves."]
     found = unusual(job)
     lines += ["What is unusual about it:" if found else "Nothing of it is unusual."]
@@ -57,28 +59,44 @@ def _length(job: JobSpec) -> str:
     return f"{passes} over the data, in steps of {_many(training.batch_size, 'image')}"
 
 
-def _leaving(job: JobSpec, site: SiteConfig) -> Iterator[str]:
-    policy, images = site.policy, images_behind(job)
+def _leaving(job: JobSpec, site: SiteConfig, behind: str) -> Iterator[str]:
+    policy = site.policy
     model = f"{_sent_part(job)}, after each of {job.job.rounds} rounds, {MOST_ANSWERS} times at most"
     if job.privacy.secure_aggregation:
         model += ", masked: the coordinator gets its sum with the other sites' alone"
     yield f"{model}; {_protection(job)}"
-    behind = "all images to train on" if images is None else f"{_many(images, 'image')} at most"
     yield f"behind each such update: {behind}"
-    yield (
-        "the number of patients and images in each split, where it is at least "
-        f"{policy.min_group} patients (policy.min_group)"
-    )
-    if job.training.class_weights == "federation":
-        yield "the number of training images (or voxels) of each class"
-    if policy.share_site_metrics:
-        every = job.evaluation.every
-        how_often = "each round" if every == 1 else f"every {every} rounds"
+    if job.privacy.mechanism == "dp-sgd" and not policy.share_private_counts:
+        yield "whether this site takes part, and no count"
+    else:
         yield (
-            "the training loss, and sums from which the coordinator computes this site's metrics on "
-            f"validation patients after {how_often}, and on test patients for one round"
+            "the number of patients and images in each split, rounded to "
+            f"{policy.round_counts_to} (policy.round_counts_to), where it is at least "
+            f"{policy.min_group} patients (policy.min_group)"
+        )
+    every = job.evaluation.every
+    how_often = "each round" if every == 1 else f"every {every} rounds"
+    judged = f"on validation patients after {how_often}, and on test patients for one round"
+    if job.privacy.secure_aggregation:
+        yield from _in_masked_sums(job, policy, judged)
+    elif policy.share_site_metrics:
+        yield (
+            f"the training loss, and sums from which the coordinator computes this site's metrics {judged}"
         )
     yield "errors, cleared of names, paths and values"
+
+
+def _in_masked_sums(job: JobSpec, policy: PolicyTable, judged: str) -> Iterator[str]:
+    """Yield what leaves for a secure sum besides the model."""
+    counts = "how much this site counts in the sum"
+    if job.training.class_weights == "federation":
+        counts += ", and the rounded number of its training images (or voxels) of each class"
+    yield f"{counts}, signed, to the coordinator and to every other site"
+    private = job.privacy.mechanism == "dp-sgd"
+    if not private:
+        yield "the training loss, masked"
+    if not private or policy.share_private_metrics:
+        yield f"sums for the metrics of all sites together, masked, not this site's own: {judged}"
 
 
 def _sent_part(job: JobSpec) -> str:

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from client.data.dataset import SiteData
+from client.cohort import Cohort
 from client.ledger import EVENT, Ledger
 from client.ledger_entry import LedgerEntry
 from client.policy import Cap
-from client.private_plan import plan
+from client.release import Release
 from client.site import SiteConfig
+from client.site_cohort import SiteCohort
 from shared.audit_verify import entries, verify
 from shared.errors import JobError, SiteError
 from shared.job import JobSpec
@@ -81,7 +82,7 @@ class Forecast:
     """What a job would cost here.
 
     Attributes:
-        units: Patients or images to train on.
+        units: Patients or images to train on, rounded.
         steps: Of one round.
         job_epsilon: Of all its rounds, at its own delta.
         spent: What the dataset has lost so far, at the cap's delta, in its period.
@@ -98,7 +99,7 @@ class Forecast:
     fit: int | None
 
 
-def forecast(ledger: Ledger, config: SiteConfig, job: JobSpec) -> Forecast:
+def forecast(ledger: Ledger, cohort: Cohort | None, config: SiteConfig, job: JobSpec) -> Forecast:
     """Say before a run what it would cost; nothing is recorded, and no image is read.
 
     Raises:
@@ -108,10 +109,9 @@ def forecast(ledger: Ledger, config: SiteConfig, job: JobSpec) -> Forecast:
     config.admit(job)
     if job.privacy.mechanism != "dp-sgd":
         raise JobError("asks for no differential privacy: the ledger does not count it", where=job.job.name)
-    dataset = config.dataset(job.job.dataset)
-    data = SiteData.load(dataset.manifest, job, site=config.name, column_value=dataset.site)
-    units = (data.patients if job.privacy.unit == "patient" else data.examples)["train"]
-    steps, rounds = plan(job, units), job.job.rounds
+    own = SiteCohort(config, cohort)
+    data = own.load(job)
+    steps, rounds = own.private_steps(job, data), job.job.rounds
     every = Steps(steps.noise_multiplier, steps.sample_rate, steps.steps * rounds)
     cap = config.policy.privacy.get(job.job.dataset)
     ledger.check()
@@ -121,7 +121,7 @@ def forecast(ledger: Ledger, config: SiteConfig, job: JobSpec) -> Forecast:
         limits = {"epsilon": cap.epsilon, "delta": cap.delta}
         fit = rounds_within(history, steps, **limits, accountant=cap.accountant, most=rounds)
     return Forecast(
-        units,
+        Release.of(config.policy, job).units(data, job),
         steps,
         epsilon_of([every], job.privacy.delta),
         _cost(history, cap)[0],

@@ -8,8 +8,10 @@ from pathlib import Path
 import psutil
 
 from client.check_network import check_network
+from client.cohort import Cohort
 from client.data.check import Expected, check_dataset
 from client.data.manifest import image_columns
+from client.data.splits import CohortKey, Split
 from client.service_state import service_state
 from client.site import DatasetTable, SiteConfig, load_site
 from shared.audit_verify import verify
@@ -59,7 +61,7 @@ def check_site(folder: Path, coordinator: str | None = None, *, offline: bool = 
         yield from check_network(folder, address)
     if config is not None:
         for name, dataset in config.datasets.items():
-            yield guarded(f"data {name}", partial(_data, name, dataset))
+            yield guarded(f"data {name}", partial(_data, folder, name, dataset))
         if not config.datasets:
             yield Finding(
                 "failure", "data", "no dataset is offered", "Add a table [datasets.NAME] to site.toml."
@@ -95,9 +97,11 @@ def _certificate(folder: Path, config: SiteConfig | None) -> Finding:
     return Finding("ok", "certificate", f"of this federation's authority, {days} days left")
 
 
-def _data(name: str, dataset: DatasetTable) -> Finding:
+def _data(folder: Path, name: str, dataset: DatasetTable) -> Finding:
+    cohort = Cohort.rehearsed(folder)
+    split = Split(CohortKey.drawn(0), dataset.split) if cohort is None else cohort.split(name, dataset.split)
     expected = Expected(images=image_columns(dataset.manifest))
-    report = check_dataset(dataset.manifest, expected, site=dataset.site)
+    report = check_dataset(dataset.manifest, expected, split=split, site=dataset.site)
     of_site = f" of site '{dataset.site}'" if dataset.site else ""
     found = f"{report.images} images of {report.patients} patients{of_site}"
     remedy = f"wardround data check {dataset.manifest}" + (f" --site {dataset.site}" if dataset.site else "")

@@ -5,6 +5,7 @@ import typer
 from client.commands_audit import audit_app
 from client.commands_budget import budget_app
 from client.commands_check import check
+from client.commands_cohort import cohort_app
 from client.commands_enrol import add_enrolment_commands
 from client.commands_jobs import add_job_commands
 from client.commands_node import add_node_commands
@@ -17,4 +18,5 @@ add_job_commands(client_app)
 client_app.command()(check)
 client_app.add_typer(audit_app, name="audit")
 client_app.add_typer(budget_app, name="budget")
+client_app.add_typer(cohort_app, name="cohort")
 add_node_commands(client_app)

@@ -75,16 +75,18 @@ def plan(
 ) -> None:
     """Say what a job would cost here, and how many of its rounds fit; nothing is recorded."""
     from client.budget import forecast
+    from client.cohort import Cohort
     from client.site import load_site
     from shared.job import load_job
 
     folder, spec = folder or context.obj, load_job(job)
-    found = forecast(_ledger(folder), load_site(folder / "site.toml"), spec)
+    cohort = Cohort.rehearsed(folder)
+    found = forecast(_ledger(folder), cohort, load_site(folder / "site.toml"), spec)
     steps, rounds, honest = found.steps, spec.job.rounds, spec.privacy.honest_sites
     fit = "all of them: there is no cap" if found.fit is None else f"{found.fit} of {rounds}"
     for name, fact in {
         "job": f"{spec.job.name}, digest {spec.digest()[:12]}",
-        "dataset": f"{spec.job.dataset}, {found.units} {spec.privacy.unit}s to train on",
+        "dataset": f"{spec.job.dataset}, about {found.units} {spec.privacy.unit}s to train on",
         "a round": f"{steps.steps} steps, sample rate {steps.sample_rate:.4g}, "
         f"noise multiplier {steps.noise_multiplier:.4g}",
         "the job": f"{rounds} rounds, epsilon {found.job_epsilon:.2f} at delta {spec.privacy.delta:g}"

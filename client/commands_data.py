@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from client.data.check import Expected, Report
     from client.data.manifest import Record
+    from client.data.splits import Split
     from shared.errors import DataError
 
 MOST = 8  # lines of one kind before "and so many more"
@@ -33,6 +34,9 @@ def check(
     task: Annotated[str | None, typer.Option(help="Without a job: classification or segmentation.")] = None,
     classes: Annotated[str | None, typer.Option(help="Without a job: the classes, as 'a,b'.")] = None,
     image: Annotated[list[str] | None, typer.Option(help="Without a job: a column of images.")] = None,
+    folder: Annotated[
+        Path, typer.Option("--dir", help="The site's folder: its key and shares split the patients.")
+    ] = Path(),
     site: Annotated[str | None, typer.Option(help="Only rows with this in their column 'site'.")] = None,
 ) -> None:
     """Read everything and say what is there; exit code 0 if training is possible, 2 if not."""
@@ -44,10 +48,34 @@ def check(
     if not console.is_terminal:
         console = Console(width=200)
     expected = _expected(job, task, classes, image)
-    report = check_dataset(path, expected, site=site, track=lambda records: _tracked(records, console))
+    split, whose = _split(path, folder, job)
+    report = check_dataset(
+        path, expected, split=split, site=site, track=lambda records: _tracked(records, console)
+    )
+    console.print(f"split     {whose}", soft_wrap=True, highlight=False)
     render(report, console)
     if not report.trainable:
         raise typer.Exit(2)
+
+
+def _split(path: Path, folder: Path, job: Path | None) -> "tuple[Split, str]":
+    """Return how the patients of a manifest are split, and whose split it is."""
+    from client.cohort import Cohort
+    from client.data.manifest import manifest_path
+    from client.data.splits import CohortKey, Split
+    from client.site import load_site
+    from shared.job import load_job
+
+    manifest = manifest_path(path).resolve()
+    offered = load_site(folder / "site.toml").datasets if (folder / "site.toml").exists() else {}
+    cohort = Cohort.rehearsed(folder) if offered else None
+    for name, table in offered.items():
+        if cohort is not None and manifest_path(table.manifest).resolve() == manifest:
+            return cohort.split(name, table.split), f"as jobs for '{name}' see it at this site"
+    seed = load_job(job).job.seed if job else 0
+    return Split(CohortKey.drawn(seed)), (
+        f"as in a simulation with seed {seed}; a hospital's own key gives another (--dir FOLDER)"
+    )
 
 
 def _expected(

@@ -56,12 +56,15 @@ def approve(
     A job that was approved before may ask once more for all that it has asked for.
     """
     from client.approval_text import in_plain_words
+    from client.behind import patients_behind
     from client.job_book import JobBook
     from client.site import load_site
 
     book = JobBook(folder / "state.sqlite")
     job = book.find(digest)
-    for line in in_plain_words(job, load_site(folder / "site.toml"), book.served.answers(job.digest)):
+    config = load_site(folder / "site.toml")
+    behind = patients_behind(folder, config, job.spec())
+    for line in in_plain_words(job, config, book.served.answers(job.digest), behind):
         print(line)
     if not yes:
         typer.confirm("Approve this job?", abort=True)

@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.hashes import SHA384
 
+from client.cohort_key import make_key
 from client.site import load_site
 from client.site_template import site_template
 from shared.address import join_address
@@ -51,7 +52,7 @@ class EnrolmentError(WardroundError):
 
 
 def enrol(join: Join, folder: Path, clock: Clock = utc_now) -> None:
-    """Join over the network: make a key, have it certified, write `keys/` and `site.toml`.
+    """Join over the network: make its keys, have one certified, write `keys/` and `site.toml`.
 
     Args:
         join: What the coordinator's operator handed out.
@@ -220,6 +221,7 @@ def _prepare(join: Join, folder: Path) -> bytes:
         raise EnrolmentError(f"can't be made ({error.strerror})", where=keys) from None
     if not settings.exists():
         write_file(settings, site_template(join.site, coordinator).encode(), 0o600)
+    make_key(keys)
     key = new_key()
     save_key(keys / "site.key", key)
     return certificate_request(key, join.site)

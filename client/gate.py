@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Self
 
 from client import log_proof
+from client.cohort import Cohort
 from client.job_book import JobBook
 from client.ledger import LEDGER, Ledger
 from client.ledger_entry import Round
-from client.policy import BudgetError, PolicyError, check_moment
-from client.served import Asked
+from client.policy import BudgetError, PolicyError, check_moment, check_project
+from client.served import Asked, Carried
 from client.site import SiteConfig
 from shared.audit import AuditLog
 from shared.job import JobSpec
@@ -36,6 +37,7 @@ class Visit:
         researcher: As the coordinator names them; empty where it names nobody.
         run: Flower's number of the run.
         known_head: Of the site's audit log, as the coordinator knows it; empty where it knows none.
+        project: Of the run, as the coordinator names it.
     """
 
     job: JobSpec
@@ -45,6 +47,7 @@ class Visit:
     researcher: str
     run: int
     known_head: str = ""
+    project: str = ""
 
     def fields(self) -> dict[str, object]:
         """Return what an audit entry says of the visit."""
@@ -66,6 +69,7 @@ class Gate:
         audit: The site's log.
         ledger: What private training has cost.
         clock: Gives the local time.
+        cohort: The patients, and what was told about them.
     """
 
     def __init__(
@@ -75,16 +79,19 @@ class Gate:
         audit: AuditLog,
         ledger: Ledger,
         clock: Callable[[], datetime] = _local_time,
+        *,
+        cohort: Cohort,
     ) -> None:
         self._config = config
         self._book = book
         self._audit = audit
         self._ledger = ledger
+        self.cohort = cohort
         self._clock = clock
 
     @classmethod
     def open(cls, folder: Path, config: SiteConfig) -> Self:
-        """Open the gate of a site's folder: `state.sqlite`, `ledger.sqlite`, `audit/`, `keys/site.key`.
+        """Open the gate of a site's folder: its SQLite files, `audit/` and `keys/`.
 
         Raises:
             WardroundError: One of them can't be used.
@@ -95,7 +102,8 @@ class Gate:
             ledger.check()
         except BudgetError as error:  # what is not private can go on
             _log.error("no private training: %s", error)
-        return cls(config, JobBook(folder / "state.sqlite"), audit, ledger)
+        book, cohort = JobBook(folder / "state.sqlite"), Cohort.open(folder)
+        return cls(config, book, audit, ledger, cohort=cohort)
 
     def admit(self, visit: Visit) -> None:
         """Let a request in, or not, by what its head says; nothing is counted yet.
@@ -108,6 +116,7 @@ class Gate:
         log_proof.check(self._audit, visit.known_head, site)
         now = self._clock()
         check_moment(policy, visit.researcher, now, site)
+        check_project(policy, visit.project, site)
         digest = visit.job.digest()
         decision, new = self._book.meet(visit.job, visit.researcher)
         if new:
@@ -124,14 +133,14 @@ class Gate:
         if (asked := self._asked(visit)) is not None:
             self._book.served.check(asked, site)
 
-    def take(self, visit: Visit, model: str) -> None:
+    def take(self, visit: Visit, carried: Carried) -> None:
         """Take a training or an evaluation on, for the model that came with it.
 
         The day's trainings and evaluations are counted here: one that fails counts too.
 
         Args:
             visit: Was admitted.
-            model: SHA-256 of the model, in hexadecimal.
+            carried: By the message.
 
         Raises:
             PolicyError: Another model came before, or the day's requests are used up.
@@ -140,7 +149,7 @@ class Gate:
         asked = self._asked(visit)
         assert asked is not None  # noqa: S101 (of these two phases it is not)
         drawn = visit.job.strategy.fraction < 1  # whoever was not drawn has not seen the round's model
-        self._book.served.believe(asked, model, unseen_may_be_tested=drawn, site=site)
+        self._book.served.believe(asked, carried, unseen_may_be_tested=drawn, site=site)
         if visit.phase == "train":
             if not self._book.take_round(asked.job, today, policy.rounds_per_day):
                 most = policy.rounds_per_day

@@ -11,11 +11,13 @@ A number that too few patients are behind is withheld together with those from w
   smallest one goes with it.
 - The decisions leave only if enough patients, or none, are in every cell of every class: accuracy over some
   of the classes would be a wrong figure.
-- Bins of calibration are merged likewise: those who were right, those who were wrong.
+- No bound of merged bins is so near to the decision that too few patients lie between the two.
+- Calibration does not leave: its bins cut the scores at other places, and so would tell who lies between.
 - A structure leaves only if enough patients, or none, have voxels of it that were found, missed and added.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -55,11 +57,10 @@ def withhold(metrics: MetricSet, least: int) -> None:
 def _classification(metrics: ClassificationMetrics, least: int) -> None:
     images = metrics.images
     _, codes = np.unique(images.patients, return_inverse=True)
-    most = bins_for(metrics.job.evaluation.bins, int(codes.max()) + 1)
+    _clear(metrics, "calibration")
     if not _decisions_may_leave(images, codes, least):
         _clear(metrics, "decisions")
-    _calibration(metrics, images, codes, least, most)
-    _curves(metrics, images, codes, least, most)
+    _curves(metrics, images, codes, least)
 
 
 def _decisions_may_leave(images: Judged, codes: NDArray[np.int64], least: int) -> bool:
@@ -68,11 +69,13 @@ def _decisions_may_leave(images: Judged, codes: NDArray[np.int64], least: int) -
     return all(_enough(codes[cell[:, k]], least) for cell in cells for k in range(cell.shape[1]))
 
 
-def _curves(
-    metrics: ClassificationMetrics, images: Judged, codes: NDArray[np.int64], least: int, most: int
-) -> None:
-    truth = images.truth[:, metrics.judged]
-    runs = [_runs(images.bins[:, k], truth[:, k], codes, least, most) for k in range(truth.shape[1])]
+def _curves(metrics: ClassificationMetrics, images: Judged, codes: NDArray[np.int64], least: int) -> None:
+    truth, decided = images.truth[:, metrics.judged], images.decided[:, metrics.judged]
+    most = bins_for(metrics.job.evaluation.bins, int(codes.max()) + 1)
+    runs = []
+    for k in range(truth.shape[1]):
+        scored = Scored(images.bins[:, k], truth[:, k], decided[:, k], codes)
+        runs.append(_runs(scored, metrics.edges.shape[1] + 1, least, most))
     withheld = [
         k
         for k, found in enumerate(runs)
@@ -83,11 +86,10 @@ def _curves(
     _clear(metrics, "curves")
     positives, negatives = (state for _, _, state in states_of({"curves": metrics.metrics["curves"]}))
     for k in set(range(len(runs))) - set(withheld):
-        for run in runs[k]:
-            inside = np.isin(images.bins[:, k], run)
-            place = round(float(images.bins[inside, k].mean()))
-            positives[k, place] = int((inside & truth[:, k]).sum())
-            negatives[k, place] = int((inside & ~truth[:, k]).sum())
+        for first, last in runs[k]:
+            inside = (images.bins[:, k] >= first) & (images.bins[:, k] <= last)
+            positives[k, (first + last) // 2] = int((inside & truth[:, k]).sum())
+            negatives[k, (first + last) // 2] = int((inside & ~truth[:, k]).sum())
 
 
 def _with_complement(withheld: Sequence[int], truth: Mask, codes: NDArray[np.int64], least: int) -> list[int]:
@@ -100,20 +102,6 @@ def _with_complement(withheld: Sequence[int], truth: Mask, codes: NDArray[np.int
         if k not in chosen:
             chosen.append(k)
     return chosen
-
-
-def _calibration(
-    metrics: ClassificationMetrics, images: Judged, codes: NDArray[np.int64], least: int, most: int
-) -> None:
-    labels = images.confidence.shape[1]
-    bins, right = images.confidence.ravel(), images.right.ravel()
-    runs = _runs(bins, right, np.repeat(codes, labels), least, most)
-    states = [state for _, _, state in states_of({"calibration": metrics.metrics["calibration"]})]
-    merged = [[state[list(run)].sum() for run in runs] for state in states]
-    _clear(metrics, "calibration")
-    for state, sums in zip(states, merged, strict=True):
-        for run, total in zip(runs, sums, strict=True):
-            state[run[len(run) // 2]] = total
 
 
 def _segmentation(metrics: SegmentationMetrics, least: int) -> None:
@@ -136,43 +124,70 @@ def _clear_structure(metrics: SegmentationMetrics, structure: int, names: Sequen
             state[..., structure] = 0
 
 
-def _runs(
-    bins: NDArray[np.int64], kind: Mask, codes: NDArray[np.int64], least: int, most: int
-) -> list[list[int]]:
-    """Return runs of neighbouring bins in each of which enough patients, or none, are of either kind.
+@dataclass(frozen=True)
+class Scored:
+    """The scores of one class.
+
+    Attributes:
+        bins: Of each image (N,).
+        truth: Whether it is of the class (N,).
+        decided: Whether it was taken for one (N,).
+        codes: Numbers of the patients (N,).
+    """
+
+    bins: NDArray[np.int64]
+    truth: Mask
+    decided: Mask
+    codes: NDArray[np.int64]
+
+    def patients(self, inside: Mask) -> list[int]:
+        """Return how many patients of the class are inside, and how many others."""
+        return [len(np.unique(self.codes[inside & kind])) for kind in (self.truth, ~self.truth)]
+
+    def told_between(self, first: int, least: int) -> bool:
+        """Say if the bins from `first` on and the decisions together tell of too few patients.
+
+        Where one is within the other, the difference of their counts is that of the patients between.
+        """
+        above = self.bins >= first
+        more, less = self.patients(above & ~self.decided), self.patients(self.decided & ~above)
+        return any(0 in pair and 0 < max(pair) < least for pair in zip(more, less, strict=True))
+
+
+def _runs(scored: Scored, length: int, least: int, most: int) -> list[tuple[int, int]]:
+    """Cut the bins into runs in each of which enough patients, or none, are of the class, and not of it.
+
+    What is merged is put in the middle of its run, wherever in it the scores are: a mean of them would tell
+    where an outlier is.
 
     Args:
-        bins: Of each image (N,).
-        kind: Whether it is of one kind or of the other (N,).
-        codes: Numbers of the patients (N,).
+        scored: The images.
+        length: Number of bins.
         least: Patients that are enough.
         most: Largest number of runs.
 
     Returns:
-        The occupied bins of each run, ascending; nothing where even all bins together have too few.
+        First and last bin of each run, all bins in order; nothing where even all of them have too few.
     """
-    of = {
-        int(bin_): (set(codes[(bins == bin_) & kind].tolist()), set(codes[(bins == bin_) & ~kind].tolist()))
-        for bin_ in np.unique(bins)
-    }
-    runs: list[list[int]] = []
-    open_: list[int] = []
-    for bin_ in of:
-        open_.append(bin_)
-        if _are_groups(_patients(of, open_), least):
-            runs.append(open_)
-            open_ = []
-    while open_ and runs:  # what is left over goes to the run before, and to more if need be
-        open_ = runs.pop() + open_
-        if _are_groups(_patients(of, open_), least):
-            runs.append(open_)
-            open_ = []
-    shares = np.array_split(np.arange(len(runs)), min(most, len(runs)) or 1)
-    return [[bin_ for i in share for bin_ in runs[i]] for share in shares if len(share)]
+    bins = scored.bins
+    if not _is_run(scored.patients(bins >= 0), least):
+        return []
+    inner: list[int] = []  # first bins of all runs but the first
+    begin = 0
+    for bin_ in np.unique(bins).tolist():
+        if _is_run(scored.patients((bins >= begin) & (bins <= bin_)), least):
+            begin = bin_ + 1
+            inner.append(begin)
+    while inner and not _is_run(scored.patients(bins >= inner[-1]), least):
+        inner.pop()  # what is left over goes to the run before
+    inner = [first for first in inner if not scored.told_between(first, least)]
+    if len(inner) >= most:
+        inner = [inner[len(inner) * i // most] for i in range(1, most)]
+    return list(zip([0, *inner], [*(first - 1 for first in inner), length - 1], strict=True))
 
 
-def _patients(of: dict[int, tuple[set[int], set[int]]], run: Sequence[int]) -> list[int]:
-    return [len(set().union(*(of[bin_][kind] for bin_ in run))) for kind in (0, 1)]
+def _is_run(groups: Sequence[int], least: int) -> bool:
+    return any(groups) and _are_groups(groups, least)
 
 
 def _are_groups(patients: Sequence[int] | NDArray[np.int64], least: int) -> bool:

@@ -8,7 +8,8 @@ from typing import Any, Literal, get_args
 from pydantic import Field, field_validator
 
 from shared.errors import SiteError
-from shared.job import JobSpec, Name, Part, Strategy, Table, UpdateTable
+from shared.figures import FiguresFor
+from shared.job import LARGEST_DELTA, JobSpec, Name, Part, Strategy, Table, UpdateTable
 from shared.names import is_within, suggestion
 from shared.network_size import LARGEST_MODEL_MB
 from shared.networks import Network
@@ -52,7 +53,7 @@ class Cap(Table):
     epsilon: float = Field(gt=0, description="Most that may be spent, over all jobs.", examples=[10.0])
     delta: float = Field(
         gt=0,
-        lt=1,
+        le=LARGEST_DELTA,
         description="At which epsilon is counted: far below one over the patients.",
         examples=[1e-5],
     )
@@ -119,6 +120,9 @@ class PolicyTable(Table):
     researchers: list[Name] | None = Field(
         None, description="Researchers allowed, by the name that the coordinator gives.", examples=[["jane"]]
     )
+    projects: list[Name] | None = Field(
+        None, description="Projects allowed, by the name that the coordinator gives.", examples=[["lung"]]
+    )
     min_sites: int | None = Field(
         None, ge=1, description="A job must ask for at least so many sites.", examples=[3]
     )
@@ -141,10 +145,28 @@ class PolicyTable(Table):
         examples=[100.0],
     )
     min_group: int = Field(
-        1, ge=1, description="Least number of patients behind any figure that leaves.", examples=[10]
+        10,
+        ge=1,
+        description="Least number of patients behind any figure that leaves, and by which the groups behind "
+        "two figures differ.",
+    )
+    round_counts_to: Literal[5, 10] = Field(
+        10, description="Numbers of patients and images leave as multiples of it."
+    )
+    min_patients_in_update: int = Field(
+        10,
+        ge=1,
+        description="Least number of patients whose images make up an update that leaves unmasked: of a job "
+        "without secure aggregation.",
     )
     share_site_metrics: bool = Field(
-        True, description="Whether this site's metrics and its training loss may leave."
+        False, description="Whether this site's own metrics and its training loss may leave."
+    )
+    figures_for: FiguresFor = Field(
+        "nobody",
+        description="Who may see at the coordinator what is this site's alone (counts, metrics, times): "
+        "'operators', or everybody in the run's 'project'. The sums of all sites are for the project in any "
+        "case.",
     )
     secure_aggregation: Literal["allowed", "required"] = Field(
         "allowed", description="'required': a job must ask for secure aggregation."
@@ -306,6 +328,22 @@ def check_moment(policy: PolicyTable, researcher: str, now: datetime, site: str)
     if policy.hours is not None and not any(_within(now.time(), span) for span in policy.hours):
         problem = f"policy.hours allows {', '.join(policy.hours)}; here it is {now:%H:%M}"
         raise PolicyError(problem, where=site)
+
+
+def check_project(policy: PolicyTable, project: str, site: str) -> None:
+    """Check for which project a run is; a simulation, which is for none, does not.
+
+    Args:
+        policy: The site's.
+        project: As the coordinator names it.
+        site: Name of the site, for the error.
+
+    Raises:
+        PolicyError: The policy names projects, and not this one.
+    """
+    if policy.projects is not None and project not in policy.projects:
+        what = f"the project '{project}'" if project else "a run without a project"
+        raise PolicyError(f"policy.projects does not allow {what}", where=site)
 
 
 def _within(now: time, span: str) -> bool:

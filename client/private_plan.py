@@ -28,20 +28,23 @@ def expected_units(job: JobSpec, steps: Steps, units: int) -> float:
 def plan(job: JobSpec, units: int) -> Steps:
     """Return one round's steps.
 
-    Units (patients, or images) are Poisson-sampled so that `batch_size` of them are expected in a step. Where
+    Units (patients, or images) are Poisson-sampled so that about `batch_size` of them are expected in a step.
+    The noise in an update tells the sample rate, and with it the number of units: so a site plans with the
+    rounded number. The guarantee is for the rate at which units are drawn, however many there are. Where
     the job names an epsilon, the noise is what all its rounds together need for it at this site. With
     distributed noise this is the noise of the sum, of which the site adds its `noise_share`.
 
     Args:
         job: With a private mechanism.
-        units: Patients or images (`[privacy] unit`) that the site trains on.
+        units: Patients or images (`[privacy] unit`) that the site trains on, rounded.
 
     Raises:
-        JobError: There is nobody to train on.
+        JobError: There is nobody to train on, or the job's delta is too large for so many units.
         AccountingError: No noise is enough for the job's epsilon.
     """
     if units < 1:
         raise JobError("there is nobody to train on", where=f"dataset '{job.job.dataset}'")
+    _require_small_delta(job, units)
     training, privacy = job.training, job.privacy
     batch = min(training.batch_size, units)
     rate = batch / units
@@ -54,3 +57,18 @@ def plan(job: JobSpec, units: int) -> Steps:
         assert privacy.epsilon is not None  # noqa: S101 (the job has one of the two)
         noise = noise_for(privacy.epsilon, privacy.delta, rate, steps * job.job.rounds)
     return Steps(noise, rate, steps)
+
+
+def _require_small_delta(job: JobSpec, units: int) -> None:
+    """Check delta against the units: a delta of one over them allows that one is published whole.
+
+    They are counted up to the next power of ten, so that a refusal does not tell how many there are.
+    """
+    most = 10 ** len(str(units))  # above the number
+    if job.privacy.delta * most >= 1:
+        raise JobError(
+            f"{job.privacy.delta:g} is not below 1/{most}: of fewer than {most} {job.privacy.unit}s, one "
+            "might be published whole",
+            where="[privacy] delta",
+            remedy=f"Set delta below {1 / most:g}, better far below.",
+        )

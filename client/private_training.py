@@ -56,6 +56,7 @@ class PrivateTraining:
         job: Batch size (units expected in a step), optimiser, schedule, privacy and so on.
         site: Part of the seeds of augmentation, which needs no secret.
         device: Where the model is.
+        units: Number of units by which the plan counts, which may be rounded; None takes those there are.
         randomness: Draws units and noise. None is what the guarantee needs: secrets of the operating system.
     """
 
@@ -68,6 +69,7 @@ class PrivateTraining:
         *,
         site: str,
         device: torch.device,
+        units: int | None = None,
         randomness: Randomness | None = None,
     ) -> None:
         self._model = model
@@ -78,7 +80,8 @@ class PrivateTraining:
         self._device = device
         self._randomness = randomness or SecretRandomness()
         self._units = units_of(samples.patients, job)
-        self._plan = plan(job, len(self._units))
+        self._planned = len(self._units) if units is None else units
+        self._plan = plan(job, self._planned)
         self._loss = training_loss(job, public_counts(job))
         self._parameters = trainable(model)
         self._optimizer = make_optimizer(self._parameters, job.training)
@@ -136,7 +139,7 @@ class PrivateTraining:
         """Make the gradients of a step: (sum + noise) / expected units; an empty batch is noise alone."""
         whole = self._plan.noise_multiplier * self._job.privacy.max_grad_norm
         deviation = whole * noise_share(self._job)
-        expected = expected_units(self._job, self._plan, len(self._units))
+        expected = expected_units(self._job, self._plan, self._planned)
         for parameter, total in zip(self._parameters, sums, strict=True):
             noise = torch.from_numpy(self._randomness.normal(total.numel())).view(total.shape)
             parameter.grad = total.add_(noise.to(self._device), alpha=deviation).div_(expected)

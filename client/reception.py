@@ -29,7 +29,9 @@ def look(site: Site, kind: str, head: RecordDict, run: int) -> dict[str, Any]:
     try:
         visit = read_visit(head, phase, run)
         site.admit(visit)
-        carries_model = phase in ("train", "evaluate")
-        return {"most": _BESIDE + model_bytes(visit.job) if carries_model else _STAGE}
+        if phase not in ("train", "evaluate"):
+            return {"most": _STAGE}
+        edges = 8 * visit.job.evaluation.bins * len(visit.job.data.classes)
+        return {"most": _BESIDE + edges + model_bytes(visit.job)}
     except Exception as error:  # whatever it is, the coordinator gets an answer
         return {"error": explained_to_strangers(site, visit, phase, error)}

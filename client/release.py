@@ -1,17 +1,28 @@
 """What may leave a site beside the model: decided here, and nowhere else.
 
+No exact count leaves: a count of fewer than `min_group` patients is told as none, any other is rounded.
 Differential privacy covers the model that private training returns. A loss, a count or a score is computed
 from the patients too, without noise: under a private job none of them leaves unless the policy says that it
-is public.
+is public, and the site says no more than whether it takes part.
 """
 
 import math
 from dataclasses import dataclass
 from typing import Self
 
+import numpy as np
+
+from client.data.dataset import SiteData
 from client.policy import PolicyTable
 from shared.job import JobSpec
 from shared.messages import Description
+
+_DIGITS = 2  # of a count of voxels that leave: one patient of ten is less than the third
+
+
+def rounded(count: int, step: int) -> int:
+    """Return the nearest multiple of a step: at least one, and halves up."""
+    return max((2 * count + step) // (2 * step), 1) * step
 
 
 @dataclass(frozen=True)
@@ -19,12 +30,12 @@ class Release:
     """What a policy lets leave for one job.
 
     Attributes:
-        counts: How many patients and images there are.
+        counts: How many patients and images there are, rounded.
         scores: Metric states on validation and test patients.
         summed_scores: The same, in a masked sum with those of other sites.
-        loss: The training loss.
+        loss: The training loss; under secure aggregation it leaves in the sum alone.
         min_group: Patients without whom a split counts as empty.
-        min_patients: What the job asks a site to have.
+        step: Counts leave as multiples of it.
     """
 
     counts: bool
@@ -32,7 +43,7 @@ class Release:
     summed_scores: bool
     loss: bool
     min_group: int
-    min_patients: int
+    step: int
 
     @classmethod
     def of(cls, policy: PolicyTable, job: JobSpec) -> Self:
@@ -42,38 +53,63 @@ class Release:
             counts=not private or policy.share_private_counts,
             scores=policy.share_site_metrics and (not private or policy.share_private_metrics),
             summed_scores=not private or policy.share_private_metrics,
-            loss=policy.share_site_metrics and not private,
+            loss=(policy.share_site_metrics or job.privacy.secure_aggregation) and not private,
             min_group=policy.min_group,
-            min_patients=job.strategy.min_patients,
+            step=policy.round_counts_to,
         )
 
     def has_group(self, patients: int) -> bool:
         """Say if enough patients are behind a figure."""
         return patients >= self.min_group
 
+    def count(self, number: int) -> int:
+        """Return a count as anybody else may know it; of a group that is large enough."""
+        return rounded(number, self.step)
+
     def description(self, site: str, patients: dict[str, int], examples: dict[str, int]) -> Description:
         """Return what the site says of its data.
 
-        Where counts stay, it says only whether it has the patients that the job asks for: that many, or none.
+        Where counts stay, it says only whether it takes part: one patient and one image, or none.
         """
         if not self.counts:
-            enough = self.has_group(patients["train"]) and patients["train"] >= self.min_patients
-            return Description(site, {"train": self.min_patients * enough}, {"train": int(enough)})
+            takes_part = int(self.has_group(patients["train"]))
+            return Description(site, {"train": takes_part}, {"train": takes_part})
         shown = [split for split, count in patients.items() if self.has_group(count)]
         return Description(
             site,
-            {split: patients[split] for split in shown},
-            {split: examples[split] for split in shown},
+            {split: self.count(patients[split]) for split in shown},
+            {split: self.count(examples[split]) for split in shown},
         )
 
-    def class_counts(self, counts: list[int]) -> list[int]:
-        """Return the numbers of training images (or voxels) of each class; 0 for a class of too few."""
-        return [count if self.has_group(count) else 0 for count in counts]
+    def class_counts(self, data: SiteData, job: JobSpec) -> tuple[int, ...]:
+        """Return the training images, or voxels, of each class; images are read for voxels alone.
+
+        A class that fewer than `min_group` patients have counts as none. Counts of voxels are rounded to two
+        digits: they have no step of their own.
+        """
+        voxels = job.job.task == "segmentation"
+        is_told = data.class_patients() >= self.min_group
+        told = (_two_digits(count) if voxels else self.count(int(count)) for count in data.class_counts())
+        return tuple(value if is_fine else 0 for value, is_fine in zip(told, is_told, strict=True))
+
+    def units(self, data: SiteData, job: JobSpec) -> int:
+        """Return the number of units (patients, or images) by which private training is planned."""
+        counts = data.patients if job.privacy.unit == "patient" else data.examples
+        return self.count(counts["train"]) if counts["train"] else 0
 
     def examples(self, count: int) -> int:
-        """Return the number of examples that goes with an update; 1 where counts stay."""
-        return count if self.counts else 1
+        """Return the number of examples that goes with an answer; 1 where counts stay."""
+        return self.count(count) if self.counts else 1
 
     def training_loss(self, loss: float) -> float:
         """Return the training loss, or NaN where it stays."""
         return loss if self.loss else math.nan
+
+
+def told_seconds(seconds: float) -> float:
+    """Return a duration as it leaves, to two digits: it grows with the number of images."""
+    return float(f"{seconds:.1e}")
+
+
+def _two_digits(count: np.int64) -> int:
+    return int(float(f"{count:.{_DIGITS - 1}e}"))

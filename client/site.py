@@ -5,6 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from client.data.splits import SplitTable
 from client.policy import PolicyTable, check_job, check_privacy
 from shared.address import Address
 from shared.errors import SiteError
@@ -32,6 +33,7 @@ class DatasetTable(_Table):
         description="CSV file with one row an image, or the folder that holds manifest.csv."
     )
     site: str | None = Field(None, description="Use only the rows whose column 'site' has this value.")
+    split: SplitTable = SplitTable()
 
 
 class DeviceTable(_Table):

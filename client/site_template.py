@@ -11,6 +11,7 @@ EXAMPLES: dict[str, dict[str, object]] = {
     "datasets": {"manifest": "/data/brain/manifest.csv", "site": "st-mary"},
     "device": {"gpu": 0, "memory_gib": 16.0},
 }
+EXAMPLE = "brain-lgg"  # stands for the name of a dataset
 NAMED_TEXTS = {"peers": f'charite = "SHA256:{"A" * 43}"'}
 BEGIN = """\
 # What this hospital offers, allows and computes on. Lines that begin with '#' are defaults or examples.
@@ -40,10 +41,12 @@ def _blocks(
     """Give a table's lines, then those of the tables within it."""
     table = _table(field, definitions)
     assert table is not None  # noqa: S101 (the callers have looked)
-    yield "\n".join(_lines(key, table, values, definitions, named="patternProperties" in field))
+    named = "patternProperties" in field
+    full = f"{key}.{EXAMPLE}" if named else key
+    yield "\n".join(_lines(key, f"[{full}]", table, values, definitions))
     for name, inner in table["properties"].items():
         if _table(inner, definitions) is not None:
-            yield from _blocks(f"{key}.{name}", inner, definitions, {})
+            yield from _blocks(f"{full}.{name}", inner, definitions, {})
 
 
 def _table(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -55,14 +58,13 @@ def _table(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[
 
 def _lines(
     key: str,
+    heading: str,
     table: Mapping[str, Any],
     values: Mapping[str, str],
     definitions: Mapping[str, Any],
-    *,
-    named: bool,
 ) -> Iterator[str]:
     yield from (f"# {line}" for line in textwrap.wrap(table.get("description", ""), 108))
-    yield f"# [{key}.brain-lgg]" if named else f"[{key}]"
+    yield f"# {heading}" if EXAMPLE in heading else heading
     for name, field in table["properties"].items():
         if _table(field, definitions) is not None:
             continue

@@ -3,7 +3,7 @@
 import hashlib
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from client.channels_last import suit_channels_last
 from client.flat_parameters import FlatParameters
+from client.sample_order import SampleOrder
 from shared.errors import WardroundError
 from shared.frozen import train_mode
 from shared.job import JobSpec, TrainingTable
@@ -85,7 +86,8 @@ class LocalTraining:
         site: Part of every seed.
         device: Where the model is.
         class_counts: Images (voxels) of each class, for the losses that weigh classes.
-        steps: Optimiser steps a round; what the job says where it is None.
+        order: Says which images each step takes; without it an order that follows from the job's seed alone,
+            for what does not leave.
         parameters: The model's trainable ones, where they have been laid out before.
         seed: Of all that is drawn; the job's where it is None.
     """
@@ -100,7 +102,7 @@ class LocalTraining:
         site: str,
         device: torch.device,
         class_counts: NDArray[np.int64] | None = None,
-        steps: int | None = None,
+        order: SampleOrder | None = None,
         parameters: FlatParameters | None = None,
         seed: int | None = None,
     ) -> None:
@@ -112,7 +114,7 @@ class LocalTraining:
         self._site = site
         self._device = device
         self._loss = task.loss(class_counts)
-        self._steps = steps if steps is not None else steps_of(job.training, len(samples))
+        self._order = order or SampleOrder.public(job, len(samples), site)
         self._parameters = parameters or FlatParameters(trainable(model))
         self._optimizer = make_optimizer([self._parameters.vector], job.training)
         self._autocast = _AUTOCAST.get(job.training.precision) if device.type == "cuda" else None
@@ -136,13 +138,13 @@ class LocalTraining:
         total = torch.zeros((), device=self._device)
         seed = seed_of(self._seed, "train", self._site, round_)
         with drawn_from(seed, self._device):  # dropout
-            for step, indices in enumerate(self._batches(round_)):
-                set_learning_rate(self._optimizer, self._job, round_ - 1 + step / self._steps)
+            for step, indices in enumerate(self._order.batches(round_)):
+                set_learning_rate(self._optimizer, self._job, round_ - 1 + step / self._order.steps)
                 total += self._step(indices, round_, proximal_mu, reference)
                 if (step + 1) % _CHECK_EVERY == 0:
-                    self._check(total, round_, step)
-        self._check(total, round_, self._steps - 1)
-        return Trained(total.item() / self._steps, self._steps, time.perf_counter() - start)
+                    self._check(total, round_)
+        self._check(total, round_)
+        return Trained(total.item() / self._order.steps, self._order.steps, time.perf_counter() - start)
 
     def _step(
         self, indices: Sequence[int], round_: int, proximal_mu: float, reference: list[Tensor]
@@ -170,26 +172,9 @@ class LocalTraining:
             self._scaler.update()
         return loss.detach()
 
-    def _batches(self, round_: int) -> Iterator[list[int]]:
-        """Yield the indices of each step: shuffled passes over the samples, a short batch at the end."""
-        count, size = len(self._samples), self._job.training.batch_size
-        done, epoch = 0, 0
-        while done < self._steps:
-            seed = seed_of(self._seed, "order", self._site, round_, epoch)
-            order = np.random.default_rng(seed).permutation(count).tolist()
-            starts = list(range(0, count, size))
-            if len(starts) > 1 and count % size == 1:
-                starts.pop()  # batch norm can't train on a single image: it joins the batch before it
-            for number, begin in enumerate(starts):
-                if done == self._steps:
-                    return
-                yield order[begin : starts[number + 1] if number + 1 < len(starts) else count]
-                done += 1
-            epoch += 1
-
-    def _check(self, total: Tensor, round_: int, step: int) -> None:
+    def _check(self, total: Tensor, round_: int) -> None:
         if not math.isfinite(total.item()):
-            raise diverged(self._site, round_, step + 1)
+            raise diverged(self._site, round_)
 
 
 def training_seed(job: JobSpec, vector: NDArray[np.float32]) -> int:
@@ -203,22 +188,16 @@ def training_seed(job: JobSpec, vector: NDArray[np.float32]) -> int:
     return seed_of(job.job.seed, "model", hashlib.sha256(np.ascontiguousarray(vector).data).hexdigest())
 
 
-def diverged(site: str, round_: int, step: int) -> TrainingError:
-    """Return the error for a training that no longer computes numbers."""
+def diverged(site: str, round_: int) -> TrainingError:
+    """Return the error for a training that no longer computes numbers.
+
+    It does not say at which step: their number would tell how many images there are.
+    """
     return TrainingError(
-        f"the training loss is no longer a number in round {round_}, by step {step}; no update was sent",
+        f"the training loss is no longer a number in round {round_}; no update was sent",
         where=site,
         remedy="Lower training.learning_rate, or set training.gradient_clip.",
     )
-
-
-def steps_of(training: TrainingTable, samples: int) -> int:
-    """Return the optimiser steps of one round on so many samples."""
-    if training.local_steps is not None:
-        return training.local_steps
-    assert training.local_epochs is not None  # noqa: S101 (the job has one of the two)
-    full, rest = divmod(samples, training.batch_size)
-    return training.local_epochs * (full + (rest > 1 or (rest == 1 and full == 0)))
 
 
 def make_optimizer(parameters: list[nn.Parameter], training: TrainingTable) -> torch.optim.Optimizer:

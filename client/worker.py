@@ -9,7 +9,7 @@ import torch
 from flwr.app import Context, Message, Metadata, RecordDict
 from flwr.clientapp import ClientApp
 
-from client.app import Site, Workshop, make_app
+from client.app import Site, make_app
 from client.device import open_device
 from client.gate import Gate
 from client.reception import look
@@ -20,6 +20,7 @@ from client.site import load_site
 from client.sum_book import SumBook
 from client.workers.calls import HEAD, Call
 from client.workers.records import pack, unpack
+from client.workshop import Workshop
 from shared.flower import COORDINATOR_NODE, become
 from shared.messages import CRASH
 from shared.redact import redact_error
@@ -61,7 +62,7 @@ class SiteHost:
         try:
             run = call.payload["run"]
             if call.kind == HEAD:
-                return look(self._site, call.payload["type"], unpack(call.payload, {}), run), {}
+                return look_at(self._site, call), {}
             state = self._states.take(run)
             answer = serve_message(self._app, call, call.payload["node"], run, state)
             self._states.keep(run, state)
@@ -70,6 +71,11 @@ class SiteHost:
             return {"error": (CRASH, redact_error(error))}, {}
         else:
             return answer
+
+
+def look_at(site: Site, call: Call) -> dict[str, Any]:
+    """Return what a site says to the head of a message, see `client.reception`."""
+    return look(site, call.payload["type"], unpack(call.payload, {}), call.payload["run"])
 
 
 def serve_message(

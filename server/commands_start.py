@@ -27,6 +27,7 @@ def start(folder: Folder = HERE) -> None:
 
     log_to(logging.StreamHandler(sys.stderr), LOG_FORMAT)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # and it all nonsense that anybody sends
     from server.signer import Signer, SignerError
 
     with Signer.start(folder) as signer:  # first: it is a fork, and asks for the passphrase

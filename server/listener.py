@@ -99,6 +99,16 @@ class GuardedProtocol(H11Protocol):
         self._places.answered(self._place)
         super().on_response_complete()
 
+    def send_400_response(self, msg: str) -> None:
+        """Refuse bytes that are no HTTP, also in the middle of a request that the application answers."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            if self.cycle.response_started:
+                self.transport.abort()
+                return
+        super().send_400_response(msg)
+
     def _time_head(self) -> None:
         awaiting = self.cycle is None or self.cycle.response_complete
         if not awaiting:

@@ -158,6 +158,7 @@ EVENTS: dict[str, tuple[str, ...]] = {
         "left",
     ),
     "ledger-repaired": ("sequence", "user"),
+    "cohort-accepted": ("dataset", "user"),
     "request-refused": ("job", "phase", "round", "researcher", "rule", "reason"),
     "sum-unmasked": ("job", "round", "sites"),
     "request-failed": ("job", "phase", "round", "researcher", "reason"),

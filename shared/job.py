@@ -126,19 +126,26 @@ class DataTable(Table):
         max_length=16,
         description="Random changes to training images, seeded by run, round, site and sample.",
     )
-    validation: float = Field(
-        0.15,
-        ge=0.0,
-        le=0.5,
-        description="Share of the training patients held out to choose the best round, by a hash of the "
-        "patient; unused where the manifest has a split 'val'.",
+    fold: int | None = Field(
+        None,
+        ge=1,
+        le=20,
+        examples=[1],
+        description="Choose the best round on this fold of each site's patients (of those who do not test) "
+        "instead of the site's own validation patients. Each site says how many folds it has (5 by default).",
     )
-    test: float = Field(
-        0.2,
-        ge=0.0,
-        le=0.5,
-        description="Share of the patients for testing, by a hash; unused where the manifest has a split.",
-    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_shares(cls, table: Any) -> Any:
+        for key in ("validation", "test") if isinstance(table, dict) else ():
+            if key in table:
+                raise ValueError(
+                    f"{key}: is not the job's to say; each site fixes its own share (in site.toml "
+                    f"[datasets.NAME.split] {key}, or --{key} of a simulation). A job may choose a fold: "
+                    "[data] fold = 1"
+                )
+        return table
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -204,8 +211,8 @@ class TrainingTable(Table):
     )
     class_weights: Literal["none", "site", "federation", "public"] = Field(
         "none",
-        description="Weight classes by the inverse of their count at the site or in the federation, or of "
-        "class_shares.",
+        description="Weight classes by the inverse of their count at the site, in the federation (needs "
+        "secure_aggregation) or of class_shares.",
     )
     class_shares: list[Positive] | None = Field(
         None,
@@ -376,7 +383,13 @@ class EvaluationTable(Table):
         examples=[10],
         description="Stop after so many evaluations without a better one; needs select_best.",
     )
-    bins: int = Field(200, ge=10, le=10_000, description="Thresholds of AUROC and average precision.")
+    bins: int = Field(
+        200,
+        ge=10,
+        le=1000,
+        description="Most bins of scores for AUROC and average precision. There is never more than one for "
+        "ten patients (docs/metrics.md).",
+    )
     distances: bool = Field(
         False, description="Segmentation: also 95th-percentile Hausdorff distance and surface Dice (slow)."
     )
@@ -388,6 +401,9 @@ class EvaluationTable(Table):
             raise ValueError("patience: needs select_best")
         return self
 
+
+LARGEST_DELTA = 1e-3
+"""A delta of one over the patients allows that one of them is published whole."""
 
 _BOTH = {"epsilon", "noise_multiplier", "delta"}  # keys of [privacy] by the mechanisms that have them
 _DP_SGD = {"max_grad_norm", "unit", "images_per_patient", "noise", "honest_sites"}
@@ -418,7 +434,11 @@ class PrivacyTable(Table):
         "site's update), instead of epsilon.",
     )
     delta: float = Field(
-        1e-5, gt=0, lt=1, description="The delta of epsilon; far below one over the patients."
+        1e-5,
+        gt=0,
+        le=LARGEST_DELTA,
+        description="The delta of epsilon; far below one over the patients. A site refuses a job whose delta "
+        "is not below one over its patients, their number rounded up to a power of ten.",
     )
     max_grad_norm: float = Field(
         1.0, gt=0, description="dp-sgd: L2 norm to which the gradient of each unit is clipped."
@@ -458,7 +478,7 @@ class PrivacyTable(Table):
     )
     secure_aggregation: bool = Field(
         False,
-        description="The coordinator learns the sum of the updates and nothing of a single one "
+        description="The coordinator learns the sums of updates and metrics and nothing of a single site's "
         "(docs/secure-aggregation.md). Needs min_sites = 3 or more.",
     )
 

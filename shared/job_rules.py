@@ -176,6 +176,11 @@ def _private_training(job: "JobSpec") -> None:
     if job.privacy.mechanism != "dp-sgd":
         return
     training, model = job.training, job.model
+    if job.strategy.min_patients > 1:
+        raise ValueError(
+            "[strategy] min_patients: must be 1 with 'dp-sgd', since whether a site has so many patients is "
+            "a figure that no noise protects; a site with fewer than its own policy's min_group takes no part"
+        )
     if NETWORKS[model.name].obstacle is not None:
         fitting = [
             name

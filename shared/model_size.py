@@ -19,11 +19,6 @@ from shared.tasks import make_task
 _SURELY = 3  # times what is estimated is surely more than there is
 
 
-def warm_up() -> None:
-    """Let PyTorch load its meta device, which takes seconds the first time."""
-    torch.empty(1, device="meta").normal_()
-
-
 def model_bytes(job: JobSpec) -> int:
     """Return the bytes of a job's model as it travels."""
     return _bytes(job.canonical())
@@ -51,12 +46,15 @@ def check_model_size(job: JobSpec) -> None:
 @lru_cache(maxsize=16)
 def _bytes(canonical: str) -> int:
     job = parse_job(json.loads(canonical), "the job")
-    with torch.device("meta"), _SmallTablesOnCPU():
+    with torch.device("meta"), _Unfilled():
         return Layout.of(build_model(job, make_task(job).outputs, job.job.seed)).size * 4
 
 
-class _SmallTablesOnCPU(TorchFunctionMode):
-    """Swin transformers read the numbers of a short `linspace` while they are built."""
+class _Unfilled(TorchFunctionMode):
+    """Fills no tensor that has no memory: PyTorch would load seconds of code to do nothing.
+
+    Swin transformers read the numbers of a short `linspace` while they are built: it gets its memory.
+    """
 
     def __torch_function__(
         self,
@@ -65,8 +63,16 @@ class _SmallTablesOnCPU(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Call a function of PyTorch, one of them on the CPU."""
+        """Call a function of PyTorch, or do without."""
         given = dict(kwargs or {})
         if func is torch.linspace:
             given.setdefault("device", "cpu")
+        if func in _FILLING and args[0].is_meta:
+            return args[0]
         return func(*args, **given)
+
+
+_FILLING = {
+    getattr(torch.Tensor, name)
+    for name in ("normal_", "uniform_", "fill_", "zero_", "erfinv_", "mul_", "add_", "clamp_", "copy_")
+}

@@ -16,10 +16,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from client.app import Bench, Site, evaluate
+from client.app import Site
 from client.class_counts import counts_for_loss
 from client.data.dataset import Samples
-from client.training import LocalTraining, steps_of
+from client.sample_order import SampleOrder, steps_of
+from client.training import LocalTraining
+from client.workshop import Bench, evaluate
 from shared.metric_names import is_better
 from shared.models import build_model
 
@@ -77,15 +79,20 @@ def train_baseline(
     data = [site.data(job) for site in members.values()]
     parts = [item.split("train") for item in data]
     counts = [counts_for_loss(job, item, ()) for item in data]
+    pooled = PooledSamples(parts)
+    steps = sum(
+        steps_of(job.training, len(part), site.config.policy.round_counts_to)
+        for part, site in zip(parts, members.values(), strict=True)
+    )
     training = LocalTraining(
         bench.model,
         bench.task,
-        PooledSamples(parts),
+        pooled,
         job,
         site=name,
         device=next(bench.model.parameters()).device,
         class_counts=_total([count for count in counts if count is not None]),
-        steps=sum(steps_of(job.training, len(part)) for part in parts),
+        order=SampleOrder.public(job, len(pooled), name, steps),
         parameters=bench.parameters,
     )
     torch.set_num_threads(job.training.threads)

@@ -28,6 +28,27 @@ def simulate(
         str | None,
         typer.Option(help="How to cut it: iid, dirichlet:ALPHA or column:NAME.", show_default=False),
     ] = None,
+    test: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the patients who test. Default: 0.2.", min=0, max=0.5, show_default=False
+        ),
+    ] = None,
+    validation: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the others who choose the best round. Default: 0.15.",
+            min=0,
+            max=0.5,
+            show_default=False,
+        ),
+    ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            help="Folds, for a job with [data] fold. Default: 5.", min=2, max=20, show_default=False
+        ),
+    ] = None,
     scanner_shift: Annotated[
         bool, typer.Option("--scanner-shift", help="Give each site a scanner of its own.")
     ] = False,
@@ -71,15 +92,19 @@ def simulate(
     job = None if job_file is None else load_job(job_file, overrides)
     if job is None and resume is None:
         raise typer.BadParameter("give a JOB.toml, or --resume RUN")
-    if resume is not None and (data or site or sites or partition or scanner_shift or baselines or device):
+    shares = _given(test=test, validation=validation, folds=folds)
+    begun_with = (data, site, sites, partition, scanner_shift, baselines, device, shares)
+    if resume is not None and any(begun_with):
         raise RunError(
             "a resumed run has its hospitals and device; only --workers can change", where="--resume"
         )
     if resume is not None and job is None and overrides:
         raise RunError("a resumed run keeps its job; leave out --set, --seed and --rounds", where="--resume")
-    if site and (data or sites or partition):
-        raise RunError("goes without --data, --sites and --partition", where="--site")
+    if site and (data or sites or partition or shares):
+        problem = "goes without --data, --sites, --partition, --test, --validation and --folds"
+        raise RunError(problem, where="--site")
 
+    from client.data.splits import SplitTable
     from server.runs import RunFolder
     from simulate.session import Hospitals, execute, start
 
@@ -87,9 +112,13 @@ def simulate(
         run = RunFolder.open(resume, job)
     else:
         assert job is not None  # noqa: S101 (checked above)
-        hospitals = Hospitals(site or [], data, sites, partition, scanner_shift)
+        hospitals = Hospitals(site or [], data, sites, partition, scanner_shift, SplitTable(**shares))
         run = start(job, hospitals, out, device or "auto", baselines=baselines)
     execute(run, workers, Console(), resume=resume is not None)
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _overrides(pairs: list[str], seed: int | None, rounds: int | None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from client.cohort import Cohort
     from client.data.preprocess import ImageFilter
     from client.membership.audit import Audit
     from client.site import SiteConfig
@@ -38,27 +39,21 @@ def audit_privacy(
     from rich.console import Console
 
     from client.class_counts import counts_for_loss
-    from client.data.dataset import SiteData
     from client.device import open_device
     from client.membership.audit import audit_model
     from client.membership.finished_run import FinishedRun
     from client.membership.population import Population
+    from client.release import Release
+    from client.site_cohort import SiteCohort
     from shared.errors import RunError
 
     if (site is None) == (site_name is None):
         raise RunError("give --site SITE.toml, or --site-name NAME for a simulated run", where=run)
     finished = FinishedRun.read(run)
-    config, scanner, device = _site(run, site, site_name)
-    dataset = config.dataset(finished.job.job.dataset)
-    data = SiteData.load(
-        dataset.manifest,
-        finished.job,
-        site=config.name,
-        column_value=dataset.site,
-        cache=config.cache,
-        image_filter=scanner,
-    )
-    finished.check_site(config.name, data.patients["train"])
+    config, cohort, scanner, device = _site(run, site, site_name)
+    data = SiteCohort(config, cohort).load(finished.job, scanner)
+    told = Release.of(config.policy, finished.job).count(data.patients["train"])
+    finished.check_site(config.name, told)
     model = finished.model(open_device(device, config.device.memory_gib))
     console = Console(stderr=True)
     audit = audit_model(
@@ -76,8 +71,11 @@ def audit_privacy(
         _write(json_, figures | audit.as_json())
 
 
-def _site(run: Path, file: Path | None, name: str | None) -> "tuple[SiteConfig, ImageFilter | None, str]":
-    """Return a hospital's configuration, the scanner of a simulated one, and the device to compute on."""
+def _site(
+    run: Path, file: Path | None, name: str | None
+) -> "tuple[SiteConfig, Cohort | None, ImageFilter | None, str]":
+    """Return a hospital's configuration and cohort, a simulated one's scanner, and the device."""
+    from client.cohort import Cohort
     from client.site import load_site
     from shared.errors import RunError
     from shared.names import suggestion
@@ -86,13 +84,14 @@ def _site(run: Path, file: Path | None, name: str | None) -> "tuple[SiteConfig, 
 
     if file is not None:
         config = load_site(file)
-        return config, None, "cpu" if config.device.gpu is None else f"cuda:{config.device.gpu}"
+        device = "cpu" if config.device.gpu is None else f"cuda:{config.device.gpu}"
+        return config, Cohort.rehearsed(file.resolve().parent), None, device
     setup = Setup.read(run / "simulation.json")
     sites = {site.name: site for site in setup.sites}
     if name not in sites:
         raise RunError(f"has no site '{name}'; {suggestion(str(name), sites)}", where=run)
     scanner = None if setup.scanner_seed is None else Scanner.draw(name, setup.scanner_seed)
-    return sites[name], scanner, setup.device
+    return sites[name], setup.cohorts().get(name), scanner, setup.device
 
 
 def _tracked(items: Iterable[Any], count: int, console: "Console") -> Iterable[Any]:

@@ -4,6 +4,7 @@ Each has its own folder, certificate and data, and they talk over mutual TLS on 
 shows it, the tests kill parts of it, and the benchmarks measure it.
 """
 
+import json
 import os
 import re
 import socket
@@ -15,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from client.cohort_key import NAME
+from client.data.splits import CohortKey
 from client.enrolment import enrol
 from server.audit_log import operator_audit
 from server.commands_enrol import open_registry
@@ -23,6 +26,8 @@ from server.deploy import Coordinator, open_coordinator
 from server.superlink import socket_of
 from shared.errors import RunError
 from shared.flower.control import Control
+from shared.pki import write_file
+from simulate.setup import OPEN_POLICY
 
 PROJECT = Path(__file__).parents[1]
 _READY = 120.0  # seconds in which a process must be ready
@@ -81,12 +86,15 @@ class LocalFederation:
         folder = self.folder / "coordinator"
         return open_coordinator(folder, operator_audit(folder))
 
-    def enroll(self, name: str, datasets: Mapping[str, Path]) -> Path:
+    def enroll(self, name: str, datasets: Mapping[str, Path], *, seed: int | None = None) -> Path:
         """Let a site join: its folder, key and certificate; returns the folder.
+
+        Its policy is as open as that of the hospitals of a simulation, since nobody's patients are here.
 
         Args:
             name: Of the site.
             datasets: Manifest of each dataset; with a column `site`, the site gets the rows with its name.
+            seed: Of a job: the patients are split as in its simulation. None: with a key of the site's own.
         """
         coordinator, folder = self.folder / "coordinator", self.folder / name
         with open_registry(coordinator) as registry:
@@ -97,7 +105,15 @@ class LocalFederation:
             lines += [f"[datasets.{dataset}]", f'manifest = "{manifest.resolve()}"', f'site = "{name}"']
         site_file = folder / "site.toml"
         text = site_file.read_text(encoding="utf-8")
-        text = text.replace('# approval = "manual"', 'approval = "automatic"')  # nobody is there to approve
+        opened = [
+            f"{key} = {json.dumps(value)}"
+            for key, value in OPEN_POLICY.model_dump(exclude_defaults=True).items()
+        ]
+        # Nobody is there to approve, and the hospitals are the caller's own.
+        policy = ['approval = "automatic"', 'figures_for = "project"', *opened]
+        text = text.replace("\n[policy]\n", "\n".join(["\n[policy]", *policy, ""]))
+        if seed is not None:
+            write_file(folder / "keys" / NAME, CohortKey.drawn(seed).secret)
         site_file.write_text(text + "\n" + "\n".join(lines) + "\n", encoding="utf-8")
         return folder
 

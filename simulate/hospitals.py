@@ -9,12 +9,14 @@ import torch
 from flwr.clientapp import ClientApp
 from pydantic import BaseModel, ConfigDict
 
-from client.app import Site, Workshop, make_app
+from client.app import Site, make_app
+from client.cohort import Cohort
 from client.device import open_device
 from client.residuals import Residuals
 from client.site import SiteConfig
 from client.worker import serve_message
 from client.workers.records import pack, unpack
+from client.workshop import Workshop
 from shared.errors import RunError
 from simulate.baselines import train_baseline
 from simulate.credentials import simulated_credentials
@@ -31,6 +33,7 @@ class Setup(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     sites: list[SiteConfig]
+    folders: dict[str, Path] = {}  # by site, of hospitals with files of their own
     scanner_seed: int | None = None  # with a seed, each site sees its images through a scanner of its own
     device: str = "auto"
     baselines: bool = False
@@ -46,6 +49,10 @@ class Setup(BaseModel):
             return cls.model_validate_json(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise RunError(f"is not the setup of a simulation ({error})", where=path) from None
+
+    def cohorts(self) -> dict[str, Cohort | None]:
+        """Return how hospitals with keys of their own divide their patients; nothing is written there."""
+        return {name: Cohort.rehearsed(folder) for name, folder in self.folders.items()}
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,7 @@ class SimulationHost:
     def __init__(self, setup: Setup, residuals: Path | None = None) -> None:
         self._workshop = Workshop(open_device(setup.device))
         self._configs = {config.name: config for config in setup.sites}
+        self._cohorts = setup.cohorts()
         self._residuals = residuals
         self._scanner_seed = setup.scanner_seed
         self._sites: dict[str, Site] = {}
@@ -92,6 +100,7 @@ class SimulationHost:
                 gate=None,
                 credentials=simulated_credentials(name),
                 residuals=None if self._residuals is None else Residuals(self._residuals / name),
+                cohort=self._cohorts.get(name),
             )
         return self._sites[name]
 

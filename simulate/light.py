@@ -13,14 +13,15 @@ from typing import Any, Self
 
 import torch
 
-from client.app import Site, Workshop, make_app
+from client.app import Site, make_app
 from client.health import Health
 from client.node import Node
 from client.presence import Presence
 from client.site import SiteConfig, load_site
 from client.state import StateFolder
-from client.worker import serve_message
-from client.workers.calls import Call, Host
+from client.worker import look_at, serve_message
+from client.workers.calls import HEAD, Call, Host
+from client.workshop import Workshop
 from shared.flower.fleet import Fleet
 from shared.pki import client_context, load_key
 from simulate.workers.in_process import InProcess
@@ -38,12 +39,15 @@ class LightHost:
     """
 
     def __init__(self, config: SiteConfig, workshop: Workshop, turn: threading.Lock) -> None:
-        self._app = make_app(Site(config, workshop, gate=None))
+        self._site = Site(config, workshop, gate=None)
+        self._app = make_app(self._site)
         self._turn = turn
 
     def handle(self, call: Call) -> tuple[Mapping[str, Any], Mapping[str, torch.Tensor]]:
         """Serve a message."""
         with self._turn:
+            if call.kind == HEAD:
+                return look_at(self._site, call), {}
             return serve_message(self._app, call, call.payload["node"], call.payload["run"])
 
 

@@ -4,11 +4,12 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 
+from client.data.splits import SplitTable
 from client.site import SiteConfig
 from server.events import Event, Listener
 from server.files import write_atomic
@@ -32,6 +33,10 @@ from simulate.workers import Call, Workers, open_workers
 
 _SETUP = "simulation.json"
 _RESIDUALS = "residuals"  # folder of what the sites keep between rounds
+_OPEN = (
+    "These hospitals show scores of their own; by default a real one does not, nor figures of fewer than 10 "
+    "patients (docs/policy.md)."
+)
 _ALONE = "alone-"  # before a site's name: a site may be called "pooled"
 
 
@@ -44,6 +49,7 @@ class Hospitals:
     count: int | None = None  # cut it into so many sites
     scheme: str | None = None  # how
     scanner_shift: bool = False
+    shares: SplitTable = field(default_factory=SplitTable)  # of hospitals without files of their own
 
 
 def start(job: JobSpec, hospitals: Hospitals, out: Path, device: str, *, baselines: bool) -> RunFolder:
@@ -55,16 +61,20 @@ def start(job: JobSpec, hospitals: Hospitals, out: Path, device: str, *, baselin
     run = RunFolder.create(out, job)
     try:
         sites = _sites(job, hospitals, out, run.path)
-        check_sites(job, sites)
+        setup = Setup(
+            sites=sites,
+            folders={
+                site.name: file.resolve().parent
+                for site, file in zip(sites, hospitals.files, strict=bool(hospitals.files))
+            },
+            scanner_seed=job.job.seed if hospitals.scanner_shift else None,
+            device=device,
+            baselines=baselines,
+        )
+        check_sites(job, sites, setup.cohorts())
     except BaseException:
         shutil.rmtree(run.path)
         raise
-    setup = Setup(
-        sites=sites,
-        scanner_seed=job.job.seed if hospitals.scanner_shift else None,
-        device=device,
-        baselines=baselines,
-    )
     write_atomic(run.path / _SETUP, setup.model_dump_json(indent=2).encode())
     return run
 
@@ -74,8 +84,10 @@ def _sites(job: JobSpec, hospitals: Hospitals, out: Path, folder: Path) -> list[
         return sites_from_files(hospitals.files)
     manifest = find_manifest(job, hospitals.data, out)
     if hospitals.count is None and hospitals.scheme is None:
-        return sites_of_manifest(job, manifest)
-    return sites_of_partition(job, manifest, hospitals.count, hospitals.scheme or "iid", folder / "sites")
+        return sites_of_manifest(job, manifest, hospitals.shares)
+    return sites_of_partition(
+        job, manifest, hospitals.count, hospitals.scheme or "iid", folder / "sites", shares=hospitals.shares
+    )
 
 
 def execute(run: RunFolder, workers: str | None, console: Console, *, resume: bool = False) -> None:
@@ -107,6 +119,8 @@ def execute(run: RunFolder, workers: str | None, console: Console, *, resume: bo
             raise
     console.print(results_table(run.job, run.read_description()))
     print_guarantee(console, run.read_description())
+    if any(site.policy.share_site_metrics for site in setup.sites):
+        console.print(_OPEN, soft_wrap=True, highlight=False)
     console.print(f"Run folder: {run.path}", soft_wrap=True, highlight=False)
 
 

@@ -1,16 +1,28 @@
 """From the options of the command line to the hospitals of a simulation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from client.data.dataset import SiteData
+from client.cohort import Cohort
 from client.data.manifest import COLUMNS_OF_TASK, require, scan_manifest
+from client.data.splits import SplitTable
 from client.policy import PolicyTable
 from client.site import DatasetTable, SiteConfig, SiteTable, load_site
+from client.site_cohort import SiteCohort
 from shared.errors import DataError, JobError, SiteError
 from shared.job import JobSpec
 from simulate.partition import partition, site_name, write_site_manifests
 from simulate.phantom import PHANTOMS, make_phantom
+
+# Whoever simulates has the data before them; hospitals decide for themselves. Counts are rounded here, too.
+OPEN_POLICY = PolicyTable(
+    min_group=1,
+    min_patients_in_update=1,
+    share_site_metrics=True,
+    share_private_counts=True,
+    share_private_metrics=True,
+    distributed_noise=True,
+)
 
 
 def sites_from_files(paths: Sequence[Path]) -> list[SiteConfig]:
@@ -44,7 +56,7 @@ def find_manifest(job: JobSpec, data: Path | None, out: Path) -> Path:
     )
 
 
-def sites_of_manifest(job: JobSpec, manifest: Path) -> list[SiteConfig]:
+def sites_of_manifest(job: JobSpec, manifest: Path, shares: SplitTable) -> list[SiteConfig]:
     """Return one site for each value of the manifest's column 'site'.
 
     Raises:
@@ -65,19 +77,19 @@ def sites_of_manifest(job: JobSpec, manifest: Path) -> list[SiteConfig]:
         if not name or values.setdefault(name, value) != value:
             same = f"gives the same name as '{values[name]}'" if name else "makes no name of a site"
             raise DataError(f"'{value}' in the column 'site' {same}", where=found.at(record))
-    return [_site(name, job, manifest, value) for name, value in sorted(values.items())]
+    return [_site(name, job, manifest, value, shares) for name, value in sorted(values.items())]
 
 
 def sites_of_partition(
-    job: JobSpec, manifest: Path, count: int | None, scheme: str, folder: Path
+    job: JobSpec, manifest: Path, count: int | None, scheme: str, folder: Path, *, shares: SplitTable
 ) -> list[SiteConfig]:
     """Cut a dataset into sites; each gets a manifest of its own below `folder`."""
     rows = partition(manifest, count, scheme, job.job.seed)
     manifests = write_site_manifests(manifest, rows, folder, files=(*job.data.images, "mask"))
-    return [_site(name, job, path, None) for name, path in manifests.items()]
+    return [_site(name, job, path, None, shares) for name, path in manifests.items()]
 
 
-def check_sites(job: JobSpec, sites: Sequence[SiteConfig]) -> None:
+def check_sites(job: JobSpec, sites: Sequence[SiteConfig], cohorts: Mapping[str, Cohort | None]) -> None:
     """Read every site's manifest before anything is written or started.
 
     Raises:
@@ -85,21 +97,19 @@ def check_sites(job: JobSpec, sites: Sequence[SiteConfig]) -> None:
     """
     for site in sites:
         site.admit(job)
-        dataset = site.dataset(job.job.dataset)
-        data = SiteData.load(dataset.manifest, job, site=site.name, column_value=dataset.site)
+        data = SiteCohort(site, cohorts.get(site.name)).load(job)
         if not data.patients["train"] and job.strategy.min_patients == 1:
             raise DataError(
                 f"site '{site.name}' has no training data",
-                where=dataset.manifest,
+                where=site.dataset(job.job.dataset).manifest,
                 remedy="Leave it out with [strategy] min_patients = 2, or give it patients to train on.",
             )
 
 
-def _site(name: str, job: JobSpec, manifest: Path, value: str | None) -> SiteConfig:
-    dataset = DatasetTable(manifest=manifest.resolve(), site=value)
+def _site(name: str, job: JobSpec, manifest: Path, value: str | None, shares: SplitTable) -> SiteConfig:
+    dataset = DatasetTable(manifest=manifest.resolve(), site=value, split=shares)
     return SiteConfig(
         site=SiteTable(name=name, coordinator=None),
         datasets={job.job.dataset: dataset},
-        # Whoever simulates has the data before them; hospitals decide for themselves.
-        policy=PolicyTable(share_private_counts=True, share_private_metrics=True, distributed_noise=True),
+        policy=OPEN_POLICY,
     )

@@ -30,7 +30,7 @@ from client.data.readers import (
     size,
     target_shape,
 )
-from client.data.splits import assign_splits
+from client.data.splits import Split
 from shared.errors import DataError
 from shared.job import DataTable, JobSpec
 
@@ -119,6 +119,7 @@ def check_dataset(
     path: Path,
     expected: Expected | None = None,
     *,
+    split: Split,
     site: str | None = None,
     track: Callable[[Sequence[Record]], Iterable[Record]] = iter,
 ) -> Report:
@@ -127,19 +128,21 @@ def check_dataset(
     Args:
         path: The manifest, or the folder that holds it.
         expected: What the data are for; without it labels and masks are checked where there are such columns.
+        split: Says on which side a patient is.
         site: Look at the rows whose column `site` has this value; None looks at all.
         track: Wraps the records, to show progress.
 
     Raises:
         DataError: The manifest itself can't be used: it is missing, has no rows (of the site) or lacks a
             column.
+        JobError: The job names a fold that the split has not.
     """
     expected = expected or Expected()
     needs = COLUMNS_OF_TASK[expected.task] if expected.task else ()
     manifest = scan_manifest(path, expected.images, needs)
     if site is not None:
         manifest = manifest.of_site(site)
-    check = _Check(manifest, expected, needs or manifest.columns)
+    check = _Check(manifest, expected, needs or manifest.columns, split)
     for record in track(manifest.records):
         check.record(record)
     return check.conclude()
@@ -148,13 +151,12 @@ def check_dataset(
 class _Check:
     """The report as it grows, row by row."""
 
-    def __init__(self, manifest: Manifest, expected: Expected, columns: Sequence[str]) -> None:
+    def __init__(self, manifest: Manifest, expected: Expected, columns: Sequence[str], split: Split) -> None:
         self.manifest = manifest
         self.expected = expected
         self.columns = columns
         records = manifest.records
-        table = expected.data or DataTable(classes=["any"], size=[1, 1])
-        sides = assign_splits(records, validation=table.validation, test=table.test)
+        sides = split.sides(records, expected.data.fold if expected.data else None)
         self.sides = {record.row: side for record, side in zip(records, sides, strict=True)}
         self.same: dict[str, list[Record]] = defaultdict(list)
         self.seen: list[Seen] = []

@@ -1,6 +1,7 @@
 """A site's data for one job: split by patient, preprocessed, in memory."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -22,10 +23,13 @@ from client.data.manifest import (
 )
 from client.data.preprocess import ImageFilter, Prepared, prepare, transform_digest
 from client.data.samples import Batch, Samples
-from client.data.splits import assign_splits
+from client.data.splits import Split
 from shared.job import JobSpec
 
-__all__ = ["Batch", "Samples", "SiteData"]
+__all__ = ["Admit", "Batch", "Samples", "SiteData"]
+
+Admit = Callable[[str, frozenset[str]], frozenset[str]]
+"""(side of the split, its patients) -> those of them who take part."""
 
 
 class SiteData:
@@ -64,6 +68,8 @@ class SiteData:
         job: JobSpec,
         *,
         site: str,
+        split: Split,
+        admit: Admit | None = None,
         column_value: str | None = None,
         cache: Path | None = None,
         image_filter: ImageFilter | None = None,
@@ -74,6 +80,8 @@ class SiteData:
             manifest: The CSV, or the folder that holds it as `manifest.csv`.
             job: What the data are for.
             site: The site's name, for errors.
+            split: Says on which side a patient is.
+            admit: Chooses the patients of each side who take part; None takes all.
             column_value: Keep the rows whose column `site` has this value; None keeps all.
             cache: Folder that keeps preprocessed samples; None keeps them in memory only.
             image_filter: Changes every image as it is read (simulated scanners).
@@ -81,14 +89,17 @@ class SiteData:
         Raises:
             DataError: The manifest can't be used, a file is missing, a label is not among the classes, or a
                 patient is on two sides.
+            JobError: The job names a fold that the split has not.
         """
         columns = COLUMNS_OF_TASK[job.job.task]
         found = scan_manifest(manifest, job.data.images, columns)
         require(found.problems)
-        sides = assign_splits(found.records, validation=job.data.validation, test=job.data.test)
+        sides = split.sides(found.records, job.data.fold)
         pairs = list(zip(found.records, sides, strict=True))
         if column_value is not None:
             pairs = _of_site(found, pairs, column_value)
+        if admit is not None:
+            pairs = _admitted(pairs, admit)
         require(found.missing_files([record for record, _ in pairs], masks="mask" in columns))
         by_side = {side: [record for record, where in pairs if where == side] for side in SPLITS}
         disk = DiskCache(cache) if cache else None
@@ -109,6 +120,15 @@ class SiteData:
             self._samples[name] = self._read(self._sides[name])
         return self._samples[name]
 
+    @property
+    def training_patients(self) -> list[str]:
+        """The patient of each training image."""
+        return [record.patient for record in self._sides["train"]]
+
+    def group(self, name: str) -> frozenset[str]:
+        """Return the patients of 'train', 'val' or 'test'."""
+        return frozenset(record.patient for record in self._sides[name])
+
     def class_counts(self) -> NDArray[np.int64]:
         """Count the classes of the training samples.
 
@@ -128,6 +148,28 @@ class SiteData:
             return np.sum(list(counts), axis=0, dtype=np.int64)
         labels = [index for record in self._sides["train"] for index in self._label(record)]
         return np.bincount(np.array(labels, dtype=np.int64), minlength=len(classes)).astype(np.int64)
+
+    def class_patients(self) -> NDArray[np.int64]:
+        """Count the training patients who have each class.
+
+        Returns:
+            As `class_counts`; for segmentation every patient has the background.
+        """
+        classes = self._job.data.classes
+        if self._job.job.task == "segmentation":
+            train = self.split("train")
+            found = (
+                {(patient, int(value)) for value in mask.unique()}
+                for patient, mask in zip(train.patients, train.targets, strict=True)
+            )
+            length = 1 + len(classes)
+        else:
+            found = (
+                {(record.patient, index) for index in self._label(record)} for record in self._sides["train"]
+            )
+            length = len(classes)
+        pairs = set().union(*found)
+        return np.bincount([index for _, index in pairs], minlength=length).astype(np.int64)
 
     def _label(self, record: Record) -> list[int]:
         data = self._job.data
@@ -180,6 +222,13 @@ class SiteData:
 def _of_site(found: Manifest, pairs: list[tuple[Record, str]], value: str) -> list[tuple[Record, str]]:
     own = {record.row for record in found.of_site(value).records}
     return [(record, side) for record, side in pairs if record.row in own]
+
+
+def _admitted(pairs: list[tuple[Record, str]], admit: Admit) -> list[tuple[Record, str]]:
+    """Keep the records of the patients who take part."""
+    patients = {side: frozenset(record.patient for record, own in pairs if own == side) for side in SPLITS}
+    chosen = {side: admit(side, patients[side]) for side in SPLITS}
+    return [(record, side) for record, side in pairs if record.patient in chosen[side]]
 
 
 def _pooled(tensors: list[Tensor]) -> Tensor | list[Tensor]:

@@ -1,40 +1,120 @@
 """Which patients train, which choose the best round, and which judge the result.
 
-A patient's side depends on nothing but the patient's id, so it is the same on every machine, and adding
-patients moves nobody. It does not depend on the job's seed: a test patient of one job is one of every job.
+The side of a patient is drawn by a keyed hash of the patient's id. The key is a secret of the site, so
+nobody else can say on which side of a split, or in which fold, a patient would be. Shares and folds are the
+site's, too, and stay as they were first used: a job chooses among the folds, never where the cut is.
+
+A patient's side depends on nothing else: adding patients moves nobody, and a test patient of one job is one
+of every job.
 """
 
 import hashlib
+import hmac
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from client.data.manifest import Record
+from shared.errors import JobError
+from shared.seeds import seed_of
+
+KEY_BYTES = 32
 
 
-def assign_splits(records: Sequence[Record], *, validation: float, test: float) -> list[str]:
-    """Return 'train', 'val' or 'test' for each record.
+class SplitTable(BaseModel):
+    """`[datasets.NAME.split]`: how the patients of a dataset are divided; fixed at its first use."""
 
-    The column `split` decides where the manifest has one, else a hash of the patient's id. Where no
-    record is in 'val', that side is cut out of the training patients by another hash.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    Args:
-        records: All records of a manifest, also those of other sites.
-        validation: Share of the training patients that goes to 'val', 0 to 1.
-        test: Share of the patients that goes to 'test' where there is no column, 0 to 1.
-    """
-    sides = [record.split or _drawn(record, "test", test, "train") for record in records]
-    if "val" in sides:
-        return sides
-    return [
-        _drawn(record, "val", validation, "train") if side == "train" else side
-        for record, side in zip(records, sides, strict=True)
-    ]
+    test: float = Field(
+        0.2,
+        ge=0.0,
+        le=0.5,
+        description="Share of the patients who test; unused where the manifest says it.",
+    )
+    validation: float = Field(
+        0.15,
+        ge=0.0,
+        le=0.5,
+        description="Share of the others who choose the best round; unused where the manifest's split has "
+        "'val'.",
+    )
+    folds: int = Field(
+        5,
+        ge=2,
+        le=20,
+        description="Folds of the patients who do not test, for jobs that name one ([data] fold).",
+    )
 
 
-def _drawn(record: Record, side: str, share: float, otherwise: str) -> str:
-    return side if position(record.patient, side) < share else otherwise
+@dataclass(frozen=True)
+class CohortKey:
+    """The secret by which a site hashes its patients' ids."""
+
+    secret: bytes = field(repr=False)
+
+    @classmethod
+    def drawn(cls, seed: int) -> "CohortKey":
+        """Return the key of a simulation: known to whoever knows the job, and the same for all its sites."""
+        return cls(hashlib.sha256(f"wardround simulated cohort key\x1f{seed}".encode()).digest())
+
+    def hash(self, purpose: str, text: str) -> bytes:
+        """Return the HMAC-SHA256 (32 bytes) of a text for a purpose."""
+        return hmac.digest(self.secret, f"wardround {purpose}\x1f{text}".encode(), "sha256")
+
+    def position(self, patient: str, purpose: str) -> float:
+        """Return a patient's number in [0, 1), another one for each purpose."""
+        return int.from_bytes(self.hash(purpose, patient)[:6], "big") / 2**48
+
+    def seed(self, *parts: str | int) -> int:
+        """Return a 63-bit seed that nobody without the key can tell."""
+        return seed_of(self.hash("seed", str(seed_of(*parts))).hex())
 
 
-def position(patient: str, purpose: str) -> float:
-    """Return a number in [0, 1) from the SHA-256 of a patient's id, another one for each purpose."""
-    digest = hashlib.sha256(f"wardround split\x1f{purpose}\x1f{patient}".encode()).digest()
-    return int.from_bytes(digest[:6], "big") / 2**48
+@dataclass(frozen=True)
+class Split:
+    """How a site divides the patients of one dataset."""
+
+    key: CohortKey
+    shares: SplitTable = field(default_factory=SplitTable)
+
+    def sides(self, records: Sequence[Record], fold: int | None = None) -> list[str]:
+        """Return 'train', 'val' or 'test' for each record.
+
+        The column `split` decides where the manifest has one. Where no record is in 'val', that side is cut
+        out of the training patients. With a fold, 'val' is that fold of all patients who do not test.
+
+        Args:
+            records: All records of a manifest, also those of other sites.
+            fold: From 1; None takes the split's own validation patients.
+
+        Raises:
+            JobError: The site has not so many folds.
+        """
+        sides = [record.split or self._drawn(record, "test", self.shares.test) for record in records]
+        if fold is not None:
+            return self._folded(records, sides, fold)
+        if "val" in sides:
+            return sides
+        return [
+            self._drawn(record, "val", self.shares.validation) if side == "train" else side
+            for record, side in zip(records, sides, strict=True)
+        ]
+
+    def _folded(self, records: Sequence[Record], sides: Sequence[str], fold: int) -> list[str]:
+        folds = self.shares.folds
+        if fold > folds:
+            raise JobError(
+                f"is {fold}, and this site has {folds} folds",
+                where="[data] fold",
+                remedy=f"Choose a fold from 1 to {folds}.",
+            )
+        own = [1 + int(self.key.position(record.patient, "fold") * folds) for record in records]
+        return [
+            side if side == "test" else "val" if number == fold else "train"
+            for side, number in zip(sides, own, strict=True)
+        ]
+
+    def _drawn(self, record: Record, side: str, share: float) -> str:
+        return side if self.key.position(record.patient, side) < share else "train"

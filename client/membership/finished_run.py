@@ -60,7 +60,7 @@ class FinishedRun:
 
         Args:
             name: The site.
-            patients: That it trains on now.
+            patients: That it trains on now, rounded as the site tells it.
 
         Raises:
             RunError: It was not, or it had another number of patients.
@@ -74,7 +74,7 @@ class FinishedRun:
         withheld = counts[0].get("train") == 1 and self.job.privacy.mechanism != "none"  # client/release.py
         if said is not None and not withheld and said != patients:
             raise RunError(
-                f"site '{name}' trained on {said} patients, but there are {patients} now",
+                f"site '{name}' trained on about {said} patients, but there are about {patients} now",
                 where=self.path,
                 remedy="Audit with the data that the run had: who was trained on must be known.",
             )

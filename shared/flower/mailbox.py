@@ -69,8 +69,12 @@ class Mailbox:
         self._coming.clear()
 
     def _heads(self, identities: Iterable[str]) -> list[Message]:
-        """Return the answers that have their content inside; note the others."""
-        response = self._client.PullMessages(PullAppMessagesRequest(message_ids=identities))
+        """Return the answers that have their content inside; note the others, which Flower hands out once."""
+        noted = {head.metadata.reply_to_message_id for head, _ in self._coming}
+        left = [identity for identity in identities if identity not in noted]
+        if not left:
+            return []
+        response = self._client.PullMessages(PullAppMessagesRequest(message_ids=left))
         whole = []
         for proto, tree in zip(response.messages_list, response.message_object_trees, strict=True):
             message = message_from_proto(proto)

@@ -1,7 +1,7 @@
-"""What Poisson-sampled Gaussian steps cost together, by Opacus's accountants.
+"""What Poisson-sampled Gaussian steps cost together.
 
 RDP: Mironov, Talwar & Zhang 2019 (the sampled Gaussian mechanism), turned into (epsilon, delta) by Balle et
-al. X
+al. 2020 (`shared/privacy/renyi.py`). PRV: Gopi, Lee & Wutschitz 2021, as Opacus has it.
 """
 
 import warnings
@@ -12,14 +12,16 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
-from opacus.accountants import PRVAccountant, RDPAccountant
-from opacus.accountants.analysis import rdp as renyi
-from opacus.accountants.utils import get_noise_multiplier
+from opacus.accountants import PRVAccountant
 
 from shared.errors import WardroundError
+from shared.job import LARGEST_DELTA
+from shared.privacy.renyi import epsilon_at, step_curve
 
 Accountant = Literal["rdp", "prv"]
+_LEAST_NOISE = 0.05  # below, a step tells everything anyway
+_MOST_NOISE = 1e9
+_EXACT = 1.001  # the noise that is found is at most so many times what is needed
 
 
 class AccountingError(WardroundError):
@@ -44,11 +46,17 @@ class Steps:
 def epsilon_of(history: Sequence[Steps], delta: float, accountant: Accountant = "rdp") -> float:
     """Return the epsilon, at `delta`, of all steps of a history together; their order does not matter.
 
-    The cost grows with the number of different pairs of noise and sample rate, not with the number of steps.
+    It takes time by the number of different pairs of noise and sample rate, not by the number of steps.
+
+    Raises:
+        AccountingError: Delta is too large to promise anything.
     """
     counts: Counter[tuple[float, float]] = Counter()
     for stretch in history:
         counts[stretch.noise_multiplier, stretch.sample_rate] += stretch.steps
+    if not 0 < delta <= LARGEST_DELTA:
+        problem = f"{delta:g} promises nothing: it must be above 0 and at most {LARGEST_DELTA:g}"
+        raise AccountingError(problem, where="delta")
     if not counts.total():
         return 0.0
     with warnings.catch_warnings():
@@ -58,55 +66,34 @@ def epsilon_of(history: Sequence[Steps], delta: float, accountant: Accountant = 
             prv = PRVAccountant()
             prv.history = [(noise, rate, steps) for (noise, rate), steps in counts.items()]
             return max(float(prv.get_epsilon(delta)), 0.0)
-        curves = [_step_curve(*pair) * steps for pair, steps in counts.items()]
-        return _epsilon(np.sum(curves, axis=0), delta)
-
-
-def _epsilon(curve: NDArray[np.float64], delta: float) -> float:
-    epsilon, _ = renyi.get_privacy_spent(orders=RDPAccountant.DEFAULT_ALPHAS, rdp=curve, delta=delta)
-    return max(float(epsilon), 0.0)
-
-
-@lru_cache(maxsize=4096)
-def _step_curve(noise_multiplier: float, sample_rate: float) -> NDArray[np.float64]:
-    """Return one step's Rényi divergence at each of Opacus's orders, (orders,); it takes 10 to 30 ms."""
-    return np.asarray(
-        renyi.compute_rdp(
-            q=sample_rate,
-            noise_multiplier=noise_multiplier,
-            steps=1,
-            orders=RDPAccountant.DEFAULT_ALPHAS,
-        )
-    )
+        curves = [step_curve(*pair) * steps for pair, steps in counts.items()]
+        return epsilon_at(np.sum(curves, axis=0), delta)
 
 
 @lru_cache(maxsize=256)
 def noise_for(epsilon: float, delta: float, sample_rate: float, steps: int) -> float:
-    """Return a noise multiplier with which so many steps cost at most `epsilon`, and less by 0.01 at most.
-
-    The RDP accountant is asked.
+    """Return a noise multiplier with which so many steps cost at most `epsilon`, and little less.
 
     Raises:
-        AccountingError: No noise is enough.
+        AccountingError: Delta is too large to promise anything, or no noise below a billion is enough.
     """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Optimal order")
-        least = _epsilon(np.zeros(len(RDPAccountant.DEFAULT_ALPHAS)), delta)
-        if epsilon <= least:  # no need to search up to a noise of a million, which takes minutes
-            raise AccountingError(
-                f"no noise gives epsilon {epsilon:g} at delta {delta:g}, only more than {least:.3g}",
-                where="[privacy] epsilon",
-                remedy="Raise epsilon or delta.",
-            )
-        return float(
-            get_noise_multiplier(
-                target_epsilon=epsilon,
-                target_delta=delta,
-                sample_rate=sample_rate,
-                steps=steps,
-                accountant="rdp",
-            )
-        )
+
+    def cost(noise: float) -> float:
+        return epsilon_of([Steps(noise, sample_rate, steps)], delta)
+
+    high = 1.0
+    while cost(high) > epsilon:
+        high *= 2
+        if high > _MOST_NOISE:
+            problem = f"{epsilon:g} at delta {delta:g} would take more than a billion times the noise of 1"
+            raise AccountingError(problem, where="[privacy] epsilon", remedy="Raise epsilon or delta.")
+    low = high / 2
+    while low > _LEAST_NOISE and cost(low) <= epsilon:
+        low, high = low / 2, low
+    while high / low > _EXACT:
+        middle = (low * high) ** 0.5
+        low, high = (low, middle) if cost(middle) <= epsilon else (middle, high)
+    return high
 
 
 def rounds_within(

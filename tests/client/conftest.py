@@ -26,7 +26,7 @@ from shared.pki import new_key, save_key
 from shared.tasks import make_task
 
 SIDES = ["train"] * 20 + ["val"] * 12 + ["test"] * 12
-OPEN = "min_group = 1\nshare_site_metrics = true\n"
+OPEN = "min_group = 1\nmin_patients_in_update = 1\nshare_site_metrics = true\n"
 TABLE: dict[str, dict[str, Any]] = {
     "job": {"name": "tiny", "task": "classification", "dataset": "marks", "rounds": 3, "seed": 1},
     "model": {"name": "cnn", "channels": [4, 8]},
@@ -87,7 +87,9 @@ class GuardedSite:
         job: JobSpec,
         round_: int = 1,
         split: str = "",
+        *,
         vector: NDArray[np.float32] | None = None,
+        edges: NDArray[np.float64] | None = None,
         **config: Any,
     ) -> Message:
         """Ask for a training or an evaluation, of the job's first model if no other is given."""
@@ -96,7 +98,7 @@ class GuardedSite:
         asked = messages.request_config(job.canonical(), layout.digest(), round_, split=split)
         for key, value in config.items():
             asked[key.replace("_", "-")] = value
-        model = messages.vector_record(layout.pack(network) if vector is None else vector)
+        model = messages.evaluation_record(layout.pack(network) if vector is None else vector, edges)
         return self.ask(kind, RecordDict({messages.ARRAYS: model, messages.CONFIG: asked}))
 
     def train(self, job: JobSpec, round_: int = 1, **more: Any) -> str:
@@ -114,25 +116,36 @@ def refusal(reply: Message) -> str:
 
 @pytest.fixture
 def make_site(tmp_path: Path) -> Callable[..., GuardedSite]:
-    """Return a function that makes a site of 44 patients: 20 to train on, 12 each for the other splits."""
+    """Return a function that makes a site of 44 patients: 20 to train on, 12 each for the other splits.
 
-    def make(policy: str = 'approval = "automatic"\n', sides: Sequence[str] = SIDES) -> GuardedSite:
+    Its policy is open, unless `opened` is false; with `patients` there is no column that splits them.
+    """
+
+    def make(
+        policy: str = 'approval = "automatic"\n',
+        sides: Sequence[str] = SIDES,
+        *,
+        opened: bool = True,
+        patients: Sequence[str] = (),
+    ) -> GuardedSite:
         folder = tmp_path / "site"
         folder.mkdir()
         generator = np.random.default_rng(0)
         rows = []
-        for number, side in enumerate(sides):
+        named = [(patient, {}) for patient in patients]
+        named = named or [(f"p{number}", {"split": side}) for number, side in enumerate(sides)]
+        for number, (patient, split) in enumerate(named):
             name = f"{number}.png"
             Image.fromarray(generator.integers(0, 255, (16, 16), np.uint8)).save(folder / name)
             label = ("no", "yes")[number % 2]
-            rows.append({"patient": f"p{number}", "image": name, "label": label, "split": side})
+            rows.append({"patient": patient, "image": name, "label": label, **split})
         with (folder / "manifest.csv").open("w", newline="") as file:
             writer = csv.DictWriter(file, rows[0].keys())
             writer.writeheader()
             writer.writerows(rows)
         (folder / "keys").mkdir()
         save_key(folder / "keys" / "site.key", new_key())
-        return GuardedSite(folder, OPEN + policy)
+        return GuardedSite(folder, OPEN * opened + policy)
 
     return make
 

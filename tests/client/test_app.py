@@ -12,6 +12,7 @@ from shared.arrays import Layout
 from shared.flower import assign_id, become
 from shared.models import build_model
 from shared.tasks import make_task
+from simulate.setup import OPEN_POLICY
 
 
 class Hospital:
@@ -22,7 +23,7 @@ class Hospital:
         config = SiteConfig(
             site=SiteTable(name="alpha", coordinator=None),
             datasets={"discs": DatasetTable(manifest=manifest, site="alpha")},
-            policy=policy or PolicyTable(),
+            policy=policy or OPEN_POLICY,
         )
         self.job = job
         network = build_model(job, make_task(job).outputs, job.job.seed)
@@ -57,15 +58,15 @@ def test_it_describes_trains_and_evaluates(hospital):
     described = hospital.ask("query.describe", messages.describe_request(hospital.job.canonical()))
     description = messages.read_description(described.content)
     assert description.site == "alpha"
-    assert description.patients == {"train": 1, "val": 1, "test": 1}
-    assert description.examples == {"train": 2, "val": 2, "test": 2}
+    assert description.patients == {"train": 10, "val": 10, "test": 10}  # rounded
+    assert description.examples == {"train": 10, "val": 10, "test": 10}
 
     update = messages.read_update(hospital.ask("train", hospital.content()).content, hospital.layout.size)
-    assert update.examples == 2
+    assert update.examples == 10
     assert not np.array_equal(update.vector, hospital.vector)
 
     found = messages.read_evaluation(hospital.ask("evaluate", hospital.content(split="val")).content)
-    assert found.examples == 2
+    assert found.examples == 10
 
 
 def test_the_same_question_has_the_same_answer(hospital, tiny_data, tiny_job):

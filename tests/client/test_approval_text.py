@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client.approval_text import in_plain_words
+from client.behind import patients_behind
 from client.unusual import unusual
 from shared.errors import JobError
 from shared.job import load_job, parse_job
@@ -79,7 +80,8 @@ def test_whatever_a_job_has_in_it_the_text_is_ours(classes):
 
 def text_of(site, job):
     site.describe(job)
-    return in_plain_words(site.book.find(job.digest()), site.site.config, 0)
+    config = site.site.config
+    return in_plain_words(site.book.find(job.digest()), config, 0, patients_behind(site.folder, config, job))
 
 
 def test_a_job_that_got_into_the_book_otherwise_is_escaped_all_the_same(make_site, job_of):
@@ -92,7 +94,7 @@ def test_a_job_that_got_into_the_book_otherwise_is_escaped_all_the_same(make_sit
     )
     seen = site.book.find(job.digest())
     object.__setattr__(seen, "spec", lambda: forged)
-    lines = in_plain_words(seen, site.site.config, 0)
+    lines = in_plain_words(seen, site.site.config, 0, "")
     assert all(line.isprintable() for line in lines)
     assert sum(line.startswith("network ") for line in lines) == 1
     assert sum(line.startswith("No image leaves") for line in lines) == 1
@@ -110,7 +112,7 @@ def test_the_text_has_the_whole_job(make_site, job_of):
             assert value is None or f"  {key} = " in text
     for fact in ("weight_decay = 0.0375", "head.1", "after each of 3 rounds, 2 times at most", job.digest()):
         assert fact in text
-    assert "behind each such update: 4 images at most" in text
+    assert "behind each such update: images of 4 patients of this site" in text
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,10 @@ from typer.testing import CliRunner
 
 from client.commands_data import data_app
 from client.data.check import Expected, Report, check_dataset
+from client.data.splits import CohortKey, Split
 from shared.errors import DataError
+
+SPLIT = Split(CohortKey.drawn(0))
 
 SEGMENT = Expected("segmentation", ("tumour",))
 
@@ -50,7 +53,7 @@ def doubted(report: Report) -> list[str]:
 
 
 def test_counts(folder: Path) -> None:
-    report = check_dataset(folder)
+    report = check_dataset(folder, split=SPLIT)
     assert report.trainable
     assert not doubted(report)
     assert (report.images, report.patients) == (30, 30)
@@ -62,7 +65,7 @@ def test_counts(folder: Path) -> None:
     assert (report.read_masks, report.empty_masks) == (30, 10)
     assert report.sizes == {"8x12": 30}
     assert report.masks == {"255": 20}
-    assert check_dataset(folder, SEGMENT).masks == {"tumour": 20}
+    assert check_dataset(folder, SEGMENT, split=SPLIT).masks == {"tumour": 20}
 
 
 def test_every_bad_row_is_named(folder: Path) -> None:
@@ -72,7 +75,7 @@ def test_every_bad_row_is_named(folder: Path) -> None:
     rewrite(folder, "p6,6.png", "p3,6.png")
     rewrite(folder, "p8,8.png", ",8.png")
     rewrite(folder, "p9,9.png,m9.png", "p9,9.png,m99.png")
-    report = check_dataset(folder, SEGMENT)
+    report = check_dataset(folder, SEGMENT, split=SPLIT)
     assert not report.trainable
     assert said(report, "row 5", "3.png", "missing")
     assert said(report, "row 6", "4.png", "can't be read")
@@ -84,7 +87,7 @@ def test_every_bad_row_is_named(folder: Path) -> None:
 
 def test_labels_are_held_against_the_classes(folder: Path) -> None:
     rewrite(folder, "m4.png,no", "m4.png,maybe")
-    report = check_dataset(folder, Expected("classification", ("no", "yes", "other")))
+    report = check_dataset(folder, Expected("classification", ("no", "yes", "other")), split=SPLIT)
     assert said(report, "row 6", "'maybe'")
     assert doubted(report) == ["no training image of class other"]
     assert report.sizes == {"8x12": 30}  # a wrong label does not keep the image from being read
@@ -93,7 +96,7 @@ def test_labels_are_held_against_the_classes(folder: Path) -> None:
 def test_identical_images(folder: Path) -> None:
     (folder / "3.png").write_bytes((folder / "0.png").read_bytes())
     (folder / "6.png").write_bytes((folder / "5.png").read_bytes())
-    leak, double, *_ = doubted(check_dataset(folder))
+    leak, double, *_ = doubted(check_dataset(folder, split=SPLIT))
     assert "two sides of the split" in leak
     assert "rows 2 and 5" in leak
     assert "rows 7 and 8" in double
@@ -102,14 +105,16 @@ def test_identical_images(folder: Path) -> None:
 def test_sides_that_are_empty(folder: Path) -> None:
     text = (folder / "manifest.csv").read_text()
     (folder / "manifest.csv").write_text(text.replace("train", "test"))
-    assert said(check_dataset(folder), "no image is in 'train'")
+    assert said(check_dataset(folder, split=SPLIT), "no image is in 'train'")
     (folder / "manifest.csv").write_text(text.replace("south,train", "south,test").replace("val", "test"))
-    assert any("no training data at site south" in line for line in check_dataset(folder).warnings)
+    assert any(
+        "no training data at site south" in line for line in check_dataset(folder, split=SPLIT).warnings
+    )
 
 
 def test_a_manifest_that_cannot_be_read_at_all(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no manifest"):
-        check_dataset(tmp_path)
+        check_dataset(tmp_path, split=SPLIT)
 
 
 def test_the_command_prints_plain_lines_in_a_pipe_and_tells_by_its_exit_code(folder: Path) -> None:
@@ -134,7 +139,7 @@ def test_a_job_is_what_the_data_are_held_against(folder: Path, quickstart: Path)
 
 
 def test_the_brain_pack_is_fit_for_training(data_pack: Callable[[str], Path]) -> None:
-    report = check_dataset(data_pack("brain_lgg_5sites_2d"), SEGMENT)
+    report = check_dataset(data_pack("brain_lgg_5sites_2d"), SEGMENT, split=SPLIT)
     assert report.trainable
     assert (report.patients, report.images, report.empty_masks) == (110, 1095, 1095 - report.masks["tumour"])
     assert report.channels == {"3": 1095}

@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from client.data.dataset import SiteData
+from client.data.splits import CohortKey, Split
 from shared.errors import DataError
 from shared.job import JobSpec, parse_job
 
 SITES = ("north", "south")
+
+SPLIT = Split(CohortKey.drawn(0))
 
 
 def make_job(task: str = "segmentation", **data: Any) -> JobSpec:
@@ -65,7 +68,7 @@ def rewrite(folder: Path, old: str, new: str) -> None:
 
 
 def test_segmentation(folder: Path) -> None:
-    data = SiteData.load(folder, make_job(), site="all")
+    data = SiteData.load(folder, make_job(), site="all", split=SPLIT)
     assert data.patients == {"train": 14, "val": 1, "test": 1}
     assert data.examples == {"train": 28, "val": 2, "test": 2}
     train = data.split("train")
@@ -81,7 +84,7 @@ def test_segmentation(folder: Path) -> None:
 
 
 def test_classification(folder: Path) -> None:
-    data = SiteData.load(folder, make_job("classification"), site="all")
+    data = SiteData.load(folder, make_job("classification"), site="all", split=SPLIT)
     assert data.class_counts().tolist() == [21, 7]
     targets = data.split("train").batch(range(5)).targets
     assert targets.tolist() == [1, 0, 0, 0, 1]
@@ -91,24 +94,24 @@ def test_classification(folder: Path) -> None:
 def test_several_labels(folder: Path) -> None:
     rewrite(folder, "no,north", ",north")
     rewrite(folder, "yes,north", "yes|no,north")
-    data = SiteData.load(folder, make_job("classification", multi_label=True), site="all")
+    data = SiteData.load(folder, make_job("classification", multi_label=True), site="all", split=SPLIT)
     targets = data.split("train").batch([0, 1, 4]).targets
     assert targets.tolist() == [[1, 1], [0, 0], [0, 1]]
     assert targets.dtype == torch.float32
 
 
 def test_one_site_of_a_manifest(folder: Path) -> None:
-    data = SiteData.load(folder, make_job(), site="a", column_value="south")
+    data = SiteData.load(folder, make_job(), site="a", split=SPLIT, column_value="south")
     assert set(data.split("train").patients) == {f"p{number}" for number in range(1, 15, 2)}
     with pytest.raises(DataError, match="did you mean 'south'"):
-        SiteData.load(folder, make_job(), site="a", column_value="soth")
+        SiteData.load(folder, make_job(), site="a", split=SPLIT, column_value="soth")
 
 
 def test_a_site_without_training_data_says_so_by_its_counts(folder: Path) -> None:
     """Whether it is left out or an error is the federation's to decide: the job has `min_patients`."""
     text = (folder / "manifest.csv").read_text().replace("north,train", "north,test")
     (folder / "manifest.csv").write_text(text)
-    data = SiteData.load(folder, make_job(), site="north", column_value="north")
+    data = SiteData.load(folder, make_job(), site="north", split=SPLIT, column_value="north")
     assert data.patients["train"] == data.examples["train"] == 0
     assert data.patients["test"] > 0
 
@@ -125,18 +128,18 @@ def test_a_site_without_training_data_says_so_by_its_counts(folder: Path) -> Non
 def test_bad_rows_are_refused_at_once(folder: Path, old: str, new: str, task: str, said: list[str]) -> None:
     rewrite(folder, old, new)
     with pytest.raises(DataError) as caught:
-        SiteData.load(folder, make_job(task), site="a")
+        SiteData.load(folder, make_job(task), site="a", split=SPLIT)
     for part in said:
         assert part in str(caught.value)
 
 
 def test_unused_masks_may_be_missing(folder: Path) -> None:
     rewrite(folder, "masks/4.png", "masks/x.png")
-    assert len(SiteData.load(folder, make_job("classification"), site="a").split("train")) == 28
+    assert len(SiteData.load(folder, make_job("classification"), site="a", split=SPLIT).split("train")) == 28
 
 
 def test_bad_files_are_named_with_their_row(folder: Path) -> None:
-    data = SiteData.load(folder, make_job(), site="a")
+    data = SiteData.load(folder, make_job(), site="a", split=SPLIT)
     save(folder / "masks" / "4.png", np.zeros((16, 12), np.uint8))
     with pytest.raises(DataError, match=r"row 6: .*4.png: is 16x12, but images/4.png is 16x16"):
         data.split("train")
@@ -158,7 +161,9 @@ class Darker:
 
 def test_the_disk_cache_spares_the_work_and_notices_changes(folder: Path, tmp_path: Path) -> None:
     def load(image_filter: Darker | None = None) -> SiteData:
-        return SiteData.load(folder, make_job(), site="a", cache=tmp_path / "c", image_filter=image_filter)
+        return SiteData.load(
+            folder, make_job(), site="a", split=SPLIT, cache=tmp_path / "c", image_filter=image_filter
+        )
 
     plain = load().split("val").batch([0, 1]).images
     first, second = Darker(), Darker()
@@ -176,7 +181,7 @@ def test_the_disk_cache_spares_the_work_and_notices_changes(folder: Path, tmp_pa
 
 def test_augmentation_depends_on_the_seed_and_the_sample_alone(folder: Path) -> None:
     job = make_job(augment=["flip", "noise", "rotate"], intensity="minmax")
-    train = SiteData.load(folder, job, site="a").split("train")
+    train = SiteData.load(folder, job, site="a", split=SPLIT).split("train")
     one = train.batch([5, 9], augment_seed=1)
     other = train.batch([9, 2, 5], augment_seed=1)
     assert torch.equal(one.images, other.images[[2, 0]])
@@ -187,7 +192,7 @@ def test_augmentation_depends_on_the_seed_and_the_sample_alone(folder: Path) -> 
 def test_images_of_several_sizes_are_cropped_to_train_and_whole_to_infer(folder: Path) -> None:
     for name in ("images/0.png", "masks/0.png"):
         save(folder / name, np.zeros((24, 20), np.uint8))
-    train = SiteData.load(folder, make_job(size=None, patch=[8, 8]), site="a").split("train")
+    train = SiteData.load(folder, make_job(size=None, patch=[8, 8]), site="a", split=SPLIT).split("train")
     assert train.batch(range(4), augment_seed=1).images.shape == (4, 1, 8, 8)
     with pytest.raises(ValueError, match="several shapes"):
         train.batch(range(4))
@@ -199,7 +204,9 @@ def test_images_of_several_sizes_are_cropped_to_train_and_whole_to_infer(folder:
 
 def test_the_brain_pack(data_pack: Callable[[str], Path]) -> None:
     job = make_job(channels=3, size=[128, 128], intensity="zscore", augment=["flip", "rotate90", "intensity"])
-    data = SiteData.load(data_pack("brain_lgg_5sites_2d"), job, site="fg", column_value="case_western_FG")
+    data = SiteData.load(
+        data_pack("brain_lgg_5sites_2d"), job, site="fg", split=SPLIT, column_value="case_western_FG"
+    )
     assert sum(data.examples.values()) == 140
     assert data.patients["test"] == 3
     train = data.split("train")
@@ -214,7 +221,7 @@ def test_the_brain_pack(data_pack: Callable[[str], Path]) -> None:
 def test_the_hippocampus_pack(data_pack: Callable[[str], Path]) -> None:
     job = make_job(classes=["anterior", "posterior"], dimensions=3, size=None, patch=[24, 32, 24])
     pack = data_pack("hippocampus_nifti")
-    data = SiteData.load(pack, job, site="1", column_value="sim_site_1")
+    data = SiteData.load(pack, job, site="1", split=SPLIT, column_value="sim_site_1")
     test = data.split("test")
     batch = test.batch([0])
     assert batch.spacing == (1.0, 1.0, 1.0)

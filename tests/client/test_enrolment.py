@@ -134,8 +134,10 @@ def files(folder: Path) -> set[str]:
 def test_a_site_joins(coordinator: Coordinator, tmp_path: Path) -> None:
     folder = tmp_path / "site"
     enrol(coordinator.invite(), folder)
-    assert files(folder) == {"site.toml", "keys/site.key", "keys/site.crt", "keys/ca.crt"}
-    assert stat.S_IMODE((folder / "keys" / "site.key").stat().st_mode) == 0o600
+    assert files(folder) == {"site.toml", "keys/site.key", "keys/cohort.key", "keys/site.crt", "keys/ca.crt"}
+    for name in ("site.key", "cohort.key"):
+        assert stat.S_IMODE((folder / "keys" / name).stat().st_mode) == 0o600
+    assert len((folder / "keys" / "cohort.key").read_bytes()) == 32
     assert stat.S_IMODE((folder / "keys").stat().st_mode) == 0o700
     config = load_site(folder / "site.toml")
     assert config.name == "st-mary"
@@ -316,11 +318,13 @@ def test_a_certificate_is_renewed(coordinator: Coordinator, tmp_path: Path) -> N
 def test_the_key_is_changed(coordinator: Coordinator, tmp_path: Path) -> None:
     enrol(coordinator.invite(), tmp_path)
     before = load_key(tmp_path / "keys" / "site.key")
+    cohort = (tmp_path / "keys" / "cohort.key").read_bytes()
     certificate = renew(tmp_path, change_key=True)
     after = load_key(tmp_path / "keys" / "site.key")
     assert after.public_key() == public_key_of(certificate) != before.public_key()
     client_context(tmp_path / "keys")
-    assert files(tmp_path / "keys") == {"site.key", "site.crt", "ca.crt"}
+    assert files(tmp_path / "keys") == {"site.key", "cohort.key", "site.crt", "ca.crt"}
+    assert (tmp_path / "keys" / "cohort.key").read_bytes() == cohort  # the split is for good
     kept = {site.name: site.public_key for site in coordinator.registry.sites()}
     assert kept["st-mary"] == openssh(after.public_key())
 
@@ -351,7 +355,7 @@ def test_a_change_of_key_that_was_cut_off_is_settled(
         (keys / "site.crt.new").replace(keys / "site.crt")
     settle(keys)
     client_context(keys)  # key and certificate fit
-    assert files(keys) == {"site.key", "site.crt", "ca.crt"}
+    assert files(keys) == {"site.key", "cohort.key", "site.crt", "ca.crt"}
     is_new = load_key(keys / "site.key").public_key() == wanted.public_key()
     assert is_new == (moment != "key written")
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from client.data.dataset import SiteData
+from client.data.splits import CohortKey, Split
 from client.membership.attacks import confidences, image_losses, likelihood_ratio
 from client.membership.audit import RATIO, THRESHOLD, audit_model
 from client.membership.figures import leak
@@ -18,6 +19,8 @@ from shared.tasks import make_task
 from tests.conftest import write_dataset
 
 DELTA = 1e-5
+
+SPLIT = Split(CohortKey.drawn(0))
 
 
 @given(
@@ -88,7 +91,7 @@ def dataset(tmp_path_factory):
 
 
 def audit(job, manifest, *, rounds: int):
-    population = Population.of(SiteData.load(manifest, job, site="alpha"), job)
+    population = Population.of(SiteData.load(manifest, job, site="alpha", split=SPLIT), job)
     members = population.chosen(population.members)
     device = torch.device("cpu")
     model = train_model(job, members, name="target", rounds=rounds, device=device, class_counts=None)
@@ -129,7 +132,7 @@ def test_both_tasks_are_audited_plain_and_private(task, tiny_job, dataset) -> No
 
 def test_a_patients_loss_is_the_mean_over_the_images(tiny_job, dataset) -> None:
     job = tiny_job()
-    population = Population.of(SiteData.load(dataset, job, site="alpha"), job)
+    population = Population.of(SiteData.load(dataset, job, site="alpha", split=SPLIT), job)
     losses = np.arange(len(population.samples), dtype=float)
     for index, value in enumerate(population.by_patient(losses)):
         assert value == losses[population.owners == index].mean()
@@ -143,7 +146,7 @@ def test_a_patients_loss_is_the_mean_over_the_images(tiny_job, dataset) -> None:
 
 def test_an_images_loss_does_not_depend_on_the_others(tiny_job, dataset) -> None:
     job = tiny_job(model_norm="batch")
-    population = Population.of(SiteData.load(dataset, job, site="alpha"), job)
+    population = Population.of(SiteData.load(dataset, job, site="alpha", split=SPLIT), job)
     members = population.chosen(population.members)
     model = train_model(job, members, name="t", rounds=1, device=torch.device("cpu"), class_counts=None)
     losses = image_losses(model, job, population)
@@ -157,11 +160,11 @@ def test_too_few_patients_are_refused(tiny_job, tmp_path) -> None:
     manifest = write_dataset(tmp_path / "few", ("alpha",), patients=9)
     job = tiny_job()
     with pytest.raises(DataError, match="has 3 patients that were trained on, and an attack needs"):
-        Population.of(SiteData.load(manifest, job, site="alpha"), job)
+        Population.of(SiteData.load(manifest, job, site="alpha", split=SPLIT), job)
 
 
 def test_an_odd_number_of_shadow_models_is_refused(tiny_job, dataset) -> None:
     job = tiny_job()
-    population = Population.of(SiteData.load(dataset, job, site="alpha"), job)
+    population = Population.of(SiteData.load(dataset, job, site="alpha", split=SPLIT), job)
     with pytest.raises(JobError, match="5 shadow models"):
         audit_model(torch.nn.Identity(), job, population, rounds=1, shadows=5, class_counts=None)

@@ -12,10 +12,8 @@ from flwr.app import Array, ArrayRecord, Message, Metadata, RecordDict
 
 from client.node import Node
 from client.presence import Presence
-from client.reception import look
-from client.worker import serve_message
+from client.worker import look_at, serve_message
 from client.workers.calls import HEAD
-from client.workers.records import unpack
 from shared import messages
 from shared.arrays import Layout
 from shared.audit_verify import entries
@@ -39,7 +37,7 @@ class Host:
 
     def handle(self, call):
         if call.kind == HEAD:
-            return look(self._guarded.site, call.payload["type"], unpack(call.payload, {}), 1), {}
+            return look_at(self._guarded.site, call), {}
         return serve_message(self._guarded._app, call, call.payload["node"])
 
 

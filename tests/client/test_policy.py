@@ -18,6 +18,7 @@ from flwr.app import Context, Message, Metadata, RecordDict
 from PIL import Image
 
 from client.app import Site, Workshop, make_app
+from client.cohort import Cohort
 from client.gate import Gate
 from client.job_book import MOST_WAITING, JobBook
 from client.ledger import LEDGER, Ledger
@@ -84,6 +85,10 @@ class Hospital:
         *,
         rehearsal: bool = False,
     ) -> None:
+        opened = {"min_group": 1, "min_patients_in_update": 1, "share_site_metrics": "true"}
+        policy = "\n".join(
+            [*(f"{key} = {value}" for key, value in opened.items() if key not in policy), policy]
+        )
         text = f'[site]\nname = "st-mary"\n[datasets.marks]\nmanifest = "manifest.csv"\n[policy]\n{policy}\n'
         (folder / "site.toml").write_text(text)
         config = load_site(folder / "site.toml")
@@ -93,7 +98,9 @@ class Hospital:
         if clock is not None:
             log = AuditLog.open(folder / "audit", load_key(folder / "keys" / "site.key"))
             ledger = Ledger(folder / LEDGER, log, clock)
-            gate = Gate(config, JobBook(folder / "state.sqlite"), log, ledger, clock)
+            gate = Gate(
+                config, JobBook(folder / "state.sqlite"), log, ledger, clock, cohort=Cohort.open(folder)
+            )
         self._app = make_app(Site(config, self.workshop, gate=None if rehearsal else gate))
 
     def ask(self, kind: str, content: RecordDict) -> Message:
@@ -114,8 +121,9 @@ class Hospital:
         context = Context(run_id=1, node_id=7, node_config={}, state=RecordDict(), run_config={})
         return self._app(Message(content=content, metadata=metadata), context)
 
-    def describe(self, job: JobSpec, researcher: str = "") -> Message:
-        return self.ask(f"query.{messages.DESCRIBE}", messages.describe_request(job.canonical(), researcher))
+    def describe(self, job: JobSpec, researcher: str = "", project: str = "") -> Message:
+        question = messages.describe_request(job.canonical(), researcher, project)
+        return self.ask(f"query.{messages.DESCRIBE}", question)
 
     def send(self, kind: str, job: JobSpec, round_: int = 1, split: str = "val") -> Message:
         model = build_model(job, make_task(job).outputs, job.job.seed)
@@ -142,6 +150,7 @@ AUTOMATIC = 'approval = "automatic"\n'
         ("min_sites = 3", "policy.min_sites", {}),
         ("max_model_mb = 50", "policy.max_model_mb", {"model_channels": [2048] * 3}),
         ('researchers = ["jane"]', "policy.researchers", {}),
+        ('projects = ["lung"]', "policy.projects", {}),
         ("hours = []", "policy.hours", {}),
         ('approval = "manual"', "policy.approval", {}),
         ('[policy.update]\nparts = ["head"]', "policy.update.parts", {}),
@@ -233,8 +242,21 @@ def test_a_researcher_on_the_list_may(folder: Path) -> None:
     assert "does not allow 'joe'" in hospital.describe(job_of(), "joe").error.reason
 
 
+def test_a_run_of_a_project_on_the_list_may(folder: Path) -> None:
+    hospital = Hospital(folder, AUTOMATIC + 'projects = ["lung"]')
+    assert not hospital.describe(job_of(), project="lung").has_error()
+    assert "does not allow the project 'brain'" in hospital.describe(job_of(), project="brain").error.reason
+    assert "a run without a project" in hospital.describe(job_of()).error.reason
+
+
+def test_the_hospital_says_who_may_see_its_figures(folder: Path) -> None:
+    for rule, allowed in (("", "nobody"), ('figures_for = "operators"', "operators")):
+        answer = Hospital(folder, AUTOMATIC + rule).describe(job_of())
+        assert messages.read_description(answer.content).figures_for == allowed
+
+
 def test_a_rehearsal_checks_what_the_job_says_and_logs_nothing(folder: Path) -> None:
-    people_and_clock = "hours = []\nresearchers = []\n"
+    people_and_clock = "hours = []\nresearchers = []\nprojects = []\n"
     rehearsal = Hospital(folder, people_and_clock, rehearsal=True)
     before = len(rehearsal.log())
     assert not rehearsal.send("train", job_of()).has_error()
@@ -246,8 +268,8 @@ def test_a_rehearsal_checks_what_the_job_says_and_logs_nothing(folder: Path) -> 
 def test_small_groups_do_not_show(folder: Path) -> None:
     hospital = Hospital(folder, AUTOMATIC + "min_group = 3")
     described = messages.read_description(hospital.describe(job_of()).content)
-    assert described.patients == {"train": 5, "val": 3, "test": 0}
-    assert messages.read_evaluation(hospital.send("evaluate", job_of()).content).examples == 3
+    assert described.patients == {"train": 10, "val": 10, "test": 0}  # rounded, or none
+    assert messages.read_evaluation(hospital.send("evaluate", job_of()).content).examples == 10
     hidden = messages.read_evaluation(hospital.send("evaluate", job_of(), split="test").content)
     assert hidden.examples == 0
     assert not hidden.states.any()
@@ -263,7 +285,7 @@ def test_a_site_that_shares_no_metrics_sends_a_model_and_no_figure(folder: Path)
     hospital = Hospital(folder, AUTOMATIC + "share_site_metrics = false")
     update = hospital.send("train", job_of())
     assert np.isnan(update.content[messages.METRICS]["loss"])
-    assert update.content[messages.METRICS]["num-examples"] == 5
+    assert update.content[messages.METRICS]["num-examples"] == 10
     hidden = messages.read_evaluation(hospital.send("evaluate", job_of()).content)
     assert hidden.examples == 0
     assert not hidden.states.any()
@@ -283,11 +305,11 @@ def test_what_leaves_is_in_the_log_before(folder: Path) -> None:
         "round": 2,
         "bytes": vector.nbytes,
         "sha256": hashlib.sha256(vector.tobytes()).hexdigest(),
-        "examples": 5,
+        "examples": 10,
     }
     assert log_heads.read(reply.content).head == entry.head
     hospital.describe(job_of())
-    assert hospital.log()[-1].fields["examples"] == PATIENTS
+    assert hospital.log()[-1].fields["examples"] == 30  # three sides, rounded
 
 
 def test_nothing_leaves_that_the_log_does_not_take(folder: Path) -> None:
@@ -495,8 +517,8 @@ def test_the_budget_on_the_command_line(folder: Path) -> None:
         line.split("  ", 1) for line in run(folder, "plan", str(folder / "job.toml")).stdout.splitlines()
     )
     facts = {name: fact.strip() for name, fact in planned.items()}
-    assert facts["dataset"] == "marks, 5 patients to train on"
-    assert facts["a round"] == "1 steps, sample rate 0.8, noise multiplier 1"
+    assert facts["dataset"] == "marks, about 10 patients to train on"
+    assert facts["a round"] == "1 steps, sample rate 0.4, noise multiplier 1"
     assert facts["rounds fit"] == "3 of 3"
     (folder / LEDGER).unlink()
     lost = run(folder)

@@ -16,7 +16,9 @@ from shared.flower import assign_id, become
 from shared.models import build_model
 from shared.tasks import make_task
 
-OPEN = PolicyTable(share_private_counts=True, share_private_metrics=True)
+SMALL = {"min_group": 1, "min_patients_in_update": 1}
+CLOSED = PolicyTable(**SMALL)
+OPEN = PolicyTable(share_site_metrics=True, share_private_counts=True, share_private_metrics=True, **SMALL)
 
 
 @pytest.fixture
@@ -64,24 +66,24 @@ def described(answer: Message) -> messages.Description:
 
 
 def test_by_default_a_private_job_learns_the_model_and_nothing_else(ask):
-    description = described(ask("query.describe", PolicyTable()))
-    assert description.patients == {"train": 1, "val": 0, "test": 0}  # as many as the job asks for
+    description = described(ask("query.describe", CLOSED))
+    assert description.patients == {"train": 1, "val": 0, "test": 0}  # it takes part
     assert description.examples == {"train": 1, "val": 0, "test": 0}
-    update = ask("train", PolicyTable())
+    update = ask("train", CLOSED)
     assert update.examples == 1
     assert math.isnan(update.loss)
-    evaluation = messages.read_evaluation(ask("evaluate", PolicyTable(), split="val").content)
+    evaluation = messages.read_evaluation(ask("evaluate", CLOSED, split="val").content)
     assert evaluation.examples == 0
     assert not evaluation.states.any()
 
 
 def test_a_policy_may_say_that_counts_and_scores_are_public_but_not_the_loss(ask):
-    assert described(ask("query.describe", OPEN)).examples == {"train": 2, "val": 2, "test": 2}
+    assert described(ask("query.describe", OPEN)).examples == {"train": 10, "val": 10, "test": 10}
     update = ask("train", OPEN, strategy_weight="examples")
-    assert update.examples == 2
+    assert update.examples == 10
     assert math.isnan(update.loss)
     evaluation = messages.read_evaluation(ask("evaluate", OPEN, split="val").content)
-    assert evaluation.examples == 2
+    assert evaluation.examples == 10
     assert evaluation.states.any()
 
 
@@ -93,13 +95,13 @@ def test_scores_of_a_small_group_stay_whatever_is_public(ask):
 
 
 def test_a_site_with_too_few_patients_says_only_that(ask):
-    description = described(ask("query.describe", PolicyTable(), strategy_min_patients=2))
+    description = described(ask("query.describe", PolicyTable()))
     assert description.patients == {"train": 0, "val": 0, "test": 0}
 
 
 def test_a_job_that_weighs_sites_by_a_count_that_stays_is_refused(ask):
     with pytest.raises(AssertionError, match=r"(?s)policy.share_private_counts keeps.*weight = 'equal'"):
-        ask("query.describe", PolicyTable(), strategy_weight="examples")
+        ask("query.describe", CLOSED, strategy_weight="examples")
 
 
 def test_a_rehearsal_repeats_itself(ask):

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from client.training import LocalTraining, TrainingError, schedule_factor, steps_of
+from client.sample_order import steps_of
+from client.training import LocalTraining, TrainingError, schedule_factor
 from shared.tasks import make_task
 
 CPU = torch.device("cpu")
@@ -92,10 +93,12 @@ def test_training_does_not_disturb_the_global_random_state(train):
 @pytest.mark.parametrize(
     ("count", "batch", "sizes"),
     [
-        (6, 2, [2, 2, 2]),
-        (5, 2, [2, 3]),  # batch norm can't train on one image
-        (7, 3, [3, 4]),
-        (8, 3, [3, 3, 2]),
+        (30, 10, [10, 10, 10]),
+        (34, 10, [12, 11, 11]),  # as many steps as with 30: their number tells no more than the rounded one
+        (25, 10, [9, 8, 8]),
+        (25, 1, [1] * 25),
+        (27, 1, [2, 2] + [1] * 23),
+        (3, 2, [3]),  # batch norm can't train on one image
         (1, 2, [1]),
         (3, 1, [1, 1, 1]),
     ],
@@ -109,16 +112,16 @@ def test_an_epoch_shows_every_image_once(train, count, batch, sizes):
 
 
 def test_steps_go_on_into_the_next_epoch(train, tiny_job):
-    points = Points(5)
-    _, trained = train(points, training_local_steps=5, training_local_epochs=None)
+    points = Points(20)
+    _, trained = train(points, training_local_steps=5, training_local_epochs=None, training_batch_size=10)
     assert trained.steps == len(points.asked) == 5
     assert (
         sorted(points.asked[0] + points.asked[1])
         == sorted(points.asked[2] + points.asked[3])
-        == list(range(5))
+        == list(range(20))
     )
     assert points.asked[:2] != points.asked[2:4]  # shuffled anew
-    assert steps_of(tiny_job(training_local_epochs=3).training, 5) == 6
+    assert steps_of(tiny_job(training_local_epochs=3, training_batch_size=10).training, 20, 10) == 6
 
 
 def test_the_proximal_gradient_is_autograds(train):

@@ -1,12 +1,15 @@
 """The files for real operation, as far as a machine without root can try them."""
 
+import grp
 import os
+import pwd
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from client.health import LIVENESS
 
@@ -19,7 +22,7 @@ DOCKERFILES = sorted((DEPLOY / "docker").glob("*.Dockerfile"))
 def unit(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """Return a unit whose program exists on this machine."""
     if shutil.which("systemd-analyze") is None:
-        pytest.skip("needs systemd-analyze")
+        pytest.skip("needs systemd-analyze: apt-get install systemd")
     text = request.param.read_text(encoding="utf-8")
     path = tmp_path / request.param.name
     path.write_text(re.sub(r"ExecStart=\S+", f"ExecStart={shutil.which('true')}", text), encoding="utf-8")
@@ -61,7 +64,6 @@ def test_an_image_runs_as_nobody_and_without_a_shell(path: Path) -> None:
 
 
 def test_the_pod_has_no_rights_and_grpc_probes() -> None:
-    yaml = pytest.importorskip("yaml", reason="needs PyYAML")
     workload, network = yaml.safe_load_all((DEPLOY / "kubernetes" / "site.yaml").read_text(encoding="utf-8"))
     pod = workload["spec"]["template"]["spec"]
     (container,) = pod["containers"]
@@ -82,16 +84,31 @@ def test_the_pod_has_no_rights_and_grpc_probes() -> None:
     assert network["spec"]["ingress"] == []
 
 
-def test_logrotate_leaves_the_audit_log_alone() -> None:
+def test_logrotate_leaves_the_audit_log_alone(tmp_path: Path) -> None:
+    """The file as it is, but for this user and in a folder of the test."""
+    if shutil.which("logrotate", path=f"{os.environ['PATH']}:/usr/sbin") is None:
+        pytest.skip("needs logrotate: apt-get install logrotate")
+    logs, audit = tmp_path / "logs", tmp_path / "logs" / "audit"
+    audit.mkdir(parents=True)
+    for file in (logs / "site.log", audit / "audit-000000000001.jsonl"):
+        file.write_text("a line\n", encoding="utf-8")
+    owner = f"{pwd.getpwuid(os.getuid()).pw_name} {grp.getgrgid(os.getgid()).gr_name}"
     text = (DEPLOY / "logrotate" / "wardround").read_text(encoding="utf-8")
-    rules = [line for line in text.splitlines() if not line.startswith("#")]
-    assert "audit" not in "\n".join(rules)
-    if shutil.which("logrotate") is None:
-        pytest.skip("needs logrotate to try the file")
+    assert "/var/log/wardround/" in text
+    assert "wardround wardround" in text
+    text = text.replace("/var/log/wardround", str(logs)).replace("wardround wardround", owner)
+    rules = tmp_path / "rules"
+    rules.write_text(text, encoding="utf-8")
+    rules.chmod(0o644)
+    logs.chmod(0o755)
     ended = subprocess.run(
-        ["logrotate", "--debug", DEPLOY / "logrotate" / "wardround"],
+        ["logrotate", "--force", "--state", tmp_path / "state", rules],
         capture_output=True,
         text=True,
         check=False,
+        env={**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin"},
     )
-    assert "error:" not in ended.stderr.replace("error: user", "")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert sorted(path.name for path in logs.glob("*.log*")) == ["site.log", "site.log.1"]
+    assert (logs / "site.log").read_text(encoding="utf-8") == ""  # the service goes on writing to it
+    assert [path.read_text(encoding="utf-8") for path in audit.iterdir()] == ["a line\n"]

@@ -11,6 +11,8 @@ from flwr.app import Context, Message, RecordDict
 from numpy.typing import NDArray
 
 from client.app import Site, Workshop, make_app
+from client.cohort import Cohort
+from client.data.splits import CohortKey
 from client.device import open_device
 from client.gate import Gate
 from client.job_book import JobBook
@@ -37,6 +39,9 @@ from simulate.credentials import simulated_credentials
 
 Change = Callable[[Message, Message], Iterable[Message]]
 """(question, honest answer) -> the answers that are sent."""
+
+# These hospitals have a single patient on each side.
+FEW = {"min_group": 1, "min_patients_in_update": 1, "share_site_metrics": True}
 
 
 class SmallGrid(SiteGrid):
@@ -137,7 +142,7 @@ def make_sites(manifest: Path, names: Iterable[str], folder: Path) -> list[Site]
             SiteConfig(
                 site=SiteTable(name=name, coordinator=None),
                 datasets={"discs": DatasetTable(manifest=manifest, site=name)},
-                policy=PolicyTable(distributed_noise=True),
+                policy=PolicyTable(distributed_noise=True, **FEW),
             ),
             workshop,
             gate=None,
@@ -202,13 +207,13 @@ def logged(federate, tiny_data, tmp_path):
         config = SiteConfig(
             site=SiteTable(name="alpha", coordinator=None),
             datasets={"discs": DatasetTable(manifest=tiny_data, site="alpha")},
-            policy=PolicyTable(approval="automatic", **policy),
+            policy=PolicyTable(approval="automatic", **FEW, **policy),
         )
         folder = tmp_path / "alpha"
         folder.mkdir()
         audit = AuditLog.open(folder / "audit", new_key())
         book, ledger = JobBook(folder / "state.sqlite"), Ledger(folder / LEDGER, audit)
-        gate = Gate(config, book, audit, ledger)
+        gate = Gate(config, book, audit, ledger, cohort=Cohort(CohortKey.drawn(job.job.seed)))
         site = Site(
             config, Workshop(open_device("cpu")), gate=gate, credentials=simulated_credentials("alpha")
         )

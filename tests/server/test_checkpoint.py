@@ -8,15 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.checkpoint import Best, Checkpoint, Unjudged, read_checkpoint, write_checkpoint
+from shared.curves import Curves
 from shared.errors import RunError
 
 VECTOR = np.arange(6, dtype=np.float32)
+CURVES = Curves(np.array([[0.5, 1.5]]), np.array([[1, 2, 3]]), np.array([[4, 5, 6]]))
+ONE_BIN = Curves(np.zeros((2, 0)), np.array([[1], [2]]), np.array([[3], [4]]))
 STATE = Checkpoint(
     round=3,
     vector=VECTOR,
     strategy={"m_t": VECTOR * 2, "v_t": VECTOR**2},
-    best=Best(2, 0.75, VECTOR + 1),
+    best=Best(2, 0.75, VECTOR + 1, ONE_BIN),
     stale=1,
+    curves=CURVES,
 )
 UNJUDGED = Unjudged({"round": 3, "train_loss": 1 / 3}, [{"site": "a", "bytes": 7}])
 
@@ -28,12 +32,19 @@ def content(tmp_path_factory) -> bytes:
     return path.read_bytes()
 
 
+def same_curves(one: Curves | None, other: Curves | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return all(np.array_equal(vars(one)[name], vars(other)[name]) for name in vars(one))
+
+
 def same(one: Checkpoint, other: Checkpoint) -> bool:
     return (
         (one.round, one.stale, one.unjudged) == (other.round, other.stale, other.unjudged)
         and np.array_equal(one.vector, other.vector)
         and one.strategy.keys() == other.strategy.keys()
         and all(np.array_equal(one.strategy[name], other.strategy[name]) for name in one.strategy)
+        and same_curves(one.curves, other.curves)
         and (one.best is None) == (other.best is None)
         and (
             one.best is None
@@ -41,6 +52,7 @@ def same(one: Checkpoint, other: Checkpoint) -> bool:
             or (
                 (one.best.round, one.best.value) == (other.best.round, other.best.value)
                 and np.array_equal(one.best.vector, other.best.vector)
+                and same_curves(one.best.curves, other.best.curves)
             )
         )
     )

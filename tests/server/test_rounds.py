@@ -8,7 +8,8 @@ import pytest
 
 from server.runs import RunFolder
 from shared import messages
-from shared.errors import RunError
+from shared.errors import JobError, RunError
+from shared.job import parse_job
 from shared.metric_names import is_better
 
 
@@ -45,22 +46,43 @@ def test_a_private_run_whose_sites_keep_their_scores_ends_with_the_last_round(ti
     assert {row["examples"] for row in rows(federated, "sites.csv") if row["phase"] == "train"} == {"1"}
 
 
+def test_a_criterion_that_is_not_defined_stops_no_run(tiny_job, federate, tiny_data, tmp_path):
+    """Nobody has a 'large' one, so no order of scores is right or wrong."""
+    header, *lines = tiny_data.read_text().replace("large", "small").splitlines()
+    manifest = tmp_path / "manifest.csv"
+    images = (line.replace("images/", f"{tiny_data.parent}/images/") for line in lines)
+    manifest.write_text("\n".join([header, *images]))
+    job = tiny_job(
+        job_task="classification",
+        model_name="cnn",
+        model_num_res_units=None,
+        data_classes=["small", "large"],
+        training_loss="cross-entropy",
+        evaluation_select_best="auroc",
+        evaluation_patience=1,
+    )
+    federated = federate(job, manifest=manifest)
+    assert federated.loop.execute().round == 3
+    assert [row["auroc"] for row in rows(federated, "metrics.csv")] == [""] * 3
+    told = [event for event in federated.events if event.kind == "not_evaluated"]
+    assert [event.round for event in told] == [1, 2, 3]
+    assert all("'auroc'" in str(event.data["reason"]) for event in told)
+
+
 def test_sites_count_by_their_images_or_as_one(tiny_job, federate, tiny_data, tmp_path):
     text = tiny_data.read_text().splitlines()
     folder = tiny_data.parent
-    lines = [text[0]] + [line.replace("images/", f"{folder}/images/") for line in text[1:]]
-    short = [
-        line for line in lines if "images/alpha-0-1" not in line
-    ]  # alpha trains on one image, others on two
+    lines = [line.replace("images/", f"{folder}/images/") for line in text[1:]]
+    lines += [line for line in lines if line.startswith("alpha,alpha-0,")] * 7  # 16 images; others have two
     manifest = tmp_path / "manifest.csv"
-    manifest.write_text("\n".join(short))
+    manifest.write_text("\n".join([text[0], *lines]))
     losses = {}
     for weight in ("examples", "equal"):
         federated = federate(tiny_job(job_rounds=1, strategy_weight=weight), manifest=manifest)
         federated.loop.execute()
         train = [row for row in rows(federated, "sites.csv") if row["phase"] == "train"]
         by = [int(row["examples"]) if weight == "examples" else 1 for row in train]
-        assert sorted(int(row["examples"]) for row in train) == [1, 2, 2, 2]
+        assert sorted(int(row["examples"]) for row in train) == [10, 10, 10, 20]  # rounded
         losses[weight] = float(rows(federated, "metrics.csv")[0]["train_loss"])
         assert losses[weight] == pytest.approx(
             np.average([float(row["train_loss"]) for row in train], weights=by)
@@ -78,8 +100,10 @@ def test_strict_stops_at_the_first_failure_and_names_the_site(tiny_job, federate
 
 
 def test_too_few_sites_begin_nothing(tiny_job, federate):
-    federated = federate(tiny_job(strategy_min_patients=2))
-    with pytest.raises(RunError, match="0 sites can take part, the job needs 3; alpha: 1 training patient"):
+    federated = federate(tiny_job(strategy_min_patients=11))
+    with pytest.raises(
+        RunError, match="0 sites can take part, the job needs 3; alpha: about 10 training patients"
+    ):
         federated.loop.execute()
     assert not federated.run.has_begun()
 
@@ -98,6 +122,15 @@ def test_a_resumed_run_tells_that_it_goes_on(tiny_job, federate):
 
 class EndedError(Exception):
     """The coordinator's process ends."""
+
+
+def test_nobody_is_asked_for_a_model_that_no_site_could_hold(tiny_job, federate):
+    large = {"name": "segresnet", "features": 170, "dropout": 0.0, "norm": "group"}  # by an estimate it fits
+    table = json.loads(tiny_job().canonical())
+    table["model"] = large
+    table["data"] |= {"dimensions": 3, "size": [32, 32, 32], "spacing": None, "patch": None}
+    with pytest.raises(JobError, match="2000 MB is the most"):
+        federate(parse_job(table, "large"))
 
 
 @pytest.mark.parametrize("every", [1, 2])

@@ -146,6 +146,27 @@ def test_an_update_must_hold_one_finite_vector_of_the_right_size(vector, problem
         )
 
 
+@pytest.mark.parametrize("edges", [np.array([[0.5, 1.5]]), np.zeros((2, 0)), None])
+def test_edges_travel_beside_the_model(edges):
+    content = {
+        messages.ARRAYS: messages.evaluation_record(VECTOR, edges),
+        messages.CONFIG: ConfigRecord(REQUEST),
+    }
+    request = messages.read_request(RecordDict(content))
+    np.testing.assert_array_equal(request.vector, VECTOR)
+    assert (request.edges is None) == (edges is None)
+    if edges is not None:
+        np.testing.assert_array_equal(request.edges, edges)
+
+
+@pytest.mark.parametrize("edges", [np.zeros(2, np.float32), np.array([np.nan]), np.array([1, 2])])
+def test_edges_that_are_no_finite_doubles_are_refused(edges):
+    arrays = ArrayRecord({messages.VECTOR: Array(VECTOR), messages.EDGES: Array(edges)})
+    content = RecordDict({messages.ARRAYS: arrays, messages.CONFIG: ConfigRecord(REQUEST)})
+    with pytest.raises(MessageError, match="carries"):
+        messages.read_request(content)
+
+
 def test_what_was_built_is_parsed_to_the_same():
     config = messages.request_config("{}", "layout", 3, split="test")
     request = messages.read_request(

@@ -139,7 +139,7 @@ def test_the_fingerprint_is_that_of_ssh_keygen(tmp_path: Path) -> None:
             ["ssh-keygen", "-lf", tmp_path / "key.pub"], capture_output=True, text=True, check=True
         )
     except FileNotFoundError:
-        pytest.skip("there is no ssh-keygen")
+        pytest.skip("needs ssh-keygen: apt-get install openssh-client")
     assert key_fingerprint(key) in shown.stdout
 
 

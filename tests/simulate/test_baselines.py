@@ -86,6 +86,7 @@ def test_a_site_may_be_called_pooled(simulate, tiny_data, tmp_path):
         path = tmp_path / f"{name}.toml"
         path.write_text(
             f'[site]\nname = "{name}"\n[datasets.discs]\nmanifest = "{tiny_data}"\nsite = "{value}"\n'
+            "[policy]\nmin_group = 1\nmin_patients_in_update = 1\nshare_site_metrics = true\n"
         )
         options += ["--site", path]
     told = description(simulate(*options, "--baselines", "--rounds", "1").run)["baselines"]

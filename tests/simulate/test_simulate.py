@@ -16,6 +16,9 @@ from server.runs import RunFolder
 
 PROJECT = Path(__file__).parents[2]
 
+# The tiny hospitals have a single patient on each side.
+FEW = "min_group = 1\nmin_patients_in_update = 1\nshare_site_metrics = true\n"
+
 
 def table(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
@@ -103,9 +106,10 @@ def test_a_run_says_everything_about_itself(simulate, tiny_job):
     assert {"cores", "memory_gib", "machine"} <= told["hardware"].keys()
     assert told["started"] < told["finished"]
     assert told["startup_seconds"] >= 0
-    assert told["sites"]["alpha"]["patients"] == {"train": 1, "val": 1, "test": 1}
+    assert told["sites"]["alpha"]["patients"] == {"train": 10, "val": 10, "test": 10}  # rounded
     for name in ("alpha", "beta", "gamma", "delta", "federation", str(run)):
         assert name in said.out
+    assert "by default a real one does not" in said.out
 
 
 def test_the_tables_have_a_row_a_round_and_two_a_site(simulate):
@@ -133,6 +137,7 @@ def test_the_federations_row_is_what_pooling_the_predictions_gives(simulate, tin
     import torch
 
     from client.data.dataset import SiteData
+    from client.data.splits import CohortKey, Split
     from shared.models import build_model
     from shared.tasks import make_task
 
@@ -142,7 +147,8 @@ def test_the_federations_row_is_what_pooling_the_predictions_gives(simulate, tin
     network = build_model(job, task.outputs, 0)
     tensors = safetensors.numpy.load_file(run / "best.safetensors")
     network.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()}, strict=False)
-    everyone = SiteData.load(tiny_data, job, site="everyone").split("test")
+    split = Split(CohortKey.drawn(job.job.seed))
+    everyone = SiteData.load(tiny_data, job, site="everyone", split=split).split("test")
     batch = everyone.batch(range(len(everyone)))
     found = task.predict(network, batch.images).argmax(1).numpy().astype(bool)
     truth = batch.targets.numpy().astype(bool)
@@ -194,7 +200,8 @@ class TestHospitals:
         simulate("--resume", run)
         told = description(run)["sites"]
         assert sorted(told) == ["site-01", "site-02", "site-03"]
-        assert sum(sum(site["patients"].values()) for site in told.values()) == 12
+        cut = [table(path) for path in sorted(run.glob("sites/**/*.csv"))]
+        assert sum(len({row["patient"] for row in rows}) for rows in cut) == 12
         assert model(simulate(*options).run) == model(run)
 
     def test_by_a_column(self, simulate):
@@ -229,7 +236,7 @@ class TestHospitals:
             path = tmp_path / f"{name}.toml"
             path.write_text(
                 f'[site]\nname = "{name}"\n[datasets.discs]\nmanifest = "{tiny_data}"\nsite = "{name}"\n'
-                '[policy]\ntasks = ["segmentation"]\n'
+                '[policy]\ntasks = ["segmentation"]\n' + FEW
             )
             options += ["--site", path]
         assert model(simulate(*options).run) == model(simulate().run)
@@ -238,11 +245,11 @@ class TestHospitals:
         rows = table(tiny_data)
         for row in rows:
             row |= {key: str(tiny_data.parent / row[key]) for key in ("image", "mask")}
-            if row["split"] == "val" and row["site"] != "beta":
-                row["split"] = "train"
-        manifest = write_table(tmp_path / "uneven.csv", rows)
-        said = simulate("--data", manifest, "--set", "strategy.min_patients=2")
-        assert "beta is left out: 1 training patient, the job asks for 2" in said.out
+        copies = [row | {"patient": f"{row['patient']}-{n}"} for row in rows for n in range(20)]
+        uneven = [row for row in copies if row["site"] != "beta" or row["patient"].endswith("-1")]
+        manifest = write_table(tmp_path / "uneven.csv", uneven)
+        said = simulate("--data", manifest, "--set", "strategy.min_patients=20", "--rounds", "1")
+        assert "beta is left out: about 10 training patients, the job asks for 20" in said.out
         told = description(said.run)
         assert sorted(told["sites"]) == ["alpha", "delta", "gamma"]
         assert told["left_out"].keys() == {"beta"}
@@ -379,3 +386,51 @@ def test_a_private_simulation_says_what_it_would_promise_and_resumes_bit_for_bit
     assert description(whole.run)["guarantee"]["guaranteed"] is False
     simulate("--resume", cut)
     assert model(cut) == model(whole.run)
+
+
+class TestSplits:
+    """Of manifests without a column `split`."""
+
+    @pytest.fixture
+    def whole(self, tiny_data, tmp_path) -> Path:
+        """Return the tiny hospitals' images under the names of many patients, on no side yet."""
+        rows = table(tiny_data)
+        for row in rows:
+            row |= {key: str(tiny_data.parent / row[key]) for key in ("image", "mask")}
+            del row["split"]
+        rows = [row | {"patient": f"{row['patient']}-{n}"} for row in rows for n in range(10)]
+        return write_table(tmp_path / "whole.csv", rows)
+
+    def test_the_seed_draws_them_and_options_cut_them(self, simulate, whole):
+        def run(*options: object) -> bytes:
+            return model(simulate("--data", whole, "--rounds", "1", *options).run)
+
+        assert run() == run() == run("--test", "0.2", "--validation", "0.15", "--folds", "5")
+        assert (
+            len({run(), run("--test", "0.4"), run("--set", "data.fold=1"), run("--set", "data.fold=2")}) == 4
+        )
+
+    def test_a_hospitals_own_key_and_shares_hold_in_its_rehearsal(self, simulate, whole, tmp_path):
+        def run() -> bytes:
+            options: list[object] = []
+            for name in ("alpha", "beta", "gamma"):
+                folder = tmp_path / name
+                (folder / "keys").mkdir(parents=True, exist_ok=True)
+                (folder / "site.toml").write_text(
+                    f'[site]\nname = "{name}"\n[datasets.discs]\nmanifest = "{whole}"\nsite = "{name}"\n'
+                    "[datasets.discs.split]\nvalidation = 0.3\n"
+                    "[policy]\n" + FEW
+                )
+                options += ["--site", folder / "site.toml"]
+            return model(simulate(*options, "--rounds", "1").run)
+
+        drawn = run()
+        (tmp_path / "alpha" / "keys" / "cohort.key").write_bytes(bytes(32))
+        (tmp_path / "alpha" / "keys" / "cohort.key").chmod(0o600)
+        assert run() != drawn
+        assert {path.name for path in (tmp_path / "alpha").iterdir()} == {"keys", "site.toml"}
+
+    def test_folds_that_the_hospitals_do_not_have(self, cli, whole, tiny_job_file):
+        said = cli("simulate", tiny_job_file, "--data", whole, "--folds", "3", "--set", "data.fold=4")
+        assert said.code == 2
+        assert "[data] fold: is 4, and this site has 3 folds" in said.err

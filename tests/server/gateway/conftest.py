@@ -191,7 +191,8 @@ class Federation:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv(BELL, (self.folder / "bell").read_text(encoding="utf-8"))
             rope = Rope()
-        rope.expect({site.replace("_", "-"): size for site, size in answers.items()})
+        for site, size in answers.items():
+            rope.expect(size, {site.replace("_", "-"): ["a" * 64]})
         yield rope
         rope.close()
 
@@ -306,6 +307,7 @@ def gateway(folder: Path, ca: Ca, upstream: Upstream) -> Iterator[Federation]:
         yield Federation(folder, ca, upstream, process, *map(int, ports))
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
+    assert "Traceback" not in (folder / "coordinator.log").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

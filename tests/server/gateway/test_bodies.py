@@ -175,3 +175,15 @@ def test_bytes_after_a_body_are_the_next_request_and_judged_as_one(
         assert connection.answer()[0] == 404
         assert connection.ended()
     assert upstream.paths == [PULL]
+
+
+@pytest.mark.parametrize(
+    "rest", [b"-1\r\n", b"F" * 40 + b"\r\n", b"zz\r\n", b"1\r\naa\r\n", b"0;" + b"a" * 30_000]
+)
+def test_a_body_that_breaks_off_into_nonsense_is_refused(
+    federation: Federation, site: Credential, rest: bytes
+) -> None:
+    with federation.connect(site) as connection:
+        connection.send(chunked(PULL, site), b"3\r\nabc\r\n", rest)
+        assert connection.answer()[0] in {0, 400}
+        assert connection.ended()

@@ -1,11 +1,18 @@
-"""The accountant says what Opacus says for the same steps."""
+"""The accountant never says less than is lost, and little more: against Google's, and against Opacus's."""
 
+import math
+from itertools import pairwise
+
+import dp_accounting
 import pytest
+from dp_accounting.pld import PLDAccountant
+from dp_accounting.rdp import RdpAccountant
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opacus.accountants import PRVAccountant, RDPAccountant
 
 from shared.privacy.accounting import AccountingError, Steps, epsilon_of, noise_for, rounds_within
+from shared.privacy.renyi import ORDERS, step_curve
 
 DELTA = 1e-5
 # Few different pairs, as equal pairs are what the module puts together.
@@ -23,19 +30,48 @@ def by_opacus(history: list[Steps], delta: float) -> float:
     return accountant.get_epsilon(delta)
 
 
+def lost(history: list[Steps], delta: float, accountant: dp_accounting.PrivacyAccountant) -> float:
+    """Return what an accountant of Google's says; that of privacy loss distributions is nearly exact."""
+    for step in history:
+        gaussian = dp_accounting.GaussianDpEvent(step.noise_multiplier)
+        event = dp_accounting.PoissonSampledDpEvent(step.sample_rate, gaussian)
+        accountant.compose(event if step.sample_rate < 1 else gaussian, step.steps)
+    return float(accountant.get_epsilon(delta))
+
+
+def exact(history: list[Steps], delta: float, interval: float = 1e-4) -> float:
+    return lost(history, delta, PLDAccountant(value_discretization_interval=interval))
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.lists(STRETCHES, min_size=1, max_size=4), st.sampled_from([1e-3, 1e-5, 1e-8]))
-def test_any_history_costs_what_opacus_says(history: list[Steps], delta: float) -> None:
-    expected = by_opacus(history, delta)
-    assert epsilon_of(history, delta) == pytest.approx(expected, rel=1e-9, abs=1e-3)
-    assert epsilon_of(history[::-1], delta) == pytest.approx(expected, rel=1e-9, abs=1e-3)
+def test_any_history_costs_what_opacus_says_or_less(history: list[Steps], delta: float) -> None:
+    told, bound = epsilon_of(history, delta), by_opacus(history, delta)
+    assert told <= bound * (1 + 1e-9)
+    assert told == pytest.approx(bound, rel=1e-9) or told < 0.3  # where Opacus's orders end
+    assert epsilon_of(history[::-1], delta) == pytest.approx(told, rel=1e-9)
 
 
 @settings(max_examples=10, deadline=None)
-@given(st.floats(0.5, 20.0), st.floats(1e-4, 1.0), st.integers(1, 20_000))
-def test_any_noise_and_rate_cost_what_opacus_says(noise: float, rate: float, steps: int) -> None:
+@given(
+    st.floats(0.6, 50.0), st.sampled_from([0.003, 0.05, 0.4, 1.0]), st.integers(1, 300), st.floats(1e-7, 1e-3)
+)
+def test_no_less_is_told_than_is_lost(noise: float, rate: float, steps: int, delta: float) -> None:
     history = [Steps(noise, rate, steps)]
-    assert epsilon_of(history, DELTA) == pytest.approx(by_opacus(history, DELTA), rel=1e-9, abs=1e-3)
+    told, truth = epsilon_of(history, delta), exact(history, delta)
+    assert truth <= told * (1 + 1e-3) + 2e-3  # by so much the oracle itself may say too much
+
+
+@pytest.mark.parametrize(("noise", "rate"), [(0.8, 0.01), (1.5, 0.3), (20.0, 0.5), (300.0, 1.0)])
+def test_the_divergence_is_googles_at_every_whole_order(noise: float, rate: float) -> None:
+    kept = [order for order, told in zip(ORDERS, step_curve(noise, rate), strict=True) if told < math.inf]
+    whole = [order for order in kept if order == int(order)]
+    assert max(whole) == max(ORDERS)
+    accountant = RdpAccountant(orders=whole)
+    gaussian = dp_accounting.GaussianDpEvent(noise)
+    accountant.compose(dp_accounting.PoissonSampledDpEvent(rate, gaussian) if rate < 1 else gaussian)
+    told = [value for order, value in zip(ORDERS, step_curve(noise, rate), strict=True) if order in whole]
+    assert told == pytest.approx(list(accountant._rdp), rel=1e-5, abs=1e-12)
 
 
 def test_steps_taken_one_by_one_cost_what_opacus_counts() -> None:
@@ -74,16 +110,34 @@ def test_nothing_done_costs_nothing() -> None:
     assert epsilon_of([Steps(1.0, 0.1, 0)], DELTA) == 0.0
 
 
-@pytest.mark.parametrize(("epsilon", "rate", "steps"), [(8.0, 0.02, 1000), (1.0, 0.1, 200), (0.5, 1.0, 10)])
+@pytest.mark.parametrize(
+    ("epsilon", "rate", "steps"), [(8.0, 0.02, 1000), (1.0, 0.1, 200), (0.5, 1.0, 10), (30.0, 0.5, 4)]
+)
 def test_the_noise_found_keeps_the_promise_and_wastes_little(epsilon: float, rate: float, steps: int) -> None:
     noise = noise_for(epsilon, DELTA, rate, steps)
-    assert epsilon - 0.01 <= epsilon_of([Steps(noise, rate, steps)], DELTA) <= epsilon
+    assert epsilon * 0.995 <= epsilon_of([Steps(noise, rate, steps)], DELTA) <= epsilon
+    assert exact([Steps(noise, rate, steps)], DELTA) >= 0.85 * epsilon
 
 
-def test_a_promise_without_any_noise_for_it_is_refused() -> None:
-    with pytest.raises(AccountingError, match=r"no noise gives epsilon 0\.001") as caught:
-        noise_for(0.001, DELTA, 0.5, 10_000)
-    assert caught.value.remedy is not None
+@pytest.mark.parametrize("epsilon", [0.01, 0.05, 0.103, 0.11])
+def test_small_promises_have_their_noise(epsilon: float) -> None:
+    """Orders up to 63 alone find none for 0.103 and below."""
+    noise = noise_for(epsilon, DELTA, 1.0, 10)
+    truth = exact([Steps(noise, 1.0, 10)], DELTA, interval=epsilon / 500)
+    assert 0.7 * epsilon <= truth <= epsilon
+
+
+def test_less_noise_is_found_for_a_larger_promise_without_a_jump() -> None:
+    promises = [0.01 * 1.25**power for power in range(0, 35, 5)]
+    noises = [noise_for(epsilon, DELTA, 0.1, 200) for epsilon in promises]
+    assert all(1.0 < before / after < 1.25**5.5 for before, after in pairwise(noises))
+
+
+@pytest.mark.parametrize("delta", [0.0, 0.01, 0.9, 1.0])
+@pytest.mark.parametrize("accountant", ["rdp", "prv"])
+def test_no_epsilon_is_told_of_a_delta_that_promises_nothing(delta: float, accountant: str) -> None:
+    with pytest.raises(AccountingError, match="promises nothing"):
+        epsilon_of([Steps(5.0, 1.0, 4)], delta, accountant)
 
 
 def test_as_many_rounds_fit_as_can_be_taken_one_by_one() -> None:

@@ -1,0 +1,36 @@
+"""Who would be behind the updates of a job here, for whoever is to approve it."""
+
+from pathlib import Path
+
+from client.cohort import Cohort
+from client.site import SiteConfig
+from client.site_cohort import SiteCohort
+from shared.errors import WardroundError
+from shared.job import JobSpec
+
+_ROUNDS = 50  # looked at: the others take as many images, in another order
+
+
+def patients_behind(folder: Path, config: SiteConfig, job: JobSpec) -> str:
+    """Return in words how many patients' images make up each update of a job.
+
+    Args:
+        folder: The site's; nothing is written there.
+        config: The site's.
+        job: That waits; no image is read for it.
+    """
+    try:
+        own = SiteCohort(config, Cohort.rehearsed(folder))
+        data = own.for_training(job, own.load(job))
+        rounds = range(1, min(job.job.rounds, _ROUNDS) + 1)
+        counts = [own.behind_update(job, data, round_) for round_ in rounds]
+    except WardroundError as error:
+        return f"nobody knows, since the data can't be used for it now: {error.problem}"
+    fewest, most = min(counts), max(counts)
+    number = str(fewest) if fewest == most else f"{fewest} to {most}"
+    expected = " (to be expected)" if job.privacy.mechanism == "dp-sgd" else ""
+    text = f"images of {number} patient{'s' * (most != 1)} of this site{expected}"
+    least = config.policy.min_patients_in_update
+    if fewest < least and not job.privacy.secure_aggregation:
+        text += f", and a round with fewer than {least} is refused (policy.min_patients_in_update)"
+    return text

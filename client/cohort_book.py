@@ -1,0 +1,148 @@
+"""What a site remembers of its patients' split and of the groups that figures were told about.
+
+A figure of a group alone says little. Two figures, of groups that differ by one patient, tell that patient's
+part. So the groups behind everything that left are kept, as keyed hashes, and the next one is compared with
+them.
+"""
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from client.data.splits import SplitTable
+from client.database import transaction
+
+BOOK = "cohort.sqlite"
+HASH_BYTES = 16  # of each patient's keyed hash
+Group = frozenset[bytes]
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS fixed (
+    dataset TEXT PRIMARY KEY,
+    shares TEXT NOT NULL,
+    key_check TEXT NOT NULL,
+    since TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS told (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    dataset TEXT NOT NULL,
+    side TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    members BLOB NOT NULL,
+    since TEXT NOT NULL,
+    UNIQUE (dataset, side, digest)
+);
+"""
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """How a dataset was first split.
+
+    Attributes:
+        key_check: Tells whether a key is the one that split it.
+        since: UTC, ISO 8601.
+    """
+
+    shares: SplitTable
+    key_check: str
+    since: str
+
+
+@dataclass(frozen=True)
+class Told:
+    """A group that a figure was told about.
+
+    Attributes:
+        side: Such as ``train``, or ``val/2`` where the job took the second fold.
+        members: The keyed hashes of its patients.
+    """
+
+    side: str
+    members: Group
+
+
+class CohortBook:
+    """One SQLite file, which service and commands may use at once.
+
+    Args:
+        path: The file; made if missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with self._change() as db:
+            for statement in _SCHEMA.split(";"):
+                db.execute(statement)
+
+    def fixed(self, dataset: str) -> Fixed | None:
+        """Return how a dataset was first split; None where it was not used yet."""
+        with self._change() as db:
+            row = db.execute("SELECT * FROM fixed WHERE dataset = ?", (dataset,)).fetchone()
+        if row is None:
+            return None
+        return Fixed(SplitTable.model_validate_json(row["shares"]), row["key_check"], row["since"])
+
+    def fix(self, dataset: str, shares: SplitTable, key_check: str) -> None:
+        """Remember how a dataset is split, unless that is known already."""
+        with self._change() as db:
+            db.execute(
+                "INSERT INTO fixed VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (dataset, shares.model_dump_json(), key_check, _now()),
+            )
+
+    def told(self, dataset: str) -> list[Told]:
+        """Return the groups that figures were told about, the oldest first."""
+        with self._change() as db:
+            return list(_told(db, dataset))
+
+    def tell(self, dataset: str, side: str, members: Group, least: int) -> bool:
+        """Remember a group, unless it is too near to one that was told; say whether it is remembered."""
+        with self._change() as db:
+            digest = hashlib.sha256(_packed(members)).hexdigest()
+            known = db.execute(
+                "SELECT 1 FROM told WHERE dataset = ? AND side = ? AND digest = ?", (dataset, side, digest)
+            ).fetchone()
+            if known is not None:
+                return True
+            if is_near(members, [group.members for group in _told(db, dataset)], least):
+                return False
+            db.execute(
+                "INSERT INTO told (dataset, side, digest, members, since) VALUES (?, ?, ?, ?, ?)",
+                (dataset, side, digest, _packed(members), _now()),
+            )
+        return True
+
+    def accept(self, dataset: str) -> int:
+        """Forget the groups of a dataset, as a person has decided; return how many there were."""
+        with self._change() as db:
+            return db.execute("DELETE FROM told WHERE dataset = ?", (dataset,)).rowcount
+
+    def _change(self) -> AbstractContextManager[sqlite3.Connection]:
+        return transaction(self._path, "the book of cohorts")
+
+
+def is_near(members: Group, others: list[Group], least: int) -> bool:
+    """Say whether a group differs from any other by some patients, but fewer than `least`."""
+    return any(0 < len(members ^ other) < least for other in others)
+
+
+def _told(db: sqlite3.Connection, dataset: str) -> Iterator[Told]:
+    query = "SELECT side, members FROM told WHERE dataset = ? ORDER BY number"
+    for row in db.execute(query, (dataset,)):
+        yield Told(row["side"], _unpacked(row["members"]))
+
+
+def _packed(members: Group) -> bytes:
+    return b"".join(sorted(members))
+
+
+def _unpacked(content: bytes) -> Group:
+    return frozenset(content[at : at + HASH_BYTES] for at in range(0, len(content), HASH_BYTES))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,67 @@
+"""`keys/cohort.key`: the secret by which a site splits its patients. It is made once and never renewed.
+
+Whoever has it can tell which side a patient is on. With another key, every split and fold would be another.
+"""
+
+import os
+import secrets
+from pathlib import Path
+
+from client.data.splits import KEY_BYTES, CohortKey
+from shared.pki import CredentialError, write_file
+
+NAME = "cohort.key"
+
+
+def read_key(keys: Path) -> CohortKey | None:
+    """Read the key from a site's folder `keys`; None where there is none.
+
+    Raises:
+        CredentialError: It can't be read, is open to other users, or is not a key.
+    """
+    path = keys / NAME
+    try:
+        secret, mode = path.read_bytes(), path.stat().st_mode
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise CredentialError(f"can't be read ({error.strerror})", where=path) from None
+    if mode & 0o027:
+        raise CredentialError("other users may use this key", where=path, remedy=f"chmod 600 {path}")
+    if len(secret) != KEY_BYTES:
+        problem = f"has {len(secret)} bytes, and a key has {KEY_BYTES}"
+        raise CredentialError(problem, where=path, remedy="Put the key of the site's backup back.")
+    return CohortKey(secret)
+
+
+def make_key(keys: Path) -> CohortKey:
+    """Return the site's key, made if it is missing; of two that make it at once, one wins.
+
+    Raises:
+        CredentialError: It can't be read or written.
+    """
+    found = read_key(keys)
+    if found is not None:
+        return found
+    new = keys / f".{NAME}.{secrets.token_hex(8)}"
+    write_file(new, secrets.token_bytes(KEY_BYTES))
+    try:
+        os.link(new, keys / NAME)  # fails where there is one by now
+        _sync(keys)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise CredentialError(f"can't be written ({error.strerror})", where=keys / NAME) from None
+    finally:
+        new.unlink(missing_ok=True)
+    made = read_key(keys)
+    assert made is not None  # noqa: S101 (it has just been linked)
+    return made
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,91 @@
+"""`wardround client cohort`: how patients are split, who waits, and what a person decided to let out."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from client.commands_enrol import HERE, Folder
+
+if TYPE_CHECKING:
+    from client.waiting import Standing
+
+cohort_app = typer.Typer(
+    help="Say how the patients of each dataset are split, and who waits to take part.",
+    invoke_without_command=True,
+)
+SubFolder = Annotated[
+    Path | None, typer.Option("--dir", help="The site's folder, as before the command.", show_default=False)
+]
+
+
+@cohort_app.callback()
+def cohort(context: typer.Context, folder: Folder = HERE) -> None:
+    """Say how each dataset is split, which groups were told of, and who waits to take part."""
+    context.obj = folder
+    if context.invoked_subcommand is not None:
+        return
+    from client.cohort import Cohort
+    from client.site import load_site
+    from client.waiting import standing
+
+    config, own = load_site(folder / "site.toml"), Cohort.rehearsed(folder)
+    if own is None:
+        print("This site has no keys/cohort.key yet; its service makes it when it starts.")
+        return
+    for name in config.datasets:
+        for line in _lines(name, standing(config, own, name)):
+            print(line)
+
+
+def _lines(name: str, found: "Standing") -> list[str]:
+    shares = found.shares
+    fixed = f"fixed since {found.since}" if found.since else "not used yet: it may still be changed"
+    lines = [
+        f"{name}: {shares.test:.0%} test, {shares.validation:.0%} of the others validate, "
+        f"{shares.folds} folds; {fixed}"
+    ]
+    for side, count in found.waiting.items():
+        number = f"{count} new patient{'s' * (count != 1)}"
+        wait = "wait" if count != 1 else "waits"
+        lines.append(f"  {number} of '{side}' {wait} until there are {found.least}")
+    lines += [f"  of '{side}' nothing is told: patients have left (see accept)" for side in found.refused]
+    return lines
+
+
+@cohort_app.command()
+def accept(
+    context: typer.Context,
+    dataset: Annotated[str, typer.Argument(help="Name of the dataset in site.toml.", show_default=False)],
+    folder: SubFolder = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Let figures out about the patients as they are now, though earlier ones were about nearly the same.
+
+    Whoever has both figures can tell what the few patients between them add. The decision is written into the
+    audit log.
+    """
+    import getpass
+    import os
+
+    from client.cohort_book import BOOK, CohortBook
+    from client.site import load_site
+    from shared.audit import AuditLog
+    from shared.key_file import KeyFile
+
+    folder = folder or context.obj
+    load_site(folder / "site.toml").dataset(dataset)
+    if not yes:
+        typer.confirm(
+            f"Earlier figures of '{dataset}' and those that follow may together tell of single patients who "
+            "joined or left since. Let them out?",
+            abort=True,
+        )
+    user = os.environ.get("SUDO_USER") or getpass.getuser()
+    log = AuditLog.open(folder / "audit", KeyFile(folder / "keys" / "site.key"))
+    log.append("cohort-accepted", dataset=dataset, user=user)
+    number = CohortBook(folder / BOOK).accept(dataset)
+    print(
+        f"{dataset}: accepted; {number} earlier group{'s' * (number != 1)} no longer "
+        f"count{'s' * (number == 1)}."
+    )

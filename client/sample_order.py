@@ -1,0 +1,111 @@
+"""Which images each step of a round takes: shuffled passes over a site's images, in an order of its own.
+
+Two things of it could be read from an update. The number of steps would tell how many images there are: it
+follows from the rounded number, which the site tells anyhow. And two updates whose steps differ by one would
+tell that step's images: every job has an order of its own, drawn with the site's key.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from client.data.splits import CohortKey
+from client.release import rounded
+from shared.job import JobSpec, TrainingTable
+
+_ROUND_TO = 10
+
+
+@dataclass(frozen=True)
+class SampleOrder:
+    """The order of one job at one site.
+
+    Attributes:
+        key: The site's.
+        job: Digest.
+        seed: Of the job, and of the model where it is masked.
+        site: Its name.
+        images: How many there are.
+        batches_per_pass: Of nearly the same size; together they hold every image once.
+        steps: Of a round.
+    """
+
+    key: CohortKey
+    job: str
+    seed: int
+    site: str
+    images: int
+    batches_per_pass: int
+    steps: int
+
+    @classmethod
+    def of(
+        cls,
+        job: JobSpec,
+        images: int,
+        *,
+        seed: int,
+        key: CohortKey,
+        site: str,
+        round_to: int,
+        steps: int | None = None,
+    ) -> "SampleOrder":
+        """Return the order of a job.
+
+        Args:
+            job: Says how long a round is.
+            images: To train on.
+            seed: Of the training.
+            key: The site's.
+            site: Its name.
+            round_to: The policy's `round_counts_to`.
+            steps: Of a round; None takes what the job says.
+        """
+        batches = batches_per_pass(images, job.training.batch_size, round_to)
+        if steps is None:
+            steps = steps_of(job.training, images, round_to)
+        return cls(key, job.digest(), seed, site, images, batches, steps)
+
+    @classmethod
+    def public(cls, job: JobSpec, images: int, site: str, steps: int | None = None) -> "SampleOrder":
+        """Return an order that whoever knows the job can tell: for what stays on this machine."""
+        return cls.of(
+            job,
+            images,
+            seed=job.job.seed,
+            key=CohortKey.drawn(job.job.seed),
+            site=site,
+            round_to=_ROUND_TO,
+            steps=steps,
+        )
+
+    def batches(self, round_: int) -> Iterator[list[int]]:
+        """Yield the images of each step of a round, as indices."""
+        for step in range(self.steps):
+            number, batch = divmod(step, self.batches_per_pass)
+            if batch == 0:
+                seed = self.key.seed(self.job, self.seed, "order", self.site, round_, number)
+                order = np.random.default_rng(seed).permutation(self.images)
+                parts = np.array_split(order, self.batches_per_pass)
+            yield parts[batch].tolist()
+
+
+def batches_per_pass(images: int, batch_size: int, round_to: int) -> int:
+    """Return into how many batches a pass over so many images is cut.
+
+    It depends on nothing but the rounded number of images, where there are at least 5. No batch is empty, and
+    none has a single image unless the job asks for that: batch norm can't train on one.
+    """
+    told = rounded(images, round_to)
+    surely_there = told - round_to // 2  # the least number that is rounded so
+    alone = 1 if batch_size == 1 else 2
+    return max(1, min(-(-told // batch_size), surely_there // alone, images // alone))
+
+
+def steps_of(training: TrainingTable, images: int, round_to: int) -> int:
+    """Return the optimiser steps of one round on so many images."""
+    if training.local_steps is not None:
+        return training.local_steps
+    assert training.local_epochs is not None  # noqa: S101 (the job has one of the two)
+    return training.local_epochs * batches_per_pass(images, training.batch_size, round_to)

@@ -1,0 +1,125 @@
+"""A site's patients for one job: who is on which side, and who is behind a figure or an update."""
+
+from client.cohort import Cohort, side_of
+from client.data.dataset import SiteData
+from client.data.preprocess import ImageFilter
+from client.data.splits import CohortKey
+from client.policy import PolicyError
+from client.private_plan import plan
+from client.release import Release
+from client.sample_order import SampleOrder
+from client.site import SiteConfig
+from client.update_plan import check_update, patients_in_round, units_in_round
+from shared.job import JobSpec
+from shared.privacy.accounting import Steps
+
+
+class SiteCohort:
+    """Applies a site's policy to its cohort.
+
+    Args:
+        config: The site's.
+        cohort: Divides the patients and remembers; None draws the split's key from each job's seed and
+            remembers nothing, as in a simulation without the hospitals' files.
+    """
+
+    def __init__(self, config: SiteConfig, cohort: Cohort | None) -> None:
+        self._config = config
+        self._own = cohort
+
+    def load(self, job: JobSpec, image_filter: ImageFilter | None = None) -> SiteData:
+        """Read the manifest for a job and split its patients.
+
+        Raises:
+            SiteError: The site offers no such dataset, or its split has changed.
+            DataError: The manifest can't be used.
+        """
+        name, cohort = job.job.dataset, self._cohort(job)
+        dataset = self._config.dataset(name)
+
+        def admit(side: str, patients: frozenset[str]) -> frozenset[str]:
+            return cohort.admitted(
+                name, side_of(side, job.data.fold), patients, self._config.policy.min_group
+            )
+
+        return SiteData.load(
+            dataset.manifest,
+            job,
+            site=self._config.name,
+            split=cohort.split(name, dataset.split),
+            admit=admit if self._tells(job) else None,
+            column_value=dataset.site,
+            cache=self._config.cache,
+            image_filter=image_filter,
+        )
+
+    def for_training(self, job: JobSpec, data: SiteData) -> SiteData:
+        """Return the data, which have patients enough to train on.
+
+        Raises:
+            PolicyError: They have not.
+        """
+        release = Release.of(self._config.policy, job)
+        if not release.has_group(data.patients["train"]):
+            problem = f"policy.min_group asks for {release.min_group} patients, there are fewer to train on"
+            raise PolicyError(problem, where=self._config.name)
+        return data
+
+    def tell(self, job: JobSpec, data: SiteData, *sides: str) -> None:
+        """Remember that figures of the patients on these sides leave, without noise.
+
+        Raises:
+            PolicyError: They differ by too few patients from those behind an earlier figure.
+        """
+        least, cohort = self._config.policy.min_group, self._cohort(job)
+        for side in sides if self._tells(job) else ():
+            if data.patients[side] >= least:
+                name = side_of(side, job.data.fold)
+                cohort.tell(job.job.dataset, name, data.group(side), least, self._config.name)
+
+    def order(self, job: JobSpec, data: SiteData, seed: int) -> SampleOrder:
+        """Return which images each step of a round takes.
+
+        Args:
+            job: Says how long a round is.
+            data: The site's for the job.
+            seed: As `training_seed` gives it.
+        """
+        policy = self._config.policy
+        return SampleOrder.of(
+            job,
+            data.examples["train"],
+            seed=seed,
+            key=self._cohort(job).key,
+            site=self._config.name,
+            round_to=policy.round_counts_to,
+        )
+
+    def private_steps(self, job: JobSpec, data: SiteData) -> Steps:
+        """Return what a round of private training is here."""
+        return plan(job, Release.of(self._config.policy, job).units(data, job))
+
+    def behind_update(self, job: JobSpec, data: SiteData, round_: int) -> int:
+        """Return how many patients' images make up the update of a round; under dp-sgd how many to expect."""
+        if job.privacy.mechanism == "dp-sgd":
+            units = Release.of(self._config.policy, job).units(data, job)
+            return units_in_round(self.private_steps(job, data), units)
+        return patients_in_round(self.order(job, data, job.job.seed), data.training_patients, round_)
+
+    def check_update(self, job: JobSpec, data: SiteData, round_: int) -> None:
+        """Check that enough patients are behind the update of a round.
+
+        Raises:
+            PolicyError: There are too few.
+        """
+        policy = self._config.policy
+        if policy.min_patients_in_update > 1 and not job.privacy.secure_aggregation:
+            check_update(policy, job, self.behind_update(job, data, round_), self._config.name)
+
+    def _cohort(self, job: JobSpec) -> Cohort:
+        return self._own or Cohort(CohortKey.drawn(job.job.seed))
+
+    def _tells(self, job: JobSpec) -> bool:
+        """Say whether exact figures leave: what private training alone returns is paid for by the ledger."""
+        release = Release.of(self._config.policy, job)
+        return job.privacy.mechanism != "dp-sgd" or release.counts or release.scores

@@ -1,0 +1,61 @@
+"""How many patients are behind an update: counted from the steps of a round, before anything is trained.
+
+An update is computed from the images that its steps take, however many the split has. One step on one image
+gives that image away (Lu et al., APRIL, CVPR 2022).
+"""
+
+from collections.abc import Sequence
+
+from client.policy import PolicyError, PolicyTable
+from client.sample_order import SampleOrder
+from shared.job import JobSpec
+from shared.privacy.accounting import Steps
+
+
+def patients_in_round(order: SampleOrder, patients: Sequence[str], round_: int) -> int:
+    """Return how many patients' images a round's steps take.
+
+    Args:
+        order: Says which.
+        patients: The patient of each image.
+        round_: From 1.
+    """
+    taken: set[int] = set()
+    for indices in order.batches(round_):
+        taken.update(indices)
+        if len(taken) == order.images:
+            break
+    return len({patients[index] for index in taken})
+
+
+def units_in_round(steps: Steps, units: int) -> int:
+    """Return how many patients (or images) a round of private training is expected to take."""
+    return int(units * (1.0 - (1.0 - steps.sample_rate) ** steps.steps))
+
+
+def check_update(policy: PolicyTable, job: JobSpec, behind: int, site: str) -> None:
+    """Check that enough patients are behind an update that leaves by itself.
+
+    Args:
+        policy: The site's.
+        job: What is asked; behind masks only the sum is seen, and the sum has rules of its own.
+        behind: Patients, of the round that is asked for.
+        site: Its name, for the error.
+
+    Raises:
+        PolicyError: There are too few; how many is not said.
+    """
+    least = policy.min_patients_in_update
+    if job.privacy.secure_aggregation or behind >= least:
+        return
+    training = job.training
+    length = f"{training.local_epochs} passes"
+    if training.local_steps is not None:
+        length = f"{training.local_steps} steps of {training.batch_size} images"
+    raise PolicyError(
+        f"policy.min_patients_in_update asks for images of {least} patients in each update, and a round of "
+        f"{length} takes those of fewer here",
+        where=site,
+        remedy="Raise [training] local_steps or batch_size, take local_epochs instead, or set [privacy] "
+        "secure_aggregation = true.",
+    )

@@ -1,0 +1,105 @@
+"""The networks of the jobs that a site serves, made ready and kept warm."""
+
+import json
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from client.data.dataset import Samples
+from client.flat_parameters import FlatParameters
+from client.training import place_model, trainable
+from shared.arrays import ModelState
+from shared.errors import JobError
+from shared.job import JobSpec, parse_job
+from shared.metrics import MetricSet
+from shared.models import build_model
+from shared.privacy.filters import UpdateFilter
+from shared.tasks import Task, make_task
+
+_EVALUATION_BATCH = 32
+JOBS_AT_HAND = 4
+"""Jobs whose networks and data are kept: those of the runs that are being served side by side."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A job made ready: its network, with the state of it that travels, and what is sent of that."""
+
+    job: JobSpec
+    task: Task
+    model: nn.Module
+    state: ModelState
+    filter: UpdateFilter
+
+    @cached_property
+    def parameters(self) -> FlatParameters:
+        """The network's trainable parameters, laid out once for all rounds of local training."""
+        return FlatParameters(trainable(self.model))
+
+
+class Workshop:
+    """The networks of the jobs at hand, kept warm. Sites simulated in one process share it.
+
+    Args:
+        device: Where models are built.
+        keep: Number of jobs kept; the least recently used one goes first.
+    """
+
+    def __init__(self, device: torch.device, keep: int = JOBS_AT_HAND) -> None:
+        self.device = device
+        self._keep = keep
+        self._benches: OrderedDict[str, Bench] = OrderedDict()
+
+    def bench(self, canonical: str) -> Bench:
+        """Return the bench for a job given as canonical JSON; its weights are whatever was loaded last.
+
+        Raises:
+            JobError: The text is no valid job, or not in canonical form.
+        """
+        if canonical not in self._benches:
+            job = read_job(canonical)
+            task = make_task(job)
+            model = place_model(build_model(job, task.outputs, job.job.seed), job, self.device)
+            state = ModelState(model)
+            self._benches[canonical] = Bench(job, task, model, state, UpdateFilter(job.update, state.layout))
+            if len(self._benches) > self._keep:
+                self._benches.popitem(last=False)
+        self._benches.move_to_end(canonical)
+        return self._benches[canonical]
+
+
+@lru_cache(maxsize=8)
+def read_job(canonical: str) -> JobSpec:
+    """Return a job that came as canonical JSON.
+
+    Raises:
+        JobError: The text is no valid job, or not in canonical form.
+    """
+    try:
+        table = json.loads(canonical)
+    except (ValueError, RecursionError):
+        raise JobError("the job is not valid JSON") from None
+    if not isinstance(table, dict):
+        raise JobError("the job is not a JSON object")
+    job = parse_job(table, "the job received")
+    if job.canonical() != canonical:
+        raise JobError(
+            "the job is not in canonical form", remedy="Coordinator and site must run one version."
+        )
+    return job
+
+
+def evaluate(bench: Bench, samples: Samples, edges: NDArray[np.float64] | None = None) -> MetricSet:
+    """Return the metrics of a model on samples; edges of the bins as for `Task.metrics`."""
+    metrics = bench.task.metrics(edges)
+    device = next(bench.model.parameters()).device
+    for indices in samples.batches(_EVALUATION_BATCH):
+        batch = samples.batch(indices)
+        logits = bench.task.predict(bench.model, batch.images.to(device))
+        bench.task.update(metrics, logits, batch.targets.to(device), batch.patients, batch.spacing)
+    return metrics

@@ -1,0 +1,216 @@
+"""What a site withholds of its own metric states: what fewer patients than its policy says are behind."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from client.metric_release import withhold
+from shared.metrics import states_of
+from shared.tasks import make_task
+from tests.shared.test_metrics import JOBS, evaluate, predictions
+
+LEAST = 10
+
+
+def drawn(name: str, patients: int, seed: int, images_each: int = 1, rare: float = 1.0):
+    """Return metrics of random predictions on images of so many patients, and the patients."""
+    spec = JOBS[name]
+    logits, targets = predictions(spec, patients * images_each, seed)
+    if spec.job.task == "classification" and not spec.data.multi_label:
+        draw = torch.Generator().manual_seed(seed)
+        targets = torch.where(torch.rand(targets.shape, generator=draw) < rare, targets, 0)
+    names = [f"p{i // images_each}" for i in range(len(targets))]
+    return evaluate(spec, logits, targets, names), names
+
+
+def cells(metrics) -> dict[str, np.ndarray]:
+    return {f"{name}.{key}": state.numpy() for name, key, state in states_of(metrics.settled())}
+
+
+def counts_of_images(metrics) -> list[np.ndarray]:
+    """Return every count that leaves, and what is told by taking one from another."""
+    found = cells(metrics)
+    told = [values for key, values in found.items() if values.dtype == np.int64 and "voxels" not in key]
+    if "calibration.count" in found:
+        assert not found["calibration.count"].any()
+        images = found["loss.count"]
+        tp, fp, tn, fn = (found[f"decisions.{key}"] for key in ("tp", "fp", "tn", "fn"))
+        told += [tp + fn, fp + tn, images - (tp + fn) if tp.any() else np.zeros(1)]
+        positives = found["curves.positives"].sum(axis=1)
+        if positives.any() and not metrics.job.data.multi_label and len(positives) > 1:
+            told.append(images - positives.sum())  # of the classes that were withheld
+    return told
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    name=st.sampled_from(["binary", "multi-class", "multi-label", "one label"]),
+    patients=st.integers(LEAST, 300),
+    seed=st.integers(0, 2**31),
+    rare=st.sampled_from([0.02, 0.1, 0.5, 1.0]),
+)
+def test_no_count_that_leaves_is_about_fewer_patients(name, patients, seed, rare) -> None:
+    metrics, _ = drawn(name, patients, seed, rare=rare)
+    withhold(metrics, LEAST)
+    for counts in counts_of_images(metrics):
+        assert not ((counts > 0) & (counts < LEAST)).any()
+    histograms = cells(metrics)["curves.positives"] + cells(metrics)["curves.negatives"]
+    assert (np.count_nonzero(histograms, axis=1) <= patients // 10).all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    patients=st.integers(LEAST, 300),
+    seed=st.integers(0, 2**31),
+    name=st.sampled_from(["binary", "one label"]),
+)
+def test_curve_and_decisions_together_tell_of_no_few(patients, seed, name) -> None:
+    """Sensitivity counts those above the decision, the curve those above its own bounds."""
+    metrics, _ = drawn(name, patients, seed)
+    withhold(metrics, LEAST)
+    found = cells(metrics)
+    for kind, right in (("positives", "tp"), ("negatives", "fp")):
+        decided = found[f"decisions.{right}"][-1]
+        if not found["decisions.tn"].any():
+            continue  # the decisions were withheld
+        for count in np.cumsum(found[f"curves.{kind}"][0][::-1]):
+            assert count == 0 or abs(count - decided) == 0 or abs(count - decided) >= LEAST
+
+
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 2**31), images_each=st.integers(2, 5))
+def test_it_is_patients_who_are_counted_and_not_their_images(seed, images_each) -> None:
+    """Nine patients of one class with many images each are still nine patients."""
+    spec = JOBS["binary"]
+    logits, _ = predictions(spec, 60 * images_each, seed)
+    patients = [f"p{i // images_each}" for i in range(len(logits))]
+    targets = torch.tensor([int(i // images_each < LEAST - 1) for i in range(len(logits))])
+    metrics = evaluate(spec, logits, targets, patients)
+    withhold(metrics, LEAST)
+    found = metrics.compute()
+    for name in ("accuracy", "sensitivity", "specificity", "auroc", "average_precision"):
+        assert math.isnan(found[name]), name
+    assert not math.isnan(found["loss"])
+
+
+@settings(max_examples=10, deadline=None)
+@given(patients=st.integers(LEAST, 25), seed=st.integers(0, 2**31), empty=st.floats(0, 1))
+def test_a_structure_of_few_patients_is_withheld(patients, seed, empty) -> None:
+    spec = JOBS["two structures"]
+    logits, targets = predictions(spec, patients, seed)
+    draw = torch.Generator().manual_seed(seed)
+    gone = torch.rand(patients, generator=draw) < empty
+    targets[gone] = torch.where(targets[gone] == 2, 0, targets[gone])
+    logits[gone, 2] = -50.0
+    names = [f"p{i}" for i in range(patients)]
+    metrics = evaluate(spec, logits, targets, names)
+    having = sum(bool((mask == 2).any()) for mask in targets)
+    withhold(metrics, LEAST)
+    found = cells(metrics)
+    if 0 < having < LEAST:
+        assert not found["overlap.voxels"][:, 1].any()
+        for name in ("dice_image", "dice_patient", "hd95", "surface_dice", "hd95_undefined"):
+            assert not found[f"{name}.count"][1], name
+            assert not found[f"{name}.total"][1], name
+    for name in ("hd95", "hd95_undefined", "surface_dice"):
+        assert not 0 < found[f"{name}.count"][1] < LEAST
+    if having < LEAST or having == patients:
+        return
+    assert found["dice_patient.count"][0] in (0, patients)
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_hospital_that_allows_figures_of_single_patients_tells_all(name) -> None:
+    metrics, _ = drawn(name, 12, seed=3)
+    before = metrics.pack()
+    withhold(metrics, 1)
+    np.testing.assert_array_equal(metrics.pack(), before)
+
+
+@pytest.mark.parametrize("name", ["binary", "multi-class", "multi-label"])
+def test_what_leaves_of_a_large_hospital_is_near_the_truth(name) -> None:
+    spec = JOBS[name]
+    logits, targets = predictions(spec, 600, seed=4)
+    metrics = evaluate(spec, logits, targets, [f"p{i}" for i in range(600)])
+    exact = metrics.compute()
+    withhold(metrics, LEAST)
+    found = metrics.compute()
+    for key in ("loss", "accuracy", "balanced_accuracy", "f1"):
+        assert found[key] == exact[key]
+    assert found["auroc"] == pytest.approx(exact["auroc"], abs=0.01)
+    assert found["average_precision"] == pytest.approx(exact["average_precision"], abs=0.03)
+    assert math.isnan(found["calibration_error"])
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    sizes=st.lists(st.integers(LEAST, 60), min_size=2, max_size=3),
+    seed=st.integers(0, 2**31),
+    name=st.sampled_from(["binary", "multi-class", "multi-label", "one structure"]),
+)
+def test_what_sites_leave_still_adds_up(sizes, seed, name) -> None:
+    """Merged bins lie in the common layout: the sum of the sites is a state like any other."""
+    spec = JOBS[name]
+    logits, targets = predictions(spec, sum(sizes), seed)
+    total = make_task(spec).metrics()
+    for number, (first, end) in enumerate(pairwise(np.cumsum([0, *sizes]))):
+        patients = [f"{number}-{i}" for i in range(end - first)]
+        site = evaluate(spec, logits[first:end], targets[first:end], patients)
+        withhold(site, LEAST)
+        total.merge(site.pack())
+        assert (np.abs(site.pack()) <= total.limits(int(end - first))).all()
+    for key, value in total.compute().items():
+        largest = math.inf if key.startswith(("loss", "hd95")) else 1
+        assert math.isnan(value) or 0 <= value <= largest, key
+
+
+def test_a_model_made_to_point_at_one_patient_points_at_nobody() -> None:
+    """One patient's score is a pixel, far from all others': wherever it lies, the same leaves."""
+    spec = JOBS["binary"]
+    targets = torch.tensor([0, 1] * 100)
+    patients = [f"p{i}" for i in range(200)]
+    told = set()
+    for pixel in np.linspace(0, 9, 13):
+        logits = torch.zeros(200, 2)
+        logits[:, 1] = torch.linspace(-9.0, -1.0, 200)
+        logits[17, 1] = pixel
+        metrics = evaluate(spec, logits, targets, patients)
+        withhold(metrics, LEAST)
+        found = cells(metrics)
+        assert found["curves.positives"].any()
+        told.add(found["curves.positives"].tobytes() + found["curves.negatives"].tobytes())
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize("patients", [LEAST + 1, 45])
+def test_scores_that_are_pixels_give_no_image(patients) -> None:
+    """A model whose score is one pixel, asked of two groups that differ by one patient, pixel by pixel.
+
+    The two groups are what a site refuses to be asked about; should it come to it, its states still hide him.
+    """
+    spec = JOBS["binary"]
+    draw = np.random.default_rng(5)
+    images = draw.random((patients, 36))
+    targets = torch.tensor([i % 2 for i in range(patients)])
+    names = [f"p{i}" for i in range(patients)]
+
+    def told(pixel: int, group: slice) -> np.ndarray:
+        logits = torch.zeros(patients, 2)
+        logits[:, 1] = torch.from_numpy(18 * images[:, pixel] - 9)
+        metrics = evaluate(spec, logits[group], targets[group], names[group])
+        withhold(metrics, LEAST)
+        return sum(cells(metrics)[f"curves.{kind}"][0] for kind in ("positives", "negatives"))
+
+    edges = make_task(spec).metrics().edges[0]
+    read = np.full(36, 0.5)
+    for pixel in range(36):
+        gained = np.flatnonzero(told(pixel, slice(None)) > told(pixel, slice(1, None)))
+        if gained.size:
+            read[pixel] = (edges[min(gained[0], len(edges) - 1)] + 9) / 18
+    error = float(((read - images[0]) ** 2).mean())
+    assert 10 * math.log10(1 / error) < 13  # guessing grey for every pixel gives 10.8 dB

@@ -1,0 +1,80 @@
+"""The bins of scores over a whole run: few enough, where the scores are, and the same after a restart."""
+
+import csv
+import io
+import json
+import signal
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from client import app
+from server.checkpoint import read_checkpoint
+from server.runs import RunFolder
+from simulate.session import Hospitals, execute, start
+from tests.conftest import write_dataset
+from tests.simulate.test_resume import in_a_process, new_run, outcome
+
+PATIENTS = 30  # of each of four hospitals, a third of them for validation
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_dataset(tmp_path_factory.mktemp("many") / "data", patients=PATIENTS)
+
+
+@pytest.fixture
+def job(tiny_job):
+    return tiny_job(
+        job_task="classification",
+        model_name="cnn",
+        model_num_res_units=None,
+        data_classes=["small", "large"],
+        training_loss="cross-entropy",
+        evaluation_select_best="auroc",
+    )
+
+
+def rows(path):
+    with (path / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_scores_are_counted_in_a_bin_for_ten_patients_where_they_are(job, data, tmp_path, monkeypatch):
+    """Every site of an evaluation has the same edges, and after the first they follow the scores."""
+    asked = []
+
+    def evaluate(bench, samples, edges=None):
+        asked.append(edges)
+        return original(bench, samples, edges)
+
+    original = app.evaluate
+    monkeypatch.setattr(app, "evaluate", evaluate)
+    run = start(job, Hospitals(data=data), tmp_path, "cpu", baselines=False)
+    execute(run, "in-process", Console(file=io.StringIO()))
+    evaluations = [asked[i : i + 4] for i in range(0, len(asked), 4)]
+    assert len(evaluations) == 4  # three rounds and the test
+    for edges in evaluations:
+        assert all(np.array_equal(one, edges[0]) for one in edges)
+        assert edges[0].shape == (1, 4 * PATIENTS // 3 // 10 - 1)
+    curves = read_checkpoint(run.path / "checkpoint.safetensors", job.digest()).curves
+    assert curves.positives.sum() + curves.negatives.sum() == 4 * PATIENTS // 3 * 2
+    assert np.ptp(evaluations[1][0]) < np.ptp(evaluations[0][0])
+    assert all(0 <= float(row["auroc"]) <= 1 for row in rows(run.path))
+    tested = json.loads((run.path / "run.json").read_text())["test"]
+    assert 0 <= tested["federation"]["auroc"] <= 1
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_goes_on_with_the_same_bins(job, data, tmp_path):
+    whole = new_run(job, data, tmp_path / "whole")
+    execute(RunFolder.open(whole, job), "in-process", Console(file=io.StringIO()))
+    path = new_run(job, data, tmp_path / "killed")
+    moment, kills = 12, 0
+    while (code := in_a_process(path, job, resume=kills > 0, moment=moment)) != 0:
+        assert code == -signal.SIGKILL
+        kills += 1
+        moment += 12
+    assert kills >= 2
+    assert outcome(path) == outcome(whole)
