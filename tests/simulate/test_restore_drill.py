@@ -33,14 +33,14 @@ def run_a_job(federation: LocalFederation, job) -> None:
 
 
 @pytest.fixture
-def odd_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def odd_machine(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder whose name a URI must quote, where a proxy is set that knows no way to this machine."""
     for name in ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
         monkeypatch.setenv(name.upper(), "http://127.0.0.1:9")
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
-    return tmp_path / "100%20 #1?ä"
+    return tmp_path_factory.mktemp("odd") / "100%20 #1?ä"
 
 
 def test_a_coordinator_that_is_gone_comes_back_from_its_backup(
