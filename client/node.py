@@ -25,6 +25,7 @@ from shared.flower.stored import named_bytes, without_arrays
 _ENDED_TWICE = "the site's service ended twice over this message"
 _log = logging.getLogger(__name__)
 _STOP_LOOK = 0.5  # seconds between looks whether to stop, while the worker is busy
+_FRESH = 2.0  # seconds: whether a younger message is waited for need not be asked
 _STILL_WANTED = 5.0  # seconds between looks whether a run still waits for what is being worked on
 _SOONEST_LOOK, _LATEST_LOOK = 0.08, 3.0  # seconds between questions for work
 _PATIENCE = 0.04  # ask again after this part of the time since the last work: so much later a message is seen
@@ -146,7 +147,8 @@ class Node:
     def _reply(self, ticket: Ticket) -> Message:
         """Return the answer, or an error that says what went wrong."""
         deadline = time.monotonic() + ticket.head.metadata.ttl
-        if not self._fleet.is_awaited(ticket):  # of a round that went on without this site
+        age = time.time() - ticket.head.metadata.created_at
+        if age > _FRESH and not self._fleet.is_awaited(ticket):  # of a round that went on without this site
             raise RunOverError
         try:
             content = self._fleet.content(ticket)

@@ -9,6 +9,7 @@ import io
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from itertools import groupby
 from typing import Any, BinaryIO
 
@@ -66,8 +67,8 @@ class Figures:
             yield (json.dumps(self.description(json.load(text)), indent=2) + "\n").encode()
         elif name == "events.jsonl":
             for line in text:
-                if line.endswith("\n"):  # else it is being written
-                    yield (json.dumps(self.event(json.loads(line))) + "\n").encode()
+                with suppress(ValueError, RecursionError):  # cut short by a crash, or still being written
+                    yield (json.dumps(self.event(dict(json.loads(line)))) + "\n").encode()
         else:
             yield from self._rows(text)
 
@@ -102,9 +103,9 @@ class Figures:
 
     def event(self, line: Mapping[str, Any]) -> dict[str, Any]:
         """Return a line of `events.jsonl`; of a site only what happened, where not every site shows more."""
-        if self.everything or not line.get("site"):
+        if self.everything:
             return dict(line)
-        found = {key: line[key] for key in _OF_EVENT if key in line}
+        found = {key: line[key] for key in line if not line.get("site") or key in _OF_EVENT}
         if "reason" in found:
             found["reason"] = self._without_numbers(found["reason"])
         return found

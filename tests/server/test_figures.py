@@ -41,7 +41,10 @@ def make_run(desk: Desk, tiny_job, **figures_for: str) -> RunFolder:
         made.event("site_joined", site=site, patients=int(SECRET[site] + "002"))
         made.event("site_done", round=1, site=site, phase="train", examples=int(SECRET[site] + "003"))
     made.event("site_failed", round=1, site="beta", phase="train", reason="counts 72727272004 images of beta")
+    made.event("not_evaluated", round=1, reason="beta has 72727272014 images")
     made.event("round_finished", round=1, loss=0.5)
+    with (made.path / "events.jsonl").open("a", encoding="utf-8") as log:
+        log.write('{"event": "site_done", "site": "beta", "examples": 72727272015\n')  # cut by a crash
     made.add_rows(
         "sites.csv",
         [

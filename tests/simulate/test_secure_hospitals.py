@@ -8,6 +8,7 @@ import pytest
 
 from client.workers.processes import ProcessPool
 from shared.job import JobSpec
+from shared.pki import key_fingerprint, load_key
 from shared.privacy.secagg.records import TRAIN, VALIDATION
 from simulate.federation import LocalFederation
 from tests.conftest import SITES
@@ -110,6 +111,26 @@ def test_no_difference_of_two_sums_shows_a_site_whatever_the_job_is_called(folde
         reseeded.sum(same_model(reseeded.first, FEWER), phase=phase)
         next_model = reseeded.first + np.float32(0.001) * first
         reseeded.sum(same_model(next_model, SITES[1:]), round_=2, phase=phase)
+
+
+def pin(folders: dict[str, Path], site: str, others: tuple[str, ...]) -> None:
+    """Write the keys of other sites into a site's [peers]."""
+    lines = [
+        f'{other} = "{key_fingerprint(load_key(folders[other] / "keys" / "site.key").public_key())}"'
+        for other in others
+    ]
+    file = folders[site] / "site.toml"
+    file.write_text(file.read_text().replace("[peers]", "\n".join(["[peers]", *lines])))
+
+
+def test_pinned_sites_are_summed_and_no_others(folders, job):
+    for site in SITES:  # a site needs no entry for itself
+        pin(folders, site, tuple(other for other in SITES if other not in (site, "delta")))
+    with Hospitals(folders) as hospitals:
+        coordinator = Coordinator(hospitals, job)
+        with pytest.raises(RefusedError, match="delta has a key, and it is not among the pinned keys"):
+            coordinator.sum(same_model(coordinator.first, SITES))
+        coordinator.sum(same_model(coordinator.first, FEWER)).total()
 
 
 def test_worker_processes_refuse_both_and_remember_across_a_restart(folders, job):
