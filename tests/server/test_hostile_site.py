@@ -42,8 +42,8 @@ def events(federated, kind):
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        ({"num-examples": 2**31 - 1}, "trained on 2147483647 images, and described 2"),
-        ({"num-examples": 3}, "trained on 3 images, and described 2"),
+        ({"num-examples": 2**31 - 1}, "trained on 2147483647 images, and described 10"),
+        ({"num-examples": 11}, "trained on 11 images, and described 10"),
         ({"loss": 1e300}, "training loss"),
         ({"loss": -1e300}, "training loss"),
         ({"seconds": 1e300}, "1e+300 s"),
@@ -103,7 +103,7 @@ def test_who_describes_much_has_no_more_than_the_largest_share(tiny_job, federat
     expected = 0.6 * 0.125 + 0.4 * np.mean(list(sent.values()), axis=0)
     assert np.allclose(vector, expected, atol=1e-6)
     [event] = events(federated, "site_weighed_less")
-    assert (event.site, event.data) == ("beta", {"weight": 9, "claimed": 10**6})
+    assert (event.site, event.data) == ("beta", {"weight": 45, "claimed": 10**6})
 
 
 def changed_states(change):
@@ -127,7 +127,7 @@ def free_of_loss(states):
 
 
 def many_voxels(states):
-    states[2] = 13 * 16 * 16
+    states[2] = 21 * 16 * 16
 
 
 def better_than_one(states):
@@ -150,7 +150,7 @@ def wrong_images(states):
 
 
 def certain_of_more(states):
-    states[-1] = states[-3] + 1
+    states[-1] = 15.0  # no more images were judged than limits allow, but more than there are
 
 
 @pytest.mark.parametrize("change", [wrong_images, certain_of_more])
@@ -175,9 +175,9 @@ def test_states_of_a_classification_that_contradict_each_other_are_left_out(tiny
 
 def test_more_evaluated_images_than_were_described_are_refused(tiny_job, federate):
     federated = federate(tiny_job(job_rounds=1))
-    federated.grid.changes[BETA] = of("evaluate", with_metrics(**{"num-examples": 9}))
+    federated.grid.changes[BETA] = of("evaluate", with_metrics(**{"num-examples": 11}))
     federated.loop.execute()
-    assert all("and described 2" in reason for _, _, reason in federated.failures())
+    assert all("and described 10" in reason for _, _, reason in federated.failures())
     assert len(federated.failures()) == 2
 
 

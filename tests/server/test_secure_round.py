@@ -241,7 +241,8 @@ def test_class_weights_come_from_what_all_sites_have_signed(secure_job, federate
     federated.loop.execute()
     assert len(counted) == 4
     assert set(counted) == {counted[0]}
-    assert sum(counted[0]) == 4 * 2 * 16 * 16  # the voxels of two training images a site
+    voxels = 4 * 2 * 16 * 16  # of two training images a site; each site rounds what it signs
+    assert sum(counted[0]) == pytest.approx(voxels, rel=0.05)
 
 
 def test_class_weights_of_the_federation_need_secure_aggregation(tiny_job):
@@ -252,8 +253,8 @@ def test_class_weights_of_the_federation_need_secure_aggregation(tiny_job):
 @pytest.mark.parametrize(
     ("job", "claims", "words"),
     [
-        ({}, {"weight": 3}, "claims more than it described"),
-        ({}, {"patients": 2}, "claims more than it described"),
+        ({}, {"weight": 30}, "claims more than it described"),
+        ({}, {"patients": 20}, "claims more than it described"),
         ({}, {"weight": 0}, "claims no weight"),
         ({"strategy_weight": "equal"}, {"weight": 2}, "all must weigh alike"),
         ({}, {"class_counts": (1, 2)}, "counts 2 classes instead of 0"),
@@ -281,7 +282,7 @@ def test_a_sum_of_another_weight_than_was_signed_is_refused(secure_job, federate
         return [answer]
 
     federated.grid.changes[12] = heavier
-    with pytest.raises(RunError, match="the sum has a weight of 9, and its sites claim 8"):
+    with pytest.raises(RunError, match="the sum has a weight of 41, and its sites claim 40"):
         federated.loop.execute()
 
 
@@ -303,12 +304,15 @@ def test_no_sum_is_mostly_one_sites(secure_job, federate):
 def test_a_weight_above_the_largest_share_is_cut_down_by_every_site(
     secure_job, federate, tiny_data, tmp_path
 ):
-    # Weights of 2, 1, 1, 1: with at most 0.3 of the sum for each, all count one.
-    federated = federate(secure_job(strategy_largest_share=0.3))
+    # Weights of 10, 1, 1, 1: with at most 0.3 of the sum for each, all count one.
+    sgd = {"training_optimizer": "sgd"}  # Adam makes large steps of what rounding leaves of no gradient
+    federated = federate(secure_job(strategy_largest_share=0.3, **sgd))
     for node in (11, 12, 13):
         claimed(federated, node, weight=1)
     result = federated.loop.execute()
     assert federated.failures() == []
-    equal = federate(secure_job(strategy_weight="equal"), run=RunFolder.create(tmp_path / "b", secure_job()))
+    job = secure_job(strategy_weight="equal", **sgd)
+    equal = federate(job, run=RunFolder.create(tmp_path / "b", job))
     sites = make_sites(tiny_data, SITES, tmp_path / "alone")
-    assert np.allclose(result.vector, mean_update(equal, sites), atol=1e-6)
+    expected = mean_update(equal, sites)
+    assert np.abs(result.vector - expected).max() < 1e-6

@@ -31,7 +31,9 @@ class Hospital:
         self._config = SiteConfig(
             site=SiteTable(name="alpha", coordinator=None),
             datasets={"discs": DatasetTable(manifest=manifest, site="alpha")},
-            policy=PolicyTable(approval="automatic"),
+            policy=PolicyTable(
+                approval="automatic", min_group=1, min_patients_in_update=1, share_site_metrics=True
+            ),
         )
 
     @property
