@@ -76,9 +76,12 @@ def _is_plain(before: str, word: str, after: str) -> bool:
 def redact_error(error: BaseException) -> str:
     """Return an error's type and its cleared message: ``RuntimeError: CUDA out of memory. …``.
 
-    Of an error about data no number stays: which row is wrong, and how many are, would answer questions about
-    single patients, as a job names the columns and the classes.
+    Of an error about data only the problem stays, without a number: which row is wrong, and how many are,
+    would answer questions about single patients, as a job names the columns and the classes.
     """
     name = type(error).__name__
-    message = redact(str(error), numbers=not isinstance(error, DataError))
+    if isinstance(error, DataError):
+        message = redact(error.problem, numbers=False)
+    else:
+        message = redact(str(error))
     return f"{name}: {message}" if message else name
