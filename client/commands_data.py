@@ -104,6 +104,36 @@ def look(
         )
 
 
+@data_app.command()
+def manifest(
+    folder: Annotated[
+        Path, typer.Argument(help="nnU-Net, Decathlon, images and masks, or a folder per class.")
+    ],
+    patient: Annotated[
+        str | None, typer.Option(help="Regular expression that finds the patient in an image's path.")
+    ] = None,
+) -> None:
+    """Write the manifest.csv of a folder that has none; nothing is overwritten."""
+    from rich.console import Console
+
+    from client.data.new_manifest import write_manifest
+
+    console = Console()
+    written = write_manifest(folder, patient)
+    file, name = written.example
+    lines = [
+        str(written.path),
+        f"{written.kind}: {written.rows} {'image' if written.rows == 1 else 'images'} of {written.patients} "
+        f"{'patient' if written.patients == 1 else 'patients'}",
+        f"'{file}' is of patient '{name}': if that is not one person, delete the manifest and give --patient",
+        *(["In the job:", "  [data]"] if written.lines else []),
+        *(f"  {line}" for line in written.lines),
+        f"Then: {shlex.join(['wardround', 'data', 'check', str(folder)])}",
+    ]
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
 def _split(path: Path, folder: Path, job: Path | None) -> "tuple[Split, str]":
     """Return how the patients of a manifest are split, and whose split it is."""
     from client.cohort import Cohort

@@ -33,6 +33,7 @@ from shared.errors import DataError
 from shared.job import DataTable
 
 __all__ = [
+    "ENDINGS",
     "Layout",
     "Picture",
     "mask_indices",
@@ -52,6 +53,7 @@ _LOSSY = (".jpg", ".jpeg")
 _NIFTI = (".nii", ".nii.gz")
 _TIFF = (".tif", ".tiff")
 _ITK = {".mha": "MetaImageIO", ".mhd": "MetaImageIO", ".nrrd": "NrrdImageIO", ".nhdr": "NrrdImageIO"}
+ENDINGS = (*_PICTURES, *_NIFTI, *_TIFF, *_ITK, ".npy", ".dcm")
 _KNOWN = "PNG, JPEG, BMP, TIFF, NIfTI, DICOM, MetaImage, NRRD and .npy"
 _LARGEST_CHANGE = 16  # of the number of voxels along an axis, through resampling
 _MOST_VOXELS = 2**29
