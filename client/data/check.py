@@ -21,6 +21,7 @@ from client.data.manifest import (
     label_indices,
     scan_manifest,
 )
+from client.data.mask_files import Mask, mask_files
 from client.data.readers import (
     Layout,
     Picture,
@@ -57,8 +58,8 @@ class Expected:
         """What the files of a sample must be."""
         data = self.data
         if data is None:
-            return Layout()
-        return Layout(data.dimensions, data.channels, data.colour, data.geometry)
+            return Layout(classes=(self.classes or ()) if self.task == "segmentation" else ())
+        return Layout(data.dimensions, data.channels, data.colour, data.geometry, tuple(data.classes))
 
     def class_indices(self, raw: Picture, path: Path) -> NDArray[np.uint8]:
         """Return a mask as the indices of the classes.
@@ -251,9 +252,9 @@ class _Check:
         names = label.split("|") if self.expected.multi_label else [label]
         return tuple(sorted(name.strip() for name in names if name.strip()))
 
-    def _mask(self, path: Path, raw: Picture) -> float:
+    def _mask(self, mask: Mask, raw: Picture) -> float:
         """Count a mask and return the share of its foreground."""
-        report, expected = self.report, self.expected
+        report, expected, path = self.report, self.expected, mask_files(mask)[0]
         if expected.task == "segmentation" and expected.classes is not None:
             indices = expected.class_indices(raw, path)
             found = np.unique(indices[indices != 0]).tolist()

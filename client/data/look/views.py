@@ -11,6 +11,7 @@ from client.data.augment import augment
 from client.data.cache import content_hash
 from client.data.check import Expected
 from client.data.manifest import COLUMNS_OF_TASK, Record
+from client.data.mask_files import mask_files
 from client.data.preprocess import prepare
 from client.data.readers import Picture, mask_values, read_files
 from shared.job import JobSpec
@@ -59,7 +60,9 @@ def view(record: Record, job: JobSpec | None, values: Sequence[int], seed: int) 
     picture, raw = read_files(record.images, mask, expected.layout)
     sample = prepare(record.images, mask, job, key)
     prepared = (sample.image, sample.mask)
-    before = mask is not None and raw is not None and bool(expected.class_indices(raw, mask).any())
+    before = (
+        mask is not None and raw is not None and bool(expected.class_indices(raw, mask_files(mask)[0]).any())
+    )
     return View(
         picture,
         prepared,
@@ -85,6 +88,6 @@ def _as_stored(record: Record, values: Sequence[int]) -> View:
     if raw is not None and record.mask is not None:
         labels = np.rint(raw.array[0])
         mask = np.zeros(labels.shape, np.uint8)
-        for value in mask_values(raw, record.mask):
+        for value in mask_values(raw, mask_files(record.mask)[0]):
             mask[labels == value] = 1 + values.index(int(value)) % np.iinfo(np.uint8).max
     return View(picture, (picture.array, mask), None, picture.spacing, vanished=False)
