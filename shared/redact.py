@@ -80,8 +80,6 @@ def redact_error(error: BaseException) -> str:
     would answer questions about single patients, as a job names the columns and the classes.
     """
     name = type(error).__name__
-    if isinstance(error, DataError):
-        message = redact(error.problem, numbers=False)
-    else:
-        message = redact(str(error))
+    is_data = isinstance(error, DataError)
+    message = redact(error.problem, numbers=False) if is_data else redact(str(error))
     return f"{name}: {message}" if message else name
