@@ -147,7 +147,8 @@ def _split(path: Path, folder: Path, job: Path | None) -> "tuple[Split, str]":
     cohort = Cohort.rehearsed(folder) if offered else None
     for name, table in offered.items():
         if cohort is not None and manifest_path(table.manifest).resolve() == manifest:
-            return cohort.split(name, table.split), f"as jobs for '{name}' see it at this site"
+            own = cohort.split(name, table.split, table.collection)
+            return own, f"as jobs for '{name}' see it at this site"
     seed = load_job(job).job.seed if job else 0
     return Split(CohortKey.drawn(seed)), (
         f"as in a simulation with seed {seed}; a hospital's own key gives another (--dir FOLDER)"
