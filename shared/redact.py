@@ -80,6 +80,5 @@ def redact_error(error: BaseException) -> str:
     would answer questions about single patients, as a job names the columns and the classes.
     """
     name = type(error).__name__
-    is_data = isinstance(error, DataError)
-    message = redact(error.problem, numbers=False) if is_data else redact(str(error))
+    message = redact(error.problem, numbers=False) if isinstance(error, DataError) else redact(str(error))
     return f"{name}: {message}" if message else name
