@@ -22,10 +22,12 @@ def read_nifti(path: Path, dimensions: int | None) -> Picture:
         dimensions: 3 keeps a volume of one slice a volume; otherwise it becomes a picture.
 
     Raises:
-        DataError: It has too many dimensions.
+        DataError: It has too many dimensions, or holds surfaces.
         ValueError: Its affine can't be used.
     """
     image = nibabel.load(path)
+    if not isinstance(image, nibabel.Nifti1Pair):
+        raise DataError(f"holds no volume but a {type(image).__name__}", where=path)
     array = _channels_first(_values(image))
     if array.ndim != 4:
         raise DataError(f"has {len(image.shape)} dimensions", where=path)
