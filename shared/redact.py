@@ -80,5 +80,6 @@ def redact_error(error: BaseException) -> str:
     would answer questions about single patients, as a job names the columns and the classes.
     """
     name = type(error).__name__
-    message = redact(error.problem, numbers=False) if isinstance(error, DataError) else redact(str(error))
+    text = error.problem if isinstance(error, DataError) else str(error)
+    message = redact(text, numbers=not isinstance(error, DataError))
     return f"{name}: {message}" if message else name
