@@ -124,7 +124,8 @@ class Served:
         Args:
             asked: The request.
             carried: By it. What is asked again is asked in the same way: other edges of bins tell more.
-            unseen_may_be_tested: Whether the job may test a model that this site was not sent before.
+            unseen_may_be_tested: Whether a site that was sent no model of the job may test one, as one that was
+                not drawn. A site that took part may have missed the round that is tested.
             site: Name of the site, for the error.
 
         Raises:
@@ -141,8 +142,10 @@ class Served:
                 raise _another(asked.job, "set of bins was sent before for this evaluation", site)
             if asked.split != "test":
                 return
-            if seen is None and not unseen_may_be_tested:
-                problem = "job.model: the model is to be tested, and was not sent to this site in its round"
+            if seen is None and not unseen_may_be_tested and not _took_part(db, asked):
+                problem = (
+                    "job.model: a model is to be tested, and this site was sent none of the job's rounds"
+                )
                 raise PolicyError(problem, where=site)
             tested = f"{carried.model} of round {asked.round}"
             if _first(db, asked.job, "test", tested) not in {None, tested}:
@@ -197,6 +200,12 @@ def _first(db: sqlite3.Connection, job: str, place: str, content: str) -> str | 
         db.execute("INSERT INTO came_first VALUES (?, ?, ?)", (job, place, content))
         return None
     return str(row["content"])
+
+
+def _took_part(db: sqlite3.Connection, asked: Asked) -> bool:
+    """Say if the site was sent a model of another round of the job."""
+    query = "SELECT 1 FROM came_first WHERE digest = ? AND place LIKE 'after %' AND place != ? LIMIT 1"
+    return db.execute(query, (asked.job, f"after {asked.model_of}")).fetchone() is not None
 
 
 def _times(db: sqlite3.Connection, asked: Asked) -> int:

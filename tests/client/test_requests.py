@@ -109,10 +109,18 @@ def test_the_last_bits_of_the_first_model_are_the_processors(make_site, job_of):
     assert site.train(job, vector=np.nextafter(first, np.float32(9))) == ""
 
 
+def test_a_site_that_missed_the_round_that_is_tested_tests_its_model_once(make_site, job_of):
+    site, job = make_site(), job_of()
+    models = [first_of(job) + number for number in range(4)]
+    assert site.train(job, vector=models[0]) == ""
+    assert site.evaluate(job, 2, "test", vector=models[2]) == ""  # it was late in round 2
+    assert "job.model" in site.evaluate(job, 2, "test", vector=models[3])
+
+
 def test_the_test_is_for_one_model_that_was_sent_before(make_site, job_of):
     site, job = make_site(), job_of()
     models = [first_of(job) + number for number in range(4)]
-    assert "was not sent to this site" in site.evaluate(job, 2, "test", vector=models[2])
+    assert "was sent none" in site.evaluate(job, 2, "test", vector=models[2])
     for round_ in (1, 2, 3):
         assert site.evaluate(job, round_, vector=models[round_]) == ""
     assert site.evaluate(job, 2, "test", vector=models[2]) == ""
@@ -170,14 +178,13 @@ def test_approved_again_it_is_answered_once_more(make_site, job_of):
 
 def test_the_proximal_term_is_the_jobs(make_site, job_of):
     site = make_site()
-    job = job_of(
-        strategy_name="fedprox", strategy_proximal_mu=50.0, training_local_steps=4, training_optimizer="sgd"
-    )
+    steps = {"training_local_steps": 4, "training_optimizer": "sgd", "training_batch_size": 100}
+    job = job_of(strategy_name="fedprox", strategy_proximal_mu=50.0, **steps)
     near = site.send("train", job, proximal_mu=0.0)
     again = site.send("train", job, proximal_mu=1e9)
     update = messages.read_update(near.content, first_of(job).size).vector
     assert np.array_equal(update, messages.read_update(again.content, update.size).vector)
-    free = job_of(training_local_steps=4, training_optimizer="sgd")
+    free = job_of(**steps)  # each step takes all images: every job has an order of its own
     away = messages.read_update(site.send("train", free).content, update.size).vector
     assert np.linalg.norm(update - first_of(job)) < np.linalg.norm(away - first_of(job))
 
