@@ -1,6 +1,7 @@
 """A hospital with its gate, and a coordinator that may ask it anything."""
 
 import csv
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ from shared.arrays import Layout
 from shared.flower import COORDINATOR_NODE, become
 from shared.job import JobSpec, parse_job
 from shared.models import build_model
-from shared.pki import new_key, save_key
+from shared.pki import new_key, save_key, write_file
 from shared.tasks import make_task
 
 SIDES = ["train"] * 20 + ["val"] * 12 + ["test"] * 12
@@ -145,6 +146,8 @@ def make_site(tmp_path: Path) -> Callable[..., GuardedSite]:
             writer.writerows(rows)
         (folder / "keys").mkdir()
         save_key(folder / "keys" / "site.key", new_key())
+        # Always the same: which patients are on which side is then no matter of luck.
+        write_file(folder / "keys" / "cohort.key", hashlib.sha256(b"the hospital's").digest())
         return GuardedSite(folder, OPEN * opened + policy)
 
     return make
