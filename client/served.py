@@ -124,8 +124,8 @@ class Served:
         Args:
             asked: The request.
             carried: By it. What is asked again is asked in the same way: other edges of bins tell more.
-            unseen_may_be_tested: Whether a site that was sent no model of the job may test one, as a site that was
-                not drawn may. One that took part may have missed the round that is tested.
+            unseen_may_be_tested: Whether a site that was sent no model of the job may test one, as one that
+                was not drawn may. A site that took part may have missed the round that is tested.
             site: Name of the site, for the error.
 
         Raises:

@@ -178,23 +178,13 @@ def test_approved_again_it_is_answered_once_more(make_site, job_of):
 
 def test_the_proximal_term_is_the_jobs(make_site, job_of):
     site = make_site()
-<<<<<<< HEAD
     steps = {"training_local_steps": 4, "training_optimizer": "sgd", "training_batch_size": 100}
     job = job_of(strategy_name="fedprox", strategy_proximal_mu=50.0, **steps)
-=======
-    job = job_of(
-        strategy_name="fedprox", strategy_proximal_mu=400.0, training_local_steps=12, training_optimizer="sgd"
-    )
->>>>>>> review
     near = site.send("train", job, proximal_mu=0.0)
     again = site.send("train", job, proximal_mu=1e9)
     update = messages.read_update(near.content, first_of(job).size).vector
     assert np.array_equal(update, messages.read_update(again.content, update.size).vector)
-<<<<<<< HEAD
     free = job_of(**steps)  # each step takes all images: every job has an order of its own
-=======
-    free = job_of(training_local_steps=12, training_optimizer="sgd")
->>>>>>> review
     away = messages.read_update(site.send("train", free).content, update.size).vector
     assert np.linalg.norm(update - first_of(job)) < np.linalg.norm(away - first_of(job))
 
