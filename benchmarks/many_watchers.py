@@ -106,8 +106,12 @@ class People:
 
     async def watch(self, who: int, run: str) -> None:
         """Watch a run until cancelled."""
+        let_in = None
         async for line in self._lines(self._tokens[who % len(self._tokens)], run):
-            self.lateness.append(time.time() - line["written"])
+            now = time.time()
+            let_in = let_in or now
+            if line["written"] >= let_in:  # what was written before comes at once, however old
+                self.lateness.append(now - line["written"])
 
     async def ask(self, run: str) -> None:
         """Ask one question after the other until cancelled."""

@@ -9,6 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from client.cohort import Cohort
 from client.data.dataset import SiteData
 from client.data.preprocess import ImageFilter
 from client.device import explained
-from client.first_model import check_first, model_digest
+from client.first_model import carried_by, check_first
 from client.gate import Gate, Visit
 from client.log_proof import CutLogError
 from client.metric_release import withhold
@@ -123,7 +124,7 @@ class Site:
             return
         if visit.phase == "train" and visit.round == 1:
             check_first(visit.job, content, self.config.name)
-        self.gate.take(visit, model_digest(content))
+        self.gate.take(visit, carried_by(content))
         if visit.phase == "train" and visit.job.privacy.mechanism == "dp-sgd":
             self.gate.reserve(visit, self._cohort.private_steps(visit.job, data))
 
@@ -338,7 +339,8 @@ def make_app(site: Site) -> ClientApp:
 
 
 def _describe(site: Site, _: Visit, content: RecordDict, __: RecordDict) -> RecordDict:
-    return messages.describe_reply(site.describe(messages.read_question(content).job))
+    description = site.describe(messages.read_question(content).job)
+    return messages.describe_reply(replace(description, figures_for=site.config.policy.figures_for))
 
 
 def _train(site: Site, visit: Visit, content: RecordDict, state: RecordDict) -> RecordDict:
@@ -386,7 +388,7 @@ def read_visit(content: RecordDict, phase: str, run: int) -> Visit:
     """
     asked = messages.read_question(content)
     job, known_head = read_job(asked.job), log_heads.asked(content)
-    return Visit(job, phase, asked.round, asked.split, asked.researcher, run, known_head)
+    return Visit(job, phase, asked.round, asked.split, asked.researcher, run, known_head, asked.project)
 
 
 def explained_to_strangers(site: Site, visit: Visit | None, phase: str, error: Exception) -> tuple[int, str]:

@@ -7,10 +7,11 @@ from flwr.app import ArrayRecord, RecordDict
 from numpy.typing import NDArray
 
 from client.policy import PolicyError
+from client.served import Carried
 from shared.arrays import Layout
 from shared.flat_array import view
 from shared.job import JobSpec
-from shared.messages import ARRAYS, VECTOR, MessageError, read_vector
+from shared.messages import ARRAYS, EDGES, VECTOR, MessageError, read_vector
 from shared.models import build_model
 from shared.tasks import make_task
 
@@ -18,16 +19,19 @@ from shared.tasks import make_task
 _RELATIVE, _ABSOLUTE = 1e-4, 1e-6
 
 
-def model_digest(content: RecordDict) -> str:
-    """Return the SHA-256, in hexadecimal, of the model that a message carries.
+def carried_by(content: RecordDict) -> Carried:
+    """Return what a message carries beside its head.
 
     Raises:
-        MessageError: It carries none.
+        MessageError: It carries no model.
     """
+    record = _record(content)
     try:
-        return hashlib.sha256(view(_record(content)[VECTOR]).data).hexdigest()
+        model = hashlib.sha256(view(record[VECTOR]).data).hexdigest()
+        edges = hashlib.sha256(view(record[EDGES]).data).hexdigest() if EDGES in record else ""
     except (KeyError, ValueError):
         raise MessageError("carries no model") from None
+    return Carried(model, edges)
 
 
 def check_first(job: JobSpec, content: RecordDict, site: str) -> None:

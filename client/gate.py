@@ -13,8 +13,8 @@ from client.cohort import Cohort
 from client.job_book import JobBook
 from client.ledger import LEDGER, Ledger
 from client.ledger_entry import Round
-from client.policy import BudgetError, PolicyError, check_moment
-from client.served import Asked
+from client.policy import BudgetError, PolicyError, check_moment, check_project
+from client.served import Asked, Carried
 from client.site import SiteConfig
 from shared.audit import AuditLog
 from shared.job import JobSpec
@@ -37,6 +37,7 @@ class Visit:
         researcher: As the coordinator names them; empty where it names nobody.
         run: Flower's number of the run.
         known_head: Of the site's audit log, as the coordinator knows it; empty where it knows none.
+        project: Of the run, as the coordinator names it.
     """
 
     job: JobSpec
@@ -46,6 +47,7 @@ class Visit:
     researcher: str
     run: int
     known_head: str = ""
+    project: str = ""
 
     def fields(self) -> dict[str, object]:
         """Return what an audit entry says of the visit."""
@@ -114,6 +116,7 @@ class Gate:
         log_proof.check(self._audit, visit.known_head, site)
         now = self._clock()
         check_moment(policy, visit.researcher, now, site)
+        check_project(policy, visit.project, site)
         digest = visit.job.digest()
         decision, new = self._book.meet(visit.job, visit.researcher)
         if new:
@@ -130,14 +133,14 @@ class Gate:
         if (asked := self._asked(visit)) is not None:
             self._book.served.check(asked, site)
 
-    def take(self, visit: Visit, model: str) -> None:
+    def take(self, visit: Visit, carried: Carried) -> None:
         """Take a training or an evaluation on, for the model that came with it.
 
         The day's trainings and evaluations are counted here: one that fails counts too.
 
         Args:
             visit: Was admitted.
-            model: SHA-256 of the model, in hexadecimal.
+            carried: By the message.
 
         Raises:
             PolicyError: Another model came before, or the day's requests are used up.
@@ -146,7 +149,7 @@ class Gate:
         asked = self._asked(visit)
         assert asked is not None  # noqa: S101 (of these two phases it is not)
         drawn = visit.job.strategy.fraction < 1  # whoever was not drawn has not seen the round's model
-        self._book.served.believe(asked, model, unseen_may_be_tested=drawn, site=site)
+        self._book.served.believe(asked, carried, unseen_may_be_tested=drawn, site=site)
         if visit.phase == "train":
             if not self._book.take_round(asked.job, today, policy.rounds_per_day):
                 most = policy.rounds_per_day

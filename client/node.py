@@ -25,6 +25,7 @@ from shared.flower.stored import named_bytes, without_arrays
 _ENDED_TWICE = "the site's service ended twice over this message"
 _log = logging.getLogger(__name__)
 _STOP_LOOK = 0.5  # seconds between looks whether to stop, while the worker is busy
+_FRESH = 2.0  # seconds: whether a younger message is waited for need not be asked
 _STILL_WANTED = 5.0  # seconds between looks whether a run still waits for what is being worked on
 _SOONEST_LOOK, _LATEST_LOOK = 0.08, 3.0  # seconds between questions for work
 _PATIENCE = 0.04  # ask again after this part of the time since the last work: so much later a message is seen
@@ -146,19 +147,20 @@ class Node:
     def _reply(self, ticket: Ticket) -> Message:
         """Return the answer, or an error that says what went wrong."""
         deadline = time.monotonic() + ticket.head.metadata.ttl
+        age = time.time() - ticket.head.metadata.created_at
+        if age > _FRESH and not self._fleet.is_awaited(ticket):  # of a round that went on without this site
+            raise RunOverError
         try:
             content = self._fleet.content(ticket)
             if (named := named_bytes(content)) > 0:
-                looked = self._work(
-                    [self._call(ticket, HEAD, without_arrays(content))], ticket.run_id, deadline
-                )
+                looked = self._work([self._call(ticket, HEAD, without_arrays(content))], ticket, deadline)
                 self._note_refusal(looked)
                 if looked.payload is None or named > looked.payload.get("most", 0):
                     return _turned_away(ticket, looked, named)
                 content = self._fleet.complete(content)
             calls = [self._call(ticket, ticket.head.metadata.message_type, content)]
             del content
-            outcome = self._work(calls, ticket.run_id, deadline)
+            outcome = self._work(calls, ticket, deadline)
         except ValueError as error:
             return _error(ticket, messages.SITE_ERROR, f"the message {error}")
         except WardroundError as error:  # the worker could not be started
@@ -188,12 +190,12 @@ class Node:
         }
         return Call(self._calls, self._site, kind, payload, tensors)
 
-    def _work(self, calls: list[Call], run_id: int, deadline: float) -> Outcome:
+    def _work(self, calls: list[Call], ticket: Ticket, deadline: float) -> Outcome:
         """Let the worker do what is asked.
 
         Args:
             calls: One; taken out, so that a large model is let go of as soon as the worker is done with it.
-            run_id: The run that asks.
+            ticket: Of the message.
             deadline: After it nobody waits for the answer (monotonic).
         """
         workers = self._workers()
@@ -205,7 +207,7 @@ class Node:
                 return outcomes[0]
             if time.monotonic() < min(deadline, next_look):
                 continue
-            if time.monotonic() >= deadline or not self._fleet.is_running(run_id):
+            if time.monotonic() >= deadline or not self._fleet.is_awaited(ticket):
                 workers.cancel()
                 raise RunOverError
             next_look = time.monotonic() + _STILL_WANTED

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 from pydantic import Field, field_validator
 
 from shared.errors import SiteError
+from shared.figures import FiguresFor
 from shared.job import LARGEST_DELTA, JobSpec, Name, Part, Strategy, Table, UpdateTable
 from shared.names import is_within, suggestion
 from shared.network_size import LARGEST_MODEL_MB
@@ -119,6 +120,9 @@ class PolicyTable(Table):
     researchers: list[Name] | None = Field(
         None, description="Researchers allowed, by the name that the coordinator gives.", examples=[["jane"]]
     )
+    projects: list[Name] | None = Field(
+        None, description="Projects allowed, by the name that the coordinator gives.", examples=[["lung"]]
+    )
     min_sites: int | None = Field(
         None, ge=1, description="A job must ask for at least so many sites.", examples=[3]
     )
@@ -157,6 +161,12 @@ class PolicyTable(Table):
     )
     share_site_metrics: bool = Field(
         False, description="Whether this site's own metrics and its training loss may leave."
+    )
+    figures_for: FiguresFor = Field(
+        "nobody",
+        description="Who may see at the coordinator what is this site's alone (counts, metrics, times): "
+        "'operators', or everybody in the run's 'project'. The sums of all sites are for the project in any "
+        "case.",
     )
     secure_aggregation: Literal["allowed", "required"] = Field(
         "allowed", description="'required': a job must ask for secure aggregation."
@@ -318,6 +328,22 @@ def check_moment(policy: PolicyTable, researcher: str, now: datetime, site: str)
     if policy.hours is not None and not any(_within(now.time(), span) for span in policy.hours):
         problem = f"policy.hours allows {', '.join(policy.hours)}; here it is {now:%H:%M}"
         raise PolicyError(problem, where=site)
+
+
+def check_project(policy: PolicyTable, project: str, site: str) -> None:
+    """Check for which project a run is; a simulation, which is for none, does not.
+
+    Args:
+        policy: The site's.
+        project: As the coordinator names it.
+        site: Name of the site, for the error.
+
+    Raises:
+        PolicyError: The policy names projects, and not this one.
+    """
+    if policy.projects is not None and project not in policy.projects:
+        what = f"the project '{project}'" if project else "a run without a project"
+        raise PolicyError(f"policy.projects does not allow {what}", where=site)
 
 
 def _within(now: time, span: str) -> bool:

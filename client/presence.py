@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from client.health import Health
 from client.state import StateFolder
+from shared.printable import printable
 
 ONLINE, WORKING = "online", "working"
 
@@ -42,6 +43,7 @@ class Presence:
         status, detail = self._doing
         if self._away is not None:
             status, detail = "waiting for the coordinator", self._away
+        detail = printable(detail)  # a line break would begin another word to systemd
         self._state.tell(status, detail)
         self._health.serving(yes=status in {ONLINE, WORKING})
         notify(f"STATUS={status} {detail}".strip())

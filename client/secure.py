@@ -103,7 +103,9 @@ class Part:
         return {key.site: key.claims for key in self.client.roster.keys}
 
     def weights(self, job: JobSpec) -> dict[str, int]:
-        """Return how much each site of the roster counts in training."""
+        """Return how much each site of the roster counts; in an evaluation 1, or 0 without patients."""
+        if self.client.header.phase != TRAIN:
+            return {name: int(claims.patients > 0) for name, claims in self.claims.items()}
         return agreed_weights(self.claims, job.strategy.largest_share)
 
 
@@ -185,9 +187,9 @@ def reveal(site: SecureSite, visit: Visit, content: RecordDict, state: RecordDic
         agreement = Agreement.from_bytes(stages.read_stage(content))
         shares = part.client.reveal(agreement)
         if site.sums is not None:
-            job, phase = visit.job, part.client.header.phase
-            summed = Summed(job.job.dataset, phase, part.sketch, job.digest(), visit.round)
-            site.sums.take(summed, part.client.survivors)
+            summed = Summed.of(visit.job, part.client.header.phase, visit.round, part.sketch)
+            weights = part.weights(visit.job)
+            site.sums.take(summed, {name: weights[name] for name in part.client.survivors})
         if site.gate is not None:
             site.gate.unmasked(visit, len(part.client.survivors))
         return stages.stage_reply(shares.to_bytes())

@@ -20,7 +20,6 @@ MOST_ANSWERS = 2
 MOST_DESCRIPTIONS = 10
 """How often a job's data are described in a day: a run asks when it starts and when it is resumed."""
 
-_TEST = -1  # in place of a round: the model that is tested, and its round
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS answered (
     digest TEXT NOT NULL,
@@ -30,17 +29,30 @@ CREATE TABLE IF NOT EXISTS answered (
     times INTEGER NOT NULL,
     PRIMARY KEY (digest, phase, round, split)
 );
-CREATE TABLE IF NOT EXISTS model_seen (
+CREATE TABLE IF NOT EXISTS came_first (
     digest TEXT NOT NULL,
-    round INTEGER NOT NULL,
-    sha256 TEXT NOT NULL,
-    PRIMARY KEY (digest, round)
+    place TEXT NOT NULL,
+    content TEXT NOT NULL,
+    PRIMARY KEY (digest, place)
 );
 CREATE TABLE IF NOT EXISTS evaluated (
     day TEXT PRIMARY KEY,
     times INTEGER NOT NULL
 );
 """
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What a message carries beside its head, each as its SHA-256, in hexadecimal.
+
+    Attributes:
+        model: The global model.
+        edges: Of the bins of scores; empty where there are none.
+    """
+
+    model: str
+    edges: str
 
 
 @dataclass(frozen=True)
@@ -106,12 +118,12 @@ class Served:
         if times >= asked.most:
             raise _answered(asked, site)
 
-    def believe(self, asked: Asked, model: str, *, unseen_may_be_tested: bool, site: str) -> None:
+    def believe(self, asked: Asked, carried: Carried, *, unseen_may_be_tested: bool, site: str) -> None:
         """Remember the model that came with a request, or refuse one that is not the model of its round.
 
         Args:
             asked: The request.
-            model: SHA-256, in hexadecimal.
+            carried: By it. What is asked again is asked in the same way: other edges of bins tell more.
             unseen_may_be_tested: Whether the job may test a model that this site was not sent before.
             site: Name of the site, for the error.
 
@@ -119,17 +131,22 @@ class Served:
             PolicyError: Another model came for the same round before, or for the test.
         """
         with self._change() as db:
-            seen = _remembered(db, asked.job, asked.model_of, model)
-            if seen not in {None, model}:
-                raise _another_model(asked.job, f"as the one after round {asked.model_of}", site)
+            seen = _first(db, asked.job, f"after {asked.model_of}", carried.model)
+            if seen not in {None, carried.model}:
+                raise _another(
+                    asked.job, f"model was sent before as the one after round {asked.model_of}", site
+                )
+            edges = _first(db, asked.job, f"edges of {asked}", carried.edges)
+            if edges not in {None, carried.edges}:
+                raise _another(asked.job, "set of bins was sent before for this evaluation", site)
             if asked.split != "test":
                 return
             if seen is None and not unseen_may_be_tested:
                 problem = "job.model: the model is to be tested, and was not sent to this site in its round"
                 raise PolicyError(problem, where=site)
-            tested = f"{model} of round {asked.round}"
-            if _remembered(db, asked.job, _TEST, tested) not in {None, tested}:
-                raise _another_model(asked.job, "for the test", site)
+            tested = f"{carried.model} of round {asked.round}"
+            if _first(db, asked.job, "test", tested) not in {None, tested}:
+                raise _another(asked.job, "model was sent before for the test", site)
 
     def count(self, asked: Asked, site: str) -> None:
         """Count an answer, before it leaves.
@@ -160,7 +177,7 @@ class Served:
         """Let each request of a job be answered once more, and its rounds have other models than before."""
         with self._change() as db:
             db.execute("UPDATE answered SET times = times - 1 WHERE digest = ? AND times > 0", (job,))
-            db.execute("DELETE FROM model_seen WHERE digest = ?", (job,))
+            db.execute("DELETE FROM came_first WHERE digest = ?", (job,))
 
     def answers(self, job: str) -> int:
         """Return how many answers were given for a job's rounds."""
@@ -172,14 +189,14 @@ class Served:
         return transaction(self._path, "the book of jobs")
 
 
-def _remembered(db: sqlite3.Connection, job: str, place: int, model: str) -> str | None:
-    """Return the model that came first for a place, None where it is this one from now on."""
-    query = "SELECT sha256 FROM model_seen WHERE digest = ? AND round = ?"
+def _first(db: sqlite3.Connection, job: str, place: str, content: str) -> str | None:
+    """Return what came first for a place, None where it is this from now on."""
+    query = "SELECT content FROM came_first WHERE digest = ? AND place = ?"
     row = db.execute(query, (job, place)).fetchone()
     if row is None:
-        db.execute("INSERT INTO model_seen VALUES (?, ?, ?)", (job, place, model))
+        db.execute("INSERT INTO came_first VALUES (?, ?, ?)", (job, place, content))
         return None
-    return str(row["sha256"])
+    return str(row["content"])
 
 
 def _times(db: sqlite3.Connection, asked: Asked) -> int:
@@ -196,8 +213,8 @@ def _answered(asked: Asked, site: str) -> PolicyError:
     )
 
 
-def _another_model(job: str, where: str, site: str) -> PolicyError:
-    return PolicyError(f"job.model: another model was sent before {where}", where=site, remedy=_again(job))
+def _another(job: str, what: str, site: str) -> PolicyError:
+    return PolicyError(f"job.model: another {what}", where=site, remedy=_again(job))
 
 
 def _again(job: str) -> str:

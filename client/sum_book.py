@@ -1,24 +1,29 @@
 """What a site has let be summed: from the difference of two sums nobody may read a single site's part.
 
 Training gives nearly the same update again of nearly the same model, whatever the job is called. Two sums of
-it over other sites would differ by the parts of the sites by which they differ. So the site remembers, by
-dataset, of which model it was in a sum, and with whom.
+it over other sites, or with other weights, would differ by the parts of the sites by which they differ. So
+would two sums under settings of which only one site takes notice: a bound that only its update exceeds, a
+batch that only it fills. The site remembers, by dataset, of which model it was in a sum, with whom, and under
+which settings.
 """
 
 import hashlib
+import math
 import secrets
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from client.database import transaction
 from client.sketch import KEY_BYTES, distance, sketch_of
+from shared.job import JobSpec
 from shared.privacy.secagg.errors import SecureAggregationError
 
 # Shares of the models' norm. Models of two seeds are about 1 apart. Those of two rounds of one job may be
@@ -31,11 +36,12 @@ CREATE TABLE IF NOT EXISTS summed (
     dataset TEXT NOT NULL,
     phase TEXT NOT NULL,
     sketch BLOB NOT NULL,
-    sites BLOB NOT NULL,
+    parts BLOB NOT NULL,
+    settings TEXT NOT NULL,
     job TEXT NOT NULL,
     round INTEGER NOT NULL,
     moment TEXT NOT NULL,
-    PRIMARY KEY (dataset, phase, job, round, sites, sketch)
+    PRIMARY KEY (dataset, phase, job, round, parts, sketch)
 );
 """
 
@@ -49,13 +55,21 @@ class Summed:
         phase: One of `shared.privacy.secagg.records.PHASES`.
         sketch: Of the model, as `SumBook.sketch` returned it.
         job: Digest of the job, in hexadecimal.
+        settings: Digest of all of the job but its name.
     """
 
     dataset: str
     phase: str
     sketch: bytes
     job: str
+    settings: str
     round: int
+
+    @classmethod
+    def of(cls, job: JobSpec, phase: str, round_: int, sketch: bytes) -> Self:
+        """Return a sum of a job."""
+        unnamed = job.model_copy(update={"job": job.job.model_copy(update={"name": "-"})})
+        return cls(job.job.dataset, phase, sketch, job.digest(), unnamed.digest(), round_)
 
 
 class SumBook:
@@ -78,41 +92,60 @@ class SumBook:
         """Return what is remembered of a model, shape (n,)."""
         return sketch_of(vector, self._key).tobytes()
 
-    def take(self, summed: Summed, sites: Collection[str]) -> None:
-        """Remember a sum over sites, before anything leaves that unmasks it.
+    def take(self, summed: Summed, weights: Mapping[str, int]) -> None:
+        """Remember a sum, before anything leaves that unmasks it.
+
+        Args:
+            summed: What was summed.
+            weights: How much each site in the sum counts; their proportions matter.
 
         Raises:
-            SecureAggregationError: An earlier sum over other sites was nearly of the same.
+            SecureAggregationError: The difference to an earlier sum could tell a single site's part.
             SiteError: The book can't be used.
         """
-        digest = hashlib.sha256(" ".join(sorted(sites)).encode()).digest()
+        parts = _digest(weights)
         with self._change() as db:
             earlier = db.execute(
-                "SELECT * FROM summed WHERE dataset = ? AND phase = ? AND sites != ?",
-                (summed.dataset, summed.phase, digest),
+                "SELECT * FROM summed WHERE dataset = ? AND phase = ? AND NOT (parts = ? AND settings = ?)",
+                (summed.dataset, summed.phase, parts, summed.settings),
             )
             for row in earlier:
                 _compare(row, summed)
             now = datetime.now(UTC).isoformat(timespec="seconds")
             db.execute(
-                "INSERT OR IGNORE INTO summed VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (summed.dataset, summed.phase, summed.sketch, digest, summed.job, summed.round, now),
+                "INSERT OR IGNORE INTO summed VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    summed.dataset,
+                    summed.phase,
+                    summed.sketch,
+                    parts,
+                    summed.settings,
+                    summed.job,
+                    summed.round,
+                    now,
+                ),
             )
 
     def _change(self) -> AbstractContextManager[sqlite3.Connection]:
         return transaction(self._path, "the book of sums")
 
 
+def _digest(weights: Mapping[str, int]) -> bytes:
+    common = math.gcd(*weights.values()) or 1
+    parts = " ".join(f"{site}={weight // common}" for site, weight in sorted(weights.items()))
+    return hashlib.sha256(parts.encode()).digest()
+
+
 def _compare(row: sqlite3.Row, summed: Summed) -> None:
-    """Raise SecureAggregationError where the difference to an earlier sum over other sites would tell."""
+    """Raise SecureAggregationError where the difference to an earlier sum of other parts would tell."""
     if (row["job"], row["round"]) == (summed.job, summed.round):
-        raise _refusal("this round was summed before over other sites")
+        raise _refusal("this round was summed before over other sites, or with other weights")
     near = NEAR_IN_ONE_JOB if row["job"] == summed.job else NEAR_IN_OTHER_JOBS
     before, now = (np.frombuffer(sketch, np.float64) for sketch in (row["sketch"], summed.sketch))
     if before.shape != now.shape or distance(before, now) <= near:
         raise _refusal(
-            f"nearly the same model was summed before over other sites, in round {row['round']} of the job "
-            f"{row['job'][:12]}"
+            "nearly the same model was summed before over other sites, with other weights or other settings, "
+            f"in round {row['round']} of the job {row['job'][:12]}"
         )
 
 

@@ -1,12 +1,29 @@
-"""How many bytes each site may bring: as many as its answers to the questions of the runs in progress need.
+"""What the runs in progress wait for: which answers, and how many bytes of them each site may bring.
 
 The SuperLink holds whatever a site brings in memory. So the process of a run says what it waits for, and the
-gateway takes no more; to a site that nothing was asked of it is closed.
+gateway takes no more; to a site that nothing was asked of it is closed. A site asks there, too, whether a
+question is still open, before it works on it and while it does: one that was late has questions of rounds
+that are over.
 """
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from shared.flower.connection import AWAITED_PATH
 
 _AGAIN = 16 * 2**20  # bytes beyond an answer: what was sent again as its receipt was lost on the way
+
+
+class AwaitedBody(BaseModel):
+    """What a site asks: whether this message of Flower's, by its identity, still waits for an answer."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    message: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
 class Allowances:
@@ -14,19 +31,37 @@ class Allowances:
 
     def __init__(self) -> None:
         self._left: dict[Hashable, dict[str, int]] = {}
+        self._questions: dict[Hashable, frozenset[str]] = {}
 
-    def allow(self, run: Hashable, answers: Mapping[str, int]) -> None:
+    def allow(self, run: Hashable, largest: int, questions: Mapping[str, Sequence[str]]) -> None:
         """Say what a run waits for, in place of what it waited for before.
 
         Args:
             run: Whatever tells runs apart.
-            answers: The largest answer, in bytes, of each site that was asked.
+            largest: Bytes of the largest answer.
+            questions: Flower's identities of the messages to each site.
         """
-        self._left[run] = {site: size + min(size, _AGAIN) for site, size in answers.items()}
+        each = largest + min(largest, _AGAIN)
+        self._left[run] = {site: each * len(messages) for site, messages in questions.items()}
+        self._questions[run] = frozenset(message for messages in questions.values() for message in messages)
 
     def end(self, run: Hashable) -> None:
         """Say that a run has ended."""
         self._left.pop(run, None)
+        self._questions.pop(run, None)
+
+    def site_routes(self) -> list[Route]:
+        """Return the routes of the sites' listener."""
+        return [Route(AWAITED_PATH, self.is_awaited, methods=["POST"])]
+
+    async def is_awaited(self, request: Request) -> Response:
+        """Say whether a run waits for the answer to a message; 204 or 404, and 400 for anything else."""
+        try:
+            asked = AwaitedBody.model_validate_json(await request.body())
+        except ValidationError:
+            return PlainTextResponse("the request is not understood", 400)
+        waits = any(asked.message in questions for questions in self._questions.values())
+        return Response(status_code=204 if waits else 404)
 
     def charge(self, site: str) -> "Charge":
         """Return what counts the bytes of one request of a site."""

@@ -9,6 +9,7 @@ from server.deadline import Deadline
 from server.forwarding_grid import ForwardingGrid
 from server.models import Outbox
 from server.site_grid import SiteGrid
+from shared.flower.inline import identity_of
 from shared.flower.mailbox import HttpGrid, Mailbox
 from shared.flower.stored import take_out
 
@@ -64,7 +65,7 @@ class AttentiveGrid(ForwardingGrid, SiteGrid):
                 message.metadata.ttl = deadline.left + _GRACE
         self._name_arrays(asked)
         heads = [message.metadata for message in asked]
-        self._rope.expect({self._sites[head.dst_node_id]: largest for head in heads})
+        self._rope.expect(largest, self._questions(asked))
         identities = self._mailbox.send(asked)
         self._rope.pull()
         waiting = {identity: head for identity, head in zip(identities, heads, strict=True) if identity}
@@ -76,9 +77,16 @@ class AttentiveGrid(ForwardingGrid, SiteGrid):
                     if head is not None:
                         yield _from_node(reply, head)
         finally:
-            self._rope.expect({})
+            self._rope.expect(0, {})
             if waiting:
                 self._mailbox.forget(waiting)
+
+    def _questions(self, asked: list[Message]) -> dict[str, list[str]]:
+        """Return the identities that messages will have, by site."""
+        questions: dict[str, list[str]] = {}
+        for message in asked:
+            questions.setdefault(self._sites[message.metadata.dst_node_id], []).append(identity_of(message))
+        return questions
 
     def _wait(self, deadline: Deadline) -> None:
         """Return when there may be an answer, at the latest after a while."""

@@ -12,7 +12,7 @@ import os
 import select
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -21,8 +21,8 @@ from server.allowances import Allowances
 BELL = "WARDROUND_BELL"
 """Environment variable of the coordinator: the path of the bell's socket."""
 
-_RING = b"\n"  # an empty line; others are JSON: the bytes of the largest answer, by site
-_LONGEST = 2**20  # bytes of a line
+_RING = b"\n"  # an empty line; others are JSON, see `Rope.expect`
+_LONGEST = 2**22  # bytes of a line
 _TELL_S = 10.0  # in which the gateway, a process on the same machine, must take a line
 
 
@@ -69,7 +69,7 @@ class Bell:
                 if line == _RING:
                     self._ring()
                 else:
-                    self.allowances.allow(writer, json.loads(line))
+                    self.allowances.allow(writer, **json.loads(line))
         except ConnectionError:
             return
         finally:
@@ -121,16 +121,17 @@ class Rope:
         """Whether there is a bell at the other end."""
         return self._socket is not None
 
-    def expect(self, answers: Mapping[str, int]) -> None:
+    def expect(self, largest: int, questions: Mapping[str, Sequence[str]]) -> None:
         """Tell the gateway what to take, in place of what it took before.
 
         Args:
-            answers: The largest answer of each site, in bytes.
+            largest: Bytes of the largest answer.
+            questions: Flower's identities of the messages to each site.
         """
         if self._socket is not None:
             self._socket.settimeout(_TELL_S)
             try:
-                self._socket.sendall(json.dumps(answers).encode() + b"\n")
+                self._socket.sendall(_line(largest=largest, questions=questions))
                 self._socket.setblocking(False)
             except OSError:  # gone, or stuck for seconds: sites are refused until the run is resumed
                 self.close()
@@ -167,3 +168,7 @@ class Rope:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+
+def _line(**content: object) -> bytes:
+    return json.dumps(content).encode() + b"\n"

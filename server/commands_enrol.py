@@ -41,7 +41,8 @@ def read_passphrase(where: Path, *, new: bool = False) -> bytes:
 
     Args:
         where: The key, for error messages.
-        new: Ask twice; make the file, with a passphrase of its own, where it is not there.
+        new: Ask twice; make the file, with a passphrase of its own, where it is not there. Where there is no
+            terminal either, the file is made beside the coordinator's folder.
 
     Raises:
         CredentialError: There is neither such a file nor a terminal, or it was typed differently.
@@ -52,6 +53,9 @@ def read_passphrase(where: Path, *, new: bool = False) -> bytes:
 
     remedy = f"Run this on a terminal, or let {PASSPHRASE_FILE} name a file that holds it."
     file = os.environ.get(PASSPHRASE_FILE)
+    if file is None and new and not sys.stdin.isatty():
+        folder = where.parents[1].resolve()
+        file = str(folder.with_name(f"{folder.name}.passphrase"))
     if file == "-":
         return sys.stdin.buffer.readline().rstrip(b"\r\n")
     if file is not None:
@@ -78,6 +82,7 @@ def _make_passphrase(file: Path) -> None:
 
     write_file(file, secrets.token_urlsafe(24).encode() + b"\n")
     print(f"{file}: made, with a new passphrase. Keep a copy elsewhere: without it nothing can be signed.")
+    print(f"  The service finds it by {PASSPHRASE_FILE}={file}")
 
 
 def open_authority(folder: Path) -> "Authority":

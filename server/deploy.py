@@ -2,32 +2,37 @@
 
 import json
 import os
+import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import httpx
 
 from server.audit_trail import Append
 from server.event_tail import EventTail
 from server.events import Event
+from server.figures import FILTERED, WITHHELD, Figures
+from server.people import Role
 from server.projects import Projects, choose_project
 from server.run_control import RunDetails, RunRow, UnknownRunError, parse_event
 from server.run_files import chunks, file_names, open_file, run_path, write_copy
 from server.runs import RunFolder, run_name
 from server.store import DEFAULT_PROJECT
 from server.superlink import socket_of
-from shared.errors import RunError
+from shared.errors import RunError, WardroundError
 from shared.flower.runs import Runs
 from shared.job import JobSpec
 
 _LOOK = 0.2  # seconds between looks at what a run has written
 _START = 120.0  # seconds in which Flower must have started a run's process
 _FROM_FLOWER = 3.0  # seconds between questions to Flower while a run has not begun
+_REASON = 200  # characters of why a run can't be read
 _RESTART = 30.0  # seconds in which a SuperLink that ended is there again
 Answer = TypeVar("Answer")
+Lines = Sequence[tuple[int, dict[str, Any]]]
 
 
 class Coordinator:
@@ -40,6 +45,8 @@ class Coordinator:
         researcher: Who submits; the sites' policies ask for the name. Empty names nobody.
         projects: Those to which a new run may belong.
         see: The projects whose runs there are, for whom this works; None is all of them.
+        role: Of whom this works for; it says what is shown of single hospitals. None is somebody who can read
+            the folders, and is shown all.
     """
 
     def __init__(
@@ -51,6 +58,7 @@ class Coordinator:
         *,
         projects: Sequence[str] = (DEFAULT_PROJECT,),
         see: Collection[str] | None = None,
+        role: Role | None = None,
     ) -> None:
         self._runs = runs
         self._connect = connect
@@ -58,6 +66,7 @@ class Coordinator:
         self._researcher = researcher
         self._projects = projects
         self._see = see
+        self._role = role
 
     def submit(self, job: JobSpec, project: str | None = None) -> str:
         """Start a new run; returns its name once its folder is there.
@@ -121,7 +130,7 @@ class Coordinator:
     def list(self) -> list[RunRow]:
         """Return all runs, the newest first."""
         folders = (path.parent for path in self._runs.glob("*/job.json"))
-        rows = [_row(RunFolder.read(folder)) for folder in folders if self._sees(folder)]
+        rows = [self._listed(folder) for folder in folders if self._sees(folder)]
         return sorted(rows, key=lambda row: row.started, reverse=True)
 
     def look(self, name: str) -> RunDetails:
@@ -131,7 +140,8 @@ class Coordinator:
             RunError: There is no such run.
         """
         run = self.open(name)
-        return RunDetails(_row(run), run.job, run.read_description())
+        description = run.read_description()
+        return RunDetails(self._row(run), run.job, self._figures(run).description(description))
 
     def follow(self, name: str) -> Iterator[Event]:
         """Yield what happened in a run, and what happens, until it ends.
@@ -157,7 +167,64 @@ class Coordinator:
         """
         run = self.open(name)
         self._audit("run-fetched", run=name, job=run.job.digest())
-        return write_copy(out, name, ((file, _content(run.path, file)) for file in file_names(run.path)))
+        return write_copy(out, name, ((file, self._content(run, file)) for file in self.file_names(run)))
+
+    def seen(self, run: RunFolder, lines: Lines) -> Lines:
+        """Return numbered lines of a run's events as they may be seen."""
+        if not lines:
+            return lines
+        figures = self._figures(run)
+        return [(number, figures.event(line)) for number, line in lines]
+
+    def file_names(self, run: RunFolder) -> Sequence[str]:
+        """Return the names of a run's files, as far as they may be seen."""
+        withheld = () if self._figures(run).everything else WITHHELD
+        return [name for name in file_names(run.path) if name not in withheld]
+
+    def open_file(self, run: RunFolder, name: str) -> BinaryIO:
+        """Open a file of a run for reading, as it may be seen.
+
+        Raises:
+            RunError: There is no such file.
+        """
+        figures = self._figures(run)
+        if name in WITHHELD and not figures.everything:
+            raise RunError(f"has no file {name!r}", where=run.path.name)
+        file = open_file(run.path, name)
+        if name not in FILTERED or figures.everything:
+            return file
+        with file:
+            seen = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
+            seen.writelines(figures.file(name, file))
+        return seen
+
+    def _content(self, run: RunFolder, name: str) -> Iterator[bytes]:
+        with self.open_file(run, name) as file:
+            yield from chunks(file, file.seek(0, os.SEEK_END))
+
+    def _figures(self, run: RunFolder) -> Figures:
+        return Figures(run.read_description(), self._role)
+
+    def _listed(self, folder: Path) -> RunRow:
+        """Return a line for any run, also for one that another version of Wardround has left."""
+        try:
+            return self._row(RunFolder.read(folder))
+        except WardroundError as error:
+            reason = error.problem[:_REASON]
+            return RunRow(folder.name, "unreadable", 0, 0, "", "", project_of(folder), reason)
+
+    def _row(self, run: RunFolder) -> RunRow:
+        about = run.read_description()
+        return RunRow(
+            name=run.path.name,
+            status=run.status,
+            round=run.last_round(),
+            rounds=run.job.job.rounds,
+            started=str(about.get("started", "")),
+            researcher=_researcher(run),
+            project=project_of(run.path),
+            reason=Figures(about, self._role).reason(about.get("reason")),
+        )
 
     def _sees(self, folder: Path) -> bool:
         """Say whether a run is one of those that there are here: the one place that tells projects apart."""
@@ -251,11 +318,6 @@ def _has_begun(path: Path, run_id: int) -> bool:
     return bool(RunFolder.read(path).read_description().get("flower_run") == run_id)
 
 
-def _content(folder: Path, name: str) -> Iterator[bytes]:
-    with open_file(folder, name) as file:
-        yield from chunks(file, os.fstat(file.fileno()).st_size)
-
-
 def project_of(folder: Path) -> str:
     """Return the project of a run; an empty name, which no project has, while nothing says it yet."""
     try:
@@ -267,17 +329,3 @@ def project_of(folder: Path) -> str:
 
 def _researcher(run: RunFolder) -> str:
     return str(run.read_description().get("researcher") or "")
-
-
-def _row(run: RunFolder) -> RunRow:
-    about = run.read_description()
-    return RunRow(
-        name=run.path.name,
-        status=run.status,
-        round=run.last_round(),
-        rounds=run.job.job.rounds,
-        started=str(about.get("started", "")),
-        researcher=_researcher(run),
-        project=project_of(run.path),
-        reason=str(about.get("reason") or ""),
-    )

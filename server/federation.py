@@ -55,6 +55,7 @@ class Federation:
         job: Says who may take part.
         listen: Told of every answer and every failure.
         researcher: Who submitted the job; the sites' policies ask for the name. Empty names nobody.
+        project: Of the run; the sites' policies ask for that name too.
         strict: Turn any failure of a site into an error, as a simulation does: its sites are all at hand.
         numbers: In the model.
         states: Numbers of the metric states.
@@ -68,6 +69,7 @@ class Federation:
         listen: Listener,
         *,
         researcher: str = "",
+        project: str = "",
         strict: bool,
         numbers: int,
         states: int,
@@ -75,8 +77,10 @@ class Federation:
     ) -> None:
         self.grid = grid
         self.researcher = researcher
+        self.project = project
         self.members: list[Member] = []
         self.left_out: dict[str, str] = {}
+        self.figures_for: dict[str, str] = {}
         self._job = job
         self._listen = listen
         self._strict = strict
@@ -94,6 +98,7 @@ class Federation:
         found: dict[str, list[Member]] = {}
         for member in self._describe(names):
             found.setdefault(member.name, []).append(member)
+            self.figures_for[member.name] = member.description.figures_for
         self.members = []
         for name, (member, *others) in sorted(found.items()):
             if others:  # nobody here can tell which of them has the site's data
@@ -109,7 +114,7 @@ class Federation:
 
     def _describe(self, names: Mapping[int, str]) -> Iterator[Member]:
         """Yield the sites that say, under their own name, what they have."""
-        question = messages.describe_request(self._job.canonical(), self.researcher)
+        question = messages.describe_request(self._job.canonical(), self.researcher, self.project)
         nodes = list(self.grid.get_node_ids())
         for node in sorted(set(nodes) - names.keys()):
             self.fail(f"node {node}", 0, "describe", "belongs to no site that has joined")

@@ -30,7 +30,7 @@ class Progress:
         self._console = console
         self._metric = metric
         self._rounds = self._sites = self._done = 0
-        self._loss = self._score = ""
+        self._loss = self._score = self._no_metrics = ""
         self._started = time.monotonic()
         self._bar = Bar(
             TextColumn("{task.fields[counted]}"),
@@ -102,7 +102,10 @@ class Progress:
         self._say(f"{when}site {event.site} {what}{phase}: {reason}", style="yellow")
 
     def _not_evaluated(self, event: Event) -> None:
-        self._say(f"round {event.round}: no metrics: {event.data.get('reason', '')}", style="yellow")
+        reason = str(event.data.get("reason", "no reason given"))
+        if reason != self._no_metrics:  # of some jobs it is so in every round
+            self._no_metrics = reason
+            self._say(f"round {event.round}: no metrics: {reason}", style="yellow")
 
     def _late(self, event: Event) -> None:
         phase = f" ({event.phase})" if event.phase else ""

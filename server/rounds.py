@@ -107,7 +107,7 @@ class RoundLoop:
         self._run = run
         self._rehearsal = rehearsal
         self._listen = record_and_tell(run, listen)
-        researcher = str(run.read_description().get("researcher", ""))
+        about = run.read_description()
         self._task = make_task(job)
         check_model_size(job)
         self.layout = Layout.of(self._initial_model())
@@ -115,7 +115,8 @@ class RoundLoop:
             grid,
             job,
             self._listen,
-            researcher=researcher,
+            researcher=str(about.get("researcher", "")),
+            project=str(about.get("project", "")),
             strict=strict,
             numbers=self.layout.size,
             states=self._task.metrics().pack().size,
@@ -144,7 +145,8 @@ class RoundLoop:
             }
             for member in self._federation.members
         }
-        self._run.describe(sites=sites, left_out=self._federation.left_out)
+        federation = self._federation
+        self._run.describe(sites=sites, left_out=federation.left_out, figures=federation.figures_for)
         data = {"rounds": self.job.job.rounds, "sites": len(sites)}
         self._listen(Event("run_started", state.round, data=data))
         with Behind() as disk:  # a round is being written while the sites train for the next
@@ -261,6 +263,7 @@ class RoundLoop:
             round_,
             split=split,
             researcher=self._federation.researcher,
+            project=self._federation.project,
             run=self._run.path.name,
         )
 
@@ -384,6 +387,10 @@ class RoundLoop:
         if not judged.shown:  # no site lets its scores leave: nothing speaks against the model
             return state
         value = judged.federation[name]
+        if math.isnan(value):  # sites withhold it, or no patient has what it judges: the same holds
+            reason = f"'{name}', by which the best round is chosen, is not defined by what the sites share"
+            self._listen(Event("not_evaluated", state.round, phase="val", data={"reason": reason}))
+            return state
         if is_better(name, value, None if state.best is None else state.best.value):
             return replace(state, best=Best(state.round, value, state.vector, judged.curves), stale=0)
         return replace(state, stale=state.stale + 1)

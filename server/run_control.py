@@ -26,7 +26,8 @@ class RunRow:
 
     Attributes:
         name: Of the run.
-        status: running, finished, failed, stopped, or interrupted: its process has died.
+        status: running, finished, failed, stopped, interrupted: its process has died; or unreadable: another
+            version of Wardround has left it.
         round: The last one finished.
         rounds: How many the job asks for.
         started: Time (ISO 8601, UTC).

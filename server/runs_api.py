@@ -38,7 +38,7 @@ from server.answers import error_answer, explained
 from server.audit_trail import AuditTrail
 from server.bodies import read_body
 from server.deploy import Coordinator
-from server.run_files import chunks, file_names, open_file
+from server.run_files import chunks
 from server.runs import RunFolder, plain
 from server.store import DEFAULT_PROJECT
 from server.submission import LONGEST_BODY, Refused, validated
@@ -132,8 +132,10 @@ class RunsApi:
         after = request.query_params.get("after", "0")
         if not after.isascii() or not after.isdigit() or len(after) > 12:
             raise HTTPException(HTTPStatus.BAD_REQUEST, "'after' must be a number")
-        run = await self._quickly(partial(self._coordinator(request).open, request.path_params["run"]))
-        return StreamingResponse(self._lines(run, int(after)), media_type="application/x-ndjson")
+        coordinator = self._coordinator(request)
+        run = await self._quickly(partial(coordinator.open, request.path_params["run"]))
+        lines = self._lines(coordinator, run, int(after))
+        return StreamingResponse(lines, media_type="application/x-ndjson")
 
     @requires("researcher")
     async def stop(self, request: Request) -> Response:
@@ -153,14 +155,14 @@ class RunsApi:
         await self._trail.record(
             "run-fetched", person=request.user.name, run=run.path.name, job=run.job.digest()
         )
-        return JSONResponse(await self._quickly(partial(file_names, run.path)))
+        return JSONResponse(await self._quickly(partial(coordinator.file_names, run)))
 
     @requires("viewer")
     async def file(self, request: Request) -> Response:
         """Give a file of a run: as long as it is now, with the digest of what is sent."""
         coordinator, name = self._coordinator(request), request.path_params["file"]
         run = await self._quickly(partial(coordinator.open, request.path_params["run"]))
-        file = await self._quickly(partial(open_file, run.path, name))
+        file = await self._quickly(partial(coordinator.open_file, run, name))
         try:
             size, digest = await self._quickly(partial(_measure, file))
         except BaseException:
@@ -182,12 +184,12 @@ class RunsApi:
         await self._slowly(request, partial(change, coordinator, name))
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
-    async def _lines(self, run: RunFolder, after: int) -> AsyncIterator[bytes]:
+    async def _lines(self, coordinator: Coordinator, run: RunFolder, after: int) -> AsyncIterator[bytes]:
         clock = asyncio.get_running_loop().time
         end = clock() + LONGEST_STREAM
         async with aclosing(self._watching.follow(run, after, SIGN_OF_LIFE)) as looks:
             async for lines, ended in looks:
-                for number, line in lines:
+                for number, line in await self._quickly(partial(coordinator.seen, run, lines)):
                     yield json.dumps({"number": number, "line": line}).encode() + b"\n"
                 if ended is not None:
                     yield json.dumps({"end": ended}).encode() + b"\n"
@@ -212,6 +214,7 @@ class RunsApi:
             user.name,
             projects=projects,
             see=None if _sees_all(request) else user.projects,
+            role=user.role,
         )
 
     async def _quickly(self, work: Callable[[], Answer]) -> Answer:

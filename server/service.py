@@ -75,7 +75,12 @@ class Service:
         all_routes = Routes(
             people=routes.people,
             public=[*api.people_routes(), *routes.public],
-            sites=[*api.site_routes(), *models.site_routes(), *routes.sites],
+            sites=[
+                *api.site_routes(),
+                *models.site_routes(),
+                *self.bell.allowances.site_routes(),
+                *routes.sites,
+            ],
         )
         gateway = Gateway(self.superlink, self.registry, self.people, self.trail, all_routes, bell=self.bell)
         renewal = asyncio.create_task(self._renew(sites_tls, people_tls))

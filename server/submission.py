@@ -54,12 +54,12 @@ def validated(body: bytes) -> JobSpec | Refused:
     """Validate a submission; blocks for as long as that takes, at most `_DEADLINE` seconds."""
     try:
         process = subprocess.run(  # noqa: S603  (this module)
-            [sys.executable, "-m", __name__, str(_PROCESSOR_S), str(_MEMORY)],
+            [sys.executable, "-P", "-m", __name__, str(_PROCESSOR_S), str(_MEMORY)],
             input=body,
             capture_output=True,
             timeout=_DEADLINE,
             check=False,
-            env={"PYTHONPATH": os.pathsep.join(sys.path), "PATH": os.environ.get("PATH", "")},
+            env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PATH": os.environ.get("PATH", "")},
         )
     except subprocess.TimeoutExpired:
         process = None

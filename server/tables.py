@@ -105,12 +105,17 @@ def _add_comparison(
 
 def _counts(description: Mapping[str, Any], name: str) -> tuple[str, str, str]:
     site, sent = description["sites"][name], description.get("bytes_sent", {}).get(name)
-    counts = str(sum(site["patients"].values())), str(sum(site["examples"].values()))
-    return *counts, _megabytes(sent)
+    return _sum(site.get("patients")), _sum(site.get("examples")), _megabytes(sent)
+
+
+def _sum(counts: Mapping[str, int] | None) -> str:
+    return "–" if counts is None else str(sum(counts.values()))
 
 
 def _totals(description: Mapping[str, Any]) -> tuple[str, str, str]:
     sites, sent = description["sites"].values(), description.get("bytes_sent")
+    if any("patients" not in site for site in sites):  # the sum would tell what one site does not show
+        return "–", "–", "–"
     patients = sum(sum(site["patients"].values()) for site in sites)
     images = sum(sum(site["examples"].values()) for site in sites)
     return str(patients), str(images), _megabytes(None if sent is None else sum(sent.values()))

@@ -8,13 +8,14 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import TypeVar, cast, get_args
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
 from shared.errors import WardroundError
+from shared.figures import FiguresFor
 from shared.flat_array import to_array, view
 from shared.job_rules import LARGEST_JOB
 from shared.names import NAME
@@ -62,6 +63,7 @@ class Question:
     round: int  # 0: a description is asked for
     split: str
     researcher: str  # who submitted the job, on the coordinator's word; empty where it names nobody
+    project: str = ""  # of the run, on the coordinator's word
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ class Description:
     site: str
     patients: dict[str, int]  # by split
     examples: dict[str, int]  # by split
+    figures_for: FiguresFor = "nobody"  # whom the coordinator may show what is this site's alone
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,7 @@ def request_config(
     *,
     split: str = "",
     researcher: str = "",
+    project: str = "",
     run: str = "",
 ) -> ConfigRecord:
     """Return the configuration that goes with a model to a site."""
@@ -145,6 +149,7 @@ def request_config(
             "round": round_,
             "split": split,
             "researcher": researcher,
+            "project": project,
             "run": run,
         }
     )
@@ -157,16 +162,18 @@ def read_question(content: RecordDict) -> Question:
         MessageError: Something is missing or has another type.
     """
     config = _record(content, CONFIG, ConfigRecord)
-    given = {"round": 0, "split": "", "researcher": ""} | dict(config)
+    given = {"round": 0, "split": "", "researcher": "", "project": ""} | dict(config)
     round_, split, researcher = given["round"], given["split"], given["researcher"]
     if not isinstance(round_, int) or round_ < 0 or not isinstance(split, str):
         raise MessageError("'round' must be a number from 0 and 'split' a text")
-    if not isinstance(researcher, str) or not re.fullmatch(f"({NAME})?", researcher):
-        raise MessageError("'researcher' must be a name, or empty")
+    project = given["project"]
+    for name, text in (("researcher", researcher), ("project", project)):
+        if not isinstance(text, str) or not re.fullmatch(f"({NAME})?", text):
+            raise MessageError(f"'{name}' must be a name, or empty")
     job = _value(config, "job", str)
     if len(job) > LARGEST_JOB:
         raise MessageError(f"'job' must have {LARGEST_JOB} characters at most")
-    return Question(job, round_, split, researcher)
+    return Question(job, round_, split, str(researcher), str(project))
 
 
 def read_request(content: RecordDict) -> Request:
@@ -199,14 +206,14 @@ def read_request(content: RecordDict) -> Request:
     )
 
 
-def describe_request(job: str, researcher: str = "") -> RecordDict:
+def describe_request(job: str, researcher: str = "", project: str = "") -> RecordDict:
     """Return the question what a site has for a job."""
-    return RecordDict({CONFIG: ConfigRecord({"job": job, "researcher": researcher})})
+    return RecordDict({CONFIG: ConfigRecord({"job": job, "researcher": researcher, "project": project})})
 
 
 def describe_reply(description: Description) -> RecordDict:
     """Return a site's answer to `describe_request`."""
-    config = ConfigRecord({"site": description.site})
+    config = ConfigRecord({"site": description.site, "figures-for": description.figures_for})
     for split in ("train", "val", "test"):
         config[f"patients-{split}"] = description.patients.get(split, 0)
         config[f"examples-{split}"] = description.examples.get(split, 0)
@@ -224,7 +231,11 @@ def read_description(content: RecordDict) -> Description:
     site = _value(config, "site", str)
     if not re.fullmatch(NAME, site):  # it will stand in tables and in names of files
         raise MessageError("its site's name has characters that no name has")
+    figures_for = _value(config, "figures-for", str)
+    if figures_for not in get_args(FiguresFor):
+        raise MessageError("shows its figures to nobody that there is")
     return Description(
+        figures_for=cast(FiguresFor, figures_for),
         site=site,
         patients={split: _count(config, f"patients-{split}") for split in splits},
         examples={split: _count(config, f"examples-{split}") for split in splits},

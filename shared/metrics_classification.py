@@ -194,8 +194,8 @@ class ClassificationMetrics(MetricSet):
 
     def curves(self) -> Curves:
         """Return the histograms of the classes that are judged."""
-        positives, negatives = self.metrics["curves"].compute().numpy()
-        return Curves(self.edges, positives, negatives)
+        counts = (state.clone().numpy() for state in (self._curves.positives, self._curves.negatives))
+        return Curves(self.edges, *counts)
 
     def report(self) -> dict[str, float]:
         """Compute every metric of the job; see `docs/metrics.md` for what is undefined when."""

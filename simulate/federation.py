@@ -109,8 +109,9 @@ class LocalFederation:
             f"{key} = {json.dumps(value)}"
             for key, value in OPEN_POLICY.model_dump(exclude_defaults=True).items()
         ]
-        # nobody is there to approve
-        text = text.replace("\n[policy]\n", "\n".join(["\n[policy]", 'approval = "automatic"', *opened, ""]))
+        # Nobody is there to approve, and the hospitals are the caller's own.
+        policy = ['approval = "automatic"', 'figures_for = "project"', *opened]
+        text = text.replace("\n[policy]\n", "\n".join(["\n[policy]", *policy, ""]))
         if seed is not None:
             write_file(folder / "keys" / NAME, CohortKey.drawn(seed).secret)
         site_file.write_text(text + "\n" + "\n".join(lines) + "\n", encoding="utf-8")

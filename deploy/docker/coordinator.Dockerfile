@@ -1,6 +1,6 @@
 # The coordinator. Build from the project's folder: docker build -f deploy/docker/coordinator.Dockerfile -t wardround-coordinator .
 # Run: docker run --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges -p 9443:9443 -p 9444:9444 \
-#        -v /srv/wardround:/coordinator wardround-coordinator
+#        -v /srv/wardround:/coordinator -i -e WARDROUND_CA_PASSPHRASE_FILE=- wardround-coordinator < passphrase
 FROM python:3.11-slim AS build
 WORKDIR /source
 COPY pyproject.toml constraints.txt README.md LICENSE wardround.py ./

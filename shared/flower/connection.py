@@ -29,6 +29,9 @@ _jitter = SystemRandom()
 ARRAY_PATH = "/v1/model"
 """Where the gateway gives out arrays, in pieces."""
 
+AWAITED_PATH = "/v1/awaited"
+"""Where the gateway says whether a message still waits for its answer."""
+
 PIECE = 8 * 2**20
 """Bytes of a piece at most: as much is lost where a line is cut."""
 
@@ -175,6 +178,21 @@ def fetch_piece(client: FleetHttpClient, piece: ArrayPiece) -> bytes:
             if len(content) > PIECE:
                 raise ValueError("names an array of which too much came")
     return bytes(content)
+
+
+def ask_awaited(client: FleetHttpClient, message: str) -> bool:
+    """Ask whether a run waits for the answer to a message, as `Connection.call_once` does.
+
+    Args:
+        client: Of the connection.
+        message: Flower's identity of the message.
+    """
+    url = client._base_url + AWAITED_PATH
+    response = client._client.post(url, json={"message": message}, follow_redirects=False)
+    if response.status_code == httpx.codes.NOT_FOUND:
+        return False
+    response.raise_for_status()
+    return True
 
 
 class _Patience:

@@ -23,7 +23,6 @@ from flwr.proto.message_pb2 import (
     PushObjectRequest,
 )
 from flwr.proto.node_pb2 import Node
-from flwr.proto.run_pb2 import GetRunRequest
 from flwr.supercore.inflatable.inflatable_object import (
     get_all_nested_objects,
     get_object_tree,
@@ -41,6 +40,7 @@ from shared.flower.connection import (
     RefusedError,
     RunOverError,
     StoppedError,
+    ask_awaited,
     fetch_piece,
 )
 from shared.flower.inline import LARGEST, array_bytes, enclose
@@ -236,16 +236,12 @@ class Fleet:
         if not self._connection.call(FleetHttpClient.PushObject, request, of_run=True).stored:
             raise ObjectPushError(identity, run_id, session)
 
-    def is_running(self, run_id: int) -> bool:
-        """Say whether a run still waits for answers; one that can't be asked about counts as running."""
+    def is_awaited(self, ticket: Ticket) -> bool:
+        """Say whether somebody waits for the answer; where that can't be asked, somebody may."""
         try:
-            request = GetRunRequest(node=self._node, run_id=run_id)
-            self._connection.call_once(FleetHttpClient.GetRun, request)
-        except httpx.HTTPStatusError as error:
-            return error.response.status_code != httpx.codes.FORBIDDEN
-        except httpx.TransportError:
+            return self._connection.call_once(ask_awaited, ticket.head.metadata.message_id)
+        except httpx.HTTPError:
             return True
-        return True
 
     def leave(self) -> None:
         """Go offline, if the coordinator can be reached."""

@@ -21,9 +21,14 @@ def enclose(message: Message) -> tuple[ProtoMessage, ObjectTree]:
     The message gets its identity here: a hash of its head, which no two messages share, as it says when the
     message was made and for whom.
     """
-    identity = remove_content_from_message(message).object_id
+    identity = identity_of(message)
     message.metadata.__dict__["_message_id"] = identity
     return message_to_proto(message), ObjectTree(object_id=identity)
+
+
+def identity_of(message: Message) -> str:
+    """Return the identity that a message gets when it is sent."""
+    return str(remove_content_from_message(message).object_id)
 
 
 def array_bytes(content: RecordDict) -> int:

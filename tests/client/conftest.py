@@ -87,7 +87,9 @@ class GuardedSite:
         job: JobSpec,
         round_: int = 1,
         split: str = "",
+        *,
         vector: NDArray[np.float32] | None = None,
+        edges: NDArray[np.float64] | None = None,
         **config: Any,
     ) -> Message:
         """Ask for a training or an evaluation, of the job's first model if no other is given."""
@@ -96,7 +98,7 @@ class GuardedSite:
         asked = messages.request_config(job.canonical(), layout.digest(), round_, split=split)
         for key, value in config.items():
             asked[key.replace("_", "-")] = value
-        model = messages.vector_record(layout.pack(network) if vector is None else vector)
+        model = messages.evaluation_record(layout.pack(network) if vector is None else vector, edges)
         return self.ask(kind, RecordDict({messages.ARRAYS: model, messages.CONFIG: asked}))
 
     def train(self, job: JobSpec, round_: int = 1, **more: Any) -> str:

@@ -19,6 +19,7 @@ from server.files import write_atomic
 from server.models import Outbox
 from shared import messages
 from shared.arrays import Layout
+from shared.flower.inline import identity_of
 from shared.flower.mailbox import HttpGrid, Mailbox
 from shared.job import JobSpec, parse_job
 from shared.models import build_model
@@ -34,10 +35,12 @@ def main(grid: HttpGrid, context: Context) -> None:
     [node] = grid.get_node_ids()
     answers = {}
     rope = Rope()
-    rope.expect({"alpha": 2**20})  # the gateway takes answers that somebody waits for
     with Outbox(Path(os.environ[COORDINATOR]) / MODELS) as outbox:
         for name, kind, content in questions(job, outbox):
-            reply = ask(grid, Message(content, node, kind))
+            message = Message(content, node, kind)
+            # The gateway takes what is waited for; in pieces a message has another identity.
+            rope.expect(2**20, {"alpha": [identity_of(message), message.object_id]})
+            reply = ask(grid, message)
             answers[name] = reply.error.reason if reply.has_error() else "an answer"
     path = Path(os.environ[COORDINATOR]) / "runs" / f"{context.run_config['run']}.json"
     write_atomic(path, json.dumps(answers).encode())
@@ -85,11 +88,11 @@ def questions(job: JobSpec, outbox: Outbox) -> list[tuple[str, str, RecordDict]]
         ("too short", "train", train(vector=vector[:-1])),
         ("NaN", "train", train(vector=spoiled)),
         ("in pieces", "train", RecordDict({"pieces": ConfigRecord({"some": 1})})),
-        ("named", "train", named(offered, 2544)),
         ("named with another size", "train", named(noise, 2544)),
         ("named, no array", "train", named(noise, 12)),
         ("named like a path", "train", named("../../keys/site.key", 100)),
         ("named, a terabyte", "train", named(offered, 10**12)),
+        ("named", "train", named(offered, 2544)),
         ("once too often", "train", train()),
         ("in a round beyond the last", "train", train(round_=10**9)),
         ("the next round", "train", train(vector=vector + 1, round_=2)),

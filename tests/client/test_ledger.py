@@ -136,7 +136,8 @@ def test_the_ledger_says_what_opacus_says(
         ledger = ledger_in(folder) if restart else ledger
         spent = ledger.reserve(asked(number, job, steps), None, DELTA)
         accountant.history.append((steps.noise_multiplier, steps.sample_rate, steps.steps))
-        assert spent == pytest.approx(accountant.get_epsilon(DELTA), abs=1e-3)
+        bound = accountant.get_epsilon(DELTA)
+        assert spent == pytest.approx(bound, abs=1e-3) or spent < min(bound, 0.3)  # beyond Opacus's orders
 
 
 def test_a_period_frees_what_is_older(tmp_path: Path) -> None:

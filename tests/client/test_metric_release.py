@@ -185,3 +185,32 @@ def test_a_model_made_to_point_at_one_patient_points_at_nobody() -> None:
         assert found["curves.positives"].any()
         told.add(found["curves.positives"].tobytes() + found["curves.negatives"].tobytes())
     assert len(told) == 1
+
+
+@pytest.mark.parametrize("patients", [LEAST + 1, 45])
+def test_scores_that_are_pixels_give_no_image(patients) -> None:
+    """A model whose score is one pixel, asked of two groups that differ by one patient, pixel by pixel.
+
+    The two groups are what a site refuses to be asked about; should it come to it, its states still hide him.
+    """
+    spec = JOBS["binary"]
+    draw = np.random.default_rng(5)
+    images = draw.random((patients, 36))
+    targets = torch.tensor([i % 2 for i in range(patients)])
+    names = [f"p{i}" for i in range(patients)]
+
+    def told(pixel: int, group: slice) -> np.ndarray:
+        logits = torch.zeros(patients, 2)
+        logits[:, 1] = torch.from_numpy(18 * images[:, pixel] - 9)
+        metrics = evaluate(spec, logits[group], targets[group], names[group])
+        withhold(metrics, LEAST)
+        return sum(cells(metrics)[f"curves.{kind}"][0] for kind in ("positives", "negatives"))
+
+    edges = make_task(spec).metrics().edges[0]
+    read = np.full(36, 0.5)
+    for pixel in range(36):
+        gained = np.flatnonzero(told(pixel, slice(None)) > told(pixel, slice(1, None)))
+        if gained.size:
+            read[pixel] = (edges[min(gained[0], len(edges) - 1)] + 9) / 18
+    error = float(((read - images[0]) ** 2).mean())
+    assert 10 * math.log10(1 / error) < 13  # guessing grey for every pixel gives 10.8 dB

@@ -121,8 +121,9 @@ class Hospital:
         context = Context(run_id=1, node_id=7, node_config={}, state=RecordDict(), run_config={})
         return self._app(Message(content=content, metadata=metadata), context)
 
-    def describe(self, job: JobSpec, researcher: str = "") -> Message:
-        return self.ask(f"query.{messages.DESCRIBE}", messages.describe_request(job.canonical(), researcher))
+    def describe(self, job: JobSpec, researcher: str = "", project: str = "") -> Message:
+        question = messages.describe_request(job.canonical(), researcher, project)
+        return self.ask(f"query.{messages.DESCRIBE}", question)
 
     def send(self, kind: str, job: JobSpec, round_: int = 1, split: str = "val") -> Message:
         model = build_model(job, make_task(job).outputs, job.job.seed)
@@ -149,6 +150,7 @@ AUTOMATIC = 'approval = "automatic"\n'
         ("min_sites = 3", "policy.min_sites", {}),
         ("max_model_mb = 50", "policy.max_model_mb", {"model_channels": [2048] * 3}),
         ('researchers = ["jane"]', "policy.researchers", {}),
+        ('projects = ["lung"]', "policy.projects", {}),
         ("hours = []", "policy.hours", {}),
         ('approval = "manual"', "policy.approval", {}),
         ('[policy.update]\nparts = ["head"]', "policy.update.parts", {}),
@@ -240,8 +242,21 @@ def test_a_researcher_on_the_list_may(folder: Path) -> None:
     assert "does not allow 'joe'" in hospital.describe(job_of(), "joe").error.reason
 
 
+def test_a_run_of_a_project_on_the_list_may(folder: Path) -> None:
+    hospital = Hospital(folder, AUTOMATIC + 'projects = ["lung"]')
+    assert not hospital.describe(job_of(), project="lung").has_error()
+    assert "does not allow the project 'brain'" in hospital.describe(job_of(), project="brain").error.reason
+    assert "a run without a project" in hospital.describe(job_of()).error.reason
+
+
+def test_the_hospital_says_who_may_see_its_figures(folder: Path) -> None:
+    for rule, allowed in (("", "nobody"), ('figures_for = "operators"', "operators")):
+        answer = Hospital(folder, AUTOMATIC + rule).describe(job_of())
+        assert messages.read_description(answer.content).figures_for == allowed
+
+
 def test_a_rehearsal_checks_what_the_job_says_and_logs_nothing(folder: Path) -> None:
-    people_and_clock = "hours = []\nresearchers = []\n"
+    people_and_clock = "hours = []\nresearchers = []\nprojects = []\n"
     rehearsal = Hospital(folder, people_and_clock, rehearsal=True)
     before = len(rehearsal.log())
     assert not rehearsal.send("train", job_of()).has_error()

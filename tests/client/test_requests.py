@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from client.gate import Visit
 from client.ledger import LEDGER, Ledger
-from client.served import MOST_DESCRIPTIONS, Asked, Served
+from client.served import MOST_DESCRIPTIONS, Asked, Carried, Served
 from shared import messages
 from shared.arrays import Layout
 from shared.audit import AuditLog
@@ -82,7 +82,7 @@ def test_a_failed_answer_counts_and_a_crash_does_not(make_site, job_of):
 def visit_begins(site, job):
     visit = Visit(job, "train", 1, "", "", 1)
     site.site.admit(visit)
-    site.site.gate.take(visit, hashlib.sha256(first_of(job).tobytes()).hexdigest())
+    site.site.gate.take(visit, Carried(hashlib.sha256(first_of(job).tobytes()).hexdigest(), ""))
 
 
 def test_one_model_a_round_and_the_first_is_the_jobs_own(make_site, job_of):
@@ -133,6 +133,16 @@ def test_a_site_that_was_not_drawn_tests_a_model_that_it_has_not_seen(make_site,
     site, job = make_site(), job_of(strategy_fraction=0.5)
     assert site.evaluate(job, 2, "test", vector=first_of(job) + 2) == ""
     assert "job.model" in site.evaluate(job, 2, "test", vector=first_of(job) + 3)
+
+
+def test_what_is_evaluated_again_is_counted_in_the_same_bins(make_site, job_of):
+    """Two histograms of the same scores in other bins would tell the scores between the bins."""
+    site, job = make_site(), job_of()
+    edges = np.linspace(0.1, 0.9, 3)[np.newaxis]
+    assert site.evaluate(job, edges=edges) == ""
+    assert "set of bins" in site.evaluate(job, edges=edges + 0.01)
+    assert "set of bins" in site.evaluate(job)
+    assert site.evaluate(job, edges=edges) == ""
 
 
 def test_evaluations_are_those_that_the_job_makes(make_site, job_of):

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from client.check import check_site
+from shared.address import join_address
 from shared.authority import Authority
 from shared.csr import certificate_request
 from shared.findings import Finding
@@ -45,7 +46,7 @@ class Coordinator:
         return folder
 
     @contextmanager
-    def listening(self, ahead: float = 0.0) -> Iterator[str]:
+    def listening(self, ahead: float = 0.0, host: str = "127.0.0.1") -> Iterator[str]:
         """Serve on loopback, with a clock that is ahead by some seconds; give the address."""
 
         class Handler(BaseHTTPRequestHandler):
@@ -58,13 +59,17 @@ class Coordinator:
                 self.end_headers()
 
         context = server_context(self.folder, sites=True)
-        with HTTPServer(("127.0.0.1", 0), Handler) as server:
+
+        class Server(HTTPServer):
+            address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+
+        with Server((host, 0), Handler) as server:
             server.socket = context.wrap_socket(server.socket, server_side=True)
             server.handle_error = lambda *_: None  # type: ignore[method-assign]
             thread = threading.Thread(target=server.serve_forever)
             thread.start()
             try:
-                yield f"127.0.0.1:{server.server_port}"
+                yield join_address(host, server.server_port)
             finally:
                 server.shutdown()
                 thread.join()
@@ -274,6 +279,16 @@ def test_a_coordinator_that_is_called_by_another_name(far: Coordinator, tmp_path
         finding = found(far.admit(tmp_path / "site"), address)["TLS"]
     assert finding.state == "failure"
     assert "is for another name" in finding.detail
+
+
+def test_a_coordinator_at_an_ipv6_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    coordinator = Coordinator(tmp_path, "::1")
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    with coordinator.listening(host="::1") as address:
+        site = coordinator.admit(tmp_path / "site")
+        (site / "site.toml").write_text(f'[site]\nname = "st-mary"\ncoordinator = "{address}"\n')
+        findings = found(site)
+    assert [findings[what].state for what in ("site.toml", "name", "TLS", "clock")] == ["ok"] * 4
 
 
 @pytest.mark.parametrize("address", ["::1", "fed.example.org:port", "fed:99999", "https://fed:9443", "[::1"])

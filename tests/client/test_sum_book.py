@@ -42,8 +42,9 @@ def test_models_of_two_seeds_are_far_apart(key):
 def take(path: Path, vector: np.ndarray, sites: tuple[str, ...], **changes) -> None:
     """Ask a book that was just opened."""
     book = SumBook(path)
-    given = {"dataset": "discs", "phase": "train", "job": "a" * 64, "round": 1} | changes
-    book.take(Summed(sketch=book.sketch(vector), **given), sites)
+    weights = changes.pop("weights", dict.fromkeys(sites, 10))
+    given = {"dataset": "discs", "phase": "train", "job": "a" * 64, "settings": "s", "round": 1} | changes
+    book.take(Summed(sketch=book.sketch(vector), **given), weights)
 
 
 @pytest.mark.parametrize(
@@ -74,3 +75,31 @@ def test_a_second_sum_over_other_sites_is_refused_where_the_difference_tells(
     with pytest.raises(SecureAggregationError, match=words):
         take(path, vector, AB, **changes)
     take(path, model(1), ABC)  # what was refused is not remembered
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_fine"),
+    [
+        ({}, True),
+        ({"weights": {"alpha": 20, "beta": 20, "gamma": 20}}, True),  # the same sum, but for a factor
+        ({"weights": {"alpha": 10, "beta": 10, "gamma": 9}}, False),
+        ({"settings": "t"}, False),
+    ],
+)
+def test_no_weights_or_settings_single_a_site_out(tmp_path, changes, is_fine):
+    path = tmp_path / "state.sqlite"
+    take(path, model(1), ABC)
+    if is_fine:
+        take(path, model(1), ABC, job="b" * 64, **changes)
+        return
+    with pytest.raises(SecureAggregationError, match="with other weights or other settings"):
+        take(path, model(1), ABC, job="b" * 64, **changes)
+    take(path, model(2), ABC, job="b" * 64, **changes)  # another seed
+
+
+def test_a_job_has_the_same_settings_under_another_name_alone(tiny_job):
+    one = Summed.of(tiny_job(), "train", 1, b"")
+    renamed = Summed.of(tiny_job(job_name="other"), "train", 1, b"")
+    assert (one.job != renamed.job, one.settings) == (True, renamed.settings)
+    for changes in ({"update_clip": 1.0}, {"training_gradient_clip": 1.0}, {"job_seed": 6}):
+        assert Summed.of(tiny_job(**changes), "train", 1, b"").settings != one.settings

@@ -35,7 +35,16 @@ from shared.authority import Authority
 from shared.csr import certificate_request, renewal_statement
 from shared.errors import WardroundError
 from shared.join import parse_join
-from shared.pki import CredentialError, fingerprint, load_certificate, load_key, new_key, openssh, pem_of
+from shared.pki import (
+    CredentialError,
+    fingerprint,
+    key_fingerprint,
+    load_certificate,
+    load_key,
+    new_key,
+    openssh,
+    pem_of,
+)
 
 PROJECT = Path(__file__).parents[2]
 
@@ -665,15 +674,22 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     return run
 
 
+def test_where_nobody_types_a_passphrase_is_made_beside_the_folder(tmp_path: Path, server: Command) -> None:
+    made = server("init", "fed", "--name", "lung-eu", "--host", "fed.example.org")
+    assert made.returncode == 0
+    secret = tmp_path / "fed.passphrase"
+    assert f"WARDROUND_CA_PASSPHRASE_FILE={secret}" in made.stdout
+    assert secret.stat().st_mode & 0o777 == 0o600
+    assert Authority.open(tmp_path / "fed" / "ca", secret.read_bytes().strip())
+    assert secret.read_text().strip() not in made.stdout
+
+
 def test_an_operators_day(tmp_path: Path, server: Command) -> None:
     secret = tmp_path / "passphrase"
     secret.write_text("a rather long passphrase\n", encoding="utf-8")
     asked = {"WARDROUND_CA_PASSPHRASE_FILE": str(secret)}
     here = {"WARDROUND_SERVER_DIR": str(tmp_path / "fed")}
     init = ("init", "fed", "--name", "lung-eu", "--host", "fed.example.org")
-    refused = server(*init)
-    assert refused.returncode == 2
-    assert "needs a passphrase" in refused.stderr
     assert server(*init, **asked).returncode == 0
     assert b"ENCRYPTED" in (tmp_path / "fed" / "ca" / "ca.key").read_bytes()
     assert server(*init, **asked).returncode == 2
@@ -686,6 +702,10 @@ def test_an_operators_day(tmp_path: Path, server: Command) -> None:
 
     key = new_key()
     (tmp_path / "st-mary.csr").write_bytes(certificate_request(key, "st-mary"))
+    spoken = key_fingerprint(key.public_key())
+    refused = server("sign", "st-mary.csr", "--fingerprint", spoken, **here)
+    assert refused.returncode == 2
+    assert "needs a passphrase" in refused.stderr
     wrong = server("sign", "st-mary.csr", "--fingerprint", "SHA256:x", **here, **asked)
     assert wrong.returncode == 2
     assert "holds another key" in wrong.stderr

@@ -46,6 +46,29 @@ def test_a_private_run_whose_sites_keep_their_scores_ends_with_the_last_round(ti
     assert {row["examples"] for row in rows(federated, "sites.csv") if row["phase"] == "train"} == {"1"}
 
 
+def test_a_criterion_that_is_not_defined_stops_no_run(tiny_job, federate, tiny_data, tmp_path):
+    """Nobody has a 'large' one, so no order of scores is right or wrong."""
+    header, *lines = tiny_data.read_text().replace("large", "small").splitlines()
+    manifest = tmp_path / "manifest.csv"
+    images = (line.replace("images/", f"{tiny_data.parent}/images/") for line in lines)
+    manifest.write_text("\n".join([header, *images]))
+    job = tiny_job(
+        job_task="classification",
+        model_name="cnn",
+        model_num_res_units=None,
+        data_classes=["small", "large"],
+        training_loss="cross-entropy",
+        evaluation_select_best="auroc",
+        evaluation_patience=1,
+    )
+    federated = federate(job, manifest=manifest)
+    assert federated.loop.execute().round == 3
+    assert [row["auroc"] for row in rows(federated, "metrics.csv")] == [""] * 3
+    told = [event for event in federated.events if event.kind == "not_evaluated"]
+    assert [event.round for event in told] == [1, 2, 3]
+    assert all("'auroc'" in str(event.data["reason"]) for event in told)
+
+
 def test_sites_count_by_their_images_or_as_one(tiny_job, federate, tiny_data, tmp_path):
     text = tiny_data.read_text().splitlines()
     folder = tiny_data.parent

@@ -153,6 +153,17 @@ def test_watching_goes_on_where_the_connection_was_cut(desk: Desk, run: RunFolde
     assert [event.kind for event in events] == ["run_finished"]
 
 
+def test_a_run_of_another_version_hides_no_other(desk: Desk, run: RunFolder) -> None:
+    old = desk.folder / "runs" / "old-1"
+    old.mkdir()
+    (old / "job.json").write_text('{"job": {"name": "old", "flavour": "strawberry"}}', encoding="utf-8")
+    (old / "run.json").write_text('{"status": "finished"}', encoding="utf-8")
+    rows = {row.name: row for row in desk.log_in("vera", "viewer").list()}
+    assert set(rows) == {RUN, "old-1"}
+    assert rows["old-1"].status == "unreadable"
+    assert "flavour" in rows["old-1"].reason
+
+
 def test_a_run_is_fetched_whole_and_once(desk: Desk, run: RunFolder, tmp_path: Path) -> None:
     vera = desk.log_in("vera", "viewer")
     copy = vera.fetch(RUN, tmp_path / "out")

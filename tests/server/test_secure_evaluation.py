@@ -13,6 +13,7 @@ from server.runs import RunFolder
 from shared import messages
 from shared.errors import RunError
 from shared.flat_array import to_array, view
+from tests.conftest import write_dataset
 from tests.server.conftest import make_sites
 
 SITES = ("alpha", "beta", "gamma", "delta")
@@ -37,25 +38,31 @@ def with_policy(sites: list[Site], **policy) -> None:
         site.config = site.config.model_copy(update={"policy": site.config.policy.model_copy(update=policy)})
 
 
-def metrics_in_the_open(federated, sites: list[Site], vector: np.ndarray, split: str) -> dict[str, float]:
-    """Return the metrics from every site's own states, as no coordinator sees them."""
-    loop, job = federated.loop, federated.loop.job
-    config = messages.request_config(job.canonical(), loop.layout.digest(), 1, split=split)
-    content = RecordDict({messages.ARRAYS: messages.vector_record(vector), messages.CONFIG: config})
-    request = messages.read_request(content)
-    pooled = loop._task.metrics()
-    for site in sites:
-        pooled.merge(site.summand(request, judging=True)[1])
-    return pooled.compute()
+def noted(federated) -> list[messages.Request]:
+    """Return the evaluations that the first site is asked for, as they come."""
+    asked: list[messages.Request] = []
+
+    def note(question, answer):
+        if question.metadata.message_type == "evaluate":
+            asked.append(messages.read_request(question.content))
+        return [answer]
+
+    federated.grid.changes[10] = note
+    return asked
 
 
 @pytest.mark.parametrize("changes", [{}, CLASSIFY], ids=["segmentation", "classification"])
-def test_the_metrics_are_those_of_all_predictions_pooled(secure_job, federate, tiny_data, tmp_path, changes):
-    federated = federate(secure_job(**changes))
+def test_the_metrics_are_those_of_all_predictions_pooled(secure_job, federate, tmp_path, changes):
+    manifest = write_dataset(tmp_path / "data", patients=30)  # a bin of scores for ten of them
+    federated = federate(secure_job(**changes), manifest=manifest)
     with_policy(federated.grid.sites, share_site_metrics=False)  # which is about a site's own figures
+    asked = noted(federated)
     result = federated.loop.execute()
-    alone = make_sites(tiny_data, SITES, tmp_path / "alone")
-    expected = metrics_in_the_open(federated, alone, result.vector, "test")
+    assert [request.split for request in asked] == ["val", "val", "test"]
+    pooled = federated.loop._task.metrics(asked[-1].edges)
+    for site in make_sites(manifest, SITES, tmp_path / "alone"):  # in the open, as no coordinator sees them
+        pooled.merge(site.summand(asked[-1], judging=True, patients=10**6)[1])
+    expected = pooled.compute()
     assert result.test.federation == pytest.approx(expected, abs=1e-6, nan_ok=True)
     assert not all(np.isnan(value) for value in expected.values())
     told = federated.run.read_description()["test"]
@@ -158,3 +165,19 @@ def test_a_false_sum_is_no_metric(secure_job, federate):
     (event,) = told(federated.run)
     assert "the sum makes no sense" in event["reason"]
     assert not metrics_of(federated.run.path)[0].get("dice_global")
+
+
+def test_more_bins_than_the_claimed_patients_allow_are_merged(secure_job, federate, tiny_data, tmp_path):
+    """A coordinator that sends edges of a thousand bins gets no finer histogram of the sum."""
+    federated = federate(secure_job(**CLASSIFY, evaluation_bins=1000))
+    loop, site = federated.loop, make_sites(tiny_data, SITES, tmp_path / "alone")[0]
+    config = messages.request_config(loop.job.canonical(), loop.layout.digest(), 1, split="val")
+    record = messages.evaluation_record(loop.layout.pack(loop._initial_model()), loop._task.first_edges(1000))
+    request = messages.read_request(RecordDict({messages.ARRAYS: record, messages.CONFIG: config}))
+    for patients, most in ((40, 4), (9, 1)):
+        metrics, states = site.summand(request, judging=True, patients=patients)
+        metrics.merge(states)
+        curves = metrics.curves()
+        assert curves.bins == 1000
+        assert 0 < np.count_nonzero(curves.positives + curves.negatives) <= most
+        assert np.count_nonzero(metrics.metrics["calibration"].count.numpy()) <= most

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -13,10 +14,12 @@ import psutil
 import pytest
 
 from server.commands_enrol import PASSPHRASE_FILE
+from server.coordinator import ServerTable, found
 from server.signer import Signer, SignerError
 from shared.authority import Authority
 from shared.csr import certificate_request
-from shared.pki import CredentialError, check_issued, new_key, public_key_of, utc_now
+from shared.pki import CredentialError, check_issued, load_certificate, new_key, public_key_of, utc_now
+from simulate.federation import LocalFederation
 
 CURIOUS = """
 import ctypes, getpass, os, sys
@@ -143,3 +146,31 @@ def test_its_memory_is_closed_to_its_own_user() -> None:
             env={"PYTHONPATH": str(PROJECT), PASSPHRASE_FILE: str(folder / "passphrase")},
         )
     assert ended.stdout.splitlines() == ["PermissionError"] * 2, ended.stderr
+
+
+@pytest.mark.slow
+def test_the_service_works_with_a_passphrase_and_ends_with_its_signer(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = tmp_path / "local"
+    local.mkdir()
+    table = ServerTable(name="local", host="127.0.0.1", sites_port=free_port(), people_port=free_port())
+    found(local / "coordinator", table, PASSPHRASE)
+    with LocalFederation(local) as federation:
+        site = federation.enroll("alpha", {})
+        certificate = load_certificate(site / "keys" / "site.crt")
+        check_issued(certificate, load_certificate(local / "coordinator" / "ca" / "ca.crt"), utc_now())
+        service = federation.processes["coordinator"]
+        (signer,) = [
+            child
+            for child in psutil.Process(service.pid).children()
+            if "flower-superlink" not in child.cmdline()
+        ]
+        signer.kill()
+        assert service.wait(30) == 2
+        assert "holds the authority's key has ended" in federation.log("coordinator")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])

@@ -72,3 +72,18 @@ def test_the_comparison_shows_what_each_gets(tiny_job):
     rows = {line.split("│")[1].strip(): line for line in text.splitlines() if line.count("│") > 2}
     assert [cell.strip() for cell in rows["alpha"].split("│")[5:8]] == ["0.700", "0.200", "0.800"]
     assert [cell.strip() for cell in rows["all sites"].split("│")[5:8]] == ["0.700", "0.300", "0.800"]
+
+
+def test_who_was_late_is_named_with_the_rounds_that_it_missed(tiny_job):
+    job = tiny_job()
+    description = {
+        "rounds": 3,
+        "tested_round": 3,
+        "sites": {"alpha": SITE},
+        "left_out": {},
+        "late": {"alpha": 1, "beta": 3},
+        "test": {"sites": {"alpha": scores(job, 0.25)}, "federation": scores(job, 0.5)},
+    }
+    text = printed(job, description)
+    assert "alpha was late in 1 round." in text
+    assert "beta was late in 3 rounds." in text

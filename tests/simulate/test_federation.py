@@ -157,6 +157,22 @@ def test_it_computes_what_the_simulation_does(federation, simulated, tiny_job, t
     assert name in wardround("runs", "--dir", coordinator).stdout
 
 
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "secure"])
+def test_a_classification_is_judged_in_the_same_bins(federation, simulated, tiny_job, secure):
+    job = tiny_job(
+        job_task="classification",
+        model_name="cnn",
+        model_num_res_units=None,
+        data_classes=["small", "large"],
+        training_loss="cross-entropy",
+        evaluation_select_best="loss",
+        privacy_secure_aggregation=secure,
+    )
+    name = federation.runs().submit(job)
+    assert failures(list(federation.runs().follow(name))) == []
+    assert results(run_folder(federation, name)) == results(simulated(job))
+
+
 def test_a_killed_worker_and_a_killed_site_cost_nothing_but_time(
     federation, simulated, tiny_job, hold_images
 ):

@@ -50,13 +50,19 @@ def federation(tiny_data: Path, tmp_path_factory) -> Iterator[LocalFederation]:
 
 @pytest.fixture
 def run(federation, tiny_job) -> Callable[..., tuple[str, list[Event], dict]]:
-    """Return a function that runs a job to its end; it returns name, events and description."""
+    """Return a function that runs a job to its end; it returns name, events and description.
 
-    def start(**changes):
+    The function takes what is told of each event, and changes of the job.
+    """
+
+    def start(look=lambda event: None, **changes):
         runs = federation.runs()
         changes = {"job_rounds": 2, "strategy_min_sites": 2, "strategy_grace": 2.0} | changes
         name = runs.submit(tiny_job(**changes))
-        events = list(runs.follow(name))
+        events = []
+        for event in runs.follow(name):
+            look(event)
+            events.append(event)
         about = json.loads((federation.folder / "coordinator" / "runs" / name / "run.json").read_text())
         return name, events, about
 
@@ -66,10 +72,11 @@ def run(federation, tiny_job) -> Callable[..., tuple[str, list[Event], dict]]:
 class Twisting(LightHost):
     """Does all that a site does, then changes the answer to one kind of question."""
 
-    def __init__(self, config, kind: str, twist, name: str | None = None) -> None:
+    def __init__(self, config, kind: str, twist, name: str | None = None, alone: bool = False) -> None:
         if name is not None:
             config = config.model_copy(update={"site": config.site.model_copy(update={"name": name})})
-        super().__init__(config, **options)
+        own = {"workshop": Workshop(open_device("cpu")), "turn": threading.Lock()}
+        super().__init__(config, **(own if alone else options))
         self._kind, self._twist = kind, twist
 
     def handle(self, call):
@@ -189,24 +196,28 @@ def test_who_lives_and_does_not_answer_holds_a_round_for_the_grace_only(federati
         wake.wait(60)
         return payload, tensors
 
+    def look(event: Event) -> None:
+        if (event.kind, event.round) == ("round_started", 3):
+            wake.set()
+
     with LightNode(federation.folder / "delta", hostile_alone("train", hold)):
         federation.await_online({"delta"})
-        _, events, about = run(strategy_round_timeout=600.0)
-        wake.set()
+        name, events, about = run(look, job_rounds=6, strategy_round_timeout=600.0)
     assert about["status"] == "finished"
-    assert {event.site for event in of(events, "site_late")} == {"delta"}
-    assert about["late"] == {"delta": 2}
+    late = of(events, "site_late")
+    assert {event.site for event in late} == {"delta"}
+    assert {event.round for event in late if event.phase == "train"} >= {1, 2}
+    assert about["late"]["delta"] >= 2
+    # Once it is free again it does not work on the rounds that went on without it.
+    rows = (federation.folder / "coordinator" / "runs" / name / "sites.csv").read_text().splitlines()
+    rounds = {int(row.split(",")[0]) for row in rows if row.split(",")[1:3] == ["delta", "train"]}
+    assert rounds
+    assert min(rounds) >= 3
 
 
 def hostile_alone(kind: str, twist):
     """Return what makes a host that holds up nobody else in this process."""
-
-    def make(config):
-        host = Twisting(config, kind, twist)
-        host._turn = threading.Lock()
-        return host
-
-    return make
+    return lambda config: Twisting(config, kind, twist, alone=True)
 
 
 def test_nobody_takes_the_name_the_place_or_the_blame_of_another(federation, run):

@@ -8,6 +8,7 @@ import pytest
 
 from client.workers.processes import ProcessPool
 from shared.job import JobSpec
+from shared.pki import key_fingerprint, load_key
 from shared.privacy.secagg.records import TRAIN, VALIDATION
 from simulate.federation import LocalFederation
 from tests.conftest import SITES
@@ -45,13 +46,21 @@ def job(tiny_job) -> JobSpec:
 @pytest.mark.parametrize("phase", [TRAIN, VALIDATION])
 def test_no_part_is_read_out_of_a_sum_by_sending_other_models(folders, job, phase):
     with Hospitals(folders) as hospitals:
-        coordinator = Coordinator(hospitals, job)
+        names = iter(f"attempt-{number}" for number in range(9))
+
+        def attempt() -> Coordinator:
+            """Begin with a job in whose rounds no model was seen yet."""
+            return Coordinator(hospitals, renamed(job, job_name=next(names)))
+
+        coordinator = attempt()
         model = coordinator.first
         dead = np.zeros_like(model)  # of it nearly all gradients are zero
         models = {"delta": model} | same_model(dead, FEWER)
 
         with pytest.raises(RefusedError, match="is not what the sites of this round have signed"):
             coordinator.sum(models, round_=2, phase=phase)
+
+        coordinator = attempt()
 
         def of_its_own(site, session):
             return coordinator.header(models[site], 2, phase, session)
@@ -60,13 +69,14 @@ def test_no_part_is_read_out_of_a_sum_by_sending_other_models(folders, job, phas
             coordinator.sum(models, round_=2, phase=phase, headers=of_its_own)
         # A sum that is begun for one purpose serves no other.
         other = VALIDATION if phase == TRAIN else TRAIN
+        coordinator = attempt()
 
         def of_another_phase(_, session):
             return coordinator.header(model, 2, other, session)
 
         with pytest.raises(RefusedError, match="and the request of something else"):
             coordinator.sum(same_model(model, SITES), round_=2, phase=phase, headers=of_another_phase)
-        coordinator.sum(same_model(model, SITES), round_=2, phase=phase).total()  # the honest way
+        attempt().sum(same_model(model, SITES), round_=2, phase=phase).total()  # the honest way
 
 
 @pytest.mark.parametrize("phase", [TRAIN, VALIDATION])
@@ -85,17 +95,42 @@ def test_no_difference_of_two_sums_shows_a_site_whatever_the_job_is_called(folde
             match=r"(?s)nearly the same model was summed before .*Give the job another \[job\] seed",
         ):
             Coordinator(hospitals, again, run=3).sum(same_model(first, FEWER), phase=phase)
-        for vector in (changed, first * np.float32(1.001)):
+        for name, vector in {"ulp": changed, "step": first * np.float32(1.001)}.items():
             with pytest.raises(RefusedError, match="nearly the same model"):
-                Coordinator(hospitals, again, run=4).sum(same_model(vector, FEWER), round_=2, phase=phase)
+                Coordinator(hospitals, renamed(job, job_name=name), run=4).sum(
+                    same_model(vector, FEWER), round_=2, phase=phase
+                )
         with pytest.raises(RefusedError, match="nearly the same model"):  # in the same job too
             Coordinator(hospitals, job, run=5).sum(same_model(changed, FEWER), round_=2, phase=phase)
+        clipped = Coordinator(hospitals, renamed(job, update_clip=1.0), run=9)
+        with pytest.raises(RefusedError, match="other settings"):  # only a large update would be clipped
+            clipped.sum(same_model(first, SITES), phase=phase)
         # What honest researchers do: the same again, other seeds, and the next round without a site.
         Coordinator(hospitals, again, run=6).sum(same_model(first, SITES), phase=phase)
         reseeded = Coordinator(hospitals, renamed(job, job_seed=6), run=7)
         reseeded.sum(same_model(reseeded.first, FEWER), phase=phase)
         next_model = reseeded.first + np.float32(0.001) * first
         reseeded.sum(same_model(next_model, SITES[1:]), round_=2, phase=phase)
+
+
+def pin(folders: dict[str, Path], site: str, others: tuple[str, ...]) -> None:
+    """Write the keys of other sites into a site's [peers]."""
+    lines = [
+        f'{other} = "{key_fingerprint(load_key(folders[other] / "keys" / "site.key").public_key())}"'
+        for other in others
+    ]
+    file = folders[site] / "site.toml"
+    file.write_text(file.read_text().replace("[peers]", "\n".join(["[peers]", *lines])))
+
+
+def test_pinned_sites_are_summed_and_no_others(folders, job):
+    for site in SITES:  # a site needs no entry for itself
+        pin(folders, site, tuple(other for other in SITES if other not in (site, "delta")))
+    with Hospitals(folders) as hospitals:
+        coordinator = Coordinator(hospitals, job)
+        with pytest.raises(RefusedError, match="delta has a key, and it is not among the pinned keys"):
+            coordinator.sum(same_model(coordinator.first, SITES))
+        coordinator.sum(same_model(coordinator.first, FEWER)).total()
 
 
 def test_worker_processes_refuse_both_and_remember_across_a_restart(folders, job):

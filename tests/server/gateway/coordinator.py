@@ -24,7 +24,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from server.audit_trail import AuditTrail
-from server.bell import BELL, hang_bell
+from server.bell import BELL, Bell, hang_bell
 from server.coordinator import MODELS
 from server.gateway import Door, Gateway, Routes, listen
 from server.limits import Limits
@@ -136,13 +136,14 @@ async def renew(request: Request) -> PlainTextResponse:
     return PlainTextResponse(f"renewed {len(await request.body())}")
 
 
-def routes(folder: Path) -> Routes:
+def routes(folder: Path, bell: Bell) -> Routes:
     return Routes(
         people=[Route("/v1/runs", look), Route("/v1/submit", submit, methods=["POST"])],
         public=[Route("/v1/enrol", enrol, methods=["POST"])],
         sites=[
             Route("/v1/renew", renew, methods=["POST"]),
             *ModelsApi(folder / MODELS).site_routes(),
+            *bell.allowances.site_routes(),
         ],
     )
 
@@ -162,9 +163,9 @@ async def main(folder: Path, upstream: str) -> None:
             (folder / "superlink.pid").write_text(str(link.pid), encoding="utf-8")
         else:
             link = StandIn(upstream, folder)
-        parts = routes(folder)
         bell = await stack.enter_async_context(hang_bell())
         (folder / "bell").write_text(os.environ[BELL], encoding="utf-8")
+        parts = routes(folder, bell)
         print(*(door.sock.getsockname()[1] for door in doors), flush=True)
         await Gateway(link, registry, registry, trail, parts, bell=bell).serve(*doors, stop)
     trail.close()

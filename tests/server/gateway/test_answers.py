@@ -71,17 +71,35 @@ def test_what_was_broken_off_does_not_count(federation, site, upstream):
 def test_a_new_question_takes_the_place_of_the_last(federation, site):
     with federation.run(st_mary=1000) as rope:
         assert push(federation, site, 2000) == 200
-        rope.expect({"st-mary": 100})
+        rope.expect(100, {"st-mary": ["b" * 64]})
         while (status := push(federation, site, 150)) == 413:  # until the gateway has heard
             continue
         assert status == 200
         assert push(federation, site, 100) == 413
 
 
+def awaited(federation, site, body: bytes) -> int:
+    with federation.connect(site) as connection:
+        connection.send(post("/v1/awaited", site, body))
+        return connection.answer()[0]
+
+
+def test_a_site_learns_whether_its_answer_is_still_waited_for(federation, site):
+    message = b'{"message": "' + b"a" * 64 + b'"}'
+    assert awaited(federation, site, message) == 404
+    with federation.run(st_mary=1000):
+        assert awaited(federation, site, message) == 204
+        assert awaited(federation, site, message.replace(b"aaaa", b"bbbb")) == 404
+        for body in (b"", b"{}", b'{"message": 1}', b'{"message": "../x"}', message[:-1] + b', "more": 1}'):
+            assert awaited(federation, site, body) == 400
+    while awaited(federation, site, message) != 404:  # until the gateway has heard
+        continue
+
+
 def test_two_runs_add_up_and_a_request_that_ends_gives_back_what_it_took():
     allowances = Allowances()
-    allowances.allow("a", {"site": 100})
-    allowances.allow("b", {"site": 50, "other": 10})
+    allowances.allow("a", 100, {"site": ["1"]})
+    allowances.allow("b", 50, {"site": ["2"], "other": ["3"]})
     charge = allowances.charge("site")
     assert charge.left == 300
     assert charge.take(250)

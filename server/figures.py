@@ -1,0 +1,160 @@
+"""What people are shown of single hospitals: what each one's policy allows them (`figures_for`), and no more.
+
+The run's folder holds all of it. This is the one place that takes out of it what somebody may not see, before
+it goes to them over the people's listener.
+"""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+from itertools import groupby
+from typing import Any, BinaryIO
+
+from server.people import Role
+
+FILTERED = ("sites.csv", "events.jsonl", "run.json")
+WITHHELD = (
+    "checkpoint.safetensors",
+)  # has rows of single sites, and is of use to nobody but the coordinator
+KEPT_BACK = "its figures stay with the hospital"
+
+_BY_SITE = ("left_out", "bytes_sent", "late", "figures")
+_OF_RUN = frozenset(
+    {
+        *("status", "started", "finished", "job", "digest", "project", "researcher", "flower_run", "reason"),
+        *("rounds", "tested_round", "models", "versions", "git_commit", "hardware"),
+    }
+)
+_OF_EVENT = ("time", "event", "round", "site", "phase", "reason")
+_OF_ROW = ("round", "site", "phase")
+_WITH_DIGITS = re.compile(r"\S*\d\S*")
+
+
+class Figures:
+    """What one person may see of a run.
+
+    Args:
+        description: What `run.json` says: which sites take part, and whom each one lets see its figures.
+        role: Of the person, who belongs to the run's project or is an operator; None may see everything.
+    """
+
+    def __init__(self, description: Mapping[str, Any], role: Role | None) -> None:
+        self._choices: Mapping[str, str] = description.get("figures") or {}
+        self._role = role
+        sites = {**(description.get("sites") or {}), **(description.get("left_out") or {})}
+        self.everything = role is None or (bool(sites) and all(map(self._allows, sites)))
+        self._names = {*sites, *self._choices}
+
+    def _allows(self, site: str) -> bool:
+        choice = self._choices.get(site, "nobody")
+        return choice == "project" or (choice == "operators" and self._role == "operator")
+
+    def shown(self, sites: Collection[str]) -> set[str]:
+        """Return which of the sites behind a sum may be shown beside it.
+
+        Where one alone is to stay hidden, its figure would be what is left of the sum: then none is shown.
+        """
+        allowed = {site for site in sites if self._allows(site)}
+        return set() if len(set(sites) - allowed) == 1 else allowed
+
+    def file(self, name: str, content: BinaryIO) -> Iterator[bytes]:
+        """Yield the content of one of the `FILTERED` files, as this person may see it."""
+        text = io.TextIOWrapper(content, encoding="utf-8", errors="replace", newline="")
+        if name == "run.json":
+            yield (json.dumps(self.description(json.load(text)), indent=2) + "\n").encode()
+        elif name == "events.jsonl":
+            for line in text:
+                with suppress(ValueError, RecursionError):  # cut short by a crash, or still being written
+                    yield (json.dumps(self.event(dict(json.loads(line)))) + "\n").encode()
+        else:
+            yield from self._rows(text)
+
+    def description(self, description: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what `run.json` says, without what belongs to hospitals that don't show it."""
+        if self.everything:
+            return dict(description)
+        found = {key: value for key, value in description.items() if key in _OF_RUN}
+        if "reason" in found:
+            found["reason"] = self.reason(found["reason"])
+        if "models" in found:
+            found["models"] = {
+                name: digest for name, digest in found["models"].items() if name not in WITHHELD
+            }
+        for key in _BY_SITE:
+            if key in description:
+                found[key] = self._by_site(description[key])
+        if "sites" in description:
+            shown = self.shown(description["sites"])
+            found["sites"] = {
+                site: facts if site in shown else {} for site, facts in description["sites"].items()
+            }
+        if "test" in description:
+            found["test"] = self._test(description["test"])
+        if "guarantee" in description:
+            found["guarantee"] = self._guarantee(description["guarantee"])
+        return found
+
+    def reason(self, reason: Any) -> str:
+        """Return why a run failed; it may name what single sites have."""
+        return str(reason or "") if self.everything else self._without_numbers(str(reason or ""))
+
+    def event(self, line: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a line of `events.jsonl`; of a site only what happened, where not every site shows more."""
+        if self.everything:
+            return dict(line)
+        found = {key: line[key] for key in line if not line.get("site") or key in _OF_EVENT}
+        if "reason" in found:
+            found["reason"] = self._without_numbers(found["reason"])
+        return found
+
+    def _by_site(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a mapping by sites: numbers of those shown, texts of all, but without their numbers."""
+        shown = self.shown(values)
+        return {
+            site: value if site in shown else self._without_numbers(value)
+            for site, value in values.items()
+            if site in shown or isinstance(value, str)
+        }
+
+    def _without_numbers(self, text: str) -> str:
+        """Return a text whose words have no digits, but for the names of sites."""
+
+        def kept(word: re.Match[str]) -> str:
+            return word[0] if word[0].strip(".,:;()'\"") in self._names else "…"
+
+        return _WITH_DIGITS.sub(kept, str(text))
+
+    def _test(self, test: Mapping[str, Any]) -> dict[str, Any]:
+        shown = self.shown(test["sites"])
+        scores = {site: values if site in shown else {} for site, values in test["sites"].items()}
+        examples = {site: count for site, count in test.get("examples", {}).items() if site in shown}
+        return {"federation": test["federation"], "sites": scores, "examples": examples}
+
+    def _guarantee(self, guarantee: Mapping[str, Any]) -> dict[str, Any]:
+        shown = self.shown(guarantee.get("sites", {}))
+        sites = {
+            site: facts if site in shown else {"words": f"{KEPT_BACK}, whose ledger has what was spent."}
+            for site, facts in guarantee.get("sites", {}).items()
+        }
+        return {**guarantee, "sites": sites}
+
+    def _rows(self, text: Iterable[str]) -> Iterator[bytes]:
+        """Yield the rows of `sites.csv`; those of one round and phase belong to one sum."""
+        reader = csv.reader(text)
+        columns = next(reader, [])
+        yield _line(columns)
+        for _, group in groupby(reader, key=lambda row: (row[0], row[2]) if len(row) > 2 else None):
+            rows = [dict(zip(columns, row, strict=False)) for row in group]
+            shown = self.shown({row.get("site", "") for row in rows})
+            for row in rows:
+                hidden = row.get("site") not in shown
+                yield _line(["" if hidden and key not in _OF_ROW else row.get(key, "") for key in columns])
+
+
+def _line(cells: list[str]) -> bytes:
+    line = io.StringIO()
+    csv.writer(line).writerow(cells)
+    return line.getvalue().encode()
