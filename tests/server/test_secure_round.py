@@ -241,7 +241,7 @@ def test_class_weights_come_from_what_all_sites_have_signed(secure_job, federate
     federated.loop.execute()
     assert len(counted) == 4
     assert set(counted) == {counted[0]}
-    assert sum(counted[0]) == 4 * 2 * 16 * 16  # the voxels of two training images a site
+    assert sum(counted[0]) == pytest.approx(4 * 2 * 16 * 16, rel=0.05)  # voxels, each site's to two digits
 
 
 def test_class_weights_of_the_federation_need_secure_aggregation(tiny_job):
@@ -252,8 +252,8 @@ def test_class_weights_of_the_federation_need_secure_aggregation(tiny_job):
 @pytest.mark.parametrize(
     ("job", "claims", "words"),
     [
-        ({}, {"weight": 3}, "claims more than it described"),
-        ({}, {"patients": 2}, "claims more than it described"),
+        ({}, {"weight": 11}, "claims more than it described"),
+        ({}, {"patients": 11}, "claims more than it described"),
         ({}, {"weight": 0}, "claims no weight"),
         ({"strategy_weight": "equal"}, {"weight": 2}, "all must weigh alike"),
         ({}, {"class_counts": (1, 2)}, "counts 2 classes instead of 0"),
@@ -281,15 +281,15 @@ def test_a_sum_of_another_weight_than_was_signed_is_refused(secure_job, federate
         return [answer]
 
     federated.grid.changes[12] = heavier
-    with pytest.raises(RunError, match="the sum has a weight of 9, and its sites claim 8"):
+    with pytest.raises(RunError, match="the sum has a weight of 41, and its sites claim 40"):
         federated.loop.execute()
 
 
 def test_no_sum_is_mostly_one_sites(secure_job, federate):
     # Of weights 1, 1, 2, 1 the last is gone: gamma would be half of the sum.
     federated = federate(secure_job(strategy_largest_share=0.4))
-    for node in (10, 11, 13):
-        claimed(federated, node, weight=1)
+    for node, weight in {10: 1, 11: 1, 12: 2, 13: 1}.items():
+        claimed(federated, node, weight=weight)
     federated.grid.changes[13] = lambda question, answer: (
         [] if question.metadata.message_type == "train" else [answer]
     )
@@ -303,12 +303,14 @@ def test_no_sum_is_mostly_one_sites(secure_job, federate):
 def test_a_weight_above_the_largest_share_is_cut_down_by_every_site(
     secure_job, federate, tiny_data, tmp_path
 ):
-    # Weights of 2, 1, 1, 1: with at most 0.3 of the sum for each, all count one.
-    federated = federate(secure_job(strategy_largest_share=0.3))
+    # Weights of 10, 1, 1, 1: with at most 0.3 of the sum for each, all count one.
+    plain = {"training_optimizer": "sgd"}  # which does not make much of another order of the same images
+    federated = federate(secure_job(strategy_largest_share=0.3, **plain))
     for node in (11, 12, 13):
         claimed(federated, node, weight=1)
     result = federated.loop.execute()
     assert federated.failures() == []
-    equal = federate(secure_job(strategy_weight="equal"), run=RunFolder.create(tmp_path / "b", secure_job()))
+    job = secure_job(strategy_weight="equal", **plain)
+    equal = federate(job, run=RunFolder.create(tmp_path / "b", job))
     sites = make_sites(tiny_data, SITES, tmp_path / "alone")
     assert np.allclose(result.vector, mean_update(equal, sites), atol=1e-6)
