@@ -170,14 +170,14 @@ def test_approved_again_it_is_answered_once_more(make_site, job_of):
 
 def test_the_proximal_term_is_the_jobs(make_site, job_of):
     site = make_site()
-    job = job_of(
-        strategy_name="fedprox", strategy_proximal_mu=50.0, training_local_steps=4, training_optimizer="sgd"
-    )
+    # Each step takes all images: jobs have orders of their own.
+    steps = {"training_local_steps": 4, "training_optimizer": "sgd", "training_batch_size": 20}
+    job = job_of(strategy_name="fedprox", strategy_proximal_mu=50.0, **steps)
     near = site.send("train", job, proximal_mu=0.0)
     again = site.send("train", job, proximal_mu=1e9)
     update = messages.read_update(near.content, first_of(job).size).vector
     assert np.array_equal(update, messages.read_update(again.content, update.size).vector)
-    free = job_of(training_local_steps=4, training_optimizer="sgd")
+    free = job_of(**steps)
     away = messages.read_update(site.send("train", free).content, update.size).vector
     assert np.linalg.norm(update - first_of(job)) < np.linalg.norm(away - first_of(job))
 
