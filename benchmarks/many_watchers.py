@@ -25,6 +25,7 @@ from statistics import median
 from typing import Any
 
 import httpx
+import psutil
 from rich.console import Console
 from rich.table import Table
 
@@ -72,7 +73,7 @@ def running(folder: Path) -> Iterator[list[str]]:
     def write() -> None:
         while not end.wait(BETWEEN_EVENTS):
             for run in runs:
-                run.event("site_done", site="site-000", written=time.time())
+                run.event("round_started", written=time.time())
 
     with ExitStack() as stack:
         for run in runs:
@@ -186,7 +187,10 @@ def main() -> None:
         runs = stack.enter_context(running(coordinator / "runs"))
         context = ssl.create_default_context(cafile=coordinator / "ca" / "ca.crt")
         people = People(load_settings(coordinator).server.people_port, context, tokens)
+        gateway, start = psutil.Process(federation.processes["coordinator"].pid), time.monotonic()
+        used = sum(gateway.cpu_times()[:2])
         asyncio.run(measure(people, watchers, runs, seconds))
+        used = (sum(gateway.cpu_times()[:2]) - used) / (time.monotonic() - start)
         gone = [site for site in names if not federation.is_online(site)]
     figures = {"answers": people.waits, "events": people.lateness}
     table = Table(title=f"{watchers} watch {RUNS} runs, {sites} sites ask for work")
@@ -195,6 +199,8 @@ def main() -> None:
     for what, waits in figures.items():
         result[what] = {"count": len(waits), "median": median(waits), "worst": max(waits)}
         table.add_row(f"{len(waits)} {what}", f"{median(waits):.3f}", f"{max(waits):.2f}")
+    table.add_row("cores that the gateway took", f"{used:.2f}", "")
+    result["gateway_cores"] = used
     Console().print(table)
     missed = [f"{site} is offline" for site in gone]
     if median(people.waits) > MEDIAN or max(people.waits) > WORST:

@@ -1,5 +1,6 @@
 """`wardround data ...`: what a hospital, or a researcher, asks about a dataset."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,9 +14,10 @@ if TYPE_CHECKING:
     from client.data.check import Expected, Report
     from client.data.manifest import Record
     from client.data.splits import Split
+    from shared.errors import DataError
 
 MOST = 8  # lines of one kind before "and so many more"
-MOST_ERRORS = 20
+EXAMPLES_OF_A_KIND = 3
 
 data_app = typer.Typer(help="Look at a dataset.", no_args_is_help=True)
 
@@ -158,17 +160,27 @@ def _line(title: str, counts: Counter[str], all_of: int | None, console: "Consol
     console.print(escape(f"{title:<9} {', '.join(shown)}{more}"), soft_wrap=True, highlight=False)
 
 
+def _by_kind(errors: "Sequence[DataError]") -> "list[list[DataError]]":
+    """Return errors by what is wrong, whatever numbers and names it is wrong with; the commonest first."""
+    groups: dict[str, list[DataError]] = {}
+    for error in errors:
+        kind = re.sub(r"'[^']*'|[0-9][0-9.x]*", "#", error.problem)
+        groups.setdefault(kind, []).append(error)
+    return sorted(groups.values(), key=len, reverse=True)
+
+
 def _problems(report: "Report") -> Iterator[str]:
     from rich.markup import escape
 
     yield ""
     for warning in report.warnings:
         yield f"[yellow]warning[/]  {escape(warning)}"
-    for error in report.errors[:MOST_ERRORS]:
-        yield f"[red]error[/]    {escape(str(error))}"
+    for errors in _by_kind(report.errors):
+        for error in errors[:EXAMPLES_OF_A_KIND]:
+            yield f"[red]error[/]    {escape(str(error))}"
+        if len(errors) > EXAMPLES_OF_A_KIND:
+            yield f"         and {len(errors) - EXAMPLES_OF_A_KIND} more of this kind"
     number = len(report.errors)
-    if number > MOST_ERRORS:
-        yield f"         {number - MOST_ERRORS} more errors"
     if report.trainable:
         yield "[green]Training is possible.[/]"
     else:

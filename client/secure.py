@@ -21,6 +21,7 @@ from client.gate import Gate, Visit
 from client.site import SiteConfig
 from client.sum_book import SumBook, Summed
 from shared import messages
+from shared.curves import surely_behind
 from shared.job import JobSpec
 from shared.metrics import MetricSet
 from shared.pki import key_fingerprint, load_certificate
@@ -162,7 +163,7 @@ def evaluate(site: SecureSite, visit: Visit, content: RecordDict, state: RecordD
         check_evaluated(roster)
         request = _agreed_request(part, content, training=False)
         part.sketch = _sketch(site, request)
-        patients = sum(claims.patients for claims in roster)
+        patients = surely_behind(claims.patients for claims in roster)
         empty, states = site.summand(request, judging=client.claims.patients > 0, patients=patients)
         numbers = encode_states(states, empty, roster)
         return stages.masked_reply(client.mask(numbers), time.perf_counter() - start)

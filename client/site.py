@@ -1,6 +1,5 @@
 """`site.toml`: what a hospital offers, allows and computes on."""
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -13,6 +12,7 @@ from shared.errors import SiteError
 from shared.job import JobSpec, Name
 from shared.job_errors import describe
 from shared.names import suggestion
+from shared.toml_files import read_toml
 
 
 class _Table(BaseModel):
@@ -96,12 +96,7 @@ def load_site(path: Path) -> SiteConfig:
     Raises:
         SiteError: The file is missing, is not TOML, or has a wrong key or value.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SiteError(f"can't be read ({error.strerror})", where=path) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SiteError(f"is not valid TOML: {error}", where=path) from None
+    table = read_toml(path, SiteError)
     try:
         config = SiteConfig.model_validate(table)
     except ValidationError as error:

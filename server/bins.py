@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.federation import Member
-from shared.curves import Curves, bins_for
+from shared.curves import Curves, bins_for, surely_behind
 from shared.tasks import Task
 
 
@@ -21,6 +21,6 @@ def edges_for(
         split: On whose patients.
         before: The curves of the evaluation before; None for the first.
     """
-    patients = sum(member.description.patients.get(split, 0) for member in members)
+    patients = surely_behind(member.description.patients.get(split, 0) for member in members)
     bins = bins_for(task.job.evaluation.bins, patients)
     return task.first_edges(bins) if before is None else before.next_edges(bins)

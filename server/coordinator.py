@@ -8,7 +8,6 @@ import contextlib
 import ipaddress
 import shutil
 import tempfile
-import tomllib
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +34,7 @@ from shared.pki import (
     utc_now,
     write_file,
 )
+from shared.toml_files import read_toml
 
 MODELS = "models"  # what runs offer to their sites; nothing in it outlives the coordinator
 COORDINATOR = "WARDROUND_COORDINATOR"  # environment variable: the folder, for the runs' processes
@@ -134,13 +134,11 @@ def load_settings(folder: Path) -> ServerConfig:
         FolderError: It is missing, is not TOML, or has a wrong key or value.
     """
     path = folder / "server.toml"
-    try:
-        return ServerConfig.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
+    if not path.exists():
         remedy = "Give the folder made by `wardround server init` with --dir."
-        raise FolderError(f"can't be read ({error.strerror})", where=path, remedy=remedy) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FolderError(f"is not valid TOML: {error}", where=path) from None
+        raise FolderError("is not there", where=path, remedy=remedy)
+    try:
+        return ServerConfig.model_validate(read_toml(path, FolderError))
     except ValidationError as error:
         raise FolderError(describe(error, ServerConfig), where=path) from None
 

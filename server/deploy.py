@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import BinaryIO, TypeVar
 
 import httpx
 
@@ -32,7 +32,6 @@ _FROM_FLOWER = 3.0  # seconds between questions to Flower while a run has not be
 _REASON = 200  # characters of why a run can't be read
 _RESTART = 30.0  # seconds in which a SuperLink that ended is there again
 Answer = TypeVar("Answer")
-Lines = Sequence[tuple[int, dict[str, Any]]]
 
 
 class Coordinator:
@@ -66,7 +65,7 @@ class Coordinator:
         self._researcher = researcher
         self._projects = projects
         self._see = see
-        self._role = role
+        self.role = role
 
     def submit(self, job: JobSpec, project: str | None = None) -> str:
         """Start a new run; returns its name once its folder is there.
@@ -141,7 +140,7 @@ class Coordinator:
         """
         run = self.open(name)
         description = run.read_description()
-        return RunDetails(self._row(run), run.job, self._figures(run).description(description))
+        return RunDetails(self._row(run), run.job, self.figures(run).description(description))
 
     def follow(self, name: str) -> Iterator[Event]:
         """Yield what happened in a run, and what happens, until it ends.
@@ -169,16 +168,9 @@ class Coordinator:
         self._audit("run-fetched", run=name, job=run.job.digest())
         return write_copy(out, name, ((file, self._content(run, file)) for file in self.file_names(run)))
 
-    def seen(self, run: RunFolder, lines: Lines) -> Lines:
-        """Return numbered lines of a run's events as they may be seen."""
-        if not lines:
-            return lines
-        figures = self._figures(run)
-        return [(number, figures.event(line)) for number, line in lines]
-
     def file_names(self, run: RunFolder) -> Sequence[str]:
         """Return the names of a run's files, as far as they may be seen."""
-        withheld = () if self._figures(run).everything else WITHHELD
+        withheld = () if self.figures(run).everything else WITHHELD
         return [name for name in file_names(run.path) if name not in withheld]
 
     def open_file(self, run: RunFolder, name: str) -> BinaryIO:
@@ -187,7 +179,7 @@ class Coordinator:
         Raises:
             RunError: There is no such file.
         """
-        figures = self._figures(run)
+        figures = self.figures(run)
         if name in WITHHELD and not figures.everything:
             raise RunError(f"has no file {name!r}", where=run.path.name)
         file = open_file(run.path, name)
@@ -202,8 +194,9 @@ class Coordinator:
         with self.open_file(run, name) as file:
             yield from chunks(file, file.seek(0, os.SEEK_END))
 
-    def _figures(self, run: RunFolder) -> Figures:
-        return Figures(run.read_description(), self._role)
+    def figures(self, run: RunFolder) -> Figures:
+        """Return what may be seen of a run."""
+        return Figures(run.read_description(), self.role)
 
     def _listed(self, folder: Path) -> RunRow:
         """Return a line for any run, also for one that another version of Wardround has left."""
@@ -223,7 +216,7 @@ class Coordinator:
             started=str(about.get("started", "")),
             researcher=_researcher(run),
             project=project_of(run.path),
-            reason=Figures(about, self._role).reason(about.get("reason")),
+            reason=Figures(about, self.role).reason(about.get("reason")),
         )
 
     def _sees(self, folder: Path) -> bool:

@@ -35,6 +35,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from server.answers import error_answer, explained
+from server.at_hand import AtHand
 from server.audit_trail import AuditTrail
 from server.bodies import read_body
 from server.deploy import Coordinator
@@ -76,6 +77,7 @@ class RunsApi:
         self._slow, self._quick = CapacityLimiter(_SLOW), CapacityLimiter(_QUICK)
         self._slow_each: dict[str, CapacityLimiter] = {}
         self._watching = Watching(self._quickly)
+        self._at_hand = AtHand(self._quickly)
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes, for behind a token."""
@@ -189,8 +191,10 @@ class RunsApi:
         end = clock() + LONGEST_STREAM
         async with aclosing(self._watching.follow(run, after, SIGN_OF_LIFE)) as looks:
             async for lines, ended in looks:
-                for number, line in await self._quickly(partial(coordinator.seen, run, lines)):
-                    yield json.dumps({"number": number, "line": line}).encode() + b"\n"
+                figures = await self._at_hand.figures(coordinator, run)
+                for number, line in lines:
+                    event = figures.event(line)
+                    yield json.dumps({"number": number, "line": event}).encode() + b"\n"
                 if ended is not None:
                     yield json.dumps({"end": ended}).encode() + b"\n"
                 elif not lines:

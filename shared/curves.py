@@ -4,7 +4,7 @@ A score is the logit of a class's probability. Edges (K, B - 1) cut the scores o
 bins; the histograms count the images in each bin, those of the class and the others apart.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,11 +15,12 @@ Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 PATIENTS_PER_BIN = 10
+_ROUNDED = 5  # patients by which a site's number may be too large: it rounds to tens at most
 LARGEST_EDGE = 100.0  # probabilities of 1e-43 and 1 - 1e-43: beyond them scores are told apart by nothing
 _FIRST_RANGE = 10.0
 _SHARE = 0.3  # of the bins that follow the class's own images; the others are evenly spaced
 _MARGIN = 0.12  # of the range of the last evaluation's scores, beyond it at either end
-_LEAST = 0.1  # logits that the bins reach beyond them at least
+_LEAST = 0.5  # logits more: early on a round of training moves the scores far
 _OUTLIERS = 0.001  # share of the images at either end that the evenly spaced bins leave out
 _GRID = 2001  # points at which the wanted density of edges is added up
 _RANKS = 1000  # images of a bin at which precision is taken: also where there are more
@@ -34,6 +35,11 @@ def bins_for(asked: int, patients: int) -> int:
         patients: Behind the histogram: of the sum where masks hide its parts, otherwise of the site.
     """
     return max(1, min(asked, patients // PATIENTS_PER_BIN))
+
+
+def surely_behind(told: Iterable[int]) -> int:
+    """Return how many patients there are at least behind the rounded numbers that sites tell."""
+    return sum(max(0, count - _ROUNDED) for count in told)
 
 
 def first_edges(classes: int, bins: int, centre: float = 0.0) -> Floats:

@@ -7,7 +7,6 @@ number is spelt.
 
 import hashlib
 import json
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -16,8 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from shared.errors import JobError
 from shared.job_bounds import check_bounds
 from shared.job_errors import describe
-from shared.names import LABEL, NAME
+from shared.names import LABEL, NAME, suggestion
 from shared.networks import Network
+from shared.toml_files import read_toml
 
 Name = Annotated[str, Field(pattern=NAME)]
 Label = Annotated[str, Field(pattern=LABEL)]
@@ -73,6 +73,33 @@ class DataTable(Table):
         max_length=3,
         examples=[[1.0, 1.0]],
         description="Millimetres along each axis; images are resampled.",
+    )
+    resize: Literal["stretch", "pad"] = Field(
+        "stretch",
+        description="How images get their size: each axis by itself, or all alike and the rest padded.",
+    )
+    colour: Literal["rgb", "grey"] | None = Field(
+        None,
+        examples=["rgb"],
+        description="Makes three channels of each grey file, or one (its luminance) of each colour file, so "
+        "that both train together; without it files keep their channels.",
+    )
+    geometry: Literal["strict", "resample", "array"] = Field(
+        "strict",
+        description="Masks and further channels that lie elsewhere than their image by their own header: "
+        "refused; moved to the image's grid; or taken in the image's own order of axes, whatever it says.",
+    )
+    labels: dict[Annotated[str, Field(pattern=r"^[0-9]{1,9}$")], Label] | None = Field(
+        None,
+        min_length=1,
+        max_length=256,
+        examples=[{"1": "edema", "4": "core"}],
+        description="Segmentation: the class that each value of a mask stands for, or 'background'; without "
+        "it value 1 is the first class, 2 the second.",
+    )
+    mask: Literal["labels", "any"] = Field(
+        "labels",
+        description="Segmentation: 'any' makes one structure of all values above 0 (a map of instances).",
     )
     patch: list[int] | None = Field(
         None,
@@ -137,6 +164,23 @@ class DataTable(Table):
         if self.size is None and self.patch is None:
             raise ValueError("size: is missing; give the size of the images, or a patch to train on")
         return self
+
+    @model_validator(mode="after")
+    def _labels(self) -> Self:
+        for value, name in (self.labels or {}).items():
+            if name not in (*self.classes, "background"):
+                close = suggestion(name, self.classes)
+                raise ValueError(f"labels: '{value}' is '{name}', which is no class; {close}")
+        if self.mask == "any" and (self.labels is not None or len(self.classes) != 1):
+            raise ValueError("mask: 'any' makes one structure, so it needs one class and no labels")
+        return self
+
+    def label_indices(self) -> dict[int, int] | None:
+        """Return the class index that each value of a mask stands for, 0 for the background."""
+        if self.labels is None:
+            return None
+        names = ["background", *self.classes]
+        return {int(value): names.index(name) for value, name in self.labels.items()}
 
 
 class TrainingTable(Table):
@@ -567,12 +611,7 @@ def load_job(path: Path, overrides: dict[str, Any] | None = None) -> JobSpec:
     Raises:
         JobError: The file is missing, is not TOML, or is not a valid job.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise JobError(f"can't be read ({error.strerror})", where=path) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise JobError(f"is not valid TOML: {error}", where=path) from None
+    table = read_toml(path, JobError)
     for dotted, value in (overrides or {}).items():
         _override(table, dotted, value, path)
     return parse_job(table, path)

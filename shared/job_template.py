@@ -17,7 +17,13 @@ from shared.names import suggestion
 
 Schema = Mapping[str, Any]
 TABLES_BEGIN = "<!-- The tables below are written by `make docs` from shared/job.py. -->\n"
-KINDS = {"integer": "whole number", "number": "number", "boolean": "true or false", "string": "text"}
+KINDS = {
+    "integer": "whole number",
+    "number": "number",
+    "boolean": "true or false",
+    "string": "text",
+    "object": "table",
+}
 BOUNDS = {
     "minimum": "at least",
     "exclusiveMinimum": "above",
@@ -179,6 +185,8 @@ def _bounds(field: Schema) -> list[str]:
 
 
 def _spelt(value: object) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_spelt(key)} = {_spelt(inner)}" for key, inner in value.items()) + " }"
     return json.dumps(value, ensure_ascii=False)
 
 

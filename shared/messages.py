@@ -97,7 +97,7 @@ class Update:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a site returns after evaluating: metric states that add up, never a score of one patient."""
+    """What a site returns after evaluating: metric states that add up."""
 
     states: NDArray[np.float64]
     examples: int

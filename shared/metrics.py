@@ -1,7 +1,8 @@
 """Metrics whose states add up: sites send counts and sums, the federation computes from their total.
 
-What the server computes from the sum of the sites' states is what pooling all predictions would give; no
-score of a single patient leaves a site. Every state is a torchmetrics state that is reduced by summing.
+What the server computes from the sum of the sites' states is what pooling all predictions would give.
+Every state is a torchmetrics state that is reduced by summing. What a site lets leave of its own is decided
+in `client/metric_release.py`.
 """
 
 import warnings

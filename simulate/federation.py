@@ -30,7 +30,7 @@ from shared.pki import write_file
 from simulate.setup import OPEN_POLICY
 
 PROJECT = Path(__file__).parents[1]
-_READY = 120.0  # seconds in which a process must be ready
+_READY = 300.0  # seconds in which a process must be ready
 _END = 15.0  # seconds in which a process must end when asked to
 _LOOK = 0.1
 

@@ -80,7 +80,7 @@ def test_every_problem_is_named_once_with_its_place(tmp_path: Path, quickstart: 
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "No such file"), (b"[job\nname = 1", "is not valid TOML"), (b"\xff\xfe", "is not valid TOML")],
+    [(None, "No such file"), (b"[job\nname = 1", "is not valid TOML"), (b"\xff\xfe", "is in UTF-16")],
 )
 def test_a_file_that_is_no_job(tmp_path: Path, content: bytes | None, message: str) -> None:
     job = tmp_path / "job.toml"

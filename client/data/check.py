@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from client.data.cache import content_hash
+from client.data.doubts import Seen, doubts
+from client.data.fingerprints import fingerprint, has_burned_in_text
+from client.data.identifying import identifying_fields
 from client.data.manifest import (
     COLUMNS_OF_TASK,
     SPLITS,
@@ -20,11 +22,11 @@ from client.data.manifest import (
     scan_manifest,
 )
 from client.data.readers import (
+    Layout,
     Picture,
-    read_images,
-    read_mask,
-    read_raw_mask,
-    require_size,
+    mask_indices,
+    mask_values,
+    read_files,
     size,
     target_shape,
 )
@@ -50,6 +52,24 @@ class Expected:
     multi_label: bool = False
     data: DataTable | None = None
 
+    @property
+    def layout(self) -> Layout:
+        """What the files of a sample must be."""
+        data = self.data
+        if data is None:
+            return Layout()
+        return Layout(data.dimensions, data.channels, data.colour, data.geometry)
+
+    def class_indices(self, raw: Picture, path: Path) -> NDArray[np.uint8]:
+        """Return a mask as the indices of the classes.
+
+        Raises:
+            DataError: A value is of no class.
+        """
+        if self.data is None:
+            return mask_indices(raw, path, len(self.classes or ()))
+        return mask_indices(raw, path, len(self.data.classes), self.data.label_indices(), self.data.mask)
+
     @classmethod
     def of(cls, job: JobSpec) -> "Expected":
         """Return what a job expects."""
@@ -67,6 +87,8 @@ class Report:
         masks: Value of a mask (a class's name, where it is known) -> masks that hold it.
         empty_masks: Masks without foreground.
         sizes: Image size, such as '128x96' -> images; likewise `channels` and `spacings`.
+        fields: Fields of headers that may identify a person -> files.
+        notes: How files were read that a person should know of -> the rows.
         errors: What stands against training, each with its row and file.
         warnings: What is worth a look.
     """
@@ -82,6 +104,8 @@ class Report:
     sizes: Counter[str] = field(default_factory=Counter)
     channels: Counter[str] = field(default_factory=Counter)
     spacings: Counter[str] = field(default_factory=Counter)
+    fields: Counter[str] = field(default_factory=Counter)
+    notes: dict[str, list[Record]] = field(default_factory=lambda: defaultdict(list))
     errors: list[DataError] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -135,6 +159,7 @@ class _Check:
         sides = split.sides(records, expected.data.fold if expected.data else None)
         self.sides = {record.row: side for record, side in zip(records, sides, strict=True)}
         self.same: dict[str, list[Record]] = defaultdict(list)
+        self.seen: list[Seen] = []
         self.report = Report(
             manifest.path,
             images=len(records),
@@ -148,9 +173,13 @@ class _Check:
             with self._noting(record):
                 self._label(record)
         with self._noting(record):
-            picture = self._image(record)
-            if "mask" in self.columns and record.mask is not None:
-                self._mask(record.mask, picture)
+            self.same["-".join(content_hash(path) for path in record.images)].append(record)
+            mask = record.mask if "mask" in self.columns else None
+            picture, raw = read_files(record.images, mask, self.expected.layout)
+            self._image(picture, record)
+            self._look(picture, record)
+            if mask is not None and raw is not None:
+                self._mask(mask, raw)
 
     @contextmanager
     def _noting(self, record: Record) -> Iterator[None]:
@@ -169,32 +198,51 @@ class _Check:
         for index in label_indices(record, classes, multi_label=expected.multi_label):
             self.report.labels[classes[index]][side] += 1
 
-    def _image(self, record: Record) -> Picture:
+    def _image(self, picture: Picture, record: Record) -> None:
         data, report = self.expected.data, self.report
-        self.same["-".join(content_hash(path) for path in record.images)].append(record)
-        if data is None:
-            picture = read_images(record.images)
-        else:
-            picture = read_images(record.images, data.dimensions, data.channels)
+        if data is not None:
             target_shape(picture, data, record.images[0])
         report.sizes[size(picture.shape)] += 1
         report.channels[str(len(picture.array))] += 1
         known = picture.spacing and " x ".join(f"{length:.3g}" for length in picture.spacing) + " mm"
         report.spacings[known or "unknown"] += 1
-        return picture
+        for note in picture.notes:
+            report.notes[note].append(record)
 
-    def _mask(self, path: Path, picture: Picture) -> None:
-        report, classes = self.report, self.expected.classes
-        if self.expected.task == "segmentation" and classes is not None:
-            mask: NDArray[Any] = read_mask(path, len(classes), len(picture.shape))
-            names = {index + 1: name for index, name in enumerate(classes)}
+    def _look(self, picture: Picture, record: Record) -> None:
+        """Keep what doubts are made of: a few bits of each image."""
+        seen = Seen(
+            record,
+            self.sides[record.row],
+            "-".join(content_hash(path) for path in record.images),
+            fingerprint(picture.array),
+            self._labels_of(record),
+            has_burned_in_text(picture.array),
+        )
+        self.seen.append(seen)
+        for path in record.images:
+            for name in identifying_fields(path):
+                self.report.fields[name] += 1
+
+    def _labels_of(self, record: Record) -> tuple[str, ...]:
+        if "label" not in self.columns:
+            return ()
+        label = record.label or ""
+        names = label.split("|") if self.expected.multi_label else [label]
+        return tuple(sorted(name.strip() for name in names if name.strip()))
+
+    def _mask(self, path: Path, raw: Picture) -> None:
+        report, expected = self.report, self.expected
+        if expected.task == "segmentation" and expected.classes is not None:
+            indices = expected.class_indices(raw, path)
+            found = np.unique(indices[indices != 0]).tolist()
+            names = [expected.classes[index - 1] for index in found]
         else:
-            mask, names = read_raw_mask(path, len(picture.shape)), {}
-        require_size(mask.shape, picture, path)
+            names = [str(value) for value in mask_values(raw, path)]
         report.read_masks += 1
-        report.empty_masks += not mask.any()
-        for value in np.unique(mask[mask != 0]):
-            report.masks[names.get(value, f"{value:g}")] += 1
+        report.empty_masks += not names
+        for name in names:
+            report.masks[name] += 1
 
     def conclude(self) -> Report:
         """Add what only all rows together show."""
@@ -210,6 +258,14 @@ class _Check:
             report.warnings.append(f"no training data at site {', '.join(idle)}: it can't take part")
         self._classes()
         self._duplicates()
+        report.warnings += doubts(self.seen)
+        if report.fields:
+            named = ", ".join(f"{name} ({count})" for name, count in report.fields.most_common())
+            report.warnings.append(f"fields in headers that may identify somebody: {named}")
+        for note, records in report.notes.items():
+            rows = ", ".join(str(record.row) for record in records[:EXAMPLES])
+            more = f" and {len(records) - EXAMPLES} more" if len(records) > EXAMPLES else ""
+            report.warnings.append(f"{note} (rows {rows}{more})")
         return report
 
     def _count(self, site: str | None, side: str) -> tuple[int, int]:

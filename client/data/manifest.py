@@ -1,11 +1,11 @@
-"""A dataset of a hospital: the manifest, a CSV with one row an image."""
+"""A dataset of a hospital: the manifest, a CSV with one row per image."""
 
-import csv
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from client.data.tables import file_below, missing, read_table
 from shared.errors import DataError
 from shared.names import suggestion
 
@@ -83,7 +83,7 @@ class Manifest:
     def missing_files(self, records: Sequence[Record], *, masks: bool) -> list[DataError]:
         """Return one error a file that the records name and that is not there."""
         return [
-            DataError("the file is missing", where=f"{self.at(record)}: {file}")
+            DataError(missing(file), where=f"{self.at(record)}: {file}")
             for record in records
             for file in (record.files() if masks else record.images)
             if not file.exists()
@@ -116,7 +116,7 @@ def scan_manifest(path: Path, images: Sequence[str] = ("image",), needs: Sequenc
         DataError: The file is missing, can't be read, has no rows, or lacks a column.
     """
     path = manifest_path(path)
-    header, rows = _read_csv(path)
+    header, rows = read_table(path)
     for name in ("patient", *images, *needs):
         if name not in header:
             raise DataError(f"has no column '{name}'; {suggestion(name, header)}", where=path)
@@ -143,7 +143,7 @@ def image_columns(path: Path) -> tuple[str, ...]:
         DataError: The manifest is missing or can't be read.
     """
     path = manifest_path(path)
-    header, rows = _read_csv(path)
+    header, rows = read_table(path)
     if "image" in header or not rows:
         return ("image",)
     first = zip(header, rows[0][1], strict=False)
@@ -164,24 +164,6 @@ def require(problems: Sequence[DataError]) -> None:
     )
 
 
-def _read_csv(path: Path) -> tuple[tuple[str, ...], list[tuple[int, list[str]]]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            header = tuple(name.strip() for name in next(reader, []))
-            rows = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(cells)]
-    except OSError as error:
-        raise DataError(f"can't be read ({error.strerror})", where=path) from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"is not a CSV in UTF-8 ({error})", where=path) from None
-    if len(header) == 1 and ";" in header[0]:
-        raise DataError("is separated by ';'", where=path, remedy="Save it as CSV with commas.")
-    twice = next((name for name in header if header.count(name) > 1), None)
-    if twice is not None:
-        raise DataError(f"has two columns '{twice}'", where=path)
-    return header, rows
-
-
 def _record(
     folder: Path, row: int, cells: dict[str, str], images: Sequence[str], needs: Sequence[str]
 ) -> Record:
@@ -196,9 +178,9 @@ def _record(
     return Record(
         row=row,
         patient=cells["patient"],
-        images=tuple(folder / cells[name] for name in images),
+        images=tuple(file_below(folder, cells[name]) for name in images),
         label=cells.get("label"),
-        mask=folder / mask if mask else None,
+        mask=file_below(folder, mask) if mask else None,
         site=cells.get("site"),
         split=split,
         extra={name: cell for name, cell in cells.items() if name not in {*_KNOWN, *images}},

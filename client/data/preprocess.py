@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from torch.nn.functional import interpolate
 
-from client.data.readers import Picture, read_images, read_mask, require_size, target_shape
+from client.data.readers import read_sample, target_shape
 from shared.job import DataTable, JobSpec
 
 VERSION = (
-    1  # of the code below: counts up when its result changes, so that no old cache is taken for a new one
+    2  # of the code below: counts up when its result changes, so that no old cache is taken for a new one
 )
 
 
@@ -55,11 +55,21 @@ class Prepared:
 
 def transform_digest(job: JobSpec, image_filter: ImageFilter | None = None) -> str:
     """Return the SHA-256 of all that decides what `prepare` makes of a file."""
-    fields = {"channels", "size", "spacing", "dimensions", "intensity", "window"}
+    fields = {
+        "channels",
+        "size",
+        "spacing",
+        "dimensions",
+        "intensity",
+        "window",
+        "resize",
+        "colour",
+        "geometry",
+    }
+    fields |= {"labels", "mask", "classes"} if job.job.task == "segmentation" else set()
     parts = {
         "version": VERSION,
         "data": job.data.model_dump(mode="json", include=fields),
-        "mask_classes": len(job.data.classes) if job.job.task == "segmentation" else 0,
         "filter": image_filter.digest if image_filter else "",
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -86,22 +96,39 @@ def prepare(
             the job wants a spacing and the file doesn't say its own.
     """
     data = job.data
-    picture = read_images(images, data.dimensions, data.channels)
-    labels = None if mask is None else _matching_mask(mask, picture, len(data.classes))
+    picture, labels = read_sample(images, mask, data)
     array = picture.array if image_filter is None else image_filter(picture.array, key)
     shape = target_shape(picture, data, images[0])
-    array = intensity(resize_image(array, shape), data)
+    inner = _inner_shape(picture.shape, shape) if data.resize == "pad" and data.size is not None else shape
+    tissue = (
+        None
+        if picture.background is None
+        else ~resize_mask(picture.background.astype(np.uint8), inner).astype(bool)
+    )
+    array = intensity(resize_image(array, inner), data, tissue)
     spacing = None
     if picture.spacing is not None:
-        lengths = zip(picture.spacing, picture.shape, shape, strict=True)
+        lengths = zip(picture.spacing, picture.shape, inner, strict=True)
         spacing = tuple(length * before / after for length, before, after in lengths)
-    return Prepared(array, None if labels is None else resize_mask(labels, shape), spacing)
+    resized = None if labels is None else padded(resize_mask(labels, inner)[None], shape)[0]
+    return Prepared(padded(array, shape), resized, spacing)
 
 
-def _matching_mask(path: Path, picture: Picture, classes: int) -> NDArray[np.uint8]:
-    mask = read_mask(path, classes, len(picture.shape))
-    require_size(mask.shape, picture, path)
-    return mask
+def _inner_shape(before: tuple[int, ...], frame: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the largest shape of the same proportions within a frame."""
+    scale = min(after / length for length, after in zip(before, frame, strict=True))
+    return tuple(
+        min(after, max(1, round(length * scale))) for length, after in zip(before, frame, strict=True)
+    )
+
+
+def padded(array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return an array (C, *S) in the middle of a larger one, each channel's lowest value around it."""
+    missing = [after - before for before, after in zip(array.shape[1:], shape, strict=True)]
+    if not any(missing):
+        return array
+    widths = [(gap // 2, gap - gap // 2) for gap in missing]
+    return np.stack([np.pad(channel, widths, constant_values=channel.min()) for channel in array])
 
 
 def resize_image(image: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -123,19 +150,38 @@ def resize_mask(mask: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.u
     return interpolate(torch.from_numpy(mask)[None, None], shape, mode="nearest-exact")[0, 0].numpy()
 
 
-def intensity(image: NDArray[np.float32], data: DataTable) -> NDArray[np.float32]:
-    """Bring the values of (C, *S) to a common range, each channel by itself; a constant channel becomes 0."""
+def intensity(
+    image: NDArray[np.float32], data: DataTable, tissue: NDArray[np.bool_] | None = None
+) -> NDArray[np.float32]:
+    """Bring the values of (C, *S) to a common range, each channel by itself; a constant channel becomes 0.
+
+    Args:
+        image: (C, *S).
+        data: Says which range.
+        tissue: (*S), False where the file says that there is none (DICOM's pixel padding): it counts in no
+            statistic and becomes the lowest value. None: everywhere.
+    """
+    if tissue is None or tissue.all() or not tissue.any():
+        return _ranged(image, image.reshape(len(image), -1), data)
+    inside = image[:, tissue]
+    return np.stack(
+        [np.where(tissue, channel, channel[tissue].min()) for channel in _ranged(image, inside, data)]
+    )
+
+
+def _ranged(image: NDArray[np.float32], counted: NDArray[np.float32], data: DataTable) -> NDArray[np.float32]:
+    """Bring (C, *S) to a range found from the values that count, (C, n)."""
     if data.intensity == "none":
         return image
-    axes = tuple(range(1, image.ndim))
+    shape = (len(image), *(1,) * (image.ndim - 1))
     if data.intensity == "zscore":
-        mean = image.mean(axis=axes, keepdims=True, dtype=np.float64)
-        deviation = image.std(axis=axes, keepdims=True, dtype=np.float64)
+        mean = counted.mean(axis=1, dtype=np.float64).reshape(shape)
+        deviation = counted.std(axis=1, dtype=np.float64).reshape(shape)
         return ((image - mean) / np.where(deviation > 0, deviation, 1)).astype(np.float32)
     if data.window is not None:
         low, high = data.window
     else:
         ends = (0, 100) if data.intensity == "minmax" else (1, 99)
-        low, high = np.percentile(image, ends, axis=axes, keepdims=True)
+        low, high = (end.reshape(shape) for end in np.percentile(counted, ends, axis=1))
     width = np.where(np.greater(high, low), np.subtract(high, low), 1)
     return np.clip((image - low) / width, 0, 1).astype(np.float32)

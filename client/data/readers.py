@@ -1,65 +1,308 @@
-"""Image files as arrays: PNG and JPEG, NIfTI, DICOM.
+"""Image files as pictures: which reader a file needs, and which files lie on each other.
 
-One order of axes for all of them. A picture (2D) is (C, rows, columns) as it is looked at: from the top, from
-the left; for a NIfTI slice that is the radiological view. A volume (3D) is (C, x, y, z), turned to RAS+ (x to
-the patient's right, y to the front, z to the head), so that volumes of two hospitals lie the same way.
-
-MONAI's readers wrap the same libraries; they are not used, because they turn no flat NIfTI file to RAS+, for
-DICOM see `client.data.dicom`, and with them `wardround data check` would load PyTorch first.
+MONAI's readers wrap the same libraries; they are not used, because they turn no flat NIfTI file to RAS+, drop
+bits before anybody has looked, and with them `wardround data check` would load PyTorch first.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
-import nibabel
 import numpy as np
-from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 from pydicom.misc import is_dicom
 
-from client.data.dicom import read_series, read_slice
+from client.data.formats.arrays import read_array
+from client.data.formats.dicom import (
+    is_segmentation,
+    is_structure_set,
+    load,
+    read_file,
+    read_segments,
+    read_series,
+    read_structures,
+)
+from client.data.formats.itk import read_itk, read_tiff
+from client.data.formats.nifti import read_nifti
+from client.data.formats.pictures import read_mask_picture, read_picture
+from client.data.geometry import Geometry, on_grid, settle_orientation, size
+from client.data.masks import class_indices, values_of
+from client.data.picture import Picture
 from shared.errors import DataError
 from shared.job import DataTable
 
-_PICTURES = (".png", ".jpg", ".jpeg")
+__all__ = [
+    "Layout",
+    "Picture",
+    "mask_indices",
+    "mask_values",
+    "read_files",
+    "read_image",
+    "read_images",
+    "read_mask",
+    "read_raw_mask",
+    "read_sample",
+    "size",
+    "target_shape",
+]
+
+_PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
+_LOSSY = (".jpg", ".jpeg")
 _NIFTI = (".nii", ".nii.gz")
-_GREY = ("1", "L", "I", "F", "I;16", "I;16L", "I;16B")
-_TO_MM = {"meter": 1000.0, "micron": 0.001}
+_TIFF = (".tif", ".tiff")
+_ITK = {".mha": "MetaImageIO", ".mhd": "MetaImageIO", ".nrrd": "NrrdImageIO", ".nhdr": "NrrdImageIO"}
+_KNOWN = "PNG, JPEG, BMP, TIFF, NIfTI, DICOM, MetaImage, NRRD and .npy"
+_LARGEST_CHANGE = 16  # of the number of voxels along an axis, through resampling
+_MOST_VOXELS = 2**29
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Picture:
-    """An image as it was read.
-
-    Attributes:
-        array: (C, rows, columns) or (C, x, y, z), float32, in the file's own units.
-        spacing: Millimetres along each spatial axis, or None where the file does not say.
-    """
-
-    array: NDArray[np.float32]
-    spacing: tuple[float, ...] | None
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The spatial shape."""
-        return self.array.shape[1:]
-
-
 def read_image(path: Path, dimensions: int | None = None) -> Picture:
-    """Read a PNG, JPEG, NIfTI or DICOM file, or a folder with a DICOM series.
+    """Read one image file, or a folder with a DICOM series.
 
     Args:
         path: The file, or the folder.
         dimensions: 2 for a picture, 3 for a volume; None takes what the file holds.
 
+    Returns:
+        The picture, with float32 numbers.
+
     Raises:
-        DataError: The file is missing, damaged, of no known format, of other dimensions, or not finite.
+        DataError: The file is missing, damaged, of no known format, of other dimensions, or its numbers are
+            not finite or not exact in float32.
     """
     picture = _guarded(path, lambda: _read(path, dimensions))
+    _require_dimensions(picture, path, dimensions)
+    _require_spacing(picture, path)
+    return replace(picture, array=picture.floats(path))
+
+
+def read_images(
+    paths: Sequence[Path],
+    dimensions: int | None = None,
+    channels: int | None = None,
+) -> Picture:
+    """Read the files of one image and stack them along the channels.
+
+    A colour picture whose three channels are the same counts as grey where one channel is wanted.
+
+    Args:
+        paths: One file for each column of the job.
+        dimensions: 2 or 3; None takes what the files hold.
+        channels: How many channels there must be in all; None takes what the files hold.
+
+    Raises:
+        DataError: As `read_image`; or files that lie elsewhere; or a wrong number of channels.
+    """
+    return read_files(paths, None, Layout(dimensions, channels))[0]
+
+
+def read_sample(
+    images: Sequence[Path], mask: Path | None, data: DataTable
+) -> tuple[Picture, NDArray[np.uint8] | None]:
+    """Read the files of one sample as a job wants them; they lie on each other when this returns.
+
+    Args:
+        images: The image's files, one for each column of the job.
+        mask: Its mask, where the task needs one.
+        data: The job's `[data]`.
+
+    Returns:
+        The image, and the mask as class indices (*S).
+
+    Raises:
+        DataError: As `read_images` and `read_mask`.
+    """
+    layout = Layout(data.dimensions, data.channels, data.colour, data.geometry, tuple(data.classes))
+    image, raw = read_files(images, mask, layout)
+    if mask is None or raw is None:
+        return image, None
+    return image, mask_indices(raw, mask, len(data.classes), data.label_indices(), data.mask)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the files of a sample must be; see `[data]` of a job. None takes what they hold."""
+
+    dimensions: int | None = None
+    channels: int | None = None
+    colour: Literal["rgb", "grey"] | None = None
+    geometry: Geometry = "strict"
+    classes: tuple[str, ...] = ()  # by which the structures of a structure set are named
+
+
+def read_files(images: Sequence[Path], mask: Path | None, layout: Layout) -> tuple[Picture, Picture | None]:
+    """Read the files of one sample, with the mask's own values.
+
+    Returns:
+        The image, and the mask on its grid.
+
+    Raises:
+        DataError: As `read_images`; or the mask is the image, lies elsewhere, or has several channels.
+    """
+    paths = list(images)
+    pictures = [read_image(path, layout.dimensions) for path in images]
+    if mask is None:
+        return _stacked(settle_orientation(pictures, paths), paths, layout), None
+    if mask in paths:
+        raise DataError("is the image itself", where=mask, remedy="Name the mask in the column 'mask'.")
+    *pictures, raw = settle_orientation([*pictures, _mask_of(mask, pictures[0], layout)], [*paths, mask])
+    image = _stacked(pictures, paths, layout)
+    return image, on_grid(image, raw, paths[0], mask, layout.geometry, labels=True)
+
+
+def mask_indices(
+    raw: Picture,
+    path: Path,
+    classes: int,
+    labels: Mapping[int, int] | None = None,
+    mask: Literal["labels", "any"] = "labels",
+) -> NDArray[np.uint8]:
+    """Return a mask as class indices (*S); see `client.data.masks.class_indices`."""
+    return class_indices(raw, path, classes, labels, mask, lossy=_is_lossy(path))
+
+
+def mask_values(raw: Picture, path: Path) -> NDArray[np.int64]:
+    """Return the labels that a mask holds, without the background; see `client.data.masks.values_of`."""
+    return values_of(raw, path, lossy=_is_lossy(path))
+
+
+def _stacked(pictures: Sequence[Picture], paths: Sequence[Path], layout: Layout) -> Picture:
+    first = pictures[0]
+    others = [
+        on_grid(first, picture, paths[0], path, layout.geometry, labels=False)
+        for path, picture in zip(paths[1:], pictures[1:], strict=True)
+    ]
+    arrays = [picture.array for picture in (first, *others)]
+    channels, colour = layout.channels, layout.colour
+    if colour is not None:
+        arrays = [_coloured(array, colour, path) for array, path in zip(arrays, paths, strict=True)]
+    elif channels == len(arrays):
+        arrays = [_as_grey(array) for array in arrays]
+    array = np.concatenate(arrays) if len(arrays) > 1 else arrays[0]
+    if channels is not None and len(array) != channels:
+        found = f"has {len(array)} channel{'s' * (len(array) > 1)}, but the job wants {channels}"
+        raise DataError(found, where=paths[0], remedy=_channels_remedy(len(array), channels, colour))
+    notes = tuple(note for picture in (first, *others) for note in picture.notes)
+    return replace(first, array=array, notes=notes)
+
+
+def _channels_remedy(found: int, wanted: int, colour: str | None) -> str:
+    remedy = f"Set [data] channels = {found}, or convert the image."
+    if colour is None and {found, wanted} == {1, 3}:
+        kind = "grey" if wanted == 1 else "rgb"
+        return f"Set [data] colour = '{kind}' where grey and colour images are mixed. {remedy}"
+    return remedy
+
+
+def _coloured(array: NDArray[np.float32], colour: Literal["rgb", "grey"], path: Path) -> NDArray[np.float32]:
+    if len(array) not in (1, 3):
+        raise DataError(
+            f"has {len(array)} channels, and only grey and colour images (1 or 3) become '{colour}'",
+            where=path,
+            remedy="Leave [data] colour out.",
+        )
+    if colour == "rgb":
+        return array if len(array) == 3 else np.repeat(array, 3, axis=0)
+    if len(array) == 1 or _is_grey(array):
+        return array[:1]
+    luminance = np.tensordot(np.array([0.299, 0.587, 0.114], np.float32), array, axes=1)  # ITU-R BT.601
+    return luminance[None].astype(np.float32)
+
+
+def _mask_of(path: Path, image: Picture, layout: Layout) -> Picture:
+    """Read an image's mask; contours are filled on the image's grid."""
+    dataset = _guarded(path, lambda: load(path)) if _is_dicom(path) else None
+    if dataset is None or not is_structure_set(dataset):
+        return read_raw_mask(path, len(image.shape))
+    return _guarded(path, lambda: read_structures(dataset, path, image, layout.classes))
+
+
+def read_raw_mask(path: Path, dimensions: int | None = None) -> Picture:
+    """Read a mask with the values that its file holds.
+
+    Raises:
+        DataError: As `read_image`; or the file has several channels, or is transparent in places.
+    """
+    picture = _guarded(path, lambda: _read_mask(path, dimensions))
+    _require_dimensions(picture, path, dimensions)
+    _require_spacing(picture, path)
+    return picture
+
+
+def _read_mask(path: Path, dimensions: int | None) -> Picture:
+    if path.suffix.lower() in _PICTURES:
+        return read_mask_picture(path)
+    if not _is_dicom(path):
+        return _read(path, dimensions)
+    dataset = load(path)
+    if is_structure_set(dataset):
+        raise DataError("is a structure set: its contours mean something beside an image only", where=path)
+    return read_segments(path, dimensions) if is_segmentation(dataset) else _read(path, dimensions)
+
+
+def _is_dicom(path: Path) -> bool:
+    return path.is_file() and (path.suffix.lower() == ".dcm" or is_dicom(path))
+
+
+def read_mask(path: Path, classes: int, dimensions: int | None = None) -> NDArray[np.uint8]:
+    """Read a mask as class indices: 0 is background, 1 to `classes` the structures.
+
+    Returns:
+        The mask, uint8 (*S), turned as an image of its format is.
+
+    Raises:
+        DataError: As `read_raw_mask`; or a value that is not an index of a class (see `client.data.masks`).
+    """
+    return mask_indices(read_raw_mask(path, dimensions), path, classes)
+
+
+def target_shape(picture: Picture, data: DataTable, where: Path) -> tuple[int, ...]:
+    """Return the spatial shape after resampling to the job's spacing and resizing to its size.
+
+    Raises:
+        DataError: The job wants a spacing and the file does not say its own; or the size of its voxels would
+            make next to nothing of the image, or more than any memory holds.
+    """
+    if data.spacing is not None and picture.spacing is None:
+        raise DataError(
+            "says no spacing, but the job resamples to a spacing in mm",
+            where=where,
+            remedy="Give files that say the size of a voxel, or a job with [data] size and without spacing.",
+        )
+    if data.size is not None:
+        return tuple(data.size)
+    if data.spacing is None or picture.spacing is None:
+        return picture.shape
+    lengths = zip(picture.shape, picture.spacing, data.spacing, strict=True)
+    shape = tuple(max(1, round(number * before / after)) for number, before, after in lengths)
+    _require_plausible(picture, shape, data.spacing, where)
+    return shape
+
+
+def _require_plausible(
+    picture: Picture, shape: tuple[int, ...], wanted: Sequence[float], where: Path
+) -> None:
+    """Refuse a resampling that only a header in other units asks for."""
+    ratios = [after / before for before, after in zip(picture.shape, shape, strict=True)]
+    shrunk = any(
+        ratio < 1 / _LARGEST_CHANGE and before > 1
+        for ratio, before in zip(ratios, picture.shape, strict=True)
+    )
+    voxels = float(np.prod([float(length) for length in shape]))
+    if not shrunk and max(ratios) <= _LARGEST_CHANGE and voxels <= _MOST_VOXELS:
+        return
+    own = " x ".join(f"{length:.4g}" for length in picture.spacing or ())
+    raise DataError(
+        f"says that its voxels are {own} mm; at the job's {' x '.join(f'{x:g}' for x in wanted)} mm its "
+        f"{size(picture.shape)} voxels would become {size(shape)}",
+        where=where,
+        remedy="Is its header in another unit than mm? Correct it, or use a job with [data] size.",
+    )
+
+
+def _require_dimensions(picture: Picture, path: Path, dimensions: int | None) -> None:
     found = len(picture.shape)
     if dimensions is not None and found != dimensions:
         what = {2: "a picture (2D)", 3: "a volume (3D)"}
@@ -67,129 +310,21 @@ def read_image(path: Path, dimensions: int | None = None) -> Picture:
             f"is {what.get(found, f'an image of {found} dimensions')}, but the job wants {what[dimensions]}",
             where=path,
         )
-    if not np.isfinite(picture.array).all():
-        raise DataError("has values that are not finite numbers", where=path)
-    return picture
+    if 0 in picture.array.shape:
+        raise DataError("is empty", where=path)
 
 
-def read_images(paths: Sequence[Path], dimensions: int | None = None, channels: int | None = None) -> Picture:
-    """Read the files of one image and stack them along the channels.
-
-    A colour picture whose three channels are the same counts as grey where one channel is wanted.
-
-    Args:
-        paths: One file a column of the job.
-        dimensions: 2 or 3; None takes what the files hold.
-        channels: How many channels there must be in all; None takes what the files hold.
-
-    Raises:
-        DataError: As `read_image`; or sizes or spacings that differ; or a wrong number of channels.
-    """
-    pictures = [read_image(path, dimensions) for path in paths]
-    first = pictures[0]
-    for path, picture in zip(paths[1:], pictures[1:], strict=True):
-        if picture.shape != first.shape:
-            raise DataError(
-                f"is {size(picture.shape)}, but {paths[0].name} is {size(first.shape)}", where=path
-            )
-    arrays = [picture.array for picture in pictures]
-    if channels == len(arrays):
-        arrays = [_as_grey(array) for array in arrays]
-    array = np.concatenate(arrays) if len(arrays) > 1 else arrays[0]
-    if channels is not None and len(array) != channels:
-        remedy = f"Set [data] channels = {len(array)}, or convert the image."
-        found = f"has {len(array)} channel{'s' * (len(array) > 1)}, but the job wants {channels}"
-        raise DataError(found, where=paths[0], remedy=remedy)
-    return Picture(array, first.spacing)
-
-
-def size(shape: Sequence[int]) -> str:
-    """Return a shape as people write it: '128x96'."""
-    return "x".join(str(length) for length in shape)
-
-
-def read_raw_mask(path: Path, dimensions: int | None = None) -> NDArray[np.float32]:
-    """Read a mask with the values that its file holds, shaped like the image's spatial axes.
-
-    Raises:
-        DataError: As `read_image`; or the file has several channels.
-    """
-    if path.suffix.lower() in _PICTURES:
-        return _guarded(path, lambda: _mask_picture(path))
-    picture = read_image(path, dimensions)
-    if len(picture.array) != 1:
-        raise DataError(f"has {len(picture.array)} channels, but a mask has one", where=path)
-    return picture.array[0]
-
-
-def read_mask(path: Path, classes: int, dimensions: int | None = None) -> NDArray[np.uint8]:
-    """Read a mask as class indices: 0 is background, 1 to `classes` the structures.
-
-    With one class: a picture's foreground is above 127, or 1 where no value is above 1; in NIfTI and DICOM it
-    is above 0.5. With several classes the values are the indices.
-
-    Returns:
-        The mask, uint8, shaped like the image's spatial axes.
-
-    Raises:
-        DataError: As `read_raw_mask`; or a value that is not an index of a class.
-    """
-    raw = read_raw_mask(path, dimensions)
-    if classes == 1:
-        return _foreground(raw, path)
-    indices = np.rint(raw)
-    wrong = raw[(indices != raw) | (raw < 0) | (raw > classes)]
-    if wrong.size:
+def _require_spacing(picture: Picture, path: Path) -> None:
+    if picture.spacing is not None and not all(0 < length < np.inf for length in picture.spacing):
         raise DataError(
-            f"holds the value {wrong.flat[0]:g}, but the values of {classes} classes are 0 to {classes}",
+            f"says that its voxels are {' x '.join(f'{x:g}' for x in picture.spacing)} mm",
             where=path,
+            remedy="Correct its header.",
         )
-    return indices.astype(np.uint8)
 
 
-def require_size(shape: Sequence[int], picture: Picture, path: Path) -> None:
-    """Refuse a mask that is of another size than its image.
-
-    Raises:
-        DataError: Names the mask and both sizes.
-    """
-    if tuple(shape) != picture.shape:
-        raise DataError(f"the mask is {size(shape)}, but its image is {size(picture.shape)}", where=path)
-
-
-def target_shape(picture: Picture, data: DataTable, where: Path) -> tuple[int, ...]:
-    """Return the spatial shape after resampling to the job's spacing and resizing to its size.
-
-    Raises:
-        DataError: The job wants a spacing and the file doesn't say its own.
-    """
-    if data.spacing is not None and picture.spacing is None:
-        raise DataError(
-            "says no spacing, but the job resamples to a spacing in mm",
-            where=where,
-            remedy="Use NIfTI or DICOM, or a job with [data] size and without spacing.",
-        )
-    if data.size is not None:
-        return tuple(data.size)
-    if data.spacing is None or picture.spacing is None:
-        return picture.shape
-    lengths = zip(picture.shape, picture.spacing, data.spacing, strict=True)
-    return tuple(max(1, round(number * before / after)) for number, before, after in lengths)
-
-
-def _foreground(raw: NDArray[np.float32], path: Path) -> NDArray[np.uint8]:
-    if path.suffix.lower() not in _PICTURES:
-        return (raw > 0.5).astype(np.uint8)
-    highest = raw.max(initial=0)
-    if highest <= 1:
-        return (raw == 1).astype(np.uint8)
-    if highest <= 127 and path.suffix.lower() == ".png":  # JPEG leaves traces of noise in an empty mask
-        raise DataError(
-            f"has values up to {highest:g}: neither 0 and 1 nor 0 and 255",
-            where=path,
-            remedy="Save the mask with 255 for the structure, or name its classes in the job.",
-        )
-    return (raw > 127).astype(np.uint8)
+def _is_lossy(path: Path) -> bool:
+    return path.suffix.lower() in _LOSSY
 
 
 def _guarded(path: Path, read: Callable[[], T]) -> T:
@@ -201,70 +336,32 @@ def _guarded(path: Path, read: Callable[[], T]) -> T:
     except FileNotFoundError:
         raise DataError("the file is missing", where=path) from None
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"can't be read: {reason}", where=path) from None
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise DataError(f"can't be read: {' '.join(lines) or type(error).__name__}", where=path) from None
 
 
 def _read(path: Path, dimensions: int | None) -> Picture:
     name = path.name.lower()
+    readers: Mapping[tuple[str, ...], Callable[[], Picture]] = {
+        _PICTURES: lambda: read_picture(path),
+        _NIFTI: lambda: read_nifti(path, dimensions),
+        _TIFF: lambda: read_tiff(path),
+        tuple(_ITK): lambda: read_itk(path, _ITK[path.suffix.lower()], dimensions),
+        (".npy",): lambda: read_array(path, dimensions),
+    }
     if path.is_dir():
-        return _from_nifti(read_series(path), dimensions)
-    if name.endswith(_PICTURES):
-        return Picture(_picture(path), None)
-    if name.endswith(_NIFTI):
-        return _from_nifti(nibabel.load(path), dimensions)
+        return read_series(path, dimensions)
+    for endings, read in readers.items():
+        if name.endswith(endings):
+            return read()
     if name.endswith(".dcm") or is_dicom(path):
-        return Picture(*read_slice(path))
-    raise DataError("is of no known format; known are PNG, JPEG, NIfTI and DICOM", where=path)
-
-
-def _picture(path: Path) -> NDArray[np.float32]:
-    with Image.open(path, formats=("PNG", "JPEG")) as file:
-        image = ImageOps.exif_transpose(file)
-        if image.mode in ("1", "LA"):
-            image = image.convert("L")
-        elif image.mode not in _GREY:
-            image = image.convert("RGB")
-        array = np.asarray(image, dtype=np.float32)
-    return array[None] if array.ndim == 2 else np.ascontiguousarray(np.moveaxis(array, -1, 0))
-
-
-def _mask_picture(path: Path) -> NDArray[np.float32]:
-    with Image.open(path, formats=("PNG", "JPEG")) as file:
-        image = ImageOps.exif_transpose(file)
-        numbers = image.mode == "P" and not _is_grey(image)  # colours stand for classes: their numbers count
-        if numbers or image.mode.startswith("I"):
-            return np.asarray(image, dtype=np.float32)
-        return np.asarray(image.convert("L"), dtype=np.float32)
-
-
-def _is_grey(image: Image.Image) -> bool:
-    palette = np.reshape(image.getpalette("RGB") or [], (-1, 3))
-    return bool((palette == palette[:, :1]).all())
-
-
-def _from_nifti(image: nibabel.Nifti1Image, dimensions: int | None) -> Picture:
-    data = image.get_fdata(dtype=np.float32, caching="unchanged")
-    data = data.reshape(data.shape + (1,) * (3 - data.ndim))
-    turned = nibabel.as_closest_canonical(nibabel.Nifti1Image(data, image.affine))
-    millimetres = _TO_MM.get(image.header.get_xyzt_units()[0], 1.0)
-    spacing = tuple(float(length) * millimetres for length in voxel_sizes(turned.affine))
-    array = np.asarray(turned.dataobj, dtype=np.float32)
-    array = (
-        array[None]
-        if array.ndim == 3
-        else np.moveaxis(array, tuple(range(3, array.ndim)), range(array.ndim - 3))
-    )
-    if array.ndim != 4:
-        raise DataError(f"has {data.ndim} dimensions", where=image.get_filename())
-    flat = [axis for axis, length in enumerate(array.shape[1:]) if length == 1]
-    if dimensions != 3 and len(flat) == 1:
-        picture = np.flip(array, axis=(1, 2, 3)).squeeze(flat[0] + 1).swapaxes(1, 2)
-        kept = [length for axis, length in enumerate(spacing) if axis != flat[0]]
-        return Picture(np.ascontiguousarray(picture), (kept[1], kept[0]))
-    return Picture(np.ascontiguousarray(array), spacing)
+        return read_file(path, dimensions)
+    raise DataError(f"is of no known format; known are {_KNOWN}", where=path)
 
 
 def _as_grey(array: NDArray[np.float32]) -> NDArray[np.float32]:
-    same = len(array) == 3 and (array[0] == array[1]).all() and (array[0] == array[2]).all()
-    return array[:1] if same else array
+    return array[:1] if len(array) == 3 and _is_grey(array) else array
+
+
+def _is_grey(colours: NDArray[np.float32]) -> bool:
+    return bool((colours[0] == colours[1]).all() and (colours[0] == colours[2]).all())

@@ -23,7 +23,8 @@ def folder(tmp_path: Path) -> Path:
     """Thirty patients with an image and a mask each, at two sites."""
     rows = ["patient,image,mask,label,site,split"]
     for number in range(30):
-        Image.fromarray(np.full((8, 12), number, np.uint8)).save(tmp_path / f"{number}.png")
+        noise = np.random.default_rng(number).integers(0, 255, (8, 12), np.uint8)
+        Image.fromarray(noise).save(tmp_path / f"{number}.png")
         mask = np.zeros((8, 12), np.uint8)
         mask[0, : number % 3] = 255
         Image.fromarray(mask).save(tmp_path / f"m{number}.png")
@@ -46,10 +47,15 @@ def said(report: Report, *parts: str) -> bool:
     return any(all(part in str(error) for part in parts) for error in report.errors)
 
 
+def doubted(report: Report) -> list[str]:
+    """Return the warnings but for that of the test, which is small."""
+    return [warning for warning in report.warnings if "the test has" not in warning]
+
+
 def test_counts(folder: Path) -> None:
     report = check_dataset(folder, split=SPLIT)
     assert report.trainable
-    assert not report.warnings
+    assert not doubted(report)
     assert (report.images, report.patients) == (30, 30)
     assert report.sites == {
         "north": {"train": (12, 12), "val": (4, 4), "test": (4, 4)},
@@ -83,14 +89,14 @@ def test_labels_are_held_against_the_classes(folder: Path) -> None:
     rewrite(folder, "m4.png,no", "m4.png,maybe")
     report = check_dataset(folder, Expected("classification", ("no", "yes", "other")), split=SPLIT)
     assert said(report, "row 6", "'maybe'")
-    assert report.warnings == ["no training image of class other"]
+    assert doubted(report) == ["no training image of class other"]
     assert report.sizes == {"8x12": 30}  # a wrong label does not keep the image from being read
 
 
 def test_identical_images(folder: Path) -> None:
     (folder / "3.png").write_bytes((folder / "0.png").read_bytes())
     (folder / "6.png").write_bytes((folder / "5.png").read_bytes())
-    leak, double = check_dataset(folder, split=SPLIT).warnings
+    leak, double, *_ = doubted(check_dataset(folder, split=SPLIT))
     assert "two sides of the split" in leak
     assert "rows 2 and 5" in leak
     assert "rows 7 and 8" in double

@@ -141,7 +141,7 @@ def test_unused_masks_may_be_missing(folder: Path) -> None:
 def test_bad_files_are_named_with_their_row(folder: Path) -> None:
     data = SiteData.load(folder, make_job(), site="a", split=SPLIT)
     save(folder / "masks" / "4.png", np.zeros((16, 12), np.uint8))
-    with pytest.raises(DataError, match=r"row 6: .*4.png: the mask is 16x12, but its image is 16x16"):
+    with pytest.raises(DataError, match=r"row 6: .*4.png: is 16x12, but images/4.png is 16x16"):
         data.split("train")
     (folder / "images" / "4.png").write_bytes(b"\x89PNG")
     with pytest.raises(DataError, match=r"row 6: .*4.png: can't be read"):

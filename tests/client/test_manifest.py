@@ -38,7 +38,6 @@ def test_several_image_columns_are_kept_in_the_jobs_order(tmp_path: Path) -> Non
     [
         ("patient,images\np,a.png\n", "has no column 'image'; did you mean 'images'?"),
         ("patient,image\n", "has no rows"),
-        ("patient;image\np;a.png\n", "separated by ';'"),
         ("patient,image,image\np,a,b\n", "two columns 'image'"),
     ],
 )

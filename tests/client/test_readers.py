@@ -133,8 +133,8 @@ def test_a_series_lies_like_the_same_volume_in_nifti(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("heights", "series", "said"),
     [
-        ([0, 0, 3], "1.2.3", "several images of one position"),
-        ([0, 3, 12], "1.2.3", "lacks slices"),
+        ([0, 0, 3], "1.2.3", "images of one position"),
+        ([0, 3, 12], "1.2.3", "lacks 2 slices"),
         ([0, 3, 6], None, "3 series"),
     ],
 )
@@ -164,7 +164,7 @@ def test_a_picture_cut_short_is_refused(tmp_path: Path) -> None:
 
 def test_pickles_are_never_opened(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(DataError, match="no known format"):
+    with pytest.raises(DataError, match="Object arrays"):
         read_image(tmp_path / "a.npy")
 
 
@@ -189,7 +189,7 @@ def test_columns_are_stacked_and_grey_in_colour_counts_as_grey(tmp_path: Path) -
     for path, channels in ((real, 1), (grey, 3)):
         with pytest.raises(DataError, match=f"but the job wants {channels}"):
             read_images([path], 2, channels)
-    with pytest.raises(DataError, match=r"is 4x6, but a\.png is 6x4"):
+    with pytest.raises(DataError, match=r"is 4x6, but .*/a\.png is 6x4"):
         read_images([grey, png(tmp_path / "d.png", np.ascontiguousarray(RAMP.T))], 2, 2)
 
 
@@ -197,10 +197,11 @@ def test_masks_of_one_class(tmp_path: Path) -> None:
     levels = np.uint8([[0, 127, 128, 255]])
     np.testing.assert_array_equal(read_mask(png(tmp_path / "a.png", levels), 1), [[0, 0, 1, 1]])
     np.testing.assert_array_equal(read_mask(png(tmp_path / "b.png", np.uint8([[0, 1]])), 1), [[0, 1]])
-    with pytest.raises(DataError, match=r"c.png: has values up to 2"):
+    with pytest.raises(DataError, match=r"c.png: holds 2 values"):
         read_mask(png(tmp_path / "c.png", np.uint8([[0, 1, 2]])), 1)
-    nibabel.save(nibabel.Nifti1Image(np.float32([[[0, 0.5, 0.6, 2]]]), np.eye(4)), tmp_path / "d.nii")
-    np.testing.assert_array_equal(read_mask(tmp_path / "d.nii", 1, 3), [[[0, 0, 1, 1]]])
+    nibabel.save(nibabel.Nifti1Image(np.float32([[[0, 0.6, 1]]]), np.eye(4)), tmp_path / "d.nii")
+    with pytest.raises(DataError, match=r"d.nii: holds 0.6"):
+        read_mask(tmp_path / "d.nii", 1, 3)
 
 
 def test_masks_of_several_classes(tmp_path: Path) -> None:

@@ -144,15 +144,15 @@ def test_a_site_refuses_whom_its_policy_does_not_name(remote, tiny_job):
     assert bob.look(name).row.status == "failed"
 
 
-def test_roles(federation, remote, tiny_job):
+def test_roles(federation, remote, tiny_job, hold_images):
     ada, bob, vera, otto = (remote(name) for name in ROLES)
-    job = tiny_job(strategy_min_sites=1, job_rounds=2, training_local_epochs=60)
+    job = tiny_job(strategy_min_sites=1, job_rounds=2, job_seed=6)
+    in_training = hold_images("alpha", "train")
     with pytest.raises(CoordinatorError, match="refused"):
         vera.submit(job)
     name = ada.submit(job)
     watching = vera.follow(name)
-    while next(watching).kind != "round_started":
-        pass
+    in_training.meet(federation.processes["alpha"].pid)
     for stranger in (vera, bob):
         with pytest.raises(CoordinatorError, match="refused"):
             stranger.stop(name)
@@ -160,6 +160,7 @@ def test_roles(federation, remote, tiny_job):
     assert [event.kind for event in watching].count("run_finished") == 0
     assert vera.look(name).row.status == "stopped"
     assert audit(federation, "run-stopped")[-1].fields["person"] == "otto"
+    in_training.let_go()
     otto.resume(name)
     assert list(ada.follow(name))[-1].kind == "run_finished"
     row = next(row for row in vera.list() if row.name == name)

@@ -53,7 +53,7 @@ def noted(federated) -> list[messages.Request]:
 
 @pytest.mark.parametrize("changes", [{}, CLASSIFY], ids=["segmentation", "classification"])
 def test_the_metrics_are_those_of_all_predictions_pooled(secure_job, federate, tmp_path, changes):
-    manifest = write_dataset(tmp_path / "data", patients=30)  # a bin of scores for ten of them
+    manifest = write_dataset(tmp_path / "data", patients=60)  # a bin of scores for ten of them
     federated = federate(secure_job(**changes), manifest=manifest)
     with_policy(federated.grid.sites, share_site_metrics=False)  # which is about a site's own figures
     asked = noted(federated)

@@ -241,7 +241,8 @@ def test_class_weights_come_from_what_all_sites_have_signed(secure_job, federate
     federated.loop.execute()
     assert len(counted) == 4
     assert set(counted) == {counted[0]}
-    assert sum(counted[0]) == pytest.approx(4 * 2 * 16 * 16, rel=0.05)  # voxels, each site's to two digits
+    voxels = 4 * 2 * 16 * 16  # of two training images a site; each site rounds what it signs
+    assert sum(counted[0]) == pytest.approx(voxels, rel=0.05)
 
 
 def test_class_weights_of_the_federation_need_secure_aggregation(tiny_job):
@@ -252,8 +253,8 @@ def test_class_weights_of_the_federation_need_secure_aggregation(tiny_job):
 @pytest.mark.parametrize(
     ("job", "claims", "words"),
     [
-        ({}, {"weight": 11}, "claims more than it described"),
-        ({}, {"patients": 11}, "claims more than it described"),
+        ({}, {"weight": 30}, "claims more than it described"),
+        ({}, {"patients": 20}, "claims more than it described"),
         ({}, {"weight": 0}, "claims no weight"),
         ({"strategy_weight": "equal"}, {"weight": 2}, "all must weigh alike"),
         ({}, {"class_counts": (1, 2)}, "counts 2 classes instead of 0"),
@@ -288,8 +289,8 @@ def test_a_sum_of_another_weight_than_was_signed_is_refused(secure_job, federate
 def test_no_sum_is_mostly_one_sites(secure_job, federate):
     # Of weights 1, 1, 2, 1 the last is gone: gamma would be half of the sum.
     federated = federate(secure_job(strategy_largest_share=0.4))
-    for node, weight in {10: 1, 11: 1, 12: 2, 13: 1}.items():
-        claimed(federated, node, weight=weight)
+    for node in (10, 11, 13):
+        claimed(federated, node, weight=1)
     federated.grid.changes[13] = lambda question, answer: (
         [] if question.metadata.message_type == "train" else [answer]
     )
@@ -304,13 +305,14 @@ def test_a_weight_above_the_largest_share_is_cut_down_by_every_site(
     secure_job, federate, tiny_data, tmp_path
 ):
     # Weights of 10, 1, 1, 1: with at most 0.3 of the sum for each, all count one.
-    plain = {"training_optimizer": "sgd"}  # which does not make much of another order of the same images
-    federated = federate(secure_job(strategy_largest_share=0.3, **plain))
+    sgd = {"training_optimizer": "sgd"}  # Adam makes large steps of what rounding leaves of no gradient
+    federated = federate(secure_job(strategy_largest_share=0.3, **sgd))
     for node in (11, 12, 13):
         claimed(federated, node, weight=1)
     result = federated.loop.execute()
     assert federated.failures() == []
-    job = secure_job(strategy_weight="equal", **plain)
+    job = secure_job(strategy_weight="equal", **sgd)
     equal = federate(job, run=RunFolder.create(tmp_path / "b", job))
     sites = make_sites(tiny_data, SITES, tmp_path / "alone")
-    assert np.allclose(result.vector, mean_update(equal, sites), atol=1e-6)
+    expected = mean_update(equal, sites)
+    assert np.abs(result.vector - expected).max() < 1e-6

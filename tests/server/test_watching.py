@@ -12,8 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from server import event_tail, runs, watching
+from server.at_hand import AtHand
 from server.deploy import Coordinator
 from server.event_tail import LONGEST_LINE, EventTail
+from server.figures import Figures
 from server.runs import RunFolder
 from server.watching import Look, Watching
 
@@ -235,3 +237,27 @@ def test_a_run_whose_process_died_ends_for_who_watches(run: RunFolder, monkeypat
         return await task
 
     assert asyncio.run(asyncio.wait_for(main(), 60)) == "interrupted"
+
+
+def test_what_may_be_seen_is_read_once_until_it_changes(run: RunFolder) -> None:
+    control = Coordinator(
+        run.path.parent, lambda: pytest.fail("not asked"), lambda *_, **__: None, role="viewer"
+    )
+    event = {"event": "site_done", "site": "alpha", "loss": 0.5}
+    reads = []
+
+    async def read(work: Callable[[], Figures]) -> Figures:
+        reads.append(work)
+        return work()
+
+    async def main() -> list[dict[str, Any]]:
+        at_hand, seen = AtHand(read), []
+        for choice in ("nobody", "project"):
+            run.describe(figures={"alpha": choice}, sites={"alpha": {}})
+            for _ in range(50):
+                seen.append((await at_hand.figures(control, run)).event(event))
+        return seen
+
+    seen = asyncio.run(main())
+    assert len(reads) == 2
+    assert seen == [{"event": "site_done", "site": "alpha"}] * 50 + [event] * 50

@@ -16,7 +16,7 @@ from simulate.session import Hospitals, execute, start
 from tests.conftest import write_dataset
 from tests.simulate.test_resume import in_a_process, new_run, outcome
 
-PATIENTS = 30  # of each of four hospitals, a third of them for validation
+PATIENTS = 60  # of each of four hospitals, a third of them for validation
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_scores_are_counted_in_a_bin_for_ten_patients_where_they_are(job, data, 
     assert len(evaluations) == 4  # three rounds and the test
     for edges in evaluations:
         assert all(np.array_equal(one, edges[0]) for one in edges)
-        assert edges[0].shape == (1, 4 * PATIENTS // 3 // 10 - 1)
+        assert edges[0].shape == (1, 4 * (PATIENTS // 3 - 5) // 10 - 1)  # each may have rounded by 5
     curves = read_checkpoint(run.path / "checkpoint.safetensors", job.digest()).curves
     assert curves.positives.sum() + curves.negatives.sum() == 4 * PATIENTS // 3 * 2
     assert np.ptp(evaluations[1][0]) < np.ptp(evaluations[0][0])

@@ -121,7 +121,7 @@ def status(federation: LocalFederation, name: str) -> str:
     return next(row.status for row in federation.runs().list() if row.name == name)
 
 
-def until(condition: Callable[[], object], seconds: float = 60) -> None:
+def until(condition: Callable[[], object], seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"

@@ -1,0 +1,53 @@
+"""DICOM segmentations (SEG) as masks: one label for each segment, read by highdicom."""
+
+import warnings
+from pathlib import Path
+
+import highdicom
+import numpy as np
+from pydicom.dataset import Dataset
+
+from client.data.formats.dicom.place import TO_RAS
+from client.data.formats.placed import placed
+from client.data.picture import Picture
+from shared.errors import DataError
+
+SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")  # SEG, label map
+_INSIDE = 0.5  # of a fractional segment's occupancy or probability
+
+
+def is_segmentation(dataset: Dataset) -> bool:
+    """Say if a file is a segmentation."""
+    return dataset.get("SOPClassUID") in SEGMENTATIONS
+
+
+def read_segments(path: Path, dimensions: int | None) -> Picture:
+    """Read a segmentation as a map of labels: 1 for its first segment, and so on by their numbers.
+
+    Frames that it leaves out hold nothing. Of a fractional segment, what is at least half inside counts.
+
+    Raises:
+        DataError: Its segments overlap, or its frames are no volume.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            segmentation = highdicom.seg.segread(path)
+            volume = segmentation.get_volume(combine_segments=False, allow_missing_positions=True)
+            numbers = [int(item.SegmentNumber) for item in segmentation.SegmentSequence]
+            names = [str(item.get("SegmentLabel", "")) for item in segmentation.SegmentSequence]
+    except (ValueError, RuntimeError, AttributeError, KeyError, IndexError) as error:
+        raise DataError(
+            f"is a segmentation that is no single volume ({' '.join(str(error).split())})", where=path
+        ) from None
+    inside = np.asarray(volume.array) >= _INSIDE  # (slices, rows, columns, segments)
+    if (inside.sum(axis=-1) > 1).any():
+        raise DataError(
+            "has segments that overlap, so it is no map of labels",
+            where=path,
+            remedy="Save each structure as a file of its own.",
+        )
+    labels = (inside * np.array(numbers[: inside.shape[-1]], dtype=np.int32)).sum(axis=-1)
+    listed = ", ".join(f"{number} is '{name}'" for number, name in zip(numbers, names, strict=True))
+    note = f"{path.name} is a segmentation: {listed}"
+    return placed(labels[None], TO_RAS @ volume.affine, dimensions, notes=(note,))

@@ -1,0 +1,205 @@
+"""A folder with one DICOM series: every file of it is accounted for."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from client.data.formats.dicom.place import Plane, plane_of
+from client.data.formats.dicom.single import load, picture_of
+from client.data.formats.dicom.stack import order_of, stack_of, straightened
+from client.data.formats.dicom.values import read_frame
+from client.data.formats.placed import placed
+from client.data.picture import Picture
+from shared.errors import DataError
+
+_ONE_PLACE = 1e-3  # mm
+_DIRECTION = 1e-4  # of a component of a direction: what is written as one orientation
+_SPACING = 1e-3  # relative
+_TIMES = ("TemporalPositionIdentifier", "AcquisitionNumber", "DiffusionBValue", "EchoTime", "InstanceNumber")
+_OWN_FOLDER = "Put each series into a folder of its own."
+
+
+@dataclass(frozen=True)
+class _Slice:
+    dataset: Dataset
+    path: Path
+    plane: Plane
+
+
+def read_series(folder: Path, dimensions: int | None) -> Picture:
+    """Read the DICOM series in a folder as one volume, its slices ordered by their place in the patient.
+
+    Several images of each place (time points, echoes, directions of diffusion) become channels. A stack that
+    a tilted gantry has sheared is straightened.
+
+    Args:
+        folder: Its files; what is no DICOM image is named in the notes.
+        dimensions: 3 keeps a volume of one slice a volume.
+
+    Raises:
+        DataError: The folder holds no series or several, or the slices do not form an even stack.
+    """
+    images, notes = _images(folder)
+    _one_series(images, folder)
+    if len(images) == 1:
+        return _noted(picture_of(*images[0], dimensions), notes)
+    if int(images[0][0].get("NumberOfFrames") or 1) > 1 or "MOSAIC" in (images[0][0].get("ImageType") or ()):
+        return _noted(
+            _in_time([picture_of(dataset, path, dimensions) for dataset, path in images], folder), notes
+        )
+    slices = [_Slice(dataset, path, _plane(dataset, path)) for dataset, path in images]
+    _one_grid(slices, folder)
+    return _noted(_volume(_by_place(slices, folder), folder, dimensions), notes)
+
+
+def _images(folder: Path) -> tuple[list[tuple[Dataset, Path]], list[str]]:
+    """Return the DICOM images of a folder, and what else there is."""
+    images, others = [], []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or not path.is_file():
+            continue
+        try:
+            dataset = load(path)
+        except (DataError, pydicom.errors.InvalidDicomError, ValueError, OSError, EOFError):
+            others.append(path.name)
+            continue
+        if "PixelData" in dataset:
+            images.append((dataset, path))
+        elif path.name != "DICOMDIR":
+            others.append(path.name)
+    if not images:
+        raise DataError("holds no DICOM image", where=folder)
+    notes = []
+    if others:
+        shown = ", ".join(others[:3]) + (" and more" if len(others) > 3 else "")
+        notes.append(f"{folder.name}: {len(others)} of its files are no DICOM images ({shown})")
+    return images, notes
+
+
+def _one_series(images: Sequence[tuple[Dataset, Path]], folder: Path) -> None:
+    for tag, what in (("PatientID", "patients"), ("SeriesInstanceUID", "series")):
+        found = Counter(str(dataset.get(tag, "")) for dataset, _ in images)
+        if len(found) > 1:
+            about = {
+                str(dataset.get(tag, "")): f"'{dataset.get('SeriesDescription') or '?'}'"
+                for dataset, _ in images
+            }
+            listed = ", ".join(
+                f"{about[value] if what == 'series' else 'one'} ({count} file{'s' * (count != 1)})"
+                for value, count in sorted(found.items())
+            )
+            raise DataError(
+                f"holds images of {len(found)} {what}: {listed}", where=folder, remedy=_OWN_FOLDER
+            )
+
+
+def _plane(dataset: Dataset, path: Path) -> Plane:
+    plane = plane_of(dataset, path)
+    if plane is None:
+        raise DataError(
+            "lacks its place in a stack (ImagePositionPatient, ImageOrientationPatient or PixelSpacing)",
+            where=path,
+        )
+    return plane
+
+
+def _one_grid(slices: Sequence[_Slice], folder: Path) -> None:
+    first = slices[0]
+    checks: tuple[tuple[str, Callable[[_Slice], bool]], ...] = (
+        ("sizes", lambda one: _size(one) == _size(first)),
+        ("orientations", lambda one: bool(np.abs(_ways(one) - _ways(first)).max() <= _DIRECTION)),
+        ("pixel spacings", lambda one: np.allclose(one.plane.spacing, first.plane.spacing, rtol=_SPACING)),
+    )
+    for what, fits in checks:
+        other = [one.path.name for one in slices if not fits(one)]
+        if other:
+            raise DataError(
+                f"holds images of several {what}: {other[0]} differs from {first.path.name}, as {len(other)} "
+                f"of {len(slices)} do",
+                where=folder,
+                remedy=_OWN_FOLDER,
+            )
+
+
+def _size(one: _Slice) -> tuple[int, int]:
+    return int(one.dataset.Rows), int(one.dataset.Columns)
+
+
+def _ways(one: _Slice) -> NDArray[np.float64]:
+    return np.concatenate([one.plane.rows, one.plane.columns])
+
+
+def _by_place(slices: Sequence[_Slice], folder: Path) -> list[list[_Slice]]:
+    """Return the slices of each place, the places in their order; as many at each."""
+    places: list[list[_Slice]] = []
+    for index in order_of([one.plane for one in slices]):
+        one = slices[index]
+        if places and np.linalg.norm(one.plane.origin - places[-1][0].plane.origin) < _ONE_PLACE:
+            places[-1].append(one)
+        else:
+            places.append([one])
+    counts = {len(place) for place in places}
+    if len(counts) > 1:
+        raise DataError(
+            f"holds between {min(counts)} and {max(counts)} images of one position",
+            where=folder,
+            remedy="Put each volume (time point, echo, direction) into a folder of its own.",
+        )
+    return [sorted(place, key=lambda one: _moment(one.dataset)) for place in places]
+
+
+def _moment(dataset: Dataset) -> tuple[float, ...]:
+    return tuple(float(dataset.get(tag) or 0) for tag in _TIMES)
+
+
+def _volume(places: Sequence[Sequence[_Slice]], folder: Path, dimensions: int | None) -> Picture:
+    thickness = places[0][0].dataset.get("SliceThickness")
+    stack = stack_of([place[0].plane for place in places], float(thickness) if thickness else None, folder)
+    channels, paddings = [], []
+    for moment in range(len(places[0])):
+        frames = [read_frame(place[moment].dataset, place[moment].path) for place in places]
+        if len(frames[0].array) > 1:
+            raise DataError("is a series of colour pictures, not of slices", where=folder)
+        channels.append(np.stack([frame.array[0] for frame in frames], axis=-1))
+        empty = np.zeros(frames[0].array.shape[1:], dtype=bool)
+        paddings.append(
+            np.stack([empty if frame.padding is None else frame.padding for frame in frames], axis=-1)
+        )
+    array, padding, affine = np.stack(channels), np.any(paddings, axis=0), stack.affine()
+    notes: tuple[str, ...] = ()
+    if len(channels) > 1:
+        notes = (f"{folder.name} holds {len(channels)} images of each position, which become channels",)
+    if stack.is_tilted:
+        notes = (
+            *notes,
+            f"the gantry of {folder.name} was tilted by {stack.tilt:.1f} degrees; it was straightened",
+        )
+        upright = [straightened(channel.astype(np.float64), stack, float(channel.min())) for channel in array]
+        outside = straightened(padding.astype(np.float64), stack, 1.0)[0] > 0
+        array, padding, affine = np.stack([one[0] for one in upright]), upright[0][1] | outside, upright[0][2]
+    picture = placed(array, affine, dimensions, notes=notes)
+    background = picture.turn.apply(padding) if padding.any() else None
+    return replace(picture, background=background)
+
+
+def _in_time(volumes: Sequence[Picture], folder: Path) -> Picture:
+    """Return volumes of one grid as the channels of one."""
+    first = volumes[0]
+    for volume in volumes[1:]:
+        if volume.shape != first.shape or not np.allclose(
+            np.asarray(volume.affine), np.asarray(first.affine), atol=_ONE_PLACE
+        ):
+            raise DataError("holds volumes that lie on several grids", where=folder, remedy=_OWN_FOLDER)
+    note = f"{folder.name} holds {len(volumes)} volumes, which become channels"
+    array = np.concatenate([volume.array for volume in volumes])
+    return Picture(array, first.spacing, first.affine, first.turn, notes=(*first.notes, note))
+
+
+def _noted(picture: Picture, notes: Sequence[str]) -> Picture:
+    return replace(picture, notes=(*picture.notes, *notes))

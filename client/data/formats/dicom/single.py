@@ -1,0 +1,57 @@
+"""One DICOM file: a picture, a mosaic of a volume's slices, or a volume of many frames."""
+
+from pathlib import Path
+
+import pydicom
+from pydicom.dataset import Dataset
+
+from client.data.formats.dicom.frames import read_frames
+from client.data.formats.dicom.mosaic import is_mosaic, read_mosaic
+from client.data.formats.dicom.place import pixel_spacing, plane_of
+from client.data.formats.dicom.values import read_frame
+from client.data.picture import Picture, Turn
+from shared.errors import DataError
+
+
+def read_file(path: Path, dimensions: int | None) -> Picture:
+    """Read one DICOM file.
+
+    Args:
+        path: The file; it may lack the preamble.
+        dimensions: 3 keeps a volume of one slice a volume.
+
+    Raises:
+        DataError: It holds no image, or one that is not read; says which.
+    """
+    return picture_of(load(path), path, dimensions)
+
+
+def load(path: Path) -> Dataset:
+    """Read a file as DICOM, whatever it begins with.
+
+    Raises:
+        DataError: It is none.
+    """
+    dataset = pydicom.dcmread(path, force=True)
+    if "SOPClassUID" not in dataset and "Rows" not in dataset:
+        raise DataError("is no DICOM file", where=path)
+    if "TransferSyntaxUID" not in dataset.file_meta:  # written without a head: PS3.5 10.1 names the default
+        dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+    return dataset
+
+
+def picture_of(dataset: Dataset, path: Path, dimensions: int | None) -> Picture:
+    """Return what a file that was read holds; see `read_file`."""
+    if int(dataset.get("NumberOfFrames") or 1) > 1 or "PerFrameFunctionalGroupsSequence" in dataset:
+        return read_frames(dataset, path, dimensions)
+    if is_mosaic(dataset):
+        return read_mosaic(dataset, path, dimensions)
+    if dimensions == 3:
+        raise DataError(
+            "is one slice, but the job wants volumes",
+            where=path,
+            remedy="Give the folder that holds the series.",
+        )
+    frame, plane = read_frame(dataset, path), plane_of(dataset, path)
+    affine = None if plane is None else plane.affine()
+    return Picture(frame.array, pixel_spacing(dataset, path), affine, Turn.none(2), frame.padding)

@@ -1,0 +1,125 @@
+"""From what a DICOM file stores to what it means: in the order of the standard.
+
+Modality transform first (rescale or look-up table, PS3.3 C.11.1), then the inversion of MONOCHROME1
+(C.7.6.3.1.2), so that a negative is one of the values and not of what is stored.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.pixels import apply_color_lut, apply_modality_lut
+
+from shared.errors import DataError
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The numbers of one frame.
+
+    Attributes:
+        array: (C, rows, columns), in rescaled units (CT: Hounsfield).
+        padding: (rows, columns), True where the file says that there is no tissue; None: nowhere.
+    """
+
+    array: NDArray[Any]
+    padding: NDArray[np.bool_] | None
+
+
+def read_frame(dataset: Dataset, where: Path) -> Frame:
+    """Return the numbers of a file of one frame.
+
+    Raises:
+        DataError: It holds no picture, several frames, or a rescaling that makes nothing of it.
+    """
+    if "PixelData" not in dataset:
+        raise DataError("holds no picture", where=where)
+    stored = dataset.pixel_array
+    if dataset.PhotometricInterpretation == "PALETTE COLOR":
+        return Frame(_channels_first(apply_color_lut(stored, dataset)), None)
+    if stored.ndim == 3:
+        return Frame(_channels_first(stored), None)
+    stored = _within_bits(stored, dataset)
+    return Frame(meaning(stored, dataset, where)[None], padding_of(stored, dataset))
+
+
+def meaning(stored: NDArray[Any], dataset: Dataset, where: Path) -> NDArray[Any]:
+    """Return stored grey values in the units that they mean, a negative turned positive.
+
+    Args:
+        stored: Of any shape.
+        dataset: Has the transform: the file's, or one frame's.
+        where: The file, for the error.
+
+    Raises:
+        DataError: Its rescale slope is 0.
+    """
+    values = _rescaled(stored, dataset, where)
+    if dataset.get("PhotometricInterpretation") != "MONOCHROME1":  # there the lowest value is white
+        return values
+    low, high = _range_of(dataset, where)
+    inverted: NDArray[Any] = low + high - values
+    return inverted
+
+
+def padding_of(stored: NDArray[Any], dataset: Dataset) -> NDArray[np.bool_] | None:
+    """Return where a file says that its stored values are no tissue (PixelPaddingValue), None: nowhere."""
+    value = _number(dataset, "PixelPaddingValue")
+    if value is None:
+        return None
+    limit = _number(dataset, "PixelPaddingRangeLimit")
+    low, high = sorted((value, value if limit is None else limit))
+    padding = (stored >= low) & (stored <= high)
+    return padding if padding.any() else None
+
+
+def _rescaled(stored: NDArray[Any], dataset: Dataset, where: Path) -> NDArray[Any]:
+    if dataset.get("ModalityLUTSequence"):
+        return apply_modality_lut(stored, dataset)
+    slope, intercept = _number(dataset, "RescaleSlope"), _number(dataset, "RescaleIntercept")
+    if slope == 0:
+        raise DataError(
+            "has a rescale slope of 0, which makes all its values equal",
+            where=where,
+            remedy="Ask for the file anew, or correct RescaleSlope (0028,1053).",
+        )
+    slope, intercept = 1.0 if slope is None else slope, intercept or 0.0
+    if (slope, intercept) == (1.0, 0.0):
+        return stored
+    return stored * slope + intercept
+
+
+def _range_of(dataset: Dataset, where: Path) -> tuple[float, float]:
+    """Return the lowest and highest value that a file can mean."""
+    if tables := dataset.get("ModalityLUTSequence"):
+        data = tables[0].LUTData
+        table = np.frombuffer(data, np.uint16) if isinstance(data, bytes) else np.array(data)
+        return float(table.min()), float(table.max())
+    bits, signed = int(dataset.BitsStored), int(dataset.PixelRepresentation) == 1
+    ends = np.array([-(2 ** (bits - 1)), 2 ** (bits - 1) - 1] if signed else [0, 2**bits - 1], dtype=np.int64)
+    low, high = sorted(float(end) for end in _rescaled(ends, dataset, where))
+    return low, high
+
+
+def _within_bits(stored: NDArray[Any], dataset: Dataset) -> NDArray[Any]:
+    """Take off what old files keep above the stored bits: overlays (PS3.5 8.1.1)."""
+    bits, kind = int(dataset.BitsStored), stored.dtype
+    if bits >= kind.itemsize * 8 or kind.kind not in "iu":
+        return stored
+    raw = stored.astype(np.int64) & (2**bits - 1)
+    if kind.kind == "i":
+        raw = np.where(raw >= 2 ** (bits - 1), raw - 2**bits, raw)
+    return raw.astype(kind)
+
+
+def _number(dataset: Dataset, tag: str) -> float | None:
+    """Return a number that may be missing or empty."""
+    value = dataset.get(tag)
+    return None if value is None or value == "" else float(value)
+
+
+def _channels_first(pixels: NDArray[Any]) -> NDArray[Any]:
+    return np.ascontiguousarray(np.moveaxis(pixels, -1, 0))

@@ -1,0 +1,144 @@
+"""CSV files as spreadsheets write them: what is unambiguous is read, the rest is named for what it is."""
+
+import csv
+import io
+import re
+import unicodedata
+from pathlib import Path
+
+from shared.errors import DataError
+
+Row = tuple[int, list[str]]
+"""(line in the file, cells)"""
+
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_SEPARATOR = re.compile(r"sep=(.)")
+_SEPARATORS = (";", "\t")
+_SAVE = "Save it as CSV in UTF-8, separated by commas."
+
+
+def normal(text: str) -> str:
+    """Return text in the one form in which it is compared: Unicode's NFC, without blanks around it."""
+    return unicodedata.normalize("NFC", text).strip()
+
+
+def read_table(path: Path) -> tuple[tuple[str, ...], list[Row]]:
+    """Read a CSV: its header, and the rows that are not empty; text is in one form (`normal`).
+
+    Commas separate, or, where the header has none, semicolons or tabs; a first line `sep=;` says which.
+    Columns without a name that are empty everywhere are left out.
+
+    Raises:
+        DataError: It can't be read, is no text, or a column has no name or another's.
+    """
+    text = _text(path)
+    separator, skipped = _separator(text)
+    lines = io.StringIO(text, newline="")
+    for _ in range(skipped):
+        lines.readline()
+    reader = csv.reader(lines, delimiter=separator)
+    try:
+        header = [normal(name) for name in next(reader, [])]
+        rows = [(reader.line_num + skipped, [normal(cell) for cell in cells]) for cells in reader]
+    except csv.Error as error:
+        raise DataError(f"is no CSV ({error})", where=path, remedy=_SAVE) from None
+    rows = [(number, cells) for number, cells in rows if any(cells)]
+    header, rows = _without_empty_columns(header, rows)
+    _require_names(header, path)
+    return tuple(header), rows
+
+
+def _text(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"can't be read ({error.strerror})", where=path) from None
+    if content.startswith(b"PK\x03\x04"):
+        raise DataError("is a workbook (.xlsx), not a CSV", where=path, remedy=_SAVE)
+    if content.startswith(_UTF16):
+        return _decoded(content, "utf-16", path)
+    if b"\0" in content[:1000]:
+        raise DataError("is no text, or text in UTF-16 without its mark", where=path, remedy=_SAVE)
+    return _decoded(content, "utf-8-sig", path)
+
+
+def _decoded(content: bytes, encoding: str, path: Path) -> str:
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"is not in UTF-8: byte 0x{content[error.start]:02x} in line {line}", where=path, remedy=_SAVE
+        ) from None
+
+
+def _separator(text: str) -> tuple[str, int]:
+    """Return what separates the cells, and how many lines come before the header."""
+    first = text.partition("\n")[0].strip("\r")
+    told = _SEPARATOR.fullmatch(first)
+    if told is not None:
+        return told[1], 1
+    found = [separator for separator in _SEPARATORS if separator in first]
+    if "," in first or len(found) != 1:
+        return ",", 0
+    return found[0], 0
+
+
+def _without_empty_columns(header: list[str], rows: list[Row]) -> tuple[list[str], list[Row]]:
+    """Leave out what spreadsheets add at the right: columns without a name and without a cell."""
+    width = len(header)
+    while width and not header[width - 1] and not any("".join(cells[width - 1 :]) for _, cells in rows):
+        width -= 1
+    cut = [(number, cells[:width] if not any(cells[width:]) else cells) for number, cells in rows]
+    return header[:width], cut
+
+
+def _require_names(header: list[str], path: Path) -> None:
+    twice = next((name for name in header if name and header.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"has two columns '{twice}'", where=path)
+    if "" in header:
+        raise DataError(f"has no name for its column {header.index('') + 1}", where=path)
+
+
+def file_below(folder: Path, name: str) -> Path:
+    """Return a file that a cell names, as it is called on this disk.
+
+    Backslashes count as slashes where no file is named with one; a name in another Unicode form is found.
+
+    Raises:
+        ValueError: It is a path of Windows, with a drive or a server.
+    """
+    if re.match(r"[A-Za-z]:[\\/]|\\\\", name):
+        raise ValueError(f"'{name}' is a path of Windows: give it relative to the manifest's folder")
+    path = folder / name
+    if path.exists():
+        return path
+    if "\\" in name:
+        path = folder / name.replace("\\", "/")
+    return path if path.exists() else _in_another_form(path)
+
+
+def _in_another_form(path: Path) -> Path:
+    """Return the file whose name differs in its Unicode form alone; the path itself where there is none."""
+    for form in ("NFC", "NFD"):
+        other = Path(unicodedata.normalize(form, str(path)))
+        if other.exists():
+            return other
+    if path.parent.is_dir():
+        wanted = normal(path.name)
+        found = [file for file in path.parent.iterdir() if normal(file.name) == wanted]
+        if len(found) == 1:
+            return found[0]
+    return path
+
+
+def missing(path: Path) -> str:
+    """Say that a file is missing, and what may be meant instead."""
+    if path.parent.is_dir():
+        close = [file.name for file in path.parent.iterdir() if file.name.casefold() == path.name.casefold()]
+        if close:
+            return f"the file is missing; there is '{close[0]}', and upper and lower case count"
+    elif not path.parent.exists():
+        return "the file is missing, and so is its folder"
+    return "the file is missing"

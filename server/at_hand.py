@@ -1,0 +1,44 @@
+"""Who may see what of the runs that are being watched, read anew when a run's description has changed."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from server.deploy import Coordinator
+from server.figures import Figures
+from server.people import Role
+from server.runs import RunFolder
+
+_MOST = 256  # runs and roles that are kept
+_Stamp = tuple[int, int, int] | None
+
+
+class AtHand:
+    """Keeps the `Figures` of runs, by role; a look takes no thread while `run.json` stays as it is.
+
+    Args:
+        read: Does what reads a file, in a thread.
+    """
+
+    def __init__(self, read: Callable[[Callable[[], Figures]], Awaitable[Figures]]) -> None:
+        self._read = read
+        self._kept: dict[tuple[Path, Role | None], tuple[_Stamp, Figures]] = {}
+
+    async def figures(self, coordinator: Coordinator, run: RunFolder) -> Figures:
+        """Return what the one for whom a coordinator works may see of a run."""
+        key, stamp = (run.path, coordinator.role), _stamp(run.path / "run.json")
+        found = self._kept.get(key)
+        if found is None or found[0] != stamp or stamp is None:
+            if len(self._kept) >= _MOST:
+                self._kept.clear()
+            found = stamp, await self._read(lambda: coordinator.figures(run))
+            self._kept[key] = found
+        return found[1]
+
+
+def _stamp(path: Path) -> _Stamp:
+    """Return what changes whenever a file does: a new one takes its place."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
