@@ -99,7 +99,9 @@ def _certificate(folder: Path, config: SiteConfig | None) -> Finding:
 
 def _data(folder: Path, name: str, dataset: DatasetTable) -> Finding:
     cohort = Cohort.rehearsed(folder)
-    split = Split(CohortKey.drawn(0), dataset.split) if cohort is None else cohort.split(name, dataset.split)
+    split = Split(CohortKey.drawn(0), dataset.split)
+    if cohort is not None:
+        split = cohort.split(name, dataset.split, dataset.collection)
     expected = Expected(images=image_columns(dataset.manifest))
     report = check_dataset(dataset.manifest, expected, split=split, site=dataset.site)
     of_site = f" of site '{dataset.site}'" if dataset.site else ""

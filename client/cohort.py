@@ -50,8 +50,13 @@ class Cohort:
         book = CohortBook(folder / BOOK) if (folder / BOOK).exists() else None
         return cls(key, book, records=False)
 
-    def split(self, dataset: str, shares: SplitTable) -> Split:
+    def split(self, dataset: str, shares: SplitTable, manifest: str) -> Split:
         """Return how a dataset is split, which is fixed by this if it was not yet.
+
+        Args:
+            dataset: Its name.
+            shares: As `site.toml` has them.
+            manifest: Where its patients stand: what was told of them counts under every name.
 
         Raises:
             SiteError: `site.toml` or the key has changed since.
@@ -60,7 +65,7 @@ class Cohort:
             return Split(self.key, shares)
         check = self.key.hash("key check", dataset).hex()
         if self._records:
-            self._book.fix(dataset, shares, check)
+            self._book.fix(dataset, shares, check, manifest)
         fixed = self._book.fixed(dataset)
         if fixed is not None:
             self._check(dataset, shares, fixed.shares, is_same_key=fixed.key_check == check)
@@ -97,7 +102,9 @@ class Cohort:
         """
         told = [] if self._book is None else self._book.told(dataset)
         group = self._group(patients)
-        before = [entry.members for entry in told if entry.side == side]
+        of_side = [entry for entry in told if entry.side == side]
+        before = [entry.members for entry in of_side if entry.dataset == dataset]
+        before = before or [entry.members for entry in of_side]  # under another name
         if not before or not before[-1] <= group or not _clashes(group, told, least):
             return frozenset(patients)
         held = len(group) - len(before[-1])

@@ -2,7 +2,7 @@
 
 A figure of a group alone says little. Two figures, of groups that differ by one patient, tell that patient's
 part. So the groups behind everything that left are kept, as keyed hashes, and the next one is compared with
-them.
+them: with those of every dataset that has ever had the same manifest, as a name changes no patient.
 """
 
 import hashlib
@@ -26,6 +26,11 @@ CREATE TABLE IF NOT EXISTS fixed (
     key_check TEXT NOT NULL,
     since TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS manifest (
+    dataset TEXT NOT NULL,
+    path TEXT NOT NULL,
+    PRIMARY KEY (dataset, path)
+);
 CREATE TABLE IF NOT EXISTS told (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     dataset TEXT NOT NULL,
@@ -36,6 +41,10 @@ CREATE TABLE IF NOT EXISTS told (
     UNIQUE (dataset, side, digest)
 );
 """
+_SAME_PATIENTS = (
+    "(dataset = :dataset OR dataset IN (SELECT dataset FROM manifest"
+    " WHERE path IN (SELECT path FROM manifest WHERE dataset = :dataset)))"
+)
 
 
 @dataclass(frozen=True)
@@ -57,10 +66,12 @@ class Told:
     """A group that a figure was told about.
 
     Attributes:
+        dataset: Under whose name.
         side: Such as ``train``, or ``val/2`` where the job took the second fold.
         members: The keyed hashes of its patients.
     """
 
+    dataset: str
     side: str
     members: Group
 
@@ -86,16 +97,20 @@ class CohortBook:
             return None
         return Fixed(SplitTable.model_validate_json(row["shares"]), row["key_check"], row["since"])
 
-    def fix(self, dataset: str, shares: SplitTable, key_check: str) -> None:
-        """Remember how a dataset is split, unless that is known already."""
+    def fix(self, dataset: str, shares: SplitTable, key_check: str, manifest: str) -> None:
+        """Remember how a dataset is split, unless that is known already, and what manifest it has."""
         with self._change() as db:
+            db.execute("INSERT OR IGNORE INTO manifest VALUES (?, ?)", (dataset, manifest))
             db.execute(
                 "INSERT INTO fixed VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 (dataset, shares.model_dump_json(), key_check, _now()),
             )
 
     def told(self, dataset: str) -> list[Told]:
-        """Return the groups that figures were told about, the oldest first."""
+        """Return the groups that figures were told about, the oldest first.
+
+        Those of other datasets with the same manifest are among them.
+        """
         with self._change() as db:
             return list(_told(db, dataset))
 
@@ -117,9 +132,10 @@ class CohortBook:
         return True
 
     def accept(self, dataset: str) -> int:
-        """Forget the groups of a dataset, as a person has decided; return how many there were."""
+        """Forget the groups that `told` returns, as a person has decided; return how many there were."""
         with self._change() as db:
-            return db.execute("DELETE FROM told WHERE dataset = ?", (dataset,)).rowcount
+            query = f"DELETE FROM told WHERE {_SAME_PATIENTS}"  # noqa: S608 (a constant)
+            return db.execute(query, {"dataset": dataset}).rowcount
 
     def _change(self) -> AbstractContextManager[sqlite3.Connection]:
         return transaction(self._path, "the book of cohorts")
@@ -131,9 +147,10 @@ def is_near(members: Group, others: list[Group], least: int) -> bool:
 
 
 def _told(db: sqlite3.Connection, dataset: str) -> Iterator[Told]:
-    query = "SELECT side, members FROM told WHERE dataset = ? ORDER BY number"
-    for row in db.execute(query, (dataset,)):
-        yield Told(row["side"], _unpacked(row["members"]))
+    columns = "dataset, side, members"
+    query = f"SELECT {columns} FROM told WHERE {_SAME_PATIENTS} ORDER BY number"  # noqa: S608 (a constant)
+    for row in db.execute(query, {"dataset": dataset}):
+        yield Told(row["dataset"], row["side"], _unpacked(row["members"]))
 
 
 def _packed(members: Group) -> bytes:

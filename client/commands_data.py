@@ -1,10 +1,11 @@
 """`wardround data ...`: what a hospital, or a researcher, asks about a dataset."""
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -12,12 +13,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from client.data.check import Expected, Report
-    from client.data.manifest import Record
     from client.data.splits import Split
     from shared.errors import DataError
 
 MOST = 8  # lines of one kind before "and so many more"
 EXAMPLES_OF_A_KIND = 3
+T = TypeVar("T")
 
 data_app = typer.Typer(help="Look at a dataset.", no_args_is_help=True)
 
@@ -54,8 +55,83 @@ def check(
     )
     console.print(f"split     {whose}", soft_wrap=True, highlight=False)
     render(report, console)
+    again = shlex.join(["wardround", "data", "look", str(path), *(["--job", str(job)] if job else [])])
+    console.print(f"See what a network sees: {again}", soft_wrap=True, highlight=False, markup=False)
     if not report.trainable:
         raise typer.Exit(2)
+
+
+@data_app.command()
+def look(
+    path: Annotated[Path, typer.Argument(help="The manifest, or the folder that holds manifest.csv.")],
+    job: Annotated[Path | None, typer.Option(help="Prepare and augment as for this job.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A new folder; look-NAME by default.")] = None,
+    images: Annotated[int, typer.Option(min=1, max=100, help="Images of each site, at most.")] = 8,
+    seed: Annotated[int, typer.Option(min=0, help="Chooses the images and their augmentation.")] = 0,
+    folder: Annotated[
+        Path, typer.Option("--dir", help="The site's folder: its key and shares split the patients.")
+    ] = Path(),
+    site: Annotated[str | None, typer.Option(help="Only rows with this in their column 'site'.")] = None,
+) -> None:
+    """Write a page and a contact sheet of images with their targets, as a network sees them.
+
+    They show patients: both can be read by you alone, and belong where the images are.
+    """
+    from rich.console import Console
+
+    from client.data.check import Expected, check_dataset
+    from client.data.look import Look, write_look
+    from client.data.look.write import CONTACT, PAGE, require_new
+    from client.data.manifest import image_columns, manifest_path
+    from shared.job import load_job
+
+    console = Console()
+    name = manifest_path(path).resolve().parent.name
+    out = out or Path(f"look-{name}")
+    require_new(out)
+    spec = load_job(job) if job else None
+    expected = Expected.of(spec) if spec else Expected(images=image_columns(path))
+    split, _ = _split(path, folder, job)
+    report = check_dataset(
+        path, expected, split=split, site=site, track=lambda records: _tracked(records, console)
+    )
+    write_look(report, Look(spec, images, seed), out, lambda chosen: _tracked(chosen, console))
+    for file in (PAGE, CONTACT):
+        console.print(str(out / file), soft_wrap=True, highlight=False, markup=False)
+    if report.errors:
+        console.print(
+            f"{len(report.errors)} rows or more can't be used; the page begins with why.", soft_wrap=True
+        )
+
+
+@data_app.command()
+def manifest(
+    folder: Annotated[
+        Path, typer.Argument(help="nnU-Net, Decathlon, images and masks, or a folder per class.")
+    ],
+    patient: Annotated[
+        str | None, typer.Option(help="Regular expression that finds the patient in an image's path.")
+    ] = None,
+) -> None:
+    """Write the manifest.csv of a folder that has none; nothing is overwritten."""
+    from rich.console import Console
+
+    from client.data.new_manifest import write_manifest
+
+    console = Console()
+    written = write_manifest(folder, patient)
+    file, name = written.example
+    lines = [
+        str(written.path),
+        f"{written.kind}: {written.rows} {'image' if written.rows == 1 else 'images'} of {written.patients} "
+        f"{'patient' if written.patients == 1 else 'patients'}",
+        f"'{file}' is of patient '{name}': if that is not one person, delete the manifest and give --patient",
+        *(["In the job:", "  [data]"] if written.lines else []),
+        *(f"  {line}" for line in written.lines),
+        f"Then: {shlex.join(['wardround', 'data', 'check', str(folder)])}",
+    ]
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 def _split(path: Path, folder: Path, job: Path | None) -> "tuple[Split, str]":
@@ -71,7 +147,8 @@ def _split(path: Path, folder: Path, job: Path | None) -> "tuple[Split, str]":
     cohort = Cohort.rehearsed(folder) if offered else None
     for name, table in offered.items():
         if cohort is not None and manifest_path(table.manifest).resolve() == manifest:
-            return cohort.split(name, table.split), f"as jobs for '{name}' see it at this site"
+            own = cohort.split(name, table.split, table.collection)
+            return own, f"as jobs for '{name}' see it at this site"
     seed = load_job(job).job.seed if job else 0
     return Split(CohortKey.drawn(seed)), (
         f"as in a simulation with seed {seed}; a hospital's own key gives another (--dir FOLDER)"
@@ -95,7 +172,7 @@ def _expected(
     return Expected(task, names, tuple(images or ["image"]))
 
 
-def _tracked(records: "Sequence[Record]", console: "Console") -> "Iterable[Record]":
+def _tracked(records: Sequence[T], console: "Console") -> Iterable[T]:
     """Show a bar on a terminal, which goes away when done."""
     if not console.is_terminal:
         return records

@@ -13,6 +13,8 @@ A number that too few patients are behind is withheld together with those from w
   of the classes would be a wrong figure.
 - No bound of merged bins is so near to the decision that too few patients lie between the two.
 - Calibration does not leave: its bins cut the scores at other places, and so would tell who lies between.
+- The loss of classified images does not leave: a model made for it gives all images but one a loss that is
+  known, and the sum is then that image's, to the last digit.
 - A structure leaves only if enough patients, or none, have voxels of it that were found, missed and added.
 """
 
@@ -58,6 +60,7 @@ def _classification(metrics: ClassificationMetrics, least: int) -> None:
     images = metrics.images
     _, codes = np.unique(images.patients, return_inverse=True)
     _clear(metrics, "calibration")
+    _clear(metrics, "loss")
     if not _decisions_may_leave(images, codes, least):
         _clear(metrics, "decisions")
     _curves(metrics, images, codes, least)

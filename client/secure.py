@@ -188,7 +188,8 @@ def reveal(site: SecureSite, visit: Visit, content: RecordDict, state: RecordDic
         agreement = Agreement.from_bytes(stages.read_stage(content))
         shares = part.client.reveal(agreement)
         if site.sums is not None:
-            summed = Summed.of(visit.job, part.client.header.phase, visit.round, part.sketch)
+            manifest = site.config.dataset(visit.job.job.dataset).collection
+            summed = Summed.of(visit.job, part.client.header.phase, visit.round, part.sketch, manifest)
             weights = part.weights(visit.job)
             site.sums.take(summed, {name: weights[name] for name in part.client.survivors})
         if site.gate is not None:

@@ -35,6 +35,12 @@ class DatasetTable(_Table):
     site: str | None = Field(None, description="Use only the rows whose column 'site' has this value.")
     split: SplitTable = SplitTable()
 
+    @property
+    def collection(self) -> str:
+        """What is the same for the same patients, under whatever name: the manifest's path."""
+        path = self.manifest.resolve()
+        return str(path / "manifest.csv" if path.is_dir() else path)
+
 
 class DeviceTable(_Table):
     """`[device]`: what a job computes on."""

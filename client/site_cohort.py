@@ -46,7 +46,7 @@ class SiteCohort:
             dataset.manifest,
             job,
             site=self._config.name,
-            split=cohort.split(name, dataset.split),
+            split=cohort.split(name, dataset.split, dataset.collection),
             admit=admit if self._tells(job) else None,
             column_value=dataset.site,
             cache=self._config.cache,

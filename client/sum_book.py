@@ -51,7 +51,7 @@ class Summed:
     """A sum that a site is in.
 
     Attributes:
-        dataset: Name of the site's dataset behind its part.
+        dataset: Manifest of the site's dataset behind its part: another name makes no other patients of it.
         phase: One of `shared.privacy.secagg.records.PHASES`.
         sketch: Of the model, as `SumBook.sketch` returned it.
         job: Digest of the job, in hexadecimal.
@@ -66,10 +66,10 @@ class Summed:
     round: int
 
     @classmethod
-    def of(cls, job: JobSpec, phase: str, round_: int, sketch: bytes) -> Self:
+    def of(cls, job: JobSpec, phase: str, round_: int, sketch: bytes, manifest: str) -> Self:
         """Return a sum of a job."""
         unnamed = job.model_copy(update={"job": job.job.model_copy(update={"name": "-"})})
-        return cls(job.job.dataset, phase, sketch, job.digest(), unnamed.digest(), round_)
+        return cls(manifest, phase, sketch, job.digest(), unnamed.digest(), round_)
 
 
 class SumBook:

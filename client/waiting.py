@@ -34,7 +34,7 @@ def standing(config: SiteConfig, cohort: Cohort, name: str) -> Standing:
         WardroundError: The manifest can't be used, or the split has changed.
     """
     table, least = config.dataset(name), config.policy.min_group
-    split = cohort.split(name, table.split)
+    split = cohort.split(name, table.split, table.collection)
     found = scan_manifest(table.manifest, image_columns(table.manifest))
     own = found.of_site(table.site) if table.site is not None else found
     rows = {record.row for record in own.records}

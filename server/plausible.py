@@ -90,11 +90,11 @@ def _within(name: str, values: Tensor, largest: Tensor, images: int) -> None:
 
 
 def _check_decisions(judged: Tensor, metrics: MetricSet) -> None:
-    """Check that every class was judged on all images that have a loss, or on none."""
+    """Check that every class was judged on the same images, or on none, and on those that have a loss."""
     loss = metrics.metrics["loss"]
-    images = loss.count if isinstance(loss, Mean) else judged
+    images = loss.count if isinstance(loss, Mean) and loss.count.any() else judged.max()  # losses may stay
     if not bool(((judged == images) | (judged == 0)).all()):
-        raise MessageError("judges the classes on other images than it has losses of")
+        raise MessageError("judges the classes on other images than it has losses of, or than other classes")
 
 
 def _check_seconds(seconds: float) -> None:

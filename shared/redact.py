@@ -6,6 +6,7 @@ messages of libraries are made of few words; names of people, folders and hosts 
 
 import re
 
+from shared.errors import DataError
 from shared.plain_words import PLAIN_WORDS
 
 GAP = "…"
@@ -27,10 +28,11 @@ _ACRONYMS = frozenset(
     TLS TOML
     """.split()  # noqa: SIM905
 )
+_HAS_DIGIT = re.compile(r"\d")
 _EDGES = ".,:;!?()[]{}<>"
 
 
-def redact(text: str) -> str:
+def redact(text: str, *, numbers: bool = True) -> str:
     """Return a text with only plain words, small numbers, amounts with a unit and shapes of arrays.
 
     Gone are: everything quoted, paths and file names, names of people and machines, addresses, dates, DICOM
@@ -39,12 +41,14 @@ def redact(text: str) -> str:
 
     Args:
         text: The message of an error; what stands beyond 2000 characters is left out.
+        numbers: Whether any of them stay. In an error about data they count rows, or name one.
     """
     cut = _LIST.sub(lambda found: found[0].replace(" ", ""), text[:_LONGEST])
     words = _QUOTED.sub(f" {GAP} ", cut).split()
     kept: list[str] = []
     for before, word, after in zip(["", *words], words, [*words[1:], ""], strict=False):
-        shown = word if _is_plain(before, word, after) else GAP
+        stays = _is_plain(before, word, after) and (numbers or not _HAS_DIGIT.search(word))
+        shown = word if stays else GAP
         if shown != GAP or kept[-1:] != [GAP]:
             kept.append(shown)
     if len(text) > _LONGEST and kept[-1:] != [GAP]:
@@ -70,7 +74,14 @@ def _is_plain(before: str, word: str, after: str) -> bool:
 
 
 def redact_error(error: BaseException) -> str:
-    """Return an error's type and its cleared message: ``RuntimeError: CUDA out of memory. …``."""
+    """Return an error's type and its cleared message: ``RuntimeError: CUDA out of memory. …``.
+
+    Of an error about data only the problem stays, without a number: which row is wrong, and how many are,
+    would answer questions about single patients, as a job names the columns and the classes.
+    """
     name = type(error).__name__
-    message = redact(str(error))
+    if isinstance(error, DataError):
+        message = redact(error.problem, numbers=False)
+    else:
+        message = redact(str(error))
     return f"{name}: {message}" if message else name

@@ -10,6 +10,8 @@ from typing import Literal
 
 import numpy as np
 
+from client.data.manifest import mask_below
+from client.data.mask_files import mask_files
 from shared.errors import DataError, WardroundError
 from shared.names import suggestion
 from shared.seeds import seed_of
@@ -145,12 +147,20 @@ def write_site_manifests(
                 writer = csv.DictWriter(stream, list(dict.fromkeys(["site", *columns])), lineterminator="\n")
                 writer.writeheader()
                 for row in (rows[number] for number in numbers):
-                    located = {column: str(root / row[column]) for column in paths if row[column]}
+                    located = {column: _located(root, row[column]) for column in paths if row[column]}
                     writer.writerow(row | located | {"site": site})
     except OSError as error:
         problem = f"the manifests of the sites can't be written: {error}"
         raise DataError(problem, where=folder, remedy="Free space or name another folder.") from error
     return written
+
+
+def _located(root: Path, cell: str) -> str:
+    """Return what a cell names with absolute paths; what it can't name is left for whoever reads the row."""
+    try:
+        return "|".join(str(path) for path in mask_files(mask_below(root, cell)))
+    except ValueError:
+        return cell
 
 
 def _read(manifest: Path) -> tuple[list[str], list[Row]]:

@@ -21,6 +21,7 @@ from client.data.manifest import (
     label_indices,
     scan_manifest,
 )
+from client.data.mask_files import Mask, mask_files
 from client.data.readers import (
     Layout,
     Picture,
@@ -57,8 +58,8 @@ class Expected:
         """What the files of a sample must be."""
         data = self.data
         if data is None:
-            return Layout()
-        return Layout(data.dimensions, data.channels, data.colour, data.geometry)
+            return Layout(classes=(self.classes or ()) if self.task == "segmentation" else ())
+        return Layout(data.dimensions, data.channels, data.colour, data.geometry, tuple(data.classes))
 
     def class_indices(self, raw: Picture, path: Path) -> NDArray[np.uint8]:
         """Return a mask as the indices of the classes.
@@ -77,6 +78,22 @@ class Expected:
         return cls(job.job.task, tuple(data.classes), tuple(data.images), data.multi_label, data)
 
 
+@dataclass(frozen=True)
+class Found:
+    """What was found in one row whose files can be used.
+
+    Attributes:
+        side: Of the split.
+        voxels: Of the image as it is stored, or pixels.
+        foreground: Share of them in the mask; None without one.
+    """
+
+    record: Record
+    side: str
+    voxels: int
+    foreground: float | None
+
+
 @dataclass
 class Report:
     """What a check found.
@@ -89,6 +106,7 @@ class Report:
         sizes: Image size, such as '128x96' -> images; likewise `channels` and `spacings`.
         fields: Fields of headers that may identify a person -> files.
         notes: How files were read that a person should know of -> the rows.
+        found: The rows whose files can be used.
         errors: What stands against training, each with its row and file.
         warnings: What is worth a look.
     """
@@ -106,6 +124,7 @@ class Report:
     spacings: Counter[str] = field(default_factory=Counter)
     fields: Counter[str] = field(default_factory=Counter)
     notes: dict[str, list[Record]] = field(default_factory=lambda: defaultdict(list))
+    found: list[Found] = field(default_factory=list)
     errors: list[DataError] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -178,8 +197,9 @@ class _Check:
             picture, raw = read_files(record.images, mask, self.expected.layout)
             self._image(picture, record)
             self._look(picture, record)
-            if mask is not None and raw is not None:
-                self._mask(mask, raw)
+            share = self._mask(mask, raw) if mask is not None and raw is not None else None
+            voxels = int(np.prod(picture.shape))
+            self.report.found.append(Found(record, self.sides[record.row], voxels, share))
 
     @contextmanager
     def _noting(self, record: Record) -> Iterator[None]:
@@ -218,6 +238,7 @@ class _Check:
             fingerprint(picture.array),
             self._labels_of(record),
             has_burned_in_text(picture.array),
+            tuple(bool(channel.min() == channel.max()) for channel in picture.array),
         )
         self.seen.append(seen)
         for path in record.images:
@@ -231,18 +252,23 @@ class _Check:
         names = label.split("|") if self.expected.multi_label else [label]
         return tuple(sorted(name.strip() for name in names if name.strip()))
 
-    def _mask(self, path: Path, raw: Picture) -> None:
-        report, expected = self.report, self.expected
+    def _mask(self, mask: Mask, raw: Picture) -> float:
+        """Count a mask and return the share of its foreground."""
+        report, expected, path = self.report, self.expected, mask_files(mask)[0]
         if expected.task == "segmentation" and expected.classes is not None:
             indices = expected.class_indices(raw, path)
             found = np.unique(indices[indices != 0]).tolist()
             names = [expected.classes[index - 1] for index in found]
+            share = np.count_nonzero(indices) / indices.size
         else:
-            names = [str(value) for value in mask_values(raw, path)]
+            values = mask_values(raw, path)
+            names = [str(value) for value in values]
+            share = np.isin(np.rint(raw.array), values).mean()
         report.read_masks += 1
         report.empty_masks += not names
         for name in names:
             report.masks[name] += 1
+        return float(share)
 
     def conclude(self) -> Report:
         """Add what only all rows together show."""

@@ -21,6 +21,7 @@ from client.data.manifest import (
     require,
     scan_manifest,
 )
+from client.data.mask_files import mask_files
 from client.data.preprocess import ImageFilter, Prepared, prepare, transform_digest
 from client.data.samples import Batch, Samples
 from client.data.splits import Split
@@ -200,7 +201,7 @@ class SiteData:
         key = "-".join(content_hash(path) for path in record.images)
         if self._cache is None:
             return key, prepare(record.images, mask, self._job, key, self._filter)
-        parts = (digest, key, content_hash(mask) if mask else "")
+        parts = (digest, key, "-".join(content_hash(path) for path in mask_files(mask)))
         name = hashlib.sha256("\n".join(parts).encode()).hexdigest()
         sample = self._cache.get(name)
         if sample is None:

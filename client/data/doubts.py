@@ -25,9 +25,10 @@ class Seen:
     Attributes:
         side: Of the split.
         content: SHA-256 of the image's files.
-        fingerprint: See `client.data.fingerprints`; None for an image of one value.
+        fingerprint: See `client.data.fingerprints`; None where there is nothing to compare.
         labels: Of a classification; empty otherwise.
         text: Whether it looks as if text was written into the image.
+        constant: Which of the image's channels have a single value, one flag each.
     """
 
     record: Record
@@ -36,6 +37,7 @@ class Seen:
     fingerprint: Fingerprint | None
     labels: tuple[str, ...]
     text: bool
+    constant: tuple[bool, ...]
 
 
 def doubts(seen: Sequence[Seen]) -> Iterator[str]:
@@ -45,9 +47,12 @@ def doubts(seen: Sequence[Seen]) -> Iterator[str]:
     yield from _contradictions(seen)
     yield from _copies(seen)
     yield from _small_test(seen)
-    constant = [one.record for one in seen if one.fingerprint is None]
+    constant = [one.record for one in seen if all(one.constant)]
     if constant:
         yield f"{_images(len(constant))} of a single value: {_rows(constant)}"
+    partly = [one.record for one in seen if any(one.constant) and not all(one.constant)]
+    if partly:
+        yield f"{_images(len(partly))} with a channel of a single value: {_rows(partly)}"
     written = [one.record for one in seen if one.text]
     if written:
         yield (

@@ -31,12 +31,13 @@ class Fingerprint:
 
 
 def fingerprint(array: NDArray[np.floating]) -> Fingerprint | None:
-    """Return what an image looks like; None where it is of one value.
+    """Return what an image looks like; None where there is nothing in it.
 
     Args:
-        array: (C, rows, columns) or (C, x, y, z); of a volume the middle slice counts, of colours the first.
+        array: (C, rows, columns) or (C, x, y, z); of a volume the middle slice counts, of channels the first
+            that is not of a single value.
     """
-    picture = array[0]
+    picture = next((channel for channel in array if channel.min() != channel.max()), array[0])
     if picture.ndim == 3:
         picture = picture[..., picture.shape[-1] // 2]
     low, high = float(picture.min()), float(picture.max())

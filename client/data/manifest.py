@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from client.data.mask_files import Mask, mask_files
 from client.data.tables import file_below, missing, read_table
 from shared.errors import DataError
 from shared.names import suggestion
@@ -28,14 +29,14 @@ class Record:
     patient: str
     images: tuple[Path, ...]
     label: str | None = None
-    mask: Path | None = None
+    mask: Mask | None = None
     site: str | None = None
     split: str | None = None
     extra: dict[str, str] = field(default_factory=dict)
 
     def files(self) -> list[Path]:
-        """Return the images and, where there is one, the mask."""
-        return [*self.images, *([self.mask] if self.mask else [])]
+        """Return the images and, where there is one, the mask's files."""
+        return [*self.images, *mask_files(self.mask)]
 
 
 @dataclass(frozen=True)
@@ -180,11 +181,28 @@ def _record(
         patient=cells["patient"],
         images=tuple(file_below(folder, cells[name]) for name in images),
         label=cells.get("label"),
-        mask=file_below(folder, mask) if mask else None,
+        mask=mask_below(folder, mask) if mask else None,
         site=cells.get("site"),
         split=split,
         extra={name: cell for name, cell in cells.items() if name not in {*_KNOWN, *images}},
     )
+
+
+def mask_below(folder: Path, cell: str) -> Mask:
+    """Return the file that a cell names, or the several of 'a|b'.
+
+    Raises:
+        ValueError: One of the several is not named, or is a path of Windows with a drive.
+    """
+    whole = file_below(folder, cell)
+    if "|" not in cell or whole.exists():
+        return whole
+    names = [name.strip() for name in cell.split("|")]
+    if "" in names:
+        raise ValueError(
+            f"the mask '{cell}' lacks a file: name one for each class, an empty mask where it has none"
+        )
+    return tuple(file_below(folder, name) for name in names)
 
 
 def _straddling(path: Path, records: Sequence[Record]) -> list[DataError]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from torch.nn.functional import interpolate
 
+from client.data.mask_files import Mask
 from client.data.readers import read_sample, target_shape
 from shared.job import DataTable, JobSpec
 
@@ -77,7 +78,7 @@ def transform_digest(job: JobSpec, image_filter: ImageFilter | None = None) -> s
 
 def prepare(
     images: Sequence[Path],
-    mask: Path | None,
+    mask: Mask | None,
     job: JobSpec,
     key: str,
     image_filter: ImageFilter | None = None,
@@ -86,7 +87,7 @@ def prepare(
 
     Args:
         images: The image's files, one a column of the job.
-        mask: Its mask, where the task needs one.
+        mask: Its mask, where the task needs one; several files are one structure each.
         job: The job; its table [data] says what is done.
         key: The SHA-256 of the image's files, for the filter.
         image_filter: Changes the image before anything else.

@@ -27,12 +27,14 @@ from client.data.formats.itk import read_itk, read_tiff
 from client.data.formats.nifti import read_nifti
 from client.data.formats.pictures import read_mask_picture, read_picture
 from client.data.geometry import Geometry, on_grid, settle_orientation, size
+from client.data.mask_files import Mask, mask_files, one_map
 from client.data.masks import class_indices, values_of
 from client.data.picture import Picture
 from shared.errors import DataError
 from shared.job import DataTable
 
 __all__ = [
+    "ENDINGS",
     "Layout",
     "Picture",
     "mask_indices",
@@ -52,6 +54,7 @@ _LOSSY = (".jpg", ".jpeg")
 _NIFTI = (".nii", ".nii.gz")
 _TIFF = (".tif", ".tiff")
 _ITK = {".mha": "MetaImageIO", ".mhd": "MetaImageIO", ".nrrd": "NrrdImageIO", ".nhdr": "NrrdImageIO"}
+ENDINGS = (*_PICTURES, *_NIFTI, *_TIFF, *_ITK, ".npy", ".dcm")
 _KNOWN = "PNG, JPEG, BMP, TIFF, NIfTI, DICOM, MetaImage, NRRD and .npy"
 _LARGEST_CHANGE = 16  # of the number of voxels along an axis, through resampling
 _MOST_VOXELS = 2**29
@@ -99,7 +102,7 @@ def read_images(
 
 
 def read_sample(
-    images: Sequence[Path], mask: Path | None, data: DataTable
+    images: Sequence[Path], mask: Mask | None, data: DataTable
 ) -> tuple[Picture, NDArray[np.uint8] | None]:
     """Read the files of one sample as a job wants them; they lie on each other when this returns.
 
@@ -118,7 +121,8 @@ def read_sample(
     image, raw = read_files(images, mask, layout)
     if mask is None or raw is None:
         return image, None
-    return image, mask_indices(raw, mask, len(data.classes), data.label_indices(), data.mask)
+    path = mask_files(mask)[0]
+    return image, mask_indices(raw, path, len(data.classes), data.label_indices(), data.mask)
 
 
 @dataclass(frozen=True)
@@ -129,27 +133,35 @@ class Layout:
     channels: int | None = None
     colour: Literal["rgb", "grey"] | None = None
     geometry: Geometry = "strict"
-    classes: tuple[str, ...] = ()  # by which the structures of a structure set are named
+    classes: tuple[str, ...] = ()  # name the structures of a structure set, and order files of one each
 
 
-def read_files(images: Sequence[Path], mask: Path | None, layout: Layout) -> tuple[Picture, Picture | None]:
+def read_files(images: Sequence[Path], mask: Mask | None, layout: Layout) -> tuple[Picture, Picture | None]:
     """Read the files of one sample, with the mask's own values.
 
     Returns:
         The image, and the mask on its grid.
 
     Raises:
-        DataError: As `read_images`; or the mask is the image, lies elsewhere, or has several channels.
+        DataError: As `read_images`; or the mask is the image, lies elsewhere, or has several channels; or
+            masks of several files overlap.
     """
     paths = list(images)
     pictures = [read_image(path, layout.dimensions) for path in images]
-    if mask is None:
+    masks = mask_files(mask)
+    if not masks:
         return _stacked(settle_orientation(pictures, paths), paths, layout), None
-    if mask in paths:
-        raise DataError("is the image itself", where=mask, remedy="Name the mask in the column 'mask'.")
-    *pictures, raw = settle_orientation([*pictures, _mask_of(mask, pictures[0], layout)], [*paths, mask])
-    image = _stacked(pictures, paths, layout)
-    return image, on_grid(image, raw, paths[0], mask, layout.geometry, labels=True)
+    for path in masks:
+        if path in paths:
+            raise DataError("is the image itself", where=path, remedy="Name the mask in the column 'mask'.")
+    raws = [_mask_of(path, pictures[0], layout) for path in masks]
+    settled = settle_orientation([*pictures, *raws], [*paths, *masks])
+    image = _stacked(settled[: len(paths)], paths, layout)
+    placed = [
+        on_grid(image, raw, paths[0], path, layout.geometry, labels=True)
+        for raw, path in zip(settled[len(paths) :], masks, strict=True)
+    ]
+    return image, one_map(placed, masks, len(layout.classes))
 
 
 def mask_indices(

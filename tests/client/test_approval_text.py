@@ -126,11 +126,11 @@ def test_the_text_has_the_whole_job(make_site, job_of):
         ({"job_rounds": 100_000}, "100000 rounds"),
         ({"strategy_min_sites": 1}, "with one site"),
         ({"strategy_min_sites": 2}, "with 2 sites"),
-        ({"evaluation_bins": 10_000}, "10000 bins"),
+        ({"evaluation_bins": 1000}, "1000 bins"),
         ({"training_class_weights": "public", "training_class_shares": [1.0, 1e-6]}, "a thousand times"),
         ({"data_size": [8, 8]}, "8 x 8 pixels"),
         ({**PRIVATE, "privacy_epsilon": 50.0}, "guarantee is weak"),
-        ({**PRIVATE, "privacy_epsilon": 5.0, "privacy_delta": 0.01}, "probability 0.01"),
+        ({**PRIVATE, "privacy_epsilon": 5.0, "privacy_delta": 0.001}, "probability 0.001"),
         ({**PRIVATE, "privacy_noise_multiplier": 0.01}, "little noise"),
     ],
 )

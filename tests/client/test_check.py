@@ -102,6 +102,18 @@ def test_identical_images(folder: Path) -> None:
     assert "rows 7 and 8" in double
 
 
+def test_a_channel_of_a_single_value_is_not_an_image_of_one(folder: Path) -> None:
+    colours = np.random.default_rng(0).integers(0, 255, (8, 12, 3), np.uint8)
+    for number in range(30):
+        Image.fromarray(np.roll(colours, number, 1)).save(folder / f"{number}.png")
+    colours[..., 0] = 7
+    Image.fromarray(colours).save(folder / "3.png")
+    Image.fromarray(np.full((8, 12, 3), 9, np.uint8)).save(folder / "4.png")
+    warnings = check_dataset(folder, split=SPLIT).warnings
+    assert "1 image with a channel of a single value: row 5" in warnings
+    assert "1 image of a single value: row 6" in warnings
+
+
 def test_sides_that_are_empty(folder: Path) -> None:
     text = (folder / "manifest.csv").read_text()
     (folder / "manifest.csv").write_text(text.replace("train", "test"))

@@ -63,7 +63,7 @@ def test_a_rehearsal_writes_nothing(folder: Path) -> None:
     make_key(folder / "keys")
     rehearsed = Cohort.rehearsed(folder)
     assert rehearsed is not None
-    rehearsed.split("brain", SplitTable())
+    rehearsed.split("brain", SplitTable(), "brain.csv")
     rehearsed.tell("brain", "train", people(20), LEAST, "st-mary")
     assert not (folder / BOOK).exists()
 
@@ -72,20 +72,20 @@ def test_a_rehearsal_writes_nothing(folder: Path) -> None:
 
 
 def test_a_split_stays_as_it_was_at_its_first_use(folder: Path) -> None:
-    Cohort.open(folder).split("brain", SplitTable(test=0.3))
-    Cohort.open(folder).split("brain", SplitTable(test=0.3))
+    Cohort.open(folder).split("brain", SplitTable(test=0.3), "brain.csv")
+    Cohort.open(folder).split("brain", SplitTable(test=0.3), "brain.csv")
     with pytest.raises(
         SiteError, match=r"(?s)datasets\.brain\.split.*test = 0\.3, validation = 0\.15, folds = 5"
     ):
-        Cohort.open(folder).split("brain", SplitTable(test=0.3 + 2**-40))
-    Cohort.open(folder).split("another", SplitTable())
+        Cohort.open(folder).split("brain", SplitTable(test=0.3 + 2**-40), "brain.csv")
+    Cohort.open(folder).split("another", SplitTable(), "brain.csv")
 
 
 def test_another_key_is_noticed(folder: Path) -> None:
-    Cohort.open(folder).split("brain", SplitTable())
+    Cohort.open(folder).split("brain", SplitTable(), "brain.csv")
     (folder / "keys" / "cohort.key").unlink()
     with pytest.raises(SiteError, match=r"(?s)not the one.*backup"):
-        Cohort.open(folder).split("brain", SplitTable())
+        Cohort.open(folder).split("brain", SplitTable(), "brain.csv")
 
 
 # The groups
@@ -123,6 +123,23 @@ def test_groups_are_compared_across_sides_and_folds_but_not_across_datasets(fold
     cohort.tell("lungs", "train", people(45), LEAST, "st-mary")
 
 
+def test_another_name_makes_no_other_patients_of_those_of_one_manifest(folder: Path) -> None:
+    cohort = Cohort.open(folder)
+    for name, manifest in (("brain", "a.csv"), ("renamed", "a.csv"), ("lungs", "b.csv")):
+        cohort.split(name, SplitTable(), manifest)
+    cohort.tell("brain", "train", people(50), LEAST, "st-mary")
+    assert cohort.admitted("renamed", "train", people(53), LEAST) == people(50)  # three wait here too
+    cohort.tell("renamed", "train", people(50), LEAST, "st-mary")
+    with pytest.raises(PolicyError, match="differ from those behind an earlier one"):
+        cohort.tell("renamed", "val", people(45), LEAST, "st-mary")
+    cohort.tell("lungs", "train", people(45), LEAST, "st-mary")
+    cohort.split("renamed", SplitTable(), "moved.csv")  # the groups of before are not forgotten
+    with pytest.raises(PolicyError):
+        cohort.tell("renamed", "train", people(49), LEAST, "st-mary")
+    assert CohortBook(folder / BOOK).accept("renamed") == 2
+    cohort.tell("renamed", "train", people(49), LEAST, "st-mary")
+
+
 def test_nobody_is_named_in_the_book(folder: Path) -> None:
     Cohort.open(folder).tell("brain", "train", frozenset({"Mueller-Hans", *people(20)}), LEAST, "st-mary")
     assert b"Mueller" not in (folder / BOOK).read_bytes()
@@ -139,7 +156,7 @@ def test_no_two_figures_ever_differ_by_a_few_patients(edits: list[tuple[str, int
 
     with tempfile.TemporaryDirectory() as folder:
         cohort = Cohort(CohortKey.drawn(seed), CohortBook(Path(folder) / BOOK))
-        split = cohort.split("brain", SplitTable())
+        split = cohort.split("brain", SplitTable(), "brain.csv")
         patients, new, told = set(people(60)), 1000, []
         for kind, number in edits:
             if kind == "add":
@@ -205,7 +222,7 @@ def test_a_person_sees_who_waits_and_decides(folder: Path, capsys: pytest.Captur
     assert "no keys/cohort.key yet" in client()
     cohort = Cohort.open(folder)
     assert "not used yet" in client()
-    split = cohort.split("brain", SplitTable(validation=0.0))
+    split = cohort.split("brain", SplitTable(validation=0.0), "brain.csv")
     assert split.shares.folds == 5
     cohort.tell("brain", "train", people(30), LEAST, "st-mary")
     offer(31)

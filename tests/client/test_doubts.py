@@ -25,7 +25,15 @@ def seen(number: int, **facts: object) -> Seen:
         **facts,
     }
     record = Record(number, str(made["patient"]), (Path(f"{number}.png"),), site=str(made["site"]))
-    return Seen(record, str(made["side"]), str(made["content"]), PRINTS[number], (str(made["label"]),), False)
+    return Seen(
+        record,
+        str(made["side"]),
+        str(made["content"]),
+        PRINTS[number],
+        (str(made["label"]),),
+        False,
+        (False,),
+    )
 
 
 def said(rows: list[Seen]) -> str:

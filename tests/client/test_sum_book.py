@@ -98,8 +98,8 @@ def test_no_weights_or_settings_single_a_site_out(tmp_path, changes, is_fine):
 
 
 def test_a_job_has_the_same_settings_under_another_name_alone(tiny_job):
-    one = Summed.of(tiny_job(), "train", 1, b"")
-    renamed = Summed.of(tiny_job(job_name="other"), "train", 1, b"")
+    one = Summed.of(tiny_job(), "train", 1, b"", "a.csv")
+    renamed = Summed.of(tiny_job(job_name="other"), "train", 1, b"", "a.csv")
     assert (one.job != renamed.job, one.settings) == (True, renamed.settings)
     for changes in ({"update_clip": 1.0}, {"training_gradient_clip": 1.0}, {"job_seed": 6}):
-        assert Summed.of(tiny_job(**changes), "train", 1, b"").settings != one.settings
+        assert Summed.of(tiny_job(**changes), "train", 1, b"", "a.csv").settings != one.settings

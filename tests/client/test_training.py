@@ -144,7 +144,7 @@ def test_the_proximal_gradient_is_autograds(train):
 
 
 def test_a_gradient_is_clipped_to_its_norm(train):
-    changes = {"training_batch_size": 8, "training_learning_rate": 1.0}
+    changes = {"training_batch_size": 10, "training_learning_rate": 1.0}  # a pass is one step
     before = weights(linear())
     free, _ = train(Points(8, scale=100.0), **changes)
     clipped, _ = train(Points(8, scale=100.0), training_gradient_clip=0.5, **changes)

@@ -1,0 +1,106 @@
+"""What is shown of one image: its pictures, its histogram and a few facts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.data.look.chosen import Chosen
+from client.data.look.histogram import Histogram, histogram
+from client.data.look.planes import planes
+from client.data.look.tiles import Tile, tiles, window
+from client.data.look.views import View, view
+from client.data.manifest import COLUMNS_OF_TASK
+from client.data.readers import size
+from shared.job import JobSpec
+
+
+@dataclass(frozen=True)
+class Card:
+    """One image on the page.
+
+    Attributes:
+        title: Its row and its side of the split.
+        why: What it is an extreme of.
+        alarm: What is wrong with it in the eyes of a program; may be empty.
+        prepared: Its planes as a network gets them.
+        augmented: The same after a change as in training; empty where there is none.
+        facts: Names and values.
+    """
+
+    title: str
+    why: tuple[str, ...]
+    alarm: str
+    prepared: list[Tile]
+    augmented: list[Tile]
+    histogram: Histogram
+    facts: list[tuple[str, str]]
+
+
+def card(chosen: Chosen, job: JobSpec | None, names: Sequence[str], seed: int) -> Card:
+    """Read an image and return its card.
+
+    Args:
+        chosen: The row.
+        job: What the data are prepared for, or None.
+        names: Of the structures; without a job the values that masks hold.
+        seed: Of the augmentation.
+
+    Raises:
+        DataError: A file can't be read.
+    """
+    record = chosen.row.record
+    seen = view(record, job, [] if job else [int(name) for name in names], seed)
+    ends = window(seen.prepared[0])
+    augmented = [] if seen.augmented is None else planes(*seen.augmented, seen.spacing)
+    return Card(
+        title=f"Row {record.row}, {chosen.row.side}",
+        why=chosen.why,
+        alarm="nothing of its target is left after resizing" if seen.vanished else "",
+        prepared=tiles(planes(*seen.prepared, seen.spacing, seen.picture.affine), ends),
+        augmented=tiles(augmented, ends) if augmented else [],
+        histogram=histogram(seen.prepared[0]),
+        facts=_facts(seen, record.label if _uses_labels(job) else None, names),
+    )
+
+
+def _uses_labels(job: JobSpec | None) -> bool:
+    return job is None or "label" in COLUMNS_OF_TASK[job.job.task]
+
+
+def _facts(seen: View, label: str | None, names: Sequence[str]) -> list[tuple[str, str]]:
+    picture, (image, mask) = seen.picture, seen.prepared
+    facts = [
+        ("size", _change(size(picture.shape), size(image.shape[1:]))),
+        ("spacing", _change(_mm(picture.spacing), _mm(seen.spacing))),
+        ("values", _change(_values(picture.array), _values(image))),
+        ("sides", "from the header" if picture.affine is not None else "the file does not say"),
+    ]
+    if label is not None:
+        facts.insert(0, ("label", label or "none"))
+    if mask is not None:
+        facts.append(("target", _shares(mask, names)))
+    return facts + [("note", note) for note in picture.notes]
+
+
+def _change(before: str, after: str) -> str:
+    return before if before == after else f"{before} → {after}"
+
+
+def _mm(spacing: tuple[float, ...] | None) -> str:
+    return "unknown" if spacing is None else f"{' x '.join(f'{length:.3g}' for length in spacing)} mm"
+
+
+def _values(array: NDArray[Any]) -> str:
+    return f"{np.min(array):.4g} to {np.max(array):.4g}"
+
+
+def _shares(mask: NDArray[np.uint8], names: Sequence[str]) -> str:
+    """Return 'tumour 3.2 %' of the voxels for each structure, or 'empty'."""
+    if not mask.any():
+        return "empty"
+    counts = np.bincount(mask.ravel(), minlength=1 + len(names))
+    named = zip(names, counts[1:], strict=False)
+    return ", ".join(f"{name} {100 * count / mask.size:.2g} %" for name, count in named if count)

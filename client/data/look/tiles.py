@@ -1,0 +1,115 @@
+"""Planes as small pictures, with the borders of their structures in colour."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from client.data.look.planes import Marks, Plane
+
+LONGEST = 176  # pixels of a tile's longer side
+# Okabe and Ito 2008, without black, in an order that tells neighbours apart on grey.
+COLOURS = ("#e69f00", "#56b4e9", "#f0e442", "#cc79a7", "#009e73", "#d55e00", "#0072b2")
+_ENDS = (0.5, 99.5)  # percentiles that become black and white
+_MOST_CHANNELS = 4
+_BORDER = 2  # pixels
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A small picture.
+
+    Attributes:
+        title: What it shows: the plane, the channel; may be empty.
+    """
+
+    title: str
+    picture: Image.Image
+    marks: Marks
+
+
+def window(image: NDArray[np.float32]) -> tuple[float, float]:
+    """Return the values of an image that are shown as black and as white."""
+    low, high = np.percentile(image, _ENDS)
+    if high <= low:
+        low, high = float(image.min()), float(image.max())
+    return float(low), float(high)
+
+
+def tiles(views: Sequence[Plane], ends: tuple[float, float]) -> list[Tile]:
+    """Return the planes of one image as pictures of one scale.
+
+    One channel is grey and three are red, green and blue; of others each is shown by itself, four at most.
+
+    Args:
+        views: All planes of one image.
+        ends: The values that are black and white.
+    """
+    longest = max(
+        length * millimetres
+        for view in views
+        for length, millimetres in zip(view.image.shape[1:], view.pixel, strict=True)
+    )
+    return [tile for view in views for tile in _of_plane(view, ends, LONGEST / longest)]
+
+
+def _of_plane(view: Plane, ends: tuple[float, float], scale: float) -> list[Tile]:
+    height, width = (
+        max(1, round(length * millimetres * scale))
+        for length, millimetres in zip(view.image.shape[1:], view.pixel, strict=True)
+    )
+    if len(view.image) == 3:
+        groups = {"": view.image}
+    elif len(view.image) == 1:
+        groups = {"": np.repeat(view.image, 3, axis=0)}
+    else:
+        shown = list(enumerate(view.image, 1))[:_MOST_CHANNELS]
+        groups = {f"channel {number}": np.stack([channel] * 3) for number, channel in shown}
+    drawn = []
+    for name, colours in groups.items():
+        picture = _resized(_bytes(colours, ends), (width, height))
+        if view.mask is not None:
+            picture = _outlined(picture, view.mask)
+        title = ", ".join(part for part in (view.title, name) if part)
+        drawn.append(Tile(title, picture, view.marks))
+    return drawn
+
+
+def _bytes(colours: NDArray[np.float32], ends: tuple[float, float]) -> NDArray[np.uint8]:
+    low, high = ends
+    if high <= low:
+        return np.full((*colours.shape[1:], 3), 128, np.uint8)
+    scaled = np.clip((colours - low) / (high - low), 0, 1)
+    return np.ascontiguousarray(np.rint(scaled * 255).astype(np.uint8).transpose(1, 2, 0))
+
+
+def _resized(pixels: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
+    """Enlarge with visible pixels, or shrink smoothly; each axis by itself."""
+    picture = Image.fromarray(pixels)
+    for wanted in ((size[0], picture.height), size):
+        grows = wanted[0] >= picture.width and wanted[1] >= picture.height
+        method = Image.Resampling.NEAREST if grows else Image.Resampling.BOX
+        picture = picture.resize(wanted, method)
+    return picture
+
+
+def _outlined(picture: Image.Image, mask: NDArray[np.uint8]) -> Image.Image:
+    """Draw the border of each structure, within it, in its colour."""
+    labels = np.asarray(
+        Image.fromarray(np.ascontiguousarray(mask)).resize(picture.size, Image.Resampling.NEAREST)
+    )
+    framed = np.pad(labels, _BORDER)
+    inner = (slice(_BORDER, -_BORDER),) * 2
+    steps = [step for step in range(-_BORDER, _BORDER + 1) if step]
+    neighbours = [np.roll(framed, step, axis)[inner] for axis in (0, 1) for step in steps]
+    border = (labels != 0) & np.any([labels != other for other in neighbours], axis=0)
+    pixels = np.array(picture)
+    pixels[border] = _PALETTE[(labels[border].astype(int) - 1) % len(COLOURS)]
+    return Image.fromarray(pixels)
+
+
+_PALETTE = np.array(
+    [[int(colour[start : start + 2], 16) for start in (1, 3, 5)] for colour in COLOURS], np.uint8
+)

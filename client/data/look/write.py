@@ -1,0 +1,141 @@
+"""Writing the page and the contact sheet of a checked dataset."""
+
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from client.data.check import Report
+from client.data.look.cards import Card, card
+from client.data.look.chosen import Chosen, choose
+from client.data.look.contact import contact_sheet
+from client.data.look.page import Sheet, page
+from shared.errors import DataError
+from shared.job import JobSpec
+
+PAGE, CONTACT = "look.html", "contact-sheet.png"
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a dataset is looked at.
+
+    Attributes:
+        job: Prepares and augments; without one the images are shown as they are.
+        most: Images a site, at most.
+        seed: Of the choice and of the augmentation.
+    """
+
+    job: JobSpec | None
+    most: int
+    seed: int
+
+
+def require_new(out: Path) -> None:
+    """Refuse a folder that is there already.
+
+    Raises:
+        DataError: It is.
+    """
+    if out.exists() or out.is_symlink():
+        raise DataError(
+            "exists already, and nothing is overwritten",
+            where=out,
+            remedy="Remove it, or name another folder with --out.",
+        )
+
+
+def write_look(
+    report: Report, look: Look, out: Path, track: Callable[[Sequence[Chosen]], Iterable[Chosen]] = iter
+) -> None:
+    """Write the page and the contact sheet into a new folder, for their owner's eyes only.
+
+    The same report and seed give the same bytes. The folder appears when both files are complete.
+
+    Args:
+        report: What the check of the dataset found.
+        look: What is shown.
+        out: The folder; its parent must be there.
+        track: Wraps the images, to show progress.
+
+    Raises:
+        DataError: No image can be shown, the folder exists or can't be written.
+    """
+    require_new(out)
+    chosen = choose(report.found, look.most, look.seed)
+    if not chosen:
+        problem = report.errors[0] if report.errors else "it has no rows"
+        raise DataError(
+            f"has no image that can be shown; the first problem: {problem}", where=report.manifest
+        )
+    sheet = _sheet(report, look, chosen, track)
+    stream = io.BytesIO()
+    contact_sheet(sheet).save(stream, "PNG")
+    _write(out, {PAGE: page(sheet).encode(), CONTACT: stream.getvalue()})
+
+
+def _sheet(
+    report: Report,
+    look: Look,
+    chosen: dict[str, list[Chosen]],
+    track: Callable[[Sequence[Chosen]], Iterable[Chosen]],
+) -> Sheet:
+    structures = _structures(report, look.job)
+    sites: dict[str, list[Card]] = {site: [] for site in chosen}
+    for one in track([one for own in chosen.values() for one in own]):
+        sites[one.row.record.site or "all"].append(card(one, look.job, structures, look.seed))
+    return Sheet(
+        title=f"{report.manifest.parent.resolve().name}: what a network sees",
+        lines=_lines(report, look),
+        errors=[str(error) for error in report.errors],
+        warnings=report.warnings,
+        structures=structures,
+        sites=sites,
+    )
+
+
+def _structures(report: Report, job: JobSpec | None) -> list[str]:
+    if job is not None:
+        return list(job.data.classes) if job.job.task == "segmentation" else []
+    return [str(value) for value in sorted(int(name) for name in report.masks)]
+
+
+def _lines(report: Report, look: Look) -> list[str]:
+    what = (
+        f"{report.images} images of {report.patients} patients. Up to {look.most} of each site are shown: "
+        f"its extremes, and others drawn with seed {look.seed}."
+    )
+    if look.job is None:
+        how = "Without a job: the images as they are stored, and the values of their masks."
+    else:
+        how = (
+            f"Prepared for the job '{look.job.job.name}', and augmented as one training step might. Black "
+            "and white are the 0.5th and 99.5th percentile of the prepared image, in both."
+        )
+    sides = (
+        "R and L, A and P, S and I are the patient's right and left, front and back, head and feet, as the "
+        "file says. Volumes are cut where most of the target is. Heights in histograms are square roots of "
+        "counts."
+    )
+    return [what, how, sides]
+
+
+def _write(out: Path, files: dict[str, bytes]) -> None:
+    """Write a new folder (0700) with files (0600), all of them or nothing."""
+    part = None
+    try:
+        part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        for name, content in files.items():
+            handle = os.open(part / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+        require_new(out)
+        part.rename(out)
+    except OSError as error:
+        raise DataError(f"can't be written ({error.strerror})", where=out) from None
+    finally:
+        if part is not None:
+            shutil.rmtree(part, ignore_errors=True)

@@ -1,0 +1,93 @@
+"""Writing the manifest of a folder that has none."""
+
+import contextlib
+import csv
+import io
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from client.data.folders import Folder, patients, read_folder
+from shared.errors import DataError
+
+
+@dataclass(frozen=True)
+class Written:
+    """A manifest that was written.
+
+    Attributes:
+        example: A file and the patient that was found in its name.
+        lines: What a job's [data] says about these data.
+    """
+
+    path: Path
+    kind: str
+    rows: int
+    patients: int
+    example: tuple[str, str]
+    lines: list[str]
+
+
+def write_manifest(folder: Path, pattern: str | None) -> Written:
+    """Write FOLDER/manifest.csv, readable by its owner alone.
+
+    Args:
+        folder: Follows a convention of `client.data.folders`.
+        pattern: Finds the patient in an image's path; None takes the convention's rule.
+
+    Raises:
+        DataError: There is a manifest already, the folder follows no convention, or can't be written.
+    """
+    path = folder / "manifest.csv"
+    if path.exists() or path.is_symlink():
+        raise _there_already(path)
+    found = read_folder(folder)
+    whose = patients(found, pattern)
+    stream = io.StringIO(newline="")
+    writer = csv.DictWriter(stream, ["patient", *found.rows[0]], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({"patient": patient, **row} for patient, row in zip(whose, found.rows, strict=True))
+    _write_new(path, stream.getvalue().encode())
+    example = found.rows[0][found.columns[0]], whose[0]
+    return Written(path, found.kind, len(found.rows), len(set(whose)), example, _lines(found))
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    """Write a file (0600) that is not there yet, whole or not at all."""
+    name = None
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.link(name, path)  # fails where it is there by now
+    except FileExistsError:
+        raise _there_already(path) from None
+    except OSError as error:
+        raise DataError(f"can't be written ({error.strerror})", where=path) from None
+    finally:
+        if name is not None:
+            with contextlib.suppress(OSError):
+                Path(name).unlink()
+
+
+def _there_already(path: Path) -> DataError:
+    return DataError("is there already, and nothing is overwritten", where=path, remedy="Move it away first.")
+
+
+def _lines(found: Folder) -> list[str]:
+    lines = []
+    if found.columns != ("image",):
+        lines.append(f"images = {json.dumps(list(found.columns))}")
+        lines.append(f"channels = {len(found.columns)}")
+    if found.classes:
+        names = list(dict.fromkeys(found.classes.values()))
+        lines.append(f"classes = {json.dumps(names, ensure_ascii=False)}")
+    if "mask" in found.rows[0] and list(found.classes) != list(range(1, 1 + len(found.classes))):
+        pairs = (
+            f"{json.dumps(str(value))} = {json.dumps(name, ensure_ascii=False)}"
+            for value, name in found.classes.items()
+        )
+        lines.append(f"labels = {{ {', '.join(pairs)} }}")
+    return lines
