@@ -22,7 +22,7 @@ from shared.arrays import Layout
 from shared.flower import COORDINATOR_NODE, become
 from shared.job import JobSpec, parse_job
 from shared.models import build_model
-from shared.pki import new_key, save_key
+from shared.pki import new_key, save_key, write_file
 from shared.tasks import make_task
 
 SIDES = ["train"] * 20 + ["val"] * 12 + ["test"] * 12
@@ -145,6 +145,7 @@ def make_site(tmp_path: Path) -> Callable[..., GuardedSite]:
             writer.writerows(rows)
         (folder / "keys").mkdir()
         save_key(folder / "keys" / "site.key", new_key())
+        write_file(folder / "keys" / "cohort.key", bytes(range(32)))  # the same patients on the same sides
         return GuardedSite(folder, OPEN * opened + policy)
 
     return make
