@@ -62,6 +62,7 @@ def check_site(folder: Path, coordinator: str | None = None, *, offline: bool = 
     if config is not None:
         for name, dataset in config.datasets.items():
             yield guarded(f"data {name}", partial(_data, folder, name, dataset))
+        yield from _offered_twice(config)
         if not config.datasets:
             yield Finding(
                 "failure", "data", "no dataset is offered", "Add a table [datasets.NAME] to site.toml."
@@ -95,6 +96,17 @@ def _certificate(folder: Path, config: SiteConfig | None) -> Finding:
     if needs_renewal(certificate, now):
         return Finding("warning", "certificate", f"{days} days left", "wardround client renew")
     return Finding("ok", "certificate", f"of this federation's authority, {days} days left")
+
+
+def _offered_twice(config: SiteConfig) -> Iterator[Finding]:
+    seen: list[tuple[str, DatasetTable]] = []
+    for name, dataset in config.datasets.items():
+        for other, earlier in seen:
+            same_rows = None in {dataset.site, earlier.site} or dataset.site == earlier.site
+            if same_rows and dataset.collection == earlier.collection:
+                found = f"has rows of '{other}': what patients lose to private jobs is counted by name"
+                yield Finding("warning", f"name {name}", found, "Offer a collection under one name.")
+        seen.append((name, dataset))
 
 
 def _data(folder: Path, name: str, dataset: DatasetTable) -> Finding:

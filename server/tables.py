@@ -41,8 +41,8 @@ def results_table(job: JobSpec, description: Mapping[str, Any]) -> Table:
     table = Table(title=f"{job.job.name}: the model of round {round_} of {rounds} on the test patients")
     names = [*description["sites"], *description["left_out"]]
     table.add_column("site", min_width=max(len(name) for name in names), no_wrap=True)
-    table.add_column("patients", justify="right")
-    table.add_column("images", justify="right")
+    table.add_column("train\npatients", justify="right", min_width=8)  # as rounded by their site
+    table.add_column("train\nimages", justify="right", min_width=6)
     table.add_column("MB\nsent", justify="right")
     if baselines:
         _add_comparison(table, shown_metrics(job)[0], description, baselines)
@@ -118,19 +118,19 @@ def _add_comparison(
 
 def _counts(description: Mapping[str, Any], name: str) -> tuple[str, str, str]:
     site, sent = description["sites"][name], description.get("bytes_sent", {}).get(name)
-    return _sum(site.get("patients")), _sum(site.get("examples")), _megabytes(sent)
+    return _to_train(site.get("patients")), _to_train(site.get("examples")), _megabytes(sent)
 
 
-def _sum(counts: Mapping[str, int] | None) -> str:
-    return "–" if counts is None else str(sum(counts.values()))
+def _to_train(counts: Mapping[str, int] | None) -> str:
+    return "–" if counts is None else str(counts.get("train", 0))
 
 
 def _totals(description: Mapping[str, Any]) -> tuple[str, str, str]:
     sites, sent = description["sites"].values(), description.get("bytes_sent")
     if any("patients" not in site for site in sites):  # the sum would tell what one site does not show
         return "–", "–", "–"
-    patients = sum(sum(site["patients"].values()) for site in sites)
-    images = sum(sum(site["examples"].values()) for site in sites)
+    patients = sum(site["patients"].get("train", 0) for site in sites)
+    images = sum(site["examples"].get("train", 0) for site in sites)
     return str(patients), str(images), _megabytes(None if sent is None else sum(sent.values()))
 
 

@@ -5,6 +5,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from client.data.manifest import mask_below
 from client.data.mask_files import mask_files
+from client.data.tables import read_table
 from shared.errors import DataError, WardroundError
 from shared.names import suggestion
 from shared.seeds import seed_of
@@ -164,21 +166,15 @@ def _located(root: Path, cell: str) -> str:
 
 
 def _read(manifest: Path) -> tuple[list[str], list[Row]]:
-    try:
-        with manifest.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream, restval="")
-            rows = list(reader)
-            columns = list(reader.fieldnames or [])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        problem = f"the manifest can't be read: {error}"
-        raise DataError(problem, where=manifest, remedy="Give the path of a CSV file in UTF-8.") from error
+    columns, table = read_table(manifest)
     if "patient" not in columns:
         raise DataError("column 'patient' is missing", where=manifest, remedy=f"It has: {', '.join(columns)}")
-    for number, row in enumerate(rows, start=1):
-        if None in row or not row["patient"].strip():
-            problem = "has more cells than the header" if None in row else "names no patient"
-            raise DataError(f"row {number} {problem}", where=manifest, remedy="Correct this row.")
-    return columns, rows
+    rows = [dict(zip_longest(columns, cells[: len(columns)], fillvalue="")) for _, cells in table]
+    for (line, cells), row in zip(table, rows, strict=True):
+        if len(cells) > len(columns) or not row["patient"]:
+            problem = "has more cells than the header" if row["patient"] else "names no patient"
+            raise DataError(f"row {line} {problem}", where=manifest, remedy="Correct this row.")
+    return list(columns), rows
 
 
 def _patients(manifest: Path, rows: list[Row], label: str) -> list[_Patient]:

@@ -237,6 +237,28 @@ def test_marks_and_sides_of_a_volume_are_right_however_it_was_stored(tmp_path: P
     assert wide[0] / wide[1] == pytest.approx(48 / 40, abs=0.03)
 
 
+def test_the_outline_lies_on_the_target_in_every_plane_of_a_volume(tmp_path: Path) -> None:
+    block = np.zeros((20, 24, 16), np.uint8)
+    block[2:7, 12:22, 3:6] = 1
+    nibabel.Nifti1Image(block * np.float32(100), np.eye(4)).to_filename(tmp_path / "v.nii")
+    affine = np.diag([-1.0, 1.0, -1.0, 1.0])
+    affine[:3, 3] = 19, 0, 15
+    nibabel.Nifti1Image(block[::-1, :, ::-1], affine).to_filename(tmp_path / "m.nii")
+    (tmp_path / "manifest.csv").write_text("patient,image,mask,split\np,v.nii,m.nii,train\n")
+    result = CliRunner().invoke(data_app, ["look", str(tmp_path), "--out", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    drawn = pictures((tmp_path / "out" / "look.html").read_text())
+    assert len(drawn) == 3
+    for picture in drawn:
+        outline = np.argwhere((picture.max(axis=2) - picture.min(axis=2)) > 100)
+        target = np.argwhere(picture.max(axis=2) > 60)  # inside it is white, its border is coloured
+        assert outline.min(axis=0).tolist() == target.min(axis=0).tolist()
+        assert outline.max(axis=0).tolist() == target.max(axis=0).tolist()
+        white = np.argwhere(picture.min(axis=2) > 200)
+        assert (white.min(axis=0) - outline.min(axis=0) == 2).all()
+        assert (outline.max(axis=0) - white.max(axis=0) == 2).all()
+
+
 def test_without_a_job_the_values_of_masks_are_outlined(folder: Path) -> None:
     out = folder.parent / "out"
     result = CliRunner().invoke(data_app, ["look", str(folder), "--out", str(out)])

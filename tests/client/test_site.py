@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from client.check import check_site
 from client.site import load_site
 from shared.errors import SiteError
 
@@ -73,3 +74,27 @@ def test_the_policy_allows(tmp_path, tiny_job):
         '[policy]\ntasks = ["segmentation"]\nnetworks = ["unet"]\nstrategies = ["fedavg"]\nmax_rounds = 3\n'
     )
     load_site(write(tmp_path, GOOD + policy)).admit(tiny_job())
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_twice"),
+    [
+        ("", "", True),
+        ('site = "north"', "", True),
+        ('site = "north"', 'site = "north"', True),
+        ('site = "north"', 'site = "south"', False),
+    ],
+)
+def test_a_collection_under_two_names_is_noticed(
+    tmp_path: Path, first: str, second: str, is_twice: bool
+) -> None:
+    """Each name has a ledger of its own, so its patients could lose twice what the cap says."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "manifest.csv").write_text("patient,image,site\n")
+    (tmp_path / "site.toml").write_text(
+        '[site]\nname = "st-mary"\n'
+        f'[datasets.marks]\nmanifest = "data"\n{first}\n'
+        f'[datasets.again]\nmanifest = "data/manifest.csv"\n{second}\n'
+    )
+    noticed = [finding for finding in check_site(tmp_path, offline=True) if finding.what == "name again"]
+    assert [finding.state for finding in noticed] == ["warning"] * is_twice

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.errors import DataError
 from shared.plain_words import PLAIN_WORDS
 from shared.redact import redact, redact_error
 
@@ -138,3 +139,8 @@ def test_an_error_keeps_its_type() -> None:
     error = FileNotFoundError(2, "No such file or directory", "/data/p1/scan.png")
     assert redact_error(error) == "FileNotFoundError: [Errno 2] No such file or directory: …"
     assert redact_error(MemoryError()) == "MemoryError"
+
+
+def test_of_an_error_about_data_no_row_and_no_number_stays() -> None:
+    error = DataError("has 3 images of 12 sizes", where="/data/m.csv, row 17", remedy="6 more are wrong.")
+    assert redact_error(error) == "DataError: has … images of … sizes"

@@ -10,25 +10,28 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+import torch
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.node_pb2 import Node
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from rich.console import Console
 
-from client.app import Workshop
-from client.device import open_device
+from client.workers.calls import Call, Workers
+from client.workers.processes import ProcessPool
+from client.workers.site_host import SiteHostFactory
 from server.events import Event
 from shared.flower.connection import Connection
 from shared.job import JobSpec
 from shared.pki import client_context, load_key
 from simulate.federation import LocalFederation
-from simulate.light import LightHost, LightNode
+from simulate.light import LightNode
 from simulate.session import Hospitals, execute, start
 
 pytestmark = pytest.mark.slow
@@ -71,24 +74,30 @@ class Barrier:
         self._open.release(times)
 
 
-class HeldHost(LightHost):
-    """Trains when the test lets it."""
+class HeldHost:
+    """Hands a hospital's messages to its worker process, and trainings when the test lets it."""
 
-    def __init__(self, config, barrier: Barrier) -> None:
-        super().__init__(config, Workshop(open_device("cpu")), threading.Lock())
+    def __init__(self, workers: Workers, barrier: Barrier) -> None:
+        self._workers = workers
         self._barrier = barrier
 
-    def handle(self, call):
+    def handle(self, call: Call) -> tuple[Mapping[str, Any], Mapping[str, torch.Tensor]]:
         if call.kind == "train":
             self._barrier.hold(call.payload["records"]["config"][1]["round"])
-        return super().handle(call)
+        self._workers.submit([call])
+        [outcome] = self._workers.wait(None)
+        assert outcome.payload is not None, outcome.error
+        return outcome.payload, outcome.tensors
 
 
 @pytest.fixture
 def barrier(federation: LocalFederation) -> Iterator[Barrier]:
     """Give a fourth site, and what holds its training."""
-    made = Barrier()
-    with LightNode(federation.folder / HELD, lambda config: HeldHost(config, made)):
+    made, folder = Barrier(), federation.folder / HELD
+    with (
+        ProcessPool(1, SiteHostFactory(folder / "site.toml"), threads=1) as workers,
+        LightNode(folder, lambda config: HeldHost(workers, made)),
+    ):
         federation.await_online({HELD})
         yield made
         made.let_go(1000)
@@ -251,7 +260,7 @@ def test_stopped_and_killed_and_resumed_as_if_never_touched(federation, simulate
 def test_a_killed_superlink_and_a_killed_coordinator_cost_nothing_but_time(
     federation, simulated, tiny_job, barrier
 ):
-    job = tiny_job(job_rounds=4, strategy_min_sites=4)
+    job = tiny_job(job_rounds=4, job_seed=6, strategy_min_sites=4)
     name = federation.runs().submit(job)
     barrier.meet(1)
     barrier.let_go()
@@ -331,21 +340,21 @@ def test_secure_aggregation_gives_the_model_of_the_simulation(federation, simula
 
 
 def test_a_new_key_under_a_running_service_leaves_its_audit_log_whole(federation, tiny_job):
-    def run_a_job() -> None:
+    def run_a_job(seed: int) -> None:
         runs = federation.runs()
-        name = runs.submit(tiny_job(job_rounds=1))
+        name = runs.submit(tiny_job(job_rounds=1, job_seed=seed))  # the same job may not be asked for again
         assert failures(list(runs.follow(name))) == []
         assert wardround("client", "audit", "verify", "--dir", folder).returncode == 0
 
     folder = federation.folder / "alpha"
     before = (folder / "keys" / "site.key").read_bytes()
-    run_a_job()
+    run_a_job(1)
     assert wardround("client", "renew", "--new-key", "--dir", folder).returncode == 0
     assert (folder / "keys" / "site.key").read_bytes() != before
-    run_a_job()
+    run_a_job(2)
     federation.stop("alpha")
     federation.start("alpha")
     federation.await_sites()
-    run_a_job()
+    run_a_job(3)
     shown = wardround("client", "audit", "show", "--last", "1000", "--dir", folder).stdout
     assert shown.count("key-changed") == 1

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from client.data.manifest import scan_manifest
 from shared.errors import DataError, WardroundError
 from simulate.partition import partition, write_site_manifests
 
@@ -233,8 +234,8 @@ def test_a_partition_that_leaves_sites_empty_is_given_up(tmp_path: Path) -> None
     ("text", "message"),
     [
         ("image\na.png\n", "column 'patient' is missing"),
-        ("patient,image\n,a.png\n", "row 1 names no patient"),
-        ("patient,image\np1,a.png,more\n", "row 1 has more cells"),
+        ("patient,image\n,a.png\n", "row 2 names no patient"),
+        ("patient,image\np1,a.png,more\n", "row 2 has more cells"),
         ("patient,image\n", "no patient to train on"),
         ("patient,split\np1,test\n", "no patient to train on"),
     ],
@@ -244,6 +245,23 @@ def test_a_broken_manifest_is_explained(tmp_path: Path, text: str, message: str)
     path.write_text(text)
     with pytest.raises(DataError, match=message):
         partition(path, 1, "iid", 1)
+
+
+def test_a_manifest_from_a_spreadsheet_is_cut_as_it_is_read_elsewhere(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.csv"
+    text = "sep=;\r\npatient;image;;\r\nJosé;a\\1.png;;\r\nJose\u0301;a\\2.png;;\r\nAnn;a\\3.png;;\r\n"
+    path.write_bytes(text.encode("utf-16"))
+    (tmp_path / "a").mkdir()
+    for number in (1, 2, 3):
+        (tmp_path / "a" / f"{number}.png").touch()
+    parts = partition(path, 2, "iid", 1)
+    assert sorted(sorted(rows) for rows in parts.values()) == [[0, 1], [2]]  # two forms of one name
+    written = write_site_manifests(path, parts, tmp_path / "cut")
+    assert all(file.exists() for cut in written.values() for file in images_of(cut))
+
+
+def images_of(manifest: Path) -> list[Path]:
+    return [record.images[0] for record in scan_manifest(manifest).records]
 
 
 def test_a_missing_manifest_is_named(tmp_path: Path) -> None:

@@ -25,12 +25,11 @@ p { margin: .25rem 0; max-width: 70ch; }
 .cards { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 25rem), 1fr)); }
 .wide { grid-template-columns: repeat(auto-fill, minmax(min(100%, 37rem), 1fr)); }
 article { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: .75rem; }
-.why { display: flex; flex-wrap: wrap; gap: .25rem; margin: .25rem 0; min-height: 1.5rem; }
+.why { display: flex; flex-wrap: wrap; gap: .25rem; margin: .25rem 0; }
 .why span { border: 1px solid var(--line); border-radius: 1rem; padding: 0 .5rem; }
 .why .alarm { border: 2px solid var(--error); }
 .stage { display: flex; flex-wrap: wrap; gap: .5rem; align-items: flex-end; }
-.stage + .stage { margin-top: .5rem; }
-.pair { display: flex; flex-wrap: wrap; gap: .75rem; }
+.pair { display: flex; flex-wrap: wrap; gap: .5rem; margin-top: .5rem; }
 figure { margin: 0; }
 .tile { position: relative; width: max-content; max-width: 100%; background: #000; }
 .tile img { display: block; max-width: 100%; height: auto; }

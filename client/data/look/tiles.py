@@ -9,7 +9,7 @@ from PIL import Image
 
 from client.data.look.planes import Marks, Plane
 
-LONGEST = 176  # pixels of a tile's longer side
+LONGEST = 160  # pixels of a tile's longer side; two fit side by side on a phone
 # Okabe and Ito 2008, without black, in an order that tells neighbours apart on grey.
 COLOURS = ("#e69f00", "#56b4e9", "#f0e442", "#cc79a7", "#009e73", "#d55e00", "#0072b2")
 _ENDS = (0.5, 99.5)  # percentiles that become black and white

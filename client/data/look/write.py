@@ -85,12 +85,18 @@ def _sheet(
 ) -> Sheet:
     structures = _structures(report, look.job)
     sites: dict[str, list[Card]] = {site: [] for site in chosen}
+    errors = [str(error) for error in report.errors]
     for one in track([one for own in chosen.values() for one in own]):
-        sites[one.row.record.site or "all"].append(card(one, look.job, structures, look.seed))
+        record = one.row.record
+        try:
+            sites[record.site or "all"].append(card(one, look.job, structures, look.seed))
+        except DataError as error:
+            errors.append(f"row {record.row}: {error}")
+    what = "what a network sees" if look.job else "as it is stored"
     return Sheet(
-        title=f"{report.manifest.parent.resolve().name}: what a network sees",
+        title=f"{report.manifest.parent.resolve().name}: {what}",
         lines=_lines(report, look),
-        errors=[str(error) for error in report.errors],
+        errors=errors,
         warnings=report.warnings,
         structures=structures,
         sites=sites,
