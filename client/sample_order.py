@@ -1,8 +1,10 @@
 """Which images each step of a round takes: shuffled passes over a site's images, in an order of its own.
 
-Two things of it could be read from an update. The number of steps would tell how many images there are: it
-follows from the rounded number, which the site tells anyhow. And two updates whose steps differ by one would
-tell that step's images: every job has an order of its own, drawn with the site's key.
+Three things of it could be read from updates. The number of steps would tell how many images there are: it
+follows from the rounded number, which the site tells anyhow. Two updates whose steps differ by one would tell
+that step's images: every job has an order of its own, drawn with the site's key. And an update of nearly a
+whole pass, taken from one of the whole pass, would tell the few images between: steps are rounded to whole
+passes where they are so near to them.
 """
 
 from collections.abc import Iterator
@@ -49,6 +51,7 @@ class SampleOrder:
         key: CohortKey,
         site: str,
         round_to: int,
+        least: int,
         steps: int | None = None,
     ) -> "SampleOrder":
         """Return the order of a job.
@@ -60,11 +63,12 @@ class SampleOrder:
             key: The site's.
             site: Its name.
             round_to: The policy's `round_counts_to`.
+            least: The policy's `min_patients_in_update`.
             steps: Of a round; None takes what the job says.
         """
         batches = batches_per_pass(images, job.training.batch_size, round_to)
         if steps is None:
-            steps = steps_of(job.training, images, round_to)
+            steps = steps_of(job.training, images, round_to, least)
         return cls(key, job.digest(), seed, site, images, batches, steps)
 
     @classmethod
@@ -77,6 +81,7 @@ class SampleOrder:
             key=CohortKey.drawn(job.job.seed),
             site=site,
             round_to=_ROUND_TO,
+            least=1,
             steps=steps,
         )
 
@@ -103,9 +108,24 @@ def batches_per_pass(images: int, batch_size: int, round_to: int) -> int:
     return max(1, min(-(-told // batch_size), surely_there // alone, images // alone))
 
 
-def steps_of(training: TrainingTable, images: int, round_to: int) -> int:
-    """Return the optimiser steps of one round on so many images."""
-    if training.local_steps is not None:
-        return training.local_steps
-    assert training.local_epochs is not None  # noqa: S101 (the job has one of the two)
-    return training.local_epochs * batches_per_pass(images, training.batch_size, round_to)
+def steps_of(training: TrainingTable, images: int, round_to: int, least: int) -> int:
+    """Return the optimiser steps of one round on so many images.
+
+    Args:
+        training: Of the job.
+        images: To train on.
+        round_to: The policy's `round_counts_to`.
+        least: The policy's `min_patients_in_update`, also of what differs from whole passes.
+    """
+    whole = batches_per_pass(images, training.batch_size, round_to)
+    if training.local_steps is None:
+        assert training.local_epochs is not None  # noqa: S101 (the job has one of the two)
+        return training.local_epochs * whole
+    passes, part = divmod(training.local_steps, whole)
+    each = rounded(images, round_to) / whole
+    few = 2 * least if least > 1 else 0  # images: hardly all of fewer than `least` patients
+    if passes and part * each < few:
+        return passes * whole
+    if part and (whole - part) * each < few:
+        return (passes + 1) * whole
+    return training.local_steps

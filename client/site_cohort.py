@@ -93,6 +93,7 @@ class SiteCohort:
             key=self._cohort(job).key,
             site=self._config.name,
             round_to=policy.round_counts_to,
+            least=policy.min_patients_in_update,
         )
 
     def private_steps(self, job: JobSpec, data: SiteData) -> Steps:

@@ -16,6 +16,12 @@ _SHOWN = {
     "segmentation": ("dice_global", "dice_patient", "dice_image", "iou"),
 }
 
+_NO_SCORES = (
+    "There are no metrics: hospitals let no scores of their own leave, or too few patients are behind them. "
+    "With [privacy] secure_aggregation = true they are summed over the hospitals; else these set "
+    "share_site_metrics = true (docs/policy.md)."
+)
+
 
 def shown_metrics(job: JobSpec) -> list[str]:
     """Return the metrics of the table: the job's own criterion first."""
@@ -49,6 +55,13 @@ def results_table(job: JobSpec, description: Mapping[str, Any]) -> Table:
         rounds_ = "1 round" if missed == 1 else f"{missed} rounds"
         table.caption = f"{table.caption or ''}{name} was late in {rounds_}. "
     return table
+
+
+def print_missing_scores(console: Console, description: Mapping[str, Any]) -> None:
+    """Say why a run has no metrics, where it has none."""
+    scores = description["test"]["federation"].values()
+    if all(score is None or math.isnan(score) for score in scores):
+        console.print(_NO_SCORES, soft_wrap=True, highlight=False, markup=False)
 
 
 def print_guarantee(console: Console, description: Mapping[str, Any]) -> None:

@@ -80,9 +80,10 @@ def train_baseline(
     parts = [item.split("train") for item in data]
     counts = [counts_for_loss(job, item, ()) for item in data]
     pooled = PooledSamples(parts)
+    policies = [site.config.policy for site in members.values()]
     steps = sum(
-        steps_of(job.training, len(part), site.config.policy.round_counts_to)
-        for part, site in zip(parts, members.values(), strict=True)
+        steps_of(job.training, len(part), policy.round_counts_to, policy.min_patients_in_update)
+        for part, policy in zip(parts, policies, strict=True)
     )
     training = LocalTraining(
         bench.model,

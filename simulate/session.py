@@ -16,7 +16,7 @@ from server.files import write_atomic
 from server.progress import Progress
 from server.rounds import RoundLoop
 from server.runs import RunFolder, plain
-from server.tables import print_guarantee, results_table
+from server.tables import print_guarantee, print_missing_scores, results_table
 from shared.errors import RunError, WardroundError
 from shared.job import JobSpec
 from simulate.baselines import POOLED
@@ -118,6 +118,7 @@ def execute(run: RunFolder, workers: str | None, console: Console, *, resume: bo
             run.describe(status="stopped")
             raise
     console.print(results_table(run.job, run.read_description()))
+    print_missing_scores(console, run.read_description())
     print_guarantee(console, run.read_description())
     if any(site.policy.share_site_metrics for site in setup.sites):
         console.print(_OPEN, soft_wrap=True, highlight=False)

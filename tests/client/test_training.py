@@ -121,7 +121,7 @@ def test_steps_go_on_into_the_next_epoch(train, tiny_job):
         == list(range(20))
     )
     assert points.asked[:2] != points.asked[2:4]  # shuffled anew
-    assert steps_of(tiny_job(training_local_epochs=3, training_batch_size=10).training, 20, 10) == 6
+    assert steps_of(tiny_job(training_local_epochs=3, training_batch_size=10).training, 20, 10, 1) == 6
 
 
 def test_the_proximal_gradient_is_autograds(train):

@@ -47,7 +47,9 @@ def federation(tiny_data: Path, tmp_path_factory) -> Iterator[LocalFederation]:
         for site in SITES:
             running.enroll(site, {"discs": tiny_data})
             running.start(site)
-        running.enroll(HELD, {"discs": tiny_data})
+        running.enroll(
+            HELD, {"discs": tiny_data}, seed=5
+        )  # its host has no folder, and splits by the job's seed
         running.await_sites()
         yield running
 

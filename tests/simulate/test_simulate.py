@@ -434,3 +434,27 @@ class TestSplits:
         said = cli("simulate", tiny_job_file, "--data", whole, "--folds", "3", "--set", "data.fold=4")
         assert said.code == 2
         assert "[data] fold: is 4, and this site has 3 folds" in said.err
+
+
+def test_hospitals_at_their_defaults_say_why_there_are_no_metrics(cli, tiny_data, tiny_job_file, tmp_path):
+    rows = table(tiny_data)
+    for row in rows:
+        row |= {key: str(tiny_data.parent / row[key]) for key in ("image", "mask")}
+    copies = [row | {"patient": f"{row['patient']}-{n}"} for row in rows for n in range(12)]
+    manifest = write_table(tmp_path / "many.csv", copies)
+    options: list[object] = []
+    for name in ("alpha", "beta", "gamma"):
+        path = tmp_path / f"{name}.toml"
+        path.write_text(
+            f'[site]\nname = "{name}"\n[datasets.discs]\nmanifest = "{manifest}"\nsite = "{name}"\n'
+        )
+        options += ["--site", path]
+    said = cli("simulate", tiny_job_file, *options, "--rounds", "1", "--workers", "in-process")
+    assert said.code == 0, said.err
+    assert "There are no metrics: hospitals let no scores of their own leave" in said.out
+    assert "by default a real one does not" not in said.out
+    assert description(said.run)["sites"]["alpha"]["patients"] == {"train": 10, "val": 10, "test": 10}
+    secure = ("--set", "privacy.secure_aggregation=true", "--workers", "in-process")
+    summed = cli("simulate", tiny_job_file, *options, "--rounds", "1", *secure)
+    assert summed.code == 0, summed.err
+    assert "There are no metrics" not in summed.out
