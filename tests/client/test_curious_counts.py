@@ -12,7 +12,7 @@ import pytest
 
 from client.data.manifest import Record
 from client.data.splits import CohortKey, Split
-from client.sample_order import SampleOrder, batches_per_pass
+from client.sample_order import SampleOrder, batches_per_pass, steps_of
 from shared import messages
 from shared.errors import JobError
 
@@ -117,10 +117,10 @@ def test_two_jobs_around_a_new_patient_tell_nothing_of_them(hospital, job_of, ki
 
 
 def test_two_jobs_around_a_patient_who_left_need_a_persons_word(hospital, job_of, identifiers):
-    first = job_of(training_batch_size=16)
-    assert hospital.train(first) == ""
-    leaving = min(hospital.site.data(first).group("train"))  # which side a patient is on hangs on the key
-    rewrite(hospital, [name for name in identifiers[:MEMBERS] if name != leaving])
+    job = job_of(training_batch_size=16)
+    assert hospital.train(job) == ""
+    left = min(hospital.site.data(job).group("train"))
+    rewrite(hospital, [name for name in identifiers[:MEMBERS] if name != left])
     refusals = {
         hospital.describe(job_of(job_seed=2)),
         hospital.train(job_of(job_seed=3, training_batch_size=16)),
@@ -152,12 +152,26 @@ def test_two_jobs_that_differ_by_a_step_share_no_steps(job_of):
     """Otherwise the difference of their updates would be that step's."""
     key = CohortKey(bytes(32))
     orders = [
-        SampleOrder.of(job, 50, seed=1, key=key, site="a", round_to=10)
+        SampleOrder.of(job, 50, seed=1, key=key, site="a", round_to=10, least=10)
         for job in (job_of(training_local_steps=5), job_of(training_local_steps=6))
     ]
     assert list(orders[0].batches(1)) != list(orders[1].batches(1))[:5]
     assert list(orders[0].batches(1)) == list(orders[0].batches(1))
     assert list(orders[0].batches(1)) != list(SampleOrder.public(job_of(), 50, "a").batches(1))
+
+
+@pytest.mark.parametrize("batch", [1, 4, 16])
+def test_no_update_is_a_few_images_away_from_whole_passes(job_of, batch):
+    """The sum of the gradients of all images is known from whole passes, and would leave those between."""
+    for images in range(40, 160, 7):
+        whole = batches_per_pass(images, batch, 10)
+        for asked in range(1, 3 * whole):
+            training = job_of(training_local_steps=asked, training_batch_size=batch).training
+            steps = steps_of(training, images, 10, 10)
+            taken = steps % whole * images / whole
+            assert steps < whole or taken == 0 or taken >= 15
+            assert taken == 0 or images - taken >= 15
+            assert abs(steps - asked) * images / whole <= 25
 
 
 # Who is behind an update

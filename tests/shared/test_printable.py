@@ -20,7 +20,7 @@ NASTY = "\x1b[8m[bold red]x[/]\r\n\u202efdp\u2028\u200b\u0085\x9b5m\N{HEBREW LET
 def is_tame(line: str) -> bool:
     return all(
         unicodedata.category(letter)[0] not in "C"
-        and unicodedata.category(letter) not in ("Zl", "Zp")
+        and (letter == " " or unicodedata.category(letter)[0] != "Z")
         and unicodedata.bidirectional(letter) not in ("R", "AL", "AN", "RLO", "RLE", "RLI", "LRO", "PDF")
         for letter in line
     )
