@@ -48,7 +48,7 @@ class Row:
 def main() -> None:
     """Print a row per comparison; fails where something differs."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="Five of the volumes.")
+    parser.add_argument("--quick", action="store_true", help="five of the volumes; held to no figure")
     quick = parser.parse_args().quick
     warnings.simplefilter("ignore")
     rows = [*series(), *volumes(most=5 if quick else None)]
