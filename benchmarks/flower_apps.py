@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -14,9 +15,30 @@ from client.app import Site, Workshop, make_app
 from client.site import load_site
 from server.app import execute
 from server.coordinator import COORDINATOR
+from server.deadline import Deadline
+from server.forwarding_grid import ForwardingGrid
+from server.site_grid import SiteGrid
+from server.site_heads import SiteHeads
+from server.site_names import project_sites
 from shared.job import parse_job
 
 server = ServerApp()
+
+
+class PlainGrid(ForwardingGrid, SiteGrid):
+    """Flower's Grid as it is: it looks for answers by the clock; its deadline can't be brought forward."""
+
+    def __init__(self, grid: Grid, names: Mapping[int, str]) -> None:
+        super().__init__(grid)
+        self._names = names
+
+    def site_names(self) -> Mapping[int, str]:
+        """Return the name of each node's site."""
+        return self._names
+
+    def answers(self, messages: Iterable[Message], deadline: Deadline, largest: int) -> Iterator[Message]:
+        """Send messages and yield their answers, when Flower has all of them."""
+        yield from self.send_and_receive(messages, timeout=deadline.left)
 
 
 @server.main()
@@ -24,15 +46,16 @@ def main(grid: Grid, context: Context) -> None:
     """Run the round loop on the Grid that Flower gives."""
     config = context.run_config
     job = parse_job(json.loads(str(config["job"])), "the benchmark's job")
+    folder = Path(os.environ[COORDINATOR])
     execute(
-        grid,
+        PlainGrid(grid, project_sites(folder, str(config["project"]))),
         job,
-        Path(os.environ[COORDINATOR]) / "runs",
+        folder / "runs",
         str(config["run"]),
         context.run_id,
         researcher="",
         resume=False,
-        listen=lambda _: None,
+        heads=SiteHeads(lambda *_, **__: "", {}, str(config["run"]), lambda _: ()),  # its sites keep no log
     )
 
 
