@@ -101,11 +101,10 @@ def on_grid(
 def _uncut(first: Picture, other: Picture) -> Picture | None:
     """Return a mask that was cut to a box of the image's grid on the whole grid; None where it was not."""
     axes = len(first.shape)
-    assert first.affine is not None and other.affine is not None  # noqa: S101, PT018 (asked before)
-    steps = np.abs(first.affine[:, :axes] - other.affine[:, :axes]).max(axis=0) * np.array(other.shape)
+    steps = np.abs(first.place[:, :axes] - other.place[:, :axes]).max(axis=0) * np.array(other.shape)
     if first.shape == other.shape or steps.max() > TOLERANCE * _smallest_voxel(first, other):
         return None
-    begin = np.linalg.pinv(first.affine[:, :axes]) @ (other.affine[:, axes] - first.affine[:, axes])
+    begin = np.linalg.pinv(first.place[:, :axes]) @ (other.place[:, axes] - first.place[:, axes])
     at = np.rint(begin).astype(int)
     inside = (at >= 0).all() and (at + np.array(other.shape) <= np.array(first.shape)).all()
     if np.abs(begin - at).max() > TOLERANCE or not inside:
@@ -156,8 +155,7 @@ def _apart(first: Picture, other: Picture) -> float:
     """Return by how many millimetres the corners of two arrays of one shape lie apart at most."""
     corners = np.array(np.meshgrid(*[(0, length - 1) for length in first.shape], indexing="ij"))
     ends = np.vstack([corners.reshape(len(first.shape), -1), np.ones(2 ** len(first.shape))])
-    assert first.affine is not None and other.affine is not None  # noqa: S101, PT018 (asked before)
-    return float(np.linalg.norm(first.affine @ ends - other.affine @ ends, axis=0).max())
+    return float(np.linalg.norm(first.place @ ends - other.place @ ends, axis=0).max())
 
 
 def _smallest_voxel(*pictures: Picture) -> float:
@@ -192,10 +190,9 @@ def _stored_axes(picture: Picture) -> tuple[str, ...]:
 def _resampled(first: Picture, other: Picture, path: Path, *, labels: bool) -> Picture:
     """Move a companion to the image's grid: labels to the nearest, numbers linearly; outside is 0."""
     axes = len(first.shape)
-    assert first.affine is not None and other.affine is not None  # noqa: S101, PT018 (asked before)
-    to_other = np.linalg.pinv(other.affine[:, :axes])
-    matrix = to_other @ first.affine[:, :axes]
-    offset = to_other @ (first.affine[:, axes] - other.affine[:, axes])
+    to_other = np.linalg.pinv(other.place[:, :axes])
+    matrix = to_other @ first.place[:, :axes]
+    offset = to_other @ (first.place[:, axes] - other.place[:, axes])
     _require_same_plane(first, other, path)
     covered = _moved(np.ones(other.shape, np.float32), matrix, offset, first.shape, order=0)
     if covered.mean() < LEAST_OVERLAP:
@@ -215,11 +212,10 @@ def _require_same_plane(first: Picture, other: Picture, path: Path) -> None:
     """Refuse pictures (2D) of two planes: nothing can be resampled from one to the other."""
     if len(first.shape) == 3:
         return
-    assert first.affine is not None and other.affine is not None  # noqa: S101, PT018 (asked before)
-    normal = np.cross(first.affine[:, 0], first.affine[:, 1])
+    normal = np.cross(first.place[:, 0], first.place[:, 1])
     normal /= np.linalg.norm(normal)
-    tilt = np.abs(normal @ other.affine[:, :2]).max()
-    distance = abs(normal @ (other.affine[:, 2] - first.affine[:, 2]))
+    tilt = np.abs(normal @ other.place[:, :2]).max()
+    distance = abs(normal @ (other.place[:, 2] - first.place[:, 2]))
     if max(tilt, distance) > _smallest_voxel(first, other) / 2:
         raise DataError("lies in another plane than its image", where=path)
 

@@ -138,6 +138,17 @@ class Picture:
         """The spatial shape."""
         return self.array.shape[1:]
 
+    @property
+    def place(self) -> NDArray[np.float64]:
+        """The affine of a picture whose file says where it lies.
+
+        Raises:
+            ValueError: The file does not say.
+        """
+        if self.affine is None:
+            raise ValueError("a picture without a place")
+        return self.affine
+
     def floats(self, where: Path) -> NDArray[np.float32]:
         """Return the array as float32.
 

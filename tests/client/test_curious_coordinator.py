@@ -142,18 +142,6 @@ def one_pixel(job: JobSpec, pixel: int) -> np.ndarray:
     return Layout.of(network).pack(network)
 
 
-def rewrite(site, patients: list[str]) -> None:
-    """Let the hospital have these patients from now on."""
-    path = site.folder / "manifest.csv"
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(rows[n % len(rows)] | {"patient": name} for n, name in enumerate(patients))
-    site.restart()
-
-
 def test_no_pixel_of_a_patient_who_joins_between_two_jobs(make_site, job_of):
     """Two jobs, made models whose score is a pixel, a new patient between them: each answer is the same."""
     pixels, sides = 8, ["val"] * 160 + ["train"] * 20
@@ -172,7 +160,7 @@ def test_no_pixel_of_a_patient_who_joins_between_two_jobs(make_site, job_of):
 
     before = read(1)
     assert len(set(before)) > 1  # something is told
-    rewrite(hospital, [f"p{number}" for number in range(len(sides) + 5)])  # five more validate
+    hospital.rewrite([f"p{number}" for number in range(len(sides) + 5)])  # five more validate
     assert read(2) == before
 
 

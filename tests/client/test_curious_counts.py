@@ -3,7 +3,6 @@
 Every request is valid and every job approved: what must hold is what the answers tell together.
 """
 
-import csv
 from collections.abc import Callable
 from typing import Any
 
@@ -97,22 +96,10 @@ def test_under_differential_privacy_a_job_names_no_least_number(job_of):
         job_of(**KINDS["private"], strategy_min_patients=2)
 
 
-def rewrite(site, patients: list[str]) -> None:
-    """Let the hospital have these patients from now on."""
-    path = site.folder / "manifest.csv"
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(rows[n % len(rows)] | {"patient": name} for n, name in enumerate(patients))
-    site.restart()
-
-
 @pytest.mark.parametrize("kind", ["plain", "secure"])
 def test_two_jobs_around_a_new_patient_tell_nothing_of_them(hospital, job_of, kind, identifiers):
     before = described(hospital, job_of(**KINDS[kind]))
-    rewrite(hospital, identifiers[: MEMBERS + 1])
+    hospital.rewrite(identifiers[: MEMBERS + 1])
     assert described(hospital, job_of(**KINDS[kind], job_seed=2)) == before
 
 
@@ -120,7 +107,7 @@ def test_two_jobs_around_a_patient_who_left_need_a_persons_word(hospital, job_of
     job = job_of(training_batch_size=16)
     assert hospital.train(job) == ""
     left = min(hospital.site.data(job).group("train"))
-    rewrite(hospital, [name for name in identifiers[:MEMBERS] if name != left])
+    hospital.rewrite([name for name in identifiers[:MEMBERS] if name != left])
     refusals = {
         hospital.describe(job_of(job_seed=2)),
         hospital.train(job_of(job_seed=3, training_batch_size=16)),
@@ -134,7 +121,7 @@ def test_the_noise_of_a_private_update_tells_the_rounded_number_alone(make_site,
     site = make_site(opened=False, patients=identifiers)
     told = {}
     for count in range(100, 130):
-        rewrite(site, identifiers[:count])
+        site.rewrite(identifiers[:count])
         data = site.site.data(job)
         steps = site.site._cohort.private_steps(job, data)
         told.setdefault((data.patients["train"] + 5) // 10, set()).add(steps)
