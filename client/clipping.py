@@ -172,7 +172,7 @@ class GhostSum(ClippedSum):
             self._hooks.enable_hooks()
             for total, gradient in zip(self._sums, gradients, strict=True):
                 total.add_(gradient)
-        elif usable.any():  # again without those whose gradient is no number: it would spread in the sum
+        elif usable.any():  # again without those whose gradient is not a number: it would spread in the sum
             self._add_together(images.detach()[usable], targets[usable], owners[usable])
 
     @staticmethod

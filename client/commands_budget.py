@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client.commands_enrol import HERE, Folder
+from client.commands_enrol import HERE, Folder, SubFolder
 
 if TYPE_CHECKING:
     from client.budget import Line
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 budget_app = typer.Typer(
     help="Say what private training has cost here, and what is left.", invoke_without_command=True
 )
-SubFolder = Annotated[
-    Path | None, typer.Option("--dir", help="The site's folder, as before the command.", show_default=False)
-]
 
 
 @budget_app.callback()

@@ -1,11 +1,10 @@
 """`wardround client cohort`: how patients are split, who waits, and what a person decided to let out."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client.commands_enrol import HERE, Folder
+from client.commands_enrol import HERE, Folder, SubFolder
 
 if TYPE_CHECKING:
     from client.waiting import Standing
@@ -14,9 +13,6 @@ cohort_app = typer.Typer(
     help="Say how the patients of each dataset are split, and who waits to take part.",
     invoke_without_command=True,
 )
-SubFolder = Annotated[
-    Path | None, typer.Option("--dir", help="The site's folder, as before the command.", show_default=False)
-]
 
 
 @cohort_app.callback()

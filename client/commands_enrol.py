@@ -13,6 +13,9 @@ Folder = Annotated[
     Path,
     typer.Option("--dir", envvar="WARDROUND_SITE_DIR", help="Folder with site.toml and keys/."),
 ]
+SubFolder = Annotated[
+    Path | None, typer.Option("--dir", help="The site's folder, as before the command.", show_default=False)
+]
 HERE = Path()
 
 

@@ -150,7 +150,7 @@ class DataTable(Table):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if len(set(self.classes)) != len(self.classes):
-            raise ValueError("classes: a name stands twice")
+            raise ValueError("classes: a name appears twice")
         for key in ("size", "spacing", "patch"):
             value = getattr(self, key)
             if value is not None and len(value) != self.dimensions:

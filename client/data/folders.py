@@ -48,7 +48,7 @@ def read_folder(folder: Path) -> Folder:
         DataError: It follows no known convention, or not in every file.
     """
     if not folder.is_dir():
-        raise DataError("is no folder", where=folder)
+        raise DataError("is not a folder", where=folder)
     if (folder / "dataset.json").is_file():
         facts = _facts(folder / "dataset.json")
         return _nnunet(folder, facts) or _decathlon(folder, facts)

@@ -129,7 +129,7 @@ def test_a_table_that_is_none_is_refused(table: str, value: object) -> None:
         ),
         ({"data.augment": "flip"}, '[data] augment: must be a list in [ ], got "flip"'),
         ({"data.classes": []}, "[data] classes: needs 1 or more entries, got []"),
-        ({"data.classes": ["a", "a"]}, "[data] classes: a name stands twice"),
+        ({"data.classes": ["a", "a"]}, "[data] classes: a name appears twice"),
         ({"data.size": [96]}, "[data] size: needs 2 or more entries, got [96]"),
         ({"data.size": [96, -1]}, "[data] size: every number must be above 0"),
         ({"data.size": [96, "x"]}, '[data] size, entry 2: must be a whole number, got "x"'),

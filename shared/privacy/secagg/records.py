@@ -208,7 +208,7 @@ class Envelopes:
         )
         pairs = [(one.sender, one.recipient) for one in found]
         if pairs != sorted(set(pairs)):
-            raise SecureAggregationError("shares are not in order, or some stand twice")
+            raise SecureAggregationError("shares are not in order, or some appear twice")
         return cls(found)
 
 

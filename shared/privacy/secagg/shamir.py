@@ -32,10 +32,10 @@ def weights(points: Sequence[int]) -> list[int]:
     """Return Lagrange's weights at zero: the secret is the sum of weight · share modulo `PRIME`.
 
     Raises:
-        ValueError: A point stands twice or is zero.
+        ValueError: A point appears twice or is zero.
     """
     if len(set(points)) != len(points) or 0 in points:
-        raise ValueError("a point stands twice, or is zero")
+        raise ValueError("a point appears twice, or is zero")
     found = []
     for point in points:
         above, below = 1, 1

@@ -86,5 +86,5 @@ def in_order(found: tuple[str, ...]) -> tuple[str, ...]:
         SecureAggregationError: They are not.
     """
     if list(found) != sorted(set(found)):
-        raise SecureAggregationError("the sites of a message are not in order, or one stands twice")
+        raise SecureAggregationError("the sites of a message are not in order, or one appears twice")
     return found
