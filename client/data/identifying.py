@@ -40,12 +40,12 @@ _EXIF = {
 def identifying_fields(path: Path) -> frozenset[str]:
     """Return the names of the filled fields of a file, or of the first file of a series, that may identify.
 
-    What can't be read holds none: reading it as an image says why.
+    A header that can't be read counts as one: nobody can say that it names nobody.
     """
     try:
         return frozenset(_found(_first_of(path)))
-    except Exception:
-        return frozenset()
+    except Exception:  # whatever libraries raise on a broken file; reading it as an image says why
+        return frozenset({"a header that can't be read"})
 
 
 def _first_of(path: Path) -> Path:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from client.commands_data import data_app
 from client.data.check import Expected, Report, check_dataset
+from client.data.identifying import identifying_fields
 from client.data.splits import CohortKey, Split
 from shared.errors import DataError
 
@@ -155,3 +156,9 @@ def test_the_brain_pack_is_fit_for_training(data_pack: Callable[[str], Path]) ->
     assert report.trainable
     assert (report.patients, report.images, report.empty_masks) == (110, 1095, 1095 - report.masks["tumour"])
     assert report.channels == {"3": 1095}
+
+
+def test_a_header_that_cant_be_read_is_not_called_free_of_names(tmp_path: Path) -> None:
+    path = tmp_path / "image.png"
+    Image.new("L", (8, 8)).save(path, exif=b"Exif\0\0xxxxxxxx")
+    assert identifying_fields(path) == {"a header that can't be read"}
