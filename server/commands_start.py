@@ -69,7 +69,7 @@ async def _serve(folder: Path, signer: "Signer") -> bool:
             return Runs(link.socket)
 
         runs = RunsApi(folder / "runs", connect, service.trail, service.people.project_names)
-        recovery = Recovery(link, Coordinator(folder / "runs", connect, audit.append))
+        recovery = Recovery(link, Coordinator(folder / "runs", connect, audit.append), folder / "runs")
         watching = asyncio.create_task(recovery.watch())
         audit.append("service-started", version=version("wardround"))
         try:

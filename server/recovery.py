@@ -2,14 +2,18 @@
 
 import asyncio
 import logging
+from pathlib import Path
 
 from server.deploy import Coordinator
+from server.runs import interrupted
 from server.superlink import SuperLink
 from shared.errors import WardroundError
 
 log = logging.getLogger(__name__)
 
 _LOOK = 1.0  # seconds
+_REVIEW = 10.0  # seconds between two looks at which runs lie broken off for a reason of their own
+_BROKEN_OFF = ("running", "interrupted")
 _END_S = 60.0  # the process of a run notices within some seconds that its SuperLink is gone
 _TRIES = 3  # in one round: what breaks off again and again may itself be the cause
 
@@ -17,32 +21,45 @@ _TRIES = 3  # in one round: what breaks off again and again may itself be the ca
 class Recovery:
     """Watches the SuperLink.
 
+    A run's process may die before its SuperLink's end is noticed here, or long after. What was broken off two
+    looks ago has another reason, and waits for a person.
+
     Args:
         link: Supervised.
         runs: The coordinator's, in whose name the runs go on.
+        folder: Of the run folders.
     """
 
-    def __init__(self, link: SuperLink, runs: Coordinator) -> None:
+    def __init__(self, link: SuperLink, runs: Coordinator, folder: Path) -> None:
         self._link = link
         self._runs = runs
+        self._folder = folder
         self._tries: dict[tuple[str, int], int] = {}  # by run and its last round
 
     async def watch(self) -> None:
         """Resume what was running whenever the SuperLink has been replaced; until cancelled."""
-        starts = self._link.starts
+        clock = asyncio.get_running_loop().time
+        starts, reviewed = self._link.starts, clock()
+        before = recent = await asyncio.to_thread(interrupted, self._folder)
         while True:
             await asyncio.sleep(_LOOK)
-            if self._link.starts == starts:
+            if self._link.starts != starts:
+                starts = self._link.starts
+                await self._link.wait_healthy()
+                await self._go_on_with_all(before)
+            elif clock() < reviewed + _REVIEW:
                 continue
-            starts = self._link.starts
-            try:
-                rows = await asyncio.to_thread(self._runs.list)
-            except WardroundError as error:  # a folder that can't be read must not end the watch
-                log.warning("runs can't go on by themselves: %s", error)
-                continue
-            names = [row.name for row in rows if row.status == "running"]
-            await self._link.wait_healthy()
-            await asyncio.gather(*(self._go_on(name) for name in names))
+            before, recent = recent, await asyncio.to_thread(interrupted, self._folder)
+            reviewed = clock()
+
+    async def _go_on_with_all(self, left: set[str]) -> None:
+        try:
+            rows = await asyncio.to_thread(self._runs.list)
+        except WardroundError as error:  # a folder that can't be read must not end the watch
+            log.warning("runs can't go on by themselves: %s", error)
+            return
+        broken_off = [row.name for row in rows if row.status in _BROKEN_OFF and row.name not in left]
+        await asyncio.gather(*(self._go_on(name) for name in broken_off))
 
     async def _go_on(self, name: str) -> None:
         """Wait until the process of a run has ended, and start it again."""

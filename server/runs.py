@@ -1,5 +1,6 @@
 """The folder of a run: what was asked, what happened round by round, and the models."""
 
+import contextlib
 import csv
 import fcntl
 import io
@@ -116,19 +117,7 @@ class RunFolder:
     @property
     def status(self) -> str:
         """What the run is doing: "interrupted" where it says "running" and nobody is at work on it."""
-        status = str(self.read_description().get("status", "unknown"))
-        return "interrupted" if status == "running" and not self._is_locked() else status
-
-    def _is_locked(self) -> bool:
-        """Say whether a process is at work in the folder; who looks waits for nobody."""
-        with disk_errors(self.path):
-            file = (self.path / ".lock").open("a")
-        with file:
-            try:
-                fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
+        return status_at(self.path)
 
     def last_round(self) -> int:
         """Return the number of the last round whose metrics are written, 0 before the first."""
@@ -170,11 +159,7 @@ class RunFolder:
 
     def read_description(self) -> dict[str, Any]:
         """Return what `run.json` says, nothing where it doesn't exist yet."""
-        try:
-            content: dict[str, Any] = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        return content
+        return _description(self.path)
 
     def event(self, kind: str, **entries: Any) -> None:
         """Add one line to `events.jsonl`."""
@@ -247,6 +232,42 @@ class RunFolder:
         metadata_ = {HEADER: json.dumps(header, sort_keys=True)}
         write_atomic(path, safetensors.torch.save(layout.state_dict(vector), metadata_))
         return path
+
+
+def status_at(path: Path) -> str:
+    """Return the status of the run in a folder; see `RunFolder.status`."""
+    status = str(_description(path).get("status", "unknown"))
+    return "interrupted" if status == "running" and not _is_locked(path) else status
+
+
+def interrupted(runs: Path) -> set[str]:
+    """Return the names of the runs whose processes have died; those that can't be read are left out."""
+    names = set()
+    for path in runs.glob("*/run.json"):
+        with contextlib.suppress(RunError, OSError, ValueError, AttributeError):
+            if status_at(path.parent) == "interrupted":
+                names.add(path.parent.name)
+    return names
+
+
+def _description(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads((path / "run.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    return content
+
+
+def _is_locked(path: Path) -> bool:
+    """Say whether a process is at work in a folder; who looks waits for nobody."""
+    with disk_errors(path):
+        file = (path / ".lock").open("a")
+    with file:
+        try:
+            fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def _lock(file: int) -> bool:

@@ -265,6 +265,8 @@ def test_a_killed_superlink_and_a_killed_coordinator_cost_nothing_but_time(
     barrier.meet(1)
     barrier.let_go()
     barrier.meet(2)
+    os.kill(server_app(federation), signal.SIGKILL)  # as it may end before its SuperLink's end is noticed
+    until(lambda: status(federation, name) == "interrupted")
     os.kill(superlink(federation), signal.SIGKILL)
     barrier.let_go()
     barrier.meet(2)  # it was started again, and the run went on, by itself
