@@ -9,11 +9,12 @@ from pydantic import Field, field_validator
 
 from shared.errors import SiteError
 from shared.figures import FiguresFor
-from shared.job import LARGEST_DELTA, JobSpec, Name, Part, Strategy, Table, UpdateTable
+from shared.job import LARGEST_DELTA, JobSpec, Part, Strategy, UpdateTable
 from shared.names import is_within, suggestion
 from shared.network_size import LARGEST_MODEL_MB
 from shared.networks import Network
 from shared.privacy.secagg.limits import LEAST_SITES
+from shared.table import Name, Table
 
 _HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
 

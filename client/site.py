@@ -9,9 +9,10 @@ from client.data.splits import SplitTable
 from client.policy import PolicyTable, check_job, check_privacy
 from shared.address import Address
 from shared.errors import SiteError
-from shared.job import JobSpec, Name
+from shared.job import JobSpec
 from shared.job_errors import describe
 from shared.names import suggestion
+from shared.table import Name
 from shared.toml_files import read_toml
 
 

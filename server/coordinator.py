@@ -19,7 +19,6 @@ from server.limits import Limits, PeopleLimits
 from shared.address import join_address
 from shared.authority import Authority, Signatory
 from shared.errors import WardroundError
-from shared.job import Name
 from shared.job_errors import describe
 from shared.join import Join, Port
 from shared.pki import (
@@ -34,6 +33,7 @@ from shared.pki import (
     utc_now,
     write_file,
 )
+from shared.table import Name
 from shared.toml_files import read_toml
 
 MODELS = "models"  # what runs offer to their sites; nothing in it outlives the coordinator

@@ -12,8 +12,8 @@ from typing import Protocol, Self
 from pydantic import TypeAdapter, ValidationError
 
 from shared.errors import WardroundError
-from shared.job import Name
 from shared.pki import Clock, CredentialError, utc_now
+from shared.table import Name
 
 VERSION = 2
 DEFAULT_PROJECT = "default"

@@ -10,25 +10,15 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from shared.errors import JobError
 from shared.job_bounds import check_bounds
 from shared.job_errors import describe
-from shared.names import LABEL, NAME, suggestion
+from shared.names import suggestion
 from shared.networks import Network
+from shared.table import Label, Name, Positive, Table
 from shared.toml_files import read_toml
-
-Name = Annotated[str, Field(pattern=NAME)]
-Label = Annotated[str, Field(pattern=LABEL)]
-Positive = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class Table(BaseModel):
-    """One table of a job: no unknown keys, no NaN, no change after it was read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class JobTable(Table):

@@ -11,8 +11,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from shared.job import Name
 from shared.pki import CredentialError
+from shared.table import Name
 
 PREFIX = "wardround-join:v1:"
 CHECK = 4  # bytes

@@ -8,7 +8,9 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from shared.table import Table
 
 Norm = Annotated[
     Literal["instance", "batch", "group"],
@@ -23,7 +25,7 @@ Levels = Annotated[
 ]
 
 
-class NetworkOptions(BaseModel):
+class NetworkOptions(Table):
     """Options that every network has, and what every network says about itself.
 
     Attributes:
@@ -33,8 +35,6 @@ class NetworkOptions(BaseModel):
             sample's gradient, once batch norm is replaced and activations work out of place.
         input_channels: Numbers of channels that an image may have; None for any.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     tasks: ClassVar[frozenset[str]]
     dimensions: ClassVar[frozenset[int]] = frozenset({2, 3})
