@@ -21,6 +21,10 @@ import numpy as np
 import psutil
 from PIL import Image
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # a script, run from anywhere
+
+from tests.jobs import make_job  # noqa: F401 (every benchmark builds its job with it)
+
 T = TypeVar("T")
 MB = 10**6
 _LOOK = 0.25  # seconds between looks at the memory of processes

@@ -28,11 +28,11 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
 
-from common import conditions, finish, write_hospitals  # noqa: E402
+from common import conditions, finish, make_job, write_hospitals  # noqa: E402
 
 from client.app import Workshop  # noqa: E402
 from client.device import open_device  # noqa: E402
-from shared.job import JobSpec, parse_job  # noqa: E402
+from shared.job import JobSpec  # noqa: E402
 from simulate.federation import LocalFederation  # noqa: E402
 from simulate.light import LightHost, LightNode  # noqa: E402
 from simulate.line import Line  # noqa: E402
@@ -86,17 +86,16 @@ class Outcome:
     back: float
 
 
-def make_job(rounds: int) -> JobSpec:
+def job_of(rounds: int) -> JobSpec:
     """Return a job with a model of 1.5 MB that goes on with two sites."""
-    return parse_job(
-        {
-            "job": {"name": "faulty", "task": "segmentation", "dataset": "discs", "rounds": rounds},
-            "model": {"name": "unet", "channels": [16, 32, 62, 120]},
-            "data": {"classes": ["disc"], "size": [SIDE, SIDE]},
-            "training": {"local_steps": 2, "batch_size": 2, "loss": "dice-ce"},
-            "strategy": {"name": "fedavg", "min_sites": 2, "round_timeout": 300.0},
-        },
-        "the benchmark",
+    return make_job(
+        job_name="faulty",
+        job_rounds=rounds,
+        model={"name": "unet", "channels": [16, 32, 62, 120]},
+        data={"size": [SIDE, SIDE]},
+        training={"local_steps": 2, "batch_size": 2},
+        strategy={"name": "fedavg", "min_sites": 2, "round_timeout": 300.0},
+        evaluation=None,
     )
 
 
@@ -104,7 +103,7 @@ def suffer(federation: LocalFederation, line: Line, fault: Fault, rounds: int) -
     """Run the job over a line with a fault; the line is whole again afterwards."""
     line.rate, line.delay = fault.rate, fault.delay
     runs, start = federation.runs(), time.monotonic()
-    run = runs.submit(make_job(rounds))
+    run = runs.submit(job_of(rounds))
     mending = threading.Timer(fault.cut, line.mend)
     for event in runs.follow(run):
         reason = event.data.get("reason", "")

@@ -26,11 +26,11 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
 
-from common import conditions, finish, watched_memory, write_hospitals  # noqa: E402
+from common import conditions, finish, make_job, watched_memory, write_hospitals  # noqa: E402
 
 from client.app import Workshop  # noqa: E402
 from client.device import open_device  # noqa: E402
-from shared.job import JobSpec, parse_job  # noqa: E402
+from shared.job import JobSpec  # noqa: E402
 from simulate.federation import LocalFederation  # noqa: E402
 from simulate.light import LightHost, LightNode  # noqa: E402
 
@@ -43,17 +43,15 @@ ROLES = {
 }
 
 
-def make_job(sites: int, rounds: int) -> JobSpec:
+def job_of(sites: int, rounds: int) -> JobSpec:
     """Return a job with one step on two small images a round."""
-    return parse_job(
-        {
-            "job": {"name": "fifty", "task": "segmentation", "dataset": "discs", "rounds": rounds},
-            "model": {"name": "unet", "channels": [4, 8], "num_res_units": 0},
-            "data": {"classes": ["disc"], "size": [SIDE, SIDE]},
-            "training": {"local_steps": 1, "batch_size": 2, "loss": "dice-ce"},
-            "strategy": {"name": "fedavg", "min_sites": sites, "round_timeout": 300.0},
-        },
-        "the benchmark",
+    return make_job(
+        job_name="fifty",
+        job_rounds=rounds,
+        data={"size": [SIDE, SIDE]},
+        training={"local_steps": 1, "batch_size": 2},
+        strategy={"name": "fedavg", "min_sites": sites, "round_timeout": 300.0},
+        evaluation=None,
     )
 
 
@@ -75,7 +73,7 @@ def main() -> None:
             stack.enter_context(LightNode(site, make_host))
         federation.await_online({f"site-{number:03d}" for number in range(sites)})
         runs = federation.runs()
-        run = runs.submit(make_job(sites, rounds))
+        run = runs.submit(job_of(sites, rounds))
         failures = [event.site for event in runs.follow(run) if event.kind == "site_failed"]
         [row] = [row for row in runs.list() if row.name == run]
         with (folder / "coordinator" / "runs" / run / "metrics.csv").open() as file:

@@ -22,10 +22,10 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
 
-from common import MB, conditions, finish, watched_memory, write_hospitals  # noqa: E402
+from common import MB, conditions, finish, make_job, watched_memory, write_hospitals  # noqa: E402
 
 from shared.arrays import Layout  # noqa: E402
-from shared.job import JobSpec, parse_job  # noqa: E402
+from shared.job import JobSpec  # noqa: E402
 from shared.models import build_model  # noqa: E402
 from shared.tasks import make_task  # noqa: E402
 from simulate.federation import LocalFederation  # noqa: E402
@@ -44,17 +44,16 @@ ROLES = {
 }
 
 
-def make_job(channels: tuple[int, ...], rounds: int) -> JobSpec:
+def job_of(channels: tuple[int, ...], rounds: int) -> JobSpec:
     """Return a job with a wide U-Net and one step on one small image a round."""
-    return parse_job(
-        {
-            "job": {"name": "large", "task": "segmentation", "dataset": "discs", "rounds": rounds},
-            "model": {"name": "unet", "channels": list(channels), "num_res_units": 0},
-            "data": {"classes": ["disc"], "size": [SIDE, SIDE]},
-            "training": {"local_steps": 1, "batch_size": 1, "loss": "dice-ce", "optimizer": "sgd"},
-            "strategy": {"name": "fedavg", "min_sites": SITES, "round_timeout": 1800.0},
-        },
-        "the benchmark",
+    return make_job(
+        job_name="large",
+        job_rounds=rounds,
+        model={"name": "unet", "channels": list(channels), "num_res_units": 0},
+        data={"size": [SIDE, SIDE]},
+        training={"local_steps": 1, "batch_size": 1, "optimizer": "sgd"},
+        strategy={"name": "fedavg", "min_sites": SITES, "round_timeout": 1800.0},
+        evaluation=None,
     )
 
 
@@ -63,7 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a small model; held to no figure")
     quick = parser.parse_args().quick
-    job = make_job(QUICK_CHANNELS if quick else CHANNELS, 1 if quick else 2)
+    job = job_of(QUICK_CHANNELS if quick else CHANNELS, 1 if quick else 2)
     size = Layout.of(build_model(job, make_task(job).outputs, job.job.seed)).size * 4 / MB
     result: dict[str, Any] = {**conditions(), "sites": SITES, "model_mb": round(size, 1)}
     with tempfile.TemporaryDirectory() as scratch, LocalFederation(Path(scratch)) as federation:

@@ -33,14 +33,14 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
 
-from common import conditions, finish, write_hospitals  # noqa: E402
+from common import conditions, finish, make_job, write_hospitals  # noqa: E402
 
 from client.app import Workshop  # noqa: E402
 from client.device import open_device  # noqa: E402
 from server.commands_enrol import open_registry  # noqa: E402
 from server.coordinator import load_settings  # noqa: E402
 from server.runs import RunFolder  # noqa: E402
-from shared.job import JobSpec, parse_job  # noqa: E402
+from shared.job import JobSpec  # noqa: E402
 from simulate.federation import LocalFederation  # noqa: E402
 from simulate.light import LightHost, LightNode  # noqa: E402
 
@@ -50,24 +50,15 @@ SHAKING = 16  # watchers that connect at once: fewer than handshakes that one ad
 MEDIAN, WORST = 0.3, 2.0  # seconds that an answer may take
 
 
-def make_job(name: str) -> JobSpec:
+def job_of(name: str) -> JobSpec:
     """Return a job for a run that is only watched."""
-    return parse_job(
-        {
-            "job": {"name": name, "task": "segmentation", "dataset": "discs"},
-            "model": {"name": "unet", "channels": [4, 8], "num_res_units": 0},
-            "data": {"classes": ["disc"], "size": [16, 16]},
-            "training": {"local_steps": 1, "loss": "dice-ce"},
-            "strategy": {"name": "fedavg"},
-        },
-        "the benchmark",
-    )
+    return make_job(job_name=name)
 
 
 @contextmanager
 def running(folder: Path) -> Iterator[list[str]]:
     """Make runs in which something happens all the time; gives their names."""
-    runs = [RunFolder.create(folder, make_job("watched"), f"watched-{number}") for number in range(RUNS)]
+    runs = [RunFolder.create(folder, job_of("watched"), f"watched-{number}") for number in range(RUNS)]
     end = threading.Event()
 
     def write() -> None:

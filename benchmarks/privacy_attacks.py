@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import conditions, finish
+from common import conditions, finish, make_job
 from rich.console import Console
 from rich.table import Table
 
@@ -30,7 +30,7 @@ from client.membership.audit import RATIO, THRESHOLD, Audit, audit_model
 from client.membership.figures import Leak
 from client.membership.population import Population
 from client.membership.shadows import train_model
-from shared.job import JobSpec, parse_job
+from shared.job import JobSpec
 from simulate.phantom import make_phantom
 
 PROJECT = Path(__file__).parents[1]
@@ -93,20 +93,17 @@ def job_of(epsilon: float | None, *, quick: bool) -> JobSpec:
     plain = {"local_steps": 10, "batch_size": 32, "learning_rate": 3e-3}
     private = {"local_steps": 1, "batch_size": 100, "optimizer": "sgd", "momentum": 0.0, "learning_rate": 0.5}
     rounds = 1 if quick else 150 if epsilon is None else 40
-    table: dict[str, Any] = {
-        "job": {"name": "attacked", "task": "classification", "dataset": "skin", "rounds": rounds, "seed": 1},
-        "model": {"name": "cnn", "channels": [16, 32], "norm": "group"},
-        "data": {
-            "classes": PHANTOM if quick else SKIN,
-            "channels": 3,
-            "size": [24, 32],
-        },
-        "training": plain if epsilon is None else private,
-        "strategy": {"name": "fedavg", "weight": "equal", "min_sites": 1},
-    }
-    if epsilon is not None:
-        table["privacy"] = {"mechanism": "dp-sgd", "epsilon": epsilon, "unit": "patient"}
-    return parse_job(table, "attacked")
+    promise = {"mechanism": "dp-sgd", "epsilon": epsilon, "unit": "patient"}
+    return make_job(
+        job={"name": "attacked", "dataset": "skin", "rounds": rounds, "seed": 1},
+        task_name="classification",
+        task_classes=PHANTOM if quick else SKIN,
+        model={"name": "cnn", "channels": [16, 32], "norm": "group"},
+        data={"channels": 3, "size": [24, 32]},
+        training=plain if epsilon is None else private,
+        strategy={"name": "fedavg", "weight": "equal", "min_sites": 1},
+        privacy=None if epsilon is None else promise,
+    )
 
 
 def attacked(job: JobSpec, manifest: Path, shadows: int) -> tuple[Audit, float, float]:

@@ -6,14 +6,13 @@ processor worked, the shortest of some rounds: other work on the machine then ha
 """
 
 import argparse
-import json
 import resource
 import time
 import warnings
 from dataclasses import dataclass
 from typing import Any
 
-from common import apart, conditions, finish
+from common import apart, conditions, finish, make_job
 from rich.console import Console
 from rich.table import Table
 
@@ -111,24 +110,19 @@ def cost_of(case: Case, kind: str, rounds: int) -> Cost:
 
 def job_of(case: Case, kind: str) -> Any:
     """Return the job of a case: two steps a round, each on all images."""
-    from shared.job import parse_job  # noqa: PLC0415
-
-    classes = ["a", "b"] if case.task == "classification" else ["a"]
-    tables: dict[str, Any] = {
-        "job": {"name": "cost", "task": case.task, "dataset": "none"},
-        "model": case.model,
-        "data": {"classes": classes, "channels": 3, "size": list(case.size)},
-        "training": {"local_steps": 2, "batch_size": case.images},
-        "strategy": {"name": "fedavg", "weight": "equal"},
-    }
-    if kind != "plain":
-        several = kind.endswith("without ghost")  # images a patient: ghost clipping is for one alone
-        tables["privacy"] = {
-            "mechanism": "dp-sgd",
-            "noise_multiplier": 1.0,
-            "images_per_patient": 2 if several else 1,
-        }
-    return parse_job(json.loads(json.dumps(tables)), "cost")
+    several = kind.endswith("without ghost")  # images a patient: ghost clipping is for one alone
+    promise = {"mechanism": "dp-sgd", "noise_multiplier": 1.0, "images_per_patient": 2 if several else 1}
+    return make_job(
+        job={"name": "cost", "dataset": "none"},
+        task_name=case.task,
+        task_loss="cross-entropy",
+        model=case.model,
+        data={"channels": 3, "size": list(case.size)},
+        training={"local_steps": 2, "batch_size": case.images},
+        strategy={"name": "fedavg", "weight": "equal"},
+        evaluation=None,
+        privacy=None if kind == "plain" else promise,
+    )
 
 
 def samples_of(case: Case, job: Any) -> Any:

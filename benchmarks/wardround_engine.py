@@ -4,58 +4,49 @@ from collections.abc import Sequence
 from multiprocessing import synchronize
 from pathlib import Path
 
-from common import Measured, RoundClock, Work
+from common import Measured, RoundClock, Work, make_job
 from plain_training import CHANNELS, LEARNING_RATE, RESIDUAL_UNITS
 
 from client.data.splits import SplitTable
 from server.events import Event, Listener
 from server.rounds import RoundLoop
 from server.runs import RunFolder
-from shared.job import JobSpec, parse_job
+from shared.job import JobSpec
 from simulate.grid import LocalGrid
 from simulate.hospitals import HostFactory, Setup
 from simulate.setup import sites_of_manifest
 from simulate.workers import open_workers
 
 
-def make_job(work: Work, side: int) -> JobSpec:
+def job_of(work: Work, side: int) -> JobSpec:
     """Return the job: what `plain_training` does, two rounds more, evaluated only in the last."""
     rounds = work.rounds + 2
-    return parse_job(
-        {
-            "job": {"name": "overhead", "task": "segmentation", "dataset": "discs", "rounds": rounds},
-            "model": {"name": "unet", "channels": list(CHANNELS), "num_res_units": RESIDUAL_UNITS},
-            "data": {"classes": ["disc"], "size": [side, side]},
-            "training": {
-                "local_steps": work.steps,
-                "batch_size": work.batch,
-                "learning_rate": LEARNING_RATE,
-                "loss": "dice-ce",
-            },
-            "strategy": {"name": "fedavg"},
-            "evaluation": {"every": rounds},
-        },
-        "the benchmark",
+    return make_job(
+        job_name="overhead",
+        job_rounds=rounds,
+        model={"name": "unet", "channels": list(CHANNELS), "num_res_units": RESIDUAL_UNITS},
+        data={"size": [side, side]},
+        training={"local_steps": work.steps, "batch_size": work.batch, "learning_rate": LEARNING_RATE},
+        strategy={"name": "fedavg"},
+        evaluation={"every": rounds},
     )
 
 
 def tiny_job(side: int, channels: Sequence[int], rounds: int) -> JobSpec:
     """Return a job whose training is two images a site, so that everything else shows."""
-    return parse_job(
-        {
-            "job": {"name": "tiny", "task": "segmentation", "dataset": "discs", "rounds": rounds},
-            "model": {"name": "unet", "channels": list(channels)},
-            "data": {"classes": ["disc"], "size": [side, side]},
-            "training": {"local_epochs": 1, "batch_size": 2, "loss": "dice-ce"},
-            "strategy": {"name": "fedavg"},
-        },
-        "the benchmark",
+    return make_job(
+        job_rounds=rounds,
+        model={"name": "unet", "channels": list(channels)},
+        data={"size": [side, side]},
+        training={"local_epochs": 1, "batch_size": 2},
+        strategy={"name": "fedavg"},
+        evaluation=None,
     )
 
 
 def run(work: Work, side: int, folder: Path, started: float, go: synchronize.Event) -> Measured:
     """Run the benchmark's job; see `common.RoundClock`."""
-    job = make_job(work, side)
+    job = job_of(work, side)
     clock = RoundClock(started, job.job.rounds, go)
 
     def listen(event: Event) -> None:

@@ -1,12 +1,10 @@
 """What tests of all parts share."""
 
 import csv
-import json
 import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
@@ -14,7 +12,8 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
-from shared.job import JobSpec, parse_job
+from shared.job import JobSpec
+from tests.jobs import job_text, make_job
 
 PROJECT = Path(__file__).parents[1]
 # A shell that starts this in the background lets it ignore Ctrl-C; what the tests start would inherit that.
@@ -160,48 +159,15 @@ def hold_images(hold, tiny_data) -> Callable[[str, str], HeldFile]:
     return lambda site, side: hold(images_of(tiny_data, site, side)[0])
 
 
-TINY = {
-    "job": {"name": "tiny", "task": "segmentation", "dataset": "discs", "rounds": 3, "seed": 5},
-    "model": {"name": "unet", "channels": [4, 8], "num_res_units": 0, "norm": "batch"},
-    "data": {"classes": ["disc"], "size": [16, 16], "augment": ["flip"]},
-    "training": {"local_epochs": 1, "batch_size": 2, "learning_rate": 0.01, "loss": "dice-ce"},
-    "strategy": {"name": "fedavg", "min_sites": 3},
-    "evaluation": {"select_best": "dice_global"},
-}
-
-
-@pytest.fixture
-def tiny_job() -> Callable[..., JobSpec]:
-    """Return a function that makes the tiny job, with changes as table_key=value; None removes a key."""
-
-    def make(**changes: Any) -> JobSpec:
-        table = json.loads(json.dumps(TINY))
-        for key, value in changes.items():
-            head, _, name = key.partition("_")
-            table.setdefault(head, {})[name] = value
-            if value is None:
-                del table[head][name]
-        return parse_job(table, "tiny")
-
-    return make
-
-
 @pytest.fixture(scope="session")
-def write_job() -> Callable[[Path], Path]:
-    """Return a function that writes the tiny job as a file."""
-
-    def write(path: Path) -> Path:
-        lines = []
-        for table, entries in TINY.items():
-            lines.append(f"[{table}]")
-            lines += [f"{key} = {json.dumps(value)}" for key, value in entries.items()]
-        path.write_text("\n".join(lines))
-        return path
-
-    return write
+def tiny_job() -> Callable[..., JobSpec]:
+    """Return a function that makes the job of the tiny hospitals; its options: `tests.jobs.job_tables`."""
+    return make_job
 
 
 @pytest.fixture
-def tiny_job_file(write_job, tmp_path) -> Path:
+def tiny_job_file(tmp_path) -> Path:
     """Return the tiny job as a file."""
-    return write_job(tmp_path / "tiny.toml")
+    path = tmp_path / "tiny.toml"
+    path.write_text(job_text())
+    return path

@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,20 +20,14 @@ from client.site import load_site
 from shared import messages
 from shared.arrays import Layout
 from shared.flower import COORDINATOR_NODE, become
-from shared.job import JobSpec, parse_job
+from shared.job import JobSpec
 from shared.models import build_model
 from shared.pki import new_key, save_key, write_file
 from shared.tasks import make_task
+from tests.jobs import marks_job
 
 SIDES = ["train"] * 20 + ["val"] * 12 + ["test"] * 12
 OPEN = "min_group = 1\nmin_patients_in_update = 1\nshare_site_metrics = true\n"
-TABLE: dict[str, dict[str, Any]] = {
-    "job": {"name": "tiny", "task": "classification", "dataset": "marks", "rounds": 3, "seed": 1},
-    "model": {"name": "cnn", "channels": [4, 8]},
-    "data": {"classes": ["no", "yes"], "size": [16, 16]},
-    "training": {"local_steps": 1, "batch_size": 4},
-    "strategy": {"name": "fedavg", "min_sites": 2},
-}
 
 
 class GuardedSite:
@@ -166,13 +159,5 @@ def make_site(tmp_path: Path) -> Callable[..., GuardedSite]:
 
 @pytest.fixture
 def job_of() -> Callable[..., JobSpec]:
-    """Return a function that makes a small job; `strategy_name="fedprox"` sets `[strategy] name`."""
-
-    def make(**changes: Any) -> JobSpec:
-        table = json.loads(json.dumps(TABLE))
-        for key, value in changes.items():
-            head, _, name = key.partition("_")
-            table.setdefault(head, {})[name] = value
-        return parse_job(table, "tiny")
-
-    return make
+    """Return a function that makes a small job for that site; see `tests.jobs.job_tables` for its options."""
+    return marks_job

@@ -13,7 +13,8 @@ from client.approval_text import in_plain_words
 from client.behind import patients_behind
 from client.unusual import unusual
 from shared.errors import JobError
-from shared.job import load_job, parse_job
+from shared.job import load_job
+from tests.jobs import make_job
 
 PROJECT = Path(__file__).parents[2]
 PRIVATE = {"privacy_mechanism": "dp-sgd", "strategy_weight": "equal"}
@@ -48,7 +49,7 @@ def approve(site, digest, *more):
         "\N{HEBREW LETTER ALEF}",
     ],
 )
-@pytest.mark.parametrize("key", ["data_classes", "data_images", "job_name", "job_dataset", "update_parts"])
+@pytest.mark.parametrize("key", ["task_classes", "data_images", "job_name", "job_dataset", "update_parts"])
 def test_a_free_text_of_a_job_is_one_plain_line(job_of, key, text):
     with pytest.raises(JobError):
         job_of(**{key: text if key.startswith("job_") else ["no", text]})
@@ -59,20 +60,13 @@ def test_a_free_text_of_a_job_is_one_plain_line(job_of, key, text):
     ["No finding", "GGO (>50%)", "Läsion, links", "T1+c", "akiec", "肺炎", "β-cell", "_background_", "5"],
 )
 def test_classes_have_the_names_that_hospitals_give_them(job_of, name):
-    assert job_of(data_classes=["no", name]).data.classes[1] == name
+    assert job_of(task_classes=["no", name]).data.classes[1] == name
 
 
 @given(st.lists(st.text(min_size=1), min_size=2, max_size=4, unique=True))
 def test_whatever_a_job_has_in_it_the_text_is_ours(classes):
-    table = {
-        "job": {"name": "tiny", "task": "classification", "dataset": "marks"},
-        "model": {"name": "cnn"},
-        "data": {"classes": classes, "size": [64, 64]},
-        "training": {"local_steps": 1},
-        "strategy": {"name": "fedavg"},
-    }
     try:
-        job = parse_job(table, "tiny")
+        job = make_job(task_name="classification", task_classes=classes)
     except JobError:
         return
     assert all(name.isprintable() and len(name) <= 64 for name in job.data.classes)
@@ -127,7 +121,7 @@ def test_the_text_has_the_whole_job(make_site, job_of):
         ({"strategy_min_sites": 1}, "with one site"),
         ({"strategy_min_sites": 2}, "with 2 sites"),
         ({"evaluation_bins": 1000}, "1000 bins"),
-        ({"training_class_weights": "public", "training_class_shares": [1.0, 1e-6]}, "a thousand times"),
+        ({"task_class_weights": "public", "task_class_shares": [1.0, 1e-6]}, "a thousand times"),
         ({"data_size": [8, 8]}, "8 x 8 pixels"),
         ({**PRIVATE, "privacy_epsilon": 50.0}, "guarantee is weak"),
         ({**PRIVATE, "privacy_epsilon": 5.0, "privacy_delta": 0.001}, "probability 0.001"),

@@ -46,7 +46,7 @@ def jobs(job_of, kind: str, count: int) -> Iterator[JobSpec]:
             job_seed=number,
             data_fold=number % 6 or None,
             training_batch_size=32,
-            data_classes=[["no", "yes"], ["yes", "no"]][number % 2],
+            task_classes=[["no", "yes"], ["yes", "no"]][number % 2],
         )
 
 

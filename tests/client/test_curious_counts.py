@@ -52,7 +52,7 @@ def jobs(job_of: Callable[..., Any], kind: str, count: int):
         yield job_of(
             **KINDS[kind]
             | {"data_fold": number % 6 or None, "job_seed": number, "training_local_steps": 3 + number}
-            | {"data_classes": [["no", "yes"], ["yes", "no"]][number % 2]}
+            | {"task_classes": [["no", "yes"], ["yes", "no"]][number % 2]}
         )
 
 

@@ -14,27 +14,18 @@ from PIL import Image
 from client.data.dataset import SiteData
 from client.data.splits import CohortKey, Split
 from shared.errors import DataError
-from shared.job import JobSpec, parse_job
+from shared.job import JobSpec
+from tests.jobs import make_job
 
 SITES = ("north", "south")
 
 SPLIT = Split(CohortKey.drawn(0))
 
 
-def make_job(task: str = "segmentation", **data: Any) -> JobSpec:
-    model, loss, classes = (
-        ("unet", "dice", ["a"]) if task == "segmentation" else ("cnn", "cross-entropy", ["no", "yes"])
-    )
-    return parse_job(
-        {
-            "job": {"name": "x", "task": task, "dataset": "d"},
-            "model": {"name": model, "channels": [4, 8]},
-            "data": {"classes": classes, "size": [16, 16], "intensity": "none"} | data,
-            "training": {"local_epochs": 1, "loss": loss},
-            "strategy": {"name": "fedavg"},
-        },
-        "job",
-    )
+def job_of(task: str = "segmentation", **options: Any) -> JobSpec:
+    if task == "classification":
+        options["task_classes"] = ["no", "yes"]
+    return make_job(**{"task_name": task, "data_intensity": "none", "data_augment": None} | options)
 
 
 def save(path: Path, array: NDArray[np.uint8]) -> None:
@@ -68,7 +59,7 @@ def rewrite(folder: Path, old: str, new: str) -> None:
 
 
 def test_segmentation(folder: Path) -> None:
-    data = SiteData.load(folder, make_job(), site="all", split=SPLIT)
+    data = SiteData.load(folder, job_of(), site="all", split=SPLIT)
     assert data.patients == {"train": 14, "val": 1, "test": 1}
     assert data.examples == {"train": 28, "val": 2, "test": 2}
     train = data.split("train")
@@ -84,7 +75,7 @@ def test_segmentation(folder: Path) -> None:
 
 
 def test_classification(folder: Path) -> None:
-    data = SiteData.load(folder, make_job("classification"), site="all", split=SPLIT)
+    data = SiteData.load(folder, job_of("classification"), site="all", split=SPLIT)
     assert data.class_counts().tolist() == [21, 7]
     targets = data.split("train").batch(range(5)).targets
     assert targets.tolist() == [1, 0, 0, 0, 1]
@@ -94,24 +85,24 @@ def test_classification(folder: Path) -> None:
 def test_several_labels(folder: Path) -> None:
     rewrite(folder, "no,north", ",north")
     rewrite(folder, "yes,north", "yes|no,north")
-    data = SiteData.load(folder, make_job("classification", multi_label=True), site="all", split=SPLIT)
+    data = SiteData.load(folder, job_of("classification", task_multi_label=True), site="all", split=SPLIT)
     targets = data.split("train").batch([0, 1, 4]).targets
     assert targets.tolist() == [[1, 1], [0, 0], [0, 1]]
     assert targets.dtype == torch.float32
 
 
 def test_one_site_of_a_manifest(folder: Path) -> None:
-    data = SiteData.load(folder, make_job(), site="a", split=SPLIT, column_value="south")
+    data = SiteData.load(folder, job_of(), site="a", split=SPLIT, column_value="south")
     assert set(data.split("train").patients) == {f"p{number}" for number in range(1, 15, 2)}
     with pytest.raises(DataError, match="did you mean 'south'"):
-        SiteData.load(folder, make_job(), site="a", split=SPLIT, column_value="soth")
+        SiteData.load(folder, job_of(), site="a", split=SPLIT, column_value="soth")
 
 
 def test_a_site_without_training_data_says_so_by_its_counts(folder: Path) -> None:
     """Whether it is left out or an error is the federation's to decide: the job has `min_patients`."""
     text = (folder / "manifest.csv").read_text().replace("north,train", "north,test")
     (folder / "manifest.csv").write_text(text)
-    data = SiteData.load(folder, make_job(), site="north", split=SPLIT, column_value="north")
+    data = SiteData.load(folder, job_of(), site="north", split=SPLIT, column_value="north")
     assert data.patients["train"] == data.examples["train"] == 0
     assert data.patients["test"] > 0
 
@@ -128,18 +119,18 @@ def test_a_site_without_training_data_says_so_by_its_counts(folder: Path) -> Non
 def test_bad_rows_are_refused_at_once(folder: Path, old: str, new: str, task: str, said: list[str]) -> None:
     rewrite(folder, old, new)
     with pytest.raises(DataError) as caught:
-        SiteData.load(folder, make_job(task), site="a", split=SPLIT)
+        SiteData.load(folder, job_of(task), site="a", split=SPLIT)
     for part in said:
         assert part in str(caught.value)
 
 
 def test_unused_masks_may_be_missing(folder: Path) -> None:
     rewrite(folder, "masks/4.png", "masks/x.png")
-    assert len(SiteData.load(folder, make_job("classification"), site="a", split=SPLIT).split("train")) == 28
+    assert len(SiteData.load(folder, job_of("classification"), site="a", split=SPLIT).split("train")) == 28
 
 
 def test_bad_files_are_named_with_their_row(folder: Path) -> None:
-    data = SiteData.load(folder, make_job(), site="a", split=SPLIT)
+    data = SiteData.load(folder, job_of(), site="a", split=SPLIT)
     save(folder / "masks" / "4.png", np.zeros((16, 12), np.uint8))
     with pytest.raises(DataError, match=r"row 6: .*4.png: is 16x12, but images/4.png is 16x16"):
         data.split("train")
@@ -162,7 +153,7 @@ class Darker:
 def test_the_disk_cache_spares_the_work_and_notices_changes(folder: Path, tmp_path: Path) -> None:
     def load(image_filter: Darker | None = None) -> SiteData:
         return SiteData.load(
-            folder, make_job(), site="a", split=SPLIT, cache=tmp_path / "c", image_filter=image_filter
+            folder, job_of(), site="a", split=SPLIT, cache=tmp_path / "c", image_filter=image_filter
         )
 
     plain = load().split("val").batch([0, 1]).images
@@ -180,7 +171,7 @@ def test_the_disk_cache_spares_the_work_and_notices_changes(folder: Path, tmp_pa
 
 
 def test_augmentation_depends_on_the_seed_and_the_sample_alone(folder: Path) -> None:
-    job = make_job(augment=["flip", "noise", "rotate"], intensity="minmax")
+    job = job_of(data_augment=["flip", "noise", "rotate"], data_intensity="minmax")
     train = SiteData.load(folder, job, site="a", split=SPLIT).split("train")
     one = train.batch([5, 9], augment_seed=1)
     other = train.batch([9, 2, 5], augment_seed=1)
@@ -192,7 +183,9 @@ def test_augmentation_depends_on_the_seed_and_the_sample_alone(folder: Path) -> 
 def test_images_of_several_sizes_are_cropped_to_train_and_whole_to_infer(folder: Path) -> None:
     for name in ("images/0.png", "masks/0.png"):
         save(folder / name, np.zeros((24, 20), np.uint8))
-    train = SiteData.load(folder, make_job(size=None, patch=[8, 8]), site="a", split=SPLIT).split("train")
+    train = SiteData.load(folder, job_of(data_size=None, data_patch=[8, 8]), site="a", split=SPLIT).split(
+        "train"
+    )
     assert train.batch(range(4), augment_seed=1).images.shape == (4, 1, 8, 8)
     with pytest.raises(ValueError, match="several shapes"):
         train.batch(range(4))
@@ -203,7 +196,12 @@ def test_images_of_several_sizes_are_cropped_to_train_and_whole_to_infer(folder:
 
 
 def test_the_brain_pack(data_pack: Callable[[str], Path]) -> None:
-    job = make_job(channels=3, size=[128, 128], intensity="zscore", augment=["flip", "rotate90", "intensity"])
+    job = job_of(
+        data_channels=3,
+        data_size=[128, 128],
+        data_intensity="zscore",
+        data_augment=["flip", "rotate90", "intensity"],
+    )
     data = SiteData.load(
         data_pack("brain_lgg_5sites_2d"), job, site="fg", split=SPLIT, column_value="case_western_FG"
     )
@@ -219,7 +217,9 @@ def test_the_brain_pack(data_pack: Callable[[str], Path]) -> None:
 
 
 def test_the_hippocampus_pack(data_pack: Callable[[str], Path]) -> None:
-    job = make_job(classes=["anterior", "posterior"], dimensions=3, size=None, patch=[24, 32, 24])
+    job = job_of(
+        task_classes=["anterior", "posterior"], data_dimensions=3, data_size=None, data_patch=[24, 32, 24]
+    )
     pack = data_pack("hippocampus_nifti")
     data = SiteData.load(pack, job, site="1", split=SPLIT, column_value="sim_site_1")
     test = data.split("test")

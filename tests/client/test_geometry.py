@@ -2,6 +2,7 @@
 
 from itertools import permutations, product
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -17,7 +18,8 @@ from client.data.picture import Turn
 from client.data.preprocess import prepare
 from client.data.readers import read_image
 from shared.errors import DataError
-from shared.job import JobSpec, parse_job
+from shared.job import JobSpec
+from tests.jobs import make_job
 
 SIDE = 6
 WAYS = [
@@ -27,23 +29,15 @@ WAYS = [
 ]
 
 
-def make_job(dimensions: int = 3, channels: int = 2, **data: object) -> JobSpec:
-    table = {
-        "job": {"name": "a", "task": "segmentation", "dataset": "d"},
-        "model": {"name": "unet", "channels": [4, 8]},
-        "data": {
-            "classes": ["a"],
-            "images": ["image", "second"][:channels],
-            "channels": channels,
-            "dimensions": dimensions,
-            "size": [SIDE] * dimensions,
-            "intensity": "none",
-            **data,
-        },
-        "training": {"local_steps": 1},
-        "strategy": {"name": "fedavg"},
+def job_of(dimensions: int = 3, channels: int = 2, **options: Any) -> JobSpec:
+    data = {
+        "data_images": ["image", "second"][:channels],
+        "data_channels": channels,
+        "data_dimensions": dimensions,
+        "data_size": [SIDE] * dimensions,
+        "data_intensity": "none",
     }
-    return parse_job(table, "job")
+    return make_job(**data | options)
 
 
 def marked() -> NDArray[np.float32]:
@@ -87,7 +81,7 @@ def test_image_channel_and_mask_of_one_place_stay_together(tmp_path_factory, pla
             strict=True,
         )
     )
-    sample = prepare([image, second], mask, make_job(), "k")
+    sample = prepare([image, second], mask, job_of(), "k")
     assert sample.mask is not None
     assert sample.image[0][sample.mask == 1].tolist() == [marked_voxel]
     np.testing.assert_array_equal(sample.image[1], sample.image[0] + 1000)
@@ -112,7 +106,7 @@ def test_a_mask_that_lies_elsewhere_is_moved_or_refused_never_just_laid_on(
     labels[2:5, 1:3, 3] = 1
     mask = stored(labels, other, ways[1], folder / "m.nii")
     try:
-        sample = prepare([image], mask, make_job(channels=1, geometry=geometry), "k")
+        sample = prepare([image], mask, job_of(channels=1, data_geometry=geometry), "k")
     except DataError:
         return
     image_affine = read_image(image, 3).affine
@@ -140,7 +134,7 @@ def test_orientation_tags_are_applied_to_both_or_to_neither(tmp_path, image_tag,
         exif[274] = tag
         Image.fromarray(Turn.exif(tag).undo(array)).save(tmp_path / name, exif=exif)
         paths.append(tmp_path / name)
-    job = make_job(dimensions=2, channels=1, size=list(shape))
+    job = job_of(dimensions=2, channels=1, data_size=list(shape))
     if image_tag != mask_tag and shape[0] == shape[1]:
         with pytest.raises(DataError, match="orientation tag"):
             prepare(paths[:1], paths[1], job, "k")
@@ -159,7 +153,7 @@ def test_a_mask_drawn_on_the_stored_pixels_of_a_tagged_photograph_lies_on_them(t
     exif[274] = 6
     Image.fromarray(pixels).save(tmp_path / "i.png", exif=exif)
     Image.fromarray((pixels == 7) * np.uint8(255)).save(tmp_path / "m.png")
-    sample = prepare([tmp_path / "i.png"], tmp_path / "m.png", make_job(2, 1, size=[4, 6]), "k")
+    sample = prepare([tmp_path / "i.png"], tmp_path / "m.png", job_of(2, 1, data_size=[4, 6]), "k")
     assert sample.image[0][sample.mask == 1].tolist() == [7]
 
 
@@ -169,8 +163,8 @@ def test_a_mask_without_a_place_lies_in_the_image_s_order_of_axes_where_the_job_
     as_stored = np.asarray(nibabel.load(image).dataobj)
     np.save(tmp_path / "m.npy", (as_stored == 50).astype(np.uint8))
     with pytest.raises(DataError, match="does not say where it lies"):
-        prepare([image], tmp_path / "m.npy", make_job(channels=1), "k")
-    sample = prepare([image], tmp_path / "m.npy", make_job(channels=1, geometry="array"), "k")
+        prepare([image], tmp_path / "m.npy", job_of(channels=1), "k")
+    sample = prepare([image], tmp_path / "m.npy", job_of(channels=1, data_geometry="array"), "k")
     assert sample.image[0][sample.mask == 1].tolist() == [50]
 
 
@@ -180,7 +174,7 @@ def test_a_mask_that_was_cut_to_its_structure_lies_where_it_was_cut_out(tmp_path
     cut = nibabel.load(image).slicer[1:4, 2:5, 3:6]
     mask = nibabel.Nifti1Image((np.asarray(cut.dataobj) > 0).astype(np.uint8), cut.affine)
     nibabel.save(mask, tmp_path / "m.nii")
-    sample = prepare([image], tmp_path / "m.nii", make_job(channels=1), "k")
+    sample = prepare([image], tmp_path / "m.nii", job_of(channels=1), "k")
     assert sorted(sample.image[0][sample.mask == 1].tolist()) == sorted(
         np.asarray(cut.dataobj).ravel().tolist()
     )
@@ -192,4 +186,4 @@ def test_a_mask_of_another_size_says_both_sizes(tmp_path):
     far[:3, 3] = 0.5
     nibabel.save(nibabel.Nifti1Image(np.zeros((SIDE, SIDE, SIDE - 1), np.uint8), far), tmp_path / "m.nii")
     with pytest.raises(DataError, match="6x6x5 voxels, the image 6x6x6"):
-        prepare([image], tmp_path / "m.nii", make_job(channels=1), "k")
+        prepare([image], tmp_path / "m.nii", job_of(channels=1), "k")

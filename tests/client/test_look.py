@@ -16,30 +16,15 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from client.commands_data import data_app
+from tests.jobs import job_text
 
 NASTY = "<script>alert(1)</script>"
-JOB = """
-[job]
-name = "look"
-task = "segmentation"
-dataset = "marks"
-rounds = 1
-seed = 1
-[model]
-name = "unet"
-channels = [4, 8]
-[data]
-classes = ["tumour & <more>"]
-size = [{size}, {size}]
-augment = ["flip", "intensity"]
-[training]
-local_epochs = 1
-batch_size = 2
-learning_rate = 0.01
-loss = "dice-ce"
-[strategy]
-name = "fedavg"
-"""
+
+
+def job_of(side: int) -> str:
+    return job_text(
+        task_classes=["tumour & <more>"], data_size=[side, side], data_augment=["flip", "intensity"]
+    )
 
 
 @pytest.fixture
@@ -58,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
         site = "north" if number < 12 else NASTY
         rows.append(f"p{number},{number}.png,m{number}.png,{site},{('train', 'val', 'test')[number % 3]}")
     (data / "manifest.csv").write_text("\n".join(rows))
-    (tmp_path / "job.toml").write_text(JOB.format(size=24))
+    (tmp_path / "job.toml").write_text(job_of(24))
     return data
 
 
@@ -184,7 +169,7 @@ def test_a_target_that_resizing_lost_is_said(folder: Path) -> None:
     dot = np.zeros((24, 24), np.uint8)
     dot[9, 9] = 255  # shrunk by three, the middle of each block counts
     Image.fromarray(dot).save(folder / "m0.png")
-    (folder.parent / "job.toml").write_text(JOB.format(size=8))
+    (folder.parent / "job.toml").write_text(job_of(8))
     text = shown(folder, "out", "--images", "20")
     assert "nothing of its target is left" in card_of(text, 2)
     assert "nothing of its target is left" not in card_of(text, 3)

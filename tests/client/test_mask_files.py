@@ -1,6 +1,7 @@
 """Masks in several files: one structure each, in the order of the job's classes."""
 
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -12,23 +13,14 @@ from client.data.dataset import SiteData
 from client.data.manifest import scan_manifest
 from client.data.splits import CohortKey, Split
 from shared.errors import DataError
-from shared.job import JobSpec, parse_job
 from simulate.partition import write_site_manifests
+from tests.jobs import job_text, make_job
 
 SHAPE = (6, 5, 4)
 
 
-def job_of(*classes: str) -> JobSpec:
-    return parse_job(
-        {
-            "job": {"name": "a", "task": "segmentation", "dataset": "b", "rounds": 1, "seed": 1},
-            "model": {"name": "unet", "channels": [4, 8]},
-            "data": {"classes": list(classes), "dimensions": 3, "size": list(SHAPE)},
-            "training": {"local_epochs": 1, "batch_size": 1, "learning_rate": 0.1, "loss": "dice-ce"},
-            "strategy": {"name": "fedavg"},
-        },
-        "job",
-    )
+def options(*classes: str) -> dict[str, Any]:
+    return {"task_classes": list(classes), "data_dimensions": 3, "data_size": list(SHAPE), "data_augment": []}
 
 
 def structure(path: Path, *corner: slice, flipped: bool = False) -> None:
@@ -58,7 +50,9 @@ def manifest(folder: Path, cell: str) -> Path:
 
 def target(folder: Path, cell: str, *classes: str, cache: Path | None = None) -> np.ndarray:
     split = Split(CohortKey.drawn(1))
-    data = SiteData.load(manifest(folder, cell), job_of(*classes), site="a", split=split, cache=cache)
+    data = SiteData.load(
+        manifest(folder, cell), make_job(**options(*classes)), site="a", split=split, cache=cache
+    )
     return data.split("train").targets[0].numpy()
 
 
@@ -87,13 +81,7 @@ def test_what_is_not_one_structure_a_class_is_refused_in_training_and_in_the_che
     folder: Path, cell: str, said: str | None
 ) -> None:
     job = folder / "job.toml"
-    job.write_text(
-        '[job]\nname = "a"\ntask = "segmentation"\ndataset = "b"\nrounds = 1\nseed = 1\n'
-        '[model]\nname = "unet"\nchannels = [4, 8]\n'
-        '[data]\nclasses = ["liver", "spleen"]\ndimensions = 3\nsize = [6, 5, 4]\n'
-        '[training]\nlocal_epochs = 1\nbatch_size = 1\nlearning_rate = 0.1\nloss = "dice-ce"\n'
-        '[strategy]\nname = "fedavg"\n'
-    )
+    job.write_text(job_text(**options("liver", "spleen")))
     checked = CliRunner().invoke(data_app, ["check", str(manifest(folder, cell)), "--job", str(job)])
     if said is None:
         assert (target(folder, cell, "liver", "spleen") <= 1).all()  # one file is a map of labels

@@ -109,16 +109,7 @@ PRIVATE = {
 
 @pytest.mark.parametrize("task", ["segmentation", "classification"])
 def test_both_tasks_are_audited_plain_and_private(task, tiny_job, dataset) -> None:
-    changes = dict(OVERFIT)
-    if task == "classification":
-        changes |= {
-            "job_task": task,
-            "model_name": "cnn",
-            "model_num_res_units": None,
-            "data_classes": ["small", "large"],
-            "training_loss": "cross-entropy",
-            "evaluation_select_best": None,
-        }
+    changes = OVERFIT | {"task_name": task}
     plain = audit(tiny_job(**changes), dataset, rounds=2)
     private = audit(tiny_job(**changes, **PRIVATE), dataset, rounds=1)
     for found in (plain, private):

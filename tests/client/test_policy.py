@@ -1,7 +1,6 @@
 """What a hospital allows, what it answers to the rest, and what it writes down."""
 
 import csv
-import json
 import subprocess
 import sys
 import time
@@ -30,29 +29,15 @@ from shared.audit import AuditLog, Entry
 from shared.audit_verify import entries, verify
 from shared.errors import SiteError
 from shared.flower import COORDINATOR_NODE, become
-from shared.job import JobSpec, parse_job
+from shared.job import JobSpec
 from shared.models import build_model
 from shared.pki import load_key, new_key, save_key
 from shared.tasks import make_task
+from tests.jobs import marks_job as job_of
 
 PROJECT = Path(__file__).parents[2]
 PATIENTS = 9
 PATIENT = "Mueller-Hans"
-TABLE: dict[str, dict[str, Any]] = {
-    "job": {"name": "tiny", "task": "classification", "dataset": "marks", "rounds": 3, "seed": 1},
-    "model": {"name": "cnn", "channels": [4, 8]},
-    "data": {"classes": ["no", "yes"], "size": [16, 16]},
-    "training": {"local_steps": 1, "batch_size": 4},
-    "strategy": {"name": "fedavg", "min_sites": 2},
-}
-
-
-def job_of(**changes: Any) -> JobSpec:
-    table = json.loads(json.dumps(TABLE))
-    for key, value in changes.items():
-        head, _, name = key.partition("_")
-        table.setdefault(head, {})[name] = value
-    return parse_job(table, "tiny")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,26 +13,19 @@ from client.data.cache import DiskCache, content_hash
 from client.data.preprocess import Prepared, intensity, resize_image, resize_mask, transform_digest
 from client.data.readers import Picture, target_shape
 from shared.errors import DataError
-from shared.job import DataTable, JobSpec, parse_job
+from shared.job import DataTable, JobSpec
+from tests.jobs import make_job
 
 RNG = np.random.default_rng(0)
 
 
-def table(**keys: object) -> DataTable:
-    return DataTable.model_validate({"classes": ["a"], "size": [8, 8]} | keys)
+def job(**data: Any) -> JobSpec:
+    options = {"data_size": [8, 8], "data_augment": None}
+    return make_job(**options | {f"data_{key}": value for key, value in data.items()})
 
 
-def job(**data: object) -> JobSpec:
-    return parse_job(
-        {
-            "job": {"name": "x", "task": "segmentation", "dataset": "d"},
-            "model": {"name": "unet", "channels": [4, 8]},
-            "data": {"classes": ["a"], "size": [8, 8]} | data,
-            "training": {"local_epochs": 1, "loss": "dice"},
-            "strategy": {"name": "fedavg"},
-        },
-        "job",
-    )
+def table(**data: Any) -> DataTable:
+    return job(**data).data
 
 
 @pytest.mark.parametrize("kind", ["zscore", "minmax", "percentile", "window"])

@@ -28,15 +28,8 @@ PATIENTS = ["ann", "ben", "ben", "ben", "cas", "dan", "dan", "eve"]
 
 def private_job(tiny_job: Any, task: str = "classification", **changes: Any) -> JobSpec:
     """Return a job that trains privately, for one full-batch step with no noise to speak of."""
-    classification = {
-        "job_task": "classification",
-        "model_name": "cnn",
-        "model_num_res_units": None,
-        "data_classes": ["left", "right"],
-        "training_loss": "cross-entropy",
-        "evaluation_select_best": "loss",
-    }
     private = {
+        "task_name": task,
         "model_norm": "group",
         "data_augment": [],
         "training_batch_size": 100,
@@ -46,8 +39,7 @@ def private_job(tiny_job: Any, task: str = "classification", **changes: Any) -> 
         "privacy_mechanism": "dp-sgd",
         "privacy_noise_multiplier": 1e-9,
     }
-    tables = (classification if task == "classification" else {}) | private | changes
-    return tiny_job(**tables)
+    return tiny_job(**private | changes)
 
 
 def samples_for(job: JobSpec, patients: list[str], scale: float = 1.0) -> Samples:

@@ -29,7 +29,7 @@ def ask(tiny_data, tiny_job):
         become(7)
         private = {
             "model_norm": "instance",
-            "training_loss": "dice-ce",
+            "task_loss": "dice-ce",
             "strategy_weight": "equal",
             "privacy_mechanism": "dp-sgd",
             "privacy_noise_multiplier": 1.0,

@@ -49,14 +49,9 @@ def train(tiny_job):
 
     def run(points, *, round_=1, mu=0.0, model=None, site="alpha", class_counts=None, **changes):
         classification = {
-            "job_task": "classification",
-            "model_name": "cnn",
-            "model_num_res_units": None,
-            "data_classes": ["left", "right"],
-            "training_loss": "cross-entropy",
+            "task_name": "classification",
             "training_optimizer": "sgd",
             "training_momentum": 0.0,
-            "evaluation_select_best": "loss",
         }
         job = tiny_job(**(classification | changes))
         model = model or linear()
@@ -180,7 +175,7 @@ def test_class_weights_pull_towards_the_rare_class(train):
     changes = {"training_batch_size": 8, "training_learning_rate": 1.0}
     counts = np.array([7, 1])
     plain, _ = train(points, **changes)
-    weighted, _ = train(points, training_class_weights="site", class_counts=counts, **changes)
+    weighted, _ = train(points, task_class_weights="site", class_counts=counts, **changes)
     rare = [model(points.images).softmax(1)[:, 1].mean() for model in (plain, weighted)]
     assert rare[1] > rare[0]
 

@@ -155,16 +155,8 @@ def certain_of_more(states):
 
 @pytest.mark.parametrize("change", [wrong_images, certain_of_more])
 def test_states_of_a_classification_that_contradict_each_other_are_left_out(tiny_job, federate, change):
-    classification = {
-        "job_task": "classification",
-        "model_name": "cnn",
-        "model_num_res_units": None,
-        "model_norm": None,
-        "data_classes": ["small", "large"],
-        "training_loss": "cross-entropy",
-        "evaluation_select_best": "accuracy",
-    }
-    federated = federate(tiny_job(job_rounds=1, **classification))
+    job = tiny_job(job_rounds=1, task_name="classification", evaluation_select_best="accuracy")
+    federated = federate(job)
     federated.grid.changes[BETA] = changed_states(change)
     federated.loop.execute()
     assert {(site, phase) for site, phase, _ in federated.failures()} == {

@@ -46,17 +46,10 @@ from server.runs_api import RunsApi
 from server.superlink import SuperLinkError
 from shared.csr import certificate_request, renewal_statement
 from shared.flower.connection import ARRAY_PATH
-from shared.job import parse_job
 from shared.pki import new_key, server_context
+from tests.jobs import make_job
 
 RUN = "tiny-1"
-JOB: dict[str, Any] = {
-    "job": {"name": "tiny", "task": "classification", "dataset": "cohort"},
-    "model": {"name": "cnn"},
-    "data": {"classes": ["no", "yes"], "size": [16, 16]},
-    "training": {"local_steps": 1},
-    "strategy": {"name": "fedavg"},
-}
 ROLES = ("viewer", "researcher", "operator")
 LIMITS = PeopleLimits(idle_s=1.0)
 RARE = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -142,7 +135,7 @@ class Nobody:
 @pytest.fixture(scope="module")
 def doors(tmp_path_factory) -> Iterator[Doors]:
     """Open them; nobody waits here for having failed before."""
-    job = parse_job(JOB, "the test")
+    job = make_job(task_name="classification")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gateway_people, "PENALTY_S", 0.0)
         with closing(Doors(tmp_path_factory.mktemp("doors") / "coordinator", job)) as made:

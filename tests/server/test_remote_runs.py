@@ -23,6 +23,7 @@ from shared.audit_verify import entries, verify
 from shared.https import CoordinatorError
 from shared.pki import load_key
 from simulate.federation import LocalFederation
+from tests.jobs import job_text
 
 pytestmark = pytest.mark.slow
 
@@ -94,7 +95,7 @@ def audit(federation: LocalFederation, event: str) -> list[Entry]:
 
 def test_a_researcher_s_day(federation, tokens, wardround, tiny_job_file, tmp_path):
     job_file = tiny_job_file
-    job_file.write_text(job_file.read_text().replace("min_sites = 3", "min_sites = 1"))
+    job_file.write_text(job_text(strategy_min_sites=1))
     command = login_command(federation.folder / "coordinator").split()[1:]
     logged_in = wardround("ada", *command, stdin=tokens["ada"] + "\n")
     assert logged_in.returncode == 0, logged_in.stderr

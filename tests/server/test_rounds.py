@@ -9,7 +9,6 @@ import pytest
 from server.runs import RunFolder
 from shared import messages
 from shared.errors import JobError, RunError
-from shared.job import parse_job
 from shared.metric_names import is_better
 
 
@@ -53,11 +52,7 @@ def test_a_criterion_that_is_not_defined_stops_no_run(tiny_job, federate, tiny_d
     images = (line.replace("images/", f"{tiny_data.parent}/images/") for line in lines)
     manifest.write_text("\n".join([header, *images]))
     job = tiny_job(
-        job_task="classification",
-        model_name="cnn",
-        model_num_res_units=None,
-        data_classes=["small", "large"],
-        training_loss="cross-entropy",
+        task_name="classification",
         evaluation_select_best="auroc",
         evaluation_patience=1,
     )
@@ -126,11 +121,9 @@ class EndedError(Exception):
 
 def test_nobody_is_asked_for_a_model_that_no_site_could_hold(tiny_job, federate):
     large = {"name": "segresnet", "features": 170, "dropout": 0.0, "norm": "group"}  # by an estimate it fits
-    table = json.loads(tiny_job().canonical())
-    table["model"] = large
-    table["data"] |= {"dimensions": 3, "size": [32, 32, 32], "spacing": None, "patch": None}
+    job = tiny_job(model=large, data_dimensions=3, data_size=[32, 32, 32])
     with pytest.raises(JobError, match="2000 MB is the most"):
-        federate(parse_job(table, "large"))
+        federate(job)
 
 
 @pytest.mark.parametrize("every", [1, 2])

@@ -17,15 +17,7 @@ from tests.conftest import write_dataset
 from tests.server.conftest import make_sites
 
 SITES = ("alpha", "beta", "gamma", "delta")
-CLASSIFY = {
-    "job_task": "classification",
-    "model_name": "cnn",
-    "model_num_res_units": None,
-    "model_norm": None,
-    "data_classes": ["small", "large"],
-    "training_loss": "cross-entropy",
-    "evaluation_select_best": "auroc",
-}
+CLASSIFY = {"task_name": "classification", "evaluation_select_best": "auroc"}
 
 
 @pytest.fixture

@@ -229,7 +229,7 @@ def claimed(federated, node: int, **changes):
 
 
 def test_class_weights_come_from_what_all_sites_have_signed(secure_job, federate, monkeypatch):
-    federated = federate(secure_job(training_class_weights="federation"))
+    federated = federate(secure_job(task_class_weights="federation"))
     counted = []
     for site in federated.grid.sites:
         train = site.train
@@ -247,7 +247,7 @@ def test_class_weights_come_from_what_all_sites_have_signed(secure_job, federate
 
 def test_class_weights_of_the_federation_need_secure_aggregation(tiny_job):
     with pytest.raises(JobError, match=r"class_weights: 'federation' needs \[privacy\] secure_aggregation"):
-        tiny_job(training_class_weights="federation")
+        tiny_job(task_class_weights="federation")
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_class_weights_of_the_federation_need_secure_aggregation(tiny_job):
         ({}, {"weight": 0}, "claims no weight"),
         ({"strategy_weight": "equal"}, {"weight": 2}, "all must weigh alike"),
         ({}, {"class_counts": (1, 2)}, "counts 2 classes instead of 0"),
-        ({"training_class_weights": "federation"}, {"class_counts": (1,)}, "counts 1 classes instead of 2"),
+        ({"task_class_weights": "federation"}, {"class_counts": (1,)}, "counts 1 classes instead of 2"),
     ],
 )
 def test_a_site_that_claims_what_can_not_be_is_left_out(*, secure_job, federate, job, claims, words):

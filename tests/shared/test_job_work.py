@@ -15,15 +15,10 @@ from shared.job import JobSpec, load_job, parse_job
 from shared.job_bounds import DEEPEST, LONGEST_JOB, MOST_TEXT, MOST_VALUES
 from shared.job_errors import LONGEST_LINE, MOST_PROBLEMS
 from shared.names import suggestion
+from tests.jobs import job_tables
 
 MOST_CALLS = 1_000_000  # a tenth of a second or so
-VALID: dict[str, Any] = {
-    "job": {"name": "study", "task": "classification", "dataset": "cohort"},
-    "model": {"name": "cnn"},
-    "data": {"classes": ["no", "yes"], "size": [16, 16]},
-    "training": {"local_steps": 1},
-    "strategy": {"name": "fedavg"},
-}
+VALID = job_tables(task_name="classification")
 WORDS = ("a", "ab", "0", "é", "auroc", "sensitivity/", "unet", " ", "\n", "classes", "fedavg")
 
 
@@ -97,11 +92,10 @@ DICE = random.Random(1)  # noqa: S311
 @pytest.mark.parametrize(("length", "count"), [(180, 1300), (26, 7000), (38, 5000), (12, 900)])
 def test_a_metric_that_is_not_there_among_thousands_of_like_ones(length: int, count: int) -> None:
     classes = sorted({shuffled(length) for _ in range(count)})
-    table = VALID | {
-        "data": {"classes": classes, "size": [16, 16]},
-        "evaluation": {"select_best": "auroc/" + shuffled(length)[1:]},
-    }
-    taken, problem = calls(table)
+    metric = "auroc/" + shuffled(length)[1:]
+    taken, problem = calls(
+        job_tables(task_name="classification", task_classes=classes, evaluation_select_best=metric)
+    )
     assert taken < MOST_CALLS
     assert 0 < len(problem) < 1000
 
@@ -113,7 +107,7 @@ def test_a_metric_that_is_not_there_among_thousands_of_like_ones(length: int, co
         {f"k{number}": number for number in range(4900)},
         {f"k{number}": {} for number in range(4900)},
         VALID | {"model": {"name": "unet", **{f"k{number}": 0 for number in range(4900)}}},
-        VALID | {"data": {"classes": [0] * 250, "size": ["x"] * 3}},
+        job_tables(task_name="classification", task_classes=[0] * 250, data_size=["x"] * 3),
     ],
     ids=["keys", "strays", "tables", "options", "entries"],
 )

@@ -10,24 +10,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from shared.errors import JobError
-from shared.job import JobSpec, parse_job
+from shared.job import JobSpec
 from shared.job_rules import LOSSES
 from shared.losses import class_weights, evaluation_loss, training_loss
+from tests.jobs import make_job
 
 
-def job(
-    loss: str, task: str, classes: int = 3, *, multi_label: bool = False, weights: str = "none"
-) -> JobSpec:
-    return parse_job(
-        {
-            "job": {"name": "test", "task": task, "dataset": "test"},
-            "model": {"name": "cnn" if task == "classification" else "unet", "channels": [4, 8]},
-            "data": {"classes": list("abcdef"[:classes]), "size": [8, 8], "multi_label": multi_label},
-            "training": {"local_steps": 1, "loss": loss, "class_weights": weights},
-            "strategy": {"name": "fedavg"},
-        },
-        "test",
-    )
+def job(loss: str, task: str, **options: Any) -> JobSpec:
+    classes = ["a", "b", "c"]
+    return make_job(task_name=task, task_loss=loss, task_classes=classes, data_size=[8, 8], **options)
 
 
 def batch(spec: JobSpec) -> tuple[Tensor, Tensor]:
@@ -50,7 +41,7 @@ EVERY += [(name, "classification", True) for name in ("cross-entropy", "focal")]
 def test_every_loss_can_be_descended_and_but_for_one_judges_each_image_alone(
     name: str, task: str, multi_label: bool
 ) -> None:
-    spec = job(name, task, multi_label=multi_label)
+    spec = job(name, task, task_multi_label=multi_label)
     logits, targets = batch(spec)
     counts = np.arange(3 + (task == "segmentation"))  # the first class is absent
     loss = training_loss(spec, counts)
@@ -70,7 +61,7 @@ def test_every_loss_can_be_descended_and_but_for_one_judges_each_image_alone(
 @pytest.mark.parametrize("multi_label", [False, True])
 @pytest.mark.parametrize("name", ["cross-entropy", "focal"])
 def test_class_weights_favour_the_rare_class(name: str, multi_label: bool) -> None:
-    spec = job(name, "classification", multi_label=multi_label, weights="site")
+    spec = job(name, "classification", task_multi_label=multi_label, task_class_weights="site")
     logits = torch.zeros(2, 3)
     targets = torch.tensor([0, 2])
     if multi_label:
@@ -142,4 +133,4 @@ def test_missing_counts_are_named(counts: Any) -> None:
 @pytest.mark.parametrize(("loss", "task"), [("balanced-softmax", "classification"), ("dice", "segmentation")])
 def test_a_loss_that_can_not_be_weighted_refuses_weights(loss: str, task: str) -> None:
     with pytest.raises(JobError, match="class_weights"):
-        job(loss, task, weights="site")
+        job(loss, task, task_class_weights="site")

@@ -15,37 +15,28 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 from torchmetrics.functional.classification import binary_calibration_error, multiclass_calibration_error
 
-from shared.job import JobSpec, parse_job
+from shared.job import JobSpec
 from shared.metric_names import lower_is_better, metric_names
 from shared.metrics import MetricSet
 from shared.tasks import make_task
+from tests.jobs import make_job
 
 SPLITS = [[30], [29, 1], [10, 0, 20], [1, 1, 1, 27], [15, 8, 7]]
 
 
-def job(task: str, classes: list[str], *, distances: bool = False, **data: Any) -> JobSpec:
-    network = "cnn" if task == "classification" else "unet"
-    return parse_job(
-        {
-            "job": {"name": "test", "task": task, "dataset": "test"},
-            "model": {"name": network, "channels": [4, 8]},
-            "data": {"classes": classes, "size": [16, 16]} | data,
-            "training": {"local_steps": 1, "loss": "cross-entropy"},
-            "strategy": {"name": "fedavg"},
-            "evaluation": {"distances": distances, "bins": 400},
-        },
-        "test",
-    )
+def job(task: str, classes: list[str], **options: Any) -> JobSpec:
+    named = {"task_name": task, "task_classes": classes, "task_loss": "cross-entropy"}
+    return make_job(**named, evaluation={"distances": task == "segmentation", "bins": 400}, **options)
 
 
 JOBS = {
     "binary": job("classification", ["no", "yes"]),
     "multi-class": job("classification", ["a", "b", "c", "d"]),
-    "multi-label": job("classification", ["a", "b", "c"], multi_label=True),
-    "one label": job("classification", ["a"], multi_label=True),
-    "one structure": job("segmentation", ["tumour"], distances=True),
-    "two structures": job("segmentation", ["core", "edema"], distances=True),
-    "volumes": job("segmentation", ["core", "edema"], distances=True, dimensions=3, size=[8, 8, 8]),
+    "multi-label": job("classification", ["a", "b", "c"], task_multi_label=True),
+    "one label": job("classification", ["a"], task_multi_label=True),
+    "one structure": job("segmentation", ["tumour"]),
+    "two structures": job("segmentation", ["core", "edema"]),
+    "volumes": job("segmentation", ["core", "edema"], data_dimensions=3, data_size=[8, 8, 8]),
 }
 
 

@@ -1,24 +1,16 @@
 """How large a model is, is known before anything of it takes memory; none is beyond the largest."""
 
-import json
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import JobError
-from shared.job import parse_job
 from shared.job_rules import about_model_megabytes
 from shared.model_size import check_model_size, is_larger, model_bytes
 from shared.network_size import LARGEST_MODEL_MB
 from shared.networks import NETWORKS
+from tests.jobs import make_job
 
-TABLE = {
-    "job": {"name": "large", "task": "classification", "dataset": "marks", "rounds": 3},
-    "data": {"classes": ["no", "yes"]},
-    "training": {"local_steps": 1, "batch_size": 4},
-    "strategy": {"name": "fedavg", "min_sites": 2},
-}
 LEVELS = st.lists(st.sampled_from([2, 8, 16, 33, 64, 128, 320]), min_size=3, max_size=5)
 OPTIONS = {
     "cnn": {"channels": LEVELS},
@@ -36,21 +28,17 @@ OPTIONS = {
 }
 
 
-def job_of(model, dimensions=2, **data):
-    table = json.loads(json.dumps(TABLE))
-    if "segmentation" in NETWORKS[model["name"]].tasks:
-        table["job"]["task"] = "segmentation"
-        table["training"]["loss"] = "dice-ce"
-    table["model"] = model
-    table["data"] |= {"size": [64] * dimensions, "dimensions": dimensions} | data
-    return parse_job(table, "job")
+def job_of(model, dimensions=2, **options):
+    (task,) = NETWORKS[model["name"]].tasks
+    size = {"data_size": [64] * dimensions, "data_dimensions": dimensions}
+    return make_job(task_name=task, model=model, **size | options)
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(sorted(NETWORKS)), st.sampled_from([2, 3]), st.sampled_from([1, 4]), st.data())
 def test_the_estimate_is_right_to_a_third(name, dimensions, channels, data):
     options = {key: data.draw(values, key) for key, values in OPTIONS.get(name, {}).items()}
-    job = job_of({"name": name, **options}, dimensions, channels=channels)
+    job = job_of({"name": name, **options}, dimensions, data_channels=channels)
     numbers = model_bytes(job) / 4
     small = 20_000  # numbers of norms and biases, which do not grow with the product of two levels
     assert numbers / 1.4 - small < about_model_megabytes(job) * 1e6 / 4 < numbers * 4 / 3 + small
@@ -59,13 +47,13 @@ def test_the_estimate_is_right_to_a_third(name, dimensions, channels, data):
 @pytest.mark.parametrize(
     ("model", "dimensions", "data"),
     [
-        ({"name": "cnn", "channels": [2048] * 8}, 3, {"size": [512] * 3}),
-        ({"name": "unet", "channels": [2048] * 8, "num_res_units": 8}, 3, {"size": [256] * 3}),
-        ({"name": "dynunet", "channels": [2048] * 8, "residual": True}, 2, {"size": [256] * 2}),
-        ({"name": "attention-unet", "channels": [2048] * 8}, 3, {"size": [256] * 3}),
+        ({"name": "cnn", "channels": [2048] * 8}, 3, {"data_size": [512] * 3}),
+        ({"name": "unet", "channels": [2048] * 8, "num_res_units": 8}, 3, {"data_size": [256] * 3}),
+        ({"name": "dynunet", "channels": [2048] * 8, "residual": True}, 2, {"data_size": [256] * 2}),
+        ({"name": "attention-unet", "channels": [2048] * 8}, 3, {"data_size": [256] * 3}),
         ({"name": "vit", "features": 2048, "layers": 48, "heads": 1}, 2, {}),
-        ({"name": "vit", "features": 2048, "layers": 1, "heads": 1, "patch": 2}, 3, {"size": [256] * 3}),
-        ({"name": "vit", "features": 2048, "layers": 1, "heads": 1, "patch": 64}, 3, {"channels": 64}),
+        ({"name": "vit", "features": 2048, "layers": 1, "heads": 1, "patch": 2}, 3, {"data_size": [256] * 3}),
+        ({"name": "vit", "features": 2048, "layers": 1, "heads": 1, "patch": 64}, 3, {"data_channels": 64}),
         ({"name": "segresnet", "features": 256}, 3, {}),
         ({"name": "swin-unetr", "features": 192}, 3, {}),
     ],

@@ -15,10 +15,11 @@ from opacus.validators import ModuleValidator
 from torch import Tensor, nn
 
 from shared.arrays import Layout
-from shared.job import JobSpec, parse_job
+from shared.job import JobSpec
 from shared.models import build_model
 from shared.networks import NETWORKS
 from shared.tasks import make_task
+from tests.jobs import make_job
 
 pytestmark = pytest.mark.filterwarnings("ignore:Full backward hook")  # Opacus hooks the first layer too
 
@@ -45,14 +46,14 @@ def small_job(name: str, dimensions: int = 2, **options: Any) -> JobSpec:
     while network.size_problem(size) is not None:
         size[-1] += network.divisor
     (task,) = network.tasks
-    tables = {
-        "job": {"name": "test", "task": task, "dataset": "test"},
-        "model": {"name": name, **options},
-        "data": {"classes": ["a", "b"], "dimensions": dimensions, "size": size, "channels": 2},
-        "training": {"local_steps": 1},
-        "strategy": {"name": "fedavg"},
-    }
-    return parse_job(tables, "test.toml")
+    return make_job(
+        task_name=task,
+        task_classes=["a", "b"],
+        model={"name": name, **options},
+        data_dimensions=dimensions,
+        data_size=size,
+        data_channels=2,
+    )
 
 
 def images_for(job: JobSpec, batch: int = 2) -> Tensor:

@@ -9,26 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import JobError
-from shared.job import JobSpec, parse_job
+from shared.job import JobSpec
 from shared.networks import NETWORKS
+from tests.jobs import make_job
 
 
-def job(model: dict[str, Any], task: str = "segmentation", **data: Any) -> JobSpec:
-    tables = {
-        "job": {"name": "test", "task": task, "dataset": "test"},
-        "model": model,
-        "data": {"classes": ["a", "b"], **data},
-        "training": {"local_steps": 1},
-        "strategy": {"name": "fedavg"},
-    }
-    return parse_job(tables, "test.toml")
+def job(model: dict[str, Any], task: str = "segmentation", **options: Any) -> JobSpec:
+    return make_job(task_name=task, model=model, **options)
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_every_network_has_defaults_for_64_pixels(name: str, dimensions: int) -> None:
     (task,) = NETWORKS[name].tasks
-    spec = job({"name": name}, task, size=[64] * dimensions, dimensions=dimensions)
+    spec = job({"name": name}, task, data_size=[64] * dimensions, data_dimensions=dimensions)
     assert spec.model.name == name
 
 
@@ -40,7 +34,7 @@ def test_every_option_is_described(name: str) -> None:
 
 def test_a_network_of_the_other_task_is_refused_with_those_that_fit() -> None:
     with pytest.raises(JobError, match=r"\[model\] name: 'unet' is not for classification") as refused:
-        job({"name": "unet"}, "classification", size=[64, 64])
+        job({"name": "unet"}, "classification", data_size=[64, 64])
     assert "resnet18" in str(refused.value)
     assert "swin-unetr" not in str(refused.value)
 
@@ -68,20 +62,20 @@ def test_images_of_a_size_that_does_not_fit_are_refused(
 ) -> None:
     (task,) = NETWORKS[model["name"]].tasks
     with pytest.raises(JobError) as refused:
-        job(model, task, size=size)
+        job(model, task, data_size=size)
     assert f"[data] size: '{model['name']}' needs {message}" in str(refused.value)
 
 
 def test_the_patch_must_fit_where_there_is_one() -> None:
-    assert job({"name": "unet"}, size=[100, 100], patch=[64, 64]).data.patch == [64, 64]
+    assert job({"name": "unet"}, data_size=[100, 100], data_patch=[64, 64]).data.patch == [64, 64]
     with pytest.raises(JobError, match=r"\[data\] patch: 'unet' needs at least 17 pixels"):
-        job({"name": "unet"}, size=[64, 64], patch=[16, 16])
+        job({"name": "unet"}, data_size=[64, 64], data_patch=[16, 16])
 
 
 def test_vnet_says_which_channels_it_takes() -> None:
-    assert job({"name": "vnet"}, size=[64, 64], channels=4).data.channels == 4
+    assert job({"name": "vnet"}, data_size=[64, 64], data_channels=4).data.channels == 4
     with pytest.raises(JobError, match=r"\[data\] channels: 'vnet' takes \[1, 2, 4, 8, 16\]; got 3"):
-        job({"name": "vnet"}, size=[64, 64], channels=3)
+        job({"name": "vnet"}, data_size=[64, 64], data_channels=3)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +91,7 @@ def test_vnet_says_which_channels_it_takes() -> None:
 )
 def test_bad_options_are_named(model: dict[str, Any], message: str) -> None:
     with pytest.raises(JobError, match=rf"\[model\].*{message}"):
-        job(model, size=[64, 64])
+        job(model, data_size=[64, 64])
 
 
 @given(st.integers(2, 64), st.lists(st.integers(1, 200), min_size=2, max_size=3))

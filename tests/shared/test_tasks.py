@@ -8,22 +8,15 @@ import torch
 from monai.networks.nets import UNet
 from torch import Tensor, nn
 
-from shared.job import JobSpec, parse_job
+from shared.job import JobSpec
 from shared.metric_names import metric_names
 from shared.tasks import TASKS, make_task
+from tests.jobs import make_job
 
 
-def job(task: str, loss: str = "cross-entropy", **data: Any) -> JobSpec:
-    return parse_job(
-        {
-            "job": {"name": "test", "task": task, "dataset": "test"},
-            "model": {"name": "cnn" if task == "classification" else "unet", "channels": [4, 8, 8]},
-            "data": {"classes": ["a", "b"], "size": [16, 16]} | data,
-            "training": {"local_steps": 1, "loss": loss, "batch_size": 4},
-            "strategy": {"name": "fedavg"},
-        },
-        "test",
-    )
+def job(task: str, **options: Any) -> JobSpec:
+    """Return a job with two classes, of which a network's output has no background."""
+    return make_job(**{"task_name": task, "task_classes": ["a", "b"]} | options)
 
 
 class Recorder(nn.Module):
@@ -45,9 +38,9 @@ class Recorder(nn.Module):
     ("task", "data", "outputs", "needs"),
     [
         ("classification", {}, 2, {"label"}),
-        ("classification", {"multi_label": True, "classes": ["a"]}, 1, {"label"}),
+        ("classification", {"task_multi_label": True, "task_classes": ["a"]}, 1, {"label"}),
         ("segmentation", {}, 3, {"mask"}),
-        ("segmentation", {"dimensions": 3, "size": [8, 8, 8], "classes": ["a"]}, 2, {"mask"}),
+        ("segmentation", {"data_dimensions": 3, "data_size": [8, 8, 8], "task_classes": ["a"]}, 2, {"mask"}),
     ],
 )
 def test_a_task_says_what_it_needs(task: str, data: dict[str, Any], outputs: int, needs: set[str]) -> None:
@@ -80,7 +73,7 @@ def test_images_of_any_size_fit_the_network(size: tuple[int, int], divisor: int)
 def test_odd_sizes_train_too() -> None:
     network = UNet(spatial_dims=2, in_channels=1, out_channels=3, channels=(4, 8, 8), strides=(2, 2))
     network.divisor = 4  # type: ignore[assignment]
-    task = make_task(job("segmentation", loss="dice-ce"))
+    task = make_task(job("segmentation"))
     logits = task.forward(network, torch.randn(2, 1, 17, 30))
     task.loss(None)(logits, torch.ones(2, 17, 30, dtype=torch.uint8)).backward()
     assert all(p.grad is not None for p in network.parameters())
@@ -94,13 +87,13 @@ def test_windows_slide_over_images_larger_than_the_patch(
     size: tuple[int, int], windows: list[tuple[int, int]]
 ) -> None:
     model, images = Recorder().eval(), torch.randn(3, 1, *size)
-    logits = make_task(job("segmentation", size=None, patch=[16, 16])).predict(model, images)
+    logits = make_task(job("segmentation", data_size=None, data_patch=[16, 16])).predict(model, images)
     torch.testing.assert_close(logits[:, :1], images)
     assert set(model.sizes) == set(windows)
 
 
 def test_windows_slide_over_volumes_whose_patch_the_network_can_not_halve() -> None:
-    spec = job("segmentation", dimensions=3, size=None, patch=[8, 8, 6])
+    spec = job("segmentation", data_dimensions=3, data_size=None, data_patch=[8, 8, 6])
     model, images = Recorder(4).eval(), torch.randn(1, 1, 12, 8, 14)
     logits = make_task(spec).predict(model, images)
     torch.testing.assert_close(logits[:, :1], images)

@@ -27,11 +27,7 @@ def data(tmp_path_factory):
 @pytest.fixture
 def job(tiny_job):
     return tiny_job(
-        job_task="classification",
-        model_name="cnn",
-        model_num_res_units=None,
-        data_classes=["small", "large"],
-        training_loss="cross-entropy",
+        task_name="classification",
         evaluation_select_best="auroc",
     )
 

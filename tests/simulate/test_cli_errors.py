@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.jobs import job_text
+
 
 @pytest.fixture
 def refused(cli):
@@ -111,9 +113,7 @@ def test_a_wrong_manifest(refused, tiny_job_file, data, name):
 def test_a_label_outside_the_classes(refused, tiny_job_file, data):
     change, _ = spoil("label outside")
     edit(data, change)
-    job = tiny_job_file.read_text().replace('"segmentation"', '"classification"').replace('"unet"', '"cnn"')
-    job = job.replace("num_res_units = 0\n", "").replace('["disc"]', '["small", "large"]')
-    tiny_job_file.write_text(job.replace('"dice-ce"', '"cross-entropy"').replace("dice_global", "auroc"))
+    tiny_job_file.write_text(job_text(task_name="classification"))
     said = refused(tiny_job_file, "--data", data)
     assert "huge" in said
     assert "large" in said

@@ -171,11 +171,7 @@ def test_it_computes_what_the_simulation_does(federation, simulated, tiny_job, t
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "secure"])
 def test_a_classification_is_judged_in_the_same_bins(federation, simulated, tiny_job, secure):
     job = tiny_job(
-        job_task="classification",
-        model_name="cnn",
-        model_num_res_units=None,
-        data_classes=["small", "large"],
-        training_loss="cross-entropy",
+        task_name="classification",
         evaluation_select_best="loss",
         privacy_secure_aggregation=secure,
     )

@@ -9,6 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.jobs import job_text
+
 
 def command(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", "simulate", *(str(argument) for argument in arguments)]
@@ -30,10 +32,11 @@ def model(run: Path) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def expected(tiny_data, write_job, tmp_path_factory) -> tuple[Path, bytes]:
+def expected(tiny_data, tmp_path_factory) -> tuple[Path, bytes]:
     """Return the tiny job as a file, and the model that it gives in one process."""
     folder = tmp_path_factory.mktemp("expected")
-    job = write_job(folder / "tiny.toml")
+    job = folder / "tiny.toml"
+    job.write_text(job_text())
     run = simulate(job, "--data", tiny_data, "--out", folder, "--workers", "in-process")
     return job, model(run)
 
@@ -48,11 +51,11 @@ def test_any_workers_give_the_same_bits(expected, tiny_data, tmp_path, workers):
 
 
 @pytest.fixture(scope="module")
-def sampled(tiny_data, write_job, tmp_path_factory) -> tuple[Path, bytes, str]:
+def sampled(tiny_data, tmp_path_factory) -> tuple[Path, bytes, str]:
     """Return a job that half of the sites train each round, its model, and a site that begins later."""
     folder = tmp_path_factory.mktemp("sampled")
-    job = write_job(folder / "tiny.toml")
-    job.write_text(job.read_text().replace("min_sites = 3", "min_sites = 2\nfraction = 0.5"))
+    job = folder / "tiny.toml"
+    job.write_text(job_text(strategy_min_sites=2, strategy_fraction=0.5))
     run = simulate(job, "--data", tiny_data, "--out", folder, "--workers", "in-process")
     with (run / "sites.csv").open(newline="") as file:
         trained = [

@@ -13,6 +13,7 @@ import pytest
 import safetensors.numpy
 
 from server.runs import RunFolder
+from tests.jobs import job_text
 
 PROJECT = Path(__file__).parents[2]
 
@@ -374,9 +375,7 @@ def test_a_private_simulation_says_what_it_would_promise_and_resumes_bit_for_bit
     keys |= {"privacy.noise_multiplier": 1.0, "strategy.weight": "equal", "strategy.min_sites": 3}
     if privacy["mechanism"] == "dp-sgd":
         keys["training.optimizer"] = "sgd"
-        text = tiny_job_file.read_text()
-        assert "local_epochs = 1" in text
-        tiny_job_file.write_text(text.replace("local_epochs = 1", "local_steps = 1"))
+        tiny_job_file.write_text(job_text(training_local_epochs=None, training_local_steps=1))
     given = [part for key, value in keys.items() for part in ("--set", f"{key}={value}")]
     cut = interrupted(*given)
     whole = simulate(*given)

@@ -8,11 +8,12 @@ from hypothesis.extra import numpy as hnp
 
 from shared.arrays import Layout
 from shared.errors import JobError
-from shared.job import UpdateTable, parse_job
+from shared.job import UpdateTable
 from shared.messages import MessageError
 from shared.models import build_model
 from shared.privacy.codecs import BLOCK, Dense, Int8, TopK
 from shared.privacy.filters import UpdateFilter
+from tests.jobs import make_job
 
 VECTORS = hnp.arrays(
     np.float32, st.integers(0, 700), elements=st.floats(-60_000, 60_000, width=32, allow_subnormal=False)
@@ -24,13 +25,6 @@ TABLES = {
     "int8": UpdateTable(compression="int8"),
     "top-k": UpdateTable(compression="top-k", keep=0.1),
     "top-k in 16 bits": UpdateTable(compression="top-k", keep=0.1, precision="bfloat16"),
-}
-JOB = {
-    "job": {"name": "tiny", "task": "classification", "dataset": "marks"},
-    "model": {"name": "cnn", "channels": [4, 8], "norm": "batch"},
-    "data": {"classes": ["no", "yes"], "size": [16, 16]},
-    "training": {"local_steps": 1},
-    "strategy": {"name": "fedavg"},
 }
 CODECS = {
     "float32": lambda size: Dense(size, "float32"),
@@ -46,7 +40,7 @@ CODECS = {
 def layout_and_parts(request):
     """A small network with batch norm, whose statistics travel, and the parts that a job may send of it."""
     parts = None if request.param == "all of it" else ["levels.4", "levels.5", "head"]
-    job = parse_job(JOB | {"update": {} if parts is None else {"parts": parts}}, "tiny")
+    job = make_job(task_name="classification", model_norm="batch", update_parts=parts)
     return Layout.of(build_model(job, 2, 1)), parts
 
 

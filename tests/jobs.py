@@ -1,0 +1,90 @@
+"""The jobs that tests and benchmarks run: every one of them is built here."""
+
+import copy
+from typing import Any
+
+import tomli_w
+
+from shared.job import JobSpec, parse_job
+
+Tables = dict[str, dict[str, Any]]
+
+# Small enough to be trained many times in a test; for the hospitals of `tests.conftest.write_dataset`.
+TINY: Tables = {
+    "job": {"name": "tiny", "dataset": "discs", "rounds": 3, "seed": 5},
+    "data": {"size": [16, 16], "augment": ["flip"]},
+    "training": {"local_epochs": 1, "batch_size": 2, "learning_rate": 0.01},
+    "strategy": {"name": "fedavg", "min_sites": 3},
+}
+BY_TASK: dict[str, Tables] = {
+    "segmentation": {
+        "task": {"name": "segmentation", "classes": ["disc"], "loss": "dice-ce"},
+        "model": {"name": "unet", "channels": [4, 8], "num_res_units": 0, "norm": "batch"},
+        "evaluation": {"select_best": "dice_global"},
+    },
+    "classification": {
+        "task": {"name": "classification", "classes": ["small", "large"], "loss": "cross-entropy"},
+        "model": {"name": "cnn", "channels": [4, 8]},
+    },
+}
+# The table of a job that has what `task_KEY` says, and its key there.
+PLACES = {
+    "name": ("job", "task"),
+    "classes": ("data", "classes"),
+    "labels": ("data", "labels"),
+    "mask": ("data", "mask"),
+    "multi_label": ("data", "multi_label"),
+    "loss": ("training", "loss"),
+    "class_weights": ("training", "class_weights"),
+    "class_shares": ("training", "class_shares"),
+}
+
+
+def job_tables(**options: Any) -> Tables:
+    """Return the tables of a small job, as its file has them; nothing is checked.
+
+    Args:
+        options: `training_batch_size=4` sets `[training] batch_size`, None removes it; `model={...}` replaces
+            a table, None removes it. What belongs to the task is always `task_KEY`, and `task_name` brings
+            the classes, the loss and the network that stand in `BY_TASK`.
+    """
+    tables = copy.deepcopy(TINY | BY_TASK[options.get("task_name", "segmentation")])
+    for option, value in options.items():
+        table, _, key = option.partition("_")
+        _set(tables.setdefault(table, {}) if key else tables, key or table, copy.deepcopy(value))
+    for key, value in tables.pop("task").items():
+        place, name = PLACES[key]
+        tables[place][name] = value
+    return tables
+
+
+def make_job(**options: Any) -> JobSpec:
+    """Return a small job, with the options of `job_tables`."""
+    return parse_job(job_tables(**options), "tiny")
+
+
+def marks_job(**options: Any) -> JobSpec:
+    """Return a small job of one step for the site of `tests/client/conftest.py`; see `job_tables`."""
+    marks = {
+        "job_dataset": "marks",
+        "task_name": "classification",
+        "task_classes": ["no", "yes"],
+        "data_augment": None,
+        "training_local_epochs": None,
+        "training_local_steps": 1,
+        "training_batch_size": 4,
+        "strategy_min_sites": 2,
+    }
+    return make_job(**marks | options)
+
+
+def job_text(**options: Any) -> str:
+    """Return the text of a small job's file, with the options of `job_tables`."""
+    return tomli_w.dumps(job_tables(**options))
+
+
+def _set(table: dict[str, Any], key: str, value: Any) -> None:
+    if value is None:
+        table.pop(key, None)
+    else:
+        table[key] = value
