@@ -40,7 +40,6 @@ from shared.arrays import Layout  # noqa: E402
 from shared.flower.runs import Runs  # noqa: E402
 from shared.job import JobSpec, load_job  # noqa: E402
 from shared.models import build_model  # noqa: E402
-from shared.tasks import make_task  # noqa: E402
 from simulate.federation import LocalFederation  # noqa: E402
 from simulate.phantom import make_phantom  # noqa: E402
 
@@ -134,8 +133,7 @@ def main() -> None:
     options = parser.parse_args()
     rounds = 4 if options.quick else 9
     job = make_job(rounds)
-    task = make_task(job)
-    size = Layout.of(build_model(job, task.outputs, job.job.seed)).size * 4 / 1e6
+    size = Layout.of(build_model(job)).size * 4 / 1e6
     result: dict[str, Any] = {**conditions(), "sites": len(SITES), "model_mb": round(size, 2)}
     with tempfile.TemporaryDirectory() as scratch, LocalFederation(Path(scratch)) as federation:
         manifest = make_phantom("phantom-brain", Path(scratch) / "phantom", 1)

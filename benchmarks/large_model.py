@@ -27,7 +27,6 @@ from common import MB, conditions, finish, make_job, watched_memory, write_hospi
 from shared.arrays import Layout  # noqa: E402
 from shared.job import JobSpec  # noqa: E402
 from shared.models import build_model  # noqa: E402
-from shared.tasks import make_task  # noqa: E402
 from simulate.federation import LocalFederation  # noqa: E402
 
 SITES = 3
@@ -63,7 +62,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a small model; held to no figure")
     quick = parser.parse_args().quick
     job = job_of(QUICK_CHANNELS if quick else CHANNELS, 1 if quick else 2)
-    size = Layout.of(build_model(job, make_task(job).outputs, job.job.seed)).size * 4 / MB
+    size = Layout.of(build_model(job)).size * 4 / MB
     result: dict[str, Any] = {**conditions(), "sites": SITES, "model_mb": round(size, 1)}
     with tempfile.TemporaryDirectory() as scratch, LocalFederation(Path(scratch)) as federation:
         manifest = write_hospitals(Path(scratch) / "images", SITES, 3, SIDE, ("train", "val", "test"))

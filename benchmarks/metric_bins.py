@@ -30,7 +30,7 @@ from client import app
 from client.data.dataset import Samples
 from shared.job import load_job
 from shared.metrics import MetricSet
-from shared.metrics_classification import against_the_rest
+from shared.tasks.classification.metrics import against_the_rest
 from simulate.session import Hospitals, execute, start
 
 PACK, JOB = "skin_ham_4sites", "skin-lesions.toml"

@@ -48,7 +48,7 @@ def main() -> None:
         table.add_row(name, f"{mean:.3f} ± {half:.3f}", " ".join(f"{value:.3f}" for value in values))
         figures[name] = {"mean": round(mean, 4), "half_width_95": round(half, 4), "seeds": values}
     console.print(table)
-    chance = 1 / len(jobs(seeds[0])["private"].data.classes)
+    chance = 1 / len(jobs(seeds[0])["private"].task.classes)
     private = figures["private"]["mean"]
     missed = [] if private > chance else [f"private: {private} is not above chance ({chance:.3f})"]
     finish("private_accuracy", {**conditions(), **figures}, missed, quick=options.quick)

@@ -43,7 +43,7 @@ def _facts(seen: SeenJob, job: JobSpec, site: SiteConfig, answers: int) -> dict[
     return {
         "job": f"{job.job.name}, digest {seen.digest}",
         "researcher": f"{seen.researcher or 'not named'} (on the coordinator's word)",
-        "task": f"{job.job.task} of {', '.join(job.data.classes)}",
+        "task": job.task.subject,
         "network": job.model.name,
         "dataset": f"{job.job.dataset} ({dataset.manifest if dataset else 'not offered here'})",
         "rounds": f"{job.job.rounds}, each with {_length(job)}; {served}",
@@ -89,7 +89,7 @@ def _leaving(job: JobSpec, site: SiteConfig, behind: str) -> Iterator[str]:
 def _in_masked_sums(job: JobSpec, policy: PolicyTable, judged: str) -> Iterator[str]:
     """Yield what leaves for a secure sum besides the model."""
     counts = "how much this site counts in the sum"
-    if job.training.class_weights == "federation":
+    if job.task.statistics_size():
         counts += ", and the rounded number of its training images (or voxels) of each class"
     yield f"{counts}, signed, to the coordinator and to every other site"
     private = job.privacy.mechanism == "dp-sgd"

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from client.data.dataset import SiteData
 from shared.job import JobSpec
 from shared.losses import public_counts
+from shared.tasks.options import ClassesOptions
 
 
 def counts_for_loss(job: JobSpec, data: SiteData, federation: tuple[int, ...]) -> NDArray[np.int64] | None:
@@ -18,8 +19,8 @@ def counts_for_loss(job: JobSpec, data: SiteData, federation: tuple[int, ...]) -
     """
     if (public := public_counts(job)) is not None:
         return public
-    if job.training.class_weights == "federation" and federation:
+    if not isinstance(job.task, ClassesOptions) or not job.task.needs_counts:
+        return None
+    if job.task.statistics_size() and federation:
         return np.asarray(federation, dtype=np.int64)
-    if job.training.class_weights != "none" or job.training.loss == "balanced-softmax":
-        return data.class_counts()
-    return None
+    return data.class_counts()

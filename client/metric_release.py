@@ -27,11 +27,10 @@ from numpy.typing import NDArray
 
 from shared.curves import bins_for
 from shared.metrics import MetricSet, states_of
-from shared.metrics_classification import ClassificationMetrics, Judged
-from shared.metrics_segmentation import SegmentationMetrics
+from shared.tasks.classification.metrics import ClassificationMetrics, Judged
+from shared.tasks.segmentation.metrics import DISTANCES, SegmentationMetrics
 
 LEAST_BINS = 5  # of a curve: fewer would make a wrong figure of it
-_DISTANCES = ("hd95", "hd95_undefined", "surface_dice")
 
 Mask = NDArray[np.bool_]
 
@@ -84,7 +83,7 @@ def _curves(metrics: ClassificationMetrics, images: Judged, codes: NDArray[np.in
         for k, found in enumerate(runs)
         if len(found) < LEAST_BINS or not truth[:, k].any() or truth[:, k].all()
     ]
-    if not metrics.job.data.multi_label:
+    if not metrics.options.multi_label:
         withheld = _with_complement(withheld, truth, codes, least)
     _clear(metrics, "curves")
     positives, negatives = (state for _, _, state in states_of({"curves": metrics.metrics["curves"]}))
@@ -118,7 +117,7 @@ def _segmentation(metrics: SegmentationMetrics, least: int) -> None:
     kinds = torch.stack(list(metrics.distances.values())).numpy() > 0
     for structure in range(kinds.shape[2]):
         if not _are_groups(kinds[:, :, structure].sum(axis=0), least):
-            _clear_structure(metrics, structure, _DISTANCES)
+            _clear_structure(metrics, structure, DISTANCES)
 
 
 def _clear_structure(metrics: SegmentationMetrics, structure: int, names: Sequence[str]) -> None:

@@ -10,11 +10,12 @@ from pydantic import Field, field_validator
 from shared.errors import SiteError
 from shared.figures import FiguresFor
 from shared.job import LARGEST_DELTA, JobSpec, Part, Strategy, UpdateTable
+from shared.job_rules import LARGEST_MODEL_MB
 from shared.names import is_within, suggestion
-from shared.network_size import LARGEST_MODEL_MB
-from shared.networks import Network
+from shared.networks import NETWORKS
 from shared.privacy.secagg.limits import LEAST_SITES
 from shared.table import Name, Table
+from shared.tasks import TASKS
 
 _HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
 
@@ -35,9 +36,16 @@ def _names(union: Any) -> list[str]:
 
 
 _KNOWN = {
-    "tasks": ["classification", "segmentation"],
-    "networks": _names(Network),
+    "tasks": list(TASKS),
+    "networks": list(NETWORKS),
     "strategies": _names(Strategy),
+}
+
+
+_PACKAGES: dict[str, dict[str, str]] = {  # what is not built in must be named, and is told by its package
+    "tasks": TASKS.package,
+    "networks": NETWORKS.package,
+    "strategies": {},
 }
 
 
@@ -115,9 +123,21 @@ class PolicyTable(Table):
         description="'manual': a job waits for `wardround client approve DIGEST`; 'automatic': it does not. "
         "A job that was denied stays denied in both.",
     )
-    tasks: list[str] | None = Field(None, description="Tasks allowed.", examples=[["segmentation"]])
-    networks: list[str] | None = Field(None, description="Networks allowed.", examples=[["unet", "cnn"]])
-    strategies: list[str] | None = Field(None, description="Strategies allowed.", examples=[["fedavg"]])
+    tasks: list[str] | None = Field(
+        None,
+        description="Tasks allowed; without it those that are part of Wardround.",
+        examples=[["segmentation"]],
+    )
+    networks: list[str] | None = Field(
+        None,
+        description="Networks allowed; without it those that are part of Wardround.",
+        examples=[["unet", "cnn"]],
+    )
+    strategies: list[str] | None = Field(
+        None,
+        description="Strategies allowed; without it those that are part of Wardround.",
+        examples=[["fedavg"]],
+    )
     researchers: list[Name] | None = Field(
         None, description="Researchers allowed, by the name that the coordinator gives.", examples=[["jane"]]
     )
@@ -221,11 +241,16 @@ def check_job(policy: PolicyTable, job: JobSpec, site: str) -> None:
         PolicyError: A rule refuses the job.
     """
     asked: Iterable[tuple[str, str, list[str] | None]] = (
-        ("tasks", job.job.task, policy.tasks),
+        ("tasks", job.task.name, policy.tasks),
         ("networks", job.model.name, policy.networks),
         ("strategies", job.strategy.name, policy.strategies),
     )
     for rule, name, allowed in asked:
+        package = _PACKAGES[rule].get(name)
+        if allowed is None and package is not None:
+            raise PolicyError(
+                f"policy.{rule} does not name '{name}', which comes with the package {package}", where=site
+            )
         if allowed is not None and name not in allowed:
             raise PolicyError(f"policy.{rule} does not allow '{name}'", where=site)
     if policy.max_rounds is not None and job.job.rounds > policy.max_rounds:

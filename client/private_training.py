@@ -32,7 +32,7 @@ from shared.losses import public_counts, training_loss
 from shared.privacy.randomness import Randomness, SecretRandomness
 from shared.random_state import drawn_from
 from shared.seeds import seed_of
-from shared.tasks import Task
+from shared.tasks.base import Task
 
 _MOST_IMAGES = 32  # in memory at a time, and
 _MOST_PIXELS = 2**20  # of them together: activations are a hundred times as much

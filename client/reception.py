@@ -31,7 +31,7 @@ def look(site: Site, kind: str, head: RecordDict, run: int) -> dict[str, Any]:
         site.admit(visit)
         if phase not in ("train", "evaluate"):
             return {"most": _STAGE}
-        edges = 8 * visit.job.evaluation.bins * len(visit.job.data.classes)
+        edges = 8 * visit.job.task.edges_size(visit.job.evaluation.bins)
         return {"most": _BESIDE + edges + model_bytes(visit.job)}
     except Exception as error:  # whatever it is, the coordinator gets an answer
         return {"error": explained_to_strangers(site, visit, phase, error)}

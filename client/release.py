@@ -16,6 +16,7 @@ from client.data.dataset import SiteData
 from client.policy import PolicyTable
 from shared.job import JobSpec
 from shared.messages import Description
+from shared.tasks.segmentation.options import Segmentation
 
 _DIGITS = 2  # of a count of voxels that leave: one patient of ten is less than the third
 
@@ -87,7 +88,7 @@ class Release:
         A class that fewer than `min_group` patients have counts as none. Counts of voxels are rounded to two
         digits: they have no step of their own.
         """
-        voxels = job.job.task == "segmentation"
+        voxels = isinstance(job.task, Segmentation)
         is_told = data.class_patients() >= self.min_group
         told = (_two_digits(count) if voxels else self.count(int(count)) for count in data.class_counts())
         return tuple(value if is_fine else 0 for value, is_fine in zip(told, is_told, strict=True))

@@ -20,7 +20,7 @@ from shared.frozen import train_mode
 from shared.job import JobSpec, TrainingTable
 from shared.random_state import drawn_from
 from shared.seeds import seed_of
-from shared.tasks import Task
+from shared.tasks.base import Task
 
 _CHECK_EVERY = 20  # steps between two looks at the loss: reading it stalls a GPU
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -59,9 +59,9 @@ def _evaluation(job: JobSpec) -> Iterator[str]:
 
 
 def _data(job: JobSpec) -> Iterator[str]:
-    shares = job.training.class_shares
+    shares = getattr(job.task, "class_shares", None)
     if shares is not None and min(shares) < RARE * sum(shares):
-        yield "A class counts more than a thousand times its share ([training] class_shares)."
+        yield "A class counts more than a thousand times its share ([task] class_shares)."
     pixels = job.data.patch or job.data.size or []
     if min(pixels) < TINY:
         yield f"Images are made as small as {' x '.join(map(str, pixels))} pixels."

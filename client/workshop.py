@@ -19,7 +19,8 @@ from shared.job import JobSpec, parse_job
 from shared.metrics import MetricSet
 from shared.models import build_model
 from shared.privacy.filters import UpdateFilter
-from shared.tasks import Task, make_task
+from shared.tasks import make_task
+from shared.tasks.base import Task
 
 _EVALUATION_BATCH = 32
 JOBS_AT_HAND = 4
@@ -64,7 +65,7 @@ class Workshop:
         if canonical not in self._benches:
             job = read_job(canonical)
             task = make_task(job)
-            model = place_model(build_model(job, task.outputs, job.job.seed), job, self.device)
+            model = place_model(build_model(job), job, self.device)
             state = ModelState(model)
             self._benches[canonical] = Bench(job, task, model, state, UpdateFilter(job.update, state.layout))
             if len(self._benches) > self._keep:

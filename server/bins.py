@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from server.federation import Member
 from shared.curves import Curves, bins_for, surely_behind
-from shared.tasks import Task
+from shared.tasks.base import Task
 
 
 def edges_for(

@@ -38,7 +38,7 @@ from shared.arrays import Layout
 from shared.curves import Curves
 from shared.errors import RunError
 from shared.job import JobSpec
-from shared.metric_names import is_better, metric_names
+from shared.metric_spec import is_better, metric_names
 from shared.metrics import MetricSet
 from shared.model_size import check_model_size
 from shared.models import build_model
@@ -164,7 +164,7 @@ class RoundLoop:
         return state
 
     def _initial_model(self) -> nn.Module:
-        return build_model(self.job, self._task.outputs, self.job.job.seed)  # not kept: it may be large
+        return build_model(self.job)  # not kept: it may be large
 
     def _restore(self, state: Checkpoint) -> None:
         """Take up what strategy and noise remember of the rounds before."""
@@ -391,7 +391,7 @@ class RoundLoop:
             reason = f"'{name}', by which the best round is chosen, is not defined by what the sites share"
             self._listen(Event("not_evaluated", state.round, phase="val", data={"reason": reason}))
             return state
-        if is_better(name, value, None if state.best is None else state.best.value):
+        if is_better(self.job, name, value, None if state.best is None else state.best.value):
             return replace(state, best=Best(state.round, value, state.vector, judged.curves), stale=0)
         return replace(state, stale=state.stale + 1)
 

@@ -26,7 +26,7 @@ from server.files import append, disk_errors, remove_unfinished, write_atomic
 from server.run_files import run_path
 from shared.errors import RunError
 from shared.job import JobSpec, parse_job
-from shared.metric_names import metric_names
+from shared.metric_spec import metric_names
 
 if TYPE_CHECKING:
     from shared.arrays import Layout  # with PyTorch, which the gateway has no need of

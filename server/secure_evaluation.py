@@ -18,7 +18,7 @@ from shared.metrics import MetricSet
 from shared.privacy.secagg.errors import SecureAggregationError, TooFewJudgesError
 from shared.privacy.secagg.metric_sum import decode_states
 from shared.privacy.secagg.records import TEST
-from shared.tasks import Task
+from shared.tasks.base import Task
 
 
 @dataclass(frozen=True)

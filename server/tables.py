@@ -9,12 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from shared.job import JobSpec
+from shared.metric_spec import metric_specs
 from shared.printable import printable, shown
-
-_SHOWN = {
-    "classification": ("balanced_accuracy", "accuracy", "auroc", "f1"),
-    "segmentation": ("dice_global", "dice_patient", "dice_image", "iou"),
-}
 
 _NO_SCORES = (
     "There are no metrics: hospitals let no scores of their own leave, or too few patients are behind them. "
@@ -27,7 +23,8 @@ def shown_metrics(job: JobSpec) -> list[str]:
     """Return the metrics of the table: the job's own criterion first."""
     best = job.evaluation.select_best
     first = [best] if best is not None and best != "loss" else []
-    return list(dict.fromkeys([*first, *_SHOWN[job.job.task]]))[:4]
+    specs = sorted((spec for spec in metric_specs(job) if spec.shown), key=lambda spec: spec.shown)
+    return list(dict.fromkeys([*first, *(spec.name for spec in specs)]))[:4]
 
 
 def results_table(job: JobSpec, description: Mapping[str, Any]) -> Table:

@@ -16,6 +16,8 @@ job_app = typer.Typer(
 def check(file: Annotated[Path, typer.Argument(help="Job file (TOML).", show_default=False)]) -> None:
     """Say whether a job file is valid, and if not, everything that is wrong with it."""
     from shared.job import load_job
+    from shared.networks import NETWORKS
+    from shared.tasks import TASKS
 
     job = load_job(file)
     training, data = job.training, job.data
@@ -26,11 +28,10 @@ def check(file: Annotated[Path, typer.Argument(help="Job file (TOML).", show_def
     print(f"{file}: valid")
     for name, value in {
         "name": job.job.name,
-        "task": job.job.task,
+        "task": job.task.subject + TASKS.origin(job.task.name),
         "digest": job.digest(),
         "data": f"{job.job.dataset}, {size}",
-        "classes": ", ".join(data.classes),
-        "model": job.model.name,
+        "model": job.model.name + NETWORKS.origin(job.model.name),
         "training": f"{length}, {training.optimizer}, learning rate {training.learning_rate:g}",
         "strategy": f"{job.strategy.name}, {job.job.rounds} rounds, at least {job.strategy.min_sites} sites",
     }.items():

@@ -15,9 +15,9 @@ from pydantic import Field, ValidationError, model_validator
 from shared.errors import JobError
 from shared.job_bounds import check_bounds
 from shared.job_errors import describe
-from shared.names import suggestion
 from shared.networks import Network
 from shared.table import Label, Name, Positive, Table
+from shared.tasks import TaskTable
 from shared.toml_files import read_toml
 
 
@@ -25,7 +25,6 @@ class JobTable(Table):
     """`[job]`: what is trained, on what, how long."""
 
     name: Name = Field(description="Name of the job, in lower case; run folders are named after it.")
-    task: Literal["classification", "segmentation"] = Field(description="What the model learns.")
     dataset: Name = Field(description="Name under which each site offers its data.")
     rounds: int = Field(20, ge=1, le=100_000, description="Federated rounds.")
     seed: int = Field(0, ge=0, lt=2**32, description="Every random number of the run comes from this seed.")
@@ -34,15 +33,6 @@ class JobTable(Table):
 class DataTable(Table):
     """`[data]`: how images become arrays, the same way at every site."""
 
-    classes: list[Label] = Field(
-        min_length=1,
-        max_length=256,
-        description="Classification: the labels, in the order of the outputs; of two, the second is the "
-        "positive one. Segmentation: the structures; mask value 1 is the first, 2 the second.",
-    )
-    multi_label: bool = Field(
-        False, description="Classification: an image may have several labels ('a|b') or none."
-    )
     images: list[Label] = Field(
         ["image"],
         min_length=1,
@@ -79,24 +69,13 @@ class DataTable(Table):
         description="Masks and further channels that lie elsewhere than their image by their own header: "
         "refused; moved to the image's grid; or taken in the image's own order of axes, whatever it says.",
     )
-    labels: dict[Annotated[str, Field(pattern=r"^[0-9]{1,9}$")], Label] | None = Field(
-        None,
-        min_length=1,
-        max_length=256,
-        examples=[{"1": "edema", "4": "core"}],
-        description="Segmentation: the class that each value of a mask stands for, or 'background'; without "
-        "it value 1 is the first class, 2 the second.",
-    )
-    mask: Literal["labels", "any"] = Field(
-        "labels",
-        description="Segmentation: 'any' makes one structure of all values above 0 (a map of instances).",
-    )
     patch: list[int] | None = Field(
         None,
         min_length=2,
         max_length=3,
         examples=[[96, 96]],
-        description="Segmentation: train on random crops of this size, infer with a sliding window.",
+        description="Train on random crops of this size, infer with a sliding window; for tasks with a value "
+        "per pixel.",
     )
     dimensions: Literal[2, 3] = Field(2, description="2 for images, 3 for volumes.")
     intensity: Literal["zscore", "minmax", "percentile", "window", "none"] = Field(
@@ -139,8 +118,6 @@ class DataTable(Table):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if len(set(self.classes)) != len(self.classes):
-            raise ValueError("classes: a name appears twice")
         for key in ("size", "spacing", "patch"):
             value = getattr(self, key)
             if value is not None and len(value) != self.dimensions:
@@ -154,23 +131,6 @@ class DataTable(Table):
         if self.size is None and self.patch is None:
             raise ValueError("size: is missing; give the size of the images, or a patch to train on")
         return self
-
-    @model_validator(mode="after")
-    def _labels(self) -> Self:
-        for value, name in (self.labels or {}).items():
-            if name not in (*self.classes, "background"):
-                close = suggestion(name, self.classes)
-                raise ValueError(f"labels: '{value}' is '{name}', which is no class; {close}")
-        if self.mask == "any" and (self.labels is not None or len(self.classes) != 1):
-            raise ValueError("mask: 'any' makes one structure, so it needs one class and no labels")
-        return self
-
-    def label_indices(self) -> dict[int, int] | None:
-        """Return the class index that each value of a mask stands for, 0 for the background."""
-        if self.labels is None:
-            return None
-        names = ["background", *self.classes]
-        return {int(value): names.index(name) for value, name in self.labels.items()}
 
 
 class TrainingTable(Table):
@@ -192,24 +152,6 @@ class TrainingTable(Table):
     )
     warmup_rounds: int = Field(
         0, ge=0, le=100_000, description="Rounds over which the learning rate rises from near 0."
-    )
-    loss: Literal["cross-entropy", "balanced-softmax", "focal", "dice", "dice-ce", "batch-dice-ce"] = Field(
-        "cross-entropy",
-        description="What training minimises. Classification: cross-entropy, balanced-softmax, focal; "
-        "segmentation: cross-entropy, dice, dice-ce, batch-dice-ce (Dice over the batch, not of each "
-        "image), focal.",
-    )
-    class_weights: Literal["none", "site", "federation", "public"] = Field(
-        "none",
-        description="Weight classes by the inverse of their count at the site, in the federation (needs "
-        "secure_aggregation) or of class_shares.",
-    )
-    class_shares: list[Positive] | None = Field(
-        None,
-        max_length=257,
-        examples=[[0.9, 0.1]],
-        description="Shares of the classes as publicly known (segmentation: of the voxels, background "
-        "first), in place of counts. A private job can't count: counts are the patients'.",
     )
     gradient_clip: float | None = Field(
         None, gt=0, examples=[1.0], description="Largest L2 norm of a step's gradient."
@@ -380,10 +322,6 @@ class EvaluationTable(Table):
         description="Most bins of scores for AUROC and average precision. There is never more than one for "
         "ten patients (docs/metrics.md).",
     )
-    distances: bool = Field(
-        False, description="Segmentation: also 95th-percentile Hausdorff distance and surface Dice (slow)."
-    )
-    surface_tolerance: float = Field(1.0, gt=0, description="Millimetres within which surfaces agree.")
 
     @model_validator(mode="after")
     def _patience(self) -> Self:
@@ -548,10 +486,19 @@ class UpdateTable(Table):
         return 8 if self.compression == "int8" else 32 if self.precision == "float32" else 16
 
 
+_MOVED = {  # keys of earlier job files, and what they are called in [task]
+    "job": {"task": "name"},
+    "data": {key: key for key in ("classes", "multi_label", "labels", "mask")},
+    "training": {key: key for key in ("loss", "class_weights", "class_shares")},
+    "evaluation": {key: key for key in ("distances", "surface_tolerance")},
+}
+
+
 class JobSpec(Table):
     """A job: what a researcher asks for, in one TOML file."""
 
     job: JobTable
+    task: TaskTable
     model: Network
     data: DataTable
     training: TrainingTable
@@ -559,6 +506,19 @@ class JobSpec(Table):
     evaluation: EvaluationTable = EvaluationTable()
     privacy: PrivacyTable = PrivacyTable()
     update: UpdateTable = UpdateTable()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_moved(cls, tables: Any) -> Any:
+        found = [
+            f"[{table}] {key} is now [task] {new}"
+            for table, keys in _MOVED.items()
+            for key, new in keys.items()
+            if isinstance(tables, dict) and isinstance(tables.get(table), dict) and key in tables[table]
+        ]
+        if found:
+            raise ValueError(f"the options of the task have a table of their own: {'; '.join(found)}")
+        return tables
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

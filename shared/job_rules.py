@@ -3,22 +3,19 @@
 import math
 from typing import TYPE_CHECKING
 
-from shared.metric_names import metric_names
+from shared.metric_spec import metric_names
 from shared.names import suggestion
-from shared.network_size import LARGEST_MODEL_MB, Images, about_megabytes
-from shared.networks import NETWORKS
+from shared.networks import NETWORKS, fitting_networks
 from shared.privacy.secagg.limits import LEAST_SITES
 
 if TYPE_CHECKING:
     from shared.job import JobSpec
 
-LOSSES = {
-    "classification": {"cross-entropy", "balanced-softmax", "focal"},
-    "segmentation": {"cross-entropy", "dice", "dice-ce", "batch-dice-ce", "focal"},
-}
-
 LARGEST_JOB = 64 * 2**10
 """Characters of a job's canonical JSON at most."""
+
+LARGEST_MODEL_MB = 2000.0
+"""Largest model of any job, in MB (10^6 bytes) of float32 numbers: as many travel each way, each round."""
 
 LARGEST_IMAGE = 2**28
 """Numbers in an image, or in the patch that is trained on, with all channels: 1 GiB of float32."""
@@ -34,10 +31,7 @@ def check(job: "JobSpec") -> None:
     """Raise ValueError, naming table and key, where two tables contradict each other."""
     for rule in (
         _length,
-        _classes,
-        _loss,
-        _class_weights,
-        _patch,
+        _task,
         _network,
         _network_input,
         _batch,
@@ -59,58 +53,21 @@ def _length(job: "JobSpec") -> None:
         raise ValueError(f"the job has {characters} characters as JSON, and {LARGEST_JOB} is the most")
 
 
-def _classes(job: "JobSpec") -> None:
-    if job.job.task == "classification" and not job.data.multi_label and len(job.data.classes) < 2:
-        raise ValueError("[data] classes: a classification needs two classes, or multi_label = true")
-    if job.job.task != "classification" and job.data.multi_label:
-        raise ValueError("[data] multi_label: is for classification")
-
-
-def _loss(job: "JobSpec") -> None:
-    loss, task = job.training.loss, job.job.task
-    if loss not in LOSSES[task]:
-        raise ValueError(f"[training] loss: '{loss}' is not for {task}; {suggestion(loss, LOSSES[task])}")
-    if loss == "balanced-softmax" and job.data.multi_label:
-        raise ValueError("[training] loss: 'balanced-softmax' is for one label an image")
-
-
-def _class_weights(job: "JobSpec") -> None:
-    loss, shares = job.training.loss, job.training.class_shares
-    reasons = {"balanced-softmax": "corrects for class counts itself", "dice": "weighs structures equally"}
-    if job.training.class_weights != "none" and loss in reasons:
-        raise ValueError(f"[training] class_weights: must be 'none', as '{loss}' {reasons[loss]}")
-    if job.training.class_weights == "federation" and not job.privacy.secure_aggregation:
-        raise ValueError(
-            "[training] class_weights: 'federation' needs [privacy] secure_aggregation = true, under which "
-            "the sites sign their counts for each other; take 'site', or 'public' with class_shares"
-        )
-    if job.training.class_weights == "public" and shares is None:
-        raise ValueError("[training] class_shares: is needed for class_weights = 'public'")
-    if shares is None:
-        return
-    if job.training.class_weights != "public" and loss != "balanced-softmax":
-        raise ValueError("[training] class_shares: needs class_weights = 'public' or 'balanced-softmax'")
-    expected = len(job.data.classes) + (job.job.task == "segmentation")
-    if len(shares) != expected:
-        raise ValueError(f"[training] class_shares: needs {expected} numbers, has {len(shares)}")
-
-
-def _patch(job: "JobSpec") -> None:
-    if job.data.patch is not None and job.job.task != "segmentation":
-        raise ValueError("[data] patch: is for segmentation")
+def _task(job: "JobSpec") -> None:
+    for problem in job.task.problems(job):
+        raise ValueError(problem)
+    if job.data.patch is not None and not job.task.takes_patches:
+        raise ValueError(f"[data] patch: is not for {job.task.name}")
 
 
 def _network(job: "JobSpec") -> None:
-    name, task, dimensions = job.model.name, job.job.task, job.data.dimensions
-    fitting = [
-        known
-        for known, options in NETWORKS.items()
-        if task in options.tasks and dimensions in options.dimensions
-    ]
-    if name not in fitting:
-        raise ValueError(
-            f"[model] name: '{name}' is not for {task} in {dimensions}D; {suggestion(name, fitting)}"
-        )
+    for ends in job.task.networks(job.data).values():
+        fitting = fitting_networks(ends)
+        if job.model.name not in fitting:
+            raise ValueError(
+                f"[model] name: '{job.model.name}' is not for {job.task.name} in {ends.dimensions}D; "
+                f"{suggestion(job.model.name, fitting)}"
+            )
 
 
 def _network_input(job: "JobSpec") -> None:
@@ -142,9 +99,7 @@ def _batch(job: "JobSpec") -> None:
 
 def about_model_megabytes(job: "JobSpec") -> float:
     """Return about how many MB (10^6 bytes) a job's model has."""
-    outputs = len(job.data.classes) + (job.job.task == "segmentation")
-    size = job.data.patch or job.data.size or []
-    return about_megabytes(job.model, Images(job.data.dimensions, job.data.channels, outputs, size))
+    return sum(job.model.about_numbers(ends) * 4 / 1e6 for ends in job.task.networks(job.data).values())
 
 
 def _network_size(job: "JobSpec") -> None:
@@ -181,31 +136,15 @@ def _private_training(job: "JobSpec") -> None:
             "[strategy] min_patients: must be 1 with 'dp-sgd', since whether a site has so many patients is "
             "a figure that no noise protects; a site with fewer than its own policy's min_group takes no part"
         )
-    if NETWORKS[model.name].obstacle is not None:
-        fitting = [
-            name
-            for name, options in NETWORKS.items()
-            if options.obstacle is None
-            and job.job.task in options.tasks
-            and job.data.dimensions in options.dimensions
-        ]
+    if model.obstacle is not None:
+        ends = next(iter(job.task.networks(job.data).values()))
+        fitting = [name for name in fitting_networks(ends) if NETWORKS[name].obstacle is None]
         raise ValueError(
-            f"[model] name: '{model.name}' can't be trained with differential privacy, as "
-            f"{NETWORKS[model.name].obstacle} (one of: {', '.join(fitting)})"
+            f"[model] name: '{model.name}' can't be trained with differential privacy, as {model.obstacle} "
+            f"(one of: {', '.join(fitting)})"
         )
-    if training.loss == "batch-dice-ce":
-        raise ValueError(
-            "[training] loss: 'batch-dice-ce' mixes the images of a batch, and differential privacy clips "
-            "the gradient of each; take 'dice-ce'"
-        )
-    if training.class_shares is None and (
-        training.class_weights != "none" or training.loss == "balanced-softmax"
-    ):
-        key = "class_weights" if training.class_weights != "none" else "loss"
-        raise ValueError(
-            f"[training] {key}: '{getattr(training, key)}' needs the exact class counts of the site, which "
-            "no noise protects; give public class_shares, or take class_weights = 'none' and another loss"
-        )
+    for problem in job.task.private_problems(job):
+        raise ValueError(problem)
     if training.precision != "float32":
         raise ValueError("[training] precision: with 'dp-sgd' gradients are clipped in float32")
     if training.gradient_clip is not None:

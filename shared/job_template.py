@@ -14,6 +14,7 @@ from typing import Any
 from shared.errors import JobError
 from shared.job import JobSpec, parse_job
 from shared.names import suggestion
+from shared.tasks import TASKS
 
 Schema = Mapping[str, Any]
 TABLES_BEGIN = "<!-- The tables below are written by `make docs` from shared/job.py. -->\n"
@@ -30,22 +31,6 @@ BOUNDS = {
     "maximum": "at most",
     "exclusiveMaximum": "below",
 }
-START: dict[str, dict[str, dict[str, Any]]] = {
-    "classification": {
-        "model": {"name": "cnn"},
-        "data": {"classes": ["benign", "malignant"], "size": [96, 96]},
-        "training": {"local_epochs": 1, "loss": "cross-entropy"},
-        "strategy": {"name": "fedavg"},
-        "evaluation": {"select_best": "balanced_accuracy"},
-    },
-    "segmentation": {
-        "model": {"name": "unet"},
-        "data": {"classes": ["tumour"], "size": [128, 128]},
-        "training": {"local_epochs": 1, "loss": "dice-ce"},
-        "strategy": {"name": "fedavg"},
-        "evaluation": {"select_best": "dice_global"},
-    },
-}
 
 
 def write_job(name: str, task: str, out: Path) -> Path:
@@ -54,8 +39,8 @@ def write_job(name: str, task: str, out: Path) -> Path:
     Raises:
         JobError: The name or the task is not valid, or the file exists already or can't be written.
     """
-    if task not in START:
-        raise JobError(f"unknown task '{task}'; {suggestion(task, START)}")
+    if task not in TASKS:
+        raise JobError(f"unknown task '{task}'; {suggestion(task, TASKS)}")
     text = job_template(name, task)
     parse_job(tomllib.loads(text), where=None)
     try:
@@ -70,7 +55,12 @@ def write_job(name: str, task: str, out: Path) -> Path:
 
 def job_template(name: str, task: str) -> str:
     """Return a job file with every key explained; those that have a default are commented out."""
-    start = START[task] | {"job": {"name": name, "task": task, "dataset": name, "rounds": 20}}
+    example = TASKS[task].example
+    start = {
+        **example,
+        "job": {"name": name, "dataset": name, "rounds": 20},
+        "task": {"name": task, **example["task"]},
+    }
     blocks = [
         "# Check this file with `wardround job check`; what is commented out is a default or an example."
     ]

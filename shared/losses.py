@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from shared.job import JobSpec
+from shared.tasks.classification.options import Classification
+from shared.tasks.options import ClassesOptions
 
 SampleLoss = Callable[[Tensor, Tensor], Tensor]
 """(logits (B, K, *S), targets (B, *S) or, with several labels, (B, K)) -> losses (B,)."""
@@ -31,30 +33,35 @@ def training_loss(job: JobSpec, class_counts: NDArray[np.int64] | None) -> Sampl
     Raises:
         ValueError: The counts are needed and missing, or there are not as many as classes.
     """
-    counted = job.training.class_weights != "none"
-    if not counted and job.training.loss != "balanced-softmax":
-        return _for_training(job, None)
+    options = _classes_of(job)
+    if not options.needs_counts:
+        return _for_training(options, None)
     if class_counts is None:
-        raise ValueError(f"loss '{job.training.loss}': needs the counts of the classes")
-    expected = len(job.data.classes) + (job.job.task == "segmentation")
-    if class_counts.shape != (expected,):
-        raise ValueError(f"class counts: expected {expected}, got shape {class_counts.shape}")
-    if not counted:
+        raise ValueError(f"loss '{options.loss}': needs the counts of the classes")
+    if class_counts.shape != (options.counted,):
+        raise ValueError(f"class counts: expected {options.counted}, got shape {class_counts.shape}")
+    if options.class_weights == "none":
         return _balanced_softmax(class_counts)
-    return _for_training(job, class_weights(class_counts))
+    return _for_training(options, class_weights(class_counts))
 
 
-def _for_training(job: JobSpec, weights: Tensor | None) -> SampleLoss:
-    if job.training.loss == "batch-dice-ce":
+def _classes_of(job: JobSpec) -> ClassesOptions:
+    if not isinstance(job.task, ClassesOptions):
+        raise TypeError(f"'{job.task.name}' has no classes")
+    return job.task
+
+
+def _for_training(options: ClassesOptions, weights: Tensor | None) -> SampleLoss:
+    if options.loss == "batch-dice-ce":
         return _sum(_dice(over_batch=True), _cross_entropy(weights))
-    return _named(job, weights)
+    return _named(options, weights)
 
 
 def public_counts(job: JobSpec) -> NDArray[np.int64] | None:
     """Return counts of the classes, (K,), that are in the proportion of the job's `class_shares`, or None."""
-    if job.training.class_shares is None:
+    if not isinstance(job.task, ClassesOptions) or job.task.class_shares is None:
         return None
-    shares = np.array(job.training.class_shares)
+    shares = np.array(job.task.class_shares)
     return np.maximum(np.rint(shares / shares.sum() * 1e6), 1).astype(np.int64)
 
 
@@ -64,7 +71,7 @@ def evaluation_loss(job: JobSpec) -> SampleLoss:
     Balanced softmax is judged by the cross-entropy, as its paper tests with the plain softmax, and the Dice
     over the batch by that of each image: what is reported must not depend on how images are batched.
     """
-    return _named(job, None)
+    return _named(_classes_of(job), None)
 
 
 def class_weights(counts: NDArray[np.int64]) -> Tensor:
@@ -80,9 +87,9 @@ def class_weights(counts: NDArray[np.int64]) -> Tensor:
     return torch.from_numpy(weights).float()
 
 
-def _named(job: JobSpec, weights: Tensor | None) -> SampleLoss:
-    name = job.training.loss
-    if job.data.multi_label:
+def _named(options: ClassesOptions, weights: Tensor | None) -> SampleLoss:
+    name = options.loss
+    if isinstance(options, Classification) and options.multi_label:
         return _multi_label(name, weights)
     if name == "focal":
         return _focal(weights)

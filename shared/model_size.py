@@ -11,10 +11,8 @@ from torch.overrides import TorchFunctionMode
 from shared.arrays import Layout
 from shared.errors import JobError
 from shared.job import JobSpec, parse_job
-from shared.job_rules import about_model_megabytes
+from shared.job_rules import LARGEST_MODEL_MB, about_model_megabytes
 from shared.models import build_model
-from shared.network_size import LARGEST_MODEL_MB
-from shared.tasks import make_task
 
 _SURELY = 3  # times what is estimated is surely more than there is
 
@@ -47,7 +45,7 @@ def check_model_size(job: JobSpec) -> None:
 def _bytes(canonical: str) -> int:
     job = parse_job(json.loads(canonical), "the job")
     with torch.device("meta"), _Unfilled():
-        return Layout.of(build_model(job, make_task(job).outputs, job.job.seed)).size * 4
+        return Layout.of(build_model(job)).size * 4
 
 
 class _Unfilled(TorchFunctionMode):

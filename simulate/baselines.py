@@ -22,7 +22,7 @@ from client.data.dataset import Samples
 from client.sample_order import SampleOrder, steps_of
 from client.training import LocalTraining
 from client.workshop import Bench, evaluate
-from shared.metric_names import is_better
+from shared.metric_spec import is_better
 from shared.models import build_model
 
 POOLED = "pooled"
@@ -74,7 +74,7 @@ def train_baseline(
         Test metrics of everyone together and of each site, and the tensor "vector" of the model tested.
     """
     job = bench.job
-    initial = build_model(job, bench.task.outputs, job.job.seed)
+    initial = build_model(job)
     bench.state.unpack(bench.state.layout.pack(initial))
     data = [site.data(job) for site in members.values()]
     parts = [item.split("train") for item in data]
@@ -124,7 +124,7 @@ def _train_and_choose(
             continue
         states = [evaluate(bench, site.data(bench.job).split("val")).pack() for site in members.values()]
         value = _scores(bench, states)[metric]
-        if is_better(metric, value, best):
+        if is_better(bench.job, metric, value, best):
             best, chosen, chosen_round = value, bench.state.pack(), round_
     if best is None:
         return bench.state.pack(), rounds

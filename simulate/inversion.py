@@ -60,7 +60,7 @@ def phantom_patient(side: int, seed: int) -> Tensor:
 
 def first_model(job: JobSpec) -> nn.Module:
     """Return the model that the coordinator sends out first."""
-    return build_model(job, make_task(job).outputs, job.job.seed)
+    return build_model(job)
 
 
 def plain_update(job: JobSpec, image: Tensor, site: str) -> Vector:

@@ -9,6 +9,8 @@ from shared.job import JobSpec, parse_job
 
 Tables = dict[str, dict[str, Any]]
 
+TASK_OF = {"vector": "classification", "map": "segmentation"}  # by what a network gives
+
 # Small enough to be trained many times in a test; for the hospitals of `tests.conftest.write_dataset`.
 TINY: Tables = {
     "job": {"name": "tiny", "dataset": "discs", "rounds": 3, "seed": 5},
@@ -27,17 +29,6 @@ BY_TASK: dict[str, Tables] = {
         "model": {"name": "cnn", "channels": [4, 8]},
     },
 }
-# The table of a job that has what `task_KEY` says, and its key there.
-PLACES = {
-    "name": ("job", "task"),
-    "classes": ("data", "classes"),
-    "labels": ("data", "labels"),
-    "mask": ("data", "mask"),
-    "multi_label": ("data", "multi_label"),
-    "loss": ("training", "loss"),
-    "class_weights": ("training", "class_weights"),
-    "class_shares": ("training", "class_shares"),
-}
 
 
 def job_tables(**options: Any) -> Tables:
@@ -52,9 +43,6 @@ def job_tables(**options: Any) -> Tables:
     for option, value in options.items():
         table, _, key = option.partition("_")
         _set(tables.setdefault(table, {}) if key else tables, key or table, copy.deepcopy(value))
-    for key, value in tables.pop("task").items():
-        place, name = PLACES[key]
-        tables[place][name] = value
     return tables
 
 

@@ -14,7 +14,6 @@ from client.data.doubts import Seen, doubts
 from client.data.fingerprints import fingerprint, has_burned_in_text
 from client.data.identifying import identifying_fields
 from client.data.manifest import (
-    COLUMNS_OF_TASK,
     SPLITS,
     Manifest,
     Record,
@@ -29,11 +28,15 @@ from client.data.readers import (
     mask_values,
     read_files,
     size,
+    structure_indices,
     target_shape,
 )
 from client.data.splits import Split
 from shared.errors import DataError
-from shared.job import DataTable, JobSpec
+from shared.job import JobSpec
+from shared.tasks import TASKS
+from shared.tasks.classification.options import Classification
+from shared.tasks.options import ClassesOptions
 
 EXAMPLES = 3  # how many cases a warning names
 
@@ -44,22 +47,21 @@ class Expected:
 
     Attributes:
         task: Decides which columns must be there.
-        data: The table [data] of a job, where there is one.
+        job: Where there is one.
     """
 
     task: str | None = None
     classes: tuple[str, ...] | None = None
     images: tuple[str, ...] = ("image",)
     multi_label: bool = False
-    data: DataTable | None = None
+    job: JobSpec | None = None
 
     @property
     def layout(self) -> Layout:
         """What the files of a sample must be."""
-        data = self.data
-        if data is None:
+        if self.job is None:
             return Layout(classes=(self.classes or ()) if self.task == "segmentation" else ())
-        return Layout(data.dimensions, data.channels, data.colour, data.geometry, tuple(data.classes))
+        return Layout.of(self.job)
 
     def class_indices(self, raw: Picture, path: Path) -> NDArray[np.uint8]:
         """Return a mask as the indices of the classes.
@@ -67,15 +69,17 @@ class Expected:
         Raises:
             DataError: A value is of no class.
         """
-        if self.data is None:
+        if self.job is None:
             return mask_indices(raw, path, len(self.classes or ()))
-        return mask_indices(raw, path, len(self.data.classes), self.data.label_indices(), self.data.mask)
+        return structure_indices(raw, path, self.job.task)
 
     @classmethod
     def of(cls, job: JobSpec) -> "Expected":
         """Return what a job expects."""
-        data = job.data
-        return cls(job.job.task, tuple(data.classes), tuple(data.images), data.multi_label, data)
+        task = job.task
+        classes = tuple(task.classes) if isinstance(task, ClassesOptions) else None
+        multi_label = isinstance(task, Classification) and task.multi_label
+        return cls(task.name, classes, tuple(job.data.images), multi_label, job)
 
 
 @dataclass(frozen=True)
@@ -157,7 +161,7 @@ def check_dataset(
         JobError: The job names a fold that the split has not.
     """
     expected = expected or Expected()
-    needs = COLUMNS_OF_TASK[expected.task] if expected.task else ()
+    needs = TASKS[expected.task].columns if expected.task else ()
     manifest = scan_manifest(path, expected.images, needs)
     if site is not None:
         manifest = manifest.of_site(site)
@@ -175,7 +179,7 @@ class _Check:
         self.expected = expected
         self.columns = columns
         records = manifest.records
-        sides = split.sides(records, expected.data.fold if expected.data else None)
+        sides = split.sides(records, expected.job.data.fold if expected.job else None)
         self.sides = {record.row: side for record, side in zip(records, sides, strict=True)}
         self.same: dict[str, list[Record]] = defaultdict(list)
         self.seen: list[Seen] = []
@@ -219,9 +223,9 @@ class _Check:
             self.report.labels[classes[index]][side] += 1
 
     def _image(self, picture: Picture, record: Record) -> None:
-        data, report = self.expected.data, self.report
-        if data is not None:
-            target_shape(picture, data, record.images[0])
+        job, report = self.expected.job, self.report
+        if job is not None:
+            target_shape(picture, job.data, record.images[0])
         report.sizes[size(picture.shape)] += 1
         report.channels[str(len(picture.array))] += 1
         known = picture.spacing and " x ".join(f"{length:.3g}" for length in picture.spacing) + " mm"

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from client.data.cache import DiskCache, content_hash
 from client.data.manifest import (
-    COLUMNS_OF_TASK,
     SPLITS,
     Manifest,
     Record,
@@ -26,6 +25,9 @@ from client.data.preprocess import ImageFilter, Prepared, prepare, transform_dig
 from client.data.samples import Batch, Samples
 from client.data.splits import Split
 from shared.job import JobSpec
+from shared.tasks.classification.options import Classification
+from shared.tasks.options import ClassesOptions
+from shared.tasks.segmentation.options import Segmentation
 
 __all__ = ["Admit", "Batch", "Samples", "SiteData"]
 
@@ -92,7 +94,7 @@ class SiteData:
                 patient is on two sides.
             JobError: The job names a fold that the split has not.
         """
-        columns = COLUMNS_OF_TASK[job.job.task]
+        columns = job.task.columns
         found = scan_manifest(manifest, job.data.images, columns)
         require(found.problems)
         sides = split.sides(found.records, job.data.fold)
@@ -140,15 +142,14 @@ class SiteData:
 
     @cached_property
     def _class_counts(self) -> NDArray[np.int64]:
-        classes = self._job.data.classes
-        if self._job.job.task == "segmentation":
+        length = self._counted
+        if isinstance(self._job.task, Segmentation):
             counts = (
-                np.bincount(mask.numpy().ravel(), minlength=1 + len(classes))
-                for mask in self.split("train").targets
+                np.bincount(mask.numpy().ravel(), minlength=length) for mask in self.split("train").targets
             )
             return np.sum(list(counts), axis=0, dtype=np.int64)
         labels = [index for record in self._sides["train"] for index in self._label(record)]
-        return np.bincount(np.array(labels, dtype=np.int64), minlength=len(classes)).astype(np.int64)
+        return np.bincount(np.array(labels, dtype=np.int64), minlength=length).astype(np.int64)
 
     def class_patients(self) -> NDArray[np.int64]:
         """Count the training patients who have each class.
@@ -156,26 +157,31 @@ class SiteData:
         Returns:
             As `class_counts`; for segmentation every patient has the background.
         """
-        classes = self._job.data.classes
-        if self._job.job.task == "segmentation":
+        if isinstance(self._job.task, Segmentation):
             train = self.split("train")
             found = (
                 {(patient, int(value)) for value in mask.unique()}
                 for patient, mask in zip(train.patients, train.targets, strict=True)
             )
-            length = 1 + len(classes)
         else:
             found = (
                 {(record.patient, index) for index in self._label(record)} for record in self._sides["train"]
             )
-            length = len(classes)
         pairs = set().union(*found)
-        return np.bincount([index for _, index in pairs], minlength=length).astype(np.int64)
+        return np.bincount([index for _, index in pairs], minlength=self._counted).astype(np.int64)
+
+    @property
+    def _counted(self) -> int:
+        """Classes that are counted, the background of a segmentation among them."""
+        task = self._job.task
+        return task.counted if isinstance(task, ClassesOptions) else 0
 
     def _label(self, record: Record) -> list[int]:
-        data = self._job.data
+        task = self._job.task
+        if not isinstance(task, Classification):
+            raise TypeError(f"'{task.name}' has no labels")
         with self._manifest.reading(record):
-            return label_indices(record, data.classes, multi_label=data.multi_label)
+            return label_indices(record, task.classes, multi_label=task.multi_label)
 
     def _read(self, records: list[Record]) -> Samples:
         digest = transform_digest(self._job, self._filter)
@@ -197,7 +203,7 @@ class SiteData:
         )
 
     def _sample(self, record: Record, digest: str) -> tuple[str, Prepared]:
-        mask = record.mask if "mask" in COLUMNS_OF_TASK[self._job.job.task] else None
+        mask = record.mask if "mask" in self._job.task.columns else None
         key = "-".join(content_hash(path) for path in record.images)
         if self._cache is None:
             return key, prepare(record.images, mask, self._job, key, self._filter)
@@ -213,9 +219,10 @@ class SiteData:
         if sample.mask is not None:
             return torch.from_numpy(sample.mask)
         indices = self._label(record)
-        if not self._job.data.multi_label:
+        task = self._job.task
+        if not (isinstance(task, Classification) and task.multi_label):
             return torch.tensor(indices[0])
-        target = torch.zeros(len(self._job.data.classes))
+        target = torch.zeros(self._counted)
         target[indices] = 1
         return target
 

@@ -11,7 +11,6 @@ from shared.errors import DataError
 from shared.names import suggestion
 
 SPLITS = ("train", "val", "test")
-COLUMNS_OF_TASK = {"classification": ("label",), "segmentation": ("mask",)}
 _KNOWN = {"patient", "label", "mask", "site", "split"}
 
 

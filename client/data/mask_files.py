@@ -41,7 +41,7 @@ def one_map(pictures: Sequence[Picture], paths: Sequence[Path], classes: int) ->
             f"is one of {len(pictures)} files, but the job has {classes} "
             f"{'class' if classes == 1 else 'classes'}",
             where=paths[0],
-            remedy="Name one file for each class, in the order of [data] classes, or one map of labels.",
+            remedy="Name one file for each class, in the order of [task] classes, or one map of labels.",
         )
     labels = np.zeros(pictures[0].shape, np.uint8)
     for number, (picture, path) in enumerate(zip(pictures, paths, strict=True), 1):

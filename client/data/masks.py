@@ -59,7 +59,7 @@ def class_indices(
         raise DataError(
             f"holds {_named(beyond)}, but the values of {classes} classes are 0 to {classes}",
             where=path,
-            remedy=_mapping(found, "Say which value is which class: [data] labels = "),
+            remedy=_mapping(found, "Say which value is which class: [task] labels = "),
         )
     return values.astype(np.uint8)
 
@@ -121,7 +121,7 @@ def _one_structure(
         raise DataError(
             f"holds {there[0]} where one class is 1 or {highest}",
             where=path,
-            remedy=_mapping(found, "Say which value is the structure: [data] labels = "),
+            remedy=_mapping(found, "Say which value is the structure: [task] labels = "),
         )
     if dtype == np.uint8 and there[-1] == 255 and _is_blurred(values):
         return (values > 127).astype(np.uint8)
@@ -130,8 +130,8 @@ def _one_structure(
     raise DataError(
         f"holds {there.size} values ({_named(there)}), but the job has one class",
         where=path,
-        remedy="If each is an instance of the structure: [data] mask = 'any'. "
-        + _mapping(found, "If they are several structures: [data] labels = "),
+        remedy="If each is an instance of the structure: [task] mask = 'any'. "
+        + _mapping(found, "If they are several structures: [task] labels = "),
     )
 
 
@@ -143,9 +143,9 @@ def _mapped(
         raise _looks_like_an_image(found, path)
     if unknown:
         raise DataError(
-            f"holds {_named(unknown)}, which [data] labels does not name",
+            f"holds {_named(unknown)}, which [task] labels does not name",
             where=path,
-            remedy=f"Add it to [data] labels, with a class or '{BACKGROUND}'.",
+            remedy=f"Add it to [task] labels, with a class or '{BACKGROUND}'.",
         )
     table = np.zeros(int(found.max(initial=0)) + 1, np.uint8)
     for value in found:

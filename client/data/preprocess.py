@@ -67,10 +67,12 @@ def transform_digest(job: JobSpec, image_filter: ImageFilter | None = None) -> s
         "colour",
         "geometry",
     }
-    fields |= {"labels", "mask", "classes"} if job.job.task == "segmentation" else set()
     parts = {
         "version": VERSION,
         "data": job.data.model_dump(mode="json", include=fields),
+        "mask": job.task.model_dump(mode="json", include={"labels", "mask", "classes"})
+        if "mask" in job.task.columns
+        else {},
         "filter": image_filter.digest if image_filter else "",
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -97,7 +99,7 @@ def prepare(
             the job wants a spacing and the file doesn't say its own.
     """
     data = job.data
-    picture, labels = read_sample(images, mask, data)
+    picture, labels = read_sample(images, mask, job)
     array = picture.array if image_filter is None else image_filter(picture.array, key)
     shape = target_shape(picture, data, images[0])
     inner = _inner_shape(picture.shape, shape) if data.resize == "pad" and data.size is not None else shape

@@ -31,7 +31,9 @@ from client.data.mask_files import Mask, mask_files, one_map
 from client.data.masks import class_indices, values_of
 from client.data.picture import Picture
 from shared.errors import DataError
-from shared.job import DataTable
+from shared.job import DataTable, JobSpec
+from shared.tasks.options import ClassesOptions, TaskOptions
+from shared.tasks.segmentation.options import Segmentation
 
 __all__ = [
     "ENDINGS",
@@ -102,14 +104,14 @@ def read_images(
 
 
 def read_sample(
-    images: Sequence[Path], mask: Mask | None, data: DataTable
+    images: Sequence[Path], mask: Mask | None, job: JobSpec
 ) -> tuple[Picture, NDArray[np.uint8] | None]:
     """Read the files of one sample as a job wants them; they lie on each other when this returns.
 
     Args:
         images: The image's files, one for each column of the job.
         mask: Its mask, where the task needs one.
-        data: The job's `[data]`.
+        job: Its `[data]` and `[task]` say how.
 
     Returns:
         The image, and the mask as class indices (*S).
@@ -117,12 +119,21 @@ def read_sample(
     Raises:
         DataError: As `read_images` and `read_mask`.
     """
-    layout = Layout(data.dimensions, data.channels, data.colour, data.geometry, tuple(data.classes))
-    image, raw = read_files(images, mask, layout)
+    image, raw = read_files(images, mask, Layout.of(job))
     if mask is None or raw is None:
         return image, None
-    path = mask_files(mask)[0]
-    return image, mask_indices(raw, path, len(data.classes), data.label_indices(), data.mask)
+    return image, structure_indices(raw, mask_files(mask)[0], job.task)
+
+
+def structure_indices(raw: Picture, path: Path, task: TaskOptions) -> NDArray[np.uint8]:
+    """Return a mask as the indices of a segmentation's structures (*S).
+
+    Raises:
+        DataError: A value is of no structure.
+    """
+    if not isinstance(task, Segmentation):
+        raise TypeError(f"'{task.name}' has no structures")
+    return mask_indices(raw, path, len(task.classes), task.label_indices(), task.mask)
 
 
 @dataclass(frozen=True)
@@ -134,6 +145,13 @@ class Layout:
     colour: Literal["rgb", "grey"] | None = None
     geometry: Geometry = "strict"
     classes: tuple[str, ...] = ()  # name the structures of a structure set, and order files of one each
+
+    @classmethod
+    def of(cls, job: JobSpec) -> "Layout":
+        """Return what a job wants."""
+        data = job.data
+        classes = tuple(job.task.classes) if isinstance(job.task, ClassesOptions) else ()
+        return cls(data.dimensions, data.channels, data.colour, data.geometry, classes)
 
 
 def read_files(images: Sequence[Path], mask: Mask | None, layout: Layout) -> tuple[Picture, Picture | None]:

@@ -14,7 +14,6 @@ from shared.arrays import Layout
 from shared.errors import RunError
 from shared.job import JobSpec, parse_job
 from shared.models import build_model
-from shared.tasks import make_task
 
 MODEL = "model.safetensors"
 
@@ -86,7 +85,7 @@ class FinishedRun:
             RunError: The file is damaged, or of another job.
         """
         file = self.path / MODEL
-        model = build_model(self.job, make_task(self.job).outputs, self.job.job.seed)
+        model = build_model(self.job)
         try:
             with safetensors.safe_open(file, "pt") as content:
                 header = json.loads((content.metadata() or {}).get("wardround", "{}"))

@@ -54,7 +54,7 @@ def train_model(
         class_counts: As for `LocalTraining`.
     """
     task = make_task(job)
-    model = place_model(build_model(job, task.outputs, job.job.seed), job, device)
+    model = place_model(build_model(job), job, device)
     for round_ in range(1, rounds + 1):
         training: PrivateTraining | LocalTraining
         if job.privacy.mechanism == "dp-sgd":

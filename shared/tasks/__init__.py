@@ -1,15 +1,33 @@
-"""The tasks that a job may name."""
+"""The tasks that a job may name.
 
-from shared.job import JobSpec
-from shared.tasks.base import Task
-from shared.tasks.classification import ClassificationTask
-from shared.tasks.segmentation import SegmentationTask
+The registry of the options is the list: names, policies, templates, tables of docs and tests follow from it.
+Nothing here loads PyTorch; `TaskOptions.build` does.
+"""
 
-TASKS: dict[str, type[Task]] = {"classification": ClassificationTask, "segmentation": SegmentationTask}
+from typing import TYPE_CHECKING
 
-__all__ = ["TASKS", "ClassificationTask", "SegmentationTask", "Task", "make_task"]
+from shared.registry import Registry
+from shared.tasks.classification.options import Classification
+from shared.tasks.options import TaskOptions
+from shared.tasks.segmentation.options import Segmentation
+
+if TYPE_CHECKING:
+    from shared.job import JobSpec
+    from shared.tasks.base import Task
+
+TASKS = Registry(
+    "wardround.tasks",
+    (Classification, Segmentation),
+    TaskOptions,  # type: ignore[type-abstract]
+)
+"""The options of every task, by the name that a job gives."""
+
+if TYPE_CHECKING:
+    TaskTable = TaskOptions
+else:
+    TaskTable = TASKS.union()
 
 
-def make_task(job: JobSpec) -> Task:
-    """Return the task that the job names."""
-    return TASKS[job.job.task](job)
+def make_task(job: "JobSpec") -> "Task":
+    """Return the task that a job names, ready to learn and to judge."""
+    return job.task.build(job)

@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import ClassVar
 
 import numpy as np
 from monai.networks.utils import eval_mode
@@ -19,19 +18,11 @@ class Task(ABC):
 
     Attributes:
         job: The job that names the task.
-        needs: Columns of the manifest without which the task can't be learnt.
     """
-
-    needs: ClassVar[frozenset[str]]
 
     def __init__(self, job: JobSpec) -> None:
         self.job = job
         self._evaluation_loss: SampleLoss = evaluation_loss(job)
-
-    @property
-    @abstractmethod
-    def outputs(self) -> int:
-        """Channels of the model's output."""
 
     @abstractmethod
     def metrics(self, edges: NDArray[np.float64] | None = None) -> MetricSet:

@@ -23,7 +23,6 @@ from shared.flower import COORDINATOR_NODE, become
 from shared.job import JobSpec
 from shared.models import build_model
 from shared.pki import new_key, save_key, write_file
-from shared.tasks import make_task
 from tests.jobs import marks_job
 
 SIDES = ["train"] * 20 + ["val"] * 12 + ["test"] * 12
@@ -98,7 +97,7 @@ class GuardedSite:
         **config: Any,
     ) -> Message:
         """Ask for a training or an evaluation, of the job's first model if no other is given."""
-        network = build_model(job, make_task(job).outputs, job.job.seed)
+        network = build_model(job)
         layout = Layout.of(network)
         asked = messages.request_config(job.canonical(), layout.digest(), round_, split=split)
         for key, value in config.items():

@@ -23,7 +23,6 @@ from shared.flower.inline import identity_of
 from shared.flower.mailbox import HttpGrid, Mailbox
 from shared.job import JobSpec, parse_job
 from shared.models import build_model
-from shared.tasks import make_task
 
 app = ServerApp()
 
@@ -59,7 +58,7 @@ def ask(grid: HttpGrid, message: Message) -> Message:
 
 def questions(job: JobSpec, outbox: Outbox) -> list[tuple[str, str, RecordDict]]:
     """Return a name, the kind of message and its content for each question."""
-    network = build_model(job, make_task(job).outputs, job.job.seed)
+    network = build_model(job)
     layout = Layout.of(network)
     vector = layout.pack(network)
     spoiled = np.where(np.arange(vector.size) == 3, np.nan, vector).astype(np.float32)

@@ -11,7 +11,6 @@ from shared import messages
 from shared.arrays import Layout
 from shared.flower import assign_id, become
 from shared.models import build_model
-from shared.tasks import make_task
 from simulate.setup import OPEN_POLICY
 
 
@@ -26,7 +25,7 @@ class Hospital:
             policy=policy or OPEN_POLICY,
         )
         self.job = job
-        network = build_model(job, make_task(job).outputs, job.job.seed)
+        network = build_model(job)
         self.layout = Layout.of(network)
         self.vector = self.layout.pack(network)
         self._app = make_app(Site(config, Workshop(open_device("cpu")), gate=None))

@@ -60,7 +60,7 @@ def test_a_free_text_of_a_job_is_one_plain_line(job_of, key, text):
     ["No finding", "GGO (>50%)", "Läsion, links", "T1+c", "akiec", "肺炎", "β-cell", "_background_", "5"],
 )
 def test_classes_have_the_names_that_hospitals_give_them(job_of, name):
-    assert job_of(task_classes=["no", name]).data.classes[1] == name
+    assert job_of(task_classes=["no", name]).task.classes[1] == name
 
 
 @given(st.lists(st.text(min_size=1), min_size=2, max_size=4, unique=True))
@@ -69,7 +69,7 @@ def test_whatever_a_job_has_in_it_the_text_is_ours(classes):
         job = make_job(task_name="classification", task_classes=classes)
     except JobError:
         return
-    assert all(name.isprintable() and len(name) <= 64 for name in job.data.classes)
+    assert all(name.isprintable() and len(name) <= 64 for name in job.task.classes)
 
 
 def text_of(site, job):

@@ -63,7 +63,7 @@ def test_other_layouts_and_single_pixels_are_left_to_pytorch() -> None:
 
 def test_a_placed_network_has_the_same_parameters_and_says_the_same(tiny_job) -> None:
     job = tiny_job(model_name="unet", model_norm="instance")
-    plain, placed = (build_model(job, 2, 0) for _ in range(2))
+    plain, placed = (build_model(job, seed=0) for _ in range(2))
     placed = place_model(placed, job, CPU)
     assert any(isinstance(module, ChannelsLastInstanceNorm) for module in placed.modules())
     assert Layout.of(placed) == Layout.of(plain)

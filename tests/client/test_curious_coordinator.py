@@ -62,7 +62,7 @@ def everything(site, job: JobSpec) -> dict[str, list[int]]:
         told = messages.read_description(reply.content)
         for split, count in told.patients.items():
             note(f"described {split}", count, told.examples[split])
-    layout = Layout.of(build_model(job, make_task(job).outputs, job.job.seed))
+    layout = Layout.of(build_model(job))
     for _ in range(2):
         reply = site.send("train", job)
         if not reply.has_error():
@@ -119,7 +119,7 @@ def test_membership_is_guessed_no_better_than_by_chance(hospital, job_of):
 
 def one_pixel(job: JobSpec, pixel: int) -> np.ndarray:
     """Return a made model whose score grows with one pixel of the first 8 x 8: by attention to its token."""
-    network = build_model(job, make_task(job).outputs, job.job.seed)
+    network = build_model(job)
     state = dict(network.named_parameters())
 
     def part(text: str) -> torch.Tensor:
@@ -183,7 +183,7 @@ def test_no_update_is_of_fewer_patients_whatever_a_round_is(hospital, job_of):
 
 def test_the_same_question_has_the_same_answer_and_then_none(hospital, job_of):
     job = job_of(training_batch_size=16)
-    size = Layout.of(build_model(job, make_task(job).outputs, job.job.seed)).size
+    size = Layout.of(build_model(job)).size
     replies = [hospital.send("train", job) for _ in range(3)]
     first, second = (messages.read_update(reply.content, size).vector for reply in replies[:2])
     assert first.tobytes() == second.tobytes()

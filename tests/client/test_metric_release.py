@@ -21,7 +21,7 @@ def drawn(name: str, patients: int, seed: int, images_each: int = 1, rare: float
     """Return metrics of random predictions on images of so many patients, and the patients."""
     spec = JOBS[name]
     logits, targets = predictions(spec, patients * images_each, seed)
-    if spec.job.task == "classification" and not spec.data.multi_label:
+    if spec.task.name == "classification" and not spec.task.multi_label:
         draw = torch.Generator().manual_seed(seed)
         targets = torch.where(torch.rand(targets.shape, generator=draw) < rare, targets, 0)
     names = [f"p{i // images_each}" for i in range(len(targets))]
@@ -44,7 +44,7 @@ def counts_of_images(metrics) -> list[np.ndarray]:
         images = max((tp + fp + tn + fn).max(), scored.sum(axis=1).max())
         told += [tp + fn, fp + tn, images - (tp + fn) if tp.any() else np.zeros(1)]
         positives = found["curves.positives"].sum(axis=1)
-        if positives.any() and not metrics.job.data.multi_label and len(positives) > 1:
+        if positives.any() and not metrics.job.task.multi_label and len(positives) > 1:
             told.append(images - positives.sum())  # of the classes that were withheld
     return told
 
@@ -196,9 +196,9 @@ def test_a_loss_that_is_one_patients_pixel_does_not_leave(name) -> None:
     told = set()
     for pixel in np.linspace(0, 1, 13):
         logits, targets = predictions(spec, 200, seed=4)
-        logits[:] = torch.where(targets > 0, 1.0, -1.0) if spec.data.multi_label else 0.0
+        logits[:] = torch.where(targets > 0, 1.0, -1.0) if spec.task.multi_label else 0.0
         logits[17] *= 1 - 0.5 * pixel
-        logits[17, 0] += 0.0 if spec.data.multi_label else pixel
+        logits[17, 0] += 0.0 if spec.task.multi_label else pixel
         metrics = evaluate(spec, logits, targets, [f"p{i}" for i in range(200)])
         withhold(metrics, LEAST)
         told.add(metrics.pack().tobytes())

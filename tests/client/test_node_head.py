@@ -23,7 +23,6 @@ from shared.flower.fleet import Fleet
 from shared.flower.stored import take_out
 from shared.models import build_model
 from shared.pki import new_key
-from shared.tasks import make_task
 from simulate.workers import open_workers
 
 HUGE = 1200 * 2**20
@@ -100,7 +99,7 @@ class Asking:
 
 
 def question(job, name: str) -> RecordDict:
-    network = build_model(job, make_task(job).outputs, job.job.seed)
+    network = build_model(job)
     config = messages.request_config(job.canonical(), Layout.of(network).digest(), 1, split="val")
     array = Array("float32", (3,), "wardround.sha256", name.encode())
     return RecordDict({messages.ARRAYS: ArrayRecord({"vector": array}), messages.CONFIG: config})
@@ -135,7 +134,7 @@ def test_many_arrays_are_not_asked_for_either(make_site, job_of):
 def test_what_a_job_needs_is_asked_for_and_trained_on(make_site, job_of):
     job = job_of(model_channels=[64, 128])
     asking = Asking(make_site())
-    network = build_model(job, make_task(job).outputs, job.job.seed)
+    network = build_model(job)
     layout = Layout.of(network)
     config = messages.request_config(job.canonical(), layout.digest(), 1)
     vector = messages.vector_record(layout.pack(network))

@@ -32,7 +32,6 @@ from shared.flower import COORDINATOR_NODE, become
 from shared.job import JobSpec
 from shared.models import build_model
 from shared.pki import load_key, new_key, save_key
-from shared.tasks import make_task
 from tests.jobs import marks_job as job_of
 
 PROJECT = Path(__file__).parents[2]
@@ -111,7 +110,7 @@ class Hospital:
         return self.ask(f"query.{messages.DESCRIBE}", question)
 
     def send(self, kind: str, job: JobSpec, round_: int = 1, split: str = "val") -> Message:
-        model = build_model(job, make_task(job).outputs, job.job.seed)
+        model = build_model(job)
         layout = Layout.of(model)
         config = messages.request_config(job.canonical(), layout.digest(), round_, split=split)
         vector = messages.vector_record(layout.pack(model))

@@ -19,6 +19,7 @@ from shared.models import build_model
 from shared.networks import NETWORKS
 from shared.privacy.randomness import SecretRandomness, SeededRandomness
 from shared.tasks import make_task
+from tests.jobs import TASK_OF
 
 pytestmark = pytest.mark.filterwarnings("ignore:Full backward hook")
 CPU = torch.device("cpu")
@@ -51,7 +52,7 @@ def samples_for(job: JobSpec, patients: list[str], scale: float = 1.0) -> Sample
         images.append(scale * torch.randn(job.data.channels, *(job.data.size or []), generator=generator))
     stacked = torch.stack(images)
     bright = stacked[:, 0] > 0
-    targets = bright.to(torch.uint8) if job.job.task == "segmentation" else bright.flatten(1)[:, 0].long()
+    targets = bright.to(torch.uint8) if job.task.name == "segmentation" else bright.flatten(1)[:, 0].long()
     keys = [f"{patient}-{index}" for index, patient in enumerate(patients)]
     spacings = [None] * len(patients)
     return Samples(stacked, targets, patients=patients, keys=keys, spacings=spacings, data=job.data)
@@ -64,7 +65,7 @@ def weights(model: nn.Module) -> torch.Tensor:
 def train(job: JobSpec, samples: Samples, round_: int = 1, randomness: Any = None) -> torch.Tensor:
     """Train for a round from the initial weights; returns how the weights moved."""
     task = make_task(job)
-    model = build_model(job, task.outputs, 1)
+    model = build_model(job, seed=1)
     before = weights(model)
     drawn = randomness or SeededRandomness(7, round_)
     training = PrivateTraining(model, task, samples, job, site="a", device=CPU, randomness=drawn)
@@ -139,8 +140,7 @@ def test_a_patient_changes_a_step_by_the_clipping_norm_at_most(tiny_job: Any, ta
 def test_a_small_gradient_is_left_as_it_is_and_averaged_over_the_images(tiny_job: Any) -> None:
     job = private_job(tiny_job, privacy_max_grad_norm=1e3, privacy_images_per_patient=3)
     job_samples = samples_for(job, PATIENTS)
-    task = make_task(job)
-    model = build_model(job, task.outputs, 1)
+    model = build_model(job, seed=1)
     batch = job_samples.batch(range(len(PATIENTS)))
     losses = training_loss(job, None)(model(batch.images), batch.targets)
     shares = torch.tensor([1 / PATIENTS.count(name) for name in PATIENTS])
@@ -209,7 +209,7 @@ def test_a_hospital_draws_what_nobody_can_repeat(tiny_job: Any) -> None:
     samples = samples_for(job, PATIENTS)
     assert torch.equal(train(job, samples), train(job, samples))  # a rehearsal repeats
     task = make_task(job)
-    models = [build_model(job, task.outputs, 1) for _ in range(2)]
+    models = [build_model(job, seed=1) for _ in range(2)]
     for model in models:
         PrivateTraining(model, task, samples, job, site="a", device=CPU).run(1)  # the default
     assert not torch.allclose(weights(models[0]), weights(models[1]))
@@ -255,7 +255,7 @@ def test_every_private_network_takes_a_private_step(tiny_job: Any, name: str, di
         size[-1] += network.stride
     job = private_job(
         tiny_job,
-        next(iter(network.tasks)),
+        TASK_OF[network.gives],
         model_name=name,
         model_channels=small.get("channels"),
         model_num_res_units=None,
@@ -273,7 +273,7 @@ def test_every_private_network_takes_a_private_step(tiny_job: Any, name: str, di
 
 @pytest.mark.parametrize("name", ["cnn", "resnet18", "dynunet", "unet"])
 def test_ghost_clipping_gives_the_same_sum(tiny_job: Any, name: str) -> None:
-    task_name = next(iter(NETWORKS[name].tasks))
+    task_name = TASK_OF[NETWORKS[name].gives]
     changes = {} if name in ("cnn", "unet") else {"model_channels": None}
     if name == "dynunet":
         changes = {"model_channels": [8, 16, 32], "model_num_res_units": None}
@@ -281,7 +281,7 @@ def test_ghost_clipping_gives_the_same_sum(tiny_job: Any, name: str) -> None:
     samples, task = samples_for(job, ["ann", "ben", "cas"]), make_task(job)
     sums = []
     for kind in (PerSampleSum, GhostSum):
-        model = build_model(job, task.outputs, 1)
+        model = build_model(job, seed=1)
         clipped = kind(model, lambda x, y, m=model: training_loss(job, None)(task.forward(m, x), y), 0.05)
         batch = samples.batch([0, 1, 2])
         clipped.add(batch.images, batch.targets, torch.arange(3))

@@ -14,7 +14,6 @@ from shared import messages
 from shared.arrays import Layout
 from shared.flower import assign_id, become
 from shared.models import build_model
-from shared.tasks import make_task
 
 SMALL = {"min_group": 1, "min_patients_in_update": 1}
 CLOSED = PolicyTable(**SMALL)
@@ -38,7 +37,7 @@ def ask(tiny_data, tiny_job):
         data = {"discs": DatasetTable(manifest=tiny_data, site="alpha")}
         config = SiteConfig(site=SiteTable(name="alpha", coordinator=None), datasets=data, policy=policy)
         app = make_app(Site(config, Workshop(open_device("cpu")), gate=None))
-        model = build_model(job, make_task(job).outputs, job.job.seed)
+        model = build_model(job)
         layout = Layout.of(model)
         request = messages.request_config(job.canonical(), layout.digest(), 1, split=split)
         content = RecordDict(

@@ -20,11 +20,10 @@ from shared.errors import SiteError
 from shared.models import build_model
 from shared.pki import load_key
 from shared.privacy.accounting import epsilon_of
-from shared.tasks import make_task
 
 
 def first_of(job):
-    network = build_model(job, make_task(job).outputs, job.job.seed)
+    network = build_model(job)
     return Layout.of(network).pack(network)
 
 

@@ -216,7 +216,7 @@ def test_channels_last_gives_close_results(tiny_job):
     )
     vectors = []
     for form in (torch.contiguous_format, torch.channels_last):
-        model = build_model(job, task.outputs, 1).to(memory_format=form)
+        model = build_model(job, seed=1).to(memory_format=form)
         LocalTraining(model, task, samples, job, site="alpha", device=CPU).run(1)
         vectors.append(weights(model))
     torch.testing.assert_close(*vectors, rtol=1e-3, atol=1e-4)

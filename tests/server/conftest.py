@@ -34,7 +34,6 @@ from shared.audit_verify import entries
 from shared.flower import assign_id, become, empty_run
 from shared.models import build_model
 from shared.pki import new_key
-from shared.tasks import make_task
 from simulate.credentials import simulated_credentials
 
 Change = Callable[[Message, Message], Iterable[Message]]
@@ -157,7 +156,7 @@ def make_sites(manifest: Path, names: Iterable[str], folder: Path) -> list[Site]
 def mean_update(federated: Federated, sites: Iterable[Site]) -> NDArray[np.float32]:
     """Return the model that the updates of round 1 give, each taken from its site in the open."""
     loop, job = federated.loop, federated.loop.job
-    base = loop.layout.pack(build_model(job, make_task(job).outputs, job.job.seed))
+    base = loop.layout.pack(build_model(job))
     config = messages.request_config(job.canonical(), loop.layout.digest(), 1)
     content = RecordDict({messages.ARRAYS: messages.vector_record(base), messages.CONFIG: config})
     request = messages.read_request(content)

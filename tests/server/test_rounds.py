@@ -9,7 +9,7 @@ import pytest
 from server.runs import RunFolder
 from shared import messages
 from shared.errors import JobError, RunError
-from shared.metric_names import is_better
+from shared.metric_spec import is_better
 
 
 def rows(federated, name: str) -> list[dict[str, str]]:
@@ -181,5 +181,6 @@ def test_no_site_ever_sees_two_models_of_one_round(tiny_job, federate, kind, eve
         ("loss", float("nan"), None, False),
     ],
 )
-def test_which_of_two_is_better(metric, value, best, better):
-    assert is_better(metric, value, best) == better
+def test_which_of_two_is_better(tiny_job, metric, value, best, better):
+    job = tiny_job(task_distances=True)
+    assert is_better(job, metric, value, best) == better

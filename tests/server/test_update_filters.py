@@ -57,7 +57,7 @@ def test_the_tables_have_the_bytes_that_were_sent(name, tiny_job, federate):
         site: sum(int(row["bytes"]) for row in rows(federated.run, "sites.csv") if row["site"] == site)
         for site in ("alpha", "beta", "gamma", "delta")
     }
-    first = layout.pack(build_model(federated.loop.job, 2, federated.loop.job.job.seed))
+    first = layout.pack(build_model(federated.loop.job))
     changed = result.vector != first
     assert changed[: layout.parameters].any()
     if name == "parts":
@@ -74,7 +74,7 @@ def test_clipping_bounds_what_a_round_changes(tiny_job, federate, tmp_path):
         job = tiny_job(job_rounds=1, update_clip=clip, evaluation_select_best=None)
         federated = federate(job, run=RunFolder.create(tmp_path / str(clip), job))
         result = federated.loop.execute()
-        first = federated.loop.layout.pack(build_model(job, 2, job.job.seed))
+        first = federated.loop.layout.pack(build_model(job))
         moved = float(np.linalg.norm(result.vector - first))
         assert (moved <= clip * 1.001) is True
         assert (moved > 0.05) is (clip > 1)

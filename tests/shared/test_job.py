@@ -117,7 +117,9 @@ def test_a_table_that_is_none_is_refused(table: str, value: object) -> None:
         ({"strategy.min_site": 3}, "[strategy] min_site: unknown key; did you mean 'min_sites'?"),
         ({"strategy.proximal_mu": 0.1}, "[strategy] proximal_mu: is for fedprox only"),
         ({"model.chanels": [8, 16]}, "[model] chanels: unknown key; did you mean 'channels'?"),
-        ({"job.task": ...}, "[job] task: is missing (one of: classification, segmentation)"),
+        ({"task.name": ...}, "[task] name: is missing (one of: classification, segmentation)"),
+        ({"job.task": "segmentation"}, "[job] task is now [task] name"),
+        ({"training.loss": "dice", "data.classes": ["a"]}, "[training] loss is now [task] loss"),
         ({"job.name": ...}, "[job] name: is missing (Name of the job"),
         ({"model.name": ...}, "[model] name: is missing (one of: "),
         ({"model.name": "unett"}, "[model] name: unknown name \"unett\"; did you mean 'unet'?"),
@@ -128,15 +130,15 @@ def test_a_table_that_is_none_is_refused(table: str, value: object) -> None:
             "[data] augment, entry 2: unknown name \"rot\"; did you mean 'rotate'?",
         ),
         ({"data.augment": "flip"}, '[data] augment: must be a list in [ ], got "flip"'),
-        ({"data.classes": []}, "[data] classes: needs 1 or more entries, got []"),
-        ({"data.classes": ["a", "a"]}, "[data] classes: a name appears twice"),
+        ({"task.classes": []}, "[task] classes: needs 1 or more entries, got []"),
+        ({"task.classes": ["a", "a"]}, "[task] classes: a name appears twice"),
         ({"data.size": [96]}, "[data] size: needs 2 or more entries, got [96]"),
         ({"data.size": [96, -1]}, "[data] size: every number must be above 0"),
         ({"data.size": [96, "x"]}, '[data] size, entry 2: must be a whole number, got "x"'),
         ({"data.size": 96}, "[data] size: must be a list in [ ], got 96"),
         ({"data.size": ...}, "[data] size: is missing"),
         ({"data.dimensions": 4}, "[data] dimensions: must be 2 or 3, got 4"),
-        ({"data.multi_label": 1}, "[data] multi_label: must be true or false, got 1"),
+        ({"task.distances": 1}, "[task] distances: must be true or false, got 1"),
         ({"data.window": [0.0, 1.0]}, "[data] window: is needed with intensity = 'window'"),
         ({"job.rounds": "20"}, '[job] rounds: must be a whole number, got "20"'),
         ({"job.rounds": 2.5}, "[job] rounds: must be a whole number, got 2.5"),
@@ -151,8 +153,8 @@ def test_a_table_that_is_none_is_refused(table: str, value: object) -> None:
         ({"training.weight_decay": float("inf")}, "[training] weight_decay: must be a finite number"),
         ({"training.local_steps": 5}, "[training] local_epochs: give either local_epochs or local_steps"),
         (
-            {"training.loss": "balanced-softmax"},
-            "[training] loss: 'balanced-softmax' is not for segmentation",
+            {"task.loss": "balanced-softmax"},
+            '[task] loss: unknown name "balanced-softmax"; one of: batch-dice-ce, cross-entropy',
         ),
         (
             {"evaluation.select_best": "dice_globl"},
@@ -172,9 +174,9 @@ def test_a_mistake_is_named_with_its_place_and_the_remedy(changes: dict[str, Any
 
 
 def test_all_problems_are_named_at_once() -> None:
-    said = problem({"job.rounds": 0, "job.task": "segment", "training.batchsize": 8})
+    said = problem({"job.rounds": 0, "task.name": "segment", "training.batchsize": 8})
     assert said.startswith("3 problems\n")
-    assert all(place in said for place in ("[job] rounds:", "[job] task:", "[training] batchsize:"))
+    assert all(place in said for place in ("[job] rounds:", "[task] name:", "[training] batchsize:"))
 
 
 def test_a_long_value_is_cut_in_the_message() -> None:
@@ -212,8 +214,8 @@ PRIVATE = {"privacy.mechanism": "dp-sgd", "privacy.epsilon": 8.0}
         ({**PRIVATE, "privacy.epsilon": 0}, "[privacy] epsilon: must be above 0"),
         ({**PRIVATE, "privacy.mechanism": "dpsgd"}, "did you mean 'dp-sgd'?"),
         ({**PRIVATE, "training.gradient_clip": 1.0}, "[training] gradient_clip: with 'dp-sgd'"),
-        ({**PRIVATE, "training.loss": "batch-dice-ce"}, "[training] loss: 'batch-dice-ce' mixes the images"),
-        ({**PRIVATE, "training.class_weights": "site"}, "[training] class_weights: 'site' needs the exact"),
+        ({**PRIVATE, "task.loss": "batch-dice-ce"}, "[task] loss: 'batch-dice-ce' mixes the images"),
+        ({**PRIVATE, "task.class_weights": "site"}, "[task] class_weights: 'site' needs the exact"),
         ({**PRIVATE, "model": {"name": "swin-unetr"}}, "[model] name: 'swin-unetr' can't be trained with"),
     ],
 )

@@ -1,6 +1,6 @@
 """Losses by name: one value an image, with weights for class imbalance."""
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from shared.errors import JobError
 from shared.job import JobSpec
-from shared.job_rules import LOSSES
 from shared.losses import class_weights, evaluation_loss, training_loss
+from shared.tasks import TASKS
 from tests.jobs import make_job
 
 
@@ -23,17 +23,21 @@ def job(loss: str, task: str, **options: Any) -> JobSpec:
 
 def batch(spec: JobSpec) -> tuple[Tensor, Tensor]:
     draw = torch.Generator().manual_seed(0)
-    classes = len(spec.data.classes)
-    if spec.job.task == "segmentation":
+    classes = len(spec.task.classes)
+    if spec.task.name == "segmentation":
         logits = torch.randn(4, classes + 1, 8, 8, generator=draw)
         return logits, torch.randint(0, classes + 1, (4, 8, 8), generator=draw).byte()
     logits = torch.randn(4, classes, generator=draw)
-    if spec.data.multi_label:
+    if spec.task.multi_label:
         return logits, torch.randint(0, 2, (4, classes), generator=draw).float()
     return logits, torch.randint(0, classes, (4,), generator=draw)
 
 
-EVERY = [(name, task, False) for task, names in LOSSES.items() for name in sorted(names)]
+EVERY = [
+    (name, task, False)
+    for task, options in TASKS.items()
+    for name in get_args(options.model_fields["loss"].annotation)
+]
 EVERY += [(name, "classification", True) for name in ("cross-entropy", "focal")]
 
 
@@ -41,7 +45,7 @@ EVERY += [(name, "classification", True) for name in ("cross-entropy", "focal")]
 def test_every_loss_can_be_descended_and_but_for_one_judges_each_image_alone(
     name: str, task: str, multi_label: bool
 ) -> None:
-    spec = job(name, task, task_multi_label=multi_label)
+    spec = job(name, task, **({"task_multi_label": True} if multi_label else {}))
     logits, targets = batch(spec)
     counts = np.arange(3 + (task == "segmentation"))  # the first class is absent
     loss = training_loss(spec, counts)

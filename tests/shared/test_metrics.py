@@ -16,7 +16,7 @@ from torch.nn.functional import one_hot
 from torchmetrics.functional.classification import binary_calibration_error, multiclass_calibration_error
 
 from shared.job import JobSpec
-from shared.metric_names import lower_is_better, metric_names
+from shared.metric_spec import is_better, metric_names, metric_specs
 from shared.metrics import MetricSet
 from shared.tasks import make_task
 from tests.jobs import make_job
@@ -26,7 +26,9 @@ SPLITS = [[30], [29, 1], [10, 0, 20], [1, 1, 1, 27], [15, 8, 7]]
 
 def job(task: str, classes: list[str], **options: Any) -> JobSpec:
     named = {"task_name": task, "task_classes": classes, "task_loss": "cross-entropy"}
-    return make_job(**named, evaluation={"distances": task == "segmentation", "bins": 400}, **options)
+    if task == "segmentation":
+        options = {"task_distances": True, **options}
+    return make_job(**named, evaluation={"bins": 400}, **options)
 
 
 JOBS = {
@@ -43,14 +45,14 @@ JOBS = {
 def predictions(spec: JobSpec, n: int, seed: int) -> tuple[Tensor, Tensor]:
     """Draw logits that are right more often than not, and targets."""
     draw = torch.Generator().manual_seed(seed)
-    classes = len(spec.data.classes)
-    if spec.job.task == "segmentation":
+    classes = len(spec.task.classes)
+    if spec.task.name == "segmentation":
         size = spec.data.size or []
         blobs = torch.rand(n, *size, generator=draw)
         targets = ((blobs > 0.8) * torch.randint(0, classes + 1, (n, *size), generator=draw)).byte()
         targets[torch.rand(n, generator=draw) < 0.3] = 0
         truth = one_hot(targets.long(), classes + 1).movedim(-1, 1)
-    elif spec.data.multi_label:
+    elif spec.task.multi_label:
         targets = torch.randint(0, 2, (n, classes), generator=draw).float()
         truth = targets
     else:
@@ -96,7 +98,7 @@ def test_states_of_sites_add_up_to_pooled(name: str, sizes: list[int]) -> None:
     spec = JOBS[name]
     logits, targets = predictions(spec, sum(sizes), seed=len(sizes))
     order = torch.arange(len(targets))
-    if spec.job.task == "classification" and not spec.data.multi_label:
+    if spec.task.name == "classification" and not spec.task.multi_label:
         order = targets.argsort()  # so that some sites see one class only
     logits, targets = logits[order], targets[order]
     patients = [f"p{i // 3}" for i in range(len(targets))]
@@ -399,11 +401,8 @@ def test_packing_does_not_end_a_patient() -> None:
 
 
 def test_which_metrics_fall() -> None:
-    falling = {name for spec in JOBS.values() for name in metric_names(spec) if lower_is_better(name)}
-    assert {name.partition("/")[0] for name in falling} == {
-        "loss",
-        "calibration_error",
-        "hd95",
-        "hd95_undefined",
-    }
-    assert "hd95/edema" in falling
+    falling = {spec.name for job in JOBS.values() for spec in metric_specs(job) if spec.lower_is_better}
+    assert falling == {"loss", "calibration_error", "hd95", "hd95_undefined"}
+    structures = JOBS["two structures"]
+    assert is_better(structures, "hd95/edema", 1.0, 2.0)
+    assert is_better(structures, "dice_global/edema", 0.2, 0.1)

@@ -5,11 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import JobError
-from shared.job_rules import about_model_megabytes
+from shared.job_rules import LARGEST_MODEL_MB, about_model_megabytes
 from shared.model_size import check_model_size, is_larger, model_bytes
-from shared.network_size import LARGEST_MODEL_MB
 from shared.networks import NETWORKS
-from tests.jobs import make_job
+from tests.jobs import TASK_OF, make_job
 
 LEVELS = st.lists(st.sampled_from([2, 8, 16, 33, 64, 128, 320]), min_size=3, max_size=5)
 OPTIONS = {
@@ -29,7 +28,7 @@ OPTIONS = {
 
 
 def job_of(model, dimensions=2, **options):
-    (task,) = NETWORKS[model["name"]].tasks
+    task = TASK_OF[NETWORKS[model["name"]].gives]
     size = {"data_size": [64] * dimensions, "data_dimensions": dimensions}
     return make_job(task_name=task, model=model, **size | options)
 

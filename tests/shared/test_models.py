@@ -19,7 +19,7 @@ from shared.job import JobSpec
 from shared.models import build_model
 from shared.networks import NETWORKS
 from shared.tasks import make_task
-from tests.jobs import make_job
+from tests.jobs import TASK_OF, make_job
 
 pytestmark = pytest.mark.filterwarnings("ignore:Full backward hook")  # Opacus hooks the first layer too
 
@@ -45,7 +45,7 @@ def small_job(name: str, dimensions: int = 2, **options: Any) -> JobSpec:
     size = [shortest] * dimensions
     while network.size_problem(size) is not None:
         size[-1] += network.divisor
-    (task,) = network.tasks
+    task = TASK_OF[network.gives]
     return make_job(
         task_name=task,
         task_classes=["a", "b"],
@@ -71,7 +71,7 @@ def sample_losses(logits: Tensor) -> Tensor:
 @pytest.mark.parametrize("name", EVERY)
 def test_a_network_takes_a_training_step(name: str, dimensions: int) -> None:
     job = small_job(name, dimensions)
-    model = build_model(job, OUTPUTS, seed=1)
+    model = build_model(job, seed=1)
     before = copy.deepcopy(model)
     images = images_for(job)
 
@@ -81,7 +81,7 @@ def test_a_network_takes_a_training_step(name: str, dimensions: int) -> None:
     loss.backward()
     torch.optim.SGD(model.parameters(), lr=0.1).step()
 
-    positions = images.shape[2:] if job.job.task == "segmentation" else ()
+    positions = images.shape[2:] if job.task.name == "segmentation" else ()
     assert logits.shape == (2, OUTPUTS, *positions)
     assert loss.isfinite()
     for (tensor, new), old in zip(model.named_parameters(), before.parameters(), strict=True):
@@ -89,11 +89,11 @@ def test_a_network_takes_a_training_step(name: str, dimensions: int) -> None:
         assert new.ndim < 2 or not torch.equal(new, old), f"{tensor} did not move"
 
 
-@pytest.mark.parametrize("name", [name for name in EVERY if "segmentation" in NETWORKS[name].tasks])
+@pytest.mark.parametrize("name", [name for name in EVERY if NETWORKS[name].gives == "map"])
 def test_a_task_fits_odd_images_to_a_segmentation_network(name: str) -> None:
     job = small_job(name)
     images = images_for(job, batch=1)[..., 1:, :-1]
-    logits = make_task(job).predict(build_model(job, OUTPUTS, seed=1), images)
+    logits = make_task(job).predict(build_model(job, seed=1), images)
     assert logits.shape == (1, OUTPUTS, *images.shape[2:])
 
 
@@ -101,14 +101,14 @@ def test_a_task_fits_odd_images_to_a_segmentation_network(name: str) -> None:
 @pytest.mark.parametrize("name", NORMED)
 def test_one_smallest_image_is_enough_for_every_norm(name: str, norm: str) -> None:
     job = small_job(name, norm=norm)
-    model = build_model(job, OUTPUTS, seed=1)
+    model = build_model(job, seed=1)
     assert model(images_for(job, batch=1)).isfinite().all()
     has_batch_norm = any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
     assert has_batch_norm == (norm == "batch")
 
 
 def weights_digest(name: str, seed: int) -> str:
-    model = build_model(small_job(name), OUTPUTS, seed)
+    model = build_model(small_job(name), seed=seed)
     return hashlib.sha256(Layout.of(model).pack(model).tobytes()).hexdigest()
 
 
@@ -146,7 +146,7 @@ def test_another_process_with_other_threads_starts_from_the_same_bits() -> None:
 def test_dropout_is_off_unless_it_is_asked_for(name: str) -> None:
     def repeats(**options: float) -> bool:
         job = small_job(name, **options)
-        model = build_model(job, OUTPUTS, seed=1)
+        model = build_model(job, seed=1)
         with torch.no_grad():
             return torch.equal(model(images_for(job)), model(images_for(job)))
 
@@ -168,7 +168,7 @@ def per_sample_gradients(model: nn.Module, images: Tensor) -> list[Tensor]:
 @pytest.mark.parametrize("name", [name for name in EVERY if NETWORKS[name].obstacle is None])
 def test_a_private_network_gives_the_gradient_of_each_sample(name: str) -> None:
     job = small_job(name)
-    model = build_model(job, OUTPUTS, seed=1)
+    model = build_model(job, seed=1)
     images = images_for(job)
     plain = copy.deepcopy(model)
     torch.manual_seed(0)  # what efficientnet-b0 skips at random must be the same twice
@@ -187,4 +187,4 @@ def test_a_private_network_gives_the_gradient_of_each_sample(name: str) -> None:
 def test_a_network_that_is_not_private_is_one_that_opacus_fails_on(name: str) -> None:
     job = small_job(name)
     with pytest.raises((RuntimeError, TypeError, NotImplementedError)):
-        per_sample_gradients(build_model(job, OUTPUTS, seed=1), images_for(job))
+        per_sample_gradients(build_model(job, seed=1), images_for(job))

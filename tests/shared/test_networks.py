@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shared.errors import JobError
 from shared.job import JobSpec
 from shared.networks import NETWORKS
-from tests.jobs import make_job
+from tests.jobs import TASK_OF, make_job
 
 
 def job(model: dict[str, Any], task: str = "segmentation", **options: Any) -> JobSpec:
@@ -21,7 +21,7 @@ def job(model: dict[str, Any], task: str = "segmentation", **options: Any) -> Jo
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_every_network_has_defaults_for_64_pixels(name: str, dimensions: int) -> None:
-    (task,) = NETWORKS[name].tasks
+    task = TASK_OF[NETWORKS[name].gives]
     spec = job({"name": name}, task, data_size=[64] * dimensions, data_dimensions=dimensions)
     assert spec.model.name == name
 
@@ -60,7 +60,7 @@ def test_a_network_of_the_other_task_is_refused_with_those_that_fit() -> None:
 def test_images_of_a_size_that_does_not_fit_are_refused(
     model: dict[str, Any], size: list[int], message: str
 ) -> None:
-    (task,) = NETWORKS[model["name"]].tasks
+    task = TASK_OF[NETWORKS[model["name"]].gives]
     with pytest.raises(JobError) as refused:
         job(model, task, data_size=size)
     assert f"[data] size: '{model['name']}' needs {message}" in str(refused.value)

@@ -101,7 +101,7 @@ class Coordinator:
         self.job = job
         self._hospitals = hospitals
         self._run = run
-        network = build_model(job, make_task(job).outputs, job.job.seed)
+        network = build_model(job)
         self.layout = Layout.of(network)
         self.first = self.layout.pack(network)
 

@@ -145,7 +145,7 @@ def test_the_federations_row_is_what_pooling_the_predictions_gives(simulate, tin
     run = simulate().run
     job = tiny_job()
     task = make_task(job)
-    network = build_model(job, task.outputs, 0)
+    network = build_model(job, seed=0)
     tensors = safetensors.numpy.load_file(run / "best.safetensors")
     network.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()}, strict=False)
     split = Split(CohortKey.drawn(job.job.seed))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from client.data.augment import augment
 from client.data.cache import content_hash
 from client.data.check import Expected
-from client.data.manifest import COLUMNS_OF_TASK, Record
+from client.data.manifest import Record
 from client.data.mask_files import mask_files
 from client.data.preprocess import prepare
 from client.data.readers import Picture, mask_values, read_files
@@ -53,7 +53,7 @@ def view(record: Record, job: JobSpec | None, values: Sequence[int], seed: int) 
     """
     if job is None:
         return _as_stored(record, values)
-    needs_mask = "mask" in COLUMNS_OF_TASK[job.job.task]
+    needs_mask = "mask" in job.task.columns
     mask = record.mask if needs_mask else None
     key = "-".join(content_hash(path) for path in record.images)
     expected = Expected.of(job)

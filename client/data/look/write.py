@@ -15,6 +15,7 @@ from client.data.look.contact import contact_sheet
 from client.data.look.page import Sheet, page
 from shared.errors import DataError
 from shared.job import JobSpec
+from shared.tasks.segmentation.options import Segmentation
 
 PAGE, CONTACT = "look.html", "contact-sheet.png"
 
@@ -105,7 +106,7 @@ def _sheet(
 
 def _structures(report: Report, job: JobSpec | None) -> list[str]:
     if job is not None:
-        return list(job.data.classes) if job.job.task == "segmentation" else []
+        return list(job.task.classes) if isinstance(job.task, Segmentation) else []
     return [str(value) for value in sorted(int(name) for name in report.masks)]
 
 

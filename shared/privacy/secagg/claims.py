@@ -61,9 +61,7 @@ class Claims:
 
 def counted_classes(job: "JobSpec") -> int:
     """Return how many classes each site counts for the others; 0 where the job does not weigh by them."""
-    if job.training.class_weights != "federation":
-        return 0
-    return len(job.data.classes) + (job.job.task == "segmentation")
+    return job.task.statistics_size()
 
 
 def check_claims(site: str, claims: Claims, job: "JobSpec", *, training: bool) -> None:

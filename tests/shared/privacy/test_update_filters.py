@@ -41,7 +41,7 @@ def layout_and_parts(request):
     """A small network with batch norm, whose statistics travel, and the parts that a job may send of it."""
     parts = None if request.param == "all of it" else ["levels.4", "levels.5", "head"]
     job = make_job(task_name="classification", model_norm="batch", update_parts=parts)
-    return Layout.of(build_model(job, 2, 1)), parts
+    return Layout.of(build_model(job, seed=1)), parts
 
 
 def filter_of(layout_and_parts, name, **changes):

@@ -56,7 +56,7 @@ def read_structures(dataset: Dataset, path: Path, image: Picture, classes: Seque
         raise DataError(
             f"has no structure named as a class of the job; its structures: {listed}",
             where=path,
-            remedy="Name [data] classes as the structures are named.",
+            remedy="Name [task] classes as the structures are named.",
         )
     return replace(image, array=labels[None], background=None, notes=())
 

@@ -19,8 +19,9 @@ from torchmetrics.classification import MultilabelStatScores
 
 from shared.curves import Curves
 from shared.job import JobSpec
-from shared.metric_names import PER_CLASS, metric_names
+from shared.metric_spec import metric_names
 from shared.metrics import LARGEST_LOSS, Mean, MetricSet, bounded, states_of
+from shared.tasks.classification.options import Classification
 
 CALIBRATION_BINS = 15
 
@@ -118,14 +119,16 @@ class ClassificationMetrics(MetricSet):
 
     Args:
         job: What is judged.
+        options: Of its task.
         edges: Of the bins of scores: logits (judged classes, bins - 1).
     """
 
-    def __init__(self, job: JobSpec, edges: NDArray[np.float64]) -> None:
-        labels = len(job.data.classes)
+    def __init__(self, job: JobSpec, options: Classification, edges: NDArray[np.float64]) -> None:
+        labels = len(options.classes)
         self.job = job
+        self.options = options
         self.edges = edges
-        self.judged = judged_classes(job)
+        self.judged = options.judged
         self._judged: list[Judged] = []
         self._curves = Histograms(edges)
         self._calibration = CalibrationBins(min(CALIBRATION_BINS, edges.shape[1] + 1))
@@ -151,7 +154,7 @@ class ClassificationMetrics(MetricSet):
     ) -> None:
         """Add a batch: logits (B, K), targets int64 (B,) or, with several labels, float32 (B, K)."""
         logits, targets = logits.detach().cpu().double(), targets.cpu().long()
-        if self.job.data.multi_label:
+        if self.options.multi_label:
             scores, truth = logits, targets
             decisions = (scores > 0).long()
             confidence, correct = scores.sigmoid(), truth.bool()
@@ -184,7 +187,7 @@ class ClassificationMetrics(MetricSet):
     def largest(self, name: str, state: str) -> float:
         """See the base class; with several labels each of them has a confidence."""
         if name == "calibration":
-            return len(self.job.data.classes) if self.job.data.multi_label else 1
+            return len(self.options.classes) if self.options.multi_label else 1
         return LARGEST_LOSS if (name, state) == ("loss", "total") else 1
 
     def fold(self, most: int) -> None:
@@ -199,7 +202,7 @@ class ClassificationMetrics(MetricSet):
 
     def report(self) -> dict[str, float]:
         """Compute every metric of the job; see `docs/metrics.md` for what is undefined when."""
-        classes, multi_label = self.job.data.classes, self.job.data.multi_label
+        classes, multi_label = self.options.classes, self.options.multi_label
         tp, fp, tn, fn = self.metrics["decisions"].compute()[:, :4].double().unbind(dim=1)
         single = self._per_class(tp, fp, tn, fn)
         recall, specificity = single["sensitivity"], single["specificity"]
@@ -212,8 +215,8 @@ class ClassificationMetrics(MetricSet):
         else:
             values["accuracy"] = tp.sum() / (tp + fn).sum()
             values["balanced_accuracy"] = recall.nanmean()
-        for name in PER_CLASS:
-            values |= {f"{name}/{label}": single[name][i] for i, label in enumerate(classes)}
+        for name, value in single.items():
+            values |= {f"{name}/{label}": value[i] for i, label in enumerate(classes)}
         return {name: float(values[name]) for name in metric_names(self.job)}
 
     def _per_class(self, tp: Tensor, fp: Tensor, tn: Tensor, fn: Tensor) -> dict[str, Tensor]:
@@ -232,15 +235,9 @@ class ClassificationMetrics(MetricSet):
 
     def _of_judged(self, values: NDArray[np.float64]) -> Tensor:
         """Return values of the judged classes as (K,), NaN for the others."""
-        every = torch.full((len(self.job.data.classes),), torch.nan, dtype=torch.float64)
+        every = torch.full((len(self.options.classes),), torch.nan, dtype=torch.float64)
         every[self.judged] = torch.from_numpy(values)
         return every
-
-
-def judged_classes(job: JobSpec) -> list[int]:
-    """Return the classes with curves of their own: of two the second, the positive one; otherwise all."""
-    classes = len(job.data.classes)
-    return [1] if classes == 2 and not job.data.multi_label else list(range(classes))
 
 
 def folded(counts: Tensor, most: int) -> Tensor:

@@ -13,9 +13,11 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from shared.job import JobSpec
-from shared.metric_names import DISTANCES, metric_names
+from shared.metric_spec import metric_names
 from shared.metrics import LARGEST_LOSS, Mean, MetricSet, bounded
+from shared.tasks.segmentation.options import Segmentation
 
+DISTANCES = ("hd95", "hd95_undefined", "surface_dice")
 LARGEST_DISTANCE = 2.0**12  # mm or voxels between two surfaces of one image: what is above counts as this
 _LARGEST_IMAGE = 2**31  # voxels, where the job does not fix the size
 
@@ -46,14 +48,15 @@ class SegmentationMetrics(MetricSet):
     the states are packed; a patient counts at one site only.
     """
 
-    def __init__(self, job: JobSpec) -> None:
-        structures = len(job.data.classes)
+    def __init__(self, job: JobSpec, options: Segmentation) -> None:
+        structures = len(options.classes)
         self.job = job
+        self.options = options
         self.patients: dict[str, Tensor] = {}  # voxels (3, structures), as in `Overlap`
         self.distances: dict[
             str, Tensor
         ] = {}  # images (2, structures) with a distance, and with only one surface
-        means = ("dice_image", "dice_patient", *(DISTANCES if job.evaluation.distances else ()))
+        means = ("dice_image", "dice_patient", *(DISTANCES if options.distances else ()))
         super().__init__(
             {"loss": Mean(), "overlap": Overlap(structures), **{name: Mean(structures) for name in means}}
         )
@@ -82,7 +85,7 @@ class SegmentationMetrics(MetricSet):
         self.metrics["dice_image"].update(dice(voxels).nan_to_num(nan=1.0))
         for patient, counts in zip(patients, voxels, strict=True):
             self.patients[patient] = self.patients.get(patient, torch.zeros_like(counts)) + counts
-        if self.job.evaluation.distances:
+        if self.options.distances:
             self._update_distances(predicted.cpu(), targets.cpu(), voxels, patients, spacing)
 
     def largest(self, name: str, state: str) -> float:
@@ -116,7 +119,7 @@ class SegmentationMetrics(MetricSet):
         values = {name: float(value.nanmean()) for name, value in single.items()}
         values["loss"] = float(metrics["loss"].compute())
         for name, value in single.items():
-            values |= {f"{name}/{label}": float(value[i]) for i, label in enumerate(self.job.data.classes)}
+            values |= {f"{name}/{label}": float(value[i]) for i, label in enumerate(self.options.classes)}
         return {name: values[name] for name in metric_names(self.job)}
 
     def _update_distances(
@@ -132,7 +135,7 @@ class SegmentationMetrics(MetricSet):
         both, either = found & present, found | present
         hd95 = torch.zeros(both.shape, dtype=torch.float64)
         surface_dice = torch.zeros_like(hd95)
-        tolerance = self.job.evaluation.surface_tolerance
+        tolerance = self.options.surface_tolerance
         for image, structure in both.nonzero().tolist():
             found_mask, true_mask = (
                 part[image][None, None] == structure + 1 for part in (predicted, targets)

@@ -1,7 +1,6 @@
 """Segmentation of images and volumes into a background and one or more structures."""
 
 from functools import partial
-from typing import ClassVar
 
 import numpy as np
 from monai.inferers import SlidingWindowInferer
@@ -12,8 +11,9 @@ from torch.nn import functional
 
 from shared.job import JobSpec
 from shared.metrics import MetricSet
-from shared.metrics_segmentation import SegmentationMetrics
 from shared.tasks.base import Task
+from shared.tasks.segmentation.metrics import SegmentationMetrics
+from shared.tasks.segmentation.options import Segmentation
 
 OVERLAP = 0.25  # of neighbouring windows, as MONAI has it; 0.5 would cost 1.5 times as many an axis
 
@@ -24,10 +24,9 @@ class SegmentationTask(Task):
     Targets are class indices (B, *S), uint8.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"mask"})
-
-    def __init__(self, job: JobSpec) -> None:
+    def __init__(self, job: JobSpec, options: Segmentation) -> None:
         super().__init__(job)
+        self._options = options
         self._windows = None
         if job.data.patch is not None:
             self._windows = SlidingWindowInferer(
@@ -38,14 +37,9 @@ class SegmentationTask(Task):
                 padding_mode="replicate",
             )
 
-    @property
-    def outputs(self) -> int:
-        """One logit for the background and one a structure."""
-        return 1 + len(self.job.data.classes)
-
     def metrics(self, edges: NDArray[np.float64] | None = None) -> MetricSet:
         """Return empty segmentation metrics; they bin no scores."""
-        return SegmentationMetrics(self.job)
+        return SegmentationMetrics(self.job, self._options)
 
     def forward(self, model: nn.Module, images: Tensor) -> Tensor:
         """Run the model on images (B, C, *S) of any size.

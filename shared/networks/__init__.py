@@ -1,0 +1,56 @@
+"""The networks that a job may name.
+
+The registry of the options is the list: names, policies, templates, tables of docs and tests follow from it.
+Nothing here loads PyTorch; `NetworkOptions.build` does.
+"""
+
+from typing import TYPE_CHECKING
+
+from shared.networks.attention_unet import AttentionUNetOptions
+from shared.networks.cnn import CNNOptions
+from shared.networks.densenet import DenseNet121Options
+from shared.networks.dynunet import DynUNetOptions
+from shared.networks.efficientnet import EfficientNetB0Options
+from shared.networks.options import Ends, NetworkOptions
+from shared.networks.resnet import ResNetOptions
+from shared.networks.segresnet import SegResNetOptions
+from shared.networks.swin_unetr import SwinUNETROptions
+from shared.networks.unet import UNetOptions
+from shared.networks.vit import ViTOptions
+from shared.networks.vnet import VNetOptions
+from shared.registry import Registry
+
+__all__ = ["NETWORKS", "Ends", "Network", "NetworkOptions", "fitting_networks"]
+
+NETWORKS = Registry(
+    "wardround.networks",
+    (
+        CNNOptions,
+        ResNetOptions,
+        DenseNet121Options,
+        EfficientNetB0Options,
+        ViTOptions,
+        UNetOptions,
+        DynUNetOptions,
+        SegResNetOptions,
+        AttentionUNetOptions,
+        SwinUNETROptions,
+        VNetOptions,
+    ),
+    NetworkOptions,  # type: ignore[type-abstract]
+)
+"""The options of every network, by the name that a job gives."""
+
+if TYPE_CHECKING:
+    Network = NetworkOptions
+else:
+    Network = NETWORKS.union()
+
+
+def fitting_networks(ends: Ends) -> list[str]:
+    """Return the names of the networks that have these ends."""
+    return [
+        name
+        for name, options in NETWORKS.items()
+        if options.gives == ends.gives and ends.dimensions in options.dimensions
+    ]

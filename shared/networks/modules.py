@@ -1,0 +1,79 @@
+"""Modules of networks that MONAI has not, or not as private training needs them; loads PyTorch and MONAI."""
+
+from typing import cast
+
+from monai.networks.layers.factories import Conv, Norm, Pool
+from monai.networks.nets import ResNet, ResNetBlock, ResNetBottleneck
+from torch import Tensor, nn
+
+from shared.networks.options import Ends
+
+
+class CNN(nn.Module):
+    """Convolution, norm, ReLU and pooling at each level, then the mean over positions (LeCun et al. 1998).
+
+    The mean in place of LeNet's dense layers lets images have any size. Shapes: (B, C, *S) to (B, K).
+    """
+
+    def __init__(self, ends: Ends, features: list[int], dropout: float) -> None:
+        super().__init__()
+        conv, norm = Conv[Conv.CONV, ends.dimensions], Norm[Norm.BATCH, ends.dimensions]
+        pool = Pool[Pool.MAX, ends.dimensions]
+        levels: list[nn.Module] = []
+        for before, after in zip([ends.channels, *features], features, strict=False):
+            levels += [conv(before, after, 3, padding=1), norm(after), nn.ReLU(), pool(2, ceil_mode=True)]
+        self.levels = nn.Sequential(*levels)
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(features[-1], ends.outputs))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits (B, K) of images (B, C, *S)."""
+        return cast(Tensor, self.head(self.levels(images).flatten(2).mean(2)))
+
+
+class Block(ResNetBlock):
+    """MONAI's basic block, adding out of place: Opacus can't follow the addition in place."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return features (B, C, *S)."""
+        out = self.bn2(self.conv2(self.act(self.bn1(self.conv1(x)))))
+        return cast(Tensor, self.act(out + (x if self.downsample is None else self.downsample(x))))
+
+
+class Bottleneck(ResNetBottleneck):
+    """MONAI's bottleneck block, adding out of place."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return features (B, 4 C, *S)."""
+        out = self.act(self.bn2(self.conv2(self.act(self.bn1(self.conv1(x))))))
+        out = self.bn3(self.conv3(out))
+        return cast(Tensor, self.act(out + (x if self.downsample is None else self.downsample(x))))
+
+
+def residual_network(name: str, ends: Ends, *, stem_stride: int, dropout: float) -> nn.Module:
+    """Return a `resnet18` or `resnet50`."""
+    small = name == "resnet18"
+    model = ResNet(
+        Block if small else Bottleneck,
+        [2, 2, 2, 2] if small else [3, 4, 6, 3],
+        [64, 128, 256, 512],
+        spatial_dims=ends.dimensions,
+        n_input_channels=ends.channels,
+        conv1_t_stride=stem_stride,
+        shortcut_type="B",  # MONAI's resnet18 takes 'A', whose shortcuts stop the gradient
+        bias_downsample=False,
+        num_classes=ends.outputs,
+    )
+    model.fc = nn.Sequential(nn.Dropout(dropout), model.fc)
+    return model
+
+
+class FirstOutput(nn.Module):
+    """A network's logits without the hidden states that it returns beside them."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the first output of the network."""
+        return cast(Tensor, self.network(images)[0])

@@ -1,0 +1,1 @@
+"""Classification of images: two classes, several, or several labels per image."""

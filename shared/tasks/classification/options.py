@@ -1,0 +1,87 @@
+"""What a job may say about a classification."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from shared.metric_spec import MetricSpec
+from shared.networks import Ends
+from shared.tasks.options import Classes, ClassesOptions
+
+if TYPE_CHECKING:
+    from shared.job import DataTable, JobSpec
+    from shared.tasks.classification.task import ClassificationTask
+
+
+class Classification(ClassesOptions):
+    """Gives each image a class, or any number of labels."""
+
+    columns = ("label",)
+    counts_itself = frozenset({"balanced-softmax"})
+    unweighted: ClassVar[Mapping[str, str]] = {"balanced-softmax": "corrects for class counts itself"}
+    example: ClassVar[Mapping[str, Mapping[str, object]]] = {
+        "task": {"classes": ["benign", "malignant"]},
+        "model": {"name": "cnn"},
+        "data": {"size": [96, 96]},
+        "training": {"local_epochs": 1},
+        "strategy": {"name": "fedavg"},
+        "evaluation": {"select_best": "balanced_accuracy"},
+    }
+
+    name: Literal["classification"]
+    classes: Classes = Field(
+        description="The labels, in the order of the outputs; of two, the second is the positive one."
+    )
+    multi_label: bool = Field(False, description="An image may have several labels ('a|b') or none.")
+    loss: Literal["cross-entropy", "balanced-softmax", "focal"] = Field(
+        "cross-entropy", description="What training minimises."
+    )
+
+    @model_validator(mode="after")
+    def _labels(self) -> Self:
+        if not self.multi_label and len(self.classes) < 2:
+            raise ValueError("classes: a classification needs two classes, or multi_label = true")
+        if self.multi_label and self.loss == "balanced-softmax":
+            raise ValueError("loss: 'balanced-softmax' is for one label per image")
+        return self
+
+    @property
+    def counted(self) -> int:
+        """See the base class."""
+        return len(self.classes)
+
+    @property
+    def judged(self) -> list[int]:
+        """The classes with curves of their own: of two the second, the positive one; otherwise all."""
+        classes = len(self.classes)
+        return [1] if classes == 2 and not self.multi_label else list(range(classes))
+
+    def networks(self, data: "DataTable") -> dict[str, Ends]:
+        """One logit per class."""
+        return {"model": Ends.of(data, len(self.classes), "vector")}
+
+    def metrics(self) -> tuple[MetricSpec, ...]:
+        """See the base class."""
+        single = self.classes if len(self.classes) > (1 if self.multi_label else 2) else []
+        return (
+            MetricSpec("accuracy", shown=2),
+            MetricSpec("balanced_accuracy", shown=1),
+            MetricSpec("precision"),
+            MetricSpec("sensitivity", classes=single),
+            MetricSpec("specificity", classes=single),
+            MetricSpec("f1", shown=4),
+            MetricSpec("auroc", shown=3, classes=single),
+            MetricSpec("average_precision"),
+            MetricSpec("calibration_error", lower_is_better=True),
+        )
+
+    def edges_size(self, bins: int) -> int:
+        """See the base class."""
+        return bins * len(self.classes)
+
+    def build(self, job: "JobSpec") -> "ClassificationTask":
+        """See the base class."""
+        from shared.tasks.classification.task import ClassificationTask
+
+        return ClassificationTask(job, self)

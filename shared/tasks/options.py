@@ -1,0 +1,148 @@
+"""What a job may say about its task: `[task]`, checked without loading PyTorch."""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from shared.metric_spec import MetricSpec
+from shared.table import Label, Positive, Table
+
+if TYPE_CHECKING:
+    from shared.job import DataTable, JobSpec
+    from shared.networks import Ends
+    from shared.tasks.base import Task
+
+Classes = Annotated[list[Label], Field(min_length=1, max_length=256)]
+
+
+class TaskOptions(Table):
+    """Options that every task has, and what every task says about itself.
+
+    A task is a subclass in a folder of its own, listed in `shared.tasks`, with its heavy half beside it.
+
+    Attributes:
+        columns: Columns of the manifest without which the task can't be learnt, besides the image's.
+        takes_patches: Whether it may be trained on crops of its images (`[data] patch`).
+        example: The tables of a job to begin with; `[job]` and `[task] name` are added.
+    """
+
+    columns: ClassVar[tuple[str, ...]]
+    takes_patches: ClassVar[bool] = False
+    example: ClassVar[Mapping[str, Mapping[str, Any]]]
+
+    name: str
+
+    @abstractmethod
+    def networks(self, data: "DataTable") -> "Mapping[str, Ends]":
+        """Return what stands at the ends of each network, by its role; `model` where there is one."""
+
+    @abstractmethod
+    def metrics(self) -> tuple[MetricSpec, ...]:
+        """Return the metrics that the task reports, besides the loss."""
+
+    @property
+    @abstractmethod
+    def subject(self) -> str:
+        """What is learnt, in a few words for a person who decides about the job."""
+
+    def statistics_size(self) -> int:
+        """Return how many numbers each site counts for the others before the first round; 0 for none."""
+        return 0
+
+    def edges_size(self, bins: int) -> int:
+        """Return how many numbers the edges of the bins of an evaluation have, at most."""
+        return 0
+
+    def problems(self, job: "JobSpec") -> Iterator[str]:
+        """Yield what contradicts other tables of the job, each naming table and key."""
+        yield from ()
+
+    def private_problems(self, job: "JobSpec") -> Iterator[str]:
+        """Yield what differential privacy at the sites can't be had with."""
+        yield from ()
+
+    @abstractmethod
+    def build(self, job: "JobSpec") -> "Task":
+        """Return the heavy half; loads PyTorch."""
+
+
+class ClassesOptions(TaskOptions):
+    """A task whose targets are classes, which a loss may weigh."""
+
+    classes: Classes
+    loss: str
+    class_weights: Literal["none", "site", "federation", "public"] = Field(
+        "none",
+        description="Weight classes by the inverse of their count at the site, in the federation (needs "
+        "secure_aggregation) or of class_shares.",
+    )
+    class_shares: list[Positive] | None = Field(
+        None,
+        max_length=257,
+        examples=[[0.9, 0.1]],
+        description="Shares of the classes as publicly known, in place of counts. A private job can't "
+        "count: counts are the patients'.",
+    )
+
+    counts_itself: ClassVar[frozenset[str]] = frozenset()  # losses that need class counts by their nature
+    unweighted: ClassVar[Mapping[str, str]] = {}  # losses that take no class weights, and why
+
+    @property
+    @abstractmethod
+    def counted(self) -> int:
+        """Classes that are counted, the background among them."""
+
+    @property
+    def needs_counts(self) -> bool:
+        """Whether the loss needs the counts of the classes."""
+        return self.class_weights != "none" or self.loss in self.counts_itself
+
+    @property
+    def subject(self) -> str:
+        """See the base class."""
+        return f"{self.name} of {', '.join(self.classes)}"
+
+    def statistics_size(self) -> int:
+        """Return the number of classes, where those of all sites are weighed together."""
+        return self.counted if self.class_weights == "federation" else 0
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("classes: a name appears twice")
+        return self
+
+    @model_validator(mode="after")
+    def _weights(self) -> Self:
+        if self.class_weights != "none" and self.loss in self.unweighted:
+            raise ValueError(f"class_weights: must be 'none', as '{self.loss}' {self.unweighted[self.loss]}")
+        shares = self.class_shares
+        if self.class_weights == "public" and shares is None:
+            raise ValueError("class_shares: is needed for class_weights = 'public'")
+        if shares is None:
+            return self
+        if self.class_weights != "public" and self.loss not in self.counts_itself:
+            takers = " or ".join(f"'{name}'" for name in ("public", *sorted(self.counts_itself)))
+            raise ValueError(f"class_shares: needs class_weights or loss {takers}")
+        if len(shares) != self.counted:
+            raise ValueError(f"class_shares: needs {self.counted} numbers, has {len(shares)}")
+        return self
+
+    def problems(self, job: "JobSpec") -> Iterator[str]:
+        """See the base class."""
+        if self.class_weights == "federation" and not job.privacy.secure_aggregation:
+            yield (
+                "[task] class_weights: 'federation' needs [privacy] secure_aggregation = true, under which "
+                "the sites sign their counts for each other; take 'site', or 'public' with class_shares"
+            )
+
+    def private_problems(self, job: "JobSpec") -> Iterator[str]:
+        """See the base class."""
+        if self.class_shares is None and self.needs_counts:
+            key = "class_weights" if self.class_weights != "none" else "loss"
+            yield (
+                f"[task] {key}: '{getattr(self, key)}' needs the exact class counts of the site, which no "
+                "noise protects; give public class_shares, or take class_weights = 'none' and another loss"
+            )

@@ -1,0 +1,115 @@
+"""What a job may say about a segmentation."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from shared.metric_spec import MetricSpec
+from shared.names import suggestion
+from shared.networks import Ends
+from shared.table import Label
+from shared.tasks.options import Classes, ClassesOptions
+
+if TYPE_CHECKING:
+    from shared.job import DataTable, JobSpec
+    from shared.tasks.segmentation.task import SegmentationTask
+
+Value = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
+
+
+class Segmentation(ClassesOptions):
+    """Gives each pixel or voxel a structure, or the background."""
+
+    columns = ("mask",)
+    takes_patches = True
+    unweighted: ClassVar[Mapping[str, str]] = {"dice": "weighs structures equally"}
+    example: ClassVar[Mapping[str, Mapping[str, object]]] = {
+        "task": {"classes": ["tumour"], "loss": "dice-ce"},
+        "model": {"name": "unet"},
+        "data": {"size": [128, 128]},
+        "training": {"local_epochs": 1},
+        "strategy": {"name": "fedavg"},
+        "evaluation": {"select_best": "dice_global"},
+    }
+
+    name: Literal["segmentation"]
+    classes: Classes = Field(description="The structures; mask value 1 is the first, 2 the second.")
+    labels: dict[Value, Label] | None = Field(
+        None,
+        min_length=1,
+        max_length=256,
+        examples=[{"1": "edema", "4": "core"}],
+        description="The class that each value of a mask stands for, or 'background'; without it value 1 is "
+        "the first class, 2 the second.",
+    )
+    mask: Literal["labels", "any"] = Field(
+        "labels", description="'any' makes one structure of all values above 0 (a map of instances)."
+    )
+    loss: Literal["cross-entropy", "dice", "dice-ce", "batch-dice-ce", "focal"] = Field(
+        "cross-entropy",
+        description="What training minimises; 'batch-dice-ce' takes the Dice over the batch, not of each "
+        "image.",
+    )
+    distances: bool = Field(
+        False, description="Also report the 95th-percentile Hausdorff distance and surface Dice (slow)."
+    )
+    surface_tolerance: float = Field(1.0, gt=0, description="Millimetres within which surfaces agree.")
+
+    @model_validator(mode="after")
+    def _labels(self) -> Self:
+        for value, name in (self.labels or {}).items():
+            if name not in (*self.classes, "background"):
+                close = suggestion(name, self.classes)
+                raise ValueError(f"labels: '{value}' is '{name}', which is not a class; {close}")
+        if self.mask == "any" and (self.labels is not None or len(self.classes) != 1):
+            raise ValueError("mask: 'any' makes one structure, so it needs one class and no labels")
+        return self
+
+    def label_indices(self) -> dict[int, int] | None:
+        """Return the class index that each value of a mask stands for, 0 for the background."""
+        if self.labels is None:
+            return None
+        names = ["background", *self.classes]
+        return {int(value): names.index(name) for value, name in self.labels.items()}
+
+    @property
+    def counted(self) -> int:
+        """See the base class."""
+        return 1 + len(self.classes)
+
+    def networks(self, data: "DataTable") -> dict[str, Ends]:
+        """One logit per pixel for the background and each structure."""
+        return {"model": Ends.of(data, 1 + len(self.classes), "map")}
+
+    def metrics(self) -> tuple[MetricSpec, ...]:
+        """See the base class."""
+        single = self.classes if len(self.classes) > 1 else []
+        found = [
+            MetricSpec("dice_global", shown=1, classes=single),
+            MetricSpec("dice_image", shown=3, classes=single),
+            MetricSpec("dice_patient", shown=2, classes=single),
+            MetricSpec("iou", shown=4, classes=single),
+        ]
+        if self.distances:
+            found += [
+                MetricSpec("hd95", lower_is_better=True, classes=single),
+                MetricSpec("hd95_undefined", lower_is_better=True, classes=single),
+                MetricSpec("surface_dice", classes=single),
+            ]
+        return tuple(found)
+
+    def private_problems(self, job: "JobSpec") -> Iterator[str]:
+        """See the base class."""
+        if self.loss == "batch-dice-ce":
+            yield (
+                "[task] loss: 'batch-dice-ce' mixes the images of a batch, and differential privacy clips "
+                "the gradient of each; take 'dice-ce'"
+            )
+        yield from super().private_problems(job)
+
+    def build(self, job: "JobSpec") -> "SegmentationTask":
+        """See the base class."""
+        from shared.tasks.segmentation.task import SegmentationTask
+
+        return SegmentationTask(job, self)
