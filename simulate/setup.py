@@ -11,11 +11,16 @@ from client.site import DatasetTable, SiteConfig, SiteTable, load_site
 from client.site_cohort import SiteCohort
 from shared.errors import DataError, JobError, SiteError
 from shared.job import JobSpec
+from shared.networks import NETWORKS
+from shared.tasks import TASKS
 from simulate.partition import partition, site_name, write_site_manifests
 from simulate.phantom import PHANTOMS, make_phantom
 
-# Whoever simulates has the data before them; hospitals decide for themselves. Counts are rounded here, too.
+# Whoever simulates has the data before them and chose what is installed; hospitals decide for themselves.
+# Counts are rounded here, too.
 OPEN_POLICY = PolicyTable(
+    tasks=list(TASKS) if TASKS.package else None,
+    networks=list(NETWORKS) if NETWORKS.package else None,
     min_group=1,
     min_patients_in_update=1,
     share_site_metrics=True,

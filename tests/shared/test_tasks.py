@@ -103,7 +103,8 @@ def test_windows_slide_over_volumes_whose_patch_the_network_can_not_halve() -> N
 def test_the_training_loss_is_the_mean_of_the_images(task: str) -> None:
     made = make_task(job(task))
     shape = () if task == "classification" else (8, 8)
-    logits = torch.randn(5, made.outputs, *shape, generator=torch.Generator().manual_seed(0))
+    outputs = made.job.task.networks(made.job.data)["model"].outputs
+    logits = torch.randn(5, outputs, *shape, generator=torch.Generator().manual_seed(0))
     targets = torch.ones(5, *shape, dtype=torch.uint8 if shape else torch.int64)
     losses = made.sample_losses(logits, targets)
     assert losses.shape == (5,)
@@ -121,7 +122,8 @@ def test_judging_costs_little_beside_training(task: str) -> None:
     """150 slices of 128 x 128: about 0.3 s on one core, with room for a busy machine."""
     made = make_task(job(task))
     shape = () if task == "classification" else (128, 128)
-    logits = torch.randn(150, made.outputs, *shape)
+    outputs = made.job.task.networks(made.job.data)["model"].outputs
+    logits = torch.randn(150, outputs, *shape)
     targets = torch.randint(0, 2, (150, *shape), dtype=torch.uint8 if shape else torch.int64)
     start = time.perf_counter()
     metrics = made.metrics()

@@ -1,0 +1,131 @@
+"""An installed package adds a network and a task: jobs may name them, and a hospital must name them first."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.jobs import job_text
+
+PROJECT = Path(__file__).parents[1]
+TOY = {"task_name": "classification", "model": {"name": "toy-linear"}, "data_augment": None, "job_rounds": 2}
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return an environment in which the package is installed beside Wardround."""
+    place = tmp_path_factory.mktemp("installed")
+    source = tmp_path_factory.mktemp("source")
+    for file in (PROJECT / "tests" / "plugin").glob("*.*"):
+        (source / file.name).write_bytes(file.read_bytes())  # setuptools writes beside what it builds
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check"]
+    command = [sys.executable, "-m", "pip", "install", *options, "--target", str(place), str(source)]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(place), str(PROJECT)])}
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Path:
+    path = tmp_path / "toy.toml"
+    text = job_text(**TOY).replace('name = "classification"', 'name = "toy-grading"')
+    path.write_text(text)
+    return path
+
+
+def run(environment: dict[str, str], *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", *map(str, arguments)]
+    return subprocess.run(
+        command, env=environment, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=600
+    )
+
+
+def test_job_check_says_which_package_a_name_comes_from(installed, job):
+    done = run(installed, "wardround", "job", "check", job)
+    assert done.returncode == 0, done.stderr
+    assert "toy-linear (of the package wardround-toy)" in done.stdout
+    assert "toy-grading of small, large (of the package wardround-toy)" in done.stdout
+
+
+def test_without_the_package_the_name_is_unknown(job):
+    done = run(dict(os.environ), "wardround", "job", "check", job)
+    assert done.returncode == 2
+    assert "[task] name: unknown name" in done.stderr
+
+
+def test_a_package_that_can_not_be_loaded_breaks_nothing(installed, job, tmp_path):
+    broken = tmp_path / "broken-1.0.dist-info"
+    broken.mkdir()
+    (broken / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (broken / "entry_points.txt").write_text("[wardround.networks]\nbroken = no_such_module:Network\n")
+    environment = {**installed, "PYTHONPATH": f"{tmp_path}{os.pathsep}{installed['PYTHONPATH']}"}
+    done = run(environment, "wardround", "job", "check", job)
+    assert done.returncode == 0
+    assert "'no_such_module:Network' can't be used" in done.stderr
+
+
+def test_the_policy_refuses_it_until_it_is_named(installed, job):
+    """Its options classes are those of this process, so what a site decides is asked in one of its own."""
+    script = f"""
+from pathlib import Path
+from client.policy import PolicyTable, check_job
+from shared.errors import WardroundError
+from shared.job import load_job
+job = load_job(Path({str(job)!r}))
+for policy in ({{}}, {{"tasks": ["toy-grading"]}}, {{"tasks": ["toy-grading"], "networks": ["toy-linear"]}}):
+    try:
+        check_job(PolicyTable(**policy), job, "alpha")
+        print("allowed")
+    except WardroundError as error:
+        print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=installed, cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == [
+        "alpha: policy.tasks does not name 'toy-grading', which comes with the package wardround-toy",
+        "alpha: policy.networks does not name 'toy-linear', which comes with the package wardround-toy",
+        "allowed",
+    ]
+
+
+FEDERATION = """
+import sys
+from pathlib import Path
+from shared.job import load_job
+from simulate.federation import LocalFederation
+job, data, folder = load_job(Path(sys.argv[1])), Path(sys.argv[2]), Path(sys.argv[3])
+with LocalFederation(folder) as federation:
+    for site in ("alpha", "beta", "gamma"):
+        federation.enroll(site, {job.job.dataset: data})
+        federation.start(site)
+    federation.await_sites()
+    runs = federation.runs()
+    name = runs.submit(job)
+    print([event.kind for event in runs.follow(name)][-1])
+    print(runs.fetch(name, folder))
+"""
+
+
+@pytest.mark.slow
+def test_simulated_and_deployed_it_gives_the_same_model(installed, job, tiny_data, tmp_path):
+    script = tmp_path / "federation.py"
+    script.write_text(FEDERATION)
+    deployed = subprocess.run(
+        [sys.executable, script, job, tiny_data, tmp_path / "federation"],
+        env=installed,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert deployed.returncode == 0, deployed.stderr
+    kind, folder = deployed.stdout.splitlines()
+    assert kind == "run_finished"
+    sites = ",".join(str(tmp_path / "federation" / site / "site.toml") for site in ("alpha", "beta", "gamma"))
+    files = [option for path in sites.split(",") for option in ("--site", path)]
+    simulated = run(installed, "wardround", "simulate", job, *files, "--out", tmp_path / "out")
+    assert simulated.returncode == 0, simulated.stderr
+    [model] = (tmp_path / "out").glob("*/model.safetensors")
+    assert model.read_bytes() == (Path(folder) / "model.safetensors").read_bytes()
