@@ -8,16 +8,17 @@ number is spelt.
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import Field, ValidationError, model_validator
 
 from shared.errors import JobError
 from shared.job_bounds import check_bounds
 from shared.job_errors import describe
-from shared.networks import Network
+from shared.networks import NETWORKS, NetworkOptions
 from shared.table import Label, Name, Positive, Table
-from shared.tasks import TaskTable
+from shared.tasks import TASKS
+from shared.tasks.options import TaskOptions
 from shared.toml_files import read_toml
 
 
@@ -494,11 +495,18 @@ _MOVED = {  # keys of earlier job files, and what they are called in [task]
 }
 
 
+if TYPE_CHECKING:
+    Task: TypeAlias = TaskOptions
+    Network: TypeAlias = NetworkOptions
+else:
+    Task, Network = TASKS.union(), NETWORKS.union()
+
+
 class JobSpec(Table):
     """A job: what a researcher asks for, in one TOML file."""
 
     job: JobTable
-    task: TaskTable
+    task: Task
     model: Network
     data: DataTable
     training: TrainingTable

@@ -6,7 +6,8 @@ loaded by a name that came over the network: only what whoever runs this process
 """
 
 import logging
-from functools import reduce
+from collections.abc import Iterator, Mapping
+from functools import cached_property, reduce
 from importlib.metadata import EntryPoint, entry_points
 from operator import or_
 from typing import Annotated, Any, TypeVar, get_args
@@ -20,13 +21,13 @@ log = logging.getLogger(__name__)
 Options = TypeVar("Options", bound=Table)
 
 
-class Registry(dict[str, type[Options]]):
+class Registry(Mapping[str, type[Options]]):
     """Options classes by the name that a job gives: those built in, then those of installed packages.
+
+    The packages are loaded when a name is first asked for: one module may add to several registries.
 
     Attributes:
         group: Of the entry points.
-        package: Name -> the distribution that it comes from, for what is not built in.
-        broken: Entry point -> why it can't be used.
 
     Args:
         group: Of the entry points.
@@ -35,43 +36,58 @@ class Registry(dict[str, type[Options]]):
     """
 
     def __init__(self, group: str, built_in: tuple[type[Options], ...], base: type[Options]) -> None:
-        super().__init__({name: options for options in built_in for name in names_of(options)})
         self.group = group
-        self.package: dict[str, str] = {}
-        self.broken: dict[str, str] = {}
-        for point in entry_points(group=group):
-            try:
-                self._add(point, base)
-            except Exception as error:  # whatever a package does when it is imported
-                self.broken[point.name] = f"{type(error).__name__}: {error}"
-                log.warning("%s: '%s' can't be used (%s)", group, point.value, self.broken[point.name])
+        self._base = base
+        self._built_in = {name: options for options in built_in for name in names_of(options)}
+
+    def __getitem__(self, name: str) -> type[Options]:
+        """Return the options class of a name."""
+        return self._built_in[name] if name in self._built_in else self._added[name][0]
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield every name, those built in first."""
+        return iter([*self._built_in, *self._added])
+
+    def __len__(self) -> int:
+        """Return the number of names."""
+        return len(self._built_in) + len(self._added)
+
+    @property
+    def package(self) -> dict[str, str]:
+        """Name -> the distribution that it comes from, for what is not built in."""
+        return {name: package for name, (_, package) in self._added.items()}
 
     def union(self) -> Any:
         """Return the type of a table that holds the options of any of them."""
         return Annotated[reduce(or_, dict.fromkeys(self.values())), Field(discriminator="name")]
 
-    @property
-    def built_in(self) -> list[str]:
-        """The names that are part of Wardround."""
-        return [name for name in self if name not in self.package]
+    @cached_property
+    def _added(self) -> dict[str, tuple[type[Options], str]]:
+        added: dict[str, tuple[type[Options], str]] = {}
+        for point in entry_points(group=self.group):
+            try:
+                options = self._loaded(point, {*self._built_in, *added})
+            except Exception as error:  # whatever a package does when it is imported
+                log.warning("%s: '%s' can't be used (%s)", self.group, point.value, error)
+                continue
+            package = point.dist.name if point.dist is not None else "unknown"
+            added |= dict.fromkeys(names_of(options), (options, package))
+        return added
+
+    def _loaded(self, point: EntryPoint, taken: set[str]) -> type[Options]:
+        options = point.load()
+        if not (isinstance(options, type) and issubclass(options, self._base)):
+            raise TypeError(f"it is not a subclass of {self._base.__name__}")
+        names = names_of(options)
+        if point.name not in names:
+            raise ValueError(f"its name is {' or '.join(map(repr, names)) or 'missing'}")
+        if twice := taken.intersection(names):
+            raise ValueError(f"there is another '{min(twice)}'")
+        return options
 
     def origin(self, name: str) -> str:
         """Return where a name comes from, to be said behind it; nothing for what is built in."""
         return f" (of the package {self.package[name]})" if name in self.package else ""
-
-    def _add(self, point: EntryPoint, base: type[Options]) -> None:
-        options = point.load()
-        if not (isinstance(options, type) and issubclass(options, base)):
-            raise TypeError(f"it is not a subclass of {base.__name__}")
-        names = names_of(options)
-        if point.name not in names:
-            raise ValueError(f"its name is {' or '.join(map(repr, names)) or 'missing'}")
-        taken = [name for name in names if name in self and self[name] is not options]
-        if taken:
-            raise ValueError(f"there is another '{taken[0]}'")
-        for name in names:
-            self[name] = options
-            self.package[name] = point.dist.name if point.dist is not None else "unknown"
 
 
 def names_of(options: type[Table]) -> tuple[str, ...]:

@@ -4,8 +4,6 @@ The registry of the options is the list: names, policies, templates, tables of d
 Nothing here loads PyTorch; `NetworkOptions.build` does.
 """
 
-from typing import TYPE_CHECKING
-
 from shared.networks.attention_unet import AttentionUNetOptions
 from shared.networks.cnn import CNNOptions
 from shared.networks.densenet import DenseNet121Options
@@ -20,7 +18,7 @@ from shared.networks.vit import ViTOptions
 from shared.networks.vnet import VNetOptions
 from shared.registry import Registry
 
-__all__ = ["NETWORKS", "Ends", "Network", "NetworkOptions", "fitting_networks"]
+__all__ = ["NETWORKS", "Ends", "NetworkOptions", "fitting_networks"]
 
 NETWORKS = Registry(
     "wardround.networks",
@@ -40,11 +38,6 @@ NETWORKS = Registry(
     NetworkOptions,  # type: ignore[type-abstract]
 )
 """The options of every network, by the name that a job gives."""
-
-if TYPE_CHECKING:
-    Network = NetworkOptions
-else:
-    Network = NETWORKS.union()
 
 
 def fitting_networks(ends: Ends) -> list[str]:

@@ -22,11 +22,6 @@ TASKS = Registry(
 )
 """The options of every task, by the name that a job gives."""
 
-if TYPE_CHECKING:
-    TaskTable = TaskOptions
-else:
-    TaskTable = TASKS.union()
-
 
 def make_task(job: "JobSpec") -> "Task":
     """Return the task that a job names, ready to learn and to judge."""

@@ -48,7 +48,7 @@ def small_job(name: str, dimensions: int = 2, **options: Any) -> JobSpec:
     task = TASK_OF[network.gives]
     return make_job(
         task_name=task,
-        task_classes=["a", "b"],
+        task_classes=["a", "b", "c"][: OUTPUTS - (network.gives == "map")],
         model={"name": name, **options},
         data_dimensions=dimensions,
         data_size=size,
