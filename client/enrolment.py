@@ -180,7 +180,7 @@ def _alone(keys: Path) -> Iterator[None]:
     try:
         folder = os.open(keys, os.O_RDONLY)
     except OSError as error:
-        remedy = "Has this site joined? See `wardround client enroll`."
+        remedy = "Has this site joined? See `wardround client enrol`."
         raise EnrolmentError(f"can't be read ({error.strerror})", where=keys, remedy=remedy) from None
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
