@@ -10,11 +10,11 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from client.data.splits import SplitTable
 from client.database import transaction
+from shared.clock import utc_text
 
 BOOK = "cohort.sqlite"
 HASH_BYTES = 16  # of each patient's keyed hash
@@ -103,7 +103,7 @@ class CohortBook:
             db.execute("INSERT OR IGNORE INTO manifest VALUES (?, ?)", (dataset, manifest))
             db.execute(
                 "INSERT INTO fixed VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                (dataset, shares.model_dump_json(), key_check, _now()),
+                (dataset, shares.model_dump_json(), key_check, utc_text()),
             )
 
     def told(self, dataset: str) -> list[Told]:
@@ -127,7 +127,7 @@ class CohortBook:
                 return False
             db.execute(
                 "INSERT INTO told (dataset, side, digest, members, since) VALUES (?, ?, ?, ?, ?)",
-                (dataset, side, digest, _packed(members), _now()),
+                (dataset, side, digest, _packed(members), utc_text()),
             )
         return True
 
@@ -159,7 +159,3 @@ def _packed(members: Group) -> bytes:
 
 def _unpacked(content: bytes) -> Group:
     return frozenset(content[at : at + HASH_BYTES] for at in range(0, len(content), HASH_BYTES))
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -5,12 +5,13 @@ import re
 import sqlite3
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Literal
 
 from client.database import transaction
 from client.served import Served
+from shared.clock import utc_text
 from shared.errors import SiteError
 from shared.job import JobSpec, parse_job
 
@@ -95,7 +96,7 @@ class JobBook:
                 return row["decision"], False
             db.execute(
                 "INSERT INTO job VALUES (?, ?, ?, ?, ?, 'waiting', NULL, NULL)",
-                (digest, job.job.name, researcher, job.canonical(), _now()),
+                (digest, job.job.name, researcher, job.canonical(), utc_text()),
             )
             db.execute(
                 "DELETE FROM job WHERE digest IN (SELECT digest FROM job WHERE decision = 'waiting'"
@@ -111,7 +112,7 @@ class JobBook:
         with self._change() as db:
             db.execute(
                 "UPDATE job SET decision = ?, decided = ?, decided_by = ? WHERE digest = ?",
-                (decision, _now(), user, digest),
+                (decision, utc_text(), user, digest),
             )
 
     def take_round(self, digest: str, day: date, most: int | None) -> bool:
@@ -155,7 +156,3 @@ class JobBook:
 
     def _change(self) -> AbstractContextManager[sqlite3.Connection]:
         return transaction(self._path, "the book of jobs")
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

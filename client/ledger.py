@@ -5,7 +5,6 @@ steps; no epsilons are added. The ledger's entries stand in the audit log too, s
 or put back from an old backup, shows: the two are compared before every round.
 """
 
-import fcntl
 import math
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from client.ledger_entry import FIRST, LedgerEntry, Round, break_in
 from client.policy import BudgetError, Cap
 from shared.audit import AuditLog, Entry
 from shared.errors import SiteError
+from shared.files import Lock
 from shared.privacy.accounting import Steps, epsilon_of
 
 LEDGER = "ledger.sqlite"
@@ -249,8 +249,7 @@ class Ledger:
     def _alone(self) -> Iterator[None]:
         """Keep other processes away, so that the audit log has the entries in their order."""
         try:
-            with self._path.with_suffix(".lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            with Lock(self._path.with_suffix(".lock")):
                 yield
         except OSError as error:
             raise SiteError(f"the ledger can't be used ({error.strerror})", where=self._path.name) from None

@@ -14,7 +14,6 @@ import sqlite3
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 
 from client.database import transaction
 from client.sketch import KEY_BYTES, distance, sketch_of
+from shared.clock import utc_text
 from shared.job import JobSpec
 from shared.privacy.secagg.errors import SecureAggregationError
 
@@ -111,7 +111,6 @@ class SumBook:
             )
             for row in earlier:
                 _compare(row, summed)
-            now = datetime.now(UTC).isoformat(timespec="seconds")
             db.execute(
                 "INSERT OR IGNORE INTO summed VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (
@@ -122,7 +121,7 @@ class SumBook:
                     summed.settings,
                     summed.job,
                     summed.round,
-                    now,
+                    utc_text(),
                 ),
             )
 

@@ -21,6 +21,7 @@ from starlette.routing import Route
 from server.answers import explained
 from server.bodies import parse_body
 from server.files import disk_errors
+from shared.files import replace_file
 from shared.flower.connection import ARRAY_PATH, PIECE
 
 _PRIVATE = 0o700
@@ -60,10 +61,8 @@ class Outbox:
         digest = hashlib.sha256(data).hexdigest()
         path = self._folder / digest
         if not path.exists():
-            part = path.with_suffix(".part")
             with disk_errors(path):
-                part.write_bytes(data)
-                part.replace(path)
+                replace_file(path, data, sync=False)  # gone when the run's process is
         self._used.add(digest)
         return digest
 
