@@ -8,12 +8,10 @@ them: with those of every dataset that has ever had the same manifest, as a name
 import hashlib
 import sqlite3
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 
 from client.data.splits import SplitTable
-from client.database import transaction
+from client.database import Book
 from shared.clock import utc_text
 
 BOOK = "cohort.sqlite"
@@ -76,18 +74,14 @@ class Told:
     members: Group
 
 
-class CohortBook:
+class CohortBook(Book):
     """One SQLite file, which service and commands may use at once.
 
     Args:
         path: The file; made if missing.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        with self._change() as db:
-            for statement in _SCHEMA.split(";"):
-                db.execute(statement)
+    what, schema = "the book of cohorts", _SCHEMA
 
     def fixed(self, dataset: str) -> Fixed | None:
         """Return how a dataset was first split; None where it was not used yet."""
@@ -136,9 +130,6 @@ class CohortBook:
         with self._change() as db:
             query = f"DELETE FROM told WHERE {_SAME_PATIENTS}"  # noqa: S608 (a constant)
             return db.execute(query, {"dataset": dataset}).rowcount
-
-    def _change(self) -> AbstractContextManager[sqlite3.Connection]:
-        return transaction(self._path, "the book of cohorts")
 
 
 def is_near(members: Group, others: list[Group], least: int) -> bool:

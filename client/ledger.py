@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from client.database import transaction
+from client.database import make_tables, transaction
 from client.ledger_entry import FIRST, LedgerEntry, Round, break_in
 from client.policy import BudgetError, Cap
 from shared.audit import AuditLog, Entry
@@ -257,8 +257,7 @@ class Ledger:
     @contextmanager
     def _change(self) -> Iterator[sqlite3.Connection]:
         with transaction(self._path, "the ledger", wal=True) as db:
-            for statement in _SCHEMA.split(";"):
-                db.execute(statement)
+            make_tables(db, _SCHEMA)
             yield db
 
 
