@@ -138,7 +138,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch, LocalFederation(Path(scratch)) as federation:
         manifest = make_phantom("phantom-brain", Path(scratch) / "phantom", 1)
         for site in SITES:
-            federation.enroll(site, {"phantom-brain": manifest})
+            federation.enrol(site, {"phantom-brain": manifest})
             federation.start(site)
         federation.await_sites()
         ours = measure(federation, federation.runs(), rounds)

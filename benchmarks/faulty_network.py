@@ -159,7 +159,7 @@ def main() -> None:
         federation = stack.enter_context(LocalFederation(Path(name)))
         line = stack.enter_context(Line("127.0.0.1", federation.sites_port))
         for site in (*NEAR, FAR):
-            folder = federation.enroll(site, {"discs": manifest})
+            folder = federation.enrol(site, {"discs": manifest})
             if site == FAR:
                 federation.reroute(site, line.port)
             stack.enter_context(LightNode(folder, make_host))

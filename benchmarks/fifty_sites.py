@@ -69,7 +69,7 @@ def main() -> None:
         federation = stack.enter_context(LocalFederation(folder))
         peaks = stack.enter_context(watched_memory(ROLES))
         for number in range(sites):
-            site = federation.enroll(f"site-{number:03d}", {"discs": manifest})
+            site = federation.enrol(f"site-{number:03d}", {"discs": manifest})
             stack.enter_context(LightNode(site, make_host))
         federation.await_online({f"site-{number:03d}" for number in range(sites)})
         runs = federation.runs()

@@ -67,7 +67,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch, LocalFederation(Path(scratch)) as federation:
         manifest = write_hospitals(Path(scratch) / "images", SITES, 3, SIDE, ("train", "val", "test"))
         for site in range(SITES):
-            federation.enroll(f"site-{site:03d}", {"discs": manifest})
+            federation.enrol(f"site-{site:03d}", {"discs": manifest})
             federation.start(f"site-{site:03d}")
         federation.await_sites()
         runs = federation.runs()

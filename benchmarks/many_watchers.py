@@ -169,7 +169,7 @@ def main() -> None:
         coordinator = folder / "coordinator"
         names = [f"site-{number:03d}" for number in range(sites)]
         for site in names:
-            stack.enter_context(LightNode(federation.enroll(site, {"discs": manifest}), make_host))
+            stack.enter_context(LightNode(federation.enrol(site, {"discs": manifest}), make_host))
         federation.await_online(set(names))
         with open_registry(coordinator) as registry:
             tokens = [

@@ -39,7 +39,7 @@ def check_site(folder: Path, coordinator: str | None = None, *, offline: bool = 
         offline: Leave out what needs the network.
     """
     if not folder.is_dir():
-        remedy = "Name the site's folder with --dir; `wardround client enroll` makes it."
+        remedy = "Name the site's folder with --dir; `wardround client enrol` makes it."
         yield Finding("failure", "folder", f"{folder} is not there, or is not a folder", remedy)
         return
     config: SiteConfig | None = None

@@ -8,13 +8,11 @@ them: with those of every dataset that has ever had the same manifest, as a name
 import hashlib
 import sqlite3
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 
 from client.data.splits import SplitTable
-from client.database import transaction
+from client.database import Book
+from shared.clock import utc_text
 
 BOOK = "cohort.sqlite"
 HASH_BYTES = 16  # of each patient's keyed hash
@@ -76,18 +74,14 @@ class Told:
     members: Group
 
 
-class CohortBook:
+class CohortBook(Book):
     """One SQLite file, which service and commands may use at once.
 
     Args:
         path: The file; made if missing.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        with self._change() as db:
-            for statement in _SCHEMA.split(";"):
-                db.execute(statement)
+    what, schema = "the book of cohorts", _SCHEMA
 
     def fixed(self, dataset: str) -> Fixed | None:
         """Return how a dataset was first split; None where it was not used yet."""
@@ -103,7 +97,7 @@ class CohortBook:
             db.execute("INSERT OR IGNORE INTO manifest VALUES (?, ?)", (dataset, manifest))
             db.execute(
                 "INSERT INTO fixed VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                (dataset, shares.model_dump_json(), key_check, _now()),
+                (dataset, shares.model_dump_json(), key_check, utc_text()),
             )
 
     def told(self, dataset: str) -> list[Told]:
@@ -127,7 +121,7 @@ class CohortBook:
                 return False
             db.execute(
                 "INSERT INTO told (dataset, side, digest, members, since) VALUES (?, ?, ?, ?, ?)",
-                (dataset, side, digest, _packed(members), _now()),
+                (dataset, side, digest, _packed(members), utc_text()),
             )
         return True
 
@@ -136,9 +130,6 @@ class CohortBook:
         with self._change() as db:
             query = f"DELETE FROM told WHERE {_SAME_PATIENTS}"  # noqa: S608 (a constant)
             return db.execute(query, {"dataset": dataset}).rowcount
-
-    def _change(self) -> AbstractContextManager[sqlite3.Connection]:
-        return transaction(self._path, "the book of cohorts")
 
 
 def is_near(members: Group, others: list[Group], least: int) -> bool:
@@ -159,7 +150,3 @@ def _packed(members: Group) -> bytes:
 
 def _unpacked(content: bytes) -> Group:
     return frozenset(content[at : at + HASH_BYTES] for at in range(0, len(content), HASH_BYTES))
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -3,12 +3,12 @@
 Whoever has it can tell which side a patient is on. With another key, every split and fold would be another.
 """
 
-import os
 import secrets
 from pathlib import Path
 
 from client.data.splits import KEY_BYTES, CohortKey
-from shared.pki import CredentialError, write_file
+from shared.files import write_new
+from shared.pki import CredentialError
 
 NAME = "cohort.key"
 
@@ -43,25 +43,12 @@ def make_key(keys: Path) -> CohortKey:
     found = read_key(keys)
     if found is not None:
         return found
-    new = keys / f".{NAME}.{secrets.token_hex(8)}"
-    write_file(new, secrets.token_bytes(KEY_BYTES))
     try:
-        os.link(new, keys / NAME)  # fails where there is one by now
-        _sync(keys)
+        write_new(keys / NAME, secrets.token_bytes(KEY_BYTES))
     except FileExistsError:
-        pass
+        pass  # made by another process meanwhile
     except OSError as error:
         raise CredentialError(f"can't be written ({error.strerror})", where=keys / NAME) from None
-    finally:
-        new.unlink(missing_ok=True)
     made = read_key(keys)
-    assert made is not None  # noqa: S101 (it has just been linked)
+    assert made is not None  # noqa: S101 (it has just been written)
     return made
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -1,4 +1,4 @@
-"""`wardround client enroll, renew`."""
+"""`wardround client enrol, renew`."""
 
 import sys
 from pathlib import Path
@@ -21,11 +21,11 @@ HERE = Path()
 
 def add_enrolment_commands(app: typer.Typer) -> None:
     """Add this module's commands to `wardround client`."""
-    app.command()(enroll)
+    app.command()(enrol)
     app.command()(renew)
 
 
-def enroll(
+def enrol(
     join: Annotated[str, typer.Argument(help="Join string, or - to read it from stdin.", show_default=False)],
     folder: Folder = HERE,
     request_out: Annotated[
@@ -36,19 +36,19 @@ def enroll(
     ] = None,
 ) -> None:
     """Join a federation: make this site's key, have it certified, write site.toml and keys/."""
-    from client.enrolment import accept_certificate, enrol, write_request
+    from client import enrolment
 
     invitation = _read_join(join)
     if request_out is not None and certificate is not None:
         raise typer.BadParameter("--request-out comes first, --certificate when the answer is there")
     if request_out is not None:
-        key = write_request(invitation, folder, request_out)
+        key = enrolment.write_request(invitation, folder, request_out)
         print(f"{request_out}: send it to the coordinator's operator, and read out by telephone:\n  {key}")
         return
     if certificate is not None:
-        accept_certificate(invitation, folder, certificate)
+        enrolment.accept_certificate(invitation, folder, certificate)
     else:
-        enrol(invitation, folder)
+        enrolment.enrol(invitation, folder)
     print(f"'{invitation.site}' has joined. Now name its datasets in {folder / 'site.toml'}.")
 
 

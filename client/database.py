@@ -1,13 +1,49 @@
-"""A site's SQLite files: one transaction at a time, which no other process can come between."""
+"""A site's SQLite files: one transaction at a time, which no other process can come between.
+
+Each transaction has a connection of its own: a book is used a few times a round, by service, worker and
+commands at once. The coordinator's registry (`server/store.py`), asked at every request, keeps its open.
+"""
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 from shared.errors import SiteError
 
 WAIT = 30.0  # seconds for another process's transaction
+
+
+class Book:
+    """Tables of a site, in an SQLite file that service and commands, and other books, may use at once.
+
+    A subclass says what it is to people, and what tables it has.
+
+    Args:
+        path: The file; made if missing.
+
+    Raises:
+        SiteError: The file can't be used.
+    """
+
+    what: ClassVar[str]
+    schema: ClassVar[str]
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with self._change() as db:
+            make_tables(db, self.schema)
+
+    def _change(self) -> AbstractContextManager[sqlite3.Connection]:
+        """Return a transaction, see `transaction`."""
+        return transaction(self._path, self.what)
+
+
+def make_tables(db: sqlite3.Connection, schema: str) -> None:
+    """Make the tables that are not there yet, in the transaction under way (`executescript` would end it)."""
+    for statement in schema.split(";"):
+        db.execute(statement)
 
 
 @contextmanager

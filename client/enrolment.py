@@ -5,8 +5,6 @@ certificate of the authority whose fingerprint came with the invitation: there i
 """
 
 import base64
-import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +20,7 @@ from shared.address import join_address
 from shared.audit import AuditLog
 from shared.csr import certificate_request, renewal_statement
 from shared.errors import WardroundError
+from shared.files import Lock
 from shared.https import TIMEOUT, exchange, parse_object, pinned_authority
 from shared.join import Join
 from shared.key_file import KeyFile
@@ -178,15 +177,12 @@ def settle(keys: Path) -> None:
 def _alone(keys: Path) -> Iterator[None]:
     """Keep another process, or the running service, from changing the same keys meanwhile."""
     try:
-        folder = os.open(keys, os.O_RDONLY)
+        lock = Lock(keys)
     except OSError as error:
-        remedy = "Has this site joined? See `wardround client enroll`."
+        remedy = "Has this site joined? See `wardround client enrol`."
         raise EnrolmentError(f"can't be read ({error.strerror})", where=keys, remedy=remedy) from None
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+    with lock:
         yield
-    finally:
-        os.close(folder)
 
 
 def _settle(keys: Path) -> None:

@@ -2,15 +2,14 @@
 
 import json
 import re
-import sqlite3
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Literal
 
-from client.database import transaction
+from client.database import Book
 from client.served import Served
+from shared.clock import utc_text
 from shared.errors import SiteError
 from shared.job import JobSpec, parse_job
 
@@ -69,7 +68,7 @@ class SeenJob:
         return parse_job(json.loads(self.content), f"job {self.digest[:12]}")
 
 
-class JobBook:
+class JobBook(Book):
     """The site's book of jobs: one SQLite file, which service and commands may use at once.
 
     Args:
@@ -79,12 +78,11 @@ class JobBook:
         served: What was answered of each job.
     """
 
+    what, schema = "the book of jobs", _SCHEMA
+
     def __init__(self, path: Path) -> None:
-        self._path = path
+        super().__init__(path)
         self.served = Served(path)
-        with self._change() as db:
-            for statement in _SCHEMA.split(";"):
-                db.execute(statement)
 
     def meet(self, job: JobSpec, researcher: str) -> tuple[Decision, bool]:
         """Return what was decided about a job, and whether it is here for the first time."""
@@ -95,7 +93,7 @@ class JobBook:
                 return row["decision"], False
             db.execute(
                 "INSERT INTO job VALUES (?, ?, ?, ?, ?, 'waiting', NULL, NULL)",
-                (digest, job.job.name, researcher, job.canonical(), _now()),
+                (digest, job.job.name, researcher, job.canonical(), utc_text()),
             )
             db.execute(
                 "DELETE FROM job WHERE digest IN (SELECT digest FROM job WHERE decision = 'waiting'"
@@ -111,7 +109,7 @@ class JobBook:
         with self._change() as db:
             db.execute(
                 "UPDATE job SET decision = ?, decided = ?, decided_by = ? WHERE digest = ?",
-                (decision, _now(), user, digest),
+                (decision, utc_text(), user, digest),
             )
 
     def take_round(self, digest: str, day: date, most: int | None) -> bool:
@@ -152,10 +150,3 @@ class JobBook:
             problem = f"{len(found)} jobs have" if found else "no job that has arrived here has"
             raise SiteError(f"{problem} this digest", where=prefix, remedy="See `wardround client jobs`.")
         return found[0]
-
-    def _change(self) -> AbstractContextManager[sqlite3.Connection]:
-        return transaction(self._path, "the book of jobs")
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -5,7 +5,6 @@ steps; no epsilons are added. The ledger's entries stand in the audit log too, s
 or put back from an old backup, shows: the two are compared before every round.
 """
 
-import fcntl
 import math
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -14,11 +13,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from client.database import transaction
+from client.database import make_tables, transaction
 from client.ledger_entry import FIRST, LedgerEntry, Round, break_in
 from client.policy import BudgetError, Cap
 from shared.audit import AuditLog, Entry
 from shared.errors import SiteError
+from shared.files import Lock
 from shared.privacy.accounting import Steps, epsilon_of
 
 LEDGER = "ledger.sqlite"
@@ -249,8 +249,7 @@ class Ledger:
     def _alone(self) -> Iterator[None]:
         """Keep other processes away, so that the audit log has the entries in their order."""
         try:
-            with self._path.with_suffix(".lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            with Lock(self._path.with_suffix(".lock")):
                 yield
         except OSError as error:
             raise SiteError(f"the ledger can't be used ({error.strerror})", where=self._path.name) from None
@@ -258,8 +257,7 @@ class Ledger:
     @contextmanager
     def _change(self) -> Iterator[sqlite3.Connection]:
         with transaction(self._path, "the ledger", wal=True) as db:
-            for statement in _SCHEMA.split(";"):
-                db.execute(statement)
+            make_tables(db, _SCHEMA)
             yield db
 
 

@@ -8,7 +8,6 @@ nothing, so that no stage of a secure aggregation is ever taken twice from one s
 import base64
 import binascii
 import json
-import os
 import re
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 from flwr.app import ConfigRecord, RecordDict
 
 from shared.errors import SiteError
+from shared.files import replace_file
 
 MOST_RUNS = 32  # remembered; the one that was asked longest ago goes first
 LONGEST_S = 24 * 3600.0  # a round that nobody went on with for so long is over
@@ -61,13 +61,9 @@ class RunStates:
         """
         if not state:
             return
-        path = self._path(run)
-        part = path.with_suffix(".part")
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(_written(state))
-            part.replace(path)
+            replace_file(self._path(run), _written(state), sync=False)  # a power cut ends the round
             self._forget_old()
         except OSError as error:
             raise _unusable(error) from None

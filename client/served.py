@@ -6,12 +6,10 @@ nothing from it that it does not know.
 """
 
 import sqlite3
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 
-from client.database import transaction
+from client.database import Book
 from client.policy import PolicyError
 
 MOST_ANSWERS = 2
@@ -94,18 +92,14 @@ class Asked:
         return f"{'training' if self.phase == 'train' else 'evaluation'}{where} of round {self.round}"
 
 
-class Served:
+class Served(Book):
     """The site's memory of requests and models: tables of the book of jobs' SQLite file.
 
     Args:
         path: The file; made if missing.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        with self._change() as db:
-            for statement in _SCHEMA.split(";"):
-                db.execute(statement)
+    what, schema = "the book of jobs", _SCHEMA
 
     def check(self, asked: Asked, site: str) -> None:
         """Refuse a request that was answered as often as it may be.
@@ -187,9 +181,6 @@ class Served:
         query = "SELECT SUM(times) AS sum FROM answered WHERE digest = ? AND phase != 'describe'"
         with self._change() as db:
             return db.execute(query, (job,)).fetchone()["sum"] or 0
-
-    def _change(self) -> AbstractContextManager[sqlite3.Connection]:
-        return transaction(self._path, "the book of jobs")
 
 
 def _first(db: sqlite3.Connection, job: str, place: str, content: str) -> str | None:

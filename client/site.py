@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from client.data.splits import SplitTable
 from client.policy import PolicyTable, check_job, check_privacy
@@ -12,22 +12,18 @@ from shared.errors import SiteError
 from shared.job import JobSpec
 from shared.job_errors import describe
 from shared.names import suggestion
-from shared.table import Name
+from shared.table import Name, Table
 from shared.toml_files import read_toml
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class SiteTable(_Table):
+class SiteTable(Table):
     """`[site]`: who this is."""
 
     name: Name = Field(description="Name of the site in the federation.")
     coordinator: Address | None = Field(None, description="Address of the coordinator, host:port.")
 
 
-class DatasetTable(_Table):
+class DatasetTable(Table):
     """`[datasets.NAME]`: one collection of images under the name by which jobs ask for it."""
 
     manifest: Path = Field(
@@ -43,18 +39,18 @@ class DatasetTable(_Table):
         return str(path / "manifest.csv" if path.is_dir() else path)
 
 
-class DeviceTable(_Table):
+class DeviceTable(Table):
     """`[device]`: what a job computes on."""
 
     gpu: int | None = Field(None, ge=0, description="Index of the CUDA device; without it the CPU.")
     memory_gib: Annotated[float, Field(gt=0)] | None = Field(None, description="GPU memory a job may take.")
 
 
-class SiteConfig(_Table):
+class SiteConfig(Table):
     """A hospital's configuration file."""
 
     site: SiteTable
-    datasets: dict[Name, DatasetTable] = {}
+    datasets: dict[Name, DatasetTable] = Field({})
     policy: PolicyTable = PolicyTable()
     device: DeviceTable = DeviceTable()
     peers: dict[Name, Annotated[str, Field(pattern=r"^SHA256:[A-Za-z0-9+/]{43}$")]] = Field(

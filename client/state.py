@@ -1,15 +1,15 @@
 """What a site's service keeps over a restart, and what it tells about itself, in a folder of its own."""
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from shared.clock import utc_text
 from shared.errors import SiteError
+from shared.files import Lock, replace_file
 from shared.flower.fleet import Ticket
 
 _NUMBER, _MESSAGE, _STATUS = "node-id", "message", "status.json"
@@ -36,11 +36,11 @@ class StateFolder:
         Raises:
             SiteError: There is one already.
         """
-        with (self._path / "lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise SiteError("this site's service runs already", where=self._path) from None
+        try:
+            lock = Lock(self._path / "lock", wait=False)
+        except BlockingIOError:
+            raise SiteError("this site's service runs already", where=self._path) from None
+        with lock:
             yield
 
     @property
@@ -78,13 +78,11 @@ class StateFolder:
 
     def tell(self, status: str, detail: str = "") -> None:
         """Write what the service is doing, for `wardround client status`."""
-        content = {"status": status, "detail": detail, "since": _now(), "pid": os.getpid()}
+        content = {"status": status, "detail": detail, "since": utc_text(), "pid": os.getpid()}
         self._write(_STATUS, json.dumps(content).encode())
 
     def _write(self, name: str, content: bytes) -> None:
-        new = self._path / f".{name}"
-        new.write_bytes(content)
-        new.replace(self._path / name)
+        replace_file(self._path / name, content, sync=False)  # after a power cut it is another service
 
 
 def told(path: Path) -> dict[str, Any]:
@@ -94,7 +92,3 @@ def told(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     return content
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

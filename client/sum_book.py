@@ -12,17 +12,16 @@ import math
 import secrets
 import sqlite3
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from client.database import transaction
+from client.database import Book
 from client.sketch import KEY_BYTES, distance, sketch_of
+from shared.clock import utc_text
 from shared.job import JobSpec
 from shared.privacy.secagg.errors import SecureAggregationError
 
@@ -72,18 +71,18 @@ class Summed:
         return cls(manifest, phase, sketch, job.digest(), unnamed.digest(), round_)
 
 
-class SumBook:
+class SumBook(Book):
     """A site's book of sums, in an SQLite file that others may use too.
 
     Args:
         path: The file; made if missing.
     """
 
+    what, schema = "the book of sums", _SCHEMA
+
     def __init__(self, path: Path) -> None:
-        self._path = path
+        super().__init__(path)
         with self._change() as db:
-            for statement in _SCHEMA.split(";"):
-                db.execute(statement)
             if db.execute("SELECT key FROM sketch_key").fetchone() is None:
                 db.execute("INSERT INTO sketch_key VALUES (?)", (secrets.token_bytes(KEY_BYTES),))
             self._key = bytes(db.execute("SELECT key FROM sketch_key").fetchone()["key"])
@@ -111,7 +110,6 @@ class SumBook:
             )
             for row in earlier:
                 _compare(row, summed)
-            now = datetime.now(UTC).isoformat(timespec="seconds")
             db.execute(
                 "INSERT OR IGNORE INTO summed VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (
@@ -122,12 +120,9 @@ class SumBook:
                     summed.settings,
                     summed.job,
                     summed.round,
-                    now,
+                    utc_text(),
                 ),
             )
-
-    def _change(self) -> AbstractContextManager[sqlite3.Connection]:
-        return transaction(self._path, "the book of sums")
 
 
 def _digest(weights: Mapping[str, int]) -> bytes:

@@ -8,20 +8,19 @@ that are over.
 
 from collections.abc import Hashable, Mapping, Sequence
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from shared.flower.connection import AWAITED_PATH
+from shared.table import Table
 
 _AGAIN = 16 * 2**20  # bytes beyond an answer: what was sent again as its receipt was lost on the way
 
 
-class AwaitedBody(BaseModel):
+class AwaitedBody(Table):
     """What a site asks: whether this message of Flower's, by its identity, still waits for an answer."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     message: str = Field(pattern=r"^[0-9a-f]{64}$")
 

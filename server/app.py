@@ -1,14 +1,12 @@
 """The Flower ServerApp of a real federation: opens the run's folder and runs the round loop in it."""
 
-import hashlib
 import json
 import os
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 
-import httpx
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
@@ -16,15 +14,15 @@ from server.attentive_grid import AttentiveGrid
 from server.audit_log import open_audit
 from server.coordinator import COORDINATOR, MODELS
 from server.enrolment import Registry
-from server.events import Event, Listener
 from server.models import Outbox
 from server.rounds import RoundLoop
 from server.run_files import run_path
+from server.run_life import at_work
 from server.runs import RunFolder
 from server.site_grid import SiteGrid
 from server.site_heads import SiteHeads, known_heads
 from server.site_names import SUPERLINK, SiteKeys, project_sites
-from shared.errors import RunError, WardroundError
+from shared.errors import RunError
 from shared.flower import RunStopped
 from shared.job import JobSpec, parse_job
 
@@ -88,25 +86,10 @@ def execute(
         WardroundError: Something stopped it; it can be resumed.
     """
     run = RunFolder.open(run_path(runs, name), job) if resume else RunFolder.create(runs, job, name, project)
-    with run.lock():
-        run.describe(status="running", flower_run=run_id, researcher=researcher, reason=None)
-        run.event("resumed" if resume else "opened")
-        try:
-            _await_sites(grid, job, run)
-            loop = RoundLoop(grid, job, run, _recorder(run, heads), heads=heads)
-            loop.execute(resume=run.has_checkpoint())
-        except RunStopped:
-            run.describe(status="stopped")
-        except httpx.TransportError:  # the SuperLink is gone: broken off, not failed (see `server.recovery`)
-            raise
-        except WardroundError as error:
-            run.describe(status="failed", reason=str(error))
-            raise
-        except Exception as error:
-            run.describe(status="failed", reason=f"{type(error).__name__}: {error}")
-            raise
-        else:
-            run.describe(status="finished", models=_digests(run.path))
+    work = at_work(run, resume=resume, flower_run=run_id, researcher=researcher)
+    with suppress(RunStopped), work:  # whoever stopped it knows
+        _await_sites(grid, job, run)
+        RoundLoop(grid, job, run, heads, heads=heads).execute(resume=run.has_checkpoint())
 
 
 def _await_sites(grid: SiteGrid, job: JobSpec, run: RunFolder) -> None:
@@ -129,22 +112,3 @@ def _await_sites(grid: SiteGrid, job: JobSpec, run: RunFolder) -> None:
                 remedy="Once the sites are back, resume the run.",
             )
         time.sleep(_LOOK_FOR_SITES)
-
-
-def _recorder(run: RunFolder, listen: Listener) -> Listener:
-    """Return a listener that writes what the round loop itself does not, and passes everything on."""
-
-    def record(event: Event) -> None:
-        if event.kind == "site_done":
-            run.event(event.kind, **event.data, round=event.round, site=event.site, phase=event.phase)
-        listen(event)
-
-    return record
-
-
-def _digests(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of each model, so that a copy can be checked."""
-    return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.glob("*.safetensors"))
-    }

@@ -6,7 +6,7 @@ from pathlib import Path
 from server.deploy import Coordinator
 from server.figures import Figures
 from server.people import Role
-from server.runs import RunFolder
+from shared.run_folder import ABOUT, RunRecord
 
 _MOST = 256  # runs and roles that are kept
 _Stamp = tuple[int, int, int] | None
@@ -23,9 +23,9 @@ class AtHand:
         self._read = read
         self._kept: dict[tuple[Path, Role | None], tuple[_Stamp, Figures]] = {}
 
-    async def figures(self, coordinator: Coordinator, run: RunFolder) -> Figures:
+    async def figures(self, coordinator: Coordinator, run: RunRecord) -> Figures:
         """Return what the one for whom a coordinator works may see of a run."""
-        key, stamp = (run.path, coordinator.role), _stamp(run.path / "run.json")
+        key, stamp = (run.path, coordinator.role), _stamp(run.path / ABOUT)
         found = self._kept.get(key)
         if found is None or found[0] != stamp or stamp is None:
             if len(self._kept) >= _MOST:

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from server.files import write_atomic
 from shared.curves import Curves
 from shared.errors import RunError
+from shared.run_folder import HEADER
 
 _STRATEGY, _CURVES = "strategy.", "curves."
 Tensors = dict[str, NDArray[Any]]
-HEADER = "wardround"  # key of the metadata of our safetensors files
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ def add_check_command(app: typer.Typer) -> None:
 
 
 def check(folder: Folder = HERE) -> None:
-    """Look at settings, ports, keys, registry, audit log, machine and Flower; exit code 1 if a line fails."""
+    """Look at settings, ports, keys, registry, audit log, machine and Flower; exit code 2 if a line fails."""
     from server.check import check_coordinator
     from shared.findings import show_findings
 
     if show_findings(check_coordinator(folder)):
-        raise typer.Exit(1)
+        raise typer.Exit(2)

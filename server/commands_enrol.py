@@ -149,7 +149,7 @@ def invite(
     with open_registry(folder) as registry:
         token = registry.invite(site, hours, project or ())
     print(join_string(folder, site, token))
-    print(f"For '{site}', once, within {hours:g} hours: `wardround client enroll -`", file=sys.stderr)
+    print(f"For '{site}', once, within {hours:g} hours: `wardround client enrol -`", file=sys.stderr)
 
 
 def sites(folder: Folder = HERE) -> None:
@@ -184,7 +184,7 @@ def revoke(
 
 
 def sign(
-    file: Annotated[Path, typer.Argument(help="Request made by `client enroll --request-out`.")],
+    file: Annotated[Path, typer.Argument(help="Request made by `client enrol --request-out`.")],
     fingerprint: Annotated[
         str | None,
         typer.Option(help="The key's fingerprint as the hospital reads it out; without it you are asked."),
@@ -211,7 +211,7 @@ def sign(
     with open_registry(folder) as registry:
         certificate = registry.sign(request, authority)
     write_answer(answer, certificate, authority)
-    print(f"{answer}: send it to the hospital, for `wardround client enroll - --certificate {answer.name}`")
+    print(f"{answer}: send it to the hospital, for `wardround client enrol - --certificate {answer.name}`")
 
 
 def backup(

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, ValidationError, field_validator
+from pydantic import Field, IPvAnyAddress, ValidationError, field_validator
 
 from server.audit_log import create_audit_key
 from server.enrolment import Registry
@@ -33,7 +33,7 @@ from shared.pki import (
     utc_now,
     write_file,
 )
-from shared.table import Name
+from shared.table import Name, Table
 from shared.toml_files import read_toml
 
 MODELS = "models"  # what runs offer to their sites; nothing in it outlives the coordinator
@@ -70,11 +70,7 @@ class FolderError(WardroundError):
     """A coordinator's folder that can't be made or used."""
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ServerTable(_Table):
+class ServerTable(Table):
     """`[server]`: who this is and where it is reached."""
 
     name: Name = Field(description="Name of the federation.")
@@ -94,7 +90,7 @@ class ServerTable(_Table):
         return str(self.sites_address or usual), str(self.people_address or usual)
 
 
-class LimitsTable(_Table):
+class LimitsTable(Table):
     """`[limits]`: what a peer may take of each listener."""
 
     sites: Limits = Field(Limits(), description="Of the listener for sites.")
@@ -109,7 +105,7 @@ class LimitsTable(_Table):
         return sites
 
 
-class ServerConfig(_Table):
+class ServerConfig(Table):
     """The file `server.toml`."""
 
     server: ServerTable

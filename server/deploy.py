@@ -1,6 +1,5 @@
 """Runs of a coordinator on its own machine: submit, list, follow, stop, resume, fetch."""
 
-import json
 import os
 import tempfile
 import time
@@ -19,12 +18,14 @@ from server.people import Role
 from server.projects import Projects, choose_project
 from server.run_control import RunDetails, RunRow, UnknownRunError, parse_event
 from server.run_files import chunks, file_names, open_file, run_path, write_copy
+from server.run_life import give_up
 from server.runs import RunFolder, run_name
 from server.store import DEFAULT_PROJECT
 from server.superlink import socket_of
 from shared.errors import RunError, WardroundError
 from shared.flower.runs import Runs
 from shared.job import JobSpec
+from shared.run_folder import EVENTS, JOB, RunRecord, description_of
 
 _LOOK = 0.2  # seconds between looks at what a run has written
 _START = 120.0  # seconds in which Flower must have started a run's process
@@ -112,10 +113,9 @@ class Coordinator:
         end = time.monotonic() + _START
         while run.status == "running" and time.monotonic() < end:
             time.sleep(_LOOK)
-        if run.status != "finished":
-            run.describe(status="stopped")
+        give_up(RunFolder.read(run.path))  # its process may have ended without a word
 
-    def open(self, name: str) -> RunFolder:
+    def open(self, name: str) -> RunRecord:
         """Return a run's folder by its name.
 
         Raises:
@@ -124,11 +124,11 @@ class Coordinator:
         path = run_path(self._runs, name)
         if not path.is_dir() or not self._sees(path):
             raise UnknownRunError("there is no such run", where=name, remedy="`wardround runs` lists them.")
-        return RunFolder.read(path)
+        return RunRecord.read(path)
 
     def list(self) -> list[RunRow]:
         """Return all runs, the newest first."""
-        folders = (path.parent for path in self._runs.glob("*/job.json"))
+        folders = (path.parent for path in self._runs.glob(f"*/{JOB}"))
         rows = [self._listed(folder) for folder in folders if self._sees(folder)]
         return sorted(rows, key=lambda row: row.started, reverse=True)
 
@@ -168,12 +168,12 @@ class Coordinator:
         self._audit("run-fetched", run=name, job=run.job.digest())
         return write_copy(out, name, ((file, self._content(run, file)) for file in self.file_names(run)))
 
-    def file_names(self, run: RunFolder) -> Sequence[str]:
+    def file_names(self, run: RunRecord) -> Sequence[str]:
         """Return the names of a run's files, as far as they may be seen."""
         withheld = () if self.figures(run).everything else WITHHELD
         return [name for name in file_names(run.path) if name not in withheld]
 
-    def open_file(self, run: RunFolder, name: str) -> BinaryIO:
+    def open_file(self, run: RunRecord, name: str) -> BinaryIO:
         """Open a file of a run for reading, as it may be seen.
 
         Raises:
@@ -190,23 +190,23 @@ class Coordinator:
             seen.writelines(figures.file(name, file))
         return seen
 
-    def _content(self, run: RunFolder, name: str) -> Iterator[bytes]:
+    def _content(self, run: RunRecord, name: str) -> Iterator[bytes]:
         with self.open_file(run, name) as file:
             yield from chunks(file, file.seek(0, os.SEEK_END))
 
-    def figures(self, run: RunFolder) -> Figures:
+    def figures(self, run: RunRecord) -> Figures:
         """Return what may be seen of a run."""
         return Figures(run.read_description(), self.role)
 
     def _listed(self, folder: Path) -> RunRow:
         """Return a line for any run, also for one that another version of Wardround has left."""
         try:
-            return self._row(RunFolder.read(folder))
+            return self._row(RunRecord.read(folder))
         except WardroundError as error:
             reason = error.problem[:_REASON]
             return RunRow(folder.name, "unreadable", 0, 0, "", "", project_of(folder), reason)
 
-    def _row(self, run: RunFolder) -> RunRow:
+    def _row(self, run: RunRecord) -> RunRow:
         about = run.read_description()
         return RunRow(
             name=run.path.name,
@@ -261,7 +261,7 @@ class Coordinator:
                 raise _no_answer(error) from None
 
     @staticmethod
-    def _flower_run(run: RunFolder) -> int:
+    def _flower_run(run: RunRecord) -> int:
         number = run.read_description().get("flower_run")
         if not isinstance(number, int):
             raise RunError("was not started by this coordinator", where=run.path.name)
@@ -306,19 +306,17 @@ def _no_answer(error: Exception) -> RunError:
 
 
 def _has_begun(path: Path, run_id: int) -> bool:
-    if not (path / "events.jsonl").exists():
-        return False
-    return bool(RunFolder.read(path).read_description().get("flower_run") == run_id)
+    return (path / EVENTS).exists() and bool(description_of(path).get("flower_run") == run_id)
 
 
 def project_of(folder: Path) -> str:
     """Return the project of a run; an empty name, which no project has, while nothing says it yet."""
     try:
-        about = json.loads((folder / "run.json").read_bytes())
-        return str(about.get("project") or DEFAULT_PROJECT)  # runs are older than projects
-    except (OSError, ValueError, AttributeError):
-        return ""
+        about = description_of(folder)
+    except (OSError, ValueError):
+        about = {}
+    return str(about.get("project") or DEFAULT_PROJECT) if about else ""  # runs are older than projects
 
 
-def _researcher(run: RunFolder) -> str:
+def _researcher(run: RunRecord) -> str:
     return str(run.read_description().get("researcher") or "")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Annotated
 
 from cryptography import x509
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -22,22 +22,19 @@ from server.bodies import parse_body
 from server.enrolment import Registry
 from shared.authority import Signatory
 from shared.pki import pem_of
+from shared.table import Table
 
 Pem = Annotated[str, Field(max_length=8192)]
 
 
-class _Message(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class EnrolBody(_Message):
+class EnrolBody(Table):
     """What a site sends to join."""
 
     token: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{20,100}$")]
     request: Pem
 
 
-class RenewBody(_Message):
+class RenewBody(Table):
     """What a site sends to renew; `signature` is in base64."""
 
     certificate: Pem

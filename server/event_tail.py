@@ -4,8 +4,7 @@ import json
 import os
 from typing import Any
 
-from server.run_control import ENDED
-from server.runs import RunFolder
+from shared.run_folder import ENDED, EVENTS, RunRecord
 
 LONGEST_LINE = 2**16  # bytes; a longer one is left out, as nobody who watches could read it
 _AT_ONCE = 2**18  # bytes read in one look
@@ -22,7 +21,7 @@ class EventTail:
         after: So many lines are known already.
     """
 
-    def __init__(self, run: RunFolder, after: int = 0) -> None:
+    def __init__(self, run: RunRecord, after: int = 0) -> None:
         self._run = run
         self._known = after
         self._offset = 0  # everything before it was given, or passed over
@@ -65,7 +64,7 @@ class EventTail:
 
     def _more(self) -> bytes:
         try:
-            with (self._run.path / "events.jsonl").open("rb") as file:
+            with (self._run.path / EVENTS).open("rb") as file:
                 if os.fstat(file.fileno()).st_size < self._offset:  # half a line was removed, and passed over
                     self._offset -= self._passed
                     self._passed = 0

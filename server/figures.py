@@ -14,11 +14,10 @@ from itertools import groupby
 from typing import Any, BinaryIO
 
 from server.people import Role
+from shared.run_folder import ABOUT, CHECKPOINT, EVENTS, SITES
 
-FILTERED = ("sites.csv", "events.jsonl", "run.json")
-WITHHELD = (
-    "checkpoint.safetensors",
-)  # has rows of single sites, and is of use to nobody but the coordinator
+FILTERED = (SITES, EVENTS, ABOUT)
+WITHHELD = (CHECKPOINT,)  # has rows of single sites, and is of use to nobody but the coordinator
 KEPT_BACK = "its figures stay with the hospital"
 
 _BY_SITE = ("left_out", "bytes_sent", "late", "figures")
@@ -63,9 +62,9 @@ class Figures:
     def file(self, name: str, content: BinaryIO) -> Iterator[bytes]:
         """Yield the content of one of the `FILTERED` files, as this person may see it."""
         text = io.TextIOWrapper(content, encoding="utf-8", errors="replace", newline="")
-        if name == "run.json":
+        if name == ABOUT:
             yield (json.dumps(self.description(json.load(text)), indent=2) + "\n").encode()
-        elif name == "events.jsonl":
+        elif name == EVENTS:
             for line in text:
                 with suppress(ValueError, RecursionError):  # cut short by a crash, or still being written
                     yield (json.dumps(self.event(dict(json.loads(line)))) + "\n").encode()

@@ -2,15 +2,15 @@
 
 import asyncio
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from shared.table import Table
 
 KIB, MIB = 1024, 1024**2
 
 
-class Limits(BaseModel):
+class Limits(Table):
     """Limits of one listener; these are the sites'."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     connections: PositiveInt = Field(1000, description="Open connections in all.")
     connections_each: PositiveInt = Field(

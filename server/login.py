@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import httpx
 from cryptography import x509
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from server.coordinator import PEOPLE_PORT
 from shared.address import join_address
@@ -25,6 +25,7 @@ from shared.pki import (
     write_file,
 )
 from shared.proxy import open_client
+from shared.table import Table
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 
@@ -33,10 +34,8 @@ class LoginError(WardroundError):
     """A log-in that can't be used."""
 
 
-class Login(BaseModel):
+class Login(Table):
     """What `wardround login` keeps, readable by its user only."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: str
     authority: str  # PEM

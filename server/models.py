@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Annotated, BinaryIO, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
+from pydantic import Field, NonNegativeInt
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
@@ -21,7 +21,9 @@ from starlette.routing import Route
 from server.answers import explained
 from server.bodies import parse_body
 from server.files import disk_errors
+from shared.files import replace_file
 from shared.flower.connection import ARRAY_PATH, PIECE
+from shared.table import Table
 
 _PRIVATE = 0o700
 _CHUNK = 2**18  # bytes read and sent at once
@@ -60,10 +62,8 @@ class Outbox:
         digest = hashlib.sha256(data).hexdigest()
         path = self._folder / digest
         if not path.exists():
-            part = path.with_suffix(".part")
             with disk_errors(path):
-                part.write_bytes(data)
-                part.replace(path)
+                replace_file(path, data, sync=False)  # gone when the run's process is
         self._used.add(digest)
         return digest
 
@@ -79,10 +79,8 @@ class Outbox:
         self._used.clear()
 
 
-class PieceBody(BaseModel):
+class PieceBody(Table):
     """What a site sends to get a piece of an array: from byte `first` on."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     first: NonNegativeInt

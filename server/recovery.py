@@ -5,9 +5,9 @@ import logging
 from pathlib import Path
 
 from server.deploy import Coordinator
-from server.runs import interrupted
 from server.superlink import SuperLink
 from shared.errors import WardroundError
+from shared.run_folder import interrupted
 
 log = logging.getLogger(__name__)
 

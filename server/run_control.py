@@ -13,8 +13,6 @@ from server.events import Event, Kind
 from shared.errors import RunError
 from shared.job import JobSpec
 
-ENDED = ("finished", "failed", "stopped", "interrupted")
-
 
 class UnknownRunError(RunError):
     """A name that no run has."""

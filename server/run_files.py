@@ -1,7 +1,6 @@
 """The files of a run as they are copied: by names that fit a fixed pattern, whole or not at all, checked."""
 
 import hashlib
-import json
 import os
 import re
 import stat
@@ -12,6 +11,7 @@ from typing import BinaryIO
 
 from server.run_control import UnknownRunError
 from shared.errors import RunError
+from shared.run_folder import description_of
 
 RUN_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,150}")
 _FILE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,60}\.(csv|json|jsonl|safetensors)")
@@ -115,10 +115,12 @@ def _write(path: Path, content: Iterable[bytes]) -> str:
 def _check_models(folder: Path, digests: dict[str, str]) -> None:
     """Compare each model with the digest that the run wrote down when it ended."""
     try:
-        about = json.loads((folder / "run.json").read_bytes())
+        about = description_of(folder)
         models = dict(about.get("models", {}))
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
-        raise RunError("is not the folder of a run", where=folder.parent.name) from None
+    except (OSError, ValueError, TypeError, RecursionError):
+        about = {}
+    if not about:
+        raise RunError("is not the folder of a run", where=folder.parent.name)
     for model, digest in models.items():
         if digests.get(str(model)) != digest:
             raise RunError("is not the model that the run wrote", where=str(model))

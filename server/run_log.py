@@ -5,12 +5,11 @@ from server.runs import RunFolder
 
 
 def record_and_tell(run: RunFolder, listen: Listener) -> Listener:
-    """Return a listener that writes what matters into the run's log and passes everything on."""
+    """Return a listener that writes what happens into the run's log and passes everything on."""
 
     def tell(event: Event) -> None:
-        if event.kind != "site_done":
-            where = {"round": event.round, "site": event.site, "phase": event.phase}
-            run.event(event.kind, **{**event.data, **{key: value for key, value in where.items() if value}})
+        where = {"round": event.round, "site": event.site, "phase": event.phase}
+        run.event(event.kind, **{**event.data, **{key: value for key, value in where.items() if value}})
         listen(event)
 
     return tell

@@ -1,59 +1,52 @@
-"""The folder of a run: what was asked, what happened round by round, and the models."""
+"""The folder of a run as its own process writes it."""
 
-import contextlib
 import csv
-import fcntl
 import io
 import json
 import math
 import os
 import platform
 import subprocess
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from server.checkpoint import HEADER, Checkpoint, read_checkpoint, write_checkpoint
-from server.files import append, disk_errors, remove_unfinished, write_atomic
+from server.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from server.files import disk_errors, write_atomic
 from server.run_files import run_path
+from shared.clock import utc_text
 from shared.errors import RunError
-from shared.job import JobSpec, parse_job
+from shared.files import Lock, append, remove_unfinished
+from shared.job import JobSpec
 from shared.metric_spec import metric_names
+from shared.run_folder import ABOUT, CHECKPOINT, EVENTS, HEADER, JOB, LOCK, ROUNDS, SITES, RunRecord
 
 if TYPE_CHECKING:
     from shared.arrays import Layout  # with PyTorch, which the gateway has no need of
 
-_CHECKPOINT = "checkpoint.safetensors"
-_LOCK_ATTEMPTS, _LOCK_PAUSE = 5, 0.02  # seconds
 _PACKAGES = ("wardround", "flwr", "torch", "monai", "torchmetrics", "numpy")
 
 
-class RunFolder:
-    """One execution of a job on disk.
-
-    `job.json`, `run.json`, `metrics.csv` (federation), `sites.csv` (per site), `events.jsonl`,
-    `checkpoint.safetensors`, and at the end `model.safetensors` and `best.safetensors`.
-    """
+class RunFolder(RunRecord):
+    """A run that is being executed, or is about to be."""
 
     def __init__(self, path: Path, job: JobSpec) -> None:
-        self.path = path
-        self.job = job
+        super().__init__(path, job)
         metrics = metric_names(job)
         self._columns = {
-            "metrics.csv": ("round", "sites", "train_loss", "seconds", "bytes", *metrics),
-            "sites.csv": ("round", "site", "phase", "examples", "train_loss", "seconds", "bytes", *metrics),
+            ROUNDS: ("round", "sites", "train_loss", "seconds", "bytes", *metrics),
+            SITES: ("round", "site", "phase", "examples", "train_loss", "seconds", "bytes", *metrics),
         }
 
     @classmethod
-    def create(cls, out: Path, job: JobSpec, name: str | None = None, project: str = "") -> "RunFolder":
+    def create(cls, out: Path, job: JobSpec, name: str | None = None, project: str = "") -> Self:
         """Make a new folder below `out`, named after the job and the time if not otherwise.
 
         Args:
@@ -69,12 +62,12 @@ class RunFolder:
         with disk_errors(out):
             path.mkdir(parents=True)
         run = cls(path, job)
-        write_atomic(path / "job.json", job.canonical().encode())
+        write_atomic(path / JOB, job.canonical().encode())
         for table, columns in run._columns.items():
             write_atomic(path / table, _csv_text([columns]).encode())
         run.describe(
             status="running",
-            started=_now(),
+            started=utc_text("milliseconds"),
             job=json.loads(job.canonical()),
             digest=job.digest(),
             **({"project": project} if project else {}),
@@ -83,7 +76,7 @@ class RunFolder:
         return run
 
     @classmethod
-    def open(cls, path: Path, job: JobSpec | None = None) -> "RunFolder":
+    def open(cls, path: Path, job: JobSpec | None = None) -> Self:
         """Open an existing run, checking that it belongs to `job` where one is given.
 
         Raises:
@@ -101,33 +94,6 @@ class RunFolder:
             raise RunError("has finished; there is nothing to resume", where=path)
         return run
 
-    @classmethod
-    def read(cls, path: Path) -> "RunFolder":
-        """Open an existing run to look at it.
-
-        Raises:
-            RunError: There is no run.
-        """
-        try:
-            job = parse_job(json.loads((path / "job.json").read_text(encoding="utf-8")), path / "job.json")
-        except (OSError, ValueError, TypeError) as error:
-            raise RunError(f"is not the folder of a run ({error})", where=path) from None
-        return cls(path, job)
-
-    @property
-    def status(self) -> str:
-        """What the run is doing: "interrupted" where it says "running" and nobody is at work on it."""
-        return status_at(self.path)
-
-    def last_round(self) -> int:
-        """Return the number of the last round whose metrics are written, 0 before the first."""
-        with (self.path / "metrics.csv").open(encoding="utf-8", newline="") as file:
-            return max((int(row[0]) for row in csv.reader(file) if row and row[0].isdigit()), default=0)
-
-    def has_checkpoint(self) -> bool:
-        """Say whether there is something to go on from."""
-        return (self.path / _CHECKPOINT).exists()
-
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep other processes out of the folder.
@@ -136,91 +102,67 @@ class RunFolder:
             RunError: Another process is at work in it.
         """
         with disk_errors(self.path):
-            file = (self.path / ".lock").open("w")
-        with file:
-            if not _lock(file.fileno()):
-                raise RunError("another process is at work on this run", where=self.path)
+            lock = self._lock()
+        with lock:
             yield
 
-    def has_begun(self) -> bool:
-        """Say whether a round may have been done: the first checkpoint is written before any."""
-        if (self.path / _CHECKPOINT).exists():
-            return True
-        return len(self._text("metrics.csv").splitlines()) > 1
+    def _lock(self) -> Lock:
+        try:
+            return Lock(self.path / LOCK, wait=False)
+        except BlockingIOError:
+            raise RunError("another process is at work on this run", where=self.path) from None
 
     def describe(self, **entries: Any) -> None:
         """Add entries to `run.json`."""
         content = {**self.read_description(), **entries}
-        write_atomic(self.path / "run.json", (json.dumps(plain(content), indent=2) + "\n").encode())
-
-    def finish(self, **entries: Any) -> None:
-        """Mark the run as finished, so that it is not resumed."""
-        self.describe(status="finished", finished=_now(), **entries)
-
-    def read_description(self) -> dict[str, Any]:
-        """Return what `run.json` says, nothing where it doesn't exist yet."""
-        return _description(self.path)
+        write_atomic(self.path / ABOUT, (json.dumps(plain(content), indent=2) + "\n").encode())
 
     def event(self, kind: str, **entries: Any) -> None:
         """Add one line to `events.jsonl`."""
-        line = json.dumps(plain({"time": _now(), "event": kind, **entries}))
-        append(self.path / "events.jsonl", line + "\n", sync=False)  # nothing is resumed from it
-
-    def count_events(self, kind: str) -> int:
-        """Return how many events of a kind the log has, those of earlier processes included."""
-        return sum(json.loads(line)["event"] == kind for line in self._text("events.jsonl").splitlines())
-
-    def rounds_missed(self) -> dict[str, int]:
-        """Return in how many rounds of training each site was late, of the sites that ever were."""
-        lines = [json.loads(line) for line in self._text("events.jsonl").splitlines()]
-        missed: dict[str, set[int]] = {}
-        for line in lines:
-            if line["event"] == "site_late" and line.get("phase") not in ("describe", "evaluate", "test"):
-                missed.setdefault(line["site"], set()).add(line["round"])
-        return {site: len(rounds) for site, rounds in sorted(missed.items())}
+        line = json.dumps(plain({"time": utc_text("milliseconds"), "event": kind, **entries}))
+        with disk_errors(self.path / EVENTS):
+            append(self.path / EVENTS, line + "\n", sync=False)  # nothing is resumed from it
 
     def add_rows(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add rows to `metrics.csv` or `sites.csv`; missing and undefined values stay empty."""
         columns = self._columns[name]
         cells = [[_cell(row.get(column)) for column in columns] for row in rows]
-        append(self.path / name, _csv_text(cells), sync=True)
-
-    def bytes_sent(self) -> dict[str, int]:
-        """Return the bytes that each site has sent over all rounds: updates and metric states."""
-        sent: dict[str, int] = {}
-        for row in csv.DictReader(self._text("sites.csv").splitlines()):
-            sent[row["site"]] = sent.get(row["site"], 0) + int(row["bytes"] or 0)
-        return sent
+        with disk_errors(self.path / name):
+            append(self.path / name, _csv_text(cells), sync=True)
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write the checkpoint, after everything else of its round."""
-        write_checkpoint(self.path / _CHECKPOINT, checkpoint, self.job.digest())
+        write_checkpoint(self.path / CHECKPOINT, checkpoint, self.job.digest())
 
     def load(self) -> Checkpoint:
-        """Read the checkpoint; drop what a kill left behind, and the rows of rounds that it does not know.
+        """Read the checkpoint; drop the rows of rounds that it does not know.
 
         Raises:
             RunError: The checkpoint or a table is missing or can't be used.
         """
-        checkpoint = read_checkpoint(self.path / _CHECKPOINT, self.job.digest())
+        checkpoint = read_checkpoint(self.path / CHECKPOINT, self.job.digest())
         written = checkpoint.round - (checkpoint.unjudged is not None)
         for name, columns in self._columns.items():
             rows = [
                 row
-                for row in csv.reader(self._text(name).splitlines())
+                for row in csv.reader(self.text(name).splitlines())
                 if len(row) == len(columns) and row[0].isdigit() and int(row[0]) <= written
             ]
             write_atomic(self.path / name, _csv_text([columns, *rows]).encode())
-        events = self._text("events.jsonl")
-        write_atomic(self.path / "events.jsonl", events[: events.rfind("\n") + 1].encode())
-        remove_unfinished(self.path)
         return checkpoint
 
-    def _text(self, name: str) -> str:
-        try:
-            return (self.path / name).read_text(encoding="utf-8", errors="replace")
-        except OSError as error:
-            raise RunError(f"can't be read ({error.strerror})", where=self.path / name) from None
+    def mend(self) -> None:
+        """Drop what a kill left behind: half a line of the log, files that were not finished.
+
+        Raises:
+            RunError: The folder can't be written.
+        """
+        with disk_errors(self.path):
+            remove_unfinished(self.path)
+        if (self.path / EVENTS).exists():
+            events = self.text(EVENTS)
+            if not events.endswith("\n"):
+                write_atomic(self.path / EVENTS, events[: events.rfind("\n") + 1].encode())
 
     def save_model(self, name: str, layout: "Layout", vector: NDArray[np.float32], round_: int) -> Path:
         """Write a model as named tensors; returns the file."""
@@ -232,55 +174,6 @@ class RunFolder:
         metadata_ = {HEADER: json.dumps(header, sort_keys=True)}
         write_atomic(path, safetensors.torch.save(layout.state_dict(vector), metadata_))
         return path
-
-
-def status_at(path: Path) -> str:
-    """Return the status of the run in a folder; see `RunFolder.status`."""
-    status = str(_description(path).get("status", "unknown"))
-    return "interrupted" if status == "running" and not _is_locked(path) else status
-
-
-def interrupted(runs: Path) -> set[str]:
-    """Return the names of the runs whose processes have died; those that can't be read are left out."""
-    names = set()
-    for path in runs.glob("*/run.json"):
-        with contextlib.suppress(RunError, OSError, ValueError, AttributeError):
-            if status_at(path.parent) == "interrupted":
-                names.add(path.parent.name)
-    return names
-
-
-def _description(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads((path / "run.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    return content
-
-
-def _is_locked(path: Path) -> bool:
-    """Say whether a process is at work in a folder; who looks waits for nobody."""
-    with disk_errors(path):
-        file = (path / ".lock").open("a")
-    with file:
-        try:
-            fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
-
-
-def _lock(file: int) -> bool:
-    """Lock a file, if nobody has it; who only looks whether it is locked has it for a moment."""
-    for attempt in range(_LOCK_ATTEMPTS):
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if attempt < _LOCK_ATTEMPTS - 1:
-                time.sleep(_LOCK_PAUSE)
-        else:
-            return True
-    return False
 
 
 def run_name(job: JobSpec) -> str:
@@ -309,10 +202,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return value
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _environment() -> dict[str, Any]:

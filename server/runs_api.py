@@ -40,11 +40,12 @@ from server.audit_trail import AuditTrail
 from server.bodies import read_body
 from server.deploy import Coordinator
 from server.run_files import chunks
-from server.runs import RunFolder, plain
+from server.runs import plain
 from server.store import DEFAULT_PROJECT
 from server.submission import LONGEST_BODY, Refused, validated
 from server.watching import Watching
 from shared.flower.runs import Runs
+from shared.run_folder import RunRecord
 
 SIGN_OF_LIFE = 10.0  # seconds without an event after which an empty line says that the stream is alive
 LONGEST_STREAM = 600.0  # seconds; who watches longer comes again, and the token is looked at again
@@ -186,7 +187,7 @@ class RunsApi:
         await self._slowly(request, partial(change, coordinator, name))
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
-    async def _lines(self, coordinator: Coordinator, run: RunFolder, after: int) -> AsyncIterator[bytes]:
+    async def _lines(self, coordinator: Coordinator, run: RunRecord, after: int) -> AsyncIterator[bytes]:
         clock = asyncio.get_running_loop().time
         end = clock() + LONGEST_STREAM
         async with aclosing(self._watching.follow(run, after, SIGN_OF_LIFE)) as looks:

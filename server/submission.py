@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from shared.errors import JobError
 from shared.job import JobSpec, parse_job
 from shared.job_bounds import LONGEST_JOB
+from shared.table import Table
 
 LONGEST_BODY = LONGEST_JOB + 1024  # bytes
 _DEADLINE = 30.0  # seconds in all: the machine may be busy
@@ -26,10 +27,8 @@ _MEMORY = 2**30  # bytes of address space
 _WHAT = "the job"
 
 
-class Submission(BaseModel):
+class Submission(Table):
     """What a researcher sends: the job, and its digest as the researcher's machine computes it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     job: dict[str, Any]
     digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

@@ -9,7 +9,6 @@ it listens on a Unix socket in a folder that only the coordinator's user can ent
 """
 
 import asyncio
-import fcntl
 import logging
 import os
 import random
@@ -26,6 +25,7 @@ import httpx
 
 from server.files import write_atomic
 from shared.errors import WardroundError
+from shared.files import Lock, is_locked
 from shared.flower.control import Control, NodeInfo
 from shared.flower.local import URL
 from shared.memory import BLOCK
@@ -177,9 +177,8 @@ class SuperLink:
 
     def _lock(self) -> None:
         """Keep a second coordinator from using the same folder."""
-        file = self._stack.enter_context((self.folder / "lock").open("w"))
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._stack.enter_context(Lock(self.folder / "lock", wait=False))
         except BlockingIOError:
             raise SuperLinkError(
                 "another coordinator runs in this folder",
@@ -295,17 +294,7 @@ class SuperLink:
 
 def is_running(superlink: Path) -> bool:
     """Say if a coordinator is at work in the folder of a SuperLink: it holds a lock there."""
-    try:
-        handle = os.open(superlink / "lock", os.O_RDWR)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(handle)
-    return False
+    return is_locked(superlink / "lock")
 
 
 async def _serves(client: httpx.AsyncClient) -> bool:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from server.event_tail import EventTail
-from server.runs import RunFolder
 from shared.errors import RunError
+from shared.run_folder import ABOUT, EVENTS, RunRecord
 
 LOOK_S = 0.2  # between looks at whether a run's files have changed
 STATUS_S = 2.0  # between looks at the rest: a run whose process died changes no file
 _MOST = 256  # lines that are kept for those who watch; who is further behind reads the file
-_FILES = ("events.jsonl", "run.json")
+_FILES = (EVENTS, ABOUT)
 
 Line = tuple[int, dict[str, Any]]
 Look = tuple[list[Line], str | None]
@@ -34,7 +34,7 @@ class Watching:
         self._read = read
         self._shared: dict[Path, _Shared] = {}
 
-    async def follow(self, run: RunFolder, after: int, pause: float) -> AsyncGenerator[Look, None]:
+    async def follow(self, run: RunRecord, after: int, pause: float) -> AsyncGenerator[Look, None]:
         """Yield the lines of a run after the first so many, as they come; the last look has the run's status.
 
         Args:
@@ -62,7 +62,7 @@ class Watching:
             tail.know(known)
 
     @asynccontextmanager
-    async def _join(self, run: RunFolder, tail: EventTail) -> AsyncIterator["_Shared"]:
+    async def _join(self, run: RunRecord, tail: EventTail) -> AsyncIterator["_Shared"]:
         shared = self._shared.get(run.path)
         if shared is None or shared.is_over:
             shared = self._shared[run.path] = _Shared(run, tail.line, self._read)
@@ -86,7 +86,7 @@ class _Shared:
         read: Does a look in a thread.
     """
 
-    def __init__(self, run: RunFolder, line: int, read: Read) -> None:
+    def __init__(self, run: RunRecord, line: int, read: Read) -> None:
         self.watchers = 0
         self._folder = run.path
         self._tail = EventTail(run, line)

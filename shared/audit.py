@@ -8,14 +8,12 @@ head that is kept elsewhere: see `AuditLog.head`. Checking a log is in `shared/a
 
 import base64
 import errno
-import fcntl
 import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,6 +21,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from shared.audit_fields import AuditError, Value, checked
+from shared.clock import utc_text
+from shared.files import Lock, sync_folder
 
 PURPOSE = b"wardround audit entry\n"  # before what is signed: the key signs other things too
 FIRST = "0" * 64  # the hash before the first entry
@@ -197,8 +197,7 @@ class AuditLog:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         try:
-            with (self._folder / _LOCK).open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            with Lock(self._folder / _LOCK):
                 self._take_up_key()
                 yield
         except OSError as error:
@@ -243,8 +242,7 @@ class AuditLog:
 
     def _next(self, last: Entry | None, event: str, fields: dict[str, Value]) -> Entry:
         seq, previous = (1, FIRST) if last is None else (last.seq + 1, last.hash)
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        return Entry(seq, now, event, fields, previous).signed(self._key)
+        return Entry(seq, utc_text("milliseconds"), event, fields, previous).signed(self._key)
 
     def _put(self, entry: Entry, *, new_file: bool) -> Entry:
         path = self._folder / f"audit-{entry.seq:012}.jsonl" if new_file else self._files()[-1]
@@ -326,12 +324,3 @@ def read_tail(path: Path) -> tuple[bytes, bytes]:
     if not newline:
         return b"", torn
     return whole.rpartition(b"\n")[2] + b"\n", torn
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a new name in a folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

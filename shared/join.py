@@ -9,20 +9,18 @@ import binascii
 import hashlib
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from shared.pki import CredentialError
-from shared.table import Name
+from shared.table import Name, Table
 
 PREFIX = "wardround-join:v1:"
 CHECK = 4  # bytes
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
-class Join(BaseModel):
+class Join(Table):
     """What a hospital needs to join: where, whom to trust, and the right to do it once."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     site: Name
     host: Annotated[str, Field(min_length=1, max_length=253)]

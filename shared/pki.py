@@ -7,10 +7,8 @@ Whoever signs certificates is in `shared/authority.py`.
 import base64
 import hashlib
 import ipaddress
-import os
 import re
 import ssl
-import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
 from cryptography.x509.oid import NameOID
 
 from shared.errors import WardroundError
+from shared.files import PRIVATE, replace_file
 
 Clock = Callable[[], datetime]
 LEAST_PASSPHRASE = 14  # characters: PKCS#8 as `cryptography` writes it slows a guess down only a little
@@ -59,29 +58,14 @@ def new_key() -> EllipticCurvePrivateKey:
     return generate_private_key(SECP384R1())
 
 
-def write_file(path: Path, content: bytes, mode: int = 0o600) -> None:
+def write_file(path: Path, content: bytes, mode: int = PRIVATE) -> None:
     """Replace a file by new content with these rights, on the disk before this returns.
 
     Raises:
         CredentialError: It can't be written; the old file is as it was.
     """
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                os.fchmod(file.fileno(), mode)
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        replace_file(path, content, mode)
     except OSError as error:
         raise CredentialError(f"can't be written ({error.strerror})", where=path) from None
 

@@ -1,4 +1,4 @@
-"""What every table of a job or a settings file is made of: strict models, and the types of their values."""
+"""What every table of a job, of settings or of a message is made of: strict models, types of values."""
 
 from typing import Annotated
 
@@ -12,6 +12,6 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class Table(BaseModel):
-    """One table: no unknown keys, no NaN, no change after it was read."""
+    """One table, or one message: no unknown keys, no NaN, no change after it was read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -86,7 +86,7 @@ class LocalFederation:
         folder = self.folder / "coordinator"
         return open_coordinator(folder, operator_audit(folder))
 
-    def enroll(self, name: str, datasets: Mapping[str, Path], *, seed: int | None = None) -> Path:
+    def enrol(self, name: str, datasets: Mapping[str, Path], *, seed: int | None = None) -> Path:
         """Let a site join: its folder, key and certificate; returns the folder.
 
         Its policy is as open as that of the hospitals of a simulation, since nobody's patients are here.

@@ -22,7 +22,7 @@ def main(job_file: Path) -> None:
         with LocalFederation(folder) as federation:
             for site in SITES:
                 print(f"starting the hospital '{site}' ...", flush=True)
-                federation.enroll(site, {job.job.dataset: manifest})
+                federation.enrol(site, {job.job.dataset: manifest})
                 federation.start(site)
             federation.await_sites()
             print(f"all are online; submitting {job_file}", flush=True)

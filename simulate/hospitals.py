@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from flwr.clientapp import ClientApp
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from client.app import Site, make_app
 from client.cohort import Cohort
@@ -18,6 +18,7 @@ from client.worker import serve_message
 from client.workers.records import pack, unpack
 from client.workshop import Workshop
 from shared.errors import RunError
+from shared.table import Table
 from simulate.baselines import train_baseline
 from simulate.credentials import simulated_credentials
 from simulate.grid import node_id
@@ -27,13 +28,11 @@ from simulate.workers import Call
 BASELINE = "baseline"
 
 
-class Setup(BaseModel):
+class Setup(Table):
     """The hospitals of a simulation; kept in the run's folder so that the run can be resumed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     sites: list[SiteConfig]
-    folders: dict[str, Path] = {}  # by site, of hospitals with files of their own
+    folders: dict[str, Path] = Field({})  # by site, of hospitals with files of their own
     scanner_seed: int | None = None  # with a seed, each site sees its images through a scanner of its own
     device: str = "auto"
     baselines: bool = False

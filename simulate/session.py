@@ -15,6 +15,7 @@ from server.events import Event, Listener
 from server.files import write_atomic
 from server.progress import Progress
 from server.rounds import RoundLoop
+from server.run_life import at_work
 from server.runs import RunFolder, plain
 from server.tables import print_guarantee, print_missing_scores, results_table
 from shared.errors import RunError, WardroundError
@@ -104,19 +105,13 @@ def execute(run: RunFolder, workers: str | None, console: Console, *, resume: bo
     """
     setup = Setup.read(run.path / _SETUP)
     workers = workers or str(min(_cores(), len(setup.sites)))
-    with run.lock():
-        run.describe(status="running", reason=None, workers=workers, device=setup.device)
-        try:
+    try:
+        with at_work(run, resume=resume, workers=workers, device=setup.device):
             _run(run, setup, workers, console, resume=resume)
-        except WardroundError as error:
-            if resume or run.has_begun():
-                run.describe(status="failed", reason=str(error))
-            else:
-                shutil.rmtree(run.path)
-            raise
-        except KeyboardInterrupt:
-            run.describe(status="stopped")
-            raise
+    except WardroundError:
+        if not resume and not run.has_begun():  # nothing to resume, and the user reads the reason now
+            shutil.rmtree(run.path)
+        raise
     console.print(results_table(run.job, run.read_description()))
     print_missing_scores(console, run.read_description())
     print_guarantee(console, run.read_description())
@@ -142,7 +137,7 @@ def _run(run: RunFolder, setup: Setup, workers: str, console: Console, *, resume
         loop.execute(resume=resume)
         if setup.baselines:
             _baselines(run, loop, pool, progress)
-        run.finish(startup_seconds=pool.startup_seconds)
+        run.describe(startup_seconds=pool.startup_seconds)
     shutil.rmtree(residuals, ignore_errors=True)  # a run that has finished is not resumed
 
 

@@ -13,19 +13,18 @@ import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from client.data.manifest import Record
 from shared.errors import JobError
 from shared.seeds import seed_of
+from shared.table import Table
 
 KEY_BYTES = 32
 
 
-class SplitTable(BaseModel):
+class SplitTable(Table):
     """`[datasets.NAME.split]`: how the patients of a dataset are divided; fixed at its first use."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     test: float = Field(
         0.2,

@@ -16,7 +16,6 @@ from shared.errors import JobError
 from shared.job import JobSpec
 from shared.seeds import seed_of
 
-SHADOWS = 16
 THRESHOLD, RATIO = "loss threshold", "likelihood ratio"
 
 Track = Callable[[Iterable[NDArray[np.bool_]], int], Iterable[NDArray[np.bool_]]]

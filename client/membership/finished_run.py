@@ -12,10 +12,9 @@ from torch import nn
 
 from shared.arrays import Layout
 from shared.errors import RunError
-from shared.job import JobSpec, parse_job
+from shared.job import JobSpec
 from shared.models import build_model
-
-MODEL = "model.safetensors"
+from shared.run_folder import HEADER, MODEL, RunRecord
 
 
 @dataclass(frozen=True)
@@ -40,11 +39,11 @@ class FinishedRun:
         Raises:
             RunError: It is not the folder of a run, or the run has no model yet.
         """
+        run = RunRecord.read(path)
         try:
-            description = json.loads((path / "run.json").read_text(encoding="utf-8"))
-            job = parse_job(description["job"], path / "run.json")
+            description = run.read_description()
             sites, rounds = dict(description.get("sites", {})), int(description.get("rounds", 0))
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError) as error:
             raise RunError(f"is not the folder of a run ({error})", where=path) from None
         if not rounds or not (path / MODEL).is_file():
             raise RunError(
@@ -52,7 +51,7 @@ class FinishedRun:
                 where=path,
                 remedy="Finish the run, or fetch it with its models (`wardround fetch`).",
             )
-        return cls(path, job, rounds, sites)
+        return cls(path, run.job, rounds, sites)
 
     def check_site(self, name: str, patients: int) -> None:
         """Make sure that a site was in the run, with the data that it has now.
@@ -88,7 +87,7 @@ class FinishedRun:
         model = build_model(self.job)
         try:
             with safetensors.safe_open(file, "pt") as content:
-                header = json.loads((content.metadata() or {}).get("wardround", "{}"))
+                header = json.loads((content.metadata() or {}).get(HEADER, "{}"))
             tensors = safetensors.torch.load_file(file)
             missing = model.load_state_dict(tensors, strict=False)
         except (OSError, ValueError, RuntimeError, safetensors.SafetensorError) as error:

@@ -15,7 +15,7 @@ from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpI
 
 from shared.flower.local import URL, by_socket
 
-# What Flower calls an app: here it holds no code, only the name of an object that both sides have installed.
+# What Flower calls an app: here it holds no code, only names of objects that are installed.
 # `override_config` may set no key that has no default here.
 _APP = """
 [project]
@@ -45,14 +45,15 @@ class Runs:
     Args:
         socket: Where the SuperLink listens.
         serverapp: What the coordinator runs, as module:attribute.
-        clientapp: What Flower's own SuperNodes would run; Wardround's sites run what they have installed.
+        clientapp: What Flower's own SuperNodes run. Flower asks for a name; Wardround's sites run what they
+            have installed, and never look at it.
     """
 
     def __init__(
         self,
         socket: Path,
         serverapp: str = "server.app:app",
-        clientapp: str = "client.app:app",
+        clientapp: str = "none:none",
     ) -> None:
         interceptors = [RuntimeVersionHttpInterceptor("flwr CLI")]
         self._client = by_socket(ControlHttpClient(URL, interceptors=interceptors, verify=False), socket)

@@ -446,10 +446,10 @@ def test_joining_and_renewing_by_command(
     coordinator: Coordinator, tmp_path: Path, client: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     join = coordinator.invite()
-    cut = client("enroll", str(join)[:-3], "--dir", "site")
+    cut = client("enrol", str(join)[:-3], "--dir", "site")
     assert cut.returncode == 2
     assert "Copy the whole line" in cut.stderr
-    joined = client("enroll", "-", "--dir", "site", stdin=f"{join}\n")
+    joined = client("enrol", "-", "--dir", "site", stdin=f"{join}\n")
     assert joined.returncode == 0, joined.stderr
     assert join.token not in joined.stdout + joined.stderr
     renewed = client("renew", "--new-key", "--dir", "site")
@@ -463,12 +463,12 @@ def test_joining_by_files_by_command(
     coordinator: Coordinator, tmp_path: Path, client: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     join = str(coordinator.invite())
-    asked = client("enroll", "-", "--dir", "site", "--request-out", "site.csr", stdin=join)
+    asked = client("enrol", "-", "--dir", "site", "--request-out", "site.csr", stdin=join)
     assert asked.returncode == 0, asked.stderr
     assert "SHA256:" in asked.stdout
     certificate = coordinator.registry.sign((tmp_path / "site.csr").read_bytes(), coordinator.authority)
     write_answer(tmp_path / "site.csr.crt", certificate, coordinator.authority)
-    ended = client("enroll", "-", "--dir", "site", "--certificate", "site.csr.crt", stdin=join)
+    ended = client("enrol", "-", "--dir", "site", "--certificate", "site.csr.crt", stdin=join)
     assert ended.returncode == 0, ended.stderr
     both = ("--request-out", "a", "--certificate", "b")
-    assert client("enroll", "-", *both, stdin=join).returncode == 2
+    assert client("enrol", "-", *both, stdin=join).returncode == 2

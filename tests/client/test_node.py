@@ -70,7 +70,7 @@ class Hospital:
         """Let a coordinator ask what it should not; return what the site says to each question."""
         coordinator = self.federation.folder / "coordinator"
         path = coordinator / "runs" / f"{name}.json"
-        with Runs(self.federation.superlink, "curious_coordinator:app", "client.app:app") as runs:
+        with Runs(self.federation.superlink, "curious_coordinator:app") as runs:
             run = runs.start(job.canonical(), name, researcher="", resume=False)
             until(lambda: path.exists() or runs.failure(run))
             assert path.exists(), runs.failure(run)
@@ -108,7 +108,7 @@ def hospital(tiny_data: Path, tmp_path_factory) -> Iterator[Hospital]:
             LocalFederation(tmp_path_factory.mktemp("federation")) as federation,
             Line("127.0.0.1", federation.sites_port) as line,
         ):
-            federation.enroll("alpha", {"discs": tiny_data})
+            federation.enrol("alpha", {"discs": tiny_data})
             federation.reroute("alpha", line.port)
             site_file = federation.folder / "alpha" / "site.toml"
             site_file.write_text(site_file.read_text().replace('"automatic"', '"manual"'))

@@ -31,7 +31,7 @@ def federation(tiny_data: Path, tmp_path_factory) -> Iterator[LocalFederation]:
     with ExitStack() as stack:
         running = stack.enter_context(LocalFederation(tmp_path_factory.mktemp("projects")))
         for site in ("alpha", "beta", "gamma", "delta"):
-            folder = running.enroll(site, {"discs": tiny_data})
+            folder = running.enrol(site, {"discs": tiny_data})
             if site != "gamma":
                 file = folder / "site.toml"
                 text = file.read_text(encoding="utf-8").replace('figures_for = "project"', "")

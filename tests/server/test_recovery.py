@@ -8,8 +8,9 @@ import pytest
 
 from server import recovery
 from server.run_control import RunDetails, RunRow
-from server.runs import RunFolder, interrupted
+from server.runs import RunFolder
 from shared.job import JobSpec
+from shared.run_folder import interrupted
 
 
 class Link:

@@ -35,7 +35,7 @@ ROLES = {"ada": "researcher", "bob": "researcher", "vera": "viewer", "otto": "op
 def federation(tiny_data: Path, tmp_path_factory) -> Iterator[LocalFederation]:
     """One site, whose policy lets ada alone submit."""
     with LocalFederation(tmp_path_factory.mktemp("people")) as running:
-        folder = running.enroll("alpha", {"discs": tiny_data})
+        folder = running.enrol("alpha", {"discs": tiny_data})
         file = folder / "site.toml"
         text = file.read_text(encoding="utf-8")
         file.write_text(text.replace("\n[policy]\n", '\n[policy]\nresearchers = ["ada"]\n'), encoding="utf-8")

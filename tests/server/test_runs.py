@@ -4,12 +4,16 @@ import csv
 import json
 import math
 
+import httpx
 import numpy as np
 import pytest
 
 from server.checkpoint import Checkpoint
+from server.run_life import at_work, give_up
 from server.runs import RunFolder
 from shared.errors import RunError
+from shared.flower import RunStopped
+from shared.run_folder import RunRecord
 
 VECTOR = np.zeros(3, dtype=np.float32)
 
@@ -54,10 +58,61 @@ def test_errors_of_the_work_are_not_the_folders(run):
 
 
 def test_a_finished_run_is_not_opened(run):
-    run.finish(startup_seconds=1.5)
+    with at_work(run, resume=False):
+        pass
+    assert run.status == "finished"
     assert run.read_description()["finished"] >= run.read_description()["started"]
     with pytest.raises(RunError, match="finished"):
         RunFolder.open(run.path)
+
+
+def test_whoever_is_at_work_is_seen_and_alone(run):
+    with at_work(run, resume=False):
+        assert RunRecord.read(run.path).status == "running"
+        with pytest.raises(RunError, match="another process"), at_work(run, resume=True):
+            pass
+        assert run.status == "running"
+
+
+@pytest.mark.parametrize(
+    ("end", "status", "reason"),
+    [
+        (RunError("no site is there", where="tiny"), "failed", "tiny: no site is there"),
+        (ZeroDivisionError("by nothing"), "failed", "ZeroDivisionError: by nothing"),
+        (KeyboardInterrupt(), "stopped", None),
+        (RunStopped(), "stopped", None),
+        (httpx.ConnectError("the SuperLink is gone"), "interrupted", None),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_run_says_how_it_ended_and_why_until_it_goes_on(run, end, status, reason):
+    with pytest.raises(type(end)), at_work(run, resume=False):
+        raise end
+    assert (run.status, run.read_description()["reason"]) == (status, reason)
+    with at_work(RunFolder.open(run.path), resume=True):
+        assert (run.status, run.read_description()["reason"]) == ("running", None)
+    assert [line["event"] for line in run.events()] == ["opened", "resumed"]
+
+
+def test_half_a_line_of_a_killed_process_does_not_spoil_the_log(run):
+    with at_work(run, resume=False):
+        run.event("round_started", round=1)
+    run.describe(status="running")
+    with (run.path / "events.jsonl").open("a") as file:
+        file.write('{"time": "20')
+    with at_work(run, resume=True):
+        pass
+    assert [line["event"] for line in run.events()] == ["opened", "round_started", "resumed"]
+
+
+def test_a_run_that_was_broken_off_can_be_given_up(run):
+    with at_work(run, resume=False), pytest.raises(RunError, match="another process"):
+        give_up(RunFolder.read(run.path))
+    assert run.status == "finished"
+    run.describe(status="running")
+    assert run.status == "interrupted"
+    give_up(run)
+    assert run.status == "stopped"
 
 
 def test_undefined_values_are_empty_cells_and_null(run):
@@ -71,7 +126,7 @@ def test_undefined_values_are_empty_cells_and_null(run):
     }
 
 
-def test_loading_drops_what_came_after_the_checkpoint(run):
+def test_what_a_kill_cut_short_and_what_came_after_the_checkpoint_is_dropped(run):
     run.save(Checkpoint(1, VECTOR))
     for round_ in (1, 2):
         run.event("round_finished", round=round_)
@@ -81,6 +136,7 @@ def test_loading_drops_what_came_after_the_checkpoint(run):
         with (run.path / name).open("a") as file:
             file.write(torn)
     (run.path / ".run.json.x.part").write_text("{")
+    run.mend()
     assert run.load().round == 1
     assert [row["round"] for row in rows(run, "metrics.csv")] == ["1"]
     assert [(row["round"], row["site"]) for row in rows(run, "sites.csv")] == [("1", "a"), ("1", "b")]

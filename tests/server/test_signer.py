@@ -157,7 +157,7 @@ def test_the_service_works_with_a_passphrase_and_ends_with_its_signer(
     table = ServerTable(name="local", host="127.0.0.1", sites_port=free_port(), people_port=free_port())
     found(local / "coordinator", table, PASSPHRASE)
     with LocalFederation(local) as federation:
-        site = federation.enroll("alpha", {})
+        site = federation.enrol("alpha", {})
         certificate = load_certificate(site / "keys" / "site.crt")
         check_issued(certificate, load_certificate(local / "coordinator" / "ca" / "ca.crt"), utc_now())
         service = federation.processes["coordinator"]

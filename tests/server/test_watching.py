@@ -11,13 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server import event_tail, runs, watching
+from server import event_tail, watching
 from server.at_hand import AtHand
 from server.deploy import Coordinator
 from server.event_tail import LONGEST_LINE, EventTail
 from server.figures import Figures
 from server.runs import RunFolder
 from server.watching import Look, Watching
+from shared import files
 
 
 @pytest.fixture
@@ -117,7 +118,7 @@ def test_a_look_at_a_running_run_waits_for_nothing(run: RunFolder, monkeypatch) 
     def no_sleep(_: float) -> None:
         pytest.fail("a look must not sleep")
 
-    monkeypatch.setattr(runs.time, "sleep", no_sleep)
+    monkeypatch.setattr(files.time, "sleep", no_sleep)
     with run.lock():
         assert run.status == "running"
         assert EventTail(run).read() == ([], None)

@@ -45,9 +45,9 @@ PROJECT = Path(__file__).parents[2]
 def federation(tiny_data: Path, tmp_path_factory) -> Iterator[LocalFederation]:
     with LocalFederation(tmp_path_factory.mktemp("federation")) as running:
         for site in SITES:
-            running.enroll(site, {"discs": tiny_data})
+            running.enrol(site, {"discs": tiny_data})
             running.start(site)
-        running.enroll(
+        running.enrol(
             HELD, {"discs": tiny_data}, seed=5
         )  # its host has no folder, and splits by the job's seed
         running.await_sites()

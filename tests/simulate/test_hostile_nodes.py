@@ -41,9 +41,9 @@ def federation(tiny_data: Path, tmp_path_factory) -> Iterator[LocalFederation]:
     with ExitStack() as stack:
         running = stack.enter_context(LocalFederation(tmp_path_factory.mktemp("federation")))
         for site in HONEST:
-            stack.enter_context(LightNode(running.enroll(site, {"discs": tiny_data}), make_host))
+            stack.enter_context(LightNode(running.enrol(site, {"discs": tiny_data}), make_host))
         for site in ("gamma", "delta"):
-            running.enroll(site, {"discs": tiny_data})
+            running.enrol(site, {"discs": tiny_data})
         running.await_online(set(HONEST))
         yield running
 

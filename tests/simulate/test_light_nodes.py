@@ -33,8 +33,8 @@ def federation(tiny_data: Path, tmp_path_factory) -> Iterator[LocalFederation]:
     with ExitStack() as stack:
         running = stack.enter_context(LocalFederation(tmp_path_factory.mktemp("federation")))
         for site in HONEST:
-            stack.enter_context(LightNode(running.enroll(site, {"discs": tiny_data}), make_host))
-        running.enroll("delta", {"discs": tiny_data})
+            stack.enter_context(LightNode(running.enrol(site, {"discs": tiny_data}), make_host))
+        running.enrol("delta", {"discs": tiny_data})
         running.await_online(set(HONEST))
         yield running
 

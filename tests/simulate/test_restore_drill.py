@@ -50,7 +50,7 @@ def test_a_coordinator_that_is_gone_comes_back_from_its_backup(
     odd_machine.mkdir()
     with LocalFederation(odd_machine) as federation:
         coordinator = federation.folder / "coordinator"
-        federation.enroll("alpha", {"discs": tiny_data})
+        federation.enrol("alpha", {"discs": tiny_data})
         federation.start("alpha")
         federation.await_sites()
         run_a_job(federation, job)

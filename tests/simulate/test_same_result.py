@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from shared.run_folder import status_of
 from tests.jobs import job_text
 
 
@@ -91,6 +92,7 @@ def test_kill_9_leaves_no_process_and_the_run_resumes(sampled, in_the_middle, tm
     assert not alive
     held.let_go()
     run = next(tmp_path.glob("tiny-*"))
+    assert status_of(run) == "interrupted"
     assert simulate("--resume", run, "--workers", "2") == run
     assert model(run) == sampled[1]
 

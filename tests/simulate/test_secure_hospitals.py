@@ -29,7 +29,7 @@ FEWER = SITES[:3]
 def joined(tiny_data: Path, tmp_path_factory) -> dict[str, Path]:
     """Return the folders of four hospitals that have joined a federation; nobody serves them yet."""
     with LocalFederation(tmp_path_factory.mktemp("federation")) as federation:
-        return {site: federation.enroll(site, {"discs": tiny_data}) for site in SITES}
+        return {site: federation.enrol(site, {"discs": tiny_data}) for site in SITES}
 
 
 @pytest.fixture

@@ -82,7 +82,7 @@ class InTurn(LocalGrid):
 def hospitals(tiny_data: Path, tmp_path_factory) -> list[Path]:
     """Return the folders of three hospitals that have joined a federation; each run opens them anew."""
     with LocalFederation(tmp_path_factory.mktemp("federation")) as federation:
-        return [federation.enroll(site, {"discs": tiny_data}) for site in SITES]
+        return [federation.enrol(site, {"discs": tiny_data}) for site in SITES]
 
 
 @pytest.fixture

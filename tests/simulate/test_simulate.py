@@ -1,6 +1,7 @@
 """`wardround simulate`, its options, and what it leaves behind."""
 
 import csv
+import hashlib
 import json
 import math
 import resource
@@ -13,6 +14,7 @@ import pytest
 import safetensors.numpy
 
 from server.runs import RunFolder
+from shared.run_folder import status_of
 from tests.jobs import job_text
 
 PROJECT = Path(__file__).parents[2]
@@ -58,7 +60,9 @@ def interrupted(cli, tiny_job_file, tiny_data, monkeypatch):
             said = cli("simulate", tiny_job_file, "--data", tiny_data, "--workers", "in-process", *options)
         assert said.code == 130
         assert said.err.strip() == "interrupted"
-        return next(Path("runs").glob("tiny-*"))
+        run = next(Path("runs").glob("tiny-*"))
+        assert status_of(run) == "stopped"
+        return run
 
     return start
 
@@ -106,6 +110,9 @@ def test_a_run_says_everything_about_itself(simulate, tiny_job):
     assert {"wardround", "flwr", "torch", "monai", "numpy", "python"} <= told["versions"].keys()
     assert {"cores", "memory_gib", "machine"} <= told["hardware"].keys()
     assert told["started"] < told["finished"]
+    assert told["models"] == {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in run.glob("*.safetensors")
+    }
     assert told["startup_seconds"] >= 0
     assert told["sites"]["alpha"]["patients"] == {"train": 10, "val": 10, "test": 10}  # rounded
     for name in ("alpha", "beta", "gamma", "delta", "federation", str(run)):

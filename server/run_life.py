@@ -1,0 +1,77 @@
+"""The life of a run, simulated or real: who is at work on it, and what it is when they are not any more.
+
+| what happened | status | reason |
+| --- | --- | --- |
+| somebody is at work on it | running | |
+| it came to its end | finished | |
+| an error ended it | failed | the error's words |
+| a person stopped it: `wardround stop`, Ctrl-C | stopped | |
+| its process was killed, or the SuperLink's end took it along | interrupted | |
+
+All but a finished run go on from their last checkpoint when they are resumed. "interrupted" is never written:
+it is how a run reads that says "running" and that nobody has locked.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from server.runs import RunFolder
+from shared.clock import utc_text
+from shared.errors import WardroundError
+from shared.flower import RunStopped
+
+
+@contextmanager
+def at_work(run: RunFolder, *, resume: bool, **entries: Any) -> Iterator[None]:
+    """Keep others off a run while the block executes it, and write down how that ended.
+
+    Args:
+        run: The run.
+        resume: It goes on; otherwise it begins.
+        entries: For `run.json`, from the beginning.
+
+    Raises:
+        RunError: Another process is at work on it.
+    """
+    with run.lock():
+        run.mend()
+        run.describe(status="running", reason=None, **entries)
+        run.event("resumed" if resume else "opened")
+        try:
+            yield
+        except (RunStopped, KeyboardInterrupt):
+            run.describe(status="stopped")
+            raise
+        except httpx.TransportError:  # the SuperLink is gone: broken off, not failed (see `server.recovery`)
+            raise
+        except WardroundError as error:
+            run.describe(status="failed", reason=str(error))
+            raise
+        except Exception as error:
+            run.describe(status="failed", reason=f"{type(error).__name__}: {error}")
+            raise
+        run.describe(status="finished", finished=utc_text("milliseconds"), models=_digests(run.path))
+
+
+def give_up(run: RunFolder) -> None:
+    """Mark a run that was broken off as stopped.
+
+    Raises:
+        RunError: A process is still at work on it.
+    """
+    with run.lock():
+        if run.read_description().get("status") == "running":
+            run.describe(status="stopped")
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each model, so that a copy can be checked."""
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.glob("*.safetensors"))
+    }

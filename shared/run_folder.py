@@ -1,0 +1,155 @@
+"""The folder of a run as whoever looks at it reads it: what was asked, what happened, and the models.
+
+Simulation and deployment write the same folder (`server/runs.py`), by the same rules of a run's life
+(`server/run_life.py`). Hospitals read copies of it.
+"""
+
+import contextlib
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+from shared.errors import RunError, WardroundError
+from shared.files import is_locked
+from shared.job import JobSpec, parse_job
+
+Status = Literal["running", "finished", "failed", "stopped", "interrupted"]
+ENDED: tuple[Status, ...] = tuple(status for status in get_args(Status) if status != "running")
+
+JOB, ABOUT, EVENTS = "job.json", "run.json", "events.jsonl"
+ROUNDS, SITES = "metrics.csv", "sites.csv"
+CHECKPOINT, MODEL, BEST = "checkpoint.safetensors", "model.safetensors", "best.safetensors"
+LOCK = ".lock"
+HEADER = "wardround"  # key of the metadata of our safetensors files
+_NOT_TRAINING = ("describe", "evaluate", "test")
+
+
+class RunRecord:
+    """What the folder of a run says.
+
+    `job.json`, `run.json`, `metrics.csv` (federation), `sites.csv` (per site), `events.jsonl`,
+    `checkpoint.safetensors`, and at the end `model.safetensors` and `best.safetensors`.
+    """
+
+    def __init__(self, path: Path, job: JobSpec) -> None:
+        self.path = path
+        self.job = job
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Open an existing run.
+
+        Raises:
+            RunError: There is no run, or it is one of another version of Wardround.
+        """
+        try:
+            job = parse_job(json.loads((path / JOB).read_text(encoding="utf-8")), path / JOB)
+        except (OSError, ValueError, TypeError) as error:
+            raise RunError(f"is not the folder of a run ({error})", where=path) from None
+        return cls(path, job)
+
+    @property
+    def status(self) -> str:
+        """What the run is doing, see `status_of`."""
+        return status_of(self.path)
+
+    def read_description(self) -> dict[str, Any]:
+        """Return what `run.json` says, nothing where it doesn't exist yet."""
+        return description_of(self.path)
+
+    def last_round(self) -> int:
+        """Return the number of the last round whose metrics are written, 0 before the first."""
+        with (self.path / ROUNDS).open(encoding="utf-8", newline="") as file:
+            return max((int(row[0]) for row in csv.reader(file) if row and row[0].isdigit()), default=0)
+
+    def has_checkpoint(self) -> bool:
+        """Say whether there is something to go on from."""
+        return (self.path / CHECKPOINT).exists()
+
+    def has_begun(self) -> bool:
+        """Say whether a round may have been done: the first checkpoint is written before any."""
+        return self.has_checkpoint() or len(self.text(ROUNDS).splitlines()) > 1
+
+    def table(self, name: str) -> list[dict[str, str]]:
+        """Return the rows of `metrics.csv` or `sites.csv`, by column.
+
+        Raises:
+            RunError: The table can't be read.
+        """
+        return list(csv.DictReader(self.text(name).splitlines()))
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """Yield the lines of `events.jsonl`, those of earlier processes included.
+
+        Raises:
+            RunError: The log can't be read.
+        """
+        for line in self.text(EVENTS).splitlines():
+            yield json.loads(line)
+
+    def count_events(self, kind: str) -> int:
+        """Return how many events of a kind the log has."""
+        return sum(line["event"] == kind for line in self.events())
+
+    def rounds_missed(self) -> dict[str, int]:
+        """Return in how many rounds of training each site was late, of the sites that ever were."""
+        missed: dict[str, set[int]] = {}
+        for line in self.events():
+            if line["event"] == "site_late" and line.get("phase") not in _NOT_TRAINING:
+                missed.setdefault(line["site"], set()).add(line["round"])
+        return {site: len(rounds) for site, rounds in sorted(missed.items())}
+
+    def bytes_sent(self) -> dict[str, int]:
+        """Return the bytes that each site has sent over all rounds: updates and metric states."""
+        sent: dict[str, int] = {}
+        for row in self.table(SITES):
+            sent[row["site"]] = sent.get(row["site"], 0) + int(row["bytes"] or 0)
+        return sent
+
+    def text(self, name: str) -> str:
+        """Return the content of a file.
+
+        Raises:
+            RunError: It can't be read.
+        """
+        try:
+            return (self.path / name).read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise RunError(f"can't be read ({error.strerror})", where=self.path / name) from None
+
+
+def description_of(path: Path) -> dict[str, Any]:
+    """Return what the `run.json` of a folder says, nothing where there is none.
+
+    Raises:
+        OSError: It can't be read.
+        ValueError: It is not a JSON object.
+    """
+    try:
+        content = json.loads((path / ABOUT).read_bytes())
+    except FileNotFoundError:
+        return {}
+    if not isinstance(content, dict):
+        raise ValueError(f"{ABOUT} is not an object")  # noqa: TRY004 (as where it is not JSON)
+    return content
+
+
+def status_of(path: Path) -> str:
+    """Return the status of the run in a folder.
+
+    A run that says "running" and on which nobody is at work is "interrupted": its process was killed.
+    """
+    status = str(description_of(path).get("status", "unknown"))
+    return "interrupted" if status == "running" and not is_locked(path / LOCK) else status
+
+
+def interrupted(runs: Path) -> set[str]:
+    """Return the names of the runs whose processes have died; those that can't be read are left out."""
+    names = set()
+    for path in runs.glob(f"*/{ABOUT}"):
+        with contextlib.suppress(WardroundError, OSError, ValueError):
+            if status_of(path.parent) == "interrupted":
+                names.add(path.parent.name)
+    return names
