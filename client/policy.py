@@ -3,17 +3,18 @@
 import re
 from collections.abc import Iterable
 from datetime import datetime, time
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
 from shared.errors import SiteError
 from shared.figures import FiguresFor
-from shared.job import LARGEST_DELTA, JobSpec, Part, Strategy, UpdateTable
+from shared.job import LARGEST_DELTA, JobSpec, Part, UpdateTable
 from shared.names import is_within, suggestion
 from shared.network_size import LARGEST_MODEL_MB
-from shared.networks import Network
+from shared.networks import NETWORKS
 from shared.privacy.secagg.limits import LEAST_SITES
+from shared.strategies import STRATEGIES
 from shared.table import Name, Table
 
 _HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
@@ -28,16 +29,10 @@ class PolicyError(SiteError):
         return self.problem.split()[0].rstrip(":")
 
 
-def _names(union: Any) -> list[str]:
-    """Return the names of a union of tables that are told apart by their `name`."""
-    options = get_args(get_args(union)[0])
-    return [get_args(option.model_fields["name"].annotation)[0] for option in options]
-
-
 _KNOWN = {
     "tasks": ["classification", "segmentation"],
-    "networks": _names(Network),
-    "strategies": _names(Strategy),
+    "networks": list(NETWORKS),
+    "strategies": list(STRATEGIES),
 }
 
 

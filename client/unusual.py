@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from shared.job import EvaluationTable, JobSpec, StrategyOptions
+from shared.job import EvaluationTable, JobSpec
+from shared.strategies import StrategyOptions
 
 FEW_IMAGES = 10  # behind an update
 FEW_SITES = 3

@@ -13,6 +13,7 @@ import pytest
 import safetensors.numpy
 
 from server.runs import RunFolder
+from shared.strategies import STRATEGIES
 from tests.jobs import job_text
 
 PROJECT = Path(__file__).parents[2]
@@ -61,19 +62,6 @@ def interrupted(cli, tiny_job_file, tiny_data, monkeypatch):
         return next(Path("runs").glob("tiny-*"))
 
     return start
-
-
-STRATEGIES = (
-    "fedavg",
-    "fedprox",
-    "fedavgm",
-    "fedadam",
-    "fedyogi",
-    "fedadagrad",
-    "fedmedian",
-    "fedtrimmedavg",
-)
-STRATEGIES += ("krum", "multikrum")
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
