@@ -25,6 +25,7 @@ from client.training import (
     to_device,
     trainable,
 )
+from shared.arrays import tensor_of
 from shared.frozen import train_mode
 from shared.job import JobSpec
 from shared.losses import public_counts, training_loss
@@ -90,7 +91,7 @@ class PrivateTraining:
     def place(self, vector: NDArray[np.float32]) -> Tensor:
         """Return a packed model's trainable parameters as `pull` gets them; see `shared.strategies`."""
         numbers = sum(parameter.numel() for parameter in self._parameters)
-        return torch.from_numpy(vector[:numbers]).to(self._device)
+        return tensor_of(vector[:numbers]).to(self._device)
 
     def run(self, round_: int, pull: Pull | None = None) -> Trained:
         """Train for one round.

@@ -3,7 +3,7 @@
 One file for each round and purpose, below a folder of the site: a worker that was restarted, another worker
 of a simulation or a run that was resumed all find what was kept after the site's last round before the one
 asked for. A round that is asked for again therefore begins as it did the first time. Of a run the last three
-rounds are kept, since a coordinator that was killed goes on up to two rounds before the last it had asked for,
+rounds are kept, as a coordinator that was killed goes on up to two rounds before the last it had asked for,
 and what belongs to the best round, with which the test is made.
 """
 

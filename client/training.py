@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from client.channels_last import suit_channels_last
 from client.flat_parameters import FlatParameters
 from client.sample_order import SampleOrder
+from shared.arrays import tensor_of
 from shared.errors import WardroundError
 from shared.frozen import train_mode
 from shared.job import JobSpec, TrainingTable
@@ -125,7 +126,7 @@ class LocalTraining:
 
     def place(self, vector: NDArray[np.float32]) -> Tensor:
         """Return a packed model's trainable parameters as `pull` gets them; see `shared.strategies`."""
-        return self._parameters.laid_out(torch.from_numpy(vector[: self._parameters.vector.numel()]))
+        return self._parameters.laid_out(tensor_of(vector[: self._parameters.vector.numel()]))
 
     def run(self, round_: int, pull: Pull | None = None) -> Trained:
         """Train for one round.

@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import warnings
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -123,6 +124,15 @@ class Layout:
         """Return views of a packed vector, one an entry, in the entry's shape."""
         parts = torch.split(packed, [entry.size for entry in self.entries])
         return [part.view(entry.shape) for part, entry in zip(parts, self.entries, strict=True)]
+
+    def places(self, names: Collection[str]) -> NDArray[np.int64]:
+        """Return the places of the named tensors in the packed vector, ascending."""
+        spans, begin = [np.empty(0, np.int64)], 0
+        for entry in self.entries:
+            if entry.name in names:
+                spans.append(np.arange(begin, begin + entry.size))
+            begin += entry.size
+        return np.concatenate(spans)
 
     def _state_of(self, model: nn.Module) -> "ModelState":
         state = ModelState(model)

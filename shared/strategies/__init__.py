@@ -8,11 +8,14 @@ from typing import Annotated, get_args
 from pydantic import Field
 
 from shared.strategies.adaptive import FedAdagrad, FedAdam, FedYogi
+from shared.strategies.ditto import Ditto
 from shared.strategies.fedavg import FedAvg
 from shared.strategies.fedavgm import FedAvgM
+from shared.strategies.fedbn import FedBN
 from shared.strategies.fedprox import FedProx
 from shared.strategies.options import StrategyOptions
 from shared.strategies.robust import FedMedian, FedTrimmedAvg, Krum, MultiKrum
+from shared.strategies.scaffold import Scaffold
 
 __all__ = ["STRATEGIES", "Strategy", "StrategyOptions"]
 
@@ -26,7 +29,10 @@ Strategy = Annotated[
     | FedMedian
     | FedTrimmedAvg
     | Krum
-    | MultiKrum,
+    | MultiKrum
+    | Scaffold
+    | FedBN
+    | Ditto,
     Field(discriminator="name"),
 ]
 

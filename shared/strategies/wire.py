@@ -40,7 +40,7 @@ class Wire:
             JobError: The strategy can't work with the network.
         """
         whole, personal = Layout.of(model), options.personal(model)
-        places = _places(whole, personal)
+        places = whole.places(personal)
         shared = Layout(
             tuple(entry for entry in whole.entries if entry.name not in personal),
             whole.parameters - int(np.count_nonzero(places < whole.parameters)),
@@ -85,13 +85,3 @@ class Wire:
     def first(self, model: Vector) -> Vector:
         """Return what travels in the first round: the first model, and zeros beside it."""
         return self.join({MODEL: model, **{name: np.zeros(n, np.float32) for name, n in self.beside.items()}})
-
-
-def _places(layout: Layout, names: frozenset[str]) -> NDArray[np.int64]:
-    """Return the places of tensors in a packed vector."""
-    spans, begin = [np.empty(0, np.int64)], 0
-    for entry in layout.entries:
-        if entry.name in names:
-            spans.append(np.arange(begin, begin + entry.size))
-        begin += entry.size
-    return np.concatenate(spans)

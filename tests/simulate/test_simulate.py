@@ -14,7 +14,7 @@ import safetensors.numpy
 
 from server.runs import RunFolder
 from shared.strategies import STRATEGIES
-from tests.jobs import job_text
+from tests.jobs import NEEDED_BY, job_text
 
 PROJECT = Path(__file__).parents[2]
 
@@ -66,7 +66,8 @@ def interrupted(cli, tiny_job_file, tiny_data, monkeypatch):
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_every_strategy_finishes(simulate, strategy):
-    run = simulate("--set", f"strategy.name={strategy}").run
+    keys = {"strategy.name": strategy, **NEEDED_BY.get(strategy, {})}
+    run = simulate(*[part for key, value in keys.items() for part in ("--set", f"{key}={value}")]).run
     assert description(run)["status"] == "finished"
     tensors = safetensors.numpy.load_file(run / "model.safetensors")
     assert tensors

@@ -11,6 +11,7 @@ from shared.messages import ARRAYS, METRICS, VECTOR, vector_record
 from shared.strategies import STRATEGIES
 from shared.strategies.flower_halves import WEIGHT
 from simulate.grid import LocalGrid
+from tests.jobs import NEEDED_BY
 
 LAYOUT = Layout.of(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)))
 RNG = np.random.default_rng(0)
@@ -27,7 +28,8 @@ class NoWorkers:
 @pytest.fixture
 def strategy(quickstart):
     def make(name, **options):
-        job = load_job(quickstart, {"strategy.name": name, "strategy.min_sites": 3})
+        changes = {"strategy.name": name, "strategy.min_sites": 3, **NEEDED_BY.get(name, {})}
+        job = load_job(quickstart, changes)
         return job.strategy.model_copy(update=options).centre(LAYOUT)
 
     return make
