@@ -14,7 +14,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import safetensors
@@ -52,22 +52,23 @@ class RunStore:
         Raises:
             SiteError: The file is damaged.
         """
-        earlier = [number for number in self._rounds(run, purpose) if number < round_]
-        if not earlier:
+        rounds = self._rounds(run, purpose)
+        earlier = [number for number in rounds if number < round_]
+        path = self._path(run, max(earlier or rounds, default=0), purpose)
+        if not rounds:
             return {}
-        path = self._path(run, max(earlier), purpose)
         try:
-            kept, intact = _read(path)
+            kept, since = _read(path)
         except (OSError, safetensors.SafetensorError, KeyError, ValueError, TypeError):
-            kept, intact = {}, False
-        if not intact or {name: vector.shape for name, vector in kept.items()} != {
-            name: (size,) for name, size in sizes.items()
-        }:
-            raise SiteError(
-                "can't be used: it is damaged, or not this job's",
-                where=_shown(path),
-                remedy=_LOST[purpose],
-            )
+            raise _unusable("can't be used: it is damaged", path, purpose) from None
+        if not earlier:
+            if since < round_ and purpose == "strategy":
+                raise _unusable(
+                    f"is of a later round than {round_}, before which the site kept something", path, purpose
+                )
+            return {}
+        if {name: vector.shape for name, vector in kept.items()} != {n: (size,) for n, size in sizes.items()}:
+            raise _unusable("can't be used: it is not this job's", path, purpose)
         return kept
 
     def keep(
@@ -94,14 +95,20 @@ class RunStore:
         part = path.with_name(f".{path.name}.part")
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            since = self._since(run, round_, purpose)
             with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(_written(vectors))
+                file.write(_written(vectors, since))
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(path)
             self._forget(run, round_, purpose, best)
         except OSError as error:
             raise SiteError(f"can't be written ({error.strerror})", where=_shown(path)) from None
+
+    def _since(self, run: str, round_: int, purpose: Purpose) -> int:
+        """Return the first round of a run in which the site kept something."""
+        earlier = [number for number in self._rounds(run, purpose) if number < round_]
+        return _header(self._path(run, max(earlier), purpose))["since"] if earlier else round_
 
     def _forget(self, run: str, last: int, purpose: Purpose, best: int) -> None:
         done = sorted(number for number in self._rounds(run, purpose) if number <= last)
@@ -131,16 +138,32 @@ _LOST: dict[Purpose, str] = {
 }
 
 
-def _written(vectors: Mapping[str, NDArray[np.float32]]) -> bytes:
-    return safetensors.numpy.save(dict(vectors), {_HEADER: json.dumps({"sha256": _digest(vectors)})})
+def _unusable(problem: str, path: Path, purpose: Purpose) -> SiteError:
+    return SiteError(problem, where=_shown(path), remedy=_LOST[purpose])
 
 
-def _read(path: Path) -> tuple[Kept, bool]:
-    """Return what a file holds, and whether it is what was written."""
-    kept: Kept = safetensors.numpy.load_file(path)
+def _written(vectors: Mapping[str, NDArray[np.float32]], since: int) -> bytes:
+    header = {"sha256": _digest(vectors), "since": since}
+    return safetensors.numpy.save(dict(vectors), {_HEADER: json.dumps(header)})
+
+
+def _header(path: Path) -> dict[str, Any]:
     with safetensors.safe_open(path, "numpy") as file:
-        header = json.loads((file.metadata() or {})[_HEADER])
-    return kept, header["sha256"] == _digest(kept)
+        header: dict[str, Any] = json.loads((file.metadata() or {})[_HEADER])
+    return header
+
+
+def _read(path: Path) -> tuple[Kept, int]:
+    """Return what a file holds, and since which round something was kept.
+
+    Raises:
+        ValueError: It is not what was written.
+    """
+    kept: Kept = safetensors.numpy.load_file(path)
+    header = _header(path)
+    if header["sha256"] != _digest(kept):
+        raise ValueError
+    return kept, int(header["since"])
 
 
 def _digest(vectors: Mapping[str, NDArray[np.float32]]) -> str:

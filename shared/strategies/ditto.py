@@ -1,7 +1,7 @@
 """Ditto: beside the shared model, every hospital trains one of its own that stays near it."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -18,6 +18,8 @@ OWN = "own"
 
 class Ditto(StrategyOptions):
     """FedAvg, and at each site a model of its own that is pulled to the shared one (Li et al. 2021)."""
+
+    at_site: ClassVar[str] = "trains twice in each round: a second model stays at this site, and is judged"
 
     name: Literal["ditto"]
     pull: float = Field(

@@ -1,6 +1,6 @@
 """FedBN: every hospital has normalisation layers of its own."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ OWN = "own"
 
 class FedBN(StrategyOptions):
     """FedAvg of all but the normalisation layers, which stay at each site (Li et al. 2021)."""
+
+    at_site: ClassVar[str] = "the normalisation layers stay at this site, with which its model is judged"
 
     name: Literal["fedbn"]
 

@@ -23,10 +23,12 @@ class StrategyOptions(Table):
         compares_updates: Whether the coordinator looks at each site's update by itself, so that neither their
             sum nor their mean is enough.
         vectors: How many vectors as long as the network travel, at most.
+        at_site: What it does at a site besides training once and sending the model, for whoever approves it.
     """
 
     compares_updates: ClassVar[bool] = False
     vectors: ClassVar[int] = 1
+    at_site: ClassVar[str] = ""
 
     min_sites: int = Field(
         2, ge=1, le=10_000, description="A round with fewer answers fails, and the run stops."

@@ -21,6 +21,7 @@ class Scaffold(StrategyOptions):
     """Control variates against drift; plain SGD, and two vectors travel (Karimireddy et al. 2020)."""
 
     vectors: ClassVar[int] = 2
+    at_site: ClassVar[str] = "sends the mean gradient of a round beside the model, and keeps it for the next"
 
     name: Literal["scaffold"]
     server_learning_rate: float = Field(1.0, gt=0, description="Step along the averaged update.")
@@ -40,9 +41,12 @@ class Scaffold(StrategyOptions):
             )
         if training.precision == "float16":
             yield "[training] precision: 'scaffold' counts every step, and 'float16' leaves some out"
-        if job.update.clip is not None or job.privacy.mechanism == "site-level":
-            key = "[update] clip" if job.update.clip is not None else "[privacy] mechanism: 'site-level'"
-            yield f"{key}: cuts down what a site sends, and under 'scaffold' the site keeps the whole of it"
+        update, whole = job.update, "under 'scaffold' a site keeps the whole of what it sends"
+        for key in ("compression", "precision", "clip"):
+            if getattr(update, key) != type(update).model_fields[key].default:
+                yield f"[update] {key}: {whole}, so it must be sent as it is"
+        if job.privacy.mechanism == "site-level":
+            yield f"[privacy] mechanism: 'site-level' cuts down what a site sends, and {whole}"
         if job.privacy.noise == "distributed":
             yield (
                 "[privacy] noise: can't be 'distributed' with 'scaffold': what a site keeps for its next "

@@ -1,5 +1,8 @@
 """Strategies that keep something at the sites, in rounds with real sites in one process."""
 
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -41,17 +44,13 @@ def test_the_control_variate_is_the_mean_of_the_sites(federate, tmp_path):
     assert sum(tensor.size for tensor in tensors.values()) == federated.loop.wire.model.size
 
 
-@pytest.mark.parametrize(
-    "update",
-    [{"update_compression": "int8"}, {"update_parts": ["model.2"]}, {"update_precision": "bfloat16"}],
-)
-def test_a_control_variate_travels_whole_beside_a_filtered_update(federate, tmp_path, update):
-    federated = federate(make_job(strategy_name="scaffold", strategy_weight="equal", **update))
+def test_where_a_part_is_trained_the_control_variate_is_of_that_part(federate):
+    federated = federate(make_job(strategy_name="scaffold", update_parts=["model.2"]))
     result = federated.loop.execute()
     assert federated.failures() == []
     control = federated.loop.wire.split(result.vector)["control"]
-    own = [kept(tmp_path, site, result.round)["control"] for site in ("alpha", "beta", "gamma", "delta")]
-    np.testing.assert_allclose(control, np.mean(own, axis=0), rtol=1e-3, atol=1e-4)
+    assert control.size == federated.loop.layout.parameters < 250
+    assert np.abs(control).max() > 0
 
 
 @pytest.mark.parametrize("norm", ["batch", "instance"])
@@ -153,6 +152,22 @@ def test_a_damaged_file_costs_the_site_the_round_and_says_what_to_do(federate, t
     failures = federated.failures()
     assert {site for site, _, _ in failures} == {"gamma"}
     assert "strategy-1.safetensors: can't be used: it is damaged" in failures[0][2]
+
+
+def test_a_site_that_lost_what_it_kept_says_so(federate, tmp_path):
+    """A coordinator that was restored from an old backup asks for a round before those that are kept."""
+    job = make_job(job_rounds=6, strategy_name="ditto")
+    federated = federate(job)
+    federated.loop.execute()
+    federated.run.save(replace(federated.run.load(), round=1, best=None))
+    again = federate(job, run=RunFolder.open(federated.run.path))
+    with pytest.raises(RunError, match="0 sites returned"):
+        again.loop.execute(resume=True)
+    assert "kept something" in again.failures()[0][2]
+    shutil.rmtree(tmp_path / "kept")
+    newcomers = federate(job, run=RunFolder.open(federated.run.path))
+    newcomers.loop.execute(resume=True)
+    assert newcomers.failures() == []
 
 
 def test_a_network_without_normalisation_has_nothing_to_keep(federate):
