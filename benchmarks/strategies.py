@@ -2,7 +2,7 @@
 
     python benchmarks/strategies.py [--rounds 12] [--seeds 1 2 3] [--quick]
 
-Each run is `wardround simulate` of the quickstart job with batch norm, at four hospitals of different scanners.
+Each run is `wardround simulate` of the quickstart job with batch norm, at four hospitals with other scanners.
 SCAFFOLD needs plain SGD, so FedAvg is there with it too. `--quick` is two rounds on synthetic discs: no
 figure is held.
 """

@@ -2,14 +2,13 @@
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from shared.errors import JobError
 from shared.strategies.options import StrategyOptions
 from shared.strategies.vectors import MODEL, SiteHalf, Train, Vector, Vectors
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import nn
 
     from shared.arrays import Layout
@@ -65,7 +64,7 @@ class Overlaid(SiteHalf):
         places: Of the site's own numbers in the network's vector.
     """
 
-    def __init__(self, places: NDArray[np.int64]) -> None:
+    def __init__(self, places: "NDArray[np.int64]") -> None:
         self._places = places
         self.keeps = {OWN: places.size}
 

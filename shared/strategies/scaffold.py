@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field
 
 from shared.strategies.options import StrategyOptions
@@ -66,12 +65,12 @@ class Scaffold(StrategyOptions):
 
         Statistics of batch norm are no parameters, and take their plain mean.
         """
-        trained, rate = before[CONTROL].size, np.float32(self.server_learning_rate)
+        trained, rate = before[CONTROL].size, self.server_learning_rate
         model = mean[MODEL].copy()
         if rate != 1:
             start = before[MODEL][:trained]
             model[:trained] = start + rate * (model[:trained] - start)
-        change = np.float32(share) * (mean[CONTROL] - before[CONTROL])
+        change = share * (mean[CONTROL] - before[CONTROL])
         return {MODEL: model, CONTROL: before[CONTROL] + change}
 
 
@@ -92,9 +91,9 @@ class Corrected(SiteHalf):
     def round(self, train: Train, received: Vectors, kept: Vectors) -> tuple[Vectors, Vectors]:
         """Train with the correction, and find the new control variate from the way (option II, line 12)."""
         model, centre = received[MODEL], received[CONTROL]
-        own = kept[CONTROL] if kept else np.zeros_like(centre)
+        own = kept[CONTROL] if kept else 0 * centre
         correction = train.place(centre - own)
         trained = train(model, pull=lambda _: correction)
         way = model[: own.size] - trained.model[: own.size]
-        new: Vector = own - centre + way / np.float32(trained.rates)
+        new: Vector = own - centre + way / trained.rates
         return {MODEL: trained.model, CONTROL: centre + (new - own)}, {CONTROL: new}

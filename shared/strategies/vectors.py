@@ -1,19 +1,21 @@
 """What a strategy's two halves exchange: named vectors, and how a site trains for its half."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
+
+    Vector = NDArray[np.float32]
+else:
+    Vector = Any  # who reads a job needs no NumPy
 
 MODEL = "model"
 """Name of the vector that every strategy sends: the network's."""
 
-Vector = NDArray[np.float32]
-Vectors = Mapping[str, Vector]
+Vectors: TypeAlias = Mapping[str, Vector]
 
 Pull = Callable[["Tensor"], "Tensor"]
 """(the trainable parameters as one tensor) -> what is added to the gradient of each step, as long."""
