@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -31,20 +32,21 @@ from client.policy import PolicyError, check_size
 from client.private_training import PrivateTraining
 from client.release import Release, told_seconds
 from client.request_rules import check_request
-from client.residuals import Residuals
+from client.run_store import Kept, RunStore
 from client.secure import QUERIES, Credentials
 from client.secure import evaluate as evaluate_masked
 from client.secure import train as train_masked
 from client.site import SiteConfig
 from client.site_cohort import SiteCohort
+from client.strategy_work import Passes, check_finite
 from client.sum_book import SumBook
-from client.training import LocalTraining, diverged, training_seed
+from client.training import LocalTraining, training_seed
 from client.workshop import JOBS_AT_HAND, Bench, Workshop, evaluate, read_job
 from shared import log_heads, messages
 from shared.audit_fields import AuditError
 from shared.curves import bins_for
 from shared.errors import JobError, SiteError, WardroundError
-from shared.job import FedProx, JobSpec
+from shared.job import JobSpec
 from shared.messages import MessageError
 from shared.metrics import MetricSet
 from shared.model_size import is_larger, model_bytes
@@ -53,6 +55,7 @@ from shared.privacy.secagg.claims import Claims
 from shared.privacy.secagg.errors import SecureAggregationError
 from shared.privacy.secagg.records import TRAIN
 from shared.redact import redact_error
+from shared.strategies.vectors import Vectors
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +70,7 @@ class Site:
         gate: Asks for approval, knows people and hours, keeps the audit log. None is a simulation: errors may
             then name patients and files, and of the policy counts what looks at the job alone.
         credentials: For secure aggregation; without them the site takes no part in it.
-        residuals: For jobs that compress updates; without it the site takes no part in them.
+        store: For jobs that keep something between rounds; without it the site takes no part in them.
         sums: Remembers what was summed; without it, as in a simulation, nothing is remembered.
         cohort: How patients are divided, and what was told of them. None takes the gate's; without a gate the
             split's key is drawn from the job's seed, and nothing is remembered.
@@ -81,7 +84,7 @@ class Site:
         *,
         gate: Gate | None,
         credentials: Credentials | None = None,
-        residuals: Residuals | None = None,
+        store: RunStore | None = None,
         sums: SumBook | None = None,
         cohort: Cohort | None = None,
     ) -> None:
@@ -89,7 +92,7 @@ class Site:
         self.gate = gate
         self.credentials = credentials
         self.sums = sums
-        self._residuals = residuals
+        self._store = store
         self._cohort = SiteCohort(config, cohort or (None if gate is None else gate.cohort))
         self._workshop = workshop
         self._filter = image_filter
@@ -181,17 +184,30 @@ class Site:
         job = read_job(request.job)
         data = self._training_data(job)
         release = Release.of(self.config.policy, job)
-        bench = self._load(request)
-        samples = data.split("train")
+        bench = self._bench(request)
         torch.set_num_threads(bench.job.training.threads)
-        training = self._training(bench, data, request, class_counts)
-        trained = training.run(request.round, proximal_mu(job))
-        vector = bench.state.pack()
-        if not np.isfinite(vector).all():  # the last step, after which no loss was computed
-            raise diverged(self.config.name, request.round)
-        loss = release.training_loss(trained.loss)
+        make = partial(self._training, bench, data, request, class_counts)
+        passes = Passes(bench, make, request.round, self.config.name)
+        kept = self._kept(bench, request, request.round)
+        sent, keep = bench.half.round(passes, _received(bench, request), kept)
+        check_finite({**keep, **sent}, self.config.name, request.round)
+        if bench.half.keeps:
+            self._required_store().keep(_run(request), request.round, "strategy", keep, request.best)
+        loss = release.training_loss(passes.losses[0])
         seconds = told_seconds(time.perf_counter() - start)
-        return messages.Update(vector, release.examples(len(samples)), loss, seconds)
+        examples = release.examples(len(data.split("train")))
+        return messages.Update(bench.wire.join(sent), examples, loss, seconds)
+
+    def _kept(self, bench: Bench, request: messages.Request, round_: int) -> Kept:
+        """Return what the site's half of the strategy kept before a round."""
+        if not bench.half.keeps:
+            return {}
+        return self._required_store().before(_run(request), round_, "strategy", bench.half.keeps)
+
+    def _required_store(self) -> RunStore:
+        if self._store is None:
+            raise SiteError("keeps nothing between rounds, as this job needs it", where=self.config.name)
+        return self._store
 
     def encode(self, request: messages.Request, trained: NDArray[np.float32]) -> bytes:
         """Return a trained model as the job's `[update]` says; what is left out is on the disk by then.
@@ -202,13 +218,11 @@ class Site:
         update_filter = self._workshop.bench(request.job).filter
         if not update_filter.keeps_residual:
             return update_filter.encode(trained, request.vector, None)[0]
-        if self._residuals is None:
-            raise SiteError("keeps nothing between rounds, as compression needs it", where=self.config.name)
-        run = f"{read_job(request.job).digest()} {request.run}"
-        before = self._residuals.before(run, request.round, update_filter.trained)
+        store, run, size = self._required_store(), _run(request), update_filter.trained
+        before = store.before(run, request.round, "residual", {"residual": size}).get("residual")
         content, residual = update_filter.encode(trained, request.vector, before)
         assert residual is not None  # noqa: S101 (the filter keeps one)
-        self._residuals.keep(run, request.round, residual)
+        store.keep(run, request.round, "residual", {"residual": residual})
         return content
 
     def part(self, request: messages.Request, trained: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -247,7 +261,7 @@ class Site:
         )
 
     def evaluate(self, request: messages.Request) -> messages.Evaluation:
-        """Evaluate the global model on a split of the site's data.
+        """Evaluate on a split of the site's data: the global model, or by some strategies the site's own.
 
         Where the policy lets no figure leave, the states are those of no patients, which change no sum.
         """
@@ -256,7 +270,7 @@ class Site:
         data = self.data(job)
         if request.split not in data.patients:
             raise JobError("asks for a split that does not exist", where=self.config.name)
-        bench = self._load(request)
+        bench = self._judging(request)
         release = Release.of(self.config.policy, job)
         if not release.scores or not release.has_group(data.patients[request.split]):
             nothing = bench.task.metrics(_edges(bench, request)).pack()
@@ -282,7 +296,7 @@ class Site:
         Returns:
             Empty metrics, and the packed states (n,).
         """
-        bench = self._load(request)
+        bench = self._judging(request)
         edges = _edges(bench, request)
         empty = bench.task.metrics(edges)
         if not judging:
@@ -292,24 +306,35 @@ class Site:
         found.fold(bins_for(bench.job.evaluation.bins, patients))
         return empty, found.pack()
 
-    def _load(self, request: messages.Request) -> Bench:
+    def _bench(self, request: messages.Request) -> Bench:
         bench = self._workshop.bench(request.job)
-        if bench.state.layout.digest() != request.layout:
+        if bench.wire.layout.digest() != request.layout:
             raise JobError(
                 "the model has another layout here than at the coordinator",
                 where=self.config.name,
                 remedy="Coordinator and site must run the same version of Wardround.",
             )
-        try:
-            bench.state.unpack(request.vector)
-        except ValueError as error:
-            raise messages.MessageError(str(error), where=self.config.name) from None
+        if request.vector.shape != (bench.wire.layout.size,):
+            problem = f"carries a model of {request.vector.size} numbers instead of {bench.wire.layout.size}"
+            raise messages.MessageError(problem, where=self.config.name)
+        return bench
+
+    def _judging(self, request: messages.Request) -> Bench:
+        """Return the bench with the model that is evaluated at this site, as it is after the round."""
+        bench = self._bench(request)
+        kept = self._kept(bench, request, request.round + 1)
+        bench.state.unpack(bench.half.judged(_received(bench, request), kept))
         return bench
 
 
-def proximal_mu(job: JobSpec) -> float:
-    """Return the weight of the proximal term that the job's strategy asks of the sites."""
-    return job.strategy.proximal_mu if isinstance(job.strategy, FedProx) else 0.0
+def _received(bench: Bench, request: messages.Request) -> Vectors:
+    """Return what a site was sent; what is personal is there as it was in the first model."""
+    return bench.wire.split(request.vector, bench.own)
+
+
+def _run(request: messages.Request) -> str:
+    """Return what names a run of a job."""
+    return f"{read_job(request.job).digest()} {request.run}"
 
 
 def _edges(bench: Bench, request: messages.Request) -> NDArray[np.float64] | None:

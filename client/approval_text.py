@@ -47,8 +47,13 @@ def _facts(seen: SeenJob, job: JobSpec, site: SiteConfig, answers: int) -> dict[
         "network": job.model.name,
         "dataset": f"{job.job.dataset} ({dataset.manifest if dataset else 'not offered here'})",
         "rounds": f"{job.job.rounds}, each with {_length(job)}; {served}",
-        "strategy": f"{job.strategy.name}, at least {job.strategy.min_sites} sites in each round",
+        "strategy": _strategy(job),
     }
+
+
+def _strategy(job: JobSpec) -> str:
+    text = f"{job.strategy.name}, at least {job.strategy.min_sites} sites in each round"
+    return f"{text}; {job.strategy.at_site}" if job.strategy.at_site else text
 
 
 def _length(job: JobSpec) -> str:

@@ -13,6 +13,7 @@ from shared.flat_array import view
 from shared.job import JobSpec
 from shared.messages import ARRAYS, EDGES, VECTOR, MessageError, read_vector
 from shared.models import build_model
+from shared.strategies.wire import Wire
 
 # Processors differ in the last bits of a normal distribution's numbers; no image fits into these.
 _RELATIVE, _ABSOLUTE = 1e-4, 1e-6
@@ -60,4 +61,4 @@ def _record(content: RecordDict) -> ArrayRecord:
 
 def _first(job: JobSpec) -> NDArray[np.float32]:
     network = build_model(job)
-    return Layout.of(network).pack(network)
+    return Wire.of(network, job.strategy).first(Layout.of(network).pack(network))

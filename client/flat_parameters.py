@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from shared.strategies.vectors import Pull
+
 
 class FlatParameters:
     """Lays parameters one behind the other, and their gradients too; they stay what they are otherwise.
@@ -36,6 +38,21 @@ class FlatParameters:
         self.vector.grad = self._gradient.zero_()
         for parameter, place in zip(self._parameters, self._gradients, strict=True):
             parameter.grad = place
+
+    def laid_out(self, packed: Tensor) -> Tensor:
+        """Return numbers in the order of a packed model, shape (n,), in the order of `vector`."""
+        vector, begin = torch.empty_like(self.vector.detach()), 0
+        for place in self._places(vector):
+            end = begin + place.numel()
+            place.copy_(packed[begin:end].view(place.shape))
+            begin = end
+        return vector
+
+    @torch.no_grad()
+    def add_to_gradient(self, pull: Pull) -> None:
+        """Add to the gradient what a strategy makes of the parameters."""
+        assert self.vector.grad is not None  # noqa: S101 (`collect_gradients` was called)
+        self.vector.grad.add_(pull(self.vector.detach()))
 
     def _places(self, vector: Tensor) -> list[Tensor]:
         """Return each parameter's place in a vector, in the layout in memory that the parameter has."""

@@ -3,17 +3,19 @@
 import re
 from collections.abc import Iterable
 from datetime import datetime, time
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
 from shared.errors import SiteError
 from shared.figures import FiguresFor
-from shared.job import LARGEST_DELTA, JobSpec, Part, Strategy, UpdateTable
+from shared.job import LARGEST_DELTA, JobSpec, Part, UpdateTable
 from shared.job_rules import LARGEST_MODEL_MB
 from shared.names import is_within, suggestion
 from shared.networks import NETWORKS
 from shared.privacy.secagg.limits import LEAST_SITES
+from shared.registry import Registry
+from shared.strategies import STRATEGIES
 from shared.table import Name, Table
 from shared.tasks import TASKS
 
@@ -29,24 +31,7 @@ class PolicyError(SiteError):
         return self.problem.split()[0].rstrip(":")
 
 
-def _names(union: Any) -> list[str]:
-    """Return the names of a union of tables that are told apart by their `name`."""
-    options = get_args(get_args(union)[0])
-    return [get_args(option.model_fields["name"].annotation)[0] for option in options]
-
-
-_KNOWN = {
-    "tasks": list(TASKS),
-    "networks": list(NETWORKS),
-    "strategies": _names(Strategy),
-}
-
-
-_PACKAGES: dict[str, dict[str, str]] = {  # what is not built in must be named, and is told by its package
-    "tasks": TASKS.package,
-    "networks": NETWORKS.package,
-    "strategies": {},
-}
+_KNOWN: dict[str, Registry[Any]] = {"tasks": TASKS, "networks": NETWORKS, "strategies": STRATEGIES}
 
 
 class BudgetError(PolicyError):
@@ -246,7 +231,7 @@ def check_job(policy: PolicyTable, job: JobSpec, site: str) -> None:
         ("strategies", job.strategy.name, policy.strategies),
     )
     for rule, name, allowed in asked:
-        package = _PACKAGES[rule].get(name)
+        package = _KNOWN[rule].package.get(name)
         if allowed is None and package is not None:
             raise PolicyError(
                 f"policy.{rule} does not name '{name}', which comes with the package {package}", where=site

@@ -20,18 +20,19 @@ from client.private_plan import expected_units, noise_share, plan
 from client.training import (
     Trained,
     TrainingSamples,
-    add_proximal_gradient,
     make_optimizer,
     set_learning_rate,
     to_device,
     trainable,
 )
+from shared.arrays import tensor_of
 from shared.frozen import train_mode
 from shared.job import JobSpec
 from shared.losses import public_counts, training_loss
 from shared.privacy.randomness import Randomness, SecretRandomness
 from shared.random_state import drawn_from
 from shared.seeds import seed_of
+from shared.strategies.vectors import Pull
 from shared.tasks.base import Task
 
 _MOST_IMAGES = 32  # in memory at a time, and
@@ -87,19 +88,24 @@ class PrivateTraining:
         self._optimizer = make_optimizer(self._parameters, job.training)
         self._images_at_once, self._ghost = physical_batch(job, self._parameters)
 
-    def run(self, round_: int, proximal_mu: float = 0.0) -> Trained:
+    def place(self, vector: NDArray[np.float32]) -> Tensor:
+        """Return a packed model's trainable parameters as `pull` gets them; see `shared.strategies`."""
+        numbers = sum(parameter.numel() for parameter in self._parameters)
+        return tensor_of(vector[:numbers]).to(self._device)
+
+    def run(self, round_: int, pull: Pull | None = None) -> Trained:
         """Train for one round.
 
         Args:
             round_: The global round, from 1; it sets the learning rate and the seeds of augmentation.
-            proximal_mu: Weight of FedProx's proximal term, which depends on no image.
+            pull: What a strategy adds to the noisy gradient of each step; it depends on no image.
 
         Returns:
             Steps and seconds; no loss, which would not be private.
         """
         start = time.perf_counter()
         train_mode(self._model)
-        reference = [parameter.detach().clone() for parameter in self._parameters] if proximal_mu else []
+        rates: list[float] = []
         kind = GhostSum if self._ghost else PerSampleSum
         clipped = kind(self._model, self._losses, self._job.privacy.max_grad_norm)
         try:
@@ -107,14 +113,16 @@ class PrivateTraining:
                 for step in range(self._plan.steps):
                     progress = round_ - 1 + step / self._plan.steps
                     set_learning_rate(self._optimizer, self._job, progress)
+                    rates.append(self._optimizer.param_groups[0]["lr"])
                     self._add_up(clipped, seed_of(self._job.job.seed, "augment", self._site, round_, step))
                     self._set_gradients(clipped.take())
-                    if proximal_mu:
-                        add_proximal_gradient(self._parameters, reference, proximal_mu)
+                    if pull is not None:
+                        self._add_to_gradients(pull)
                     self._optimizer.step()
         finally:
             clipped.close()
-        return Trained(math.nan, self._plan.steps, time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        return Trained(math.nan, self._plan.steps, seconds, math.fsum(rates))
 
     def _losses(self, images: Tensor, targets: Tensor) -> Tensor:
         return self._loss(self._task.forward(self._model, images), targets)
@@ -143,6 +151,16 @@ class PrivateTraining:
         for parameter, total in zip(self._parameters, sums, strict=True):
             noise = torch.from_numpy(self._randomness.normal(total.numel())).view(total.shape)
             parameter.grad = total.add_(noise.to(self._device), alpha=deviation).div_(expected)
+
+    @torch.no_grad()
+    def _add_to_gradients(self, pull: Pull) -> None:
+        """Add to the gradients what a strategy makes of the parameters."""
+        parameters = self._parameters
+        added = pull(torch.cat([parameter.detach().reshape(-1) for parameter in parameters]))
+        parts = torch.split(added, [parameter.numel() for parameter in parameters])
+        for parameter, part in zip(parameters, parts, strict=True):
+            assert parameter.grad is not None  # noqa: S101 (it was set before)
+            parameter.grad.add_(part.view(parameter.shape))
 
 
 def units_of(patients: Sequence[str], job: JobSpec) -> list[NDArray[np.int64]]:

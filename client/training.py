@@ -15,11 +15,13 @@ from torch import Tensor, nn
 from client.channels_last import suit_channels_last
 from client.flat_parameters import FlatParameters
 from client.sample_order import SampleOrder
+from shared.arrays import tensor_of
 from shared.errors import WardroundError
 from shared.frozen import train_mode
 from shared.job import JobSpec, TrainingTable
 from shared.random_state import drawn_from
 from shared.seeds import seed_of
+from shared.strategies.vectors import Pull
 from shared.tasks.base import Task
 
 _CHECK_EVERY = 20  # steps between two looks at the loss: reading it stalls a GPU
@@ -54,6 +56,7 @@ class Trained:
     loss: float  # mean over the steps
     steps: int
     seconds: float
+    rates: float  # sum of the steps' learning rates
 
 
 def place_model(model: nn.Module, job: JobSpec, device: torch.device) -> nn.Module:
@@ -121,12 +124,16 @@ class LocalTraining:
         self._scaler = torch.amp.GradScaler(device.type) if self._autocast is torch.float16 else None
         self._channels_last = job.data.dimensions == 2
 
-    def run(self, round_: int, proximal_mu: float = 0.0) -> Trained:
+    def place(self, vector: NDArray[np.float32]) -> Tensor:
+        """Return a packed model's trainable parameters as `pull` gets them; see `shared.strategies`."""
+        return self._parameters.laid_out(tensor_of(vector[: self._parameters.vector.numel()]))
+
+    def run(self, round_: int, pull: Pull | None = None) -> Trained:
         """Train for one round.
 
         Args:
             round_: The global round, from 1; it sets the learning rate and the seeds.
-            proximal_mu: Weight of FedProx's proximal term (Li et al. 2020, eq. 2).
+            pull: What a strategy adds to the gradient of each step.
 
         Raises:
             TrainingError: The loss is no longer a number.
@@ -134,21 +141,21 @@ class LocalTraining:
         start = time.perf_counter()
         train_mode(self._model)
         self._parameters.collect_gradients()
-        reference = [self._parameters.vector.detach().clone()] if proximal_mu else []
+        rates: list[float] = []
         total = torch.zeros((), device=self._device)
         seed = seed_of(self._seed, "train", self._site, round_)
         with drawn_from(seed, self._device):  # dropout
             for step, indices in enumerate(self._order.batches(round_)):
                 set_learning_rate(self._optimizer, self._job, round_ - 1 + step / self._order.steps)
-                total += self._step(indices, round_, proximal_mu, reference)
+                rates.append(self._optimizer.param_groups[0]["lr"])
+                total += self._step(indices, round_, pull)
                 if (step + 1) % _CHECK_EVERY == 0:
                     self._check(total, round_)
         self._check(total, round_)
-        return Trained(total.item() / self._order.steps, self._order.steps, time.perf_counter() - start)
+        steps, seconds = self._order.steps, time.perf_counter() - start
+        return Trained(total.item() / steps, steps, seconds, math.fsum(rates))
 
-    def _step(
-        self, indices: Sequence[int], round_: int, proximal_mu: float, reference: list[Tensor]
-    ) -> Tensor:
+    def _step(self, indices: Sequence[int], round_: int, pull: Pull | None) -> Tensor:
         augment = seed_of(self._seed, "augment", self._site, round_)
         batch = self._samples.batch(indices, augment_seed=augment)
         images, targets = to_device(batch, self._device, channels_last=self._channels_last)
@@ -161,8 +168,8 @@ class LocalTraining:
         else:
             self._scaler.scale(loss).backward()
             self._scaler.unscale_(self._optimizer)
-        if proximal_mu:
-            add_proximal_gradient([self._parameters.vector], reference, proximal_mu)
+        if pull is not None:
+            self._parameters.add_to_gradient(pull)
         if self._job.training.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self._parameters.vector, self._job.training.gradient_clip)
         if self._scaler is None:
@@ -245,11 +252,3 @@ def schedule_factor(training: TrainingTable, rounds: int, position: float) -> fl
     if training.schedule == "linear":
         return 1.0 - progress
     return 0.5 * (1.0 + math.cos(math.pi * progress))
-
-
-def add_proximal_gradient(parameters: list[nn.Parameter], reference: list[Tensor], mu: float) -> None:
-    """Add the gradient of mu/2 · ‖w - w_global‖², which needs no automatic differentiation."""
-    with torch.no_grad():
-        for parameter, start in zip(parameters, reference, strict=True):
-            if parameter.grad is not None:
-                parameter.grad.add_(parameter - start, alpha=mu)

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from shared.job import EvaluationTable, JobSpec, StrategyOptions
+from shared.job import EvaluationTable, JobSpec
+from shared.strategies import StrategyOptions
 
 FEW_IMAGES = 10  # behind an update
 FEW_SITES = 3
@@ -47,7 +48,7 @@ def _length(job: JobSpec) -> Iterator[str]:
     if job.strategy.min_sites < FEW_SITES:
         sites = "one site" if job.strategy.min_sites == 1 else f"{job.strategy.min_sites} sites"
         yield f"It goes on with {sites} in a round ([strategy] min_sites), whose updates hardly mix."
-    if job.strategy.largest_share > StrategyOptions().largest_share:
+    if job.strategy.largest_share > StrategyOptions.model_fields["largest_share"].default:
         share = f"{job.strategy.largest_share:.0%}"
         yield f"One site may be {share} of a mean ([strategy] largest_share): it may show that site's update."
 

@@ -13,8 +13,8 @@ from client.app import Site, make_app
 from client.device import open_device
 from client.gate import Gate
 from client.reception import look
-from client.residuals import Residuals
 from client.run_states import RunStates
+from client.run_store import RunStore
 from client.secure import Credentials
 from client.site import load_site
 from client.sum_book import SumBook
@@ -44,13 +44,13 @@ class SiteHost:
         device = open_device(name, config.device.memory_gib)
         gate = Gate.open(site_file.parent, config)
         credentials = Credentials.load(config, site_file.parent / "keys")
-        residuals = Residuals(site_file.parent / "state" / "residuals")
+        store = RunStore(site_file.parent / "state" / "kept")
         site = Site(
             config,
             Workshop(device),
             gate=gate,
             credentials=credentials,
-            residuals=residuals,
+            store=store,
             sums=SumBook(site_file.parent / "state.sqlite"),
         )
         self._site = site

@@ -19,6 +19,8 @@ from shared.job import JobSpec, parse_job
 from shared.metrics import MetricSet
 from shared.models import build_model
 from shared.privacy.filters import UpdateFilter
+from shared.strategies.vectors import SiteHalf
+from shared.strategies.wire import Wire
 from shared.tasks import make_task
 from shared.tasks.base import Task
 
@@ -29,12 +31,19 @@ JOBS_AT_HAND = 4
 
 @dataclass(frozen=True)
 class Bench:
-    """A job made ready: its network, with the state of it that travels, and what is sent of that."""
+    """A job made ready: its network with its state, the site's half of the strategy, and what is sent.
+
+    Attributes:
+        own: The numbers of the first model that never leave a site.
+    """
 
     job: JobSpec
     task: Task
     model: nn.Module
     state: ModelState
+    wire: Wire
+    half: SiteHalf
+    own: NDArray[np.float32]
     filter: UpdateFilter
 
     @cached_property
@@ -63,15 +72,19 @@ class Workshop:
             JobError: The text is no valid job, or not in canonical form.
         """
         if canonical not in self._benches:
-            job = read_job(canonical)
-            task = make_task(job)
-            model = place_model(build_model(job), job, self.device)
-            state = ModelState(model)
-            self._benches[canonical] = Bench(job, task, model, state, UpdateFilter(job.update, state.layout))
+            self._benches[canonical] = self._made_ready(read_job(canonical))
             if len(self._benches) > self._keep:
                 self._benches.popitem(last=False)
         self._benches.move_to_end(canonical)
         return self._benches[canonical]
+
+    def _made_ready(self, job: JobSpec) -> Bench:
+        task = make_task(job)
+        model = place_model(build_model(job), job, self.device)
+        state, wire = ModelState(model), Wire.of(model, job.strategy)
+        own = state.pack()[wire.own] if wire.own.size else np.empty(0, np.float32)
+        half = job.strategy.site(wire.model, wire.personal)
+        return Bench(job, task, model, state, wire, half, own, UpdateFilter(job.update, wire.layout))
 
 
 @lru_cache(maxsize=8)

@@ -3,7 +3,7 @@
 import math
 import time
 
-from shared.job import StrategyOptions
+from shared.strategies import StrategyOptions
 
 _GRACE = 4.0  # times what the quorum took
 

@@ -19,9 +19,10 @@ from server.told import told
 from shared import messages
 from shared.errors import RunError
 from shared.flower import query_message
-from shared.job import JobSpec, StrategyOptions
+from shared.job import JobSpec
 from shared.messages import Description, MessageError
 from shared.seeds import seed_of
+from shared.strategies import StrategyOptions
 
 T = TypeVar("T")
 _DESCRIBE_TIMEOUT = 600.0  # seconds; a site may have to read its masks to count voxels

@@ -16,7 +16,6 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 from numpy.typing import NDArray
 from torch import nn
 
-from server.accumulator import in_range
 from server.behind import Behind
 from server.bins import edges_for
 from server.checkpoint import Best, Checkpoint, Unjudged
@@ -31,18 +30,19 @@ from server.secure_round import SecureRound
 from server.site_grid import SiteGrid
 from server.site_heads import SiteHeads
 from server.site_level import SiteLevel
-from server.strategies import WEIGHT, make_strategy
 from server.weights import RoundWeights, Weights
 from shared import messages
-from shared.arrays import Layout
 from shared.curves import Curves
 from shared.errors import RunError
+from shared.exact_mean import in_range
 from shared.job import JobSpec
 from shared.metric_spec import is_better, metric_names
 from shared.metrics import MetricSet
 from shared.model_size import check_model_size
 from shared.models import build_model
 from shared.privacy.filters import UpdateFilter
+from shared.strategies.flower_halves import WEIGHT
+from shared.strategies.wire import Wire
 from shared.tasks import make_task
 
 Scores = dict[str, float]
@@ -110,7 +110,8 @@ class RoundLoop:
         about = run.read_description()
         self._task = make_task(job)
         check_model_size(job)
-        self.layout = Layout.of(self._initial_model())
+        self.wire = Wire.of(self._initial_model(), job.strategy)
+        self.layout = self.wire.layout
         self._federation = Federation(
             grid,
             job,
@@ -125,7 +126,7 @@ class RoundLoop:
         is_private = job.privacy.mechanism == "site-level"
         self._privacy = SiteLevel(job, rehearsal=rehearsal) if is_private else None
         self._filter = UpdateFilter(job.update, self.layout)
-        self._strategy = make_strategy(job.strategy, self.layout, self._privacy)
+        self._strategy = job.strategy.centre(self.layout, self._privacy)
         self._weights = Weights(job.strategy, self._listen)
 
     def execute(self, *, resume: bool = False) -> Result:
@@ -159,7 +160,7 @@ class RoundLoop:
         return result
 
     def _first(self) -> Checkpoint:
-        state = Checkpoint(0, self.layout.pack(self._initial_model()))
+        state = Checkpoint(0, self.wire.first(self.wire.model.pack(self._initial_model())))
         self._run.save(state)
         return state
 
@@ -181,7 +182,8 @@ class RoundLoop:
         round_ = state.round + 1
         start = time.monotonic()
         self._listen(Event("round_started", round_))
-        vector, row, site_rows = self._train(state.vector, round_, self._federation.draw(round_))
+        best = 0 if state.best is None else state.best.round
+        vector, row, site_rows = self._train(state.vector, round_, best, self._federation.draw(round_))
         remembered = self._strategy.state() | (self._privacy.state() if self._privacy else {})
         unjudged = Unjudged(row | {"round": round_, "seconds": time.monotonic() - start}, site_rows)
         state = replace(state, round=round_, vector=vector, strategy=remembered, unjudged=unjudged)
@@ -215,10 +217,10 @@ class RoundLoop:
         self._listen(Event("round_finished", state.round, data=_defined(scores)))
 
     def _train(
-        self, vector: NDArray[np.float32], round_: int, members: list[Member]
+        self, vector: NDArray[np.float32], round_: int, best: int, members: list[Member]
     ) -> tuple[NDArray[np.float32], dict[str, Any], list[dict[str, Any]]]:
         """Return the next global model, the row of the round and the rows of its sites."""
-        config = self._config(round_)
+        config = self._config(round_, best=best)
         grid = DrawnGrid(self._federation.grid, members)
         asked = self._strategy.configure_train(round_, messages.vector_record(vector), config, grid)
         if self._privacy is not None:
@@ -254,9 +256,18 @@ class RoundLoop:
         sent += sum(row["bytes"] for row in rows)
         summary = {"sites": len(rows), "train_loss": loss, "bytes": sent}
         # A mean of equal numbers may differ from them in the last bit: what is frozen is put back.
-        return self._filter.expand(self._filter.select(trained), vector), summary, rows
+        mean = self._filter.expand(self._filter.select(trained), vector)
+        return self._conclude(mean, vector, len(rows)), summary, rows
 
-    def _config(self, round_: int, *, split: str = "") -> ConfigRecord:
+    def _conclude(
+        self, mean: NDArray[np.float32], before: NDArray[np.float32], sites: int
+    ) -> NDArray[np.float32]:
+        """Return what is sent in the next round, from the mean of so many sites and what was sent before."""
+        share = sites / len(self._federation.members)
+        vectors = self.job.strategy.conclude(self.wire.split(mean), self.wire.split(before), share)
+        return self.wire.join(vectors)
+
+    def _config(self, round_: int, *, split: str = "", best: int = 0) -> ConfigRecord:
         return messages.request_config(
             self.job.canonical(),
             self.layout.digest(),
@@ -265,6 +276,7 @@ class RoundLoop:
             researcher=self._federation.researcher,
             project=self._federation.project,
             run=self._run.path.name,
+            best=best,
         )
 
     def _updates(

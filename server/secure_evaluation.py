@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from server.events import Event, Listener
 from server.federation import Federation
 from server.secure_sum import Plan, SecureSum
-from server.strategies import WEIGHT
 from shared import messages
 from shared.errors import RunError
 from shared.job import JobSpec
@@ -18,6 +17,7 @@ from shared.metrics import MetricSet
 from shared.privacy.secagg.errors import SecureAggregationError, TooFewJudgesError
 from shared.privacy.secagg.metric_sum import decode_states
 from shared.privacy.secagg.records import TEST
+from shared.strategies.flower_halves import WEIGHT
 from shared.tasks.base import Task
 
 

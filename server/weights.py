@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from server.events import Event, Listener
 from server.federation import Member
-from shared.job import StrategyOptions
 from shared.messages import Update
+from shared.strategies import StrategyOptions
 from shared.weights import bounded
 
 

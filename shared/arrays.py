@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import warnings
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,6 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+BESIDE = ":"
+"""Begins the names of what travels beside a model; no tensor of one has such a name."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -24,6 +28,11 @@ class Entry:
 
     name: str
     shape: tuple[int, ...]
+
+    @property
+    def is_beside(self) -> bool:
+        """Whether it belongs to a strategy, not to the model."""
+        return self.name.startswith(BESIDE)
 
     @property
     def size(self) -> int:
@@ -90,13 +99,14 @@ class Layout:
         """Return the vector's tensors by name, float32, sharing its memory: what a safetensors file holds.
 
         A model loads them with `load_state_dict(..., strict=False)`: integer buffers and second names of tied
-        tensors are not among them.
+        tensors are not among them. What travels beside the model is left out.
 
         Raises:
             ValueError: The vector has another size.
         """
         parts = self.parts(self.checked(vector))
-        return {entry.name: part for entry, part in zip(self.entries, parts, strict=True)}
+        named = zip(self.entries, parts, strict=True)
+        return {entry.name: part for entry, part in named if not entry.is_beside}
 
     def checked(self, vector: NDArray[np.float32]) -> Tensor:
         """Return a vector as a tensor in the same memory, to be read only.
@@ -114,6 +124,15 @@ class Layout:
         """Return views of a packed vector, one an entry, in the entry's shape."""
         parts = torch.split(packed, [entry.size for entry in self.entries])
         return [part.view(entry.shape) for part, entry in zip(parts, self.entries, strict=True)]
+
+    def places(self, names: Collection[str]) -> NDArray[np.int64]:
+        """Return the places of the named tensors in the packed vector, ascending."""
+        spans, begin = [np.empty(0, np.int64)], 0
+        for entry in self.entries:
+            if entry.name in names:
+                spans.append(np.arange(begin, begin + entry.size))
+            begin += entry.size
+        return np.concatenate(spans)
 
     def _state_of(self, model: nn.Module) -> "ModelState":
         state = ModelState(model)

@@ -16,6 +16,7 @@ from shared.errors import JobError
 from shared.job_bounds import check_bounds
 from shared.job_errors import describe
 from shared.networks import NETWORKS, NetworkOptions
+from shared.strategies import STRATEGIES, StrategyOptions
 from shared.table import Label, Name, Positive, Table
 from shared.tasks import TASKS
 from shared.tasks.options import TaskOptions
@@ -169,135 +170,6 @@ class TrainingTable(Table):
         if (self.local_epochs is None) == (self.local_steps is None):
             raise ValueError("local_epochs: give either local_epochs or local_steps")
         return self
-
-
-class StrategyOptions(Table):
-    """What every strategy has: who takes part and how much each site counts."""
-
-    min_sites: int = Field(
-        2, ge=1, le=10_000, description="A round with fewer answers fails, and the run stops."
-    )
-    min_patients: int = Field(
-        1, ge=1, description="A site with fewer training patients is left out; the run says so."
-    )
-    fraction: float = Field(1.0, gt=0, le=1, description="Share of the sites drawn for each round.")
-    weight: Literal["examples", "equal"] = Field(
-        "examples", description="A site counts by its training examples, or as much as any other."
-    )
-    largest_share: float = Field(
-        0.6,
-        gt=0,
-        le=1,
-        description="Share of the mean that one site's update may have at most; a larger weight is cut down "
-        "to it. With n sites 1/n is always allowed.",
-    )
-    round_timeout: float = Field(3600.0, gt=0, description="Seconds after which a round stops waiting.")
-    quorum: float = Field(
-        2 / 3,
-        gt=0,
-        le=1,
-        description="Share of the sites asked, and at least min_sites, after whose answers stragglers have "
-        "`grace` left. 1 waits for all.",
-    )
-    grace: float | None = Field(
-        None,
-        ge=0,
-        description="Seconds for stragglers after the quorum; without it the larger of 10 s and four times "
-        "what the quorum took.",
-    )
-
-
-class FedAvg(StrategyOptions):
-    """Weighted mean of the models (McMahan et al. 2017)."""
-
-    name: Literal["fedavg"]
-
-
-class FedProx(StrategyOptions):
-    """FedAvg with a proximal term at the sites (Li et al. 2018)."""
-
-    name: Literal["fedprox"]
-    proximal_mu: float = Field(0.01, ge=0, description="Weight of the proximal term.")
-
-
-class FedAvgM(StrategyOptions):
-    """FedAvg with server momentum (Hsu et al. 2019)."""
-
-    name: Literal["fedavgm"]
-    server_learning_rate: float = Field(1.0, gt=0, description="Step along the averaged update.")
-    server_momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of the averaged update.")
-
-
-class ServerOptimizer(StrategyOptions):
-    """Adaptive server optimisers (Reddi et al. 2020)."""
-
-    eta: float = Field(0.01, gt=0, description="Server learning rate.")
-    tau: float = Field(1e-3, gt=0, description="Degree of adaptability.")
-
-
-class FedAdam(ServerOptimizer):
-    """Adam on the mean update (Reddi et al. 2020)."""
-
-    name: Literal["fedadam"]
-    beta_1: float = Field(0.9, ge=0, lt=1, description="Decay of the first moment.")
-    beta_2: float = Field(0.99, ge=0, lt=1, description="Decay of the second moment.")
-
-
-class FedYogi(ServerOptimizer):
-    """Yogi on the mean update (Reddi et al. 2020)."""
-
-    name: Literal["fedyogi"]
-    beta_1: float = Field(0.9, ge=0, lt=1, description="Decay of the first moment.")
-    beta_2: float = Field(0.99, ge=0, lt=1, description="Decay of the second moment.")
-
-
-class FedAdagrad(ServerOptimizer):
-    """Adagrad on the mean update (Reddi et al. 2020)."""
-
-    name: Literal["fedadagrad"]
-
-
-class FedMedian(StrategyOptions):
-    """Coordinate-wise median (Yin et al. 2018)."""
-
-    name: Literal["fedmedian"]
-
-
-class FedTrimmedAvg(StrategyOptions):
-    """Coordinate-wise trimmed mean (Yin et al. 2018)."""
-
-    name: Literal["fedtrimmedavg"]
-    beta: float = Field(0.2, ge=0, lt=0.5, description="Share cut off on either side.")
-
-
-class Krum(StrategyOptions):
-    """The single update nearest to its neighbours (Blanchard et al. 2017)."""
-
-    name: Literal["krum"]
-    malicious_sites: int = Field(0, ge=0, description="Sites assumed to be malicious.")
-
-
-class MultiKrum(StrategyOptions):
-    """The mean of the updates nearest to their neighbours (Blanchard et al. 2017)."""
-
-    name: Literal["multikrum"]
-    malicious_sites: int = Field(0, ge=0, description="Sites assumed to be malicious.")
-    selected_sites: int = Field(2, ge=1, description="Updates that are averaged.")
-
-
-Strategy = Annotated[
-    FedAvg
-    | FedProx
-    | FedAvgM
-    | FedAdam
-    | FedYogi
-    | FedAdagrad
-    | FedMedian
-    | FedTrimmedAvg
-    | Krum
-    | MultiKrum,
-    Field(discriminator="name"),
-]
 
 
 class EvaluationTable(Table):
@@ -498,8 +370,9 @@ _MOVED = {  # keys of earlier job files, and what they are called in [task]
 if TYPE_CHECKING:
     Task: TypeAlias = TaskOptions
     Network: TypeAlias = NetworkOptions
+    Strategy: TypeAlias = StrategyOptions
 else:
-    Task, Network = TASKS.union(), NETWORKS.union()
+    Task, Network, Strategy = TASKS.union(), NETWORKS.union(), STRATEGIES.union()
 
 
 class JobSpec(Table):

@@ -23,9 +23,6 @@ LARGEST_IMAGE = 2**28
 LARGEST_BATCH = 2**30
 """Numbers in the images of a step: 4 GiB of float32."""
 
-SINGLE_UPDATES = {"krum", "multikrum", "fedmedian", "fedtrimmedavg"}
-"""Strategies that compare the updates with each other."""
-
 
 def check(job: "JobSpec") -> None:
     """Raise ValueError, naming table and key, where two tables contradict each other."""
@@ -118,13 +115,8 @@ def _best(job: "JobSpec") -> None:
 
 
 def _strategy(job: "JobSpec") -> None:
-    strategy = job.strategy
-    malicious = getattr(strategy, "malicious_sites", 0)
-    if strategy.min_sites < malicious + 3 and strategy.name in ("krum", "multikrum"):
-        raise ValueError(
-            f"[strategy] min_sites: {strategy.name} with {malicious} malicious sites needs at least "
-            f"{malicious + 3} sites"
-        )
+    for problem in job.strategy.problems(job):
+        raise ValueError(problem)
 
 
 def _private_training(job: "JobSpec") -> None:
@@ -156,7 +148,7 @@ def _private_training(job: "JobSpec") -> None:
 def _secure_aggregation(job: "JobSpec") -> None:
     if not job.privacy.secure_aggregation:
         return
-    if job.strategy.name in SINGLE_UPDATES:
+    if job.strategy.compares_updates:
         raise ValueError(
             f"[strategy] name: '{job.strategy.name}' compares single updates, and with secure_aggregation "
             "the coordinator learns nothing but their sum"
@@ -208,7 +200,7 @@ def _site_level(job: "JobSpec") -> None:
             "[privacy] secure_aggregation: 'site-level' clips single updates at the coordinator, which sees "
             "none of them; take 'dp-sgd'"
         )
-    if job.strategy.name in SINGLE_UPDATES:
+    if job.strategy.compares_updates:
         raise ValueError(
             f"[strategy] name: 'site-level' adds noise to the mean, and '{job.strategy.name}' makes none"
         )
@@ -220,7 +212,7 @@ def _site_level(job: "JobSpec") -> None:
 
 def _update(job: "JobSpec") -> None:
     update = job.update
-    if update.compression == "top-k" and job.strategy.name in SINGLE_UPDATES:
+    if update.compression == "top-k" and job.strategy.compares_updates:
         raise ValueError(
             f"[update] compression: '{job.strategy.name}' compares the updates number by number, and with "
             "'top-k' each site sends other numbers; take 'int8'"

@@ -53,6 +53,7 @@ class Request:
     split: str  # evaluation: "val" or "test"
     edges: NDArray[np.float64] | None  # evaluation: of the bins of scores; to be checked by the task
     run: str  # name of the run, the same after it was resumed; may be empty
+    best: int = 0  # the best round so far, whose model may be asked for in the test; 0 where there is none
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,7 @@ def request_config(
     researcher: str = "",
     project: str = "",
     run: str = "",
+    best: int = 0,
 ) -> ConfigRecord:
     """Return the configuration that goes with a model to a site."""
     return ConfigRecord(
@@ -151,6 +153,7 @@ def request_config(
             "researcher": researcher,
             "project": project,
             "run": run,
+            "best": best,
         }
     )
 
@@ -203,6 +206,7 @@ def read_request(content: RecordDict) -> Request:
         split=split,
         edges=cast(NDArray[np.float64], _array(arrays[EDGES], np.float64)) if EDGES in arrays else None,
         run=run,
+        best=_count(config, "best") if "best" in config else 0,
     )
 
 

@@ -8,23 +8,24 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from shared.arrays import Layout
 from shared.errors import JobError
 from shared.job import JobSpec, parse_job
 from shared.job_rules import LARGEST_MODEL_MB, about_model_megabytes
 from shared.models import build_model
+from shared.strategies.wire import Wire
 
 _SURELY = 3  # times what is estimated is surely more than there is
 
 
 def model_bytes(job: JobSpec) -> int:
-    """Return the bytes of a job's model as it travels."""
+    """Return the bytes of a job's model as it travels, with what its strategy sends beside it."""
     return _bytes(job.canonical())
 
 
 def is_larger(job: JobSpec, megabytes: float) -> bool:
     """Say whether a job's model has more MB (10^6 bytes); most are so far from it that none need be built."""
-    return about_model_megabytes(job) * _SURELY > megabytes and model_bytes(job) > megabytes * 1e6
+    most = about_model_megabytes(job) * job.strategy.vectors * _SURELY
+    return most > megabytes and model_bytes(job) > megabytes * 1e6
 
 
 def check_model_size(job: JobSpec) -> None:
@@ -45,7 +46,8 @@ def check_model_size(job: JobSpec) -> None:
 def _bytes(canonical: str) -> int:
     job = parse_job(json.loads(canonical), "the job")
     with torch.device("meta"), _Unfilled():
-        return Layout.of(build_model(job)).size * 4
+        network = build_model(job)
+        return Wire.of(network, job.strategy).layout.size * 4
 
 
 class _Unfilled(TorchFunctionMode):

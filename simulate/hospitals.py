@@ -12,7 +12,7 @@ from pydantic import Field
 from client.app import Site, make_app
 from client.cohort import Cohort
 from client.device import open_device
-from client.residuals import Residuals
+from client.run_store import RunStore
 from client.site import SiteConfig
 from client.worker import serve_message
 from client.workers.records import pack, unpack
@@ -59,21 +59,21 @@ class HostFactory:
     """Builds the host inside a worker process."""
 
     setup: str  # as JSON
-    residuals: Path | None = None  # folder that all workers reach; None: no job may compress its updates
+    kept: Path | None = None  # folder that all workers reach; None: the sites keep nothing between rounds
 
     def __call__(self) -> "SimulationHost":
         """Build the host."""
-        return SimulationHost(Setup.model_validate_json(self.setup), self.residuals)
+        return SimulationHost(Setup.model_validate_json(self.setup), self.kept)
 
 
 class SimulationHost:
     """Plays all hospitals in one worker: each has its own ClientApp and data, the networks are shared."""
 
-    def __init__(self, setup: Setup, residuals: Path | None = None) -> None:
+    def __init__(self, setup: Setup, kept: Path | None = None) -> None:
         self._workshop = Workshop(open_device(setup.device))
         self._configs = {config.name: config for config in setup.sites}
         self._cohorts = setup.cohorts()
-        self._residuals = residuals
+        self._kept = kept
         self._scanner_seed = setup.scanner_seed
         self._sites: dict[str, Site] = {}
         self._apps: dict[str, ClientApp] = {}
@@ -98,7 +98,7 @@ class SimulationHost:
                 scanner,
                 gate=None,
                 credentials=simulated_credentials(name),
-                residuals=None if self._residuals is None else Residuals(self._residuals / name),
+                store=None if self._kept is None else RunStore(self._kept / name),
                 cohort=self._cohorts.get(name),
             )
         return self._sites[name]

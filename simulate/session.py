@@ -33,7 +33,7 @@ from simulate.setup import (
 from simulate.workers import Call, Workers, open_workers
 
 _SETUP = "simulation.json"
-_RESIDUALS = "residuals"  # folder of what the sites keep between rounds
+_KEPT = "kept"  # folder of what the sites keep between rounds
 _OPEN = (
     "These hospitals show scores of their own; by default a real one does not, nor figures of fewer than 10 "
     "patients (docs/policy.md)."
@@ -126,8 +126,8 @@ def _cores() -> int:
 
 
 def _run(run: RunFolder, setup: Setup, workers: str, console: Console, *, resume: bool) -> None:
-    residuals = run.path.resolve() / _RESIDUALS
-    factory = HostFactory(setup.model_dump_json(), residuals)
+    kept = run.path.resolve() / _KEPT
+    factory = HostFactory(setup.model_dump_json(), kept)
     with (
         open_workers(workers, factory, run.job.training.threads) as pool,
         Progress(console, run.job.evaluation.select_best) as progress,
@@ -138,7 +138,7 @@ def _run(run: RunFolder, setup: Setup, workers: str, console: Console, *, resume
         if setup.baselines:
             _baselines(run, loop, pool, progress)
         run.describe(startup_seconds=pool.startup_seconds)
-    shutil.rmtree(residuals, ignore_errors=True)  # a run that has finished is not resumed
+    shutil.rmtree(kept, ignore_errors=True)  # a run that has finished is not resumed
 
 
 def _baselines(run: RunFolder, loop: RoundLoop, workers: Workers, listen: Listener) -> None:
@@ -170,7 +170,7 @@ def _baselines(run: RunFolder, loop: RoundLoop, workers: Workers, listen: Listen
                 raise outcome.error or RunError("a baseline failed without a reason")
             plan = missing[outcome.id]
             vector = outcome.tensors["vector"].numpy()
-            run.save_model(f"baselines/{plan}", loop.layout, vector, outcome.payload["round"])
+            run.save_model(f"baselines/{plan}", loop.wire.model, vector, outcome.payload["round"])
             write_atomic(folder / f"{plan}.json", json.dumps(plain(outcome.payload)).encode())
             listen(Event("baseline_done", site=plan, data={"seconds": outcome.seconds}))
     results = {plan: json.loads((folder / f"{plan}.json").read_text(encoding="utf-8")) for plan in plans}

@@ -12,6 +12,7 @@ from client.site_cohort import SiteCohort
 from shared.errors import DataError, JobError, SiteError
 from shared.job import JobSpec
 from shared.networks import NETWORKS
+from shared.strategies import STRATEGIES
 from shared.tasks import TASKS
 from simulate.partition import partition, site_name, write_site_manifests
 from simulate.phantom import PHANTOMS, make_phantom
@@ -21,6 +22,7 @@ from simulate.phantom import PHANTOMS, make_phantom
 OPEN_POLICY = PolicyTable(
     tasks=list(TASKS) if TASKS.package else None,
     networks=list(NETWORKS) if NETWORKS.package else None,
+    strategies=list(STRATEGIES) if STRATEGIES.package else None,
     min_group=1,
     min_patients_in_update=1,
     share_site_metrics=True,

@@ -29,6 +29,8 @@ BY_TASK: dict[str, Tables] = {
         "model": {"name": "cnn", "channels": [4, 8]},
     },
 }
+# What a strategy asks of the rest of a job, as dotted keys.
+NEEDED_BY: dict[str, dict[str, Any]] = {"scaffold": {"training.optimizer": "sgd", "training.momentum": 0.0}}
 
 
 def job_tables(**options: Any) -> Tables:
@@ -37,9 +39,12 @@ def job_tables(**options: Any) -> Tables:
     Args:
         options: `training_batch_size=4` sets `[training] batch_size`, None removes it; `model={...}` replaces
             a table, None removes it. What belongs to the task is always `task_KEY`, and `task_name` brings
-            the classes, the loss and the network that stand in `BY_TASK`.
+            the classes, the loss and the network that stand in `BY_TASK`. `strategy_name` brings what it
+            needs by `NEEDED_BY`.
     """
     tables = copy.deepcopy(TINY | BY_TASK[options.get("task_name", "segmentation")])
+    needed = NEEDED_BY.get(options.get("strategy_name", ""), {})
+    options = {key.replace(".", "_"): value for key, value in needed.items()} | options
     for option, value in options.items():
         table, _, key = option.partition("_")
         _set(tables.setdefault(table, {}) if key else tables, key or table, copy.deepcopy(value))

@@ -85,6 +85,10 @@ class FinishedRun:
         """
         file = self.path / MODEL
         model = build_model(self.job)
+        if self.job.strategy.personal(model):
+            raise RunError(
+                f"is not whole: with '{self.job.strategy.name}' a part of it stays at each site", where=file
+            )
         try:
             with safetensors.safe_open(file, "pt") as content:
                 header = json.loads((content.metadata() or {}).get(HEADER, "{}"))

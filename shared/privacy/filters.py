@@ -147,11 +147,12 @@ def _codec(table: UpdateTable, size: int) -> Codec:
 
 
 def _statistics(table: UpdateTable, layout: Layout) -> NDArray[np.int64]:
-    """Return the places of what is sent but not trained: the statistics of the parts."""
+    """Return the places of what is sent but not trained: statistics of the parts, and what is no model's."""
     spans, begin = [], 0
     for entry in layout.entries:
         end = begin + entry.size
-        if begin >= layout.parameters and (table.parts is None or is_within(entry.name, table.parts)):
+        of_parts = table.parts is None or is_within(entry.name, table.parts)
+        if begin >= layout.parameters and (of_parts or entry.is_beside):
             spans.append(np.arange(begin, end))
         begin = end
     return np.concatenate([np.empty(0, dtype=np.int64), *spans])

@@ -16,13 +16,14 @@ from PIL import Image
 from client.app import Site, Workshop, make_app
 from client.gate import Gate
 from client.job_book import JobBook
+from client.run_store import RunStore
 from client.site import load_site
 from shared import messages
-from shared.arrays import Layout
 from shared.flower import COORDINATOR_NODE, become
 from shared.job import JobSpec
 from shared.models import build_model
 from shared.pki import new_key, save_key, write_file
+from shared.strategies.wire import Wire
 from tests.jobs import marks_job
 
 SIDES = ["train"] * 20 + ["val"] * 12 + ["test"] * 12
@@ -41,7 +42,8 @@ class GuardedSite:
     def restart(self) -> None:
         config = load_site(self.folder / "site.toml")
         workshop = Workshop(torch.device("cpu"))
-        self.site = Site(config, workshop, gate=Gate.open(self.folder, config))
+        gate, store = Gate.open(self.folder, config), RunStore(self.folder / "kept")
+        self.site = Site(config, workshop, gate=gate, store=store)
         self._app = make_app(self.site)
 
     def rewrite(self, patients: Sequence[str]) -> None:
@@ -98,11 +100,12 @@ class GuardedSite:
     ) -> Message:
         """Ask for a training or an evaluation, of the job's first model if no other is given."""
         network = build_model(job)
-        layout = Layout.of(network)
-        asked = messages.request_config(job.canonical(), layout.digest(), round_, split=split)
+        wire = Wire.of(network, job.strategy)
+        first = wire.first(wire.model.pack(network))
+        asked = messages.request_config(job.canonical(), wire.layout.digest(), round_, split=split)
         for key, value in config.items():
             asked[key.replace("_", "-")] = value
-        model = messages.evaluation_record(layout.pack(network) if vector is None else vector, edges)
+        model = messages.evaluation_record(first if vector is None else vector, edges)
         return self.ask(kind, RecordDict({messages.ARRAYS: model, messages.CONFIG: asked}))
 
     def train(self, job: JobSpec, round_: int = 1, **more: Any) -> str:

@@ -188,6 +188,17 @@ def test_the_proximal_term_is_the_jobs(make_site, job_of):
     assert np.linalg.norm(update - first_of(job)) < np.linalg.norm(away - first_of(job))
 
 
+@pytest.mark.parametrize("strategy", ["fedavg", "scaffold", "ditto"])
+def test_what_a_message_says_beside_its_model_changes_no_training(make_site, job_of, strategy):
+    """What is done with the images follows from the approved job, the model and the round."""
+    job = job_of(strategy_name=strategy, task_class_weights="site", training_batch_size=100)
+    claims = {"class_counts": [1, 10**6], "local_steps": 50, "learning_rate": 9.0, "pull": 1e6, "rounds": 1}
+    site = make_site()
+    answers = [site.send("train", job), site.send("train", job, **claims)]
+    one, other = (answer.content[messages.ARRAYS][messages.VECTOR].numpy() for answer in answers)
+    assert np.array_equal(one, other)
+
+
 @pytest.mark.parametrize("promise", [{"epsilon": 1.0}, {"noise_multiplier": 0.8}])
 def test_a_private_job_costs_no_more_than_it_says(make_site, job_of, promise):
     site = make_site()

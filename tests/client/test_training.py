@@ -47,7 +47,7 @@ def linear() -> nn.Module:
 def train(tiny_job):
     """Return a function that trains a linear classifier for a round; returns the model and what was done."""
 
-    def run(points, *, round_=1, mu=0.0, model=None, site="alpha", class_counts=None, **changes):
+    def run(points, *, round_=1, mu=None, model=None, site="alpha", class_counts=None, **changes):
         classification = {
             "task_name": "classification",
             "training_optimizer": "sgd",
@@ -58,7 +58,10 @@ def train(tiny_job):
         training = LocalTraining(
             model, make_task(job), points, job, site=site, device=CPU, class_counts=class_counts
         )
-        return model, training.run(round_, mu)
+        if mu is None:
+            return model, training.run(round_)
+        start = training.place(weights(model).numpy())
+        return model, training.run(round_, lambda now: mu * (now - start))
 
     return run
 

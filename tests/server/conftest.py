@@ -18,10 +18,9 @@ from client.gate import Gate
 from client.job_book import JobBook
 from client.ledger import LEDGER, Ledger
 from client.policy import PolicyTable
-from client.residuals import Residuals
+from client.run_store import RunStore
 from client.site import DatasetTable, SiteConfig, SiteTable
 from client.sum_book import SumBook
-from server.accumulator import ExactMean
 from server.deadline import Deadline
 from server.events import Event
 from server.rounds import RoundLoop
@@ -31,6 +30,7 @@ from server.site_heads import SiteHeads
 from shared import messages
 from shared.audit import AuditLog
 from shared.audit_verify import entries
+from shared.exact_mean import ExactMean
 from shared.flower import assign_id, become, empty_run
 from shared.models import build_model
 from shared.pki import new_key
@@ -146,7 +146,7 @@ def make_sites(manifest: Path, names: Iterable[str], folder: Path) -> list[Site]
             workshop,
             gate=None,
             credentials=simulated_credentials(name),
-            residuals=Residuals(folder / name),
+            store=RunStore(folder / name),
             sums=SumBook(folder / f"{name}.sqlite"),
         )
         for name in names
@@ -183,7 +183,7 @@ def federate(tiny_data, tmp_path) -> Callable[..., Federated]:
         heads: SiteHeads | None = None,
     ) -> Federated:
         events: list[Event] = []
-        sites = make_sites(manifest, ("alpha", "beta", "gamma", "delta"), tmp_path / "residuals")
+        sites = make_sites(manifest, ("alpha", "beta", "gamma", "delta"), tmp_path / "kept")
         grid = SmallGrid(sites, delivery)
         run = run or RunFolder.create(tmp_path / "runs", job)
 

@@ -84,7 +84,7 @@ def test_clipping_bounds_what_a_round_changes(tiny_job, federate, tmp_path):
 def test_a_round_that_is_done_again_ends_as_if_nothing_had_happened(name, tiny_job, federate, tmp_path):
     job = tiny_job(**FILTERS[name])
     expected = federate(job, run=RunFolder.create(tmp_path / "whole", job)).loop.execute()
-    (tmp_path / "residuals").rename(tmp_path / "residuals of the other run")
+    (tmp_path / "kept").rename(tmp_path / "kept in the other run")
 
     federated = federate(job)
     for node in (10, 11):  # they train for round 2, and what they say of it never arrives
@@ -103,15 +103,15 @@ def test_a_round_that_is_done_again_ends_as_if_nothing_had_happened(name, tiny_j
 def test_error_feedback_is_part_of_the_result(tiny_job, federate, tmp_path):
     job = tiny_job(**FILTERS["top-k"])
     whole = federate(job).loop.execute()
-    files = sorted((tmp_path / "residuals").rglob("*.safetensors"))
-    assert [file.name for file in files] == ["1.safetensors", "2.safetensors", "3.safetensors"] * 4
+    files = sorted((tmp_path / "kept").rglob("*.safetensors"))
+    assert [file.name for file in files] == [f"residual-{round_}.safetensors" for round_ in (1, 2, 3)] * 4
     assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
 
     other = federate(job, run=RunFolder.create(tmp_path / "other", job))
     for node in other.grid.get_node_ids():
 
         def forget(question, answer):
-            for file in (tmp_path / "residuals").rglob("*.safetensors"):
+            for file in (tmp_path / "kept").rglob("*.safetensors"):
                 file.unlink()
             return [answer]
 
@@ -124,7 +124,7 @@ def test_a_damaged_residual_says_which_file_to_remove(tiny_job, federate, tmp_pa
 
     def damage(question, answer):
         if question.metadata.message_type == "train":
-            for file in (tmp_path / "residuals" / "gamma").rglob("*.safetensors"):
+            for file in (tmp_path / "kept" / "gamma").rglob("*.safetensors"):
                 file.write_bytes(b"half")
         return [answer]
 
@@ -132,7 +132,7 @@ def test_a_damaged_residual_says_which_file_to_remove(tiny_job, federate, tmp_pa
     federated.loop.execute()
     [(site, phase, reason)] = federated.failures()
     assert (site, phase) == ("gamma", "train")
-    assert "1.safetensors: can't be used" in reason
+    assert "residual-1.safetensors: can't be used" in reason
 
 
 @pytest.mark.parametrize(

@@ -104,5 +104,6 @@ def test_the_size_that_a_message_proposes_is_taken(patch: int, size: list[int]) 
 
 
 def test_options_are_checked_without_loading_pytorch() -> None:
-    code = "import sys, shared.job; sys.exit(any(name in sys.modules for name in ('torch', 'monai')))"
+    heavy = ("torch", "monai", "flwr", "numpy")
+    code = f"import sys, shared.job; sys.exit(any(name in sys.modules for name in {heavy}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

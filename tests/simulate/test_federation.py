@@ -183,7 +183,7 @@ def test_a_classification_is_judged_in_the_same_bins(federation, simulated, tiny
 def test_a_killed_worker_and_a_killed_site_cost_nothing_but_time(
     federation, simulated, tiny_job, hold_images
 ):
-    job = tiny_job(job_rounds=2)
+    job = tiny_job(job_rounds=2, strategy_name="scaffold")  # each site keeps something between rounds
     in_alphas_training, in_betas_evaluation = hold_images("alpha", "train"), hold_images("beta", "val")
     name = federation.runs().submit(job)
     worker = in_alphas_training.meet(federation.processes["alpha"].pid)
@@ -228,7 +228,7 @@ def kill_site(federation: LocalFederation, name: str) -> None:
 
 
 def test_stopped_and_killed_and_resumed_as_if_never_touched(federation, simulated, tiny_job, barrier):
-    job = tiny_job(job_rounds=4, strategy_min_sites=4)
+    job = tiny_job(job_rounds=4, strategy_name="ditto", strategy_min_sites=4)
     runs = federation.runs()
     name = runs.submit(job)
     barrier.meet(1)
@@ -330,7 +330,7 @@ def test_too_few_sites_is_said_at_once(federation, tiny_job):
 
 
 def test_secure_aggregation_gives_the_model_of_the_simulation(federation, simulated, tiny_job):
-    job = tiny_job(job_rounds=2, privacy_secure_aggregation=True)
+    job = tiny_job(job_rounds=2, strategy_name="fedbn", privacy_secure_aggregation=True)
     runs = federation.runs()
     name = runs.submit(job)
     assert failures(list(runs.follow(name))) == []

@@ -11,21 +11,10 @@ import pytest
 from rich.console import Console
 
 from server.runs import RunFolder
+from shared.strategies import STRATEGIES
 from simulate.session import Hospitals, execute, start
 
-STRATEGIES = {
-    "fedavg": {},
-    "fedprox": {"proximal_mu": 0.1},
-    "fedavgm": {},
-    "fedadam": {},
-    "fedyogi": {},
-    "fedadagrad": {},
-    "fedmedian": {},
-    "fedtrimmedavg": {},
-    "krum": {},
-    "multikrum": {},
-}
-STEP = 10  # as many as there are strategies
+STEP = len(STRATEGIES)
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["simulate.session", "simulate.hospitals", "monai.networks.nets"])
 
@@ -77,8 +66,7 @@ def outcome(path: Path) -> dict[str, bytes]:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_killed_and_resumed_as_if_never_stopped(name, tiny_job, tiny_data, tmp_path):
-    strategy = {"name": name, "min_sites": 3, **STRATEGIES[name]}
-    job = tiny_job().model_copy(update={"strategy": type(tiny_job(strategy_name=name).strategy)(**strategy)})
+    job = tiny_job(strategy_name=name)
     whole = new_run(job, tiny_data, tmp_path / "whole")
     run_to_the_end(whole, job, resume=False, moment=None)
     expected = outcome(whole)
@@ -101,13 +89,13 @@ def test_what_compression_left_out_outlives_a_kill(tiny_job, tiny_data, tmp_path
     job = tiny_job(update_compression="top-k", update_keep=0.1)
     whole = new_run(job, tiny_data, tmp_path / "whole")
     run_to_the_end(whole, job, resume=False, moment=None)
-    assert not (whole / "residuals").exists()  # a run that has finished is not resumed
+    assert not (whole / "kept").exists()  # a run that has finished is not resumed
 
     path = new_run(job, tiny_data, tmp_path / "killed")
     moment, kills = 26, 0
     while (code := in_a_process(path, job, resume=kills > 0, moment=moment)) != 0:
         assert code == -signal.SIGKILL
-        assert kills > 0 or any((path / "residuals").rglob("*.safetensors"))
+        assert kills > 0 or any((path / "kept").rglob("*.safetensors"))
         kills += 1
         moment += 10
     assert kills >= 2

@@ -15,7 +15,8 @@ import safetensors.numpy
 
 from server.runs import RunFolder
 from shared.run_folder import status_of
-from tests.jobs import job_text
+from shared.strategies import STRATEGIES
+from tests.jobs import NEEDED_BY, job_text
 
 PROJECT = Path(__file__).parents[2]
 
@@ -67,22 +68,10 @@ def interrupted(cli, tiny_job_file, tiny_data, monkeypatch):
     return start
 
 
-STRATEGIES = (
-    "fedavg",
-    "fedprox",
-    "fedavgm",
-    "fedadam",
-    "fedyogi",
-    "fedadagrad",
-    "fedmedian",
-    "fedtrimmedavg",
-)
-STRATEGIES += ("krum", "multikrum")
-
-
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_every_strategy_finishes(simulate, strategy):
-    run = simulate("--set", f"strategy.name={strategy}").run
+    keys = {"strategy.name": strategy, **NEEDED_BY.get(strategy, {})}
+    run = simulate(*[part for key, value in keys.items() for part in ("--set", f"{key}={value}")]).run
     assert description(run)["status"] == "finished"
     tensors = safetensors.numpy.load_file(run / "model.safetensors")
     assert tensors

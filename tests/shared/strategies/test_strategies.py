@@ -5,16 +5,14 @@ import pytest
 from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from torch import nn
 
-from server.strategies import WEIGHT, make_strategy
 from shared.arrays import Layout
 from shared.job import load_job
 from shared.messages import ARRAYS, METRICS, VECTOR, vector_record
+from shared.strategies import STRATEGIES
+from shared.strategies.flower_halves import WEIGHT
 from simulate.grid import LocalGrid
+from tests.jobs import NEEDED_BY
 
-NAMES = [
-    "fedavg", "fedprox", "fedavgm", "fedadam", "fedyogi", "fedadagrad",
-    "fedmedian", "fedtrimmedavg", "krum", "multikrum",
-]  # fmt: skip
 LAYOUT = Layout.of(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)))
 RNG = np.random.default_rng(0)
 START = RNG.normal(size=LAYOUT.size).astype(np.float32)
@@ -30,8 +28,9 @@ class NoWorkers:
 @pytest.fixture
 def strategy(quickstart):
     def make(name, **options):
-        job = load_job(quickstart, {"strategy.name": name, "strategy.min_sites": 3})
-        return make_strategy(job.strategy.model_copy(update=options), LAYOUT)
+        changes = {"strategy.name": name, "strategy.min_sites": 3, **NEEDED_BY.get(name, {})}
+        job = load_job(quickstart, changes)
+        return job.strategy.model_copy(update=options).centre(LAYOUT)
 
     return make
 
@@ -52,7 +51,7 @@ def step(strategy, vector, round_, updates):
     return arrays[VECTOR].numpy()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", STRATEGIES)
 def test_every_strategy_returns_a_float32_model(strategy, name):
     vector = step(strategy(name), START, 1, UPDATES[0])
     assert vector.dtype == np.float32
@@ -60,7 +59,7 @@ def test_every_strategy_returns_a_float32_model(strategy, name):
     assert np.isfinite(vector).all()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", STRATEGIES)
 def test_a_restart_between_rounds_changes_no_bit(strategy, name):
     running, vector = strategy(name), START
     for round_, updates in enumerate(UPDATES, 1):
@@ -74,7 +73,9 @@ def test_a_restart_between_rounds_changes_no_bit(strategy, name):
     assert vector.tobytes() == again.tobytes()
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("fed") and name[3] in "apy"])
+@pytest.mark.parametrize(
+    "name", [name for name, options in STRATEGIES.items() if not options.compares_updates]
+)
 def test_the_order_of_arrival_changes_no_bit(strategy, name):
     assert strategy(name).streaming
     forwards = step(strategy(name), START, 1, UPDATES[0])

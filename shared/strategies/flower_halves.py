@@ -1,8 +1,11 @@
-"""The strategies that a job may name: Flower's, made exact, resumable and kind to batch-norm statistics."""
+"""What the coordinator makes of a round's answers.
+
+These are Flower's strategies, made exact, resumable and kind to batch-norm statistics.
+"""
 
 import math
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
@@ -10,11 +13,9 @@ from flwr.serverapp import Grid
 from flwr.serverapp import strategy as flower
 from numpy.typing import NDArray
 
-from server.accumulator import ExactMean
-from server.site_level import SiteLevel
 from shared.arrays import Layout
+from shared.exact_mean import ExactMean
 from shared.flat_array import view
-from shared.job import Strategy
 from shared.messages import ARRAYS, METRICS, VECTOR, vector_record
 
 WEIGHT = "weight"  # metric under which the round loop puts how much a reply counts
@@ -23,12 +24,21 @@ State = dict[str, NDArray[np.float32]]
 Aggregated = tuple[ArrayRecord | None, MetricRecord | None]
 
 
-class Aggregation(flower.FedAvg):
+class WholeSites(Protocol):
+    """Hides whole sites in a mean."""
+
+    def clip(self, vector: NDArray[np.float32]) -> NDArray[np.float32]: ...  # noqa: D102
+    def noised(  # noqa: D102
+        self, mean: NDArray[np.float32], sites: int, round_: int
+    ) -> NDArray[np.float32]: ...
+
+
+class CentralHalf(flower.FedAvg):
     """What all strategies here share. Who takes part is drawn by the round loop, not by Flower."""
 
     streaming: ClassVar[bool] = False  # updates are added as they arrive, in any order
     layout: Layout
-    privacy: SiteLevel | None = None  # of whole sites; for those that make a mean
+    privacy: WholeSites | None = None  # of whole sites; for those that make a mean
 
     def state(self) -> State:
         """Return what must survive a restart."""
@@ -38,7 +48,7 @@ class Aggregation(flower.FedAvg):
         """Take up the state of an earlier process."""
 
 
-class StreamingMean(Aggregation):
+class StreamingMean(CentralHalf):
     """FedAvg that adds each update as it arrives, with the same bits in any order (see `ExactMean`)."""
 
     streaming: ClassVar[bool] = True
@@ -69,7 +79,7 @@ class StreamingMean(Aggregation):
         return vector_record(vector), MetricRecord({"loss": loss})
 
 
-class ServerOptimized(Aggregation):
+class ServerOptimized(CentralHalf):
     """The mean update drives an optimiser at the server.
 
     Batch-norm statistics are no parameters: an optimiser's step could make a variance negative, so they take
@@ -129,11 +139,7 @@ class FedAvgM(ServerOptimized, flower.FedAvgM, StreamingMean):
         self.momentum_vector = [state["momentum"]] if "momentum" in state else None
 
 
-class FedProx(StreamingMean):
-    """FedAvg whose sites stay near the global model (Li et al. 2020); its weight is in the job."""
-
-
-class Robust(Aggregation):
+class Robust(CentralHalf):
     """Strategies that look at every single update, so they hold all of them at once."""
 
     def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Aggregated:
@@ -160,47 +166,19 @@ class MultiKrum(Robust, flower.MultiKrum):
     """The mean of the updates nearest to their neighbours (Blanchard et al. 2017)."""
 
 
-_CLASSES: dict[str, type[Aggregation]] = {
-    "fedavg": StreamingMean,
-    "fedprox": FedProx,
-    "fedavgm": FedAvgM,
-    "fedadam": FedAdam,
-    "fedyogi": FedYogi,
-    "fedadagrad": FedAdagrad,
-    "fedmedian": FedMedian,
-    "fedtrimmedavg": FedTrimmedAvg,
-    "krum": Krum,
-    "multikrum": MultiKrum,
-}
-# A job's word for an option, and Flower's.
-_OPTIONS = {
-    "server_learning_rate": "server_learning_rate",
-    "server_momentum": "server_momentum",
-    "eta": "eta",
-    "tau": "tau",
-    "beta": "beta",
-    "beta_1": "beta_1",
-    "beta_2": "beta_2",
-    "malicious_sites": "num_malicious_nodes",
-    "selected_sites": "num_nodes_to_select",
-}
-
-
-def make_strategy(options: Strategy, layout: Layout, privacy: SiteLevel | None = None) -> Aggregation:
-    """Return the Flower strategy that a job names.
+def make(
+    kind: type[CentralHalf], layout: Layout, privacy: WholeSites | None = None, **options: Any
+) -> CentralHalf:
+    """Return a strategy, with Flower's names for its options.
 
     Args:
-        options: The job's.
-        layout: Of the model.
+        kind: One of those above.
+        layout: Of what travels.
         privacy: Hides whole sites in the mean, for the strategies that make one.
+        options: Flower's.
     """
-    given = {
-        flower_name: getattr(options, name)
-        for name, flower_name in _OPTIONS.items()
-        if hasattr(options, name)
-    }
-    strategy = _CLASSES[options.name](
-        min_train_nodes=1, min_evaluate_nodes=1, min_available_nodes=1, weighted_by_key=WEIGHT, **given
+    strategy = kind(
+        min_train_nodes=1, min_evaluate_nodes=1, min_available_nodes=1, weighted_by_key=WEIGHT, **options
     )
     strategy.layout = layout
     strategy.privacy = privacy

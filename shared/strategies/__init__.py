@@ -1,0 +1,38 @@
+"""The strategies that a job may name: a table of options for each, with both halves of the strategy.
+
+The registry is the list of what exists: policies, templates, tests and tables of docs come from it.
+"""
+
+from shared.registry import Registry
+from shared.strategies.adaptive import FedAdagrad, FedAdam, FedYogi
+from shared.strategies.ditto import Ditto
+from shared.strategies.fedavg import FedAvg
+from shared.strategies.fedavgm import FedAvgM
+from shared.strategies.fedbn import FedBN
+from shared.strategies.fedprox import FedProx
+from shared.strategies.options import StrategyOptions
+from shared.strategies.robust import FedMedian, FedTrimmedAvg, Krum, MultiKrum
+from shared.strategies.scaffold import Scaffold
+
+__all__ = ["STRATEGIES", "StrategyOptions"]
+
+STRATEGIES = Registry(
+    "wardround.strategies",
+    (
+        FedAvg,
+        FedProx,
+        FedAvgM,
+        FedAdam,
+        FedYogi,
+        FedAdagrad,
+        FedMedian,
+        FedTrimmedAvg,
+        Krum,
+        MultiKrum,
+        Scaffold,
+        FedBN,
+        Ditto,
+    ),
+    StrategyOptions,
+)
+"""The options of each strategy, by its name in a job."""

@@ -1,0 +1,130 @@
+"""What every strategy says in a job, and what it is asked for. Neither PyTorch nor Flower is loaded here."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from shared.strategies.vectors import SiteHalf, Vectors
+from shared.table import Table
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from shared.arrays import Layout
+    from shared.job import JobSpec
+    from shared.strategies.flower_halves import CentralHalf, WholeSites
+
+
+class StrategyOptions(Table):
+    """What every strategy has: who takes part and how much each site counts.
+
+    Attributes:
+        compares_updates: Whether the coordinator looks at each site's update by itself, so that neither their
+            sum nor their mean is enough.
+        vectors: How many vectors as long as the network travel, at most.
+        at_site: What it does at a site besides training once and sending the model, for whoever approves it.
+    """
+
+    compares_updates: ClassVar[bool] = False
+    vectors: ClassVar[int] = 1
+    at_site: ClassVar[str] = ""
+
+    name: str
+    min_sites: int = Field(
+        2, ge=1, le=10_000, description="A round with fewer answers fails, and the run stops."
+    )
+    min_patients: int = Field(
+        1, ge=1, description="A site with fewer training patients is left out; the run says so."
+    )
+    fraction: float = Field(1.0, gt=0, le=1, description="Share of the sites drawn for each round.")
+    weight: Literal["examples", "equal"] = Field(
+        "examples", description="A site counts by its training examples, or as much as any other."
+    )
+    largest_share: float = Field(
+        0.6,
+        gt=0,
+        le=1,
+        description="Share of the mean that one site's update may have at most; a larger weight is cut down "
+        "to it. With n sites 1/n is always allowed.",
+    )
+    round_timeout: float = Field(3600.0, gt=0, description="Seconds after which a round stops waiting.")
+    quorum: float = Field(
+        2 / 3,
+        gt=0,
+        le=1,
+        description="Share of the sites asked, and at least min_sites, after whose answers stragglers have "
+        "`grace` left. 1 waits for all.",
+    )
+    grace: float | None = Field(
+        None,
+        ge=0,
+        description="Seconds for stragglers after the quorum; without it the larger of 10 s and four times "
+        "what the quorum took.",
+    )
+
+    def problems(self, job: "JobSpec") -> Iterator[str]:
+        """Yield what of a job the strategy can't work with, naming table and key."""
+        yield from ()
+
+    def sends(self, layout: "Layout") -> Mapping[str, int]:
+        """Return the length of each vector that travels beside the model, by name; they begin as zeros.
+
+        Args:
+            layout: Of the network as it travels.
+        """
+        return {}
+
+    def personal(self, model: "nn.Module") -> frozenset[str]:
+        """Return the names of the tensors of a network that never leave a site.
+
+        Raises:
+            JobError: The strategy needs some, and the network has none.
+        """
+        return frozenset()
+
+    def site(self, layout: "Layout", personal: frozenset[str]) -> SiteHalf:
+        """Return what a site does in a round.
+
+        Args:
+            layout: Of the whole network.
+            personal: As `personal` gave it.
+        """
+        return SiteHalf()
+
+    def centre(self, layout: "Layout", privacy: "WholeSites | None" = None) -> "CentralHalf":
+        """Return what the coordinator makes of the answers of a round: here, their exact weighted mean.
+
+        Args:
+            layout: Of what travels.
+            privacy: Hides whole sites in the mean; for the strategies that make one.
+        """
+        from shared.strategies.flower_halves import StreamingMean, make
+
+        return make(StreamingMean, layout, privacy)
+
+    def conclude(self, mean: Vectors, before: Vectors, share: float) -> Vectors:
+        """Return what is sent in the next round.
+
+        Args:
+            mean: What `centre` has made of the answers.
+            before: What was sent in this round.
+            share: Of the run's sites, those whose answers are in the mean.
+        """
+        return mean
+
+
+class FlowerOptions(StrategyOptions):
+    """Options of the strategies whose central half is Flower's, under the class's own name."""
+
+    def flower_options(self) -> dict[str, Any]:
+        """Return Flower's options: here those of the job, which have the same names."""
+        own = type(self).model_fields.keys() - StrategyOptions.model_fields.keys() - {"name"}
+        return {key: getattr(self, key) for key in own}
+
+    def centre(self, layout: "Layout", privacy: "WholeSites | None" = None) -> "CentralHalf":
+        """Return Flower's strategy, made exact and resumable."""
+        from shared.strategies import flower_halves
+
+        half = getattr(flower_halves, type(self).__name__)
+        return flower_halves.make(half, layout, privacy, **self.flower_options())

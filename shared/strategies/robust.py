@@ -1,0 +1,66 @@
+"""Strategies that a few wrong updates can't lead astray: medians, trimmed means, Krum."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from shared.strategies.options import FlowerOptions
+
+if TYPE_CHECKING:
+    from shared.job import JobSpec
+
+
+class RobustOptions(FlowerOptions):
+    """Options of the strategies that look at every single update."""
+
+    compares_updates: ClassVar[bool] = True
+
+
+class FedMedian(RobustOptions):
+    """Coordinate-wise median (Yin et al. 2018)."""
+
+    name: Literal["fedmedian"]
+
+
+class FedTrimmedAvg(RobustOptions):
+    """Coordinate-wise trimmed mean (Yin et al. 2018)."""
+
+    name: Literal["fedtrimmedavg"]
+    beta: float = Field(0.2, ge=0, lt=0.5, description="Share cut off on either side.")
+
+
+class KrumOptions(RobustOptions):
+    """Options of Krum and of Multi-Krum."""
+
+    malicious_sites: int = Field(0, ge=0, description="Sites assumed to be malicious.")
+
+    def problems(self, job: "JobSpec") -> Iterator[str]:
+        """Yield that there are too few sites for so many malicious ones."""
+        least = self.malicious_sites + 3
+        if self.min_sites < least:
+            yield (
+                f"[strategy] min_sites: {job.strategy.name} with {self.malicious_sites} malicious sites "
+                f"needs at least {least} sites"
+            )
+
+    def flower_options(self) -> dict[str, Any]:
+        """Return the options under Flower's names."""
+        return {"num_malicious_nodes": self.malicious_sites}
+
+
+class Krum(KrumOptions):
+    """The single update nearest to its neighbours (Blanchard et al. 2017)."""
+
+    name: Literal["krum"]
+
+
+class MultiKrum(KrumOptions):
+    """The mean of the updates nearest to their neighbours (Blanchard et al. 2017)."""
+
+    name: Literal["multikrum"]
+    selected_sites: int = Field(2, ge=1, description="Updates that are averaged.")
+
+    def flower_options(self) -> dict[str, Any]:
+        """Return the options under Flower's names."""
+        return super().flower_options() | {"num_nodes_to_select": self.selected_sites}

@@ -1,0 +1,84 @@
+"""What a strategy's two halves exchange: named vectors, and how a site trains for its half."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    Vector = NDArray[np.float32]
+else:
+    Vector = Any  # who reads a job needs no NumPy
+
+MODEL = "model"
+"""Name of the vector that every strategy sends: the network's."""
+
+Vectors: TypeAlias = Mapping[str, Vector]
+
+Pull = Callable[["Tensor"], "Tensor"]
+"""(the trainable parameters as one tensor) -> what is added to the gradient of each step, as long."""
+
+
+class Trained(NamedTuple):
+    """What one training of a round gave.
+
+    Attributes:
+        model: Of the network, as long as the one that was given.
+        rates: Sum of the learning rates of the steps.
+    """
+
+    model: Vector
+    rates: float
+
+
+class Train(Protocol):
+    """Trains a site's network for a round, on the site's own images, as the job says."""
+
+    def __call__(self, model: Vector, pull: Pull | None = None) -> Trained:
+        """Train from a model; may be called more than once in a round.
+
+        Args:
+            model: Of the whole network, shape (n,); it stays as it is.
+            pull: Added to the gradient of each step.
+        """
+
+    def place(self, model: Vector) -> "Tensor":
+        """Return the trainable parameters of a vector as a `Pull` gets them.
+
+        Args:
+            model: Begins with them; what stands behind is not looked at.
+        """
+
+
+class SiteHalf:
+    """What a site does in a round: here, train once and send the model.
+
+    Attributes:
+        keeps: Length of each vector that the site keeps for its next round, by name.
+    """
+
+    keeps: Mapping[str, int] = {}
+
+    def round(self, train: Train, received: Vectors, kept: Vectors) -> tuple[Vectors, Vectors]:
+        """Do the work of a round.
+
+        Args:
+            train: Trains.
+            received: What the coordinator sent.
+            kept: From the site's last round; nothing where this is its first.
+
+        Returns:
+            What is sent, and what is kept for the next round: all of `keeps`.
+        """
+        return {MODEL: train(received[MODEL]).model}, {}
+
+    def judged(self, received: Vectors, kept: Vectors) -> Vector:
+        """Return the model that is evaluated at this site.
+
+        Args:
+            received: What the coordinator sent.
+            kept: From the site's last round up to the one that is judged.
+        """
+        return received[MODEL]

@@ -1,0 +1,45 @@
+"""Sites of a least-squares problem that train with plain SGD: what the papers' equations are tried on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from shared.strategies.vectors import Pull, Trained
+
+SIZE = 4
+
+
+@dataclass
+class Site:
+    """Trains ‖A w - b‖² / 2 of its own for some steps; a `Train`.
+
+    Attributes:
+        rate: Of each step.
+    """
+
+    a: np.ndarray  # (m, SIZE)
+    b: np.ndarray  # (m,)
+    rate: float
+    steps: int
+
+    @classmethod
+    def drawn(cls, seed: int, rate: float, steps: int) -> "Site":
+        generator = np.random.default_rng(seed)
+        return cls(generator.normal(size=(6, SIZE)) / 2, generator.normal(size=6), rate, steps)
+
+    def gradient(self, w: np.ndarray) -> np.ndarray:
+        return self.a.T @ (self.a @ w - self.b)
+
+    def __call__(self, model: np.ndarray, pull: Pull | None = None) -> Trained:
+        now = torch.from_numpy(model.copy())
+        a, b = torch.from_numpy(self.a.astype(np.float32)), torch.from_numpy(self.b.astype(np.float32))
+        for _ in range(self.steps):
+            gradient = a.T @ (a @ now - b)
+            if pull is not None:
+                gradient = gradient + pull(now)
+            now = now - self.rate * gradient
+        return Trained(now.numpy(), self.rate * self.steps)
+
+    def place(self, model: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(model[:SIZE].copy())

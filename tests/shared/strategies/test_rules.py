@@ -1,0 +1,56 @@
+"""What strategies refuse of the rest of a job, and what is derived from the list of them."""
+
+import pytest
+
+from client.policy import PolicyTable
+from shared.errors import JobError
+from shared.job_template import job_tables as tables_of_the_page
+from shared.strategies import STRATEGIES
+from tests.jobs import make_job
+
+PRIVATE = {"privacy_mechanism": "dp-sgd", "privacy_noise_multiplier": 1.0, "strategy_weight": "equal"}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "words"),
+    [
+        ("scaffold", {"training_momentum": 0.9}, "[training] optimizer: must be 'sgd' with momentum = 0.0"),
+        ("scaffold", {"training_optimizer": "adamw"}, "[training] optimizer: must be 'sgd'"),
+        (
+            "scaffold",
+            {"training_gradient_clip": 1.0},
+            "[training] gradient_clip: can't be used",
+        ),
+        ("scaffold", {"training_precision": "float16"}, "[training] precision: 'scaffold' counts every step"),
+        ("scaffold", {"update_compression": "int8"}, "[update] compression: under 'scaffold'"),
+        ("scaffold", {"update_precision": "bfloat16"}, "[update] precision: under 'scaffold'"),
+        ("scaffold", {"update_clip": 1.0}, "[update] clip: under 'scaffold'"),
+        (
+            "scaffold",
+            PRIVATE | {"privacy_mechanism": "site-level"},
+            "'site-level' cuts down what a site",
+        ),
+        ("ditto", PRIVATE, "'ditto' trains a second time on the same patients"),
+        ("krum", {"strategy_malicious_sites": 1}, "krum with 1 malicious sites needs at least 4 sites"),
+    ],
+)
+def test_what_a_strategy_can_not_work_with_is_refused_with_the_reason(name, changes, words):
+    with pytest.raises(JobError) as caught:
+        make_job(strategy_name=name, **changes)
+    assert words in caught.value.problem
+
+
+@pytest.mark.parametrize("name", ["scaffold", "fedbn"])
+def test_a_private_job_may_have_state_at_the_sites(name):
+    assert make_job(strategy_name=name, **PRIVATE).strategy.name == name
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_every_strategy_is_known_to_policies_and_to_the_page(name):
+    assert PolicyTable(strategies=[name]).strategies == [name]
+    assert f"### [strategy] name = `{name}`" in tables_of_the_page()
+
+
+def test_every_strategy_names_its_paper():
+    for options in STRATEGIES.values():
+        assert " et al. 20" in (options.__doc__ or ""), options
