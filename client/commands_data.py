@@ -159,15 +159,15 @@ def _expected(
     job: Path | None, task: str | None, classes: str | None, images: Sequence[str] | None
 ) -> "Expected":
     from client.data.check import Expected
-    from client.data.manifest import COLUMNS_OF_TASK
     from shared.errors import JobError
+    from shared.fields import FIELDS_OF_TASK
     from shared.job import load_job
     from shared.names import suggestion
 
     if job is not None:
         return Expected.of(load_job(job))
-    if task is not None and task not in COLUMNS_OF_TASK:
-        raise JobError(f"--task: unknown task '{task}'; {suggestion(task, COLUMNS_OF_TASK)}")
+    if task is not None and task not in FIELDS_OF_TASK:
+        raise JobError(f"--task: unknown task '{task}'; {suggestion(task, FIELDS_OF_TASK)}")
     names = tuple(name.strip() for name in classes.split(",")) if classes else None
     return Expected(task, names, tuple(images or ["image"]))
 

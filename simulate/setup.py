@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from client.cohort import Cohort
-from client.data.manifest import COLUMNS_OF_TASK, require, scan_manifest
+from client.data.manifest import require, scan_manifest
 from client.data.splits import SplitTable
 from client.policy import PolicyTable
 from client.site import DatasetTable, SiteConfig, SiteTable, load_site
 from client.site_cohort import SiteCohort
 from shared.errors import DataError, JobError, SiteError
+from shared.fields import target_columns
 from shared.job import JobSpec
 from simulate.partition import partition, site_name, write_site_manifests
 from simulate.phantom import PHANTOMS, make_phantom
@@ -62,7 +63,7 @@ def sites_of_manifest(job: JobSpec, manifest: Path, shares: SplitTable) -> list[
     Raises:
         DataError: The manifest can't be read, has no such column, or a value of it makes no name.
     """
-    found = scan_manifest(manifest, job.data.images, COLUMNS_OF_TASK[job.job.task])
+    found = scan_manifest(manifest, job.data.images, target_columns(job.job.task))
     require(found.problems)
     if "site" not in found.columns:
         raise DataError(

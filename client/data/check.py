@@ -14,7 +14,6 @@ from client.data.doubts import Seen, doubts
 from client.data.fingerprints import fingerprint, has_burned_in_text
 from client.data.identifying import identifying_fields
 from client.data.manifest import (
-    COLUMNS_OF_TASK,
     SPLITS,
     Manifest,
     Record,
@@ -33,6 +32,7 @@ from client.data.readers import (
 )
 from client.data.splits import Split
 from shared.errors import DataError
+from shared.fields import target_columns
 from shared.job import DataTable, JobSpec
 
 EXAMPLES = 3  # how many cases a warning names
@@ -157,7 +157,7 @@ def check_dataset(
         JobError: The job names a fold that the split has not.
     """
     expected = expected or Expected()
-    needs = COLUMNS_OF_TASK[expected.task] if expected.task else ()
+    needs = target_columns(expected.task) if expected.task else ()
     manifest = scan_manifest(path, expected.images, needs)
     if site is not None:
         manifest = manifest.of_site(site)
@@ -215,7 +215,7 @@ class _Check:
         if expected.classes is None or expected.task not in (None, "classification"):
             self.report.labels[record.label or ""][side] += 1
             return
-        for index in label_indices(record, classes, multi_label=expected.multi_label):
+        for index in label_indices(record.label, classes, multi_label=expected.multi_label):
             self.report.labels[classes[index]][side] += 1
 
     def _image(self, picture: Picture, record: Record) -> None:

@@ -1,7 +1,7 @@
 """A site's data for one job: split by patient, preprocessed, in memory."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -11,20 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from client.data.cache import DiskCache, content_hash
-from client.data.manifest import (
-    COLUMNS_OF_TASK,
-    SPLITS,
-    Manifest,
-    Record,
-    label_indices,
-    require,
-    scan_manifest,
-)
-from client.data.mask_files import mask_files
-from client.data.preprocess import ImageFilter, Prepared, prepare, transform_digest
+from client.data.cache import DiskCache
+from client.data.kinds import Kind, kinds_of
+from client.data.manifest import SPLITS, Manifest, Record, require, scan_manifest
+from client.data.prepared import Prepared
+from client.data.preprocess import preparation_digest, prepare
 from client.data.samples import Batch, Samples
+from client.data.scene import NOTHING, ImageFilter
 from client.data.splits import Split
+from shared.fields import first_of_role
 from shared.job import JobSpec
 
 __all__ = ["Admit", "Batch", "Samples", "SiteData"]
@@ -60,6 +55,9 @@ class SiteData:
         self._job = job
         self._cache = cache
         self._filter = image_filter
+        self._kinds = kinds_of(job)
+        fields = {name: kind.field for name, kind in self._kinds.items()}
+        self._input, self._target = first_of_role(fields, "input"), first_of_role(fields, "target")
         self._samples: dict[str, Samples] = {}
 
     @classmethod
@@ -92,8 +90,9 @@ class SiteData:
                 patient is on two sides.
             JobError: The job names a fold that the split has not.
         """
-        columns = COLUMNS_OF_TASK[job.job.task]
-        found = scan_manifest(manifest, job.data.images, columns)
+        kinds = kinds_of(job)
+        needs = [column for kind in kinds.values() for column in kind.field.columns]
+        found = scan_manifest(manifest, job.data.images, needs)
         require(found.problems)
         sides = split.sides(found.records, job.data.fold)
         pairs = list(zip(found.records, sides, strict=True))
@@ -101,14 +100,15 @@ class SiteData:
             pairs = _of_site(found, pairs, column_value)
         if admit is not None:
             pairs = _admitted(pairs, admit)
-        require(found.missing_files([record for record, _ in pairs], masks="mask" in columns))
+        require(found.missing_files([record for record, _ in pairs], lambda record: _files(record, kinds)))
         by_side = {side: [record for record, where in pairs if where == side] for side in SPLITS}
         disk = DiskCache(cache) if cache else None
         own = replace(found, records=[record for record, _ in pairs])  # not the rows of a hundred sites
         data = cls(own, by_side, job, site=site, cache=disk, image_filter=image_filter)
-        if "label" in columns:
-            for record, _ in pairs:
-                data._label(record)
+        for name, kind in kinds.items():
+            if kind.in_manifest:
+                for record, _ in pairs:
+                    data._cell(record, name)
         return data
 
     def split(self, name: str) -> Samples:
@@ -140,15 +140,8 @@ class SiteData:
 
     @cached_property
     def _class_counts(self) -> NDArray[np.int64]:
-        classes = self._job.data.classes
-        if self._job.job.task == "segmentation":
-            counts = (
-                np.bincount(mask.numpy().ravel(), minlength=1 + len(classes))
-                for mask in self.split("train").targets
-            )
-            return np.sum(list(counts), axis=0, dtype=np.int64)
-        labels = [index for record in self._sides["train"] for index in self._label(record)]
-        return np.bincount(np.array(labels, dtype=np.int64), minlength=len(classes)).astype(np.int64)
+        kind, values = self._kinds[self._target], self._training_targets()
+        return sum((kind.class_counts(value) for value in values), np.zeros(kind.classes, np.int64))
 
     def class_patients(self) -> NDArray[np.int64]:
         """Count the training patients who have each class.
@@ -156,68 +149,59 @@ class SiteData:
         Returns:
             As `class_counts`; for segmentation every patient has the background.
         """
-        classes = self._job.data.classes
-        if self._job.job.task == "segmentation":
-            train = self.split("train")
-            found = (
-                {(patient, int(value)) for value in mask.unique()}
-                for patient, mask in zip(train.patients, train.targets, strict=True)
-            )
-            length = 1 + len(classes)
-        else:
-            found = (
-                {(record.patient, index) for index in self._label(record)} for record in self._sides["train"]
-            )
-            length = len(classes)
-        pairs = set().union(*found)
-        return np.bincount([index for _, index in pairs], minlength=length).astype(np.int64)
+        kind, has = self._kinds[self._target], dict[str, NDArray[np.bool_]]()
+        for patient, value in zip(self.training_patients, self._training_targets(), strict=True):
+            found = kind.class_counts(value) > 0
+            has[patient] = found | has.get(patient, np.zeros_like(found))
+        return sum((found.astype(np.int64) for found in has.values()), np.zeros(kind.classes, np.int64))
 
-    def _label(self, record: Record) -> list[int]:
-        data = self._job.data
+    def _training_targets(self) -> Iterator[Tensor]:
+        """Yield the target of each training sample; no image is read where the manifest says it."""
+        if self._kinds[self._target].in_manifest:
+            return (self._cell(record, self._target) for record in self._sides["train"])
+        return (value[...,] for value in self.split("train").columns[self._target])
+
+    def _cell(self, record: Record, name: str) -> Tensor:
+        """Return a value that stands in the manifest itself."""
         with self._manifest.reading(record):
-            return label_indices(record, data.classes, multi_label=data.multi_label)
+            return torch.from_numpy(np.asarray(self._kinds[name].read(record, NOTHING)))
 
     def _read(self, records: list[Record]) -> Samples:
-        digest = transform_digest(self._job, self._filter)
-        images, targets, keys, spacings = [], [], [], []
+        digest = preparation_digest(self._kinds, self._job.data, self._filter)
+        columns: dict[str, list[Tensor]] = {name: [] for name in self._kinds}
+        keys, spacings = [], []
         for record in records:
             with self._manifest.reading(record):
                 key, sample = self._sample(record, digest)
             keys.append(key)
-            images.append(torch.from_numpy(sample.image))
-            targets.append(self._target(record, sample))
             spacings.append(sample.spacing)
+            for name, kind in self._kinds.items():
+                value = (
+                    self._cell(record, name) if kind.in_manifest else torch.from_numpy(sample.values[name])
+                )
+                columns[name].append(value)
         return Samples(
-            _pooled(images),
-            _pooled(targets),
+            self._job,
+            {name: _pooled(column, self._kinds[name]) for name, column in columns.items()},
             patients=[record.patient for record in records],
             keys=keys,
             spacings=spacings,
-            data=self._job.data,
         )
 
     def _sample(self, record: Record, digest: str) -> tuple[str, Prepared]:
-        mask = record.mask if "mask" in COLUMNS_OF_TASK[self._job.job.task] else None
-        key = "-".join(content_hash(path) for path in record.images)
-        if self._cache is None:
-            return key, prepare(record.images, mask, self._job, key, self._filter)
-        parts = (digest, key, "-".join(content_hash(path) for path in mask_files(mask)))
-        name = hashlib.sha256("\n".join(parts).encode()).hexdigest()
-        sample = self._cache.get(name)
+        sources = {name: kind.source(record) for name, kind in self._kinds.items() if not kind.in_manifest}
+        key = sources[self._input]
+        name = hashlib.sha256("\n".join((digest, *sources.values())).encode()).hexdigest()
+        sample = None if self._cache is None else self._cache.get(name)
         if sample is None:
-            sample = prepare(record.images, mask, self._job, key, self._filter)
-            self._cache.put(name, sample)
+            sample = prepare(record, self._kinds, self._job.data, self._filter)
+            if self._cache is not None:
+                self._cache.put(name, sample)
         return key, sample
 
-    def _target(self, record: Record, sample: Prepared) -> Tensor:
-        if sample.mask is not None:
-            return torch.from_numpy(sample.mask)
-        indices = self._label(record)
-        if not self._job.data.multi_label:
-            return torch.tensor(indices[0])
-        target = torch.zeros(len(self._job.data.classes))
-        target[indices] = 1
-        return target
+
+def _files(record: Record, kinds: Mapping[str, Kind]) -> list[Path]:
+    return [file for kind in kinds.values() for file in kind.files(record)]
 
 
 def _of_site(found: Manifest, pairs: list[tuple[Record, str]], value: str) -> list[tuple[Record, str]]:
@@ -232,6 +216,6 @@ def _admitted(pairs: list[tuple[Record, str]], admit: Admit) -> list[tuple[Recor
     return [(record, side) for record, side in pairs if record.patient in chosen[side]]
 
 
-def _pooled(tensors: list[Tensor]) -> Tensor | list[Tensor]:
-    """Return one tensor where all have one shape, else the list."""
-    return torch.stack(tensors) if len({tensor.shape for tensor in tensors}) == 1 else tensors
+def _pooled(values: list[Tensor], kind: Kind) -> Tensor | list[Tensor]:
+    """Return one tensor where the kind stacks and all have one shape, else the list."""
+    return torch.stack(values) if kind.stacks and len({value.shape for value in values}) == 1 else values

@@ -1,7 +1,6 @@
 """Classification of images: two classes, several, or several labels an image."""
 
 import math
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +16,6 @@ class ClassificationTask(Task):
 
     Targets are int64 (B,) with the class, or float32 (B, K) with 0 and 1 where `multi_label` is set.
     """
-
-    needs: ClassVar[frozenset[str]] = frozenset({"label"})
 
     @property
     def outputs(self) -> int:

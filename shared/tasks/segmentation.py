@@ -1,7 +1,6 @@
 """Segmentation of images and volumes into a background and one or more structures."""
 
 from functools import partial
-from typing import ClassVar
 
 import numpy as np
 from monai.inferers import SlidingWindowInferer
@@ -23,8 +22,6 @@ class SegmentationTask(Task):
 
     Targets are class indices (B, *S), uint8.
     """
-
-    needs: ClassVar[frozenset[str]] = frozenset({"mask"})
 
     def __init__(self, job: JobSpec) -> None:
         super().__init__(job)

@@ -35,19 +35,19 @@ class Recorder(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("task", "data", "outputs", "needs"),
+    ("task", "data", "outputs", "target"),
     [
-        ("classification", {}, 2, {"label"}),
-        ("classification", {"task_multi_label": True, "task_classes": ["a"]}, 1, {"label"}),
-        ("segmentation", {}, 3, {"mask"}),
-        ("segmentation", {"data_dimensions": 3, "data_size": [8, 8, 8], "task_classes": ["a"]}, 2, {"mask"}),
+        ("classification", {}, 2, "label"),
+        ("classification", {"task_multi_label": True, "task_classes": ["a"]}, 1, "label"),
+        ("segmentation", {}, 3, "mask"),
+        ("segmentation", {"data_dimensions": 3, "data_size": [8, 8, 8], "task_classes": ["a"]}, 2, "mask"),
     ],
 )
-def test_a_task_says_what_it_needs(task: str, data: dict[str, Any], outputs: int, needs: set[str]) -> None:
+def test_a_task_says_what_it_sees(task: str, data: dict[str, Any], outputs: int, target: str) -> None:
     made = make_task(job(task, **data))
     assert isinstance(made, TASKS[task])
     assert made.outputs == outputs
-    assert made.needs == needs
+    assert (made.input, made.target) == ("image", target)
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -1,0 +1,67 @@
+"""What a sample is made of: named fields of a kind each; their code is in `client.data.kinds`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from shared.job import JobSpec
+
+Role = Literal["input", "target"]
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a sample.
+
+    Attributes:
+        kind: How it is read, fitted, moved and stacked: a key of `client.data.kinds.KINDS`.
+        columns: The manifest's columns that it is read from; none is the column of the field's own name.
+        required: Whether every row must have it.
+        role: Inputs are what a model sees; targets are never shaded.
+        grid: The field whose grid it lies on. A mask, boxes or points without one lie on the first image. An
+            image without one is fitted by itself.
+        categories: Of a table: the values of each column that is not a number, in their order.
+    """
+
+    kind: str
+    columns: tuple[str, ...] = ()
+    required: bool = True
+    role: Role = "input"
+    grid: str | None = None
+    categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+FIELDS_OF_TASK: dict[str, dict[str, Field]] = {
+    "classification": {"image": Field("image"), "label": Field("label", required=False, role="target")},
+    "segmentation": {"image": Field("image"), "mask": Field("mask", role="target")},
+}
+
+
+def fields_of(job: JobSpec) -> dict[str, Field]:
+    """Return the fields of a job's samples, with the columns that they are read from."""
+    declared = FIELDS_OF_TASK[job.job.task]
+    image = next((name for name, own in declared.items() if own.kind == "image"), None)
+    return {
+        name: replace(own, columns=tuple(job.data.images) if name == image else own.columns or (name,))
+        for name, own in declared.items()
+    }
+
+
+def first_of_role(fields: Mapping[str, Field], role: Role) -> str:
+    """Return the name of the first field with a role.
+
+    Raises:
+        ValueError: There is none.
+    """
+    found = next((name for name, own in fields.items() if own.role == role), None)
+    if found is None:
+        raise ValueError(f"the task has no field that is {role}")
+    return found
+
+
+def target_columns(task: str) -> tuple[str, ...]:
+    """Return the columns of the manifest that a task needs beside its images."""
+    declared = FIELDS_OF_TASK[task]
+    return tuple(
+        column for name, own in declared.items() if own.kind != "image" for column in own.columns or (name,)
+    )
