@@ -30,11 +30,18 @@ class Field:
     grid: str | None = None
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
+    def of_columns(self, *columns: str) -> "Field":
+        """Return the field with these columns where it names none."""
+        return self if self.columns else replace(self, columns=columns)
+
 
 FIELDS_OF_TASK: dict[str, dict[str, Field]] = {
-    "classification": {"image": Field("image"), "label": Field("label", required=False, role="target")},
+    "classification": {"image": Field("image"), "label": Field("label", role="target")},
     "segmentation": {"image": Field("image"), "mask": Field("mask", role="target")},
 }
+
+
+_OF_FILES = frozenset({"image", "mask", "boxes", "points", "tiles", "series", "vectors"})
 
 
 def fields_of(job: JobSpec) -> dict[str, Field]:
@@ -42,7 +49,7 @@ def fields_of(job: JobSpec) -> dict[str, Field]:
     declared = FIELDS_OF_TASK[job.job.task]
     image = next((name for name, own in declared.items() if own.kind == "image"), None)
     return {
-        name: replace(own, columns=tuple(job.data.images) if name == image else own.columns or (name,))
+        name: own.of_columns(*(job.data.images if name == image else (name,)))
         for name, own in declared.items()
     }
 
@@ -63,5 +70,24 @@ def target_columns(task: str) -> tuple[str, ...]:
     """Return the columns of the manifest that a task needs beside its images."""
     declared = FIELDS_OF_TASK[task]
     return tuple(
-        column for name, own in declared.items() if own.kind != "image" for column in own.columns or (name,)
+        column
+        for name, own in declared.items()
+        if own.kind != "image"
+        for column in own.columns or (name,)
+        if not is_side_table(column)
+    )
+
+
+def is_side_table(column: str) -> bool:
+    """Say whether a field is read from a table beside the manifest, of this name, and not from a column."""
+    return column.lower().endswith(".csv")
+
+
+def file_columns(fields: Mapping[str, Field]) -> tuple[str, ...]:
+    """Return the columns whose cells name files, and the tables beside the manifest."""
+    return tuple(
+        column
+        for own in fields.values()
+        if own.kind in _OF_FILES and (own.kind == "image" or len(own.columns) == 1)
+        for column in own.columns
     )

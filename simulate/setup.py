@@ -10,7 +10,7 @@ from client.policy import PolicyTable
 from client.site import DatasetTable, SiteConfig, SiteTable, load_site
 from client.site_cohort import SiteCohort
 from shared.errors import DataError, JobError, SiteError
-from shared.fields import target_columns
+from shared.fields import fields_of, file_columns, target_columns
 from shared.job import JobSpec
 from simulate.partition import partition, site_name, write_site_manifests
 from simulate.phantom import PHANTOMS, make_phantom
@@ -86,7 +86,7 @@ def sites_of_partition(
 ) -> list[SiteConfig]:
     """Cut a dataset into sites; each gets a manifest of its own below `folder`."""
     rows = partition(manifest, count, scheme, job.job.seed)
-    manifests = write_site_manifests(manifest, rows, folder, files=(*job.data.images, "mask"))
+    manifests = write_site_manifests(manifest, rows, folder, files=file_columns(fields_of(job)))
     return [_site(name, job, path, None, shares) for name, path in manifests.items()]
 
 

@@ -1,7 +1,7 @@
 """Reading every file of a dataset before a job does, and saying what was found."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from client.data.cache import content_hash
 from client.data.doubts import Seen, doubts
 from client.data.fingerprints import fingerprint, has_burned_in_text
+from client.data.further import count_in, further
 from client.data.identifying import identifying_fields
+from client.data.kinds import Kind, kinds_of
 from client.data.manifest import (
     SPLITS,
     Manifest,
@@ -31,6 +33,7 @@ from client.data.readers import (
     target_shape,
 )
 from client.data.splits import Split
+from client.data.tally import Tally
 from shared.errors import DataError
 from shared.fields import target_columns
 from shared.job import DataTable, JobSpec
@@ -45,6 +48,7 @@ class Expected:
     Attributes:
         task: Decides which columns must be there.
         data: The table [data] of a job, where there is one.
+        kinds: Of the fields of a job's samples.
     """
 
     task: str | None = None
@@ -52,6 +56,7 @@ class Expected:
     images: tuple[str, ...] = ("image",)
     multi_label: bool = False
     data: DataTable | None = None
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
 
     @property
     def layout(self) -> Layout:
@@ -75,7 +80,9 @@ class Expected:
     def of(cls, job: JobSpec) -> "Expected":
         """Return what a job expects."""
         data = job.data
-        return cls(job.job.task, tuple(data.classes), tuple(data.images), data.multi_label, data)
+        return cls(
+            job.job.task, tuple(data.classes), tuple(data.images), data.multi_label, data, kinds_of(job)
+        )
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,7 @@ class Report:
         masks: Value of a mask (a class's name, where it is known) -> masks that hold it.
         empty_masks: Masks without foreground.
         sizes: Image size, such as '128x96' -> images; likewise `channels` and `spacings`.
+        tallies: Field of the job, other than image, mask and label -> what its values are.
         fields: Fields of headers that may identify a person -> files.
         notes: How files were read that a person should know of -> the rows.
         found: The rows whose files can be used.
@@ -122,6 +130,7 @@ class Report:
     sizes: Counter[str] = field(default_factory=Counter)
     channels: Counter[str] = field(default_factory=Counter)
     spacings: Counter[str] = field(default_factory=Counter)
+    tallies: dict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
     fields: Counter[str] = field(default_factory=Counter)
     notes: dict[str, list[Record]] = field(default_factory=lambda: defaultdict(list))
     found: list[Found] = field(default_factory=list)
@@ -191,6 +200,11 @@ class _Check:
         if "label" in self.columns:
             with self._noting(record):
                 self._label(record)
+        for name, kind in further(self.expected.kinds).items():
+            with self._noting(record):
+                count_in(self.report.tallies[name], kind, record, self.expected.kinds)
+        if not record.images:
+            return
         with self._noting(record):
             self.same["-".join(content_hash(path) for path in record.images)].append(record)
             mask = record.mask if "mask" in self.columns else None

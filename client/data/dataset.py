@@ -19,7 +19,7 @@ from client.data.preprocess import preparation_digest, prepare
 from client.data.samples import Batch, Samples
 from client.data.scene import NOTHING, ImageFilter
 from client.data.splits import Split
-from shared.fields import first_of_role
+from shared.fields import fields_of, first_of_role
 from shared.job import JobSpec
 
 __all__ = ["Admit", "Batch", "Samples", "SiteData"]
@@ -42,6 +42,7 @@ class SiteData:
         manifest: Manifest,
         sides: dict[str, list[Record]],
         job: JobSpec,
+        kinds: Mapping[str, Kind],
         *,
         site: str,
         cache: DiskCache | None,
@@ -55,8 +56,8 @@ class SiteData:
         self._job = job
         self._cache = cache
         self._filter = image_filter
-        self._kinds = kinds_of(job)
-        fields = {name: kind.field for name, kind in self._kinds.items()}
+        self._kinds = kinds
+        fields = fields_of(job)
         self._input, self._target = first_of_role(fields, "input"), first_of_role(fields, "target")
         self._samples: dict[str, Samples] = {}
 
@@ -90,10 +91,12 @@ class SiteData:
                 patient is on two sides.
             JobError: The job names a fold that the split has not.
         """
-        kinds = kinds_of(job)
-        needs = [column for kind in kinds.values() for column in kind.field.columns]
-        found = scan_manifest(manifest, job.data.images, needs)
+        declared = kinds_of(job)
+        images = job.data.images if any(kind.field.kind == "image" for kind in declared.values()) else ()
+        needs = [column for kind in declared.values() if kind.field.required for column in kind.columns]
+        found = scan_manifest(manifest, images, needs)
         require(found.problems)
+        kinds = {name: kind for name, kind in declared.items() if set(kind.columns) <= set(found.columns)}
         sides = split.sides(found.records, job.data.fold)
         pairs = list(zip(found.records, sides, strict=True))
         if column_value is not None:
@@ -104,7 +107,7 @@ class SiteData:
         by_side = {side: [record for record, where in pairs if where == side] for side in SPLITS}
         disk = DiskCache(cache) if cache else None
         own = replace(found, records=[record for record, _ in pairs])  # not the rows of a hundred sites
-        data = cls(own, by_side, job, site=site, cache=disk, image_filter=image_filter)
+        data = cls(own, by_side, job, kinds, site=site, cache=disk, image_filter=image_filter)
         for name, kind in kinds.items():
             if kind.in_manifest:
                 for record, _ in pairs:
@@ -189,14 +192,16 @@ class SiteData:
         )
 
     def _sample(self, record: Record, digest: str) -> tuple[str, Prepared]:
-        sources = {name: kind.source(record) for name, kind in self._kinds.items() if not kind.in_manifest}
-        key = sources[self._input]
-        name = hashlib.sha256("\n".join((digest, *sources.values())).encode()).hexdigest()
-        sample = None if self._cache is None else self._cache.get(name)
+        key = self._kinds[self._input].source(record)
+        stored = {name: kind for name, kind in self._kinds.items() if not kind.in_manifest}
+        if self._cache is None or not stored:
+            return key, prepare(record, self._kinds, self._job.data, self._filter)
+        sources = [key if name == self._input else kind.source(record) for name, kind in stored.items()]
+        name = hashlib.sha256("\n".join((digest, *sources)).encode()).hexdigest()
+        sample = self._cache.get(name)
         if sample is None:
             sample = prepare(record, self._kinds, self._job.data, self._filter)
-            if self._cache is not None:
-                self._cache.put(name, sample)
+            self._cache.put(name, sample)
         return key, sample
 
 

@@ -39,14 +39,46 @@ class Record:
         """Return the images and, where there is one, the mask's files."""
         return [*self.images, *mask_files(self.mask)]
 
-    def file(self, column: str) -> Path:
-        """Return the file that a cell names."""
-        return file_below(self.folder, self.cells[column])
+    def filled(self, column: str) -> str:
+        """Return a cell.
 
-    def mask_in(self, column: str) -> Mask | None:
-        """Return the mask that a cell names; None where it is empty."""
-        cell = self.cells.get(column)
-        return mask_below(self.folder, cell) if cell else None
+        Raises:
+            DataError: It is empty, or there is no such column.
+        """
+        cell = self.cells.get(column, "")
+        if not cell:
+            raise DataError(f"the {column} is empty")
+        return cell
+
+    def file(self, column: str) -> Path:
+        """Return the file that a cell names.
+
+        Raises:
+            DataError: The cell is empty, or no path below the manifest.
+        """
+        return self.below(self.filled(column))
+
+    def below(self, name: str) -> Path:
+        """Return a file by its name as seen from the manifest.
+
+        Raises:
+            DataError: It is a path of Windows with a drive.
+        """
+        try:
+            return file_below(self.folder, name)
+        except ValueError as error:
+            raise DataError(str(error)) from None
+
+    def mask_in(self, column: str) -> Mask:
+        """Return the mask that a cell names.
+
+        Raises:
+            DataError: The cell is empty, lacks one of several files, or is no path below the manifest.
+        """
+        try:
+            return mask_below(self.folder, self.filled(column))
+        except ValueError as error:
+            raise DataError(str(error)) from None
 
 
 @dataclass(frozen=True)
@@ -95,12 +127,16 @@ class Manifest:
         self, records: Sequence[Record], files: Callable[[Record], Iterable[Path]]
     ) -> list[DataError]:
         """Return one error for each file that the records need and that is not there."""
-        return [
-            DataError(missing(file), where=f"{self.at(record)}: {file}")
-            for record in records
-            for file in files(record)
-            if not file.exists()
-        ]
+        found = []
+        for record in records:
+            with self.reading(record):
+                needed = list(files(record))
+            found += [
+                DataError(missing(file), where=f"{self.at(record)}: {file}")
+                for file in needed
+                if not file.exists()
+            ]
+        return found
 
 
 def manifest_path(path: Path) -> Path:

@@ -26,7 +26,13 @@ class Value(Protocol):
 
 
 class Step(ABC):
-    """One change of place of a whole sample."""
+    """One change of place of a whole sample.
+
+    Attributes:
+        before: The spatial shape before it.
+    """
+
+    before: Shape
 
     @abstractmethod
     def picture(self, values: Value) -> Tensor:

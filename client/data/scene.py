@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -40,11 +41,25 @@ class Scene:
         pictures: By image field.
         raws: By mask field: its own values, on its image's grid.
         grids: By image field: what becomes of its pixels.
+        paths: By image field: its files.
+        image_filter: Changes each image before anything else.
     """
 
     pictures: Mapping[str, Picture]
     raws: Mapping[str, Picture]
     grids: Mapping[str, Grid]
+    paths: Mapping[str, tuple[Path, ...]]
+    image_filter: ImageFilter | None = None
+
+    def filtered(self, picture: Picture, key: str) -> Picture:
+        """Return a picture as the filter leaves it; `key` is the SHA-256 of its files."""
+        if self.image_filter is None:
+            return picture
+        return replace(picture, array=self.image_filter(picture.array, key))
+
+    def image_of(self, kind: Kind) -> str:
+        """Return the name of the image on which a field lies."""
+        return image_of(kind, self.grids)
 
     def grid_of(self, kind: Kind) -> Grid:
         """Return the grid of the image on which a field lies."""
@@ -57,7 +72,7 @@ class Scene:
         return None if first is None else first.spacing
 
 
-NOTHING = Scene({}, {}, {})
+NOTHING = Scene({}, {}, {}, {})
 """What there is to read for fields that stand in the manifest itself."""
 
 
@@ -95,10 +110,13 @@ def read_scene(
         for name, picture in found.items():
             own = group[name]
             grids[name] = Grid.of(picture, data, own.files(record)[0])
-            pictures[name] = (
-                picture if image_filter is None else _filtered(picture, image_filter, own.source(record))
-            )
-    return Scene(pictures, raws, grids)
+            pictures[name] = picture
+    paths = {name: kind.files(record) for name, kind in images.items()}
+    scene = Scene(pictures, raws, grids, paths, image_filter)
+    if image_filter is None:
+        return scene
+    found = {name: scene.filtered(pictures[name], kind.source(record)) for name, kind in images.items()}
+    return replace(scene, pictures=found)
 
 
 def _read_group(
@@ -118,7 +136,3 @@ def _read_group(
     whole = whole or read_files(paths, None, layout)[0]
     arrays = np.split(whole.array, len(images))
     return {name: replace(whole, array=array) for name, array in zip(images, arrays, strict=True)}, raws
-
-
-def _filtered(picture: Picture, image_filter: ImageFilter, key: str) -> Picture:
-    return replace(picture, array=image_filter(picture.array, key))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from client.data.manifest import Record
 from client.data.motion import Step, Value
+from client.data.tally import Tally
 from shared.fields import Field
 from shared.job import DataTable
 
@@ -25,12 +26,14 @@ class Kind(ABC):
     Attributes:
         in_manifest: Its values are in the manifest itself: they are read anew each time, and never stored.
         lies_on_grid: Its last axes are those of the sample's image.
+        needs_image: It lies on an image, and is read beside it.
         stacks: The values of a batch become one tensor; otherwise they stay a list.
         settings: Keys of the job's `[data]` on which its values depend.
     """
 
     in_manifest: ClassVar[bool] = False
     lies_on_grid: ClassVar[bool] = False
+    needs_image: ClassVar[bool] = False
     stacks: ClassVar[bool] = True
     settings: ClassVar[frozenset[str]] = frozenset()
 
@@ -38,6 +41,11 @@ class Kind(ABC):
         self.name = name
         self.field = field
         self.data = data
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the manifest that it needs."""
+        return self.field.columns
 
     def files(self, record: Record) -> tuple[Path, ...]:
         """Return the files that its value is read from."""
@@ -86,6 +94,9 @@ class Kind(ABC):
         if len({value.shape for value in values}) > 1:
             raise ValueError(f"the field '{self.name}' of a batch has several shapes")
         return torch.stack(list(values))
+
+    def tally(self, value: NDArray[Any], into: Tally) -> None:  # noqa: B027 (images have nothing to count)
+        """Count a value that was read, for a person who checks the data."""
 
     @property
     def classes(self) -> int:

@@ -19,27 +19,17 @@ if TYPE_CHECKING:
     from client.data.scene import Scene
 
 
-class ImageKind(Kind):
-    """(C, *S) float32: resampled, resized, its values brought to a common range."""
+class PixelsKind(Kind):
+    """Whatever has the pixels of images: it is read from files, moved linearly, and shaded."""
 
     lies_on_grid: ClassVar[bool] = True
     settings: ClassVar[frozenset[str]] = frozenset(
         {"channels", "size", "spacing", "dimensions", "intensity", "window", "resize", "colour", "geometry"}
     )
 
-    def files(self, record: Record) -> tuple[Path, ...]:
-        """See the base class: one for each column."""
-        return tuple(record.file(column) for column in self.field.columns)
-
     def source(self, record: Record) -> str:
         """See the base class."""
         return "-".join(content_hash(path) for path in self.files(record))
-
-    def read(self, record: Record, scene: "Scene") -> NDArray[np.float32]:
-        """See the base class."""
-        picture, grid = scene.pictures[self.name], scene.grids[self.name]
-        image = intensity(grid.image(picture.array), self.data, grid.tissue(picture.background))
-        return grid.padded(image)
 
     def move(self, value: Value, steps: Sequence[Step]) -> Tensor:
         """See the base class."""
@@ -50,3 +40,20 @@ class ImageKind(Kind):
     def shade(self, value: Tensor, names: Sequence[str], rng: np.random.Generator) -> Tensor:
         """See the base class; an image that is a target keeps its values."""
         return value if self.field.role == "target" else shade(value, names, rng)
+
+
+class ImageKind(PixelsKind):
+    """(C, *S) float32: resampled, resized, its values brought to a common range."""
+
+    needs_image: ClassVar[bool] = True
+
+    def files(self, record: Record) -> tuple[Path, ...]:
+        """See the base class: one for each column."""
+        return tuple(record.file(column) for column in self.field.columns)
+
+    def read(self, record: Record, scene: "Scene") -> NDArray[np.float32]:
+        """See the base class."""
+        picture, grid = scene.pictures[self.name], scene.grids[self.name]
+        image = intensity(grid.image(picture.array), self.data, grid.tissue(picture.background))
+        padded: NDArray[np.float32] = grid.padded(image)
+        return padded

@@ -23,9 +23,10 @@ class MaskKind(Kind):
     """(*S) uint8 class indices, 0 is the background."""
 
     lies_on_grid: ClassVar[bool] = True
+    needs_image: ClassVar[bool] = True
     settings: ClassVar[frozenset[str]] = frozenset({"labels", "mask", "classes"})
 
-    def mask(self, record: Record) -> Mask | None:
+    def mask(self, record: Record) -> Mask:
         """Return the files of a row's mask: a map of labels, or one for each class."""
         return record.mask_in(self.field.columns[0])
 
