@@ -162,7 +162,9 @@ def test_a_mask_drawn_on_the_stored_pixels_of_a_tagged_photograph_lies_on_them(t
     exif[274] = 6
     Image.fromarray(pixels).save(tmp_path / "i.png", exif=exif)
     Image.fromarray((pixels == 7) * np.uint8(255)).save(tmp_path / "m.png")
-    found_image, found_mask = prepared([tmp_path / "i.png"], tmp_path / "m.png", job_of(2, 1, data_size=[4, 6]))
+    found_image, found_mask = prepared(
+        [tmp_path / "i.png"], tmp_path / "m.png", job_of(2, 1, data_size=[4, 6])
+    )
     assert found_image[0][found_mask == 1].tolist() == [7]
 
 

@@ -23,26 +23,21 @@ from client.data.splits import CohortKey, Split
 from client.data.tally import Tally
 from shared.errors import DataError
 from shared.fields import FIELDS_OF_TASK, Field
-from shared.job import JobSpec, parse_job
+from shared.job import JobSpec
+from tests.jobs import make_job
 
 SPLIT = Split(CohortKey.drawn(0))
 
 
-def make_job(**data: Any) -> JobSpec:
-    return parse_job(
-        {
-            "job": {"name": "x", "task": "classification", "dataset": "d"},
-            "model": {"name": "cnn", "channels": [4, 8]},
-            "data": {"classes": ["a", "b"], "size": [8, 8], "intensity": "none"} | data,
-            "training": {"local_epochs": 1},
-            "strategy": {"name": "fedavg"},
-        },
-        "job",
-    )
+def job_of(**data: Any) -> JobSpec:
+    of_task = {"classes": ["a", "b"], "multi_label": False}
+    options = {"size": [8, 8], "intensity": "none", "augment": [], **of_task, **data}
+    named = {f"{'task' if key in of_task else 'data'}_{key}": value for key, value in options.items()}
+    return make_job(task_name="classification", **named)
 
 
 def kind_of(field: Field, name: str = "it", **data: Any) -> Kind:
-    return make_kinds({name: field}, make_job(**data).data)[name]
+    return make_kinds({name: field}, job_of(**data).data)[name]
 
 
 def row(folder: Path = Path(), **cells: str) -> Record:
@@ -137,7 +132,7 @@ def test_boxes_are_written_in_five_ways(tmp_path: Path, way: str) -> None:
     else:
         columns = tuple(header.split(","))
         cells |= dict(zip(columns, line.split(","), strict=True))
-    job = make_job()
+    job = job_of()
     kinds = make_kinds({"image": Field("image", ("image",)), "boxes": Field("boxes", columns)}, job.data)
     record = Record(2, "p", (image,), cells=cells, folder=tmp_path)
     found = prepare(record, kinds, job.data)
@@ -149,7 +144,7 @@ def test_boxes_are_written_in_five_ways(tmp_path: Path, way: str) -> None:
 
 def test_an_image_without_boxes_has_none(tmp_path: Path) -> None:
     picture(tmp_path / "a.png")
-    job = make_job()
+    job = job_of()
     kinds = make_kinds({"image": Field("image", ("image",)), "boxes": Field("boxes", ("boxes",))}, job.data)
     record = row(tmp_path, image="a.png", boxes="")
     assert prepare(record, kinds, job.data).values["boxes"].shape == (0, 5)
@@ -199,7 +194,7 @@ def two_images(grid: str | None, tmp_path: Path, **data: Any) -> Prepared:
         "moving": Field("image", ("moving",), grid=grid),
         "moving_points": Field("points", ("points",), grid="moving"),
     }
-    job = make_job(images=["fixed"], **data)
+    job = job_of(images=["fixed"], **data)
     record = row(tmp_path, fixed="f.nii", moving="m.nii", points="[[1, 1, 1]]")
     return prepare(record, make_kinds(fields, job.data), job.data)
 
@@ -222,7 +217,7 @@ def test_a_second_image_lies_on_the_first_or_has_a_grid_of_its_own(tmp_path: Pat
 
 def load(pack: Path, fields: dict[str, Field], monkeypatch: pytest.MonkeyPatch, **data: Any) -> SiteData:
     monkeypatch.setitem(FIELDS_OF_TASK, "classification", fields)
-    return SiteData.load(pack, make_job(**data), site="all", split=SPLIT)
+    return SiteData.load(pack, job_of(**data), site="all", split=SPLIT)
 
 
 def test_a_table_with_survival_needs_no_image(
@@ -302,7 +297,7 @@ def test_a_check_says_what_the_fields_hold(tmp_path: Path, monkeypatch: pytest.M
     boxes = ('"[[0, 0, 2, 2, ""a""]]"', "", '"[[0, 0, 9, 20, ""a""]]"')
     rows = [f"p{number},a.png,{cell},{40 + number}" for number, cell in enumerate(boxes)]
     (tmp_path / "manifest.csv").write_text("\n".join(["patient,image,boxes,age", *rows]))
-    report = check_dataset(tmp_path, Expected.of(make_job()), split=SPLIT)
+    report = check_dataset(tmp_path, Expected.of(job_of()), split=SPLIT)
     (error,) = report.errors
     assert "row 4" in str(error)
     assert "reaches out of its image" in str(error)

@@ -21,8 +21,9 @@ from client.data.preprocess import prepare
 from client.data.samples import Batch, Samples
 from shared.errors import DataError
 from shared.fields import Field
-from shared.job import JobSpec, parse_job
+from shared.job import JobSpec
 from tests.client.test_geometry import WAYS, affine_of
+from tests.jobs import make_job
 
 SHAPE = (7, 9, 8)
 FIELDS = {
@@ -34,24 +35,17 @@ FIELDS = {
 EXACT = ["flip", "rotate90"]
 
 
-def make_job(dimensions: int = 3, **data: Any) -> JobSpec:
-    shape = {} if "patch" in data else {"size": list(SHAPE[:dimensions])}
-    table = {
-        "job": {"name": "a", "task": "segmentation", "dataset": "d"},
-        "model": {"name": "unet", "channels": [4, 8]},
-        "data": {
-            "classes": ["a"],
-            "images": ["image", "second"],
-            "channels": 2,
-            "dimensions": dimensions,
-            "intensity": "none",
-            **shape,
-            **data,
-        },
-        "training": {"local_steps": 1},
-        "strategy": {"name": "fedavg"},
+def job_of(dimensions: int = 3, **data: Any) -> JobSpec:
+    options = {
+        "images": ["image", "second"],
+        "channels": 2,
+        "dimensions": dimensions,
+        "intensity": "none",
+        "augment": [],
+        "size": None if "patch" in data else list(SHAPE[:dimensions]),
+        **data,
     }
-    return parse_job(table, "job")
+    return make_job(task_classes=["a"], **{f"data_{key}": value for key, value in options.items()})
 
 
 def stored_volume(array: NDArray[Any], affine: NDArray[Any], way: NDArray[Any], path: Path) -> Path:
@@ -112,7 +106,7 @@ def test_volumes(tmp_path_factory, place, voxel, patch, seed):
     (at,) = np.argwhere(np.asarray(nibabel.load(files["image"]).dataobj) == value).tolist()
     box = [at[0], at[1], at[0] + 1, at[1] + 1, at[2], at[2] + 1, "a"]
     shape = {} if patch is None else {"patch": list(patch), "size": None}
-    samples, _ = sample_of(files, [box], [at], make_job(augment=EXACT, **shape))
+    samples, _ = sample_of(files, [box], [at], job_of(augment=EXACT, **shape))
     require_together(samples.batch([0]), value)
     require_together(samples.batch([0], augment_seed=seed), value)
 
@@ -137,7 +131,7 @@ def test_photographs_whose_tags_are_followed_or_left_aside(tmp_path, tags, shape
         Image.fromarray(array).save(files[name], exif=exif)
     try:
         samples, kinds = sample_of(
-            files, [[column, row, column + 1, row + 1]], [[column, row]], make_job(2, patch=[8, 8], size=None)
+            files, [[column, row, column + 1, row + 1]], [[column, row]], job_of(2, patch=[8, 8], size=None)
         )
     except DataError as error:
         assert "orientation tag" in error.problem  # noqa: PT017
@@ -173,7 +167,7 @@ def test_resized_and_warped(tmp_path_factory, shape, data, corner, seed):
         Image.fromarray(picture).save(path)
     files["mask"].write_bytes(files["image"].read_bytes())
     box = [columns, rows, columns + 8, rows + 8, "a"]
-    job = make_job(2, augment=[*EXACT, "rotate", "zoom"], **data)
+    job = job_of(2, augment=[*EXACT, "rotate", "zoom"], **data)
     samples, _ = sample_of(files, [box], [[columns + 3.5, rows + 3.5]], job)
     for batch in (samples.batch([0]), samples.batch([0], augment_seed=seed)):
         image, mask, boxes, points = (batch[name][0] for name in FIELDS)
@@ -191,7 +185,7 @@ def test_a_box_out_of_its_image_is_refused(tmp_path):
     for name in ("image", "second", "mask"):
         Image.fromarray(np.zeros((10, 20), np.uint8)).save(tmp_path / f"{name}.png")
     files = {name: tmp_path / f"{name}.png" for name in ("image", "second", "mask")}
-    job = make_job(2, size=[10, 20])
+    job = job_of(2, size=[10, 20])
     sample_of(files, [[15, 2, 19, 8]], [], job)
     for box, said in (
         ([2, 15, 8, 19], "reaches out of its image of 10x20"),

@@ -11,21 +11,14 @@ from client.data.augment import MOTIONS, SHADINGS
 from client.data.kinds import make_kinds
 from client.data.samples import Samples
 from shared.fields import Field
-from shared.job import JobSpec, parse_job
+from shared.job import JobSpec
+from tests.jobs import make_job
 
 
 def job_of(dimensions: int = 2, **data: Any) -> JobSpec:
-    shape = {"size": [12] * dimensions} if "patch" not in data else {}
-    return parse_job(
-        {
-            "job": {"name": "x", "task": "segmentation", "dataset": "d"},
-            "model": {"name": "unet", "channels": [4, 8]},
-            "data": {"classes": ["a"], "dimensions": dimensions, **shape, **data},
-            "training": {"local_steps": 1},
-            "strategy": {"name": "fedavg"},
-        },
-        "job",
-    )
+    shape = {"size": None} if "patch" in data else {"size": [12] * dimensions}
+    options = {"dimensions": dimensions, "augment": [], **shape, **data}
+    return make_job(**{f"data_{key}": value for key, value in options.items()})
 
 
 def samples_of(job: JobSpec, count: int = 1, kinds: Any = None, **columns: Any) -> Samples:
