@@ -107,8 +107,8 @@ class Recorder:
         logits, targets = [], []
         for indices in samples.batches(32):
             batch = samples.batch(indices)
-            logits.append(bench.task.predict(bench.model, batch.images).double())
-            targets.append(batch.targets.long())
+            logits.append(bench.task.predict(bench.model, batch[bench.task.input]).double())
+            targets.append(batch[bench.task.target].long())
         scores = against_the_rest(torch.cat(logits)).numpy()
         truth = torch.nn.functional.one_hot(torch.cat(targets), scores.shape[1]).numpy()
         self._calls.append((edges.shape[1] + 1, (scores, truth)))

@@ -136,7 +136,8 @@ def samples_of(case: Case, job: Any) -> Any:
     targets = bright[:, 0, 0].long() if case.task == "classification" else bright.to(torch.uint8)
     names = [str(number) for number in range(case.images)]
     spacings = [None] * case.images
-    return Samples(images, targets, patients=names, keys=names, spacings=spacings, data=job.data)
+    columns = {"image": images, "label" if case.task == "classification" else "mask": targets}
+    return Samples(job, columns, patients=names, keys=names, spacings=spacings)
 
 
 if __name__ == "__main__":

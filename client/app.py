@@ -22,7 +22,7 @@ from client.claims import claims_of
 from client.class_counts import counts_for_loss
 from client.cohort import Cohort
 from client.data.dataset import SiteData
-from client.data.preprocess import ImageFilter
+from client.data.scene import ImageFilter
 from client.device import explained
 from client.first_model import carried_by, check_first
 from client.gate import Gate, Visit

@@ -196,6 +196,9 @@ def render(report: "Report", console: "Console") -> None:
     if report.read_masks:
         console.print(f"masks     {report.read_masks}, of which {report.empty_masks} empty", highlight=False)
         _line("in masks", report.masks, None, console)
+    for name, tally in report.tallies.items():
+        for line in tally.lines():
+            console.print(f"{name:<9} {line}", soft_wrap=True, highlight=False, markup=False)
     for line in _problems(report):
         console.print(line, soft_wrap=True, highlight=False)
 

@@ -133,7 +133,9 @@ class PrivateTraining:
         images_of = [self._draw_images(self._units[unit]) for unit in chosen]
         for indices, owners in micro_batches(images_of, self._images_at_once):
             batch = self._samples.batch(indices, augment_seed=augment_seed)
-            images, targets = to_device(batch, self._device, channels_last=self._job.data.dimensions == 2)
+            images, targets = to_device(
+                batch, self._task, self._device, channels_last=self._job.data.dimensions == 2
+            )
             clipped.add(images, targets, torch.tensor(owners, device=self._device))
 
     def _draw_images(self, images: NDArray[np.int64]) -> list[int]:

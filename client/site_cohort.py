@@ -2,7 +2,7 @@
 
 from client.cohort import Cohort, side_of
 from client.data.dataset import SiteData
-from client.data.preprocess import ImageFilter
+from client.data.scene import ImageFilter
 from client.data.splits import CohortKey
 from client.policy import PolicyError
 from client.private_plan import plan

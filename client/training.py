@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -33,12 +33,9 @@ class TrainingError(WardroundError):
 
 
 class Batch(Protocol):
-    """Images (B, C, *S) float32 and what they should become."""
+    """Some samples: the values of each field."""
 
-    @property
-    def images(self) -> Tensor: ...  # noqa: D102
-    @property
-    def targets(self) -> Tensor: ...  # noqa: D102
+    def __getitem__(self, name: str) -> Any: ...
 
 
 class TrainingSamples(Protocol):
@@ -158,7 +155,7 @@ class LocalTraining:
     def _step(self, indices: Sequence[int], round_: int, pull: Pull | None) -> Tensor:
         augment = seed_of(self._seed, "augment", self._site, round_)
         batch = self._samples.batch(indices, augment_seed=augment)
-        images, targets = to_device(batch, self._device, channels_last=self._channels_last)
+        images, targets = to_device(batch, self._task, self._device, channels_last=self._channels_last)
         with torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None):
             logits = self._task.forward(self._model, images)
         loss = self._loss(logits.float(), targets)
@@ -224,9 +221,11 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, job: JobSpec, position: 
         group["lr"] = job.training.learning_rate * factor
 
 
-def to_device(batch: Batch, device: torch.device, *, channels_last: bool) -> tuple[Tensor, Tensor]:
+def to_device(
+    batch: Batch, task: Task, device: torch.device, *, channels_last: bool
+) -> tuple[Tensor, Tensor]:
     """Return a batch's images (B, C, *S) and targets where the model is, laid out as it wants them."""
-    images, targets = batch.images, batch.targets
+    images, targets = batch[task.input], batch[task.target]
     if device.type == "cuda":
         images = images.to(device, non_blocking=True)
         targets = targets.to(device, non_blocking=True)

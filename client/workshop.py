@@ -114,6 +114,7 @@ def evaluate(bench: Bench, samples: Samples, edges: NDArray[np.float64] | None =
     device = next(bench.model.parameters()).device
     for indices in samples.batches(_EVALUATION_BATCH):
         batch = samples.batch(indices)
-        logits = bench.task.predict(bench.model, batch.images.to(device))
-        bench.task.update(metrics, logits, batch.targets.to(device), batch.patients, batch.spacing)
+        logits = bench.task.predict(bench.model, batch[bench.task.input].to(device))
+        targets = batch[bench.task.target].to(device)
+        bench.task.update(metrics, logits, targets, batch.patients, batch.spacing)
     return metrics

@@ -8,7 +8,6 @@ The best round is chosen on the validation patients and judged on the test patie
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from client.app import Site
 from client.class_counts import counts_for_loss
-from client.data.dataset import Samples
+from client.data.dataset import Batch, Samples
 from client.sample_order import SampleOrder, steps_of
 from client.training import LocalTraining
 from client.workshop import Bench, evaluate
@@ -26,12 +25,6 @@ from shared.metric_spec import is_better
 from shared.models import build_model
 
 POOLED = "pooled"
-
-
-@dataclass(frozen=True)
-class _Batch:
-    images: torch.Tensor
-    targets: torch.Tensor
 
 
 class PooledSamples:
@@ -44,8 +37,8 @@ class PooledSamples:
     def __len__(self) -> int:
         return self._ends[-1]
 
-    def batch(self, indices: Sequence[int], *, augment_seed: int | None = None) -> _Batch:
-        """Return images and targets, ordered by site."""
+    def batch(self, indices: Sequence[int], *, augment_seed: int | None = None) -> Batch:
+        """Return a batch, ordered by site."""
         chosen: dict[int, list[int]] = {}
         for index in indices:
             part = bisect_right(self._ends, index)
@@ -53,9 +46,7 @@ class PooledSamples:
         batches = [
             self._parts[part].batch(chosen[part], augment_seed=augment_seed) for part in sorted(chosen)
         ]
-        return _Batch(
-            torch.cat([batch.images for batch in batches]), torch.cat([batch.targets for batch in batches])
-        )
+        return Batch.joined(batches)
 
 
 def train_baseline(

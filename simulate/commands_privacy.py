@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from client.cohort import Cohort
-    from client.data.preprocess import ImageFilter
+    from client.data.scene import ImageFilter
     from client.membership.audit import Audit
     from client.site import SiteConfig
 

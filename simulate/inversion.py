@@ -67,12 +67,11 @@ def plain_update(job: JobSpec, image: Tensor, site: str) -> Vector:
     """Train as a site does on one image (C, *S) for one round, and return the vector that leaves."""
     model = first_model(job)
     samples = Samples(
-        image[None],
-        torch.ones(1, dtype=torch.long),
+        job,
+        {"image": image[None], "label": torch.ones(1, dtype=torch.long)},
         patients=["a"],
         keys=["a"],
         spacings=[None],
-        data=job.data,
     )
     LocalTraining(model, make_task(job), samples, job, site=site, device=torch.device("cpu")).run(1)
     return Layout.of(model).pack(model)

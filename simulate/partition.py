@@ -130,7 +130,8 @@ def write_site_manifests(
         manifest: The dataset that was cut.
         parts: What `partition` returned for it.
         folder: Where to write; made if it is missing.
-        files: The columns that hold paths relative to the manifest; those that it lacks are left out.
+        files: The columns that hold paths relative to the manifest, and the tables beside it, each of which
+            becomes a column with its path; what there is not is left out.
 
     Returns:
         The manifest of each site.
@@ -139,18 +140,20 @@ def write_site_manifests(
         DataError: The manifest can't be read, or the folder can't be written.
     """
     columns, rows = _read(manifest)
-    paths = [column for column in files if column in columns]
     root = manifest.parent.resolve()
+    paths = [column for column in files if column in columns]
+    beside = {name: str(root / name) for name in files if name not in columns and (root / name).is_file()}
+    header = list(dict.fromkeys(["site", *columns, *beside]))
     written = {site: folder / f"{site}.csv" for site in parts}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for site, numbers in parts.items():
             with written[site].open("w", newline="", encoding="utf-8") as stream:
-                writer = csv.DictWriter(stream, list(dict.fromkeys(["site", *columns])), lineterminator="\n")
+                writer = csv.DictWriter(stream, header, lineterminator="\n")
                 writer.writeheader()
                 for row in (rows[number] for number in numbers):
                     located = {column: _located(root, row[column]) for column in paths if row[column]}
-                    writer.writerow(row | located | {"site": site})
+                    writer.writerow(row | located | beside | {"site": site})
     except OSError as error:
         problem = f"the manifests of the sites can't be written: {error}"
         raise DataError(problem, where=folder, remedy="Free space or name another folder.") from error
@@ -159,6 +162,8 @@ def write_site_manifests(
 
 def _located(root: Path, cell: str) -> str:
     """Return what a cell names with absolute paths; what it can't name is left for whoever reads the row."""
+    if cell.startswith("["):  # places as JSON
+        return cell
     try:
         return "|".join(str(path) for path in mask_files(mask_below(root, cell)))
     except ValueError:

@@ -10,6 +10,7 @@ from client.policy import PolicyTable
 from client.site import DatasetTable, SiteConfig, SiteTable, load_site
 from client.site_cohort import SiteCohort
 from shared.errors import DataError, JobError, SiteError
+from shared.fields import fields_of, file_columns, target_columns
 from shared.job import JobSpec
 from shared.networks import NETWORKS
 from shared.strategies import STRATEGIES
@@ -69,7 +70,7 @@ def sites_of_manifest(job: JobSpec, manifest: Path, shares: SplitTable) -> list[
     Raises:
         DataError: The manifest can't be read, has no such column, or a value of it makes no name.
     """
-    found = scan_manifest(manifest, job.data.images, job.task.columns)
+    found = scan_manifest(manifest, job.data.images, target_columns(job.task.declared))
     require(found.problems)
     if "site" not in found.columns:
         raise DataError(
@@ -92,7 +93,7 @@ def sites_of_partition(
 ) -> list[SiteConfig]:
     """Cut a dataset into sites; each gets a manifest of its own below `folder`."""
     rows = partition(manifest, count, scheme, job.job.seed)
-    manifests = write_site_manifests(manifest, rows, folder, files=(*job.data.images, "mask"))
+    manifests = write_site_manifests(manifest, rows, folder, files=file_columns(fields_of(job)))
     return [_site(name, job, path, None, shares) for name, path in manifests.items()]
 
 

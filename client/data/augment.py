@@ -1,8 +1,9 @@
-"""Random changes to training images and their masks, drawn from one seed a sample.
+"""Random changes to training samples, drawn from one seed each.
 
-Written over PyTorch, not MONAI's transforms: for flip, rotate90 and intensity of a 3x128x128 image with a
-mask, MONAI's dictionary transforms took 3.2 ms, nearly all of it bookkeeping, where this takes 0.4 ms; a
-small network trains on the image for no longer than that.
+A change of place is drawn once for a sample and moves every field of it (`client.data.motion`); a change of
+shade is drawn for each image. Written over PyTorch, not MONAI's transforms: for flip, rotate90 and intensity
+of a 3x128x128 image with a mask, MONAI's dictionary transforms took 3.2 ms, nearly all of it bookkeeping,
+where this takes 0.4 ms; a small network trains on the image for no longer than that.
 """
 
 import math
@@ -11,9 +12,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample, pad
 
-Sample = tuple[Tensor, Tensor | None]  # image (C, *S), float32; mask (*S), uint8
+from client.data.motion import Crop, Flip, QuarterTurns, Shape, Step, Warp, padding_before
 
 CHANCE = 0.5  # of each change, in each sample
 ROTATION = math.radians(15)
@@ -22,137 +22,114 @@ SCALE, SHIFT = 0.1, 0.1  # shares of the values, and of the image's standard dev
 NOISE = 0.05  # of the image's standard deviation
 GAMMA = 1.5
 
+Centre = Callable[[np.random.Generator], Sequence[int] | None]
+"""Draws a pixel of what a task looks for; None where the sample has nothing of it."""
 
-def flip(sample: Sample, rng: np.random.Generator) -> Sample:
+
+def flip(shape: Shape, rng: np.random.Generator) -> Step | None:
     """Mirror along each axis, each with its own chance."""
-    image, mask = sample
-    axes = [axis for axis in range(1, image.ndim) if rng.random() < CHANCE]
-    if not axes:
-        return sample
-    return image.flip(axes), None if mask is None else mask.flip([axis - 1 for axis in axes])
+    axes = tuple(axis - len(shape) for axis in range(len(shape)) if rng.random() < CHANCE)
+    return Flip(axes, shape) if axes else None
 
 
-def rotate90(sample: Sample, rng: np.random.Generator) -> Sample:
+def rotate90(shape: Shape, rng: np.random.Generator) -> Step | None:
     """Turn in the plane of the first two axes by quarter turns; by half turns where not square."""
-    image, mask = sample
-    square = image.shape[1] == image.shape[2]
-    turns = int(rng.integers(4)) if square else 2 * int(rng.integers(2))
-    if not turns:
-        return sample
-    return image.rot90(turns, (1, 2)), None if mask is None else mask.rot90(turns, (0, 1))
+    turns = int(rng.integers(4)) if shape[0] == shape[1] else 2 * int(rng.integers(2))
+    return QuarterTurns(turns, shape) if turns else None
 
 
-def rotate(sample: Sample, rng: np.random.Generator) -> Sample:
+def rotate(shape: Shape, rng: np.random.Generator) -> Step | None:
     """Turn in the plane of the first two axes by up to 15 degrees."""
     chosen, angle = rng.random() < CHANCE, rng.uniform(-ROTATION, ROTATION)
     if not chosen:
-        return sample
-    matrix = torch.eye(sample[0].ndim - 1)
+        return None
+    matrix = torch.eye(len(shape))
     matrix[:2, :2] = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    return _warp(sample, matrix)
+    return Warp(matrix, shape)
 
 
-def zoom(sample: Sample, rng: np.random.Generator) -> Sample:
+def zoom(shape: Shape, rng: np.random.Generator) -> Step | None:
     """Magnify or shrink by up to 10 percent about the centre."""
     chosen, factor = rng.random() < CHANCE, rng.uniform(1 - ZOOM, 1 + ZOOM)
-    return _warp(sample, torch.eye(sample[0].ndim - 1) / factor) if chosen else sample
+    return Warp(torch.eye(len(shape)) / factor, shape) if chosen else None
 
 
-def intensity(sample: Sample, rng: np.random.Generator) -> Sample:
-    """Scale all values by up to 10 percent, and shift them by up to a tenth of the standard deviation."""
-    image, mask = sample
-    scale, shift = rng.uniform(1 - SCALE, 1 + SCALE), rng.uniform(-SHIFT, SHIFT)
-    return torch.add(image.std() * shift, image, alpha=scale), mask
-
-
-def noise(sample: Sample, rng: np.random.Generator) -> Sample:
-    """Add Gaussian noise."""
-    image, mask = sample
-    if rng.random() >= CHANCE:
-        return sample
-    drawn = torch.from_numpy(rng.standard_normal(image.shape, dtype=np.float32))
-    return image + drawn * (image.std() * NOISE), mask
-
-
-def gamma(sample: Sample, rng: np.random.Generator) -> Sample:
+def gamma(image: Tensor, rng: np.random.Generator) -> Tensor:
     """Bend the values between the image's lowest and highest by a power of 1/1.5 to 1.5."""
-    image, mask = sample
     chosen, power = rng.random() < CHANCE, GAMMA ** rng.uniform(-1, 1)
     low, high = image.aminmax()
     if not chosen or low == high:
-        return sample
-    return ((image - low) / (high - low)).pow(power) * (high - low) + low, mask
+        return image
+    return ((image - low) / (high - low)).pow(power) * (high - low) + low
+
+
+def intensity(image: Tensor, rng: np.random.Generator) -> Tensor:
+    """Scale all values by up to 10 percent, and shift them by up to a tenth of the standard deviation."""
+    scale, shift = rng.uniform(1 - SCALE, 1 + SCALE), rng.uniform(-SHIFT, SHIFT)
+    return torch.add(image.std() * shift, image, alpha=scale)
+
+
+def noise(image: Tensor, rng: np.random.Generator) -> Tensor:
+    """Add Gaussian noise."""
+    if rng.random() >= CHANCE:
+        return image
+    drawn = torch.from_numpy(rng.standard_normal(image.shape, dtype=np.float32))
+    return image + drawn * (image.std() * NOISE)
 
 
 # In the order in which they are applied, whatever the order in the job.
-AUGMENTATIONS: dict[str, Callable[[Sample, np.random.Generator], Sample]] = {
+MOTIONS: dict[str, Callable[[Shape, np.random.Generator], Step | None]] = {
     "flip": flip,
     "rotate90": rotate90,
     "rotate": rotate,
     "zoom": zoom,
+}
+SHADINGS: dict[str, Callable[[Tensor, np.random.Generator], Tensor]] = {
     "gamma": gamma,
     "intensity": intensity,
     "noise": noise,
 }
 
 
-def augment(sample: Sample, names: Sequence[str], patch: Sequence[int] | None, seed: int) -> Sample:
-    """Crop to the patch, then apply the named changes, all drawn from the seed.
+def draw_motion(
+    names: Sequence[str], patch: Sequence[int] | None, shape: Shape, centre: Centre, rng: np.random.Generator
+) -> list[Step]:
+    """Draw how a sample is moved: cropped to the patch, then by the named changes.
 
     Args:
-        sample: Image (C, *S) and mask (*S) or None; they are not changed in place.
-        names: Keys of `AUGMENTATIONS`.
+        names: Of the changes; those that are no key of `MOTIONS` do not move.
         patch: Spatial shape to crop to, or None.
-        seed: The same seed gives the same change.
+        shape: Spatial shape of the sample.
+        centre: See `crop`.
+        rng: Where the draws come from.
     """
-    rng = np.random.default_rng(seed)
+    steps: list[Step] = []
     if patch is not None:
-        sample = crop(sample, patch, rng)
-    for name, change in AUGMENTATIONS.items():
-        if name in names:
-            sample = change(sample, rng)
-    return sample
+        steps.append(crop(shape, patch, centre, rng))
+        shape = steps[0].shape(shape)
+    for name, draw in MOTIONS.items():
+        step = draw(shape, rng) if name in names else None
+        if step is not None:
+            steps.append(step)
+            shape = step.shape(shape)
+    return steps
 
 
-def crop(sample: Sample, patch: Sequence[int], rng: np.random.Generator) -> Sample:
-    """Cut out a patch: half of them centred on foreground where there is any, the others anywhere.
-
-    An image smaller than the patch is padded with zeros.
-    """
-    image, mask = _padded(sample, patch)
-    room = np.array(image.shape[1:]) - np.array(patch)
+def crop(shape: Shape, patch: Sequence[int], centre: Centre, rng: np.random.Generator) -> Crop:
+    """Draw a patch: half are centred on what the task looks for, where there is any, the others anywhere."""
+    padding = padding_before(shape, patch)
+    room = np.maximum(np.array(shape), patch) - np.array(patch)
     start = rng.integers(room + 1)
-    if rng.random() < 0.5 and mask is not None:
-        foreground = np.flatnonzero(mask.numpy())
-        if foreground.size:
-            centre = np.unravel_index(rng.choice(foreground), mask.shape)
-            start = np.clip(np.array(centre) - np.array(patch) // 2, 0, room)
-    window = tuple(slice(int(first), int(first) + length) for first, length in zip(start, patch, strict=True))
-    return image[(slice(None), *window)], None if mask is None else mask[window]
+    if rng.random() < CHANCE:
+        found = centre(rng)
+        if found is not None:
+            start = np.clip(np.array(found) + padding - np.array(patch) // 2, 0, room)
+    return Crop(shape, tuple(start.tolist()), tuple(patch))
 
 
-def _padded(sample: Sample, patch: Sequence[int]) -> Sample:
-    image, mask = sample
-    widths: list[int] = []
-    for length, wanted in zip(reversed(image.shape[1:]), reversed(patch), strict=True):
-        lacking = max(0, wanted - length)
-        widths += [lacking // 2, lacking - lacking // 2]
-    if not any(widths):
-        return sample
-    return pad(image, widths), None if mask is None else pad(mask, widths)
-
-
-def _warp(sample: Sample, matrix: Tensor) -> Sample:
-    """Resample about the centre; `matrix` maps offsets from it in the output, in pixels, to the input."""
-    image, mask = sample
-    half = torch.tensor(image.shape[1:]) / 2
-    normalised = (matrix * half / half[:, None]).flip(
-        0, 1
-    )  # grid_sample counts from -1 to 1, last axis first
-    theta = torch.cat([normalised, torch.zeros(len(half), 1)], dim=1)[None]
-    grid = affine_grid(theta, [1, 1, *image.shape[1:]], align_corners=False)
-    turned = grid_sample(image[None], grid, padding_mode="border", align_corners=False)[0]
-    if mask is None:
-        return turned, None
-    labels = grid_sample(mask[None, None].float(), grid, mode="nearest", align_corners=False)[0, 0]
-    return turned, labels.to(torch.uint8)
+def shade(image: Tensor, names: Sequence[str], rng: np.random.Generator) -> Tensor:
+    """Return an image (..., *S) changed by those of the named changes that are keys of `SHADINGS`."""
+    for name, change in SHADINGS.items():
+        if name in names:
+            image = change(image, rng)
+    return image

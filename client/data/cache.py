@@ -17,7 +17,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from client.data.preprocess import Prepared
+from client.data.prepared import Prepared
 from shared.errors import DataError
 
 
@@ -58,7 +58,7 @@ class DiskCache:
             if facts["crc32"] != _checksum(tensors):
                 return None
             spacing = None if facts["spacing"] is None else tuple(facts["spacing"])
-            return Prepared(tensors["image"], tensors.get("mask"), spacing)
+            return Prepared(tensors, spacing)
         except (OSError, SafetensorError, KeyError, ValueError):
             return None
 
@@ -68,9 +68,7 @@ class DiskCache:
         Raises:
             DataError: The folder can't be written or the disk is full.
         """
-        tensors: dict[str, np.ndarray] = {"image": np.ascontiguousarray(sample.image)}
-        if sample.mask is not None:
-            tensors["mask"] = np.ascontiguousarray(sample.mask)
+        tensors = {name: np.ascontiguousarray(value) for name, value in sample.values.items()}
         facts = json.dumps({"spacing": sample.spacing, "crc32": _checksum(tensors)})
         path = self._path(key)
         try:

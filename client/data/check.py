@@ -1,7 +1,7 @@
 """Reading every file of a dataset before a job does, and saying what was found."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from client.data.cache import content_hash
 from client.data.doubts import Seen, doubts
 from client.data.fingerprints import fingerprint, has_burned_in_text
+from client.data.further import count_in, further
 from client.data.identifying import identifying_fields
+from client.data.kinds import Kind, kinds_of
 from client.data.manifest import (
     SPLITS,
     Manifest,
@@ -32,7 +34,9 @@ from client.data.readers import (
     target_shape,
 )
 from client.data.splits import Split
+from client.data.tally import Tally
 from shared.errors import DataError
+from shared.fields import target_columns
 from shared.job import JobSpec
 from shared.tasks import TASKS
 from shared.tasks.classification.options import Classification
@@ -48,6 +52,7 @@ class Expected:
     Attributes:
         task: Decides which columns must be there.
         job: Where there is one.
+        kinds: Of the fields of a job's samples.
     """
 
     task: str | None = None
@@ -55,6 +60,7 @@ class Expected:
     images: tuple[str, ...] = ("image",)
     multi_label: bool = False
     job: JobSpec | None = None
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
 
     @property
     def layout(self) -> Layout:
@@ -71,7 +77,7 @@ class Expected:
         """
         if self.job is None:
             return mask_indices(raw, path, len(self.classes or ()))
-        return structure_indices(raw, path, self.job.task)
+        return structure_indices(raw, path, self.kinds["mask"].field)
 
     @classmethod
     def of(cls, job: JobSpec) -> "Expected":
@@ -79,7 +85,7 @@ class Expected:
         task = job.task
         classes = tuple(task.classes) if isinstance(task, ClassesOptions) else None
         multi_label = isinstance(task, Classification) and task.multi_label
-        return cls(task.name, classes, tuple(job.data.images), multi_label, job)
+        return cls(task.name, classes, tuple(job.data.images), multi_label, job, kinds_of(job))
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,7 @@ class Report:
         masks: Value of a mask (a class's name, where it is known) -> masks that hold it.
         empty_masks: Masks without foreground.
         sizes: Image size, such as '128x96' -> images; likewise `channels` and `spacings`.
+        tallies: Field of the job, other than image, mask and label -> what its values are.
         fields: Fields of headers that may identify a person -> files.
         notes: How files were read that a person should know of -> the rows.
         found: The rows whose files can be used.
@@ -126,6 +133,7 @@ class Report:
     sizes: Counter[str] = field(default_factory=Counter)
     channels: Counter[str] = field(default_factory=Counter)
     spacings: Counter[str] = field(default_factory=Counter)
+    tallies: dict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
     fields: Counter[str] = field(default_factory=Counter)
     notes: dict[str, list[Record]] = field(default_factory=lambda: defaultdict(list))
     found: list[Found] = field(default_factory=list)
@@ -161,7 +169,7 @@ def check_dataset(
         JobError: The job names a fold that the split has not.
     """
     expected = expected or Expected()
-    needs = TASKS[expected.task].columns if expected.task else ()
+    needs = target_columns(TASKS[expected.task].declared) if expected.task else ()
     manifest = scan_manifest(path, expected.images, needs)
     if site is not None:
         manifest = manifest.of_site(site)
@@ -195,6 +203,11 @@ class _Check:
         if "label" in self.columns:
             with self._noting(record):
                 self._label(record)
+        for name, kind in further(self.expected.kinds).items():
+            with self._noting(record):
+                count_in(self.report.tallies[name], kind, record, self.expected.kinds)
+        if not record.images:
+            return
         with self._noting(record):
             self.same["-".join(content_hash(path) for path in record.images)].append(record)
             mask = record.mask if "mask" in self.columns else None
@@ -219,7 +232,7 @@ class _Check:
         if expected.classes is None or expected.task not in (None, "classification"):
             self.report.labels[record.label or ""][side] += 1
             return
-        for index in label_indices(record, classes, multi_label=expected.multi_label):
+        for index in label_indices(record.label, classes, multi_label=expected.multi_label):
             self.report.labels[classes[index]][side] += 1
 
     def _image(self, picture: Picture, record: Record) -> None:

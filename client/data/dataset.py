@@ -1,7 +1,7 @@
 """A site's data for one job: split by patient, preprocessed, in memory."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -11,23 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from client.data.cache import DiskCache, content_hash
-from client.data.manifest import (
-    SPLITS,
-    Manifest,
-    Record,
-    label_indices,
-    require,
-    scan_manifest,
-)
-from client.data.mask_files import mask_files
-from client.data.preprocess import ImageFilter, Prepared, prepare, transform_digest
+from client.data.cache import DiskCache
+from client.data.kinds import Kind, kinds_of
+from client.data.manifest import SPLITS, Manifest, Record, require, scan_manifest
+from client.data.prepared import Prepared
+from client.data.preprocess import preparation_digest, prepare
 from client.data.samples import Batch, Samples
+from client.data.scene import NOTHING, ImageFilter
 from client.data.splits import Split
+from shared.fields import fields_of, first_of_role
 from shared.job import JobSpec
-from shared.tasks.classification.options import Classification
-from shared.tasks.options import ClassesOptions
-from shared.tasks.segmentation.options import Segmentation
 
 __all__ = ["Admit", "Batch", "Samples", "SiteData"]
 
@@ -49,6 +42,7 @@ class SiteData:
         manifest: Manifest,
         sides: dict[str, list[Record]],
         job: JobSpec,
+        kinds: Mapping[str, Kind],
         *,
         site: str,
         cache: DiskCache | None,
@@ -62,6 +56,9 @@ class SiteData:
         self._job = job
         self._cache = cache
         self._filter = image_filter
+        self._kinds = kinds
+        fields = fields_of(job)
+        self._input, self._target = first_of_role(fields, "input"), first_of_role(fields, "target")
         self._samples: dict[str, Samples] = {}
 
     @classmethod
@@ -94,23 +91,27 @@ class SiteData:
                 patient is on two sides.
             JobError: The job names a fold that the split has not.
         """
-        columns = job.task.columns
-        found = scan_manifest(manifest, job.data.images, columns)
+        declared = kinds_of(job)
+        images = job.data.images if any(kind.field.kind == "image" for kind in declared.values()) else ()
+        needs = [column for kind in declared.values() if kind.field.required for column in kind.columns]
+        found = scan_manifest(manifest, images, needs)
         require(found.problems)
+        kinds = {name: kind for name, kind in declared.items() if set(kind.columns) <= set(found.columns)}
         sides = split.sides(found.records, job.data.fold)
         pairs = list(zip(found.records, sides, strict=True))
         if column_value is not None:
             pairs = _of_site(found, pairs, column_value)
         if admit is not None:
             pairs = _admitted(pairs, admit)
-        require(found.missing_files([record for record, _ in pairs], masks="mask" in columns))
+        require(found.missing_files([record for record, _ in pairs], lambda record: _files(record, kinds)))
         by_side = {side: [record for record, where in pairs if where == side] for side in SPLITS}
         disk = DiskCache(cache) if cache else None
         own = replace(found, records=[record for record, _ in pairs])  # not the rows of a hundred sites
-        data = cls(own, by_side, job, site=site, cache=disk, image_filter=image_filter)
-        if "label" in columns:
-            for record, _ in pairs:
-                data._label(record)
+        data = cls(own, by_side, job, kinds, site=site, cache=disk, image_filter=image_filter)
+        for name, kind in kinds.items():
+            if kind.in_manifest:
+                for record, _ in pairs:
+                    data._cell(record, name)
         return data
 
     def split(self, name: str) -> Samples:
@@ -142,14 +143,8 @@ class SiteData:
 
     @cached_property
     def _class_counts(self) -> NDArray[np.int64]:
-        length = self._counted
-        if isinstance(self._job.task, Segmentation):
-            counts = (
-                np.bincount(mask.numpy().ravel(), minlength=length) for mask in self.split("train").targets
-            )
-            return np.sum(list(counts), axis=0, dtype=np.int64)
-        labels = [index for record in self._sides["train"] for index in self._label(record)]
-        return np.bincount(np.array(labels, dtype=np.int64), minlength=length).astype(np.int64)
+        kind, values = self._kinds[self._target], self._training_targets()
+        return sum((kind.class_counts(value) for value in values), np.zeros(kind.classes, np.int64))
 
     def class_patients(self) -> NDArray[np.int64]:
         """Count the training patients who have each class.
@@ -157,74 +152,61 @@ class SiteData:
         Returns:
             As `class_counts`; for segmentation every patient has the background.
         """
-        if isinstance(self._job.task, Segmentation):
-            train = self.split("train")
-            found = (
-                {(patient, int(value)) for value in mask.unique()}
-                for patient, mask in zip(train.patients, train.targets, strict=True)
-            )
-        else:
-            found = (
-                {(record.patient, index) for index in self._label(record)} for record in self._sides["train"]
-            )
-        pairs = set().union(*found)
-        return np.bincount([index for _, index in pairs], minlength=self._counted).astype(np.int64)
+        kind, has = self._kinds[self._target], dict[str, NDArray[np.bool_]]()
+        for patient, value in zip(self.training_patients, self._training_targets(), strict=True):
+            found = kind.class_counts(value) > 0
+            has[patient] = found | has.get(patient, np.zeros_like(found))
+        return sum((found.astype(np.int64) for found in has.values()), np.zeros(kind.classes, np.int64))
 
-    @property
-    def _counted(self) -> int:
-        """Classes that are counted, the background of a segmentation among them."""
-        task = self._job.task
-        return task.counted if isinstance(task, ClassesOptions) else 0
+    def _training_targets(self) -> Iterator[Tensor]:
+        """Yield the target of each training sample; no image is read where the manifest says it."""
+        if self._kinds[self._target].in_manifest:
+            return (self._cell(record, self._target) for record in self._sides["train"])
+        return (value[...,] for value in self.split("train").columns[self._target])
 
-    def _label(self, record: Record) -> list[int]:
-        task = self._job.task
-        if not isinstance(task, Classification):
-            raise TypeError(f"'{task.name}' has no labels")
+    def _cell(self, record: Record, name: str) -> Tensor:
+        """Return a value that stands in the manifest itself."""
         with self._manifest.reading(record):
-            return label_indices(record, task.classes, multi_label=task.multi_label)
+            return torch.from_numpy(np.asarray(self._kinds[name].read(record, NOTHING)))
 
     def _read(self, records: list[Record]) -> Samples:
-        digest = transform_digest(self._job, self._filter)
-        images, targets, keys, spacings = [], [], [], []
+        digest = preparation_digest(self._kinds, self._job.data, self._filter)
+        columns: dict[str, list[Tensor]] = {name: [] for name in self._kinds}
+        keys, spacings = [], []
         for record in records:
             with self._manifest.reading(record):
                 key, sample = self._sample(record, digest)
             keys.append(key)
-            images.append(torch.from_numpy(sample.image))
-            targets.append(self._target(record, sample))
             spacings.append(sample.spacing)
+            for name, kind in self._kinds.items():
+                value = (
+                    self._cell(record, name) if kind.in_manifest else torch.from_numpy(sample.values[name])
+                )
+                columns[name].append(value)
         return Samples(
-            _pooled(images),
-            _pooled(targets),
+            self._job,
+            {name: _pooled(column, self._kinds[name]) for name, column in columns.items()},
             patients=[record.patient for record in records],
             keys=keys,
             spacings=spacings,
-            data=self._job.data,
         )
 
     def _sample(self, record: Record, digest: str) -> tuple[str, Prepared]:
-        mask = record.mask if "mask" in self._job.task.columns else None
-        key = "-".join(content_hash(path) for path in record.images)
-        if self._cache is None:
-            return key, prepare(record.images, mask, self._job, key, self._filter)
-        parts = (digest, key, "-".join(content_hash(path) for path in mask_files(mask)))
-        name = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        key = self._kinds[self._input].source(record)
+        stored = {name: kind for name, kind in self._kinds.items() if not kind.in_manifest}
+        if self._cache is None or not stored:
+            return key, prepare(record, self._kinds, self._job.data, self._filter)
+        sources = [key if name == self._input else kind.source(record) for name, kind in stored.items()]
+        name = hashlib.sha256("\n".join((digest, *sources)).encode()).hexdigest()
         sample = self._cache.get(name)
         if sample is None:
-            sample = prepare(record.images, mask, self._job, key, self._filter)
+            sample = prepare(record, self._kinds, self._job.data, self._filter)
             self._cache.put(name, sample)
         return key, sample
 
-    def _target(self, record: Record, sample: Prepared) -> Tensor:
-        if sample.mask is not None:
-            return torch.from_numpy(sample.mask)
-        indices = self._label(record)
-        task = self._job.task
-        if not (isinstance(task, Classification) and task.multi_label):
-            return torch.tensor(indices[0])
-        target = torch.zeros(self._counted)
-        target[indices] = 1
-        return target
+
+def _files(record: Record, kinds: Mapping[str, Kind]) -> list[Path]:
+    return [file for kind in kinds.values() for file in kind.files(record)]
 
 
 def _of_site(found: Manifest, pairs: list[tuple[Record, str]], value: str) -> list[tuple[Record, str]]:
@@ -239,6 +221,6 @@ def _admitted(pairs: list[tuple[Record, str]], admit: Admit) -> list[tuple[Recor
     return [(record, side) for record, side in pairs if record.patient in chosen[side]]
 
 
-def _pooled(tensors: list[Tensor]) -> Tensor | list[Tensor]:
-    """Return one tensor where all have one shape, else the list."""
-    return torch.stack(tensors) if len({tensor.shape for tensor in tensors}) == 1 else tensors
+def _pooled(values: list[Tensor], kind: Kind) -> Tensor | list[Tensor]:
+    """Return one tensor where the kind stacks and all have one shape, else the list."""
+    return torch.stack(values) if kind.stacks and len({value.shape for value in values}) == 1 else values

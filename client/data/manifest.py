@@ -1,6 +1,6 @@
 """A dataset of a hospital: the manifest, a CSV with one row per image."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +21,8 @@ class Record:
     Attributes:
         row: Its line in the file; the header is line 1, as a spreadsheet counts.
         images: The image's files (or DICOM folders), one a column of the job.
-        extra: The columns that Wardround does not use, for later.
+        cells: All cells, by their column.
+        folder: The manifest's; names of files count from it.
     """
 
     row: int
@@ -31,11 +32,53 @@ class Record:
     mask: Mask | None = None
     site: str | None = None
     split: str | None = None
-    extra: dict[str, str] = field(default_factory=dict)
+    cells: dict[str, str] = field(default_factory=dict)
+    folder: Path = Path()
 
     def files(self) -> list[Path]:
         """Return the images and, where there is one, the mask's files."""
         return [*self.images, *mask_files(self.mask)]
+
+    def filled(self, column: str) -> str:
+        """Return a cell.
+
+        Raises:
+            DataError: It is empty, or there is no such column.
+        """
+        cell = self.cells.get(column, "")
+        if not cell:
+            raise DataError(f"the {column} is empty")
+        return cell
+
+    def file(self, column: str) -> Path:
+        """Return the file that a cell names.
+
+        Raises:
+            DataError: The cell is empty, or no path below the manifest.
+        """
+        return self.below(self.filled(column))
+
+    def below(self, name: str) -> Path:
+        """Return a file by its name as seen from the manifest.
+
+        Raises:
+            DataError: It is a path of Windows with a drive.
+        """
+        try:
+            return file_below(self.folder, name)
+        except ValueError as error:
+            raise DataError(str(error)) from None
+
+    def mask_in(self, column: str) -> Mask:
+        """Return the mask that a cell names.
+
+        Raises:
+            DataError: The cell is empty, lacks one of several files, or is no path below the manifest.
+        """
+        try:
+            return mask_below(self.folder, self.filled(column))
+        except ValueError as error:
+            raise DataError(str(error)) from None
 
 
 @dataclass(frozen=True)
@@ -80,14 +123,20 @@ class Manifest:
             where = f"{self.at(record)}: {error.where}" if error.where else self.at(record)
             raise DataError(error.problem, where=where, remedy=error.remedy) from None
 
-    def missing_files(self, records: Sequence[Record], *, masks: bool) -> list[DataError]:
-        """Return one error a file that the records name and that is not there."""
-        return [
-            DataError(missing(file), where=f"{self.at(record)}: {file}")
-            for record in records
-            for file in (record.files() if masks else record.images)
-            if not file.exists()
-        ]
+    def missing_files(
+        self, records: Sequence[Record], files: Callable[[Record], Iterable[Path]]
+    ) -> list[DataError]:
+        """Return one error for each file that the records need and that is not there."""
+        found = []
+        for record in records:
+            with self.reading(record):
+                needed = list(files(record))
+            found += [
+                DataError(missing(file), where=f"{self.at(record)}: {file}")
+                for file in needed
+                if not file.exists()
+            ]
+        return found
 
 
 def manifest_path(path: Path) -> Path:
@@ -183,7 +232,8 @@ def _record(
         mask=mask_below(folder, mask) if mask else None,
         site=cells.get("site"),
         split=split,
-        extra={name: cell for name, cell in cells.items() if name not in {*_KNOWN, *images}},
+        cells=cells,
+        folder=folder,
     )
 
 
@@ -224,13 +274,13 @@ def _straddling(path: Path, records: Sequence[Record]) -> list[DataError]:
     return problems
 
 
-def label_indices(record: Record, classes: Sequence[str], *, multi_label: bool) -> list[int]:
-    """Return the classes of a record's label as indices; one, or with `multi_label` any number ('a|b').
+def label_indices(label: str | None, classes: Sequence[str], *, multi_label: bool) -> list[int]:
+    """Return the classes of a label as indices; one, or with `multi_label` any number ('a|b').
 
     Raises:
         DataError: The label is not among the classes.
     """
-    label = record.label or ""
+    label = label or ""
     names = [name.strip() for name in label.split("|") if name.strip()] if multi_label else [label]
     for name in names:
         if name not in classes:

@@ -104,6 +104,16 @@ class Turn:
             columns.append(-step if flip else step)
         return np.column_stack([*columns, origin])
 
+    def places(self, stored: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float64]:
+        """Move places (N, axes of the file), counted from the edge of the file's array, with it.
+
+        Args:
+            stored: In the file's own order of axes.
+            shape: The spatial shape after the turn.
+        """
+        moved = stored[:, list(self.axes)]
+        return np.where(self.flipped, np.array(shape) - moved, moved)
+
     def _flips(self, lead: int) -> tuple[int, ...]:
         return tuple(lead + axis for axis, flip in enumerate(self.flipped) if flip)
 

@@ -31,9 +31,9 @@ from client.data.mask_files import Mask, mask_files, one_map
 from client.data.masks import class_indices, values_of
 from client.data.picture import Picture
 from shared.errors import DataError
+from shared.fields import Field
 from shared.job import DataTable, JobSpec
-from shared.tasks.options import ClassesOptions, TaskOptions
-from shared.tasks.segmentation.options import Segmentation
+from shared.tasks.options import ClassesOptions
 
 __all__ = [
     "ENDINGS",
@@ -46,7 +46,6 @@ __all__ = [
     "read_images",
     "read_mask",
     "read_raw_mask",
-    "read_sample",
     "size",
     "target_shape",
 ]
@@ -103,37 +102,14 @@ def read_images(
     return read_files(paths, None, Layout(dimensions, channels))[0]
 
 
-def read_sample(
-    images: Sequence[Path], mask: Mask | None, job: JobSpec
-) -> tuple[Picture, NDArray[np.uint8] | None]:
-    """Read the files of one sample as a job wants them; they lie on each other when this returns.
-
-    Args:
-        images: The image's files, one for each column of the job.
-        mask: Its mask, where the task needs one.
-        job: Its `[data]` and `[task]` say how.
-
-    Returns:
-        The image, and the mask as class indices (*S).
+def structure_indices(raw: Picture, path: Path, field: Field) -> NDArray[np.uint8]:
+    """Return a mask as the indices of its field's classes (*S), 0 is the background.
 
     Raises:
-        DataError: As `read_images` and `read_mask`.
+        DataError: A value is of no class.
     """
-    image, raw = read_files(images, mask, Layout.of(job))
-    if mask is None or raw is None:
-        return image, None
-    return image, structure_indices(raw, mask_files(mask)[0], job.task)
-
-
-def structure_indices(raw: Picture, path: Path, task: TaskOptions) -> NDArray[np.uint8]:
-    """Return a mask as the indices of a segmentation's structures (*S).
-
-    Raises:
-        DataError: A value is of no structure.
-    """
-    if not isinstance(task, Segmentation):
-        raise TypeError(f"'{task.name}' has no structures")
-    return mask_indices(raw, path, len(task.classes), task.label_indices(), task.mask)
+    how: Literal["any", "labels"] = "any" if field.instances else "labels"
+    return mask_indices(raw, path, len(field.classes), field.values, how)
 
 
 @dataclass(frozen=True)

@@ -1,61 +1,108 @@
-"""Preprocessed samples in memory, and batches of them."""
+"""Prepared samples, and batches of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from client.data.augment import augment
-from shared.job import DataTable
+from client.data.augment import draw_motion
+from client.data.kinds import Kind, kinds_of
+from client.data.motion import Value
+from shared.job import JobSpec
 from shared.seeds import seed_of
+
+Column = Sequence[Value] | Tensor
+"""The values of one field, by sample; one tensor where all have one shape."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some samples, stacked.
+    """Some samples.
 
     Attributes:
-        images: (B, C, *S), float32.
-        targets: Classification: (B,) int64, with several labels (B, K) float32 of 0 and 1. Segmentation:
-            (B, *S) uint8 class indices, 0 is background.
-        patients: One id a sample.
+        values: By field: a tensor (B, ...), or a list of B tensors where the kind does not stack. An image is
+            (B, C, *S) float32; a mask (B, *S) uint8 class indices, 0 is background; a label (B,) int64, with
+            several labels (B, K) float32 of 0 and 1.
+        patients: One id per sample.
         spacing: Millimetres along each axis, or None where it is unknown or not the same for all.
     """
 
-    images: Tensor
-    targets: Tensor
+    values: Mapping[str, Any]
     patients: list[str]
     spacing: tuple[float, ...] | None
 
+    def __getitem__(self, name: str) -> Any:
+        """Return the values of a field."""
+        return self.values[name]
+
+    @classmethod
+    def joined(cls, batches: Sequence["Batch"]) -> Self:
+        """Return the samples of several batches as one."""
+        values: dict[str, Any] = {}
+        for name in batches[0].values:
+            parts = [batch[name] for batch in batches]
+            stacked = isinstance(parts[0], Tensor)
+            values[name] = torch.cat(parts) if stacked else list(chain.from_iterable(parts))
+        spacings = {batch.spacing for batch in batches}
+        patients = [patient for batch in batches for patient in batch.patients]
+        return cls(values, patients, spacings.pop() if len(spacings) == 1 else None)
+
+    def __contains__(self, name: str) -> bool:
+        """Say whether the samples have a field; a site may lack one that is not required."""
+        return name in self.values
+
 
 class Samples:
-    """One side of a split, preprocessed, in memory.
+    """One side of a split, prepared.
 
-    Where all images have one shape they lie in one tensor, and a batch that is not augmented is one indexing.
+    Where all values of a field have one shape they lie in one tensor, and a batch that is not augmented is
+    one indexing.
 
-    Attributes:
+    Args:
+        job: Its patch and its augmentations.
+        columns: The values of each field, one per sample.
         patients: The patient of each sample.
-        keys: The SHA-256 of each sample's image files.
-        spacings: Millimetres along each axis, a sample.
+        keys: Text that differs for samples of other content: the SHA-256 of their files.
+        spacings: Millimetres along each axis, per sample; None where unknown.
+        kinds: Of the fields; None takes those of the job's task.
     """
 
     def __init__(
         self,
-        images: Sequence[Tensor] | Tensor,
-        targets: Sequence[Tensor] | Tensor,
+        job: JobSpec,
+        columns: Mapping[str, Column],
         *,
         patients: list[str],
         keys: list[str],
         spacings: list[tuple[float, ...] | None],
-        data: DataTable,
+        kinds: Mapping[str, Kind] | None = None,
     ) -> None:
-        self.images = images
-        self.targets = targets
+        self.columns = columns
         self.patients = patients
         self.keys = keys
         self.spacings = spacings
-        self._data = data
+        self._job = job
+        known = kinds_of(job) if kinds is None else kinds
+        self._kinds = {name: kind for name, kind in known.items() if name in columns}
+        self._first = next((name for name, kind in self._kinds.items() if kind.lies_on_grid), None)
+
+    @classmethod
+    def joined(cls, job: JobSpec, parts: Sequence["Samples"]) -> Self:
+        """Return the samples of several sides as one; nothing is copied, and shapes may differ."""
+        return cls(
+            job,
+            {
+                name: list(chain.from_iterable(part.columns[name] for part in parts))
+                for name in parts[0].columns
+            },
+            patients=[patient for part in parts for patient in part.patients],
+            keys=[key for part in parts for key in part.keys],
+            spacings=[spacing for part in parts for spacing in part.spacings],
+        )
 
     def __len__(self) -> int:
         return len(self.patients)
@@ -71,11 +118,17 @@ class Samples:
         Raises:
             ValueError: The images have several shapes (see `batches`).
         """
-        patients = [self.patients[index] for index in indices]
-        changed = augment_seed is not None and (self._data.augment or self._data.patch)
-        images, targets = self._augmented(indices, augment_seed) if changed else self._plain(indices)
+        data = self._job.data
+        if augment_seed is not None and (data.augment or data.patch):
+            changed = [self._changed(index, seed_of(augment_seed, self.keys[index])) for index in indices]
+            values = {
+                name: kind.stack([value[name] for value in changed]) for name, kind in self._kinds.items()
+            }
+        else:
+            values = {name: self._plain(name, indices) for name in self._kinds}
         spacings = {self.spacings[index] for index in indices}
-        return Batch(images, targets, patients, spacings.pop() if len(spacings) == 1 else None)
+        patients = [self.patients[index] for index in indices]
+        return Batch(values, patients, spacings.pop() if len(spacings) == 1 else None)
 
     def batches(self, batch_size: int) -> Iterator[list[int]]:
         """Yield all indices in order, cut into batches whose images have one shape and one spacing."""
@@ -89,29 +142,26 @@ class Samples:
             yield group
 
     def _form(self, index: int) -> tuple[object, ...]:
-        return (*self.images[index].shape, self.spacings[index])
+        shapes = [tuple(self.columns[name][index].shape) for name, kind in self._kinds.items() if kind.stacks]
+        return (*shapes, self.spacings[index])
 
-    def _plain(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        if isinstance(self.images, Tensor) and isinstance(self.targets, Tensor):
-            chosen = torch.as_tensor(indices)
-            return self.images[chosen], self.targets[chosen]
-        return _stack([self.images[index] for index in indices]), _stack(
-            [self.targets[index] for index in indices]
-        )
+    def _plain(self, name: str, indices: Sequence[int]) -> Tensor | list[Tensor]:
+        column = self.columns[name]
+        if isinstance(column, Tensor):
+            return column[torch.as_tensor(indices)]
+        return self._kinds[name].stack([column[index][...,] for index in indices])
 
-    def _augmented(self, indices: Sequence[int], seed: int | None) -> tuple[Tensor, Tensor]:
-        images, targets = [], []
-        for index in indices:
-            target = self.targets[index]
-            mask = target if target.dtype == torch.uint8 else None
-            one = seed_of(seed or 0, self.keys[index])
-            image, changed = augment((self.images[index], mask), self._data.augment, self._data.patch, one)
-            images.append(image)
-            targets.append(target if changed is None else changed)
-        return _stack(images), _stack(targets)
+    def _changed(self, index: int, seed: int) -> dict[str, Tensor]:
+        """Return the values of a sample, moved by one draw and shaded."""
+        rng, data = np.random.default_rng(seed), self._job.data
+        values = {name: self.columns[name][index] for name in self._kinds}
+        steps = []
+        if self._first is not None:
+            shape = tuple(values[self._first].shape[-data.dimensions :])
+            steps = draw_motion(data.augment, data.patch, shape, lambda rng: self._centre(values, rng), rng)
+        moved = {name: kind.move(values[name], steps) for name, kind in self._kinds.items()}
+        return {name: kind.shade(moved[name], data.augment, rng) for name, kind in self._kinds.items()}
 
-
-def _stack(tensors: list[Tensor]) -> Tensor:
-    if len({tensor.shape for tensor in tensors}) > 1:
-        raise ValueError("the images of a batch have several shapes")
-    return torch.stack(tensors)
+    def _centre(self, values: Mapping[str, Value], rng: np.random.Generator) -> Sequence[int] | None:
+        found = (kind.centre(values[name], rng) for name, kind in self._kinds.items())
+        return next((centre for centre in found if centre is not None), None)

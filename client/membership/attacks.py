@@ -27,8 +27,8 @@ def image_losses(model: nn.Module, job: JobSpec, population: Population) -> Valu
     for indices in population.samples.batches(_BATCH):
         batch = population.samples.batch(indices)
         with torch.no_grad():
-            logits = task.predict(model, batch.images.to(device)).double()
-            targets = batch.targets.to(device)
+            logits = task.predict(model, batch[task.input].to(device)).double()
+            targets = batch[task.target].to(device)
             losses.append(
                 task.sample_losses(logits, targets.double() if targets.is_floating_point() else targets)
             )

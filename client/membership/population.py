@@ -47,14 +47,7 @@ class Population:
                     remedy="Audit the run at a site with more patients.",
                 )
         sides = [data.split(side) for side in SPLITS]
-        samples = Samples(  # lists: nothing is copied, and images may have several shapes
-            [image for side in sides for image in side.images],
-            [target for side in sides for target in side.targets],
-            patients=[patient for side in sides for patient in side.patients],
-            keys=[key for side in sides for key in side.keys],
-            spacings=[spacing for side in sides for spacing in side.spacings],
-            data=job.data,
-        )
+        samples = Samples.joined(job, sides)
         names = {name: index for index, name in enumerate(dict.fromkeys(samples.patients))}
         owners = np.array([names[patient] for patient in samples.patients])
         return cls(samples, owners, np.arange(len(names)) < len(set(sides[0].patients)))

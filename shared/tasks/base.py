@@ -8,6 +8,7 @@ from monai.networks.utils import eval_mode
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from shared.fields import fields_of, first_of_role
 from shared.job import JobSpec
 from shared.losses import SampleLoss, evaluation_loss, training_loss
 from shared.metrics import MetricSet
@@ -18,10 +19,14 @@ class Task(ABC):
 
     Attributes:
         job: The job that names the task.
+        input: The field of a batch that the model sees.
+        target: The field that it should predict.
     """
 
     def __init__(self, job: JobSpec) -> None:
         self.job = job
+        fields = fields_of(job)
+        self.input, self.target = first_of_role(fields, "input"), first_of_role(fields, "target")
         self._evaluation_loss: SampleLoss = evaluation_loss(job)
 
     @abstractmethod

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from shared.fields import Field as SampleField
 from shared.metric_spec import MetricSpec
 from shared.table import Label, Positive, Table
 
@@ -23,16 +24,20 @@ class TaskOptions(Table):
     A task is a subclass in a folder of its own, listed in `shared.tasks`, with its heavy half beside it.
 
     Attributes:
-        columns: Columns of the manifest without which the task can't be learnt, besides the image's.
+        declared: What a sample is made of, as far as it is the same for every job.
         takes_patches: Whether it may be trained on crops of its images (`[data] patch`).
         example: The tables of a job to begin with; `[job]` and `[task] name` are added.
     """
 
-    columns: ClassVar[tuple[str, ...]]
+    declared: ClassVar[Mapping[str, SampleField]]
     takes_patches: ClassVar[bool] = False
     example: ClassVar[Mapping[str, Mapping[str, Any]]]
 
     name: str
+
+    def fields(self) -> Mapping[str, SampleField]:
+        """Return what a sample is made of, by name."""
+        return self.declared
 
     @abstractmethod
     def networks(self, data: "DataTable") -> "Mapping[str, Ends]":

@@ -65,10 +65,10 @@ def test_segmentation(folder: Path) -> None:
     train = data.split("train")
     assert train is data.split("train")
     batch = train.batch([3, 0])
-    assert batch.images.shape == (2, 1, 16, 16)
-    assert batch.images[:, 0, 0, 0].tolist() == [3, 0]
-    assert batch.targets.dtype == torch.uint8
-    assert batch.targets.sum(dim=(1, 2)).tolist() == [2, 1]
+    assert batch["image"].shape == (2, 1, 16, 16)
+    assert batch["image"][:, 0, 0, 0].tolist() == [3, 0]
+    assert batch["mask"].dtype == torch.uint8
+    assert batch["mask"].sum(dim=(1, 2)).tolist() == [2, 1]
     assert batch.patients == ["p1", "p0"]
     foreground = 2 * sum(range(1, 15))
     assert data.class_counts().tolist() == [28 * 256 - foreground, foreground]
@@ -77,7 +77,7 @@ def test_segmentation(folder: Path) -> None:
 def test_classification(folder: Path) -> None:
     data = SiteData.load(folder, job_of("classification"), site="all", split=SPLIT)
     assert data.class_counts().tolist() == [21, 7]
-    targets = data.split("train").batch(range(5)).targets
+    targets = data.split("train").batch(range(5))["label"]
     assert targets.tolist() == [1, 0, 0, 0, 1]
     assert targets.dtype == torch.int64
 
@@ -86,7 +86,7 @@ def test_several_labels(folder: Path) -> None:
     rewrite(folder, "no,north", ",north")
     rewrite(folder, "yes,north", "yes|no,north")
     data = SiteData.load(folder, job_of("classification", task_multi_label=True), site="all", split=SPLIT)
-    targets = data.split("train").batch([0, 1, 4]).targets
+    targets = data.split("train").batch([0, 1, 4])["label"]
     assert targets.tolist() == [[1, 1], [0, 0], [0, 1]]
     assert targets.dtype == torch.float32
 
@@ -156,17 +156,17 @@ def test_the_disk_cache_spares_the_work_and_notices_changes(folder: Path, tmp_pa
             folder, job_of(), site="a", split=SPLIT, cache=tmp_path / "c", image_filter=image_filter
         )
 
-    plain = load().split("val").batch([0, 1]).images
+    plain = load().split("val").batch([0, 1])["image"]
     first, second = Darker(), Darker()
-    darker = load(first).split("val").batch([0, 1]).images
+    darker = load(first).split("val").batch([0, 1])["image"]
     assert torch.equal(darker, plain - 1)
     assert len(set(first.keys)) == 2
-    assert torch.equal(load(second).split("val").batch([0, 1]).images, darker)
+    assert torch.equal(load(second).split("val").batch([0, 1])["image"], darker)
     assert not second.keys
     save(folder / "images" / "28.png", np.full((16, 16), 99, np.uint8))
     for path in (tmp_path / "c").rglob("*.safetensors"):
         path.write_bytes(path.read_bytes()[:-3])
-    again = load(second).split("val").batch([0, 1]).images
+    again = load(second).split("val").batch([0, 1])["image"]
     assert again[:, 0, 0, 0].tolist() == [98, 28]
 
 
@@ -175,9 +175,9 @@ def test_augmentation_depends_on_the_seed_and_the_sample_alone(folder: Path) -> 
     train = SiteData.load(folder, job, site="a", split=SPLIT).split("train")
     one = train.batch([5, 9], augment_seed=1)
     other = train.batch([9, 2, 5], augment_seed=1)
-    assert torch.equal(one.images, other.images[[2, 0]])
-    assert torch.equal(one.targets, other.targets[[2, 0]])
-    assert not torch.equal(one.targets, train.batch([5, 9], augment_seed=4).targets)
+    assert torch.equal(one["image"], other["image"][[2, 0]])
+    assert torch.equal(one["mask"], other["mask"][[2, 0]])
+    assert not torch.equal(one["mask"], train.batch([5, 9], augment_seed=4)["mask"])
 
 
 def test_images_of_several_sizes_are_cropped_to_train_and_whole_to_infer(folder: Path) -> None:
@@ -186,13 +186,13 @@ def test_images_of_several_sizes_are_cropped_to_train_and_whole_to_infer(folder:
     train = SiteData.load(folder, job_of(data_size=None, data_patch=[8, 8]), site="a", split=SPLIT).split(
         "train"
     )
-    assert train.batch(range(4), augment_seed=1).images.shape == (4, 1, 8, 8)
+    assert train.batch(range(4), augment_seed=1)["image"].shape == (4, 1, 8, 8)
     with pytest.raises(ValueError, match="several shapes"):
         train.batch(range(4))
     groups = list(train.batches(10))
     assert [len(group) for group in groups] == [1, 10, 10, 7]
     assert [index for group in groups for index in group] == list(range(28))
-    assert train.batch(groups[0]).images.shape == (1, 1, 24, 20)
+    assert train.batch(groups[0])["image"].shape == (1, 1, 24, 20)
 
 
 def test_the_brain_pack(data_pack: Callable[[str], Path]) -> None:
@@ -225,5 +225,5 @@ def test_the_hippocampus_pack(data_pack: Callable[[str], Path]) -> None:
     test = data.split("test")
     batch = test.batch([0])
     assert batch.spacing == (1.0, 1.0, 1.0)
-    assert batch.images.shape[2:] == batch.targets.shape[1:]
-    assert set(batch.targets.unique().tolist()) == {0, 1, 2}
+    assert batch["image"].shape[2:] == batch["mask"].shape[1:]
+    assert set(batch["mask"].unique().tolist()) == {0, 1, 2}

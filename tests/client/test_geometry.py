@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from client.data.geometry import TOLERANCE
+from client.data.kinds import kinds_of
+from client.data.manifest import Record
 from client.data.picture import Turn
 from client.data.preprocess import prepare
 from client.data.readers import read_image
@@ -38,6 +40,14 @@ def job_of(dimensions: int = 3, channels: int = 2, **options: Any) -> JobSpec:
         "data_intensity": "none",
     }
     return make_job(**data | options)
+
+
+def prepared(images: list[Path], mask: Path, job: JobSpec) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Return image and mask as a network sees them."""
+    cells = {column: str(path) for column, path in zip(job.data.images, images, strict=True)}
+    record = Record(2, "p", tuple(images), cells={**cells, "mask": str(mask)})
+    values = prepare(record, kinds_of(job), job.data).values
+    return values["image"], values["mask"]
 
 
 def marked() -> NDArray[np.float32]:
@@ -81,10 +91,9 @@ def test_image_channel_and_mask_of_one_place_stay_together(tmp_path_factory, pla
             strict=True,
         )
     )
-    sample = prepare([image, second], mask, job_of(), "k")
-    assert sample.mask is not None
-    assert sample.image[0][sample.mask == 1].tolist() == [marked_voxel]
-    np.testing.assert_array_equal(sample.image[1], sample.image[0] + 1000)
+    found_image, found_mask = prepared([image, second], mask, job_of())
+    assert found_image[0][found_mask == 1].tolist() == [marked_voxel]
+    np.testing.assert_array_equal(found_image[1], found_image[0] + 1000)
 
 
 @given(
@@ -106,12 +115,12 @@ def test_a_mask_that_lies_elsewhere_is_moved_or_refused_never_just_laid_on(
     labels[2:5, 1:3, 3] = 1
     mask = stored(labels, other, ways[1], folder / "m.nii")
     try:
-        sample = prepare([image], mask, job_of(channels=1, data_geometry=geometry), "k")
+        _, found_mask = prepared([image], mask, job_of(channels=1, data_geometry=geometry))
     except DataError:
         return
     image_affine = read_image(image, 3).affine
-    assert image_affine is not None and sample.mask is not None  # noqa: PT018
-    found = np.argwhere(sample.mask == 1)
+    assert image_affine is not None
+    found = np.argwhere(found_mask == 1)
     world = np.vstack([image_affine @ np.column_stack([found, np.ones(len(found))]).T, np.ones(len(found))])
     in_mask = np.linalg.inv(other) @ world
     nearest = np.clip(np.rint(in_mask[:3]).astype(int), 0, SIDE - 1)
@@ -137,14 +146,14 @@ def test_orientation_tags_are_applied_to_both_or_to_neither(tmp_path, image_tag,
     job = job_of(dimensions=2, channels=1, data_size=list(shape))
     if image_tag != mask_tag and shape[0] == shape[1]:
         with pytest.raises(DataError, match="orientation tag"):
-            prepare(paths[:1], paths[1], job, "k")
+            prepared(paths[:1], paths[1], job)
         return
     try:
-        sample = prepare(paths[:1], paths[1], job, "k")
+        found_image, found_mask = prepared(paths[:1], paths[1], job)
     except DataError as error:
         assert "orientation tag" in error.problem  # noqa: PT017
         return
-    assert sample.image[0][sample.mask == 1].tolist() == [2]
+    assert found_image[0][found_mask == 1].tolist() == [2]
 
 
 def test_a_mask_drawn_on_the_stored_pixels_of_a_tagged_photograph_lies_on_them(tmp_path):
@@ -153,8 +162,10 @@ def test_a_mask_drawn_on_the_stored_pixels_of_a_tagged_photograph_lies_on_them(t
     exif[274] = 6
     Image.fromarray(pixels).save(tmp_path / "i.png", exif=exif)
     Image.fromarray((pixels == 7) * np.uint8(255)).save(tmp_path / "m.png")
-    sample = prepare([tmp_path / "i.png"], tmp_path / "m.png", job_of(2, 1, data_size=[4, 6]), "k")
-    assert sample.image[0][sample.mask == 1].tolist() == [7]
+    found_image, found_mask = prepared(
+        [tmp_path / "i.png"], tmp_path / "m.png", job_of(2, 1, data_size=[4, 6])
+    )
+    assert found_image[0][found_mask == 1].tolist() == [7]
 
 
 def test_a_mask_without_a_place_lies_in_the_image_s_order_of_axes_where_the_job_says_so(tmp_path):
@@ -163,9 +174,9 @@ def test_a_mask_without_a_place_lies_in_the_image_s_order_of_axes_where_the_job_
     as_stored = np.asarray(nibabel.load(image).dataobj)
     np.save(tmp_path / "m.npy", (as_stored == 50).astype(np.uint8))
     with pytest.raises(DataError, match="does not say where it lies"):
-        prepare([image], tmp_path / "m.npy", job_of(channels=1), "k")
-    sample = prepare([image], tmp_path / "m.npy", job_of(channels=1, data_geometry="array"), "k")
-    assert sample.image[0][sample.mask == 1].tolist() == [50]
+        prepared([image], tmp_path / "m.npy", job_of(channels=1))
+    found_image, found_mask = prepared([image], tmp_path / "m.npy", job_of(channels=1, data_geometry="array"))
+    assert found_image[0][found_mask == 1].tolist() == [50]
 
 
 def test_a_mask_that_was_cut_to_its_structure_lies_where_it_was_cut_out(tmp_path):
@@ -174,8 +185,8 @@ def test_a_mask_that_was_cut_to_its_structure_lies_where_it_was_cut_out(tmp_path
     cut = nibabel.load(image).slicer[1:4, 2:5, 3:6]
     mask = nibabel.Nifti1Image((np.asarray(cut.dataobj) > 0).astype(np.uint8), cut.affine)
     nibabel.save(mask, tmp_path / "m.nii")
-    sample = prepare([image], tmp_path / "m.nii", job_of(channels=1), "k")
-    assert sorted(sample.image[0][sample.mask == 1].tolist()) == sorted(
+    found_image, found_mask = prepared([image], tmp_path / "m.nii", job_of(channels=1))
+    assert sorted(found_image[0][found_mask == 1].tolist()) == sorted(
         np.asarray(cut.dataobj).ravel().tolist()
     )
 
@@ -186,4 +197,4 @@ def test_a_mask_of_another_size_says_both_sizes(tmp_path):
     far[:3, 3] = 0.5
     nibabel.save(nibabel.Nifti1Image(np.zeros((SIDE, SIDE, SIDE - 1), np.uint8), far), tmp_path / "m.nii")
     with pytest.raises(DataError, match="6x6x5 voxels, the image 6x6x6"):
-        prepare([image], tmp_path / "m.nii", job_of(channels=1), "k")
+        prepared([image], tmp_path / "m.nii", job_of(channels=1))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from client.data.manifest import label_indices, require, scan_manifest
+from client.data.manifest import Record, label_indices, require, scan_manifest
 from shared.errors import DataError
 
 
@@ -22,7 +22,7 @@ def test_rows_become_records(tmp_path: Path) -> None:
     assert first.patient == "p1"
     assert first.images == (path.parent / "a.png",)
     assert first.mask == path.parent / "m.png"
-    assert (first.site, first.extra, first.row) == ("north", {"age": "61"}, 2)
+    assert (first.site, first.cells["age"], first.row) == ("north", "61", 2)
     assert second.images == (Path("/x/b.png"),)
     assert (second.mask, second.row) == (None, 4)
 
@@ -82,8 +82,8 @@ def test_missing_files_are_named_with_their_row(tmp_path: Path) -> None:
     (tmp_path / "a.png").touch()
     write(tmp_path, "patient,image,mask\np,a.png,m.png\n")
     found = scan_manifest(tmp_path)
-    assert not found.missing_files(found.records, masks=False)
-    (problem,) = found.missing_files(found.records, masks=True)
+    assert not found.missing_files(found.records, lambda record: record.images)
+    (problem,) = found.missing_files(found.records, Record.files)
     assert "row 2" in str(problem)
     assert "m.png" in str(problem)
 
@@ -91,8 +91,8 @@ def test_missing_files_are_named_with_their_row(tmp_path: Path) -> None:
 def test_labels(tmp_path: Path) -> None:
     write(tmp_path, "patient,image,label\np,a,mel|nv\nq,b,\n")
     both, none = scan_manifest(tmp_path).records
-    assert label_indices(both, ["nv", "df", "mel"], multi_label=True) == [2, 0]
-    assert label_indices(none, ["nv", "mel"], multi_label=True) == []
+    assert label_indices(both.label, ["nv", "df", "mel"], multi_label=True) == [2, 0]
+    assert label_indices(none.label, ["nv", "mel"], multi_label=True) == []
     for record in (both, none):
         with pytest.raises(DataError, match="is not a class"):
-            label_indices(record, ["nv", "mel"], multi_label=False)
+            label_indices(record.label, ["nv", "mel"], multi_label=False)

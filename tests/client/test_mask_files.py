@@ -53,7 +53,7 @@ def target(folder: Path, cell: str, *classes: str, cache: Path | None = None) ->
     data = SiteData.load(
         manifest(folder, cell), make_job(**options(*classes)), site="a", split=split, cache=cache
     )
-    return data.split("train").targets[0].numpy()
+    return data.split("train").columns["mask"][0].numpy()
 
 
 def test_each_file_is_the_class_at_its_place_and_turned_by_its_own_header(folder: Path) -> None:

@@ -142,7 +142,7 @@ def test_an_images_loss_does_not_depend_on_the_others(tiny_job, dataset) -> None
     model = train_model(job, members, name="t", rounds=1, device=torch.device("cpu"), class_counts=None)
     losses = image_losses(model, job, population)
     task, last = make_task(job), population.samples.batch([71])
-    alone = task.sample_losses(task.predict(model, last.images).double(), last.targets)
+    alone = task.sample_losses(task.predict(model, last["image"]).double(), last["mask"])
     assert losses.shape == (72,)
     assert losses[71] == pytest.approx(float(alone), rel=1e-5)
 

@@ -55,7 +55,8 @@ def samples_for(job: JobSpec, patients: list[str], scale: float = 1.0) -> Sample
     targets = bright.to(torch.uint8) if job.task.name == "segmentation" else bright.flatten(1)[:, 0].long()
     keys = [f"{patient}-{index}" for index, patient in enumerate(patients)]
     spacings = [None] * len(patients)
-    return Samples(stacked, targets, patients=patients, keys=keys, spacings=spacings, data=job.data)
+    columns = {"image": stacked, "mask" if job.task.name == "segmentation" else "label": targets}
+    return Samples(job, columns, patients=patients, keys=keys, spacings=spacings)
 
 
 def weights(model: nn.Module) -> torch.Tensor:
@@ -142,7 +143,7 @@ def test_a_small_gradient_is_left_as_it_is_and_averaged_over_the_images(tiny_job
     job_samples = samples_for(job, PATIENTS)
     model = build_model(job, seed=1)
     batch = job_samples.batch(range(len(PATIENTS)))
-    losses = training_loss(job, None)(model(batch.images), batch.targets)
+    losses = training_loss(job, None)(model(batch["image"]), batch["label"])
     shares = torch.tensor([1 / PATIENTS.count(name) for name in PATIENTS])
     (losses * shares).sum().div(5).backward()
     expected = -torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
@@ -199,7 +200,7 @@ def test_an_image_that_breaks_the_arithmetic_adds_nothing_and_tells_nothing(tiny
     for network in ({}, {"model_channels": [600, 600]}):  # per sample, and by ghost clipping
         job = private_job(tiny_job, **network)
         samples = samples_for(job, ["ann", "ben", "cas"])
-        samples.images[1] = math.inf
+        samples.columns["image"][1] = math.inf
         without = train(job, samples_for(job, ["ann", "cas"]))
         torch.testing.assert_close(train(job, samples) * 3, without * 2, rtol=1e-3, atol=1e-6)
 
@@ -284,7 +285,7 @@ def test_ghost_clipping_gives_the_same_sum(tiny_job: Any, name: str) -> None:
         model = build_model(job, seed=1)
         clipped = kind(model, lambda x, y, m=model: training_loss(job, None)(task.forward(m, x), y), 0.05)
         batch = samples.batch([0, 1, 2])
-        clipped.add(batch.images, batch.targets, torch.arange(3))
+        clipped.add(batch[task.input], batch[task.target], torch.arange(3))
         sums.append(torch.cat([total.flatten() for total in clipped.take()]))
         clipped.close()
         assert not any(hasattr(parameter, "grad_sample") for parameter in model.parameters())

@@ -1,7 +1,6 @@
 """Local training: what a round does to a model, step by step."""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -13,12 +12,6 @@ from client.training import LocalTraining, TrainingError, schedule_factor
 from shared.tasks import make_task
 
 CPU = torch.device("cpu")
-
-
-@dataclass
-class Batch:
-    images: torch.Tensor
-    targets: torch.Tensor
 
 
 class Points:
@@ -33,9 +26,9 @@ class Points:
     def __len__(self) -> int:
         return len(self.targets)
 
-    def batch(self, indices, *, augment_seed=None) -> Batch:
+    def batch(self, indices, *, augment_seed=None):
         self.asked.append(list(indices))
-        return Batch(self.images[indices], self.targets[indices])
+        return {"image": self.images[indices], "label": self.targets[indices]}
 
 
 def linear() -> nn.Module:
@@ -210,12 +203,11 @@ def test_channels_last_gives_close_results(tiny_job):
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(6, 1, 16, 16, generator=generator)
     samples = Samples(
-        images,
-        (images[:, 0] > 0).to(torch.uint8),
+        job,
+        {"image": images, "mask": (images[:, 0] > 0).to(torch.uint8)},
         patients=list("abcdef"),
         keys=list("abcdef"),
         spacings=[None] * 6,
-        data=job.data,
     )
     vectors = []
     for form in (torch.contiguous_format, torch.channels_last):

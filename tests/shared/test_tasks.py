@@ -35,18 +35,19 @@ class Recorder(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("task", "data", "outputs", "needs"),
+    ("task", "data", "outputs", "target"),
     [
-        ("classification", {}, 2, {"label"}),
-        ("classification", {"task_multi_label": True, "task_classes": ["a"]}, 1, {"label"}),
-        ("segmentation", {}, 3, {"mask"}),
-        ("segmentation", {"data_dimensions": 3, "data_size": [8, 8, 8], "task_classes": ["a"]}, 2, {"mask"}),
+        ("classification", {}, 2, "label"),
+        ("classification", {"task_multi_label": True, "task_classes": ["a"]}, 1, "label"),
+        ("segmentation", {}, 3, "mask"),
+        ("segmentation", {"data_dimensions": 3, "data_size": [8, 8, 8], "task_classes": ["a"]}, 2, "mask"),
     ],
 )
-def test_a_task_says_what_it_needs(task: str, data: dict[str, Any], outputs: int, needs: set[str]) -> None:
+def test_a_task_says_what_it_sees(task: str, data: dict[str, Any], outputs: int, target: str) -> None:
     spec = job(task, **data)
+    made = make_task(spec)
     assert spec.task.networks(spec.data)["model"].outputs == outputs
-    assert set(spec.task.columns) == needs
+    assert (made.input, made.target) == ("image", target)
 
 
 @pytest.mark.parametrize("training", [True, False])

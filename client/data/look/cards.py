@@ -13,6 +13,7 @@ from client.data.look.planes import planes
 from client.data.look.tiles import Tile, tiles, window
 from client.data.look.views import View, view
 from client.data.readers import size
+from shared.fields import target_columns
 from shared.job import JobSpec
 
 
@@ -66,7 +67,7 @@ def card(chosen: Chosen, job: JobSpec | None, names: Sequence[str], seed: int) -
 
 
 def _uses_labels(job: JobSpec | None) -> bool:
-    return job is None or "label" in job.task.columns
+    return job is None or "label" in target_columns(job.task.declared)
 
 
 def _facts(seen: View, label: str | None, names: Sequence[str]) -> list[tuple[str, str]]:

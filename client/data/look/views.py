@@ -1,19 +1,22 @@
 """One sample as it is looked at: prepared, and augmented, as a training would."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from client.data.augment import augment
-from client.data.cache import content_hash
 from client.data.check import Expected
+from client.data.kinds import kinds_of
 from client.data.manifest import Record
 from client.data.mask_files import mask_files
+from client.data.prepared import Prepared
 from client.data.preprocess import prepare
 from client.data.readers import Picture, mask_values, read_files
+from client.data.samples import Samples
+from shared.fields import target_columns
 from shared.job import JobSpec
 from shared.seeds import seed_of
 
@@ -53,33 +56,36 @@ def view(record: Record, job: JobSpec | None, values: Sequence[int], seed: int) 
     """
     if job is None:
         return _as_stored(record, values)
-    needs_mask = "mask" in job.task.columns
-    mask = record.mask if needs_mask else None
-    key = "-".join(content_hash(path) for path in record.images)
+    kinds = kinds_of(job)
+    mask = record.mask if "mask" in target_columns(job.task.declared) else None
     expected = Expected.of(job)
     picture, raw = read_files(record.images, mask, expected.layout)
-    sample = prepare(record.images, mask, job, key)
-    prepared = (sample.image, sample.mask)
+    sample = prepare(record, kinds, job.data)
     before = (
         mask is not None and raw is not None and bool(expected.class_indices(raw, mask_files(mask)[0]).any())
     )
+    prepared = _shown(sample.values)
+    key = kinds["image"].source(record)
     return View(
         picture,
         prepared,
-        _augmented(prepared, job, seed_of(seed, "look", key)),
+        _augmented(sample, job, key, seed_of(seed, "look", key)),
         sample.spacing,
-        before and sample.mask is not None and not sample.mask.any(),
+        before and prepared[1] is not None and not prepared[1].any(),
     )
 
 
-def _augmented(prepared: Sample, job: JobSpec, seed: int) -> Sample | None:
-    data = job.data
-    if not data.augment and data.patch is None:
+def _shown(values: Mapping[str, NDArray[Any]]) -> Sample:
+    return values["image"], values.get("mask")
+
+
+def _augmented(prepared: Prepared, job: JobSpec, key: str, seed: int) -> Sample | None:
+    if not job.data.augment and job.data.patch is None:
         return None
-    image, mask = prepared
-    tensors = torch.from_numpy(image), None if mask is None else torch.from_numpy(mask)
-    changed, changed_mask = augment(tensors, data.augment, data.patch, seed)
-    return changed.numpy(), None if changed_mask is None else changed_mask.numpy()
+    columns = {name: [torch.from_numpy(value)] for name, value in prepared.values.items()}
+    samples = Samples(job, columns, patients=[""], keys=[key], spacings=[None])
+    changed = samples.batch([0], augment_seed=seed)
+    return _shown({name: changed[name][0].numpy() for name in columns})
 
 
 def _as_stored(record: Record, values: Sequence[int]) -> View:

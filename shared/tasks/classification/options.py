@@ -1,10 +1,12 @@
 """What a job may say about a classification."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from shared.fields import Field as SampleField
 from shared.metric_spec import MetricSpec
 from shared.networks import Ends
 from shared.tasks.options import Classes, ClassesOptions
@@ -17,7 +19,10 @@ if TYPE_CHECKING:
 class Classification(ClassesOptions):
     """Gives each image a class, or any number of labels."""
 
-    columns = ("label",)
+    declared: ClassVar[Mapping[str, SampleField]] = {
+        "image": SampleField("image"),
+        "label": SampleField("label", role="target"),
+    }
     counts_itself = frozenset({"balanced-softmax"})
     unweighted: ClassVar[Mapping[str, str]] = {"balanced-softmax": "corrects for class counts itself"}
     example: ClassVar[Mapping[str, Mapping[str, object]]] = {
@@ -45,6 +50,11 @@ class Classification(ClassesOptions):
         if self.multi_label and self.loss == "balanced-softmax":
             raise ValueError("loss: 'balanced-softmax' is for one label per image")
         return self
+
+    def fields(self) -> Mapping[str, SampleField]:
+        """See the base class."""
+        label = replace(self.declared["label"], classes=tuple(self.classes), several=self.multi_label)
+        return {**self.declared, "label": label}
 
     @property
     def counted(self) -> int:

@@ -1,10 +1,12 @@
 """What a job may say about a segmentation."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from shared.fields import Field as SampleField
 from shared.metric_spec import MetricSpec
 from shared.names import suggestion
 from shared.networks import Ends
@@ -21,7 +23,10 @@ Value = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
 class Segmentation(ClassesOptions):
     """Gives each pixel or voxel a structure, or the background."""
 
-    columns = ("mask",)
+    declared: ClassVar[Mapping[str, SampleField]] = {
+        "image": SampleField("image"),
+        "mask": SampleField("mask", role="target"),
+    }
     takes_patches = True
     unweighted: ClassVar[Mapping[str, str]] = {"dice": "weighs structures equally"}
     example: ClassVar[Mapping[str, Mapping[str, object]]] = {
@@ -65,6 +70,16 @@ class Segmentation(ClassesOptions):
         if self.mask == "any" and (self.labels is not None or len(self.classes) != 1):
             raise ValueError("mask: 'any' makes one structure, so it needs one class and no labels")
         return self
+
+    def fields(self) -> Mapping[str, SampleField]:
+        """See the base class."""
+        mask = replace(
+            self.declared["mask"],
+            classes=tuple(self.classes),
+            values=self.label_indices(),
+            instances=self.mask == "any",
+        )
+        return {**self.declared, "mask": mask}
 
     def label_indices(self) -> dict[int, int] | None:
         """Return the class index that each value of a mask stands for, 0 for the background."""

@@ -1,0 +1,32 @@
+"""What `data check` counts of the fields that it has no figures of its own for."""
+
+from collections.abc import Mapping
+
+from client.data.kinds import Kind
+from client.data.manifest import Record
+from client.data.scene import NOTHING, read_scene
+from client.data.tally import Tally
+
+_REPORTED = frozenset({"image", "mask", "label"})
+
+
+def further(kinds: Mapping[str, Kind]) -> dict[str, Kind]:
+    """Return the kinds of all fields but images, masks and labels."""
+    return {name: kind for name, kind in kinds.items() if kind.field.kind not in _REPORTED}
+
+
+def count_in(tally: Tally, kind: Kind, record: Record, kinds: Mapping[str, Kind]) -> None:
+    """Read a row's value of one field, and count it.
+
+    Args:
+        tally: Of the field.
+        kind: The field's.
+        record: The row.
+        kinds: Of all fields: boxes and points are read beside their image.
+
+    Raises:
+        DataError: It can't be read, or does not fit the job.
+    """
+    scene = read_scene(record, kinds, kind.data) if kind.needs_image else NOTHING
+    tally.rows += 1
+    kind.tally(kind.read(record, scene), tally)

@@ -1,0 +1,79 @@
+"""From the pixels of an image's file to those that a network sees."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.data.picture import Picture
+from client.data.readers import target_shape
+from client.data.resize import padded, resize_image, resize_mask
+from shared.job import DataTable
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How one image, and what lies on it, is resized and padded.
+
+    Attributes:
+        before: The spatial shape of the image as it was read.
+        inner: The shape to which it is resized.
+        outer: The shape to which that is padded.
+        spacing: Millimetres along each axis afterwards, or None where it is unknown.
+    """
+
+    before: Shape
+    inner: Shape
+    outer: Shape
+    spacing: tuple[float, ...] | None
+
+    @classmethod
+    def of(cls, picture: Picture, data: DataTable, where: Path) -> Self:
+        """Return the grid that a job wants for an image.
+
+        Raises:
+            DataError: See `target_shape`.
+        """
+        before, outer = picture.shape, target_shape(picture, data, where)
+        inner = _within(before, outer) if data.resize == "pad" and data.size is not None else outer
+        if picture.spacing is None:
+            return cls(before, inner, outer, None)
+        lengths = zip(picture.spacing, before, inner, strict=True)
+        return cls(before, inner, outer, tuple(length * old / new for length, old, new in lengths))
+
+    def image(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Resize (C, *S); see `resize_image`."""
+        return resize_image(array, self.inner)
+
+    def tissue(self, background: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+        """Return where in the resized image there is tissue (*S); None: everywhere."""
+        if background is None:
+            return None
+        return ~resize_mask(background.astype(np.uint8), self.inner).astype(bool)
+
+    def labels(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Resize and pad a mask (*S)."""
+        resized: NDArray[np.uint8] = padded(resize_mask(mask, self.inner)[None], self.outer)[0]
+        return resized
+
+    def padded(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Pad a resized image (C, *S)."""
+        return padded(array, self.outer)
+
+    def points(self, points: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Move places (N, D), counted in pixels from the image's edge."""
+        scale = np.divide(self.inner, self.before)
+        offset = np.array([(outer - inner) // 2 for outer, inner in zip(self.outer, self.inner, strict=True)])
+        return (points * scale + offset).astype(np.float32)
+
+
+def _within(before: Shape, frame: Shape) -> Shape:
+    """Return the largest shape of the same proportions within a frame."""
+    scale = min(after / length for length, after in zip(before, frame, strict=True))
+    return tuple(
+        min(after, max(1, round(length * scale))) for length, after in zip(before, frame, strict=True)
+    )

@@ -1,0 +1,108 @@
+"""What a kind of field is: how its values are read, fitted, moved, shaded, stacked and counted."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from client.data.manifest import Record
+from client.data.motion import Step, Value
+from client.data.tally import Tally
+from shared.fields import Field
+from shared.job import DataTable
+
+if TYPE_CHECKING:
+    from client.data.scene import Scene
+
+
+class Kind(ABC):
+    """One field of a job's samples.
+
+    Attributes:
+        in_manifest: Its values are in the manifest itself: they are read anew each time, and never stored.
+        lies_on_grid: Its last axes are those of the sample's image.
+        needs_image: It lies on an image, and is read beside it.
+        stacks: The values of a batch become one tensor; otherwise they stay a list.
+        settings: Keys of the job's `[data]` on which its values depend.
+    """
+
+    in_manifest: ClassVar[bool] = False
+    lies_on_grid: ClassVar[bool] = False
+    needs_image: ClassVar[bool] = False
+    stacks: ClassVar[bool] = True
+    settings: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, name: str, field: Field, data: DataTable) -> None:
+        self.name = name
+        self.field = field
+        self.data = data
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the manifest that it needs."""
+        return self.field.columns
+
+    def files(self, record: Record) -> tuple[Path, ...]:
+        """Return the files that its value is read from."""
+        return ()
+
+    def source(self, record: Record) -> str:
+        """Return text that differs where the value could: hashes of files, cells of the manifest.
+
+        Raises:
+            DataError: A file can't be read.
+        """
+        return "\x1f".join(record.cells.get(column, "") for column in self.field.columns)
+
+    @abstractmethod
+    def read(self, record: Record, scene: "Scene") -> NDArray[Any]:
+        """Return the value of a row, fitted to the grid that a network sees.
+
+        Args:
+            record: The row.
+            scene: The images and masks of the row as their files hold them.
+
+        Raises:
+            DataError: It can't be read, or does not fit the job.
+        """
+
+    def move(self, value: Value, steps: Sequence[Step]) -> Tensor:
+        """Return a value after all steps; one without a place does not move."""
+        return value[...,]
+
+    def shade(self, value: Tensor, names: Sequence[str], rng: np.random.Generator) -> Tensor:
+        """Return a value after the named changes of shade, which only images know."""
+        return value
+
+    def centre(self, value: Value, rng: np.random.Generator) -> Sequence[int] | None:
+        """Draw a pixel of what the task looks for; None where the value has nothing of it."""
+        return None
+
+    def stack(self, values: Sequence[Tensor]) -> Tensor | list[Tensor]:
+        """Return the values of a batch.
+
+        Raises:
+            ValueError: They should be one tensor and have several shapes.
+        """
+        if not self.stacks:
+            return list(values)
+        if len({value.shape for value in values}) > 1:
+            raise ValueError(f"the field '{self.name}' of a batch has several shapes")
+        return torch.stack(list(values))
+
+    def tally(self, value: NDArray[Any], into: Tally) -> None:  # noqa: B027 (images have nothing to count)
+        """Count a value that was read, for a person who checks the data."""
+
+    @property
+    def classes(self) -> int:
+        """How many classes its values are of; 0 where it knows none."""
+        return 0
+
+    def class_counts(self, value: Tensor) -> NDArray[np.int64]:
+        """Return how often each class is in a value, (classes,)."""
+        return np.zeros(self.classes, np.int64)

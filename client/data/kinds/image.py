@@ -1,0 +1,59 @@
+"""Images: pictures and volumes, of one or several files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from client.data.augment import shade
+from client.data.cache import content_hash
+from client.data.intensity import intensity
+from client.data.kinds.base import Kind
+from client.data.manifest import Record
+from client.data.motion import Step, Value
+
+if TYPE_CHECKING:
+    from client.data.scene import Scene
+
+
+class PixelsKind(Kind):
+    """Whatever has the pixels of images: it is read from files, moved linearly, and shaded."""
+
+    lies_on_grid: ClassVar[bool] = True
+    settings: ClassVar[frozenset[str]] = frozenset(
+        {"channels", "size", "spacing", "dimensions", "intensity", "window", "resize", "colour", "geometry"}
+    )
+
+    def source(self, record: Record) -> str:
+        """See the base class."""
+        return "-".join(content_hash(path) for path in self.files(record))
+
+    def move(self, value: Value, steps: Sequence[Step]) -> Tensor:
+        """See the base class."""
+        for step in steps:
+            value = step.picture(value)
+        return value[...,]
+
+    def shade(self, value: Tensor, names: Sequence[str], rng: np.random.Generator) -> Tensor:
+        """See the base class; an image that is a target keeps its values."""
+        return value if self.field.role == "target" else shade(value, names, rng)
+
+
+class ImageKind(PixelsKind):
+    """(C, *S) float32: resampled, resized, its values brought to a common range."""
+
+    needs_image: ClassVar[bool] = True
+
+    def files(self, record: Record) -> tuple[Path, ...]:
+        """See the base class: one for each column."""
+        return tuple(record.file(column) for column in self.field.columns)
+
+    def read(self, record: Record, scene: "Scene") -> NDArray[np.float32]:
+        """See the base class."""
+        picture, grid = scene.pictures[self.name], scene.grids[self.name]
+        image = intensity(grid.image(picture.array), self.data, grid.tissue(picture.background))
+        padded: NDArray[np.float32] = grid.padded(image)
+        return padded

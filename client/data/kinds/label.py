@@ -1,0 +1,41 @@
+"""Labels: the class of a sample, or any number of classes."""
+
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from client.data.kinds.base import Kind
+from client.data.manifest import Record, label_indices
+
+if TYPE_CHECKING:
+    from client.data.scene import Scene
+
+
+class LabelKind(Kind):
+    """() int64, the index of the class; where a sample may have several labels (K,) float32 of 0 and 1."""
+
+    in_manifest: ClassVar[bool] = True
+
+    def read(self, record: Record, scene: "Scene") -> NDArray[np.int64] | NDArray[np.float32]:
+        """See the base class."""
+        own = self.field
+        label = record.cells.get(self.field.columns[0])
+        indices = label_indices(label, own.classes, multi_label=own.several)
+        if not own.several:
+            return np.array(indices[0], np.int64)
+        target = np.zeros(len(own.classes), np.float32)
+        target[indices] = 1
+        return target
+
+    @property
+    def classes(self) -> int:
+        """The labels."""
+        return len(self.field.classes)
+
+    def class_counts(self, value: Tensor) -> NDArray[np.int64]:
+        """See the base class."""
+        if self.field.several:
+            return np.asarray(value.numpy(), np.int64)
+        return np.bincount([int(value)], minlength=self.classes).astype(np.int64)

@@ -1,0 +1,66 @@
+"""Masks: which class each pixel is of."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from client.data.cache import content_hash
+from client.data.kinds.base import Kind
+from client.data.manifest import Record
+from client.data.mask_files import Mask, mask_files
+from client.data.motion import Step, Value
+from client.data.readers import structure_indices
+
+if TYPE_CHECKING:
+    from client.data.scene import Scene
+
+
+class MaskKind(Kind):
+    """(*S) uint8 class indices, 0 is the background."""
+
+    lies_on_grid: ClassVar[bool] = True
+    needs_image: ClassVar[bool] = True
+
+    def mask(self, record: Record) -> Mask:
+        """Return the files of a row's mask: a map of labels, or one for each class."""
+        return record.mask_in(self.field.columns[0])
+
+    def files(self, record: Record) -> tuple[Path, ...]:
+        """See the base class."""
+        return mask_files(self.mask(record))
+
+    def source(self, record: Record) -> str:
+        """See the base class."""
+        return "-".join(content_hash(path) for path in self.files(record))
+
+    def read(self, record: Record, scene: "Scene") -> NDArray[np.uint8]:
+        """See the base class."""
+        indices = structure_indices(scene.raws[self.name], self.files(record)[0], self.field)
+        return scene.grid_of(self).labels(indices)
+
+    def move(self, value: Value, steps: Sequence[Step]) -> Tensor:
+        """See the base class."""
+        for step in steps:
+            value = step.labels(value)
+        return value[...,]
+
+    def centre(self, value: Value, rng: np.random.Generator) -> Sequence[int] | None:
+        """See the base class: any pixel of a structure, each as likely."""
+        mask = value[...,].numpy()
+        foreground = np.flatnonzero(mask)
+        if not foreground.size:
+            return None
+        return [int(place) for place in np.unravel_index(rng.choice(foreground), mask.shape)]
+
+    @property
+    def classes(self) -> int:
+        """The background and the structures."""
+        return 1 + len(self.field.classes)
+
+    def class_counts(self, value: Tensor) -> NDArray[np.int64]:
+        """See the base class; pixels, background first."""
+        return np.bincount(value.numpy().ravel(), minlength=self.classes).astype(np.int64)

@@ -1,0 +1,167 @@
+"""Boxes and points: how their files are read, and how their places become those of a network's grid.
+
+In a picture x runs along the columns and y along the rows, from the top left, as it is looked at (a camera's
+orientation tag is followed). In a volume x, y and z run along the file's own axes.
+"""
+
+import json
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.data.cache import content_hash
+from client.data.kinds.base import Kind
+from client.data.kinds.cells import is_missing
+from client.data.manifest import Record
+from client.data.picture import Picture, Turn
+from client.data.readers import read_image
+from client.data.side_tables import SideTable, side_table_path
+from client.data.tables import read_table
+from shared.errors import DataError
+from shared.fields import Field, is_side_table
+from shared.job import DataTable
+
+if TYPE_CHECKING:
+    from client.data.scene import Scene
+
+Row = dict[str, str]
+
+
+class PlacesKind(Kind):
+    """A field whose values are places in an image, any number of them.
+
+    They stand in the manifest's cell as JSON, in a file of its own (`.json`, `.csv`) that the cell names, in
+    a table beside the manifest whose name ends in `.csv`, or in columns of the manifest's own.
+    """
+
+    stacks: ClassVar[bool] = False
+    needs_image: ClassVar[bool] = True
+    settings: ClassVar[frozenset[str]] = frozenset({"classes", "dimensions", "size", "spacing", "resize"})
+
+    def __init__(self, name: str, field: Field, data: DataTable) -> None:
+        super().__init__(name, field, data)
+        self._tables: dict[Path, SideTable] = {}
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """See the base class; a table beside the manifest is no column of it."""
+        return () if self._beside else self.field.columns
+
+    def files(self, record: Record) -> tuple[Path, ...]:
+        """See the base class."""
+        if self._beside:
+            return (side_table_path(record, self.field.columns[0]),)
+        if len(self.field.columns) > 1:
+            return ()
+        cell = record.cells.get(self.field.columns[0], "")
+        return () if not cell or cell.startswith("[") else (record.below(cell),)
+
+    def source(self, record: Record) -> str:
+        """See the base class."""
+        if self._beside:
+            return json.dumps(self._table(record).of(record))
+        return "\x1f".join([super().source(record), *map(content_hash, self.files(record))])
+
+    def rows(self, record: Record) -> list[Row] | list[list[Any]]:
+        """Return what is written of a row's places: cells by column, or the lists of JSON.
+
+        Raises:
+            DataError: It is not what it should be.
+        """
+        if self._beside:
+            return self._table(record).of(record)
+        if len(self.field.columns) > 1:
+            return [{column: record.cells.get(column, "") for column in self.field.columns}]
+        cell = record.cells.get(self.field.columns[0], "")
+        if not cell:
+            return []
+        if cell.startswith("["):
+            return _listed(cell, f"the {self.field.columns[0]} ", None)
+        path = record.below(cell)
+        if path.suffix.lower() == ".json":
+            return _listed(_text(path), "", path)
+        columns, table = read_table(path)
+        return [dict(zip(columns, cells, strict=False)) for _, cells in table]
+
+    @property
+    def _beside(self) -> bool:
+        return len(self.field.columns) == 1 and is_side_table(self.field.columns[0])
+
+    def _table(self, record: Record) -> SideTable:
+        path = side_table_path(record, self.field.columns[0])
+        if path not in self._tables:
+            self._tables[path] = SideTable.read(path)
+        return self._tables[path]
+
+    @abstractmethod
+    def read(self, record: Record, scene: "Scene") -> NDArray[Any]:
+        """See the base class."""
+
+    def on_picture(self, places: NDArray[np.float64], record: Record, scene: "Scene") -> NDArray[np.float64]:
+        """Return places (N, D), as they are written, in the order of the picture's axes.
+
+        Args:
+            places: x, y[, z], counted in pixels from the image's edge.
+            record: The row.
+            scene: Has the picture.
+        """
+        kind = scene.image_of(self)
+        picture = scene.pictures[kind]
+        if len(picture.shape) == 3:
+            return picture.turn.places(places, picture.shape)
+        shown = places[:, ::-1]
+        tag = _undone_tag(picture, scene.paths[kind])
+        return shown if tag is None else _stored(shown, tag, picture.shape)
+
+
+def _undone_tag(picture: Picture, paths: Sequence[Path]) -> Turn | None:
+    """Return the turn of a photograph whose orientation tag was left aside, as a companion asked for it."""
+    if picture.affine is not None or picture.turn != Turn.none(2):
+        return None
+    turn = read_image(paths[0]).turn
+    return None if turn == picture.turn else turn
+
+
+def _stored(shown: NDArray[np.float64], tag: Turn, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return places in a photograph as it is stored, from those as it is shown."""
+    unflipped = np.where(tag.flipped, np.array(tag.turned(shape)) - shown, shown)
+    return unflipped[:, np.argsort(tag.axes)]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise DataError("can't be read as text in UTF-8", where=path) from None
+
+
+def _listed(text: str, what: str, where: Path | None) -> list[list[Any]]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        raise DataError(f"{what}is not valid JSON", where=where) from None
+    if not isinstance(found, list) or not all(isinstance(one, list) for one in found):
+        raise DataError(f"{what}is not a JSON list of lists", where=where)
+    return found
+
+
+def coordinate(value: Any) -> float:
+    """Return a coordinate that a cell or a list of JSON holds; not a number where it is empty.
+
+    Raises:
+        DataError: It is something else.
+    """
+    if value is None or (isinstance(value, str) and is_missing(value)):
+        return math.nan
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise DataError(f"'{value}' is not a coordinate")
+    return number

@@ -1,0 +1,37 @@
+"""Arrays of another size: smoothed where they shrink, and padded where their proportions stay."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from torch.nn.functional import interpolate
+
+
+def resize_image(image: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Resize (C, *S) with linear interpolation, smoothed first along axes that shrink."""
+    if image.shape[1:] == shape:
+        return image
+    if len(shape) == 2:
+        return interpolate(torch.from_numpy(image)[None], shape, mode="bilinear", antialias=True)[0].numpy()
+    # PyTorch has no antialias in 3D: a Gaussian of the width that scikit-image and MONAI use
+    sigma = [max(0.0, (before / after - 1) / 2) for before, after in zip(image.shape[1:], shape, strict=True)]
+    smooth = gaussian_filter(image, (0, *sigma)) if any(sigma) else image
+    return interpolate(torch.from_numpy(smooth)[None], shape, mode="trilinear")[0].numpy()
+
+
+def resize_mask(mask: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Resize (*S) by taking the nearest value."""
+    if mask.shape == shape:
+        return mask
+    return interpolate(torch.from_numpy(mask)[None, None], shape, mode="nearest-exact")[0, 0].numpy()
+
+
+def padded(array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return an array (C, *S) in the middle of a larger one, each channel's lowest value around it."""
+    missing = [after - before for before, after in zip(array.shape[1:], shape, strict=True)]
+    if not any(missing):
+        return array
+    widths = [(gap // 2, gap - gap // 2) for gap in missing]
+    return np.stack([np.pad(channel, widths, constant_values=channel.min()) for channel in array])

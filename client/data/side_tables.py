@@ -1,0 +1,69 @@
+"""Tables beside a manifest, with several rows for one image or one patient: boxes, points, vectors."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from client.data.manifest import Record
+from client.data.tables import file_below, read_table
+from shared.errors import DataError
+
+_PATIENT = ("patient", "bag")
+
+
+@dataclass(frozen=True)
+class SideTable:
+    """The rows of a CSV, by what they belong to.
+
+    Attributes:
+        path: The CSV.
+        columns: Its columns.
+        by: The column that says what a row belongs to: 'image', or a patient's.
+        rows: Image file or patient -> the rows, in the file's order.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    by: str
+    rows: Mapping[Path | str, list[dict[str, str]]]
+
+    @classmethod
+    def read(cls, path: Path) -> "SideTable":
+        """Read a CSV that has a column `image`, or else `patient` or `bag`.
+
+        Raises:
+            DataError: It can't be read, or has none of these columns.
+        """
+        columns, table = read_table(path)
+        by = next((name for name in ("image", *_PATIENT) if name in columns), None)
+        if by is None:
+            raise DataError("has no column 'image' or 'patient'", where=path)
+        rows: dict[Path | str, list[dict[str, str]]] = defaultdict(list)
+        for number, cells in table:
+            if len(cells) != len(columns):
+                found = f"row {number} has {len(cells)} cells, but the header has {len(columns)}"
+                raise DataError(found, where=path)
+            row = dict(zip(columns, cells, strict=True))
+            rows[_key(path, row[by], by)].append(row)
+        return cls(path, columns, by, dict(rows))
+
+    def of(self, record: Record) -> list[dict[str, str]]:
+        """Return the rows of a record of the manifest."""
+        if self.by == "image":
+            return [row for image in record.images for row in self.rows.get(image, [])]
+        return self.rows.get(record.patient, [])
+
+
+def _key(path: Path, cell: str, by: str) -> Path | str:
+    if by != "image":
+        return cell
+    try:
+        return file_below(path.parent, cell)
+    except ValueError as error:
+        raise DataError(str(error), where=path) from None
+
+
+def side_table_path(record: Record, name: str) -> Path:
+    """Return where a table lies: beside the manifest, or where the column of its name says."""
+    return record.file(name) if record.cells.get(name) else record.below(name)

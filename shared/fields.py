@@ -1,0 +1,96 @@
+"""What a sample is made of: named fields of a kind each; their code is in `client.data.kinds`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from shared.job import JobSpec
+
+Role = Literal["input", "target"]
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a sample.
+
+    Attributes:
+        kind: How it is read, fitted, moved and stacked: a key of `client.data.kinds.KINDS`.
+        columns: The manifest's columns that it is read from; none is the column of the field's own name.
+        required: Whether every row must have it.
+        role: Inputs are what a model sees; targets are never shaded.
+        grid: The field whose grid it lies on. A mask, boxes or points without one lie on the first image. An
+            image without one is fitted by itself.
+        categories: Of a table: the values of each column that is not a number, in their order.
+        classes: Of a label, a mask or boxes: the names, in the order of their indices.
+        several: Of a label: a sample may have any number of classes.
+        values: Of a mask: the class index that each of its values stands for, 0 is the background; None takes
+            the values as they are.
+        instances: Of a mask: all values above 0 are one structure.
+    """
+
+    kind: str
+    columns: tuple[str, ...] = ()
+    required: bool = True
+    role: Role = "input"
+    grid: str | None = None
+    categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+    several: bool = False
+    values: Mapping[int, int] | None = None
+    instances: bool = False
+
+    def of_columns(self, *columns: str) -> "Field":
+        """Return the field with these columns where it names none."""
+        return self if self.columns else replace(self, columns=columns)
+
+
+_OF_FILES = frozenset({"image", "mask", "boxes", "points", "tiles", "series", "vectors"})
+
+
+def fields_of(job: "JobSpec") -> dict[str, Field]:
+    """Return the fields of a job's samples, with the columns that they are read from."""
+    declared = job.task.fields()
+    image = next((name for name, own in declared.items() if own.kind == "image"), None)
+    return {
+        name: own.of_columns(*(job.data.images if name == image else (name,)))
+        for name, own in declared.items()
+    }
+
+
+def first_of_role(fields: Mapping[str, Field], role: Role) -> str:
+    """Return the name of the first field with a role.
+
+    Raises:
+        ValueError: There is none.
+    """
+    found = next((name for name, own in fields.items() if own.role == role), None)
+    if found is None:
+        raise ValueError(f"the task has no field that is {role}")
+    return found
+
+
+def target_columns(fields: Mapping[str, Field]) -> tuple[str, ...]:
+    """Return the columns of the manifest that a task needs beside its images."""
+    return tuple(
+        column
+        for name, own in fields.items()
+        if own.kind != "image"
+        for column in own.columns or (name,)
+        if not is_side_table(column)
+    )
+
+
+def is_side_table(column: str) -> bool:
+    """Say whether a field is read from a table beside the manifest, of this name, and not from a column."""
+    return column.lower().endswith(".csv")
+
+
+def file_columns(fields: Mapping[str, Field]) -> tuple[str, ...]:
+    """Return the columns whose cells name files, and the tables beside the manifest."""
+    return tuple(
+        column
+        for own in fields.values()
+        if own.kind in _OF_FILES and (own.kind == "image" or len(own.columns) == 1)
+        for column in own.columns
+    )

@@ -1,0 +1,89 @@
+"""Samples of several fields: one draw moves all of them, and only images change their shade."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from client.data.augment import MOTIONS, SHADINGS
+from client.data.kinds import make_kinds
+from client.data.samples import Samples
+from shared.fields import Field
+from shared.job import JobSpec
+from tests.jobs import make_job
+
+
+def job_of(dimensions: int = 2, **data: Any) -> JobSpec:
+    shape = {"size": None} if "patch" in data else {"size": [12] * dimensions}
+    options = {"dimensions": dimensions, "augment": [], **shape, **data}
+    return make_job(**{f"data_{key}": value for key, value in options.items()})
+
+
+def samples_of(job: JobSpec, count: int = 1, kinds: Any = None, **columns: Any) -> Samples:
+    names = [str(number) for number in range(count)]
+    return Samples(job, columns, patients=names, keys=names, spacings=[None] * count, kinds=kinds)
+
+
+def marked(shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Return an image and the mask of its bright part."""
+    mask = torch.zeros(shape, dtype=torch.uint8)
+    mask[1:5, 4:7] = 1
+    return mask[None].float() + torch.linspace(0, 0.2, mask.numel()).reshape(1, *shape), mask
+
+
+@pytest.mark.parametrize("shape", [(12, 12), (10, 14), (8, 8, 6)])
+@pytest.mark.parametrize("name", [*MOTIONS, *SHADINGS])
+def test_augmentation_is_seeded_and_keeps_image_and_mask_together(name: str, shape: tuple[int, ...]) -> None:
+    image, mask = marked(shape)
+    samples = samples_of(job_of(len(shape), augment=[name]), image=image[None], mask=mask[None])
+    changed = 0
+    for seed in range(8):
+        first, again = (samples.batch([0], augment_seed=seed) for _ in range(2))
+        assert torch.equal(first["image"], again["image"])
+        moved, labels = first["image"][0], first["mask"][0]
+        assert moved.shape == image.shape
+        assert labels.dtype == torch.uint8
+        changed += not torch.equal(moved, image)
+        middle = (moved.max() + moved.min()) / 2
+        assert ((moved[0] > middle) != (labels == 1)).float().mean() < 0.1
+    assert changed
+
+
+def test_half_of_the_crops_lie_on_the_foreground() -> None:
+    mask = torch.zeros(64, 64, dtype=torch.uint8)
+    mask[60:62, 3:5] = 1
+    samples = samples_of(job_of(patch=[8, 8]), image=mask[None, None].float(), mask=mask[None])
+    crops = [samples.batch([0], augment_seed=seed) for seed in range(200)]
+    assert all(crop["image"].shape == (1, 1, 8, 8) for crop in crops)
+    assert all(torch.equal(crop["image"][0, 0], crop["mask"][0].float()) for crop in crops)
+    assert 80 < sum(bool(crop["mask"].any()) for crop in crops) < 130
+
+
+def test_a_small_image_is_padded_to_the_patch() -> None:
+    samples = samples_of(
+        job_of(patch=[8, 6]),
+        image=torch.ones(1, 1, 3, 10),
+        mask=torch.ones(1, 3, 10, dtype=torch.uint8),
+    )
+    batch = samples.batch([0], augment_seed=0)
+    assert batch["image"].shape == (1, 1, 8, 6)
+    assert batch["image"].sum() == batch["mask"].sum() == 18
+
+
+@pytest.mark.parametrize("name", list(MOTIONS))
+def test_an_image_that_is_a_target_moves_with_its_input_and_keeps_its_values(name: str) -> None:
+    job = job_of(augment=[name, *SHADINGS])
+    kinds = make_kinds({"source": Field("image"), "target": Field("image", role="target")}, job.data)
+    image = torch.from_numpy(np.random.default_rng(0).normal(size=(1, 1, 12, 12)).astype(np.float32))
+    moving = samples_of(job_of(augment=[name]), kinds=kinds, source=image, target=image)
+    shaded = samples_of(job, kinds=kinds, source=image, target=image)
+    changed = 0
+    for seed in range(8):
+        moved, both = moving.batch([0], augment_seed=seed), shaded.batch([0], augment_seed=seed)
+        assert torch.equal(moved["source"], moved["target"])
+        assert torch.equal(both["target"], moved["target"])
+        assert not torch.equal(both["source"], both["target"])
+        changed += not torch.equal(moved["target"], image)
+    assert changed
