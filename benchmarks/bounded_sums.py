@@ -14,7 +14,6 @@ import csv
 import io
 import tempfile
 from collections import defaultdict
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +57,8 @@ def main() -> None:
     parser.add_argument("--jobs", nargs="+", default=list(JOBS))
     parser.add_argument("--quick", action="store_true", help="one round of one job")
     options = parser.parse_args()
+    if not DATA.is_dir():
+        parser.error(f"{DATA} is not there; set WARDROUND_DATA")
     figures: dict[str, Any] = {}
     for name in options.jobs[:1] if options.quick else options.jobs:
         job = load_job(
@@ -74,7 +75,8 @@ def measured(job: JobSpec, name: str, least: int) -> dict[str, Any]:
         data = folder_of(name, Path(out))
         run = start(job, Hospitals(data=data), Path(out) / "runs", "cpu", baselines=False)
         execute(run, "in-process", Console(file=io.StringIO()))
-    table = Table(title=f"{name}: {recorder.patients} patients by site and evaluation")
+    few, many = min(recorder.patients), max(recorder.patients)
+    table = Table(title=f"{name}: {few} to {many} patients of a site, {len(recorder.pairs)} evaluations")
     for column in ("figure", "exact", "bounded", "mean error", "largest", "standard error"):
         table.add_column(column)
     found: dict[str, Any] = {}
@@ -102,7 +104,8 @@ def folder_of(name: str, folder: Path) -> Path:
         rows = list(csv.DictReader(file))
     other = {"train": "test", "test": "train"}
     for row in rows:
-        row |= {"split": other[row["split"]]} | {key: str(data / row[key]) for key in ("image", "mask")}
+        row["split"] = other[row["split"]]
+        row.update({key: str(data / row[key]) for key in ("image", "mask")})
     with (folder / "manifest.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0].keys())
         writer.writeheader()

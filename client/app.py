@@ -159,6 +159,10 @@ class Site:
     def _training_data(self, job: JobSpec) -> SiteData:
         return self._cohort.for_training(job, self.data(job))
 
+    def group(self, job: JobSpec, split: str) -> str:
+        """Name the patients of a split, all of them together; nobody without the site's key can."""
+        return self._cohort.name_of(job, self.data(job).group(split))
+
     def claims(self, job: JobSpec, phase: str) -> Claims:
         """Return what the site signs about its part in a secure sum.
 

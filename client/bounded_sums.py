@@ -1,16 +1,16 @@
 """Sums over patients that no few of them steer: what a site tells of real-valued metrics, masked or not.
 
-A model can be made that gives one patient's image any value, and everybody else's a known one. The exact sum is
-then a number about that patient. So every sum that is no count of images leaves like this:
+A model can be made that gives one patient's image any value, and everybody else's a known one. The exact
+sum is then a number about that patient. So every sum that is no count of images leaves like this:
 
 1. Each patient's value is the mean over their images. All are cut to a range that `min_group` patients set:
-   fewer than so many lie beyond either end. The ends are rungs of a fixed ladder, so that not even the patient
-   at the end is told, but only between which two rungs they lie.
+   fewer than so many lie beyond either end. The ends are rungs of a fixed ladder: of the patient at the end
+   it is told only between which two rungs they lie.
 2. Noise is added, of which three standard deviations are what `min_group` patients could move the sum within
-   the range. Where one made patient lies between two groups of others, the range alone would not hide them.
+   the range. Where one patient lies between two groups of others, the range alone would not hide them.
 
-The noise comes from the site's cohort key and from all values themselves: the same question has the same answer,
-and of two that differ by one patient's value neither tells the other's noise.
+The noise comes from the site's cohort key and from all values themselves: the same question has the same
+answer, and of two that differ by one patient's value neither tells the other's noise.
 
 With `min_group = 1` sums are exact. It is no differential privacy: the range depends on the patients.
 """
@@ -22,9 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from shared.metrics import Mean, MetricSet
+from shared.metrics import Mean, MetricSet, states_of
 from shared.metrics_classification import ClassificationMetrics
 from shared.metrics_segmentation import SegmentationMetrics
 from shared.patient_values import PatientValues
@@ -132,8 +131,8 @@ def _bound_voxels(metrics: SegmentationMetrics, bounds: Bounds) -> None:
     all_voxels = float(metrics.values("loss").counts.sum()) * metrics.largest("overlap", "voxels")
     largest = all_voxels / len(values.patients)
     told = [round(bounds.column("voxels", values, column, largest)) for column in range(kinds.shape[1])]
-    state: Tensor = metrics.metrics["overlap"].metric_state["voxels"]
-    state.copy_(torch.tensor(told).reshape(state.shape))
+    for _, _, state in states_of({"overlap": metrics.metrics["overlap"]}):
+        state.copy_(torch.tensor(told).reshape(state.shape))
 
 
 def rung(value: float, largest: float, to_whole: Callable[[float], float]) -> float:

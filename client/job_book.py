@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from client.database import transaction
+from client.evaluated_sets import EvaluatedSets
 from client.served import Served
 from shared.errors import SiteError
 from shared.job import JobSpec, parse_job
@@ -77,11 +78,13 @@ class JobBook:
 
     Attributes:
         served: What was answered of each job.
+        sets: Over which sites metrics were summed.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.served = Served(path)
+        self.sets = EvaluatedSets(path)
         with self._change() as db:
             for statement in _SCHEMA.split(";"):
                 db.execute(statement)
@@ -105,9 +108,13 @@ class JobBook:
         return "waiting", True
 
     def decide(self, digest: str, decision: Decision, user: str) -> None:
-        """Write down what a person decided about a job; an approval lets it ask again what it has asked."""
+        """Write down what a person decided about a job.
+
+        An approval lets it ask again what it has asked, and sum metrics over the sites that were refused.
+        """
         if decision == "approved":
             self.served.allow_again(digest)
+            self.sets.allow(digest)
         with self._change() as db:
             db.execute(
                 "UPDATE job SET decision = ?, decided = ?, decided_by = ? WHERE digest = ?",

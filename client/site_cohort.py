@@ -97,6 +97,10 @@ class SiteCohort:
             least=policy.min_patients_in_update,
         )
 
+    def name_of(self, job: JobSpec, patients: frozenset[str]) -> str:
+        """Return a name for a group of patients, in hexadecimal, which the key alone gives."""
+        return self._cohort(job).key.hash("group", "\x1f".join(sorted(patients))).hex()
+
     def bounds(self, job: JobSpec) -> Bounds:
         """Return how sums over patients are bounded before they leave."""
         key = self._cohort(job).key

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.database import transaction
+from client.evaluated_sets import EvaluatedSets
 from client.sketch import KEY_BYTES, distance, sketch_of
 from shared.job import JobSpec
 from shared.privacy.secagg.errors import SecureAggregationError
@@ -77,10 +78,14 @@ class SumBook:
 
     Args:
         path: The file; made if missing.
+
+    Attributes:
+        sets: Over which sites metrics were summed.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.sets = EvaluatedSets(path)
         with self._change() as db:
             for statement in _SCHEMA.split(";"):
                 db.execute(statement)

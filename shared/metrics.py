@@ -82,7 +82,8 @@ class MetricSet(ABC):
         """Return what each patient has added to the mean `name`; there must be some."""
         parts = self._values[name]
         patients = [patient for names, _, _ in parts for patient in names]
-        values, counted = (torch.cat([part[at] for part in parts]) for at in (1, 2))
+        values = torch.cat([values for _, values, _ in parts])
+        counted = torch.cat([counted for _, _, counted in parts])
         return PatientValues.of(patients, values.double().numpy(), counted.numpy())
 
     @abstractmethod

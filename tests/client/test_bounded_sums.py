@@ -106,7 +106,7 @@ def test_no_pixel_is_read_out_of_a_sum(name, between):
 
 @MODES
 def test_no_membership_is_read_out_of_a_sum(between):
-    """The made model knows one person's image, and gives it the loss that half of the others have, or far more."""
+    """The made model knows one person's image, and gives it a loss like half of the others', or far more."""
     job = JOBS["binary"]
     task, draw, right = make_task(job), np.random.default_rng(6), 0
     height = 6.0 if between else 900.0

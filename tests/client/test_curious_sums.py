@@ -12,6 +12,9 @@ import torch
 from flwr.app import RecordDict
 from PIL import Image
 
+from client.app import Site
+from client.cohort import Cohort
+from client.workshop import Workshop
 from shared import messages
 from shared.arrays import Layout
 from shared.job import JobSpec, parse_job
@@ -29,7 +32,7 @@ Vector = np.ndarray
 class MadeModel:
     """A transformer that computes on one pixel of the marked image, and gives all others one score.
 
-    Attention reads pixel and mark of one patch; a GELU that is shut unless there is a mark lets the pixel through.
+    Attention reads pixel and mark of one patch; a GELU that a mark alone opens lets the pixel through.
 
     Args:
         job: With a network of one block of 64 features, on patches of 8 x 8.
@@ -103,18 +106,23 @@ class Hospital:
     """A real site, and what the coordinator sees of it once it has taken off what it knows of the others."""
 
     def __init__(self, site, job: JobSpec) -> None:
-        self._site, self._job = site.site, job
+        self.site, self._job, self._folder = site.site, job, site.folder
+
+    def rehearsed(self) -> Cohort:
+        cohort = Cohort.rehearsed(self._folder)
+        assert cohort is not None
+        return cohort
 
     def states(self, vector: Vector, layout: Layout) -> MetricSet:
         config = messages.request_config(self._job.canonical(), layout.digest(), 1, split="test")
         record = messages.evaluation_record(vector, None)
         request = messages.read_request(RecordDict({messages.ARRAYS: record, messages.CONFIG: config}))
-        metrics, states = self._site.summand(request, judging=True, patients=10 * (OTHERS + 1))
+        metrics, states = self.site.summand(request, judging=True, patients=10 * (OTHERS + 1))
         metrics.merge(states)
         return metrics
 
     def image(self, patient: str) -> Vector:
-        data = self._site.data(self._job).split("test")
+        data = self.site.data(self._job).split("test")
         return data.batch([data.patients.index(patient)]).images[0, 0].numpy()
 
 
@@ -155,3 +163,13 @@ def test_no_pixel_is_read_out_of_a_sum_of_losses(hospital, job, gain):
         true = image[8 * (patch // 2) + place // 8, 8 * (patch % 2) + place % 8]
         right += int((read > 0.5) == (true > 0.5))
     assert abs(right - ASKED / 2) < CHANCE
+
+
+def test_a_rehearsal_with_the_hospitals_files_gives_the_same_bits(hospital, job):
+    vector, layout = MadeModel(job, 11.0).aim(3), MadeModel(job, 11.0).layout
+    told = hospital.states(vector, layout).pack()
+    site = hospital.site
+    hospital.site = Site(site.config, Workshop(torch.device("cpu")), gate=None, cohort=hospital.rehearsed())
+    np.testing.assert_array_equal(hospital.states(vector, layout).pack(), told)
+    hospital.site = Site(site.config, Workshop(torch.device("cpu")), gate=None)  # another key
+    assert not np.array_equal(hospital.states(vector, layout).pack(), told)
