@@ -18,6 +18,7 @@ from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
+from client.bounded_sums import bound
 from client.claims import claims_of
 from client.class_counts import counts_for_loss
 from client.cohort import Cohort
@@ -161,6 +162,10 @@ class Site:
     def _training_data(self, job: JobSpec) -> SiteData:
         return self._cohort.for_training(job, self.data(job))
 
+    def group(self, job: JobSpec, split: str) -> str:
+        """Name the patients of a split, all of them together; nobody without the site's key can."""
+        return self._cohort.name_of(job, self.data(job).group(split))
+
     def claims(self, job: JobSpec, phase: str) -> Claims:
         """Return what the site signs about its part in a secure sum.
 
@@ -279,6 +284,7 @@ class Site:
         samples = data.split(request.split)
         torch.set_num_threads(bench.job.training.threads)
         metrics = evaluate(bench, samples, _edges(bench, request))
+        bound(metrics, self._cohort.bounds(job), job.evaluation.bins)
         withhold(metrics, release.min_group)
         seconds = told_seconds(time.perf_counter() - start)
         return messages.Evaluation(metrics.pack(), release.count(len(samples)), seconds)
@@ -303,7 +309,9 @@ class Site:
             return empty, empty.pack()
         torch.set_num_threads(bench.job.training.threads)
         found = evaluate(bench, self.data(bench.job).split(request.split), edges)
-        found.fold(bins_for(bench.job.evaluation.bins, patients))
+        bins = bins_for(bench.job.evaluation.bins, patients)
+        found.fold(bins)
+        bound(found, self._cohort.bounds(bench.job), bins)
         return empty, found.pack()
 
     def _bench(self, request: messages.Request) -> Bench:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from client.database import Book
+from client.evaluated_sets import EvaluatedSets
 from client.served import Served
 from shared.clock import utc_text
 from shared.errors import SiteError
@@ -76,6 +77,7 @@ class JobBook(Book):
 
     Attributes:
         served: What was answered of each job.
+        sets: Over which sites metrics were summed.
     """
 
     what, schema = "the book of jobs", _SCHEMA
@@ -83,6 +85,7 @@ class JobBook(Book):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.served = Served(path)
+        self.sets = EvaluatedSets(path)
 
     def meet(self, job: JobSpec, researcher: str) -> tuple[Decision, bool]:
         """Return what was decided about a job, and whether it is here for the first time."""
@@ -103,9 +106,13 @@ class JobBook(Book):
         return "waiting", True
 
     def decide(self, digest: str, decision: Decision, user: str) -> None:
-        """Write down what a person decided about a job; an approval lets it ask again what it has asked."""
+        """Write down what a person decided about a job.
+
+        An approval lets it ask again what it has asked, and sum metrics over the sites that were refused.
+        """
         if decision == "approved":
             self.served.allow_again(digest)
+            self.sets.allow(digest)
         with self._change() as db:
             db.execute(
                 "UPDATE job SET decision = ?, decided = ?, decided_by = ? WHERE digest = ?",

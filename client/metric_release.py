@@ -13,9 +13,9 @@ A number that too few patients are behind is withheld together with those from w
   of the classes would be a wrong figure.
 - No bound of merged bins is so near to the decision that too few patients lie between the two.
 - Calibration does not leave: its bins cut the scores at other places, and so would tell who lies between.
-- The loss of classified images does not leave: a model made for it gives all images but one a loss that is
-  known, and the sum is then that image's, to the last digit.
 - A structure leaves only if enough patients, or none, have voxels of it that were found, missed and added.
+
+Sums of losses, of Dice, of voxels and of distances are bounded before, as in masked sums (`bounded_sums.py`).
 """
 
 from collections.abc import Sequence
@@ -59,7 +59,6 @@ def _classification(metrics: ClassificationMetrics, least: int) -> None:
     images = metrics.images
     _, codes = np.unique(images.patients, return_inverse=True)
     _clear(metrics, "calibration")
-    _clear(metrics, "loss")
     if not _decisions_may_leave(images, codes, least):
         _clear(metrics, "decisions")
     _curves(metrics, images, codes, least)
@@ -108,7 +107,6 @@ def _with_complement(withheld: Sequence[int], truth: Mask, codes: NDArray[np.int
 
 def _segmentation(metrics: SegmentationMetrics, least: int) -> None:
     voxels = torch.stack(list(metrics.patients.values())).numpy() > 0  # (P, 3, structures)
-    metrics.settle()
     for structure in range(voxels.shape[2]):
         if not _are_groups(voxels[:, :, structure].sum(axis=0), least):
             _clear_structure(metrics, structure, [name for name in metrics.metrics if name != "loss"])

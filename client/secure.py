@@ -29,6 +29,7 @@ from shared.privacy.secagg import messages as stages
 from shared.privacy.secagg.claims import (
     Claims,
     agreed_weights,
+    check_bins,
     check_claims,
     check_evaluated,
     check_shares,
@@ -40,6 +41,7 @@ from shared.privacy.secagg.errors import SecureAggregationError
 from shared.privacy.secagg.identity import Identity, Trust
 from shared.privacy.secagg.metric_sum import encode_states
 from shared.privacy.secagg.records import TRAIN, Agreement, Envelopes, Header, Outcome, Roster
+from shared.tasks import make_task
 
 _STATE = "secure-aggregation"
 
@@ -73,6 +75,7 @@ class SecureSite(Protocol):
     sums: SumBook | None
 
     def claims(self, job: JobSpec, phase: str) -> Claims: ...  # noqa: D102
+    def group(self, job: JobSpec, split: str) -> str: ...  # noqa: D102
     def train(  # noqa: D102
         self, request: messages.Request, class_counts: tuple[int, ...] = ()
     ) -> messages.Update: ...
@@ -175,10 +178,11 @@ def agree(site: SecureSite, visit: Visit, content: RecordDict, state: RecordDict
         signature = part.client.agree(Outcome.from_bytes(stages.read_stage(content)))
         if part.client.header.phase == TRAIN:
             weights = part.weights(visit.job)
-            left = [weights[name] for name in part.client.survivors]
-            check_shares(left, visit.job.strategy.largest_share)
+            check_shares([weights[name] for name in part.client.survivors], visit.job.strategy.largest_share)
         else:
-            check_evaluated([part.claims[name] for name in part.client.survivors])
+            left = [part.claims[name] for name in part.client.survivors]
+            check_evaluated(left)
+            check_bins(make_task(visit.job).most_bins, part.claims.values(), left)
         return stages.stage_reply(signature)
 
 
@@ -190,8 +194,11 @@ def reveal(site: SecureSite, visit: Visit, content: RecordDict, state: RecordDic
         if site.sums is not None:
             manifest = site.config.dataset(visit.job.job.dataset).collection
             summed = Summed.of(visit.job, part.client.header.phase, visit.round, part.sketch, manifest)
-            weights = part.weights(visit.job)
-            site.sums.take(summed, {name: weights[name] for name in part.client.survivors})
+            weights = {name: part.weights(visit.job)[name] for name in part.client.survivors}
+            if visit.split:
+                judging = [name for name, weight in weights.items() if weight]
+                site.sums.sets.take(site.group(visit.job, visit.split), judging, visit.job.digest())
+            site.sums.take(summed, weights)
         if site.gate is not None:
             site.gate.unmasked(visit, len(part.client.survivors))
         return stages.stage_reply(shares.to_bytes())

@@ -1,5 +1,6 @@
 """A site's patients for one job: who is on which side, and who is behind a figure or an update."""
 
+from client.bounded_sums import Bounds
 from client.cohort import Cohort, side_of
 from client.data.dataset import SiteData
 from client.data.scene import ImageFilter
@@ -95,6 +96,15 @@ class SiteCohort:
             round_to=policy.round_counts_to,
             least=policy.min_patients_in_update,
         )
+
+    def name_of(self, job: JobSpec, patients: frozenset[str]) -> str:
+        """Return a name for a group of patients, in hexadecimal, which the key alone gives."""
+        return self._cohort(job).key.hash("group", "\x1f".join(sorted(patients))).hex()
+
+    def bounds(self, job: JobSpec) -> Bounds:
+        """Return how sums over patients are bounded before they leave."""
+        key = self._cohort(job).key
+        return Bounds(self._config.policy.min_group, lambda digest: key.seed("noise of a sum", digest))
 
     def private_steps(self, job: JobSpec, data: SiteData) -> Steps:
         """Return what a round of private training is here."""

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.database import Book
+from client.evaluated_sets import EvaluatedSets
 from client.sketch import KEY_BYTES, distance, sketch_of
 from shared.clock import utc_text
 from shared.job import JobSpec
@@ -76,12 +77,16 @@ class SumBook(Book):
 
     Args:
         path: The file; made if missing.
+
+    Attributes:
+        sets: Over which sites metrics were summed.
     """
 
     what, schema = "the book of sums", _SCHEMA
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
+        self.sets = EvaluatedSets(path)
         with self._change() as db:
             if db.execute("SELECT key FROM sketch_key").fetchone() is None:
                 db.execute("INSERT INTO sketch_key VALUES (?)", (secrets.token_bytes(KEY_BYTES),))

@@ -196,7 +196,10 @@ class RoundLoop:
         start, row, site_rows = time.monotonic(), dict(unjudged.row), list(unjudged.sites)
         state = replace(state, unjudged=None)
         if self.job.evaluates(state.round):
-            members = self._federation.draw(state.round)
+            is_drawn = (
+                not self.job.privacy.secure_aggregation
+            )  # else validation is always over the same sites
+            members = self._federation.draw(state.round) if is_drawn else self._federation.members
             judged = self._evaluate(state.vector, state.round, "val", members, state.curves)
             state = replace(self._compare(state, judged), curves=judged.curves)
             row |= judged.federation

@@ -14,7 +14,7 @@ from shared import messages
 from shared.errors import RunError
 from shared.job import JobSpec
 from shared.metrics import MetricSet
-from shared.privacy.secagg.errors import SecureAggregationError, TooFewJudgesError
+from shared.privacy.secagg.errors import FewerBehindError, SecureAggregationError, TooFewJudgesError
 from shared.privacy.secagg.metric_sum import decode_states
 from shared.privacy.secagg.records import TEST
 from shared.strategies.flower_halves import WEIGHT
@@ -84,7 +84,11 @@ class SecureEvaluation:
         metrics = task.metrics(edges)
         plan = Plan(self._job, round_, split, metrics.pack().size, 0)
         secure = SecureSum(self._federation, plan, asked, self._listen)
-        rows = secure.gather()
+        try:
+            rows = secure.gather()
+        except FewerBehindError:  # who is left folds to fewer bins; each site answers once more
+            secure = SecureSum(self._federation, plan, secure.asked_of_those_left(), self._listen)
+            rows = secure.gather()
         server = secure.server
         decode_states(server.total(), metrics, server.roster_claims.values())
         message = secure.last

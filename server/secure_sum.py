@@ -20,11 +20,12 @@ from shared.flower import query_message
 from shared.job import JobSpec
 from shared.messages import MessageError
 from shared.privacy.secagg import messages as stages
-from shared.privacy.secagg.claims import check_claims, check_evaluated
+from shared.privacy.secagg.claims import check_bins, check_claims, check_evaluated
 from shared.privacy.secagg.context import context_of
 from shared.privacy.secagg.errors import SecureAggregationError
 from shared.privacy.secagg.records import TEST, TRAIN, Envelopes, Header, KeyMessage, Reveal
 from shared.privacy.secagg.server import SecAggServer
+from shared.tasks import make_task
 
 T = TypeVar("T")
 
@@ -104,6 +105,7 @@ class SecureSum:
         roster = server.roster()
         if self._plan.phase != TRAIN:
             check_evaluated([message.claims for message in roster.keys])
+            self._check_present({message.site for message in roster.keys})
         body = roster.to_bytes()
         present = self._stage(
             stages.SHARES, present, lambda _: body, Envelopes.from_bytes, server.take_shares
@@ -114,6 +116,8 @@ class SecureSum:
         )
         rows: list[dict[str, Any]] = []
         present = list(self._work({member.node_id for member in present}, rows))
+        if self._plan.phase != TRAIN:
+            self._check_left({member.name for member in present})
         outcome = server.outcome().to_bytes()
         present = self._stage(stages.AGREE, present, lambda _: outcome, bytes, server.take_signature)
         agreement = server.agreement().to_bytes()
@@ -121,6 +125,41 @@ class SecureSum:
         for row in rows:
             row["bytes"] = self._sent[row["site"]]
         return sorted(rows, key=lambda row: str(row["site"]))
+
+    def asked_of_those_left(self) -> list[Message]:
+        """Return what asks the sites once more that have answered this sum."""
+        names = {member.node_id: member.name for member in self._federation.members}
+        return [
+            Message(message.content, message.metadata.dst_node_id, message.metadata.message_type)
+            for message in self._asked
+            if names[message.metadata.dst_node_id] in self.server.claims
+        ]
+
+    def _check_present(self, sites: set[str]) -> None:
+        """Check that no site with patients is missing from a validation.
+
+        The sites remember over whom metrics are summed, and refuse a sum over some more or fewer: one round
+        without a site would end all validations with it. A test is the run's last sum, and better than none.
+
+        Raises:
+            SecureAggregationError: One is.
+        """
+        split = self._plan.split
+        expected = {name for name, told in self._described.items() if told.patients.get(split)}
+        if split != TEST and expected - sites:
+            missing = ", ".join(sorted(expected - sites))
+            raise SecureAggregationError(f"{missing} dropped out, and validation is of all sites or of none")
+
+    def _check_left(self, sites: set[str]) -> None:
+        """Check that the sites left in an evaluation may be summed, before any of them has to refuse it.
+
+        Raises:
+            SecureAggregationError: They may not.
+        """
+        self._check_present(sites)
+        claims = self.server.roster_claims
+        left = [claim for site, claim in claims.items() if site in sites]
+        check_bins(make_task(self._plan.job).most_bins, claims.values(), left)
 
     def _take_keys(self, site: str, message: KeyMessage) -> None:
         plan = self._plan

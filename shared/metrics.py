@@ -16,6 +16,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from shared.curves import Curves
+from shared.patient_values import PatientValues
 
 LARGEST_COUNT = 2**53  # above it, float64 can't hold every whole number
 LARGEST_LOSS = (
@@ -58,6 +59,7 @@ class MetricSet(ABC):
 
     def __init__(self, metrics: Mapping[str, Metric]) -> None:
         self.metrics = dict(metrics)
+        self._values: dict[str, list[tuple[Sequence[str], Tensor, Tensor]]] = {}
 
     @abstractmethod
     def update(
@@ -69,6 +71,20 @@ class MetricSet(ABC):
         spacing: Sequence[float] | None,
     ) -> None:
         """Add a batch: logits (B, K, *S), its targets, one loss an image (B,), and the patients' names."""
+
+    def add(self, name: str, patients: Sequence[str], values: Tensor, counted: Tensor | None = None) -> None:
+        """Add values (N, columns) of images to the mean `name`; whose they are stays known here."""
+        counted = torch.ones_like(values, dtype=torch.bool) if counted is None else counted
+        self.metrics[name].update(values, counted)
+        self._values.setdefault(name, []).append((patients, values.detach().cpu(), counted.cpu()))
+
+    def values(self, name: str) -> PatientValues:
+        """Return what each patient has added to the mean `name`; there must be some."""
+        parts = self._values[name]
+        patients = [patient for names, _, _ in parts for patient in names]
+        values = torch.cat([values for _, values, _ in parts])
+        counted = torch.cat([counted for _, _, counted in parts])
+        return PatientValues.of(patients, values.double().numpy(), counted.numpy())
 
     @abstractmethod
     def largest(self, name: str, state: str) -> float:

@@ -15,7 +15,7 @@ ALL = [
     path for path in sorted((PROJECT / "benchmarks").glob("*.py")) if "__main__" in path.read_text("utf-8")
 ]
 OPTIONS = {"deployment_overhead": ["--without-flower"]}  # Flower's SuperNodes take minutes
-ON_REAL_DATA = {"science", "private_accuracy", "metric_bins"}
+ON_REAL_DATA = {"science", "private_accuracy", "metric_bins", "bounded_sums"}
 SCRIPTS = [path for path in ALL if path.stem not in ON_REAL_DATA]
 
 

@@ -42,6 +42,11 @@ class Task(ABC):
         """Return the edges of the bins in a first evaluation; None where the task bins no scores."""
         return None
 
+    @property
+    def most_bins(self) -> int:
+        """Largest number of bins that a site's scores leave in; 1 where the task bins none."""
+        return 1 if self.first_edges(1) is None else self.job.evaluation.bins
+
     def check_edges(self, edges: NDArray[np.generic] | None, most: int) -> NDArray[np.float64] | None:
         """Return edges that came from elsewhere, at most `most` bins; those of a first one for None.
 

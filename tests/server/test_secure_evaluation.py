@@ -10,9 +10,11 @@ from flwr.app import RecordDict
 
 from client.app import Site
 from server.runs import RunFolder
+from server.secure_sum import SecureSum
 from shared import messages
 from shared.errors import RunError
 from shared.flat_array import to_array, view
+from shared.privacy.secagg import messages as stages
 from tests.conftest import write_dataset
 from tests.server.conftest import make_sites
 
@@ -173,3 +175,55 @@ def test_more_bins_than_the_claimed_patients_allow_are_merged(secure_job, federa
         assert curves.bins == 1000
         assert 0 < np.count_nonzero(curves.positives + curves.negatives) <= most
         assert np.count_nonzero(metrics.metrics["calibration"].count.numpy()) <= most
+
+
+def silent(federated, node: int, kind: str, split: str = "") -> None:
+    """Let a site not answer one kind of message, of one split."""
+
+    def answer(question, reply):
+        is_of_split = not split or question.content["config"].get("split") == split
+        return [] if question.metadata.message_type == kind and is_of_split else [reply]
+
+    federated.grid.changes[node] = answer
+
+
+def test_validation_is_of_all_sites_or_of_none(secure_job, federate):
+    """Else the sites, which remember over whom they were summed, would refuse the next one of all."""
+    federated = federate(secure_job())
+    silent(federated, 12, f"query.{stages.KEYS}", "val")
+    result = federated.loop.execute()
+    assert {line["reason"] for line in told(federated.run)} == {
+        "gamma dropped out, and validation is of all sites or of none"
+    }
+    assert result.test.federation["dice_global"] >= 0
+
+
+@pytest.fixture
+def with_bins(secure_job, federate, tmp_path):
+    """A federation of four sites with some 15 test patients each, one of which drops out of the test."""
+    manifest = write_dataset(tmp_path / "data", patients=240)
+    federated = federate(secure_job(**CLASSIFY, job_rounds=1, evaluation_bins=1000), manifest=manifest)
+    silent(federated, 12, "evaluate", "test")
+    return federated
+
+
+def test_who_is_left_folds_to_the_bins_that_their_patients_allow(with_bins):
+    result = with_bins.loop.execute()
+    members = [member for member in with_bins.loop._federation.members if member.name != "gamma"]
+    left = sum(member.description.patients["test"] - 5 for member in members)
+    asked = left + with_bins.loop._federation.members[2].description.patients["test"] - 5
+    assert left // 10 < asked // 10
+    curves = result.test.federation
+    assert 0 <= curves["auroc"] <= 1
+    failures = [(site, phase) for site, phase, _ in with_bins.failures()]
+    assert failures == [("gamma", "test")]
+
+
+def test_sites_do_not_unmask_more_bins_than_those_left_allow(with_bins, monkeypatch):
+    """The coordinator goes on as if nobody had dropped out."""
+    monkeypatch.setattr(SecureSum, "_check_left", lambda *_: None)
+    with pytest.raises(RunError, match="sites signed the list of survivors"):
+        with_bins.loop.execute()
+    reasons = {reason for _, phase, reason in with_bins.failures() if phase == "secagg-agree"}
+    assert len(reasons) == 1
+    assert "sites dropped out, and the patients left allow" in reasons.pop()

@@ -5,11 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from client.workers.processes import ProcessPool
 from shared.job import JobSpec
+from shared.models import build_model
 from shared.pki import key_fingerprint, load_key
 from shared.privacy.secagg.records import TRAIN, VALIDATION
+from shared.tasks import make_task
 from simulate.federation import LocalFederation
 from tests.conftest import SITES
 from tests.simulate.secure_hospitals import (
@@ -87,30 +90,56 @@ def test_no_difference_of_two_sums_shows_a_site_whatever_the_job_is_called(folde
         coordinator.sum(same_model(first, SITES), phase=phase)
     changed = np.nextafter(first, np.float32(2), dtype=np.float32)
     again = renamed(job, job_name="another")
+    same, near = "this round was summed before over", r"(?s)nearly the same model .*another \[job\] seed"
+    if phase != TRAIN:  # over other sites nothing is, whatever the model
+        same = near = "metrics of these patients were summed before over other sites"
     with Hospitals(folders) as hospitals:  # all were restarted
-        with pytest.raises(RefusedError, match="this round was summed before over other sites"):
+        with pytest.raises(RefusedError, match=same):
             Coordinator(hospitals, job, run=2).sum(same_model(first, FEWER), phase=phase)
-        with pytest.raises(
-            RefusedError,
-            match=r"(?s)nearly the same model was summed before .*Give the job another \[job\] seed",
-        ):
+        with pytest.raises(RefusedError, match=near):
             Coordinator(hospitals, again, run=3).sum(same_model(first, FEWER), phase=phase)
         for name, vector in {"ulp": changed, "step": first * np.float32(1.001)}.items():
-            with pytest.raises(RefusedError, match="nearly the same model"):
+            with pytest.raises(RefusedError, match=near):
                 Coordinator(hospitals, renamed(job, job_name=name), run=4).sum(
                     same_model(vector, FEWER), round_=2, phase=phase
                 )
-        with pytest.raises(RefusedError, match="nearly the same model"):  # in the same job too
+        with pytest.raises(RefusedError, match=near):  # in the same job too
             Coordinator(hospitals, job, run=5).sum(same_model(changed, FEWER), round_=2, phase=phase)
         clipped = Coordinator(hospitals, renamed(job, update_clip=1.0), run=9)
         with pytest.raises(RefusedError, match="other settings"):  # only a large update would be clipped
             clipped.sum(same_model(first, SITES), phase=phase)
         # What honest researchers do: the same again, other seeds, and the next round without a site.
         Coordinator(hospitals, again, run=6).sum(same_model(first, SITES), phase=phase)
+        if phase != TRAIN:
+            return  # metrics are summed over all of them
         reseeded = Coordinator(hospitals, renamed(job, job_seed=6), run=7)
         reseeded.sum(same_model(reseeded.first, FEWER), phase=phase)
         next_model = reseeded.first + np.float32(0.001) * first
         reseeded.sum(same_model(next_model, SITES[1:]), round_=2, phase=phase)
+
+
+def constant(coordinator: Coordinator, scale: float) -> np.ndarray:
+    """Return a model that finds the structure everywhere, whatever the scale of its one number."""
+    network = build_model(coordinator.job, make_task(coordinator.job).outputs, 0)
+    with torch.no_grad():
+        for value in network.parameters():
+            value.zero_()
+        *_, bias = (value for name, value in network.named_parameters() if name.endswith("bias"))
+        bias[1] = scale
+    return coordinator.layout.pack(network)
+
+
+def test_no_difference_of_two_evaluations_shows_a_site_whatever_the_models_are(folders, job):
+    """Models that compute the same and are far apart: the difference would be delta's own states."""
+    with Hospitals(folders) as hospitals:
+        first = Coordinator(hospitals, job, run=1)
+        first.sum(same_model(constant(first, 1.0), SITES), phase=VALIDATION).total()
+        fewer = Coordinator(hospitals, renamed(job, job_seed=6), run=2)
+        with pytest.raises(RefusedError, match="the difference would be that of delta"):
+            fewer.sum(same_model(constant(fewer, 300.0), FEWER), phase=VALIDATION)
+        # Another round, another model that was trained: the images of each class are the same.
+        with pytest.raises(RefusedError, match="the difference would be that of delta"):
+            first.sum(same_model(first.first, FEWER), round_=2, phase=VALIDATION)
 
 
 def pin(folders: dict[str, Path], site: str, others: tuple[str, ...]) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from shared.privacy.secagg.errors import SecureAggregationError, TooFewJudgesError
+from shared.curves import bins_for, surely_behind
+from shared.privacy.secagg.errors import FewerBehindError, SecureAggregationError, TooFewJudgesError
 from shared.privacy.secagg.limits import LARGEST_WEIGHT, LEAST_SITES
 from shared.privacy.secagg.wire import fixed, pack, unpack
 from shared.weights import bounded
@@ -120,6 +121,24 @@ def check_evaluated(claims: Collection[Claims]) -> None:
     if judging < LEAST_SITES:
         raise TooFewJudgesError(
             f"{judging} sites have patients for the metrics, {LEAST_SITES} must, so that each is hidden"
+        )
+
+
+def check_bins(most: int, roster: Collection[Claims], left: Collection[Claims]) -> None:
+    """Check that the sites left in a sum have patients enough for the bins of scores that all had folded to.
+
+    Args:
+        most: Bins that the job asks for; 1 where its task bins no scores.
+        roster: What every site claims that began.
+        left: Those whose states are in the sum.
+
+    Raises:
+        FewerBehindError: So many dropped out that there would be more than one bin for ten patients.
+    """
+    folded, allowed = (bins_for(most, surely_behind(one.patients for one in some)) for some in (roster, left))
+    if allowed < folded:
+        raise FewerBehindError(
+            f"sites dropped out, and the patients left allow {allowed} bins of scores instead of {folded}"
         )
 
 

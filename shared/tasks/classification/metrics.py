@@ -5,7 +5,7 @@ Every class is judged against the rest. Of two classes only the second, the posi
 over the classes for which they are defined.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -54,6 +54,15 @@ class CalibrationBins(Metric):
         self.count.index_add_(0, index, torch.ones_like(index))
         self.confidence.index_add_(0, index, confidence)
         self.correct.index_add_(0, index, correct.long())
+
+    def centre(self, most: int) -> None:
+        """Take every image of a bin to be as confident as its middle, once at most `most` bins are left.
+
+        The counts say no more than that, and one patient's confidence is in no sum.
+        """
+        for first, end in _runs(self.bins, most):
+            at = (first + end - 1) // 2
+            self.confidence[at] = self.count[at] * (first + end) / (2 * self.bins)
 
     def compute(self) -> Tensor:
         """Return the mean gap between confidence and share of right ones, weighted by the bins' counts."""
@@ -131,7 +140,7 @@ class ClassificationMetrics(MetricSet):
         self.judged = options.judged
         self._judged: list[Judged] = []
         self._curves = Histograms(edges)
-        self._calibration = CalibrationBins(min(CALIBRATION_BINS, edges.shape[1] + 1))
+        self.calibration = CalibrationBins(min(CALIBRATION_BINS, edges.shape[1] + 1))
         super().__init__(
             {
                 "loss": Mean(),
@@ -140,7 +149,7 @@ class ClassificationMetrics(MetricSet):
                     labels, average=None, validate_args=False, compute_with_cache=False
                 ),
                 "curves": self._curves,
-                "calibration": self._calibration,
+                "calibration": self.calibration,
             }
         )
 
@@ -162,18 +171,18 @@ class ClassificationMetrics(MetricSet):
             scores, truth = against_the_rest(logits), one_hot(targets, logits.shape[1])
             confidence, decided = logits.softmax(dim=1).max(dim=1, keepdim=True)
             decisions, correct = one_hot(decided[:, 0], logits.shape[1]), decided == targets[:, None]
-        self.metrics["loss"].update(bounded(losses[:, None], LARGEST_LOSS))
+        self.add("loss", patients, bounded(losses[:, None], LARGEST_LOSS))
         self.metrics["decisions"].update(decisions, truth)
         scores = scores[:, self.judged]
         self._curves.update(scores, truth[:, self.judged])
-        self._calibration.update(confidence.flatten(), correct.flatten())
+        self.calibration.update(confidence.flatten(), correct.flatten())
         self._judged.append(
             Judged(
                 np.array(patients),
                 truth.bool().numpy(),
                 decisions.bool().numpy(),
                 self._curves.bins_of(scores).numpy(),
-                self._calibration.bins_of(confidence).numpy(),
+                self.calibration.bins_of(confidence).numpy(),
                 correct.numpy(),
             )
         )
@@ -245,11 +254,16 @@ def folded(counts: Tensor, most: int) -> Tensor:
     bins = counts.shape[-1]
     if bins <= most:
         return counts
-    bounds = [bins * run // most for run in range(most + 1)]
     merged = torch.zeros_like(counts)
-    for first, end in pairwise(bounds):
+    for first, end in _runs(bins, most):
         merged[..., (first + end - 1) // 2] = counts[..., first:end].sum(dim=-1)
     return merged
+
+
+def _runs(bins: int, most: int) -> Iterator[tuple[int, int]]:
+    """Cut bins into at most `most` runs: first bin of each, and the first one behind it."""
+    runs = min(bins, most)
+    return pairwise(bins * run // runs for run in range(runs + 1))
 
 
 def against_the_rest(logits: Tensor) -> Tensor:

@@ -53,6 +53,7 @@ class SegmentationMetrics(MetricSet):
         self.job = job
         self.options = options
         self.patients: dict[str, Tensor] = {}  # voxels (3, structures), as in `Overlap`
+        self._is_settled = False
         self.distances: dict[
             str, Tensor
         ] = {}  # images (2, structures) with a distance, and with only one surface
@@ -80,9 +81,9 @@ class SegmentationMetrics(MetricSet):
         """
         predicted = logits.detach().max(dim=1).indices  # argmax is five times as slow on a CPU
         voxels = count_voxels(predicted, targets, logits.shape[1])
-        self.metrics["loss"].update(bounded(losses[:, None], LARGEST_LOSS))
+        self.add("loss", patients, bounded(losses[:, None], LARGEST_LOSS))
         self.metrics["overlap"].update(voxels)
-        self.metrics["dice_image"].update(dice(voxels).nan_to_num(nan=1.0))
+        self.add("dice_image", patients, dice(voxels).nan_to_num(nan=1.0))
         for patient, counts in zip(patients, voxels, strict=True):
             self.patients[patient] = self.patients.get(patient, torch.zeros_like(counts)) + counts
         if self.options.distances:
@@ -98,14 +99,16 @@ class SegmentationMetrics(MetricSet):
     def settled(self) -> Mapping[str, Metric]:
         """Return the metrics with the Dice of each patient seen so far."""
         by_patient = self.metrics["dice_patient"].clone()
-        if self.patients:
+        if self.patients and not self._is_settled:
             by_patient.update(dice(torch.stack(list(self.patients.values()))).nan_to_num(nan=1.0))
         return {**self.metrics, "dice_patient": by_patient}
 
     def settle(self) -> None:
         """Count each patient seen so far; none may have images still to come."""
-        self.metrics = dict(self.settled())
-        self.patients.clear()
+        if self.patients:
+            voxels = torch.stack(list(self.patients.values()))
+            self.add("dice_patient", list(self.patients), dice(voxels).nan_to_num(nan=1.0))
+        self._is_settled = True
 
     def report(self) -> dict[str, float]:
         """Compute every metric of the job: means over the structures, then the single structures."""
@@ -142,9 +145,9 @@ class SegmentationMetrics(MetricSet):
             )
             distances = surface_distances(found_mask, true_mask, spacing, tolerance)
             hd95[image, structure], surface_dice[image, structure] = distances
-        self.metrics["hd95"].update(hd95.clamp(max=LARGEST_DISTANCE), both)
-        self.metrics["hd95_undefined"].update((either & ~both).double(), either)
-        self.metrics["surface_dice"].update(surface_dice, either)
+        self.add("hd95", patients, hd95.clamp(max=LARGEST_DISTANCE), both)
+        self.add("hd95_undefined", patients, (either & ~both).double(), either)
+        self.add("surface_dice", patients, surface_dice, either)
         for patient, kinds in zip(patients, torch.stack([both, either & ~both], dim=1).long(), strict=True):
             self.distances[patient] = self.distances.get(patient, torch.zeros_like(kinds)) + kinds
 
