@@ -12,6 +12,7 @@ from client.data.formats.heard import standard_error_heard
 from client.data.formats.limits import DEFLATED, LZW, require_plausible
 from client.data.formats.placed import placed
 from client.data.formats.text_headers import data_files, require_metaimage
+from client.data.formats.tiff_pages import require_pages
 from client.data.picture import Picture, Turn
 from shared.errors import DataError
 from shared.names import shortened
@@ -67,6 +68,7 @@ def read_tiff(path: Path) -> Picture:
 
     The size of a pixel is known where OME's XML says it: the tags of resolution are for printers.
     """
+    require_pages(path)
     array = read_itk_array(path, "TIFFImageIO")
     sizes = _ome_sizes(path)
     if array.ndim == 3:

@@ -19,6 +19,7 @@ from shared.errors import DataError
 _HEAD = 540  # bytes of the longer header
 _GZIP = b"\x1f\x8b"
 _PIECE = 2**20
+_REMEDY = "Copy or export it again."
 _MOST_BEYOND = 2**26  # bytes behind the last number: padding
 _TO_MM = {"meter": 1000.0, "micron": 0.001}
 
@@ -74,6 +75,7 @@ def _loaded(path: Path) -> tuple[nibabel.Nifti1Image, tuple[str, ...]]:
     with _opened(path) as file, warnings_heard() as said:
         packed = isinstance(file, gzip.GzipFile)
         require_plausible(path, shape, itemsize, DEFLATED if packed else RAW, held)
+        _require_extensions(path, file, header, held)
         begin = max(_HEAD, int(header.get_data_offset()))
         require_plausible(path, (begin,), 1, DEFLATED, held)
         image = (
@@ -87,6 +89,22 @@ def _loaded(path: Path) -> tuple[nibabel.Nifti1Image, tuple[str, ...]]:
     return image, tuple(f"the header of {path.name} was mended: {text}" for text in mended)
 
 
+def _require_extensions(path: Path, file: IO[bytes], header: nibabel.Nifti1Header, held: int) -> None:
+    """Refuse an extension that is longer than the file: nibabel takes memory for what it claims."""
+    file.seek(header.sizeof_hdr)
+    at = header.sizeof_hdr + 4
+    there = file.read(4)[:1] not in (b"", b"\0")
+    begin = header.get_data_offset()
+    end = begin if begin >= at else held  # of numbers that begin in the header it reads on
+    while there and at < end:
+        length = int(np.frombuffer(file.read(8)[:4].ljust(4, b"\0"), f"{header.endianness}i4")[0])
+        if not 8 <= length <= held * DEFLATED:
+            raise DataError(f"has an extension of {length} bytes in its header", where=path, remedy=_REMEDY)
+        at += length
+        file.seek(at)
+    file.seek(0)
+
+
 def _unpacked(file: IO[bytes], path: Path, length: int) -> bytes:
     """Return the first bytes of a packed file that is whole."""
     try:
@@ -98,7 +116,7 @@ def _unpacked(file: IO[bytes], path: Path, length: int) -> bytes:
                     "holds far more than its header says", where=path, remedy="Its header is damaged."
                 )
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"is damaged ({error})", where=path, remedy="Copy it again.") from None
+        raise DataError(f"is damaged ({error})", where=path, remedy=_REMEDY) from None
     return content
 
 

@@ -13,7 +13,8 @@ _LONGEST_LINE = 1000
 _DATA_FILE = re.compile(
     rb"(?:ElementDataFile\s*[=:]|^data ?file:)[ \t]*([^\r\n]*)", re.MULTILINE | re.IGNORECASE
 )
-_END = re.compile(rb"^ElementDataFile", re.MULTILINE)
+_END = re.compile(rb"^ElementDataFile|^\r?\n", re.MULTILINE)  # of MetaImage, of NRRD
+_FREE_TEXT = re.compile(rb"#|[^:]+:=")
 _VECTORS = ("DimSize", "ElementSpacing", "ElementSize", "Offset", "Position", "Origin", "CenterOfRotation")
 _MATRICES = ("TransformMatrix", "Rotation", "Orientation")
 
@@ -24,8 +25,9 @@ def data_files(path: Path) -> list[Path]:
     Raises:
         DataError: One does not lie in the header's folder, or the header names a pattern or a list.
     """
-    files = []
-    for match in _DATA_FILE.finditer(_head(path)):
+    head, files = _head(path), []
+    _require_short_lines(head, path)
+    for match in _DATA_FILE.finditer(head):
         name = match[1].decode(errors="replace").strip()
         if name.upper() == "LOCAL":
             continue
@@ -60,12 +62,15 @@ def require_metaimage(path: Path) -> None:
             )
 
 
-def _fields(path: Path) -> Iterator[tuple[str, str]]:
-    head = _head(path)
-    end = _END.search(head)
-    for line in head[: end.start() if end else len(head)].splitlines():
-        if len(line) > _LONGEST_LINE:
+def _require_short_lines(head: bytes, path: Path) -> None:
+    """Refuse fields whose length ITK copies without looking at it."""
+    for line in _END.split(head)[0].splitlines():
+        if len(line) > _LONGEST_LINE and not _FREE_TEXT.match(line):
             raise DataError(f"has a line of {len(line)} bytes in its header", where=path)
+
+
+def _fields(path: Path) -> Iterator[tuple[str, str]]:
+    for line in _END.split(_head(path))[0].splitlines():
         name, separator, value = line.decode(errors="replace").replace(":", "=", 1).partition("=")
         if separator:
             yield name.strip(), value.strip()

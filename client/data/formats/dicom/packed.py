@@ -39,6 +39,7 @@ for _decoder in (
     _decoder.remove_plugin("gdcm")
 
 _JPEG, _JPEG_2000 = b"\xff\xd8", b"\xff\x4f\xff\x51"
+_ITEM = b"\xfe\xff\x00\xe0"  # with which packed frames begin
 _JP2 = b"\0\0\0\x0cjP  "
 _FRAME_HEADS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # SOF of JPEG (T.81, B.1.1.3) and JPEG-LS
 _HARMLESS = re.compile("data precision|SOS parameters")  # GDCM tries its decoders one after another
@@ -58,6 +59,8 @@ def require_fitting(dataset: Dataset, path: Path) -> None:
     rows, columns, samples = (int(dataset[tag].value) for tag in ("Rows", "Columns", "SamplesPerPixel"))
     bits, frames = int(dataset.BitsAllocated), int(dataset.get("NumberOfFrames") or 1)
     packing, has_head = _packing(syntax)
+    if packing == RAW and isinstance(dataset.PixelData, bytes) and dataset.PixelData.startswith(_ITEM):
+        raise DataError("does not say how its pixels are packed", where=path, remedy=_REMEDY)
     require_plausible(path, (frames, rows, columns, samples), bits / 8, packing, path.stat().st_size)
     if not has_head:
         return
@@ -79,6 +82,15 @@ def unpacked(dataset: Dataset, path: Path) -> NDArray[Any]:
         DataError: They do not fit (`require_fitting`), or are damaged.
     """
     require_fitting(dataset, path)
+    pixels = _decoded(dataset, path)
+    if pixels.shape[:2] != (dataset.Rows, dataset.Columns) or pixels.ndim != 2 + (
+        dataset.SamplesPerPixel > 1
+    ):
+        raise DataError("holds more pixels than its header says", where=path, remedy=_REMEDY)
+    return pixels
+
+
+def _decoded(dataset: Dataset, path: Path) -> NDArray[Any]:
     syntax = UID(dataset.file_meta.TransferSyntaxUID)
     if not syntax.is_encapsulated:
         return np.asarray(dataset.pixel_array)
