@@ -4,6 +4,8 @@ import difflib
 import heapq
 from collections.abc import Collection, Iterable
 
+from shared.printable import printable
+
 NAME = r"^[a-z0-9][a-z0-9._-]{0,62}$"  # of jobs, datasets and sites: safe in paths and on a terminal
 LONGEST_SHOWN = 60  # characters of a name that a message repeats
 MOST_SHOWN = 40  # names that a message lists
@@ -27,12 +29,17 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     if len(choices) > MOST_SHOWN:
         listing += f" and {len(choices) - MOST_SHOWN} more"
     nearest = _nearest(name, choices)
-    return f"did you mean '{nearest}'? ({listing})" if nearest else listing
+    return f"did you mean '{printable(nearest)}'? ({listing})" if nearest else listing
 
 
 def shown(name: str) -> str:
-    """Return a name as a message repeats it: cut where it is too long for one."""
-    return name if len(name) <= LONGEST_SHOWN else f"{name[:LONGEST_SHOWN]}..."
+    """Return a name as a message repeats it: on one line, cut where it is too long for one."""
+    return shortened(printable(name), LONGEST_SHOWN)
+
+
+def shortened(text: str, longest: int) -> str:
+    """Return a text of somebody else, cut where it is too long for a message."""
+    return text if len(text) <= longest else f"{text[:longest]}..."
 
 
 def _nearest(name: str, choices: list[str]) -> str | None:

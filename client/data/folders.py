@@ -90,7 +90,7 @@ def _matched(pattern: str, path: str) -> str:
 def _facts(path: Path) -> dict[str, Any]:
     try:
         facts = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"can't be read: {error}", where=path) from None
     if not isinstance(facts, dict):
         raise DataError("is no object of JSON", where=path)

@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import nibabel
-import pydicom
 from PIL import Image
 from pydicom.misc import is_dicom
+
+from client.data.formats.dicom.bytes import read_whole
+from client.data.formats.heard import warnings_heard
+from client.data.formats.nifti import nifti_header
 
 # Of PS3.15, table E.1-1 (basic profile), what names people, places, dates and numbers of theirs.
 _DICOM = (
@@ -43,7 +45,8 @@ def identifying_fields(path: Path) -> frozenset[str]:
     A header that can't be read counts as one: nobody can say that it names nobody.
     """
     try:
-        return frozenset(_found(_first_of(path)))
+        with warnings_heard():
+            return frozenset(_found(_first_of(path)))
     except Exception:  # whatever libraries raise on a broken file; reading it as an image says why
         return frozenset({"a header that can't be read"})
 
@@ -57,14 +60,14 @@ def _first_of(path: Path) -> Path:
 def _found(path: Path) -> Iterator[str]:
     name = path.name.lower()
     if name.endswith((".nii", ".nii.gz")):
-        header = nibabel.load(path).header
+        header = nifti_header(path)
         for field in ("descrip", "db_name", "aux_file"):
             if bytes(header[field].tobytes()).strip(b"\0 "):
                 yield field
     elif name.endswith((".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")):
         yield from _of_picture(path)
     elif is_dicom(path):
-        dataset = pydicom.dcmread(path, stop_before_pixels=True)
+        dataset = read_whole(path, force=False, without_pixels=True)
         yield from (field for field in _DICOM if str(dataset.get(field) or "").strip())
         if any(element.tag.is_private for element in dataset):
             yield "private tags"

@@ -167,26 +167,25 @@ class Picture:
                 can't hold.
         """
         array = self.array
-        if array.dtype == np.float32:
-            floats = array
-        elif array.dtype.kind == "c":
+        if array.dtype.kind == "c":
             raise DataError(
                 "has complex numbers",
                 where=where,
                 remedy="Save their magnitude, or real and imaginary part as two images.",
             )
-        else:
-            floats = array.astype(np.float32)
-            if (
+        with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is refused below
+            floats = array.astype(np.float32, copy=False)
+            lost = (
                 array.dtype.kind in "iu"
                 and array.itemsize > 2
                 and (floats.astype(array.dtype) != array).any()
-            ):
-                raise DataError(
-                    "has whole numbers so large that they lose digits in training",
-                    where=where,
-                    remedy="Save it as numbers with a point, or scaled down.",
-                )
+            )
+        if lost:
+            raise DataError(
+                "has whole numbers so large that they lose digits in training",
+                where=where,
+                remedy="Save it as numbers with a point, or scaled down.",
+            )
         if not np.isfinite(floats).all():
             raise DataError("has values that are not finite numbers", where=where)
         return floats

@@ -23,6 +23,7 @@ from client.data.formats.dicom import (
     read_series,
     read_structures,
 )
+from client.data.formats.heard import warnings_heard
 from client.data.formats.itk import read_itk, read_tiff
 from client.data.formats.nifti import read_nifti
 from client.data.formats.pictures import read_mask_picture, read_picture
@@ -33,6 +34,8 @@ from client.data.picture import Picture
 from shared.errors import DataError
 from shared.fields import Field
 from shared.job import DataTable, JobSpec
+from shared.names import shortened
+from shared.printable import printable
 from shared.tasks.options import ClassesOptions
 
 __all__ = [
@@ -59,6 +62,7 @@ ENDINGS = (*_PICTURES, *_NIFTI, *_TIFF, *_ITK, ".npy", ".dcm")
 _KNOWN = "PNG, JPEG, BMP, TIFF, NIfTI, DICOM, MetaImage, NRRD and .npy"
 _LARGEST_CHANGE = 16  # of the number of voxels along an axis, through resampling
 _MOST_VOXELS = 2**29
+_LONGEST_REASON = 300  # letters of what a library says
 T = TypeVar("T")
 
 
@@ -219,10 +223,13 @@ def _coloured(array: NDArray[np.float32], colour: Literal["rgb", "grey"], path: 
 
 def _mask_of(path: Path, image: Picture, layout: Layout) -> Picture:
     """Read an image's mask; contours are filled on the image's grid."""
-    dataset = _guarded(path, lambda: load(path)) if _is_dicom(path) else None
-    if dataset is None or not is_structure_set(dataset):
-        return read_raw_mask(path, len(image.shape))
-    return _guarded(path, lambda: read_structures(dataset, path, image, layout.classes))
+    structures = _guarded(path, lambda: _structures(path, image, layout)) if _is_dicom(path) else None
+    return read_raw_mask(path, len(image.shape)) if structures is None else structures
+
+
+def _structures(path: Path, image: Picture, layout: Layout) -> Picture | None:
+    dataset = load(path)
+    return read_structures(dataset, path, image, layout.classes) if is_structure_set(dataset) else None
 
 
 def read_raw_mask(path: Path, dimensions: int | None = None) -> Picture:
@@ -245,7 +252,7 @@ def _read_mask(path: Path, dimensions: int | None) -> Picture:
     dataset = load(path)
     if is_structure_set(dataset):
         raise DataError("is a structure set: its contours mean something beside an image only", where=path)
-    return read_segments(path, dimensions) if is_segmentation(dataset) else _read(path, dimensions)
+    return read_segments(dataset, path, dimensions) if is_segmentation(dataset) else _read(path, dimensions)
 
 
 def _is_dicom(path: Path) -> bool:
@@ -334,16 +341,20 @@ def _is_lossy(path: Path) -> bool:
 
 
 def _guarded(path: Path, read: Callable[[], T]) -> T:
-    """Turn whatever a decoder raises on a damaged file into one DataError."""
+    """Turn whatever a decoder raises on a damaged file into one DataError; what it prints is not shown."""
     try:
-        return read()
-    except (DataError, MemoryError):
+        with warnings_heard():
+            return read()
+    except DataError:
         raise
     except FileNotFoundError:
         raise DataError("the file is missing", where=path) from None
+    except MemoryError:
+        raise DataError("needs more memory than there is", where=path) from None
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise DataError(f"can't be read: {' '.join(lines) or type(error).__name__}", where=path) from None
+        said = printable(" ".join(lines) or type(error).__name__)
+        raise DataError(f"can't be read: {shortened(said, _LONGEST_REASON)}", where=path) from None
 
 
 def _read(path: Path, dimensions: int | None) -> Picture:

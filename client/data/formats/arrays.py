@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
+from client.data.formats.limits import RAW, require_plausible
 from client.data.picture import Picture, Turn
 from shared.errors import DataError
 
 _MOST_CHANNELS = 4
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def read_array(path: Path, dimensions: int | None) -> Picture:
@@ -24,6 +26,7 @@ def read_array(path: Path, dimensions: int | None) -> Picture:
         DataError: It has other axes.
         ValueError: It holds Python objects.
     """
+    _require_plausible(path)
     array = np.load(path, allow_pickle=False)
     if array.dtype.kind not in "biufc":
         raise DataError(f"holds {array.dtype}, not numbers", where=path)
@@ -34,3 +37,13 @@ def read_array(path: Path, dimensions: int | None) -> Picture:
     if array.ndim in (3, 4):
         return Picture(array if array.ndim == 4 else array[None], None, None, Turn.none(3))
     raise DataError(f"has {array.ndim} axes", where=path)
+
+
+def _require_plausible(path: Path) -> None:
+    """Look at the header before memory is taken; raises ValueError where it is none."""
+    with path.open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        if version not in _HEADERS:
+            raise ValueError(f"it is of version {version[0]}.{version[1]}")
+        shape, _, dtype = _HEADERS[version](file)
+    require_plausible(path, shape, dtype.itemsize, RAW, path.stat().st_size)

@@ -8,12 +8,29 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from client.data.formats.heard import standard_error_heard
+from client.data.formats.limits import DEFLATED, LZW, require_plausible
 from client.data.formats.placed import placed
+from client.data.formats.text_headers import data_files, require_metaimage
+from client.data.formats.tiff_pages import require_pages
 from client.data.picture import Picture, Turn
+from shared.errors import DataError
+from shared.names import shortened
+from shared.printable import printable
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 _DESCRIPTION = 270  # TIFF's tag, where OME keeps its XML
 _MICRONS = {"nm": 1e-6, "µm": 1e-3, "um": 1e-3, "mm": 1.0, "cm": 10.0}
+_REMEDY = "Copy or export it again."
+_LONGEST = 200  # letters of what somebody else says
+_OF_ITK = re.compile(r"^(Exception thrown|/|sitk::|.*\.(cxx|hxx|h):\d+)|^in method")
+_COMPLAINT = re.compile(
+    r"TIFF|Decode|Setup|Strip|Missing|Row out of range|JPEG|^Meta\w+:|^M\w+_\w+|libpng|^ideal"
+    r"|Uncompress|defined|file record|Sorry, can not|: Warning, |[Ff]ailed"
+)
+_HARMLESS = re.compile(
+    r"Warning, (Unknown field|Invalid TIFF directory; tags are not sorted)|libpng warning: iCCP"
+)
 _OME_SIZE = r'PhysicalSize{axis}="([0-9.eE+-]+)"(?:[^>]*PhysicalSize{axis}Unit="([^"]+)")?'
 
 
@@ -51,6 +68,7 @@ def read_tiff(path: Path) -> Picture:
 
     The size of a pixel is known where OME's XML says it: the tags of resolution are for printers.
     """
+    require_pages(path)
     array = read_itk_array(path, "TIFFImageIO")
     sizes = _ome_sizes(path)
     if array.ndim == 3:
@@ -83,13 +101,40 @@ def _file_order(image: Any) -> NDArray[Any]:
 
 
 def _read(path: Path, reader: str) -> Any:
+    """Read a file whose header is plausible, and that is whole.
+
+    Raises:
+        DataError: It is damaged: ITK says so on the standard error, and goes on.
+    """
     import SimpleITK as sitk  # noqa: N813, PLC0415
 
     file = sitk.ImageFileReader()
     file.SetImageIO(reader)  # what a file calls itself chooses nothing
     file.SetFileName(str(path))
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    return file.Execute()
+    if reader == "MetaImageIO":
+        require_metaimage(path)
+    held = sum(one.stat().st_size for one in (path, *data_files(path)))
+    with standard_error_heard(_COMPLAINT) as said:
+        try:
+            file.ReadImageInformation()
+            shape = (*file.GetSize(), file.GetNumberOfComponents())
+            require_plausible(path, shape, 1, LZW if reader == "TIFFImageIO" else DEFLATED, held)
+            image = file.Execute()
+        except RuntimeError as error:
+            found = _reason(str(error)) if not said else said[0]
+            raise DataError(f"can't be read: {found}", where=path) from None
+    if bad := [line for line in said if not _HARMLESS.search(line)]:
+        raise DataError(
+            f"is damaged ({shortened(printable(bad[0]), _LONGEST)})", where=path, remedy="Copy it again."
+        )
+    return image
+
+
+def _reason(text: str) -> str:
+    """Return what ITK's exception says, without its own lines of code."""
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not _OF_ITK.search(line)]
+    return shortened(printable(" ".join(lines)), _LONGEST) or "ITK does not say why"
 
 
 def _ome_sizes(path: Path) -> dict[str, float]:

@@ -1,16 +1,26 @@
 """NIfTI files."""
 
+import gzip
+import zlib
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
+from client.data.formats.heard import warnings_heard
+from client.data.formats.limits import DEFLATED, RAW, require_plausible
 from client.data.formats.placed import placed
 from client.data.picture import Picture
 from shared.errors import DataError
 
+_HEAD = 540  # bytes of the longer header
+_GZIP = b"\x1f\x8b"
+_PIECE = 2**20
+_REMEDY = "Copy or export it again."
+_MOST_BEYOND = 2**26  # bytes behind the last number: padding
 _TO_MM = {"meter": 1000.0, "micron": 0.001}
 
 
@@ -25,17 +35,89 @@ def read_nifti(path: Path, dimensions: int | None) -> Picture:
         DataError: It has too many dimensions, or holds surfaces.
         ValueError: Its affine can't be used.
     """
-    image = nibabel.load(path)
-    if not isinstance(image, nibabel.Nifti1Pair):
-        raise DataError(f"holds no volume but a {type(image).__name__}", where=path)
+    image, mended = _loaded(path)
     array = _channels_first(_values(image))
     if array.ndim != 4:
         raise DataError(f"has {len(image.shape)} dimensions", where=path)
     affine = np.array(image.affine, dtype=np.float64)
     affine[:3] *= _TO_MM.get(image.header.get_xyzt_units()[0], 1.0)
     codes = (int(image.header["sform_code"]), int(image.header["qform_code"]))
-    notes = _notes(image) if all(codes) else ()
+    notes = (*mended, *(_notes(image) if all(codes) else ()))
     return placed(array, affine, dimensions, located=any(codes), notes=notes)
+
+
+def nifti_header(path: Path) -> nibabel.Nifti1Header:
+    """Return the header of a NIfTI file as it stands there.
+
+    Raises:
+        DataError: It is none.
+    """
+    with _opened(path) as file:
+        head = file.read(_HEAD)
+    for kind in (nibabel.Nifti1Header, nibabel.Nifti2Header):
+        if kind.may_contain_header(head):
+            return kind(head[: kind.sizeof_hdr], check=False)
+    raise DataError("is no NIfTI file", where=path)
+
+
+def _opened(path: Path) -> IO[bytes]:
+    """Open a file, packed by gzip or not: its first bytes say it."""
+    with path.open("rb") as file:
+        packed = file.read(2) == _GZIP
+    return cast(IO[bytes], gzip.open(path)) if packed else path.open("rb")
+
+
+def _loaded(path: Path) -> tuple[nibabel.Nifti1Image, tuple[str, ...]]:
+    """Return an image, its size plausible and its checksum right, and what was mended in its header."""
+    header = nifti_header(path)
+    kind = nibabel.Nifti2Image if isinstance(header, nibabel.Nifti2Header) else nibabel.Nifti1Image
+    shape, itemsize, held = header.get_data_shape(), header.get_data_dtype().itemsize, path.stat().st_size
+    with _opened(path) as file, warnings_heard() as said:
+        packed = isinstance(file, gzip.GzipFile)
+        require_plausible(path, shape, itemsize, DEFLATED if packed else RAW, held)
+        _require_extensions(path, file, header, held)
+        begin = max(_HEAD, int(header.get_data_offset()))
+        require_plausible(path, (begin,), 1, DEFLATED, held)
+        image = (
+            kind.from_bytes(_unpacked(file, path, begin + prod(shape) * itemsize))
+            if packed
+            else kind.load(path)
+        )
+    if image.header["sform_code"] == 0 and any(text.startswith("pixdim") and "zero" in text for text in said):
+        raise DataError("says that its voxels are 0 mm wide", where=path, remedy="Correct its header.")
+    mended = (text for text in dict.fromkeys(said) if "setting" in text)
+    return image, tuple(f"the header of {path.name} was mended: {text}" for text in mended)
+
+
+def _require_extensions(path: Path, file: IO[bytes], header: nibabel.Nifti1Header, held: int) -> None:
+    """Refuse an extension that is longer than the file: nibabel takes memory for what it claims."""
+    file.seek(header.sizeof_hdr)
+    at = header.sizeof_hdr + 4
+    there = file.read(4)[:1] not in (b"", b"\0")
+    begin = header.get_data_offset()
+    end = begin if begin >= at else held  # of numbers that begin in the header it reads on
+    while there and at < end:
+        length = int(np.frombuffer(file.read(8)[:4].ljust(4, b"\0"), f"{header.endianness}i4")[0])
+        if not 8 <= length <= held * DEFLATED:
+            raise DataError(f"has an extension of {length} bytes in its header", where=path, remedy=_REMEDY)
+        at += length
+        file.seek(at)
+    file.seek(0)
+
+
+def _unpacked(file: IO[bytes], path: Path, length: int) -> bytes:
+    """Return the first bytes of a packed file that is whole."""
+    try:
+        content, beyond = file.read(length), 0
+        while piece := file.read(_PIECE):  # the checksum stands at the end
+            beyond += len(piece)
+            if beyond > _MOST_BEYOND:
+                raise DataError(
+                    "holds far more than its header says", where=path, remedy="Its header is damaged."
+                )
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"is damaged ({error})", where=path, remedy=_REMEDY) from None
+    return content
 
 
 def _values(image: nibabel.Nifti1Image) -> NDArray[Any]:

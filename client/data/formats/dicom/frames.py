@@ -10,6 +10,7 @@ import highdicom
 import numpy as np
 from pydicom.dataset import Dataset
 
+from client.data.formats.dicom.packed import require_fitting
 from client.data.formats.dicom.place import TO_RAS
 from client.data.formats.placed import placed
 from client.data.picture import Picture
@@ -29,6 +30,7 @@ def read_frames(dataset: Dataset, path: Path, dimensions: int | None) -> Picture
             where=path,
             remedy="Export the frames that are wanted as single files.",
         )
+    require_fitting(dataset, path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

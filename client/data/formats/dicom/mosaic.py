@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from pydicom.dataset import Dataset
 
+from client.data.formats.dicom.packed import require_fitting
 from client.data.formats.dicom.place import TO_RAS
 from client.data.formats.placed import placed
 from client.data.picture import Picture
@@ -33,5 +34,6 @@ def read_mosaic(dataset: Dataset, path: Path, dimensions: int | None) -> Picture
             where=path,
             remedy="Export it with its private tags, or convert it to NIfTI at the scanner.",
         )
+    require_fitting(dataset, path)
     volume = np.asarray(wrapper.get_data(), dtype=np.float64)
     return placed(volume[None], TO_RAS @ wrapper.affine, dimensions)

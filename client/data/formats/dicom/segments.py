@@ -7,7 +7,9 @@ import highdicom
 import numpy as np
 from pydicom.dataset import Dataset
 
+from client.data.formats.dicom.packed import require_fitting
 from client.data.formats.dicom.place import TO_RAS
+from client.data.formats.limits import CODED, require_plausible
 from client.data.formats.placed import placed
 from client.data.picture import Picture
 from shared.errors import DataError
@@ -21,7 +23,7 @@ def is_segmentation(dataset: Dataset) -> bool:
     return dataset.get("SOPClassUID") in SEGMENTATIONS
 
 
-def read_segments(path: Path, dimensions: int | None) -> Picture:
+def read_segments(dataset: Dataset, path: Path, dimensions: int | None) -> Picture:
     """Read a segmentation as a map of labels: 1 for its first segment, and so on by their numbers.
 
     Frames that it leaves out hold nothing. Of a fractional segment, what is at least half inside counts.
@@ -29,10 +31,15 @@ def read_segments(path: Path, dimensions: int | None) -> Picture:
     Raises:
         DataError: Its segments overlap, or its frames are no volume.
     """
+    require_fitting(dataset, path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            segmentation = highdicom.seg.segread(path)
+            segmentation = highdicom.seg.Segmentation.from_dataset(dataset, copy=False)
+            count = len(segmentation.SegmentSequence)
+            grid = segmentation.get_volume_geometry(allow_missing_positions=True)
+            shape = () if grid is None else (*grid.spatial_shape, count)
+            require_plausible(path, shape, 1, CODED, path.stat().st_size)  # of frames that are left out, too
             volume = segmentation.get_volume(combine_segments=False, allow_missing_positions=True)
             numbers = [int(item.SegmentNumber) for item in segmentation.SegmentSequence]
             names = [str(item.get("SegmentLabel", "")) for item in segmentation.SegmentSequence]
@@ -40,14 +47,17 @@ def read_segments(path: Path, dimensions: int | None) -> Picture:
         raise DataError(
             f"is a segmentation that is no single volume ({' '.join(str(error).split())})", where=path
         ) from None
-    inside = np.asarray(volume.array) >= _INSIDE  # (slices, rows, columns, segments)
-    if (inside.sum(axis=-1) > 1).any():
-        raise DataError(
-            "has segments that overlap, so it is no map of labels",
-            where=path,
-            remedy="Save each structure as a file of its own.",
-        )
-    labels = (inside * np.array(numbers[: inside.shape[-1]], dtype=np.int32)).sum(axis=-1)
+    array = np.asarray(volume.array)  # (slices, rows, columns, segments)
+    labels = np.zeros(array.shape[:-1], np.int32)
+    for place, number in enumerate(numbers[: array.shape[-1]]):
+        inside = array[..., place] >= _INSIDE
+        if labels[inside].any():
+            raise DataError(
+                "has segments that overlap, so it is no map of labels",
+                where=path,
+                remedy="Save each structure as a file of its own.",
+            )
+        labels[inside] = number
     listed = ", ".join(f"{number} is '{name}'" for number, name in zip(numbers, names, strict=True))
     note = f"{path.name} is a segmentation: {listed}"
     return placed(labels[None], TO_RAS @ volume.affine, dimensions, notes=(note,))

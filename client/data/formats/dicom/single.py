@@ -5,6 +5,7 @@ from pathlib import Path
 import pydicom
 from pydicom.dataset import Dataset
 
+from client.data.formats.dicom.bytes import read_whole
 from client.data.formats.dicom.frames import read_frames
 from client.data.formats.dicom.mosaic import is_mosaic, read_mosaic
 from client.data.formats.dicom.place import pixel_spacing, plane_of
@@ -30,9 +31,9 @@ def load(path: Path) -> Dataset:
     """Read a file as DICOM, whatever it begins with.
 
     Raises:
-        DataError: It is none.
+        DataError: It is none, or was cut short.
     """
-    dataset = pydicom.dcmread(path, force=True)
+    dataset = read_whole(path)
     if "SOPClassUID" not in dataset and "Rows" not in dataset:
         raise DataError("is no DICOM file", where=path)
     if "TransferSyntaxUID" not in dataset.file_meta:  # written without a head: PS3.5 10.1 names the default

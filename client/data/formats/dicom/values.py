@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_color_lut, apply_modality_lut
 
+from client.data.formats.dicom.packed import unpacked
 from shared.errors import DataError
 
 
@@ -37,7 +38,7 @@ def read_frame(dataset: Dataset, where: Path) -> Frame:
     """
     if "PixelData" not in dataset:
         raise DataError("holds no picture", where=where)
-    stored = dataset.pixel_array
+    stored = unpacked(dataset, where)
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
         return Frame(_channels_first(apply_color_lut(stored, dataset)), None)
     if stored.ndim == 3:

@@ -1,0 +1,143 @@
+"""Packed pixels: what their own head says is compared with the file's before they are unpacked.
+
+A decoder takes memory for what it is told, and GDCM ends the process where the two differ, so that it unpacks
+what nothing else does: JPEG Lossless, and JPEG of 12 bits.
+"""
+
+import re
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import gdcm
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.encaps import generate_frames
+from pydicom.pixels import decoders
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    JPEGExtended12Bit,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
+    RLELossless,
+)
+
+from client.data.formats.heard import standard_error_heard
+from client.data.formats.limits import CODED, DEFLATED, RAW, RUN_LENGTHS, require_plausible
+from shared.errors import DataError
+
+for _decoder in (
+    decoders.JPEGBaseline8BitDecoder,
+    decoders.JPEGExtended12BitDecoder,
+    decoders.JPEGLSLosslessDecoder,
+    decoders.JPEGLSNearLosslessDecoder,
+    decoders.JPEG2000LosslessDecoder,
+    decoders.JPEG2000Decoder,
+):
+    _decoder.remove_plugin("gdcm")
+
+_JPEG, _JPEG_2000 = b"\xff\xd8", b"\xff\x4f\xff\x51"
+_ITEM = b"\xfe\xff\x00\xe0"  # with which packed frames begin
+_JP2 = b"\0\0\0\x0cjP  "
+_FRAME_HEADS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # SOF of JPEG (T.81, B.1.1.3) and JPEG-LS
+_HARMLESS = re.compile("data precision|SOS parameters")  # GDCM tries its decoders one after another
+_COMPLAINT = re.compile(r"Corrupt|[Pp]remature|Unsupported|Inconsistent|inconsistent|Invalid|Bogus|Warning")
+_REMEDY = "Copy or export it again."
+
+
+def require_fitting(dataset: Dataset, path: Path) -> None:
+    """Refuse pixels that are more than the file can hold, or of another size than it says.
+
+    Raises:
+        DataError: They are.
+    """
+    if "PixelData" not in dataset:
+        return
+    syntax = UID(dataset.file_meta.TransferSyntaxUID)
+    rows, columns, samples = (int(dataset[tag].value) for tag in ("Rows", "Columns", "SamplesPerPixel"))
+    bits, frames = int(dataset.BitsAllocated), int(dataset.get("NumberOfFrames") or 1)
+    packing, has_head = _packing(syntax)
+    if packing == RAW and isinstance(dataset.PixelData, bytes) and dataset.PixelData.startswith(_ITEM):
+        raise DataError("does not say how its pixels are packed", where=path, remedy=_REMEDY)
+    require_plausible(path, (frames, rows, columns, samples), bits / 8, packing, path.stat().st_size)
+    if not has_head:
+        return
+    for frame in generate_frames(dataset.PixelData, number_of_frames=frames):
+        found = head_of(frame)
+        if found is None or found[:3] != (rows, columns, samples) or ceil(found[3] / 8) != ceil(bits / 8):
+            packed = "no JPEG" if found is None else f"{found[0]}x{found[1]}x{found[2]} of {found[3]} bits"
+            raise DataError(
+                f"says that its pixels are {rows}x{columns}x{samples} of {bits} bits, and packs {packed}",
+                where=path,
+                remedy=_REMEDY,
+            )
+
+
+def unpacked(dataset: Dataset, path: Path) -> NDArray[Any]:
+    """Return the stored pixels of a file.
+
+    Raises:
+        DataError: They do not fit (`require_fitting`), or are damaged.
+    """
+    require_fitting(dataset, path)
+    pixels = _decoded(dataset, path)
+    if pixels.shape[:2] != (dataset.Rows, dataset.Columns) or pixels.ndim != 2 + (
+        dataset.SamplesPerPixel > 1
+    ):
+        raise DataError("holds more pixels than its header says", where=path, remedy=_REMEDY)
+    return pixels
+
+
+def _decoded(dataset: Dataset, path: Path) -> NDArray[Any]:
+    syntax = UID(dataset.file_meta.TransferSyntaxUID)
+    if not syntax.is_encapsulated:
+        return np.asarray(dataset.pixel_array)
+    twelve = syntax == JPEGExtended12Bit and int(dataset.BitsAllocated) > 8
+    with standard_error_heard(_COMPLAINT) as said:
+        pixels = _of_twelve_bits(dataset, path) if twelve else np.asarray(dataset.pixel_array)
+    said = [line for line in said if not _HARMLESS.search(line)]
+    if said:
+        raise DataError(f"has damaged pixels ({said[0][:100]})", where=path, remedy=_REMEDY)
+    return pixels
+
+
+def head_of(frame: bytes) -> tuple[int, int, int, int] | None:
+    """Return (rows, columns, samples, bits) of a packed frame; None where it is no JPEG of any kind."""
+    if frame.startswith(_JP2):  # the stream lies in boxes
+        frame = frame[max(0, frame.find(_JPEG_2000)) :]
+    if frame.startswith(_JPEG_2000) and len(frame) > 42:  # T.800, A.5.1
+        right, low, left, top = (int.from_bytes(frame[at : at + 4], "big") for at in (8, 12, 16, 20))
+        return low - top, right - left, int.from_bytes(frame[40:42], "big"), (frame[42] & 0x7F) + 1
+    at = 2
+    while frame.startswith(_JPEG) and at + 10 <= len(frame) and frame[at] == 0xFF:
+        if frame[at + 1] in _FRAME_HEADS:
+            rows, columns = (int.from_bytes(frame[at + begin : at + begin + 2], "big") for begin in (5, 7))
+            return rows, columns, frame[at + 9], frame[at + 4]
+        fill = frame[at + 1] == 0xFF
+        at += 1 if fill else 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
+    return None
+
+
+def _packing(syntax: UID) -> tuple[int, bool]:
+    """Return what one byte may stand for, and whether each frame has a head of its own."""
+    if syntax == DeflatedExplicitVRLittleEndian:
+        return DEFLATED, False
+    if syntax == RLELossless:
+        return RUN_LENGTHS, False
+    if syntax.is_encapsulated:
+        lossy = syntax in JPEGTransferSyntaxes and syntax not in JPEGLSTransferSyntaxes
+        return (DEFLATED if lossy else CODED), True
+    return RAW, False
+
+
+def _of_twelve_bits(dataset: Dataset, path: Path) -> NDArray[Any]:
+    """Unpack JPEG of 12 bits (process 4), which pydicom leaves to nobody."""
+    reader = gdcm.ImageReader()
+    reader.SetFileName(str(path))
+    size = (int(dataset.Rows), int(dataset.Columns))
+    if not reader.Read() or int(dataset.SamplesPerPixel) != 1 or int(dataset.get("NumberOfFrames") or 1) != 1:
+        raise DataError("has pixels as JPEG of 12 bits that can't be unpacked", where=path, remedy=_REMEDY)
+    content = reader.GetImage().GetBuffer().encode("utf-8", "surrogateescape")
+    return np.frombuffer(content, np.uint16).reshape(size)

@@ -1,0 +1,83 @@
+"""Headers of MetaImage and NRRD, which are text: looked at before ITK reads them, which trusts them."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from shared.errors import DataError
+from shared.names import shown
+
+ENDINGS = (".mha", ".mhd", ".nrrd", ".nhdr")
+_LONGEST = 2**16  # bytes of a header
+_LONGEST_LINE = 1000
+_DATA_FILE = re.compile(
+    rb"(?:ElementDataFile\s*[=:]|^data ?file:)[ \t]*([^\r\n]*)", re.MULTILINE | re.IGNORECASE
+)
+_END = re.compile(rb"^ElementDataFile|^\r?\n", re.MULTILINE)  # of MetaImage, of NRRD
+_FREE_TEXT = re.compile(rb"#|[^:]+:=")
+_VECTORS = ("DimSize", "ElementSpacing", "ElementSize", "Offset", "Position", "Origin", "CenterOfRotation")
+_MATRICES = ("TransformMatrix", "Rotation", "Orientation")
+
+
+def data_files(path: Path) -> list[Path]:
+    """Return the files that a header names for its numbers.
+
+    Raises:
+        DataError: One does not lie in the header's folder, or the header names a pattern or a list.
+    """
+    head, files = _head(path), []
+    _require_short_lines(head, path)
+    for match in _DATA_FILE.finditer(head):
+        name = match[1].decode(errors="replace").strip()
+        if name.upper() == "LOCAL":
+            continue
+        file = path.parent / name
+        if "%" in name or file.parent != path.parent or not file.is_file():  # ITK takes % for C's printf
+            raise DataError(
+                f"names '{shown(name)}' for its numbers, which is no file of its folder",
+                where=path,
+                remedy="Put both files into one folder, or save them as one (.mha, .nrrd).",
+            )
+        files.append(file)
+    return files
+
+
+def require_metaimage(path: Path) -> None:
+    """Refuse a header of MetaImage with more or fewer numbers than its axes have.
+
+    Raises:
+        DataError: It has.
+    """
+    fields = dict(_fields(path))
+    axes = fields.get("NDims", "")
+    if not re.fullmatch("[234]", axes):
+        raise DataError(f"says that it has '{shown(axes)}' axes, which are 2 to 4", where=path)
+    counts = dict.fromkeys(_VECTORS, int(axes)) | dict.fromkeys(_MATRICES, int(axes) ** 2)
+    for name in counts.keys() & fields.keys():
+        if (found := len(fields[name].split())) != counts[name]:
+            raise DataError(
+                f"has {found} numbers in {name}, where {axes} axes need {counts[name]}",
+                where=path,
+                remedy="Its header is damaged: export it again.",
+            )
+
+
+def _require_short_lines(head: bytes, path: Path) -> None:
+    """Refuse fields whose length ITK copies without looking at it."""
+    for line in _END.split(head)[0].splitlines():
+        if len(line) > _LONGEST_LINE and not _FREE_TEXT.match(line):
+            raise DataError(f"has a line of {len(line)} bytes in its header", where=path)
+
+
+def _fields(path: Path) -> Iterator[tuple[str, str]]:
+    for line in _END.split(_head(path))[0].splitlines():
+        name, separator, value = line.decode(errors="replace").replace(":", "=", 1).partition("=")
+        if separator:
+            yield name.strip(), value.strip()
+
+
+def _head(path: Path) -> bytes:
+    if path.suffix.lower() not in ENDINGS:
+        return b""
+    with path.open("rb") as file:
+        return file.read(_LONGEST)
