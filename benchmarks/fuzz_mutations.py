@@ -242,7 +242,7 @@ def _length(content: bytes, random_: Random) -> bytes:
     elements = dicom_elements(content)
     if not elements:
         return content
-    at, vr, begin, _ = random_.choice(elements)
+    _, vr, begin, _ = random_.choice(elements)
     width = 4 if vr in _LONG else 2
     value = random_.choice((0, 1, 2, 255, 65535, 2**31, 2**32 - 1, 2**32 - 2, 4096)) & (256**width - 1)
     return content[: begin - width] + value.to_bytes(width, "little") + content[begin:]

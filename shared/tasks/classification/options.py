@@ -95,3 +95,14 @@ class Classification(ClassesOptions):
         from shared.tasks.classification.task import ClassificationTask
 
         return ClassificationTask(job, self)
+
+
+def classification_of(job: "JobSpec") -> Classification:
+    """Return the options of a job whose task is a classification.
+
+    Raises:
+        TypeError: It has another task.
+    """
+    if not isinstance(job.task, Classification):
+        raise TypeError(f"'{job.task.name}' is not a classification")
+    return job.task
