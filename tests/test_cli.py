@@ -2,55 +2,46 @@
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
 from shared.errors import JobError
+from tests import cli
 
 PROJECT = Path(__file__).parents[1]
 HEAVY = ("torch", "monai", "flwr", "ray", "numpy", "pydantic", "torchmetrics")
 
 
-def wardround(*arguments: str | Path, cwd: Path = PROJECT) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, PROJECT / "wardround.py", *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(PROJECT), "COLUMNS": "120"},
-    )
+def wardround(*arguments: str | Path, cwd: Path = PROJECT) -> CompletedProcess[str]:
+    return cli.wardround(*arguments, cwd=cwd, environment={"COLUMNS": "120"})
 
 
-def test_help_answers_in_under_half_a_second() -> None:
-    def seconds() -> float:
-        """Return processor time: on a machine with nothing else to do, what the user waits."""
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert wardround("--help").returncode == 0
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-    assert min(seconds() for _ in range(5)) < 0.5
+def test_it_runs_as_a_program() -> None:
+    ended = subprocess.run([sys.executable, PROJECT / "wardround.py", "--version"], cwd=PROJECT, check=False)
+    assert ended.returncode == 0
 
 
-def test_help_imports_nothing_heavy() -> None:
+def test_help_imports_little_and_nothing_heavy() -> None:
+    """So that it answers in under half a second."""
     script = (
         "import sys, wardround\n"
         "sys.argv = ['wardround', '--help']\n"
         "try: wardround.main()\n"
         "except SystemExit: pass\n"
-        f"print([name for name in {HEAVY} if name in sys.modules])"
+        f"print([name for name in {HEAVY} if name in sys.modules], len(sys.modules))"
     )
     ended = subprocess.run(
         [sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=True
     )
-    assert ended.stdout.splitlines()[-1] == "[]"
+    heavy, count = ended.stdout.splitlines()[-1].rsplit(" ", 1)
+    assert heavy == "[]"
+    assert int(count) < 600
 
 
 def test_version() -> None:
