@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BENCHMARKS := $(shell grep -l __main__ benchmarks/*.py)
+# A worker takes whole files, in the order that tests/conftest.py gives them: the longest first.
+SIDE_BY_SIDE := --numprocesses=logical --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
 
 .PHONY: help simulate federation test lint types bench docs clean
@@ -17,7 +19,7 @@ federation: $(VENV)/installed  ## a coordinator and three hospitals as processes
 	$(BIN)/python -m simulate.federation_main configs/jobs/quickstart.toml
 
 test: $(VENV)/installed-dev  ## run the tests, with coverage
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SIDE_BY_SIDE) --cov --cov-report=term:skip-covered
 
 lint: $(VENV)/installed-dev  ## check style and formatting
 	$(BIN)/ruff check .

@@ -7,11 +7,13 @@ shows it, the tests kill parts of it, and the benchmarks measure it.
 import json
 import os
 import re
+import secrets
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -33,6 +35,8 @@ PROJECT = Path(__file__).parents[1]
 _READY = 300.0  # seconds in which a process must be ready
 _END = 15.0  # seconds in which a process must end when asked to
 _LOOK = 0.1
+_PORTS = range(20_000, 32_000)  # Linux gives those from 32768 on to connections
+_SHARE = 200  # of them are where a process begins to look
 
 
 class LocalFederation:
@@ -49,7 +53,7 @@ class LocalFederation:
     def __enter__(self) -> Self:
         coordinator = self.folder / "coordinator"
         if not coordinator.exists():
-            sites_port, people_port = _free_ports(2)
+            sites_port, people_port = free_ports(2)
             settings = ServerTable(
                 name="local", host="127.0.0.1", sites_port=sites_port, people_port=people_port
             )
@@ -210,9 +214,17 @@ class LocalFederation:
             time.sleep(_LOOK)
 
 
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [listener.getsockname()[1] for listener in sockets]
-    for listener in sockets:
-        listener.close()
-    return ports
+def free_ports(count: int) -> list[int]:
+    """Return ports of loopback on which nobody listens; processes that look at once find others.
+
+    None of them is one that the system gives to a connection, so it is still free when it is listened on.
+    """
+    first = os.getpid() * _SHARE + secrets.randbelow(_SHARE)
+    found: list[int] = []
+    for number in range(len(_PORTS)):
+        if len(found) == count:
+            break
+        port = _PORTS[(first + number) % len(_PORTS)]
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            found.append(port)
+    return found

@@ -24,6 +24,33 @@ settings.register_profile("wardround", deadline=None)
 settings.load_profile("wardround")
 
 
+# Workers take whole files (see the Makefile); so that they end together, these come first, the longest ahead.
+LONGEST = (
+    "test_benchmarks.py",
+    "simulate/test_federation.py",
+    "simulate/test_workers.py",
+    "simulate/test_same_result.py",
+    "simulate/test_hostile_nodes.py",
+    "server/test_remote_runs.py",
+    "client/test_node.py",
+    "client/test_curious_coordinator.py",
+    "simulate/test_resume.py",
+    "simulate/test_simulate.py",
+    "simulate/test_cli_errors.py",
+    "client/test_ledger.py",
+    "client/test_private_training.py",
+    "server/test_superlink.py",
+    "server/test_enrolment.py",
+    "simulate/test_side_by_side.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first."""
+    places = {PROJECT / "tests" / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
 @pytest.fixture(scope="session")
 def data_pack() -> Callable[[str], Path]:
     """Return a function that finds a pack of real data, or skips the test."""

@@ -7,25 +7,25 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
 from shared.errors import JobError
+from tests import cli
 
 PROJECT = Path(__file__).parents[1]
 HEAVY = {"torch", "monai", "flwr", "ray", "numpy", "pydantic", "torchmetrics", "opacus", "scipy", "httpx"}
 MOST_MODULES = 500
 
 
-def wardround(*arguments: str | Path, cwd: Path = PROJECT) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, PROJECT / "wardround.py", *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(PROJECT), "COLUMNS": "120"},
-    )
+def wardround(*arguments: str | Path, cwd: Path = PROJECT) -> CompletedProcess[str]:
+    return cli.wardround(*arguments, cwd=cwd, environment={"COLUMNS": "120"})
+
+
+def test_it_runs_as_a_program() -> None:
+    ended = subprocess.run([sys.executable, PROJECT / "wardround.py", "--version"], cwd=PROJECT, check=False)
+    assert ended.returncode == 0
 
 
 def loaded(*arguments: str | Path) -> set[str]:

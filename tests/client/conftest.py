@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from flwr.app import Context, Message, Metadata, RecordDict
+from flwr.app import Message, RecordDict
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -19,12 +19,12 @@ from client.job_book import JobBook
 from client.run_store import RunStore
 from client.site import load_site
 from shared import messages
-from shared.flower import COORDINATOR_NODE, become
 from shared.job import JobSpec
 from shared.models import build_model
 from shared.pki import new_key, save_key, write_file
 from shared.strategies.wire import Wire
 from tests.jobs import marks_job
+from tests.questions import context, question
 
 SIDES = ["train"] * 20 + ["val"] * 12 + ["test"] * 12
 OPEN = "min_group = 1\nmin_patients_in_update = 1\nshare_site_metrics = true\n"
@@ -66,22 +66,7 @@ class GuardedSite:
         self.book.decide(job.digest(), "approved", "it")
 
     def ask(self, kind: str, content: RecordDict) -> Message:
-        become(7)
-        metadata = Metadata(
-            run_id=1,
-            message_id="m",
-            src_node_id=COORDINATOR_NODE,
-            dst_node_id=7,
-            reply_to_message_id="",
-            group_id="",
-            created_at=0.0,
-            ttl=60.0,
-            message_type=kind,
-            src_task_id=1,
-            dst_task_id=1,
-        )
-        context = Context(run_id=1, node_id=7, node_config={}, state=RecordDict(), run_config={})
-        return self._app(Message(content=content, metadata=metadata), context)
+        return self._app(question(kind, content), context())
 
     def describe(self, job: JobSpec) -> str:
         """Ask for a description; returns the refusal, or nothing."""

@@ -1,8 +1,5 @@
 """What a hospital reads before it approves: true, whole, escaped, and with what is unusual."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +11,7 @@ from client.behind import patients_behind
 from client.unusual import unusual
 from shared.errors import JobError
 from shared.job import load_job
+from tests.cli import wardround
 from tests.jobs import make_job
 
 PROJECT = Path(__file__).parents[2]
@@ -22,14 +20,11 @@ USUAL = {"strategy_min_sites": 3, "training_local_steps": 50, "training_batch_si
 FORGED = "tumour\nnetwork     cnn\n\x1b[2K\x1b[1ANo image leaves.\x1b[8m"
 
 
+NARROW = {"COLUMNS": "40"}
+
+
 def approve(site, digest, *more):
-    return subprocess.run(
-        [sys.executable, PROJECT / "wardround.py", "client", "approve", digest, "--dir", site.folder, *more],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "COLUMNS": "40"},
-    )
+    return wardround("client", "approve", digest, "--dir", site.folder, *more, environment=NARROW)
 
 
 @pytest.mark.parametrize(
@@ -156,13 +151,7 @@ def test_a_decision_takes_more_digits_than_anybody_can_make_to_order(make_site, 
         assert refused.returncode == 2
         assert "at least 20" in refused.stderr
     assert site.describe(job) != ""
-    listed = subprocess.run(
-        [sys.executable, PROJECT / "wardround.py", "client", "jobs", "--dir", site.folder],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "COLUMNS": "40"},
-    ).stdout
+    listed = wardround("client", "jobs", "--dir", site.folder, environment=NARROW).stdout
     [digits] = [word for word in listed.split() if job.digest().startswith(word) and len(word) >= 20]
     assert approve(site, digits, "--yes").returncode == 0
     assert site.describe(job) == ""

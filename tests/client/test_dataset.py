@@ -1,6 +1,5 @@
 """A site's data, from the manifest to the batch."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from client.data.splits import CohortKey, Split
 from shared.errors import DataError
 from shared.job import JobSpec
 from tests.jobs import make_job
+from tests.work import Operators, calls_of
 
 SITES = ("north", "south")
 
@@ -208,12 +208,13 @@ def test_the_brain_pack(data_pack: Callable[[str], Path]) -> None:
     assert sum(data.examples.values()) == 140
     assert data.patients["test"] == 3
     train = data.split("train")
-    for seed, limit in ((None, 0.001), (1, 0.003)):  # seconds a sample; measured: 0.0001 and 0.0004
+    numbers = 16 * (3 + 1) * 128 * 128  # images and masks
+    for seed, calls, passes in ((None, 5, 1.1), (1, 100, 6)):  # of a sample, in memory: never read again
         train.batch(range(16), augment_seed=seed)
-        start = time.perf_counter()
-        for _ in range(10):
+        with Operators() as operators:
             train.batch(range(16), augment_seed=seed)
-        assert (time.perf_counter() - start) / 160 < limit
+        assert operators.numbers < passes * numbers
+        assert calls_of(lambda seed=seed: train.batch(range(16), augment_seed=seed)) < calls * 16
 
 
 def test_the_hippocampus_pack(data_pack: Callable[[str], Path]) -> None:

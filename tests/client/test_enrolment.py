@@ -1,13 +1,10 @@
 """A site joins and renews, against real TLS servers on loopback, honest ones and others."""
 
 import asyncio
-import os
 import socket
 import sqlite3
 import ssl
 import stat
-import subprocess
-import sys
 import threading
 import tomllib
 from collections.abc import Callable, Iterator
@@ -15,6 +12,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import httpx
 import pytest
@@ -50,6 +48,8 @@ from shared.pki import (
     server_context,
     write_file,
 )
+from simulate.federation import free_ports
+from tests.cli import wardround
 
 PROJECT = Path(__file__).parents[2]
 
@@ -187,8 +187,7 @@ def test_a_site_toml_of_another_site_is_not_overwritten(coordinator: Coordinator
 
 
 def test_nobody_answers(coordinator: Coordinator, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    (port,) = free_ports(1)
     with pytest.raises(CoordinatorError, match="can't be reached"):
         enrol(coordinator.invite(people_port=port), tmp_path / "site")
     assert not (tmp_path / "site").exists()
@@ -427,23 +426,15 @@ def test_the_example_is_the_template() -> None:
 
 
 @pytest.fixture
-def client(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    def run(*arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, PROJECT / "wardround.py", "client", *arguments],
-            cwd=tmp_path,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "PYTHONPATH": str(PROJECT)},
-        )
+def client(tmp_path: Path) -> Callable[..., CompletedProcess[str]]:
+    def run(*arguments: str | Path, stdin: str = "") -> CompletedProcess[str]:
+        return wardround("client", *arguments, stdin=stdin, cwd=tmp_path)
 
     return run
 
 
 def test_joining_and_renewing_by_command(
-    coordinator: Coordinator, tmp_path: Path, client: Callable[..., subprocess.CompletedProcess[str]]
+    coordinator: Coordinator, tmp_path: Path, client: Callable[..., CompletedProcess[str]]
 ) -> None:
     join = coordinator.invite()
     cut = client("enrol", str(join)[:-3], "--dir", "site")
@@ -460,7 +451,7 @@ def test_joining_and_renewing_by_command(
 
 
 def test_joining_by_files_by_command(
-    coordinator: Coordinator, tmp_path: Path, client: Callable[..., subprocess.CompletedProcess[str]]
+    coordinator: Coordinator, tmp_path: Path, client: Callable[..., CompletedProcess[str]]
 ) -> None:
     join = str(coordinator.invite())
     asked = client("enrol", "-", "--dir", "site", "--request-out", "site.csr", stdin=join)

@@ -1,18 +1,15 @@
 """A hospital's service as a process of its own, behind a line to a real coordinator that can be cut."""
 
 import json
-import os
 import signal
-import socket
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import psutil
 import pytest
@@ -27,8 +24,9 @@ from shared.csr import certificate_request, renewal_statement
 from shared.flower.runs import Runs
 from shared.job import JobSpec
 from shared.pki import load_certificate, load_key, pem_of, renewal_due, utc_now
-from simulate.federation import LocalFederation
+from simulate.federation import LocalFederation, free_ports
 from simulate.line import Line
+from tests.cli import wardround
 
 pytestmark = pytest.mark.slow
 
@@ -56,11 +54,8 @@ class Hospital:
     def serves(self, service: str = "") -> str:
         return ask(self.health, service)
 
-    def client(self, *arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "wardround", "client", *map(str, arguments), "--dir", self.folder]
-        return subprocess.run(
-            command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": PROJECT}
-        )
+    def client(self, *arguments: object) -> CompletedProcess[str]:
+        return wardround("client", *arguments, "--dir", self.folder)
 
     def status(self) -> tuple[int, str]:
         told = self.client("status")
@@ -100,10 +95,9 @@ def let_it_end(federation: LocalFederation, name: str) -> None:
 
 @pytest.fixture(scope="module")
 def hospital(tiny_data: Path, tmp_path_factory) -> Iterator[Hospital]:
-    with pytest.MonkeyPatch.context() as patch, socket.create_server(("127.0.0.1", 0)) as free:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parent))
-        health = f"127.0.0.1:{free.getsockname()[1]}"
-        free.close()
+        health = f"127.0.0.1:{free_ports(1)[0]}"
         with (
             LocalFederation(tmp_path_factory.mktemp("federation")) as federation,
             Line("127.0.0.1", federation.sites_port) as line,

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
-from flwr.app import Array, ArrayRecord, Message, Metadata, RecordDict
+from flwr.app import Array, ArrayRecord, Message, RecordDict
 
 from client.node import Node
 from client.presence import Presence
@@ -17,13 +17,13 @@ from client.workers.calls import HEAD
 from shared import messages
 from shared.arrays import Layout
 from shared.audit_verify import entries
-from shared.flower import COORDINATOR_NODE, become
 from shared.flower.connection import LARGEST_ANSWER, PIECE, ArrayPiece, Connection
 from shared.flower.fleet import Fleet
 from shared.flower.stored import take_out
 from shared.models import build_model
 from shared.pki import new_key
 from simulate.workers import open_workers
+from tests.questions import question
 
 HUGE = 1200 * 2**20
 
@@ -80,25 +80,11 @@ class Asking:
         )
 
     def __call__(self, kind: str, content: RecordDict) -> Message:
-        become(7)
-        metadata = Metadata(
-            run_id=1,
-            message_id="m",
-            src_node_id=COORDINATOR_NODE,
-            dst_node_id=7,
-            reply_to_message_id="",
-            group_id="",
-            created_at=0.0,
-            ttl=600.0,
-            message_type=kind,
-            src_task_id=1,
-            dst_task_id=1,
-        )
-        head = Message(content=content, metadata=metadata)
+        head = question(kind, content)
         return self._node._reply(SimpleNamespace(is_enclosed=True, head=head, run_id=1))
 
 
-def question(job, name: str) -> RecordDict:
+def request(job, name: str) -> RecordDict:
     network = build_model(job)
     config = messages.request_config(job.canonical(), Layout.of(network).digest(), 1, split="val")
     array = Array("float32", (3,), "wardround.sha256", name.encode())
@@ -116,14 +102,14 @@ def question(job, name: str) -> RecordDict:
 )
 def test_an_array_is_not_asked_for_that_no_job_needs(make_site, job_of, kind, approval, reason):
     asking = Asking(make_site(f'approval = "{approval}"\n'))
-    reply = asking(kind, question(job_of(), f"{'0' * 64} {HUGE}"))
+    reply = asking(kind, request(job_of(), f"{'0' * 64} {HUGE}"))
     assert reason in reply.error.reason
     assert asking.coordinator.pieces == 0
 
 
 def test_many_arrays_are_not_asked_for_either(make_site, job_of):
     asking = Asking(make_site())
-    content = question(job_of(), f"{'0' * 64} 1000")
+    content = request(job_of(), f"{'0' * 64} 1000")
     for number in range(5000):
         name = f"{number:064} 1000".encode()
         content[messages.ARRAYS][f"more-{number}"] = Array("float32", (250,), "wardround.sha256", name)
@@ -147,7 +133,7 @@ def test_what_a_job_needs_is_asked_for_and_trained_on(make_site, job_of):
 def test_a_refused_head_is_in_the_audit_log(make_site, job_of):
     site = make_site('approval = "manual"\n')
     asking = Asking(site)
-    asking("train", question(job_of(), f"{'0' * 64} {HUGE}"))
+    asking("train", request(job_of(), f"{'0' * 64} {HUGE}"))
     assert [entry.event for entry in entries(site.folder / "audit")][-2:] == ["job-seen", "request-refused"]
 
 

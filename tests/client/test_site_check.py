@@ -20,6 +20,7 @@ from shared.authority import Authority
 from shared.csr import certificate_request
 from shared.findings import Finding
 from shared.pki import new_key, pem_of, save_key, server_context
+from simulate.federation import free_ports
 
 
 class Coordinator:
@@ -247,8 +248,7 @@ def test_a_proxy_that_does_not_let_this_site_pass(
 
 
 def test_a_proxy_that_is_not_there(far: Coordinator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
     finding = found(far.admit(tmp_path / "site"), "fed.example.org:9443")["proxy"]
     assert finding.state == "failure"

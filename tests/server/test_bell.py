@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,7 +9,7 @@ import pytest
 
 from server.bell import BELL, Bell, Rope, hang_bell
 
-LONG = 30.0
+LONG = 3600.0  # of the clock: who waits so long was not woken, and the test ends before that
 
 
 @asynccontextmanager
@@ -27,8 +26,7 @@ def test_a_pull_wakes_who_waits() -> None:
         async with bell_and_rope() as (bell, rope):
             waiting = asyncio.create_task(bell.wait(bell.rings, LONG))
             await asyncio.to_thread(rope.pull)
-            async with asyncio.timeout(LONG / 2):
-                await waiting
+            await waiting
 
     asyncio.run(ring())
 
@@ -38,29 +36,25 @@ def test_a_ring_that_was_missed_is_not_waited_for() -> None:
         async with bell_and_rope() as (bell, rope):
             before = bell.rings
             await asyncio.to_thread(rope.pull)
-            async with asyncio.timeout(LONG / 2):
-                await bell.wait(before, LONG)  # whether it has come by now or comes later
-                await bell.wait(before, LONG)
+            await bell.wait(before, LONG)  # whether it has come by now or comes later
+            await bell.wait(before, LONG)
 
     asyncio.run(ring())
 
 
 def test_an_answer_wakes_the_round_loop() -> None:
-    async def answer() -> float:
+    async def answer() -> None:
         async with bell_and_rope() as (bell, rope):
-            start = time.monotonic()
             waiting = asyncio.create_task(asyncio.to_thread(rope.wait, LONG))
             bell.answered()
             await waiting
-            return time.monotonic() - start
 
-    assert asyncio.run(answer()) < LONG / 2
+    asyncio.run(answer())
 
 
 def test_where_no_round_loop_runs_nobody_waits() -> None:
     async def wait() -> None:
-        async with asyncio.timeout(LONG / 2):
-            await Bell().wait(0, LONG)
+        await Bell().wait(0, LONG)
 
     asyncio.run(wait())
 

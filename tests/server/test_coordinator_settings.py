@@ -11,6 +11,7 @@ from server.check import check_coordinator
 from server.coordinator import SETTINGS, FolderError, ServerTable, found, load_settings
 from server.gateway import listen
 from shared.findings import Finding
+from simulate.federation import free_ports
 
 PROJECT = Path(__file__).parents[2]
 EXAMPLE = PROJECT / "configs" / "server" / "server.toml"
@@ -18,8 +19,7 @@ EXAMPLE = PROJECT / "configs" / "server" / "server.toml"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    with listen("127.0.0.1", 0) as one, listen("127.0.0.1", 0) as two:
-        sites_port, people_port = (sock.getsockname()[1] for sock in (one, two))
+    sites_port, people_port = free_ports(2)
     settings = ServerTable(name="trial", host="127.0.0.1", sites_port=sites_port, people_port=people_port)
     found(tmp_path / "fed", settings, None)
     return tmp_path / "fed"

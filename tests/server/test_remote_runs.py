@@ -4,11 +4,10 @@ import json
 import os
 import signal
 import stat
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import psutil
 import pytest
@@ -23,6 +22,7 @@ from shared.audit_verify import entries, verify
 from shared.https import CoordinatorError
 from shared.pki import load_key
 from simulate.federation import LocalFederation
+from tests import cli
 from tests.jobs import job_text
 
 pytestmark = pytest.mark.slow
@@ -54,22 +54,14 @@ def tokens(federation: LocalFederation) -> dict[str, str]:
 @pytest.fixture
 def wardround(
     federation: LocalFederation, tokens: dict[str, str], tmp_path: Path
-) -> Callable[..., subprocess.CompletedProcess[str]]:
+) -> Callable[..., CompletedProcess[str]]:
     """Return a function that runs a command as a person on a machine of their own."""
 
-    def run(person: str, *arguments: object, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    def run(person: str, *arguments: object, stdin: str = "") -> CompletedProcess[str]:
         home = tmp_path / person
         home.mkdir(exist_ok=True)
-        environment = {**os.environ, "PYTHONPATH": str(PROJECT), "COLUMNS": "200"}
-        return subprocess.run(
-            [sys.executable, "-m", "wardround", *map(str, arguments)],
-            cwd=home,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-            env=environment | {"XDG_CONFIG_HOME": str(home / "config")},
-        )
+        environment = {"COLUMNS": "200", "XDG_CONFIG_HOME": str(home / "config")}
+        return cli.wardround(*arguments, stdin=stdin, cwd=home, environment=environment)
 
     return run
 

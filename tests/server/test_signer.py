@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,7 @@ from server.signer import Signer, SignerError
 from shared.authority import Authority
 from shared.csr import certificate_request
 from shared.pki import CredentialError, check_issued, load_certificate, new_key, public_key_of, utc_now
-from simulate.federation import LocalFederation
+from simulate.federation import LocalFederation, free_ports
 
 CURIOUS = """
 import ctypes, getpass, os, sys
@@ -154,7 +153,8 @@ def test_the_service_works_with_a_passphrase_and_ends_with_its_signer(
 ) -> None:
     local = tmp_path / "local"
     local.mkdir()
-    table = ServerTable(name="local", host="127.0.0.1", sites_port=free_port(), people_port=free_port())
+    sites_port, people_port = free_ports(2)
+    table = ServerTable(name="local", host="127.0.0.1", sites_port=sites_port, people_port=people_port)
     found(local / "coordinator", table, PASSPHRASE)
     with LocalFederation(local) as federation:
         site = federation.enrol("alpha", {})
@@ -169,8 +169,3 @@ def test_the_service_works_with_a_passphrase_and_ends_with_its_signer(
         signer.kill()
         assert service.wait(30) == 2
         assert "holds the authority's key has ended" in federation.log("coordinator")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])

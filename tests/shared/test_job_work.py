@@ -2,7 +2,6 @@
 
 import json
 import random
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from shared.job_bounds import DEEPEST, LONGEST_JOB, MOST_TEXT, MOST_VALUES
 from shared.job_errors import LONGEST_LINE, MOST_PROBLEMS
 from shared.names import suggestion
 from tests.jobs import job_tables
+from tests.work import calls_of
 
 MOST_CALLS = 1_000_000  # a tenth of a second or so
 VALID = job_tables(task_name="classification")
@@ -24,20 +24,16 @@ WORDS = ("a", "ab", "0", "é", "auroc", "sensitivity/", "unet", " ", "\n", "clas
 
 def calls(table: dict[str, Any]) -> tuple[int, str]:
     """Return the calls that validation takes, and what it says."""
-    count, problem = 0, ""
+    problem = ""
 
-    def counted(*_: object) -> None:
-        nonlocal count
-        count += 1
+    def validate() -> None:
+        nonlocal problem
+        try:
+            parse_job(table, "job")
+        except JobError as error:
+            problem = error.problem
 
-    sys.setprofile(counted)
-    try:
-        parse_job(table, "job")
-    except JobError as error:
-        problem = error.problem
-    finally:
-        sys.setprofile(None)
-    return count, problem
+    return calls_of(validate), problem
 
 
 def text(dice: random.Random) -> str:

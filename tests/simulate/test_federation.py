@@ -6,13 +6,12 @@ import json
 import os
 import queue
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import psutil
@@ -33,6 +32,7 @@ from shared.pki import client_context, load_key
 from simulate.federation import LocalFederation
 from simulate.light import LightNode
 from simulate.session import Hospitals, execute, start
+from tests.cli import wardround
 
 pytestmark = pytest.mark.slow
 
@@ -145,27 +145,21 @@ def failures(events: list[Event]) -> list[tuple[str, str]]:
     return [(event.site, str(event.data["reason"])) for event in events if event.kind == "site_failed"]
 
 
-def wardround(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "wardround", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(PROJECT), "COLUMNS": "150"},
-    )
+def run(*arguments: object) -> CompletedProcess[str]:
+    return wardround(*arguments, environment={"COLUMNS": "150"})
 
 
 def test_it_computes_what_the_simulation_does(federation, simulated, tiny_job, tiny_job_file, tmp_path):
     coordinator = federation.folder / "coordinator"
-    submitted = wardround("submit", tiny_job_file, "--dir", coordinator, "--watch")
+    submitted = run("submit", tiny_job_file, "--dir", coordinator, "--watch")
     assert submitted.returncode == 0, submitted.stderr
     name = submitted.stdout.splitlines()[0]
     assert "round 3/3" in submitted.stdout
     assert "federation" in submitted.stdout  # the table of results
-    fetched = wardround("fetch", name, "--dir", coordinator, "--out", tmp_path)
+    fetched = run("fetch", name, "--dir", coordinator, "--out", tmp_path)
     assert fetched.returncode == 0, fetched.stderr
     assert results(tmp_path / name) == results(simulated(tiny_job()))
-    assert name in wardround("runs", "--dir", coordinator).stdout
+    assert name in run("runs", "--dir", coordinator).stdout
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "secure"])
@@ -343,17 +337,17 @@ def test_a_new_key_under_a_running_service_leaves_its_audit_log_whole(federation
         runs = federation.runs()
         name = runs.submit(tiny_job(job_rounds=1, job_seed=seed))  # the same job may not be asked for again
         assert failures(list(runs.follow(name))) == []
-        assert wardround("client", "audit", "verify", "--dir", folder).returncode == 0
+        assert run("client", "audit", "verify", "--dir", folder).returncode == 0
 
     folder = federation.folder / "alpha"
     before = (folder / "keys" / "site.key").read_bytes()
     run_a_job(1)
-    assert wardround("client", "renew", "--new-key", "--dir", folder).returncode == 0
+    assert run("client", "renew", "--new-key", "--dir", folder).returncode == 0
     assert (folder / "keys" / "site.key").read_bytes() != before
     run_a_job(2)
     federation.stop("alpha")
     federation.start("alpha")
     federation.await_sites()
     run_a_job(3)
-    shown = wardround("client", "audit", "show", "--last", "1000", "--dir", folder).stdout
+    shown = run("client", "audit", "show", "--last", "1000", "--dir", folder).stdout
     assert shown.count("key-changed") == 1

@@ -1,14 +1,12 @@
 """The drill of every operator: the coordinator's machine is gone, and comes back from its backup."""
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from simulate.federation import LocalFederation
+from tests.cli import wardround
 
 pytestmark = pytest.mark.slow
 
@@ -16,13 +14,7 @@ PROJECT = Path(__file__).parents[2]
 
 
 def server(*arguments: object) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-m", "wardround", "server", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(PROJECT)},
-    )
+    ended = wardround("server", *arguments)
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 

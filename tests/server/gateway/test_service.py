@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from server.coordinator import ServerTable, bind_address, found, join_string
 from server.enrolment import Registry
 from server.people import People
 from shared.pki import client_context, load_key
+from simulate.federation import free_ports
 
 PROJECT = Path(__file__).parents[3]
 START = """
@@ -43,11 +43,6 @@ run_gateway(folder, Authority.open(folder / "ca"), append)
 
 def no_audit(event: str, **fields: str) -> None:
     pass
-
-
-def free_ports() -> list[int]:
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
-        return [sock.getsockname()[1] for sock in (one, two)]
 
 
 @dataclass
@@ -69,7 +64,7 @@ class Coordinator:
 
 @pytest.fixture
 def coordinator(tmp_path: Path) -> Iterator[Coordinator]:
-    sites_port, people_port = free_ports()
+    sites_port, people_port = free_ports(2)
     folder = tmp_path / "coordinator"
     settings = ServerTable(name="trial", host="127.0.0.1", sites_port=sites_port, people_port=people_port)
     found(folder, settings, None)

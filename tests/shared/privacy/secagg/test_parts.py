@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import time
 
 import networkx
 import numpy as np
@@ -30,6 +29,7 @@ from shared.privacy.secagg.records import (
     Reveal,
     Roster,
 )
+from tests.work import calls_of
 
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,20}", fullmatch=True)
 BYTES32 = st.binary(min_size=32, max_size=32)
@@ -294,11 +294,6 @@ def test_lists_out_of_order_or_with_a_name_twice_are_refused():
         Outcome.from_bytes(Outcome(("../a",), ()).to_bytes())
 
 
-def test_masks_expand_fast_enough_to_notice_a_slip():
+def test_masks_are_expanded_many_numbers_at_a_time():
     values = np.zeros(1_000_000, dtype=np.uint64)
-    seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
-        add_masks(values, [bytes(16)], [])
-        seconds.append(time.perf_counter() - start)
-    assert values.nbytes / min(seconds) > 100e6  # bytes a second; the benchmark asks for 300 MB/s
+    assert calls_of(lambda: add_masks(values, [bytes(16)], [])) < 1000  # the benchmark measures it
