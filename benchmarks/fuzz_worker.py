@@ -90,7 +90,7 @@ class _Reader:
     def __init__(self, seeds: list[Seed], findings: Path) -> None:
         self.seeds = seeds
         self.findings = findings
-        self.folder = Path(tempfile.mkdtemp(prefix="wardround-fuzz-"))
+        self.folder = Path(tempfile.mkdtemp(dir=findings.parent))
         self.image = self.folder / "image"
         self.image.mkdir()
         for number, item in enumerate(series()):
@@ -135,7 +135,7 @@ class _Reader:
             why = _fault_of(error)
         except Fault as fault:
             why = str(fault)
-        except Exception as error:  # noqa: BLE001 (whatever it is, it is a finding)
+        except Exception as error:
             why = f"{type(error).__name__} in {_place(error)}: {printable(error)[:200]}"
         said = self._printed()
         why = why or (said and f"printed: {said}")
