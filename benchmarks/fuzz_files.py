@@ -201,8 +201,8 @@ def _arrays(folder: Path) -> Iterator[Seed]:
 
 
 def _tables(folder: Path) -> Iterator[Seed]:
-    rows = ("p1,a.png,yes,m.png,north,train", "p2,ü/b.nii.gz,no,a|b,south,test", "")
-    text = "\n".join(["patient,image,label,mask,site,split", *rows])
+    text = "patient,image,label,mask,site,split\n"
+    text += "p1,a.png,yes,m.png,north,train\np2,ü/b.nii.gz,no,a|b,south,test\n"
     yield Seed("CSV", "manifest.csv", text.encode(), "text")
     yield Seed("CSV quoted", "manifest.csv", text.replace("yes", '"y, ""e""\ns"').encode(), "text")
     yield Seed(

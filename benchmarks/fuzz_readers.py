@@ -3,10 +3,10 @@
     python benchmarks/fuzz_readers.py [--inputs 20000] [--run 1] [--only DICOM] [--keep FOLDER] [--quick]
 
 Small valid files are changed by seeded mutations (bytes, fields, lengths, packed bombs, deep sequences) and
-read as `wardround data check` and training read them. Each must end as an image with finite numbers, or as
-an error in words: no other exception, nothing printed, no crash, 5 s of processor time and 1 GiB of memory
-at most; and a file that is cut or whose checksum is wrong has the numbers of the whole one or is refused.
-One process reads; where it hangs or dies, the input is noted and the next one follows.
+read as `wardround data check` and training read them. Each must end as an image with finite numbers, or as an
+error in words: no other exception, nothing printed, no crash, at most 5 s of processor time and 1 GiB; and a
+file that is cut or whose checksum is wrong has the numbers of the whole one or is refused. One process reads;
+where it hangs or dies, the input is noted and the next one follows.
 """
 
 import argparse

@@ -90,7 +90,7 @@ class _Reader:
     def __init__(self, seeds: list[Seed], findings: Path) -> None:
         self.seeds = seeds
         self.findings = findings
-        self.folder = Path(tempfile.mkdtemp(prefix="wardround-fuzz-"))
+        self.folder = Path(tempfile.mkdtemp(dir=findings.parent))
         self.image = self.folder / "image"
         self.image.mkdir()
         for number, item in enumerate(series()):

@@ -105,10 +105,16 @@ def look(
 @data_app.command()
 def manifest(
     folder: Annotated[
-        Path, typer.Argument(help="nnU-Net, Decathlon, images and masks, or a folder per class.")
+        Path, typer.Argument(help="BIDS, nnU-Net, Decathlon, images and masks, or a folder per class.")
     ],
     patient: Annotated[
         str | None, typer.Option(help="Regular expression that finds the patient in an image's path.")
+    ] = None,
+    masks: Annotated[
+        str | None,
+        typer.Option(
+            help="BIDS: a part of the masks' paths, where there are several kinds: desc-tumour_mask."
+        ),
     ] = None,
 ) -> None:
     """Write the manifest.csv of a folder that has none; nothing is overwritten."""
@@ -117,7 +123,7 @@ def manifest(
     from client.data.new_manifest import write_manifest
 
     console = Console()
-    written = write_manifest(folder, patient)
+    written = write_manifest(folder, patient, masks)
     file, name = written.example
     lines = [
         str(written.path),

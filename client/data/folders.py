@@ -3,12 +3,12 @@
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from client.data.readers import ENDINGS
+from client.data.bids import is_bids, read_bids
+from client.data.folder import REMEDY, Folder, below, is_image, require_none, stem
 from client.data.tables import normal
 from shared.errors import DataError
 
@@ -16,39 +16,22 @@ _CHANNEL = re.compile(r"(.+)_(\d{4})")  # nnU-Net: CASE_0000 is the first channe
 _NUMBER = re.compile(r"(.+?)[_-]\d+")
 _MASK_FOLDERS = ("masks", "labels", "annotations", "segmentations")
 _MASK_WORDS = ("", "_mask", "-mask", "_seg", "-seg", "_segmentation", "_label")
-_EXAMPLES = 3
-_REMEDY = "See docs/data.md for the folders that are known, or write a manifest.csv by hand."
 
 
-@dataclass(frozen=True)
-class Folder:
-    """What a folder holds.
+def read_folder(folder: Path, masks: str | None = None) -> Folder:
+    """Return what a folder holds: BIDS, nnU-Net, Decathlon, images and masks, or classes.
 
-    Attributes:
-        kind: The convention that it follows.
-        rows: Of a manifest, all with the same columns; paths are relative to the folder.
-        columns: Those that hold images.
-        classes: Names that the folder gives, or none: value of a mask -> name; of folders, their order.
-        cases: Of each row: its name, without its ending.
-        whose: Of each row: the patient, where the convention says who it is.
-    """
-
-    kind: str
-    rows: list[dict[str, str]]
-    columns: tuple[str, ...] = ("image",)
-    classes: dict[int, str] = field(default_factory=dict)
-    cases: list[str] = field(default_factory=list)
-    whose: list[str | None] = field(default_factory=list)
-
-
-def read_folder(folder: Path) -> Folder:
-    """Return what a folder holds: nnU-Net, Medical Segmentation Decathlon, images and masks, or classes.
+    Args:
+        folder: The folder.
+        masks: BIDS: what the paths of the masks have in common, where there are several kinds.
 
     Raises:
         DataError: It follows no known convention, or not in every file.
     """
     if not folder.is_dir():
         raise DataError("is not a folder", where=folder)
+    if is_bids(folder):
+        return read_bids(folder, masks)
     if (folder / "dataset.json").is_file():
         facts = _facts(folder / "dataset.json")
         return _nnunet(folder, facts) or _decathlon(folder, facts)
@@ -99,26 +82,26 @@ def _facts(path: Path) -> dict[str, Any]:
 
 def _nnunet(folder: Path, facts: dict[str, Any]) -> Folder | None:
     """Read imagesTr/CASE_0000.EXT, ..., labelsTr/CASE.EXT; None where files have no channels' numbers."""
-    labels = {_stem(path.name): path for path in _images(folder / "labelsTr")}
+    labels = {stem(path.name): path for path in _images(folder / "labelsTr")}
     cases: dict[str, dict[str, Path]] = defaultdict(dict)
     for path in _images(folder / "imagesTr"):
-        stem = _stem(path.name)
-        match = _CHANNEL.fullmatch(stem)
-        if match is None or stem in labels:
+        name = stem(path.name)
+        match = _CHANNEL.fullmatch(name)
+        if match is None or name in labels:
             return None
         cases[match[1]][match[2]] = path
     if not cases:
         return None
     _require_pairs(folder, cases, labels)
     numbers = sorted({number for channels in cases.values() for number in channels})
-    _require_none(
+    require_none(
         "have not all channels", [case for case, own in cases.items() if len(own) < len(numbers)], folder
     )
     columns = ("image",) if len(numbers) == 1 else tuple(f"image_{number}" for number in numbers)
     rows = []
     for case, channels in sorted(cases.items()):
-        files = (_below(folder, channels[number]) for number in numbers)
-        rows.append({**dict(zip(columns, files, strict=True)), "mask": _below(folder, labels[case])})
+        files = (below(folder, channels[number]) for number in numbers)
+        rows.append({**dict(zip(columns, files, strict=True)), "mask": below(folder, labels[case])})
     names = sorted(cases)
     return Folder("nnU-Net", rows, columns, _classes(facts), names, list(names))
 
@@ -131,7 +114,7 @@ def _decathlon(folder: Path, facts: dict[str, Any]) -> Folder:
         raise DataError(
             "lists no 'training', and the files of imagesTr are not CASE_0000 beside labelsTr/CASE",
             where=where,
-            remedy=_REMEDY,
+            remedy=REMEDY,
         )
     rows, cases = [], []
     for pair in pairs:
@@ -141,7 +124,7 @@ def _decathlon(folder: Path, facts: dict[str, Any]) -> Folder:
             raise DataError("has a training case without image and label", where=where)
         image, mask = (_listed(folder, name, where) for name in names)
         rows.append({"image": image, "mask": mask})
-        cases.append(_stem(Path(image).name))
+        cases.append(stem(Path(image).name))
     return Folder("Medical Segmentation Decathlon", rows, ("image",), _classes(facts), cases, list(cases))
 
 
@@ -158,16 +141,16 @@ def _images_and_masks(folder: Path) -> Folder:
     beside = [name for name in _MASK_FOLDERS if (folder / name).is_dir()]
     if len(beside) != 1:
         found = " and ".join(f"'{name}'" for name in beside) or "no folder of masks"
-        raise DataError(f"has {found} beside 'images'", where=folder, remedy=_REMEDY)
+        raise DataError(f"has {found} beside 'images'", where=folder, remedy=REMEDY)
     images = _by_name(folder / "images")
     masks = _by_name(folder / beside[0])
     fitting = {name: [name + word for word in _MASK_WORDS if name + word in masks] for name in images}
-    _require_none("have several masks", [name for name, own in fitting.items() if len(own) > 1], folder)
+    require_none("have several masks", [name for name, own in fitting.items() if len(own) > 1], folder)
     pairs = {own[0]: masks[own[0]] for own in fitting.values() if own}
-    _require_none("have no mask", [name for name, own in fitting.items() if not own], folder)
-    _require_none("are masks without an image", [name for name in masks if name not in pairs], folder)
+    require_none("have no mask", [name for name, own in fitting.items() if not own], folder)
+    require_none("are masks without an image", [name for name in masks if name not in pairs], folder)
     rows = [
-        {"image": _below(folder, path), "mask": _below(folder, masks[fitting[name][0]])}
+        {"image": below(folder, path), "mask": below(folder, masks[fitting[name][0]])}
         for name, path in sorted(images.items())
     ]
     names = sorted(images)
@@ -184,12 +167,12 @@ def _class_folders(folder: Path) -> Folder:
     names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     found = {name: _by_name(folder / name) for name in names}
     empty = [name for name, files in found.items() if not files]
-    if len(found) < 2 or empty or any(_is_image(path.name) for path in folder.iterdir()):
-        raise DataError("follows no known convention", where=folder, remedy=_REMEDY)
+    if len(found) < 2 or empty or any(is_image(path.name) for path in folder.iterdir()):
+        raise DataError("follows no known convention", where=folder, remedy=REMEDY)
     rows, cases, whose = [], [], []
     for label, files in found.items():
         for name, path in sorted(files.items()):
-            rows.append({"image": _below(folder, path), "label": normal(label)})
+            rows.append({"image": below(folder, path), "label": normal(label)})
             cases.append(Path(name).name)
             whose.append(Path(name).parent.as_posix() if "/" in name else None)
     return Folder("a folder for each class", rows, ("image",), dict(enumerate(names, 1)), cases, whose)
@@ -208,38 +191,19 @@ def _classes(facts: dict[str, Any]) -> dict[int, str]:
 
 
 def _images(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if _is_image(path.name)) if folder.is_dir() else []
+    return sorted(path for path in folder.iterdir() if is_image(path.name)) if folder.is_dir() else []
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
     """Return the images below a folder by their path without its ending."""
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and _is_image(path.name)]
-    names = [(path.parent / _stem(path.name)).relative_to(folder).as_posix() for path in files]
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and is_image(path.name)]
+    names = [(path.parent / stem(path.name)).relative_to(folder).as_posix() for path in files]
     twice = [name for name, count in Counter(names).items() if count > 1]
-    _require_none("are there with several endings", twice, folder)
+    require_none("are there with several endings", twice, folder)
     return dict(zip(names, files, strict=True))
-
-
-def _is_image(name: str) -> bool:
-    return not name.startswith(".") and name.lower().endswith(ENDINGS)
-
-
-def _stem(name: str) -> str:
-    ending = max((ending for ending in ENDINGS if name.lower().endswith(ending)), key=len)
-    return name[: -len(ending)]
-
-
-def _below(folder: Path, path: Path) -> str:
-    return path.relative_to(folder).as_posix()
 
 
 def _require_pairs(folder: Path, cases: Iterable[str], labels: Iterable[str]) -> None:
     images, masks = set(cases), set(labels)
-    _require_none("have no mask in labelsTr", sorted(images - masks), folder)
-    _require_none("are masks without an image in imagesTr", sorted(masks - images), folder)
-
-
-def _require_none(problem: str, names: Sequence[str], where: Path) -> None:
-    if names:
-        more = f" and {len(names) - _EXAMPLES} more" if len(names) > _EXAMPLES else ""
-        raise DataError(f"{', '.join(names[:_EXAMPLES])}{more} {problem}", where=where)
+    require_none("have no mask in labelsTr", sorted(images - masks), folder)
+    require_none("are masks without an image in imagesTr", sorted(masks - images), folder)

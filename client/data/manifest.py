@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from client.data.mask_files import Mask, mask_files
-from client.data.tables import file_below, missing, read_table
+from client.data.tables import file_below, is_there, missing, read_table
 from shared.errors import DataError
 from shared.names import suggestion
 
@@ -134,7 +134,7 @@ class Manifest:
             found += [
                 DataError(missing(file), where=f"{self.at(record)}: {file}")
                 for file in needed
-                if not file.exists()
+                if not is_there(file)
             ]
         return found
 
@@ -196,7 +196,7 @@ def image_columns(path: Path) -> tuple[str, ...]:
     if "image" in header or not rows:
         return ("image",)
     first = zip(header, rows[0][1], strict=False)
-    found = [name for name, cell in first if name not in _KNOWN and cell and (path.parent / cell).exists()]
+    found = [name for name, cell in first if name not in _KNOWN and cell and is_there(path.parent / cell)]
     return tuple(found) or ("image",)
 
 
@@ -244,7 +244,7 @@ def mask_below(folder: Path, cell: str) -> Mask:
         ValueError: One of the several is not named, or is a path of Windows with a drive.
     """
     whole = file_below(folder, cell)
-    if "|" not in cell or whole.exists():
+    if "|" not in cell or is_there(whole):
         return whole
     names = [name.strip() for name in cell.split("|")]
     if "" in names:

@@ -19,6 +19,7 @@ _ENDS, _EDGE = (
     2,
 )  # of blurred masks: how near to black or white a value lies, how many pixels an edge is wide
 _SHOWN = 6
+_LARGEST = 2**53  # of a label: whole numbers beyond are not exact
 
 
 def class_indices(
@@ -80,6 +81,8 @@ def label_map(picture: Picture, path: Path, *, lossy: bool = False) -> NDArray[n
     if raw.dtype.kind == "f":
         if not np.isfinite(raw).all():
             raise DataError("has values that are not finite numbers", where=path)
+        if np.abs(raw).max(initial=0) > _LARGEST:
+            raise DataError(f"holds {float(np.abs(raw).max()):.3g}: it looks like an image", where=path)
         rounded = np.rint(raw)
         off = np.abs(raw - rounded)
         if (off > INTEGER).any():

@@ -9,7 +9,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from client.data.folders import Folder, patients, read_folder
+from client.data.folder import Folder
+from client.data.folders import patients, read_folder
 from shared.errors import DataError
 
 
@@ -30,12 +31,13 @@ class Written:
     lines: list[str]
 
 
-def write_manifest(folder: Path, pattern: str | None) -> Written:
+def write_manifest(folder: Path, pattern: str | None, masks: str | None = None) -> Written:
     """Write FOLDER/manifest.csv, readable by its owner alone.
 
     Args:
         folder: Follows a convention of `client.data.folders`.
         pattern: Finds the patient in an image's path; None takes the convention's rule.
+        masks: BIDS: what the paths of the masks have in common, where there are several kinds.
 
     Raises:
         DataError: There is a manifest already, the folder follows no convention, or can't be written.
@@ -43,7 +45,7 @@ def write_manifest(folder: Path, pattern: str | None) -> Written:
     path = folder / "manifest.csv"
     if path.exists() or path.is_symlink():
         raise _there_already(path)
-    found = read_folder(folder)
+    found = read_folder(folder, masks)
     whose = patients(found, pattern)
     stream = io.StringIO(newline="")
     writer = csv.DictWriter(stream, ["patient", *found.rows[0]], lineterminator="\n")

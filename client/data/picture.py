@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from shared.errors import DataError
 
+_LARGEST = 1e18  # of a value: means and variances are of squares
 # Exif 2.32, 4.6.4: orientation -> (rows and columns swapped, rows flipped, columns flipped)
 _EXIF = {
     2: (False, False, True),
@@ -188,6 +189,12 @@ class Picture:
             )
         if not np.isfinite(floats).all():
             raise DataError("has values that are not finite numbers", where=where)
+        if (largest := float(np.abs(floats).max(initial=0))) > _LARGEST:
+            raise DataError(
+                f"has values up to {largest:.3g}, whose squares float32 can't hold",
+                where=where,
+                remedy="Is it damaged? Save it in the units of its scanner.",
+            )
         return floats
 
     def undone(self) -> "Picture":

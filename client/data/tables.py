@@ -112,20 +112,28 @@ def file_below(folder: Path, name: str) -> Path:
     if re.match(r"[A-Za-z]:[\\/]|\\\\", name):
         raise ValueError(f"'{name}' is a path of Windows: give it relative to the manifest's folder")
     path = folder / name
-    if path.exists():
+    if is_there(path):
         return path
     if "\\" in name:
         path = folder / name.replace("\\", "/")
-    return path if path.exists() else _in_another_form(path)
+    return path if is_there(path) else _in_another_form(path)
+
+
+def is_there(path: Path) -> bool:
+    """Say if there is such a file; what can't be a file's name names none."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _in_another_form(path: Path) -> Path:
     """Return the file whose name differs in its Unicode form alone; the path itself where there is none."""
     for form in ("NFC", "NFD"):
         other = Path(unicodedata.normalize(form, str(path)))
-        if other.exists():
+        if is_there(other):
             return other
-    if path.parent.is_dir():
+    if is_there(path.parent) and path.parent.is_dir():
         wanted = normal(path.name)
         found = [file for file in path.parent.iterdir() if normal(file.name) == wanted]
         if len(found) == 1:
@@ -135,10 +143,10 @@ def _in_another_form(path: Path) -> Path:
 
 def missing(path: Path) -> str:
     """Say that a file is missing, and what may be meant instead."""
-    if path.parent.is_dir():
+    if is_there(path.parent) and path.parent.is_dir():
         close = [file.name for file in path.parent.iterdir() if file.name.casefold() == path.name.casefold()]
         if close:
             return f"the file is missing; there is '{close[0]}', and upper and lower case count"
-    elif not path.parent.exists():
+    elif not is_there(path.parent):
         return "the file is missing, and so is its folder"
     return "the file is missing"

@@ -15,8 +15,16 @@ _DATA_FILE = re.compile(
 )
 _END = re.compile(rb"^ElementDataFile|^\r?\n", re.MULTILINE)  # of MetaImage, of NRRD
 _FREE_TEXT = re.compile(rb"#|[^:]+:=")
+_FAR = 1e12  # mm
+_NUMBER = re.compile(rb"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?|\bnan\b|\binf(?:inity)?\b", re.IGNORECASE)
+_REMEDY = "Its header is damaged: export it again."
 _VECTORS = ("DimSize", "ElementSpacing", "ElementSize", "Offset", "Position", "Origin", "CenterOfRotation")
 _MATRICES = ("TransformMatrix", "Rotation", "Orientation")
+_PLACE = re.compile(  # of MetaImage; of NRRD
+    rb"(?:Element(?:Spacing|Size)|Offset|Position|Origin|CenterOfRotation|TransformMatrix|Rotation|Orientation)\b"
+    rb"|space|spacings|axis mins|axis maxs|thicknesses|measurement frame",
+    re.IGNORECASE,
+)
 
 
 def data_files(path: Path) -> list[Path]:
@@ -26,7 +34,7 @@ def data_files(path: Path) -> list[Path]:
         DataError: One does not lie in the header's folder, or the header names a pattern or a list.
     """
     head, files = _head(path), []
-    _require_short_lines(head, path)
+    _require_fields(head, path)
     for match in _DATA_FILE.finditer(head):
         name = match[1].decode(errors="replace").strip()
         if name.upper() == "LOCAL":
@@ -52,21 +60,33 @@ def require_metaimage(path: Path) -> None:
     axes = fields.get("NDims", "")
     if not re.fullmatch("[234]", axes):
         raise DataError(f"says that it has '{shown(axes)}' axes, which are 2 to 4", where=path)
+    if not _DATA_FILE.search(_head(path)):
+        raise DataError("does not say where its numbers are (ElementDataFile)", where=path)
     counts = dict.fromkeys(_VECTORS, int(axes)) | dict.fromkeys(_MATRICES, int(axes) ** 2)
     for name in counts.keys() & fields.keys():
         if (found := len(fields[name].split())) != counts[name]:
             raise DataError(
                 f"has {found} numbers in {name}, where {axes} axes need {counts[name]}",
                 where=path,
-                remedy="Its header is damaged: export it again.",
+                remedy=_REMEDY,
             )
 
 
-def _require_short_lines(head: bytes, path: Path) -> None:
-    """Refuse fields whose length ITK copies without looking at it."""
+def _require_fields(head: bytes, path: Path) -> None:
+    """Refuse fields whose length ITK copies without looking at it, and places with which it never ends."""
     for line in _END.split(head)[0].splitlines():
-        if len(line) > _LONGEST_LINE and not _FREE_TEXT.match(line):
+        if _FREE_TEXT.match(line):
+            continue
+        if len(line) > _LONGEST_LINE:
             raise DataError(f"has a line of {len(line)} bytes in its header", where=path)
+        if _PLACE.match(line) and (
+            far := [text for text in _NUMBER.findall(line) if not abs(float(text)) < _FAR]
+        ):
+            raise DataError(
+                f"has {shown(far[0].decode())} in its header, where millimetres stand",
+                where=path,
+                remedy=_REMEDY,
+            )
 
 
 def _fields(path: Path) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""The pages of a TIFF: a chain of directories, which ITK follows wherever it leads."""
+"""The pages of a TIFF: ITK takes the first's memory for each, and follows their chain in circles."""
 
 import struct
 from pathlib import Path
@@ -9,40 +9,83 @@ from shared.errors import DataError
 _MOST = 2**16
 _FAR = 2**62  # beyond the end of any file
 _CLASSIC, _BIG = 42, 43
+_SUBFILE = 254
+_FORM = (256, 257, 258, 277, 339)  # width, height, bits of a sample, samples of a pixel, kind of number
+_WIDTHS = {3: "H", 4: "I", 16: "Q"}  # of the types of numbers that they may have
+_SIZES = {"H": 2, "I": 4, "Q": 8}  # bytes
+_USUAL = {_SUBFILE: (0,), 277: (1,), 339: (1,)}
+_MOST_SAMPLES = 16
 
 
 def require_pages(path: Path) -> None:
-    """Refuse a TIFF whose chain of directories leads in a circle, or never ends.
+    """Refuse a TIFF whose pages are of several sizes or kinds, or lead in a circle.
+
+    Smaller copies of a page (pyramids) do not count.
 
     Raises:
-        DataError: It does; or the file is no TIFF.
+        DataError: They do; or the file is no TIFF, or was cut short.
     """
     with path.open("rb") as file:
-        head = file.read(16).ljust(16, b"\0")
-        order = {b"II": "<", b"MM": ">"}.get(head[:2])
-        version = struct.unpack(f"{order}H", head[2:4])[0] if order else 0
+        try:
+            pages = _Pages(file, path)
+            forms = {pages.form(at) for at in pages.places()} - {None}
+        except (struct.error, OSError):
+            raise DataError("was cut short, or is no TIFF", where=path, remedy="Copy it again.") from None
+    if len(forms) > 1:
+        raise DataError(
+            "has pages of several sizes or kinds, which are no volume",
+            where=path,
+            remedy="Save the page that is meant as a file of its own.",
+        )
+
+
+class _Pages:
+    """The directories of a file, one for each page."""
+
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        self._file, self._path = file, path
+        self._order = {b"II": "<", b"MM": ">"}.get(file.read(2), "")
+        version = self._number(2, "H") if self._order else 0
         if version not in (_CLASSIC, _BIG):
             raise DataError("is no TIFF", where=path)
         big = version == _BIG
-        at = struct.unpack(f"{order}Q", head[8:])[0] if big else struct.unpack(f"{order}I", head[4:8])[0]
-        seen: set[int] = set()
+        self._count, self._entry, self._offset = ("Q", 20, "Q") if big else ("H", 12, "I")
+        self._first = self._number(8 if big else 4, self._offset)
+
+    def places(self) -> list[int]:
+        """Return where the directories begin."""
+        found: dict[int, None] = {}
+        at = self._first
         while at:
-            if at in seen or len(seen) >= _MOST:
-                raise DataError("has pages that lead in a circle", where=path, remedy="Save it anew.")
-            seen.add(at)
-            try:
-                at = _next(file, at, str(order), big=big)
-            except (struct.error, OSError):
-                raise DataError("was cut short", where=path, remedy="Copy it again.") from None
+            if at in found or len(found) >= _MOST:
+                raise DataError("has pages that lead in a circle", where=self._path, remedy="Save it anew.")
+            found[at] = None
+            at = self._number(self._entries(at) + self._entry * self._number(at, self._count), self._offset)
+        return list(found)
 
+    def form(self, at: int) -> tuple[tuple[int, ...], ...] | None:
+        """Return size and kind of a page; None for a smaller copy of another."""
+        values: dict[int, tuple[int, ...]] = dict(_USUAL)
+        for number in range(self._number(at, self._count)):
+            entry = self._entries(at) + self._entry * number
+            tag, kind = self._number(entry, "H"), self._number(entry + 2, "H")
+            if tag in (*_FORM, _SUBFILE) and kind in _WIDTHS:
+                values[tag] = self._values(entry + 4, _WIDTHS[kind])
+        if values[_SUBFILE][0] & 1:
+            return None
+        return tuple(values.get(tag, ()) for tag in _FORM)
 
-def _next(file: BinaryIO, at: int, order: str, *, big: bool) -> int:
-    """Return where the directory behind the one at this place begins; 0 behind the last."""
-    counted, entry, offset = ("Q", 20, "Q") if big else ("H", 12, "I")
-    found = _number(file, at, order + counted)
-    return _number(file, at + struct.calcsize(order + counted) + entry * found, order + offset)
+    def _values(self, at: int, width: str) -> tuple[int, ...]:
+        """Return the numbers of an entry, which stand in it where they fit, or else where it says."""
+        count = min(self._number(at, self._offset), _MOST_SAMPLES)
+        at += _SIZES[self._offset]
+        if count * _SIZES[width] > _SIZES[self._offset]:
+            at = self._number(at, self._offset)
+        return tuple(self._number(at + place * _SIZES[width], width) for place in range(count)) or (0,)
 
+    def _entries(self, at: int) -> int:
+        return at + _SIZES[self._count]
 
-def _number(file: BinaryIO, at: int, form: str) -> int:
-    file.seek(min(at, _FAR))
-    return int(struct.unpack(form, file.read(struct.calcsize(form)))[0])
+    def _number(self, at: int, form: str) -> int:
+        self._file.seek(min(at, _FAR))
+        return int(struct.unpack(self._order + form, self._file.read(_SIZES[form]))[0])

@@ -9,7 +9,6 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-import gdcm
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
@@ -43,7 +42,19 @@ _ITEM = b"\xfe\xff\x00\xe0"  # with which packed frames begin
 _JP2 = b"\0\0\0\x0cjP  "
 _FRAME_HEADS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # SOF of JPEG (T.81, B.1.1.3) and JPEG-LS
 _HARMLESS = re.compile("data precision|SOS parameters")  # GDCM tries its decoders one after another
-_COMPLAINT = re.compile(r"Corrupt|[Pp]remature|Unsupported|Inconsistent|inconsistent|Invalid|Bogus|Warning")
+_COMPLAINT = re.compile(
+    r"Corrupt|Not a JPEG|[Pp]remature|Unsupported|Inconsistent|inconsistent|Invalid|Bogus|Warning"
+)
+_OPTIONS = {
+    "rows": "Rows",
+    "columns": "Columns",
+    "samples_per_pixel": "SamplesPerPixel",
+    "bits_allocated": "BitsAllocated",
+    "bits_stored": "BitsStored",
+    "pixel_representation": "PixelRepresentation",
+    "photometric_interpretation": "PhotometricInterpretation",
+    "planar_configuration": "PlanarConfiguration",
+}
 _REMEDY = "Copy or export it again."
 
 
@@ -65,7 +76,7 @@ def require_fitting(dataset: Dataset, path: Path) -> None:
     if not has_head:
         return
     for frame in generate_frames(dataset.PixelData, number_of_frames=frames):
-        found = head_of(frame)
+        found = head_of(frame, _is_jpeg(syntax))
         if found is None or found[:3] != (rows, columns, samples) or ceil(found[3] / 8) != ceil(bits / 8):
             packed = "no JPEG" if found is None else f"{found[0]}x{found[1]}x{found[2]} of {found[3]} bits"
             raise DataError(
@@ -96,20 +107,38 @@ def _decoded(dataset: Dataset, path: Path) -> NDArray[Any]:
         return np.asarray(dataset.pixel_array)
     twelve = syntax == JPEGExtended12Bit and int(dataset.BitsAllocated) > 8
     with standard_error_heard(_COMPLAINT) as said:
-        pixels = _of_twelve_bits(dataset, path) if twelve else np.asarray(dataset.pixel_array)
+        pixels = _of_twelve_bits(dataset) if twelve else np.asarray(dataset.pixel_array)
     said = [line for line in said if not _HARMLESS.search(line)]
     if said:
         raise DataError(f"has damaged pixels ({said[0][:100]})", where=path, remedy=_REMEDY)
     return pixels
 
 
-def head_of(frame: bytes) -> tuple[int, int, int, int] | None:
-    """Return (rows, columns, samples, bits) of a packed frame; None where it is no JPEG of any kind."""
+def _is_jpeg(syntax: UID) -> bool:
+    return syntax in JPEGTransferSyntaxes or syntax in JPEGLSTransferSyntaxes
+
+
+def head_of(frame: bytes, jpeg: bool) -> tuple[int, int, int, int] | None:
+    """Return (rows, columns, samples, bits) of a packed frame.
+
+    Args:
+        frame: Its bytes.
+        jpeg: Whether it is JPEG or JPEG-LS; otherwise JPEG 2000.
+
+    Returns:
+        None where it is not.
+    """
+    if jpeg:
+        return _head_of_jpeg(frame)
     if frame.startswith(_JP2):  # the stream lies in boxes
         frame = frame[max(0, frame.find(_JPEG_2000)) :]
     if frame.startswith(_JPEG_2000) and len(frame) > 42:  # T.800, A.5.1
         right, low, left, top = (int.from_bytes(frame[at : at + 4], "big") for at in (8, 12, 16, 20))
         return low - top, right - left, int.from_bytes(frame[40:42], "big"), (frame[42] & 0x7F) + 1
+    return None
+
+
+def _head_of_jpeg(frame: bytes) -> tuple[int, int, int, int] | None:
     at = 2
     while frame.startswith(_JPEG) and at + 10 <= len(frame) and frame[at] == 0xFF:
         if frame[at + 1] in _FRAME_HEADS:
@@ -127,17 +156,21 @@ def _packing(syntax: UID) -> tuple[int, bool]:
     if syntax == RLELossless:
         return RUN_LENGTHS, False
     if syntax.is_encapsulated:
-        lossy = syntax in JPEGTransferSyntaxes and syntax not in JPEGLSTransferSyntaxes
-        return (DEFLATED if lossy else CODED), True
+        coded = not _is_jpeg(syntax) or syntax in JPEGLSTransferSyntaxes
+        return (CODED if coded else DEFLATED), True
     return RAW, False
 
 
-def _of_twelve_bits(dataset: Dataset, path: Path) -> NDArray[Any]:
-    """Unpack JPEG of 12 bits (process 4), which pydicom leaves to nobody."""
-    reader = gdcm.ImageReader()
-    reader.SetFileName(str(path))
-    size = (int(dataset.Rows), int(dataset.Columns))
-    if not reader.Read() or int(dataset.SamplesPerPixel) != 1 or int(dataset.get("NumberOfFrames") or 1) != 1:
-        raise DataError("has pixels as JPEG of 12 bits that can't be unpacked", where=path, remedy=_REMEDY)
-    content = reader.GetImage().GetBuffer().encode("utf-8", "surrogateescape")
-    return np.frombuffer(content, np.uint16).reshape(size)
+def _of_twelve_bits(dataset: Dataset) -> NDArray[Any]:
+    """Unpack JPEG of 12 bits (process 4): GDCM goes by the stream's head, pydicom asks it for 8 alone."""
+    options = {name: dataset.get(keyword) for name, keyword in _OPTIONS.items()}
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    decoder = decoders.JPEGLosslessSV1Decoder
+    pixels, _ = decoder.as_array(
+        dataset.PixelData,
+        decoding_plugin="gdcm",
+        number_of_frames=frames,
+        pixel_keyword="PixelData",
+        **options,
+    )
+    return np.asarray(pixels)
