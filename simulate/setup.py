@@ -97,13 +97,7 @@ def check_sites(job: JobSpec, sites: Sequence[SiteConfig], cohorts: Mapping[str,
     """
     for site in sites:
         site.admit(job)
-        data = SiteCohort(site, cohorts.get(site.name)).load(job)
-        if not data.patients["train"] and job.strategy.min_patients == 1:
-            raise DataError(
-                f"site '{site.name}' has no training data",
-                where=site.dataset(job.job.dataset).manifest,
-                remedy="Leave it out with [strategy] min_patients = 2, or give it patients to train on.",
-            )
+        SiteCohort(site, cohorts.get(site.name)).load(job)
 
 
 def _site(name: str, job: JobSpec, manifest: Path, value: str | None, shares: SplitTable) -> SiteConfig:

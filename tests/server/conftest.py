@@ -203,10 +203,10 @@ def federate(tiny_data, tmp_path) -> Callable[..., Federated]:
 def logged(federate, tiny_data, tmp_path):
     """Return a function that makes a federation whose site alpha has a gate, and the entries of its log."""
 
-    def make(job, **policy):
+    def make(job, manifest=tiny_data, **policy):
         config = SiteConfig(
             site=SiteTable(name="alpha", coordinator=None),
-            datasets={"discs": DatasetTable(manifest=tiny_data, site="alpha")},
+            datasets={"discs": DatasetTable(manifest=manifest, site="alpha")},
             policy=PolicyTable(approval="automatic", **FEW, **policy),
         )
         folder = tmp_path / "alpha"
@@ -217,7 +217,7 @@ def logged(federate, tiny_data, tmp_path):
         site = Site(
             config, Workshop(open_device("cpu")), gate=gate, credentials=simulated_credentials("alpha")
         )
-        federated = federate(job)
+        federated = federate(job, manifest=manifest)
         federated.grid._apps[10] = make_app(site)
         return federated, lambda: [
             entry.fields | {"event": entry.event} for entry in entries(folder / "audit")
