@@ -13,10 +13,12 @@ from flwr.app import Context, Message, Metadata, RecordDict
 from numpy.typing import NDArray
 from PIL import Image
 
-from client.app import Site, Workshop, make_app
+from client.app import make_app
 from client.gate import Gate
+from client.hospital import Site
 from client.job_book import JobBook
 from client.site import load_site
+from client.workshop import Workshop
 from shared import messages
 from shared.arrays import Layout
 from shared.flower import COORDINATOR_NODE, become

@@ -10,17 +10,19 @@ import pytest
 from flwr.app import Context, Message, RecordDict
 from numpy.typing import NDArray
 
-from client.app import Site, Workshop, make_app
+from client.app import make_app
 from client.cohort import Cohort
 from client.data.splits import CohortKey
 from client.device import open_device
 from client.gate import Gate
+from client.hospital import Site
 from client.job_book import JobBook
 from client.ledger import LEDGER, Ledger
 from client.policy import PolicyTable
 from client.residuals import Residuals
 from client.site import DatasetTable, SiteConfig, SiteTable
 from client.sum_book import SumBook
+from client.workshop import Workshop
 from server.accumulator import ExactMean
 from server.deadline import Deadline
 from server.events import Event

@@ -106,9 +106,9 @@ def test_half_a_line_of_a_killed_process_does_not_spoil_the_log(run):
 
 
 def test_a_run_that_was_asked_to_stop_is_stopped_however_its_process_ended(run):
-    with pytest.raises(RuntimeError), at_work(run, resume=False):
-        with pytest.raises(RunError, match="another process"):
-            note_stopped(RunFolder.read(run.path))
+    with at_work(run, resume=False), pytest.raises(RunError, match="another process"):
+        note_stopped(RunFolder.read(run.path))
+    with pytest.raises(RuntimeError), at_work(run, resume=True):
         raise RuntimeError("the client has been closed")
     note_stopped(run)
     assert (run.status, run.read_description()["reason"]) == ("stopped", None)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flwr.app import RecordDict
 
-from client.app import Site
+from client.hospital import Site
 from server.runs import RunFolder
 from shared import messages
 from shared.errors import RunError
