@@ -11,8 +11,10 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
-from client.app import Site, Workshop, make_app
+from client.app import make_app
+from client.hospital import Site
 from client.site import load_site
+from client.workshop import Workshop
 from server.app import execute
 from server.coordinator import COORDINATOR
 from server.deadline import Deadline

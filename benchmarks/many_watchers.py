@@ -35,8 +35,8 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parent), os.envi
 
 from common import conditions, finish, make_job, write_hospitals  # noqa: E402
 
-from client.app import Workshop  # noqa: E402
 from client.device import open_device  # noqa: E402
+from client.workshop import Workshop  # noqa: E402
 from server.commands_enrol import open_registry  # noqa: E402
 from server.coordinator import load_settings  # noqa: E402
 from server.runs import RunFolder  # noqa: E402

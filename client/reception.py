@@ -8,7 +8,8 @@ from typing import Any
 
 from flwr.app import RecordDict
 
-from client.app import Site, explained_to_strangers, read_visit
+from client.app import explained_to_strangers, read_visit
+from client.hospital import Site
 from shared.model_size import model_bytes
 
 _BESIDE = 2**20  # bytes that may travel beside a model

@@ -14,6 +14,7 @@ import numpy as np
 
 from client.data.dataset import SiteData
 from client.policy import PolicyTable
+from shared.figures import KEPT
 from shared.job import JobSpec
 from shared.messages import Description
 from shared.tasks.segmentation.options import Segmentation
@@ -70,17 +71,24 @@ class Release:
     def description(self, site: str, patients: dict[str, int], examples: dict[str, int]) -> Description:
         """Return what the site says of its data.
 
-        Where counts stay, it says only whether it takes part: one patient and one image, or none.
+        Where counts stay, it says only in what it takes part: `KEPT` patients and images, or none.
         """
         if not self.counts:
-            takes_part = int(self.has_group(patients["train"]))
-            return Description(site, {"train": takes_part}, {"train": takes_part})
+            kept = dict.fromkeys(self._sides(patients), KEPT)
+            return Description(site, kept, dict(kept))
         shown = [split for split, count in patients.items() if self.has_group(count)]
         return Description(
             site,
             {split: self.count(patients[split]) for split in shown},
             {split: self.count(examples[split]) for split in shown},
         )
+
+    def _sides(self, patients: dict[str, int]) -> list[str]:
+        """Return the sides on which a site says that it takes part, where it keeps its counts."""
+        if self.has_group(patients["train"]):
+            return ["train"]
+        judges = [split for split in ("val", "test") if self.has_group(patients.get(split, 0))]
+        return judges if self.summed_scores else []
 
     def class_counts(self, data: SiteData, job: JobSpec) -> tuple[int, ...]:
         """Return the training images, or voxels, of each class; images are read for voxels alone.
@@ -99,8 +107,8 @@ class Release:
         return self.count(counts["train"]) if counts["train"] else 0
 
     def examples(self, count: int) -> int:
-        """Return the number of examples that goes with an answer; 1 where counts stay."""
-        return self.count(count) if self.counts else 1
+        """Return the number of examples that goes with an answer; `KEPT` where counts stay."""
+        return self.count(count) if self.counts else KEPT
 
     def training_loss(self, loss: float) -> float:
         """Return the training loss, or NaN where it stays."""

@@ -9,9 +9,10 @@ import torch
 from flwr.app import Context, Message, Metadata, RecordDict
 from flwr.clientapp import ClientApp
 
-from client.app import Site, make_app
+from client.app import make_app
 from client.device import open_device
 from client.gate import Gate
+from client.hospital import Site
 from client.reception import look
 from client.run_states import RunStates
 from client.run_store import RunStore

@@ -18,7 +18,7 @@ from server.people import Role
 from server.projects import Projects, choose_project
 from server.run_control import RunDetails, RunRow, UnknownRunError, parse_event
 from server.run_files import chunks, file_names, open_file, run_path, write_copy
-from server.run_life import give_up
+from server.run_life import note_stopped
 from server.runs import RunFolder, run_name
 from server.store import DEFAULT_PROJECT
 from server.superlink import socket_of
@@ -113,7 +113,7 @@ class Coordinator:
         end = time.monotonic() + _START
         while run.status == "running" and time.monotonic() < end:
             time.sleep(_LOOK)
-        give_up(RunFolder.read(run.path))  # its process may have ended without a word
+        note_stopped(RunFolder.read(run.path))
 
     def open(self, name: str) -> RunRecord:
         """Return a run's folder by its name.

@@ -7,6 +7,7 @@ from typing import Literal
 Kind = Literal[
     "run_started",
     "site_joined",
+    "site_only_judges",
     "site_left_out",
     "round_started",
     "site_done",
@@ -32,7 +33,8 @@ class Event:
         site: Name of the site that it happened at, or empty.
         phase: What the sites were doing: describe, train, evaluate or test; or empty.
         data: `run_started`: `rounds`, `sites`; when resumed also `round`, the last one finished.
-            `site_done`: `loss`, `seconds`. `site_failed`, `site_left_out`, `not_evaluated`: `reason`.
+            `site_done`: `loss`, `seconds`.
+            `site_failed`, `site_only_judges`, `site_left_out`, `not_evaluated`: `reason`.
             `site_late`: a quorum had answered, and the grace period after it was over.
             `site_weighed_less`: `weight` as cut down to the job's `largest_share`, `claimed`.
             `round_finished`: the federation's metrics. `baselines_started`: `models`.

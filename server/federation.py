@@ -10,7 +10,7 @@ from flwr.serverapp import Grid
 
 from server.answer_size import largest_answer
 from server.deadline import Deadline, Quorum
-from server.events import Event, Listener
+from server.events import Event, Kind, Listener
 from server.forwarding_grid import ForwardingGrid
 from server.plausible import check_description
 from server.site_grid import SiteGrid
@@ -80,6 +80,7 @@ class Federation:
         self.researcher = researcher
         self.project = project
         self.members: list[Member] = []
+        self.only_judging: dict[str, str] = {}
         self.left_out: dict[str, str] = {}
         self.figures_for: dict[str, str] = {}
         self._job = job
@@ -101,15 +102,18 @@ class Federation:
             found.setdefault(member.name, []).append(member)
             self.figures_for[member.name] = member.description.figures_for
         self.members = []
+        self.only_judging.clear()
+        self.left_out.clear()
         for name, (member, *others) in sorted(found.items()):
             if others:  # nobody here can tell which of them has the site's data
                 self.fail(name, 0, "describe", f"{1 + len(others)} nodes of this site are connected")
             elif self._admits(member):
                 self.members.append(member)
-        if len(self.members) < self._job.strategy.min_sites:
+        if len(self.trainers) < self._job.strategy.min_sites:
+            reasons = sorted({**self.left_out, **self.only_judging}.items())
             raise RunError(
-                f"{len(self.members)} sites can take part, the job needs {self._job.strategy.min_sites}"
-                + "".join(f"; {name}: {reason}" for name, reason in self.left_out.items()),
+                f"{len(self.trainers)} sites can train, the job needs {self._job.strategy.min_sites}"
+                + "".join(f"; {name}: {reason}" for name, reason in reasons),
                 where="[strategy] min_sites",
             )
 
@@ -137,27 +141,38 @@ class Federation:
         check_description(description)
 
     def _admits(self, member: Member) -> bool:
-        patients, least = member.description.patients["train"], self._job.strategy.min_patients
-        if patients >= least:
-            self._listen(Event("site_joined", site=member.name, data={"patients": patients}))
+        """Say whether a site takes part: it trains, or it judges what others have trained."""
+        patients = member.description.patients
+        if trains(self._job, patients):
+            self._listen(Event("site_joined", site=member.name, data={"patients": patients["train"]}))
             return True
-        told = (
-            f"about {patients} training patients" if patients else "fewer training patients than it tells of"
-        )
-        reason = f"{told}, the job asks for {least}"
-        self.left_out[member.name] = reason
-        self._listen(Event("site_left_out", site=member.name, data={"reason": reason}))
-        return False
+        number = f"about {patients['train']}" if patients["train"] else "no"
+        reason = f"{number} training patients, the job asks for {self._job.strategy.min_patients}"
+        judges = bool(patients["val"] or patients["test"])
+        (self.only_judging if judges else self.left_out)[member.name] = reason
+        kind: Kind = "site_only_judges" if judges else "site_left_out"
+        self._listen(Event(kind, site=member.name, data={"reason": reason}))
+        return judges
+
+    @property
+    def trainers(self) -> list[Member]:
+        """The members that train, by name; the others only judge."""
+        return [member for member in self.members if member.name not in self.only_judging]
 
     def draw(self, round_: int) -> list[Member]:
-        """Return the members of a round; it depends on seed, round and names alone."""
-        share, least = self._job.strategy.fraction, self._job.strategy.min_sites
-        number = max(round(share * len(self.members)), least)
-        if number >= len(self.members):
-            return self.members
+        """Return the members that train in a round; it depends on seed, round and names alone."""
+        trainers, share, least = self.trainers, self._job.strategy.fraction, self._job.strategy.min_sites
+        number = max(round(share * len(trainers)), least)
+        if number >= len(trainers):
+            return trainers
         generator = np.random.default_rng(seed_of(self._job.job.seed, "draw", round_))
-        chosen = generator.choice(len(self.members), number, replace=False)
-        return [self.members[index] for index in sorted(chosen)]
+        chosen = generator.choice(len(trainers), number, replace=False)
+        return [trainers[index] for index in sorted(chosen)]
+
+    def judges(self, round_: int) -> list[Member]:
+        """Return the members that judge the model after a round: those drawn, and those that only judge."""
+        drawn = {member.name for member in self.draw(round_)}
+        return [member for member in self.members if member.name in drawn | self.only_judging.keys()]
 
     def exchange(
         self, asked: Iterable[Message], round_: int, phase: str, check: Callable[[Member, RecordDict], T]
@@ -240,6 +255,11 @@ class Federation:
         if self._strict:
             raise RunError(reason if reason.startswith(site) else f"{site}: {reason}")
         self._listen(Event("site_failed", round_, site, phase, {"reason": reason}))
+
+
+def trains(job: JobSpec, patients: Mapping[str, int]) -> bool:
+    """Say whether a site with so many patients, by split, trains."""
+    return patients["train"] >= job.strategy.min_patients
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ FILTERED = (SITES, EVENTS, ABOUT)
 WITHHELD = (CHECKPOINT,)  # has rows of single sites, and is of use to nobody but the coordinator
 KEPT_BACK = "its figures stay with the hospital"
 
-_BY_SITE = ("left_out", "bytes_sent", "late", "figures")
+_BY_SITE = ("only_judging", "left_out", "bytes_sent", "late", "figures")
 _OF_RUN = frozenset(
     {
         *("status", "started", "finished", "job", "digest", "project", "researcher", "flower_run", "reason"),

@@ -7,6 +7,8 @@ that. What a site's patients have really lost stands in the site's own ledger.
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from server.federation import trains
+from shared.figures import counts_are_told
 from shared.job import JobSpec
 from shared.privacy.accounting import Steps, epsilon_of
 from shared.privacy.site_noise import site_steps
@@ -52,9 +54,18 @@ def guarantee(
         )
     of_sites = {}
     for name, counts in sites.items():
+        if not trains(job, counts["patients"]):
+            of_sites[name] = {"words": _of_judge(tested=name in tested)}
+            continue
         facts = _facts(job, counts, trainings, tested=name in tested)
         of_sites[name] = facts | {"words": _words(job, facts, trainings)}
     return {"guaranteed": not rehearsal, "note": note, "sites": of_sites}
+
+
+def _of_judge(*, tested: bool) -> str:
+    """Return what can be said to the patients of a site that judged the models and trained none."""
+    figures = "; metrics on them are known to the coordinator, and not covered" if tested else ""
+    return f"its patients were not trained on, and no update tells of them{figures}."
 
 
 def _facts(
@@ -62,7 +73,7 @@ def _facts(
 ) -> dict[str, Any]:
     privacy = job.privacy
     examples = counts["examples"]
-    told = examples["train"] > 1 or sum(examples.values()) > examples["train"]  # else the counts stayed
+    told = counts_are_told(examples)
     site_level = privacy.mechanism == "site-level"
     metrics = "metrics on its validation and test patients"
     if privacy.secure_aggregation:

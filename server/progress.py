@@ -14,6 +14,12 @@ from rich.text import Text
 from server.events import Event
 from shared.printable import printable
 
+_TROUBLES = {
+    "site_failed": "failed",
+    "site_left_out": "is left out",
+    "site_only_judges": "only judges the model",
+}
+
 
 class Progress:
     """Shows the events of a run as they come.
@@ -60,6 +66,7 @@ class Progress:
         """Show an event; one whose data lack a key is shown without it."""
         handlers: Mapping[str, Callable[[Event], None]] = {
             "run_started": self._run_started,
+            "site_only_judges": self._trouble,
             "site_left_out": self._trouble,
             "round_started": self._round_started,
             "site_done": self._site_done,
@@ -95,7 +102,7 @@ class Progress:
         self._describe(event)
 
     def _trouble(self, event: Event) -> None:
-        what = "failed" if event.kind == "site_failed" else "is left out"
+        what = _TROUBLES[event.kind]
         when = f"round {event.round}: " if event.round else ""
         phase = f" ({event.phase})" if event.phase else ""
         reason = event.data.get("reason", "no reason given")

@@ -152,8 +152,13 @@ class RoundLoop:
             for member in self._federation.members
         }
         federation = self._federation
-        self._run.describe(sites=sites, left_out=federation.left_out, figures=federation.figures_for)
-        data = {"rounds": self.job.job.rounds, "sites": len(sites)}
+        self._run.describe(
+            sites=sites,
+            only_judging=federation.only_judging,
+            left_out=federation.left_out,
+            figures=federation.figures_for,
+        )
+        data = {"rounds": self.job.job.rounds, "sites": len(federation.trainers)}
         self._listen(Event("run_started", state.round, data=data))
         with Behind() as disk:  # a round is being written while the sites train for the next
             if state.unjudged is not None:
@@ -201,10 +206,9 @@ class RoundLoop:
         start, row, site_rows = time.monotonic(), dict(unjudged.row), list(unjudged.sites)
         state = replace(state, unjudged=None)
         if self.job.evaluates(state.round):
-            is_drawn = (
-                not self.job.privacy.secure_aggregation
-            )  # else validation is always over the same sites
-            members = self._federation.draw(state.round) if is_drawn else self._federation.members
+            # Else validation is always over the same sites.
+            is_drawn = not self.job.privacy.secure_aggregation
+            members = self._federation.judges(state.round) if is_drawn else self._federation.members
             judged = self._evaluate(state.vector, state.round, "val", members, state.curves)
             state = replace(self._compare(state, judged), curves=judged.curves)
             row |= judged.federation

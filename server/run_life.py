@@ -58,15 +58,17 @@ def at_work(run: RunFolder, *, resume: bool, **entries: Any) -> Iterator[None]:
         run.describe(status="finished", finished=utc_text("milliseconds"), models=_digests(run.path))
 
 
-def give_up(run: RunFolder) -> None:
-    """Mark a run that was broken off as stopped.
+def note_stopped(run: RunFolder) -> None:
+    """Mark a run as stopped whose process ended because a person asked for it, unless it had come to its end.
+
+    Its process can't always tell: Flower may close the connection under it, or kill it.
 
     Raises:
-        RunError: A process is still at work on it.
+        RunError: The process is still at work on it.
     """
     with run.lock():
-        if run.read_description().get("status") == "running":
-            run.describe(status="stopped")
+        if run.read_description().get("status") != "finished":
+            run.describe(status="stopped", reason=None)
 
 
 def _digests(folder: Path) -> dict[str, str]:

@@ -54,6 +54,8 @@ def results_table(job: JobSpec, description: Mapping[str, Any]) -> Table:
     for name, reason in description["left_out"].items():
         table.add_row(name, *["–"] * (len(table.columns) - 1), style="dim")
         table.caption = f"{table.caption or ''}{name} was left out: {escape(printable(reason))}. "
+    for name, reason in description.get("only_judging", {}).items():
+        table.caption = f"{table.caption or ''}{name} only judges: {escape(printable(reason))}. "
     for name, missed in description.get("late", {}).items():
         rounds_ = "1 round" if missed == 1 else f"{missed} rounds"
         table.caption = f"{table.caption or ''}{name} was late in {rounds_}. "
@@ -142,7 +144,8 @@ def _add_comparison(
         table.add_column(column, justify="right")
     test, alone, pooled = description["test"], baselines["alone"], baselines["pooled"]
     for name, scores in test["sites"].items():
-        row = (scores.get(metric), alone[name]["sites"][name][metric], pooled["sites"][name][metric])
+        own = alone[name]["sites"][name][metric] if name in alone else None  # who only judges trains none
+        row = (scores.get(metric), own, pooled["sites"][name][metric])
         table.add_row(name, *_counts(description, name), *(_number(value) for value in row))
     table.add_section()
     judged = [result["federation"][metric] for result in alone.values()]

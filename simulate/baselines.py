@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from client.app import Site
 from client.class_counts import counts_for_loss
 from client.data.dataset import Batch, Samples
+from client.hospital import Site
 from client.sample_order import SampleOrder, steps_of
 from client.training import LocalTraining
 from client.workshop import Bench, evaluate

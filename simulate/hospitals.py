@@ -9,9 +9,10 @@ import torch
 from flwr.clientapp import ClientApp
 from pydantic import Field
 
-from client.app import Site, make_app
+from client.app import make_app
 from client.cohort import Cohort
 from client.device import open_device
+from client.hospital import Site
 from client.run_store import RunStore
 from client.site import SiteConfig
 from client.worker import serve_message

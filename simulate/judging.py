@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from client.app import Site
+from client.hospital import Site
 from client.workshop import Bench, evaluate
 from server.comparison import comparison, one_class
 from shared.intervals import Interval

@@ -13,8 +13,9 @@ from typing import Any, Self
 
 import torch
 
-from client.app import Site, make_app
+from client.app import make_app
 from client.health import Health
+from client.hospital import Site
 from client.node import Node
 from client.presence import Presence
 from client.site import SiteConfig, load_site

@@ -14,6 +14,7 @@ from client.data.parts import Row
 from client.data.splits import SplitTable
 from client.site import SiteConfig
 from server.events import Event, Listener
+from server.federation import trains
 from server.files import write_atomic
 from server.progress import Progress
 from server.rounds import Result, RoundLoop
@@ -185,12 +186,14 @@ def _compare(run: RunFolder, result: Result, workers: Workers) -> None:
 
 
 def _baselines(run: RunFolder, loop: RoundLoop, workers: Workers, listen: Listener) -> None:
-    """Train each member alone and one model on everybody's data; what was done before a restart is kept."""
+    """Train a model of each site that trains, and one of all their data; what a restart finds is kept."""
     description = run.read_description()
-    names, rounds = list(description["sites"]), description["rounds"]
+    sites, rounds = description["sites"], description["rounds"]
+    names = list(sites)
+    trainers = [name for name in names if trains(run.job, sites[name]["patients"])]
     folder = run.path / "baselines"
     folder.mkdir(exist_ok=True)
-    plans = {POOLED: names} | {_ALONE + name: [name] for name in names}
+    plans = {POOLED: trainers} | {_ALONE + name: [name] for name in trainers}
     missing = [plan for plan in plans if not (folder / f"{plan}.json").exists()]
     listen(Event("baselines_started", data={"models": len(missing)}))
     workers.submit(
@@ -217,5 +220,5 @@ def _baselines(run: RunFolder, loop: RoundLoop, workers: Workers, listen: Listen
             write_atomic(folder / f"{plan}.json", json.dumps(plain(outcome.payload)).encode())
             listen(Event("baseline_done", site=plan, data={"seconds": outcome.seconds}))
     results = {plan: json.loads((folder / f"{plan}.json").read_text(encoding="utf-8")) for plan in plans}
-    alone = {name: results[_ALONE + name] for name in names}
+    alone = {name: results[_ALONE + name] for name in trainers}
     run.describe(baselines={"pooled": results[POOLED], "alone": alone})

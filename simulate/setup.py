@@ -126,13 +126,7 @@ def check_sites(
     report = check_parts(parts, Expected.of(job), track=track)
     require_none(report.errors)
     for site in sites:
-        data = SiteCohort(site, cohorts.get(site.name)).load(job)
-        if not data.patients["train"] and job.strategy.min_patients == 1:
-            raise DataError(
-                f"site '{site.name}' has no training data",
-                where=site.dataset(job.job.dataset).manifest,
-                remedy="Leave it out with [strategy] min_patients = 2, or give it patients to train on.",
-            )
+        SiteCohort(site, cohorts.get(site.name)).load(job)
     return report.warnings
 
 

@@ -312,7 +312,7 @@ class _Check:
         if not self._count(None, "train")[1]:
             report.errors.append(DataError("no image is in 'train'", where=report.manifest))
         elif idle := [site for site, counts in report.sites.items() if not counts["train"][1]]:
-            report.warnings.append(f"no training data at site {', '.join(idle)}: it can't take part")
+            report.warnings.append(f"no training data at site {', '.join(idle)}: it only judges the model")
         self._classes()
         report.warnings += doubts(self.seen)
         if report.fields:

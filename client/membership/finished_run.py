@@ -12,6 +12,7 @@ from torch import nn
 
 from shared.arrays import Layout
 from shared.errors import RunError
+from shared.figures import counts_are_told
 from shared.job import JobSpec
 from shared.models import build_model
 from shared.run_folder import HEADER, MODEL, RunRecord
@@ -67,10 +68,9 @@ class FinishedRun:
             raise RunError(
                 f"site '{name}' took no part; these did: {', '.join(sorted(self.sites))}", where=self.path
             )
-        counts = self.sites[name].get("examples", {}), self.sites[name].get("patients", {})
-        said = counts[1].get("train")
-        withheld = counts[0].get("train") == 1 and self.job.privacy.mechanism != "none"  # client/release.py
-        if said is not None and not withheld and said != patients:
+        said = self.sites[name].get("patients", {}).get("train")
+        told = self.job.privacy.mechanism == "none" or counts_are_told(self.sites[name].get("examples", {}))
+        if said is not None and told and said != patients:
             raise RunError(
                 f"site '{name}' trained on about {said} patients, but there are about {patients} now",
                 where=self.path,

@@ -35,7 +35,10 @@ class StrategyOptions(Table):
         2, ge=1, le=10_000, description="A round with fewer answers fails, and the run stops."
     )
     min_patients: int = Field(
-        1, ge=1, description="A site with fewer training patients is left out; the run says so."
+        1,
+        ge=1,
+        description="A site with fewer training patients does not train. With validation or test patients it "
+        "judges the models, otherwise it is left out; the run says so.",
     )
     fraction: float = Field(1.0, gt=0, le=1, description="Share of the sites drawn for each round.")
     weight: Literal["examples", "equal"] = Field(

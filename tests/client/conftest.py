@@ -13,11 +13,13 @@ from flwr.app import Message, RecordDict
 from numpy.typing import NDArray
 from PIL import Image
 
-from client.app import Site, Workshop, make_app
+from client.app import make_app
 from client.gate import Gate
+from client.hospital import Site
 from client.job_book import JobBook
 from client.run_store import RunStore
 from client.site import load_site
+from client.workshop import Workshop
 from shared import messages
 from shared.job import JobSpec
 from shared.models import build_model

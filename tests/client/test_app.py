@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 
-from client.app import Site, Workshop, make_app
+from client.app import make_app
 from client.device import open_device
+from client.hospital import Site
 from client.site import DatasetTable, PolicyTable, SiteConfig, SiteTable
+from client.workshop import Workshop
 from shared import messages
 from shared.arrays import Layout
 from shared.flower import assign_id, become

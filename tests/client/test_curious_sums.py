@@ -12,8 +12,8 @@ import torch
 from flwr.app import RecordDict
 from PIL import Image
 
-from client.app import Site
 from client.cohort import Cohort
+from client.hospital import Site
 from client.workshop import Workshop
 from shared import messages
 from shared.arrays import Layout

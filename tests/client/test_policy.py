@@ -14,13 +14,15 @@ import torch
 from flwr.app import Message, RecordDict
 from PIL import Image
 
-from client.app import Site, Workshop, make_app
+from client.app import make_app
 from client.cohort import Cohort
 from client.gate import Gate
+from client.hospital import Site
 from client.job_book import MOST_WAITING, JobBook
 from client.ledger import LEDGER, Ledger
 from client.policy import PolicyError, check_moment
 from client.site import SiteConfig, load_site
+from client.workshop import Workshop
 from shared import log_heads, messages
 from shared.arrays import Layout
 from shared.audit import AuditLog, Entry

@@ -10,17 +10,19 @@ import pytest
 from flwr.app import Context, Message, RecordDict
 from numpy.typing import NDArray
 
-from client.app import Site, Workshop, make_app
+from client.app import make_app
 from client.cohort import Cohort
 from client.data.splits import CohortKey
 from client.device import open_device
 from client.gate import Gate
+from client.hospital import Site
 from client.job_book import JobBook
 from client.ledger import LEDGER, Ledger
 from client.policy import PolicyTable
 from client.run_store import RunStore
 from client.site import DatasetTable, SiteConfig, SiteTable
 from client.sum_book import SumBook
+from client.workshop import Workshop
 from server.deadline import Deadline
 from server.events import Event
 from server.rounds import RoundLoop
@@ -202,10 +204,10 @@ def federate(tiny_data, tmp_path) -> Callable[..., Federated]:
 def logged(federate, tiny_data, tmp_path):
     """Return a function that makes a federation whose site alpha has a gate, and the entries of its log."""
 
-    def make(job, **policy):
+    def make(job, manifest=tiny_data, **policy):
         config = SiteConfig(
             site=SiteTable(name="alpha", coordinator=None),
-            datasets={"discs": DatasetTable(manifest=tiny_data, site="alpha")},
+            datasets={"discs": DatasetTable(manifest=manifest, site="alpha")},
             policy=PolicyTable(approval="automatic", **FEW, **policy),
         )
         folder = tmp_path / "alpha"
@@ -216,7 +218,7 @@ def logged(federate, tiny_data, tmp_path):
         site = Site(
             config, Workshop(open_device("cpu")), gate=gate, credentials=simulated_credentials("alpha")
         )
-        federated = federate(job)
+        federated = federate(job, manifest=manifest)
         federated.grid._apps[10] = make_app(site)
         return federated, lambda: [
             entry.fields | {"event": entry.event} for entry in entries(folder / "audit")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from client.app import Workshop
 from client.device import open_device
+from client.workshop import Workshop
 from server.audit_log import operator_audit
 from server.commands_enrol import open_registry
 from server.coordinator import login_command

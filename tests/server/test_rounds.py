@@ -97,7 +97,7 @@ def test_strict_stops_at_the_first_failure_and_names_the_site(tiny_job, federate
 def test_too_few_sites_begin_nothing(tiny_job, federate):
     federated = federate(tiny_job(strategy_min_patients=11))
     with pytest.raises(
-        RunError, match="0 sites can take part, the job needs 3; alpha: about 10 training patients"
+        RunError, match="0 sites can train, the job needs 3; alpha: about 10 training patients"
     ):
         federated.loop.execute()
     assert not federated.run.has_begun()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from server.checkpoint import Checkpoint
-from server.run_life import at_work, give_up
+from server.run_life import at_work, note_stopped
 from server.runs import RunFolder
 from shared.errors import RunError
 from shared.flower import RunStopped
@@ -105,14 +105,17 @@ def test_half_a_line_of_a_killed_process_does_not_spoil_the_log(run):
     assert [line["event"] for line in run.events()] == ["opened", "round_started", "resumed"]
 
 
-def test_a_run_that_was_broken_off_can_be_given_up(run):
+def test_a_run_that_was_asked_to_stop_is_stopped_however_its_process_ended(run):
     with at_work(run, resume=False), pytest.raises(RunError, match="another process"):
-        give_up(RunFolder.read(run.path))
+        note_stopped(RunFolder.read(run.path))
+    with pytest.raises(RuntimeError), at_work(run, resume=True):
+        raise RuntimeError("the client has been closed")
+    note_stopped(run)
+    assert (run.status, run.read_description()["reason"]) == ("stopped", None)
+    with at_work(run, resume=True):
+        pass
+    note_stopped(run)
     assert run.status == "finished"
-    run.describe(status="running")
-    assert run.status == "interrupted"
-    give_up(run)
-    assert run.status == "stopped"
 
 
 def test_undefined_values_are_empty_cells_and_null(run):

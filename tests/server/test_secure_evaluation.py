@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flwr.app import RecordDict
 
-from client.app import Site
+from client.hospital import Site
 from server.runs import RunFolder
 from server.secure_sum import SecureSum
 from shared import messages

@@ -80,10 +80,6 @@ def spoil(name):
         "a site without a name": (lambda rows: rows[1].update(site="--"), "row 3 '--' no name"),
         "two spellings of a site": (lambda rows: rows[1].update(site="Alpha"), "row 3 'Alpha' 'alpha'"),
         "no sites": (lambda rows: [{k: v for k, v in row.items() if k != "site"} for row in rows], "--sites"),
-        "no training data": (
-            lambda rows: [r for r in rows if r["site"] != "beta" or r["split"] != "train"],
-            "beta no training data",
-        ),
     }[name]
 
 
@@ -94,7 +90,6 @@ def spoil(name):
         "two sides",
         "unknown split",
         "missing file",
-        "no training data",
         "a site without a name",
         "two spellings of a site",
         "no sites",

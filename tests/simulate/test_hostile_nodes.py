@@ -13,11 +13,13 @@ import psutil
 import pytest
 import torch
 
-from client.app import Site, Workshop, make_app
+from client.app import make_app
 from client.device import open_device
 from client.gate import Gate
+from client.hospital import Site
 from client.site import load_site
 from client.state import told
+from client.workshop import Workshop
 from server.events import Event
 from shared.audit import AuditLog
 from shared.audit_verify import entries

@@ -12,8 +12,8 @@ import pytest
 import torch
 from flwr.app import Message
 
-from client.app import Workshop
 from client.device import open_device
+from client.workshop import Workshop
 from server.events import Event
 from shared.flower.fleet import Fleet, Ticket
 from shared.messages import VECTOR

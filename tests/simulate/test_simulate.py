@@ -238,7 +238,7 @@ class TestHospitals:
             options += ["--site", path]
         assert model(simulate(*options).run) == model(simulate().run)
 
-    def test_one_with_too_few_patients_is_left_out(self, simulate, tiny_data, tmp_path):
+    def test_one_with_too_few_patients_only_judges(self, simulate, tiny_data, tmp_path):
         rows = table(tiny_data)
         for row in rows:
             row |= {key: str(tiny_data.parent / row[key]) for key in ("image", "mask")}
@@ -246,10 +246,24 @@ class TestHospitals:
         uneven = [row for row in copies if row["site"] != "beta" or row["patient"].endswith("-1")]
         manifest = write_table(tmp_path / "uneven.csv", uneven)
         said = simulate("--data", manifest, "--set", "strategy.min_patients=20", "--rounds", "1")
-        assert "beta is left out: about 10 training patients, the job asks for 20" in said.out
+        assert "beta only judges the model: about 10 training patients, the job asks for 20" in said.out
         told = description(said.run)
-        assert sorted(told["sites"]) == ["alpha", "delta", "gamma"]
-        assert told["left_out"].keys() == {"beta"}
+        assert told["left_out"] == {}
+        assert told["only_judging"].keys() == {"beta"}
+        assert told["test"]["sites"].keys() == {"alpha", "beta", "delta", "gamma"}
+
+    def test_one_with_test_patients_alone_judges_and_has_no_baseline(self, simulate, tiny_data, tmp_path):
+        rows = [row for row in table(tiny_data) if row["site"] != "beta" or row["split"] == "test"]
+        for row in rows:
+            row |= {key: str(tiny_data.parent / row[key]) for key in ("image", "mask")}
+        manifest = write_table(tmp_path / "tests.csv", rows)
+        said = simulate("--data", manifest, "--rounds", "1", "--baselines")
+        assert "beta only judges the model: no training patients, the job asks for 1" in said.out
+        told = description(said.run)["baselines"]
+        assert told["alone"].keys() == {"alpha", "delta", "gamma"}
+        assert told["pooled"]["sites"].keys() == {"alpha", "beta", "delta", "gamma"}
+        [line] = [line for line in said.out.splitlines() if line.strip(" │┃").startswith("beta  ")]
+        assert "–" in line
 
 
 class TestRounds:

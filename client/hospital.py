@@ -1,0 +1,340 @@
+"""A hospital at work: its data of the jobs at hand, and what it answers to each of their requests.
+
+What a job may do is decided here, by the site's own configuration; nothing in a message is executed.
+"""
+
+import logging
+import time
+from collections import OrderedDict
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+
+import numpy as np
+import torch
+from flwr.app import RecordDict
+from numpy.typing import NDArray
+
+from client.bounded_sums import bound
+from client.claims import claims_of
+from client.class_counts import counts_for_loss
+from client.cohort import Cohort
+from client.data.dataset import SiteData
+from client.data.scene import ImageFilter
+from client.first_model import carried_by, check_first
+from client.gate import Gate, Visit
+from client.metric_release import withhold
+from client.policy import check_size
+from client.private_training import PrivateTraining
+from client.release import Release, told_seconds
+from client.request_rules import check_request
+from client.run_store import Kept, RunStore
+from client.secure import Credentials
+from client.site import SiteConfig
+from client.site_cohort import SiteCohort
+from client.strategy_work import Passes, check_finite
+from client.sum_book import SumBook
+from client.training import LocalTraining, training_seed
+from client.workshop import JOBS_AT_HAND, Bench, Workshop, evaluate, read_job
+from shared import messages
+from shared.curves import bins_for
+from shared.errors import JobError, SiteError
+from shared.job import JobSpec
+from shared.metrics import MetricSet
+from shared.model_size import is_larger, model_bytes
+from shared.privacy.randomness import Randomness, SecretRandomness, SeededRandomness
+from shared.privacy.secagg.claims import Claims
+from shared.privacy.secagg.records import TRAIN
+from shared.strategies.vectors import Vectors
+
+_log = logging.getLogger(__name__)
+
+
+class Site:
+    """A hospital at work: its data of the current job, and what it answers.
+
+    Args:
+        config: What the hospital offers and allows.
+        workshop: Where its networks are.
+        image_filter: Applied to every image as read; a simulated scanner.
+        gate: Asks for approval, knows people and hours, keeps the audit log. None is a simulation: errors may
+            then name patients and files, and of the policy counts what looks at the job alone.
+        credentials: For secure aggregation; without them the site takes no part in it.
+        store: For jobs that keep something between rounds; without it the site takes no part in them.
+        sums: Remembers what was summed; without it, as in a simulation, nothing is remembered.
+        cohort: How patients are divided, and what was told of them. None takes the gate's; without a gate the
+            split's key is drawn from the job's seed, and nothing is remembered.
+    """
+
+    def __init__(
+        self,
+        config: SiteConfig,
+        workshop: Workshop,
+        image_filter: ImageFilter | None = None,
+        *,
+        gate: Gate | None,
+        credentials: Credentials | None = None,
+        store: RunStore | None = None,
+        sums: SumBook | None = None,
+        cohort: Cohort | None = None,
+    ) -> None:
+        self.config = config
+        self.gate = gate
+        self.credentials = credentials
+        self.sums = sums
+        self._store = store
+        self._cohort = SiteCohort(config, cohort or (None if gate is None else gate.cohort))
+        self._workshop = workshop
+        self._filter = image_filter
+        self._data: OrderedDict[str, SiteData] = OrderedDict()  # by the job's digest
+
+    def admit(self, visit: Visit) -> None:
+        """Check a request against the policy by its head, before anything is loaded for it.
+
+        Raises:
+            PolicyError: A rule refuses it.
+        """
+        policy = self.config.policy
+        self.config.admit(visit.job)
+        check_request(visit.job, visit.phase, visit.round, visit.split, self.config.name)
+        if is_larger(visit.job, policy.max_model_mb):
+            check_size(policy, model_bytes(visit.job) / 1e6, self.config.name)
+        if self.gate is not None:
+            self.gate.admit(visit)
+
+    def take(self, visit: Visit, content: RecordDict) -> None:
+        """Take an admitted request on: remember its model, count it, and charge what it costs.
+
+        Raises:
+            PolicyError: It carries a model that is not that of its round, something is used up, or it would
+                tell of too few patients.
+        """
+        if visit.phase == "train":
+            data = self._training_data(visit.job)
+            self._cohort.check_update(visit.job, data, visit.round)
+            self._cohort.tell(visit.job, data, "train")
+        if self.gate is None or visit.phase not in ("train", "evaluate"):
+            return
+        if visit.phase == "train" and visit.round == 1:
+            check_first(visit.job, content, self.config.name)
+        self.gate.take(visit, carried_by(content))
+        if visit.phase == "train" and visit.job.privacy.mechanism == "dp-sgd":
+            self.gate.reserve(visit, self._cohort.private_steps(visit.job, data))
+
+    def counted(self, visit: Visit) -> AbstractContextManager[None]:
+        """Count what is answered inside; a simulation, where nobody asks, does not."""
+        return nullcontext() if self.gate is None else self.gate.counted(visit)
+
+    def data(self, job: JobSpec) -> SiteData:
+        """Return the site's data for a job, kept warm as long as few other jobs ask.
+
+        Raises:
+            SiteError: The site offers no such dataset.
+            DataError: The manifest or an image can't be used.
+        """
+        digest = job.digest()
+        if digest not in self._data:
+            self._data[digest] = self._cohort.load(job, self._filter)
+            if len(self._data) > JOBS_AT_HAND:
+                self._data.popitem(last=False)
+        self._data.move_to_end(digest)
+        return self._data[digest]
+
+    def describe(self, canonical: str) -> messages.Description:
+        """Say what the site has for a job, as far as `Release` lets it; no image is read."""
+        job = read_job(canonical)
+        data, release = self.data(job), Release.of(self.config.policy, job)
+        if release.counts:
+            self._cohort.tell(job, data, *data.patients)
+        return release.description(self.config.name, data.patients, data.examples)
+
+    def _training_data(self, job: JobSpec) -> SiteData:
+        return self._cohort.for_training(job, self.data(job))
+
+    def group(self, job: JobSpec, split: str) -> str:
+        """Name the patients of a split, all of them together; nobody without the site's key can."""
+        return self._cohort.name_of(job, self.data(job).group(split))
+
+    def claims(self, job: JobSpec, phase: str) -> Claims:
+        """Return what the site signs about its part in a secure sum.
+
+        Raises:
+            PolicyError: There are too few patients to train on.
+        """
+        data = self._training_data(job) if phase == TRAIN else self.data(job)
+        claims = claims_of(self.config.policy, job, data, phase)
+        if claims.patients:
+            self._cohort.tell(job, data, phase)
+        return claims
+
+    def train(self, request: messages.Request, class_counts: tuple[int, ...] = ()) -> messages.Update:
+        """Train the global model on the site's data for one round.
+
+        Args:
+            request: What is asked.
+            class_counts: Of the whole federation, where the job weighs classes by them.
+        """
+        start = time.perf_counter()
+        job = read_job(request.job)
+        data = self._training_data(job)
+        release = Release.of(self.config.policy, job)
+        bench = self._bench(request)
+        torch.set_num_threads(bench.job.training.threads)
+        make = partial(self._training, bench, data, request, class_counts)
+        passes = Passes(bench, make, request.round, self.config.name)
+        kept = self._kept(bench, request, request.round)
+        sent, keep = bench.half.round(passes, _received(bench, request), kept)
+        check_finite({**keep, **sent}, self.config.name, request.round)
+        if bench.half.keeps:
+            self._required_store().keep(_run(request), request.round, "strategy", keep, request.best)
+        loss = release.training_loss(passes.losses[0])
+        seconds = told_seconds(time.perf_counter() - start)
+        examples = release.examples(len(data.split("train")))
+        return messages.Update(bench.wire.join(sent), examples, loss, seconds)
+
+    def _kept(self, bench: Bench, request: messages.Request, round_: int) -> Kept:
+        """Return what the site's half of the strategy kept before a round."""
+        if not bench.half.keeps:
+            return {}
+        return self._required_store().before(_run(request), round_, "strategy", bench.half.keeps)
+
+    def _required_store(self) -> RunStore:
+        if self._store is None:
+            raise SiteError("keeps nothing between rounds, as this job needs it", where=self.config.name)
+        return self._store
+
+    def encode(self, request: messages.Request, trained: NDArray[np.float32]) -> bytes:
+        """Return a trained model as the job's `[update]` says; what is left out is on the disk by then.
+
+        Raises:
+            SiteError: The site can't keep what compression leaves out.
+        """
+        update_filter = self._workshop.bench(request.job).filter
+        if not update_filter.keeps_residual:
+            return update_filter.encode(trained, request.vector, None)[0]
+        store, run, size = self._required_store(), _run(request), update_filter.trained
+        before = store.before(run, request.round, "residual", {"residual": size}).get("residual")
+        content, residual = update_filter.encode(trained, request.vector, before)
+        assert residual is not None  # noqa: S101 (the filter keeps one)
+        store.keep(run, request.round, "residual", {"residual": residual})
+        return content
+
+    def part(self, request: messages.Request, trained: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the part of a trained model that goes into a masked sum, its change clipped."""
+        return self._workshop.bench(request.job).filter.clipped(trained, request.vector)
+
+    def _training(
+        self, bench: Bench, data: SiteData, request: messages.Request, class_counts: tuple[int, ...]
+    ) -> LocalTraining | PrivateTraining:
+        samples, name, device = data.split("train"), self.config.name, self._workshop.device
+        if bench.job.privacy.mechanism == "dp-sgd":
+            randomness: Randomness = SecretRandomness()
+            if self.gate is None:  # a rehearsal: it repeats, and keeps nothing secret
+                randomness = SeededRandomness(bench.job.job.seed, name, request.round)
+            return PrivateTraining(
+                bench.model,
+                bench.task,
+                samples,
+                bench.job,
+                site=name,
+                device=device,
+                units=Release.of(self.config.policy, bench.job).units(data, bench.job),
+                randomness=randomness,
+            )
+        return LocalTraining(
+            bench.model,
+            bench.task,
+            samples,
+            bench.job,
+            site=name,
+            device=device,
+            class_counts=counts_for_loss(bench.job, data, class_counts),
+            order=self._cohort.order(bench.job, data, training_seed(bench.job, request.vector)),
+            parameters=bench.parameters,
+            seed=training_seed(bench.job, request.vector),
+        )
+
+    def evaluate(self, request: messages.Request) -> messages.Evaluation:
+        """Evaluate on a split of the site's data: the global model, or by some strategies the site's own.
+
+        Where the policy lets no figure leave, the states are those of no patients, which change no sum.
+        """
+        start = time.perf_counter()
+        job = read_job(request.job)
+        data = self.data(job)
+        if request.split not in data.patients:
+            raise JobError("asks for a split that does not exist", where=self.config.name)
+        bench = self._judging(request)
+        release = Release.of(self.config.policy, job)
+        if not release.scores or not release.has_group(data.patients[request.split]):
+            nothing = bench.task.metrics(_edges(bench, request)).pack()
+            return messages.Evaluation(nothing, 0, told_seconds(time.perf_counter() - start))
+        self._cohort.tell(job, data, request.split)
+        samples = data.split(request.split)
+        torch.set_num_threads(bench.job.training.threads)
+        metrics = evaluate(bench, samples, _edges(bench, request))
+        bound(metrics, self._cohort.bounds(job), job.evaluation.bins)
+        withhold(metrics, release.min_group)
+        seconds = told_seconds(time.perf_counter() - start)
+        return messages.Evaluation(metrics.pack(), release.count(len(samples)), seconds)
+
+    def summand(
+        self, request: messages.Request, *, judging: bool, patients: int
+    ) -> tuple[MetricSet, NDArray[np.float64]]:
+        """Evaluate the global model for a masked sum; a site that does not judge it adds nothing.
+
+        Args:
+            request: What is asked.
+            judging: Whether this site has anything to add.
+            patients: Of all sites together: the sum tells no more bins than they allow.
+
+        Returns:
+            Empty metrics, and the packed states (n,).
+        """
+        bench = self._judging(request)
+        edges = _edges(bench, request)
+        empty = bench.task.metrics(edges)
+        if not judging:
+            return empty, empty.pack()
+        torch.set_num_threads(bench.job.training.threads)
+        found = evaluate(bench, self.data(bench.job).split(request.split), edges)
+        bins = bins_for(bench.job.evaluation.bins, patients)
+        found.fold(bins)
+        bound(found, self._cohort.bounds(bench.job), bins)
+        return empty, found.pack()
+
+    def _bench(self, request: messages.Request) -> Bench:
+        bench = self._workshop.bench(request.job)
+        if bench.wire.layout.digest() != request.layout:
+            raise JobError(
+                "the model has another layout here than at the coordinator",
+                where=self.config.name,
+                remedy="Coordinator and site must run the same version of Wardround.",
+            )
+        if request.vector.shape != (bench.wire.layout.size,):
+            problem = f"carries a model of {request.vector.size} numbers instead of {bench.wire.layout.size}"
+            raise messages.MessageError(problem, where=self.config.name)
+        return bench
+
+    def _judging(self, request: messages.Request) -> Bench:
+        """Return the bench with the model that is evaluated at this site, as it is after the round."""
+        bench = self._bench(request)
+        kept = self._kept(bench, request, request.round + 1)
+        bench.state.unpack(bench.half.judged(_received(bench, request), kept))
+        return bench
+
+
+def _received(bench: Bench, request: messages.Request) -> Vectors:
+    """Return what a site was sent; what is personal is there as it was in the first model."""
+    return bench.wire.split(request.vector, bench.own)
+
+
+def _run(request: messages.Request) -> str:
+    """Return what names a run of a job."""
+    return f"{read_job(request.job).digest()} {request.run}"
+
+
+def _edges(bench: Bench, request: messages.Request) -> NDArray[np.float64] | None:
+    try:
+        return bench.task.check_edges(request.edges, bench.job.evaluation.bins)
+    except ValueError as error:
+        raise messages.MessageError(str(error)) from None
