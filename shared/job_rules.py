@@ -34,6 +34,7 @@ def check(job: "JobSpec") -> None:
         _classes,
         _loss,
         _class_weights,
+        _optimizer,
         _patch,
         _network,
         _network_input,
@@ -90,6 +91,16 @@ def _class_weights(job: "JobSpec") -> None:
     expected = len(job.data.classes) + (job.job.task == "segmentation")
     if len(shares) != expected:
         raise ValueError(f"[training] class_shares: needs {expected} numbers, has {len(shares)}")
+
+
+def _optimizer(job: "JobSpec") -> None:
+    training = job.training
+    if not training.keep_optimizer:
+        return
+    if training.optimizer == "sgd" and not training.momentum:
+        raise ValueError("[training] keep_optimizer: 'sgd' without momentum remembers nothing to keep")
+    if job.privacy.mechanism == "dp-sgd":
+        raise ValueError("[training] keep_optimizer: private training begins each round with a new optimiser")
 
 
 def _patch(job: "JobSpec") -> None:

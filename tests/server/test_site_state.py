@@ -92,9 +92,13 @@ def test_the_shared_model_of_ditto_is_that_of_fedavg(federate, tmp_path):
     assert scores["fedavg"]["loss"] != pytest.approx(scores["ditto"]["loss"], rel=1e-3)
 
 
-@pytest.mark.parametrize("name", KEEPING)
-def test_a_round_that_is_done_again_ends_as_if_nothing_had_happened(name, federate, tmp_path):
-    job = make_job(strategy_name=name)
+@pytest.mark.parametrize(
+    "options",
+    [*({"strategy_name": name} for name in KEEPING), {"training_keep_optimizer": True}],
+    ids=[*KEEPING, "moments"],
+)
+def test_a_round_that_is_done_again_ends_as_if_nothing_had_happened(options, federate, tmp_path):
+    job = make_job(**options)
     whole = federate(job, run=RunFolder.create(tmp_path / "whole", job))
     expected = whole.loop.execute()
     (tmp_path / "kept").rename(tmp_path / "kept in the other run")
@@ -152,6 +156,20 @@ def test_a_damaged_file_costs_the_site_the_round_and_says_what_to_do(federate, t
     failures = federated.failures()
     assert {site for site, _, _ in failures} == {"gamma"}
     assert "strategy-1.safetensors: can't be used: it is damaged" in failures[0][2]
+
+
+def test_moments_that_are_kept_change_the_model(federate, tmp_path):
+    """Each step takes all images: the two jobs differ in nothing else."""
+    whole = {"training_batch_size": 100, "data_augment": None, "strategy_name": "ditto"}
+    models = []
+    for keep in (False, True):
+        job = make_job(training_keep_optimizer=keep, **whole)
+        federated = federate(job, run=RunFolder.create(tmp_path / str(keep), job))
+        models.append(federated.loop.execute().vector)
+    assert np.abs(models[0] - models[1]).max() > 1e-3
+    [path] = (tmp_path / "kept" / "alpha").rglob("optimizer-3.safetensors")
+    moments = safetensors.numpy.load_file(path)
+    assert {name: moments[name].tolist() for name in ("0.step", "1.step")} == {"0.step": [3], "1.step": [3]}
 
 
 def test_a_site_that_lost_what_it_kept_says_so(federate, tmp_path):
