@@ -6,7 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import safetensors.numpy
+import torch
 
+from client.membership.finished_run import FinishedRun
 from server.runs import RunFolder
 from shared import messages
 from shared.errors import JobError, RunError
@@ -73,6 +75,8 @@ def test_normalisation_layers_never_leave(federate, tmp_path, norm):
     assert {name.rpartition(".")[0] for name in wire.personal}  # `weight` of ...
     tensors = safetensors.numpy.load_file(federated.run.path / "model.safetensors")
     assert not wire.personal & tensors.keys()
+    with pytest.raises(RunError, match="a part of it stays at each site"):
+        FinishedRun.read(federated.run.path).model(torch.device("cpu"))
     own = [kept(tmp_path, site, 3)["own"] for site in ("alpha", "beta")]
     assert own[0].size == wire.own.size
     assert not np.array_equal(*own)
@@ -191,3 +195,28 @@ def test_a_site_that_lost_what_it_kept_says_so(federate, tmp_path):
 def test_a_network_without_normalisation_has_nothing_to_keep(federate):
     with pytest.raises(JobError, match="this job trains none"):
         federate(make_job(strategy_name="fedbn", update_parts=["model.2"]))
+
+
+def test_the_control_variate_is_the_mean_of_all_sites_where_some_are_drawn(federate, tmp_path):
+    """A site that was not drawn yet has a control variate of zero."""
+    drawn = {"strategy_fraction": 0.5, "strategy_min_sites": 2, "strategy_weight": "equal"}
+    federated = federate(make_job(job_rounds=4, strategy_name="scaffold", **drawn))
+    result = federated.loop.execute()
+    assert federated.failures() == []
+    own = []
+    for site in ("alpha", "beta", "gamma", "delta"):
+        files = sorted((tmp_path / "kept" / site).rglob("strategy-*.safetensors"))
+        own += [safetensors.numpy.load_file(files[-1])["control"]] if files else []
+    control = federated.loop.wire.split(result.vector)["control"]
+    np.testing.assert_allclose(control, np.sum(own, axis=0) / 4, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "mechanism"),
+    [("scaffold", "dp-sgd"), ("fedbn", "dp-sgd"), ("fedbn", "site-level"), ("ditto", "site-level")],
+)
+def test_private_jobs_may_keep_something_at_the_sites(federate, name, mechanism):
+    private = {"privacy_mechanism": mechanism, "privacy_noise_multiplier": 1.0, "strategy_weight": "equal"}
+    federated = federate(make_job(job_rounds=2, strategy_name=name, **private))
+    assert np.isfinite(federated.loop.execute().vector).all()
+    assert federated.failures() == []
