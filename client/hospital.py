@@ -27,24 +27,23 @@ from client.policy import check_size
 from client.private_training import PrivateTraining
 from client.release import Release, told_seconds
 from client.request_rules import check_request
-from client.run_store import Kept, RunStore
+from client.run_store import RunStore
 from client.secure import Credentials
 from client.site import SiteConfig
 from client.site_cohort import SiteCohort
-from client.strategy_work import Passes, check_finite
+from client.strategy_work import Memory, do_round, judged_model
 from client.sum_book import SumBook
 from client.training import LocalTraining, training_seed
 from client.workshop import JOBS_AT_HAND, Bench, Workshop, evaluate, read_job
 from shared import messages
 from shared.curves import bins_for
-from shared.errors import JobError, SiteError
+from shared.errors import JobError
 from shared.job import JobSpec
 from shared.metrics import MetricSet
 from shared.model_size import is_larger, model_bytes
 from shared.privacy.randomness import Randomness, SecretRandomness, SeededRandomness
 from shared.privacy.secagg.claims import Claims
 from shared.privacy.secagg.records import TRAIN
-from shared.strategies.vectors import Vectors
 
 _log = logging.getLogger(__name__)
 
@@ -180,27 +179,14 @@ class Site:
         bench = self._bench(request)
         torch.set_num_threads(bench.job.training.threads)
         make = partial(self._training, bench, data, request, class_counts)
-        passes = Passes(bench, make, request.round, self.config.name)
-        kept = self._kept(bench, request, request.round)
-        sent, keep = bench.half.round(passes, _received(bench, request), kept)
-        check_finite({**keep, **sent}, self.config.name, request.round)
-        if bench.half.keeps:
-            self._required_store().keep(_run(request), request.round, "strategy", keep, request.best)
-        loss = release.training_loss(passes.losses[0])
+        vector, first_loss = do_round(bench, request, make, self._memory(request))
+        loss = release.training_loss(first_loss)
         seconds = told_seconds(time.perf_counter() - start)
         examples = release.examples(len(data.split("train")))
-        return messages.Update(bench.wire.join(sent), examples, loss, seconds)
+        return messages.Update(vector, examples, loss, seconds)
 
-    def _kept(self, bench: Bench, request: messages.Request, round_: int) -> Kept:
-        """Return what the site's half of the strategy kept before a round."""
-        if not bench.half.keeps:
-            return {}
-        return self._required_store().before(_run(request), round_, "strategy", bench.half.keeps)
-
-    def _required_store(self) -> RunStore:
-        if self._store is None:
-            raise SiteError("keeps nothing between rounds, as this job needs it", where=self.config.name)
-        return self._store
+    def _memory(self, request: messages.Request) -> Memory:
+        return Memory(self._store, request, self.config.name)
 
     def encode(self, request: messages.Request, trained: NDArray[np.float32]) -> bytes:
         """Return a trained model as the job's `[update]` says; what is left out is on the disk by then.
@@ -211,11 +197,11 @@ class Site:
         update_filter = self._workshop.bench(request.job).filter
         if not update_filter.keeps_residual:
             return update_filter.encode(trained, request.vector, None)[0]
-        store, run, size = self._required_store(), _run(request), update_filter.trained
-        before = store.before(run, request.round, "residual", {"residual": size}).get("residual")
+        memory, sizes = self._memory(request), {"residual": update_filter.trained}
+        before = memory.before("residual", sizes).get("residual")
         content, residual = update_filter.encode(trained, request.vector, before)
         assert residual is not None  # noqa: S101 (the filter keeps one)
-        store.keep(run, request.round, "residual", {"residual": residual})
+        memory.keep("residual", {"residual": residual})
         return content
 
     def part(self, request: messages.Request, trained: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -318,19 +304,8 @@ class Site:
     def _judging(self, request: messages.Request) -> Bench:
         """Return the bench with the model that is evaluated at this site, as it is after the round."""
         bench = self._bench(request)
-        kept = self._kept(bench, request, request.round + 1)
-        bench.state.unpack(bench.half.judged(_received(bench, request), kept))
+        bench.state.unpack(judged_model(bench, request, self._memory(request)))
         return bench
-
-
-def _received(bench: Bench, request: messages.Request) -> Vectors:
-    """Return what a site was sent; what is personal is there as it was in the first model."""
-    return bench.wire.split(request.vector, bench.own)
-
-
-def _run(request: messages.Request) -> str:
-    """Return what names a run of a job."""
-    return f"{read_job(request.job).digest()} {request.run}"
 
 
 def _edges(bench: Bench, request: messages.Request) -> NDArray[np.float64] | None:

@@ -1,4 +1,4 @@
-"""What a site keeps of a run between its rounds: what compression left out, what its strategy remembers.
+"""What a site keeps of a run between its rounds: of compression, of its strategy, of its optimiser.
 
 One file for each round and purpose, below a folder of the site: a worker that was restarted, another worker
 of a simulation or a run that was resumed all find what was kept after the site's last round before the one
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from shared.errors import SiteError
 
-Purpose = Literal["residual", "strategy"]
+Purpose = Literal["residual", "strategy", "optimizer"]
 Kept = dict[str, NDArray[np.float32]]
 
 _HEADER = "wardround"
@@ -40,14 +40,14 @@ class RunStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def before(self, run: str, round_: int, purpose: Purpose, sizes: Mapping[str, int]) -> Kept:
+    def before(self, run: str, round_: int, purpose: Purpose, sizes: Mapping[str, int] | None = None) -> Kept:
         """Return what was kept after the site's last round before `round_`; nothing before all.
 
         Args:
             run: Any text that names it.
             round_: From 1.
             purpose: For what it was kept.
-            sizes: Length of each vector, by name.
+            sizes: Length of each vector, by name; None takes what there is.
 
         Raises:
             SiteError: The file is damaged.
@@ -62,12 +62,14 @@ class RunStore:
         except (OSError, safetensors.SafetensorError, KeyError, ValueError, TypeError):
             raise _unusable("can't be used: it is damaged", path, purpose) from None
         if not earlier:
-            if since < round_ and purpose == "strategy":
+            if since < round_ and purpose != "residual":
                 raise _unusable(
                     f"is of a later round than {round_}, before which the site kept something", path, purpose
                 )
             return {}
-        if {name: vector.shape for name, vector in kept.items()} != {n: (size,) for n, size in sizes.items()}:
+        if sizes is not None and {name: vector.shape for name, vector in kept.items()} != {
+            name: (size,) for name, size in sizes.items()
+        }:
             raise _unusable("can't be used: it is not this job's", path, purpose)
         return kept
 
@@ -131,10 +133,14 @@ class RunStore:
         return self._folder / key / f"{purpose}-{round_}.safetensors"
 
 
+_PUT_BACK = (
+    "Put it back from a backup, or remove the files of its folder: the site then goes on in this run as one "
+    "that takes part for the first time."
+)
 _LOST: dict[Purpose, str] = {
     "residual": "Remove the file: what the last round left out of the update is then lost.",
-    "strategy": "Put it back from a backup, or remove the files of its folder: the site then goes on in this "
-    "run as one that takes part for the first time.",
+    "strategy": _PUT_BACK,
+    "optimizer": _PUT_BACK,
 }
 
 

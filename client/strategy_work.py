@@ -1,15 +1,22 @@
 """A site's half of a strategy at work: it trains as often, and from what, the strategy says."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from client.moments import moments_of, take_up
 from client.private_training import PrivateTraining
+from client.run_store import Kept, Purpose, RunStore
 from client.training import LocalTraining, diverged
-from client.workshop import Bench
+from client.workshop import Bench, read_job
+from shared.errors import SiteError
+from shared.messages import Request
 from shared.strategies.vectors import Pull, Trained, Vectors
+
+Make = Callable[[], LocalTraining | PrivateTraining]
 
 
 class Passes:
@@ -19,21 +26,27 @@ class Passes:
         bench: The job's.
         make: Returns the training of the round, with an optimiser of its own.
         round_: The round.
-        site: Its name, for errors.
+        moments: Of the optimiser of each pass, from the site's last round; None where each begins without.
 
     Attributes:
         losses: Mean loss of each pass so far.
+        moments: Of the passes so far.
     """
 
     def __init__(
-        self, bench: Bench, make: Callable[[], LocalTraining | PrivateTraining], round_: int, site: str
+        self,
+        bench: Bench,
+        make: Make,
+        round_: int,
+        moments: Vectors | None = None,
     ) -> None:
         self._bench = bench
         self._training = make()
         self._make = make
         self._round = round_
-        self._site = site
+        self._before = moments
         self.losses: list[float] = []
+        self.moments: dict[str, NDArray[np.float32]] = {}
 
     def __call__(self, model: NDArray[np.float32], pull: Pull | None = None) -> Trained:
         """Train from a model.
@@ -43,20 +56,109 @@ class Passes:
         """
         self._bench.state.unpack(model)
         training = self._make() if self.losses else self._training
-        trained = training.run(self._round, pull)
+        with self._kept_moments(training, f"{len(self.losses)}."):
+            trained = training.run(self._round, pull)
         self.losses.append(trained.loss)
         return Trained(self._bench.state.pack(), trained.rates)
+
+    @contextmanager
+    def _kept_moments(self, training: LocalTraining | PrivateTraining, prefix: str) -> Iterator[None]:
+        """Let a pass go on from the moments that the same pass of the last round had."""
+        if self._before is None or isinstance(training, PrivateTraining):
+            yield
+            return
+        before = {
+            name.removeprefix(prefix): vector
+            for name, vector in self._before.items()
+            if name.startswith(prefix)
+        }
+        if before:
+            take_up(training.optimizer, before)
+        yield
+        self.moments |= {prefix + name: vector for name, vector in moments_of(training.optimizer).items()}
 
     def place(self, model: NDArray[np.float32]) -> Tensor:
         """Return the trainable parameters of a vector as a pull gets them."""
         return self._training.place(model)
 
 
-def check_finite(vectors: Vectors, site: str, round_: int) -> None:
-    """Check what a round has brought: after its last step no loss was computed.
+class Memory:
+    """What a site remembers of a run, as one request sees it.
+
+    Args:
+        store: Where it lies; None where the site remembers nothing.
+        request: Of the run.
+        site: Its name, for errors.
+    """
+
+    def __init__(self, store: RunStore | None, request: Request, site: str) -> None:
+        self._store = store
+        self._request = request
+        self._run = f"{read_job(request.job).digest()} {request.run}"
+        self.site = site
+
+    def before(
+        self, purpose: Purpose, sizes: Mapping[str, int] | None = None, *, with_round: bool = False
+    ) -> Kept:
+        """Return what was kept before the request's round, or with it; see `RunStore.before`.
+
+        Raises:
+            SiteError: A file is damaged or lost, or the site remembers nothing.
+        """
+        return self._required().before(self._run, self._request.round + with_round, purpose, sizes)
+
+    def keep(self, purpose: Purpose, vectors: Vectors) -> None:
+        """Keep what the request's round has left.
+
+        Raises:
+            SiteError: It can't be written, or the site remembers nothing.
+        """
+        self._required().keep(self._run, self._request.round, purpose, vectors, self._request.best)
+
+    def _required(self) -> RunStore:
+        if self._store is None:
+            raise SiteError("keeps nothing between rounds, as this job needs it", where=self.site)
+        return self._store
+
+
+def do_round(bench: Bench, request: Request, make: Make, memory: Memory) -> tuple[NDArray[np.float32], float]:
+    """Do a site's work of a round; what it keeps is on the disk when this returns.
+
+    Args:
+        bench: The job's.
+        request: What is asked.
+        make: Returns a training of the round, with an optimiser of its own.
+        memory: Of the site.
+
+    Returns:
+        What is sent, shape (bench.wire.layout.size,), and the mean loss of the first training.
 
     Raises:
-        TrainingError: A number is not finite.
+        TrainingError: A number is no longer finite.
+        SiteError: What the site keeps can't be used.
     """
-    if not all(np.isfinite(vector).all() for vector in vectors.values()):
-        raise diverged(site, round_)
+    half, keeps_moments = bench.half, bench.job.training.keep_optimizer
+    moments = memory.before("optimizer") if keeps_moments else None
+    kept = memory.before("strategy", half.keeps) if half.keeps else {}
+    passes = Passes(bench, make, request.round, moments)
+    sent, keep = half.round(passes, bench.wire.split(request.vector, bench.own), kept)
+    left = {**sent, **keep, **passes.moments}
+    # Each step's loss was computed before the step: what the last one did, nobody has looked at.
+    if not all(np.isfinite(vector).all() for vector in left.values()):
+        raise diverged(memory.site, request.round)
+    if half.keeps:
+        memory.keep("strategy", keep)
+    if keeps_moments:
+        memory.keep("optimizer", passes.moments)
+    return bench.wire.join(sent), passes.losses[0]
+
+
+def judged_model(bench: Bench, request: Request, memory: Memory) -> NDArray[np.float32]:
+    """Return the model that is evaluated at a site, as it is after the request's round, of the whole network.
+
+    Raises:
+        SiteError: What the site keeps can't be used.
+    """
+    half = bench.half
+    kept = memory.before("strategy", half.keeps, with_round=True) if half.keeps else {}
+    return half.judged(bench.wire.split(request.vector, bench.own), kept)

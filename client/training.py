@@ -90,6 +90,9 @@ class LocalTraining:
             for what does not leave.
         parameters: The model's trainable ones, where they have been laid out before.
         seed: Of all that is drawn; the job's where it is None.
+
+    Attributes:
+        optimizer: Of one tensor, all trainable parameters.
     """
 
     def __init__(
@@ -116,7 +119,7 @@ class LocalTraining:
         self._loss = task.loss(class_counts)
         self._order = order or SampleOrder.public(job, len(samples), site)
         self._parameters = parameters or FlatParameters(trainable(model))
-        self._optimizer = make_optimizer([self._parameters.vector], job.training)
+        self.optimizer = make_optimizer([self._parameters.vector], job.training)
         self._autocast = _AUTOCAST.get(job.training.precision) if device.type == "cuda" else None
         self._scaler = torch.amp.GradScaler(device.type) if self._autocast is torch.float16 else None
         self._channels_last = job.data.dimensions == 2
@@ -143,8 +146,8 @@ class LocalTraining:
         seed = seed_of(self._seed, "train", self._site, round_)
         with drawn_from(seed, self._device):  # dropout
             for step, indices in enumerate(self._order.batches(round_)):
-                set_learning_rate(self._optimizer, self._job, round_ - 1 + step / self._order.steps)
-                rates.append(self._optimizer.param_groups[0]["lr"])
+                set_learning_rate(self.optimizer, self._job, round_ - 1 + step / self._order.steps)
+                rates.append(self.optimizer.param_groups[0]["lr"])
                 total += self._step(indices, round_, pull)
                 if (step + 1) % _CHECK_EVERY == 0:
                     self._check(total, round_)
@@ -159,20 +162,20 @@ class LocalTraining:
         with torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None):
             logits = self._task.forward(self._model, images)
         loss = self._loss(logits.float(), targets)
-        self._optimizer.zero_grad(set_to_none=False)
+        self.optimizer.zero_grad(set_to_none=False)
         if self._scaler is None:
             loss.backward()
         else:
             self._scaler.scale(loss).backward()
-            self._scaler.unscale_(self._optimizer)
+            self._scaler.unscale_(self.optimizer)
         if pull is not None:
             self._parameters.add_to_gradient(pull)
         if self._job.training.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self._parameters.vector, self._job.training.gradient_clip)
         if self._scaler is None:
-            self._optimizer.step()
+            self.optimizer.step()
         else:
-            self._scaler.step(self._optimizer)
+            self._scaler.step(self.optimizer)
             self._scaler.update()
         return loss.detach()
 

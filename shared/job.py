@@ -7,6 +7,7 @@ number is spelt.
 
 import hashlib
 import json
+import operator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
@@ -157,6 +158,12 @@ class TrainingTable(Table):
     )
     gradient_clip: float | None = Field(
         None, gt=0, examples=[1.0], description="Largest L2 norm of a step's gradient."
+    )
+    keep_optimizer: bool = Field(
+        False,
+        exclude_if=operator.not_,  # a job without it keeps the digest that it had before there was such a key
+        description="Keep the optimiser's moments at each site from round to round; otherwise each round "
+        "begins without any.",
     )
     precision: Literal["float32", "bfloat16", "float16"] = Field(
         "float32", description="Of the arithmetic on a GPU that has it; a CPU computes in float32."

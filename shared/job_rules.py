@@ -29,6 +29,7 @@ def check(job: "JobSpec") -> None:
     for rule in (
         _length,
         _task,
+        _optimizer,
         _network,
         _network_input,
         _batch,
@@ -55,6 +56,16 @@ def _task(job: "JobSpec") -> None:
         raise ValueError(problem)
     if job.data.patch is not None and not job.task.takes_patches:
         raise ValueError(f"[data] patch: is not for {job.task.name}")
+
+
+def _optimizer(job: "JobSpec") -> None:
+    training = job.training
+    if not training.keep_optimizer:
+        return
+    if training.optimizer == "sgd" and not training.momentum:
+        raise ValueError("[training] keep_optimizer: 'sgd' without momentum remembers nothing to keep")
+    if job.privacy.mechanism == "dp-sgd":
+        raise ValueError("[training] keep_optimizer: private training begins each round with a new optimiser")
 
 
 def _network(job: "JobSpec") -> None:

@@ -105,7 +105,7 @@ def test_a_question_that_makes_no_sense_is_refused(hospital, changes, words):
 
 
 def test_a_model_that_does_not_fit_is_refused(hospital):
-    assert "shape" in hospital.refusal("train", hospital.content(vector=hospital.vector[:-1]))
+    assert "numbers instead of" in hospital.refusal("train", hospital.content(vector=hospital.vector[:-1]))
     assert "not finite" in hospital.refusal("train", hospital.content(vector=nan(hospital.vector)))
     content = hospital.content()
     content[messages.ARRAYS] = ArrayRecord({messages.VECTOR: Array(hospital.vector.astype(np.float64))})

@@ -11,6 +11,7 @@ from client.behind import patients_behind
 from client.unusual import unusual
 from shared.errors import JobError
 from shared.job import load_job
+from shared.strategies import STRATEGIES
 from tests.cli import wardround
 from tests.jobs import make_job
 
@@ -87,6 +88,12 @@ def test_a_job_that_got_into_the_book_otherwise_is_escaped_all_the_same(make_sit
     assert all(line.isprintable() for line in lines)
     assert sum(line.startswith("network ") for line in lines) == 1
     assert sum(line.startswith("No image leaves") for line in lines) == 1
+
+
+@pytest.mark.parametrize("name", [name for name, options in STRATEGIES.items() if options.at_site])
+def test_what_a_strategy_keeps_here_is_said(make_site, job_of, name):
+    site, job = make_site('approval = "manual"\n'), job_of(strategy_name=name)
+    assert f"; {STRATEGIES[name].at_site}" in "\n".join(text_of(site, job))
 
 
 def test_the_text_has_the_whole_job(make_site, job_of):

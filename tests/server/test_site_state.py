@@ -6,7 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import safetensors.numpy
+import torch
 
+from client.membership.finished_run import FinishedRun
 from server.runs import RunFolder
 from shared import messages
 from shared.errors import JobError, RunError
@@ -73,6 +75,8 @@ def test_normalisation_layers_never_leave(federate, tmp_path, norm):
     assert {name.rpartition(".")[0] for name in wire.personal}  # `weight` of ...
     tensors = safetensors.numpy.load_file(federated.run.path / "model.safetensors")
     assert not wire.personal & tensors.keys()
+    with pytest.raises(RunError, match="a part of it stays at each site"):
+        FinishedRun.read(federated.run.path).model(torch.device("cpu"))
     own = [kept(tmp_path, site, 3)["own"] for site in ("alpha", "beta")]
     assert own[0].size == wire.own.size
     assert not np.array_equal(*own)
@@ -92,9 +96,13 @@ def test_the_shared_model_of_ditto_is_that_of_fedavg(federate, tmp_path):
     assert scores["fedavg"]["loss"] != pytest.approx(scores["ditto"]["loss"], rel=1e-3)
 
 
-@pytest.mark.parametrize("name", KEEPING)
-def test_a_round_that_is_done_again_ends_as_if_nothing_had_happened(name, federate, tmp_path):
-    job = make_job(strategy_name=name)
+@pytest.mark.parametrize(
+    "options",
+    [*({"strategy_name": name} for name in KEEPING), {"training_keep_optimizer": True}],
+    ids=[*KEEPING, "moments"],
+)
+def test_a_round_that_is_done_again_ends_as_if_nothing_had_happened(options, federate, tmp_path):
+    job = make_job(**options)
     whole = federate(job, run=RunFolder.create(tmp_path / "whole", job))
     expected = whole.loop.execute()
     (tmp_path / "kept").rename(tmp_path / "kept in the other run")
@@ -154,6 +162,20 @@ def test_a_damaged_file_costs_the_site_the_round_and_says_what_to_do(federate, t
     assert "strategy-1.safetensors: can't be used: it is damaged" in failures[0][2]
 
 
+def test_moments_that_are_kept_change_the_model(federate, tmp_path):
+    """Each step takes all images: the two jobs differ in nothing else."""
+    whole = {"training_batch_size": 100, "data_augment": None, "strategy_name": "ditto"}
+    models = []
+    for keep in (False, True):
+        job = make_job(training_keep_optimizer=keep, **whole)
+        federated = federate(job, run=RunFolder.create(tmp_path / str(keep), job))
+        models.append(federated.loop.execute().vector)
+    assert np.abs(models[0] - models[1]).max() > 1e-3
+    [path] = (tmp_path / "kept" / "alpha").rglob("optimizer-3.safetensors")
+    moments = safetensors.numpy.load_file(path)
+    assert {name: moments[name].tolist() for name in ("0.step", "1.step")} == {"0.step": [3], "1.step": [3]}
+
+
 def test_a_site_that_lost_what_it_kept_says_so(federate, tmp_path):
     """A coordinator that was restored from an old backup asks for a round before those that are kept."""
     job = make_job(job_rounds=6, strategy_name="ditto")
@@ -173,3 +195,28 @@ def test_a_site_that_lost_what_it_kept_says_so(federate, tmp_path):
 def test_a_network_without_normalisation_has_nothing_to_keep(federate):
     with pytest.raises(JobError, match="this job trains none"):
         federate(make_job(strategy_name="fedbn", update_parts=["model.2"]))
+
+
+def test_the_control_variate_is_the_mean_of_all_sites_where_some_are_drawn(federate, tmp_path):
+    """A site that was not drawn yet has a control variate of zero."""
+    drawn = {"strategy_fraction": 0.5, "strategy_min_sites": 2, "strategy_weight": "equal"}
+    federated = federate(make_job(job_rounds=4, strategy_name="scaffold", **drawn))
+    result = federated.loop.execute()
+    assert federated.failures() == []
+    own = []
+    for site in ("alpha", "beta", "gamma", "delta"):
+        files = sorted((tmp_path / "kept" / site).rglob("strategy-*.safetensors"))
+        own += [safetensors.numpy.load_file(files[-1])["control"]] if files else []
+    control = federated.loop.wire.split(result.vector)["control"]
+    np.testing.assert_allclose(control, np.sum(own, axis=0) / 4, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "mechanism"),
+    [("scaffold", "dp-sgd"), ("fedbn", "dp-sgd"), ("fedbn", "site-level"), ("ditto", "site-level")],
+)
+def test_private_jobs_may_keep_something_at_the_sites(federate, name, mechanism):
+    private = {"privacy_mechanism": mechanism, "privacy_noise_multiplier": 1.0, "strategy_weight": "equal"}
+    federated = federate(make_job(job_rounds=2, strategy_name=name, **private))
+    assert np.isfinite(federated.loop.execute().vector).all()
+    assert federated.failures() == []
