@@ -1,11 +1,10 @@
 """`wardround data ...`: what a hospital, or a researcher, asks about a dataset."""
 
-import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,11 +13,8 @@ if TYPE_CHECKING:
 
     from client.data.check import Expected, Report
     from client.data.splits import Split
-    from shared.errors import DataError
 
 MOST = 8  # lines of one kind before "and so many more"
-EXAMPLES_OF_A_KIND = 3
-T = TypeVar("T")
 
 data_app = typer.Typer(help="Look at a dataset.", no_args_is_help=True)
 
@@ -44,6 +40,7 @@ def check(
     from rich.console import Console
 
     from client.data.check import check_dataset
+    from client.tracking import tracked
 
     console = Console()
     if not console.is_terminal:
@@ -51,7 +48,7 @@ def check(
     expected = _expected(job, task, classes, image)
     split, whose = _split(path, folder, job)
     report = check_dataset(
-        path, expected, split=split, site=site, track=lambda records: _tracked(records, console)
+        path, expected, split=split, site=site, track=lambda rows: tracked(rows, console, "Reading")
     )
     console.print(f"split     {whose}", soft_wrap=True, highlight=False)
     render(report, console)
@@ -83,6 +80,7 @@ def look(
     from client.data.look import Look, write_look
     from client.data.look.write import CONTACT, PAGE, require_new
     from client.data.manifest import image_columns, manifest_path
+    from client.tracking import tracked
     from shared.job import load_job
 
     console = Console()
@@ -93,9 +91,9 @@ def look(
     expected = Expected.of(spec) if spec else Expected(images=image_columns(path))
     split, _ = _split(path, folder, job)
     report = check_dataset(
-        path, expected, split=split, site=site, track=lambda records: _tracked(records, console)
+        path, expected, split=split, site=site, track=lambda rows: tracked(rows, console, "Reading")
     )
-    write_look(report, Look(spec, images, seed), out, lambda chosen: _tracked(chosen, console))
+    write_look(report, Look(spec, images, seed), out, lambda chosen: tracked(chosen, console, "Drawing"))
     for file in (PAGE, CONTACT):
         console.print(str(out / file), soft_wrap=True, highlight=False, markup=False)
     if report.errors:
@@ -172,15 +170,6 @@ def _expected(
     return Expected(task, names, tuple(images or ["image"]))
 
 
-def _tracked(records: Sequence[T], console: "Console") -> Iterable[T]:
-    """Show a bar on a terminal, which goes away when done."""
-    if not console.is_terminal:
-        return records
-    from rich.progress import track
-
-    return track(records, description="Reading", console=console, transient=True)
-
-
 def render(report: "Report", console: "Console") -> None:
     """Print a report: what there is, then what is wrong, then whether training is possible."""
     console.print(f"[bold]{report.manifest}[/]", soft_wrap=True, highlight=False)
@@ -237,26 +226,18 @@ def _line(title: str, counts: Counter[str], all_of: int | None, console: "Consol
     console.print(escape(f"{title:<9} {', '.join(shown)}{more}"), soft_wrap=True, highlight=False)
 
 
-def _by_kind(errors: "Sequence[DataError]") -> "list[list[DataError]]":
-    """Return errors by what is wrong, whatever numbers and names it is wrong with; the commonest first."""
-    groups: dict[str, list[DataError]] = {}
-    for error in errors:
-        kind = re.sub(r"'[^']*'|[0-9][0-9.x]*", "#", error.problem)
-        groups.setdefault(kind, []).append(error)
-    return sorted(groups.values(), key=len, reverse=True)
-
-
 def _problems(report: "Report") -> Iterator[str]:
     from rich.markup import escape
+
+    from client.data.problems import shown_by_kind
 
     yield ""
     for warning in report.warnings:
         yield f"[yellow]warning[/]  {escape(warning)}"
-    for errors in _by_kind(report.errors):
-        for error in errors[:EXAMPLES_OF_A_KIND]:
-            yield f"[red]error[/]    {escape(str(error))}"
-        if len(errors) > EXAMPLES_OF_A_KIND:
-            yield f"         and {len(errors) - EXAMPLES_OF_A_KIND} more of this kind"
+    for error, more in shown_by_kind(report.errors):
+        yield f"[red]error[/]    {escape(str(error))}"
+        if more:
+            yield f"         and {more} more of this kind"
     number = len(report.errors)
     if report.trainable:
         yield "[green]Training is possible.[/]"

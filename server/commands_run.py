@@ -76,7 +76,7 @@ def show_progress(control: "RunControl", name: str) -> None:
     from rich.console import Console
 
     from server.progress import Progress
-    from server.tables import print_guarantee, print_missing_scores, results_table
+    from server.tables import print_comparison, print_guarantee, print_missing_scores, results_table
     from shared.errors import RunError
     from shared.printable import printable
 
@@ -92,6 +92,7 @@ def show_progress(control: "RunControl", name: str) -> None:
             remedy=f"`wardround resume {name}` goes on after round {ended.row.round}.",
         )
     console.print(results_table(ended.job, ended.description))
+    print_comparison(console, ended.description)
     print_missing_scores(console, ended.description)
     print_guarantee(console, ended.description)
 

@@ -93,6 +93,8 @@ class Figures:
             }
         if "test" in description:
             found["test"] = self._test(description["test"])
+        if "comparison" in description:
+            found["comparison"] = self._comparison(description["comparison"], description)
         if "guarantee" in description:
             found["guarantee"] = self._guarantee(description["guarantee"])
         return found
@@ -132,6 +134,16 @@ class Figures:
         scores = {site: values if site in shown else {} for site, values in test["sites"].items()}
         examples = {site: count for site, count in test.get("examples", {}).items() if site in shown}
         return {"federation": test["federation"], "sites": scores, "examples": examples}
+
+    def _comparison(self, comparison: Mapping[str, Any], description: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what is known of the sum alone, and of the sites that are shown."""
+        shown = self.shown(description.get("sites", {}))
+        metrics = {
+            name: {key: value for key, value in one.items() if key != "site"}
+            for name, one in comparison.get("metrics", {}).items()
+        }
+        single = {site: name for site, name in comparison.get("one_class", {}).items() if site in shown}
+        return {"metrics": metrics, "one_class": single}
 
     def _guarantee(self, guarantee: Mapping[str, Any]) -> dict[str, Any]:
         shown = self.shown(guarantee.get("sites", {}))

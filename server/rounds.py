@@ -20,6 +20,7 @@ from server.accumulator import in_range
 from server.behind import Behind
 from server.bins import edges_for
 from server.checkpoint import Best, Checkpoint, Unjudged
+from server.comparison import from_counts
 from server.events import Event, Listener
 from server.federation import DrawnGrid, Federation, Member
 from server.guarantee import guarantee
@@ -58,6 +59,8 @@ class Judged:
         bytes: That each site sent.
         shown: Whether any site's images are behind the metrics.
         curves: From which the bins of the next evaluation follow.
+        tally: Images of each class and the others (K, 2); None where it is not known.
+        tallies: The same of each site whose own states are known.
     """
 
     federation: Scores
@@ -67,6 +70,8 @@ class Judged:
     bytes: dict[str, int]
     shown: bool
     curves: Curves | None
+    tally: NDArray[np.int64] | None
+    tallies: dict[str, NDArray[np.int64] | None]
 
 
 @dataclass(frozen=True)
@@ -338,9 +343,10 @@ class RoundLoop:
         answers: dict[str, messages.Evaluation] = {}
         replies: list[Message] = []
         scores: dict[str, Scores] = {}
+        tallies: dict[str, NDArray[np.int64] | None] = {}
         for reply, (evaluation, metrics) in self._federation.exchange(asked, round_, phase, check):
             name = reply.member.name
-            answers[name], scores[name] = evaluation, metrics.compute()
+            answers[name], scores[name], tallies[name] = evaluation, metrics.compute(), metrics.tally()
             if evaluation.examples:
                 counted = {messages.METRICS: MetricRecord({WEIGHT: evaluation.examples})}
                 _reduce(reply.message.content, counted)
@@ -359,6 +365,8 @@ class RoundLoop:
             dict.fromkeys(names, pooled.pack().nbytes),
             any(answer.examples for answer in answers.values()),
             pooled.curves(),
+            pooled.tally(),
+            tallies,
         )
 
     def _judge_by_sum(
@@ -377,6 +385,8 @@ class RoundLoop:
             {row["site"]: row["bytes"] for row in found.rows},
             found.message is not None,
             found.metrics.curves(),
+            found.metrics.tally(),
+            {},
         )
 
     def _compare(self, state: Checkpoint, judged: Judged) -> Checkpoint:
@@ -413,6 +423,9 @@ class RoundLoop:
             rounds=state.round,
             tested_round=tested.round,
             test={"federation": judged.federation, "sites": judged.sites, "examples": judged.examples},
+            comparison=from_counts(
+                self.job, judged, {member.name: member.description.patients for member in members}
+            ),
             **({"guarantee": told} if told else {}),
             bytes_sent=self._run.bytes_sent(),
             late=self._run.rounds_missed(),

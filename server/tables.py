@@ -1,13 +1,14 @@
 """The table at the end of a run: one row a site, and the federation."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from server.comparison import sentences
 from shared.job import JobSpec
 from shared.printable import printable, shown
 
@@ -16,6 +17,11 @@ _SHOWN = {
     "segmentation": ("dice_global", "dice_patient", "dice_image", "iou"),
 }
 
+_COARSE = 0.02  # difference of two figures of one AUROC that wants a word
+_BINNED = (
+    "This AUROC is of the scores themselves. The one above is of one bin for ten test patients, as in a real "
+    "run (docs/metrics.md): with so few patients that is coarse."
+)
 _NO_SCORES = (
     "There are no metrics: hospitals let no scores of their own leave, or too few patients are behind them. "
     "With [privacy] secure_aggregation = true they are summed over the hospitals; else these set "
@@ -54,6 +60,42 @@ def results_table(job: JobSpec, description: Mapping[str, Any]) -> Table:
     for name, missed in description.get("late", {}).items():
         rounds_ = "1 round" if missed == 1 else f"{missed} rounds"
         table.caption = f"{table.caption or ''}{name} was late in {rounds_}. "
+    return table
+
+
+def print_warnings(console: Console, warnings: Sequence[str]) -> None:
+    """Print what is doubtful; nothing where nothing is."""
+    for warning in warnings:
+        console.print(f"[yellow]warning[/]  {escape(printable(warning))}", soft_wrap=True, highlight=False)
+
+
+def print_comparison(console: Console, description: Mapping[str, Any]) -> None:
+    """Print what the test metrics are worth, as `server.comparison` describes it."""
+    found = description.get("comparison") or {}
+    metrics = found.get("metrics") or {}
+    if metrics:
+        console.print(_comparison_table(metrics, found.get("patients")))
+    if abs(_exact_auroc(found) - (description["test"]["federation"].get("auroc") or math.nan)) > _COARSE:
+        console.print(_BINNED, soft_wrap=True, highlight=False)
+    print_warnings(console, list(sentences(found)))
+
+
+def _exact_auroc(found: Mapping[str, Any]) -> float:
+    """Return the AUROC of a comparison that has seen the scores; NaN otherwise."""
+    of_scores = found.get("how") == "bootstrap"
+    value = found.get("metrics", {}).get("auroc", {}).get("value") if of_scores else None
+    return math.nan if value is None else float(value)
+
+
+def _comparison_table(metrics: Mapping[str, Any], patients: int | None) -> Table:
+    of = f" of {patients} patients" if patients else ""
+    table = Table(title=f"The test{of}: the model beside what needs no image")
+    for column in ("metric", "model", "95 % interval", "one answer\nfor all", "hospital's\nname alone"):
+        table.add_column(column, justify="left" if column == "metric" else "right", no_wrap=True)
+    for name, one in metrics.items():
+        interval = f"{_number(one['low'])} to {_number(one['high'])}"
+        rivals = (_number(one.get("constant")), _number(one.get("site")))
+        table.add_row(name.replace("_", " "), _number(one["value"]), interval, *rivals)
     return table
 
 

@@ -96,6 +96,10 @@ class MetricSet(ABC):
         """Return the histograms from which the next evaluation's bins follow; None where a task has none."""
         return None
 
+    def tally(self) -> NDArray[np.int64] | None:
+        """Return the images of each class and the others (K, 2), where the states tell; None otherwise."""
+        return None
+
     @abstractmethod
     def report(self) -> dict[str, float]:
         """Compute every metric of the job from the states; NaN where undefined."""

@@ -197,6 +197,19 @@ class ClassificationMetrics(MetricSet):
         counts = (state.clone().numpy() for state in (self._curves.positives, self._curves.negatives))
         return Curves(self.edges, *counts)
 
+    def tally(self) -> NDArray[np.int64] | None:
+        """See the base class; curves tell where decisions were withheld, if there is one for each class."""
+        states = self.metrics["decisions"].metric_state
+        tp, fp, tn, fn = (torch.as_tensor(states[name]).reshape(-1) for name in ("tp", "fp", "tn", "fn"))
+        if (tp + fp + tn + fn).any():
+            return torch.stack([tp + fn, tn + fp], dim=1).numpy()
+        counts = torch.stack([self._curves.positives.sum(dim=1), self._curves.negatives.sum(dim=1)], dim=1)
+        if not bool(counts.all()):
+            return None
+        if len(self.judged) == 1:
+            counts = torch.stack([counts[0].flip(0), counts[0]])
+        return counts.numpy()
+
     def report(self) -> dict[str, float]:
         """Compute every metric of the job; see `docs/metrics.md` for what is undefined when."""
         classes, multi_label = self.job.data.classes, self.job.data.multi_label

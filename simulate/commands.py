@@ -105,16 +105,25 @@ def simulate(
         raise RunError(problem, where="--site")
 
     from client.data.splits import SplitTable
+    from client.tracking import tracked
     from server.runs import RunFolder
     from simulate.session import Hospitals, execute, start
 
+    console = Console()
     if resume is not None:
         run = RunFolder.open(resume, job)
     else:
         assert job is not None  # noqa: S101 (checked above)
         hospitals = Hospitals(site or [], data, sites, partition, scanner_shift, SplitTable(**shares))
-        run = start(job, hospitals, out, device or "auto", baselines=baselines)
-    execute(run, workers, Console(), resume=resume is not None)
+        run = start(
+            job,
+            hospitals,
+            out,
+            device or "auto",
+            baselines=baselines,
+            track=lambda rows: tracked(rows, console, "Checking the data"),
+        )
+    execute(run, workers, console, resume=resume is not None)
 
 
 def _given(**options: Any) -> dict[str, Any]:

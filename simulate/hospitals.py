@@ -21,10 +21,12 @@ from shared.errors import RunError
 from simulate.baselines import train_baseline
 from simulate.credentials import simulated_credentials
 from simulate.grid import node_id
+from simulate.judging import judge
 from simulate.scanner import Scanner
 from simulate.workers import Call
 
 BASELINE = "baseline"
+JUDGE = "judge"
 
 
 class Setup(BaseModel):
@@ -80,12 +82,15 @@ class SimulationHost:
         self._apps: dict[str, ClientApp] = {}
 
     def handle(self, call: Call) -> tuple[Mapping[str, Any], Mapping[str, torch.Tensor]]:
-        """Serve a message to one hospital, or train a baseline."""
+        """Serve a message to one hospital, train a baseline, or look at the test behind its figures."""
         if call.kind == BASELINE:
             members = {name: self._site(name) for name in call.payload["members"]}
             everyone = {name: self._site(name) for name in call.payload["everyone"]}
             bench = self._workshop.bench(call.payload["job"])
             return train_baseline(bench, call.site, members, everyone, call.payload["rounds"])
+        if call.kind == JUDGE:
+            bench = self._workshop.bench(call.payload["job"])
+            return judge(bench, self._site(call.site), call.tensors["vector"])
         state = unpack(call.payload["state"], {})
         payload, tensors = serve_message(self._app(call.site), call, node_id(call.site), state=state)
         return {**payload, "state": pack(state)[0]}, tensors

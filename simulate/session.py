@@ -3,25 +3,34 @@
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
+from client.data.parts import Row
 from client.data.splits import SplitTable
 from client.site import SiteConfig
 from server.events import Event, Listener
 from server.files import write_atomic
 from server.progress import Progress
-from server.rounds import RoundLoop
+from server.rounds import Result, RoundLoop
 from server.runs import RunFolder, plain
-from server.tables import print_guarantee, print_missing_scores, results_table
+from server.tables import (
+    print_comparison,
+    print_guarantee,
+    print_missing_scores,
+    print_warnings,
+    results_table,
+)
 from shared.errors import RunError, WardroundError
 from shared.job import JobSpec
 from simulate.baselines import POOLED
 from simulate.grid import LocalGrid
-from simulate.hospitals import BASELINE, HostFactory, Setup
+from simulate.hospitals import BASELINE, JUDGE, HostFactory, Setup
+from simulate.judging import Tables, compare
 from simulate.setup import (
     check_sites,
     find_manifest,
@@ -52,8 +61,18 @@ class Hospitals:
     shares: SplitTable = field(default_factory=SplitTable)  # of hospitals without files of their own
 
 
-def start(job: JobSpec, hospitals: Hospitals, out: Path, device: str, *, baselines: bool) -> RunFolder:
-    """Make the folder of a new run, with the hospitals that it has.
+def start(
+    job: JobSpec,
+    hospitals: Hospitals,
+    out: Path,
+    device: str,
+    *,
+    baselines: bool,
+    track: Callable[[Sequence[Row]], Iterable[Row]] = iter,
+) -> RunFolder:
+    """Make the folder of a new run, with the hospitals that it has, once all of their files were read.
+
+    What is doubtful about the data is in its description as `warnings`.
 
     Raises:
         WardroundError: The data or the options can't be used; no run was made then.
@@ -71,11 +90,12 @@ def start(job: JobSpec, hospitals: Hospitals, out: Path, device: str, *, baselin
             device=device,
             baselines=baselines,
         )
-        check_sites(job, sites, setup.cohorts())
+        warnings = check_sites(job, sites, setup.cohorts(), track)
     except BaseException:
         shutil.rmtree(run.path)
         raise
     write_atomic(run.path / _SETUP, setup.model_dump_json(indent=2).encode())
+    run.describe(warnings=warnings)
     return run
 
 
@@ -104,6 +124,8 @@ def execute(run: RunFolder, workers: str | None, console: Console, *, resume: bo
     """
     setup = Setup.read(run.path / _SETUP)
     workers = workers or str(min(_cores(), len(setup.sites)))
+    if not resume:
+        print_warnings(console, run.read_description()["warnings"])
     with run.lock():
         run.describe(status="running", reason=None, workers=workers, device=setup.device)
         try:
@@ -118,6 +140,7 @@ def execute(run: RunFolder, workers: str | None, console: Console, *, resume: bo
             run.describe(status="stopped")
             raise
     console.print(results_table(run.job, run.read_description()))
+    print_comparison(console, run.read_description())
     print_missing_scores(console, run.read_description())
     print_guarantee(console, run.read_description())
     if any(site.policy.share_site_metrics for site in setup.sites):
@@ -139,11 +162,31 @@ def _run(run: RunFolder, setup: Setup, workers: str, console: Console, *, resume
     ):
         grid = LocalGrid(pool, [site.name for site in setup.sites])
         loop = RoundLoop(grid, run.job, run, progress, strict=True, rehearsal=True)
-        loop.execute(resume=resume)
+        result = loop.execute(resume=resume)
+        if all(site.policy.share_site_metrics for site in setup.sites):
+            _compare(run, result, pool)
         if setup.baselines:
             _baselines(run, loop, pool, progress)
         run.finish(startup_seconds=pool.startup_seconds)
     shutil.rmtree(residuals, ignore_errors=True)  # a run that has finished is not resumed
+
+
+def _compare(run: RunFolder, result: Result, workers: Workers) -> None:
+    """Describe what the test metrics are worth, with the patients behind them before it."""
+    names = sorted(run.read_description()["sites"])
+    vector = torch.from_numpy(result.vector)
+    payload = {"job": run.job.canonical()}
+    workers.submit(
+        [Call(number, name, JUDGE, payload, {"vector": vector}) for number, name in enumerate(names)]
+    )
+    tables: dict[str, Tables] = {}
+    while len(tables) < len(names):
+        for outcome in workers.wait(None):
+            if outcome.payload is None:
+                raise outcome.error or RunError("a test failed without a reason")
+            tables[names[outcome.id]] = outcome.tensors
+    by_name = {name: tables[name] for name in names}
+    run.describe(comparison=compare(run.job, by_name))
 
 
 def _baselines(run: RunFolder, loop: RoundLoop, workers: Workers, listen: Listener) -> None:

@@ -1,11 +1,14 @@
 """From the options of the command line to the hospitals of a simulation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from client.cohort import Cohort
-from client.data.manifest import COLUMNS_OF_TASK, require, scan_manifest
-from client.data.splits import SplitTable
+from client.data.check import Expected, check_parts
+from client.data.manifest import COLUMNS_OF_TASK, scan_manifest
+from client.data.parts import Part, Row
+from client.data.problems import require_none
+from client.data.splits import CohortKey, Split, SplitTable
 from client.policy import PolicyTable
 from client.site import DatasetTable, SiteConfig, SiteTable, load_site
 from client.site_cohort import SiteCohort
@@ -63,7 +66,6 @@ def sites_of_manifest(job: JobSpec, manifest: Path, shares: SplitTable) -> list[
         DataError: The manifest can't be read, has no such column, or a value of it makes no name.
     """
     found = scan_manifest(manifest, job.data.images, COLUMNS_OF_TASK[job.job.task])
-    require(found.problems)
     if "site" not in found.columns:
         raise DataError(
             "has no column 'site'",
@@ -89,14 +91,33 @@ def sites_of_partition(
     return [_site(name, job, path, None, shares) for name, path in manifests.items()]
 
 
-def check_sites(job: JobSpec, sites: Sequence[SiteConfig], cohorts: Mapping[str, Cohort | None]) -> None:
-    """Read every site's manifest before anything is written or started.
+def check_sites(
+    job: JobSpec,
+    sites: Sequence[SiteConfig],
+    cohorts: Mapping[str, Cohort | None],
+    track: Callable[[Sequence[Row]], Iterable[Row]] = iter,
+) -> list[str]:
+    """Read every site's manifest and files before anything is started, as `wardround data check` does.
+
+    Args:
+        job: What the data are for.
+        sites: All hospitals.
+        cohorts: Of those with keys of their own.
+        track: Wraps the rows, to show progress.
+
+    Returns:
+        Warnings about the data of all sites together.
 
     Raises:
-        WardroundError: A site has no such dataset, refuses the job, or its manifest can't be used.
+        WardroundError: A site has no such dataset, refuses the job, or its data can't be used; all that is
+            wrong with the data is named at once.
     """
     for site in sites:
         site.admit(job)
+    parts = [_part(job, site, cohorts.get(site.name)) for site in sites]
+    report = check_parts(parts, Expected.of(job), track=track)
+    require_none(report.errors)
+    for site in sites:
         data = SiteCohort(site, cohorts.get(site.name)).load(job)
         if not data.patients["train"] and job.strategy.min_patients == 1:
             raise DataError(
@@ -104,6 +125,15 @@ def check_sites(job: JobSpec, sites: Sequence[SiteConfig], cohorts: Mapping[str,
                 where=site.dataset(job.job.dataset).manifest,
                 remedy="Leave it out with [strategy] min_patients = 2, or give it patients to train on.",
             )
+    return report.warnings
+
+
+def _part(job: JobSpec, site: SiteConfig, cohort: Cohort | None) -> Part:
+    dataset = site.dataset(job.job.dataset)
+    split = Split(CohortKey.drawn(job.job.seed), dataset.split)
+    if cohort is not None:
+        split = cohort.split(job.job.dataset, dataset.split, dataset.collection)
+    return Part(dataset.manifest, split, dataset.site, site.name)
 
 
 def _site(name: str, job: JobSpec, manifest: Path, value: str | None, shares: SplitTable) -> SiteConfig:

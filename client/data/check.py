@@ -9,19 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from client.data.burned_in_text import TextFinder
 from client.data.cache import content_hash
-from client.data.doubts import Seen, doubts
-from client.data.fingerprints import fingerprint, has_burned_in_text
+from client.data.doubts import Seen, doubts, rows
+from client.data.fingerprints import fingerprint
 from client.data.identifying import identifying_fields
-from client.data.manifest import (
-    COLUMNS_OF_TASK,
-    SPLITS,
-    Manifest,
-    Record,
-    label_indices,
-    scan_manifest,
-)
+from client.data.manifest import COLUMNS_OF_TASK, SPLITS, Record, label_indices
 from client.data.mask_files import Mask, mask_files
+from client.data.parts import Part, Row, read_parts
 from client.data.readers import (
     Layout,
     Picture,
@@ -34,8 +29,6 @@ from client.data.readers import (
 from client.data.splits import Split
 from shared.errors import DataError
 from shared.job import DataTable, JobSpec
-
-EXAMPLES = 3  # how many cases a warning names
 
 
 @dataclass(frozen=True)
@@ -123,7 +116,7 @@ class Report:
     channels: Counter[str] = field(default_factory=Counter)
     spacings: Counter[str] = field(default_factory=Counter)
     fields: Counter[str] = field(default_factory=Counter)
-    notes: dict[str, list[Record]] = field(default_factory=lambda: defaultdict(list))
+    notes: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
     found: list[Found] = field(default_factory=list)
     errors: list[DataError] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -140,7 +133,7 @@ def check_dataset(
     *,
     split: Split,
     site: str | None = None,
-    track: Callable[[Sequence[Record]], Iterable[Record]] = iter,
+    track: Callable[[Sequence[Row]], Iterable[Row]] = iter,
 ) -> Report:
     """Read a manifest and every file that it names.
 
@@ -149,68 +142,84 @@ def check_dataset(
         expected: What the data are for; without it labels and masks are checked where there are such columns.
         split: Says on which side a patient is.
         site: Look at the rows whose column `site` has this value; None looks at all.
-        track: Wraps the records, to show progress.
+        track: Wraps the rows, to show progress.
 
     Raises:
         DataError: The manifest itself can't be used: it is missing, has no rows (of the site) or lacks a
             column.
         JobError: The job names a fold that the split has not.
     """
-    expected = expected or Expected()
-    needs = COLUMNS_OF_TASK[expected.task] if expected.task else ()
-    manifest = scan_manifest(path, expected.images, needs)
-    if site is not None:
-        manifest = manifest.of_site(site)
-    check = _Check(manifest, expected, needs or manifest.columns, split)
-    for record in track(manifest.records):
-        check.record(record)
+    return check_parts([Part(path, split, site)], expected, track=track)
+
+
+def check_parts(
+    parts: Sequence[Part],
+    expected: Expected | None = None,
+    *,
+    track: Callable[[Sequence[Row]], Iterable[Row]] = iter,
+) -> Report:
+    """Read the data of several hospitals as one dataset: some faults show only beside the others' data.
+
+    Args:
+        parts: At least one.
+        expected: As for `check_dataset`.
+        track: Wraps the rows, to show progress.
+
+    Raises:
+        DataError: A manifest itself can't be used.
+        JobError: The job names a fold that a split has not.
+    """
+    check = _Check(parts, expected or Expected())
+    for row in track(check.rows):
+        check.row(row)
     return check.conclude()
 
 
 class _Check:
     """The report as it grows, row by row."""
 
-    def __init__(self, manifest: Manifest, expected: Expected, columns: Sequence[str], split: Split) -> None:
-        self.manifest = manifest
+    def __init__(self, parts: Sequence[Part], expected: Expected) -> None:
         self.expected = expected
-        self.columns = columns
-        records = manifest.records
-        sides = split.sides(records, expected.data.fold if expected.data else None)
-        self.sides = {record.row: side for record, side in zip(records, sides, strict=True)}
-        self.same: dict[str, list[Record]] = defaultdict(list)
+        needs = COLUMNS_OF_TASK[expected.task] if expected.task else ()
+        found = read_parts(parts, expected.images, needs, expected.data.fold if expected.data else None)
+        self.rows = found.rows
+        self.columns = frozenset(needs) or found.columns
         self.seen: list[Seen] = []
+        self.text = TextFinder()
         self.report = Report(
-            manifest.path,
-            images=len(records),
-            patients=len({record.patient for record in records}),
-            errors=list(manifest.problems),
+            found.path,
+            images=len(self.rows),
+            patients=len({(row.manifest.path, row.record.patient) for row in self.rows}),
+            errors=list(found.problems),
         )
 
-    def record(self, record: Record) -> None:
+    def row(self, row: Row) -> None:
         """Read what a row names; what is wrong goes into the report."""
+        record = row.record
         if "label" in self.columns:
-            with self._noting(record):
-                self._label(record)
-        with self._noting(record):
-            self.same["-".join(content_hash(path) for path in record.images)].append(record)
+            with self._noting(row):
+                self._label(row)
+        with self._noting(row):
+            content = "-".join(content_hash(path) for path in record.images)
             mask = record.mask if "mask" in self.columns else None
             picture, raw = read_files(record.images, mask, self.expected.layout)
-            self._image(picture, record)
-            self._look(picture, record)
+            self._image(picture, row)
             share = self._mask(mask, raw) if mask is not None and raw is not None else None
+            self.seen.append(self._look(picture, row, content, share))
+            self._headers(record)
             voxels = int(np.prod(picture.shape))
-            self.report.found.append(Found(record, self.sides[record.row], voxels, share))
+            self.report.found.append(Found(record, row.side, voxels, share))
 
     @contextmanager
-    def _noting(self, record: Record) -> Iterator[None]:
+    def _noting(self, row: Row) -> Iterator[None]:
         try:
-            with self.manifest.reading(record):
+            with row.manifest.reading(row.record):
                 yield
         except DataError as error:
             self.report.errors.append(error)
 
-    def _label(self, record: Record) -> None:
-        expected, side = self.expected, self.sides[record.row]
+    def _label(self, row: Row) -> None:
+        expected, record, side = self.expected, row.record, row.side
         classes = expected.classes or tuple(self.report.labels)
         if expected.classes is None or expected.task not in (None, "classification"):
             self.report.labels[record.label or ""][side] += 1
@@ -218,36 +227,40 @@ class _Check:
         for index in label_indices(record, classes, multi_label=expected.multi_label):
             self.report.labels[classes[index]][side] += 1
 
-    def _image(self, picture: Picture, record: Record) -> None:
+    def _image(self, picture: Picture, row: Row) -> None:
         data, report = self.expected.data, self.report
         if data is not None:
-            target_shape(picture, data, record.images[0])
+            target_shape(picture, data, row.record.images[0])
         report.sizes[size(picture.shape)] += 1
         report.channels[str(len(picture.array))] += 1
         known = picture.spacing and " x ".join(f"{length:.3g}" for length in picture.spacing) + " mm"
         report.spacings[known or "unknown"] += 1
         for note in picture.notes:
-            report.notes[note].append(record)
+            report.notes[note].append(row)
 
-    def _look(self, picture: Picture, record: Record) -> None:
-        """Keep what doubts are made of: a few bits of each image."""
-        seen = Seen(
-            record,
-            self.sides[record.row],
-            "-".join(content_hash(path) for path in record.images),
-            fingerprint(picture.array),
-            self._labels_of(record),
-            has_burned_in_text(picture.array),
-            tuple(bool(channel.min() == channel.max()) for channel in picture.array),
+    def _look(self, picture: Picture, row: Row, content: str, foreground: float | None) -> Seen:
+        """Return what doubts are made of: little of each image, taken while it is in memory."""
+        array = picture.array
+        return Seen(
+            row.record,
+            row.where,
+            row.side,
+            content,
+            fingerprint(array),
+            self._labels_of(row.record),
+            None if foreground is None else foreground == 0,
+            self.text.finds(array),
+            tuple(bool(channel.min() == channel.max()) for channel in array),
         )
-        self.seen.append(seen)
+
+    def _headers(self, record: Record) -> None:
         for path in record.images:
             for name in identifying_fields(path):
                 self.report.fields[name] += 1
 
-    def _labels_of(self, record: Record) -> tuple[str, ...]:
+    def _labels_of(self, record: Record) -> tuple[str, ...] | None:
         if "label" not in self.columns:
-            return ()
+            return None
         label = record.label or ""
         names = label.split("|") if self.expected.multi_label else [label]
         return tuple(sorted(name.strip() for name in names if name.strip()))
@@ -272,8 +285,8 @@ class _Check:
 
     def conclude(self) -> Report:
         """Add what only all rows together show."""
-        report, records = self.report, self.manifest.records
-        for site in sorted({record.site or "all" for record in records}):
+        report = self.report
+        for site in sorted({row.record.site or "all" for row in self.rows}):
             report.sites[site] = {side: self._count(site, side) for side in SPLITS}
         for side, need in (("val", "to choose the best round"), ("test", "to judge the result")):
             if not self._count(None, side)[1]:
@@ -283,25 +296,22 @@ class _Check:
         elif idle := [site for site, counts in report.sites.items() if not counts["train"][1]]:
             report.warnings.append(f"no training data at site {', '.join(idle)}: it can't take part")
         self._classes()
-        self._duplicates()
         report.warnings += doubts(self.seen)
         if report.fields:
             named = ", ".join(f"{name} ({count})" for name, count in report.fields.most_common())
             report.warnings.append(f"fields in headers that may identify somebody: {named}")
-        for note, records in report.notes.items():
-            rows = ", ".join(str(record.row) for record in records[:EXAMPLES])
-            more = f" and {len(records) - EXAMPLES} more" if len(records) > EXAMPLES else ""
-            report.warnings.append(f"{note} (rows {rows}{more})")
+        for note, noted in report.notes.items():
+            report.warnings.append(f"{note} ({rows(row.where for row in noted)})")
         return report
 
     def _count(self, site: str | None, side: str) -> tuple[int, int]:
         """Return the patients and images of a site (None: of all) on one side."""
         chosen = [
-            record
-            for record in self.manifest.records
-            if self.sides[record.row] == side and (site is None or (record.site or "all") == site)
+            row
+            for row in self.rows
+            if row.side == side and (site is None or (row.record.site or "all") == site)
         ]
-        return len({record.patient for record in chosen}), len(chosen)
+        return len({(row.manifest.path, row.record.patient) for row in chosen}), len(chosen)
 
     def _classes(self) -> None:
         report, classes = self.report, self.expected.classes or ()
@@ -314,19 +324,6 @@ class _Check:
             found = {name: report.labels[name]["train"] > 0 for name in classes}
         if lacking := [name for name, there in found.items() if not there]:
             report.warnings.append(f"no training image of class {', '.join(lacking)}")
-        without = sum(record.mask is None for record in self.manifest.records)
+        without = sum(row.record.mask is None for row in self.rows)
         if "mask" in self.columns and without:
             report.warnings.append(f"{without} rows have no mask")
-
-    def _duplicates(self) -> None:
-        groups = [group for group in self.same.values() if len(group) > 1]
-        leaks = [group for group in groups if len({self.sides[record.row] for record in group}) > 1]
-        only = [group for group in groups if group not in leaks]
-        for found, where in (
-            (leaks, "on two sides of the split, so the test is not a fair one"),
-            (only, "in several rows"),
-        ):
-            if found:
-                rows = (" and ".join(str(record.row) for record in group) for group in found[:EXAMPLES])
-                more = f"; {len(found) - EXAMPLES} more" if len(found) > EXAMPLES else ""
-                self.report.warnings.append(f"identical images {where}: rows {'; '.join(rows)}{more}")

@@ -1,21 +1,17 @@
 """Warnings that a good statistician would give before anybody trains: what a result might mean instead."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from math import sqrt
-
-import numpy as np
-from scipy.stats import chi2_contingency
 
 from client.data.fingerprints import Fingerprint, near_pairs
 from client.data.manifest import Record
+from client.data.site_labels import site_tells
+from shared.intervals import wilson
 
 EXAMPLES = 3  # how many cases a warning names
-_CHANCE = 0.01  # how rarely chance alone may bring what is warned of
-_TELLING = 0.6  # AUROC of the site's name that is worth a word
 _WIDE = 0.1  # half-width of an interval beyond which a difference of a few points can't be seen
-_Z = 1.96  # of a 95 % interval
+_EMPTY = 0.1  # share of empty masks in the test from which an empty answer looks good
 
 
 @dataclass(frozen=True)
@@ -23,80 +19,54 @@ class Seen:
     """What was seen of one row's files.
 
     Attributes:
+        where: How a person finds the row.
         side: Of the split.
         content: SHA-256 of the image's files.
         fingerprint: See `client.data.fingerprints`; None where there is nothing to compare.
-        labels: Of a classification; empty otherwise.
+        labels: Of a classification; None where there are none.
+        empty: Whether its mask is empty; None where it has none.
         text: Whether it looks as if text was written into the image.
         constant: Which of the image's channels have a single value, one flag each.
     """
 
     record: Record
+    where: str
     side: str
     content: str
     fingerprint: Fingerprint | None
-    labels: tuple[str, ...]
+    labels: tuple[str, ...] | None
+    empty: bool | None
     text: bool
     constant: tuple[bool, ...]
 
+    @property
+    def site(self) -> str:
+        """The hospital; 'all' where the manifest names none."""
+        return self.record.site or "all"
+
 
 def doubts(seen: Sequence[Seen]) -> Iterator[str]:
-    """Yield the warnings of a dataset, the gravest first."""
-    yield from _label_of_site(seen)
+    """Yield the warnings of a dataset, the gravest first: each with its count and three examples."""
+    yield from site_tells(
+        [(one.site, one.record.patient, one.labels) for one in seen if one.labels is not None]
+    )
     yield from _one_class(seen)
-    yield from _contradictions(seen)
+    yield from _empty_masks(seen)
     yield from _copies(seen)
+    yield from _contradictions(seen)
     yield from _small_test(seen)
-    constant = [one.record for one in seen if all(one.constant)]
-    if constant:
-        yield f"{_images(len(constant))} of a single value: {_rows(constant)}"
-    partly = [one.record for one in seen if any(one.constant) and not all(one.constant)]
-    if partly:
-        yield f"{_images(len(partly))} with a channel of a single value: {_rows(partly)}"
-    written = [one.record for one in seen if one.text]
-    if written:
-        yield (
-            f"{_images(len(written))} with what looks like text in the border: {_rows(written)}; names may "
-            "stand in it, and a model may read it"
-        )
-
-
-def _label_of_site(seen: Sequence[Seen]) -> Iterator[str]:
-    """Warn where the name of the hospital alone tells the label."""
-    pairs = [(one.record.site or "", label) for one in seen for label in one.labels]
-    sites, labels = sorted({site for site, _ in pairs}), sorted({label for _, label in pairs})
-    if len(sites) < 2 or len(labels) < 2:
-        return
-    counts = Counter(pairs)
-    table = np.array([[counts[site, label] for label in labels] for site in sites])
-    if chi2_contingency(table).pvalue > _CHANCE:
-        return
-    told = {label: _auroc(table[:, index], table.sum(axis=1)) for index, label in enumerate(labels)}
-    label = max(told, key=lambda name: told[name])
-    if told[label] >= _TELLING:
-        yield (
-            f"the site alone tells '{label}' with AUROC {told[label]:.2f} (0.50 is chance): a model may "
-            "learn the hospital instead of the disease; compare with that figure, and look at each site"
-        )
-
-
-def _auroc(positives: np.ndarray, totals: np.ndarray) -> float:
-    """Return the AUROC of ranking images by their site's share of positives."""
-    negatives = totals - positives
-    order = np.argsort(positives / totals, kind="stable")
-    below = np.cumsum(negatives[order]) - negatives[order] / 2
-    return float((positives[order] * below).sum() / max(positives.sum() * negatives.sum(), 1))
+    yield from _images(seen)
 
 
 def _one_class(seen: Sequence[Seen]) -> Iterator[str]:
     """Warn where every answer is right that always says the same."""
     by_place: dict[str, set[str]] = defaultdict(set)
-    classes = {label for one in seen for label in one.labels}
+    classes = {label for one in seen for label in one.labels or ()}
     for one in seen:
-        for label in one.labels:
-            by_place[f"site {one.record.site or 'all'}"].add(label)
+        for label in one.labels or ():
+            by_place[f"site {one.site}"].add(label)
             if one.side == "test":
-                by_place[f"the test of site {one.record.site or 'all'}"].add(label)
+                by_place[f"the test of site {one.site}"].add(label)
     if len(classes) < 2:
         return
     single = [
@@ -104,66 +74,116 @@ def _one_class(seen: Sequence[Seen]) -> Iterator[str]:
     ]
     if single:
         yield (
-            f"one class only at {_listed(single)}: whoever always says it has a balanced accuracy of 1.000 "
-            "there, and AUROC is undefined"
+            f"one class only at {listed(single)}: whoever always says it has an accuracy of 1.000 there, and "
+            "AUROC is undefined"
+        )
+
+
+def _empty_masks(seen: Sequence[Seen]) -> Iterator[str]:
+    test = [one for one in seen if one.side == "test" and one.empty is not None]
+    empty = sum(bool(one.empty) for one in test)
+    if test and empty / len(test) >= _EMPTY:
+        masks, are = _counted(len(test), "mask"), "is" if empty == 1 else "are"
+        yield (
+            f"{empty} of the {masks} in the test {are} empty: whoever always says that there is nothing has "
+            f"a dice_image of {empty / len(test):.2f}; look at dice_global"
         )
 
 
 def _contradictions(seen: Sequence[Seen]) -> Iterator[str]:
-    by_content: dict[str, list[Seen]] = defaultdict(list)
-    for one in seen:
-        by_content[one.content].append(one)
-    torn = [group for group in by_content.values() if len({one.labels for one in group}) > 1]
+    torn = [group for group in _equal(seen) if len({one.labels for one in group}) > 1]
     if torn:
-        rows = [" and ".join(str(one.record.row) for one in group) for group in torn]
-        yield f"equal images with different labels: rows {_listed(rows)}"
+        yield f"{_counted(len(torn), 'group')} of equal images with different labels: {_groups(torn)}"
 
 
 def _copies(seen: Sequence[Seen]) -> Iterator[str]:
-    """Warn of images of two patients that look alike: copies that were saved anew, or one patient twice."""
-    pairs = [
-        (seen[one], seen[other])
+    """Warn of equal images, and of images of two patients that look alike: copies, or one patient twice."""
+    for found, where in _by_gravity(_equal(seen)):
+        yield f"{_counted(len(found), 'group')} of equal images {where}: {_groups(found)}"
+    alike = [
+        [seen[one], seen[other]]
         for one, other in near_pairs([item.fingerprint for item in seen])
         if seen[one].content != seen[other].content and seen[one].record.patient != seen[other].record.patient
     ]
-    across = [pair for pair in pairs if pair[0].side != pair[1].side]
-    for found, where in (
-        (across, "on two sides of the split, so the test may not be a fair one"),
-        ([pair for pair in pairs if pair not in across], "on one side"),
-    ):
-        if found:
-            rows = [f"{one.record.row} and {other.record.row}" for one, other in found]
-            yield f"images of two patients that look alike {where}: rows {_listed(rows)}"
+    for found, where in _by_gravity(alike):
+        pairs = _counted(len(found), "pair")
+        yield f"{pairs} of images of two patients that look alike {where}: {_groups(found)}"
+
+
+def _equal(seen: Sequence[Seen]) -> list[list[Seen]]:
+    by_content: dict[str, list[Seen]] = defaultdict(list)
+    for one in seen:
+        by_content[one.content].append(one)
+    return [group for group in by_content.values() if len(group) > 1]
+
+
+_PLACES = (
+    "on two sides of the split, so the test is not a fair one",
+    "at two sites, so somebody counts twice",
+    "on one side of the split",
+)
+
+
+def _by_gravity(groups: Sequence[list[Seen]]) -> Iterator[tuple[list[list[Seen]], str]]:
+    """Yield the groups on several sides of the split, those at several sites, and the others."""
+    found: dict[str, list[list[Seen]]] = {where: [] for where in _PLACES}
+    for group in groups:
+        across_sides = len({one.side for one in group}) > 1
+        across_sites = len({one.site for one in group}) > 1
+        found[_PLACES[0 if across_sides else 1 if across_sites else 2]].append(group)
+    yield from ((chosen, where) for where, chosen in found.items() if chosen)
 
 
 def _small_test(seen: Sequence[Seen]) -> Iterator[str]:
-    patients = len({one.record.patient for one in seen if one.side == "test"})
+    patients = len({(one.site, one.record.patient) for one in seen if one.side == "test"})
     if not patients:
         return
-    low, high = wilson(round(0.8 * patients), patients)
+    low, high = wilson(0.8 * patients, patients)
     if (high - low) / 2 > _WIDE:
         yield (
-            f"the test has {patients} patient{'s' * (patients != 1)}: an accuracy of 0.80 on them may be "
-            f"anything from {low:.2f} to {high:.2f} (95 %)"
+            f"the test has {_counted(patients, 'patient')}: an accuracy of 0.80 on them may be anything from "
+            f"{low:.2f} to {high:.2f} (95 %); a smaller difference does not show"
         )
 
 
-def wilson(right: int, total: int) -> tuple[float, float]:
-    """Return the 95 % interval of a proportion (Wilson, JASA 1927)."""
-    share, spread = right / total, _Z**2 / total
-    middle = (share + spread / 2) / (1 + spread)
-    half = _Z * sqrt(share * (1 - share) / total + spread / (4 * total)) / (1 + spread)
-    return middle - half, middle + half
+def _images(seen: Sequence[Seen]) -> Iterator[str]:
+    """Warn of what single images are."""
+    for chosen, what in (
+        ([one for one in seen if all(one.constant)], "of a single value"),
+        (
+            [one for one in seen if any(one.constant) and not all(one.constant)],
+            "with a channel of a single value",
+        ),
+    ):
+        if chosen:
+            yield f"{_counted(len(chosen), 'image')} {what}: {rows(one.where for one in chosen)}"
+    written = [one for one in seen if one.text]
+    if written:
+        told = Counter(one.site for one in written)
+        sites = listed([f"{site} {count}" for site, count in told.most_common()])
+        where = rows(one.where for one in written) + (f" ({sites})" if len(told) > 1 else "")
+        yield (
+            f"{_counted(len(written), 'image')} with what looks like text in the picture: {where}; names may "
+            "stand in it, and a model may read it"
+        )
 
 
-def _images(count: int) -> str:
-    return f"{count} image{'s' * (count != 1)}"
+def rows(places: Iterable[str]) -> str:
+    """Return 'row 3' or 'rows 3, 4, 5 and 7 more'."""
+    named = list(places)
+    return f"row{'s' * (len(named) != 1)} {listed(named)}"
 
 
-def _rows(records: Sequence[Record]) -> str:
-    return f"row{'s' * (len(records) != 1)} {_listed([str(record.row) for record in records])}"
-
-
-def _listed(items: Sequence[str]) -> str:
+def listed(items: Sequence[str]) -> str:
+    """Return the first three of many, and how many more there are."""
     more = f" and {len(items) - EXAMPLES} more" if len(items) > EXAMPLES else ""
     return ", ".join(items[:EXAMPLES]) + more
+
+
+def _groups(groups: Sequence[list[Seen]]) -> str:
+    named = [" and ".join(one.where for one in group[: EXAMPLES + 1]) for group in groups]
+    return f"rows {listed(named)}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"

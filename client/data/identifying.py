@@ -1,5 +1,6 @@
 """Fields in the headers of image files that may say whose image it is: their names, never their values."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,9 @@ _DICOM = (
     "PatientID",
     "OtherPatientIDs",
     "PatientBirthDate",
+    "PatientBirthTime",
+    "PatientAge",
+    "PatientComments",
     "PatientAddress",
     "PatientTelephoneNumbers",
     "MilitaryRank",
@@ -27,14 +31,28 @@ _DICOM = (
     "StationName",
     "DeviceSerialNumber",
     "StudyDate",
+    "SeriesDate",
+    "AcquisitionDate",
+    "ContentDate",
     "StudyID",
+    "ImageComments",
 )
 _EXIF = {
     34853: "GPS position",
     42033: "serial number of the camera",
     42032: "owner of the camera",
+    270: "description",
     315: "artist",
+    33432: "copyright",
+    36867: "time of the photograph",
+    37510: "comment",
+    40093: "author",
 }
+_TEXT_HEADER = 2**14  # bytes of a file that are looked at
+_EXIF_TABLE = 34665  # where a camera's own fields are
+_SAYS_NOTHING = (b"none", b"time=0.000")  # what programs write where they have nothing to say
+_VERSION = re.compile(rb"(FSL|SPM)?\d{0,2}(\.\d+)*(:[0-9a-f]+)?")  # of a program
+_TALKS_OF_PEOPLE = re.compile(r"patient|birth|institution|operator|physician|accession|study.?date", re.I)
 
 
 def identifying_fields(path: Path) -> frozenset[str]:
@@ -59,13 +77,20 @@ def _found(path: Path) -> Iterator[str]:
     if name.endswith((".nii", ".nii.gz")):
         header = nibabel.load(path).header
         for field in ("descrip", "db_name", "aux_file"):
-            if bytes(header[field].tobytes()).strip(b"\0 "):
+            text = bytes(header[field].tobytes()).strip(b"\0 ")
+            if text and text.lower() not in _SAYS_NOTHING and not _VERSION.fullmatch(text):
                 yield field
+    elif name.endswith((".mha", ".mhd", ".nrrd", ".nhdr")):
+        yield from _of_text_header(path)
     elif name.endswith((".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")):
         yield from _of_picture(path)
     elif is_dicom(path):
         dataset = pydicom.dcmread(path, stop_before_pixels=True)
         yield from (field for field in _DICOM if str(dataset.get(field) or "").strip())
+        people = (
+            element for element in dataset.iterall() if element.VR == "PN" and str(element.value).strip()
+        )
+        yield from (element.keyword or "a name in private tags" for element in people)
         if any(element.tag.is_private for element in dataset):
             yield "private tags"
 
@@ -73,6 +98,18 @@ def _found(path: Path) -> Iterator[str]:
 def _of_picture(path: Path) -> Iterator[str]:
     with Image.open(path) as file:
         exif = file.getexif()
-        yield from (what for tag, what in _EXIF.items() if tag in exif)
+        found = {**exif, **exif.get_ifd(_EXIF_TABLE)}
+        yield from (what for tag, what in _EXIF.items() if str(found.get(tag) or "").strip())
+        yield from (what for what in ("xmp", "photoshop") if file.info.get(what))
         texts = getattr(file, "text", {})
         yield from (f"text '{key}'" for key in texts if key.lower() not in ("software",))
+
+
+def _of_text_header(path: Path) -> Iterator[str]:
+    """Yield the keys of a MetaImage or NRRD header that talk of people."""
+    with path.open("rb") as file:
+        header = file.read(_TEXT_HEADER).partition(b"\n\n")[0].decode("latin-1")
+    for line in header.splitlines():
+        key, separator, value = line.replace(":=", "=").partition("=")
+        if separator and value.strip() and _TALKS_OF_PEOPLE.search(key):
+            yield key.strip()[:40]

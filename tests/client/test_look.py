@@ -161,7 +161,7 @@ def test_what_the_check_finds_comes_before_the_images(folder: Path) -> None:
     before = text.split("<article>")[0]
     assert "2.png" in before
     assert "missing" in before
-    assert "identical images" in before
+    assert "of equal images" in before
     assert "<h3>Row 4," not in text
 
 
