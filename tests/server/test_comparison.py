@@ -19,12 +19,7 @@ from shared.tasks import make_task
 def job(tiny_job):
     """Return a job with two classes."""
     return tiny_job(
-        job_task="classification",
-        model_name="cnn",
-        model_num_res_units=None,
-        data_classes=["well", "ill"],
-        training_loss="cross-entropy",
-        evaluation_select_best="auroc",
+        task_name="classification", task_classes=["well", "ill"], evaluation={"select_best": "auroc"}
     )
 
 

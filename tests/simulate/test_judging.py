@@ -10,6 +10,7 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from shared.job import JobSpec
 from simulate.judging import LEAST_PATIENTS, compare
+from tests.jobs import job_text
 
 from .test_simulate import description, table, write_table
 
@@ -18,12 +19,7 @@ from .test_simulate import description, table, write_table
 def classify(tiny_job: Callable[..., JobSpec]) -> JobSpec:
     """Return a job with two classes."""
     return tiny_job(
-        job_task="classification",
-        model_name="cnn",
-        model_num_res_units=None,
-        data_classes=["well", "ill"],
-        training_loss="cross-entropy",
-        evaluation_select_best="auroc",
+        task_name="classification", task_classes=["well", "ill"], evaluation={"select_best": "auroc"}
     )
 
 
@@ -90,30 +86,6 @@ def test_dice_of_patients_has_an_interval_and_an_empty_answer_beside_it(tiny_job
     assert found["dice_patient"]["low"] < found["dice_patient"]["value"] < found["dice_patient"]["high"]
 
 
-CONFOUNDED = """
-[job]
-name = "tiny"
-task = "classification"
-dataset = "discs"
-rounds = 1
-[model]
-name = "cnn"
-channels = [4]
-[data]
-classes = ["small", "large"]
-size = [16, 16]
-[training]
-local_epochs = 1
-batch_size = 2
-learning_rate = 0.01
-loss = "cross-entropy"
-[strategy]
-name = "fedavg"
-[evaluation]
-select_best = "auroc"
-"""
-
-
 @pytest.fixture
 def confounded(tmp_path, tiny_data):
     """Two hospitals whose names tell the label, and a third whose test has one class."""
@@ -126,7 +98,9 @@ def confounded(tmp_path, tiny_data):
         rows.append(row | {"site": site, "patient": f"{site}{number}", "label": label, "split": split})
         rows[-1]["image"] = str(tiny_data.parent / row["image"])
         rows[-1]["mask"] = str(tiny_data.parent / row["mask"])
-    (tmp_path / "job.toml").write_text(CONFOUNDED)
+    (tmp_path / "job.toml").write_text(
+        job_text(task_name="classification", job_rounds=1, evaluation={"select_best": "auroc"})
+    )
     write_table(tmp_path / "manifest.csv", rows)
     return tmp_path
 
