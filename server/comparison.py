@@ -44,9 +44,10 @@ def from_counts(job: JobSpec, judged: "Judged", patients: Mapping[str, Mapping[s
         or not tally[:, 0].any()
     ):
         return {}
-    number = sum(patients.get(name, {}).get("test", 0) for name in judged.sites)
     told = {name: own[:, 0].astype(float) for name, own in judged.tallies.items() if own is not None}
-    known = len(told) == len(judged.tallies) > 1
+    number = sum(patients.get(name, {}).get("test", 0) for name in told or judged.sites)
+    with_test = [name for name in judged.tallies if judged.examples.get(name, 1)]
+    known = len(told) == len(with_test) > 1
     test = np.stack(list(told.values())) if known else tally[None, :, 0].astype(float)
     constant = constant_answer(test, test)
     site = site_alone(test, test, classification_of(job).judged) if known else {}

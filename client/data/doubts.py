@@ -107,7 +107,9 @@ def _copies(seen: Sequence[Seen]) -> Iterator[str]:
     ]
     for found, where in _by_gravity(alike):
         pairs = _counted(len(found), "pair")
-        yield f"{pairs} of images of two patients that look alike {where}: {_groups(found)}"
+        yield (
+            f"{pairs} of images of two patients that look alike, perhaps copies, {where}: {_groups(found)}"
+        )
 
 
 def _equal(seen: Sequence[Seen]) -> list[list[Seen]]:
@@ -118,8 +120,8 @@ def _equal(seen: Sequence[Seen]) -> list[list[Seen]]:
 
 
 _PLACES = (
-    "on two sides of the split, so the test is not a fair one",
-    "at two sites, so somebody counts twice",
+    "on two sides of the split, where a copy makes the test unfair",
+    "at two sites, where a copy counts twice",
     "on one side of the split",
 )
 
