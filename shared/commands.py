@@ -17,6 +17,7 @@ def check(file: Annotated[Path, typer.Argument(help="Job file (TOML).", show_def
     """Say whether a job file is valid, and if not, everything that is wrong with it."""
     from shared.job import load_job
     from shared.networks import NETWORKS
+    from shared.strategies import STRATEGIES
     from shared.tasks import TASKS
 
     job = load_job(file)
@@ -33,7 +34,8 @@ def check(file: Annotated[Path, typer.Argument(help="Job file (TOML).", show_def
         "data": f"{job.job.dataset}, {size}",
         "model": job.model.name + NETWORKS.origin(job.model.name),
         "training": f"{length}, {training.optimizer}, learning rate {training.learning_rate:g}",
-        "strategy": f"{job.strategy.name}, {job.job.rounds} rounds, at least {job.strategy.min_sites} sites",
+        "strategy": f"{job.strategy.name}{STRATEGIES.origin(job.strategy.name)}, {job.job.rounds} rounds, "
+        f"at least {job.strategy.min_sites} sites",
     }.items():
         print(f"  {name:<9} {value}")
 

@@ -1,4 +1,4 @@
-"""An installed package adds a network and a task: jobs may name them, and a hospital must name them first."""
+"""What an installed package adds: jobs may name it, and a hospital must name it first."""
 
 import os
 import subprocess
@@ -10,7 +10,13 @@ import pytest
 from tests.jobs import job_text
 
 PROJECT = Path(__file__).parents[1]
-TOY = {"task_name": "classification", "model": {"name": "toy-linear"}, "data_augment": None, "job_rounds": 2}
+TOY = {
+    "task_name": "classification",
+    "model": {"name": "toy-linear"},
+    "data_augment": None,
+    "job_rounds": 3,
+    "strategy_name": "toy-memory",
+}
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +51,7 @@ def test_job_check_says_which_package_a_name_comes_from(installed, job):
     done = run(installed, "wardround", "job", "check", job)
     assert done.returncode == 0, done.stderr
     assert "toy-linear (of the package wardround-toy)" in done.stdout
+    assert "toy-memory (of the package wardround-toy)" in done.stdout
     assert "toy-grading of small, large (of the package wardround-toy)" in done.stdout
 
 
@@ -73,7 +80,9 @@ from client.policy import PolicyTable, check_job
 from shared.errors import WardroundError
 from shared.job import load_job
 job = load_job(Path({str(job)!r}))
-for policy in ({{}}, {{"tasks": ["toy-grading"]}}, {{"tasks": ["toy-grading"], "networks": ["toy-linear"]}}):
+named = {{"tasks": ["toy-grading"], "networks": ["toy-linear"], "strategies": ["toy-memory"]}}
+for names in ([], ["tasks"], ["tasks", "networks"], list(named)):
+    policy = {{name: named[name] for name in names}}
     try:
         check_job(PolicyTable(**policy), job, "alpha")
         print("allowed")
@@ -86,6 +95,7 @@ for policy in ({{}}, {{"tasks": ["toy-grading"]}}, {{"tasks": ["toy-grading"], "
     assert done.stdout.splitlines() == [
         "alpha: policy.tasks does not name 'toy-grading', which comes with the package wardround-toy",
         "alpha: policy.networks does not name 'toy-linear', which comes with the package wardround-toy",
+        "alpha: policy.strategies does not name 'toy-memory', which comes with the package wardround-toy",
         "allowed",
     ]
 
@@ -98,7 +108,7 @@ from simulate.federation import LocalFederation
 job, data, folder = load_job(Path(sys.argv[1])), Path(sys.argv[2]), Path(sys.argv[3])
 with LocalFederation(folder) as federation:
     for site in ("alpha", "beta", "gamma"):
-        federation.enroll(site, {job.job.dataset: data})
+        federation.enrol(site, {job.job.dataset: data})
         federation.start(site)
     federation.await_sites()
     runs = federation.runs()
@@ -109,11 +119,14 @@ with LocalFederation(folder) as federation:
 
 
 @pytest.mark.slow
-def test_simulated_and_deployed_it_gives_the_same_model(installed, job, tiny_data, tmp_path):
+def test_simulated_and_deployed_it_gives_the_same_model(
+    installed, job, tiny_data, tmp_path, tmp_path_factory
+):
+    place = tmp_path_factory.mktemp("f")  # sockets have short paths
     script = tmp_path / "federation.py"
     script.write_text(FEDERATION)
     deployed = subprocess.run(
-        [sys.executable, script, job, tiny_data, tmp_path / "federation"],
+        [sys.executable, script, job, tiny_data, place],
         env=installed,
         capture_output=True,
         text=True,
@@ -123,7 +136,7 @@ def test_simulated_and_deployed_it_gives_the_same_model(installed, job, tiny_dat
     assert deployed.returncode == 0, deployed.stderr
     kind, folder = deployed.stdout.splitlines()
     assert kind == "run_finished"
-    sites = ",".join(str(tmp_path / "federation" / site / "site.toml") for site in ("alpha", "beta", "gamma"))
+    sites = ",".join(str(place / site / "site.toml") for site in ("alpha", "beta", "gamma"))
     files = [option for path in sites.split(",") for option in ("--site", path)]
     simulated = run(installed, "wardround", "simulate", job, *files, "--out", tmp_path / "out")
     assert simulated.returncode == 0, simulated.stderr

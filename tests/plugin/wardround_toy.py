@@ -1,4 +1,4 @@
-"""A network and a task that Wardround has not: a linear classifier, and a grading of images."""
+"""What Wardround has not: a linear classifier, a grading of images, a strategy whose sites look back."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -6,10 +6,16 @@ from pydantic import Field
 
 from shared.metric_spec import MetricSpec
 from shared.networks.options import Ends, VectorOptions
+from shared.strategies.options import StrategyOptions
+from shared.strategies.vectors import MODEL, SiteHalf, Train, Vectors
 from shared.tasks.classification.options import Classification
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from shared.arrays import Layout
+
+LAST = "last"
 
 
 class ToyLinear(VectorOptions):
@@ -47,3 +53,25 @@ class ToyGrading(Classification):
             MetricSpec(spec.name, spec.lower_is_better, int(spec.name == "accuracy"), spec.classes)
             for spec in super().metrics()
         )
+
+
+class ToyMemory(StrategyOptions):
+    """Each site sends the mean of its model and of the one that it trained in the round before."""
+
+    name: Literal["toy-memory"]
+
+    def site(self, layout: "Layout", personal: frozenset[str]) -> SiteHalf:
+        """See the base class."""
+        return LooksBack(layout.size)
+
+
+class LooksBack(SiteHalf):
+    """What a site does: it keeps its model for its next round."""
+
+    def __init__(self, size: int) -> None:
+        self.keeps = {LAST: size}
+
+    def round(self, train: Train, received: Vectors, kept: Vectors) -> tuple[Vectors, Vectors]:
+        """See the base class."""
+        model = train(received[MODEL]).model
+        return {MODEL: (model + kept.get(LAST, model)) / 2}, {LAST: model}
