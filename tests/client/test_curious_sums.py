@@ -41,7 +41,7 @@ class MadeModel:
 
     def __init__(self, job: JobSpec, gain: float) -> None:
         self.job, self.task, self._gain = job, make_task(job), gain
-        self.network = build_model(job, self.task.outputs, job.job.seed).eval()
+        self.network = build_model(job).eval()
         self.layout = Layout.of(self.network)
         self._state = dict(self.network.named_parameters())
         self._open, self._width = 0.0, 1.0
@@ -123,7 +123,7 @@ class Hospital:
 
     def image(self, patient: str) -> Vector:
         data = self.site.data(self._job).split("test")
-        return data.batch([data.patients.index(patient)]).images[0, 0].numpy()
+        return data.batch([data.patients.index(patient)])["image"][0, 0].numpy()
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from shared.job import JobSpec
 from shared.models import build_model
 from shared.pki import key_fingerprint, load_key
 from shared.privacy.secagg.records import TRAIN, VALIDATION
-from shared.tasks import make_task
 from simulate.federation import LocalFederation
 from tests.conftest import SITES
 from tests.simulate.secure_hospitals import (
@@ -120,7 +119,7 @@ def test_no_difference_of_two_sums_shows_a_site_whatever_the_job_is_called(folde
 
 def constant(coordinator: Coordinator, scale: float) -> np.ndarray:
     """Return a model that finds the structure everywhere, whatever the scale of its one number."""
-    network = build_model(coordinator.job, make_task(coordinator.job).outputs, 0)
+    network = build_model(coordinator.job)
     with torch.no_grad():
         for value in network.parameters():
             value.zero_()
