@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from client import app
+from client import hospital
 from server.checkpoint import read_checkpoint
 from server.runs import RunFolder
 from simulate.session import Hospitals, execute, start
@@ -45,8 +45,8 @@ def test_scores_are_counted_in_a_bin_for_ten_patients_where_they_are(job, data, 
         asked.append(edges)
         return original(bench, samples, edges)
 
-    original = app.evaluate
-    monkeypatch.setattr(app, "evaluate", evaluate)
+    original = hospital.evaluate
+    monkeypatch.setattr(hospital, "evaluate", evaluate)
     run = start(job, Hospitals(data=data), tmp_path, "cpu", baselines=False)
     execute(run, "in-process", Console(file=io.StringIO()))
     evaluations = [asked[i : i + 4] for i in range(0, len(asked), 4)]
