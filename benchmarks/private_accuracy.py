@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.table import Table
 from science import DATA, PROJECT, interval, shortened
 
-from shared.job import JobSpec, PrivacyTable, load_job
+from shared.job import JobSpec, load_job
+from shared.privacy_options import PrivacyTable
 from simulate.session import Hospitals, execute, start
 
 PACK, METRIC = "skin_ham_4sites", "balanced_accuracy"

@@ -9,11 +9,12 @@ from pydantic import Field, field_validator
 
 from shared.errors import SiteError
 from shared.figures import FiguresFor
-from shared.job import LARGEST_DELTA, JobSpec, Part, UpdateTable
+from shared.job import JobSpec, Part, UpdateTable
 from shared.job_rules import LARGEST_MODEL_MB
 from shared.names import is_within, suggestion
 from shared.networks import NETWORKS
 from shared.privacy.secagg.limits import LEAST_SITES
+from shared.privacy_options import LARGEST_DELTA
 from shared.registry import Registry
 from shared.strategies import STRATEGIES
 from shared.table import Name, Table

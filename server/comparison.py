@@ -16,7 +16,7 @@ from shared.naive import constant_answer, site_alone
 from shared.tasks.classification.options import Classification, classification_of
 
 if TYPE_CHECKING:
-    from server.rounds import Judged
+    from server.judging import Judged
 
 Tally = NDArray[np.int64]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from flwr.app import Message, RecordDict
+from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from server.answer_size import largest_answer
@@ -17,6 +17,7 @@ from server.site_grid import SiteGrid
 from server.site_heads import SiteHeads
 from server.told import told
 from shared import messages
+from shared.arrays import Layout
 from shared.errors import RunError
 from shared.flower import query_message
 from shared.job import JobSpec
@@ -168,6 +169,26 @@ class Federation:
         generator = np.random.default_rng(seed_of(self._job.job.seed, "draw", round_))
         chosen = generator.choice(len(trainers), number, replace=False)
         return [trainers[index] for index in sorted(chosen)]
+
+    def sorted(self, replies: list[Message]) -> list[Message]:
+        """Return replies in the order of their sites' names."""
+        names = {member.node_id: member.name for member in self.members}
+        return sorted(replies, key=lambda reply: names[reply.metadata.src_node_id])
+
+    def config(
+        self, round_: int, layout: Layout, run: str, *, split: str = "", best: int = 0
+    ) -> ConfigRecord:
+        """Return the configuration that goes with a model to a site; see `messages.request_config`."""
+        return messages.request_config(
+            self._job.canonical(),
+            layout.digest(),
+            round_,
+            split=split,
+            researcher=self.researcher,
+            project=self.project,
+            run=run,
+            best=best,
+        )
 
     def judges(self, round_: int) -> list[Member]:
         """Return the members that judge the model after a round: those drawn, and those that only judge."""

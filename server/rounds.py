@@ -6,72 +6,42 @@ round, resuming with the same result, early stopping, a deadline, and a record o
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import Message, MetricRecord, RecordDict
 from numpy.typing import NDArray
 from torch import nn
 
 from server.behind import Behind
-from server.bins import edges_for
 from server.checkpoint import Best, Checkpoint, Unjudged
 from server.comparison import from_counts
 from server.events import Event, Listener
 from server.federation import DrawnGrid, Federation, Member
 from server.guarantee import guarantee
-from server.plausible import check_evaluation, check_update
+from server.judging import Judged, Judges, reduce_to
+from server.plausible import check_update
 from server.run_log import record_and_tell
 from server.runs import RunFolder
-from server.secure_evaluation import SecureEvaluation
 from server.secure_round import SecureRound
 from server.site_grid import SiteGrid
 from server.site_heads import SiteHeads
 from server.site_level import SiteLevel
 from server.weights import RoundWeights, Weights
 from shared import messages
-from shared.curves import Curves
 from shared.errors import RunError
 from shared.exact_mean import in_range
 from shared.job import JobSpec
 from shared.metric_spec import is_better, metric_names
-from shared.metrics import MetricSet
 from shared.model_size import check_model_size
 from shared.models import build_model
 from shared.privacy.filters import UpdateFilter
 from shared.strategies.flower_halves import WEIGHT
 from shared.strategies.wire import Wire
 from shared.tasks import make_task
-
-Scores = dict[str, float]
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A model's metrics on one split: of all sites together, and of each.
-
-    Attributes:
-        sites: Metrics of each site that was asked and answered; empty ones where a sum hides them.
-        examples: Images behind the metrics of each site; nothing where a sum hides them.
-        bytes: That each site sent.
-        shown: Whether any site's images are behind the metrics.
-        curves: From which the bins of the next evaluation follow.
-        tally: Images of each class and the others (K, 2); None where it is not known.
-        tallies: The same of each site whose own states are known.
-    """
-
-    federation: Scores
-    sites: dict[str, Scores]
-    examples: dict[str, int]
-    seconds: dict[str, float]
-    bytes: dict[str, int]
-    shown: bool
-    curves: Curves | None
-    tally: NDArray[np.int64] | None
-    tallies: dict[str, NDArray[np.int64] | None]
 
 
 @dataclass(frozen=True)
@@ -132,6 +102,15 @@ class RoundLoop:
         self._privacy = SiteLevel(job, rehearsal=rehearsal) if is_private else None
         self._filter = UpdateFilter(job.update, self.layout)
         self._strategy = job.strategy.centre(self.layout, self._privacy)
+        self._judges = Judges(
+            self._federation,
+            job,
+            self._task,
+            self._strategy,
+            self.layout,
+            run=run.path.name,
+            listen=self._listen,
+        )
         self._weights = Weights(job.strategy, self._listen)
 
     def execute(self, *, resume: bool = False) -> Result:
@@ -209,7 +188,7 @@ class RoundLoop:
             # Else validation is always over the same sites.
             is_drawn = not self.job.privacy.secure_aggregation
             members = self._federation.judges(state.round) if is_drawn else self._federation.members
-            judged = self._evaluate(state.vector, state.round, "val", members, state.curves)
+            judged = self._judges.judge(state.vector, state.round, "val", members, state.curves)
             state = replace(self._compare(state, judged), curves=judged.curves)
             row |= judged.federation
             site_rows += _site_rows(state.round, "val", judged)
@@ -232,7 +211,7 @@ class RoundLoop:
         self, vector: NDArray[np.float32], round_: int, best: int, members: list[Member]
     ) -> tuple[NDArray[np.float32], dict[str, Any], list[dict[str, Any]]]:
         """Return the next global model, the row of the round and the rows of its sites."""
-        config = self._config(round_, best=best)
+        config = self._federation.config(round_, self.layout, self._run.path.name, best=best)
         grid = DrawnGrid(self._federation.grid, members)
         asked = self._strategy.configure_train(round_, messages.vector_record(vector), config, grid)
         if self._privacy is not None:
@@ -252,7 +231,7 @@ class RoundLoop:
             secure = None
             replies = self._updates(asked, self._weights.of_round(round_, members), vector, rows)
         if not self._strategy.streaming:  # other strategies add in the order given: let it be by name
-            replies = iter(self._sorted(list(replies)))
+            replies = iter(self._federation.sorted(list(replies)))
         arrays, metrics = self._strategy.aggregate_train(round_, replies)
         if len(rows) < self.job.strategy.min_sites or arrays is None:
             raise RunError(
@@ -275,21 +254,9 @@ class RoundLoop:
         self, mean: NDArray[np.float32], before: NDArray[np.float32], sites: int
     ) -> NDArray[np.float32]:
         """Return what is sent in the next round, from the mean of so many sites and what was sent before."""
-        share = sites / len(self._federation.members)
+        share = sites / len(self._federation.trainers)
         vectors = self.job.strategy.conclude(self.wire.split(mean), self.wire.split(before), share)
         return self.wire.join(vectors)
-
-    def _config(self, round_: int, *, split: str = "", best: int = 0) -> ConfigRecord:
-        return messages.request_config(
-            self.job.canonical(),
-            self.layout.digest(),
-            round_,
-            split=split,
-            researcher=self._federation.researcher,
-            project=self._federation.project,
-            run=self._run.path.name,
-            best=best,
-        )
 
     def _updates(
         self,
@@ -315,7 +282,7 @@ class RoundLoop:
             if decode is not None:
                 arrays = messages.vector_record(update.vector)
             metrics = MetricRecord({WEIGHT: weights.of(reply.member, update), "loss": update.loss})
-            _reduce(reply.message.content, {messages.ARRAYS: arrays, messages.METRICS: metrics})
+            reduce_to(reply.message.content, {messages.ARRAYS: arrays, messages.METRICS: metrics})
             rows.append(
                 {
                     "round": round_,
@@ -330,83 +297,6 @@ class RoundLoop:
             data = {"loss": update.loss, "seconds": update.seconds}
             self._listen(Event("site_done", round_, reply.member.name, "train", data))
             yield reply.message
-
-    def _sorted(self, replies: list[Message]) -> list[Message]:
-        names = {member.node_id: member.name for member in self._federation.members}
-        return sorted(replies, key=lambda reply: names[reply.metadata.src_node_id])
-
-    def _evaluate(
-        self,
-        vector: NDArray[np.float32],
-        round_: int,
-        split: str,
-        members: list[Member],
-        before: Curves | None,
-    ) -> Judged:
-        """Add up the metric states of the sites: the result is what pooling their predictions would give."""
-        config = self._config(round_, split=split)
-        grid = DrawnGrid(self._federation.grid, members)
-        edges = edges_for(self._task, members, split, before)
-        record = messages.evaluation_record(vector, edges)
-        asked = self._strategy.configure_evaluate(round_, record, config, grid)
-        if self.job.privacy.secure_aggregation:
-            return self._judge_by_sum(list(asked), round_, split, edges)
-        phase = "test" if split == "test" else "evaluate"
-
-        def check(member: Member, content: RecordDict) -> tuple[messages.Evaluation, MetricSet]:
-            evaluation = messages.read_evaluation(content)
-            metrics = self._task.metrics(edges)
-            check_evaluation(evaluation, member.description, split, metrics, self.job)
-            return evaluation, metrics
-
-        answers: dict[str, messages.Evaluation] = {}
-        replies: list[Message] = []
-        scores: dict[str, Scores] = {}
-        tallies: dict[str, NDArray[np.int64] | None] = {}
-        for reply, (evaluation, metrics) in self._federation.exchange(asked, round_, phase, check):
-            name = reply.member.name
-            answers[name], scores[name], tallies[name] = evaluation, metrics.compute(), metrics.tally()
-            if evaluation.examples:
-                counted = {messages.METRICS: MetricRecord({WEIGHT: evaluation.examples})}
-                _reduce(reply.message.content, counted)
-                replies.append(reply.message)
-            self._listen(Event("site_done", round_, name, phase, {"seconds": evaluation.seconds}))
-        self._strategy.aggregate_evaluate(round_, self._sorted(replies))  # some strategies adapt to it
-        names = sorted(answers)
-        pooled = self._task.metrics(edges)
-        for name in names:
-            pooled.merge(answers[name].states)
-        return Judged(
-            pooled.compute(),
-            {name: scores[name] for name in names},
-            {name: answers[name].examples for name in names},
-            {name: answers[name].seconds for name in names},
-            dict.fromkeys(names, pooled.pack().nbytes),
-            any(answer.examples for answer in answers.values()),
-            pooled.curves(),
-            pooled.tally(),
-            tallies,
-        )
-
-    def _judge_by_sum(
-        self, asked: list[Message], round_: int, split: str, edges: NDArray[np.float64] | None
-    ) -> Judged:
-        """Judge by metric states that add up behind masks; no site's own are known."""
-        secure = SecureEvaluation(self._federation, self.job, self._listen)
-        found = secure.metrics(asked, round_, split, self._task, edges)
-        if found.message is not None:
-            self._strategy.aggregate_evaluate(round_, [found.message])
-        return Judged(
-            found.metrics.compute(),
-            {row["site"]: {} for row in found.rows},
-            {},
-            {row["site"]: row["seconds"] for row in found.rows},
-            {row["site"]: row["bytes"] for row in found.rows},
-            found.message is not None,
-            found.metrics.curves(),
-            found.metrics.tally(),
-            {},
-        )
 
     def _compare(self, state: Checkpoint, judged: Judged) -> Checkpoint:
         """Keep the model where it is the best so far; without a criterion there is no best."""
@@ -430,7 +320,7 @@ class RoundLoop:
         if state.best is not None:
             self._run.save_model("best", self.layout, state.best.vector, state.best.round)
         members = self._federation.members
-        judged = self._evaluate(tested.vector, tested.round, "test", members, tested.curves)
+        judged = self._judges.judge(tested.vector, tested.round, "test", members, tested.curves)
         told = guarantee(
             self.job,
             self._run.read_description()["sites"],
@@ -450,12 +340,6 @@ class RoundLoop:
             late=self._run.rounds_missed(),
         )
         return Result(tested.round, tested.vector, judged)
-
-
-def _reduce(content: RecordDict, checked: Mapping[str, ArrayRecord | MetricRecord]) -> None:
-    """Keep what was checked and nothing else: strategies stumble over records that differ between sites."""
-    content.clear()
-    content.update(checked)
 
 
 def _site_rows(round_: int, phase: str, judged: Judged) -> list[dict[str, Any]]:

@@ -15,8 +15,8 @@ import numpy as np
 from opacus.accountants import PRVAccountant
 
 from shared.errors import WardroundError
-from shared.job import LARGEST_DELTA
 from shared.privacy.renyi import epsilon_at, step_curve
+from shared.privacy_options import LARGEST_DELTA
 
 Accountant = Literal["rdp", "prv"]
 _LEAST_NOISE = 0.05  # below, a step tells everything anyway

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 from client.metric_release import withhold
 from server.comparison import from_counts, sentences
 from server.figures import Figures
-from server.rounds import Judged
+from server.judging import Judged
 from server.tables import print_comparison
 from shared.metrics import MetricSet
 from shared.tasks import make_task

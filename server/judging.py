@@ -1,0 +1,169 @@
+"""How a model is judged: the sites' metric states added up, as they come or behind masks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
+from numpy.typing import NDArray
+
+from server.bins import edges_for
+from server.events import Event, Listener
+from server.federation import DrawnGrid, Federation, Member
+from server.plausible import check_evaluation
+from server.secure_evaluation import SecureEvaluation
+from shared import messages
+from shared.arrays import Layout
+from shared.curves import Curves
+from shared.job import JobSpec
+from shared.metrics import MetricSet
+from shared.strategies.flower_halves import WEIGHT, CentralHalf
+from shared.tasks.base import Task
+
+Scores = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A model's metrics on one split: of all sites together, and of each.
+
+    Attributes:
+        sites: Metrics of each site that was asked and answered; empty ones where a sum hides them.
+        examples: Images behind the metrics of each site; nothing where a sum hides them.
+        bytes: That each site sent.
+        shown: Whether any site's images are behind the metrics.
+        curves: From which the bins of the next evaluation follow.
+        tally: Images of each class and the others (K, 2); None where it is not known.
+        tallies: The same of each site whose own states are known.
+    """
+
+    federation: Scores
+    sites: dict[str, Scores]
+    examples: dict[str, int]
+    seconds: dict[str, float]
+    bytes: dict[str, int]
+    shown: bool
+    curves: Curves | None
+    tally: NDArray[np.int64] | None
+    tallies: dict[str, NDArray[np.int64] | None]
+
+
+class Judges:
+    """Asks sites to evaluate models.
+
+    Args:
+        federation: Whom to ask.
+        job: What is asked.
+        task: Of the job.
+        strategy: Some adapt to evaluations.
+        layout: Of the model as it travels.
+        run: Its name.
+        listen: Told of everything that happens.
+    """
+
+    def __init__(
+        self,
+        federation: Federation,
+        job: JobSpec,
+        task: Task,
+        strategy: CentralHalf,
+        layout: Layout,
+        *,
+        run: str,
+        listen: Listener,
+    ) -> None:
+        self._federation = federation
+        self._job = job
+        self._task = task
+        self._strategy = strategy
+        self._layout = layout
+        self._run = run
+        self._listen = listen
+
+    def judge(
+        self,
+        vector: NDArray[np.float32],
+        round_: int,
+        split: str,
+        members: list[Member],
+        before: Curves | None,
+    ) -> Judged:
+        """Add up the metric states of the sites: the result is what pooling their predictions would give.
+
+        Args:
+            vector: The model.
+            round_: After which it is judged.
+            split: 'val' or 'test'.
+            members: Asked.
+            before: From which the bins follow.
+        """
+        config = self._federation.config(round_, self._layout, self._run, split=split)
+        grid = DrawnGrid(self._federation.grid, members)
+        edges = edges_for(self._task, members, split, before)
+        record = messages.evaluation_record(vector, edges)
+        asked = self._strategy.configure_evaluate(round_, record, config, grid)
+        if self._job.privacy.secure_aggregation:
+            return self._judge_by_sum(list(asked), round_, split, edges)
+        phase = "test" if split == "test" else "evaluate"
+
+        def check(member: Member, content: RecordDict) -> tuple[messages.Evaluation, MetricSet]:
+            evaluation = messages.read_evaluation(content)
+            metrics = self._task.metrics(edges)
+            check_evaluation(evaluation, member.description, split, metrics, self._job)
+            return evaluation, metrics
+
+        answers: dict[str, messages.Evaluation] = {}
+        replies: list[Message] = []
+        scores: dict[str, Scores] = {}
+        tallies: dict[str, NDArray[np.int64] | None] = {}
+        for reply, (evaluation, metrics) in self._federation.exchange(asked, round_, phase, check):
+            name = reply.member.name
+            answers[name], scores[name], tallies[name] = evaluation, metrics.compute(), metrics.tally()
+            if evaluation.examples:
+                counted = {messages.METRICS: MetricRecord({WEIGHT: evaluation.examples})}
+                reduce_to(reply.message.content, counted)
+                replies.append(reply.message)
+            self._listen(Event("site_done", round_, name, phase, {"seconds": evaluation.seconds}))
+        # Some strategies adapt to it.
+        self._strategy.aggregate_evaluate(round_, self._federation.sorted(replies))
+        names = sorted(answers)
+        pooled = self._task.metrics(edges)
+        for name in names:
+            pooled.merge(answers[name].states)
+        return Judged(
+            pooled.compute(),
+            {name: scores[name] for name in names},
+            {name: answers[name].examples for name in names},
+            {name: answers[name].seconds for name in names},
+            dict.fromkeys(names, pooled.pack().nbytes),
+            any(answer.examples for answer in answers.values()),
+            pooled.curves(),
+            pooled.tally(),
+            tallies,
+        )
+
+    def _judge_by_sum(
+        self, asked: list[Message], round_: int, split: str, edges: NDArray[np.float64] | None
+    ) -> Judged:
+        """Judge by metric states that add up behind masks; no site's own are known."""
+        secure = SecureEvaluation(self._federation, self._job, self._listen)
+        found = secure.metrics(asked, round_, split, self._task, edges)
+        if found.message is not None:
+            self._strategy.aggregate_evaluate(round_, [found.message])
+        return Judged(
+            found.metrics.compute(),
+            {row["site"]: {} for row in found.rows},
+            {},
+            {row["site"]: row["seconds"] for row in found.rows},
+            {row["site"]: row["bytes"] for row in found.rows},
+            found.message is not None,
+            found.metrics.curves(),
+            found.metrics.tally(),
+            {},
+        )
+
+
+def reduce_to(content: RecordDict, checked: Mapping[str, ArrayRecord | MetricRecord]) -> None:
+    """Keep what was checked and nothing else: strategies stumble over records that differ between sites."""
+    content.clear()
+    content.update(checked)
