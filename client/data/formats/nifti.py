@@ -8,6 +8,7 @@ from typing import IO, Any, cast
 
 import nibabel
 import numpy as np
+from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from client.data.formats.heard import warnings_heard
@@ -104,7 +105,7 @@ def _loaded(path: Path) -> tuple[nibabel.Nifti1Image, tuple[str, ...]]:
 def _dtype(header: nibabel.Nifti1Header, path: Path) -> np.dtype[Any]:
     try:
         return header.get_data_dtype()
-    except (KeyError, nibabel.spatialimages.HeaderDataError):
+    except (KeyError, HeaderDataError):
         code = int(header["datatype"])
         raise DataError(f"holds numbers of type {code}, which NIfTI does not know", where=path) from None
 
