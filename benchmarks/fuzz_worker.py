@@ -22,6 +22,7 @@ import pydicom
 from fuzz_dicom import series
 from fuzz_files import Seed
 from fuzz_mutations import changed
+from fuzz_others import COMPARED, Fault, is_as_others_read_it
 from numpy.typing import NDArray
 
 from client.data.fingerprints import fingerprint, has_burned_in_text
@@ -33,7 +34,7 @@ from client.data.readers import Layout, mask_values, read_files, read_raw_mask
 from shared.errors import WardroundError
 from shared.printable import printable
 
-OUTCOMES = ("read", "refused", "finding")
+OUTCOMES = ("read", "refused", "finding", "compared")  # what was read may also have been compared
 MEMORY = 2**30  # bytes that reading one small file may take
 LONGEST = 5.0  # seconds of processor time that it may take
 _LONGEST_MESSAGE = 4000  # a table's columns are listed
@@ -64,10 +65,6 @@ class Board:
         words = np.frombuffer(memory, np.float64)
         tallies = words[: kinds * len(OUTCOMES)].view(np.int64).reshape(kinds, len(OUTCOMES))
         return cls(tallies, words[kinds * len(OUTCOMES) : -4], words[-4:])
-
-
-class Fault(Exception):  # noqa: N818 (it is what the readers did wrong)
-    """A result that is neither right nor refused in words."""
 
 
 def work(inputs: range, seeds: list[Seed], run: str, board: Board, findings: Path) -> None:
@@ -120,13 +117,15 @@ class _Reader:
             outcome, why = "finding", f"took {took:.0f} s"
         board.slowest[kind] = max(board.slowest[kind], took)
         board.tallies[kind, OUTCOMES.index(outcome)] += 1
+        board.tallies[kind, OUTCOMES.index("compared")] += self.compared
         board.state[3] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         if outcome == "finding":
             with self.findings.open("a") as file:
                 file.write(json.dumps({"number": number, "kind": seed.kind, "why": why}) + "\n")
 
     def _outcome(self, seed: Seed, content: bytes) -> tuple[str, str]:
-        outcome, why = "read", ""
+        outcome, why, array = "read", "", None
+        self.compared = False
         try:
             array = self._array(seed, content)
             self._require_right(seed, content, array)
@@ -138,8 +137,20 @@ class _Reader:
         except Exception as error:
             why = f"{type(error).__name__} in {_place(error)}: {printable(error)[:200]}"
         said = self._printed()
-        why = why or (said and f"printed: {said}")
+        why = why or (said and f"printed: {said}") or self._other(seed, array)
         return ("finding", why) if why else (outcome, "")
+
+    def _other(self, seed: Seed, array: NDArray[np.float32] | None) -> str:
+        """Return what another library reads otherwise; empty where nothing."""
+        if array is None or seed.kind not in COMPARED:
+            return ""
+        try:
+            self.compared = is_as_others_read_it(self.place / seed.name, seed, array)
+        except Fault as fault:
+            return str(fault)
+        finally:
+            self._printed()  # by the other one
+        return ""
 
     def _original(self, seed: Seed) -> NDArray[np.float32] | None:
         with contextlib.suppress(WardroundError) if seed.kind in _REFUSED else contextlib.nullcontext():

@@ -90,6 +90,14 @@ def test_filters_send_as_little_as_they_promise(figures: dict[str, dict[str, Any
     assert one["clip 2"]["of_plain"] == 1
 
 
+@pytest.mark.slow
+def test_changed_files_are_read_right_or_refused_in_words(figures: dict[str, dict[str, Any]]) -> None:
+    one = figures["fuzz_readers"]
+    assert one["findings"] == {}
+    for name, format_ in one["formats"].items():
+        assert min(format_["read"], format_["refused"]) > 0, name
+
+
 def test_make_bench_runs_every_script() -> None:
     command = ["make", "--dry-run", "bench"]
     shown = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout

@@ -8,6 +8,7 @@ from typing import IO, Any, cast
 
 import nibabel
 import numpy as np
+from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from client.data.formats.heard import warnings_heard
@@ -21,6 +22,9 @@ _GZIP = b"\x1f\x8b"
 _PIECE = 2**20
 _REMEDY = "Copy or export it again."
 _MOST_BEYOND = 2**26  # bytes behind the last number: padding
+_FARTHEST = 2**40
+_SURFACES = range(3000, 3100)  # codes of intent
+_SAME_SIZE = 0.01
 _TO_MM = {"meter": 1000.0, "micron": 0.001}
 
 
@@ -42,7 +46,7 @@ def read_nifti(path: Path, dimensions: int | None) -> Picture:
     affine = np.array(image.affine, dtype=np.float64)
     affine[:3] *= _TO_MM.get(image.header.get_xyzt_units()[0], 1.0)
     codes = (int(image.header["sform_code"]), int(image.header["qform_code"]))
-    notes = (*mended, *(_notes(image) if all(codes) else ()))
+    notes = (*mended, *(_notes(image) if all(codes) else ()), *(_of_sizes(image) if codes[0] else ()))
     return placed(array, affine, dimensions, located=any(codes), notes=notes)
 
 
@@ -70,8 +74,17 @@ def _opened(path: Path) -> IO[bytes]:
 def _loaded(path: Path) -> tuple[nibabel.Nifti1Image, tuple[str, ...]]:
     """Return an image, its size plausible and its checksum right, and what was mended in its header."""
     header = nifti_header(path)
+    first = float(header["vox_offset"])
+    if not header.sizeof_hdr + 4 <= first < _FARTHEST or first % 1:
+        raise DataError(
+            f"says that its numbers begin at byte {first:g}, within its header or nowhere",
+            where=path,
+            remedy="Its header is damaged: save it anew.",
+        )
+    if int(header["intent_code"]) in _SURFACES:
+        raise DataError("holds surfaces (CIFTI), not a volume", where=path)
     kind = nibabel.Nifti2Image if isinstance(header, nibabel.Nifti2Header) else nibabel.Nifti1Image
-    shape, itemsize, held = header.get_data_shape(), header.get_data_dtype().itemsize, path.stat().st_size
+    shape, itemsize, held = header.get_data_shape(), _dtype(header, path).itemsize, path.stat().st_size
     with _opened(path) as file, warnings_heard() as said:
         packed = isinstance(file, gzip.GzipFile)
         require_plausible(path, shape, itemsize, DEFLATED if packed else RAW, held)
@@ -87,6 +100,14 @@ def _loaded(path: Path) -> tuple[nibabel.Nifti1Image, tuple[str, ...]]:
         raise DataError("says that its voxels are 0 mm wide", where=path, remedy="Correct its header.")
     mended = (text for text in dict.fromkeys(said) if "setting" in text)
     return image, tuple(f"the header of {path.name} was mended: {text}" for text in mended)
+
+
+def _dtype(header: nibabel.Nifti1Header, path: Path) -> np.dtype[Any]:
+    try:
+        return header.get_data_dtype()
+    except (KeyError, HeaderDataError):
+        code = int(header["datatype"])
+        raise DataError(f"holds numbers of type {code}, which NIfTI does not know", where=path) from None
 
 
 def _require_extensions(path: Path, file: IO[bytes], header: nibabel.Nifti1Header, held: int) -> None:
@@ -147,3 +168,13 @@ def _notes(image: nibabel.Nifti1Image) -> tuple[str, ...]:
         return ()
     names = ["".join(name or "?" for name in way) for way in ways]
     return (f"its sform says that the axes run to {names[0]}, its qform to {names[1]}; the sform counts",)
+
+
+def _of_sizes(image: nibabel.Nifti1Image) -> tuple[str, ...]:
+    """Say where the header's size of a voxel is another than that of its sform, which counts."""
+    sizes = np.abs(image.header["pixdim"][1:4].astype(np.float64))
+    placed = np.linalg.norm(image.get_sform()[:3, :3], axis=0)
+    if np.allclose(sizes, placed, rtol=_SAME_SIZE):
+        return ()
+    named = [" x ".join(f"{length:.4g}" for length in lengths) for lengths in (sizes, placed)]
+    return (f"its pixdim says voxels of {named[0]} mm, its sform of {named[1]}; the sform counts",)

@@ -1,6 +1,5 @@
 """PNG, JPEG and BMP."""
 
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,15 +11,14 @@ from PIL import Image
 
 from client.data.formats.itk import read_itk_array
 from client.data.formats.limits import DEFLATED, require_plausible
+from client.data.formats.png import require_sound
 from client.data.picture import Picture, Turn
 from shared.errors import DataError
-from shared.printable import printable
 
 _GREY = ("L", "I", "F", "I;16", "I;16L", "I;16B")
 _ORIENTATION = 274
 _PNG_DEPTH, _PNG_COLOUR = 24, 25  # bytes of a PNG that hold the bits of a sample, and the kind of colour
 _GREY_KINDS = (0, 3)
-_PNG = b"\x89PNG\r\n\x1a\n"
 FORMATS = ("PNG", "JPEG", "BMP")
 
 
@@ -30,7 +28,7 @@ def read_picture(path: Path) -> Picture:
     Raises:
         DataError: Parts of it are transparent.
     """
-    _require_sound(path)
+    require_sound(path)
     if _is_deep_colour(path):
         array, turn = _opaque(read_itk_array(path, "PNGImageIO"), path), Turn.none(2)
         return Picture(turn.apply(array), None, None, turn)
@@ -48,7 +46,7 @@ def read_mask_picture(path: Path) -> Picture:
     Raises:
         DataError: It has colours, or is half transparent in places.
     """
-    _require_sound(path)
+    require_sound(path)
     if _is_deep_colour(path):
         array, turn = read_itk_array(path, "PNGImageIO"), Turn.none(2)
     else:
@@ -65,26 +63,6 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         claimed = (*file.size, len(file.getbands()))
         require_plausible(path, claimed, 1 / 8, DEFLATED, path.stat().st_size)
         yield file
-
-
-def _require_sound(path: Path) -> None:
-    """Compare the checksums of a PNG, which Pillow leaves out for its numbers."""
-    with path.open("rb") as file:
-        if file.read(8) != _PNG:
-            return
-        while len(head := file.read(8)) == 8:
-            length, name = int.from_bytes(head[:4], "big"), head[4:]
-            if length > path.stat().st_size:
-                raise DataError("was cut short", where=path, remedy="Copy it again.")
-            content, checksum = file.read(length), file.read(4)
-            if name[:1].isupper() and zlib.crc32(name + content).to_bytes(4, "big") != checksum:
-                raise DataError(
-                    f"is damaged: the checksum of its part {printable(name.decode('latin-1'))} is wrong",
-                    where=path,
-                    remedy="Copy it again.",
-                )
-            if name == b"IEND":
-                return
 
 
 def _channels(file: Image.Image, path: Path) -> NDArray[Any]:

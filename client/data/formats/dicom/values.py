@@ -15,6 +15,12 @@ from pydicom.pixels import apply_color_lut, apply_modality_lut
 
 from client.data.formats.dicom.packed import unpacked
 from shared.errors import DataError
+from shared.names import shown
+
+_KINDS = {  # samples of a pixel -> PhotometricInterpretation (PS3.3 C.7.6.3.1.2)
+    1: ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"),
+    3: ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"),
+}
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,7 @@ def read_frame(dataset: Dataset, where: Path) -> Frame:
     """
     if "PixelData" not in dataset:
         raise DataError("holds no picture", where=where)
+    _require_known(dataset, where)
     stored = unpacked(dataset, where)
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
         return Frame(_channels_first(apply_color_lut(stored, dataset)), None)
@@ -45,6 +52,24 @@ def read_frame(dataset: Dataset, where: Path) -> Frame:
         return Frame(_channels_first(stored), None)
     stored = _within_bits(stored, dataset)
     return Frame(meaning(stored, dataset, where)[None], padding_of(stored, dataset))
+
+
+def _require_known(dataset: Dataset, where: Path) -> None:
+    """Refuse pixels that mean something else than is made of them here."""
+    kind, samples = str(dataset.get("PhotometricInterpretation", "")), int(dataset.get("SamplesPerPixel", 1))
+    if kind not in _KINDS.get(samples, ()):
+        raise DataError(
+            f"has pixels of kind '{shown(kind)}' with {samples} sample{'s' * (samples != 1)} each",
+            where=where,
+            remedy="Export it as MONOCHROME2 or RGB.",
+        )
+    bits, highest = int(dataset.BitsStored), dataset.get("HighBit")
+    if highest is not None and int(highest) != bits - 1:
+        raise DataError(
+            f"says that the highest of its {bits} bits is number {highest}: where they lie is not clear",
+            where=where,
+            remedy=f"Correct HighBit (0028,0102), which is {bits - 1} in files of today, or export it again.",
+        )
 
 
 def meaning(stored: NDArray[Any], dataset: Dataset, where: Path) -> NDArray[Any]:
