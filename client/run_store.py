@@ -149,7 +149,7 @@ def _unusable(problem: str, path: Path, purpose: Purpose) -> SiteError:
 
 
 def _written(vectors: Mapping[str, NDArray[np.float32]], since: int) -> bytes:
-    header = {"sha256": _digest(vectors), "since": since}
+    header = {"sha256": _digest(vectors, since), "since": since}
     return safetensors.numpy.save(dict(vectors), {_HEADER: json.dumps(header)})
 
 
@@ -167,13 +167,13 @@ def _read(path: Path) -> tuple[Kept, int]:
     """
     kept: Kept = safetensors.numpy.load_file(path)
     header = _header(path)
-    if header["sha256"] != _digest(kept):
+    if header["sha256"] != _digest(kept, header["since"]):
         raise ValueError
     return kept, int(header["since"])
 
 
-def _digest(vectors: Mapping[str, NDArray[np.float32]]) -> str:
-    digest = hashlib.sha256()
+def _digest(vectors: Mapping[str, NDArray[np.float32]], since: int) -> str:
+    digest = hashlib.sha256(str(since).encode())
     for name in sorted(vectors):
         digest.update(f"{name} {vectors[name].dtype} {vectors[name].shape}".encode())
         digest.update(np.ascontiguousarray(vectors[name]).data)
