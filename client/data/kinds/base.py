@@ -79,8 +79,14 @@ class Kind(ABC):
         """Return a value after the named changes of shade, which only images know."""
         return value
 
-    def centre(self, value: Value, rng: np.random.Generator) -> Sequence[int] | None:
-        """Draw a pixel of what the task looks for; None where the value has nothing of it."""
+    def centre(self, value: Value, rng: np.random.Generator, memo: dict[str, Any]) -> Sequence[int] | None:
+        """Draw a pixel of what the task looks for; None where the value has nothing of it.
+
+        Args:
+            value: Of one sample.
+            rng: Where the draw comes from.
+            memo: Of this sample; what was found is kept in it for the next draw.
+        """
         return None
 
     def stack(self, values: Sequence[Tensor]) -> Tensor | list[Tensor]:

@@ -108,7 +108,7 @@ class BoxesKind(PlacesKind):
             boxes = _moved(boxes, step)
         return boxes
 
-    def centre(self, value: Value, rng: np.random.Generator) -> Sequence[int] | None:
+    def centre(self, value: Value, rng: np.random.Generator, memo: dict[str, Any]) -> Sequence[int] | None:
         """See the base class: the middle of a box, each as likely."""
         boxes = value[...,]
         if not len(boxes):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from client.data.augment import shade
-from client.data.cache import content_hash
+from client.data.content import content_hash
 from client.data.intensity import intensity
 from client.data.kinds.base import Kind
 from client.data.manifest import Record
