@@ -209,7 +209,7 @@ def train(data: Path, cache: Path, count: int, memory_gib: float | None, case: C
     batch = samples.batch([0, 1], augment_seed=1)
     task = make_task(job)
     training = LocalTraining(
-        build_model(job, task.outputs, 0), task, samples, job, site="here", device=torch.device("cpu")
+        build_model(job, seed=0), task, samples, job, site="here", device=torch.device("cpu")
     )
     training.run(1)
     seconds = training.run(2).seconds

@@ -12,6 +12,7 @@ from torch import Tensor
 from client.data.cache_table import CacheTable
 from client.data.kinds import Kind, kinds_of
 from client.data.manifest import SPLITS, Manifest, Record, require, scan_manifest
+from client.data.motion import whole
 from client.data.reader import Reader
 from client.data.samples import Batch, Samples
 from client.data.scene import ImageFilter
@@ -161,7 +162,7 @@ class SiteData:
         """Yield the target of each training sample; no image is read where the manifest says it."""
         if self._kinds[self._target].in_manifest:
             return (self._reader.cell(record, self._target) for record in self._sides["train"])
-        return (value[...,] for value in self.split("train").columns[self._target])
+        return (whole(value) for value in self.split("train").columns[self._target])
 
 
 def _files(record: Record, kinds: Mapping[str, Kind]) -> list[Path]:

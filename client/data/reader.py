@@ -11,7 +11,7 @@ from client.data.cache import DiskCache, MappedValue
 from client.data.cache_table import CacheTable
 from client.data.kinds import Kind
 from client.data.manifest import Manifest, Record
-from client.data.motion import Value
+from client.data.motion import Value, whole
 from client.data.prepared import Prepared
 from client.data.preparing import Entry, Preparation
 from client.data.preprocess import prepare
@@ -160,5 +160,5 @@ def _pooled(values: Sequence[Value], kind: Kind) -> Column:
     """Return one tensor where the kind stacks and all have one shape in memory, else the list."""
     tensors = [value for value in values if not isinstance(value, MappedValue)]
     if kind.stacks and len(tensors) == len(values) and len({tuple(value.shape) for value in values}) == 1:
-        return torch.stack([tensor[...,] for tensor in tensors])
+        return torch.stack([whole(tensor) for tensor in tensors])
     return values

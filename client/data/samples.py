@@ -13,7 +13,7 @@ from torch import Tensor
 from client.data.augment import draw_motion
 from client.data.cache import MappedValue
 from client.data.kinds import Kind, kinds_of
-from client.data.motion import Value
+from client.data.motion import Value, whole
 from shared.job import JobSpec
 from shared.seeds import seed_of
 
@@ -169,7 +169,7 @@ class Samples:
         column = self.columns[name]
         if isinstance(column, Tensor):
             return column[torch.as_tensor(indices)]
-        return self._kinds[name].stack([column[index][...,] for index in indices])
+        return self._kinds[name].stack([whole(column[index]) for index in indices])
 
     def _changed(self, index: int, seed: int) -> dict[str, Tensor]:
         """Return the values of a sample, moved by one draw and shaded."""

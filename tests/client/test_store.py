@@ -82,7 +82,7 @@ def test_training_from_the_disk_gives_the_same_model(volumes: Path, tmp_path: Pa
     vectors = []
     for cache in ({}, {"folder": tmp_path, "memory_gib": TINY}):
         job = job_of()
-        task, model = make_task(job), build_model(job, make_task(job).outputs, 1)
+        task, model = make_task(job), build_model(job, seed=1)
         samples = load(volumes, job, **cache)
         LocalTraining(model, task, samples, job, site="a", device=torch.device("cpu")).run(1)
         vectors.append(torch.cat([parameter.detach().flatten() for parameter in model.parameters()]))
@@ -123,7 +123,7 @@ def test_a_bad_file_is_named_whichever_process_met_it(
     (data / "image3.nii.gz").write_bytes(b"none")
     monkeypatch.setattr(preparing, "_WORTH_IT", 0)
     for processes in (1, 2):
-        with pytest.raises(DataError, match=r"row 5: .*image3.nii.gz: can't be read"):
+        with pytest.raises(DataError, match=r"row 5: .*image3.nii.gz: is no NIfTI file"):
             load(data, folder=tmp_path / "cache", processes=processes)
 
 

@@ -12,7 +12,7 @@ from client.data.content import content_hash
 from client.data.kinds.base import Kind
 from client.data.manifest import Record
 from client.data.mask_files import Mask, mask_files
-from client.data.motion import Step, Value
+from client.data.motion import Step, Value, whole
 from client.data.readers import structure_indices
 
 if TYPE_CHECKING:
@@ -46,12 +46,12 @@ class MaskKind(Kind):
         """See the base class."""
         for step in steps:
             value = step.labels(value)
-        return value[...,]
+        return whole(value)
 
     def centre(self, value: Value, rng: np.random.Generator, memo: dict[str, Any]) -> Sequence[int] | None:
         """See the base class: any pixel of a structure, each as likely. Only its slab of the mask is read."""
         if self.name not in memo:
-            mask = value[...,].numpy()
+            mask = whole(value).numpy()
             memo[self.name] = np.cumsum(np.count_nonzero(mask.reshape(len(mask), -1), axis=1))
         up_to = memo[self.name]  # pixels of structures in the slabs up to each along the first axis
         if not up_to[-1]:
