@@ -20,6 +20,7 @@ from client.private_plan import expected_units, noise_share, plan
 from client.training import (
     Trained,
     TrainingSamples,
+    batches_ahead,
     make_optimizer,
     set_learning_rate,
     to_device,
@@ -131,8 +132,10 @@ class PrivateTraining:
         """Add the clipped gradients of one step's units, as many images at a time as memory has room for."""
         chosen = poisson_sample(self._randomness, len(self._units), self._plan.sample_rate)
         images_of = [self._draw_images(self._units[unit]) for unit in chosen]
-        for indices, owners in micro_batches(images_of, self._images_at_once):
-            batch = self._samples.batch(indices, augment_seed=augment_seed)
+        parts = list(micro_batches(images_of, self._images_at_once))
+        asked = (indices for indices, _ in parts)
+        batches = batches_ahead(self._samples, asked, augment_seed, self._device)
+        for batch, (_, owners) in zip(batches, parts, strict=True):
             images, targets = to_device(
                 batch, self._task, self._device, channels_last=self._job.data.dimensions == 2
             )

@@ -5,6 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from client.data.cache_table import CacheTable
 from client.data.splits import SplitTable
 from client.policy import PolicyTable, check_job, check_privacy
 from shared.address import Address
@@ -58,7 +59,7 @@ class SiteConfig(Table):
         description="Fingerprints of the other sites' keys, read out by telephone: secure aggregation then "
         "believes no other site, whatever the authority has certified.",
     )
-    cache: Path | None = Field(None, description="Folder for preprocessed images; without it only memory.")
+    cache: CacheTable = CacheTable()
 
     @model_validator(mode="after")
     def _caps_of_datasets(self) -> Self:
@@ -109,5 +110,6 @@ def load_site(path: Path) -> SiteConfig:
         name: dataset.model_copy(update={"manifest": base / dataset.manifest})
         for name, dataset in config.datasets.items()
     }
-    cache = None if config.cache is None else base / config.cache
+    folder = config.cache.folder
+    cache = config.cache.model_copy(update={"folder": None if folder is None else base / folder})
     return config.model_copy(update={"datasets": datasets, "cache": cache})

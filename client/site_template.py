@@ -9,6 +9,7 @@ from client.site import SiteConfig
 
 EXAMPLES: dict[str, dict[str, object]] = {
     "datasets": {"manifest": "/data/brain/manifest.csv", "site": "st-mary"},
+    "cache": {"folder": "/data/cache"},
     "device": {"gpu": 0, "memory_gib": 16.0},
 }
 EXAMPLE = "brain-lgg"  # stands for the name of a dataset
@@ -22,17 +23,14 @@ BEGIN = """\
 def site_template(name: str, coordinator: str) -> str:
     """Return a `site.toml` for a site; every key that is not needed is commented out."""
     schema = SiteConfig.model_json_schema()
-    single: list[str] = []
     tables: list[str] = []
     for key, field in schema["properties"].items():
         if key in NAMED_TEXTS:
             tables.append("\n".join([*_comment(field), f"[{key}]", f"# {NAMED_TEXTS[key]}"]))
-        elif _table(field, schema["$defs"]) is None:
-            single.append("\n".join([*_comment(field), f"# {key} = {_spelt(f'/data/{key}')}"]))
         else:
             values = {"name": name, "coordinator": coordinator} if key == "site" else {}
             tables += _blocks(key, field, schema["$defs"], values)
-    return "\n\n".join([BEGIN.rstrip(), *single, *tables]) + "\n"
+    return "\n\n".join([BEGIN.rstrip(), *tables]) + "\n"
 
 
 def _blocks(

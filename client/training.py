@@ -3,7 +3,7 @@
 import hashlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from client.channels_last import suit_channels_last
+from client.data.ahead import ahead
 from client.flat_parameters import FlatParameters
 from client.sample_order import SampleOrder
 from shared.arrays import tensor_of
@@ -41,6 +42,8 @@ class Batch(Protocol):
 class TrainingSamples(Protocol):
     """The training images of a site, or of several sites pooled."""
 
+    @property
+    def on_disk(self) -> bool: ...  # noqa: D102
     def __len__(self) -> int: ...
     def batch(self, indices: Sequence[int], *, augment_seed: int | None = None) -> Batch:  # noqa: D102
         ...
@@ -145,19 +148,21 @@ class LocalTraining:
         total = torch.zeros((), device=self._device)
         seed = seed_of(self._seed, "train", self._site, round_)
         with drawn_from(seed, self._device):  # dropout
-            for step, indices in enumerate(self._order.batches(round_)):
+            for step, batch in enumerate(self._batches(round_)):
                 set_learning_rate(self.optimizer, self._job, round_ - 1 + step / self._order.steps)
                 rates.append(self.optimizer.param_groups[0]["lr"])
-                total += self._step(indices, round_, pull)
+                total += self._step(batch, pull)
                 if (step + 1) % _CHECK_EVERY == 0:
                     self._check(total, round_)
         self._check(total, round_)
         steps, seconds = self._order.steps, time.perf_counter() - start
         return Trained(total.item() / steps, steps, seconds, math.fsum(rates))
 
-    def _step(self, indices: Sequence[int], round_: int, pull: Pull | None) -> Tensor:
-        augment = seed_of(self._seed, "augment", self._site, round_)
-        batch = self._samples.batch(indices, augment_seed=augment)
+    def _batches(self, round_: int) -> Iterator[Batch]:
+        seed = seed_of(self._seed, "augment", self._site, round_)
+        return batches_ahead(self._samples, self._order.batches(round_), seed, self._device)
+
+    def _step(self, batch: Batch, pull: Pull | None) -> Tensor:
         images, targets = to_device(batch, self._task, self._device, channels_last=self._channels_last)
         with torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None):
             logits = self._task.forward(self._model, images)
@@ -182,6 +187,26 @@ class LocalTraining:
     def _check(self, total: Tensor, round_: int) -> None:
         if not math.isfinite(total.item()):
             raise diverged(self._site, round_)
+
+
+def batches_ahead(
+    samples: TrainingSamples, asked: Iterable[Sequence[int]], augment_seed: int, device: torch.device
+) -> Iterator[Batch]:
+    """Yield the batches of a training, loaded in the background where loading would keep the device waiting.
+
+    Args:
+        samples: To train on.
+        asked: Which samples each batch has.
+        augment_seed: See `Samples.batch`.
+        device: Where the model is.
+    """
+
+    def load(indices: Sequence[int]) -> Batch:
+        return samples.batch(indices, augment_seed=augment_seed)
+
+    if samples.on_disk or device.type == "cuda":
+        return ahead(load, asked)
+    return map(load, asked)
 
 
 def training_seed(job: JobSpec, vector: NDArray[np.float32]) -> int:

@@ -37,6 +37,11 @@ class PooledSamples:
     def __len__(self) -> int:
         return self._ends[-1]
 
+    @property
+    def on_disk(self) -> bool:
+        """See `Samples`."""
+        return any(part.on_disk for part in self._parts)
+
     def batch(self, indices: Sequence[int], *, augment_seed: int | None = None) -> Batch:
         """Return a batch, ordered by site."""
         chosen: dict[int, list[int]] = {}

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.data.burned_in_text import TextFinder
-from client.data.cache import content_hash
+from client.data.content import content_hash
 from client.data.doubts import Seen, doubts, rows
 from client.data.fingerprints import fingerprint
 from client.data.further import count_in, further

@@ -1,23 +1,21 @@
-"""A site's data for one job: split by patient, preprocessed, in memory."""
+"""A site's data for one job: split by patient, and prepared."""
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from client.data.cache import DiskCache
+from client.data.cache_table import CacheTable
 from client.data.kinds import Kind, kinds_of
 from client.data.manifest import SPLITS, Manifest, Record, require, scan_manifest
-from client.data.prepared import Prepared
-from client.data.preprocess import preparation_digest, prepare
+from client.data.motion import whole
+from client.data.reader import Reader
 from client.data.samples import Batch, Samples
-from client.data.scene import NOTHING, ImageFilter
+from client.data.scene import ImageFilter
 from client.data.splits import Split
 from shared.fields import fields_of, first_of_role
 from shared.job import JobSpec
@@ -45,7 +43,7 @@ class SiteData:
         kinds: Mapping[str, Kind],
         *,
         site: str,
-        cache: DiskCache | None,
+        cache: CacheTable,
         image_filter: ImageFilter | None,
     ) -> None:
         self.site = site
@@ -54,11 +52,12 @@ class SiteData:
         self._manifest = manifest
         self._sides = sides
         self._job = job
-        self._cache = cache
-        self._filter = image_filter
         self._kinds = kinds
         fields = fields_of(job)
         self._input, self._target = first_of_role(fields, "input"), first_of_role(fields, "target")
+        self._reader = Reader(
+            manifest, job, kinds, source=self._input, cache=cache, image_filter=image_filter
+        )
         self._samples: dict[str, Samples] = {}
 
     @classmethod
@@ -71,7 +70,7 @@ class SiteData:
         split: Split,
         admit: Admit | None = None,
         column_value: str | None = None,
-        cache: Path | None = None,
+        cache: CacheTable | None = None,
         image_filter: ImageFilter | None = None,
     ) -> "SiteData":
         """Read a manifest and split its patients; images are read by `split`.
@@ -83,7 +82,7 @@ class SiteData:
             split: Says on which side a patient is.
             admit: Chooses the patients of each side who take part; None takes all.
             column_value: Keep the rows whose column `site` has this value; None keeps all.
-            cache: Folder that keeps preprocessed samples; None keeps them in memory only.
+            cache: Where prepared samples are kept; None keeps them in memory only.
             image_filter: Changes every image as it is read (simulated scanners).
 
         Raises:
@@ -105,13 +104,14 @@ class SiteData:
             pairs = _admitted(pairs, admit)
         require(found.missing_files([record for record, _ in pairs], lambda record: _files(record, kinds)))
         by_side = {side: [record for record, where in pairs if where == side] for side in SPLITS}
-        disk = DiskCache(cache) if cache else None
         own = replace(found, records=[record for record, _ in pairs])  # not the rows of a hundred sites
-        data = cls(own, by_side, job, kinds, site=site, cache=disk, image_filter=image_filter)
+        data = cls(
+            own, by_side, job, kinds, site=site, cache=cache or CacheTable(), image_filter=image_filter
+        )
         for name, kind in kinds.items():
             if kind.in_manifest:
                 for record, _ in pairs:
-                    data._cell(record, name)
+                    data._reader.cell(record, name)
         return data
 
     def split(self, name: str) -> Samples:
@@ -121,7 +121,7 @@ class SiteData:
             DataError: An image or a mask can't be used; names the row and the file.
         """
         if name not in self._samples:
-            self._samples[name] = self._read(self._sides[name])
+            self._samples[name] = self._reader.read(self._sides[name])
         return self._samples[name]
 
     @property
@@ -161,48 +161,8 @@ class SiteData:
     def _training_targets(self) -> Iterator[Tensor]:
         """Yield the target of each training sample; no image is read where the manifest says it."""
         if self._kinds[self._target].in_manifest:
-            return (self._cell(record, self._target) for record in self._sides["train"])
-        return (value[...,] for value in self.split("train").columns[self._target])
-
-    def _cell(self, record: Record, name: str) -> Tensor:
-        """Return a value that stands in the manifest itself."""
-        with self._manifest.reading(record):
-            return torch.from_numpy(np.asarray(self._kinds[name].read(record, NOTHING)))
-
-    def _read(self, records: list[Record]) -> Samples:
-        digest = preparation_digest(self._kinds, self._job.data, self._filter)
-        columns: dict[str, list[Tensor]] = {name: [] for name in self._kinds}
-        keys, spacings = [], []
-        for record in records:
-            with self._manifest.reading(record):
-                key, sample = self._sample(record, digest)
-            keys.append(key)
-            spacings.append(sample.spacing)
-            for name, kind in self._kinds.items():
-                value = (
-                    self._cell(record, name) if kind.in_manifest else torch.from_numpy(sample.values[name])
-                )
-                columns[name].append(value)
-        return Samples(
-            self._job,
-            {name: _pooled(column, self._kinds[name]) for name, column in columns.items()},
-            patients=[record.patient for record in records],
-            keys=keys,
-            spacings=spacings,
-        )
-
-    def _sample(self, record: Record, digest: str) -> tuple[str, Prepared]:
-        key = self._kinds[self._input].source(record)
-        stored = {name: kind for name, kind in self._kinds.items() if not kind.in_manifest}
-        if self._cache is None or not stored:
-            return key, prepare(record, self._kinds, self._job.data, self._filter)
-        sources = [key if name == self._input else kind.source(record) for name, kind in stored.items()]
-        name = hashlib.sha256("\n".join((digest, *sources)).encode()).hexdigest()
-        sample = self._cache.get(name)
-        if sample is None:
-            sample = prepare(record, self._kinds, self._job.data, self._filter)
-            self._cache.put(name, sample)
-        return key, sample
+            return (self._reader.cell(record, self._target) for record in self._sides["train"])
+        return (whole(value) for value in self.split("train").columns[self._target])
 
 
 def _files(record: Record, kinds: Mapping[str, Kind]) -> list[Path]:
@@ -219,8 +179,3 @@ def _admitted(pairs: list[tuple[Record, str]], admit: Admit) -> list[tuple[Recor
     patients = {side: frozenset(record.patient for record, own in pairs if own == side) for side in SPLITS}
     chosen = {side: admit(side, patients[side]) for side in SPLITS}
     return [(record, side) for record, side in pairs if record.patient in chosen[side]]
-
-
-def _pooled(values: list[Tensor], kind: Kind) -> Tensor | list[Tensor]:
-    """Return one tensor where the kind stacks and all have one shape, else the list."""
-    return torch.stack(values) if kind.stacks and len({value.shape for value in values}) == 1 else values

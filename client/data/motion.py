@@ -25,6 +25,11 @@ class Value(Protocol):
     def __getitem__(self, window: tuple[slice | EllipsisType, ...]) -> Tensor: ...
 
 
+def whole(value: Value) -> Tensor:
+    """Return all of an array."""
+    return value if isinstance(value, Tensor) else value[...,]
+
+
 class Step(ABC):
     """One change of place of a whole sample.
 
@@ -112,7 +117,7 @@ class Flip(Step):
 
     def picture(self, values: Value) -> Tensor:
         """See the base class."""
-        return values[...,].flip(self.axes)
+        return whole(values).flip(self.axes)
 
     def labels(self, values: Value) -> Tensor:
         """See the base class."""
@@ -136,7 +141,7 @@ class QuarterTurns(Step):
     def picture(self, values: Value) -> Tensor:
         """See the base class."""
         first = -len(self.before)
-        return values[...,].rot90(self.turns, (first, first + 1))
+        return whole(values).rot90(self.turns, (first, first + 1))
 
     def labels(self, values: Value) -> Tensor:
         """See the base class."""
@@ -166,7 +171,7 @@ class Warp(Step):
 
     def picture(self, values: Value) -> Tensor:
         """See the base class; beyond the edge the border goes on."""
-        tensor = values[...,]
+        tensor = whole(values)
         moved = grid_sample(
             tensor.reshape(1, -1, *self._shape_of(tensor)),
             self._grid(tensor),
@@ -177,7 +182,7 @@ class Warp(Step):
 
     def labels(self, values: Value) -> Tensor:
         """See the base class."""
-        tensor = values[...,]
+        tensor = whole(values)
         numbers = tensor.reshape(1, -1, *self._shape_of(tensor)).float()
         moved = grid_sample(numbers, self._grid(tensor), mode="nearest", align_corners=False)
         return moved.reshape(tensor.shape).to(torch.uint8)

@@ -1,5 +1,6 @@
 """Prepared samples, and batches of them."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -10,10 +11,13 @@ import torch
 from torch import Tensor
 
 from client.data.augment import draw_motion
+from client.data.cache import MappedValue
 from client.data.kinds import Kind, kinds_of
-from client.data.motion import Value
+from client.data.motion import Value, whole
 from shared.job import JobSpec
 from shared.seeds import seed_of
+
+_MOST_PIXELS = 2**24  # of a batch's images, when no step of training says how many there are
 
 Column = Sequence[Value] | Tensor
 """The values of one field, by sample; one tensor where all have one shape."""
@@ -88,6 +92,7 @@ class Samples:
         self._job = job
         known = kinds_of(job) if kinds is None else kinds
         self._kinds = {name: kind for name, kind in known.items() if name in columns}
+        self._memos: dict[int, dict[str, Any]] = {}
         self._first = next((name for name, kind in self._kinds.items() if kind.lies_on_grid), None)
 
     @classmethod
@@ -131,15 +136,30 @@ class Samples:
         return Batch(values, patients, spacings.pop() if len(spacings) == 1 else None)
 
     def batches(self, batch_size: int) -> Iterator[list[int]]:
-        """Yield all indices in order, cut into batches whose images have one shape and one spacing."""
+        """Yield all indices in order, cut into batches whose images have one shape and one spacing.
+
+        Of large volumes there are fewer than `batch_size` in a batch.
+        """
         group: list[int] = []
         for index in range(len(self)):
-            if group and (len(group) == batch_size or self._form(index) != self._form(group[0])):
+            most = min(batch_size, self._at_once(group[0])) if group else 1
+            if group and (len(group) >= most or self._form(index) != self._form(group[0])):
                 yield group
                 group = []
             group.append(index)
         if group:
             yield group
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether values are read as they are asked for: a batch then takes its time."""
+        return any(isinstance(column[0], MappedValue) for column in self.columns.values() if len(column))
+
+    def _at_once(self, index: int) -> int:
+        """Return how many samples as large as one make a batch."""
+        if self._first is None:
+            return len(self)
+        return max(1, _MOST_PIXELS // math.prod(self.columns[self._first][index].shape))
 
     def _form(self, index: int) -> tuple[object, ...]:
         shapes = [tuple(self.columns[name][index].shape) for name, kind in self._kinds.items() if kind.stacks]
@@ -149,7 +169,7 @@ class Samples:
         column = self.columns[name]
         if isinstance(column, Tensor):
             return column[torch.as_tensor(indices)]
-        return self._kinds[name].stack([column[index][...,] for index in indices])
+        return self._kinds[name].stack([whole(column[index]) for index in indices])
 
     def _changed(self, index: int, seed: int) -> dict[str, Tensor]:
         """Return the values of a sample, moved by one draw and shaded."""
@@ -158,10 +178,15 @@ class Samples:
         steps = []
         if self._first is not None:
             shape = tuple(values[self._first].shape[-data.dimensions :])
-            steps = draw_motion(data.augment, data.patch, shape, lambda rng: self._centre(values, rng), rng)
+            memo = self._memos.setdefault(index, {})
+            steps = draw_motion(
+                data.augment, data.patch, shape, lambda rng: self._centre(values, rng, memo), rng
+            )
         moved = {name: kind.move(values[name], steps) for name, kind in self._kinds.items()}
         return {name: kind.shade(moved[name], data.augment, rng) for name, kind in self._kinds.items()}
 
-    def _centre(self, values: Mapping[str, Value], rng: np.random.Generator) -> Sequence[int] | None:
-        found = (kind.centre(values[name], rng) for name, kind in self._kinds.items())
+    def _centre(
+        self, values: Mapping[str, Value], rng: np.random.Generator, memo: dict[str, Any]
+    ) -> Sequence[int] | None:
+        found = (kind.centre(values[name], rng, memo) for name, kind in self._kinds.items())
         return next((centre for centre in found if centre is not None), None)

@@ -76,6 +76,11 @@ class Chosen:
     def __len__(self) -> int:
         return len(self._indices)
 
+    @property
+    def on_disk(self) -> bool:
+        """See `Samples`."""
+        return self._samples.on_disk
+
     def batch(self, indices: Sequence[int], *, augment_seed: int | None = None) -> Batch:
         """Return images as a batch; see `Samples.batch`."""
         return self._samples.batch([self._indices[index] for index in indices], augment_seed=augment_seed)

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from client.data.cache_table import CacheTable
 from client.data.dataset import SiteData
 from client.data.splits import CohortKey, Split
 from shared.errors import DataError
@@ -153,7 +154,12 @@ class Darker:
 def test_the_disk_cache_spares_the_work_and_notices_changes(folder: Path, tmp_path: Path) -> None:
     def load(image_filter: Darker | None = None) -> SiteData:
         return SiteData.load(
-            folder, job_of(), site="a", split=SPLIT, cache=tmp_path / "c", image_filter=image_filter
+            folder,
+            job_of(),
+            site="a",
+            split=SPLIT,
+            cache=CacheTable(folder=tmp_path / "c"),
+            image_filter=image_filter,
         )
 
     plain = load().split("val").batch([0, 1])["image"]
@@ -209,7 +215,7 @@ def test_the_brain_pack(data_pack: Callable[[str], Path]) -> None:
     assert data.patients["test"] == 3
     train = data.split("train")
     numbers = 16 * (3 + 1) * 128 * 128  # images and masks
-    for seed, calls, passes in ((None, 5, 1.1), (1, 100, 6)):  # of a sample, in memory: never read again
+    for seed, calls, passes in ((None, 5, 1.1), (1, 160, 6)):  # of a sample, in memory: never read again
         train.batch(range(16), augment_seed=seed)
         with Operators() as operators:
             train.batch(range(16), augment_seed=seed)

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from client.commands_data import data_app
+from client.data.cache_table import CacheTable
 from client.data.dataset import SiteData
 from client.data.manifest import scan_manifest
 from client.data.splits import CohortKey, Split
@@ -48,7 +49,7 @@ def manifest(folder: Path, cell: str) -> Path:
     return folder / "manifest.csv"
 
 
-def target(folder: Path, cell: str, *classes: str, cache: Path | None = None) -> np.ndarray:
+def target(folder: Path, cell: str, *classes: str, cache: CacheTable | None = None) -> np.ndarray:
     split = Split(CohortKey.drawn(1))
     data = SiteData.load(
         manifest(folder, cell), make_job(**options(*classes)), site="a", split=split, cache=cache
@@ -94,7 +95,7 @@ def test_what_is_not_one_structure_a_class_is_refused_in_training_and_in_the_che
 
 
 def test_another_order_is_no_hit_in_the_cache(folder: Path) -> None:
-    cache = folder / "cache"
+    cache = CacheTable(folder=folder / "cache")
     one = target(folder, "liver.nii.gz|spleen.nii.gz", "a", "b", cache=cache)
     other = target(folder, "spleen.nii.gz|liver.nii.gz", "a", "b", cache=cache)
     assert (one[0] == 1).all()

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from client.data.cache import DiskCache, content_hash
+from client.data.cache import DiskCache
+from client.data.content import content_hash
 from client.data.intensity import intensity
 from client.data.kinds import kinds_of
 from client.data.prepared import Prepared

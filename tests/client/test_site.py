@@ -18,10 +18,10 @@ GOOD = '[site]\nname = "st-mary"\n[datasets.discs]\nmanifest = "data/manifest.cs
 
 
 def test_paths_count_from_the_files_folder(tmp_path):
-    site = load_site(write(tmp_path, 'cache = "kept"\n' + GOOD))
+    site = load_site(write(tmp_path, GOOD + '[cache]\nfolder = "kept"\n'))
     assert site.name == "st-mary"
     assert site.dataset("discs").manifest == tmp_path / "data" / "manifest.csv"
-    assert site.cache == tmp_path / "kept"
+    assert site.cache.folder == tmp_path / "kept"
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ CPU = torch.device("cpu")
 class Points:
     """Images of two pixels and their classes; remembers which were asked for."""
 
+    on_disk = False
+
     def __init__(self, count: int, scale: float = 1.0) -> None:
         generator = torch.Generator().manual_seed(0)
         self.images = scale * torch.randn(count, 1, 1, 2, generator=generator)

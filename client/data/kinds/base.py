@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from client.data.manifest import Record
-from client.data.motion import Step, Value
+from client.data.motion import Step, Value, whole
 from client.data.tally import Tally
 from shared.fields import Field
 from shared.job import DataTable
@@ -73,14 +73,20 @@ class Kind(ABC):
 
     def move(self, value: Value, steps: Sequence[Step]) -> Tensor:
         """Return a value after all steps; one without a place does not move."""
-        return value[...,]
+        return whole(value)
 
     def shade(self, value: Tensor, names: Sequence[str], rng: np.random.Generator) -> Tensor:
         """Return a value after the named changes of shade, which only images know."""
         return value
 
-    def centre(self, value: Value, rng: np.random.Generator) -> Sequence[int] | None:
-        """Draw a pixel of what the task looks for; None where the value has nothing of it."""
+    def centre(self, value: Value, rng: np.random.Generator, memo: dict[str, Any]) -> Sequence[int] | None:
+        """Draw a pixel of what the task looks for; None where the value has nothing of it.
+
+        Args:
+            value: Of one sample.
+            rng: Where the draw comes from.
+            memo: Of this sample; what was found is kept in it for the next draw.
+        """
         return None
 
     def stack(self, values: Sequence[Tensor]) -> Tensor | list[Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from client.data.kinds.places import PlacesKind, Row, coordinate
 from client.data.manifest import Record
-from client.data.motion import Step, Value
+from client.data.motion import Step, Value, whole
 from client.data.tally import Tally
 from shared.errors import DataError
 from shared.names import suggestion
@@ -103,14 +103,14 @@ class BoxesKind(PlacesKind):
 
     def move(self, value: Value, steps: Sequence[Step]) -> Tensor:
         """See the base class: after each step a box is the one around its moved corners, cut to the image."""
-        boxes = value[...,]
+        boxes = whole(value)
         for step in steps:
             boxes = _moved(boxes, step)
         return boxes
 
-    def centre(self, value: Value, rng: np.random.Generator) -> Sequence[int] | None:
+    def centre(self, value: Value, rng: np.random.Generator, memo: dict[str, Any]) -> Sequence[int] | None:
         """See the base class: the middle of a box, each as likely."""
-        boxes = value[...,]
+        boxes = whole(value)
         if not len(boxes):
             return None
         axes = boxes.shape[1] // 2

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from client.data.cache import content_hash
+from client.data.content import content_hash
 from client.data.grid import Grid
 from client.data.intensity import intensity
 from client.data.kinds.image import PixelsKind

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from client.data.augment import shade
-from client.data.cache import content_hash
+from client.data.content import content_hash
 from client.data.intensity import intensity
 from client.data.kinds.base import Kind
 from client.data.manifest import Record
-from client.data.motion import Step, Value
+from client.data.motion import Step, Value, whole
 
 if TYPE_CHECKING:
     from client.data.scene import Scene
@@ -35,7 +35,7 @@ class PixelsKind(Kind):
         """See the base class."""
         for step in steps:
             value = step.picture(value)
-        return value[...,]
+        return whole(value)
 
     def shade(self, value: Tensor, names: Sequence[str], rng: np.random.Generator) -> Tensor:
         """See the base class; an image that is a target keeps its values."""

@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from client.data.cache import content_hash
+from client.data.content import content_hash
 from client.data.kinds.base import Kind
 from client.data.manifest import Record
 from client.data.mask_files import Mask, mask_files
-from client.data.motion import Step, Value
+from client.data.motion import Step, Value, whole
 from client.data.readers import structure_indices
 
 if TYPE_CHECKING:
@@ -46,15 +46,22 @@ class MaskKind(Kind):
         """See the base class."""
         for step in steps:
             value = step.labels(value)
-        return value[...,]
+        return whole(value)
 
-    def centre(self, value: Value, rng: np.random.Generator) -> Sequence[int] | None:
-        """See the base class: any pixel of a structure, each as likely."""
-        mask = value[...,].numpy()
-        foreground = np.flatnonzero(mask)
-        if not foreground.size:
+    def centre(self, value: Value, rng: np.random.Generator, memo: dict[str, Any]) -> Sequence[int] | None:
+        """See the base class: any pixel of a structure, each as likely. Only its slab of the mask is read."""
+        if self.name not in memo:
+            mask = whole(value).numpy()
+            memo[self.name] = np.cumsum(np.count_nonzero(mask.reshape(len(mask), -1), axis=1))
+        up_to = memo[self.name]  # pixels of structures in the slabs up to each along the first axis
+        if not up_to[-1]:
             return None
-        return [int(place) for place in np.unravel_index(rng.choice(foreground), mask.shape)]
+        chosen = int(rng.integers(up_to[-1]))
+        slab = int(np.searchsorted(up_to, chosen, side="right"))
+        rest = (slice(None),) * (len(value.shape) - 1)
+        flat = np.flatnonzero(value[(slice(slab, slab + 1), *rest)].numpy())
+        at = flat[chosen - (up_to[slab - 1] if slab else 0)]
+        return [slab, *(int(place) for place in np.unravel_index(at, tuple(value.shape[1:])))]
 
     @property
     def classes(self) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from client.data.cache import content_hash
+from client.data.content import content_hash
 from client.data.kinds.base import Kind
 from client.data.kinds.cells import is_missing
 from client.data.manifest import Record

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from client.data.kinds.places import PlacesKind, Row, coordinate
 from client.data.manifest import Record
-from client.data.motion import Step, Value
+from client.data.motion import Step, Value, whole
 from client.data.tally import Tally
 from shared.errors import DataError
 
@@ -54,7 +54,7 @@ class PointsKind(PlacesKind):
 
     def move(self, value: Value, steps: Sequence[Step]) -> Tensor:
         """See the base class."""
-        points = value[...,]
+        points = whole(value)
         for step in steps:
             points = step.points(points)
             edge = points.new_tensor(step.shape(step.before))

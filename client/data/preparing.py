@@ -1,0 +1,224 @@
+"""All samples of a job prepared and put on the disk, by several processes where that is worth their start.
+
+What lies there already is taken: a preparation that was killed goes on with the next sample.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from client.data.cache import DiskCache, Kept
+from client.data.kinds import Kind
+from client.data.manifest import Manifest, Record
+from client.data.prepared import Prepared
+from client.data.preprocess import preparation_digest, prepare
+from client.data.progress import shown
+from client.data.scene import ImageFilter
+from shared.errors import DataError
+from shared.job import JobSpec
+
+PROCESS = "client.data.prepare_process"
+_WORTH_IT = 2**27  # bytes of files: a process takes some seconds to begin
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A sample that is ready.
+
+    Attributes:
+        key: Text that differs for samples of other content; see `Samples`.
+        kept: Where it lies.
+    """
+
+    key: str
+    kept: Kept
+
+
+class Preparation:
+    """How the rows of a manifest become samples on the disk.
+
+    Args:
+        job: What the samples are for.
+        kinds: Of their fields.
+        source: The field whose content tells samples apart.
+        cache: Where they are kept.
+        image_filter: Changes each image as it is read.
+    """
+
+    def __init__(
+        self,
+        job: JobSpec,
+        kinds: Mapping[str, Kind],
+        source: str,
+        cache: DiskCache,
+        image_filter: ImageFilter | None = None,
+    ) -> None:
+        self.job = job
+        self.kinds = kinds
+        self.source = source
+        self.cache = cache
+        self.filter = image_filter
+        self._digest = preparation_digest(kinds, job.data, image_filter)
+
+    def entry(self, record: Record) -> Entry:
+        """Return a row's sample, which lies on the disk when this returns.
+
+        Raises:
+            DataError: A file of it can't be used, or the disk is full.
+        """
+        sources = {
+            name: kind.source(record)
+            for name, kind in self.kinds.items()
+            if not kind.in_manifest or name == self.source
+        }
+        parts = [sources[name] for name, kind in self.kinds.items() if not kind.in_manifest]
+        name = hashlib.sha256("\n".join((self._digest, *parts)).encode()).hexdigest()
+        kept = self.cache.look(name)
+        return Entry(sources[self.source], kept or self.cache.put(name, self.prepare(record)))
+
+    def prepare(self, record: Record) -> Prepared:
+        """Return a row's sample, read from its own files.
+
+        Raises:
+            DataError: A file of it can't be used.
+        """
+        return prepare(record, self.kinds, self.job.data, self.filter)
+
+    def all(self, records: Sequence[Record], manifest: Manifest, processes: int) -> list[Entry]:
+        """Return the samples of rows, in their order.
+
+        Args:
+            records: The rows.
+            manifest: Theirs, for errors.
+            processes: How many prepare, where the files are large.
+
+        Raises:
+            DataError: The first row of which a file can't be used.
+        """
+        several = processes > 1 and self.filter is None and _size(records, self.kinds) >= _WORTH_IT
+        if not several:
+            with shown(len(records)) as done:
+                return [self._named(record, manifest, self.entry, done) for record in records]
+        with _Processes(self) as pool, shown(len(records)) as done:
+            threads = ThreadPoolExecutor(min(processes, len(records)))
+            asked = [threads.submit(self._named, record, manifest, pool.entry, done) for record in records]
+            try:
+                return [answer.result() for answer in asked]
+            finally:
+                threads.shutdown(cancel_futures=True)
+
+    def _named(
+        self,
+        record: Record,
+        manifest: Manifest,
+        entry: Callable[[Record], Entry],
+        done: Callable[[], None],
+    ) -> Entry:
+        with manifest.reading(record):
+            found = entry(record)
+        done()
+        return found
+
+
+def _size(records: Sequence[Record], kinds: Mapping[str, Kind]) -> int:
+    """Return how many bytes the files of rows have; of a folder, those in it."""
+    files = [file for record in records for kind in kinds.values() for file in kind.files(record)]
+    inside = [part for file in files for part in (file.iterdir() if file.is_dir() else (file,))]
+    return sum(part.stat().st_size for part in inside)
+
+
+class _Processes:
+    """One process for each thread that asks; they end with this one."""
+
+    def __init__(self, preparation: Preparation) -> None:
+        self._first = {
+            "job": preparation.job.canonical(),
+            "fields": list(preparation.kinds),
+            "source": preparation.source,
+            "folder": str(preparation.cache.folder.resolve()),
+        }
+        self._own = threading.local()
+        self._all: list[subprocess.Popen[str]] = []
+
+    def __enter__(self) -> "_Processes":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._all:
+            process.kill()
+            process.communicate()
+
+    def entry(self, record: Record) -> Entry:
+        """Let the thread's own process prepare a row; see `Preparation.entry`."""
+        if not hasattr(self._own, "process"):
+            self._own.process = self._start()
+        process = self._own.process
+        try:
+            process.stdin.write(json.dumps(_told(record)) + "\n")
+            process.stdin.flush()
+            answer = process.stdout.readline()
+        except OSError:
+            answer = ""
+        if not answer:
+            raise DataError(
+                "the process that prepared it ended", remedy="Was there too little memory? [cache] processes"
+            )
+        found = json.loads(answer)
+        if "error" in found:
+            problem, where, remedy = found["error"]
+            raise DataError(problem, where=where, remedy=remedy)
+        return read_entry(found)
+
+    def _start(self) -> "subprocess.Popen[str]":
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "OMP_NUM_THREADS": "1",
+        }
+        process = subprocess.Popen(  # noqa: S603 (this program's own module)
+            [sys.executable, "-P", "-m", PROCESS],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        self._all.append(process)
+        assert process.stdin is not None  # noqa: S101 (it was asked for)
+        process.stdin.write(json.dumps(self._first) + "\n")
+        return process
+
+
+def _told(record: Record) -> dict[str, Any]:
+    return {
+        "row": record.row,
+        "patient": record.patient,
+        "images": [str(path.resolve()) for path in record.images],
+        "cells": record.cells,
+        "folder": str(record.folder.resolve()),
+    }
+
+
+def read_record(told: Mapping[str, Any]) -> Record:
+    """Return a row that another process told of."""
+    images, folder = tuple(map(Path, told["images"])), Path(told["folder"])
+    return Record(told["row"], told["patient"], images, cells=told["cells"], folder=folder)
+
+
+def told_entry(entry: Entry) -> dict[str, Any]:
+    """Return an entry as another process can be told of it."""
+    return asdict(entry)
+
+
+def read_entry(told: Mapping[str, Any]) -> Entry:
+    """Return an entry that another process told of."""
+    kept = told["kept"]
+    shapes = {name: tuple(shape) for name, shape in kept["shapes"].items()}
+    spacing = None if kept["spacing"] is None else tuple(kept["spacing"])
+    return Entry(told["key"], replace(Kept(**kept), shapes=shapes, spacing=spacing))
