@@ -5,11 +5,8 @@ finds no file and is prepared anew. Files are safetensors, written whole or not 
 owner only.
 """
 
-import contextlib
 import hashlib
 import json
-import os
-import tempfile
 import zlib
 from pathlib import Path
 
@@ -19,6 +16,7 @@ from safetensors.numpy import save
 
 from client.data.prepared import Prepared
 from shared.errors import DataError
+from shared.files import replace_file
 
 
 def content_hash(path: Path) -> str:
@@ -73,7 +71,7 @@ class DiskCache:
         path = self._path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _write_atomically(path, save(tensors, metadata={"facts": facts}))
+            replace_file(path, save(tensors, metadata={"facts": facts}), sync=False)  # it is made again
         except OSError as error:
             raise DataError(
                 f"the cache can't be written ({error.strerror})",
@@ -90,16 +88,3 @@ def _checksum(tensors: dict[str, np.ndarray]) -> int:
     for name in sorted(tensors):
         value = zlib.crc32(np.ascontiguousarray(tensors[name]).data, value)
     return value
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    """Write beside the target and rename, so that a reader sees all of the file or nothing."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(name).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise
