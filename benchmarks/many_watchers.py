@@ -37,8 +37,8 @@ from common import conditions, finish, make_job, write_hospitals  # noqa: E402
 
 from client.device import open_device  # noqa: E402
 from client.workshop import Workshop  # noqa: E402
-from server.commands_enrol import open_registry  # noqa: E402
 from server.coordinator import load_settings  # noqa: E402
+from server.registry import open_registry  # noqa: E402
 from server.runs import RunFolder  # noqa: E402
 from shared.job import JobSpec  # noqa: E402
 from simulate.federation import LocalFederation  # noqa: E402

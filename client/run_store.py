@@ -9,7 +9,6 @@ and what belongs to the best round, with which the test is made.
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from shared.errors import SiteError
+from shared.files import replace_file
 
 Purpose = Literal["residual", "strategy", "optimizer"]
 Kept = dict[str, NDArray[np.float32]]
@@ -94,15 +94,10 @@ class RunStore:
             SiteError: It can't be written.
         """
         path = self._path(run, round_, purpose)
-        part = path.with_name(f".{path.name}.part")
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             since = self._since(run, round_, purpose)
-            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(_written(vectors, since))
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
+            replace_file(path, _written(vectors, since))
             self._forget(run, round_, purpose, best)
         except OSError as error:
             raise SiteError(f"can't be written ({error.strerror})", where=_shown(path)) from None

@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -55,7 +54,6 @@ class Trained:
 
     loss: float  # mean over the steps
     steps: int
-    seconds: float
     rates: float  # sum of the steps' learning rates
 
 
@@ -141,7 +139,6 @@ class LocalTraining:
         Raises:
             TrainingError: The loss is no longer a number.
         """
-        start = time.perf_counter()
         train_mode(self._model)
         self._parameters.collect_gradients()
         rates: list[float] = []
@@ -155,8 +152,8 @@ class LocalTraining:
                 if (step + 1) % _CHECK_EVERY == 0:
                     self._check(total, round_)
         self._check(total, round_)
-        steps, seconds = self._order.steps, time.perf_counter() - start
-        return Trained(total.item() / steps, steps, seconds, math.fsum(rates))
+        steps = self._order.steps
+        return Trained(total.item() / steps, steps, math.fsum(rates))
 
     def _batches(self, round_: int) -> Iterator[Batch]:
         seed = seed_of(self._seed, "augment", self._site, round_)

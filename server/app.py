@@ -12,7 +12,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from server.attentive_grid import AttentiveGrid
 from server.audit_log import open_audit
-from server.coordinator import COORDINATOR, MODELS
+from server.coordinator import COORDINATOR, MODELS, RUNS
 from server.enrolment import Registry
 from server.models import Outbox
 from server.rounds import RoundLoop
@@ -22,6 +22,7 @@ from server.runs import RunFolder
 from server.site_grid import SiteGrid
 from server.site_heads import SiteHeads, known_heads
 from server.site_names import SUPERLINK, SiteKeys, project_sites
+from server.store import REGISTRY
 from shared.errors import RunError
 from shared.flower import RunStopped
 from shared.job import JobSpec, parse_job
@@ -40,12 +41,12 @@ def main(grid: Grid, context: Context) -> None:
     audit = open_audit(folder)
     with (
         Outbox(folder / MODELS) as outbox,
-        closing(Registry(folder / "registry.sqlite", audit.append)) as registry,
+        closing(Registry(folder / REGISTRY, audit.append)) as registry,
     ):
         execute(
             AttentiveGrid(grid, outbox, partial(project_sites, folder, str(config["project"]))),
             parse_job(json.loads(str(config["job"])), "the run's job"),
-            folder / "runs",
+            folder / RUNS,
             name,
             context.run_id,
             researcher=str(config["researcher"]),

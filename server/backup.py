@@ -18,11 +18,11 @@ from contextlib import closing
 from pathlib import Path
 
 from server.audit_log import KEY, create_audit_key, operator_audit
-from server.coordinator import MODELS, FolderError, load_settings, require_absent
+from server.coordinator import MODELS, RUNS, FolderError, load_settings, require_absent
 from server.enrolment import Registry
-from server.store import Audit
+from server.store import REGISTRY, Audit
 
-LEFT_OUT = {"runs", "tls", MODELS}
+LEFT_OUT = {RUNS, "tls", MODELS}
 OPEN_KEY = re.compile(rb"\s*-----BEGIN ([A-Z]+ )?PRIVATE KEY-----(?<!ENCRYPTED PRIVATE KEY-----)")
 SQLITE = b"SQLite format 3\x00"
 SQLITE_SIDE_FILES = ("-wal", "-shm", "-journal")
@@ -74,11 +74,11 @@ def restore(file: Path, folder: Path) -> None:
                 while stream.read(2**20):
                     pass  # the checksum stands at the very end
             settings = load_settings(new)
-            (new / "runs").mkdir(mode=0o700)
+            (new / RUNS).mkdir(mode=0o700)
             if not (new / KEY).exists():
                 create_audit_key(new)
             audit = operator_audit(new)
-            with closing(Registry(new / "registry.sqlite", audit)) as registry:
+            with closing(Registry(new / REGISTRY, audit)) as registry:
                 registry.withdraw_invitations()
             audit("backup-restored", federation=settings.server.name)
             new.replace(folder)

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from server.audit_log import FOLDER as AUDIT_FOLDER
 from server.audit_log import KEY as AUDIT_KEY
-from server.commands_enrol import PASSPHRASE_FILE, read_passphrase
 from server.coordinator import ServerConfig, load_settings
 from server.enrolment import Registry
 from server.gateway import listen
+from server.passphrase import PASSPHRASE_FILE, read_passphrase
+from server.store import REGISTRY
 from server.superlink import is_running
 from shared.audit_verify import entries, verify
 from shared.authority import Authority
@@ -32,7 +33,7 @@ from shared.pki import (
 
 FLOWER = "1.41."  # the version that `shared/flower/` is written for
 AUTHORITY_DAYS = 365  # so many before the authority's end, every site should hear of it
-SECRETS = ("ca/ca.key", "tls/server.key", AUDIT_KEY, "registry.sqlite")
+SECRETS = ("ca/ca.key", "tls/server.key", AUDIT_KEY, REGISTRY)
 
 
 def check_coordinator(folder: Path) -> Iterator[Finding]:
@@ -107,7 +108,7 @@ def _certificate(folder: Path, host: str) -> Finding:
 
 
 def _registry(folder: Path) -> Finding:
-    path = folder / "registry.sqlite"
+    path = folder / REGISTRY
     with closing(Registry(path, lambda *_, **__: None)) as registry:  # checks its version
         sites, people = len(registry.sites()), len(registry.people())
     try:

@@ -1,19 +1,11 @@
 """`wardround server init, invite, sites, revoke, sign, people, backup, restore`."""
 
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from server.enrolment import Registry
-    from shared.authority import Authority
-
-PASSPHRASE_FILE = "WARDROUND_CA_PASSPHRASE_FILE"  # noqa: S105 (a variable's name)
 Folder = Annotated[
     Path, typer.Option("--dir", envvar="WARDROUND_SERVER_DIR", help="Folder made by `wardround server init`.")
 ]
@@ -36,78 +28,6 @@ def add_enrolment_commands(app: typer.Typer) -> None:
     app.add_typer(people_app, name="people")
 
 
-def read_passphrase(where: Path, *, new: bool = False) -> bytes:
-    """Return the passphrase of the authority's key, from the file that the environment names or the terminal.
-
-    Args:
-        where: The key, for error messages.
-        new: Ask twice; make the file, with a passphrase of its own, where it is not there. Where there is no
-            terminal either, the file is made beside the coordinator's folder.
-
-    Raises:
-        CredentialError: There is neither such a file nor a terminal, or it was typed differently.
-    """
-    import getpass
-
-    from shared.pki import CredentialError
-
-    remedy = f"Run this on a terminal, or let {PASSPHRASE_FILE} name a file that holds it."
-    file = os.environ.get(PASSPHRASE_FILE)
-    if file is None and new and not sys.stdin.isatty():
-        folder = where.parents[1].resolve()
-        file = str(folder.with_name(f"{folder.name}.passphrase"))
-    if file == "-":
-        return sys.stdin.buffer.readline().rstrip(b"\r\n")
-    if file is not None:
-        try:
-            if new and not Path(file).exists():
-                _make_passphrase(Path(file))
-            return Path(file).read_bytes().rstrip(b"\r\n")
-        except OSError as error:
-            problem = f"can't be read ({error.strerror})"
-            raise CredentialError(problem, where=file, remedy=remedy) from None
-    if not sys.stdin.isatty():
-        raise CredentialError("needs a passphrase", where=where, remedy=remedy)
-    passphrase = getpass.getpass("Passphrase of the authority's key: ")
-    if new and getpass.getpass("The same again: ") != passphrase:
-        raise CredentialError("the two passphrases differ", where=where)
-    return passphrase.encode()
-
-
-def _make_passphrase(file: Path) -> None:
-    """Write a passphrase of 192 random bits into a new file."""
-    import secrets
-
-    from shared.pki import write_file
-
-    write_file(file, secrets.token_urlsafe(24).encode() + b"\n")
-    print(f"{file}: made, with a new passphrase. Keep a copy elsewhere: without it nothing can be signed.")
-    print(f"  The service finds it by {PASSPHRASE_FILE}={file}")
-
-
-def open_authority(folder: Path) -> "Authority":
-    """Open the authority of a coordinator's folder; asks for the passphrase if the key has one.
-
-    Raises:
-        CredentialError: The key can't be opened.
-    """
-    from shared.authority import Authority
-    from shared.pki import is_encrypted
-
-    key = folder / "ca" / "ca.key"
-    return Authority.open(folder / "ca", read_passphrase(key) if is_encrypted(key) else None)
-
-
-@contextmanager
-def open_registry(folder: Path) -> "Iterator[Registry]":
-    """Open the registry of a coordinator's folder for a block."""
-    from server.audit_log import operator_audit
-    from server.enrolment import Registry
-
-    with closing(Registry(folder / "registry.sqlite", operator_audit(folder))) as registry:
-        yield registry
-
-
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.", show_default=False)],
     name: Annotated[str, typer.Option(help="Name of the federation, in lower case.")],
@@ -122,6 +42,7 @@ def init(
     """Found a federation: its authority, the server's certificate, settings and registry."""
     from server.audit_log import operator_audit
     from server.coordinator import ServerTable, found
+    from server.passphrase import read_passphrase
     from server.store import check_name
     from shared.pki import fingerprint
 
@@ -144,6 +65,7 @@ def invite(
 ) -> None:
     """Print the join string of a site: secret, to be used once. It goes to stdout and is not kept."""
     from server.coordinator import join_string, load_settings
+    from server.registry import open_registry
 
     load_settings(folder)
     with open_registry(folder) as registry:
@@ -156,6 +78,8 @@ def sites(folder: Folder = HERE) -> None:
     """List the sites that have joined or are invited."""
     from rich.console import Console
     from rich.table import Table
+
+    from server.registry import open_registry
 
     with open_registry(folder) as registry:
         joined, invited = registry.sites(), registry.invitations()
@@ -172,6 +96,8 @@ def revoke(
     site: Annotated[str, typer.Argument(help="Name of the site.", show_default=False)], folder: Folder = HERE
 ) -> None:
     """Refuse a site from this moment, also in a connection that is open."""
+    from server.passphrase import open_authority
+    from server.registry import open_registry
     from shared.pki import CredentialError
 
     with open_registry(folder) as registry:
@@ -194,6 +120,8 @@ def sign(
 ) -> None:
     """Sign the request of an invited site that can't join over the network."""
     from server.offline import check_spoken, read_request, require_new, write_answer
+    from server.passphrase import open_authority
+    from server.registry import open_registry
     from shared.csr import parse_request, requested_name
     from shared.pki import key_fingerprint
 
@@ -257,6 +185,7 @@ def people_add(
 ) -> None:
     """Print a new token for a person: secret, shown once and not kept."""
     from server.coordinator import login_command
+    from server.registry import open_registry
 
     command = login_command(folder)
     with open_registry(folder) as registry:
@@ -271,6 +200,8 @@ def people_list(folder: Folder = HERE) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from server.registry import open_registry
+
     table = Table("name", "role", "projects", "token until", box=None, pad_edge=False)
     with open_registry(folder) as registry:
         for person in registry.people():
@@ -283,6 +214,8 @@ def people_remove(
     name: Annotated[str, typer.Argument(help="Name.", show_default=False)], folder: Folder = HERE
 ) -> None:
     """End a person's token now."""
+    from server.registry import open_registry
+
     with open_registry(folder) as registry:
         registry.remove_person(name)
     print(f"'{name}' is refused from now on.")

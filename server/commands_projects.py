@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from server.commands_enrol import HERE, Folder, open_registry
+from server.commands_enrol import HERE, Folder
 
 if TYPE_CHECKING:
     from server.projects import Kind
@@ -24,6 +24,8 @@ def add_projects_commands(app: typer.Typer) -> None:
 
 def add(name: Name, folder: Folder = HERE) -> None:
     """Make a project; nobody belongs to it yet."""
+    from server.registry import open_registry
+
     with open_registry(folder) as registry:
         registry.add_project(name)
     print(f"'{name}' is there; `wardround server projects join {name}` adds people and sites.")
@@ -34,6 +36,8 @@ def show(folder: Folder = HERE) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from server.registry import open_registry
+
     table = Table("project", "people", "sites", box=None, pad_edge=False)
     with open_registry(folder) as registry:
         for project in registry.projects():
@@ -43,6 +47,8 @@ def show(folder: Folder = HERE) -> None:
 
 def remove(name: Name, folder: Folder = HERE) -> None:
     """End a project that nobody belongs to any more; its runs stay, for operators."""
+    from server.registry import open_registry
+
     with open_registry(folder) as registry:
         registry.remove_project(name)
     print(f"'{name}' has ended.")
@@ -50,6 +56,8 @@ def remove(name: Name, folder: Folder = HERE) -> None:
 
 def join(name: Name, person: Person = None, site: Site = None, folder: Folder = HERE) -> None:
     """Let a person, a site or both belong to a project, besides those that they belong to."""
+    from server.registry import open_registry
+
     with open_registry(folder) as registry:
         for kind, member in _members(person, site):
             registry.join_project(name, kind, member)
@@ -58,6 +66,8 @@ def join(name: Name, person: Person = None, site: Site = None, folder: Folder = 
 
 def leave(name: Name, person: Person = None, site: Site = None, folder: Folder = HERE) -> None:
     """Let a person, a site or both belong to a project no more; a run that goes on keeps its sites."""
+    from server.registry import open_registry
+
     with open_registry(folder) as registry:
         for kind, member in _members(person, site):
             registry.leave_project(name, kind, member)

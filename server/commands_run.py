@@ -36,7 +36,7 @@ def submit(
     name = control.submit(job, project)
     print(name, flush=True)
     if follow:
-        show_progress(control, name)
+        _show(control, name)
 
 
 def runs(folder: Folder = None) -> None:
@@ -64,37 +64,7 @@ def runs(folder: Folder = None) -> None:
 
 def watch(name: RunName, folder: Folder = None) -> None:
     """Show the progress of a run until it ends, then its results."""
-    show_progress(_control(folder), name)
-
-
-def show_progress(control: "RunControl", name: str) -> None:
-    """Print what happens in a run until it ends, then its results.
-
-    Raises:
-        RunError: It has not finished.
-    """
-    from rich.console import Console
-
-    from server.progress import Progress
-    from server.tables import print_comparison, print_guarantee, print_missing_scores, results_table
-    from shared.errors import RunError
-    from shared.printable import printable
-
-    console = Console()
-    with Progress(console, control.look(name).job.evaluation.select_best) as progress:
-        for event in control.follow(name):
-            progress(event)
-    ended = control.look(name)
-    if ended.row.status != "finished":
-        raise RunError(
-            f"{ended.row.status}: {printable(ended.row.reason) or 'no reason given'}",
-            where=name,
-            remedy=f"`wardround resume {name}` goes on after round {ended.row.round}.",
-        )
-    console.print(results_table(ended.job, ended.description))
-    print_comparison(console, ended.description)
-    print_missing_scores(console, ended.description)
-    print_guarantee(console, ended.description)
+    _show(_control(folder), name)
 
 
 def stop(name: RunName, folder: Folder = None) -> None:
@@ -109,7 +79,7 @@ def resume(name: RunName, folder: Folder = None, follow: Follow = False) -> None
     control.resume(name)
     print(name, flush=True)
     if follow:
-        show_progress(control, name)
+        _show(control, name)
 
 
 def fetch(
@@ -122,6 +92,12 @@ def fetch(
 
 
 COMMANDS = (submit, runs, watch, stop, resume, fetch)
+
+
+def _show(control: "RunControl", name: str) -> None:
+    from server.show_run import show_run
+
+    show_run(control, name)
 
 
 def _control(folder: Path | None) -> "RunControl":

@@ -1,8 +1,6 @@
 """`wardround server start`."""
 
 import asyncio
-import os
-import signal
 import sys
 import threading
 from contextlib import suppress
@@ -43,42 +41,13 @@ def add_start_command(app: typer.Typer) -> None:
 
 async def _serve(folder: Path, signer: "Signer") -> bool:
     """Run the coordinator of a folder; returns whether the signer's end was what ended it."""
-    import logging
-    from importlib.metadata import version
-
     from server.audit_log import open_audit
-    from server.coordinator import COORDINATOR
-    from server.deploy import Coordinator
-    from server.gateway import Routes
-    from server.recovery import Recovery
-    from server.runs_api import RunsApi
-    from server.service import allow_open_files, open_service
-    from shared.flower.runs import Runs
+    from server.service import run_service, stop_on_signals
 
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    allow_open_files()
-    os.environ[COORDINATOR] = str(folder.resolve())
+    stop = stop_on_signals()
     audit = open_audit(folder)
     orphaned = _watch(signer, stop)
-    async with open_service(folder, signer, audit.append) as service:
-        link = service.superlink
-
-        def connect() -> Runs:
-            return Runs(link.socket)
-
-        runs = RunsApi(folder / "runs", connect, service.trail, service.people.project_names)
-        recovery = Recovery(link, Coordinator(folder / "runs", connect, audit.append), folder / "runs")
-        watching = asyncio.create_task(recovery.watch())
-        audit.append("service-started", version=version("wardround"))
-        try:
-            await service.serve(
-                Routes(people=runs.routes()), stop, lambda: logging.getLogger(__name__).info("ready")
-            )
-        finally:
-            watching.cancel()
-        audit.append("service-stopped")
+    await run_service(folder, signer, audit.append, stop)
     return orphaned.is_set()
 
 

@@ -16,6 +16,7 @@ from pydantic import Field, IPvAnyAddress, ValidationError, field_validator
 from server.audit_log import create_audit_key
 from server.enrolment import Registry
 from server.limits import Limits, PeopleLimits
+from server.store import REGISTRY
 from shared.address import join_address
 from shared.authority import Authority, Signatory
 from shared.errors import WardroundError
@@ -36,6 +37,7 @@ from shared.pki import (
 from shared.table import Name, Table
 from shared.toml_files import read_toml
 
+RUNS = "runs"  # the run folders
 MODELS = "models"  # what runs offer to their sites; nothing in it outlives the coordinator
 COORDINATOR = "WARDROUND_COORDINATOR"  # environment variable: the folder, for the runs' processes
 SITES_PORT = 9443
@@ -157,8 +159,8 @@ def found(folder: Path, settings: ServerTable, passphrase: bytes | None, clock: 
             authority = Authority.create(new / "ca", settings.name, settings.host, passphrase, clock)
             write_server_certificate(new, authority, settings.host)
             create_audit_key(new)
-            (new / "runs").mkdir(mode=0o700)
-            Registry.create(new / "registry.sqlite")
+            (new / RUNS).mkdir(mode=0o700)
+            Registry.create(new / REGISTRY)
             text = SETTINGS.format(**settings.model_dump())
             write_file(new / "server.toml", text.encode(), 0o644)
             new.replace(folder)

@@ -20,7 +20,7 @@ from server.run_control import RunDetails, RunRow, UnknownRunError, parse_event
 from server.run_files import chunks, file_names, open_file, run_path, write_copy
 from server.run_life import note_stopped
 from server.runs import RunFolder, run_name
-from server.store import DEFAULT_PROJECT
+from server.store import DEFAULT_PROJECT, REGISTRY
 from server.superlink import socket_of
 from shared.errors import RunError, WardroundError
 from shared.flower.runs import Runs
@@ -279,7 +279,7 @@ def open_coordinator(folder: Path, audit: Append) -> Coordinator:
         RunError: None runs there.
     """
     connect_here(folder / "superlink")
-    with closing(Projects(folder / "registry.sqlite", audit)) as registry:
+    with closing(Projects(folder / REGISTRY, audit)) as registry:
         projects = registry.project_names()
     return Coordinator(folder / "runs", lambda: connect_here(folder / "superlink"), audit, projects=projects)
 

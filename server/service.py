@@ -1,25 +1,42 @@
-"""The coordinator as one service: SuperLink, registry, audit trail and both listeners from its folder."""
+"""The coordinator as one service, put together here and nowhere else, from its folder.
+
+SuperLink, registry, audit trail, both listeners, the runs of people, and what goes on by itself.
+"""
 
 import asyncio
 import logging
+import os
 import resource
 import signal
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from server.audit_trail import Append, AuditTrail
 from server.bell import Bell, hang_bell
-from server.coordinator import MODELS, ServerConfig, load_settings, renew_server_certificate
+from server.coordinator import (
+    COORDINATOR,
+    MODELS,
+    RUNS,
+    ServerConfig,
+    load_settings,
+    renew_server_certificate,
+)
+from server.deploy import Coordinator
 from server.enrolment import Registry
 from server.enrolment_api import EnrolmentApi
 from server.gateway import Door, Gateway, Routes, listen
 from server.models import ModelsApi
 from server.people import People
+from server.recovery import Recovery
+from server.runs_api import RunsApi
+from server.store import REGISTRY
 from server.superlink import SuperLink
 from shared.authority import Signatory
+from shared.flower.runs import Runs
 from shared.pki import server_context
 
 log = logging.getLogger(__name__)
@@ -30,65 +47,71 @@ DAY_S = 86400.0
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What runs, for the parts that add routes to it.
+    """What runs.
 
     Attributes:
         folder: The coordinator's folder.
         settings: From its `server.toml`.
         authority: Signs the certificates of sites that join and renew.
+        append: Writes an entry of the audit log.
         superlink: Running.
         registry: Sites and invitations.
         people: People and their tokens.
-        trail: The audit log.
+        trail: The audit log, for what comes in numbers.
         bell: Between the sites and the round loops.
     """
 
     folder: Path
     settings: ServerConfig
     authority: Signatory
+    append: Append
     superlink: SuperLink
     registry: Registry
     people: People
     trail: AuditTrail
     bell: Bell
 
-    async def serve(self, routes: Routes, stop: asyncio.Event, ready: Callable[[], None]) -> None:
-        """Answer sites and people until told to stop.
-
-        Args:
-            routes: What other parts answer, besides enrolment, renewal and models.
-            stop: Set it to end.
-            ready: Called once both listeners take connections.
+    async def serve(self, stop: asyncio.Event) -> None:
+        """Answer sites and people, and go on with runs that were broken off, until told to stop.
 
         Raises:
             GatewayError: A port can't be used.
             SuperLinkError: The SuperLink can't be kept running.
         """
         settings, limits = self.settings.server, self.settings.limits
-        api = EnrolmentApi(self.registry, self.authority)
-        models = ModelsApi(self.folder / MODELS)
         renew_server_certificate(self.folder, self.authority, settings.host)
         sites_address, people_address = settings.listen_addresses()
         sites_tls, people_tls = (_context(self.folder, sites=sites) for sites in (True, False))
         sites = Door(listen(sites_address, settings.sites_port), sites_tls, limits.sites)
         people = Door(listen(people_address, settings.people_port), people_tls, limits.people)
-        all_routes = Routes(
-            people=routes.people,
-            public=[*api.people_routes(), *routes.public],
-            sites=[
-                *api.site_routes(),
-                *models.site_routes(),
-                *self.bell.allowances.site_routes(),
-                *routes.sites,
-            ],
+        gateway = Gateway(
+            self.superlink, self.registry, self.people, self.trail, self._routes(), bell=self.bell
         )
-        gateway = Gateway(self.superlink, self.registry, self.people, self.trail, all_routes, bell=self.bell)
-        renewal = asyncio.create_task(self._renew(sites_tls, people_tls))
-        ready()
+        runs = self.folder / RUNS
+        recovery = Recovery(self.superlink, Coordinator(runs, self._connect, self.append), runs)
+        beside = [
+            asyncio.create_task(self._renew(sites_tls, people_tls)),
+            asyncio.create_task(recovery.watch()),
+        ]
+        log.info("the coordinator is ready")
         try:
             await gateway.serve(sites, people, stop)
         finally:
-            renewal.cancel()
+            for task in beside:
+                task.cancel()
+
+    def _routes(self) -> Routes:
+        enrolment = EnrolmentApi(self.registry, self.authority)
+        runs = RunsApi(self.folder / RUNS, self._connect, self.trail, self.people.project_names)
+        models = ModelsApi(self.folder / MODELS)
+        return Routes(
+            people=runs.routes(),
+            public=enrolment.people_routes(),
+            sites=[*enrolment.site_routes(), *models.site_routes(), *self.bell.allowances.site_routes()],
+        )
+
+    def _connect(self) -> Runs:
+        return Runs(self.superlink.socket)
 
     async def _renew(self, *contexts: ssl.SSLContext) -> None:
         """Renew the listeners' certificate in time; connections that are open keep theirs."""
@@ -115,26 +138,35 @@ async def open_service(folder: Path, authority: Signatory, append: Append) -> As
         SuperLinkError: The SuperLink does not start, or another coordinator runs in this folder.
     """
     settings = load_settings(folder)
-    path = folder / "registry.sqlite"
+    path = folder / REGISTRY
     with closing(AuditTrail(append)) as trail:
         audit = registry_audit(trail)
         with closing(Registry(path, audit)) as registry, closing(People(path, audit)) as people:
             async with hang_bell() as bell, SuperLink(folder / "superlink") as superlink:
-                yield Service(folder, settings, authority, superlink, registry, people, trail, bell)
+                yield Service(folder, settings, authority, append, superlink, registry, people, trail, bell)
 
 
-def run_gateway(folder: Path, authority: Signatory, append: Append, routes: Routes | None = None) -> None:
-    """Run a coordinator in this process's main thread until SIGTERM or SIGINT, see `open_service`."""
+async def run_service(folder: Path, authority: Signatory, append: Append, stop: asyncio.Event) -> None:
+    """Run a coordinator until told to stop, see `open_service`.
 
-    async def run() -> None:
-        stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        async with open_service(folder, authority, append) as service:
-            await service.serve(routes or Routes(), stop, lambda: log.info("the coordinator is ready"))
-
+    Raises:
+        GatewayError: A port can't be used.
+        WardroundError: As `open_service`.
+    """
     allow_open_files()
-    asyncio.run(run())
+    os.environ[COORDINATOR] = str(folder.resolve())  # for the processes of runs
+    async with open_service(folder, authority, append) as service:
+        append("service-started", version=version("wardround"))
+        await service.serve(stop)
+        append("service-stopped")
+
+
+def stop_on_signals() -> asyncio.Event:
+    """Return what SIGINT and SIGTERM set from now on, in the main thread's running loop."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
 
 
 def allow_open_files() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from server.enrolment import Registry
 from server.projects import Projects
+from server.store import REGISTRY
 from server.superlink import socket_of
 from shared.flower.control import Control, NodeInfo
 
@@ -59,7 +60,7 @@ def project_sites(coordinator: Path, project: str) -> dict[int, str]:
         coordinator: Its folder.
         project: Of the run.
     """
-    with closing(Projects(coordinator / "registry.sqlite", _nothing_changes)) as registry:
+    with closing(Projects(coordinator / REGISTRY, _nothing_changes)) as registry:
         sites = registry.sites_of(project)
     named = site_names(coordinator / SUPERLINK)
     return {node: name for node, name in named.items() if name in sites}

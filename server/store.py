@@ -15,6 +15,7 @@ from shared.errors import WardroundError
 from shared.pki import Clock, CredentialError, utc_now
 from shared.table import Name
 
+REGISTRY = "registry.sqlite"  # in a coordinator's folder
 VERSION = 2
 DEFAULT_PROJECT = "default"
 PROJECTS = f"""

@@ -62,6 +62,14 @@ def results_table(job: JobSpec, description: Mapping[str, Any]) -> Table:
     return table
 
 
+def print_results(console: Console, job: JobSpec, description: Mapping[str, Any]) -> None:
+    """Print what a finished run has brought: the table, what it is worth, what it promises."""
+    console.print(results_table(job, description))
+    print_comparison(console, description)
+    print_missing_scores(console, description)
+    print_guarantee(console, description)
+
+
 def print_warnings(console: Console, warnings: Sequence[str]) -> None:
     """Print what is doubtful; nothing where nothing is."""
     for warning in warnings:

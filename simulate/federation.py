@@ -22,9 +22,9 @@ from client.cohort_key import NAME
 from client.data.splits import CohortKey
 from client.enrolment import enrol
 from server.audit_log import operator_audit
-from server.commands_enrol import open_registry
 from server.coordinator import ServerTable, found, join_string, load_settings
 from server.deploy import Coordinator, open_coordinator
+from server.registry import open_registry
 from server.superlink import socket_of
 from shared.errors import RunError
 from shared.flower.control import Control

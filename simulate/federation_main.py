@@ -4,7 +4,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from server.commands_run import show_progress
+from server.show_run import show_run
 from shared.job import load_job
 from simulate.federation import LocalFederation
 from simulate.phantom import make_phantom
@@ -28,7 +28,7 @@ def main(job_file: Path) -> None:
             print(f"all are online; submitting {job_file}", flush=True)
             runs = federation.runs()
             name = runs.submit(job)
-            show_progress(runs, name)
+            show_run(runs, name)
             print(f"Run folder: {runs.fetch(name, Path('runs'))}")
 
 

@@ -20,13 +20,7 @@ from server.progress import Progress
 from server.rounds import Result, RoundLoop
 from server.run_life import at_work
 from server.runs import RunFolder, plain
-from server.tables import (
-    print_comparison,
-    print_guarantee,
-    print_missing_scores,
-    print_warnings,
-    results_table,
-)
+from server.tables import print_results, print_warnings
 from shared.errors import RunError, WardroundError
 from shared.job import JobSpec
 from simulate.baselines import POOLED
@@ -135,10 +129,7 @@ def execute(run: RunFolder, workers: str | None, console: Console, *, resume: bo
         if not resume and not run.has_begun():  # nothing to resume, and the user reads the reason now
             shutil.rmtree(run.path)
         raise
-    console.print(results_table(run.job, run.read_description()))
-    print_comparison(console, run.read_description())
-    print_missing_scores(console, run.read_description())
-    print_guarantee(console, run.read_description())
+    print_results(console, run.job, run.read_description())
     if any(site.policy.share_site_metrics for site in setup.sites):
         console.print(_OPEN, soft_wrap=True, highlight=False)
     console.print(f"Run folder: {run.path}", soft_wrap=True, highlight=False)

@@ -48,6 +48,11 @@ def within(name: str, modules: set[str] | tuple[str, ...]) -> bool:
     return any(name == module or name.startswith(f"{module}.") for module in modules)
 
 
+def is_command_line(name: str) -> bool:
+    """Say whether a module is one of the command line, whose commands only other such modules mount."""
+    return any(part.partition("_")[0] == "commands" for part in name.split("."))
+
+
 def calls(tree: ast.AST) -> Iterator[str]:
     """Give what is called or looked up, as far as its name tells."""
     for node in ast.walk(tree):
@@ -69,6 +74,8 @@ def faults(path: Path, source: str) -> list[str]:
         private = within(name, ("flwr",)) and not within(name, PUBLIC_FLOWER) and name != "flwr"
         if private and FLOWER_DOOR not in path.parents:
             found.append(f"imports {name}, which is private to Flower")
+        if is_command_line(name) and not is_command_line(path.stem):
+            found.append(f"imports {name}, which is for the command line")
         local = name == "pickle" and bool(WORKERS & set(path.parents))
         if within(name, UNSAFE_MODULES) and not local:
             found.append(f"imports {name}")
@@ -90,6 +97,7 @@ def test_module_keeps_the_rules(path: Path) -> None:
         ("client/a.py", "from simulate.grid import LocalGrid"),
         ("server/a.py", "from flwr.supercore.task_identity import TaskIdentity"),
         ("server/a.py", "from flwr.common import logger"),
+        ("server/a.py", "from server.commands_run import watch"),
         ("shared/a.py", "import pickle"),
         ("simulate/grid.py", "import pickle"),
         ("simulate/workers/a.py", "from cloudpickle import loads"),
@@ -109,6 +117,7 @@ def test_a_broken_rule_is_found(path: str, source: str) -> None:
         ("shared/flower/fleet.py", "from flwr.supercore.task_identity import TaskIdentity"),
         ("server/a.py", "from flwr.serverapp.strategy import FedAvg\nfrom flwr.app import Message"),
         ("client/workers/pool.py", "import pickle"),
+        ("client/commands.py", "from client.commands_enrol import HERE"),
         ("client/a.py", "model.eval()"),
     ],
 )

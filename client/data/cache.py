@@ -12,7 +12,6 @@ which saved 7 % of the disk.
 import contextlib
 import json
 import os
-import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping
@@ -28,6 +27,7 @@ from torch import Tensor
 
 from client.data.prepared import Prepared
 from shared.errors import DataError
+from shared.files import replace_file
 
 _DAY = 24 * 3600
 _LEFT_OVER = 3600  # seconds after which a file that is still being written belongs to a process that died
@@ -89,7 +89,7 @@ class DiskCache:
         path = self._path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _write_atomically(path, save(tensors, metadata={"facts": facts}))
+            replace_file(path, save(tensors, metadata={"facts": facts}), sync=False)  # it is made again
         except OSError as error:
             raise DataError(
                 f"the cache can't be written ({error.strerror})",
@@ -186,16 +186,3 @@ def _checksum(tensors: Mapping[str, np.ndarray]) -> int:
     for name in sorted(tensors):
         value = zlib.crc32(np.ascontiguousarray(tensors[name]).data, value)
     return value
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    """Write beside the target and rename, so that a reader sees all of the file or nothing."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(name).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise

@@ -1,17 +1,15 @@
 """Writing the manifest of a folder that has none."""
 
-import contextlib
 import csv
 import io
 import json
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from client.data.folder import Folder
 from client.data.folders import patients, read_folder
 from shared.errors import DataError
+from shared.files import write_new
 
 
 @dataclass(frozen=True)
@@ -58,20 +56,12 @@ def write_manifest(folder: Path, pattern: str | None, masks: str | None = None) 
 
 def _write_new(path: Path, content: bytes) -> None:
     """Write a file (0600) that is not there yet, whole or not at all."""
-    name = None
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.link(name, path)  # fails where it is there by now
+        write_new(path, content)
     except FileExistsError:
         raise _there_already(path) from None
     except OSError as error:
         raise DataError(f"can't be written ({error.strerror})", where=path) from None
-    finally:
-        if name is not None:
-            with contextlib.suppress(OSError):
-                Path(name).unlink()
 
 
 def _there_already(path: Path) -> DataError:

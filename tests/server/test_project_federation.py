@@ -11,10 +11,10 @@ import pytest
 from client.device import open_device
 from client.workshop import Workshop
 from server.audit_log import operator_audit
-from server.commands_enrol import open_registry
 from server.coordinator import login_command
 from server.login import load_login, log_in
 from server.people import People
+from server.registry import open_registry
 from server.remote import RemoteCoordinator
 from shared.errors import WardroundError
 from simulate.federation import LocalFederation

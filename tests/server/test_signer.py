@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from server.commands_enrol import PASSPHRASE_FILE
 from server.coordinator import ServerTable, found
+from server.passphrase import PASSPHRASE_FILE
 from server.signer import Signer, SignerError
 from shared.authority import Authority
 from shared.csr import certificate_request
