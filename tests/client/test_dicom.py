@@ -213,7 +213,7 @@ def test_padding_counts_in_no_statistic(tmp_path, way):
     tissue = np.random.default_rng(0).normal(1000, 30, (SIDE, SIDE)).astype(np.int16)
     padded = tissue.copy()
     padded[:4] = -2000
-    data = DataTable(classes=["a", "b"], size=[SIDE, SIDE], intensity=way)
+    data = DataTable(size=[SIDE, SIDE], intensity=way)
     picture = read_image(write_slice(tmp_path / "p.dcm", padded, PixelPaddingValue=-2000))
     assert picture.background is not None
     assert picture.background.sum() == 32
