@@ -215,7 +215,7 @@ def test_the_brain_pack(data_pack: Callable[[str], Path]) -> None:
     assert data.patients["test"] == 3
     train = data.split("train")
     numbers = 16 * (3 + 1) * 128 * 128  # images and masks
-    for seed, calls, passes in ((None, 5, 1.1), (1, 160, 6)):  # of a sample, in memory: never read again
+    for seed, calls, passes in ((None, 5, 1.1), (1, 200, 9)):  # of a sample, in memory: never read again
         train.batch(range(16), augment_seed=seed)
         with Operators() as operators:
             train.batch(range(16), augment_seed=seed)
