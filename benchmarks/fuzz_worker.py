@@ -25,7 +25,7 @@ from fuzz_mutations import changed
 from fuzz_others import COMPARED, Fault, is_as_others_read_it
 from numpy.typing import NDArray
 
-from client.data.fingerprints import fingerprint, has_burned_in_text
+from client.data.fingerprints import fingerprint
 from client.data.folders import read_folder
 from client.data.identifying import identifying_fields
 from client.data.manifest import image_columns, scan_manifest
@@ -181,7 +181,6 @@ class _Reader:
         if not seed.mask:
             picture = read_files([path], None, Layout())[0]
             fingerprint(picture.array)
-            has_burned_in_text(picture.array)
             return picture
         if seed.form != "dicom":
             picture = read_raw_mask(path)

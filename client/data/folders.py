@@ -9,8 +9,9 @@ from typing import Any
 
 from client.data.bids import is_bids, read_bids
 from client.data.folder import REMEDY, Folder, below, is_image, require_none, stem
-from client.data.tables import normal
+from client.data.tables import is_there, normal
 from shared.errors import DataError
+from shared.names import shown
 
 _CHANNEL = re.compile(r"(.+)_(\d{4})")  # nnU-Net: CASE_0000 is the first channel of CASE
 _NUMBER = re.compile(r"(.+?)[_-]\d+")
@@ -131,8 +132,8 @@ def _decathlon(folder: Path, facts: dict[str, Any]) -> Folder:
 def _listed(folder: Path, name: str, where: Path) -> str:
     """Return a file that `dataset.json` names, relative to the folder; it must lie in it."""
     path = folder / name
-    if not path.is_file() or not path.resolve().is_relative_to(folder.resolve()):
-        raise DataError(f"names '{name}', which is not in the folder", where=where)
+    if not is_there(path) or not path.is_file() or not path.resolve().is_relative_to(folder.resolve()):
+        raise DataError(f"names '{shown(name)}', which is not in the folder", where=where)
     return Path(name).as_posix()
 
 

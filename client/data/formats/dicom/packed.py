@@ -78,7 +78,8 @@ def require_fitting(dataset: Dataset, path: Path) -> None:
     for frame in generate_frames(dataset.PixelData, number_of_frames=frames):
         found = head_of(frame, _is_jpeg(syntax))
         if found is None or found[:3] != (rows, columns, samples) or ceil(found[3] / 8) != ceil(bits / 8):
-            packed = "no JPEG" if found is None else f"{found[0]}x{found[1]}x{found[2]} of {found[3]} bits"
+            none = "nothing that gdcm, OpenJPEG or CharLS unpack"
+            packed = f"{found[0]}x{found[1]}x{found[2]} of {found[3]} bits" if found and all(found) else none
             raise DataError(
                 f"says that its pixels are {rows}x{columns}x{samples} of {bits} bits, and packs {packed}",
                 where=path,
