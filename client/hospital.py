@@ -249,7 +249,7 @@ class Site:
         data = self.data(job)
         if request.split not in data.patients:
             raise JobError("asks for a split that does not exist", where=self.config.name)
-        bench = self._judging(request)
+        bench = self.judging(request)
         release = Release.of(self.config.policy, job)
         if not release.scores or not release.has_group(data.patients[request.split]):
             nothing = bench.task.metrics(_edges(bench, request)).pack()
@@ -276,7 +276,7 @@ class Site:
         Returns:
             Empty metrics, and the packed states (n,).
         """
-        bench = self._judging(request)
+        bench = self.judging(request)
         edges = _edges(bench, request)
         empty = bench.task.metrics(edges)
         if not judging:
@@ -301,8 +301,12 @@ class Site:
             raise messages.MessageError(problem, where=self.config.name)
         return bench
 
-    def _judging(self, request: messages.Request) -> Bench:
-        """Return the bench with the model that is evaluated at this site, as it is after the round."""
+    def judging(self, request: messages.Request) -> Bench:
+        """Return the bench with the model that is evaluated at this site, as it is after the round.
+
+        Raises:
+            WardroundError: The vector is not that of the job, or what the site keeps can't be used.
+        """
         bench = self._bench(request)
         bench.state.unpack(judged_model(bench, request, self._memory(request)))
         return bench

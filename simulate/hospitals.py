@@ -19,6 +19,7 @@ from client.worker import serve_message
 from client.workers.records import pack, unpack
 from client.workshop import Workshop
 from shared.errors import RunError
+from shared.messages import Request
 from shared.table import Table
 from simulate.baselines import train_baseline
 from simulate.credentials import simulated_credentials
@@ -89,8 +90,9 @@ class SimulationHost:
             bench = self._workshop.bench(call.payload["job"])
             return train_baseline(bench, call.site, members, everyone, call.payload["rounds"])
         if call.kind == JUDGE:
-            bench = self._workshop.bench(call.payload["job"])
-            return judge(bench, self._site(call.site), call.tensors["vector"])
+            vector = call.tensors["vector"].numpy()
+            request = Request(**call.payload, vector=vector, split="test", edges=None)
+            return judge(self._site(call.site), request)
         state = unpack(call.payload["state"], {})
         payload, tensors = serve_message(self._app(call.site), call, node_id(call.site), state=state)
         return {**payload, "state": pack(state)[0]}, tensors

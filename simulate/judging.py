@@ -12,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from client.hospital import Site
-from client.workshop import Bench, evaluate
+from client.workshop import evaluate
 from server.comparison import comparison, one_class
 from shared.intervals import Interval
 from shared.job import JobSpec
+from shared.messages import Request
 from shared.naive import constant_answer, site_alone
 from shared.tasks.classification.metrics import ClassificationMetrics
 from shared.tasks.classification.options import Classification, classification_of
@@ -31,16 +32,20 @@ Tables = Mapping[str, torch.Tensor]
 Numbers = NDArray[np.float64]
 
 
-def judge(bench: Bench, site: Site, vector: torch.Tensor) -> tuple[dict[str, Any], Tables]:
-    """Test a model on a site's test patients and return what there is of each of them.
+def judge(site: Site, request: Request) -> tuple[dict[str, Any], Tables]:
+    """Test the model that a site judges on its test patients and return what there is of each of them.
+
+    Args:
+        site: Has the patients, and under some strategies a model of its own.
+        request: For the test.
 
     Returns:
         Nothing, and tables: `patient` (N,) numbers; of classification `truth` (N, K), `decided` (N, K),
         `bins` (N, J) of the scores and `train` (K,) images; of segmentation `voxels` (N, 3, structures).
     """
+    bench = site.judging(request)
     job, data = bench.job, site.data(bench.job)
     torch.set_num_threads(job.training.threads)
-    bench.state.unpack(vector.numpy())
     test = data.split("test")
     if not len(test):
         return {}, {}

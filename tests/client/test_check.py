@@ -145,7 +145,7 @@ def test_the_command_prints_plain_lines_in_a_pipe_and_tells_by_its_exit_code(fol
 
 
 def test_a_job_is_what_the_data_are_held_against(folder: Path, quickstart: Path) -> None:
-    text = quickstart.read_text().replace('size = [96, 96]', 'size = [96, 96]\nchannels = 3')
+    text = quickstart.read_text().replace("size = [96, 96]", "size = [96, 96]\nchannels = 3")
     (folder / "job.toml").write_text(text)
     answer = CliRunner().invoke(data_app, ["check", str(folder), "--job", str(folder / "job.toml")])
     assert answer.exit_code == 2

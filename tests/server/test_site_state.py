@@ -12,6 +12,7 @@ from client.membership.finished_run import FinishedRun
 from server.runs import RunFolder
 from shared import messages
 from shared.errors import JobError, RunError
+from simulate.judging import judge
 from tests.jobs import make_job
 from tests.server.conftest import Federated
 
@@ -220,3 +221,23 @@ def test_private_jobs_may_keep_something_at_the_sites(federate, name, mechanism)
     federated = federate(make_job(job_rounds=2, strategy_name=name, **private))
     assert np.isfinite(federated.loop.execute().vector).all()
     assert federated.failures() == []
+
+
+@pytest.mark.parametrize("name", KEEPING)
+def test_a_rehearsal_looks_at_the_models_that_the_sites_judge(federate, name):
+    federated = federate(make_job(strategy_name=name, training_learning_rate=0.1))
+    job, loop, result = federated.loop.job, federated.loop, federated.loop.execute()
+    request = messages.Request(
+        job.canonical(),
+        result.round,
+        loop.layout.digest(),
+        result.vector,
+        "test",
+        None,
+        federated.run.path.name,
+    )
+    voxels = torch.cat([judge(site, request)[1]["voxels"] for site in federated.grid.sites])
+    found, wrong, missed = voxels.double().sum(dim=0).squeeze()
+    dice = federated.run.read_description()["test"]["federation"]["dice_global"]
+    assert dice > 0
+    assert float(2 * found / (2 * found + wrong + missed)) == pytest.approx(dice, abs=1e-6)
