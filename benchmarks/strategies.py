@@ -100,9 +100,7 @@ def reached(done: RunFolder) -> int | None:
 
 def show(found: dict[str, list[Outcome]], figures: dict[str, Any]) -> list[str]:
     """Print the table, add its figures, return what was missed."""
-    table = Table(
-        title=f"quickstart with batch norm and a scanner of its own at each hospital; {figures['seeds']}"
-    )
+    table = Table(title="quickstart with batch norm, a scanner of its own at each hospital")
     for column in ("strategy", "Dice", "from", "to", "worst site", f"rounds to {TARGET:g}"):
         table.add_column(column, justify="left" if column == "strategy" else "right")
     for kind, outcomes in found.items():
