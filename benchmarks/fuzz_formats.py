@@ -8,7 +8,7 @@ import zlib
 import nibabel
 from fuzz_bytes import ANY, EXTREMES, NUMBERS, Change, Random
 
-_BOMB = 40_000_000  # zeros that a small packed file unpacks to
+_BOMB = 10_000_000  # zeros that a small packed file unpacks to
 
 # DICOM
 
@@ -186,7 +186,7 @@ def bomb(content: bytes, random_: Random) -> bytes:
     except (OSError, EOFError, zlib.error):
         return content
     if random_.random() < 0.5:
-        plain[40:56] = struct.pack("<8h", 3, 1000, 1000, random_.choice((19, 2000)), 1, 1, 1, 1)
+        plain[40:56] = struct.pack("<8h", 3, 1000, 1000, random_.choice((4, 2000)), 1, 1, 1, 1)
     return _head_of_bomb(bytes(plain))
 
 
@@ -258,7 +258,7 @@ def picture_header(content: bytes, random_: Random) -> bytes:
     if random_.random() < 0.1:
         fields[:2] = random_.choice(((13000, 13000), (1, 2**31 - 1), (20000, 20000)))
         chunks = [
-            (name, zlib.compress(bytes(_BOMB // 10)) if name == b"IDAT" else data) for name, data in chunks
+            (name, zlib.compress(bytes(_BOMB // 2)) if name == b"IDAT" else data) for name, data in chunks
         ]
     chunks[0] = chunks[0][0], struct.pack(">IIBBBBB", *fields)
     return _png(chunks)

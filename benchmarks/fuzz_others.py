@@ -14,7 +14,7 @@ COMPARED = {
     *("NIfTI 1", "NIfTI float", "NIfTI 4D", "NIfTI flat", "NIfTI 1 .gz", "NIfTI extended"),
     *("PNG grey", "PNG colour", "PNG 16 bits"),
     *("DICOM single", "DICOM implicit", "DICOM RLE", "DICOM JPEG-LS", "DICOM padding", "DICOM big endian"),
-    *("DICOM jpeg 2000 lossless", "DICOM jpeg lossless", "DICOM jpeg 12 bit"),
+    *("DICOM jpeg 2000 lossless", "DICOM jpeg 12 bit"),
 }
 _TINY = 1e-6
 _NEAR = 1e-3  # relative to the largest

@@ -65,8 +65,8 @@ def class_indices(
     return values.astype(np.uint8)
 
 
-def label_map(picture: Picture, path: Path, *, lossy: bool = False) -> NDArray[np.int64]:
-    """Return the labels of a mask as whole numbers (*S).
+def label_map(picture: Picture, path: Path, *, lossy: bool = False) -> NDArray[Any]:
+    """Return the labels of a mask as whole numbers (*S), of the file's own type where they are.
 
     Raises:
         DataError: It has several channels, or looks like an image.
@@ -92,8 +92,8 @@ def label_map(picture: Picture, path: Path, *, lossy: bool = False) -> NDArray[n
                 where=path,
                 remedy="Save labels; of probabilities, those above a threshold as 1.",
             )
-        raw = rounded
-    values = raw.astype(np.int64)
+        raw = rounded.astype(np.int64)
+    values: NDArray[Any] = raw.astype(np.uint8) if raw.dtype.kind == "b" else raw
     if values.min(initial=0) < 0:
         raise DataError(
             f"holds {values.min()}: labels are not below 0, so it looks like an image", where=path

@@ -189,7 +189,7 @@ class Picture:
             )
         if not np.isfinite(floats).all():
             raise DataError("has values that are not finite numbers", where=where)
-        if (largest := float(np.abs(floats).max(initial=0))) > _LARGEST:
+        if (largest := float(max(floats.max(initial=0), -floats.min(initial=0)))) > _LARGEST:
             raise DataError(
                 f"has values up to {largest:.3g}, whose squares float32 can't hold",
                 where=where,

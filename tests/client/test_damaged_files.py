@@ -1,5 +1,6 @@
 """Damaged and crafted files: refused in words before memory is taken, or read as the whole one."""
 
+import contextlib
 import gzip
 import io
 import os
@@ -233,6 +234,20 @@ def test_jpeg_of_twelve_bits_is_what_another_reader_reads():
     path = SHIPPED / "JPGExtended.dcm"
     other = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
     np.testing.assert_array_equal(read_image(path).array, other)
+
+
+@pytest.mark.parametrize("name", ["JPGExtended.dcm", "SC_rgb_jpeg_gdcm.dcm"])
+def test_a_damaged_stream_ends_nothing_but_its_own_reading(tmp_path, name):
+    content = (SHIPPED / name).read_bytes()
+    whole = read_image(SHIPPED / name).array
+    begin = content.index(b"\xff\xd8\xff")
+    for seed in range(6):
+        noise = np.random.default_rng(seed).bytes(1500)
+        at = begin + 60 + 40 * seed
+        (tmp_path / "x.dcm").write_bytes(content[:at] + noise + content[at + len(noise) :])
+        with contextlib.suppress(DataError):
+            assert np.isfinite(read_image(tmp_path / "x.dcm").array).all()
+    np.testing.assert_array_equal(read_image(SHIPPED / name).array, whole)
 
 
 def test_a_value_that_claims_four_gigabytes_is_a_file_cut_short(tmp_path):

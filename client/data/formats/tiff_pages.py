@@ -12,6 +12,7 @@ _CLASSIC, _BIG = 42, 43
 _SUBFILE = 254
 _FORM = (256, 257, 258, 277, 339)  # width, height, bits of a sample, samples of a pixel, kind of number
 _WIDTHS = {3: "H", 4: "I", 16: "Q"}  # of the types of numbers that they may have
+_WIDE = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}  # bytes of types
 _SIZES = {"H": 2, "I": 4, "Q": 8}  # bytes
 _USUAL = {_SUBFILE: (0,), 277: (1,), 339: (1,)}
 _MOST_SAMPLES = 16
@@ -43,7 +44,7 @@ class _Pages:
     """The directories of a file, one for each page."""
 
     def __init__(self, file: BinaryIO, path: Path) -> None:
-        self._file, self._path = file, path
+        self._file, self._path, self._size = file, path, path.stat().st_size
         self._order = {b"II": "<", b"MM": ">"}.get(file.read(2), "")
         version = self._number(2, "H") if self._order else 0
         if version not in (_CLASSIC, _BIG):
@@ -69,6 +70,8 @@ class _Pages:
         for number in range(self._number(at, self._count)):
             entry = self._entries(at) + self._entry * number
             tag, kind = self._number(entry, "H"), self._number(entry + 2, "H")
+            if self._number(entry + 4, self._offset) * _WIDE.get(kind, 1) > self._size:
+                raise DataError("has a field longer than the file", where=self._path, remedy="Copy it again.")
             if tag in (*_FORM, _SUBFILE) and kind in _WIDTHS:
                 values[tag] = self._values(entry + 4, _WIDTHS[kind])
         if values[_SUBFILE][0] & 1:

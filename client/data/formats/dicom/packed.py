@@ -1,7 +1,7 @@
 """Packed pixels: what their own head says is compared with the file's before they are unpacked.
 
-A decoder takes memory for what it is told, and GDCM ends the process where the two differ, so that it unpacks
-what nothing else does: JPEG Lossless, and JPEG of 12 bits.
+A decoder takes memory for what it is told. GDCM, which damaged streams end, unpacks what nothing else does,
+in a process of its own (`gdcm_plugin.py`).
 """
 
 import re
@@ -17,44 +17,38 @@ from pydicom.pixels import decoders
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
-    JPEGExtended12Bit,
     JPEGLSTransferSyntaxes,
     JPEGTransferSyntaxes,
     RLELossless,
 )
 
+from client.data.formats.dicom.gdcm_plugin import is_available
 from client.data.formats.heard import standard_error_heard
 from client.data.formats.limits import CODED, DEFLATED, RAW, RUN_LENGTHS, require_plausible
 from shared.errors import DataError
 
+_GDCM = ("client.data.formats.dicom.gdcm_plugin", "decode_frame")
 for _decoder in (
     decoders.JPEGBaseline8BitDecoder,
     decoders.JPEGExtended12BitDecoder,
+    decoders.JPEGLosslessDecoder,
+    decoders.JPEGLosslessSV1Decoder,
     decoders.JPEGLSLosslessDecoder,
     decoders.JPEGLSNearLosslessDecoder,
     decoders.JPEG2000LosslessDecoder,
     decoders.JPEG2000Decoder,
 ):
     _decoder.remove_plugin("gdcm")
+    if is_available(_decoder.UID):
+        _decoder.add_plugin("gdcm", _GDCM)
 
 _JPEG, _JPEG_2000 = b"\xff\xd8", b"\xff\x4f\xff\x51"
 _ITEM = b"\xfe\xff\x00\xe0"  # with which packed frames begin
 _JP2 = b"\0\0\0\x0cjP  "
 _FRAME_HEADS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # SOF of JPEG (T.81, B.1.1.3) and JPEG-LS
-_HARMLESS = re.compile("data precision|SOS parameters")  # GDCM tries its decoders one after another
 _COMPLAINT = re.compile(
     r"Corrupt|Not a JPEG|[Pp]remature|Unsupported|Inconsistent|inconsistent|Invalid|Bogus|Warning"
 )
-_OPTIONS = {
-    "rows": "Rows",
-    "columns": "Columns",
-    "samples_per_pixel": "SamplesPerPixel",
-    "bits_allocated": "BitsAllocated",
-    "bits_stored": "BitsStored",
-    "pixel_representation": "PixelRepresentation",
-    "photometric_interpretation": "PhotometricInterpretation",
-    "planar_configuration": "PlanarConfiguration",
-}
 _REMEDY = "Copy or export it again."
 
 
@@ -106,10 +100,8 @@ def _decoded(dataset: Dataset, path: Path) -> NDArray[Any]:
     syntax = UID(dataset.file_meta.TransferSyntaxUID)
     if not syntax.is_encapsulated:
         return np.asarray(dataset.pixel_array)
-    twelve = syntax == JPEGExtended12Bit and int(dataset.BitsAllocated) > 8
     with standard_error_heard(_COMPLAINT) as said:
-        pixels = _of_twelve_bits(dataset) if twelve else np.asarray(dataset.pixel_array)
-    said = [line for line in said if not _HARMLESS.search(line)]
+        pixels = np.asarray(dataset.pixel_array)
     if said:
         raise DataError(f"has damaged pixels ({said[0][:100]})", where=path, remedy=_REMEDY)
     return pixels
@@ -160,18 +152,3 @@ def _packing(syntax: UID) -> tuple[int, bool]:
         coded = not _is_jpeg(syntax) or syntax in JPEGLSTransferSyntaxes
         return (CODED if coded else DEFLATED), True
     return RAW, False
-
-
-def _of_twelve_bits(dataset: Dataset) -> NDArray[Any]:
-    """Unpack JPEG of 12 bits (process 4): GDCM goes by the stream's head, pydicom asks it for 8 alone."""
-    options = {name: dataset.get(keyword) for name, keyword in _OPTIONS.items()}
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    decoder = decoders.JPEGLosslessSV1Decoder
-    pixels, _ = decoder.as_array(
-        dataset.PixelData,
-        decoding_plugin="gdcm",
-        number_of_frames=frames,
-        pixel_keyword="PixelData",
-        **options,
-    )
-    return np.asarray(pixels)

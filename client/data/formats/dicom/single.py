@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-import pydicom
 from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from client.data.formats.dicom.bytes import read_whole
 from client.data.formats.dicom.frames import read_frames
@@ -12,6 +12,12 @@ from client.data.formats.dicom.place import pixel_spacing, plane_of
 from client.data.formats.dicom.values import read_frame
 from client.data.picture import Picture, Turn
 from shared.errors import DataError
+
+_PLAIN = {  # (implicit VR, little endian) of the elements -> of the pixels
+    (True, True): ImplicitVRLittleEndian,
+    (False, True): ExplicitVRLittleEndian,
+    (False, False): ExplicitVRBigEndian,
+}
 
 
 def read_file(path: Path, dimensions: int | None) -> Picture:
@@ -36,8 +42,8 @@ def load(path: Path) -> Dataset:
     dataset = read_whole(path)
     if "SOPClassUID" not in dataset and "Rows" not in dataset:
         raise DataError("is no DICOM file", where=path)
-    if "TransferSyntaxUID" not in dataset.file_meta:  # written without a head: PS3.5 10.1 names the default
-        dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+    if "TransferSyntaxUID" not in dataset.file_meta:  # PS3.5 10.1 names the default
+        dataset.file_meta.TransferSyntaxUID = _PLAIN.get(dataset.original_encoding, ImplicitVRLittleEndian)
     return dataset
 
 
