@@ -42,9 +42,10 @@ def small_job(side: int) -> JobSpec:
         side: Pixels along each axis, a multiple of 8.
     """
     table: dict[str, Any] = {
-        "job": {"name": "inversion", "task": "classification", "dataset": "phantom", "rounds": 1, "seed": 1},
+        "job": {"name": "inversion", "dataset": "phantom", "rounds": 1, "seed": 1},
+        "task": {"name": "classification", "classes": ["healthy", "tumour"]},
         "model": {"name": "vit", "patch": 8, "features": 96, "layers": 2, "heads": 4},
-        "data": {"classes": ["healthy", "tumour"], "size": [side, side], "intensity": "none"},
+        "data": {"size": [side, side], "intensity": "none"},
         "training": {"local_steps": 1, "batch_size": 1, "optimizer": "sgd", "learning_rate": 1.0},
         "strategy": {"name": "fedavg", "weight": "equal", "min_sites": 3},
     }

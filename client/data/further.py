@@ -7,12 +7,12 @@ from client.data.manifest import Record
 from client.data.scene import NOTHING, read_scene
 from client.data.tally import Tally
 
-_REPORTED = frozenset({"image", "mask", "label"})
-
 
 def further(kinds: Mapping[str, Kind]) -> dict[str, Kind]:
-    """Return the kinds of all fields but images, masks and labels."""
-    return {name: kind for name, kind in kinds.items() if kind.field.kind not in _REPORTED}
+    """Return the kinds of all fields but the first image, and the mask and the label of the sample."""
+    first = next((name for name, kind in kinds.items() if kind.field.kind == "image"), None)
+    reported = {("image", first), ("mask", "mask"), ("label", "label")}
+    return {name: kind for name, kind in kinds.items() if (kind.field.kind, name) not in reported}
 
 
 def count_in(tally: Tally, kind: Kind, record: Record, kinds: Mapping[str, Kind]) -> None:

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, pad
 
+from shared.errors import DataError
+
 Shape = tuple[int, ...]
 Window = tuple[slice, ...]
 
@@ -73,7 +75,10 @@ class Crop(Step):
     def picture(self, values: Value) -> Tensor:
         """See the base class; of an array on the disk only the patch is read."""
         if tuple(values.shape[-len(self.patch) :]) != self.before:
-            raise ValueError("the images of a sample have several shapes: one patch does not fit them")
+            raise DataError(
+                "the images of a sample have several shapes, and one patch is cut out of all of them",
+                remedy="Set [data] size, or a grid that they share.",
+            )
         ends = list(zip(self._first, self.before, self.patch, strict=True))
         inside = tuple(
             slice(max(0, first), max(0, min(length, first + size))) for first, length, size in ends

@@ -1,5 +1,6 @@
 """A process that prepares samples: a row a line comes in, an entry a line goes out, until the input ends."""
 
+import contextlib
 import json
 import os
 import signal
@@ -23,9 +24,10 @@ def main() -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
     preparation = _preparation(json.loads(sys.stdin.readline()))
-    for line in sys.stdin:
-        answers.write(json.dumps(_answer(preparation, line)) + "\n")
-        answers.flush()
+    with contextlib.suppress(BrokenPipeError):
+        for line in sys.stdin:
+            answers.write(json.dumps(_answer(preparation, line)) + "\n")
+            answers.flush()
 
 
 def _preparation(told: dict[str, Any]) -> Preparation:

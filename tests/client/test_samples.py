@@ -10,6 +10,7 @@ from torch import Tensor
 from client.data.augment import MOTIONS, SHADINGS
 from client.data.kinds import make_kinds
 from client.data.samples import Samples
+from shared.errors import DataError
 from shared.fields import Field
 from shared.job import JobSpec
 from tests.jobs import make_job
@@ -87,3 +88,11 @@ def test_an_image_that_is_a_target_moves_with_its_input_and_keeps_its_values(nam
         assert not torch.equal(both["source"], both["target"])
         changed += not torch.equal(moved["target"], image)
     assert changed
+
+
+def test_one_patch_is_not_cut_out_of_images_of_several_shapes() -> None:
+    job = job_of(patch=[8, 8])
+    kinds = make_kinds({"fixed": Field("image"), "moving": Field("image")}, job.data)
+    samples = samples_of(job, kinds=kinds, fixed=torch.zeros(1, 1, 12, 12), moving=torch.zeros(1, 1, 12, 10))
+    with pytest.raises(DataError, match="several shapes"):
+        samples.batch([0], augment_seed=1)

@@ -10,7 +10,9 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from client.commands import client_app
 from client.data import preparing
 from client.data.ahead import ahead
 from client.data.cache import DiskCache, MappedValue
@@ -20,11 +22,11 @@ from client.data.prepared import Prepared
 from client.data.samples import Samples
 from client.data.splits import CohortKey, Split
 from client.training import LocalTraining
-from shared.errors import DataError
+from shared.errors import DataError, SiteError
 from shared.job import JobSpec
 from shared.models import build_model
 from shared.tasks import make_task
-from tests.jobs import make_job
+from tests.jobs import job_text, make_job
 
 SPLIT = Split(CohortKey.drawn(0))
 TINY = 1e-6  # GiB: nothing fits into memory
@@ -225,3 +227,18 @@ def test_batches_come_in_their_order_and_errors_at_their_turn() -> None:
     with pytest.raises(ValueError, match="fifteen"):
         take()
     assert found == [number * 10 for number in range(15)]
+
+
+def test_a_site_prepares_before_the_job_asks(volumes: Path, tmp_path: Path) -> None:
+    folder, job = tmp_path / "site", tmp_path / "job.toml"
+    folder.mkdir()
+    job.write_text(job_text(data_dimensions=3, data_size=None, data_patch=[8, 8, 8]))
+    site = f'[site]\nname = "a"\n[datasets.discs]\nmanifest = "{volumes}"\n'
+    (folder / "site.toml").write_text(site)
+    asked = [str(job), "--dir", str(folder)]
+    with pytest.raises(SiteError, match="names no folder"):
+        CliRunner().invoke(client_app, ["prepare", *asked], catch_exceptions=False)
+    (folder / "site.toml").write_text(site + '[cache]\nfolder = "kept"\n')
+    answer = CliRunner().invoke(client_app, ["prepare", *asked], catch_exceptions=False)
+    assert "7 samples lie in" in answer.stdout
+    assert len(list((folder / "kept").rglob("*.safetensors"))) == COUNT  # one image is in two rows

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from client.data.manifest import scan_manifest
+from client.data.side_tables import SideTable, side_table_path
 from shared.errors import DataError, WardroundError
 from simulate.partition import partition, write_site_manifests
 
@@ -267,6 +268,20 @@ def images_of(manifest: Path) -> list[Path]:
 def test_a_missing_manifest_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere\.csv"):
         partition(tmp_path / "nowhere.csv", 2, "iid", 1)
+
+
+def test_tables_beside_the_manifest_and_places_in_its_cells_stay_readable(tmp_path: Path) -> None:
+    (tmp_path / "boxes.csv").write_text("image,x_min,y_min,x_max,y_max\na.png,1,2,3,4\n")
+    path = tmp_path / "manifest.csv"
+    path.write_text('patient,image,points\np,a.png,"[[1, 2]]"\nq,b.png,more.json\n')
+    for name in ("a.png", "b.png", "more.json"):
+        (tmp_path / name).touch()
+    files = ("image", "boxes.csv", "points")
+    written = write_site_manifests(path, partition(path, 1, "iid", 1), tmp_path / "cut", files=files)
+    first, second = scan_manifest(written["site-01"]).records
+    assert SideTable.read(side_table_path(first, "boxes.csv")).of(first)[0]["x_max"] == "3"
+    assert first.cells["points"] == "[[1, 2]]"
+    assert second.file("points").exists()
 
 
 def test_manifests_of_the_sites_hold_every_row_once_with_paths_that_work(

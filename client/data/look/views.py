@@ -9,13 +9,14 @@ import torch
 from numpy.typing import NDArray
 
 from client.data.check import Expected
-from client.data.kinds import kinds_of
+from client.data.kinds import Kind, kinds_of
 from client.data.manifest import Record
 from client.data.mask_files import mask_files
 from client.data.prepared import Prepared
 from client.data.preprocess import prepare
 from client.data.readers import Picture, mask_values, read_files
 from client.data.samples import Samples
+from shared.errors import DataError
 from shared.fields import target_columns
 from shared.job import JobSpec
 from shared.seeds import seed_of
@@ -57,6 +58,8 @@ def view(record: Record, job: JobSpec | None, values: Sequence[int], seed: int) 
     if job is None:
         return _as_stored(record, values)
     kinds = kinds_of(job)
+    if not _first(kinds, "image"):
+        raise DataError("has no image to look at", remedy="Look at the data without --job.")
     mask = record.mask if "mask" in target_columns(job.task.declared) else None
     expected = Expected.of(job)
     picture, raw = read_files(record.images, mask, expected.layout)
@@ -64,8 +67,8 @@ def view(record: Record, job: JobSpec | None, values: Sequence[int], seed: int) 
     before = (
         mask is not None and raw is not None and bool(expected.class_indices(raw, mask_files(mask)[0]).any())
     )
-    prepared = _shown(sample.values)
-    key = kinds["image"].source(record)
+    prepared = _shown(sample.values, kinds)
+    key = kinds[_first(kinds, "image")].source(record)
     return View(
         picture,
         prepared,
@@ -75,8 +78,13 @@ def view(record: Record, job: JobSpec | None, values: Sequence[int], seed: int) 
     )
 
 
-def _shown(values: Mapping[str, NDArray[Any]]) -> Sample:
-    return values["image"], values.get("mask")
+def _first(kinds: Mapping[str, Kind], kind: str) -> str:
+    """Return the name of the first field of a kind; nothing where there is none."""
+    return next((name for name, own in kinds.items() if own.field.kind == kind), "")
+
+
+def _shown(values: Mapping[str, NDArray[Any]], kinds: Mapping[str, Kind]) -> Sample:
+    return values[_first(kinds, "image")], values.get(_first(kinds, "mask"))
 
 
 def _augmented(prepared: Prepared, job: JobSpec, key: str, seed: int) -> Sample | None:
@@ -85,7 +93,7 @@ def _augmented(prepared: Prepared, job: JobSpec, key: str, seed: int) -> Sample 
     columns = {name: [torch.from_numpy(value)] for name, value in prepared.values.items()}
     samples = Samples(job, columns, patients=[""], keys=[key], spacings=[None])
     changed = samples.batch([0], augment_seed=seed)
-    return _shown({name: changed[name][0].numpy() for name in columns})
+    return _shown({name: changed[name][0].numpy() for name in columns}, kinds_of(job))
 
 
 def _as_stored(record: Record, values: Sequence[int]) -> View:

@@ -1,0 +1,38 @@
+"""`wardround client prepare`: the samples of a job, ready before it asks for them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from client.commands_enrol import HERE, Folder
+
+_LITTLE = 1e-9  # GiB: nothing is taken into memory
+
+
+def prepare(
+    job: Annotated[Path, typer.Argument(metavar="JOB.toml", help="The job that will be trained.")],
+    folder: Folder = HERE,
+) -> None:
+    """Prepare a job's samples into the folder of `[cache]`, so that its first round need not wait.
+
+    What lies there already is taken: a preparation that was stopped goes on.
+    """
+    from client.cohort import Cohort
+    from client.data.manifest import SPLITS
+    from client.site import load_site
+    from client.site_cohort import SiteCohort
+    from shared.errors import SiteError
+    from shared.job import load_job
+
+    config = load_site(folder / "site.toml")
+    if config.cache.folder is None:
+        raise SiteError(
+            "names no folder for prepared samples",
+            where=folder / "site.toml",
+            remedy='Add [cache] folder = "/data/cache".',
+        )
+    own = config.model_copy(update={"cache": config.cache.model_copy(update={"memory_gib": _LITTLE})})
+    data = SiteCohort(own, Cohort.rehearsed(folder)).load(load_job(job))
+    count = sum(len(data.split(side)) for side in SPLITS)
+    print(f"{count} {'sample lies' if count == 1 else 'samples lie'} in {config.cache.folder}.")
