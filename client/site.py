@@ -28,7 +28,7 @@ class DatasetTable(Table):
     """`[datasets.NAME]`: one collection of images under the name by which jobs ask for it."""
 
     manifest: Path = Field(
-        description="CSV file with one row an image, or the folder that holds manifest.csv."
+        description="CSV file with one row per image, or the folder that holds manifest.csv."
     )
     site: str | None = Field(None, description="Use only the rows whose column 'site' has this value.")
     split: SplitTable = SplitTable()

@@ -25,7 +25,7 @@ class Progress:
     """Shows the events of a run as they come.
 
     On a terminal: round k of n, sites done in this round, the last loss, the metric, time gone and left.
-    Elsewhere: one line a round, a baseline or a failure, each flushed, without control characters.
+    Elsewhere: one line per round, baseline or failure, each flushed, without control characters.
 
     Args:
         console: Where to write.

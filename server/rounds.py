@@ -176,7 +176,7 @@ class RoundLoop:
         remembered = self._strategy.state() | (self._privacy.state() if self._privacy else {})
         unjudged = Unjudged(row | {"round": round_, "seconds": time.monotonic() - start}, site_rows)
         state = replace(state, round=round_, vector=vector, strategy=remembered, unjudged=unjudged)
-        if not self._rehearsal:  # sites believe one model a round: once it is sent, no other may be made
+        if not self._rehearsal:  # sites believe one model per round: once it is sent, no other may be made
             disk.wait()
             self._run.save(state)
         return self._judge(state, unjudged, disk)

@@ -1,4 +1,4 @@
-"""The table at the end of a run: one row a site, and the federation."""
+"""The table at the end of a run: one row per site, and the federation."""
 
 import math
 from collections.abc import Mapping, Sequence

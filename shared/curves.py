@@ -173,7 +173,7 @@ def _roc(positives: Counts, negatives: Counts) -> tuple[Floats, Floats]:
         return found, wrong
     along = rank[:-1, None] + np.diff(rank)[:, None] * np.arange(_POINTS) / _POINTS
     smooth = PchipInterpolator(rank, found)(along)
-    # The curve may rise faster than one positive an image; then there are only positives.
+    # The curve may rise faster than one positive per image; then there are only positives.
     others = np.maximum.accumulate(np.clip(along - smooth, wrong[:-1, None], wrong[1:, None]).ravel())
     return np.append(along.ravel() - others, found[-1]), np.append(others, wrong[-1])
 

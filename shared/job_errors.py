@@ -42,7 +42,7 @@ class _Spot(NamedTuple):
 
 
 def describe(error: ValidationError, root: type[BaseModel]) -> str:
-    """Return one line a problem: table, key, what is wrong, what was expected, the nearest valid name.
+    """Return one line per problem: table, key, what is wrong, what was expected, the nearest valid name.
 
     Of many problems the first ones are described, and the others counted.
     """

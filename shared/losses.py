@@ -1,7 +1,7 @@
-"""The losses that a job may name, each with one value an image.
+"""The losses that a job may name, each with one value per image.
 
 A batch's loss is the mean of its images' losses. So an image's loss does not depend on which images share its
-batch, evaluation adds up over batches and sites, and private training has its one value a sample. One loss
+batch, evaluation adds up over batches and sites, and private training has its one value per sample. One loss
 for training is an exception: the Dice over the whole batch.
 """
 
@@ -78,7 +78,7 @@ def class_weights(counts: NDArray[np.int64]) -> Tensor:
     """Return weights (K,) by inverse frequency, with mean 1 over the examples.
 
     A mean of 1 over examples, not over classes, leaves the size of a step as it is (scikit-learn's
-    'balanced'). A class that does not occur counts 1: with one label an image it is never the target, and
+    'balanced'). A class that does not occur counts 1: with one label per image it is never the target, and
     with several labels its absence is still learnt.
     """
     present = counts > 0

@@ -70,7 +70,7 @@ class MetricSet(ABC):
         patients: Sequence[str],
         spacing: Sequence[float] | None,
     ) -> None:
-        """Add a batch: logits (B, K, *S), its targets, one loss an image (B,), and the patients' names."""
+        """Add a batch: logits (B, K, *S), its targets, one loss per image (B,), and the patients' names."""
 
     def add(self, name: str, patients: Sequence[str], values: Tensor, counted: Tensor | None = None) -> None:
         """Add values (N, columns) of images to the mean `name`; whose they are stays known here."""

@@ -57,5 +57,5 @@ PLAIN_WORDS = frozenset(
     values variable vector verified verify version volume volumes voxel voxels wait waiting waits want
     was wasn't way weight weights were what when where whether which while whose width with withdrawn
     within without won't work worker workers working would write writing written wrong yet zero zeros
-    """.split()  # noqa: SIM905 (one word a line would be five hundred lines)
+    """.split()  # noqa: SIM905 (one word per line would be five hundred lines)
 )

@@ -111,7 +111,7 @@ def execute(run: RunFolder, workers: str | None, console: Console, *, resume: bo
 
     Args:
         run: Its folder.
-        workers: As for `open_workers`; None for one process a core, and no more than there are sites.
+        workers: As for `open_workers`; None for one process per core, and no more than there are sites.
         console: Shows progress and the table.
         resume: Go on from the last checkpoint.
 

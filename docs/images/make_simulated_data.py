@@ -12,7 +12,7 @@ TILES, SIDE = 3, 96
 
 
 def picture() -> Image.Image:
-    """Return one row a hospital: brains with the tumour's border in red, then lesions of the skin."""
+    """Return one row per hospital: brains with the tumour's border in red, then lesions of the skin."""
     with tempfile.TemporaryDirectory() as folder:
         manifests = [make_phantom(f"phantom-{name}", Path(folder), 1) for name in ("brain", "lesions")]
         rows = [[tile for manifest in manifests for tile in _pick(manifest, site)] for site in SCANNERS]

@@ -70,7 +70,7 @@ class Task(ABC):
         return lambda logits, targets: samples(logits, targets).mean()
 
     def sample_losses(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return one loss an image (B,), without class weights: what evaluation reports."""
+        """Return one loss per image (B,), without class weights: what evaluation reports."""
         return self._evaluation_loss(logits, targets)
 
     def forward(self, model: nn.Module, images: Tensor) -> Tensor:

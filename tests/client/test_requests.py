@@ -1,4 +1,4 @@
-"""What an approval bounds: the job's own rounds, each request twice, one model a round, its own epsilon."""
+"""What an approval bounds: the job's own rounds, each request twice, one model per round, its own epsilon."""
 
 import hashlib
 from pathlib import Path

@@ -129,7 +129,7 @@ def test_nobody_is_asked_for_a_model_that_no_site_could_hold(tiny_job, federate)
 @pytest.mark.parametrize("every", [1, 2])
 @pytest.mark.parametrize("kind", ["train", "evaluate"])
 def test_no_site_ever_sees_two_models_of_one_round(tiny_job, federate, kind, every):
-    """Sites believe one model a round, and no training with secret noise is ever the same twice."""
+    """Sites believe one model per round, and no training with secret noise is ever the same twice."""
     noise = np.random.default_rng(0)
     seen: dict[tuple[int, int], set[bytes]] = {}
     asked = 0

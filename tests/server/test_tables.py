@@ -1,4 +1,4 @@
-"""The table at the end: one row a site and the federation; what is undefined shows as a dash."""
+"""The table at the end: one row per site and the federation; what is undefined shows as a dash."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Losses by name: one value an image, with weights for class imbalance."""
+"""Losses by name: one value per image, with weights for class imbalance."""
 
 from typing import Any, get_args
 
