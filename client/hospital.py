@@ -8,6 +8,7 @@ import time
 from collections import OrderedDict
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,7 +25,6 @@ from client.first_model import carried_by, check_first
 from client.gate import Gate, Visit
 from client.metric_release import withhold
 from client.policy import check_size
-from client.private_training import PrivateTraining
 from client.release import Release, told_seconds
 from client.request_rules import check_request
 from client.run_store import RunStore
@@ -46,6 +46,10 @@ from shared.privacy.secagg.claims import Claims
 from shared.privacy.secagg.records import TRAIN
 
 _log = logging.getLogger(__name__)
+
+
+if TYPE_CHECKING:
+    from client.private_training import PrivateTraining
 
 
 class Site:
@@ -210,9 +214,11 @@ class Site:
 
     def _training(
         self, bench: Bench, data: SiteData, request: messages.Request, class_counts: tuple[int, ...]
-    ) -> LocalTraining | PrivateTraining:
+    ) -> "LocalTraining | PrivateTraining":
         samples, name, device = data.split("train"), self.config.name, self._workshop.device
         if bench.job.privacy.mechanism == "dp-sgd":
+            from client.private_training import PrivateTraining  # noqa: PLC0415  (with Opacus)
+
             randomness: Randomness = SecretRandomness()
             if self.gate is None:  # a rehearsal: it repeats, and keeps nothing secret
                 randomness = SeededRandomness(bench.job.job.seed, name, request.round)

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from client.moments import moments_of, take_up
-from client.private_training import PrivateTraining
 from client.run_store import Kept, Purpose, RunStore
 from client.training import LocalTraining, diverged
 from client.workshop import Bench, read_job
@@ -16,7 +16,10 @@ from shared.errors import SiteError
 from shared.messages import Request
 from shared.strategies.vectors import Pull, Trained, Vectors
 
-Make = Callable[[], LocalTraining | PrivateTraining]
+if TYPE_CHECKING:
+    from client.private_training import PrivateTraining
+
+Make = Callable[[], "LocalTraining | PrivateTraining"]
 
 
 class Passes:
@@ -62,9 +65,9 @@ class Passes:
         return Trained(self._bench.state.pack(), trained.rates)
 
     @contextmanager
-    def _kept_moments(self, training: LocalTraining | PrivateTraining, prefix: str) -> Iterator[None]:
+    def _kept_moments(self, training: "LocalTraining | PrivateTraining", prefix: str) -> Iterator[None]:
         """Let a pass go on from the moments that the same pass of the last round had."""
-        if self._before is None or isinstance(training, PrivateTraining):
+        if self._before is None or not isinstance(training, LocalTraining):
             yield
             return
         before = {

@@ -12,10 +12,8 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from opacus.accountants import PRVAccountant
 
 from shared.errors import WardroundError
-from shared.privacy.renyi import epsilon_at, step_curve
 from shared.privacy_options import LARGEST_DELTA
 
 Accountant = Literal["rdp", "prv"]
@@ -59,6 +57,11 @@ def epsilon_of(history: Sequence[Steps], delta: float, accountant: Accountant = 
         raise AccountingError(problem, where="delta")
     if not counts.total():
         return 0.0
+    # Opacus takes a fifth of the start of a process, and most never count a budget.
+    from opacus.accountants import PRVAccountant  # noqa: PLC0415
+
+    from shared.privacy.renyi import epsilon_at, step_curve  # noqa: PLC0415
+
     with warnings.catch_warnings():
         # The bound holds when the best order is the largest one tried; it could only be tighter.
         warnings.filterwarnings("ignore", "Optimal order")
