@@ -26,8 +26,8 @@ _LONGEST = 200  # letters of what somebody else says
 _OF_ITK = re.compile(r"^(Exception thrown|/|sitk::|.*\.(cxx|hxx|h):\d+)|^in method")
 _ITS_NAME = re.compile(r"ITK ERROR: \w+\(0x[0-9a-f]+\): ")
 _COMPLAINT = re.compile(
-    r"TIFF|Decode|Setup|Strip|Missing|Row out of range|JPEG|^Meta\w+:|^M\w+_\w+|libpng|^ideal"
-    r"|Uncompress|defined|file record|Sorry, can not|not implemented|Apparently|No space|: Warning, |[Ff]ailed"
+    r"TIFF|Decode|Setup|Strip|Missing|Row out of range|JPEG|^Meta\w+:|^M\w+_\w+|libpng|^ideal|Uncompress"
+    r"|defined|file record|Sorry, can not|No space|not implemented|Apparently|: Warning, |[Ff]ailed"
 )
 _HARMLESS = re.compile(
     r"Warning, (Unknown field|Invalid TIFF directory; tags are not sorted)|libpng warning: iCCP"
