@@ -95,8 +95,8 @@ def test_filters_send_as_little_as_they_promise(figures: Figures) -> None:
 
 
 @pytest.mark.slow
-def test_changed_files_are_read_right_or_refused_in_words(figures: dict[str, dict[str, Any]]) -> None:
-    one = figures["fuzz_readers"]
+def test_changed_files_are_read_right_or_refused_in_words(figures: Figures) -> None:
+    one = figures("fuzz_readers")
     assert one["findings"] == {}
     for name, format_ in one["formats"].items():
         assert min(format_["read"], format_["refused"]) > 0, name

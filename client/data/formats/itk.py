@@ -24,9 +24,10 @@ _MICRONS = {"nm": 1e-6, "µm": 1e-3, "um": 1e-3, "mm": 1.0, "cm": 10.0}
 _REMEDY = "Copy or export it again."
 _LONGEST = 200  # letters of what somebody else says
 _OF_ITK = re.compile(r"^(Exception thrown|/|sitk::|.*\.(cxx|hxx|h):\d+)|^in method")
+_ITS_NAME = re.compile(r"ITK ERROR: \w+\(0x[0-9a-f]+\): ")
 _COMPLAINT = re.compile(
-    r"TIFF|Decode|Setup|Strip|Missing|Row out of range|JPEG|^Meta\w+:|^M\w+_\w+|libpng|^ideal"
-    r"|Uncompress|defined|file record|Sorry, can not|not implemented|No space|: Warning, |[Ff]ailed"
+    r"TIFF|Decode|Setup|Strip|Missing|Row out of range|JPEG|^Meta\w+:|^M\w+_\w+|libpng|^ideal|Uncompress"
+    r"|defined|file record|Sorry, can not|No space|not implemented|Apparently|: Warning, |[Ff]ailed"
 )
 _HARMLESS = re.compile(
     r"Warning, (Unknown field|Invalid TIFF directory; tags are not sorted)|libpng warning: iCCP"
@@ -134,7 +135,8 @@ def _read(path: Path, reader: str) -> Any:
 def _reason(text: str) -> str:
     """Return what ITK's exception says, without its own lines of code."""
     lines = [line.strip() for line in text.splitlines() if line.strip() and not _OF_ITK.search(line)]
-    return shortened(printable(" ".join(lines)), _LONGEST) or "ITK does not say why"
+    said = _ITS_NAME.sub("", " ".join(lines))
+    return shortened(printable(said), _LONGEST) or "ITK does not say why"
 
 
 def _ome_sizes(path: Path) -> dict[str, float]:
