@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,13 @@ class Case:
     volumes: int
     shape: tuple[int, int, int]
     patch: int
-    parts: int  # volumes with which preparing is timed, and that are held in memory
+    timed: int  # volumes with which preparing is timed
+    held: int  # volumes that are held in memory
     steps: int
 
 
-FULL = Case(200, (256, 256, 160), 96, 24, 20)
-QUICK = Case(4, (40, 40, 32), 16, 3, 2)
+FULL = Case(200, (256, 256, 160), 96, 100, 24, 20)
+QUICK = Case(4, (40, 40, 32), 16, 3, 3, 2)
 
 
 def main() -> None:
@@ -56,7 +57,9 @@ def main() -> None:
     options = parser.parse_args()
     case = QUICK if options.quick else FULL
     if options.volumes:
-        case = Case(options.volumes, case.shape, case.patch, min(case.parts, options.volumes), case.steps)
+        most = options.volumes
+        timed, held = min(case.timed, most), min(case.held, most)
+        case = replace(case, volumes=most, timed=timed, held=held)
     figures = conditions()
     with tempfile.TemporaryDirectory() as temporary:
         figures |= measured(options.folder or Path(temporary), case)
@@ -76,8 +79,8 @@ def measured(folder: Path, case: Case) -> dict[str, Any]:
     seconds = {}
     for processes in (1, 2):
         shutil.rmtree(part, ignore_errors=True)
-        seconds[processes] = apart(prepare, data, part, case.parts, processes, case)
-    memory = apart(train, data, part, case.parts, None, case)
+        seconds[processes] = apart(prepare, data, part, case.timed, processes, case)
+    memory = apart(train, data, part, case.held, None, case)
     before, after, again = killed_and_resumed(data, cache, case)
     mapped = apart(train, data, cache, case.volumes, 1e-3, case)
     return {

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from client.cohort import Cohort
-from client.data.manifest import SPLITS, image_columns, scan_manifest
+from client.data.manifest import SPLITS, scan_manifest
 from client.data.splits import SplitTable
 from client.site import SiteConfig
 
@@ -35,7 +35,7 @@ def standing(config: SiteConfig, cohort: Cohort, name: str) -> Standing:
     """
     table, least = config.dataset(name), config.policy.min_group
     split = cohort.split(name, table.split, table.collection)
-    found = scan_manifest(table.manifest, image_columns(table.manifest))
+    found = scan_manifest(table.manifest, ())
     own = found.of_site(table.site) if table.site is not None else found
     rows = {record.row for record in own.records}
     waiting, refused = {}, []

@@ -58,6 +58,12 @@ def fields_of(job: "JobSpec") -> dict[str, Field]:
     }
 
 
+def image_columns_of(job: "JobSpec") -> tuple[str, ...]:
+    """Return the columns of the files of a job's first image; none where its samples have no image."""
+    has_image = any(own.kind == "image" for own in job.task.fields().values())
+    return tuple(job.data.images) if has_image else ()
+
+
 def first_of_role(fields: Mapping[str, Field], role: Role) -> str:
     """Return the name of the first field with a role.
 

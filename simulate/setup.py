@@ -13,7 +13,7 @@ from client.policy import PolicyTable
 from client.site import DatasetTable, SiteConfig, SiteTable, load_site
 from client.site_cohort import SiteCohort
 from shared.errors import DataError, JobError, SiteError
-from shared.fields import fields_of, file_columns, target_columns
+from shared.fields import fields_of, file_columns, image_columns_of, target_columns
 from shared.job import JobSpec
 from shared.networks import NETWORKS
 from shared.strategies import STRATEGIES
@@ -73,7 +73,7 @@ def sites_of_manifest(job: JobSpec, manifest: Path, shares: SplitTable) -> list[
     Raises:
         DataError: The manifest can't be read, has no such column, or a value of it makes no name.
     """
-    found = scan_manifest(manifest, job.data.images, target_columns(job.task.declared))
+    found = scan_manifest(manifest, image_columns_of(job), target_columns(job.task.declared))
     if "site" not in found.columns:
         raise DataError(
             "has no column 'site'",

@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ from client.data.readers import (
 from client.data.splits import Split
 from client.data.tally import Tally
 from shared.errors import DataError
-from shared.fields import target_columns
+from shared.fields import image_columns_of, target_columns
 from shared.job import JobSpec
 from shared.tasks import TASKS
 from shared.tasks.classification.options import Classification
@@ -79,7 +80,7 @@ class Expected:
         task = job.task
         classes = tuple(task.classes) if isinstance(task, ClassesOptions) else None
         multi_label = isinstance(task, Classification) and task.multi_label
-        return cls(task.name, classes, tuple(job.data.images), multi_label, job, kinds_of(job))
+        return cls(task.name, classes, image_columns_of(job), multi_label, job, kinds_of(job))
 
 
 @dataclass(frozen=True)
@@ -183,6 +184,7 @@ def check_parts(
         JobError: The job names a fold that a split has not.
     """
     check = _Check(parts, expected or Expected())
+    check.side_tables()
     for row in track(check.rows):
         check.row(row)
     return check.conclude()
@@ -205,6 +207,17 @@ class _Check:
             patients=len({(row.manifest.path, row.record.patient) for row in self.rows}),
             errors=list(found.problems),
         )
+
+    def side_tables(self) -> None:
+        """Look whether the tables beside each manifest belong to it."""
+        by_manifest: dict[Path, list[Record]] = defaultdict(list)
+        for row in self.rows:
+            by_manifest[row.manifest.path].append(row.record)
+        for records, kind in product(by_manifest.values(), self.expected.kinds.values()):
+            try:
+                kind.require_matches(records)
+            except DataError as error:
+                self.report.errors.append(error)
 
     def row(self, row: Row) -> None:
         """Read what a row names; what is wrong goes into the report."""

@@ -17,7 +17,7 @@ from client.data.reader import Reader
 from client.data.samples import Batch, Samples
 from client.data.scene import ImageFilter
 from client.data.splits import Split
-from shared.fields import fields_of, first_of_role
+from shared.fields import fields_of, first_of_role, image_columns_of
 from shared.job import JobSpec
 
 __all__ = ["Admit", "Batch", "Samples", "SiteData"]
@@ -91,9 +91,8 @@ class SiteData:
             JobError: The job names a fold that the split has not.
         """
         declared = kinds_of(job)
-        images = job.data.images if any(kind.field.kind == "image" for kind in declared.values()) else ()
         needs = [column for kind in declared.values() if kind.field.required for column in kind.columns]
-        found = scan_manifest(manifest, images, needs)
+        found = scan_manifest(manifest, image_columns_of(job), needs)
         require(found.problems)
         kinds = {name: kind for name, kind in declared.items() if set(kind.columns) <= set(found.columns)}
         sides = split.sides(found.records, job.data.fold)
@@ -109,6 +108,7 @@ class SiteData:
             own, by_side, job, kinds, site=site, cache=cache or CacheTable(), image_filter=image_filter
         )
         for name, kind in kinds.items():
+            kind.require_matches(found.records)
             if kind.in_manifest:
                 for record, _ in pairs:
                     data._reader.cell(record, name)

@@ -158,10 +158,10 @@ class _Processes:
 
     def entry(self, record: Record) -> Entry:
         """Let the thread's own process prepare a row; see `Preparation.entry`."""
-        if not hasattr(self._own, "process"):
-            self._own.process = self._start()
-        process = self._own.process
         try:
+            if not hasattr(self._own, "process"):
+                self._own.process = self._start()
+            process = self._own.process
             process.stdin.write(json.dumps(_told(record)) + "\n")
             process.stdin.flush()
             answer = process.stdout.readline()
@@ -199,9 +199,9 @@ def _told(record: Record) -> dict[str, Any]:
     return {
         "row": record.row,
         "patient": record.patient,
-        "images": [str(path.resolve()) for path in record.images],
+        "images": [str(path.absolute()) for path in record.images],
         "cells": record.cells,
-        "folder": str(record.folder.resolve()),
+        "folder": str(record.folder.absolute()),
     }
 
 

@@ -1,7 +1,7 @@
 """Tables beside a manifest, with several rows for one image or one patient: boxes, points, vectors."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +47,20 @@ class SideTable:
             row = dict(zip(columns, cells, strict=True))
             rows[_key(path, row[by], by)].append(row)
         return cls(path, columns, by, dict(rows))
+
+    def require_matches(self, records: Sequence[Record]) -> None:
+        """Refuse a table that belongs to none of the rows of a manifest.
+
+        Raises:
+            DataError: Not one of them has a row here.
+        """
+        if self.rows and records and not any(self.of(record) for record in records):
+            example = next(iter(self.rows))
+            raise DataError(
+                f"has no row of any {'image' if self.by == 'image' else 'patient'} of the manifest; it has "
+                f"'{example}'",
+                where=self.path,
+            )
 
     def of(self, record: Record) -> list[dict[str, str]]:
         """Return the rows of a record of the manifest."""

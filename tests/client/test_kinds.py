@@ -321,3 +321,13 @@ def test_a_check_says_what_the_fields_hold(tmp_path: Path, monkeypatch: pytest.M
     assert "reaches out of its image" in str(error)
     assert list(report.tallies["boxes"].lines()) == ["boxes in an image: 0 to 1, mean 0.5", "a (1)"]
     assert list(report.tallies["table"].lines()) == ["age: 40 to 42, mean 41"]
+
+
+def test_a_table_of_other_images_is_not_taken_for_images_without_boxes(tmp_path: Path) -> None:
+    (tmp_path / "boxes.csv").write_text("image,x_min,y_min,x_max,y_max\nimages/a.png,1,2,3,4\n")
+    kind = kind_of(Field("boxes", ("boxes.csv",)))
+    good = Record(2, "p", (tmp_path / "images" / "a.png",), folder=tmp_path)
+    bad = Record(2, "p", (tmp_path / "a.png",), folder=tmp_path)
+    kind.require_matches([bad, good])
+    with pytest.raises(DataError, match=r"boxes.csv: has no row of any image of the manifest; it has '"):
+        kind.require_matches([bad])

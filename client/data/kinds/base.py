@@ -59,6 +59,13 @@ class Kind(ABC):
         """
         return "\x1f".join(record.cells.get(column, "") for column in self.field.columns)
 
+    def require_matches(self, records: Sequence[Record]) -> None:  # noqa: B027 (most have nothing to match)
+        """Refuse a table beside the manifest that belongs to none of its rows.
+
+        Raises:
+            DataError: Not one of them has a row there: the names do not fit.
+        """
+
     @abstractmethod
     def read(self, record: Record, scene: "Scene") -> NDArray[Any]:
         """Return the value of a row, fitted to the grid that a network sees.

@@ -61,6 +61,11 @@ class PlacesKind(Kind):
         cell = record.cells.get(self.field.columns[0], "")
         return () if not cell or cell.startswith("[") else (record.below(cell),)
 
+    def require_matches(self, records: Sequence[Record]) -> None:
+        """See the base class."""
+        if self._beside and records:
+            self._table(records[0]).require_matches(records)
+
     def source(self, record: Record) -> str:
         """See the base class."""
         if self._beside:

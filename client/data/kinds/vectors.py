@@ -43,9 +43,8 @@ class VectorsKind(Kind):
 
     def read(self, record: Record, scene: "Scene") -> NDArray[np.float32]:
         """See the base class."""
-        (path,) = self.files(record)
-        table = self._tables.get(path) or self._tables.setdefault(path, SideTable.read(path))
-        rows = table.of(record)
+        table = self._table(record)
+        rows, path = table.of(record), table.path
         if not rows:
             raise DataError(f"has no rows of '{record.patient}'", where=path)
         columns = [column for column in table.columns if column != table.by]
@@ -53,6 +52,10 @@ class VectorsKind(Kind):
         if np.isnan(values).any():
             raise DataError(f"lacks a number in a row of '{record.patient}'", where=path)
         return values
+
+    def _table(self, record: Record) -> SideTable:
+        (path,) = self.files(record)
+        return self._tables.get(path) or self._tables.setdefault(path, SideTable.read(path))
 
     def tally(self, value: NDArray[Any], into: Tally) -> None:
         """See the base class."""
