@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 from science import DATA, PROJECT, shortened
 
-from client import app
+from client import hospital
 from client.bounded_sums import Bounds, bound
 from client.data.dataset import Samples
 from client.data.splits import CohortKey
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--least", type=int, default=10, help="min_group of every site")
     parser.add_argument("--jobs", nargs="+", default=list(JOBS))
-    parser.add_argument("--quick", action="store_true", help="one round of one job")
+    parser.add_argument("--quick", action="store_true", help="one round of one job; held to no figure")
     options = parser.parse_args()
     if not DATA.is_dir():
         parser.error(f"{DATA} is not there; set WARDROUND_DATA")
@@ -122,21 +122,21 @@ class Recorder:
     def __enter__(self) -> "Recorder":
         self._sums: dict[bytes, tuple[MetricSet, MetricSet]] = {}
         self._sites: list[MetricSet] = []
-        self._original = app.evaluate
+        self._original = hospital.evaluate
         self.errors: dict[str, list[float]] = defaultdict(list)
         self.patients: list[int] = []
-        app.evaluate = self._evaluate
+        hospital.evaluate = self._evaluate
         return self
 
     def __exit__(self, *_: object) -> None:
-        app.evaluate = self._original
+        hospital.evaluate = self._original
 
     @property
     def pairs(self) -> list[tuple[dict[str, float], dict[str, float]]]:
         """Return the exact figures and the bounded ones of every evaluation."""
         return [(exact.compute(), bounded.compute()) for exact, bounded in self._sums.values()]
 
-    def _evaluate(self, bench: app.Bench, samples: Samples, edges: Any = None) -> MetricSet:
+    def _evaluate(self, bench: hospital.Bench, samples: Samples, edges: Any = None) -> MetricSet:
         metrics = self._original(bench, samples, edges)
         if len(set(samples.patients)) < self._least:
             return metrics

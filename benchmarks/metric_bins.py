@@ -26,7 +26,7 @@ from rich.table import Table
 from science import DATA, PROJECT, shortened
 from sklearn import metrics as reference
 
-from client import app
+from client import hospital
 from client.data.dataset import Samples
 from shared.job import load_job
 from shared.metrics import MetricSet
@@ -96,14 +96,14 @@ class Recorder:
 
     def __enter__(self) -> "Recorder":
         self._calls: list[tuple[int, Scores]] = []
-        self._original = app.evaluate
-        app.evaluate = self._evaluate
+        self._original = hospital.evaluate
+        hospital.evaluate = self._evaluate
         return self
 
     def __exit__(self, *_: object) -> None:
-        app.evaluate = self._original
+        hospital.evaluate = self._original
 
-    def _evaluate(self, bench: app.Bench, samples: Samples, edges: Any = None) -> MetricSet:
+    def _evaluate(self, bench: hospital.Bench, samples: Samples, edges: Any = None) -> MetricSet:
         logits, targets = [], []
         for indices in samples.batches(32):
             batch = samples.batch(indices)
