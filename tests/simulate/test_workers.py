@@ -370,7 +370,7 @@ def test_thousands_of_calls_leave_nothing_behind(pair: Workers) -> None:
     memory, files = run(500)
     more_memory, more_files = run(3000)
     assert more_memory - memory < 4e6  # keeping each call's 8 kB would be 24 MB
-    assert more_files <= files
+    assert more_files < files + 20  # some are on their way; one left by each call would be 2500
 
 
 def hang_in_two_workers() -> None:
