@@ -129,7 +129,7 @@ def test_a_manifest_that_is_an_image(refused, tiny_job_file, tiny_data):
 def test_more_sites_asked_for_than_there_are(refused, tiny_job_file, tiny_data):
     said = refused(tiny_job_file, "--data", tiny_data, "--set", "strategy.min_sites=9")
     assert "[strategy] min_sites" in said
-    assert "4 sites can take part" in said
+    assert "4 sites can train" in said
     assert no_run()
 
 
