@@ -41,7 +41,9 @@ def results_table(job: JobSpec, description: Mapping[str, Any]) -> Table:
     """
     baselines = description.get("baselines")
     round_, rounds = description["tested_round"], description["rounds"]
-    table = Table(title=f"{job.job.name}: the model of round {round_} of {rounds} on the test patients")
+    # Without padding at the edges four metrics fit into 80 columns.
+    title = f"{job.job.name}: the model of round {round_} of {rounds} on the test patients"
+    table = Table(title=title, pad_edge=False)
     names = [*description["sites"], *description["left_out"]]
     table.add_column("site", min_width=max(len(name) for name in names), no_wrap=True)
     table.add_column("train\npatients", justify="right", min_width=8)  # as rounded by their site
