@@ -1,8 +1,8 @@
 """What outside packages add to Wardround: options classes, found through their entry points.
 
 A package that is installed beside Wardround may name options classes under the groups `wardround.tasks`,
-`wardround.networks`, `wardround.strategies` and `wardround.metrics` (see docs/extending.md). Nothing is ever
-loaded by a name that came over the network: only what whoever runs this process has installed.
+`wardround.networks` and `wardround.strategies` (see docs/extending.md). Nothing is ever loaded by a name that
+came over the network: only what whoever runs this process has installed.
 """
 
 import logging

@@ -252,7 +252,7 @@ class _Check:
     def _label(self, row: Row) -> None:
         expected, record, side = self.expected, row.record, row.side
         classes = expected.classes or tuple(self.report.labels)
-        if expected.classes is None or expected.task not in (None, "classification"):
+        if expected.classes is None:
             self.report.labels[record.label or ""][side] += 1
             return
         for index in label_indices(record.label, classes, multi_label=expected.multi_label):
@@ -299,7 +299,7 @@ class _Check:
     def _mask(self, mask: Mask, raw: Picture) -> float:
         """Count a mask and return the share of its foreground."""
         report, expected, path = self.report, self.expected, mask_files(mask)[0]
-        if expected.task == "segmentation" and expected.classes is not None:
+        if expected.task is not None and expected.classes is not None:
             indices = expected.class_indices(raw, path)
             found = np.unique(indices[indices != 0]).tolist()
             names = [expected.classes[index - 1] for index in found]
@@ -349,7 +349,7 @@ class _Check:
         if report.read_masks and report.empty_masks == report.read_masks:
             report.warnings.append("every mask is empty")
         found: dict[str, bool]
-        if self.expected.task == "segmentation":
+        if self.expected.task is not None and "mask" in self.columns:
             found = {name: name in report.masks for name in classes}
         else:
             found = {name: report.labels[name]["train"] > 0 for name in classes}

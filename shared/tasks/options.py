@@ -129,8 +129,8 @@ class ClassesOptions(TaskOptions):
         if shares is None:
             return self
         if self.class_weights != "public" and self.loss not in self.counts_itself:
-            takers = " or ".join(f"'{name}'" for name in ("public", *sorted(self.counts_itself)))
-            raise ValueError(f"class_shares: needs class_weights or loss {takers}")
+            others = "".join(f" or loss = '{name}'" for name in sorted(self.counts_itself))
+            raise ValueError(f"class_shares: needs class_weights = 'public'{others}")
         if len(shares) != self.counted:
             raise ValueError(f"class_shares: needs {self.counted} numbers, has {len(shares)}")
         return self

@@ -1,17 +1,17 @@
 """The same job gives the same model, whatever runs it, whoever answers first, and whatever is killed."""
 
 import csv
-import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 
+from shared.job import load_job
 from shared.run_folder import status_of
+from simulate.session import Hospitals, start
 from tests.jobs import job_text
 
 
@@ -68,23 +68,15 @@ def sampled(tiny_data, tmp_path_factory) -> tuple[Path, bytes, str]:
     return job, model(run), next(site for _, site in trained if site not in early)
 
 
-def is_checked(folder: Path) -> bool:
-    """Say whether a simulation has checked its data and is about to start its workers."""
-    about = next(folder.glob("tiny-*/run.json"), None)
-    return about is not None and "warnings" in json.loads(about.read_bytes())
-
-
 @pytest.fixture
 def in_the_middle(sampled, tiny_data, tmp_path, hold_images):
     """A simulation that is held while a worker trains, after the first round, and what holds it."""
     job, _, site = sampled
-    arguments = command(job, "--data", tiny_data, "--out", tmp_path, "--workers", "2")
+    run = start(load_job(job), Hospitals(data=tiny_data), tmp_path, "cpu", baselines=False)
+    held = hold_images(site, "train")  # the data have been checked, which reads them too
+    arguments = command("--resume", run.path, "--workers", "2")
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    while not is_checked(tmp_path):  # which reads the images too
-        assert process.poll() is None
-        time.sleep(0.01)
-    held = hold_images(site, "train")  # this site trains in a later round than the first
     assert any(line.startswith("round 1/3") for line in process.stdout)
     yield process, held.meet(process.pid), held
     process.kill()
