@@ -72,6 +72,13 @@ def test_a_package_that_can_not_be_loaded_breaks_nothing(installed, job, tmp_pat
     assert "'no_such_module:Network' can't be used" in done.stderr
 
 
+def test_data_are_checked_for_its_task_too(installed, job, tiny_data):
+    job.write_text(job.read_text().replace('"large"', '"huge"'))
+    done = run(installed, "wardround", "data", "check", tiny_data, "--job", job)
+    assert done.returncode == 2
+    assert "the label 'large' is not a class of the job" in done.stdout
+
+
 def test_the_policy_refuses_it_until_it_is_named(installed, job):
     """Its options classes are those of this process, so what a site decides is asked in one of its own."""
     script = f"""
