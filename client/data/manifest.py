@@ -73,7 +73,7 @@ class Record:
         """Return the mask that a cell names.
 
         Raises:
-            DataError: The cell is empty, lacks one of several files, or is no path below the manifest.
+            DataError: The cell is empty, lacks one of several files, or is not a path below the manifest.
         """
         try:
             return mask_below(self.folder, self.filled(column))

@@ -165,9 +165,9 @@ def test_a_small_packed_file_that_claims_a_large_image_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("LOCAL", "%s%n", "no file of its folder"),
-        ("LOCAL", "/etc/hostname", "no file of its folder"),
-        ("LOCAL", "LIST", "no file of its folder"),
+        ("LOCAL", "%s%n", "not a file of its folder"),
+        ("LOCAL", "/etc/hostname", "not a file of its folder"),
+        ("LOCAL", "LIST", "not a file of its folder"),
         ("ElementDataFile = ", "ElementDataFile ", "where its numbers are"),
         ("NDims = 3", "NDims = 99999999999", "axes"),
         ("DimSize = 4 5 6", "DimSize = 4 5", "2 numbers in DimSize"),

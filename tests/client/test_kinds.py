@@ -111,7 +111,9 @@ def test_tables_keep_what_is_missing_apart_from_what_is_known() -> None:
     batch = kind.stack([torch.from_numpy(value) for value in values])
     assert batch.isnan().tolist() == [[False, False, False, True], [True, True, True, False]]
     assert batch.nan_to_num(-1).tolist() == [[61, 0, 1, -1], [-1, -1, -1, 3]]
-    with pytest.raises(DataError, match="the sex 'femal' is no category of the job; did you mean 'female'"):
+    with pytest.raises(
+        DataError, match="the sex 'femal' is not a category of the job; did you mean 'female'"
+    ):
         kind.read(row(age="61", sex="femal", grade="1"), NOTHING)
     tally = Tally(rows=2)
     for value in values:

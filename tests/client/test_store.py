@@ -125,7 +125,7 @@ def test_a_bad_file_is_named_whichever_process_met_it(
     (data / "image3.nii.gz").write_bytes(b"none")
     monkeypatch.setattr(preparing, "_WORTH_IT", 0)
     for processes in (1, 2):
-        with pytest.raises(DataError, match=r"row 5: .*image3.nii.gz: is no NIfTI file"):
+        with pytest.raises(DataError, match=r"row 5: .*image3.nii.gz: is not a NIfTI file"):
             load(data, folder=tmp_path / "cache", processes=processes)
 
 

@@ -61,7 +61,7 @@ def nifti_header(path: Path) -> nibabel.Nifti1Header:
     for kind in (nibabel.Nifti1Header, nibabel.Nifti2Header):
         if kind.may_contain_header(head):
             return kind(head[: kind.sizeof_hdr], check=False)
-    raise DataError("is no NIfTI file", where=path)
+    raise DataError("is not a NIfTI file", where=path)
 
 
 def _opened(path: Path) -> IO[bytes]:

@@ -42,7 +42,7 @@ def data_files(path: Path) -> list[Path]:
         file = path.parent / name
         if "%" in name or file.parent != path.parent or not file.is_file():  # ITK takes % for C's printf
             raise DataError(
-                f"names '{shown(name)}' for its numbers, which is no file of its folder",
+                f"names '{shown(name)}' for its numbers, which is not a file of its folder",
                 where=path,
                 remedy="Put both files into one folder, or save them as one (.mha, .nrrd).",
             )

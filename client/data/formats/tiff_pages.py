@@ -24,14 +24,14 @@ def require_pages(path: Path) -> None:
     Smaller copies of a page (pyramids) do not count.
 
     Raises:
-        DataError: They do; or the file is no TIFF, or was cut short.
+        DataError: They do; or the file is not a TIFF, or was cut short.
     """
     with path.open("rb") as file:
         try:
             pages = _Pages(file, path)
             forms = {pages.form(at) for at in pages.places()} - {None}
         except (struct.error, OSError):
-            raise DataError("was cut short, or is no TIFF", where=path, remedy="Copy it again.") from None
+            raise DataError("was cut short, or is not a TIFF", where=path, remedy="Copy it again.") from None
     if len(forms) > 1:
         raise DataError(
             "has pages of several sizes or kinds, which are no volume",
@@ -48,7 +48,7 @@ class _Pages:
         self._order = {b"II": "<", b"MM": ">"}.get(file.read(2), "")
         version = self._number(2, "H") if self._order else 0
         if version not in (_CLASSIC, _BIG):
-            raise DataError("is no TIFF", where=path)
+            raise DataError("is not a TIFF", where=path)
         big = version == _BIG
         self._count, self._entry, self._offset = ("Q", 20, "Q") if big else ("H", 12, "I")
         self._first = self._number(8 if big else 4, self._offset)

@@ -49,7 +49,7 @@ class PlacesKind(Kind):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """See the base class; a table beside the manifest is no column of it."""
+        """See the base class; a table beside the manifest is not a column of it."""
         return () if self._beside else self.field.columns
 
     def files(self, record: Record) -> tuple[Path, ...]:

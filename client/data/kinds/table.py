@@ -49,7 +49,7 @@ class TableKind(Kind):
             return [float(cell == value) for value in known]
         if is_missing(cell):
             return [np.nan] * len(known)
-        raise DataError(f"the {column} '{cell}' is no category of the job; {suggestion(cell, known)}")
+        raise DataError(f"the {column} '{cell}' is not a category of the job; {suggestion(cell, known)}")
 
     def tally(self, value: NDArray[Any], into: Tally) -> None:
         """See the base class."""

@@ -34,7 +34,7 @@ class VectorsKind(Kind):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """See the base class; a table beside the manifest is no column of it."""
+        """See the base class; a table beside the manifest is not a column of it."""
         return ()
 
     def files(self, record: Record) -> tuple[Path, ...]:

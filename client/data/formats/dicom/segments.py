@@ -53,7 +53,7 @@ def read_segments(dataset: Dataset, path: Path, dimensions: int | None) -> Pictu
         inside = array[..., place] >= _INSIDE
         if labels[inside].any():
             raise DataError(
-                "has segments that overlap, so it is no map of labels",
+                "has segments that overlap, so it is not a map of labels",
                 where=path,
                 remedy="Save each structure as a file of its own.",
             )
