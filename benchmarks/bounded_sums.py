@@ -29,7 +29,6 @@ from client.data.dataset import Samples
 from client.data.splits import CohortKey
 from shared.job import JobSpec, load_job
 from shared.metrics import Mean, MetricSet
-from shared.tasks.segmentation.metrics import SegmentationMetrics
 from simulate.session import Hospitals, execute, start
 
 JOBS = {"skin-lesions.toml": "skin_ham_4sites", "brain-lgg.toml": "brain_lgg_5sites_2d"}
@@ -153,8 +152,7 @@ class Recorder:
     def _note(self, metrics: MetricSet) -> None:
         """Note the standard errors of the means over patients, of four sites as large as this one."""
         own = copy.deepcopy(metrics)
-        if isinstance(own, SegmentationMetrics):
-            own.settle()
+        own.settle()
         self.patients.append(len(own.values("loss").patients))
         for name, metric in own.metrics.items():
             if isinstance(metric, Mean):

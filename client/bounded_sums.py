@@ -17,16 +17,16 @@ With `min_group = 1` sums are exact. It is no differential privacy: the range de
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from shared.metrics import Mean, MetricSet, states_of
+from client.metric_release import require_known
+from shared.histograms import CalibrationBins
+from shared.metrics import Mean, MetricSet, Totals
 from shared.patient_values import PatientValues
-from shared.tasks.classification.metrics import ClassificationMetrics
-from shared.tasks.segmentation.metrics import SegmentationMetrics
 
 _FINE = 64  # rungs of a unit, for values in 0..1
 _OCTAVE = 8  # rungs to a doubling, for others
@@ -99,20 +99,19 @@ def bound(metrics: MetricSet, bounds: Bounds, bins: int) -> None:
         bins: Largest number of bins that are left.
 
     Raises:
-        TypeError: The metrics are of a task for which nobody has said which sums to bound.
+        TypeError: It is not known of a metric what one patient adds to it.
     """
     if bounds.least <= 1:
         return
-    if isinstance(metrics, ClassificationMetrics):
-        metrics.calibration.centre(bins)
-    elif isinstance(metrics, SegmentationMetrics):
-        _bound_voxels(metrics, bounds)
-        metrics.settle()
-    else:
-        raise TypeError(f"{type(metrics).__name__}: not known which of its sums to bound")
+    require_known(metrics, metrics.scores(), metrics.cells())
+    metrics.settle()
     for name, metric in metrics.metrics.items():
-        if isinstance(metric, Mean):
+        if isinstance(metric, CalibrationBins):
+            metric.centre(bins)
+        elif isinstance(metric, Mean):
             _bound_mean(metrics, name, metric, bounds)
+        elif isinstance(metric, Totals):
+            _bound_totals(metrics, name, metric, bounds)
 
 
 def _bound_mean(metrics: MetricSet, name: str, mean: Mean, bounds: Bounds) -> None:
@@ -123,16 +122,14 @@ def _bound_mean(metrics: MetricSet, name: str, mean: Mean, bounds: Bounds) -> No
             mean.count[column] = 0
 
 
-def _bound_voxels(metrics: SegmentationMetrics, bounds: Bounds) -> None:
-    """Bound the numbers of voxels found, wrongly added and missed; they stay whole numbers."""
-    voxels = torch.stack(list(metrics.patients.values()))  # (P, 3, structures)
-    kinds = voxels.flatten(start_dim=1).double().numpy()
-    values = PatientValues.of(list(metrics.patients), kinds, np.ones(kinds.shape, np.bool_))
-    all_voxels = float(metrics.values("loss").counts.sum()) * metrics.largest("overlap", "voxels")
-    largest = all_voxels / len(values.patients)
-    told = [round(bounds.column("voxels", values, column, largest)) for column in range(kinds.shape[1])]
-    for _, _, state in states_of({"overlap": metrics.metrics["overlap"]}):
-        state.copy_(torch.tensor(told).reshape(state.shape))
+def _bound_totals(metrics: MetricSet, name: str, totals: Totals, bounds: Bounds) -> None:
+    """Bound whole numbers added up over patients, such as voxels; they stay whole."""
+    of_images = metrics.values(name)
+    values = replace(of_images, counts=np.ones_like(of_images.counts))  # of a patient, not of an image
+    images = float(of_images.counts[:, 0].sum())
+    largest = images * metrics.largest(name, "total") / len(values.patients)
+    told = [round(bounds.column(name, values, column, largest)) for column in range(values.sums.shape[1])]
+    totals.total.copy_(torch.tensor(told).reshape(totals.total.shape))
 
 
 def rung(value: float, largest: float, to_whole: Callable[[float], float]) -> float:

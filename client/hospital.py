@@ -265,7 +265,7 @@ class Site:
         torch.set_num_threads(bench.job.training.threads)
         metrics = evaluate(bench, samples, _edges(bench, request))
         bound(metrics, self._cohort.bounds(job), job.evaluation.bins)
-        withhold(metrics, release.min_group)
+        withhold(metrics, release.min_group, job.evaluation.bins)
         seconds = told_seconds(time.perf_counter() - start)
         return messages.Evaluation(metrics.pack(), release.count(len(samples)), seconds)
 

@@ -9,86 +9,87 @@ A number that too few patients are behind is withheld together with those from w
   enough of the others, or none. A class that is left with fewer than five such bins has no curve.
 - Every image is of one class, so the others would tell the size of one that is withheld alone: the next
   smallest one goes with it.
-- The decisions leave only if enough patients, or none, are in every cell of every class: accuracy over some
-  of the classes would be a wrong figure.
+- Counts of patients leave only if enough patients, or none, are in each of their cells: the decisions of all
+  classes together, and of a structure what was found, missed and added.
 - No bound of merged bins is so near to the decision that too few patients lie between the two.
 - Calibration does not leave: its bins cut the scores at other places, and so would tell who lies between.
-- A structure leaves only if enough patients, or none, have voxels of it that were found, missed and added.
 
 Sums of losses, of Dice, of voxels and of distances are bounded before, as in masked sums (`bounded_sums.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from shared.curves import bins_for
-from shared.metrics import MetricSet, states_of
-from shared.tasks.classification.metrics import ClassificationMetrics, Judged
-from shared.tasks.segmentation.metrics import DISTANCES, SegmentationMetrics
+from shared.histograms import CalibrationBins, Histograms, Scores
+from shared.metrics import Cells, Mean, MetricSet, Totals, states_of
 
 LEAST_BINS = 5  # of a curve: fewer would make a wrong figure of it
 
 Mask = NDArray[np.bool_]
 
 
-def withhold(metrics: MetricSet, least: int) -> None:
+def withhold(metrics: MetricSet, least: int, most_bins: int) -> None:
     """Take out of a site's metrics what fewer than `least` patients are behind; with 1 nothing changes.
 
     Args:
         metrics: With the images of one split, of which at least `least` patients are.
         least: The policy's `min_group`.
+        most_bins: Largest number of bins of scores that the job asks for.
 
     Raises:
-        TypeError: The metrics are of a task for which nobody has said what to withhold.
+        TypeError: It is not known how many patients are behind the counts of a metric.
     """
     if least <= 1:
         return
-    if isinstance(metrics, ClassificationMetrics):
-        _classification(metrics, least)
-    elif isinstance(metrics, SegmentationMetrics):
-        _segmentation(metrics, least)
-    else:
-        raise TypeError(f"{type(metrics).__name__}: not known what a site withholds of it")
+    scores, cells = metrics.scores(), list(metrics.cells())
+    require_known(metrics, scores, cells)
+    for told in cells:
+        if not _are_groups(told.patients, least):
+            for name in told.metrics:
+                _clear(metrics, name, told.column)
+    for name, metric in metrics.metrics.items():
+        if isinstance(metric, CalibrationBins):
+            _clear(metrics, name)
+        elif isinstance(metric, Histograms):
+            _curves(metric, scores[name], least, most_bins)
 
 
-def _classification(metrics: ClassificationMetrics, least: int) -> None:
-    images = metrics.images
-    _, codes = np.unique(images.patients, return_inverse=True)
-    _clear(metrics, "calibration")
-    if not _decisions_may_leave(images, codes, least):
-        _clear(metrics, "decisions")
-    _curves(metrics, images, codes, least)
+def require_known(metrics: MetricSet, scores: Collection[str], cells: Iterable[Cells]) -> None:
+    """Check that it is known of each metric what of it may leave.
+
+    Raises:
+        TypeError: It is not.
+    """
+    counted = {name for told in cells for name in told.metrics}
+    for name, metric in metrics.metrics.items():
+        is_known = isinstance(metric, Mean | Totals | CalibrationBins)
+        if not is_known and name not in counted and not (isinstance(metric, Histograms) and name in scores):
+            raise TypeError(f"{type(metrics).__name__}: not known whose patients are behind '{name}'")
 
 
-def _decisions_may_leave(images: Judged, codes: NDArray[np.int64], least: int) -> bool:
-    kinds, taken = (images.truth, ~images.truth), (images.decided, ~images.decided)
-    cells = [truth & decided for truth in kinds for decided in taken]
-    return all(_enough(codes[cell[:, k]], least) for cell in cells for k in range(cell.shape[1]))
-
-
-def _curves(metrics: ClassificationMetrics, images: Judged, codes: NDArray[np.int64], least: int) -> None:
-    truth, decided = images.truth[:, metrics.judged], images.decided[:, metrics.judged]
-    most = bins_for(metrics.job.evaluation.bins, int(codes.max()) + 1)
-    runs = []
-    for k in range(truth.shape[1]):
-        scored = Scored(images.bins[:, k], truth[:, k], decided[:, k], codes)
-        runs.append(_runs(scored, metrics.edges.shape[1] + 1, least, most))
+def _curves(histograms: Histograms, scores: Scores, least: int, most_bins: int) -> None:
+    _, codes = np.unique(scores.patients, return_inverse=True)
+    truth, most = scores.truth, bins_for(most_bins, int(codes.max()) + 1)
+    runs = [
+        _runs(Scored.of(scores, codes, k), histograms.positives.shape[1], least, most)
+        for k in range(truth.shape[1])
+    ]
     withheld = [
         k
         for k, found in enumerate(runs)
         if len(found) < LEAST_BINS or not truth[:, k].any() or truth[:, k].all()
     ]
-    if not metrics.options.multi_label:
+    if scores.exclusive:
         withheld = _with_complement(withheld, truth, codes, least)
-    _clear(metrics, "curves")
-    positives, negatives = (state for _, _, state in states_of({"curves": metrics.metrics["curves"]}))
+    positives, negatives = histograms.positives.zero_(), histograms.negatives.zero_()
     for k in set(range(len(runs))) - set(withheld):
         for first, last in runs[k]:
-            inside = (images.bins[:, k] >= first) & (images.bins[:, k] <= last)
+            inside = (scores.bins[:, k] >= first) & (scores.bins[:, k] <= last)
             positives[k, (first + last) // 2] = int((inside & truth[:, k]).sum())
             negatives[k, (first + last) // 2] = int((inside & ~truth[:, k]).sum())
 
@@ -105,25 +106,6 @@ def _with_complement(withheld: Sequence[int], truth: Mask, codes: NDArray[np.int
     return chosen
 
 
-def _segmentation(metrics: SegmentationMetrics, least: int) -> None:
-    voxels = torch.stack(list(metrics.patients.values())).numpy() > 0  # (P, 3, structures)
-    for structure in range(voxels.shape[2]):
-        if not _are_groups(voxels[:, :, structure].sum(axis=0), least):
-            _clear_structure(metrics, structure, [name for name in metrics.metrics if name != "loss"])
-    if not metrics.distances:
-        return
-    kinds = torch.stack(list(metrics.distances.values())).numpy() > 0
-    for structure in range(kinds.shape[2]):
-        if not _are_groups(kinds[:, :, structure].sum(axis=0), least):
-            _clear_structure(metrics, structure, DISTANCES)
-
-
-def _clear_structure(metrics: SegmentationMetrics, structure: int, names: Sequence[str]) -> None:
-    for name in names:
-        for _, _, state in states_of({name: metrics.metrics[name]}):
-            state[..., structure] = 0
-
-
 @dataclass(frozen=True)
 class Scored:
     """The scores of one class.
@@ -131,14 +113,20 @@ class Scored:
     Attributes:
         bins: Of each image (N,).
         truth: Whether it is of the class (N,).
-        decided: Whether it was taken for one (N,).
+        decided: Whether it was taken for one (N,); None where nothing that leaves tells.
         codes: Numbers of the patients (N,).
     """
 
     bins: NDArray[np.int64]
     truth: Mask
-    decided: Mask
+    decided: Mask | None
     codes: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, scores: Scores, codes: NDArray[np.int64], k: int) -> Self:
+        """Return those of one class."""
+        decided = None if scores.decided is None else scores.decided[:, k]
+        return cls(scores.bins[:, k], scores.truth[:, k], decided, codes)
 
     def patients(self, inside: Mask) -> list[int]:
         """Return how many patients of the class are inside, and how many others."""
@@ -149,6 +137,8 @@ class Scored:
 
         Where one is within the other, the difference of their counts is that of the patients between.
         """
+        if self.decided is None:
+            return False
         above = self.bins >= first
         more, less = self.patients(above & ~self.decided), self.patients(self.decided & ~above)
         return any(0 in pair and 0 < max(pair) < least for pair in zip(more, less, strict=True))
@@ -199,6 +189,6 @@ def _enough(codes: NDArray[np.int64], least: int, *, empty: bool = True) -> bool
     return count >= least or (empty and count == 0)
 
 
-def _clear(metrics: MetricSet, name: str) -> None:
+def _clear(metrics: MetricSet, name: str, column: int | None = None) -> None:
     for _, _, state in states_of({name: metrics.metrics[name]}):
-        state.zero_()
+        state[... if column is None else (..., column)] = 0

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from shared.histograms import CalibrationBins
 from shared.job import JobSpec
 from shared.messages import Description, Evaluation, MessageError, Update
 from shared.metrics import Mean, MetricSet
-from shared.tasks.classification.metrics import CalibrationBins
 
 MOST_IMAGES = 2**24  # of one site in one split, 17 million; patients too
 _LARGEST_LOSS = 1e6  # the mean over an epoch; a network whose loss is so large has diverged

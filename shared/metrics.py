@@ -8,6 +8,7 @@ in `client/metric_release.py`.
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from shared.curves import Curves
+from shared.histograms import CalibrationBins, Histograms, Scores
 from shared.patient_values import PatientValues
 
 LARGEST_COUNT = 2**53  # above it, float64 can't hold every whole number
@@ -49,8 +51,50 @@ class Mean(Metric):
         return self.total / self.count
 
 
+class Totals(Metric):
+    """Whole numbers added up over samples, such as voxels.
+
+    Args:
+        shape: Of the numbers that each sample has.
+    """
+
+    full_state_update = False
+    total: Tensor
+
+    def __init__(self, *shape: int) -> None:
+        super().__init__(compute_with_cache=False)
+        self.add_state("total", torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, values: Tensor) -> None:
+        """Add whole numbers (N, *shape)."""
+        self.total += values.detach().cpu().sum(dim=0)
+
+    def compute(self) -> Tensor:
+        """Return the sums (shape,)."""
+        return self.total
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Numbers that tell together how many patients are in each of some cells.
+
+    Attributes:
+        patients: Of each cell.
+        metrics: Whose numbers tell it.
+        column: The last index of these numbers; None for all of them.
+    """
+
+    patients: Sequence[int]
+    metrics: Sequence[str]
+    column: int | None = None
+
+
 class MetricSet(ABC):
     """The metrics of a task: torchmetrics objects by name, which all live on the CPU and add up.
+
+    What a site lets leave of them follows from what they are made of: means and totals of each patient's
+    values are bounded, histograms are merged (`scores` says whose they are), and counts of patients leave
+    where `cells` has enough patients in each. A metric of which none of this is known does not leave.
 
     Args:
         metrics: Metrics whose states are all summed; their order fixes the layout of the packed vector, so
@@ -78,8 +122,14 @@ class MetricSet(ABC):
         self.metrics[name].update(values, counted)
         self._values.setdefault(name, []).append((patients, values.detach().cpu(), counted.cpu()))
 
+    def add_up(self, name: str, patients: Sequence[str], values: Tensor) -> None:
+        """Add whole numbers (N, *shape) of images to the totals `name`; whose they are stays known here."""
+        self.metrics[name].update(values)
+        flat = values.detach().cpu().flatten(start_dim=1)
+        self._values.setdefault(name, []).append((patients, flat, torch.ones_like(flat, dtype=torch.bool)))
+
     def values(self, name: str) -> PatientValues:
-        """Return what each patient has added to the mean `name`; there must be some."""
+        """Return what each patient has added to the mean or the totals `name`; there must be some."""
         parts = self._values[name]
         patients = [patient for names, _, _ in parts for patient in names]
         values = torch.cat([values for _, values, _ in parts])
@@ -105,8 +155,19 @@ class MetricSet(ABC):
         ]
         return np.concatenate(are_counts)
 
-    def fold(self, most: int) -> None:  # noqa: B027 (a task without bins has nothing to fold)
+    def fold(self, most: int) -> None:
         """Merge neighbouring bins of scores until at most `most` hold anything; the layout stays."""
+        for metric in self.metrics.values():
+            if isinstance(metric, Histograms | CalibrationBins):
+                metric.fold(most)
+
+    def cells(self) -> Iterator[Cells]:
+        """Yield which numbers tell how many patients are in a cell; there must be some patients."""
+        yield from ()
+
+    def scores(self) -> Mapping[str, Scores]:
+        """Return whose scores are in the bins of each of the `Histograms`; there must be some."""
+        return {}
 
     def curves(self) -> Curves | None:
         """Return the histograms from which the next evaluation's bins follow; None where a task has none."""
@@ -123,6 +184,9 @@ class MetricSet(ABC):
     def settled(self) -> Mapping[str, Metric]:
         """Return the metrics with everything added that had to wait, leaving this set as it is."""
         return self.metrics
+
+    def settle(self) -> None:  # noqa: B027 (most tasks have nothing that waits)
+        """Add everything that had to wait; no patient seen so far may have images still to come."""
 
     def compute(self) -> dict[str, float]:
         """Return every name of `metric_names(job)`; NaN where a metric is undefined."""

@@ -31,7 +31,7 @@ def bounded(metrics: MetricSet, job: JobSpec, hospital: int = 0, least: int = LE
 def total(metrics: MetricSet, name: str) -> float:
     """Return the sum that the coordinator looks at."""
     metric = metrics.settled()[name]
-    state = {"overlap": "voxels", "calibration": "confidence"}.get(name, "total")
+    state = {"calibration": "confidence"}.get(name, "total")
     return float(metric.metric_state[state].flatten()[0 if name != "calibration" else slice(None)].sum())
 
 
@@ -220,4 +220,4 @@ def test_a_structure_that_few_have_adds_no_distance():
     for name in ("hd95", "hd95_undefined", "surface_dice"):
         assert metrics.metrics[name].count[1] == 0
         assert metrics.metrics[name].total[1] == 0
-    assert metrics.metrics["overlap"].voxels[:, 1].sum() == 0
+    assert metrics.metrics["overlap"].total[:, 1].sum() == 0

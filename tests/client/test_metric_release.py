@@ -37,13 +37,13 @@ def cells(metrics) -> dict[str, np.ndarray]:
 def release(metrics, least: int = LEAST) -> None:
     """Do what a site does with states that leave unmasked."""
     bound(metrics, Bounds(least, CohortKey.drawn(1).seed), metrics.job.evaluation.bins)
-    withhold(metrics, least)
+    withhold(metrics, least, metrics.job.evaluation.bins)
 
 
 def counts_of_images(metrics) -> list[np.ndarray]:
     """Return every count that leaves, and what is told by taking one from another."""
     found = cells(metrics)
-    told = [values for key, values in found.items() if values.dtype == np.int64 and "voxels" not in key]
+    told = [values for key, values in found.items() if values.dtype == np.int64 and "overlap" not in key]
     if "calibration.count" in found:
         assert not found["calibration.count"].any()
         tp, fp, tn, fn = (found[f"decisions.{key}"] for key in ("tp", "fp", "tn", "fn"))
@@ -65,7 +65,7 @@ def counts_of_images(metrics) -> list[np.ndarray]:
 )
 def test_no_count_that_leaves_is_about_fewer_patients(name, patients, seed, rare) -> None:
     metrics, _ = drawn(name, patients, seed, rare=rare)
-    withhold(metrics, LEAST)
+    withhold(metrics, LEAST, metrics.job.evaluation.bins)
     for counts in counts_of_images(metrics):
         assert not ((counts > 0) & (counts < LEAST)).any()
     histograms = cells(metrics)["curves.positives"] + cells(metrics)["curves.negatives"]
@@ -81,7 +81,7 @@ def test_no_count_that_leaves_is_about_fewer_patients(name, patients, seed, rare
 def test_curve_and_decisions_together_tell_of_no_few(patients, seed, name) -> None:
     """Sensitivity counts those above the decision, the curve those above its own bounds."""
     metrics, _ = drawn(name, patients, seed)
-    withhold(metrics, LEAST)
+    withhold(metrics, LEAST, metrics.job.evaluation.bins)
     found = cells(metrics)
     for kind, right in (("positives", "tp"), ("negatives", "fp")):
         decided = found[f"decisions.{right}"][-1]
@@ -100,7 +100,7 @@ def test_it_is_patients_who_are_counted_and_not_their_images(seed, images_each) 
     patients = [f"p{i // images_each}" for i in range(len(logits))]
     targets = torch.tensor([int(i // images_each < LEAST - 1) for i in range(len(logits))])
     metrics = evaluate(spec, logits, targets, patients)
-    withhold(metrics, LEAST)
+    withhold(metrics, LEAST, metrics.job.evaluation.bins)
     found = metrics.compute()
     for name in ("accuracy", "sensitivity", "specificity", "auroc", "average_precision"):
         assert math.isnan(found[name]), name
@@ -121,7 +121,7 @@ def test_a_structure_of_few_patients_is_withheld(patients, seed, empty) -> None:
     release(metrics)
     found = cells(metrics)
     if 0 < having < LEAST:
-        assert not found["overlap.voxels"][:, 1].any()
+        assert not found["overlap.total"][:, 1].any()
         for name in ("dice_image", "dice_patient", "hd95", "surface_dice", "hd95_undefined"):
             assert not found[f"{name}.count"][1], name
             assert not found[f"{name}.total"][1], name
@@ -189,7 +189,7 @@ def test_a_model_made_to_point_at_one_patient_points_at_nobody() -> None:
         logits[:, 1] = torch.linspace(-9.0, -1.0, 200)
         logits[17, 1] = pixel
         metrics = evaluate(spec, logits, targets, patients)
-        withhold(metrics, LEAST)
+        withhold(metrics, LEAST, metrics.job.evaluation.bins)
         found = cells(metrics)
         assert found["curves.positives"].any()
         _clear(metrics, "loss")  # it is bounded, with noise
@@ -213,7 +213,7 @@ def test_scores_that_are_pixels_give_no_image(patients) -> None:
         logits = torch.zeros(patients, 2)
         logits[:, 1] = torch.from_numpy(18 * images[:, pixel] - 9)
         metrics = evaluate(spec, logits[group], targets[group], names[group])
-        withhold(metrics, LEAST)
+        withhold(metrics, LEAST, metrics.job.evaluation.bins)
         return sum(cells(metrics)[f"curves.{kind}"][0] for kind in ("positives", "negatives"))
 
     edges = make_task(spec).metrics().edges[0]

@@ -32,7 +32,7 @@ def told_by(job, ill: list[int], seed: int = 0, least: int = 1) -> MetricSet:
     logits, targets = torch.stack([-score / 2, score / 2], dim=1), torch.from_numpy(truth)
     patients = [f"p{number}" for number in range(len(truth))]
     metrics.update(logits, targets, torch.zeros(len(truth)), patients, None)
-    withhold(metrics, least)
+    withhold(metrics, least, job.evaluation.bins)
     return metrics
 
 

@@ -5,101 +5,22 @@ Every class is judged against the rest. Of two classes only the second, the posi
 over the classes for which they are defined.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import one_hot
-from torchmetrics import Metric
 from torchmetrics.classification import MultilabelStatScores
 
 from shared.curves import Curves
+from shared.histograms import CALIBRATION_BINS, CalibrationBins, Histograms, Scores
 from shared.job import JobSpec
 from shared.metric_spec import metric_names
-from shared.metrics import LARGEST_LOSS, Mean, MetricSet, bounded, states_of
+from shared.metrics import LARGEST_LOSS, Cells, Mean, MetricSet, bounded
 from shared.tasks.classification.options import Classification
-
-CALIBRATION_BINS = 15
-
-
-class CalibrationBins(Metric):
-    """Expected calibration error from equal-width bins of confidence (Naeini et al., AAAI 2015).
-
-    torchmetrics' own keeps every confidence, which would be scores of single patients.
-    """
-
-    full_state_update = False
-    count: Tensor
-    confidence: Tensor
-    correct: Tensor
-
-    def __init__(self, bins: int = CALIBRATION_BINS) -> None:
-        super().__init__(compute_with_cache=False)
-        self.bins = bins
-        self.add_state("count", torch.zeros(bins, dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("confidence", torch.zeros(bins, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("correct", torch.zeros(bins, dtype=torch.int64), dist_reduce_fx="sum")
-
-    def bins_of(self, confidence: Tensor) -> Tensor:
-        """Return the bin of each confidence in 0..1."""
-        return (confidence * self.bins).long().clamp(0, self.bins - 1)
-
-    def update(self, confidence: Tensor, correct: Tensor) -> None:
-        """Add confidences (N,) in 0..1 and whether each was right (N,)."""
-        index = self.bins_of(confidence)
-        self.count.index_add_(0, index, torch.ones_like(index))
-        self.confidence.index_add_(0, index, confidence)
-        self.correct.index_add_(0, index, correct.long())
-
-    def centre(self, most: int) -> None:
-        """Take every image of a bin to be as confident as its middle, once at most `most` bins are left.
-
-        The counts say no more than that, and one patient's confidence is in no sum.
-        """
-        for first, end in _runs(self.bins, most):
-            at = (first + end - 1) // 2
-            self.confidence[at] = self.count[at] * (first + end) / (2 * self.bins)
-
-    def compute(self) -> Tensor:
-        """Return the mean gap between confidence and share of right ones, weighted by the bins' counts."""
-        return (self.confidence - self.correct).abs().sum() / self.count.sum()
-
-
-class Histograms(Metric):
-    """How many images of a class, and of the others, have a score in each bin of the class.
-
-    Args:
-        edges: Logits (K, B - 1), strictly increasing; a score on an edge is in the bin above.
-    """
-
-    full_state_update = False
-    positives: Tensor
-    negatives: Tensor
-
-    def __init__(self, edges: NDArray[np.float64]) -> None:
-        super().__init__(compute_with_cache=False)
-        self._edges = torch.from_numpy(np.ascontiguousarray(edges, dtype=np.float64))
-        shape = len(edges), edges.shape[1] + 1
-        self.add_state("positives", torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("negatives", torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
-
-    def bins_of(self, scores: Tensor) -> Tensor:
-        """Return the bins (N, K) of logits (N, K), float64."""
-        return torch.searchsorted(self._edges, scores.T.contiguous(), right=True).T
-
-    def update(self, scores: Tensor, truth: Tensor) -> None:
-        """Add logits (N, K), float64, and whether each image is of each class (N, K), 0 or 1."""
-        bins = self.bins_of(scores).T
-        self.positives.scatter_add_(1, bins, truth.T.contiguous())
-        self.negatives.scatter_add_(1, bins, 1 - truth.T.contiguous())
-
-    def compute(self) -> Tensor:
-        """Return the counts (2, K, B): of the class, and of the others."""
-        return torch.stack([self.positives, self.negatives])
 
 
 @dataclass(frozen=True)
@@ -111,16 +32,12 @@ class Judged:
         truth: Whether each image is of each class (N, K).
         decided: Whether it was taken for one (N, K).
         bins: Of the scores of the judged classes (N, J).
-        confidence: Bin of the confidence, (N, 1) or, with several labels, (N, K).
-        right: Whether what it is confident of is right; as `confidence`.
     """
 
     patients: NDArray[np.str_]
     truth: NDArray[np.bool_]
     decided: NDArray[np.bool_]
     bins: NDArray[np.int64]
-    confidence: NDArray[np.int64]
-    right: NDArray[np.bool_]
 
 
 class ClassificationMetrics(MetricSet):
@@ -182,8 +99,6 @@ class ClassificationMetrics(MetricSet):
                 truth.bool().numpy(),
                 decisions.bool().numpy(),
                 self._curves.bins_of(scores).numpy(),
-                self.calibration.bins_of(confidence).numpy(),
-                correct.numpy(),
             )
         )
 
@@ -199,10 +114,21 @@ class ClassificationMetrics(MetricSet):
             return len(self.options.classes) if self.options.multi_label else 1
         return LARGEST_LOSS if (name, state) == ("loss", "total") else 1
 
-    def fold(self, most: int) -> None:
-        """See the base class; those of calibration are merged too."""
-        for _, _, state in states_of({name: self.metrics[name] for name in ("curves", "calibration")}):
-            state.copy_(folded(state, most))
+    def cells(self) -> Iterator[Cells]:
+        """Yield those of all classes together: accuracy over some of them would be a wrong figure."""
+        images = self.images
+        _, codes = np.unique(images.patients, return_inverse=True)
+        taken = images.decided, ~images.decided
+        cells = [truth & decided for truth in (images.truth, ~images.truth) for decided in taken]
+        patients = [len(np.unique(codes[cell[:, k]])) for cell in cells for k in range(cell.shape[1])]
+        yield Cells(patients, ["decisions"])
+
+    def scores(self) -> Mapping[str, Scores]:
+        """See the base class."""
+        images = self.images
+        truth, decided = images.truth[:, self.judged], images.decided[:, self.judged]
+        exclusive = not self.options.multi_label
+        return {"curves": Scores(images.patients, images.bins, truth, decided, exclusive)}
 
     def curves(self) -> Curves:
         """Return the histograms of the classes that are judged."""
@@ -260,23 +186,6 @@ class ClassificationMetrics(MetricSet):
         every = torch.full((len(self.options.classes),), torch.nan, dtype=torch.float64)
         every[self.judged] = torch.from_numpy(values)
         return every
-
-
-def folded(counts: Tensor, most: int) -> Tensor:
-    """Return counts (..., B) with neighbours merged into at most `most` bins, each in the middle of them."""
-    bins = counts.shape[-1]
-    if bins <= most:
-        return counts
-    merged = torch.zeros_like(counts)
-    for first, end in _runs(bins, most):
-        merged[..., (first + end - 1) // 2] = counts[..., first:end].sum(dim=-1)
-    return merged
-
-
-def _runs(bins: int, most: int) -> Iterator[tuple[int, int]]:
-    """Cut bins into at most `most` runs: first bin of each, and the first one behind it."""
-    runs = min(bins, most)
-    return pairwise(bins * run // runs for run in range(runs + 1))
 
 
 def against_the_rest(logits: Tensor) -> Tensor:

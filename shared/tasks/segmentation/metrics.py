@@ -5,7 +5,7 @@ Conventions for images without foreground, and their reasons, are in `docs/metri
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from monai.metrics import compute_hausdorff_distance, compute_surface_dice
@@ -14,31 +14,12 @@ from torchmetrics import Metric
 
 from shared.job import JobSpec
 from shared.metric_spec import metric_names
-from shared.metrics import LARGEST_LOSS, Mean, MetricSet, bounded
+from shared.metrics import LARGEST_LOSS, Cells, Mean, MetricSet, Totals, bounded
 from shared.tasks.segmentation.options import Segmentation
 
 DISTANCES = ("hd95", "hd95_undefined", "surface_dice")
 LARGEST_DISTANCE = 2.0**12  # mm or voxels between two surfaces of one image: what is above counts as this
 _LARGEST_IMAGE = 2**31  # voxels, where the job does not fix the size
-
-
-class Overlap(Metric):
-    """Voxels of each structure over all images: found, wrongly added and missed."""
-
-    full_state_update = False
-    voxels: Tensor
-
-    def __init__(self, structures: int) -> None:
-        super().__init__(compute_with_cache=False)
-        self.add_state("voxels", torch.zeros(3, structures, dtype=torch.int64), dist_reduce_fx="sum")
-
-    def update(self, voxels: Tensor) -> None:
-        """Add the counts (B, 3, structures) of a batch."""
-        self.voxels += voxels.sum(dim=0)
-
-    def compute(self) -> Tensor:
-        """Return true positives, false positives and false negatives (3, structures)."""
-        return self.voxels
 
 
 class SegmentationMetrics(MetricSet):
@@ -52,14 +33,14 @@ class SegmentationMetrics(MetricSet):
         structures = len(options.classes)
         self.job = job
         self.options = options
-        self.patients: dict[str, Tensor] = {}  # voxels (3, structures), as in `Overlap`
+        self.patients: dict[str, Tensor] = {}  # voxels (3, structures): found, added, missed
         self._is_settled = False
         self.distances: dict[
             str, Tensor
         ] = {}  # images (2, structures) with a distance, and with only one surface
         means = ("dice_image", "dice_patient", *(DISTANCES if options.distances else ()))
         super().__init__(
-            {"loss": Mean(), "overlap": Overlap(structures), **{name: Mean(structures) for name in means}}
+            {"loss": Mean(), "overlap": Totals(3, structures), **{name: Mean(structures) for name in means}}
         )
 
     def update(
@@ -82,7 +63,7 @@ class SegmentationMetrics(MetricSet):
         predicted = logits.detach().max(dim=1).indices  # argmax is five times as slow on a CPU
         voxels = count_voxels(predicted, targets, logits.shape[1])
         self.add("loss", patients, bounded(losses[:, None], LARGEST_LOSS))
-        self.metrics["overlap"].update(voxels)
+        self.add_up("overlap", patients, voxels)
         self.add("dice_image", patients, dice(voxels).nan_to_num(nan=1.0))
         for patient, counts in zip(patients, voxels, strict=True):
             self.patients[patient] = self.patients.get(patient, torch.zeros_like(counts)) + counts
@@ -91,10 +72,21 @@ class SegmentationMetrics(MetricSet):
 
     def largest(self, name: str, state: str) -> float:
         """See the base class; a size that the job does not fix is at most 2^31 voxels."""
-        if state == "voxels":
+        if name == "overlap":
             size = self.job.data.size
             return math.prod(size) if size is not None else _LARGEST_IMAGE
         return {"loss": LARGEST_LOSS, "hd95": LARGEST_DISTANCE}.get(name, 1.0) if state == "total" else 1.0
+
+    def cells(self) -> Iterator[Cells]:
+        """Yield those of each structure: patients with voxels of it that were found, added and missed."""
+        voxels = torch.stack(list(self.patients.values())).numpy() > 0  # (P, 3, structures)
+        of_structures = [name for name in self.metrics if name != "loss"]
+        for structure, patients in enumerate(voxels.sum(axis=0).T.tolist()):
+            yield Cells(patients, of_structures, structure)
+        if self.distances:
+            kinds = torch.stack(list(self.distances.values())).numpy() > 0
+            for structure, patients in enumerate(kinds.sum(axis=0).T.tolist()):
+                yield Cells(patients, DISTANCES, structure)
 
     def settled(self) -> Mapping[str, Metric]:
         """Return the metrics with the Dice of each patient seen so far."""
