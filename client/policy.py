@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from shared.errors import SiteError
 from shared.figures import FiguresFor
 from shared.job import JobSpec, Part, UpdateTable
-from shared.job_rules import LARGEST_MODEL_MB
+from shared.limits import LARGEST_MODEL_MB
 from shared.names import is_within, suggestion
 from shared.networks import NETWORKS
 from shared.privacy.secagg.limits import LEAST_SITES

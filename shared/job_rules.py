@@ -3,6 +3,7 @@
 import math
 from typing import TYPE_CHECKING
 
+from shared.limits import LARGEST_JOB, LARGEST_MODEL_MB
 from shared.metric_spec import metric_names
 from shared.names import suggestion
 from shared.networks import NETWORKS, fitting_networks
@@ -10,12 +11,6 @@ from shared.privacy.secagg.limits import LEAST_SITES
 
 if TYPE_CHECKING:
     from shared.job import JobSpec
-
-LARGEST_JOB = 64 * 2**10
-"""Characters of a job's canonical JSON at most."""
-
-LARGEST_MODEL_MB = 2000.0
-"""Largest model of any job, in MB (10^6 bytes) of float32 numbers: as many travel each way, each round."""
 
 LARGEST_IMAGE = 2**28
 """Numbers in an image, or in the patch that is trained on, with all channels: 1 GiB of float32."""

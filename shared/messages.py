@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from shared.errors import WardroundError
 from shared.figures import FiguresFor
 from shared.flat_array import to_array, view
-from shared.job_rules import LARGEST_JOB
+from shared.limits import LARGEST_JOB
 from shared.names import NAME
 
 ARRAYS = "arrays"

@@ -10,7 +10,8 @@ from torch.overrides import TorchFunctionMode
 
 from shared.errors import JobError
 from shared.job import JobSpec, parse_job
-from shared.job_rules import LARGEST_MODEL_MB, about_model_megabytes
+from shared.job_rules import about_model_megabytes
+from shared.limits import LARGEST_MODEL_MB
 from shared.models import build_model
 from shared.strategies.wire import Wire
 
