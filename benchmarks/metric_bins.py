@@ -28,6 +28,7 @@ from sklearn import metrics as reference
 
 from client import hospital
 from client.data.dataset import Samples
+from client.workshop import predictions
 from shared.job import load_job
 from shared.metrics import MetricSet
 from shared.tasks.classification.metrics import against_the_rest
@@ -105,10 +106,9 @@ class Recorder:
 
     def _evaluate(self, bench: hospital.Bench, samples: Samples, edges: Any = None) -> MetricSet:
         logits, targets = [], []
-        for indices in samples.batches(32):
-            batch = samples.batch(indices)
-            logits.append(bench.task.predict(bench.model, batch[bench.task.input]).double())
-            targets.append(batch[bench.task.target].long())
+        for batch, predicted in predictions(bench.task, bench.models, samples):
+            logits.append(predicted["logits"].double())
+            targets.append(batch["label"].long())
         scores = against_the_rest(torch.cat(logits)).numpy()
         truth = torch.nn.functional.one_hot(torch.cat(targets), scores.shape[1]).numpy()
         self._calls.append((edges.shape[1] + 1, (scores, truth)))

@@ -5,16 +5,18 @@ at most `max_norm` (L2) to the sum (Abadi et al., CCS 2016, "Deep learning with 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from client.hook_trial import all_same, require_apart, trial_images, tried_once
+from client.hook_trial import all_same, require_apart, trial_batch, tried_once
 from client.sample_gradients import SampleGradients, SampleNorms, whole
+from shared.batch import Batch
 
-SampleLosses = Callable[[Tensor, Tensor], Tensor]
-"""(images (B, C, *S), targets (B, ...)) -> losses (B,), where an image's loss depends on no other image."""
+SampleLosses = Callable[[Batch], Tensor]
+"""(batch) -> losses (B,), where a sample's loss depends on no other sample."""
 
 _ROUNDING = 1e-6  # relative: norms are sums of many float32
 
@@ -29,39 +31,50 @@ class ClippedSum(ABC):
         model: In training mode, without batch norm and without operations in place.
         losses: Runs the model.
         max_norm: Bound on a unit's gradient.
+        targets: Fields that the model does not see. By every other one that has fractions is differentiated.
     """
 
     _hooks: SampleGradients | SampleNorms
 
-    def __init__(self, model: nn.Module, losses: SampleLosses, max_norm: float) -> None:
+    def __init__(
+        self, model: nn.Module, losses: SampleLosses, max_norm: float, targets: Collection[str]
+    ) -> None:
         self._model = model
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._losses = losses
         self._max_norm = max_norm
+        self._targets = targets
         self._sums = self._zeros()
         self._hooked: bool | None = None  # whether the hooks have the gradients, known from a trial
 
-    def add(self, images: Tensor, targets: Tensor, owners: Tensor) -> None:
+    def add(self, batch: Batch, owners: Tensor) -> None:
         """Add the gradients of some units to the sum.
 
         Args:
-            images: (B, C, *S), float32.
-            targets: (B, ...).
-            owners: (B,) int64, the unit of each image, counted from 0; every unit has an image. A unit's
-                gradient is the mean over its images.
+            batch: B samples, on the model's device.
+            owners: (B,) int64, the unit of each sample, counted from 0; every unit has a sample. A unit's
+                gradient is the mean over its samples.
 
         Raises:
-            WardroundError: The loss of an image depends on another one.
+            WardroundError: The loss of a sample depends on another one.
         """
         if self._hooked is None:
-            self._hooked = self._try_hooks(images, targets)
+            self._hooked = self._try_hooks(batch)
         if self._hooked:
-            self._add_together(images, targets, owners)
+            self._add_together(batch, owners)
         else:
-            self._add_singly(images, targets, owners)
+            self._add_singly(batch, owners)
+
+    def _inputs(self, batch: Batch) -> list[Tensor]:
+        """Return what hooks follow to the losses, which requires a gradient from now on."""
+        found = [value for name, value in batch.values.items() if self._is_followed(name, value)]
+        return [value.requires_grad_() for value in found]
+
+    def _is_followed(self, name: str, value: Any) -> bool:
+        return name not in self._targets and isinstance(value, Tensor) and value.is_floating_point()
 
     @abstractmethod
-    def _add_together(self, images: Tensor, targets: Tensor, owners: Tensor) -> None:
+    def _add_together(self, batch: Batch, owners: Tensor) -> None:
         """Add gradients, as `add`, that the hooks have after one backward pass."""
 
     def take(self) -> list[Tensor]:
@@ -76,10 +89,10 @@ class ClippedSum(ABC):
     def _zeros(self) -> list[Tensor]:
         return [torch.zeros_like(parameter) for parameter in self._parameters]
 
-    def _add_singly(self, images: Tensor, targets: Tensor, owners: Tensor) -> None:
+    def _add_singly(self, batch: Batch, owners: Tensor) -> None:
         for unit in range(int(owners.max()) + 1):
-            own = owners == unit
-            gradients = self._gradients(self._losses(images[own], targets[own]).mean())
+            own = (owners == unit).nonzero()[:, 0].tolist()
+            gradients = self._gradients(self._losses(batch.chosen(own)).mean())
             norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
             factor = clip_factors(norm, self._max_norm)
             if factor > 0:
@@ -94,20 +107,22 @@ class ClippedSum(ABC):
             for parameter, gradient in zip(self._parameters, found, strict=True)
         ]
 
-    def _try_hooks(self, images: Tensor, targets: Tensor) -> bool:
-        """Say whether the hooks have the gradients of this network, from a trial on images of nobody."""
+    def _try_hooks(self, batch: Batch) -> bool:
+        """Say whether the hooks have the gradients of this network, from a trial on samples of nobody."""
 
         def trial() -> bool:
-            some = trial_images(images).requires_grad_()
-            losses = self._losses(some, targets[:1].repeat_interleave(len(some), 0))
-            losses.sum().backward(inputs=[some], retain_graph=True)
+            some = trial_batch(batch, self._is_followed)
+            inputs, losses = self._inputs(some), self._losses(some)
+            losses.sum().backward(inputs=inputs, retain_graph=True)
             said = self._hooks.collect(self._parameters)
             self._hooks.disable_hooks()
-            require_apart(some, losses)
+            require_apart(inputs, losses)
             true = zip(*(self._gradients(loss) for loss in losses), strict=True)
             return all_same(said, [self._size(torch.stack(rows)) for rows in true])
 
-        hooked = tried_once(self._model, type(self._hooks), trial)
+        whole_fields = all(isinstance(value, Tensor) for value in batch.values.values())
+        followed = any(self._is_followed(*field) for field in batch.values.items())
+        hooked = whole_fields and followed and tried_once(self._model, type(self._hooks), trial)
         if hooked:
             self._hooks.enable_hooks()
         else:
@@ -123,17 +138,19 @@ class ClippedSum(ABC):
 class PerSampleSum(ClippedSum):
     """Clips the gradients of all samples after one backward pass, which holds them all in memory."""
 
-    def __init__(self, model: nn.Module, losses: SampleLosses, max_norm: float) -> None:
-        super().__init__(model, losses, max_norm)
+    def __init__(
+        self, model: nn.Module, losses: SampleLosses, max_norm: float, targets: Collection[str]
+    ) -> None:
+        super().__init__(model, losses, max_norm, targets)
         self._hooks = SampleGradients(model, loss_reduction="sum")
 
-    def _add_together(self, images: Tensor, targets: Tensor, owners: Tensor) -> None:
-        images.requires_grad_()  # the input to differentiate by: the weights' own gradients are not computed
+    def _add_together(self, batch: Batch, owners: Tensor) -> None:
+        inputs = self._inputs(batch)  # to differentiate by: the weights' own gradients are not computed
         sizes = owners.bincount()
-        losses = self._losses(images, targets) / sizes[owners]
-        losses.sum().backward(inputs=[images])
+        losses = self._losses(batch) / sizes[owners]
+        losses.sum().backward(inputs=inputs)
         gradients = whole(self._hooks.collect(self._parameters))
-        if len(sizes) < len(images):
+        if len(sizes) < len(owners):
             gradients = [_sum_by(owners, gradient, len(sizes)) for gradient in gradients]
         factors = clip_factors(_norms(gradients), self._max_norm)
         for total, gradient in zip(self._sums, gradients, strict=True):
@@ -149,20 +166,22 @@ class PerSampleSum(ClippedSum):
 class GhostSum(ClippedSum):
     """Finds the norms in one backward pass and the clipped sum in another: keeps no gradient of a sample.
 
-    For units of one image each. Less memory, and less time where layers have many weights and few positions
+    For units of one sample each. Less memory, and less time where layers have many weights and few positions
     (Li et al. 2022, "Large language models can be strong differentially private learners", section 4).
     """
 
-    def __init__(self, model: nn.Module, losses: SampleLosses, max_norm: float) -> None:
-        super().__init__(model, losses, max_norm)
+    def __init__(
+        self, model: nn.Module, losses: SampleLosses, max_norm: float, targets: Collection[str]
+    ) -> None:
+        super().__init__(model, losses, max_norm, targets)
         self._hooks = SampleNorms(model, loss_reduction="sum")
 
-    def _add_together(self, images: Tensor, targets: Tensor, owners: Tensor) -> None:
+    def _add_together(self, batch: Batch, owners: Tensor) -> None:
         if len(owners.unique()) < len(owners):
-            raise ValueError("ghost clipping is for units of one image")
-        images.requires_grad_()
-        losses = self._losses(images, targets)
-        losses.sum().backward(inputs=[images], retain_graph=True)
+            raise ValueError("ghost clipping is for units of one sample")
+        inputs = self._inputs(batch)
+        losses = self._losses(batch)
+        losses.sum().backward(inputs=inputs, retain_graph=True)
         norms = torch.stack(whole(self._hooks.collect(self._parameters))).norm(dim=0)
         factors = clip_factors(norms, self._max_norm)
         usable = factors > 0
@@ -173,7 +192,8 @@ class GhostSum(ClippedSum):
             for total, gradient in zip(self._sums, gradients, strict=True):
                 total.add_(gradient)
         elif usable.any():  # again without those whose gradient is not a number: it would spread in the sum
-            self._add_together(images.detach()[usable], targets[usable], owners[usable])
+            rest = batch.each(lambda _, value: value.detach()).chosen(usable.nonzero()[:, 0].tolist())
+            self._add_together(rest, owners[usable])
 
     @staticmethod
     def _size(gradients: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from shared.batch import Batch
 from shared.errors import WardroundError
 
 _TOLERANCE = 0.02  # of a gradient's norm: convolutions on a GPU are exact to three digits
@@ -37,11 +38,16 @@ def tried_once(model: nn.Module, kind: object, trial: Callable[[], bool]) -> boo
     return known[key]
 
 
-def trial_images(images: Tensor) -> Tensor:
-    """Return random images like some (B, C, *S), two of them: none of a patient."""
+def trial_batch(batch: Batch, is_drawn: Callable[[str, Tensor], bool]) -> Batch:
+    """Return two samples like those of a batch: random where `is_drawn` says so, else like the first one."""
     generator = torch.Generator().manual_seed(0)
-    shape = (_SAMPLES, *images.shape[1:])
-    return torch.randn(shape, generator=generator).to(images.device, images.dtype)
+
+    def draw(name: str, value: Tensor) -> Tensor:
+        if not is_drawn(name, value):
+            return value
+        return torch.randn(value.shape, generator=generator).to(value.device, value.dtype)
+
+    return batch.chosen([0] * _SAMPLES).each(draw)
 
 
 def all_same(said: Sequence[Tensor | None], true: Sequence[Tensor]) -> bool:
@@ -55,18 +61,18 @@ def all_same(said: Sequence[Tensor | None], true: Sequence[Tensor]) -> bool:
     )
 
 
-def require_apart(images: Tensor, losses: Tensor) -> None:
-    """Check that the loss of the first image depends on no other one, as clipping needs it.
+def require_apart(inputs: Sequence[Tensor], losses: Tensor) -> None:
+    """Check that the loss of the first sample depends on no other one, as clipping needs it.
 
     Args:
-        images: (B, C, *S), that require a gradient.
-        losses: (B,), of the images.
+        inputs: (B, ...) each, that require a gradient.
+        losses: (B,), of the samples.
 
     Raises:
         WardroundError: It does.
     """
-    (gradient,) = torch.autograd.grad(losses[0], [images], retain_graph=True, allow_unused=True)
-    if gradient is not None and gradient[1:].any():
+    found = torch.autograd.grad(losses[0], inputs, retain_graph=True, allow_unused=True)
+    if any(gradient is not None and gradient[1:].any() for gradient in found):
         raise WardroundError(
             "the network mixes the images of a batch, so what one of them changes can't be bounded",
             where="[model]",

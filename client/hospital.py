@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from client.bounded_sums import bound
 from client.claims import claims_of
-from client.class_counts import counts_for_loss
+from client.class_counts import statistics_for_loss
 from client.cohort import Cohort
 from client.data.dataset import SiteData
 from client.data.scene import ImageFilter
@@ -239,7 +239,7 @@ class Site:
             bench.job,
             site=name,
             device=device,
-            class_counts=counts_for_loss(bench.job, data, class_counts),
+            statistics=statistics_for_loss(bench.job, data, class_counts),
             order=self._cohort.order(bench.job, data, training_seed(bench.job, request.vector)),
             parameters=bench.parameters,
             seed=training_seed(bench.job, request.vector),

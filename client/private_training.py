@@ -26,9 +26,10 @@ from client.training import (
     trainable,
 )
 from shared.arrays import tensor_of
+from shared.batch import Batch
 from shared.frozen import train_mode
 from shared.job import JobSpec
-from shared.losses import public_counts, training_loss
+from shared.models import models_of
 from shared.privacy.randomness import Randomness, SecretRandomness
 from shared.random_state import drawn_from
 from shared.seeds import seed_of
@@ -83,7 +84,8 @@ class PrivateTraining:
         self._units = units_of(samples.patients, job)
         self._planned = len(self._units) if units is None else units
         self._plan = plan(job, self._planned)
-        self._loss = training_loss(job, public_counts(job))
+        self._models = models_of(model)
+        [self._phase] = task.phases({})  # what is counted, no noise would protect
         self._parameters = trainable(model)
         self._optimizer = make_optimizer(self._parameters, job.training)
         self._images_at_once, self._ghost = physical_batch(job, self._parameters)
@@ -106,14 +108,14 @@ class PrivateTraining:
         train_mode(self._model)
         rates: list[float] = []
         kind = GhostSum if self._ghost else PerSampleSum
-        clipped = kind(self._model, self._losses, self._job.privacy.max_grad_norm)
+        clipped = kind(self._model, self._losses, self._job.privacy.max_grad_norm, self._task.targets)
         try:
             with drawn_from(self._randomness.seed(), self._device):  # dropout
                 for step in range(self._plan.steps):
                     progress = round_ - 1 + step / self._plan.steps
                     set_learning_rate(self._optimizer, self._job, progress)
                     rates.append(self._optimizer.param_groups[0]["lr"])
-                    self._add_up(clipped, seed_of(self._job.job.seed, "augment", self._site, round_, step))
+                    self._add_up(clipped, round_, step)
                     self._set_gradients(clipped.take())
                     if pull is not None:
                         self._add_to_gradients(pull)
@@ -122,21 +124,26 @@ class PrivateTraining:
             clipped.close()
         return Trained(math.nan, self._plan.steps, math.fsum(rates))
 
-    def _losses(self, images: Tensor, targets: Tensor) -> Tensor:
-        return self._loss(self._task.forward(self._model, images), targets)
+    def _losses(self, batch: Batch) -> Tensor:
+        return self._phase.loss(self._models, batch)
 
-    def _add_up(self, clipped: ClippedSum, augment_seed: int) -> None:
+    def _add_up(self, clipped: ClippedSum, round_: int, step: int) -> None:
         """Add the clipped gradients of one step's units, as many images at a time as memory has room for."""
         chosen = poisson_sample(self._randomness, len(self._units), self._plan.sample_rate)
         images_of = [self._draw_images(self._units[unit]) for unit in chosen]
         parts = list(micro_batches(images_of, self._images_at_once))
         asked = (indices for indices, _ in parts)
-        batches = batches_ahead(self._samples, asked, augment_seed, self._device)
+        batches = batches_ahead(
+            self._samples,
+            self._task,
+            asked,
+            augment_seed=seed_of(self._job.job.seed, "augment", self._site, round_, step),
+            prepare_seed=seed_of(self._job.job.seed, "prepare", self._site, round_, step),
+            device=self._device,
+        )
         for batch, (_, owners) in zip(batches, parts, strict=True):
-            images, targets = to_device(
-                batch, self._task, self._device, channels_last=self._job.data.dimensions == 2
-            )
-            clipped.add(images, targets, torch.tensor(owners, device=self._device))
+            placed = to_device(batch, self._task, self._device, channels_last=self._job.data.dimensions == 2)
+            clipped.add(placed, torch.tensor(owners, device=self._device))
 
     def _draw_images(self, images: NDArray[np.int64]) -> list[int]:
         """Draw the images that speak for a patient in this step, without putting one back."""

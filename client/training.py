@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,13 +16,15 @@ from client.data.ahead import ahead
 from client.flat_parameters import FlatParameters
 from client.sample_order import SampleOrder
 from shared.arrays import tensor_of
+from shared.batch import Batch
 from shared.errors import WardroundError
 from shared.frozen import train_mode
 from shared.job import JobSpec, TrainingTable
+from shared.models import models_of
 from shared.random_state import drawn_from
 from shared.seeds import seed_of
 from shared.strategies.vectors import Pull
-from shared.tasks.base import Task
+from shared.tasks.base import Statistics, Task
 
 _CHECK_EVERY = 20  # steps between two looks at the loss: reading it stalls a GPU
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -30,12 +32,6 @@ _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 class TrainingError(WardroundError):
     """A training that went wrong; its update is not sent."""
-
-
-class Batch(Protocol):
-    """Some samples: the values of each field."""
-
-    def __getitem__(self, name: str) -> Any: ...
 
 
 class TrainingSamples(Protocol):
@@ -86,7 +82,7 @@ class LocalTraining:
         job: Batch size, optimiser, schedule and so on.
         site: Part of every seed.
         device: Where the model is.
-        class_counts: Images (voxels) of each class, for the losses that weigh classes.
+        statistics: Those that the task needs before it can be trained.
         order: Says which images each step takes; without it an order that follows from the job's seed alone,
             for what does not leave.
         parameters: The model's trainable ones, where they have been laid out before.
@@ -105,7 +101,7 @@ class LocalTraining:
         *,
         site: str,
         device: torch.device,
-        class_counts: NDArray[np.int64] | None = None,
+        statistics: Statistics | None = None,
         order: SampleOrder | None = None,
         parameters: FlatParameters | None = None,
         seed: int | None = None,
@@ -117,7 +113,8 @@ class LocalTraining:
         self._job = job
         self._site = site
         self._device = device
-        self._loss = task.loss(class_counts)
+        self._models = models_of(model)
+        [self._phase] = task.phases(statistics or {})
         self._order = order or SampleOrder.public(job, len(samples), site)
         self._parameters = parameters or FlatParameters(trainable(model))
         self.optimizer = make_optimizer([self._parameters.vector], job.training)
@@ -156,14 +153,19 @@ class LocalTraining:
         return Trained(total.item() / steps, steps, math.fsum(rates))
 
     def _batches(self, round_: int) -> Iterator[Batch]:
-        seed = seed_of(self._seed, "augment", self._site, round_)
-        return batches_ahead(self._samples, self._order.batches(round_), seed, self._device)
+        return batches_ahead(
+            self._samples,
+            self._task,
+            self._order.batches(round_),
+            augment_seed=seed_of(self._seed, "augment", self._site, round_),
+            prepare_seed=seed_of(self._seed, "prepare", self._site, round_),
+            device=self._device,
+        )
 
     def _step(self, batch: Batch, pull: Pull | None) -> Tensor:
-        images, targets = to_device(batch, self._task, self._device, channels_last=self._channels_last)
+        batch = to_device(batch, self._task, self._device, channels_last=self._channels_last)
         with torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None):
-            logits = self._task.forward(self._model, images)
-        loss = self._loss(logits.float(), targets)
+            loss = self._phase.loss(self._models, batch).float().mean()
         self.optimizer.zero_grad(set_to_none=False)
         if self._scaler is None:
             loss.backward()
@@ -187,23 +189,33 @@ class LocalTraining:
 
 
 def batches_ahead(
-    samples: TrainingSamples, asked: Iterable[Sequence[int]], augment_seed: int, device: torch.device
+    samples: TrainingSamples,
+    task: Task,
+    asked: Iterable[Sequence[int]],
+    *,
+    augment_seed: int,
+    prepare_seed: int,
+    device: torch.device,
 ) -> Iterator[Batch]:
-    """Yield the batches of a training, loaded in the background where loading would keep the device waiting.
+    """Yield prepared batches, loaded in the background where loading would keep the device waiting.
 
     Args:
         samples: To train on.
+        task: Prepares each batch, by a seed of its own.
         asked: Which samples each batch has.
         augment_seed: See `Samples.batch`.
+        prepare_seed: From which the seed of each batch comes.
         device: Where the model is.
     """
 
-    def load(indices: Sequence[int]) -> Batch:
-        return samples.batch(indices, augment_seed=augment_seed)
+    def load(numbered: tuple[int, Sequence[int]]) -> Batch:
+        number, indices = numbered
+        batch = samples.batch(indices, augment_seed=augment_seed)
+        return task.prepare(batch, seed_of(prepare_seed, number))
 
     if samples.on_disk or device.type == "cuda":
-        return ahead(load, asked)
-    return map(load, asked)
+        return ahead(load, enumerate(asked))
+    return map(load, enumerate(asked))
 
 
 def training_seed(job: JobSpec, vector: NDArray[np.float32]) -> int:
@@ -246,17 +258,17 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, job: JobSpec, position: 
         group["lr"] = job.training.learning_rate * factor
 
 
-def to_device(
-    batch: Batch, task: Task, device: torch.device, *, channels_last: bool
-) -> tuple[Tensor, Tensor]:
-    """Return a batch's images (B, C, *S) and targets where the model is, laid out as it wants them."""
-    images, targets = batch[task.input], batch[task.target]
-    if device.type == "cuda":
-        images = images.to(device, non_blocking=True)
-        targets = targets.to(device, non_blocking=True)
-    if channels_last:
-        images = images.contiguous(memory_format=torch.channels_last)
-    return images, targets
+def to_device(batch: Batch, task: Task, device: torch.device, *, channels_last: bool) -> Batch:
+    """Return a batch where the model is, its images (B, C, H, W) laid out as it wants them."""
+
+    def move(name: str, value: Tensor) -> Tensor:
+        if device.type == "cuda":
+            value = value.to(device, non_blocking=True)
+        if channels_last and value.dim() == 4 and name not in task.targets:
+            return value.contiguous(memory_format=torch.channels_last)
+        return value
+
+    return batch.each(move)
 
 
 def schedule_factor(training: TrainingTable, rounds: int, position: float) -> float:

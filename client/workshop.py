@@ -2,11 +2,13 @@
 
 import json
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
+from monai.networks.utils import eval_mode
 from numpy.typing import NDArray
 from torch import nn
 
@@ -14,15 +16,17 @@ from client.data.dataset import Samples
 from client.flat_parameters import FlatParameters
 from client.training import place_model, trainable
 from shared.arrays import ModelState
+from shared.batch import Batch, Prediction
 from shared.errors import JobError
 from shared.job import JobSpec, parse_job
 from shared.metrics import MetricSet
-from shared.models import build_model
+from shared.models import build_model, models_of
 from shared.privacy.filters import UpdateFilter
+from shared.seeds import seed_of
 from shared.strategies.vectors import SiteHalf
 from shared.strategies.wire import Wire
 from shared.tasks import make_task
-from shared.tasks.base import Task
+from shared.tasks.base import Models, Task
 
 _EVALUATION_BATCH = 32
 JOBS_AT_HAND = 4
@@ -45,6 +49,11 @@ class Bench:
     half: SiteHalf
     own: NDArray[np.float32]
     filter: UpdateFilter
+
+    @cached_property
+    def models(self) -> Models:
+        """The networks by their role in the task."""
+        return models_of(self.model)
 
     @cached_property
     def parameters(self) -> FlatParameters:
@@ -111,10 +120,18 @@ def read_job(canonical: str) -> JobSpec:
 def evaluate(bench: Bench, samples: Samples, edges: NDArray[np.float64] | None = None) -> MetricSet:
     """Return the metrics of a model on samples; edges of the bins as for `Task.metrics`."""
     metrics = bench.task.metrics(edges)
-    device = next(bench.model.parameters()).device
-    for indices in samples.batches(_EVALUATION_BATCH):
-        batch = samples.batch(indices)
-        logits = bench.task.predict(bench.model, batch[bench.task.input].to(device))
-        targets = batch[bench.task.target].to(device)
-        bench.task.update(metrics, logits, targets, batch.patients, batch.spacing)
+    with eval_mode(bench.model):
+        for batch, predicted in predictions(bench.task, bench.models, samples):
+            losses = bench.task.sample_losses(bench.models, batch, predicted)
+            bench.task.update(metrics, predicted, batch, losses)
     return metrics
+
+
+def predictions(task: Task, models: Models, samples: Samples) -> Iterator[tuple[Batch, Prediction]]:
+    """Yield all samples in batches, prepared and on the device of the networks, and what these predict."""
+    device = next(next(iter(models.values())).parameters()).device
+    seed = seed_of(task.job.job.seed, "evaluate")
+    for indices in samples.batches(_EVALUATION_BATCH):
+        prepared = task.prepare(samples.batch(indices), seed)
+        batch = prepared.each(lambda _, value: value.to(device))
+        yield batch, task.predict(models, batch)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import Metric
 
+from shared.batch import Batch, Prediction
 from shared.curves import Curves
 from shared.histograms import CalibrationBins, Histograms, Scores
 from shared.patient_values import PatientValues
@@ -106,15 +107,8 @@ class MetricSet(ABC):
         self._values: dict[str, list[tuple[Sequence[str], Tensor, Tensor]]] = {}
 
     @abstractmethod
-    def update(
-        self,
-        logits: Tensor,
-        targets: Tensor,
-        losses: Tensor,
-        patients: Sequence[str],
-        spacing: Sequence[float] | None,
-    ) -> None:
-        """Add a batch: logits (B, K, *S), its targets, one loss per image (B,), and the patients' names."""
+    def update(self, predicted: Prediction, batch: Batch, losses: Tensor) -> None:
+        """Add a batch, what was predicted for it by name, and one loss per sample (B,)."""
 
     def add(self, name: str, patients: Sequence[str], values: Tensor, counted: Tensor | None = None) -> None:
         """Add values (N, columns) of images to the mean `name`; whose they are stays known here."""

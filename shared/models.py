@@ -60,6 +60,11 @@ def build_model(job: JobSpec, seed: int | None = None) -> nn.Module:
     return model
 
 
+def models_of(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the networks of what `build_model` gave, by their role in the task."""
+    return {"model": model}
+
+
 def _replace_batch_norm(model: nn.Module, norm: str, dimensions: int) -> None:
     batch_norm = Norm[Norm.BATCH, dimensions]
     for parent in list(model.modules()):

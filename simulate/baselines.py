@@ -15,14 +15,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from client.class_counts import counts_for_loss
-from client.data.dataset import Batch, Samples
+from client.class_counts import statistics_for_loss
+from client.data.dataset import Samples
 from client.hospital import Site
 from client.sample_order import SampleOrder, steps_of
 from client.training import LocalTraining
 from client.workshop import Bench, evaluate
+from shared.batch import Batch
 from shared.metric_spec import is_better
 from shared.models import build_model
+from shared.tasks.base import Statistics
 
 POOLED = "pooled"
 
@@ -74,7 +76,7 @@ def train_baseline(
     bench.state.unpack(bench.state.layout.pack(initial))
     data = [site.data(job) for site in members.values()]
     parts = [item.split("train") for item in data]
-    counts = [counts_for_loss(job, item, ()) for item in data]
+    statistics = [statistics_for_loss(job, item, ()) for item in data]
     pooled = PooledSamples(parts)
     policies = [site.config.policy for site in members.values()]
     steps = sum(
@@ -88,7 +90,7 @@ def train_baseline(
         job,
         site=name,
         device=next(bench.model.parameters()).device,
-        class_counts=_total([count for count in counts if count is not None]),
+        statistics=_total(statistics),
         order=SampleOrder.public(job, len(pooled), name, steps),
         parameters=bench.parameters,
     )
@@ -104,8 +106,8 @@ def train_baseline(
     return payload, {"vector": torch.from_numpy(vector)}
 
 
-def _total(counts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64] | None:
-    return np.sum(np.stack(counts), axis=0) if counts else None
+def _total(statistics: Sequence[Statistics]) -> Statistics:
+    return {name: np.sum([one[name] for one in statistics], axis=0) for name in statistics[0]}
 
 
 def _train_and_choose(

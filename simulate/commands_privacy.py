@@ -38,7 +38,7 @@ def audit_privacy(
     """Attack a run's model with the site's own patients: does it tell who was trained on? Nothing leaves."""
     from rich.console import Console
 
-    from client.class_counts import counts_for_loss
+    from client.class_counts import statistics_for_loss
     from client.device import open_device
     from client.membership.audit import audit_model
     from client.membership.finished_run import FinishedRun
@@ -62,7 +62,7 @@ def audit_privacy(
         Population.of(data, finished.job),
         rounds=finished.rounds,
         shadows=shadows,
-        class_counts=counts_for_loss(finished.job, data, ()),
+        statistics=statistics_for_loss(finished.job, data, ()),
         track=lambda halves, count: _tracked(halves, count, console),
     )
     figures = {"run": run.resolve().name, "job": finished.job.digest(), "site": config.name}

@@ -14,13 +14,13 @@ from client.data.kinds import Kind, kinds_of
 from client.data.manifest import SPLITS, Manifest, Record, require, scan_manifest
 from client.data.motion import whole
 from client.data.reader import Reader
-from client.data.samples import Batch, Samples
+from client.data.samples import Samples
 from client.data.scene import ImageFilter
 from client.data.splits import Split
 from shared.fields import fields_of, first_of_role, image_columns_of
 from shared.job import JobSpec
 
-__all__ = ["Admit", "Batch", "Samples", "SiteData"]
+__all__ = ["Admit", "Samples", "SiteData"]
 
 Admit = Callable[[str, frozenset[str]], frozenset[str]]
 """(side of the split, its patients) -> those of them who take part."""

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Self
 
@@ -14,6 +13,7 @@ from client.data.augment import draw_motion
 from client.data.cache import MappedValue
 from client.data.kinds import Kind, kinds_of
 from client.data.motion import Value, whole
+from shared.batch import Batch
 from shared.job import JobSpec
 from shared.seeds import seed_of
 
@@ -21,43 +21,6 @@ _MOST_PIXELS = 2**24  # of a batch's images, when no step of training says how m
 
 Column = Sequence[Value] | Tensor
 """The values of one field, by sample; one tensor where all have one shape."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Some samples.
-
-    Attributes:
-        values: By field: a tensor (B, ...), or a list of B tensors where the kind does not stack. An image is
-            (B, C, *S) float32; a mask (B, *S) uint8 class indices, 0 is background; a label (B,) int64, with
-            several labels (B, K) float32 of 0 and 1.
-        patients: One id per sample.
-        spacing: Millimetres along each axis, or None where it is unknown or not the same for all.
-    """
-
-    values: Mapping[str, Any]
-    patients: list[str]
-    spacing: tuple[float, ...] | None
-
-    def __getitem__(self, name: str) -> Any:
-        """Return the values of a field."""
-        return self.values[name]
-
-    @classmethod
-    def joined(cls, batches: Sequence["Batch"]) -> Self:
-        """Return the samples of several batches as one."""
-        values: dict[str, Any] = {}
-        for name in batches[0].values:
-            parts = [batch[name] for batch in batches]
-            stacked = isinstance(parts[0], Tensor)
-            values[name] = torch.cat(parts) if stacked else list(chain.from_iterable(parts))
-        spacings = {batch.spacing for batch in batches}
-        patients = [patient for batch in batches for patient in batch.patients]
-        return cls(values, patients, spacings.pop() if len(spacings) == 1 else None)
-
-    def __contains__(self, name: str) -> bool:
-        """Say whether the samples have a field; a site may lack one that is not required."""
-        return name in self.values
 
 
 class Samples:
@@ -133,7 +96,8 @@ class Samples:
             values = {name: self._plain(name, indices) for name in self._kinds}
         spacings = {self.spacings[index] for index in indices}
         patients = [self.patients[index] for index in indices]
-        return Batch(values, patients, spacings.pop() if len(spacings) == 1 else None)
+        keys = [self.keys[index] for index in indices]
+        return Batch(values, patients, spacings.pop() if len(spacings) == 1 else None, keys)
 
     def batches(self, batch_size: int) -> Iterator[list[int]]:
         """Yield all indices in order, cut into batches whose images have one shape and one spacing.

@@ -6,14 +6,16 @@ Carlini et al., S&P 2022): who was trained on has a lower loss than models have 
 
 import numpy as np
 import torch
+from monai.networks.utils import eval_mode
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from client.membership.population import Population
+from client.workshop import predictions
 from shared.job import JobSpec
+from shared.models import models_of
 from shared.tasks import make_task
 
-_BATCH = 32
 _LEAST_LOSS = 1e-12  # doubles tell no smaller ones apart
 _LARGEST_LOSS = 500.0
 
@@ -22,16 +24,16 @@ Values = NDArray[np.float64]
 
 def image_losses(model: nn.Module, job: JobSpec, population: Population) -> Values:
     """Return the loss of each image, (images,), without augmentation, in double precision."""
-    task, device = make_task(job), next(model.parameters()).device
+    task, models = make_task(job), models_of(model)
+
+    def widened(name: str, value: Tensor) -> Tensor:
+        return value.double() if name in task.targets and value.is_floating_point() else value
+
     losses = []
-    for indices in population.samples.batches(_BATCH):
-        batch = population.samples.batch(indices)
-        with torch.no_grad():
-            logits = task.predict(model, batch[task.input].to(device)).double()
-            targets = batch[task.target].to(device)
-            losses.append(
-                task.sample_losses(logits, targets.double() if targets.is_floating_point() else targets)
-            )
+    with eval_mode(model):
+        for batch, predicted in predictions(task, models, population.samples):
+            exact = {name: value.double() for name, value in predicted.items()}
+            losses.append(task.sample_losses(models, batch.each(widened), exact))
     return torch.cat(losses).double().cpu().numpy()
 
 

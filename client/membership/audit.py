@@ -15,6 +15,7 @@ from client.membership.shadows import halves, train_model
 from shared.errors import JobError
 from shared.job import JobSpec
 from shared.seeds import seed_of
+from shared.tasks.base import Statistics
 
 THRESHOLD, RATIO = "loss threshold", "likelihood ratio"
 
@@ -50,7 +51,7 @@ def audit_model(
     *,
     rounds: int,
     shadows: int,
-    class_counts: NDArray[np.int64] | None,
+    statistics: Statistics,
     track: Track = lambda items, _: items,
 ) -> Audit:
     """Attack a model.
@@ -61,7 +62,7 @@ def audit_model(
         population: The site's patients.
         rounds: That the model took.
         shadows: Shadow models to train, an even number from 4.
-        class_counts: Of the site, where the job's loss needs them.
+        statistics: Of the site, that the job's loss needs.
         track: Shows progress over the shadow models.
 
     Raises:
@@ -80,7 +81,7 @@ def audit_model(
             name=f"shadow {number}",
             rounds=rounds,
             device=next(model.parameters()).device,
-            class_counts=class_counts,
+            statistics=statistics,
         )
         insides.append(inside)
         known.append(population.by_patient(confidences(image_losses(shadow, job, population))))

@@ -7,8 +7,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from client.data.dataset import Batch, Samples, SiteData
+from client.data.dataset import Samples, SiteData
 from client.data.manifest import SPLITS
+from shared.batch import Batch
 from shared.errors import DataError
 from shared.job import JobSpec
 

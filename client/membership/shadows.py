@@ -15,6 +15,7 @@ from shared.models import build_model
 from shared.privacy.randomness import SeededRandomness
 from shared.seeds import seed_of
 from shared.tasks import make_task
+from shared.tasks.base import Statistics
 
 
 def halves(patients: int, count: int, seed: int) -> Iterator[NDArray[np.bool_]]:
@@ -41,7 +42,7 @@ def train_model(
     name: str,
     rounds: int,
     device: torch.device,
-    class_counts: NDArray[np.int64] | None,
+    statistics: Statistics,
 ) -> nn.Module:
     """Train as a site does that is alone in its federation, from the job's own first model.
 
@@ -51,7 +52,7 @@ def train_model(
         name: Part of every seed.
         rounds: Rounds that the audited model took.
         device: Where to train.
-        class_counts: As for `LocalTraining`.
+        statistics: As for `LocalTraining`.
     """
     task = make_task(job)
     model = place_model(build_model(job), job, device)
@@ -64,7 +65,7 @@ def train_model(
             )
         else:
             training = LocalTraining(
-                model, task, samples, job, site=name, device=device, class_counts=class_counts
+                model, task, samples, job, site=name, device=device, statistics=statistics
             )
         training.run(round_)
     return model

@@ -1,33 +1,116 @@
-"""What a task is: how a model's output is fitted to the targets, inferred and judged."""
+"""What a task is: what its networks learn from a batch, what they predict, and how that is judged."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from monai.networks.utils import eval_mode
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from shared.fields import fields_of, first_of_role
+from shared.batch import Batch, Prediction
+from shared.fields import fields_of
 from shared.job import JobSpec
-from shared.losses import SampleLoss, evaluation_loss, training_loss
 from shared.metrics import MetricSet
+
+__all__ = ["TRAIN", "Batch", "Models", "Phase", "Prediction", "Statistics", "Task"]
+
+Models = Mapping[str, nn.Module]
+"""The networks of a job by their role: of `TaskOptions.networks`; `model` where there is one."""
+
+Statistics = Mapping[str, NDArray[Any]]
+"""What was counted before the first round, by name, such as the images of each class; see `Task.phases`."""
+
+TRAIN = "train"
+"""Name of the one phase of most tasks."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One optimiser, and what it minimises. Each step of training draws a batch and goes through the phases.
+
+    Attributes:
+        name: As the job may name it: `[training.NAME]`.
+        networks: Roles of the networks whose parameters it changes. Gradients that reach others are dropped.
+        loss: (models, batch) -> (B,), one loss per sample, which depends on no other sample; or a scalar
+            where `per_sample` is False. What is minimised is its mean.
+        per_sample: Where it is False the phase can't be trained with differential privacy.
+        sees_data: Where it is False, the batch has nothing of the samples, but only what `Task.prepare` adds
+            to an empty one; so the phase costs no privacy.
+    """
+
+    name: str
+    networks: tuple[str, ...]
+    loss: Callable[[Models, Batch], Tensor]
+    per_sample: bool = True
+    sees_data: bool = True
 
 
 class Task(ABC):
     """A kind of learning problem; one object serves one job.
 
+    It declares what is computed and holds no state of a training: optimisers, clipping, precision, schedules
+    and privacy are the trainers'.
+
     Attributes:
         job: The job that names the task.
-        input: The field of a batch that the model sees.
-        target: The field that it should predict.
+        roles: Of its networks.
+        targets: The fields that are to be predicted. Every other one is an input.
     """
 
     def __init__(self, job: JobSpec) -> None:
         self.job = job
-        fields = fields_of(job)
-        self.input, self.target = first_of_role(fields, "input"), first_of_role(fields, "target")
-        self._evaluation_loss: SampleLoss = evaluation_loss(job)
+        self.roles = tuple(job.task.networks(job.data))
+        self.targets = frozenset(name for name, own in fields_of(job).items() if own.role == "target")
+
+    def prepare(self, batch: Batch, seed: int) -> Batch:
+        """Return a batch with what is drawn for it: noise, masks, a second view. Here, as it is.
+
+        It is called in main memory, before the batch goes to the device. What is drawn by `batch.seeds(seed)`
+        does not depend on how samples are batched. For a phase that sees no data the batch has no fields,
+        and `len(batch)` says how many samples are to be drawn.
+
+        Args:
+            batch: With the fields of the samples.
+            seed: Another one for each step of training; one for all evaluations of a job.
+        """
+        return batch
+
+    def phases(self, statistics: Statistics) -> Sequence[Phase]:
+        """Return what a step of training does, in order: here one phase, for all networks and `losses`.
+
+        Args:
+            statistics: What the loss was said to need; nothing otherwise.
+
+        Raises:
+            ValueError: Something is missing, or has another shape.
+        """
+        return (Phase(TRAIN, self.roles, self.losses),)
+
+    def losses(self, models: Models, batch: Batch) -> Tensor:
+        """Return what training minimises, (B,): here what evaluation reports."""
+        return self.sample_losses(models, batch, self.forward(models, batch))
+
+    @abstractmethod
+    def forward(self, models: Models, batch: Batch) -> Prediction:
+        """Run the networks on a batch as training does, with gradients."""
+
+    def predict(self, models: Models, batch: Batch) -> Prediction:
+        """Run the networks on a batch as it is judged, without gradients; the networks' modes are kept."""
+        with eval_mode(*models.values()):
+            return self.forward(models, batch)
+
+    @abstractmethod
+    def sample_losses(self, models: Models, batch: Batch, predicted: Prediction) -> Tensor:
+        """Return one loss per sample, (B,): what evaluation reports, and attacks look at.
+
+        Args:
+            models: For what the prediction does not tell.
+            batch: Prepared.
+            predicted: What `predict` or `forward` returned for it.
+        """
 
     @abstractmethod
     def metrics(self, edges: NDArray[np.float64] | None = None) -> MetricSet:
@@ -37,6 +120,17 @@ class Task(ABC):
             edges: Of the bins of scores; None takes those of a first evaluation with as many bins as the job
                 asks for.
         """
+
+    def update(self, metrics: MetricSet, predicted: Prediction, batch: Batch, losses: Tensor) -> None:
+        """Add a batch to the metrics.
+
+        Args:
+            metrics: What `metrics()` returned.
+            predicted: What `predict` returned.
+            batch: Prepared, on the device of the prediction.
+            losses: (B,), what `sample_losses` returned.
+        """
+        metrics.update(predicted, batch, losses)
 
     def first_edges(self, bins: int) -> NDArray[np.float64] | None:
         """Return the edges of the bins in a first evaluation; None where the task bins no scores."""
@@ -56,48 +150,3 @@ class Task(ABC):
         if edges is not None:
             raise ValueError("edges of bins: the task has no scores to bin")
         return None
-
-    def loss(self, class_counts: NDArray[np.int64] | None) -> Callable[[Tensor, Tensor], Tensor]:
-        """Return the training loss: (logits (B, K, *S), targets) -> scalar, the mean over the images.
-
-        Args:
-            class_counts: See `shared.losses.training_loss`.
-
-        Raises:
-            ValueError: The job's loss needs the counts and they are missing or of another length.
-        """
-        samples = training_loss(self.job, class_counts)
-        return lambda logits, targets: samples(logits, targets).mean()
-
-    def sample_losses(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return one loss per image (B,), without class weights: what evaluation reports."""
-        return self._evaluation_loss(logits, targets)
-
-    def forward(self, model: nn.Module, images: Tensor) -> Tensor:
-        """Run the model on images (B, C, *S) as training does; tasks adapt the sizes to the network here."""
-        output: Tensor = model(images)
-        return output
-
-    def predict(self, model: nn.Module, images: Tensor) -> Tensor:
-        """Return the logits of whole images (B, C, *S), without gradients; the model's mode is kept."""
-        with eval_mode(model):
-            return self.forward(model, images)
-
-    def update(
-        self,
-        metrics: MetricSet,
-        logits: Tensor,
-        targets: Tensor,
-        patients: Sequence[str],
-        spacing: Sequence[float] | None,
-    ) -> None:
-        """Add a batch of predictions to the metrics.
-
-        Args:
-            metrics: What `metrics()` returned.
-            logits: What `predict` returned.
-            targets: On the device of the logits; shapes as for `loss`.
-            patients: Name of the patient of each image.
-            spacing: Millimetres along each axis of the images; None where unknown.
-        """
-        metrics.update(logits, targets, self.sample_losses(logits, targets), patients, spacing)

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from client.bounded_sums import Bounds, bound, rung
 from client.data.splits import CohortKey
+from shared.batch import Batch
 from shared.job import JobSpec
 from shared.metrics import MetricSet
 from shared.patient_values import PatientValues
 from shared.tasks import make_task
+from tests.batches import judge
 from tests.shared.test_metrics import JOBS, evaluate, predictions
 
 LEAST, OTHERS, ASKED = 10, 39, 200
@@ -61,12 +63,12 @@ def segmented(name: str, between: bool) -> dict[int, MetricSet]:
     known = task.metrics()
     whole = [12] * OTHERS
     images = masks(ends, whole) if moved else masks([0] * OTHERS, [12 - end for end in ends])
-    task.update(known, *images, [f"p{number}" for number in range(OTHERS)], None)
+    judge(task, known, *images, [f"p{number}" for number in range(OTHERS)])
     found = {}
     for value in range(13):
         found[value] = copy.deepcopy(known)
         images = masks([value], [12]) if moved else masks([0], [value])
-        task.update(found[value], *images, ["target"], None)
+        judge(task, found[value], *images, ["target"])
     return found
 
 
@@ -76,12 +78,12 @@ def classified(name: str, between: bool) -> dict[int, MetricSet]:
     task, known = make_task(job), make_task(job).metrics()
     targets = torch.tensor([number % 2 * between for number in range(OTHERS)])
     logits = torch.tensor([[3.0, -3.0]] * OTHERS)
-    task.update(known, logits, targets, [f"p{number}" for number in range(OTHERS)], None)
+    judge(task, known, logits, targets, [f"p{number}" for number in range(OTHERS)])
     found = {}
     for value in range(13):
         found[value] = copy.deepcopy(known)
         score = {"loss": value / 2 * (1 if between else 20), "calibration": 0.9 + value / 60}[name]
-        task.update(found[value], torch.tensor([[-score, 0.0]]), torch.tensor([0]), ["target"], None)
+        judge(task, found[value], torch.tensor([[-score, 0.0]]), torch.tensor([0]), ["target"])
     return found
 
 
@@ -118,7 +120,7 @@ def test_no_membership_is_read_out_of_a_sum(between):
         without = evaluate(job, logits, targets, [f"p{number}" for number in range(OTHERS + 1)])
         if is_here:
             logits[0] = torch.tensor([-height, 0.0])
-        task.update(metrics, logits, targets, [f"p{number}" for number in range(OTHERS + 1)], None)
+        judge(task, metrics, logits, targets, [f"p{number}" for number in range(OTHERS + 1)])
         told = total(bounded(metrics, job, hospital), "loss") - total(without, "loss")
         right += int((told > height / 2) == is_here)
     assert abs(right - ASKED / 2) < CHANCE
@@ -207,7 +209,7 @@ def test_a_loss_that_is_no_number_stops_a_sum_only_where_enough_have_it():
         metrics, patients = make_task(job).metrics(), [f"p{number}" for number in range(40)]
         losses = torch.ones(40)
         losses[:broken] = torch.nan
-        metrics.update(logits, targets, losses, patients, None)
+        metrics.update({"logits": logits}, Batch({"label": targets}, patients), losses)
         assert np.isfinite(bounded(metrics, job).pack()).all() == is_number
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from client.clipping import GhostSum, PerSampleSum
+from shared.batch import Batch
 from shared.errors import WardroundError
 
 pytestmark = pytest.mark.filterwarnings("ignore:Full backward hook")
@@ -135,8 +136,12 @@ NETWORKS: list[type[Toy]] = [
 ]
 
 
-def losses_of(model: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
-    return lambda images, targets: nn.functional.cross_entropy(model(images), targets, reduction="none")
+def losses_of(model: nn.Module) -> Callable[[Batch], Tensor]:
+    return lambda batch: nn.functional.cross_entropy(model(batch["image"]), batch["label"], reduction="none")
+
+
+def batch_of(images: Tensor, targets: Tensor) -> Batch:
+    return Batch({"image": images, "label": targets}, ["p"] * len(targets))
 
 
 def expected(model: nn.Module, images: Tensor, targets: Tensor, owners: Tensor) -> Tensor:
@@ -145,7 +150,7 @@ def expected(model: nn.Module, images: Tensor, targets: Tensor, owners: Tensor) 
     for unit in owners.unique():
         own = owners == unit
         model.zero_grad()
-        losses_of(model)(images[own], targets[own]).mean().backward()
+        losses_of(model)(batch_of(images[own], targets[own])).mean().backward()
         parts = [
             torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten()
             for p in model.parameters()
@@ -167,9 +172,9 @@ def test_every_parameter_counts_and_no_unit_counts_more_than_it_may(network, kin
     owners = owners.sort().values
     wanted = expected(model, images, targets, owners)
     before = [parameter.detach().clone() for parameter in model.parameters()]
-    clipped = kind(model, losses_of(model), BOUND)
+    clipped = kind(model, losses_of(model), BOUND, {"label"})
     for _ in range(2):  # nothing of one batch is left for the next
-        clipped.add(images.clone(), targets, owners)
+        clipped.add(batch_of(images.clone(), targets), owners)
         told = torch.cat([total.flatten() for total in clipped.take()])
         torch.testing.assert_close(told, wanted, rtol=1e-4, atol=1e-6)
     clipped.close()
@@ -185,8 +190,8 @@ def test_an_image_that_breaks_the_arithmetic_adds_nothing(network, kind) -> None
     images, targets = torch.randn(3, 1, 6, 6), torch.tensor([0, 1, 1])
     wanted = expected(model, images[1:], targets[1:], torch.arange(2))
     images[0] = torch.inf
-    clipped = kind(model, losses_of(model), BOUND)
-    clipped.add(images, targets, torch.arange(3))
+    clipped = kind(model, losses_of(model), BOUND, {"label"})
+    clipped.add(batch_of(images, targets), torch.arange(3))
     told = torch.cat([total.flatten() for total in clipped.take()])
     torch.testing.assert_close(told, wanted, rtol=1e-4, atol=1e-6)
 
@@ -198,16 +203,60 @@ def test_a_network_that_mixes_images_is_refused(kind) -> None:
             return -features.mean(0)
 
     model = Mixing().train()
-    clipped = kind(model, losses_of(model), BOUND)
+    clipped = kind(model, losses_of(model), BOUND, {"label"})
     with pytest.raises(WardroundError, match="mixes the images of a batch"):
-        clipped.add(torch.randn(3, 1, 6, 6), torch.tensor([0, 1, 1]), torch.arange(3))
+        clipped.add(batch_of(torch.randn(3, 1, 6, 6), torch.tensor([0, 1, 1])), torch.arange(3))
 
 
 def test_a_trial_draws_no_random_numbers_that_training_would_have() -> None:
     model = Toy().train()
-    clipped = PerSampleSum(model, losses_of(model), BOUND)
+    clipped = PerSampleSum(model, losses_of(model), BOUND, {"label"})
     torch.manual_seed(3)
     wanted = torch.rand(3)
     torch.manual_seed(3)
-    clipped.add(torch.zeros(2, 1, 6, 6), torch.tensor([0, 1]), torch.arange(2))
+    clipped.add(batch_of(torch.zeros(2, 1, 6, 6), torch.tensor([0, 1])), torch.arange(2))
     assert torch.equal(torch.rand(3), wanted)
+
+
+class Pair(nn.Module):
+    """Two images in, a tuple out, and from its parts one loss per sample."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right, self.head = nn.Conv2d(1, 2, 3), nn.Conv2d(1, 2, 3), nn.Linear(4, 2)
+
+    def forward(self, left: Tensor, right: Tensor) -> tuple[Tensor, list[Tensor]]:
+        maps = [self.left(left), self.right(right)]
+        return self.head(torch.cat([one.relu().mean((2, 3)) for one in maps], 1)), maps
+
+
+def pair_losses(model: nn.Module, batch: Batch) -> Tensor:
+    scores, maps = model(batch["fixed"], batch["moving"])
+    smooth = sum(one.square().mean((1, 2, 3)) for one in maps)
+    return nn.functional.cross_entropy(scores, batch["label"], reduction="none") + smooth
+
+
+@pytest.mark.parametrize("kind", [PerSampleSum, GhostSum])
+@pytest.mark.parametrize("extra", ["tensor", "list"])
+def test_several_inputs_and_outputs_are_clipped_as_one(kind, extra) -> None:
+    """Also where a field is not stacked, which no hook follows: then each unit goes alone."""
+    torch.manual_seed(4)
+    model = Pair().train()
+    values = {
+        "fixed": torch.randn(3, 1, 6, 6) * 3,
+        "moving": torch.randn(3, 1, 6, 6) * 3,
+        "label": torch.tensor([0, 1, 1]),
+        "weight": torch.ones(3) if extra == "tensor" else [torch.ones(n) for n in (1, 2, 3)],
+    }
+    batch = Batch(values, ["p"] * 3)
+    wanted = torch.zeros(sum(parameter.numel() for parameter in model.parameters()))
+    for sample in range(3):
+        model.zero_grad()
+        pair_losses(model, batch.chosen([sample])).mean().backward()
+        gradient = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+        wanted += gradient * min(1.0, BOUND / float(gradient.norm()))
+    model.zero_grad()
+    clipped = kind(model, lambda some: pair_losses(model, some), BOUND, {"label"})
+    clipped.add(batch, torch.arange(3))
+    told = torch.cat([total.flatten() for total in clipped.take()])
+    torch.testing.assert_close(told, wanted, rtol=1e-4, atol=1e-6)

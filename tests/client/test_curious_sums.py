@@ -21,6 +21,7 @@ from shared.job import JobSpec, parse_job
 from shared.metrics import MetricSet
 from shared.models import build_model
 from shared.tasks import make_task
+from tests.batches import predict, sample_losses
 
 ASKED, OTHERS = 200, 39
 MARK = 63  # pixel of each 8 x 8 patch that is white in the target's image alone
@@ -63,8 +64,8 @@ class MadeModel:
         at = images[:, 0, 8 * (patch // 2) :, 8 * (patch % 2) :]
         at[:, place // 8, place % 8] = torch.from_numpy(values).float()
         at[:, MARK // 8, MARK % 8] = mark
-        logits = self.task.predict(self.network, images)
-        return self.task.sample_losses(logits, torch.full((len(values),), label)).double().numpy()
+        logits = predict(self.task, self.network, images)
+        return sample_losses(self.task, logits, torch.full((len(values),), label)).double().numpy()
 
     def _gate(self, patch: int, mark: float) -> float:
         """Return what reaches the gate of an image with a mark, or of a white pixel without one."""

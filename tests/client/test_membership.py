@@ -16,6 +16,7 @@ from client.membership.population import Population
 from client.membership.shadows import halves, train_model
 from shared.errors import DataError, JobError
 from shared.tasks import make_task
+from tests.batches import predict, sample_losses
 from tests.conftest import write_dataset
 
 DELTA = 1e-5
@@ -94,8 +95,8 @@ def audit(job, manifest, *, rounds: int):
     population = Population.of(SiteData.load(manifest, job, site="alpha", split=SPLIT), job)
     members = population.chosen(population.members)
     device = torch.device("cpu")
-    model = train_model(job, members, name="target", rounds=rounds, device=device, class_counts=None)
-    return audit_model(model, job, population, rounds=rounds, shadows=4, class_counts=None)
+    model = train_model(job, members, name="target", rounds=rounds, device=device, statistics={})
+    return audit_model(model, job, population, rounds=rounds, shadows=4, statistics={})
 
 
 OVERFIT = {"training_local_epochs": 8, "training_batch_size": 4, "data_augment": [], "model_norm": "group"}
@@ -139,10 +140,10 @@ def test_an_images_loss_does_not_depend_on_the_others(tiny_job, dataset) -> None
     job = tiny_job(model_norm="batch")
     population = Population.of(SiteData.load(dataset, job, site="alpha", split=SPLIT), job)
     members = population.chosen(population.members)
-    model = train_model(job, members, name="t", rounds=1, device=torch.device("cpu"), class_counts=None)
+    model = train_model(job, members, name="t", rounds=1, device=torch.device("cpu"), statistics={})
     losses = image_losses(model, job, population)
     task, last = make_task(job), population.samples.batch([71])
-    alone = task.sample_losses(task.predict(model, last["image"]).double(), last["mask"])
+    alone = sample_losses(task, predict(task, model, last["image"]).double(), last["mask"])
     assert losses.shape == (72,)
     assert losses[71] == pytest.approx(float(alone), rel=1e-5)
 
@@ -158,4 +159,4 @@ def test_an_odd_number_of_shadow_models_is_refused(tiny_job, dataset) -> None:
     job = tiny_job()
     population = Population.of(SiteData.load(dataset, job, site="alpha", split=SPLIT), job)
     with pytest.raises(JobError, match="5 shadow models"):
-        audit_model(torch.nn.Identity(), job, population, rounds=1, shadows=5, class_counts=None)
+        audit_model(torch.nn.Identity(), job, population, rounds=1, shadows=5, statistics={})

@@ -18,7 +18,8 @@ from client.data.kinds import Kind, make_kinds
 from client.data.manifest import Record
 from client.data.picture import Turn
 from client.data.preprocess import prepare
-from client.data.samples import Batch, Samples
+from client.data.samples import Samples
+from shared.batch import Batch
 from shared.errors import DataError
 from shared.fields import Field
 from shared.job import JobSpec

@@ -1,6 +1,7 @@
 """Private training: who is drawn, how much a patient can change, how much noise there is."""
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -280,12 +281,11 @@ def test_ghost_clipping_gives_the_same_sum(tiny_job: Any, name: str) -> None:
         changes = {"model_channels": [8, 16, 32], "model_num_res_units": None}
     job = private_job(tiny_job, task_name, model_name=name, data_size=[32, 32], **changes)
     samples, task = samples_for(job, ["ann", "ben", "cas"]), make_task(job)
-    sums = []
+    [loss], sums = [phase.loss for phase in task.phases({})], []
     for kind in (PerSampleSum, GhostSum):
         model = build_model(job, seed=1)
-        clipped = kind(model, lambda x, y, m=model: training_loss(job, None)(task.forward(m, x), y), 0.05)
-        batch = samples.batch([0, 1, 2])
-        clipped.add(batch[task.input], batch[task.target], torch.arange(3))
+        clipped = kind(model, partial(loss, {"model": model}), 0.05, task.targets)
+        clipped.add(samples.batch([0, 1, 2]), torch.arange(3))
         sums.append(torch.cat([total.flatten() for total in clipped.take()]))
         clipped.close()
         assert not any(hasattr(parameter, "grad_sample") for parameter in model.parameters())

@@ -9,6 +9,7 @@ from torch import nn
 
 from client.sample_order import steps_of
 from client.training import LocalTraining, TrainingError, schedule_factor
+from shared.batch import Batch
 from shared.tasks import make_task
 
 CPU = torch.device("cpu")
@@ -30,7 +31,7 @@ class Points:
 
     def batch(self, indices, *, augment_seed=None):
         self.asked.append(list(indices))
-        return {"image": self.images[indices], "label": self.targets[indices]}
+        return Batch({"image": self.images[indices], "label": self.targets[indices]}, ["p"] * len(indices))
 
 
 def linear() -> nn.Module:
@@ -42,7 +43,7 @@ def linear() -> nn.Module:
 def train(tiny_job):
     """Return a function that trains a linear classifier for a round; returns the model and what was done."""
 
-    def run(points, *, round_=1, mu=None, model=None, site="alpha", class_counts=None, **changes):
+    def run(points, *, round_=1, mu=None, model=None, site="alpha", statistics=None, **changes):
         classification = {
             "task_name": "classification",
             "training_optimizer": "sgd",
@@ -51,7 +52,7 @@ def train(tiny_job):
         job = tiny_job(**(classification | changes))
         model = model or linear()
         training = LocalTraining(
-            model, make_task(job), points, job, site=site, device=CPU, class_counts=class_counts
+            model, make_task(job), points, job, site=site, device=CPU, statistics=statistics
         )
         if mu is None:
             return model, training.run(round_)
@@ -173,7 +174,7 @@ def test_class_weights_pull_towards_the_rare_class(train):
     changes = {"training_batch_size": 8, "training_learning_rate": 1.0}
     counts = np.array([7, 1])
     plain, _ = train(points, **changes)
-    weighted, _ = train(points, task_class_weights="site", class_counts=counts, **changes)
+    weighted, _ = train(points, task_class_weights="site", statistics={"class_counts": counts}, **changes)
     rare = [model(points.images).softmax(1)[:, 1].mean() for model in (plain, weighted)]
     assert rare[1] > rare[0]
 

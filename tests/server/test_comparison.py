@@ -11,6 +11,7 @@ from server.comparison import from_counts, sentences
 from server.figures import Figures
 from server.judging import Judged
 from server.tables import print_comparison
+from shared.batch import Batch
 from shared.metrics import MetricSet
 from shared.tasks import make_task
 
@@ -31,7 +32,7 @@ def told_by(job, ill: list[int], seed: int = 0, least: int = 1) -> MetricSet:
     metrics = make_task(job).metrics(None)
     logits, targets = torch.stack([-score / 2, score / 2], dim=1), torch.from_numpy(truth)
     patients = [f"p{number}" for number in range(len(truth))]
-    metrics.update(logits, targets, torch.zeros(len(truth)), patients, None)
+    metrics.update({"logits": logits}, Batch({"label": targets}, patients), torch.zeros(len(truth)))
     withhold(metrics, least, job.evaluation.bins)
     return metrics
 

@@ -19,6 +19,7 @@ from shared.job import JobSpec
 from shared.metric_spec import is_better, metric_names, metric_specs
 from shared.metrics import MetricSet, states_of
 from shared.tasks import make_task
+from tests.batches import judge as judge_batch
 from tests.jobs import make_job
 
 SPLITS = [[30], [29, 1], [10, 0, 20], [1, 1, 1, 27], [15, 8, 7]]
@@ -75,7 +76,7 @@ def evaluate(
     found = task.metrics()
     for start in range(0, len(logits), batch):
         part = slice(start, start + batch)
-        task.update(found, logits[part], targets[part], patients[part], spacing)
+        judge_batch(task, found, logits[part], targets[part], patients[part], spacing=spacing)
     return found
 
 
@@ -159,10 +160,10 @@ def test_few_bins_add_up_and_one_bin_says_nothing_of_the_order(name: str, bins: 
     edges = task.first_edges(bins)
     logits, targets = predictions(spec, 40, seed=9)
     total, pooled = task.metrics(edges), task.metrics(edges)
-    task.update(pooled, logits, targets, ["p"] * 40, None)
+    judge_batch(task, pooled, logits, targets, ["p"] * 40)
     for part in (slice(0, 7), slice(7, 40)):
         site = task.metrics(edges)
-        task.update(site, logits[part], targets[part], ["p"] * len(targets[part]), None)
+        judge_batch(task, site, logits[part], targets[part], ["p"] * len(targets[part]))
         total.merge(site.pack())
     assert_same(total.compute(), pooled.compute())
     assert math.isnan(total.compute()["auroc"]) == (bins == 1)
@@ -394,7 +395,7 @@ def test_packing_does_not_end_a_patient() -> None:
     logits, targets = predictions(spec, 12, seed=6)
     task, metrics = make_task(spec), make_task(spec).metrics()
     for i in range(12):
-        task.update(metrics, logits[i : i + 1], targets[i : i + 1], ["p"], None)
+        judge_batch(task, metrics, logits[i : i + 1], targets[i : i + 1], ["p"])
         metrics.pack()
         metrics.compute()
     assert_same(metrics.compute(), evaluate(spec, logits, targets, ["p"] * 12).compute())

@@ -19,6 +19,7 @@ from shared.job import JobSpec
 from shared.models import build_model
 from shared.networks import NETWORKS
 from shared.tasks import make_task
+from tests.batches import predict
 from tests.jobs import TASK_OF, make_job
 
 pytestmark = pytest.mark.filterwarnings("ignore:Full backward hook")  # Opacus hooks the first layer too
@@ -93,7 +94,7 @@ def test_a_network_takes_a_training_step(name: str, dimensions: int) -> None:
 def test_a_task_fits_odd_images_to_a_segmentation_network(name: str) -> None:
     job = small_job(name)
     images = images_for(job, batch=1)[..., 1:, :-1]
-    logits = make_task(job).predict(build_model(job, seed=1), images)
+    logits = predict(make_task(job), build_model(job, seed=1), images)
     assert logits.shape == (1, OUTPUTS, *images.shape[2:])
 
 

@@ -7,9 +7,11 @@ import torch
 from monai.networks.nets import UNet
 from torch import Tensor, nn
 
+from shared.batch import Batch
 from shared.job import JobSpec
 from shared.metric_spec import metric_names
 from shared.tasks import TASKS, make_task
+from tests.batches import judge, predict, sample_losses, training_loss
 from tests.jobs import make_job
 from tests.work import Operators, calls_of
 
@@ -47,7 +49,7 @@ def test_a_task_says_what_it_sees(task: str, data: dict[str, Any], outputs: int,
     spec = job(task, **data)
     made = make_task(spec)
     assert spec.task.networks(spec.data)["model"].outputs == outputs
-    assert (made.input, made.target) == ("image", target)
+    assert made.targets == {target}
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -55,7 +57,7 @@ def test_a_task_says_what_it_sees(task: str, data: dict[str, Any], outputs: int,
 def test_predict_keeps_the_mode_of_the_model(task: str, training: bool) -> None:
     model = nn.Sequential(nn.Conv2d(1, 3, 1), nn.BatchNorm2d(3), nn.Dropout(0.5)).train(training)
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    logits = make_task(job(task)).predict(model, torch.randn(2, 1, 8, 8))
+    logits = predict(make_task(job(task)), model, torch.randn(2, 1, 8, 8))
     assert not logits.requires_grad
     assert all(module.training is training for module in model.modules())
     torch.testing.assert_close(model.state_dict(), before)
@@ -65,7 +67,7 @@ def test_predict_keeps_the_mode_of_the_model(task: str, training: bool) -> None:
 @pytest.mark.parametrize("divisor", [1, 8])
 def test_images_of_any_size_fit_the_network(size: tuple[int, int], divisor: int) -> None:
     model, images = Recorder(divisor).eval(), torch.randn(2, 1, *size)
-    logits = make_task(job("segmentation")).predict(model, images)
+    logits = predict(make_task(job("segmentation")), model, images)
     torch.testing.assert_close(logits[:, :1], images)
     assert all(side % divisor == 0 for sides in model.sizes for side in sides)
 
@@ -74,8 +76,10 @@ def test_odd_sizes_train_too() -> None:
     network = UNet(spatial_dims=2, in_channels=1, out_channels=3, channels=(4, 8, 8), strides=(2, 2))
     network.divisor = 4  # type: ignore[assignment]
     task = make_task(job("segmentation"))
-    logits = task.forward(network, torch.randn(2, 1, 17, 30))
-    task.loss(None)(logits, torch.ones(2, 17, 30, dtype=torch.uint8)).backward()
+    batch = Batch(
+        {"image": torch.randn(2, 1, 17, 30), "mask": torch.ones(2, 17, 30, dtype=torch.uint8)}, ["p", "q"]
+    )
+    task.phases({})[0].loss({"model": network}, batch).mean().backward()
     assert all(p.grad is not None for p in network.parameters())
 
 
@@ -87,7 +91,7 @@ def test_windows_slide_over_images_larger_than_the_patch(
     size: tuple[int, int], windows: list[tuple[int, int]]
 ) -> None:
     model, images = Recorder().eval(), torch.randn(3, 1, *size)
-    logits = make_task(job("segmentation", data_size=None, data_patch=[16, 16])).predict(model, images)
+    logits = predict(make_task(job("segmentation", data_size=None, data_patch=[16, 16])), model, images)
     torch.testing.assert_close(logits[:, :1], images)
     assert set(model.sizes) == set(windows)
 
@@ -95,7 +99,7 @@ def test_windows_slide_over_images_larger_than_the_patch(
 def test_windows_slide_over_volumes_whose_patch_the_network_can_not_halve() -> None:
     spec = job("segmentation", data_dimensions=3, data_size=None, data_patch=[8, 8, 6])
     model, images = Recorder(4).eval(), torch.randn(1, 1, 12, 8, 14)
-    logits = make_task(spec).predict(model, images)
+    logits = predict(make_task(spec), model, images)
     torch.testing.assert_close(logits[:, :1], images)
     assert set(model.sizes) == {(8, 8, 8)}
 
@@ -107,12 +111,12 @@ def test_the_training_loss_is_the_mean_of_the_images(task: str) -> None:
     outputs = made.job.task.networks(made.job.data)["model"].outputs
     logits = torch.randn(5, outputs, *shape, generator=torch.Generator().manual_seed(0))
     targets = torch.ones(5, *shape, dtype=torch.uint8 if shape else torch.int64)
-    losses = made.sample_losses(logits, targets)
+    losses = sample_losses(made, logits, targets)
     assert losses.shape == (5,)
-    torch.testing.assert_close(made.loss(None)(logits, targets), losses.mean())
+    torch.testing.assert_close(training_loss(made, logits, targets), losses.mean())
     metrics = made.metrics()
-    made.update(metrics, logits[:2], targets[:2], ["p", "q"], None)
-    made.update(metrics, logits[2:], targets[2:], ["p", "q", "r"], None)
+    judge(made, metrics, logits[:2], targets[:2], ["p", "q"])
+    judge(made, metrics, logits[2:], targets[2:], ["p", "q", "r"])
     values = metrics.compute()
     assert tuple(values) == metric_names(made.job)
     assert values["loss"] == pytest.approx(float(losses.mean()), abs=1e-6)
@@ -127,15 +131,15 @@ def test_judging_costs_little_beside_training(task: str, of_each: int) -> None:
     logits = torch.randn(150, outputs, *shape)
     targets = torch.randint(0, 2, (150, *shape), dtype=torch.uint8 if shape else torch.int64)
 
-    def judge() -> None:
+    def evaluate() -> None:
         metrics = made.metrics()
         for first in range(0, 150, 16):
             part = slice(first, first + 16)
-            made.update(metrics, logits[part], targets[part], ["p"] * len(targets[part]), None)
+            judge(made, metrics, logits[part], targets[part], ["p"] * len(targets[part]))
         metrics.compute()
 
     with Operators() as operators:
-        judge()
+        evaluate()
     assert operators.count < 2000
     assert operators.numbers < of_each * logits.numel()
-    assert calls_of(judge) < 60_000
+    assert calls_of(evaluate) < 60_000

@@ -147,7 +147,7 @@ def test_the_federations_row_is_what_pooling_the_predictions_gives(simulate, tin
     split = Split(CohortKey.drawn(job.job.seed))
     everyone = SiteData.load(tiny_data, job, site="everyone", split=split).split("test")
     batch = everyone.batch(range(len(everyone)))
-    found = task.predict(network, batch["image"]).argmax(1).numpy().astype(bool)
+    found = task.predict({"model": network}, batch)["logits"].argmax(1).numpy().astype(bool)
     truth = batch["mask"].numpy().astype(bool)
     dice = 2 * (found & truth).sum() / (found.sum() + truth.sum())
     assert description(run)["test"]["federation"]["dice_global"] == pytest.approx(dice, abs=1e-6)

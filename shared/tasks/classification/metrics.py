@@ -5,7 +5,7 @@ Every class is judged against the rest. Of two classes only the second, the posi
 over the classes for which they are defined.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 from torchmetrics.classification import MultilabelStatScores
 
+from shared.batch import Batch, Prediction
 from shared.curves import Curves
 from shared.histograms import CALIBRATION_BINS, CalibrationBins, Histograms, Scores
 from shared.job import JobSpec
@@ -70,16 +71,9 @@ class ClassificationMetrics(MetricSet):
             }
         )
 
-    def update(
-        self,
-        logits: Tensor,
-        targets: Tensor,
-        losses: Tensor,
-        patients: Sequence[str],
-        spacing: Sequence[float] | None,
-    ) -> None:
-        """Add a batch: logits (B, K), targets int64 (B,) or, with several labels, float32 (B, K)."""
-        logits, targets = logits.detach().cpu().double(), targets.cpu().long()
+    def update(self, predicted: Prediction, batch: Batch, losses: Tensor) -> None:
+        """Add a batch: logits (B, K), labels int64 (B,) or, with several of them, float32 (B, K)."""
+        logits, targets = predicted["logits"].detach().cpu().double(), batch["label"].cpu().long()
         if self.options.multi_label:
             scores, truth = logits, targets
             decisions = (scores > 0).long()
@@ -88,14 +82,14 @@ class ClassificationMetrics(MetricSet):
             scores, truth = against_the_rest(logits), one_hot(targets, logits.shape[1])
             confidence, decided = logits.softmax(dim=1).max(dim=1, keepdim=True)
             decisions, correct = one_hot(decided[:, 0], logits.shape[1]), decided == targets[:, None]
-        self.add("loss", patients, bounded(losses[:, None], LARGEST_LOSS))
+        self.add("loss", batch.patients, bounded(losses[:, None], LARGEST_LOSS))
         self.metrics["decisions"].update(decisions, truth)
         scores = scores[:, self.judged]
         self._curves.update(scores, truth[:, self.judged])
         self.calibration.update(confidence.flatten(), correct.flatten())
         self._judged.append(
             Judged(
-                np.array(patients),
+                np.array(batch.patients),
                 truth.bool().numpy(),
                 decisions.bool().numpy(),
                 self._curves.bins_of(scores).numpy(),

@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from shared.curves import check_edges, first_edges
 from shared.job import JobSpec
 from shared.metrics import MetricSet
-from shared.tasks.base import Task
+from shared.tasks.classes import ClassesTask
 from shared.tasks.classification.metrics import ClassificationMetrics
 from shared.tasks.classification.options import Classification
 
 
-class ClassificationTask(Task):
+class ClassificationTask(ClassesTask):
     """One output per class.
 
     Targets are int64 (B,) with the class, or float32 (B, K) with 0 and 1 where `multi_label` is set.

@@ -12,6 +12,7 @@ from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 from torch import Tensor
 from torchmetrics import Metric
 
+from shared.batch import Batch, Prediction
 from shared.job import JobSpec
 from shared.metric_spec import metric_names
 from shared.metrics import LARGEST_LOSS, Cells, Mean, MetricSet, Totals, bounded
@@ -43,32 +44,22 @@ class SegmentationMetrics(MetricSet):
             {"loss": Mean(), "overlap": Totals(3, structures), **{name: Mean(structures) for name in means}}
         )
 
-    def update(
-        self,
-        logits: Tensor,
-        targets: Tensor,
-        losses: Tensor,
-        patients: Sequence[str],
-        spacing: Sequence[float] | None,
-    ) -> None:
-        """Add a batch: logits (B, 1 + structures, *S), targets (B, *S) with 0 for the background.
+    def update(self, predicted: Prediction, batch: Batch, losses: Tensor) -> None:
+        """Add a batch: logits (B, 1 + structures, *S), masks (B, *S) with 0 for the background.
 
-        Args:
-            logits: Of any device; only counts leave it, and the masks where distances are wanted.
-            targets: Class indices.
-            losses: (B,)
-            patients: Names, one an image.
-            spacing: Millimetres of a voxel along each axis of S; None measures distances in voxels.
+        Only counts leave the device, and the masks where distances are wanted. Those are in millimetres, in
+        voxels where the spacing is unknown.
         """
-        predicted = logits.detach().max(dim=1).indices  # argmax is five times as slow on a CPU
-        voxels = count_voxels(predicted, targets, logits.shape[1])
-        self.add("loss", patients, bounded(losses[:, None], LARGEST_LOSS))
-        self.add_up("overlap", patients, voxels)
-        self.add("dice_image", patients, dice(voxels).nan_to_num(nan=1.0))
-        for patient, counts in zip(patients, voxels, strict=True):
+        logits, targets = predicted["logits"].detach(), batch["mask"]
+        found = logits.max(dim=1).indices  # argmax is five times as slow on a CPU
+        voxels = count_voxels(found, targets, logits.shape[1])
+        self.add("loss", batch.patients, bounded(losses[:, None], LARGEST_LOSS))
+        self.add_up("overlap", batch.patients, voxels)
+        self.add("dice_image", batch.patients, dice(voxels).nan_to_num(nan=1.0))
+        for patient, counts in zip(batch.patients, voxels, strict=True):
             self.patients[patient] = self.patients.get(patient, torch.zeros_like(counts)) + counts
         if self.options.distances:
-            self._update_distances(predicted.cpu(), targets.cpu(), voxels, patients, spacing)
+            self._update_distances(found.cpu(), targets.cpu(), voxels, batch.patients, batch.spacing)
 
     def largest(self, name: str, state: str) -> float:
         """See the base class; a size that the job does not fix is at most 2^31 voxels."""

@@ -9,16 +9,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from shared.batch import Batch, Prediction
 from shared.job import JobSpec
 from shared.metrics import MetricSet
-from shared.tasks.base import Task
+from shared.tasks.base import Models
+from shared.tasks.classes import LOGITS, ClassesTask
 from shared.tasks.segmentation.metrics import SegmentationMetrics
 from shared.tasks.segmentation.options import Segmentation
 
 OVERLAP = 0.25  # of neighbouring windows, as MONAI has it; 0.5 would cost 1.5 times as many an axis
 
 
-class SegmentationTask(Task):
+class SegmentationTask(ClassesTask):
     """A softmax over the background (0) and the structures, in 2D or 3D.
 
     Targets are class indices (B, *S), uint8.
@@ -41,8 +43,8 @@ class SegmentationTask(Task):
         """Return empty segmentation metrics; they bin no scores."""
         return SegmentationMetrics(self.job, self._options)
 
-    def forward(self, model: nn.Module, images: Tensor) -> Tensor:
-        """Run the model on images (B, C, *S) of any size.
+    def logits(self, model: nn.Module, images: Tensor) -> Tensor:
+        """Run the network on images (B, C, *S) of any size.
 
         A network that halves its input several times says so in its attribute `divisor`; images are padded
         to a multiple of it, by repeating their border, and the logits are cut back.
@@ -58,18 +60,17 @@ class SegmentationTask(Task):
             logits = logits.narrow(axis, 0, size)
         return logits
 
-    def predict(self, model: nn.Module, images: Tensor) -> Tensor:
-        """Return the logits of whole images (B, C, *S), without gradients; the model's mode is kept.
+    def predict(self, models: Models, batch: Batch) -> Prediction:
+        """Return the logits of whole images, without gradients; the network's mode is kept.
 
         Images larger than `data.patch` along any axis are covered by overlapping windows of that size, whose
         logits are averaged with Gaussian weights (Isensee et al., Nature Methods 2021).
         """
-        patch = self.job.data.patch
+        model, images, patch = models["model"], batch[self.input], self.job.data.patch
+        if self._windows is None or patch is None or not _exceeds(images, patch):
+            return super().predict(models, batch)
         with eval_mode(model):
-            if self._windows is None or patch is None or not _exceeds(images, patch):
-                return self.forward(model, images)
-            logits: Tensor = self._windows(images, partial(self.forward, model))
-            return logits
+            return {LOGITS: self._windows(images, partial(self.logits, model))}
 
 
 def _exceeds(images: Tensor, patch: list[int]) -> bool:
