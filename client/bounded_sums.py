@@ -115,7 +115,7 @@ def bound(metrics: MetricSet, bounds: Bounds, bins: int) -> None:
 
 
 def _bound_mean(metrics: MetricSet, name: str, mean: Mean, bounds: Bounds) -> None:
-    values, largest = metrics.values(name), metrics.largest(name, "total")
+    values, largest = metrics.values(name), metrics.limit(name, "total")
     for column in range(values.sums.shape[1]):
         mean.total[column] = bounds.column(name, values, column, largest)
         if np.count_nonzero(values.counts[:, column]) < bounds.least:
@@ -127,7 +127,7 @@ def _bound_totals(metrics: MetricSet, name: str, totals: Totals, bounds: Bounds)
     of_images = metrics.values(name)
     values = replace(of_images, counts=np.ones_like(of_images.counts))  # of a patient, not of an image
     images = float(of_images.counts[:, 0].sum())
-    largest = images * metrics.largest(name, "total") / len(values.patients)
+    largest = images * metrics.limit(name, "total") / len(values.patients)
     told = [round(bounds.column(name, values, column, largest)) for column in range(values.sums.shape[1])]
     totals.total.copy_(torch.tensor(told).reshape(totals.total.shape))
 

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 
 from shared.errors import SiteError
 from shared.figures import FiguresFor
+from shared.further_metrics import METRICS
 from shared.job import JobSpec, Part, UpdateTable
 from shared.limits import LARGEST_MODEL_MB
 from shared.names import is_within, suggestion
@@ -32,7 +33,12 @@ class PolicyError(SiteError):
         return self.problem.split()[0].rstrip(":")
 
 
-_KNOWN: dict[str, Registry[Any]] = {"tasks": TASKS, "networks": NETWORKS, "strategies": STRATEGIES}
+_KNOWN: dict[str, Registry[Any]] = {
+    "tasks": TASKS,
+    "networks": NETWORKS,
+    "strategies": STRATEGIES,
+    "metrics": METRICS,
+}
 
 
 class BudgetError(PolicyError):
@@ -124,6 +130,12 @@ class PolicyTable(Table):
         description="Strategies allowed; without it those that are part of Wardround.",
         examples=[["fedavg"]],
     )
+    metrics: list[str] | None = Field(
+        None,
+        description="Metrics allowed besides those of the tasks; without it those that are part of "
+        "Wardround.",
+        examples=[["brier"]],
+    )
     researchers: list[Name] | None = Field(
         None, description="Researchers allowed, by the name that the coordinator gives.", examples=[["jane"]]
     )
@@ -203,7 +215,7 @@ class PolicyTable(Table):
     update: UpdateRules = Field(UpdateRules(), description="What of a trained model may leave.")
     privacy: dict[Name, Cap] = Field({}, description="What may be spent of a dataset's privacy.")
 
-    @field_validator("tasks", "networks", "strategies")
+    @field_validator("tasks", "networks", "strategies", "metrics")
     @classmethod
     def _known(cls, names: list[str] | None, info: Any) -> list[str] | None:
         for name in names or ():
@@ -230,6 +242,7 @@ def check_job(policy: PolicyTable, job: JobSpec, site: str) -> None:
         ("tasks", job.task.name, policy.tasks),
         ("networks", job.model.name, policy.networks),
         ("strategies", job.strategy.name, policy.strategies),
+        *(("metrics", metric.name, policy.metrics) for metric in job.evaluation.metrics),
     )
     for rule, name, allowed in asked:
         package = _KNOWN[rule].package.get(name)

@@ -15,6 +15,7 @@ job_app = typer.Typer(
 @job_app.command()
 def check(file: Annotated[Path, typer.Argument(help="Job file (TOML).", show_default=False)]) -> None:
     """Say whether a job file is valid, and if not, everything that is wrong with it."""
+    from shared.further_metrics import METRICS
     from shared.job import load_job
     from shared.networks import NETWORKS
     from shared.strategies import STRATEGIES
@@ -26,6 +27,7 @@ def check(file: Annotated[Path, typer.Argument(help="Job file (TOML).", show_def
     length = f"epochs a round: {training.local_epochs}"
     if training.local_steps:
         length = f"steps a round: {training.local_steps}"
+    metrics = [metric.name + METRICS.origin(metric.name) for metric in job.evaluation.metrics]
     print(f"{file}: valid")
     for name, value in {
         "name": job.job.name,
@@ -36,6 +38,7 @@ def check(file: Annotated[Path, typer.Argument(help="Job file (TOML).", show_def
         "training": f"{length}, {training.optimizer}, learning rate {training.learning_rate:g}",
         "strategy": f"{job.strategy.name}{STRATEGIES.origin(job.strategy.name)}, {job.job.rounds} rounds, "
         f"at least {job.strategy.min_sites} sites",
+        **({"metrics": ", ".join(metrics)} if metrics else {}),
     }.items():
         print(f"  {name:<9} {value}")
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 from pydantic import Field, ValidationError, model_validator
 
 from shared.errors import JobError
+from shared.further_metrics import METRICS, MetricOptions
 from shared.job_bounds import check_bounds
 from shared.job_errors import describe
 from shared.networks import NETWORKS, NetworkOptions
@@ -23,6 +24,15 @@ from shared.table import Label, Name, Positive, Table
 from shared.tasks import TASKS
 from shared.tasks.options import TaskOptions
 from shared.toml_files import read_toml
+
+if TYPE_CHECKING:
+    Task: TypeAlias = TaskOptions
+    Network: TypeAlias = NetworkOptions
+    Strategy: TypeAlias = StrategyOptions
+    Metric: TypeAlias = MetricOptions
+else:
+    Task, Network, Strategy = TASKS.union(), NETWORKS.union(), STRATEGIES.union()
+    Metric = METRICS.union()
 
 
 class JobTable(Table):
@@ -204,6 +214,20 @@ class EvaluationTable(Table):
         "ten patients (docs/metrics.md).",
     )
 
+    metrics: list[Metric] = Field(
+        [],
+        max_length=16,
+        exclude_if=operator.not_,  # a job without it keeps the digest that it had before there was such a key
+        examples=[[{"name": "brier"}]],
+        description="Metrics besides those of the task (docs/metrics.md).",
+    )
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        if len({metric.name for metric in self.metrics}) != len(self.metrics):
+            raise ValueError("metrics: a name appears twice")
+        return self
+
     @model_validator(mode="after")
     def _patience(self) -> Self:
         if self.patience is not None and self.select_best is None:
@@ -268,14 +292,6 @@ _MOVED = {  # keys of earlier job files, and what they are called in [task]
     "training": {key: key for key in ("loss", "class_weights", "class_shares")},
     "evaluation": {key: key for key in ("distances", "surface_tolerance")},
 }
-
-
-if TYPE_CHECKING:
-    Task: TypeAlias = TaskOptions
-    Network: TypeAlias = NetworkOptions
-    Strategy: TypeAlias = StrategyOptions
-else:
-    Task, Network, Strategy = TASKS.union(), NETWORKS.union(), STRATEGIES.union()
 
 
 class JobSpec(Table):

@@ -29,6 +29,7 @@ def check(job: "JobSpec") -> None:
         _network_input,
         _batch,
         _network_size,
+        _metrics,
         _best,
         _strategy,
         _private_training,
@@ -111,6 +112,15 @@ def _network_size(job: "JobSpec") -> None:
             f"[model] name: this '{job.model.name}' has about {about / 1000:.1f} GB, and "
             f"{LARGEST_MODEL_MB / 1000:g} GB is the most; take fewer features or levels"
         )
+
+
+def _metrics(job: "JobSpec") -> None:
+    own = {spec.name for spec in job.task.metrics()}
+    for metric in job.evaluation.metrics:
+        if (problem := metric.problem(job.task)) is not None:
+            raise ValueError(f"[evaluation] metrics: '{metric.name}' {problem}, not for {job.task.name}")
+        if metric.name in own:
+            raise ValueError(f"[evaluation] metrics: {job.task.name} has '{metric.name}' of its own")
 
 
 def _best(job: "JobSpec") -> None:

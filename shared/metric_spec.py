@@ -31,7 +31,8 @@ LOSS = MetricSpec("loss", lower_is_better=True)
 
 def metric_specs(job: "JobSpec") -> tuple[MetricSpec, ...]:
     """Return the metrics of a job, the loss first."""
-    return (LOSS, *job.task.metrics())
+    further = (metric.spec(job.task) for metric in job.evaluation.metrics)
+    return (LOSS, *job.task.metrics(), *further)
 
 
 def metric_names(job: "JobSpec") -> tuple[str, ...]:

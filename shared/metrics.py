@@ -9,6 +9,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,12 +20,14 @@ from torchmetrics import Metric
 from shared.batch import Batch, Prediction
 from shared.curves import Curves
 from shared.histograms import CalibrationBins, Histograms, Scores
+from shared.metric_spec import metric_names
 from shared.patient_values import PatientValues
 
+if TYPE_CHECKING:
+    from shared.job import JobSpec
+
 LARGEST_COUNT = 2**53  # above it, float64 can't hold every whole number
-LARGEST_LOSS = (
-    2.0**10
-)  # of one image: what is above counts as this, so that the sum of any number of images is bounded
+LARGEST_LOSS = 2.0**10  # of one image: what is above counts as this, so that any sum of images is bounded
 
 
 class Mean(Metric):
@@ -98,12 +101,16 @@ class MetricSet(ABC):
     where `cells` has enough patients in each. A metric of which none of this is known does not leave.
 
     Args:
+        job: What is judged; the metrics that it asks for besides those of its task are added here.
         metrics: Metrics whose states are all summed; their order fixes the layout of the packed vector, so
             it must follow from the job alone.
     """
 
-    def __init__(self, metrics: Mapping[str, Metric]) -> None:
-        self.metrics = dict(metrics)
+    def __init__(self, job: "JobSpec", metrics: Mapping[str, Metric]) -> None:
+        self.job = job
+        self._further = {metric.name: metric for metric in job.evaluation.metrics}
+        means = {name: Mean(max(1, len(own.classes(job.task)))) for name, own in self._further.items()}
+        self.metrics = {**metrics, **means}
         self._values: dict[str, list[tuple[Sequence[str], Tensor, Tensor]]] = {}
 
     @abstractmethod
@@ -130,14 +137,26 @@ class MetricSet(ABC):
         counted = torch.cat([counted for _, _, counted in parts])
         return PatientValues.of(patients, values.double().numpy(), counted.numpy())
 
+    def add_further(self, predicted: Prediction, batch: Batch) -> None:
+        """Add a batch to the metrics that the job asks for besides those of its task."""
+        for name, own in self._further.items():
+            values, counted = own.values(self.job, predicted, batch)
+            self.add(name, batch.patients, bounded(values, own.largest), counted)
+
+    def limit(self, name: str, state: str) -> float:
+        """Return the largest absolute value that one sample adds to each number of a metric's state."""
+        if name in self._further:
+            return self._further[name].largest if state == "total" else 1.0
+        return self.largest(name, state)
+
     @abstractmethod
     def largest(self, name: str, state: str) -> float:
-        """Return the largest absolute value that one image adds to each number of a metric's state."""
+        """Return the same for the metrics of the task."""
 
     def limits(self, images: int) -> NDArray[np.float64]:
         """Return for each packed number (n,) the largest absolute value that so many images can give."""
         limits = [
-            np.full(values.numel(), images * self.largest(name, state), dtype=np.float64)
+            np.full(values.numel(), images * self.limit(name, state), dtype=np.float64)
             for name, state, values in states_of(self.metrics)
         ]
         return np.minimum(np.concatenate(limits), LARGEST_COUNT)
@@ -173,7 +192,7 @@ class MetricSet(ABC):
 
     @abstractmethod
     def report(self) -> dict[str, float]:
-        """Compute every metric of the job from the states; NaN where undefined."""
+        """Compute every metric of the task from the states; NaN where undefined."""
 
     def settled(self) -> Mapping[str, Metric]:
         """Return the metrics with everything added that had to wait, leaving this set as it is."""
@@ -187,7 +206,17 @@ class MetricSet(ABC):
         with warnings.catch_warnings():
             # The server merges states and never updates, which torchmetrics takes for a mistake.
             warnings.filterwarnings("ignore", message=".*before the ``update`` method", category=UserWarning)
-            return self.report()
+            values = {**self.report(), **self._report_further()}
+        return {name: values[name] for name in metric_names(self.job)}
+
+    def _report_further(self) -> dict[str, float]:
+        values: dict[str, float] = {}
+        for name, own in self._further.items():
+            single = self.metrics[name].compute().reshape(-1)
+            values[name] = float(single.nanmean())
+            labels = own.classes(self.job.task)
+            values |= {f"{name}/{label}": float(single[i]) for i, label in enumerate(labels)}
+        return values
 
     def pack(self) -> NDArray[np.float64]:
         """Return all states as one vector (n,), of the same length at every site of a job."""

@@ -14,6 +14,7 @@ from client.site import DatasetTable, SiteConfig, SiteTable, load_site
 from client.site_cohort import SiteCohort
 from shared.errors import DataError, JobError, SiteError
 from shared.fields import fields_of, file_columns, image_columns_of, target_columns
+from shared.further_metrics import METRICS
 from shared.job import JobSpec
 from shared.networks import NETWORKS
 from shared.strategies import STRATEGIES
@@ -27,6 +28,7 @@ OPEN_POLICY = PolicyTable(
     tasks=list(TASKS) if TASKS.package else None,
     networks=list(NETWORKS) if NETWORKS.package else None,
     strategies=list(STRATEGIES) if STRATEGIES.package else None,
+    metrics=list(METRICS) if METRICS.package else None,
     min_group=1,
     min_patients_in_update=1,
     share_site_metrics=True,

@@ -1,5 +1,6 @@
 """What an installed package adds: jobs may name it, and a hospital must name it first."""
 
+import csv
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ TOY = {
     "data_augment": None,
     "job_rounds": 3,
     "strategy_name": "toy-memory",
+    "evaluation_metrics": [{"name": "toy-sureness", "power": 2}],
 }
 
 
@@ -52,6 +54,7 @@ def test_job_check_says_which_package_a_name_comes_from(installed, job):
     assert done.returncode == 0, done.stderr
     assert "toy-linear (of the package wardround-toy)" in done.stdout
     assert "toy-memory (of the package wardround-toy)" in done.stdout
+    assert "toy-sureness (of the package wardround-toy)" in done.stdout
     assert "toy-grading of small, large (of the package wardround-toy)" in done.stdout
 
 
@@ -87,9 +90,14 @@ from client.policy import PolicyTable, check_job
 from shared.errors import WardroundError
 from shared.job import load_job
 job = load_job(Path({str(job)!r}))
-named = {{"tasks": ["toy-grading"], "networks": ["toy-linear"], "strategies": ["toy-memory"]}}
-for names in ([], ["tasks"], ["tasks", "networks"], list(named)):
-    policy = {{name: named[name] for name in names}}
+named = {{
+    "tasks": ["toy-grading"],
+    "networks": ["toy-linear"],
+    "strategies": ["toy-memory"],
+    "metrics": ["toy-sureness"],
+}}
+for number in range(5):
+    policy = dict(list(named.items())[:number])
     try:
         check_job(PolicyTable(**policy), job, "alpha")
         print("allowed")
@@ -103,6 +111,7 @@ for names in ([], ["tasks"], ["tasks", "networks"], list(named)):
         "alpha: policy.tasks does not name 'toy-grading', which comes with the package wardround-toy",
         "alpha: policy.networks does not name 'toy-linear', which comes with the package wardround-toy",
         "alpha: policy.strategies does not name 'toy-memory', which comes with the package wardround-toy",
+        "alpha: policy.metrics does not name 'toy-sureness', which comes with the package wardround-toy",
         "allowed",
     ]
 
@@ -149,3 +158,5 @@ def test_simulated_and_deployed_it_gives_the_same_model(
     assert simulated.returncode == 0, simulated.stderr
     [model] = (tmp_path / "out").glob("*/model.safetensors")
     assert model.read_bytes() == (Path(folder) / "model.safetensors").read_bytes()
+    with (model.parent / "metrics.csv").open(newline="") as file:
+        assert all(0.25 <= float(row["toy-sureness"]) <= 1 for row in csv.DictReader(file))

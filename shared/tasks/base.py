@@ -131,6 +131,7 @@ class Task(ABC):
             losses: (B,), what `sample_losses` returned.
         """
         metrics.update(predicted, batch, losses)
+        metrics.add_further(predicted, batch)
 
     def first_edges(self, bins: int) -> NDArray[np.float64] | None:
         """Return the edges of the bins in a first evaluation; None where the task bins no scores."""

@@ -1,9 +1,10 @@
-"""What Wardround has not: a linear classifier, a grading of images, a strategy whose sites look back."""
+"""What Wardround has not: a linear classifier, a grading of images, a strategy that looks back, a metric."""
 
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from shared.further_metrics.options import MetricOptions
 from shared.metric_spec import MetricSpec
 from shared.networks.options import Ends, VectorOptions
 from shared.strategies.options import StrategyOptions
@@ -11,9 +12,12 @@ from shared.strategies.vectors import MODEL, SiteHalf, Train, Vectors
 from shared.tasks.classification.options import Classification
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from shared.arrays import Layout
+    from shared.batch import Batch, Prediction
+    from shared.job import JobSpec
+    from shared.tasks.options import TaskOptions
 
 LAST = "last"
 
@@ -53,6 +57,23 @@ class ToyGrading(Classification):
             MetricSpec(spec.name, spec.lower_is_better, int(spec.name == "accuracy"), spec.classes)
             for spec in super().metrics()
         )
+
+
+class ToySureness(MetricOptions):
+    """The mean of the largest probability, to a power."""
+
+    largest = 1.0
+
+    name: Literal["toy-sureness"]
+    power: int = Field(1, ge=1, le=9, description="Of each probability.")
+
+    def problem(self, task: "TaskOptions") -> str | None:
+        """See the base class."""
+        return None if isinstance(task, Classification) else "is for classifications"
+
+    def values(self, job: "JobSpec", predicted: "Prediction", batch: "Batch") -> "tuple[Tensor, None]":
+        """See the base class."""
+        return predicted["logits"].softmax(dim=1).amax(dim=1, keepdim=True) ** self.power, None
 
 
 class ToyMemory(StrategyOptions):

@@ -19,7 +19,6 @@ from shared.batch import Batch, Prediction
 from shared.curves import Curves
 from shared.histograms import CALIBRATION_BINS, CalibrationBins, Histograms, Scores
 from shared.job import JobSpec
-from shared.metric_spec import metric_names
 from shared.metrics import LARGEST_LOSS, Cells, Mean, MetricSet, bounded
 from shared.tasks.classification.options import Classification
 
@@ -52,7 +51,6 @@ class ClassificationMetrics(MetricSet):
 
     def __init__(self, job: JobSpec, options: Classification, edges: NDArray[np.float64]) -> None:
         labels = len(options.classes)
-        self.job = job
         self.options = options
         self.edges = edges
         self.judged = options.judged
@@ -60,6 +58,7 @@ class ClassificationMetrics(MetricSet):
         self._curves = Histograms(edges)
         self.calibration = CalibrationBins(min(CALIBRATION_BINS, edges.shape[1] + 1))
         super().__init__(
+            job,
             {
                 "loss": Mean(),
                 # validate_args=False: torchmetrics refuses a single label, which its arithmetic allows.
@@ -68,7 +67,7 @@ class ClassificationMetrics(MetricSet):
                 ),
                 "curves": self._curves,
                 "calibration": self.calibration,
-            }
+            },
         )
 
     def update(self, predicted: Prediction, batch: Batch, losses: Tensor) -> None:
@@ -159,7 +158,7 @@ class ClassificationMetrics(MetricSet):
             values["balanced_accuracy"] = recall.nanmean()
         for name, value in single.items():
             values |= {f"{name}/{label}": value[i] for i, label in enumerate(classes)}
-        return {name: float(values[name]) for name in metric_names(self.job)}
+        return {name: float(value) for name, value in values.items()}
 
     def _per_class(self, tp: Tensor, fp: Tensor, tn: Tensor, fn: Tensor) -> dict[str, Tensor]:
         """Return the figures of each class against the rest, each (K,), NaN where undefined."""

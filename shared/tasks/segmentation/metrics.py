@@ -14,7 +14,6 @@ from torchmetrics import Metric
 
 from shared.batch import Batch, Prediction
 from shared.job import JobSpec
-from shared.metric_spec import metric_names
 from shared.metrics import LARGEST_LOSS, Cells, Mean, MetricSet, Totals, bounded
 from shared.tasks.segmentation.options import Segmentation
 
@@ -32,7 +31,6 @@ class SegmentationMetrics(MetricSet):
 
     def __init__(self, job: JobSpec, options: Segmentation) -> None:
         structures = len(options.classes)
-        self.job = job
         self.options = options
         self.patients: dict[str, Tensor] = {}  # voxels (3, structures): found, added, missed
         self._is_settled = False
@@ -41,7 +39,8 @@ class SegmentationMetrics(MetricSet):
         ] = {}  # images (2, structures) with a distance, and with only one surface
         means = ("dice_image", "dice_patient", *(DISTANCES if options.distances else ()))
         super().__init__(
-            {"loss": Mean(), "overlap": Totals(3, structures), **{name: Mean(structures) for name in means}}
+            job,
+            {"loss": Mean(), "overlap": Totals(3, structures), **{name: Mean(structures) for name in means}},
         )
 
     def update(self, predicted: Prediction, batch: Batch, losses: Tensor) -> None:
@@ -71,7 +70,12 @@ class SegmentationMetrics(MetricSet):
     def cells(self) -> Iterator[Cells]:
         """Yield those of each structure: patients with voxels of it that were found, added and missed."""
         voxels = torch.stack(list(self.patients.values())).numpy() > 0  # (P, 3, structures)
-        of_structures = [name for name in self.metrics if name != "loss"]
+        of_structures = [
+            "overlap",
+            "dice_image",
+            "dice_patient",
+            *(DISTANCES if self.options.distances else ()),
+        ]
         for structure, patients in enumerate(voxels.sum(axis=0).T.tolist()):
             yield Cells(patients, of_structures, structure)
         if self.distances:
@@ -106,7 +110,7 @@ class SegmentationMetrics(MetricSet):
         values["loss"] = float(metrics["loss"].compute())
         for name, value in single.items():
             values |= {f"{name}/{label}": float(value[i]) for i, label in enumerate(self.options.classes)}
-        return {name: values[name] for name in metric_names(self.job)}
+        return values
 
     def _update_distances(
         self,

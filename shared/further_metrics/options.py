@@ -1,0 +1,70 @@
+"""What a metric that a job may ask for says about itself; reading it loads no PyTorch."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from shared.metric_spec import MetricSpec
+from shared.table import Table
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from shared.batch import Batch, Prediction
+    from shared.job import JobSpec
+    from shared.tasks.options import TaskOptions
+
+
+class MetricOptions(Table):
+    """A metric with one value, or one for each of some classes, of every sample; the metric is their mean.
+
+    The values are added up like any mean of a task: the federation's figure is the pooled one, and a hospital
+    bounds what it tells of them (docs/metrics.md).
+
+    Attributes:
+        lower_is_better: Whether a smaller value is the better one.
+        largest: Largest absolute value; what is beyond counts as this.
+
+    Example:
+        ::
+
+            class Sureness(MetricOptions):
+                largest = 1.0
+                name: Literal["sureness"]
+
+                def problem(self, task: TaskOptions) -> str | None:
+                    return None if isinstance(task, Classification) else "is for classifications"
+
+                def values(self, job, predicted, batch):
+                    return predicted["logits"].softmax(dim=1).amax(dim=1, keepdim=True), None
+    """
+
+    lower_is_better: ClassVar[bool] = False
+    largest: ClassVar[float]
+
+    name: str
+
+    @abstractmethod
+    def problem(self, task: "TaskOptions") -> str | None:
+        """Return why a task can't have this metric, to be read behind its name, or None."""
+
+    def classes(self, task: "TaskOptions") -> Sequence[str]:
+        """Return the names of a sample's values, where it has several."""
+        return ()
+
+    @abstractmethod
+    def values(
+        self, job: "JobSpec", predicted: "Prediction", batch: "Batch"
+    ) -> "tuple[Tensor, Tensor | None]":
+        """Return the values of a batch (B, columns), and which of them are defined (all for None).
+
+        Args:
+            job: Asks for the metric.
+            predicted: What the task's `predict` returned.
+            batch: The fields of the samples, on the same device.
+        """
+
+    def spec(self, task: "TaskOptions") -> MetricSpec:
+        """Return what tables need to know of it."""
+        classes = self.classes(task)
+        return MetricSpec(self.name, self.lower_is_better, classes=classes if len(classes) > 1 else ())
