@@ -6,6 +6,7 @@ for training is an exception: the Dice over the whole batch.
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,15 +15,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from shared.job import JobSpec
 from shared.tasks.classification.options import Classification
 from shared.tasks.options import ClassesOptions
+
+if TYPE_CHECKING:
+    from shared.job import JobSpec
 
 SampleLoss = Callable[[Tensor, Tensor], Tensor]
 """(logits (B, K, *S), targets (B, *S) or, with several labels, (B, K)) -> losses (B,)."""
 
 
-def training_loss(job: JobSpec, class_counts: NDArray[np.int64] | None) -> SampleLoss:
+def training_loss(job: "JobSpec", class_counts: NDArray[np.int64] | None) -> SampleLoss:
     """Build the loss that the job names, with its weights for class imbalance.
 
     Args:
@@ -45,7 +48,7 @@ def training_loss(job: JobSpec, class_counts: NDArray[np.int64] | None) -> Sampl
     return _for_training(options, class_weights(class_counts))
 
 
-def _classes_of(job: JobSpec) -> ClassesOptions:
+def _classes_of(job: "JobSpec") -> ClassesOptions:
     if not isinstance(job.task, ClassesOptions):
         raise TypeError(f"'{job.task.name}' has no classes")
     return job.task
@@ -57,7 +60,7 @@ def _for_training(options: ClassesOptions, weights: Tensor | None) -> SampleLoss
     return _named(options, weights)
 
 
-def public_counts(job: JobSpec) -> NDArray[np.int64] | None:
+def public_counts(job: "JobSpec") -> NDArray[np.int64] | None:
     """Return counts of the classes, (K,), that are in the proportion of the job's `class_shares`, or None."""
     if not isinstance(job.task, ClassesOptions) or job.task.class_shares is None:
         return None
@@ -65,7 +68,7 @@ def public_counts(job: JobSpec) -> NDArray[np.int64] | None:
     return np.maximum(np.rint(shares / shares.sum() * 1e6), 1).astype(np.int64)
 
 
-def evaluation_loss(job: JobSpec) -> SampleLoss:
+def evaluation_loss(job: "JobSpec") -> SampleLoss:
     """Build the loss as it is reported: without weights, and so the same function at every site.
 
     Balanced softmax is judged by the cross-entropy, as its paper tests with the plain softmax, and the Dice

@@ -7,20 +7,23 @@ must fit each layer's features.
 
 import logging
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from monai.networks.layers.factories import Norm
 from torch import nn
 
 from shared.frozen import freeze_all_but
-from shared.job import JobSpec
 from shared.random_state import drawn_from
+
+if TYPE_CHECKING:
+    from shared.job import JobSpec
 
 GROUPS = 8
 _log = logging.getLogger(__name__)
 
 
-def build_model(job: JobSpec, seed: int | None = None) -> nn.Module:
+def build_model(job: "JobSpec", seed: int | None = None) -> nn.Module:
     """Return the job's network on the CPU, in float32, in training mode, with weights drawn from the seed.
 
     Under a private job nothing in it mixes images: what would is replaced, at the coordinator as at the

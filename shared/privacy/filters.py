@@ -6,14 +6,18 @@ it. Statistics, such as those of batch norm, are not trained but counted: they a
 a rounded variance could become negative.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.arrays import Layout
-from shared.job import UpdateTable
 from shared.messages import MessageError
 from shared.names import is_within
 from shared.privacy.codecs import Codec, Dense, Int8, TopK, Vector
+
+if TYPE_CHECKING:
+    from shared.job import UpdateTable
 
 _MARGIN = 1 - 2**-7  # below the clipping norm, where rounding had led above it
 _ROUNDING = 1e-6  # relative, of a norm that was brought to the clipping norm in float32
@@ -28,7 +32,7 @@ class UpdateFilter:
             behind what is trained.
     """
 
-    def __init__(self, table: UpdateTable, layout: Layout) -> None:
+    def __init__(self, table: "UpdateTable", layout: Layout) -> None:
         self._table = table
         self.trained = layout.parameters
         self._statistics = _statistics(table, layout)
@@ -138,7 +142,7 @@ class UpdateFilter:
         return np.concatenate([numbers, self._counts.decode(content[self._numbers.length :])])
 
 
-def _codec(table: UpdateTable, size: int) -> Codec:
+def _codec(table: "UpdateTable", size: int) -> Codec:
     if table.compression == "int8":
         return Int8(size)
     if table.keep is not None:
@@ -146,7 +150,7 @@ def _codec(table: UpdateTable, size: int) -> Codec:
     return Dense(size, table.precision)
 
 
-def _statistics(table: UpdateTable, layout: Layout) -> NDArray[np.int64]:
+def _statistics(table: "UpdateTable", layout: Layout) -> NDArray[np.int64]:
     """Return the places of what is sent but not trained: statistics of the parts, and what is no model's."""
     spans, begin = [], 0
     for entry in layout.entries:

@@ -4,14 +4,17 @@ Sites are drawn by a seed that everybody knows, so no chance amplifies the guara
 """
 
 import math
+from typing import TYPE_CHECKING
 
-from shared.job import JobSpec
 from shared.privacy.accounting import Steps, noise_for
+
+if TYPE_CHECKING:
+    from shared.job import JobSpec
 
 _FOR_COUNTS = 1.05  # the noise of updates is so many times larger where the count of norms is paid for too
 
 
-def site_steps(job: JobSpec, rounds: int) -> Steps:
+def site_steps(job: "JobSpec", rounds: int) -> Steps:
     """Return so many rounds of a job with the mechanism 'site-level', as an accountant takes them.
 
     Raises:

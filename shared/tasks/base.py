@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from monai.networks.utils import eval_mode
@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from shared.batch import Batch, Prediction
 from shared.fields import fields_of
-from shared.job import JobSpec
 from shared.metrics import MetricSet
+
+if TYPE_CHECKING:
+    from shared.job import JobSpec
 
 __all__ = ["TRAIN", "Batch", "Models", "Phase", "Prediction", "Statistics", "Task"]
 
@@ -60,7 +62,7 @@ class Task(ABC):
         targets: The fields that are to be predicted. Every other one is an input.
     """
 
-    def __init__(self, job: JobSpec) -> None:
+    def __init__(self, job: "JobSpec") -> None:
         self.job = job
         self.roles = tuple(job.task.networks(job.data))
         self.targets = frozenset(name for name, own in fields_of(job).items() if own.role == "target")

@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from shared.batch import Batch, Prediction
 from shared.fields import fields_of, first_of_role
-from shared.job import JobSpec
 from shared.losses import SampleLoss, evaluation_loss, public_counts, training_loss
 from shared.tasks.base import TRAIN, Models, Phase, Statistics, Task
+
+if TYPE_CHECKING:
+    from shared.job import JobSpec
 
 LOGITS = "logits"
 """Name of what is predicted: (B, K), or (B, K, *S) where each pixel has a class."""
@@ -26,7 +29,7 @@ class ClassesTask(Task):
         target: The field with the classes.
     """
 
-    def __init__(self, job: JobSpec) -> None:
+    def __init__(self, job: "JobSpec") -> None:
         super().__init__(job)
         fields = fields_of(job)
         self.input, self.target = first_of_role(fields, "input"), first_of_role(fields, "target")

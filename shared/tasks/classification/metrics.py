@@ -7,6 +7,7 @@ over the classes for which they are defined.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,9 +19,11 @@ from torchmetrics.classification import MultilabelStatScores
 from shared.batch import Batch, Prediction
 from shared.curves import Curves
 from shared.histograms import CALIBRATION_BINS, CalibrationBins, Histograms, Scores
-from shared.job import JobSpec
 from shared.metrics import LARGEST_LOSS, Cells, Mean, MetricSet, bounded
 from shared.tasks.classification.options import Classification
+
+if TYPE_CHECKING:
+    from shared.job import JobSpec
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class ClassificationMetrics(MetricSet):
         edges: Of the bins of scores: logits (judged classes, bins - 1).
     """
 
-    def __init__(self, job: JobSpec, options: Classification, edges: NDArray[np.float64]) -> None:
+    def __init__(self, job: "JobSpec", options: Classification, edges: NDArray[np.float64]) -> None:
         labels = len(options.classes)
         self.options = options
         self.edges = edges

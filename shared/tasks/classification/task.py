@@ -1,16 +1,19 @@
 """Classification of images: two classes, several, or several labels per image."""
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.curves import check_edges, first_edges
-from shared.job import JobSpec
 from shared.metrics import MetricSet
 from shared.tasks.classes import ClassesTask
 from shared.tasks.classification.metrics import ClassificationMetrics
 from shared.tasks.classification.options import Classification
+
+if TYPE_CHECKING:
+    from shared.job import JobSpec
 
 
 class ClassificationTask(ClassesTask):
@@ -19,7 +22,7 @@ class ClassificationTask(ClassesTask):
     Targets are int64 (B,) with the class, or float32 (B, K) with 0 and 1 where `multi_label` is set.
     """
 
-    def __init__(self, job: JobSpec, options: Classification) -> None:
+    def __init__(self, job: "JobSpec", options: Classification) -> None:
         super().__init__(job)
         self._options = options
 

@@ -6,6 +6,7 @@ Conventions for images without foreground, and their reasons, are in `docs/metri
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from monai.metrics import compute_hausdorff_distance, compute_surface_dice
@@ -13,9 +14,11 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from shared.batch import Batch, Prediction
-from shared.job import JobSpec
 from shared.metrics import LARGEST_LOSS, Cells, Mean, MetricSet, Totals, bounded
 from shared.tasks.segmentation.options import Segmentation
+
+if TYPE_CHECKING:
+    from shared.job import JobSpec
 
 DISTANCES = ("hd95", "hd95_undefined", "surface_dice")
 LARGEST_DISTANCE = 2.0**12  # mm or voxels between two surfaces of one image: what is above counts as this
@@ -29,7 +32,7 @@ class SegmentationMetrics(MetricSet):
     the states are packed; a patient counts at one site only.
     """
 
-    def __init__(self, job: JobSpec, options: Segmentation) -> None:
+    def __init__(self, job: "JobSpec", options: Segmentation) -> None:
         structures = len(options.classes)
         self.options = options
         self.patients: dict[str, Tensor] = {}  # voxels (3, structures): found, added, missed

@@ -1,6 +1,7 @@
 """Segmentation of images and volumes into a background and one or more structures."""
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from monai.inferers import SlidingWindowInferer
@@ -10,12 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from shared.batch import Batch, Prediction
-from shared.job import JobSpec
 from shared.metrics import MetricSet
 from shared.tasks.base import Models
 from shared.tasks.classes import LOGITS, ClassesTask
 from shared.tasks.segmentation.metrics import SegmentationMetrics
 from shared.tasks.segmentation.options import Segmentation
+
+if TYPE_CHECKING:
+    from shared.job import JobSpec
 
 OVERLAP = 0.25  # of neighbouring windows, as MONAI has it; 0.5 would cost 1.5 times as many an axis
 
@@ -26,7 +29,7 @@ class SegmentationTask(ClassesTask):
     Targets are class indices (B, *S), uint8.
     """
 
-    def __init__(self, job: JobSpec, options: Segmentation) -> None:
+    def __init__(self, job: "JobSpec", options: Segmentation) -> None:
         super().__init__(job)
         self._options = options
         self._windows = None
