@@ -232,6 +232,11 @@ class PolicyTable(Table):
         return hours
 
 
+def rounded(count: int, step: int) -> int:
+    """Return a count as it may be told: the nearest multiple of a step, at least one, and halves up."""
+    return max((2 * count + step) // (2 * step), 1) * step
+
+
 def check_job(policy: PolicyTable, job: JobSpec, site: str) -> None:
     """Check what depends on the job alone; a simulation does it too.
 

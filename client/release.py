@@ -13,18 +13,13 @@ from typing import Self
 import numpy as np
 
 from client.data.dataset import SiteData
-from client.policy import PolicyTable
+from client.policy import PolicyTable, rounded
 from shared.figures import KEPT
 from shared.job import JobSpec
 from shared.messages import Description
 from shared.tasks.segmentation.options import Segmentation
 
 _DIGITS = 2  # of a count of voxels that leave: one patient of ten is less than the third
-
-
-def rounded(count: int, step: int) -> int:
-    """Return the nearest multiple of a step: at least one, and halves up."""
-    return max((2 * count + step) // (2 * step), 1) * step
 
 
 @dataclass(frozen=True)

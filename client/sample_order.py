@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from client.data.splits import CohortKey
-from client.release import rounded
+from client.policy import rounded
 from shared.job import JobSpec, TrainingTable
 
 _ROUND_TO = 10
