@@ -1,6 +1,5 @@
 """`wardround server start`."""
 
-import asyncio
 import sys
 import threading
 from contextlib import suppress
@@ -12,6 +11,8 @@ import typer
 from server.commands_enrol import HERE, Folder
 
 if TYPE_CHECKING:
+    import asyncio
+
     from server.signer import Signer
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -19,6 +20,7 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 def start(folder: Folder = HERE) -> None:
     """Run the coordinator until stopped (Ctrl-C or SIGTERM): the gateway and the SuperLink behind it."""
+    import asyncio
     import logging
 
     from shared.printable import log_to
@@ -51,8 +53,10 @@ async def _serve(folder: Path, signer: "Signer") -> bool:
     return orphaned.is_set()
 
 
-def _watch(signer: "Signer", stop: asyncio.Event) -> threading.Event:
+def _watch(signer: "Signer", stop: "asyncio.Event") -> threading.Event:
     """Stop when the signer's process ends; the event that is returned says that it has."""
+    import asyncio
+
     ended, loop = threading.Event(), asyncio.get_running_loop()
 
     def watch() -> None:
