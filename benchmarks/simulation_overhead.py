@@ -24,7 +24,7 @@ from rich.progress import track
 from rich.table import Table
 from turns import Program, duel
 
-LIMIT = 1.10  # of Wardround's overhead
+LIMIT = 1.06  # of Wardround's overhead
 LOCAL_SECONDS = 0.2  # of one site's training in one round
 SIDE = 48
 IMAGES = 32  # of a site
