@@ -13,6 +13,7 @@ from client.served import MOST_ANSWERS
 from client.site import SiteConfig
 from client.unusual import unusual
 from shared.job import JobSpec
+from shared.job_parts import JobNetwork, networks_of
 from shared.printable import printable
 
 
@@ -44,11 +45,16 @@ def _facts(seen: SeenJob, job: JobSpec, site: SiteConfig, answers: int) -> dict[
         "job": f"{job.job.name}, digest {seen.digest}",
         "researcher": f"{seen.researcher or 'not named'} (on the coordinator's word)",
         "task": job.task.subject,
-        "network": job.model.name,
+        "network": ", ".join(_network(network) for network in networks_of(job)),
         "dataset": f"{job.job.dataset} ({dataset.manifest if dataset else 'not offered here'})",
         "rounds": f"{job.job.rounds}, each with {_length(job)}; {served}",
         "strategy": _strategy(job),
     }
+
+
+def _network(network: JobNetwork) -> str:
+    alone = network.table == "model"
+    return network.options.name if alone else f"{network.options.name} ({network.role})"
 
 
 def _strategy(job: JobSpec) -> str:

@@ -32,13 +32,22 @@ class ClippedSum(ABC):
         losses: Runs the model.
         max_norm: Bound on a unit's gradient.
         targets: Fields that the model does not see. By every other one that has fractions is differentiated.
+        name: Of the losses, where a model has several.
     """
 
-    _hooks: SampleGradients | SampleNorms
+    _kind: type[SampleGradients | SampleNorms]
 
     def __init__(
-        self, model: nn.Module, losses: SampleLosses, max_norm: float, targets: Collection[str]
+        self,
+        model: nn.Module,
+        losses: SampleLosses,
+        max_norm: float,
+        targets: Collection[str],
+        *,
+        name: str = "",
     ) -> None:
+        self._hooks = self._kind(model, loss_reduction="sum")
+        self._name = name
         self._model = model
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._losses = losses
@@ -122,7 +131,7 @@ class ClippedSum(ABC):
 
         whole_fields = all(isinstance(value, Tensor) for value in batch.values.values())
         followed = any(self._is_followed(*field) for field in batch.values.items())
-        hooked = whole_fields and followed and tried_once(self._model, type(self._hooks), trial)
+        hooked = whole_fields and followed and tried_once(self._model, (self._kind, self._name), trial)
         if hooked:
             self._hooks.enable_hooks()
         else:
@@ -138,11 +147,7 @@ class ClippedSum(ABC):
 class PerSampleSum(ClippedSum):
     """Clips the gradients of all samples after one backward pass, which holds them all in memory."""
 
-    def __init__(
-        self, model: nn.Module, losses: SampleLosses, max_norm: float, targets: Collection[str]
-    ) -> None:
-        super().__init__(model, losses, max_norm, targets)
-        self._hooks = SampleGradients(model, loss_reduction="sum")
+    _kind = SampleGradients
 
     def _add_together(self, batch: Batch, owners: Tensor) -> None:
         inputs = self._inputs(batch)  # to differentiate by: the weights' own gradients are not computed
@@ -170,11 +175,7 @@ class GhostSum(ClippedSum):
     (Li et al. 2022, "Large language models can be strong differentially private learners", section 4).
     """
 
-    def __init__(
-        self, model: nn.Module, losses: SampleLosses, max_norm: float, targets: Collection[str]
-    ) -> None:
-        super().__init__(model, losses, max_norm, targets)
-        self._hooks = SampleNorms(model, loss_reduction="sum")
+    _kind = SampleNorms
 
     def _add_together(self, batch: Batch, owners: Tensor) -> None:
         if len(owners.unique()) < len(owners):

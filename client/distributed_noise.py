@@ -8,9 +8,10 @@ for independent dither (docs/secure-aggregation.md); where it spans a few, nothi
 import numpy as np
 from numpy.typing import NDArray
 
+from client.phases import schedule_factor
 from client.private_plan import noise_share
-from client.training import schedule_factor
 from shared.job import JobSpec
+from shared.job_parts import phases_of
 from shared.privacy.secagg.errors import SecureAggregationError
 from shared.privacy.secagg.fixed_point import Codec
 
@@ -19,9 +20,10 @@ _LEAST_STEPS = 32.0  # of the grid that the standard deviation of a site's share
 
 def share_deviation(job: JobSpec, round_: int) -> float:
     """Return the standard deviation of the noise in each number of one site's update."""
-    rate = job.training.learning_rate * schedule_factor(job.training, job.job.rounds, round_ - 1)
+    [training] = phases_of(job).values()  # distributed noise is for one phase
+    rate = training.learning_rate * schedule_factor(training, job.job.rounds, round_ - 1)
     assert job.privacy.noise_multiplier is not None  # noqa: S101 (distributed noise needs it)
-    whole = job.privacy.noise_multiplier * job.privacy.max_grad_norm / job.training.batch_size
+    whole = job.privacy.noise_multiplier * job.privacy.max_grad_norm / training.batch_size
     return rate * whole * noise_share(job)
 
 

@@ -1,6 +1,7 @@
 """A network's parameters in one row of memory, so that an optimiser has one tensor to step."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,30 @@ class FlatParameters:
         self.vector.grad = self._gradient.zero_()
         for parameter, place in zip(self._parameters, self._gradients, strict=True):
             parameter.grad = place
+
+    def zero_gradients(self) -> None:
+        """Forget what backward passes have added."""
+        self._gradient.zero_()
+
+    def runs(self, chosen: Sequence[nn.Parameter]) -> list[nn.Parameter]:
+        """Return the parts of `vector` in which some of the parameters lie, for an optimiser of theirs.
+
+        All of them are `vector` itself, which costs the least.
+        """
+        wanted, ends = set(map(id, chosen)), [0, *accumulate(own.numel() for own in self._parameters)]
+        spans: list[tuple[int, int]] = []
+        for parameter, begin, end in zip(self._parameters, ends, ends[1:], strict=False):
+            if id(parameter) in wanted:
+                joins = spans and spans[-1][1] == begin
+                spans[-1:] = [(spans[-1][0], end)] if joins else [*spans[-1:], (begin, end)]
+        if spans == [(0, ends[-1])]:
+            return [self.vector]
+        return [self._run(begin, end) for begin, end in spans]
+
+    def _run(self, begin: int, end: int) -> nn.Parameter:
+        run = nn.Parameter(self.vector.detach()[begin:end])
+        run.grad = self._gradient[begin:end]
+        return run
 
     def laid_out(self, packed: Tensor) -> Tensor:
         """Return numbers in the order of a packed model, shape (n,), in the order of `vector`."""

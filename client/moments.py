@@ -2,23 +2,32 @@
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from shared.arrays import tensor_of
 from shared.strategies.vectors import Vectors
 
 
 def moments_of(optimizer: torch.optim.Optimizer) -> Vectors:
-    """Return the state of an optimiser of one tensor, by PyTorch's names: moments, the number of steps."""
-    [state] = optimizer.state_dict()["state"].values()
-    return {name: np.atleast_1d(value.detach().cpu().numpy()).copy() for name, value in state.items()}
+    """Return the state of each tensor of an optimiser, by PyTorch's names: moments, the number of steps.
+
+    The names begin with the number of the tensor: `0.exp_avg`.
+    """
+    return {
+        f"{number}.{name}": np.atleast_1d(value.detach().cpu().numpy()).copy()
+        for number, state in optimizer.state_dict()["state"].items()
+        for name, value in state.items()
+        if value is not None
+    }
 
 
 def take_up(optimizer: torch.optim.Optimizer, moments: Vectors) -> None:
-    """Let an optimiser of one tensor go on from what `moments_of` gave."""
+    """Let an optimiser go on from what `moments_of` gave."""
     [group] = optimizer.param_groups
-    [parameter] = group["params"]
-    state = {
-        name: tensor_of(vector).reshape(parameter.shape if vector.size == parameter.numel() else ()).clone()
-        for name, vector in moments.items()
-    }
-    optimizer.load_state_dict({"state": {0: state}, "param_groups": optimizer.state_dict()["param_groups"]})
+    states: dict[int, dict[str, Tensor]] = {}
+    for name, vector in moments.items():
+        number, _, key = name.partition(".")
+        parameter = group["params"][int(number)]
+        shape = parameter.shape if vector.size == parameter.numel() else ()
+        states.setdefault(int(number), {})[key] = tensor_of(vector).reshape(shape).clone()
+    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -11,6 +11,7 @@ from shared.errors import SiteError
 from shared.figures import FiguresFor
 from shared.further_metrics import METRICS
 from shared.job import JobSpec, Part, UpdateTable
+from shared.job_parts import network_names
 from shared.limits import LARGEST_MODEL_MB
 from shared.names import is_within, suggestion
 from shared.networks import NETWORKS
@@ -245,7 +246,7 @@ def check_job(policy: PolicyTable, job: JobSpec, site: str) -> None:
     """
     asked: Iterable[tuple[str, str, list[str] | None]] = (
         ("tasks", job.task.name, policy.tasks),
-        ("networks", job.model.name, policy.networks),
+        *(("networks", name, policy.networks) for name in network_names(job)),
         ("strategies", job.strategy.name, policy.strategies),
         *(("metrics", metric.name, policy.metrics) for metric in job.evaluation.metrics),
     )

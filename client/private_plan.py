@@ -5,6 +5,7 @@ The ledger is charged for exactly this plan, and the training follows it.
 
 from shared.errors import JobError
 from shared.job import JobSpec
+from shared.job_parts import phases_with_data
 from shared.privacy.accounting import Steps, noise_for
 
 
@@ -26,7 +27,7 @@ def expected_units(job: JobSpec, steps: Steps, units: int) -> float:
 
 
 def plan(job: JobSpec, units: int) -> Steps:
-    """Return one round's steps.
+    """Return what one round is charged for: its steps, as often as one has phases that see data.
 
     Units (patients, or images) are Poisson-sampled so that about `batch_size` of them are expected in a step.
     The noise in an update tells the sample rate, and with it the number of units: so a site plans with the
@@ -52,6 +53,7 @@ def plan(job: JobSpec, units: int) -> Steps:
     if steps is None:
         assert training.local_epochs is not None  # noqa: S101 (the job has one of the two)
         steps = -(-training.local_epochs * units // batch)
+    steps *= phases_with_data(job)
     noise = privacy.noise_multiplier
     if noise is None:
         assert privacy.epsilon is not None  # noqa: S101 (the job has one of the two)

@@ -7,6 +7,7 @@ enters the model: no loss is read, and an image that breaks the arithmetic raise
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -15,26 +16,21 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from client.clipping import ClippedSum, GhostSum, PerSampleSum
+from client.phases import Work, declared_phases, drawn_batch, summed_rates
 from client.private_plan import expected_units, noise_share, plan
-from client.training import (
-    Trained,
-    TrainingSamples,
-    batches_ahead,
-    make_optimizer,
-    set_learning_rate,
-    to_device,
-    trainable,
-)
+from client.training import Trained, TrainingSamples, batches_ahead, to_device
 from shared.arrays import tensor_of
 from shared.batch import Batch
-from shared.frozen import train_mode
+from shared.errors import WardroundError
+from shared.frozen import train_mode, trainable
 from shared.job import JobSpec
+from shared.job_parts import phases_of, phases_with_data
 from shared.models import models_of
 from shared.privacy.randomness import Randomness, SecretRandomness
 from shared.random_state import drawn_from
 from shared.seeds import seed_of
 from shared.strategies.vectors import Pull
-from shared.tasks.base import Task
+from shared.tasks.base import Phase, Task
 
 _MOST_IMAGES = 32  # in memory at a time, and
 _MOST_PIXELS = 2**20  # of them together: activations are a hundred times as much
@@ -84,11 +80,14 @@ class PrivateTraining:
         self._units = units_of(samples.patients, job)
         self._planned = len(self._units) if units is None else units
         self._plan = plan(job, self._planned)
+        self._steps = self._plan.steps // phases_with_data(job)
         self._models = models_of(model)
-        [self._phase] = task.phases({})  # what is counted, no noise would protect
         self._parameters = trainable(model)
-        self._optimizer = make_optimizer(self._parameters, job.training)
-        self._images_at_once, self._ghost = physical_batch(job, self._parameters)
+        # Without statistics: what is counted, no noise would protect.
+        self._works = [Work(own, job.job.rounds) for own in declared_phases(job, task, self._models, {})]
+        self._hooked = {work.name: self._module(work) for work in self._works}
+        self._sums: dict[str, ClippedSum] = {}
+        _require_private(job, [work.phase for work in self._works])
 
     def place(self, vector: NDArray[np.float32]) -> Tensor:
         """Return a packed model's trainable parameters as `pull` gets them; see `shared.strategies`."""
@@ -106,44 +105,93 @@ class PrivateTraining:
             Steps and seconds; no loss, which would not be private.
         """
         train_mode(self._model)
-        rates: list[float] = []
-        kind = GhostSum if self._ghost else PerSampleSum
-        clipped = kind(self._model, self._losses, self._job.privacy.max_grad_norm, self._task.targets)
+        for work in self._works:
+            work.begin()
         try:
             with drawn_from(self._randomness.seed(), self._device):  # dropout
-                for step in range(self._plan.steps):
-                    progress = round_ - 1 + step / self._plan.steps
-                    set_learning_rate(self._optimizer, self._job, progress)
-                    rates.append(self._optimizer.param_groups[0]["lr"])
-                    self._add_up(clipped, round_, step)
-                    self._set_gradients(clipped.take())
-                    if pull is not None:
-                        self._add_to_gradients(pull)
-                    self._optimizer.step()
+                for step in range(self._steps):
+                    for work in self._works:
+                        work.set_rate(round_ - 1 + step / self._steps)
+                        self._descend(work, pull, round_, step)
         finally:
+            self._close()
+        return Trained(math.nan, self._steps, summed_rates(self._works, self._parameters))
+
+    def _descend(self, work: Work, pull: Pull | None, round_: int, step: int) -> None:
+        """Take one step of a phase: with noise, where it sees data."""
+        if work.phase.sees_data:
+            self._set_gradients(work, self._clipped_sum(work, round_, step))
+        else:
+            work.optimizer.zero_grad()
+            self._drawn_loss(work, round_, step).backward(inputs=work.parameters)
+        if pull is not None:
+            self._add_to_gradients(work, pull)
+        work.optimizer.step()
+
+    def _drawn_loss(self, work: Work, round_: int, step: int) -> Tensor:
+        """Return the loss of a phase that sees no data: the number of samples too is nobody's."""
+        seed = seed_of(self._job.job.seed, "nobody", self._site, round_, step)
+        batch = drawn_batch(self._job, self._task, seed)
+        return work.phase.loss(self._models, self._placed(batch)).mean()
+
+    def _clipped_sum(self, work: Work, round_: int, step: int) -> list[Tensor]:
+        """Return the sum of the clipped gradients of units that are drawn for this phase alone.
+
+        Drawn once for several phases, they would cost more than as many steps do: what amplifies the privacy
+        of a step is that nobody knows who is in it.
+        """
+        clipped = self._sums.get(work.name) or self._open(work)
+        self._add_up(clipped, work, round_, step)
+        sums = clipped.take()
+        if len(self._works) > 1:  # hooks of this phase must see nothing of the others
+            self._close()
+        return sums
+
+    def _module(self, work: Work) -> nn.Module:
+        """Return the networks that a phase changes as one module, for hooks."""
+        networks = [self._models[role] for role in work.phase.networks]
+        return networks[0] if len(networks) == 1 else nn.ModuleList(networks)
+
+    def _open(self, work: Work) -> ClippedSum:
+        _, ghost = physical_batch(self._job, work.parameters)
+        kind = GhostSum if ghost else PerSampleSum
+        self._sums[work.name] = kind(
+            self._hooked[work.name],
+            partial(work.phase.loss, self._models),
+            self._job.privacy.max_grad_norm,
+            self._task.targets,
+            name=work.name,
+        )
+        return self._sums[work.name]
+
+    def _close(self) -> None:
+        for clipped in self._sums.values():
             clipped.close()
-        return Trained(math.nan, self._plan.steps, math.fsum(rates))
+        self._sums.clear()
 
-    def _losses(self, batch: Batch) -> Tensor:
-        return self._phase.loss(self._models, batch)
+    def _placed(self, batch: Batch) -> Batch:
+        return to_device(batch, self._task, self._device, channels_last=self._job.data.dimensions == 2)
 
-    def _add_up(self, clipped: ClippedSum, round_: int, step: int) -> None:
+    def _add_up(self, clipped: ClippedSum, work: Work, round_: int, step: int) -> None:
         """Add the clipped gradients of one step's units, as many images at a time as memory has room for."""
         chosen = poisson_sample(self._randomness, len(self._units), self._plan.sample_rate)
         images_of = [self._draw_images(self._units[unit]) for unit in chosen]
-        parts = list(micro_batches(images_of, self._images_at_once))
+        most, _ = physical_batch(self._job, work.parameters)
+        parts = list(micro_batches(images_of, most))
         asked = (indices for indices, _ in parts)
-        batches = batches_ahead(
-            self._samples,
-            self._task,
-            asked,
-            augment_seed=seed_of(self._job.job.seed, "augment", self._site, round_, step),
-            prepare_seed=seed_of(self._job.job.seed, "prepare", self._site, round_, step),
-            device=self._device,
-        )
+        seed = seed_of(self._job.job.seed, "augment", self._site, round_, step)
+        prepare = partial(self._prepared_alone, round_, step)
+        batches = batches_ahead(self._samples, asked, prepare, seed, self._device)
         for batch, (_, owners) in zip(batches, parts, strict=True):
-            placed = to_device(batch, self._task, self._device, channels_last=self._job.data.dimensions == 2)
-            clipped.add(placed, torch.tensor(owners, device=self._device))
+            clipped.add(self._placed(batch), torch.tensor(owners, device=self._device))
+
+    def _prepared_alone(self, round_: int, step: int, batch: Batch, _: int) -> Batch:
+        """Prepare each sample by itself: what is drawn for one must not depend on who else is drawn."""
+        if type(self._task).prepare is Task.prepare:
+            return batch
+        alone = (batch.chosen([place]) for place in range(len(batch)))
+        seeds = batch.seeds(seed_of(self._job.job.seed, "prepare", self._site, round_, step))
+        return Batch.joined([self._task.prepare(one, own) for one, own in zip(alone, seeds, strict=True)])
 
     def _draw_images(self, images: NDArray[np.int64]) -> list[int]:
         """Draw the images that speak for a patient in this step, without putting one back."""
@@ -152,24 +200,37 @@ class PrivateTraining:
             return images.tolist()
         return images[np.argsort(self._randomness.uniform(len(images)))[:most]].tolist()
 
-    def _set_gradients(self, sums: list[Tensor]) -> None:
+    def _set_gradients(self, work: Work, sums: list[Tensor]) -> None:
         """Make the gradients of a step: (sum + noise) / expected units; an empty batch is noise alone."""
         whole = self._plan.noise_multiplier * self._job.privacy.max_grad_norm
         deviation = whole * noise_share(self._job)
         expected = expected_units(self._job, self._plan, self._planned)
-        for parameter, total in zip(self._parameters, sums, strict=True):
+        for parameter, total in zip(work.parameters, sums, strict=True):
             noise = torch.from_numpy(self._randomness.normal(total.numel())).view(total.shape)
             parameter.grad = total.add_(noise.to(self._device), alpha=deviation).div_(expected)
 
     @torch.no_grad()
-    def _add_to_gradients(self, pull: Pull) -> None:
-        """Add to the gradients what a strategy makes of the parameters."""
-        parameters = self._parameters
-        added = pull(torch.cat([parameter.detach().reshape(-1) for parameter in parameters]))
-        parts = torch.split(added, [parameter.numel() for parameter in parameters])
-        for parameter, part in zip(parameters, parts, strict=True):
-            assert parameter.grad is not None  # noqa: S101 (it was set before)
-            parameter.grad.add_(part.view(parameter.shape))
+    def _add_to_gradients(self, work: Work, pull: Pull) -> None:
+        """Add to the gradients of a phase what a strategy makes of all parameters."""
+        added = pull(torch.cat([parameter.detach().reshape(-1) for parameter in self._parameters]))
+        parts = torch.split(added, [parameter.numel() for parameter in self._parameters])
+        of_phase = set(work.parameters)
+        for parameter, part in zip(self._parameters, parts, strict=True):
+            if parameter in of_phase and parameter.grad is not None:
+                parameter.grad.add_(part.view(parameter.shape))
+
+
+def _require_private(job: JobSpec, phases: Sequence[Phase]) -> None:
+    """Check that phases are as their options say: the promise of a private job rests on it."""
+    known = {spec.name: spec for spec in phases_of(job)}
+    for phase in phases:
+        if phase.sees_data != known[phase.name].sees_data or (phase.sees_data and not phase.per_sample):
+            raise WardroundError(
+                f"the phase '{phase.name}' has no loss of single samples, or sees more than its options say, "
+                "so what one of them changes can't be bounded",
+                where=f"[task] name '{job.task.name}'",
+                remedy="Take another task for private training.",
+            )
 
 
 def units_of(patients: Sequence[str], job: JobSpec) -> list[NDArray[np.int64]]:

@@ -70,19 +70,23 @@ class Passes:
         if self._before is None or not isinstance(training, LocalTraining):
             yield
             return
-        before = {
-            name.removeprefix(prefix): vector
-            for name, vector in self._before.items()
-            if name.startswith(prefix)
-        }
-        if before:
-            take_up(training.optimizer, before)
+        before = _within(self._before, prefix)
+        for work in training.works:
+            if own := _within(before, f"{work.name}."):
+                take_up(work.optimizer, own)
         yield
-        self.moments |= {prefix + name: vector for name, vector in moments_of(training.optimizer).items()}
+        for work in training.works:
+            moments = moments_of(work.optimizer)
+            self.moments |= {f"{prefix}{work.name}.{name}": vector for name, vector in moments.items()}
 
     def place(self, model: NDArray[np.float32]) -> Tensor:
         """Return the trainable parameters of a vector as a pull gets them."""
         return self._training.place(model)
+
+
+def _within(vectors: Vectors, prefix: str) -> Vectors:
+    """Return the vectors whose names begin with a prefix, without it."""
+    return {name.removeprefix(prefix): vector for name, vector in vectors.items() if name.startswith(prefix)}
 
 
 class Memory:

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from client.channels_last import suit_channels_last
 from client.data.ahead import ahead
 from client.flat_parameters import FlatParameters
+from client.phases import Work, declared_phases, drawn_batch, summed_rates
 from client.sample_order import SampleOrder
 from shared.arrays import tensor_of
 from shared.batch import Batch
 from shared.errors import WardroundError
-from shared.frozen import train_mode
-from shared.job import JobSpec, TrainingTable
+from shared.frozen import train_mode, trainable
+from shared.job import JobSpec
 from shared.models import models_of
 from shared.random_state import drawn_from
 from shared.seeds import seed_of
@@ -48,9 +49,9 @@ class TrainingSamples(Protocol):
 class Trained:
     """What one round of local training did."""
 
-    loss: float  # mean over the steps
+    loss: float  # of the first phase, mean over the steps
     steps: int
-    rates: float  # sum of the steps' learning rates
+    rates: float | NDArray[np.float32]  # see `summed_rates`
 
 
 def place_model(model: nn.Module, job: JobSpec, device: torch.device) -> nn.Module:
@@ -64,11 +65,6 @@ def place_model(model: nn.Module, job: JobSpec, device: torch.device) -> nn.Modu
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def trainable(model: nn.Module) -> list[nn.Parameter]:
-    """Return the parameters of a network that training changes."""
-    return [parameter for parameter in model.parameters() if parameter.requires_grad]
-
-
 class LocalTraining:
     """Trains a model on a site's samples, round by round.
 
@@ -77,7 +73,7 @@ class LocalTraining:
 
     Args:
         model: Trained in place.
-        task: Gives the loss.
+        task: Says what a step does.
         samples: The training split.
         job: Batch size, optimiser, schedule and so on.
         site: Part of every seed.
@@ -89,7 +85,7 @@ class LocalTraining:
         seed: Of all that is drawn; the job's where it is None.
 
     Attributes:
-        optimizer: Of one tensor, all trainable parameters.
+        works: The phases of a step. That of a single network has one tensor to step.
     """
 
     def __init__(
@@ -114,10 +110,12 @@ class LocalTraining:
         self._site = site
         self._device = device
         self._models = models_of(model)
-        [self._phase] = task.phases(statistics or {})
         self._order = order or SampleOrder.public(job, len(samples), site)
         self._parameters = parameters or FlatParameters(trainable(model))
-        self.optimizer = make_optimizer([self._parameters.vector], job.training)
+        self.works = [
+            Work(declared, job.job.rounds, self._parameters.runs(declared.parameters))
+            for declared in declared_phases(job, task, self._models, statistics or {})
+        ]
         self._autocast = _AUTOCAST.get(job.training.precision) if device.type == "cuda" else None
         self._scaler = torch.amp.GradScaler(device.type) if self._autocast is torch.float16 else None
         self._channels_last = job.data.dimensions == 2
@@ -138,48 +136,60 @@ class LocalTraining:
         """
         train_mode(self._model)
         self._parameters.collect_gradients()
-        rates: list[float] = []
+        for work in self.works:
+            work.begin()
         total = torch.zeros((), device=self._device)
         seed = seed_of(self._seed, "train", self._site, round_)
         with drawn_from(seed, self._device):  # dropout
             for step, batch in enumerate(self._batches(round_)):
-                set_learning_rate(self.optimizer, self._job, round_ - 1 + step / self._order.steps)
-                rates.append(self.optimizer.param_groups[0]["lr"])
-                total += self._step(batch, pull)
+                total += self._step(batch, pull, round_, step)
                 if (step + 1) % _CHECK_EVERY == 0:
                     self._check(total, round_)
         self._check(total, round_)
         steps = self._order.steps
-        return Trained(total.item() / steps, steps, math.fsum(rates))
+        return Trained(total.item() / steps, steps, summed_rates(self.works, trainable(self._model)))
 
     def _batches(self, round_: int) -> Iterator[Batch]:
-        return batches_ahead(
-            self._samples,
-            self._task,
-            self._order.batches(round_),
-            augment_seed=seed_of(self._seed, "augment", self._site, round_),
-            prepare_seed=seed_of(self._seed, "prepare", self._site, round_),
-            device=self._device,
-        )
+        def prepare(batch: Batch, number: int) -> Batch:
+            return self._task.prepare(batch, seed_of(self._seed, "prepare", self._site, round_, number))
 
-    def _step(self, batch: Batch, pull: Pull | None) -> Tensor:
+        seed = seed_of(self._seed, "augment", self._site, round_)
+        return batches_ahead(self._samples, self._order.batches(round_), prepare, seed, self._device)
+
+    def _step(self, batch: Batch, pull: Pull | None, round_: int, step: int) -> Tensor:
+        """Go through the phases with a batch; returns the loss of the first one."""
         batch = to_device(batch, self._task, self._device, channels_last=self._channels_last)
+        losses = []
+        for work in self.works:
+            work.set_rate(round_ - 1 + step / self._order.steps)
+            seen = batch if work.phase.sees_data else self._drawn(round_, step)
+            losses.append(self._descend(work, seen, pull))
+        return losses[0]
+
+    def _drawn(self, round_: int, step: int) -> Batch:
+        seed = seed_of(self._seed, "nobody", self._site, round_, step)
+        batch = drawn_batch(self._job, self._task, seed)
+        return to_device(batch, self._task, self._device, channels_last=self._channels_last)
+
+    def _descend(self, work: Work, batch: Batch, pull: Pull | None) -> Tensor:
+        """Take one step of a phase; gradients by what other phases change are not even computed."""
         with torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None):
-            loss = self._phase.loss(self._models, batch).float().mean()
-        self.optimizer.zero_grad(set_to_none=False)
+            loss = work.phase.loss(self._models, batch).float().mean()
+        self._parameters.zero_gradients()
+        inputs = work.parameters if len(self.works) > 1 else None
         if self._scaler is None:
-            loss.backward()
+            loss.backward(inputs=inputs)
         else:
-            self._scaler.scale(loss).backward()
-            self._scaler.unscale_(self.optimizer)
+            self._scaler.scale(loss).backward(inputs=inputs)
+            self._scaler.unscale_(work.optimizer)
         if pull is not None:
             self._parameters.add_to_gradient(pull)
-        if self._job.training.gradient_clip is not None:
-            nn.utils.clip_grad_norm_(self._parameters.vector, self._job.training.gradient_clip)
+        if work.clip is not None:
+            nn.utils.clip_grad_norm_(work.tensors, work.clip)
         if self._scaler is None:
-            self.optimizer.step()
+            work.optimizer.step()
         else:
-            self._scaler.step(self.optimizer)
+            self._scaler.step(work.optimizer)
             self._scaler.update()
         return loss.detach()
 
@@ -190,28 +200,25 @@ class LocalTraining:
 
 def batches_ahead(
     samples: TrainingSamples,
-    task: Task,
     asked: Iterable[Sequence[int]],
-    *,
+    prepare: Callable[[Batch, int], Batch],
     augment_seed: int,
-    prepare_seed: int,
     device: torch.device,
 ) -> Iterator[Batch]:
     """Yield prepared batches, loaded in the background where loading would keep the device waiting.
 
     Args:
         samples: To train on.
-        task: Prepares each batch, by a seed of its own.
         asked: Which samples each batch has.
+        prepare: Prepares a batch, given its number.
         augment_seed: See `Samples.batch`.
-        prepare_seed: From which the seed of each batch comes.
         device: Where the model is.
     """
 
     def load(numbered: tuple[int, Sequence[int]]) -> Batch:
         number, indices = numbered
         batch = samples.batch(indices, augment_seed=augment_seed)
-        return task.prepare(batch, seed_of(prepare_seed, number))
+        return prepare(batch, number)
 
     if samples.on_disk or device.type == "cuda":
         return ahead(load, enumerate(asked))
@@ -241,23 +248,6 @@ def diverged(site: str, round_: int) -> TrainingError:
     )
 
 
-def make_optimizer(parameters: list[nn.Parameter], training: TrainingTable) -> torch.optim.Optimizer:
-    """Return the optimiser that a job names; fused, a step of Adam takes half the time on a CPU."""
-    rate, decay = training.learning_rate, training.weight_decay
-    if training.optimizer == "sgd":
-        return torch.optim.SGD(parameters, rate, momentum=training.momentum, weight_decay=decay, fused=True)
-    if training.optimizer == "adam":
-        return torch.optim.Adam(parameters, rate, weight_decay=decay, fused=True)
-    return torch.optim.AdamW(parameters, rate, weight_decay=decay, fused=True)
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, job: JobSpec, position: float) -> None:
-    """Set the learning rate that the schedule has at a position of the run; see `schedule_factor`."""
-    factor = schedule_factor(job.training, job.job.rounds, position)
-    for group in optimizer.param_groups:
-        group["lr"] = job.training.learning_rate * factor
-
-
 def to_device(batch: Batch, task: Task, device: torch.device, *, channels_last: bool) -> Batch:
     """Return a batch where the model is, its images (B, C, H, W) laid out as it wants them."""
 
@@ -269,22 +259,3 @@ def to_device(batch: Batch, task: Task, device: torch.device, *, channels_last: 
         return value
 
     return batch.each(move)
-
-
-def schedule_factor(training: TrainingTable, rounds: int, position: float) -> float:
-    """Return the factor on the learning rate at a position of the run.
-
-    Args:
-        training: Names the schedule and its warm-up.
-        rounds: Rounds of the whole run.
-        position: Rounds done, fractions included: 0 at the start, `rounds` at the end.
-    """
-    if position < training.warmup_rounds:
-        return max(position / training.warmup_rounds, 0.01)
-    if training.schedule == "constant":
-        return 1.0
-    span = max(rounds - training.warmup_rounds, 1)
-    progress = min((position - training.warmup_rounds) / span, 1.0)
-    if training.schedule == "linear":
-        return 1.0 - progress
-    return 0.5 * (1.0 + math.cos(math.pi * progress))

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from shared.job import EvaluationTable, JobSpec
+from shared.job_parts import phases_of
 from shared.strategies import StrategyOptions
 
 FEW_IMAGES = 10  # behind an update
@@ -36,8 +37,9 @@ def _steps(job: JobSpec) -> Iterator[str]:
         yield "An update is one step ([training] local_steps = 1): it is the gradient of its images."
     if images is not None and images < FEW_IMAGES:
         yield f"At most {images} {'image is' if images == 1 else 'images are'} behind an update."
-    if training.learning_rate > FAST:
-        yield f"The steps are large ([training] learning_rate = {training.learning_rate:g})."
+    fastest = max(own.learning_rate for own in phases_of(job).values())
+    if fastest > FAST:
+        yield f"The steps are large ([training] learning_rate = {fastest:g})."
     if job.update.parts is not None:
         yield f"Only {', '.join(job.update.parts)} is trained and sent ([update] parts)."
 

@@ -14,10 +14,11 @@ from torch import nn
 
 from client.data.dataset import Samples
 from client.flat_parameters import FlatParameters
-from client.training import place_model, trainable
+from client.training import place_model
 from shared.arrays import ModelState
 from shared.batch import Batch, Prediction
 from shared.errors import JobError
+from shared.frozen import trainable
 from shared.job import JobSpec, parse_job
 from shared.metrics import MetricSet
 from shared.models import build_model, models_of

@@ -10,6 +10,7 @@ from typing import Any
 from server.federation import trains
 from shared.figures import counts_are_told
 from shared.job import JobSpec
+from shared.job_parts import phases_with_data
 from shared.privacy.accounting import Steps, epsilon_of
 from shared.privacy.site_noise import site_steps
 
@@ -115,7 +116,8 @@ def _epsilon(
         if not told:
             return None  # their number depends on the patients
         steps = -(-(job.training.local_epochs or 1) * units // batch)
-    return epsilon_of([Steps(privacy.noise_multiplier, batch / units, steps * trainings)], privacy.delta)
+    steps *= phases_with_data(job) * trainings
+    return epsilon_of([Steps(privacy.noise_multiplier, batch / units, steps)], privacy.delta)
 
 
 def _words(job: JobSpec, facts: Mapping[str, Any], trainings: int) -> str:

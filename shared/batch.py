@@ -45,6 +45,11 @@ class Batch:
         return len(self.patients)
 
     @classmethod
+    def of_nobody(cls, count: int) -> Self:
+        """Return a batch without fields: that many samples are to be drawn, and none is anybody's."""
+        return cls({}, [""] * count, keys=[str(number) for number in range(count)])
+
+    @classmethod
     def joined(cls, batches: Sequence["Batch"]) -> Self:
         """Return the samples of several batches as one."""
         values: dict[str, Any] = {}

@@ -1,9 +1,13 @@
 """`wardround job`: check, describe and begin job files."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from shared.job import JobSpec
 
 job_app = typer.Typer(
     help="Check a job file, print its schema, begin a new one.",
@@ -17,6 +21,7 @@ def check(file: Annotated[Path, typer.Argument(help="Job file (TOML).", show_def
     """Say whether a job file is valid, and if not, everything that is wrong with it."""
     from shared.further_metrics import METRICS
     from shared.job import load_job
+    from shared.job_parts import network_names
     from shared.networks import NETWORKS
     from shared.strategies import STRATEGIES
     from shared.tasks import TASKS
@@ -34,13 +39,23 @@ def check(file: Annotated[Path, typer.Argument(help="Job file (TOML).", show_def
         "task": job.task.subject + TASKS.origin(job.task.name),
         "digest": job.digest(),
         "data": f"{job.job.dataset}, {size}",
-        "model": job.model.name + NETWORKS.origin(job.model.name),
-        "training": f"{length}, {training.optimizer}, learning rate {training.learning_rate:g}",
+        "model": ", ".join(name + NETWORKS.origin(name) for name in network_names(job)),
+        "training": f"{length}, {', '.join(_optimizers(job))}",
         "strategy": f"{job.strategy.name}{STRATEGIES.origin(job.strategy.name)}, {job.job.rounds} rounds, "
         f"at least {job.strategy.min_sites} sites",
         **({"metrics": ", ".join(metrics)} if metrics else {}),
     }.items():
         print(f"  {name:<9} {value}")
+
+
+def _optimizers(job: "JobSpec") -> Iterator[str]:
+    """Yield how each phase of the training is minimised."""
+    from shared.job_parts import phases_of
+
+    phases = phases_of(job)
+    for phase, own in phases.items():
+        what = f"{own.optimizer}, learning rate {own.learning_rate:g}"
+        yield what if len(phases) == 1 else f"{phase.name} with {what}"
 
 
 @job_app.command()

@@ -28,6 +28,11 @@ def freeze_all_but(model: nn.Module, parts: Collection[str]) -> None:
         parameter.requires_grad_(is_within(name, parts))
 
 
+def trainable(model: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters of a network that training changes."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
 def train_mode(model: nn.Module) -> None:
     """Put a network into training mode, but for frozen batch norms, which go on with their statistics.
 

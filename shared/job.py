@@ -11,7 +11,7 @@ import operator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from shared.errors import JobError
 from shared.further_metrics import METRICS, MetricOptions
@@ -20,19 +20,32 @@ from shared.job_errors import describe
 from shared.networks import NETWORKS, NetworkOptions
 from shared.privacy_options import PrivacyTable
 from shared.strategies import STRATEGIES, StrategyOptions
-from shared.table import Label, Name, Positive, Table
+from shared.table import ONE, SEVERAL, Label, Name, Positive, Table
 from shared.tasks import TASKS
 from shared.tasks.options import TaskOptions
 from shared.toml_files import read_toml
+from shared.training_options import TrainingTable
+
+
+def _one_or_several(model: Any) -> str:
+    """Say whether `[model]` is one network's table, or has a table for each of several."""
+    if not isinstance(model, dict) or not model:
+        return ONE
+    return SEVERAL if all(isinstance(own, dict | NetworkOptions) for own in model.values()) else ONE
+
 
 if TYPE_CHECKING:
     Task: TypeAlias = TaskOptions
-    Network: TypeAlias = NetworkOptions
+    Networks: TypeAlias = NetworkOptions | dict[str, NetworkOptions]
     Strategy: TypeAlias = StrategyOptions
     Metric: TypeAlias = MetricOptions
 else:
     Task, Network, Strategy = TASKS.union(), NETWORKS.union(), STRATEGIES.union()
     Metric = METRICS.union()
+    Networks = Annotated[
+        Annotated[Network, Tag(ONE)] | Annotated[dict[str, Network], Tag(SEVERAL)],
+        Discriminator(_one_or_several),
+    ]
 
 
 class JobTable(Table):
@@ -147,49 +160,6 @@ class DataTable(Table):
         return self
 
 
-class TrainingTable(Table):
-    """`[training]`: what each site does in a round."""
-
-    local_epochs: int | None = Field(
-        None, ge=1, le=1000, examples=[1], description="Passes over the site's data in a round."
-    )
-    local_steps: int | None = Field(
-        None, ge=1, le=100_000, examples=[50], description="Optimiser steps in a round, instead of epochs."
-    )
-    batch_size: int = Field(16, ge=1, le=4096, description="Images in a step.")
-    optimizer: Literal["sgd", "adam", "adamw"] = Field("adamw", description="Of the local training.")
-    learning_rate: float = Field(1e-3, gt=0, description="At the start of the schedule.")
-    momentum: float = Field(0.9, ge=0, lt=1, description="For sgd.")
-    weight_decay: float = Field(0.0, ge=0, description="L2 penalty; with adamw decoupled from the gradient.")
-    schedule: Literal["constant", "cosine", "linear"] = Field(
-        "constant", description="How the learning rate falls over the rounds of the run (to 0 at its end)."
-    )
-    warmup_rounds: int = Field(
-        0, ge=0, le=100_000, description="Rounds over which the learning rate rises from near 0."
-    )
-    gradient_clip: float | None = Field(
-        None, gt=0, examples=[1.0], description="Largest L2 norm of a step's gradient."
-    )
-    keep_optimizer: bool = Field(
-        False,
-        exclude_if=operator.not_,  # a job without it keeps the digest that it had before there was such a key
-        description="Keep the optimiser's moments at each site from round to round; otherwise each round "
-        "begins without any.",
-    )
-    precision: Literal["float32", "bfloat16", "float16"] = Field(
-        "float32", description="Of the arithmetic on a GPU that has it; a CPU computes in float32."
-    )
-    threads: int = Field(
-        1, ge=1, le=64, description="CPU threads of a site's training. The result depends on it bit by bit."
-    )
-
-    @model_validator(mode="after")
-    def _length(self) -> Self:
-        if (self.local_epochs is None) == (self.local_steps is None):
-            raise ValueError("local_epochs: give either local_epochs or local_steps")
-        return self
-
-
 class EvaluationTable(Table):
     """`[evaluation]`: what is measured, how often, and which round is the best."""
 
@@ -299,7 +269,7 @@ class JobSpec(Table):
 
     job: JobTable
     task: Task
-    model: Network
+    model: Networks
     data: DataTable
     training: TrainingTable
     strategy: Strategy
@@ -368,12 +338,13 @@ def load_job(path: Path, overrides: dict[str, Any] | None = None) -> JobSpec:
 
 
 def _override(table: dict[str, Any], dotted: str, value: object, path: Path) -> None:
-    head, _, key = dotted.partition(".")
-    if not key or "." in key:
+    *heads, key = dotted.split(".")
+    if len(heads) not in (1, 2) or not key:
         raise JobError(
             f"'{dotted}' names no key of the job", where=path, remedy="Write --set table.key=value."
         )
-    inner = table.setdefault(head, {})
-    if not isinstance(inner, dict):
-        raise JobError(f"[{head}] must be a table", where=path)
-    inner[key] = value
+    for depth, head in enumerate(heads, 1):
+        table = table.setdefault(head, {})
+        if not isinstance(table, dict):
+            raise JobError(f"[{'.'.join(heads[:depth])}] must be a table", where=path)
+    table[key] = value

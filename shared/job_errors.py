@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from shared.names import LABEL, suggestion
+from shared.table import ONE, SEVERAL
 
 EXPECTED = {
     **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "must be a table"),
@@ -88,15 +89,16 @@ def _reason(kind: str, context: dict[str, Any], given: object, spot: _Spot) -> s
 
 def _unknown_key(spot: _Spot, given: object, root: type[BaseModel]) -> str:
     """Say where an unknown key belongs: it may be misspelt, or stand in the wrong table."""
-    key, place, top = spot.keys[-1], _place(spot.keys), spot.keys[0]
+    key, place, top = spot.keys[-1], _place(spot.keys), spot.keys[0].partition(".")[0]
     home = _home(root, key)
     if len(spot.keys) == 1 and not isinstance(given, dict):
         return f"{key}: stands outside any table" + (f"; it belongs under [{home}]" if home else "")
     if len(spot.keys) == 1:
         return f"{place}: unknown table; {suggestion(key, root.model_fields)}"
-    if home == top:
-        siblings = [item for item in _models(root.model_fields[top].annotation) if key in item.model_fields]
-        return f"{place}: is for {' and '.join(tag for item in siblings for tag in _tags(item))} only"
+    siblings = [item for item in _models(root.model_fields[top].annotation) if key in item.model_fields]
+    tags = [tag for item in siblings for tag in _tags(item)]
+    if home == top and tags:
+        return f"{place}: is for {' and '.join(tags)} only"
     if home:
         return f"{place}: unknown key; it belongs under [{home}]"
     return f"{place}: unknown key; {suggestion(key, spot.owner.model_fields)}"
@@ -152,7 +154,16 @@ def _place(keys: list[str]) -> str:
 def _find(root: type[BaseModel], location: Sequence[int | str]) -> _Spot:
     """Follow a location of pydantic's, without the tags that it puts in for the members of a union."""
     spot, models = _Spot([], root, None), [root]
+    within = False
     for part in map(str, location):
+        if part in (ONE, SEVERAL):
+            within = part == SEVERAL
+            if inner := _table_of_tables(models):
+                spot, models = spot._replace(field=inner), _models(inner.annotation)
+            continue
+        if within:  # a table of its own: [model.generator]
+            spot, within = spot._replace(keys=[f"{spot.keys[0]}.{part}"]), False
+            continue
         tagged = [model for model in models if part in _tags(model)]
         if len(models) > 1 and tagged:
             models = tagged
@@ -163,11 +174,17 @@ def _find(root: type[BaseModel], location: Sequence[int | str]) -> _Spot:
     return spot
 
 
+def _table_of_tables(models: Sequence[type[BaseModel]]) -> FieldInfo | None:
+    """Return the field that stands for tables of any name within a table."""
+    fields = models[0].model_fields.values() if len(models) == 1 else ()
+    return next((field for field in fields if field.validation_alias == SEVERAL), None)
+
+
 def _models(annotation: Any) -> list[type[BaseModel]]:
     """Return the models that an annotation names, alone, in a union or in a container."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [model for item in typing.get_args(annotation) for model in _models(item)]
+    return list(dict.fromkeys(model for item in typing.get_args(annotation) for model in _models(item)))
 
 
 def _tags(model: type[BaseModel]) -> list[str]:

@@ -3,9 +3,10 @@
 import math
 from typing import TYPE_CHECKING
 
+from shared.job_parts import misnamed_networks, networks_of, phases_of
 from shared.limits import LARGEST_JOB, LARGEST_MODEL_MB
 from shared.metric_spec import metric_names
-from shared.names import suggestion
+from shared.names import shown, suggestion
 from shared.networks import NETWORKS, fitting_networks
 from shared.privacy.secagg.limits import LEAST_SITES
 
@@ -24,6 +25,8 @@ def check(job: "JobSpec") -> None:
     for rule in (
         _length,
         _task,
+        _networks,
+        _phases,
         _optimizer,
         _network,
         _network_input,
@@ -54,37 +57,49 @@ def _task(job: "JobSpec") -> None:
         raise ValueError(f"[data] patch: is not for {job.task.name}")
 
 
+def _networks(job: "JobSpec") -> None:
+    for problem in misnamed_networks(job):
+        raise ValueError(problem)
+
+
+def _phases(job: "JobSpec") -> None:
+    names = [phase.name for phase in job.task.phases(job.data)]
+    for name in job.training.phases:
+        if name not in names:
+            raise ValueError(
+                f"[training.{shown(name)}]: is no phase of '{job.task.name}'; {suggestion(name, names)}"
+            )
+
+
 def _optimizer(job: "JobSpec") -> None:
-    training = job.training
-    if not training.keep_optimizer:
+    if not job.training.keep_optimizer:
         return
-    if training.optimizer == "sgd" and not training.momentum:
+    if all(own.optimizer == "sgd" and not own.momentum for own in phases_of(job).values()):
         raise ValueError("[training] keep_optimizer: 'sgd' without momentum remembers nothing to keep")
     if job.privacy.mechanism == "dp-sgd":
         raise ValueError("[training] keep_optimizer: private training begins each round with a new optimiser")
 
 
 def _network(job: "JobSpec") -> None:
-    for ends in job.task.networks(job.data).values():
-        fitting = fitting_networks(ends)
-        if job.model.name not in fitting:
+    for network in networks_of(job):
+        name, fitting = network.options.name, fitting_networks(network.ends)
+        if name not in fitting:
             raise ValueError(
-                f"[model] name: '{job.model.name}' is not for {job.task.name} in {ends.dimensions}D; "
-                f"{suggestion(job.model.name, fitting)}"
+                f"[{network.table}] name: '{name}' is not for {job.task.name} in "
+                f"{network.ends.dimensions}D; {suggestion(name, fitting)}"
             )
 
 
 def _network_input(job: "JobSpec") -> None:
-    model, data = job.model, job.data
-    key = "patch" if data.patch else "size"
-    size = data.patch or data.size or []
-    need = model.size_problem(size)
-    if need is not None:
-        raise ValueError(f"[data] {key}: '{model.name}' needs {need}; got {size}")
-    if model.input_channels is not None and data.channels not in model.input_channels:
-        raise ValueError(
-            f"[data] channels: '{model.name}' takes {sorted(model.input_channels)}; got {data.channels}"
-        )
+    key = "patch" if job.data.patch else "size"
+    for network in networks_of(job):
+        model, ends = network.options, network.ends
+        if (need := model.size_problem(ends.size)) is not None:
+            raise ValueError(f"[data] {key}: '{model.name}' needs {need}; got {ends.size}")
+        if model.input_channels is not None and ends.channels not in model.input_channels:
+            raise ValueError(
+                f"[data] channels: '{model.name}' takes {sorted(model.input_channels)}; got {ends.channels}"
+            )
 
 
 def _batch(job: "JobSpec") -> None:
@@ -103,13 +118,13 @@ def _batch(job: "JobSpec") -> None:
 
 def about_model_megabytes(job: "JobSpec") -> float:
     """Return about how many MB (10^6 bytes) a job's model has."""
-    return sum(job.model.about_numbers(ends) * 4 / 1e6 for ends in job.task.networks(job.data).values())
+    return sum(network.options.about_numbers(network.ends) * 4 / 1e6 for network in networks_of(job))
 
 
 def _network_size(job: "JobSpec") -> None:
     if (about := about_model_megabytes(job)) > LARGEST_MODEL_MB * 4 / 3:
         raise ValueError(
-            f"[model] name: this '{job.model.name}' has about {about / 1000:.1f} GB, and "
+            f"[model] name: {_these(job)} about {about / 1000:.1f} GB, and "
             f"{LARGEST_MODEL_MB / 1000:g} GB is the most; take fewer features or levels"
         )
 
@@ -121,6 +136,11 @@ def _metrics(job: "JobSpec") -> None:
             raise ValueError(f"[evaluation] metrics: '{metric.name}' {problem}, not for {job.task.name}")
         if metric.name in own:
             raise ValueError(f"[evaluation] metrics: {job.task.name} has '{metric.name}' of its own")
+
+
+def _these(job: "JobSpec") -> str:
+    names = [f"'{network.options.name}'" for network in networks_of(job)]
+    return f"this {names[0]} has" if len(names) == 1 else f"{' and '.join(names)} have"
 
 
 def _best(job: "JobSpec") -> None:
@@ -138,27 +158,42 @@ def _strategy(job: "JobSpec") -> None:
 def _private_training(job: "JobSpec") -> None:
     if job.privacy.mechanism != "dp-sgd":
         return
-    training, model = job.training, job.model
     if job.strategy.min_patients > 1:
         raise ValueError(
             "[strategy] min_patients: must be 1 with 'dp-sgd', since whether a site has so many patients is "
             "a figure that no noise protects; a site with fewer than its own policy's min_group takes no part"
         )
-    if model.obstacle is not None:
-        ends = next(iter(job.task.networks(job.data).values()))
-        fitting = [name for name in fitting_networks(ends) if NETWORKS[name].obstacle is None]
-        raise ValueError(
-            f"[model] name: '{model.name}' can't be trained with differential privacy, as {model.obstacle} "
-            f"(one of: {', '.join(fitting)})"
-        )
     for problem in job.task.private_problems(job):
         raise ValueError(problem)
-    if training.precision != "float32":
+    _private_phases(job)
+    _private_networks(job)
+    if job.training.precision != "float32":
         raise ValueError("[training] precision: with 'dp-sgd' gradients are clipped in float32")
-    if training.gradient_clip is not None:
+    if any(own.gradient_clip is not None for own in phases_of(job).values()):
         raise ValueError(
             "[training] gradient_clip: with 'dp-sgd' gradients are clipped by [privacy] max_grad_norm"
         )
+
+
+def _private_phases(job: "JobSpec") -> None:
+    for phase in phases_of(job):
+        if phase.sees_data and phase.mixes is not None:
+            raise ValueError(
+                f"[task] name: the phase '{phase.name}' of '{job.task.name}' {phase.mixes}, and differential "
+                "privacy clips the gradient of each sample"
+            )
+
+
+def _private_networks(job: "JobSpec") -> None:
+    """A network needs each sample's gradient where a phase trains it that sees samples."""
+    seeing = {role for phase in phases_of(job) if phase.sees_data for role in phase.networks}
+    for network in networks_of(job):
+        if network.role in seeing and network.options.obstacle is not None:
+            private = (name for name in fitting_networks(network.ends) if NETWORKS[name].obstacle is None)
+            raise ValueError(
+                f"[{network.table}] name: '{network.options.name}' can't be trained with differential "
+                f"privacy, as {network.options.obstacle} (one of: {', '.join(private)})"
+            )
 
 
 def _secure_aggregation(job: "JobSpec") -> None:
@@ -191,7 +226,12 @@ def _distributed_noise(job: "JobSpec") -> None:
             "[training] local_steps: must be 1 with distributed noise; a site's second step would rest on "
             "its own first one, which has only a share of the noise"
         )
-    if job.training.optimizer != "sgd":
+    if len(phases := phases_of(job)) > 1:
+        raise ValueError(
+            f"[privacy] noise: can't be 'distributed' with '{job.task.name}', as a step has {len(phases)} "
+            "phases, and the second would rest on the first, which has only a share of the noise"
+        )
+    if any(own.optimizer != "sgd" for own in phases.values()):
         raise ValueError("[training] optimizer: must be 'sgd' with distributed noise; others bend the noise")
     if privacy.noise_multiplier is None:
         raise ValueError(

@@ -17,6 +17,7 @@ from shared.names import suggestion
 from shared.tasks import TASKS
 
 Schema = Mapping[str, Any]
+PHASE = "training.PHASE"
 TABLES_BEGIN = "<!-- The tables below are written by `make docs` from shared/job.py. -->\n"
 KINDS = {
     "integer": "whole number",
@@ -64,14 +65,31 @@ def job_template(name: str, task: str) -> str:
     blocks = [
         "# Check this file with `wardround job check`; what is commented out is a default or an example."
     ]
-    for table, variants in _tables():
-        chosen = next(item for item in variants if _fits(item, start.get(table, {})))
-        lines = [f"[{table}]"]
-        for key, field in sorted(chosen["properties"].items(), key=lambda item: item[0] != "name"):
-            names = _names(variants) if key == "name" and table != "job" else []
-            lines += [*_comment(field, names), *_assignment(key, field, start.get(table, {}))]
-        blocks.append("\n".join(lines))
+    schemas = dict(_tables())
+    for table, variants in schemas.items():
+        for written, own in _written(table, start):
+            of_phase = written.startswith("training.")
+            blocks.append(_block(written, schemas[PHASE] if of_phase else variants, own))
     return "\n\n".join(blocks) + "\n"
+
+
+def _written(table: str, start: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Give the tables of a job file for one of the job: it, and those of its networks or phases."""
+    own = start.get(table, {})
+    holds_tables = table in ("model", "training")
+    within = {key: value for key, value in own.items() if holds_tables and isinstance(value, dict)}
+    if table != PHASE and (len(within) < len(own) or not own):
+        yield table, {key: value for key, value in own.items() if key not in within}
+    yield from ((f"{table}.{key}", value) for key, value in within.items())
+
+
+def _block(table: str, variants: list[Schema], start: Mapping[str, Any]) -> str:
+    chosen = next(item for item in variants if _fits(item, start))
+    lines = [f"[{table}]"]
+    for key, field in sorted(chosen["properties"].items(), key=lambda item: item[0] != "name"):
+        names = _names(variants) if key == "name" and table != "job" else []
+        lines += [*_comment(field, names), *_assignment(key, field, start)]
+    return "\n".join(lines)
 
 
 def job_tables() -> str:
@@ -97,8 +115,17 @@ def _tables() -> Iterator[tuple[str, list[Schema]]]:
     """Give each table's name and its schemas: one, or one for each name that the table may have."""
     schema = JobSpec.model_json_schema()
     for table, field in schema["properties"].items():
-        references = field.get("oneOf", [field])
+        references = _choices(field)
         yield table, [schema["$defs"][item["$ref"].rpartition("/")[2]] for item in references]
+        if table == "training":
+            yield PHASE, [schema["$defs"]["PhaseTable"]]
+
+
+def _choices(field: Schema) -> list[Schema]:
+    """Return the schemas that a table may have; a table of such tables is none of its own."""
+    while "oneOf" in field.get("oneOf", [{}])[0]:
+        field = field["oneOf"][0]
+    return list(field.get("oneOf", [field]))
 
 
 def _names(variants: list[Schema]) -> list[str]:

@@ -11,6 +11,10 @@ Label = Annotated[str, Field(pattern=LABEL)]
 Positive = Annotated[float, Field(gt=0)]
 
 
+ONE, SEVERAL = "(one)", "(several)"
+"""How a union tells a table from a table of tables; no key has such a name."""
+
+
 class Table(BaseModel):
     """One table, or one message: no unknown keys, no NaN, no change after it was read."""
 

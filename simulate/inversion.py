@@ -20,6 +20,7 @@ from client.training import LocalTraining
 from shared.arrays import Layout
 from shared.errors import JobError
 from shared.job import JobSpec, parse_job
+from shared.job_parts import network_names
 from shared.models import build_model
 from shared.privacy.secagg.claims import Claims
 from shared.privacy.secagg.client import SecAggClient
@@ -102,8 +103,8 @@ def invert(job: JobSpec, gradient: Vector, cutoff: float = 1e-6) -> Tensor:
     Raises:
         JobError: The network is another one.
     """
-    if job.model.name != "vit":
-        raise JobError(f"the attack is on 'vit', not on '{job.model.name}'")
+    if network_names(job) != ("vit",):
+        raise JobError(f"the attack is on 'vit', not on '{' and '.join(network_names(job))}'")
     entries = Layout.of(first_model(job)).state_dict(gradient)
     named = {name.rpartition("patch_embedding.")[2]: value.double() for name, value in entries.items()}
     weights = named["patch_embeddings.weight"]  # (D, C, p, p)

@@ -34,6 +34,22 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(place), str(PROJECT)])}
 
 
+PAIR = {
+    "task": {"name": "toy-pair"},
+    "model": {"generator": {"name": "toy-linear"}, "discriminator": {"name": "toy-linear", "parts": 2}},
+    "data_augment": None,
+    "job_rounds": 3,
+    "evaluation": {"select_best": "fooled"},
+}
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Path:
+    path = tmp_path / "pair.toml"
+    path.write_text(job_text(**PAIR))
+    return path
+
+
 @pytest.fixture
 def job(tmp_path: Path) -> Path:
     path = tmp_path / "toy.toml"
@@ -56,6 +72,14 @@ def test_job_check_says_which_package_a_name_comes_from(installed, job):
     assert "toy-memory (of the package wardround-toy)" in done.stdout
     assert "toy-sureness (of the package wardround-toy)" in done.stdout
     assert "toy-grading of small, large (of the package wardround-toy)" in done.stdout
+
+
+def test_every_network_and_phase_of_a_job_is_named(installed, pair):
+    pair.write_text(pair.read_text() + "[training.generator]\noptimizer = 'sgd'\n")
+    done = run(installed, "wardround", "job", "check", pair)
+    assert done.returncode == 0, done.stderr
+    assert "toy-linear (of the package wardround-toy)" in done.stdout
+    assert "discriminator with adamw, learning rate 0.01, generator with sgd" in done.stdout
 
 
 def test_without_the_package_the_name_is_unknown(job):
@@ -135,9 +159,17 @@ with LocalFederation(folder) as federation:
 
 
 @pytest.mark.slow
+def test_runs_of_two_networks(installed):
+    done = run(installed, "pytest", "-q", "-p", "no:cacheprovider", "tests/simulate/two_networks.py")
+    assert done.returncode == 0, done.stdout[-5000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["job", "pair"])
 def test_simulated_and_deployed_it_gives_the_same_model(
-    installed, job, tiny_data, tmp_path, tmp_path_factory
+    installed, name, request, tiny_data, tmp_path_factory
 ):
+    job, tmp_path = request.getfixturevalue(name), tmp_path_factory.mktemp("runs")
     place = tmp_path_factory.mktemp("f")  # sockets have short paths
     script = tmp_path / "federation.py"
     script.write_text(FEDERATION)

@@ -53,11 +53,8 @@ class SiteData:
         self._sides = sides
         self._job = job
         self._kinds = kinds
-        fields = fields_of(job)
-        self._input, self._target = first_of_role(fields, "input"), first_of_role(fields, "target")
-        self._reader = Reader(
-            manifest, job, kinds, source=self._input, cache=cache, image_filter=image_filter
-        )
+        source = first_of_role(fields_of(job), "input")
+        self._reader = Reader(manifest, job, kinds, source=source, cache=cache, image_filter=image_filter)
         self._samples: dict[str, Samples] = {}
 
     @classmethod
@@ -140,6 +137,10 @@ class SiteData:
             (K,): Images a class; for segmentation (1 + K,): voxels a class after resizing, background first.
         """
         return self._class_counts
+
+    @cached_property
+    def _target(self) -> str:
+        return first_of_role(fields_of(self._job), "target")
 
     @cached_property
     def _class_counts(self) -> NDArray[np.int64]:

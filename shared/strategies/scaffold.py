@@ -27,13 +27,15 @@ class Scaffold(StrategyOptions):
 
     def problems(self, job: "JobSpec") -> Iterator[str]:
         """Yield what would make a site's control variate something else than its mean gradient."""
+        from shared.job_parts import phases_of
+
         training = job.training
-        if training.optimizer != "sgd" or training.momentum:
+        if any(own.optimizer != "sgd" or own.momentum for own in phases_of(job).values()):
             yield (
                 "[training] optimizer: must be 'sgd' with momentum = 0.0 under 'scaffold', which reads the "
                 "site's mean gradient from the way its model went"
             )
-        if training.gradient_clip is not None:
+        if any(own.gradient_clip is not None for own in phases_of(job).values()):
             yield (
                 "[training] gradient_clip: can't be used with 'scaffold', which would take what is left for "
                 "the site's mean gradient"

@@ -26,11 +26,12 @@ class Trained(NamedTuple):
 
     Attributes:
         model: Of the network, as long as the one that was given.
-        rates: Sum of the learning rates of the steps.
+        rates: Sum of the learning rates of the steps. Where a step has several phases, that of each trained
+            number, as many as `Train.place` gives; infinite for what no phase changes.
     """
 
     model: Vector
-    rates: float
+    rates: float | Vector
 
 
 class Train(Protocol):

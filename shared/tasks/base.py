@@ -13,20 +13,21 @@ from torch import Tensor, nn
 from shared.batch import Batch, Prediction
 from shared.fields import fields_of
 from shared.metrics import MetricSet
+from shared.tasks.options import TRAIN
 
 if TYPE_CHECKING:
     from shared.job import JobSpec
 
-__all__ = ["TRAIN", "Batch", "Models", "Phase", "Prediction", "Statistics", "Task"]
+__all__ = ["TRAIN", "Batch", "Loss", "Models", "Phase", "Prediction", "Statistics", "Task"]
 
 Models = Mapping[str, nn.Module]
 """The networks of a job by their role: of `TaskOptions.networks`; `model` where there is one."""
 
+Loss = Callable[[Models, Batch], Tensor]
+"""See `Phase.loss`."""
+
 Statistics = Mapping[str, NDArray[Any]]
 """What was counted before the first round, by name, such as the images of each class; see `Task.phases`."""
-
-TRAIN = "train"
-"""Name of the one phase of most tasks."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Phase:
 
     name: str
     networks: tuple[str, ...]
-    loss: Callable[[Models, Batch], Tensor]
+    loss: Loss
     per_sample: bool = True
     sees_data: bool = True
 
@@ -71,8 +72,8 @@ class Task(ABC):
         """Return a batch with what is drawn for it: noise, masks, a second view. Here, as it is.
 
         It is called in main memory, before the batch goes to the device. What is drawn by `batch.seeds(seed)`
-        does not depend on how samples are batched. For a phase that sees no data the batch has no fields,
-        and `len(batch)` says how many samples are to be drawn.
+        does not depend on how samples are batched; in private training each sample comes alone. For a phase
+        that sees no data the batch has no fields, and `len(batch)` says how many samples are to be drawn.
 
         Args:
             batch: With the fields of the samples.
@@ -86,10 +87,23 @@ class Task(ABC):
         Args:
             statistics: What the loss was said to need; nothing otherwise.
 
+        Returns:
+            Those of `TaskOptions.phases`, in the same order; `self.phase` makes one.
+
         Raises:
             ValueError: Something is missing, or has another shape.
         """
-        return (Phase(TRAIN, self.roles, self.losses),)
+        return (self.phase(TRAIN, self.losses),)
+
+    def phase(self, name: str, loss: Loss) -> Phase:
+        """Return a phase as `TaskOptions.phases` describes it.
+
+        Args:
+            name: Of the phase.
+            loss: What it minimises.
+        """
+        spec = {spec.name: spec for spec in self.job.task.phases(self.job.data)}[name]
+        return Phase(name, spec.networks, loss, spec.mixes is None, spec.sees_data)
 
     def losses(self, models: Models, batch: Batch) -> Tensor:
         """Return what training minimises, (B,): here what evaluation reports."""

@@ -39,7 +39,7 @@ class ClassesTask(Task):
         """See the base class; a loss that weighs classes needs their public shares, or `CLASS_COUNTS`."""
         public = public_counts(self.job)
         loss = training_loss(self.job, statistics.get(CLASS_COUNTS) if public is None else public)
-        return (Phase(TRAIN, self.roles, partial(self._training_losses, loss)),)
+        return (self.phase(TRAIN, partial(self._training_losses, loss)),)
 
     def _training_losses(self, loss: SampleLoss, models: Models, batch: Batch) -> Tensor:
         return loss(self.forward(models, batch)[LOGITS].float(), batch[self.target])

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -16,6 +17,28 @@ if TYPE_CHECKING:
     from shared.tasks.base import Task
 
 Classes = Annotated[list[Label], Field(min_length=1, max_length=256)]
+
+
+TRAIN = "train"
+"""Name of the one phase of most tasks."""
+
+
+@dataclass(frozen=True)
+class PhaseSpec:
+    """What is known of a phase of training before PyTorch is loaded: one optimiser, and what it works on.
+
+    Attributes:
+        name: As `[training.NAME]` has it.
+        networks: Roles of the networks whose parameters it changes.
+        mixes: Why its loss is not one for each sample ("ranks the patients of a batch"), so that it can't be
+            had with differential privacy; None where it is.
+        sees_data: Whether it is given anything of the samples.
+    """
+
+    name: str
+    networks: tuple[str, ...]
+    mixes: str | None = None
+    sees_data: bool = True
 
 
 class TaskOptions(Table):
@@ -42,6 +65,10 @@ class TaskOptions(Table):
     @abstractmethod
     def networks(self, data: "DataTable") -> "Mapping[str, Ends]":
         """Return what stands at the ends of each network, by its role; `model` where there is one."""
+
+    def phases(self, data: "DataTable") -> tuple[PhaseSpec, ...]:
+        """Return what each step of training does, in order: here one phase for all networks."""
+        return (PhaseSpec(TRAIN, tuple(self.networks(data))),)
 
     @abstractmethod
     def metrics(self) -> tuple[MetricSpec, ...]:

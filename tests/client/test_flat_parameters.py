@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from client.flat_parameters import FlatParameters
-from client.training import make_optimizer, trainable
+from client.phases import make_optimizer
+from shared.frozen import trainable
 
 
 def network() -> nn.Module:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from client.moments import moments_of, take_up
-from client.training import make_optimizer
+from client.phases import make_optimizer
 from shared.errors import JobError
 from tests.jobs import make_job
 

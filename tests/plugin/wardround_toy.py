@@ -1,23 +1,26 @@
-"""What Wardround has not: a linear classifier, a grading of images, a strategy that looks back, a metric."""
+"""What Wardround has not: a linear classifier, two tasks, a strategy that looks back, a metric."""
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from shared.fields import Field as SampleField
 from shared.further_metrics.options import MetricOptions
 from shared.metric_spec import MetricSpec
 from shared.networks.options import Ends, VectorOptions
 from shared.strategies.options import StrategyOptions
 from shared.strategies.vectors import MODEL, SiteHalf, Train, Vectors
 from shared.tasks.classification.options import Classification
+from shared.tasks.options import PhaseSpec, TaskOptions
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from wardround_toy_pair import PairTask
 
     from shared.arrays import Layout
     from shared.batch import Batch, Prediction
-    from shared.job import JobSpec
-    from shared.tasks.options import TaskOptions
+    from shared.job import DataTable, JobSpec
 
 LAST = "last"
 
@@ -74,6 +77,54 @@ class ToySureness(MetricOptions):
     def values(self, job: "JobSpec", predicted: "Prediction", batch: "Batch") -> "tuple[Tensor, None]":
         """See the base class."""
         return predicted["logits"].softmax(dim=1).amax(dim=1, keepdim=True) ** self.power, None
+
+
+class ToyPair(TaskOptions):
+    """A generator of images, and a discriminator that tells them from the hospitals' (Goodfellow 2014)."""
+
+    declared: ClassVar[Mapping[str, SampleField]] = {"image": SampleField("image")}
+    example: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "task": {},
+        "model": {"generator": {"name": "toy-linear"}, "discriminator": {"name": "toy-linear"}},
+        "data": {"size": [16, 16]},
+        "training": {"local_steps": 10, "discriminator": {"learning_rate": 1e-4}},
+        "strategy": {"name": "fedavg"},
+        "evaluation": {"select_best": "loss"},
+    }
+
+    name: Literal["toy-pair"]
+    both_see: bool = Field(False, description="The generator is also held to the mean of the images.")
+    in_pairs: bool = Field(False, description="The discriminator compares the images of a batch.")
+
+    def networks(self, data: "DataTable") -> dict[str, Ends]:
+        """Images are drawn as large as those that are judged."""
+        pixels = data.channels
+        for side in data.size or []:
+            pixels *= side
+        return {"generator": Ends.of(data, pixels, "vector"), "discriminator": Ends.of(data, 1, "vector")}
+
+    def phases(self, data: "DataTable") -> tuple[PhaseSpec, ...]:
+        """The discriminator learns first; the generator sees no image but through it."""
+        mixes = "compares the images of a batch" if self.in_pairs else None
+        return (
+            PhaseSpec("discriminator", ("discriminator",), mixes=mixes),
+            PhaseSpec("generator", ("generator",), sees_data=self.both_see),
+        )
+
+    def metrics(self) -> tuple[MetricSpec, ...]:
+        """How real generated images look."""
+        return (MetricSpec("fooled", shown=1),)
+
+    @property
+    def subject(self) -> str:
+        """See the base class."""
+        return "images like those of the hospitals"
+
+    def build(self, job: "JobSpec") -> "PairTask":
+        """See the base class."""
+        from wardround_toy_pair import PairTask
+
+        return PairTask(job)
 
 
 class ToyMemory(StrategyOptions):

@@ -238,7 +238,7 @@ def test_overrides_replace_and_add_keys(quickstart: Path) -> None:
     assert (job.training.learning_rate, job.evaluation.every, job.strategy.min_sites) == (3e-4, 2, 3)
 
 
-@pytest.mark.parametrize("dotted", ["rounds", "training.optimizer.name", "training.", ""])
+@pytest.mark.parametrize("dotted", ["rounds", "training.generator.optimizer.name", "training.", ""])
 def test_an_override_names_table_and_key(quickstart: Path, dotted: str) -> None:
     with pytest.raises(JobError, match="names no key of the job"):
         load_job(quickstart, {dotted: 1})

@@ -1,0 +1,148 @@
+"""The phases of a training at work: the optimiser of each, and what it changes."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from shared.batch import Batch
+from shared.frozen import trainable
+from shared.job import JobSpec
+from shared.job_parts import phases_of
+from shared.tasks.base import Models, Phase, Statistics, Task
+from shared.training_options import TrainingTable
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A phase with what it changes.
+
+    Attributes:
+        phase: What the task says of it.
+        training: The options that hold in it.
+        parameters: The trainable ones of its networks; there are some.
+    """
+
+    phase: Phase
+    training: TrainingTable
+    parameters: list[nn.Parameter]
+
+
+def declared_phases(job: JobSpec, task: Task, models: Models, statistics: Statistics) -> Iterator[Declared]:
+    """Yield the phases of a task that have anything to change, in their order.
+
+    Raises:
+        ValueError: They are not those that the options of the task name, or a statistic is missing.
+    """
+    known, phases = phases_of(job), task.phases(statistics)
+    if [(spec.name, spec.networks) for spec in known] != [(own.name, own.networks) for own in phases]:
+        raise ValueError(f"the phases of '{job.task.name}' are not those that its options name")
+    for phase, training in zip(phases, known.values(), strict=True):
+        of_networks = (parameter for role in phase.networks for parameter in trainable(models[role]))
+        if parameters := list(dict.fromkeys(of_networks)):
+            yield Declared(phase, training, parameters)
+
+
+class Work:
+    """A phase at work, with an optimiser of its own.
+
+    Args:
+        declared: The phase.
+        rounds: Of the whole run, for the schedule.
+        tensors: What the optimiser steps, where the parameters lie in fewer tensors.
+
+    Attributes:
+        phase: What the task says of it.
+        parameters: That it changes.
+        tensors: That its optimiser steps.
+        optimizer: Of these.
+        clip: Largest norm of a step's gradient, or None.
+    """
+
+    def __init__(
+        self, declared: Declared, rounds: int, tensors: Sequence[nn.Parameter] | None = None
+    ) -> None:
+        self.phase = declared.phase
+        self.parameters = declared.parameters
+        self.tensors = list(tensors or declared.parameters)
+        self.clip = declared.training.gradient_clip
+        self.optimizer = make_optimizer(self.tensors, declared.training)
+        self._training = declared.training
+        self._rounds = rounds
+        self._rates: list[float] = []
+
+    @property
+    def name(self) -> str:
+        """Of the phase."""
+        return self.phase.name
+
+    def begin(self) -> None:
+        """Count the learning rates of a round from here."""
+        self._rates = []
+
+    def set_rate(self, position: float) -> None:
+        """Set the learning rate of the next step; see `schedule_factor`."""
+        rate = self._training.learning_rate * schedule_factor(self._training, self._rounds, position)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self._rates.append(rate)
+
+    @property
+    def rates(self) -> float:
+        """Sum of the learning rates of the steps of this round."""
+        return math.fsum(self._rates)
+
+
+def summed_rates(works: Sequence[Work], parameters: Sequence[nn.Parameter]) -> float | NDArray[np.float32]:
+    """Return the sum of the steps' learning rates, as `shared.strategies.vectors.Trained` has it.
+
+    Args:
+        works: The phases.
+        parameters: All that are trained, in the order of the packed model.
+    """
+    if len(works) == 1 and len(works[0].parameters) == len(parameters):
+        return works[0].rates
+    sums: dict[nn.Parameter, float] = {}
+    for work in works:
+        for parameter in work.parameters:
+            sums[parameter] = sums.get(parameter, 0.0) + work.rates
+    parts = [np.full(own.numel(), sums.get(own, math.inf), np.float32) for own in parameters]
+    return np.concatenate(parts)
+
+
+def drawn_batch(job: JobSpec, task: Task, seed: int) -> Batch:
+    """Return the batch of a phase that sees no data: as many samples as a step has, and nobody's."""
+    return task.prepare(Batch.of_nobody(job.training.batch_size), seed)
+
+
+def make_optimizer(parameters: list[nn.Parameter], training: TrainingTable) -> torch.optim.Optimizer:
+    """Return the optimiser that a job names; fused, a step of Adam takes half the time on a CPU."""
+    rate, decay = training.learning_rate, training.weight_decay
+    if training.optimizer == "sgd":
+        return torch.optim.SGD(parameters, rate, momentum=training.momentum, weight_decay=decay, fused=True)
+    if training.optimizer == "adam":
+        return torch.optim.Adam(parameters, rate, weight_decay=decay, fused=True)
+    return torch.optim.AdamW(parameters, rate, weight_decay=decay, fused=True)
+
+
+def schedule_factor(training: TrainingTable, rounds: int, position: float) -> float:
+    """Return the factor on the learning rate at a position of the run.
+
+    Args:
+        training: Names the schedule and its warm-up.
+        rounds: Rounds of the whole run.
+        position: Rounds done, fractions included: 0 at the start, `rounds` at the end.
+    """
+    if position < training.warmup_rounds:
+        return max(position / training.warmup_rounds, 0.01)
+    if training.schedule == "constant":
+        return 1.0
+    span = max(rounds - training.warmup_rounds, 1)
+    progress = min((position - training.warmup_rounds) / span, 1.0)
+    if training.schedule == "linear":
+        return 1.0 - progress
+    return 0.5 * (1.0 + math.cos(math.pi * progress))

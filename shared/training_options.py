@@ -1,0 +1,113 @@
+"""What a job may say about the local training: `[training]`, and `[training.PHASE]` for one phase of it."""
+
+import operator
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+
+from shared.table import SEVERAL, Table
+
+Optimizer = Annotated[Literal["sgd", "adam", "adamw"], Field(description="Of the local training.")]
+LearningRate = Annotated[float, Field(gt=0, description="At the start of the schedule.")]
+Momentum = Annotated[float, Field(ge=0, lt=1, description="For sgd.")]
+WeightDecay = Annotated[float, Field(ge=0, description="L2 penalty; with adamw decoupled from the gradient.")]
+Schedule = Annotated[
+    Literal["constant", "cosine", "linear"],
+    Field(description="How the learning rate falls over the rounds of the run (to 0 at its end)."),
+]
+WarmupRounds = Annotated[
+    int, Field(ge=0, le=100_000, description="Rounds over which the learning rate rises from near 0.")
+]
+GradientClip = Annotated[float, Field(gt=0, description="Largest L2 norm of a step's gradient.")]
+
+
+def _own() -> Any:
+    return Field(None, exclude_if=lambda value: value is None)
+
+
+def _describe(schema: dict[str, Any]) -> None:
+    """Let the description of a key stand where it is looked for, also where the key may have no value."""
+    for field in schema["properties"].values():
+        field.setdefault("description", field.get("anyOf", [{}])[0].get("description", ""))
+
+
+class PhaseTable(Table):
+    """`[training.PHASE]`: what is otherwise than in `[training]` in one phase, of a task that has several."""
+
+    model_config = ConfigDict(json_schema_extra=_describe)
+
+    optimizer: Optimizer | None = _own()
+    learning_rate: LearningRate | None = _own()
+    momentum: Momentum | None = _own()
+    weight_decay: WeightDecay | None = _own()
+    schedule: Schedule | None = _own()
+    warmup_rounds: WarmupRounds | None = _own()
+    gradient_clip: GradientClip | None = _own()
+
+
+def _tables_for_phases(schema: dict[str, Any]) -> None:
+    """Let every table within `[training]` be one of a phase, whatever its name."""
+    phases = schema["properties"].pop(SEVERAL)
+    schema["additionalProperties"] = phases["additionalProperties"]
+    _describe(schema)
+
+
+class TrainingTable(Table):
+    """`[training]`: what each site does in a round."""
+
+    model_config = ConfigDict(json_schema_extra=_tables_for_phases)
+
+    local_epochs: int | None = Field(
+        None, ge=1, le=1000, examples=[1], description="Passes over the site's data in a round."
+    )
+    local_steps: int | None = Field(
+        None, ge=1, le=100_000, examples=[50], description="Optimiser steps in a round, instead of epochs."
+    )
+    batch_size: int = Field(16, ge=1, le=4096, description="Images in a step.")
+    optimizer: Optimizer = "adamw"
+    learning_rate: LearningRate = 1e-3
+    momentum: Momentum = 0.9
+    weight_decay: WeightDecay = 0.0
+    schedule: Schedule = "constant"
+    warmup_rounds: WarmupRounds = 0
+    gradient_clip: GradientClip | None = Field(None, examples=[1.0])
+    keep_optimizer: bool = Field(
+        False,
+        exclude_if=operator.not_,  # a job without it keeps the digest that it had before there was such a key
+        description="Keep the optimiser's moments at each site from round to round; otherwise each round "
+        "begins without any.",
+    )
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="Of the arithmetic on a GPU that has it; a CPU computes in float32."
+    )
+    threads: int = Field(
+        1, ge=1, le=64, description="CPU threads of a site's training. The result depends on it bit by bit."
+    )
+
+    @model_validator(mode="after")
+    def _length(self) -> Self:
+        if (self.local_epochs is None) == (self.local_steps is None):
+            raise ValueError("local_epochs: give either local_epochs or local_steps")
+        return self
+
+    phases: dict[str, PhaseTable] = Field({}, validation_alias=SEVERAL, exclude_if=operator.not_)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tables_are_phases(cls, table: Any) -> Any:
+        """Take the tables within for those of phases: no key of `[training]` is a table."""
+        if not isinstance(table, dict):
+            return table
+        phases = {key: value for key, value in table.items() if isinstance(value, dict)}
+        keys = {key: value for key, value in table.items() if key not in phases}
+        return keys | {SEVERAL: phases} if phases else table
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        table: dict[str, Any] = write(self)
+        return table | table.pop("phases", {})
+
+    def of(self, phase: str) -> "TrainingTable":
+        """Return the options that hold in a phase."""
+        own = self.phases.get(phase)
+        return self if own is None else self.model_copy(update=own.model_dump() | {"phases": {}})
