@@ -1,5 +1,7 @@
 """Warnings that a good statistician would give before anybody trains: what a result might mean instead."""
 
+import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +14,8 @@ from shared.intervals import wilson
 EXAMPLES = 3  # how many cases a warning names
 _WIDE = 0.1  # half-width of an interval beyond which a difference of a few points can't be seen
 _EMPTY = 0.1  # share of empty masks in the test from which an empty answer looks good
+_DASHES = re.compile(r"[\u2010-\u2015\u2212_ ]")
+_ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ def doubts(seen: Sequence[Seen]) -> Iterator[str]:
     )
     yield from _one_class(seen)
     yield from _empty_masks(seen)
+    yield from _same_ids(seen)
     yield from _copies(seen)
     yield from _contradictions(seen)
     yield from _small_test(seen)
@@ -94,6 +99,24 @@ def _contradictions(seen: Sequence[Seen]) -> Iterator[str]:
     torn = [group for group in _equal(seen) if len({one.labels for one in group}) > 1]
     if torn:
         yield f"{_counted(len(torn), 'group')} of equal images with different labels: {_groups(torn)}"
+
+
+def _same_ids(seen: Sequence[Seen]) -> Iterator[str]:
+    """Warn of patients of one site whose ids differ in their writing alone: one person on two sides."""
+    by_id: dict[tuple[str, str], dict[str, Seen]] = defaultdict(dict)
+    for one in seen:
+        by_id[one.site, _as_meant(one.record.patient)].setdefault(one.record.patient, one)
+    if found := [list(group.values()) for group in by_id.values() if len(group) > 1]:
+        yield (
+            f"{_counted(len(found), 'group')} of patients whose ids differ only in how they are written "
+            f"(capitals, zeros in front, dashes, wide letters): {_groups(found)}; is each one person?"
+        )
+
+
+def _as_meant(patient: str) -> str:
+    """Return an id without what spreadsheets and keyboards change in it."""
+    text = _DASHES.sub("-", unicodedata.normalize("NFKC", patient).casefold()).lstrip("'")
+    return _ZEROS.sub("", re.sub(r"(?<=^\d)(\d*)\.0$", r"\1", text))
 
 
 def _copies(seen: Sequence[Seen]) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """A dataset of a hospital: the manifest, a CSV with one row per image."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -11,6 +12,9 @@ from shared.errors import DataError
 from shared.names import suggestion
 
 SPLITS = ("train", "val", "test")
+_NOBODY = {"nan", "none", "null", "n/a", "na", "<na>", "nat", "undefined"}
+_ERROR = re.compile(r"#(N/A|NV|[A-ZÀ-Ý/0]+[!?])")  # of a spreadsheet
+_CUT_NUMBER = re.compile(r"[0-9][.,]?[0-9]*E\+[0-9]{2}")
 _KNOWN = {"patient", "label", "mask", "site", "split"}
 
 
@@ -34,6 +38,7 @@ class Record:
     split: str | None = None
     cells: dict[str, str] = field(default_factory=dict)
     folder: Path = Path()
+    _found: dict[str, Mask] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def files(self) -> list[Path]:
         """Return the images and, where there is one, the mask's files."""
@@ -64,10 +69,9 @@ class Record:
         Raises:
             DataError: It is a path of Windows with a drive.
         """
-        try:
-            return file_below(self.folder, name)
-        except ValueError as error:
-            raise DataError(str(error)) from None
+        found = self._look(name, file_below)
+        assert isinstance(found, Path)  # noqa: S101 (only a mask may be several)
+        return found
 
     def mask_in(self, column: str) -> Mask:
         """Return the mask that a cell names.
@@ -75,10 +79,17 @@ class Record:
         Raises:
             DataError: The cell is empty, lacks one of several files, or is not a path below the manifest.
         """
-        try:
-            return mask_below(self.folder, self.filled(column))
-        except ValueError as error:
-            raise DataError(str(error)) from None
+        return self._look(self.filled(column), mask_below)
+
+    def _look(self, name: str, look: Callable[[Path, str], Mask]) -> Mask:
+        """Look for a file on the disk, once: a row's files are asked for again and again."""
+        key = f"{look.__name__} {name}"
+        if key not in self._found:
+            try:
+                self._found[key] = look(self.folder, name)
+            except ValueError as error:
+                raise DataError(str(error)) from None
+        return self._found[key]
 
 
 @dataclass(frozen=True)
@@ -220,6 +231,7 @@ def _record(
     for name in ("patient", *images, *(name for name in needs if name == "mask")):
         if not cells[name]:
             raise ValueError(f"the {name} is empty")
+    _require_identity(cells["patient"])
     split = cells.get("split")
     if split is not None and split not in SPLITS:
         raise ValueError(f"unknown split '{split}'; {suggestion(split, SPLITS)}")
@@ -235,6 +247,22 @@ def _record(
         cells=cells,
         folder=folder,
     )
+
+
+def _require_identity(patient: str) -> None:
+    """Refuse what a program wrote where an id was lost: rows of several patients would be one's.
+
+    Raises:
+        ValueError: It is such a text.
+    """
+    if patient.casefold() in _NOBODY or _ERROR.fullmatch(patient):
+        raise ValueError(f"the patient is '{patient}', which stands where an id was lost")
+    if _CUT_NUMBER.fullmatch(patient):
+        raise ValueError(
+            f"the patient is '{patient}', a number whose digits a spreadsheet cut: format the column as text"
+        )
+    if "\ufffd" in patient:
+        raise ValueError(f"the patient '{patient}' has a letter that was lost: save the table in UTF-8")
 
 
 def mask_below(folder: Path, cell: str) -> Mask:

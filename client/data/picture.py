@@ -77,6 +77,8 @@ class Turn:
 
     def apply(self, stored: NDArray[Any]) -> NDArray[Any]:
         """Turn an array (..., *S) from the file's order of axes."""
+        if self == Turn.none(self.stored):
+            return np.ascontiguousarray(stored)
         lead = stored.ndim - self.stored
         thin = [axis for axis in range(self.stored) if axis not in self.axes]
         order = [*range(lead), *(lead + axis for axis in (*self.axes, *thin))]
@@ -174,13 +176,11 @@ class Picture:
                 where=where,
                 remedy="Save their magnitude, or real and imaginary part as two images.",
             )
+        if array.dtype.kind in "biu" and array.itemsize <= 2:  # all of their values are float32's, too
+            return array.astype(np.float32)
         with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is refused below
             floats = array.astype(np.float32, copy=False)
-            lost = (
-                array.dtype.kind in "iu"
-                and array.itemsize > 2
-                and (floats.astype(array.dtype) != array).any()
-            )
+            lost = array.dtype.kind in "iu" and (floats.astype(array.dtype) != array).any()
         if lost:
             raise DataError(
                 "has whole numbers so large that they lose digits in training",

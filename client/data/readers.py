@@ -170,12 +170,12 @@ def mask_indices(
     mask: Literal["labels", "any"] = "labels",
 ) -> NDArray[np.uint8]:
     """Return a mask as class indices (*S); see `client.data.masks.class_indices`."""
-    return class_indices(raw, path, classes, labels, mask, lossy=_is_lossy(path))
+    return _refusing(path, lambda: class_indices(raw, path, classes, labels, mask, lossy=_is_lossy(path)))
 
 
 def mask_values(raw: Picture, path: Path) -> NDArray[np.int64]:
     """Return the labels that a mask holds, without the background; see `client.data.masks.values_of`."""
-    return values_of(raw, path, lossy=_is_lossy(path))
+    return _refusing(path, lambda: values_of(raw, path, lossy=_is_lossy(path)))
 
 
 def _stacked(pictures: Sequence[Picture], paths: Sequence[Path], layout: Layout) -> Picture:
@@ -247,6 +247,8 @@ def read_raw_mask(path: Path, dimensions: int | None = None) -> Picture:
 def _read_mask(path: Path, dimensions: int | None) -> Picture:
     if path.suffix.lower() in _PICTURES:
         return read_mask_picture(path)
+    if path.suffix.lower() in _TIFF:
+        return read_tiff(path, labels=True)
     if not _is_dicom(path):
         return _read(path, dimensions)
     dataset = load(path)
@@ -256,7 +258,10 @@ def _read_mask(path: Path, dimensions: int | None) -> Picture:
 
 
 def _is_dicom(path: Path) -> bool:
-    return path.is_file() and (path.suffix.lower() == ".dcm" or is_dicom(path))
+    name = path.name.lower()
+    if name.endswith(".dcm"):
+        return path.is_file()
+    return not name.endswith(ENDINGS) and path.is_file() and is_dicom(path)
 
 
 def read_mask(path: Path, classes: int, dimensions: int | None = None) -> NDArray[np.uint8]:
@@ -341,10 +346,19 @@ def _is_lossy(path: Path) -> bool:
 
 
 def _guarded(path: Path, read: Callable[[], T]) -> T:
-    """Turn whatever a decoder raises on a damaged file into one DataError; what it prints is not shown."""
-    try:
+    """Read a file; see `_refusing`. What a decoder prints is not shown."""
+
+    def heard() -> T:
         with warnings_heard():
             return read()
+
+    return _refusing(path, heard)
+
+
+def _refusing(path: Path, read: Callable[[], T]) -> T:
+    """Turn whatever is raised on a damaged file into one DataError."""
+    try:
+        return read()
     except DataError:
         raise
     except FileNotFoundError:

@@ -12,14 +12,34 @@ Row = tuple[int, list[str]]
 """(line in the file, cells)"""
 
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
-_SEPARATOR = re.compile(r"sep=(.)")
+_UTF32 = (b"\xff\xfe\0\0", b"\0\0\xfe\xff")
+_WORKBOOK = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+_SEPARATOR = re.compile(r'"?sep=(.)"?[,;\t]*', re.IGNORECASE)
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_QUOTED = re.compile(r'"[^"]*"')
+_FORMULA = re.compile(r'="([^"]*)"')  # how spreadsheets keep the zeros of ="001"
+_BLANKS = dict.fromkeys(map(ord, "\u00a0\u2007\u202f"), " ")
+_UNSEEN = dict.fromkeys(
+    [0x00AD, 0x200B, 0x2060, 0xFEFF, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+)
+"""Marks that no reader sees: soft hyphens, blanks without width, the direction of writing."""
 _SEPARATORS = (";", "\t")
 _SAVE = "Save it as CSV in UTF-8, separated by commas."
 
 
 def normal(text: str) -> str:
-    """Return text in the one form in which it is compared: Unicode's NFC, without blanks around it."""
-    return unicodedata.normalize("NFC", text).strip()
+    """Return text in the one form in which it is compared.
+
+    That is Unicode's NFC, without blanks around it and without marks that nobody sees; all blanks are one.
+    """
+    if text.isascii():
+        return text.strip()
+    return unicodedata.normalize("NFC", text).translate(_BLANKS).translate(_UNSEEN).strip()
+
+
+def _cell(text: str) -> str:
+    found = _FORMULA.fullmatch(text)
+    return normal(found[1] if found else text)
 
 
 def read_table(path: Path) -> tuple[tuple[str, ...], list[Row]]:
@@ -36,10 +56,10 @@ def read_table(path: Path) -> tuple[tuple[str, ...], list[Row]]:
     lines = io.StringIO(text, newline="")
     for _ in range(skipped):
         lines.readline()
-    reader = csv.reader(lines, delimiter=separator)
+    reader = csv.reader(lines, delimiter=separator, strict=True)
     try:
-        header = [normal(name) for name in next(reader, [])]
-        rows = [(reader.line_num + skipped, [normal(cell) for cell in cells]) for cells in reader]
+        header = [normal(name) for name in next(filter(any, reader), [])]
+        rows = [(reader.line_num + skipped, [_cell(cell) for cell in cells]) for cells in reader]
     except csv.Error as error:
         raise DataError(f"is no CSV ({error})", where=path, remedy=_SAVE) from None
     rows = [(number, cells) for number, cells in rows if any(cells)]
@@ -53,8 +73,10 @@ def _text(path: Path) -> str:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"can't be read ({error.strerror})", where=path) from None
-    if content.startswith(b"PK\x03\x04"):
-        raise DataError("is a workbook (.xlsx), not a CSV", where=path, remedy=_SAVE)
+    if content.startswith(_WORKBOOK):
+        raise DataError("is a workbook (.xlsx, .ods, .xls), not a CSV", where=path, remedy=_SAVE)
+    if content.startswith(_UTF32):
+        return _decoded(content, "utf-32", path)
     if content.startswith(_UTF16):
         return _decoded(content, "utf-16", path)
     if b"\0" in content[:1000]:
@@ -74,10 +96,11 @@ def _decoded(content: bytes, encoding: str, path: Path) -> str:
 
 def _separator(text: str) -> tuple[str, int]:
     """Return what separates the cells, and how many lines come before the header."""
-    first = text.partition("\n")[0].strip("\r")
+    first = _LINE_END.split(text.lstrip("\r\n"), maxsplit=1)[0]
     told = _SEPARATOR.fullmatch(first)
     if told is not None:
         return told[1], 1
+    first = _QUOTED.sub("", first)
     found = [separator for separator in _SEPARATORS if separator in first]
     if "," in first or len(found) != 1:
         return ",", 0

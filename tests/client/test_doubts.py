@@ -180,3 +180,26 @@ def test_fields_that_identify_are_counted_by_name_and_never_shown(tmp_path):
 def test_a_text_header_that_talks_of_people_is_named(tmp_path):
     (tmp_path / "a.mha").write_bytes(b"ObjectType = Image\nPatientName = Doe\nNDims = 3\n\n")
     assert identifying_fields(tmp_path / "a.mha") == {"PatientName"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("P001", "p001"),
+        ("P001", "Ｐ００１"),
+        ("007", "7"),
+        ("12", "12.0"),
+        ("p-1", "p\u20111"),
+        ("'07", "07"),
+    ],
+)
+def test_ids_that_differ_in_their_writing_alone_are_asked_about(one, other):
+    said = "1 group of patients whose ids differ only in how they are written"
+    assert any(said in text for text in doubts([seen(1, patient=one), seen(2, patient=other)]))
+    assert not any(said in text for text in doubts([seen(1, patient=one), seen(2, patient=other, site="b")]))
+
+
+def test_ids_of_other_people_are_not_asked_about():
+    ids = ["p1", "p10", "p01x", "1.5", "15", "a-b", "ab", "1.0.1", "1"]
+    warned = doubts([seen(number, patient=name) for number, name in enumerate(ids)])
+    assert not any("how they are written" in text for text in warned)

@@ -35,6 +35,12 @@ def saved(path: Path, content: str, encoding: str = "utf-8") -> Path:
         (text_of(",", "\r\n"), "utf-8"),
         ("sep=;\r\n" + text_of(";", "\r\n"), "utf-8-sig"),
         ("sep=|\n" + text_of("|"), "utf-8"),
+        ('"SEP=;"\r' + text_of(";", "\r"), "utf-8"),
+        (text_of(";", "\r").replace("label", '"label"'), "utf-8"),
+        ("\r\n\r\n" + text_of(), "utf-8"),
+        (text_of(), "utf-32"),
+        (text_of().replace("a.png", "a.png\u00a0").replace("p1", "\u200bp1\ufeff"), "utf-8"),
+        (text_of().replace("p1", '="p1"'), "utf-8"),
         (text_of().replace("\n", ",,\n"), "utf-8"),
         (text_of().replace("label\n", "label ,\n").replace("x\n", " x,\n"), "utf-8"),
         (text_of() + ",,\n\n", "utf-8"),
@@ -60,6 +66,8 @@ def test_rows_are_counted_as_the_spreadsheet_counts_them(tmp_path):
         (text_of().encode("cp1252"), "not in UTF-8: byte 0xfc in line 3"),
         (text_of().encode("utf-16-le"), "UTF-16 without its mark"),
         (b"PK\x03\x04" + bytes(50), "a workbook"),
+        (b"\xd0\xcf\x11\xe0" + bytes(600), "a workbook"),
+        (b'patient,image\np1,"a.png\np2,b.png\n', "is no CSV"),
         (b"patient,patient\na,b\n", "two columns 'patient'"),
         (b"patient,,label\na,b,c\n", "no name for its column 2"),
     ],
@@ -108,3 +116,11 @@ def test_settings_may_have_the_mark_of_windows(tmp_path):
     saved(tmp_path / "site.toml", '[site]\nname = "a"\n', "utf-16")
     with pytest.raises(SiteError, match="is in UTF-16"):
         load_site(tmp_path / "site.toml")
+
+
+@pytest.mark.parametrize("patient", ["nan", "NULL", "#N/A", "#REF!", "#NAME?", "1.23E+11", "M\ufffdller"])
+def test_an_id_that_was_lost_is_nobody_s(tmp_path, patient):
+    text = f"patient,image\n{patient},a.png\n{patient},b.png\n#12,c.png\n"
+    manifest = scan_manifest(saved(tmp_path / "m.csv", text))
+    assert [record.patient for record in manifest.records] == ["#12"]
+    assert len(manifest.problems) == 2

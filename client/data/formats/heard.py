@@ -13,7 +13,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 
-_LOGGERS = ("nibabel.global", "pydicom", "highdicom", "PIL")
+_LOGGERS = [logging.getLogger(name) for name in ("nibabel.global", "pydicom", "highdicom", "PIL")]
 _MOST = 10_000  # bytes that a library is listened to
 _lock = threading.Lock()
 
@@ -35,16 +35,15 @@ def warnings_heard() -> Iterator[list[str]]:
         What they say, as it comes; warnings are there when the block ends.
     """
     listener = _Listener()
-    loggers = [logging.getLogger(name) for name in _LOGGERS]
-    before = [(logger.handlers, logger.propagate) for logger in loggers]
+    before = [(logger.handlers, logger.propagate) for logger in _LOGGERS]
     with warnings.catch_warnings(record=True) as given:
         warnings.simplefilter("always")
-        for logger in loggers:
+        for logger in _LOGGERS:
             logger.handlers, logger.propagate = [listener], False
         try:
             yield listener.said
         finally:
-            for logger, (handlers, propagate) in zip(loggers, before, strict=True):
+            for logger, (handlers, propagate) in zip(_LOGGERS, before, strict=True):
                 logger.handlers, logger.propagate = handlers, propagate
             listener.said.extend(str(warning.message) for warning in given)
 

@@ -1,6 +1,9 @@
 """MetaImage, NRRD, TIFF and deep PNG, read by SimpleITK with the reader that is named, and no other."""
 
+import contextlib
+import html
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +14,8 @@ from PIL import Image
 from client.data.formats.heard import standard_error_heard
 from client.data.formats.limits import DEFLATED, LZW, require_plausible
 from client.data.formats.placed import placed
-from client.data.formats.text_headers import data_files, require_metaimage
-from client.data.formats.tiff_pages import require_pages
+from client.data.formats.text_headers import data_files, require_metaimage, says_its_place
+from client.data.formats.tiff_pages import Page, require_pages
 from client.data.picture import Picture, Turn
 from shared.errors import DataError
 from shared.names import shortened
@@ -20,7 +23,7 @@ from shared.printable import printable
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 _DESCRIPTION = 270  # TIFF's tag, where OME keeps its XML
-_MICRONS = {"nm": 1e-6, "µm": 1e-3, "um": 1e-3, "mm": 1.0, "cm": 10.0}
+_MICRONS = {"nm": 1e-6, "µm": 1e-3, "\u03bcm": 1e-3, "um": 1e-3, "micron": 1e-3, "mm": 1.0, "cm": 10.0}
 _REMEDY = "Copy or export it again."
 _LONGEST = 200  # letters of what somebody else says
 _OF_ITK = re.compile(r"^(Exception thrown|/|sitk::|.*\.(cxx|hxx|h):\d+)|^in method")
@@ -32,7 +35,9 @@ _COMPLAINT = re.compile(
 _HARMLESS = re.compile(
     r"Warning, (Unknown field|Invalid TIFF directory; tags are not sorted)|libpng warning: iCCP"
 )
-_OME_SIZE = r'PhysicalSize{axis}="([0-9.eE+-]+)"(?:[^>]*PhysicalSize{axis}Unit="([^"]+)")?'
+_PIXELS = re.compile(r"<(?:\w+:)?Pixels\b[^>]*>")
+_ATTRIBUTE = re.compile(r'\b(\w+)="([^"]*)"')
+_PLANES = re.compile(r"^(images|channels|slices|frames)=(\d+)\s*$", re.MULTILINE)  # of ImageJ
 
 
 def read_itk(path: Path, reader: str, dimensions: int | None) -> Picture:
@@ -46,6 +51,7 @@ def read_itk(path: Path, reader: str, dimensions: int | None) -> Picture:
     Raises:
         ValueError: It has more than three dimensions.
     """
+    located = says_its_place(path)
     image = _read(path, reader)
     axes = image.GetDimension()
     if axes not in (2, 3):
@@ -57,25 +63,121 @@ def read_itk(path: Path, reader: str, dimensions: int | None) -> Picture:
     affine[:axes, 3] = image.GetOrigin()
     affine[:3] = _LPS_TO_RAS @ affine[:3]
     if axes == 3:
-        return placed(array, affine, dimensions)
+        return placed(array, affine, dimensions, located=located)
     spacing = tuple(float(length) for length in image.GetSpacing())
     turn = Turn((1, 0), (False, False), 2)  # the file's first axis runs along the rows
     where = turn.place(affine[:, [0, 1, 3]], array.shape[1:])
-    return Picture(turn.apply(array), (spacing[1], spacing[0]), where, turn)
+    return Picture(turn.apply(array), (spacing[1], spacing[0]), where if located else None, turn)
 
 
-def read_tiff(path: Path) -> Picture:
+def read_tiff(path: Path, *, labels: bool = False) -> Picture:
     """Read a TIFF: one page is a picture, several are the slices of a volume.
 
     The size of a pixel is known where OME's XML says it: the tags of resolution are for printers.
+
+    Args:
+        path: The file.
+        labels: Whether it is a mask, whose numbers mean more than how dark they are shown.
+
+    Raises:
+        DataError: Its pages are no image, or stored in a way that is read otherwise by other programs.
     """
-    require_pages(path)
-    array = read_itk_array(path, "TIFFImageIO")
-    sizes = _ome_sizes(path)
+    page, count = require_pages(path)
+    if labels and page.is_negative and page.bits > 1:
+        raise DataError(
+            "shows 0 as white: whether its numbers or its looks are meant is not known",
+            where=path,
+            remedy="Save the mask with black as 0 (in ImageJ: Image, Lookup Tables, Grays).",
+        )
+    array = _as_stored(read_itk_array(path, "TIFFImageIO"), page, path)
+    text = _description(path)
+    array = _in_channels(array, text, count, path)
+    sizes = _ome_sizes(text)
     if array.ndim == 3:
         return Picture(array, _spacing(sizes, "YX"), None, Turn.none(2))
     volume = np.ascontiguousarray(array.transpose(0, 3, 2, 1))
     return Picture(volume, _spacing(sizes, "XYZ"), None, Turn.none(3))
+
+
+def _description(path: Path) -> str:
+    with Image.open(path, formats=("TIFF",)) as file:
+        text = str(file.tag_v2.get(_DESCRIPTION, ""))  # type: ignore[attr-defined]
+    try:
+        return text.encode("latin-1").decode()  # Pillow takes each byte of UTF-8 for a letter
+    except UnicodeError:
+        return text
+
+
+def _as_stored(array: NDArray[Any], page: Page, path: Path) -> NDArray[Any]:
+    """Return the channels that the pages have; what ITK can't read plainly it makes RGBA of 8 bits.
+
+    Raises:
+        DataError: Bits are lost that way, or it is transparent in places.
+    """
+    if page.is_palette:
+        return array
+    if len(array) != page.samples:
+        if page.bits > 8 or len(array) != 4 or page.samples not in (1, 3):
+            raise DataError(
+                f"stores {page.samples} channels of {page.bits} bits in a way that is not read",
+                where=path,
+                remedy="Save it with its channels pixel by pixel (PlanarConfiguration 1).",
+            )
+        array = array[: page.samples]
+    elif page.is_negative and array.dtype.kind == "u":
+        array = np.iinfo(array.dtype).max - array
+    if page.has_alpha:
+        if (array[-1] != np.iinfo(array.dtype).max).any():
+            raise DataError(
+                "is transparent in places", where=path, remedy="Save it without an alpha channel."
+            )
+        array = array[:-1]
+    return array
+
+
+def _in_channels(array: NDArray[Any], text: str, count: int, path: Path) -> NDArray[Any]:
+    """Return pages that are channels as channels, as OME's XML or ImageJ's text says.
+
+    Raises:
+        DataError: The pages are moments, or not as many as the text says.
+    """
+    planes = {name: int(number) for name, number in _PLANES.findall(text)} if "ImageJ" in text else {}
+    ome = _ome_attributes(text)
+    channels = planes.get("channels", 1) if planes else _count(ome, "SizeC") // max(1, len(array))
+    slices = planes.get("slices", 1) if planes else _count(ome, "SizeZ")
+    frames = planes.get("frames", 1) if planes else _count(ome, "SizeT")
+    if frames > 1:
+        raise DataError(
+            f"is a film of {frames} moments, not an image",
+            where=path,
+            remedy="Save the moment that is meant; a kind of field for series reads a folder of frames.",
+        )
+    told = channels * slices if {"channels", "slices"} & planes.keys() or ome else planes.get("images", count)
+    if told != count:
+        raise DataError(
+            f"says that it has {told} pages, and has {count}",
+            where=path,
+            remedy="Save it as one file that holds all of them.",
+        )
+    if channels <= 1:
+        return array
+    if len(array) > 1:
+        raise DataError("has channels of colours, which are not read", where=path)
+    slowest = ome.get("DimensionOrder", "XYCZT").index("C") > ome.get("DimensionOrder", "XYCZT").index("Z")
+    split = (channels, slices) if slowest else (slices, channels)
+    pages = array[0].reshape(*split, *array.shape[2:])
+    pages = pages if slowest else pages.swapaxes(0, 1)
+    return np.ascontiguousarray(pages[:, 0] if slices == 1 else pages)
+
+
+def _count(ome: Mapping[str, str], name: str) -> int:
+    return int(ome[name]) if ome.get(name, "").isdecimal() else 1
+
+
+def _ome_attributes(text: str) -> dict[str, str]:
+    """Return what OME's XML says of the pixels of its first image."""
+    found = _PIXELS.search(text) if "OME" in text else None
+    return dict(_ATTRIBUTE.findall(found[0])) if found else {}
 
 
 def _spacing(sizes: dict[str, float], axes: str) -> tuple[float, ...] | None:
@@ -139,13 +241,12 @@ def _reason(text: str) -> str:
     return shortened(printable(said), _LONGEST) or "ITK does not say why"
 
 
-def _ome_sizes(path: Path) -> dict[str, float]:
-    """Return the millimetres of a pixel along X, Y and Z, as far as OME's XML says them."""
-    with Image.open(path, formats=("TIFF",)) as file:
-        text = str(file.tag_v2.get(_DESCRIPTION, ""))  # type: ignore[attr-defined]
-    found = {}
+def _ome_sizes(text: str) -> dict[str, float]:
+    """Return the millimetres of a pixel along X, Y and Z, as far as OME's XML says them in a known unit."""
+    said, found = _ome_attributes(text), {}
     for axis in "XYZ":
-        match = re.search(_OME_SIZE.format(axis=axis), text)
-        if match is not None and "OME" in text:
-            found[axis] = float(match[1]) * _MICRONS.get(match[2] or "µm", 1e-3)
+        unit = _MICRONS.get(html.unescape(said.get(f"PhysicalSize{axis}Unit", "µm")))
+        with contextlib.suppress(KeyError, ValueError):
+            if unit is not None:
+                found[axis] = float(said[f"PhysicalSize{axis}"]) * unit
     return found

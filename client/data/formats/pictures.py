@@ -1,25 +1,34 @@
 """PNG, JPEG and BMP."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from client.data.formats.itk import read_itk_array
 from client.data.formats.limits import DEFLATED, require_plausible
-from client.data.formats.png import require_sound
+from client.data.formats.png import Depth, require_sound
 from client.data.picture import Picture, Turn
 from shared.errors import DataError
 
 _GREY = ("L", "I", "F", "I;16", "I;16L", "I;16B")
 _ORIENTATION = 274
-_PNG_DEPTH, _PNG_COLOUR = 24, 25  # bytes of a PNG that hold the bits of a sample, and the kind of colour
-_GREY_KINDS = (0, 3)
 FORMATS = ("PNG", "JPEG", "BMP")
+_OTHERS = (  # what is called .jpg or .png and is not
+    (re.compile(rb"....ftyp(hei|hev|mif1|msf1)", re.DOTALL), "HEIC"),
+    (re.compile(rb"....ftypavi", re.DOTALL), "AVIF"),
+    (re.compile(rb"RIFF....WEBP", re.DOTALL), "WebP"),
+    (re.compile(rb"GIF8"), "GIF"),
+    (re.compile(rb"II\*\0|MM\0\*|II\+\0|MM\0\+"), "TIFF"),
+    (re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"), "JPEG 2000"),
+    (re.compile(rb".{128}DICM", re.DOTALL), "DICOM"),
+)
+_LONGEST_HEAD = 132
 
 
 def read_picture(path: Path) -> Picture:
@@ -28,13 +37,13 @@ def read_picture(path: Path) -> Picture:
     Raises:
         DataError: Parts of it are transparent.
     """
-    require_sound(path)
-    if _is_deep_colour(path):
-        array, turn = _opaque(read_itk_array(path, "PNGImageIO"), path), Turn.none(2)
-        return Picture(turn.apply(array), None, None, turn)
-    with _opened(path) as file:
+    with _opened(path) as (file, depth):
         turn = Turn.exif(file.getexif().get(_ORIENTATION, 1))
-        return Picture(turn.apply(_channels(file, path)), None, None, turn)
+        if depth is not None and depth.is_deep_colour:
+            array = _opaque(read_itk_array(path, "PNGImageIO"), path)
+        else:
+            array = _channels(file, path)
+        return Picture(turn.apply(array), None, None, turn)
 
 
 def read_mask_picture(path: Path) -> Picture:
@@ -46,23 +55,37 @@ def read_mask_picture(path: Path) -> Picture:
     Raises:
         DataError: It has colours, or is half transparent in places.
     """
-    require_sound(path)
-    if _is_deep_colour(path):
-        array, turn = read_itk_array(path, "PNGImageIO"), Turn.none(2)
-    else:
-        with _opened(path) as file:
-            turn = Turn.exif(file.getexif().get(_ORIENTATION, 1))
+    with _opened(path) as (file, depth):
+        turn = Turn.exif(file.getexif().get(_ORIENTATION, 1))
+        if depth is not None and depth.is_deep_colour:
+            array = read_itk_array(path, "PNGImageIO")
+        else:
             array = _mask_channels(file)
+            if depth is not None and file.mode == "L" and depth.bits > 1:
+                array = array // depth.scale
     return Picture(turn.apply(_one_channel(array, path)), None, None, turn)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """Open a picture whose header is plausible; no number is read yet."""
-    with Image.open(path, formats=FORMATS) as file:
-        claimed = (*file.size, len(file.getbands()))
-        require_plausible(path, claimed, 1 / 8, DEFLATED, path.stat().st_size)
-        yield file
+def _opened(path: Path) -> Iterator[tuple[Image.Image, Depth | None]]:
+    """Open a picture that is whole and whose header is plausible; no number is made of it yet."""
+    with path.open("rb") as content:
+        depth = require_sound(content, path)
+        try:
+            picture = Image.open(content, formats=FORMATS)
+        except UnidentifiedImageError:
+            raise DataError(_what_it_is(content), where=path, remedy="Save it as PNG.") from None
+        with picture as file:
+            claimed = (*file.size, len(file.getbands()))
+            require_plausible(path, claimed, 1 / 8, DEFLATED, path.stat().st_size)
+            yield file, depth
+
+
+def _what_it_is(content: BinaryIO) -> str:
+    content.seek(0)
+    head = content.read(_LONGEST_HEAD)
+    found = next((name for pattern, name in _OTHERS if pattern.match(head)), None)
+    return f"is of the format {found}, whatever its name says" if found else "is damaged, or not a picture"
 
 
 def _channels(file: Image.Image, path: Path) -> NDArray[Any]:
@@ -127,11 +150,3 @@ def _one_channel(array: NDArray[Any], path: Path) -> NDArray[Any]:
         where=path,
         remedy="Save the mask without an alpha channel.",
     )
-
-
-def _is_deep_colour(path: Path) -> bool:
-    """Say if a picture is a PNG with 16 bits for each of several channels, of which Pillow keeps 8."""
-    with path.open("rb") as file:
-        head = file.read(32)
-    is_png = head.startswith(b"\x89PNG") and len(head) == 32
-    return is_png and head[_PNG_DEPTH] == 16 and head[_PNG_COLOUR] not in _GREY_KINDS

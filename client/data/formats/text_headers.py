@@ -19,6 +19,12 @@ _FAR = 1e12  # mm
 _NUMBER = re.compile(rb"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?|\bnan\b|\binf(?:inity)?\b", re.IGNORECASE)
 _REMEDY = "Its header is damaged: export it again."
 _VECTORS = ("DimSize", "ElementSpacing", "ElementSize", "Offset", "Position", "Origin", "CenterOfRotation")
+_SPACES = {  # of NRRD: the patient's axes
+    *("left-posterior-superior", "right-anterior-superior", "left-anterior-superior"),
+    *("lps", "ras", "las"),
+}
+_MILLIMETRES = ("mm", "millimeter", "millimeters", "?", "")
+_UNSCALED = {"ElementToIntensityFunctionSlope": 1.0, "ElementToIntensityFunctionOffset": 0.0}
 _MATRICES = ("TransformMatrix", "Rotation", "Orientation")
 _PLACE = re.compile(  # of MetaImage; of NRRD
     rb"(?:Element(?:Spacing|Size)|Offset|Position|Origin|CenterOfRotation|TransformMatrix|Rotation|Orientation)\b"
@@ -70,6 +76,43 @@ def require_metaimage(path: Path) -> None:
                 where=path,
                 remedy=_REMEDY,
             )
+
+
+def says_its_place(path: Path) -> bool:
+    """Say whether a header says how its axes lie in the patient; ITK takes a default where it does not.
+
+    Raises:
+        DataError: It says it in other axes than the patient's or another unit than mm, or that its numbers
+            mean others: ITK passes over all three.
+    """
+    if path.suffix.lower() in (".nrrd", ".nhdr"):
+        fields = {name.lower(): value for name, value in _fields(path)}
+        units = re.findall('"([^"]*)"', fields.get("space units", ""))
+        space = fields.get("space", "").lower()
+        if "space directions" in fields and space not in _SPACES:
+            raise DataError(
+                f"says its directions in the space '{shown(space)}', not in the patient's axes",
+                where=path,
+                remedy="Save it in left-posterior-superior.",
+            )
+        there = "space directions" in fields
+    else:
+        own = dict(_fields(path))
+        units = [own["DistanceUnits"]] if "DistanceUnits" in own else []
+        scale = {name: own[name] for name in _UNSCALED.keys() & own.keys()}
+        if any(float(text) != _UNSCALED[name] for name, text in scale.items()):
+            said = ", ".join(f"{name} {shown(text)}" for name, text in sorted(scale.items()))
+            raise DataError(
+                f"scales its numbers ({said}), which is not read",
+                where=path,
+                remedy="Save the scaled numbers.",
+            )
+        there = bool({"TransformMatrix", "Rotation", "Orientation"} & own.keys())
+    if other := [unit for unit in units if unit.lower() not in _MILLIMETRES]:
+        raise DataError(
+            f"gives its lengths in '{shown(other[0])}', not in mm", where=path, remedy="Save it in mm."
+        )
+    return there
 
 
 def _require_fields(head: bytes, path: Path) -> None:

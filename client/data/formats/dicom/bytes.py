@@ -2,11 +2,13 @@
 
 import io
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import pydicom
 from pydicom.dataset import Dataset
+from pydicom.filereader import read_partial
+from pydicom.tag import BaseTag
 
 from client.data.formats.heard import warnings_heard
 from client.data.formats.limits import MOST_VALUES
@@ -15,6 +17,7 @@ from shared.errors import DataError
 _UNKNOWN = 0xFFFFFFFF  # the length of a value that ends with a delimiter
 _CUT = "End of file reached"  # pydicom warns, and goes on
 _PIECE = 2**20
+_PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)  # with a point, with more digits, whole numbers
 
 
 def read_whole(path: Path, *, force: bool = True, without_pixels: bool = False) -> Dataset:
@@ -26,10 +29,23 @@ def read_whole(path: Path, *, force: bool = True, without_pixels: bool = False) 
         without_pixels: Stop before the pixels.
 
     Raises:
-        DataError: It was cut short, or unpacks to more than any memory holds.
+        DataError: It was cut short, says one thing twice, or unpacks to more than any memory holds.
     """
+    tags: list[int] = []
+
+    def stop(tag: BaseTag, vr: str | None, length: int) -> bool:
+        tags.append(int(tag))
+        return without_pixels and tag in _PIXELS
+
     with _File(path) as file, warnings_heard() as said:
-        dataset = pydicom.dcmread(file, force=force, stop_before_pixels=without_pixels)
+        dataset = read_partial(file, stop_when=stop, force=force)
+    if twice := next((tag for tag, count in Counter(tags).items() if count > 1), None):
+        raise DataError(
+            f"has the element ({twice >> 16:04x},{twice & 0xFFFF:04x}) {tags.count(twice)} times: which of "
+            "them counts is not known",
+            where=path,
+            remedy="It is damaged: copy or export it again.",
+        )
     if any(_CUT in text for text in said) or not _is_whole(dataset):
         raise DataError("was cut short", where=path, remedy="Copy or export it again.")
     return dataset

@@ -88,7 +88,7 @@ def unpacked(dataset: Dataset, path: Path) -> NDArray[Any]:
         DataError: They do not fit (`require_fitting`), or are damaged.
     """
     require_fitting(dataset, path)
-    pixels = _decoded(dataset, path)
+    pixels = decoded(dataset, path)
     if pixels.shape[:2] != (dataset.Rows, dataset.Columns) or pixels.ndim != 2 + (
         dataset.SamplesPerPixel > 1
     ):
@@ -96,7 +96,12 @@ def unpacked(dataset: Dataset, path: Path) -> NDArray[Any]:
     return pixels
 
 
-def _decoded(dataset: Dataset, path: Path) -> NDArray[Any]:
+def decoded(dataset: Dataset, path: Path) -> NDArray[Any]:
+    """Return the stored pixels of all frames.
+
+    Raises:
+        DataError: They are damaged.
+    """
     syntax = UID(dataset.file_meta.TransferSyntaxUID)
     if not syntax.is_encapsulated:
         return np.asarray(dataset.pixel_array)

@@ -9,6 +9,7 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.misc import is_dicom
 
 from client.data.formats.dicom.place import Plane, plane_of
 from client.data.formats.dicom.single import load, picture_of
@@ -21,7 +22,9 @@ from shared.errors import DataError
 _ONE_PLACE = 1e-3  # mm
 _DIRECTION = 1e-4  # of a component of a direction: what is written as one orientation
 _SPACING = 1e-3  # relative
-_TIMES = ("TemporalPositionIdentifier", "AcquisitionNumber", "DiffusionBValue", "EchoTime", "InstanceNumber")
+_TIMES = ("TemporalPositionIdentifier", "AcquisitionNumber", "DiffusionBValue", "EchoTime")
+_OF_CHANNEL = ("TemporalPositionIdentifier", "DiffusionBValue", "EchoTime")
+_SAME = 0.01  # relative: what is written of one echo
 _OWN_FOLDER = "Put each series into a folder of its own."
 
 
@@ -61,12 +64,15 @@ def read_series(folder: Path, dimensions: int | None) -> Picture:
 def _images(folder: Path) -> tuple[list[tuple[Dataset, Path]], list[str]]:
     """Return the DICOM images of a folder, and what else there is."""
     images, others = [], []
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or not path.is_file():
+    found = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    for path in found:
+        if not path.is_file():
             continue
         try:
             dataset = load(path)
         except (DataError, pydicom.errors.InvalidDicomError, ValueError, OSError, EOFError):
+            if is_dicom(path):  # a slice that would be missing without a word
+                raise
             others.append(path.name)
             continue
         if "PixelData" in dataset:
@@ -76,6 +82,8 @@ def _images(folder: Path) -> tuple[list[tuple[Dataset, Path]], list[str]]:
     if not images:
         raise DataError("holds no DICOM image", where=folder)
     notes = []
+    if inside := [path.name for path in found if path.is_dir()]:
+        notes.append(f"{folder.name}: the folder {inside[0]} in it was not read")
     if others:
         shown = ", ".join(others[:3]) + (" and more" if len(others) > 3 else "")
         notes.append(f"{folder.name}: {len(others)} of its files are no DICOM images ({shown})")
@@ -83,11 +91,17 @@ def _images(folder: Path) -> tuple[list[tuple[Dataset, Path]], list[str]]:
 
 
 def _one_series(images: Sequence[tuple[Dataset, Path]], folder: Path) -> None:
-    for tag, what in (("PatientID", "patients"), ("SeriesInstanceUID", "series")):
-        found = Counter(str(dataset.get(tag, "")) for dataset, _ in images)
+    for tag, what in (
+        ("PatientID", "patients"),
+        ("SeriesInstanceUID", "series"),
+        ("FrameOfReferenceUID", "frames of reference"),
+    ):
+        found = Counter(str(dataset.get(tag) or "") for dataset, _ in images)
+        if tag == "FrameOfReferenceUID":
+            del found[""]  # many files do not say it
         if len(found) > 1:
             about = {
-                str(dataset.get(tag, "")): f"'{dataset.get('SeriesDescription') or '?'}'"
+                str(dataset.get(tag) or ""): f"'{dataset.get('SeriesDescription') or '?'}'"
                 for dataset, _ in images
             }
             listed = ", ".join(
@@ -151,11 +165,40 @@ def _by_place(slices: Sequence[_Slice], folder: Path) -> list[list[_Slice]]:
             where=folder,
             remedy="Put each volume (time point, echo, direction) into a folder of its own.",
         )
-    return [sorted(place, key=lambda one: _moment(one.dataset)) for place in places]
+    ordered = [sorted(place, key=lambda one: _moment(one.dataset)) for place in places]
+    _one_channel_each(ordered, folder)
+    return ordered
 
 
-def _moment(dataset: Dataset) -> tuple[float, ...]:
-    return tuple(float(dataset.get(tag) or 0) for tag in _TIMES)
+def _moment(dataset: Dataset) -> tuple[float | str, ...]:
+    times = (float(dataset.get(tag) or 0) for tag in _TIMES)
+    return (*times, _made_as(dataset), float(dataset.get("InstanceNumber") or 0))
+
+
+def _made_as(dataset: Dataset) -> str:
+    """Return what a picture shows of a place, such as magnitude or phase."""
+    return " ".join(str(part) for part in dataset.get("ImageType") or ())
+
+
+def _one_channel_each(places: Sequence[Sequence[_Slice]], folder: Path) -> None:
+    """Refuse a channel that would be an echo, a direction or a phase here and another one there."""
+    for moment, first in enumerate(places[0]):
+        if moment and _is_copy(first.dataset, places[0][moment - 1].dataset):
+            other = places[0][moment - 1].path.name
+            raise DataError(f"holds one image twice: {other} and {first.path.name}", where=folder)
+        for tag in _OF_CHANNEL:
+            values = [float(place[moment].dataset.get(tag) or 0) for place in places]
+            if len(places[0]) > 1 and max(values) - min(values) > _SAME * max(map(abs, values)):
+                raise DataError(
+                    f"holds {len(places[0])} images of each position, but not of the same {tag} at each",
+                    where=folder,
+                    remedy="Put each volume (time point, echo, direction) into a folder of its own.",
+                )
+
+
+def _is_copy(one: Dataset, other: Dataset) -> bool:
+    same = one.get("SOPInstanceUID") == other.get("SOPInstanceUID")
+    return same and bool(one.PixelData == other.PixelData)
 
 
 def _volume(places: Sequence[Sequence[_Slice]], folder: Path, dimensions: int | None) -> Picture:

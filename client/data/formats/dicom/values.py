@@ -42,20 +42,32 @@ def read_frame(dataset: Dataset, where: Path) -> Frame:
     Raises:
         DataError: It holds no picture, several frames, or a rescaling that makes nothing of it.
     """
-    if "PixelData" not in dataset:
-        raise DataError("holds no picture", where=where)
-    _require_known(dataset, where)
+    require_known(dataset, where)
     stored = unpacked(dataset, where)
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
         return Frame(_channels_first(apply_color_lut(stored, dataset)), None)
     if stored.ndim == 3:
         return Frame(_channels_first(stored), None)
-    stored = _within_bits(stored, dataset)
+    stored = within_bits(stored, dataset)
     return Frame(meaning(stored, dataset, where)[None], padding_of(stored, dataset))
 
 
-def _require_known(dataset: Dataset, where: Path) -> None:
-    """Refuse pixels that mean something else than is made of them here."""
+def require_known(dataset: Dataset, where: Path) -> None:
+    """Refuse pixels that mean something else than is made of them here.
+
+    Raises:
+        DataError: There are none, or they are of a kind that is not read.
+    """
+    if "DoseGridScaling" in dataset:
+        raise DataError("is a dose of radiotherapy (RTDOSE), not an image", where=where)
+    if "PixelData" not in dataset:
+        pointed = "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset
+        what = (
+            "holds a parametric map (numbers with a point), which is not read"
+            if pointed
+            else "holds no picture"
+        )
+        raise DataError(what, where=where, remedy="Convert it to NIfTI." if pointed else None)
     kind, samples = str(dataset.get("PhotometricInterpretation", "")), int(dataset.get("SamplesPerPixel", 1))
     if kind not in _KINDS.get(samples, ()):
         raise DataError(
@@ -93,10 +105,10 @@ def meaning(stored: NDArray[Any], dataset: Dataset, where: Path) -> NDArray[Any]
 
 def padding_of(stored: NDArray[Any], dataset: Dataset) -> NDArray[np.bool_] | None:
     """Return where a file says that its stored values are no tissue (PixelPaddingValue), None: nowhere."""
-    value = _number(dataset, "PixelPaddingValue")
+    value = _stored_number(dataset, "PixelPaddingValue")
     if value is None:
         return None
-    limit = _number(dataset, "PixelPaddingRangeLimit")
+    limit = _stored_number(dataset, "PixelPaddingRangeLimit")
     low, high = sorted((value, value if limit is None else limit))
     padding = (stored >= low) & (stored <= high)
     return padding if padding.any() else None
@@ -106,16 +118,25 @@ def _rescaled(stored: NDArray[Any], dataset: Dataset, where: Path) -> NDArray[An
     if dataset.get("ModalityLUTSequence"):
         return apply_modality_lut(stored, dataset)
     slope, intercept = _number(dataset, "RescaleSlope"), _number(dataset, "RescaleIntercept")
-    if slope == 0:
+    require_slope(dataset, where)
+    slope, intercept = 1.0 if slope is None else slope, intercept or 0.0
+    if (slope, intercept) == (1.0, 0.0):
+        return stored
+    return stored * slope + intercept
+
+
+def require_slope(dataset: Dataset, where: Path) -> None:
+    """Refuse a rescaling that makes nothing of an image.
+
+    Raises:
+        DataError: Its slope is 0.
+    """
+    if _number(dataset, "RescaleSlope") == 0:
         raise DataError(
             "has a rescale slope of 0, which makes all its values equal",
             where=where,
             remedy="Ask for the file anew, or correct RescaleSlope (0028,1053).",
         )
-    slope, intercept = 1.0 if slope is None else slope, intercept or 0.0
-    if (slope, intercept) == (1.0, 0.0):
-        return stored
-    return stored * slope + intercept
 
 
 def _range_of(dataset: Dataset, where: Path) -> tuple[float, float]:
@@ -130,7 +151,7 @@ def _range_of(dataset: Dataset, where: Path) -> tuple[float, float]:
     return low, high
 
 
-def _within_bits(stored: NDArray[Any], dataset: Dataset) -> NDArray[Any]:
+def within_bits(stored: NDArray[Any], dataset: Dataset) -> NDArray[Any]:
     """Take off what old files keep above the stored bits: overlays (PS3.5 8.1.1)."""
     bits, kind = int(dataset.BitsStored), stored.dtype
     if bits >= kind.itemsize * 8 or kind.kind not in "iu":
@@ -145,6 +166,13 @@ def _number(dataset: Dataset, tag: str) -> float | None:
     """Return a number that may be missing or empty."""
     value = dataset.get(tag)
     return None if value is None or value == "" else float(value)
+
+
+def _stored_number(dataset: Dataset, tag: str) -> float | None:
+    """Return a number that is one of the stored values; many scanners write -2000 as the unsigned 63536."""
+    value, bits = _number(dataset, tag), int(dataset.BitsAllocated)
+    beyond = value is not None and int(dataset.PixelRepresentation) == 1 and value >= 2 ** (bits - 1)
+    return value - 2**bits if value is not None and beyond else value
 
 
 def _channels_first(pixels: NDArray[Any]) -> NDArray[Any]:

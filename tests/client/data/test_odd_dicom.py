@@ -1,0 +1,201 @@
+"""DICOM that means something else than it seems to: read right, or refused with the reason."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.sequence import Sequence
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+from client.data.readers import read_image
+from shared.errors import DataError
+
+CT, ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1"
+PIXELS = np.arange(64, dtype=np.int16).reshape(8, 8)
+FRAMES = np.stack([PIXELS + 100 * number for number in range(4)])
+
+
+def item(**tags: Any) -> Dataset:
+    dataset = Dataset()
+    for name, value in tags.items():
+        setattr(dataset, name, value)
+    return dataset
+
+
+def written(path: Path, pixels: NDArray[Any], *, kind: str = CT, **tags: Any) -> Path:
+    file = item(SOPClassUID=kind, SOPInstanceUID=generate_uid(), Modality="CT", PatientID="p")
+    file.file_meta = FileMetaDataset()
+    file.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    file.file_meta.MediaStorageSOPClassUID = kind
+    file.file_meta.MediaStorageSOPInstanceUID = file.SOPInstanceUID
+    file.SeriesInstanceUID, file.StudyInstanceUID, file.FrameOfReferenceUID = "1.2.3", "1.2.4", "1.2.5"
+    file.Rows, file.Columns = pixels.shape[-2:]
+    file.SamplesPerPixel, file.PhotometricInterpretation = 1, "MONOCHROME2"
+    file.BitsAllocated = 16
+    file.BitsStored = tags.pop("BitsStored", 16)
+    file.HighBit, file.PixelRepresentation = file.BitsStored - 1, int(pixels.dtype.kind == "i")
+    file.PixelData = pixels.tobytes()
+    for name, value in tags.items():
+        setattr(file, name, value)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pydicom.dcmwrite(path, file, enforce_file_format=True)
+    return path
+
+
+def slice_at(path: Path, height: float, value: int = 0, **tags: Any) -> Path:
+    place = {"ImagePositionPatient": [0, 0, height], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}
+    return written(path, PIXELS + np.int16(value), PixelSpacing=[1, 1], **place, **tags)
+
+
+def enhanced(path: Path, pixels: NDArray[Any], slopes: tuple[float, ...] = (1, 1, 1, 1), **tags: Any) -> Path:
+    shared = item(
+        PixelMeasuresSequence=Sequence([item(PixelSpacing=[1, 1], SliceThickness=3)]),
+        PlaneOrientationSequence=Sequence([item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])]),
+    )
+    frames = [
+        item(
+            PlanePositionSequence=Sequence([item(ImagePositionPatient=[0, 0, 3 * number])]),
+            PixelValueTransformationSequence=Sequence(
+                [item(RescaleSlope=slope, RescaleIntercept=0, RescaleType="HU")]
+            ),
+        )
+        for number, slope in enumerate(slopes)
+    ]
+    groups = {
+        "SharedFunctionalGroupsSequence": Sequence([shared]),
+        "PerFrameFunctionalGroupsSequence": Sequence(frames),
+        "NumberOfFrames": len(frames),
+        "ImageType": ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"],
+    }
+    return written(path, pixels, kind=ENHANCED_CT, **groups, **tags)
+
+
+def with_element(path: Path, tag: int, kind: str, value: object) -> Path:
+    file = pydicom.dcmread(path)
+    file.add_new(tag, kind, value)
+    file.save_as(path)
+    return path
+
+
+def test_frames_keep_nothing_above_their_stored_bits(tmp_path: Path) -> None:
+    plain = read_image(enhanced(tmp_path / "a.dcm", FRAMES.astype(np.uint16), BitsStored=12), 3)
+    overlaid = enhanced(tmp_path / "b.dcm", FRAMES.astype(np.uint16) | 0x1000, BitsStored=12)
+    np.testing.assert_array_equal(read_image(overlaid, 3).array, plain.array)
+    signed = enhanced(tmp_path / "c.dcm", (FRAMES - np.int16(200)) & np.int16(0xFFF), BitsStored=12)
+    np.testing.assert_array_equal(read_image(signed, 3).array, plain.array - 200)
+
+
+def test_frames_have_padding_too(tmp_path: Path) -> None:
+    padded = FRAMES.copy()
+    padded[:, 0] = -2000
+    path = with_element(enhanced(tmp_path / "a.dcm", padded), 0x00280120, "SS", -2000)
+    picture = read_image(path, 3)
+    assert picture.background is not None
+    np.testing.assert_array_equal(picture.background, picture.array[0] == -2000)
+    assert picture.background.sum() == 4 * 8
+
+
+def test_a_frame_s_slope_of_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="slope of 0"):
+        read_image(enhanced(tmp_path / "a.dcm", FRAMES, slopes=(1, 1, 0, 1)), 3)
+    with pytest.raises(DataError, match="highest of its 12 bits"):
+        read_image(enhanced(tmp_path / "b.dcm", FRAMES, BitsStored=12, HighBit=15), 3)
+
+
+def test_padding_written_as_an_unsigned_number_is_padding(tmp_path: Path) -> None:
+    padded = PIXELS.copy()
+    padded[0] = -2000
+    for kind, value in (("SS", -2000), ("US", 63536)):
+        path = with_element(written(tmp_path / f"{kind}.dcm", padded), 0x00280120, kind, value)
+        background = read_image(path, 2).background
+        assert background is not None
+        assert background.sum() == 8
+
+
+@pytest.mark.parametrize("times", [1, 50])
+def test_an_element_that_stands_there_twice_is_refused(tmp_path: Path, times: int) -> None:
+    path = written(tmp_path / "a.dcm", PIXELS, RescaleSlope="1", RescaleIntercept="0")
+    content = path.read_bytes()
+    at = content.index(b"\x28\x00\x52\x10DS")
+    element = content[at : at + 10]
+    path.write_bytes(content[: at + 10] + (element[:8] + b"7 ") * times + content[at + 10 :])
+    with pytest.raises(DataError, match=rf"\(0028,1052\) {times + 1} times"):
+        read_image(path, 2)
+
+
+def cut_short(folder: Path) -> None:
+    for number in range(5):
+        slice_at(folder / f"{number}.dcm", 3 * number)
+    (folder / "4.dcm").write_bytes((folder / "4.dcm").read_bytes()[:-40])
+
+
+def copied(folder: Path) -> None:
+    for number in range(4):
+        path = slice_at(folder / f"{number}.dcm", 3 * number)
+        (folder / f"copy{number}.dcm").write_bytes(path.read_bytes())
+
+
+def echoes_mixed(folder: Path) -> None:
+    for number, echo in enumerate((2, 4, 2, 4, 2, 2, 4, 4)):
+        slice_at(folder / f"{number}.dcm", 3 * (number // 2), number, EchoTime=echo)
+
+
+def two_frames_of_reference(folder: Path) -> None:
+    for number in range(4):
+        slice_at(folder / f"{number}.dcm", 3 * number, FrameOfReferenceUID=f"1.2.{number // 2}")
+
+
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        (cut_short, r"4\.dcm: was cut short"),
+        (copied, r"one image twice: 0\.dcm and copy0\.dcm"),
+        (echoes_mixed, "not of the same EchoTime at each"),
+        (two_frames_of_reference, "2 frames of reference"),
+    ],
+)
+def test_a_folder_that_would_become_another_volume_is_refused(
+    tmp_path: Path, write: Callable[[Path], None], said: str
+) -> None:
+    write(tmp_path / "s")
+    with pytest.raises(DataError, match=said):
+        read_image(tmp_path / "s", 3)
+
+
+def test_magnitude_and_phase_are_a_channel_each_whatever_their_numbers(tmp_path: Path) -> None:
+    for place in range(4):
+        for number, what in enumerate("MP" if place % 2 else "PM"):
+            kind = ["ORIGINAL", "PRIMARY", what]
+            slice_at(
+                tmp_path / "s" / f"{place}{number}.dcm",
+                3 * place,
+                1000 * (what == "P"),
+                ImageType=kind,
+                InstanceNumber=2 * place + number,
+            )
+    channels = read_image(tmp_path / "s", 3).array
+    assert channels[0].max() < 1000 <= channels[1].min()
+
+
+def test_a_folder_inside_a_series_is_said(tmp_path: Path) -> None:
+    for number in range(4):
+        slice_at(tmp_path / "s" / f"{number}.dcm", 3 * number)
+    slice_at(tmp_path / "s" / "more" / "4.dcm", 12)
+    assert any("the folder more in it was not read" in note for note in read_image(tmp_path / "s", 3).notes)
+
+
+def test_doses_and_parametric_maps_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="RTDOSE"):
+        read_image(written(tmp_path / "d.dcm", FRAMES, NumberOfFrames=4, DoseGridScaling="0.01"))
+    path = written(tmp_path / "f.dcm", PIXELS)
+    file = pydicom.dcmread(path)
+    del file.PixelData
+    file.add_new(0x7FE00008, "OF", bytes(256))
+    file.save_as(path)
+    with pytest.raises(DataError, match="parametric map"):
+        read_image(path)
