@@ -84,6 +84,12 @@ def on_grid(
         return _in_order_of(first, other, first_path, path)
     if first.affine is None or other.affine is None:
         return _without_place(first, other, first_path, path)
+    if first.frame and other.frame and first.frame != other.frame:
+        raise DataError(
+            f"counts its place from another frame of reference than {short(first_path)}",
+            where=path,
+            remedy="Is it of this image? [data] geometry = 'array' takes its numbers as they are stored.",
+        )
     if len(first.shape) != len(other.shape):
         raise DataError(f"is {size(other.shape)}, but {short(first_path)} is {size(first.shape)}", where=path)
     if first.shape == other.shape and _apart(first, other) <= TOLERANCE * _smallest_voxel(first, other):

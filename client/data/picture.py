@@ -137,6 +137,7 @@ class Picture:
         turn: How the array was made from the file's own order of axes.
         background: (*S), True where the file says that there is no tissue (DICOM's padding); None: nowhere.
         notes: What a person should know of how the file was read.
+        frame: The frame of reference (DICOM) from which its place counts; empty where the file does not say.
     """
 
     array: NDArray[Any]
@@ -145,6 +146,7 @@ class Picture:
     turn: Turn = field(default_factory=lambda: Turn.none(2))
     background: NDArray[np.bool_] | None = None
     notes: tuple[str, ...] = ()
+    frame: str = ""
 
     @property
     def shape(self) -> tuple[int, ...]:

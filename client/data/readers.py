@@ -27,6 +27,7 @@ from client.data.formats.heard import warnings_heard
 from client.data.formats.itk import read_itk, read_tiff
 from client.data.formats.nifti import read_nifti
 from client.data.formats.pictures import read_mask_picture, read_picture
+from client.data.formats.unread import unread
 from client.data.geometry import Geometry, on_grid, settle_orientation, size
 from client.data.mask_files import Mask, mask_files, one_map
 from client.data.masks import class_indices, values_of
@@ -59,7 +60,6 @@ _NIFTI = (".nii", ".nii.gz")
 _TIFF = (".tif", ".tiff")
 _ITK = {".mha": "MetaImageIO", ".mhd": "MetaImageIO", ".nrrd": "NrrdImageIO", ".nhdr": "NrrdImageIO"}
 ENDINGS = (*_PICTURES, *_NIFTI, *_TIFF, *_ITK, ".npy", ".dcm")
-_KNOWN = "PNG, JPEG, BMP, TIFF, NIfTI, DICOM, MetaImage, NRRD and .npy"
 _LARGEST_CHANGE = 16  # of the number of voxels along an axis, through resampling
 _MOST_VOXELS = 2**29
 _LONGEST_REASON = 300  # letters of what a library says
@@ -387,7 +387,7 @@ def _read(path: Path, dimensions: int | None) -> Picture:
             return read()
     if name.endswith(".dcm") or is_dicom(path):
         return read_file(path, dimensions)
-    raise DataError(f"is of no known format; known are {_KNOWN}", where=path)
+    raise unread(path)
 
 
 def _as_grey(array: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -390,10 +390,27 @@ def test_contours_are_filled_where_they_were_drawn_holes_left_out(tmp_path):
     expected[1, 1:6, 1:6], expected[1, 2, 2] = True, False
     found = sorted(image.array[0][mask.array[0] == 1].tolist())
     assert found == sorted(volume()[expected].tolist())
+    _, mask = read_files([folder], path, Layout(3, classes=("tumour", "liver")))
+    assert mask is not None
+    assert mask.notes == ("a structure set has no 'liver': nothing of it is in the mask",)
     with pytest.raises(DataError, match="its structures: 'Tumour', 'Body'"):
         read_files([folder], path, Layout(3, classes=("liver",)))
     with pytest.raises(DataError, match="structure set"):
         read_raw_mask(path, 3)
+
+
+def test_what_counts_from_another_frame_of_reference_lies_nowhere(tmp_path):
+    folder = write_series(tmp_path / "s", along((0, 0, 3)), UPRIGHT)
+    other = write_series(tmp_path / "o", along((0, 0, 3)), UPRIGHT, FrameOfReferenceUID="1.2.9")
+    with pytest.raises(DataError, match="another frame of reference than"):
+        read_files([folder, other], None, Layout(3, 2))
+    assert read_files([folder, other], None, Layout(3, 2, geometry="array"))[0].array.shape[0] == 2
+    path = structure_set(tmp_path / "rt.dcm", {"Tumour": [box(0, 5, 8)]})
+    drawn = pydicom.dcmread(path)
+    drawn.StructureSetROISequence[0].ReferencedFrameOfReferenceUID = "1.2.9"
+    drawn.save_as(path)
+    with pytest.raises(DataError, match="another frame of reference than its image"):
+        read_files([folder], path, Layout(3, classes=("tumour",)))
 
 
 @given(st.lists(st.tuples(st.floats(0, 9), st.floats(0, 9)), min_size=3, max_size=8))

@@ -231,3 +231,20 @@ def test_a_metaimage_in_other_units_or_scaled_is_refused(tmp_path: Path) -> None
         read_image(meta(tmp_path / "a.mha", MATRIX + "DistanceUnits = um\n"), 3)
     with pytest.raises(DataError, match="scales its numbers"):
         read_image(meta(tmp_path / "b.mha", MATRIX + "ElementToIntensityFunctionSlope = 2\n"), 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a.svs", "a whole slide"),
+        ("a.MP4", "a film"),
+        ("a.heic", "a picture of a format"),
+        ("a.mgz", "a volume of a format"),
+        ("a.npz", "an archive"),
+        ("a.xyz", "of no known format"),
+    ],
+)
+def test_what_is_not_read_is_named(tmp_path: Path, name: str, said: str) -> None:
+    (tmp_path / name).write_bytes(bytes(200))
+    with pytest.raises(DataError, match=f"{name}: is {said}"):
+        read_image(tmp_path / name)

@@ -1,6 +1,7 @@
 """DICOM segmentations (SEG) as masks: one label for each segment, read by highdicom."""
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import highdicom
@@ -60,4 +61,5 @@ def read_segments(dataset: Dataset, path: Path, dimensions: int | None) -> Pictu
         labels[inside] = number
     listed = ", ".join(f"{number} is '{name}'" for number, name in zip(numbers, names, strict=True))
     note = f"{path.name} is a segmentation: {listed}"
-    return placed(labels[None], TO_RAS @ volume.affine, dimensions, notes=(note,))
+    picture = placed(labels[None], TO_RAS @ volume.affine, dimensions, notes=(note,))
+    return replace(picture, frame=str(dataset.get("FrameOfReferenceUID") or ""))

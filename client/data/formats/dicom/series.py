@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.misc import is_dicom
 
 from client.data.formats.dicom.place import Plane, plane_of
-from client.data.formats.dicom.single import load, picture_of
+from client.data.formats.dicom.single import frame_of, load, picture_of
 from client.data.formats.dicom.stack import order_of, stack_of, straightened
 from client.data.formats.dicom.values import read_frame
 from client.data.formats.placed import placed
@@ -50,15 +50,18 @@ def read_series(folder: Path, dimensions: int | None) -> Picture:
     """
     images, notes = _images(folder)
     _one_series(images, folder)
+    frame = next(filter(None, (frame_of(dataset) for dataset, _ in images)), "")
+    return replace(_noted(_picture(images, folder, dimensions), notes), frame=frame)
+
+
+def _picture(images: Sequence[tuple[Dataset, Path]], folder: Path, dimensions: int | None) -> Picture:
     if len(images) == 1:
-        return _noted(picture_of(*images[0], dimensions), notes)
+        return picture_of(*images[0], dimensions)
     if int(images[0][0].get("NumberOfFrames") or 1) > 1 or "MOSAIC" in (images[0][0].get("ImageType") or ()):
-        return _noted(
-            _in_time([picture_of(dataset, path, dimensions) for dataset, path in images], folder), notes
-        )
+        return _in_time([picture_of(dataset, path, dimensions) for dataset, path in images], folder)
     slices = [_Slice(dataset, path, _plane(dataset, path)) for dataset, path in images]
     _one_grid(slices, folder)
-    return _noted(_volume(_by_place(slices, folder), folder, dimensions), notes)
+    return _volume(_by_place(slices, folder), folder, dimensions)
 
 
 def _images(folder: Path) -> tuple[list[tuple[Dataset, Path]], list[str]]:

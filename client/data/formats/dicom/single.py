@@ -1,5 +1,6 @@
 """One DICOM file: a picture, a mosaic of a volume's slices, or a volume of many frames."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from pydicom.dataset import Dataset
@@ -30,7 +31,8 @@ def read_file(path: Path, dimensions: int | None) -> Picture:
     Raises:
         DataError: It holds no image, or one that is not read; says which.
     """
-    return picture_of(load(path), path, dimensions)
+    dataset = load(path)
+    return replace(picture_of(dataset, path, dimensions), frame=frame_of(dataset))
 
 
 def load(path: Path) -> Dataset:
@@ -45,6 +47,11 @@ def load(path: Path) -> Dataset:
     if "TransferSyntaxUID" not in dataset.file_meta:  # PS3.5 10.1 names the default
         dataset.file_meta.TransferSyntaxUID = _PLAIN.get(dataset.original_encoding, ImplicitVRLittleEndian)
     return dataset
+
+
+def frame_of(dataset: Dataset) -> str:
+    """Return the frame of reference from which a file's places count; empty where it does not say."""
+    return str(dataset.get("FrameOfReferenceUID") or "")
 
 
 def picture_of(dataset: Dataset, path: Path, dimensions: int | None) -> Picture:

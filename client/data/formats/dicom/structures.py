@@ -37,6 +37,7 @@ def read_structures(dataset: Dataset, path: Path, image: Picture, classes: Seque
     """
     if image.affine is None or len(image.shape) != 3:
         raise DataError("needs a volume that says where it lies", where=path)
+    _require_same_frame(dataset, path, image)
     wanted = {name.casefold(): index for index, name in enumerate(classes, start=1)}
     names = {int(item.ROINumber): str(item.ROIName) for item in dataset.get("StructureSetROISequence", ())}
     labels = np.zeros(image.shape, dtype=np.uint8)
@@ -58,7 +59,24 @@ def read_structures(dataset: Dataset, path: Path, image: Picture, classes: Seque
             where=path,
             remedy="Name [task] classes as the structures are named.",
         )
-    return replace(image, array=labels[None], background=None, notes=())
+    drawn = {name.strip().casefold() for name in found}
+    notes = tuple(
+        f"a structure set has no '{name}': nothing of it is in the mask"
+        for name in classes
+        if name.casefold() not in drawn
+    )
+    return replace(image, array=labels[None], background=None, notes=notes)
+
+
+def _require_same_frame(dataset: Dataset, path: Path, image: Picture) -> None:
+    items = dataset.get("StructureSetROISequence", ())
+    frames = {str(item.get("ReferencedFrameOfReferenceUID") or "") for item in items} - {""}
+    if image.frame and frames and image.frame not in frames:
+        raise DataError(
+            "was drawn in another frame of reference than its image's: their places can't be compared",
+            where=path,
+            remedy="Is it the structure set of this series?",
+        )
 
 
 def _filled(contours: Sequence[Dataset], image: Picture, path: Path, name: str) -> NDArray[np.bool_]:
