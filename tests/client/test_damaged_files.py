@@ -120,7 +120,8 @@ def test_a_png_with_fewer_rows_than_its_header_says_is_refused(tmp_path):
 def test_every_whole_png_is_sound(tmp_path_factory, width, height, mode):
     path = tmp_path_factory.mktemp("png") / "x.png"
     Image.new("RGB", (width, height), (90, 20, 7)).convert(mode).save(path)
-    require_sound(path)
+    with path.open("rb") as file:
+        require_sound(file, path)
 
 
 def field(name: str, value: object) -> bytes:
