@@ -15,7 +15,7 @@ from client.data.scene import ImageFilter, read_scene
 from shared.fields import Field
 from shared.job import DataTable
 
-VERSION = 3
+VERSION = 4
 """Of what `prepare` makes of a file: counts up when that changes, so that nothing stored before is taken."""
 
 
