@@ -56,7 +56,9 @@ def withhold(metrics: MetricSet, least: int, most_bins: int) -> None:
         if isinstance(metric, CalibrationBins):
             _clear(metrics, name)
         elif isinstance(metric, Histograms):
-            _curves(metric, scores[name], least, most_bins)
+            for k in _curves(metric, scores[name], least, most_bins):
+                for other in scores[name].beside:
+                    _clear(metrics, other, k)
 
 
 def require_known(metrics: MetricSet, scores: Collection[str], cells: Iterable[Cells]) -> None:
@@ -72,9 +74,10 @@ def require_known(metrics: MetricSet, scores: Collection[str], cells: Iterable[C
             raise TypeError(f"{type(metrics).__name__}: not known whose patients are behind '{name}'")
 
 
-def _curves(histograms: Histograms, scores: Scores, least: int, most_bins: int) -> None:
-    _, codes = np.unique(scores.patients, return_inverse=True)
-    truth, most = scores.truth, bins_for(most_bins, int(codes.max()) + 1)
+def _curves(histograms: Histograms, scores: Scores, least: int, most_bins: int) -> Sequence[int]:
+    """Merge the bins of each class, and return the classes that are withheld."""
+    names, codes = np.unique(scores.patients, return_inverse=True)
+    truth, most = scores.truth, bins_for(most_bins, len(names))
     runs = [
         _runs(Scored.of(scores, codes, k), histograms.positives.shape[1], least, most)
         for k in range(truth.shape[1])
@@ -92,6 +95,7 @@ def _curves(histograms: Histograms, scores: Scores, least: int, most_bins: int) 
             inside = (scores.bins[:, k] >= first) & (scores.bins[:, k] <= last)
             positives[k, (first + last) // 2] = int((inside & truth[:, k]).sum())
             negatives[k, (first + last) // 2] = int((inside & ~truth[:, k]).sum())
+    return withheld
 
 
 def _with_complement(withheld: Sequence[int], truth: Mask, codes: NDArray[np.int64], least: int) -> list[int]:

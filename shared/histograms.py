@@ -1,6 +1,6 @@
 """Metrics of scores from bins: histograms for curves, and bins of confidence for calibration."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -107,6 +107,8 @@ class Scores:
         decided: Whether it was taken for one (N, K), where numbers that leave tell how many were; None where
             nothing does.
         exclusive: Whether each sample is of one class exactly, so that the others tell the size of one.
+        beside: Metrics of as many columns as there are classes, that mean nothing where the histogram of
+            their class is withheld, and go with it.
     """
 
     patients: NDArray[np.str_]
@@ -114,6 +116,7 @@ class Scores:
     truth: Mask
     decided: Mask | None = None
     exclusive: bool = False
+    beside: Sequence[str] = ()
 
 
 def folded(counts: Tensor, most: int) -> Tensor:
