@@ -5,6 +5,7 @@ would offer: images on disk and a manifest.
 """
 
 import csv
+import json
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from shared.errors import DataError
 from shared.names import suggestion
 from shared.seeds import seed_of
 from simulate.anatomy import LESIONS, TUMOUR, draw_brain, draw_lesion
+from simulate.findings import Finding, draw_findings
 from simulate.scanner import Scanner
 
 Row = dict[str, str]
@@ -65,8 +67,8 @@ def make_phantom(name: str, folder: Path, seed: int) -> Path:
         seed: Another seed gives other patients.
 
     Returns:
-        The manifest, with the columns `site`, `patient`, `image`, `mask` or `label`, and `split`: a quarter
-        of each hospital's patients is for testing.
+        The manifest, with the columns `site`, `patient`, `image`, `split`, and `mask`, `label` or `boxes`: a
+        quarter of each hospital's patients is for testing.
 
     Raises:
         DataError: There is no such phantom, or the folder can't be written.
@@ -160,6 +162,38 @@ def _skin_lesions(folder: Path, seed: int) -> Iterator[Row]:
             yield _row(folder, patient, image) | {"label": kind}
 
 
+def _nodules(folder: Path, seed: int) -> Iterator[Row]:
+    """Three pictures of a patient, 64 x 64, with up to three nodules or cavities each, in boxes."""
+    for patient in _patients({"north": 28, "south": 20, "east": 14, "west": 10}, seed):
+        for number in range(1, 4):
+            stem = f"{patient.name}-{number}"
+            pixels, findings = draw_findings(patient.rng, (64, 64))
+            image = _place(folder, "images", patient, f"{stem}.png")
+            Image.fromarray(patient.scanned(pixels[None], stem)[0]).save(image)
+            yield _row(folder, patient, image) | {"boxes": _boxes(findings, (1, 0))}
+
+
+def _nodule_volumes(folder: Path, seed: int) -> Iterator[Row]:
+    """Volumes of 32 x 32 x 24 voxels of 2 x 2 x 3 mm, with up to three nodules or cavities each, in boxes."""
+    affine = np.diag([-2.0, -2.0, 3.0, 1.0])
+    for patient in _patients({"north": 16, "south": 12, "east": 8}, seed):
+        pixels, findings = draw_findings(patient.rng, (32, 32, 24))
+        image = _place(folder, "images", patient, f"{patient.name}.nii.gz")
+        taken = patient.scanned(pixels[None], patient.name)[0]
+        nibabel.save(nibabel.Nifti1Image(taken, affine), image)
+        yield _row(folder, patient, image) | {"boxes": _boxes(findings, (0, 1, 2))}
+
+
+def _boxes(findings: list[Finding], axes: tuple[int, ...]) -> str:
+    """Return boxes as a manifest has them: x0, y0, x1, y1[, z0, z1], class; `axes` are those of x, y, z."""
+    boxes = []
+    for finding in findings:
+        ends = [[corner[axis] for axis in axes] for corner in (finding.low, finding.high)]
+        depth = [corner[2] for corner in ends if len(axes) > 2]
+        boxes.append([*ends[0][:2], *ends[1][:2], *depth, finding.kind])
+    return json.dumps(boxes)
+
+
 def _place(folder: Path, kind: str, patient: _Patient, file: str) -> Path:
     path = folder / kind / patient.site / file
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -180,4 +214,6 @@ PHANTOMS: dict[str, Maker] = {
     "phantom-brain": _brain_slices,
     "phantom-brain-3d": _brain_volumes,
     "phantom-lesions": _skin_lesions,
+    "phantom-nodules": _nodules,
+    "phantom-nodules-3d": _nodule_volumes,
 }
