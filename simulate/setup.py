@@ -75,7 +75,7 @@ def sites_of_manifest(job: JobSpec, manifest: Path, shares: SplitTable) -> list[
     Raises:
         DataError: The manifest can't be read, has no such column, or a value of it makes no name.
     """
-    found = scan_manifest(manifest, image_columns_of(job), target_columns(job.task.declared))
+    found = scan_manifest(manifest, image_columns_of(job), target_columns(fields_of(job)))
     if "site" not in found.columns:
         raise DataError(
             "has no column 'site'",

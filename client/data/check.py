@@ -33,7 +33,7 @@ from client.data.readers import (
 from client.data.splits import Split
 from client.data.tally import Tally
 from shared.errors import DataError
-from shared.fields import image_columns_of, target_columns
+from shared.fields import fields_of, image_columns_of, target_columns
 from shared.job import JobSpec
 from shared.tasks import TASKS
 from shared.tasks.classification.options import Classification
@@ -63,6 +63,13 @@ class Expected:
         if self.job is None:
             return Layout(classes=(self.classes or ()) if self.task == "segmentation" else ())
         return Layout.of(self.job)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the manifest that the targets need."""
+        if self.job is not None:
+            return target_columns(fields_of(self.job))
+        return target_columns(TASKS[self.task].declared) if self.task else ()
 
     def class_indices(self, raw: Picture, path: Path) -> NDArray[np.uint8]:
         """Return a mask as the indices of the classes.
@@ -195,10 +202,10 @@ class _Check:
 
     def __init__(self, parts: Sequence[Part], expected: Expected) -> None:
         self.expected = expected
-        needs = target_columns(TASKS[expected.task].declared) if expected.task else ()
+        needs = expected.columns
         found = read_parts(parts, expected.images, needs, expected.job.data.fold if expected.job else None)
         self.rows = found.rows
-        self.columns = frozenset(needs) or found.columns
+        self.columns = found.columns if expected.task is None else frozenset(needs)
         self.seen: list[Seen] = []
         self.text = TextFinder()
         self.report = Report(
@@ -355,6 +362,9 @@ class _Check:
             found = {name: report.labels[name]["train"] > 0 for name in classes}
         if lacking := [name for name, there in found.items() if not there]:
             report.warnings.append(f"no training image of class {', '.join(lacking)}")
+        for name, tally in report.tallies.items():
+            if lacking := [one for one in self.expected.kinds[name].field.classes if not tally.counts[one]]:
+                report.warnings.append(f"nothing in {name} is of class {', '.join(lacking)}")
         without = sum(row.record.mask is None for row in self.rows)
         if "mask" in self.columns and without:
             report.warnings.append(f"{without} rows have no mask")

@@ -31,12 +31,14 @@ class Tally:
         counts: What was found, such as the class of a box -> how often.
         numbers: Column -> the range of its numbers.
         missing: Column -> rows that have nothing in it.
+        none: What a row may have any number of -> rows that have none.
     """
 
     rows: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     numbers: dict[str, Range] = field(default_factory=lambda: defaultdict(Range))
     missing: Counter[str] = field(default_factory=Counter)
+    none: Counter[str] = field(default_factory=Counter)
 
     def number(self, column: str, value: float) -> None:
         """Count a number in, or that it is missing."""
@@ -53,6 +55,8 @@ class Tally:
             if found is not None:
                 mean = found.total / found.count
                 parts.append(f"{found.lowest:.4g} to {found.highest:.4g}, mean {mean:.4g}")
+            if self.none[column]:
+                parts.append(f"none in {self.none[column]} of {self.rows} rows")
             if lacking:
                 parts.append(f"missing in {lacking} of {self.rows} rows")
             yield f"{column}: {'; '.join(parts)}" if parts else column

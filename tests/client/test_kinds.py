@@ -321,7 +321,8 @@ def test_a_check_says_what_the_fields_hold(tmp_path: Path, monkeypatch: pytest.M
     (error,) = report.errors
     assert "row 4" in str(error)
     assert "reaches out of its image" in str(error)
-    assert list(report.tallies["boxes"].lines()) == ["boxes in an image: 0 to 1, mean 0.5", "a (1)"]
+    said = "boxes in an image: 0 to 1, mean 0.5; none in 1 of 3 rows"
+    assert list(report.tallies["boxes"].lines()) == [said, "a (1)"]
     assert list(report.tallies["table"].lines()) == ["age: 40 to 42, mean 41"]
 
 

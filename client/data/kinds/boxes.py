@@ -129,6 +129,7 @@ class BoxesKind(PlacesKind):
     def tally(self, value: NDArray[Any], into: Tally) -> None:
         """See the base class."""
         into.number("boxes in an image", len(value))
+        into.none["boxes in an image"] += not len(value)
         for index in value[:, -1].astype(int):
             into.counts[self.field.classes[index]] += 1
 

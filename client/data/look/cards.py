@@ -13,7 +13,7 @@ from client.data.look.planes import planes
 from client.data.look.tiles import Tile, tiles, window
 from client.data.look.views import View, view
 from client.data.readers import size
-from shared.fields import target_columns
+from shared.fields import fields_of, target_columns
 from shared.job import JobSpec
 
 
@@ -53,25 +53,25 @@ def card(chosen: Chosen, job: JobSpec | None, names: Sequence[str], seed: int) -
     """
     record = chosen.row.record
     seen = view(record, job, [] if job else [int(name) for name in names], seed)
-    ends = window(seen.prepared[0])
-    augmented = [] if seen.augmented is None else planes(*seen.augmented, seen.spacing)
+    ends = window(seen.prepared.image)
+    augmented = [] if seen.augmented is None else planes(seen.augmented, seen.spacing)
     return Card(
         title=f"Row {record.row}, {chosen.row.side}",
         why=chosen.why,
         alarm="nothing of its target is left after resizing" if seen.vanished else "",
-        prepared=tiles(planes(*seen.prepared, seen.spacing, seen.picture.affine), ends),
+        prepared=tiles(planes(seen.prepared, seen.spacing, seen.picture.affine), ends),
         augmented=tiles(augmented, ends) if augmented else [],
-        histogram=histogram(seen.prepared[0]),
+        histogram=histogram(seen.prepared.image),
         facts=_facts(seen, record.label if _uses_labels(job) else None, names),
     )
 
 
 def _uses_labels(job: JobSpec | None) -> bool:
-    return job is None or "label" in target_columns(job.task.declared)
+    return job is None or "label" in target_columns(fields_of(job))
 
 
 def _facts(seen: View, label: str | None, names: Sequence[str]) -> list[tuple[str, str]]:
-    picture, (image, mask) = seen.picture, seen.prepared
+    picture, image, mask, boxes = seen.picture, *seen.prepared
     facts = [
         ("size", _change(size(picture.shape), size(image.shape[1:]))),
         ("spacing", _change(_mm(picture.spacing), _mm(seen.spacing))),
@@ -82,6 +82,8 @@ def _facts(seen: View, label: str | None, names: Sequence[str]) -> list[tuple[st
         facts.insert(0, ("label", label or "none"))
     if mask is not None:
         facts.append(("target", _shares(mask, names)))
+    if boxes is not None:
+        facts.append(("target", _counts(boxes, names)))
     return facts + [("note", note) for note in picture.notes]
 
 
@@ -104,3 +106,10 @@ def _shares(mask: NDArray[np.uint8], names: Sequence[str]) -> str:
     counts = np.bincount(mask.ravel(), minlength=1 + len(names))
     named = zip(names, counts[1:], strict=False)
     return ", ".join(f"{name} {100 * count / mask.size:.2g} %" for name, count in named if count)
+
+
+def _counts(boxes: NDArray[np.float32], names: Sequence[str]) -> str:
+    """Return 'nodule 2, cavity 1', or 'no boxes'."""
+    counts = np.bincount(boxes[:, -1].astype(int), minlength=len(names))
+    named = zip(names, counts, strict=False)
+    return ", ".join(f"{name} {count}" for name, count in named if count) or "no boxes"

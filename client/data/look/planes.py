@@ -1,6 +1,7 @@
 """Flat views of an image: a picture as it is, a volume by one plane across each of its axes."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,20 @@ _TOWARDS, _AWAY = "RAS", "LPI"
 _NO_MARKS: Marks = ("", "", "", "")
 
 
+class Sample(NamedTuple):
+    """What is looked at.
+
+    Attributes:
+        image: (C, *S).
+        mask: (*S), or None where there is none.
+        boxes: (N, 2 D + 1), as of `client.data.kinds.boxes`, or None.
+    """
+
+    image: NDArray[np.float32]
+    mask: NDArray[np.uint8] | None = None
+    boxes: NDArray[np.float32] | None = None
+
+
 @dataclass(frozen=True)
 class Plane:
     """A flat view.
@@ -19,6 +34,7 @@ class Plane:
         title: Which plane of a volume it is; empty for a picture.
         image: (C, rows, columns).
         mask: (rows, columns) or None.
+        boxes: First row, first column, last row, last column and class of those that it cuts, (N, 5).
         pixel: Height and width of a pixel in mm, or (1, 1) where it is unknown.
         marks: Where the patient's sides lie; empty texts where the file does not say.
     """
@@ -26,15 +42,13 @@ class Plane:
     title: str
     image: NDArray[np.float32]
     mask: NDArray[np.uint8] | None
+    boxes: NDArray[np.float32]
     pixel: tuple[float, float]
     marks: Marks = _NO_MARKS
 
 
 def planes(
-    image: NDArray[np.float32],
-    mask: NDArray[np.uint8] | None,
-    spacing: tuple[float, ...] | None,
-    affine: NDArray[np.float64] | None = None,
+    sample: Sample, spacing: tuple[float, ...] | None, affine: NDArray[np.float64] | None = None
 ) -> list[Plane]:
     """Return the flat views of an image.
 
@@ -42,43 +56,51 @@ def planes(
     middle of the target, or of the volume where there is none.
 
     Args:
-        image: (C, *S).
-        mask: (*S) or None.
+        sample: Image and target.
         spacing: Millimetres along each axis, or None.
         affine: Of `Picture`; None gives no marks.
     """
-    lengths = spacing or (1.0,) * (image.ndim - 1)
-    sides = None if affine is None else [affine[:, axis] for axis in range(image.ndim - 1)]
-    if image.ndim == 3:
+    axes = sample.image.ndim - 1
+    lengths = spacing or (1.0,) * axes
+    sides = None if affine is None else [affine[:, axis] for axis in range(axes)]
+    boxes = np.zeros((0, 2 * axes + 1), np.float32) if sample.boxes is None else sample.boxes
+    if axes == 2:
         marks = _NO_MARKS if sides is None else _marks(down=sides[0], right=sides[1])
-        return [Plane("", image, mask, (lengths[0], lengths[1]), marks)]
-    return [_across(axis, image, mask, lengths, sides) for axis in (2, 1, 0)]
+        return [Plane("", sample.image, sample.mask, boxes, (lengths[0], lengths[1]), marks)]
+    return [_across(axis, sample._replace(boxes=boxes), lengths, sides) for axis in (2, 1, 0)]
 
 
 def _across(
-    axis: int,
-    image: NDArray[np.float32],
-    mask: NDArray[np.uint8] | None,
-    lengths: tuple[float, ...],
-    sides: list[NDArray[np.float64]] | None,
+    axis: int, sample: Sample, lengths: tuple[float, ...], sides: list[NDArray[np.float64]] | None
 ) -> Plane:
     """Return the plane across one axis: the later of the others runs up, the earlier one to the left."""
-    index = _middle(axis, image, mask)
+    image, mask, boxes = sample
+    index = _middle(axis, sample)
     columns, rows = (other for other in range(3) if other != axis)
     cut = np.moveaxis(image, axis + 1, 0)[index].transpose(0, 2, 1)[:, ::-1, ::-1]
     cut_mask = None if mask is None else np.moveaxis(mask, axis, 0)[index].T[::-1, ::-1]
     marks = _NO_MARKS if sides is None else _marks(down=-sides[rows], right=-sides[columns])
     name = f"{_NAMES[axis]}, " if sides is not None else ""
     title = f"{name}{'xyz'[axis]} = {index}"
-    return Plane(title, cut, cut_mask, (lengths[rows], lengths[columns]), marks)
+    assert boxes is not None  # noqa: S101 (its caller gives some)
+    there = boxes[(boxes[:, axis] <= index) & (boxes[:, 3 + axis] > index)]
+    height, width = image.shape[rows + 1], image.shape[columns + 1]
+    ends = [height - there[:, 3 + rows], width - there[:, 3 + columns]]
+    ends += [height - there[:, rows], width - there[:, columns], there[:, -1]]
+    pixel = lengths[rows], lengths[columns]
+    return Plane(title, cut, cut_mask, np.stack(ends, axis=1), pixel, marks)
 
 
-def _middle(axis: int, image: NDArray[np.float32], mask: NDArray[np.uint8] | None) -> int:
-    """Return the index of the plane with the most foreground; without any, the middle of the image."""
+def _middle(axis: int, sample: Sample) -> int:
+    """Return the index of the plane with the most of the target; without any, the middle of the image."""
     others = tuple(other for other in range(3) if other != axis)
-    if mask is None or not mask.any():
-        return image.shape[axis + 1] // 2
-    return int((mask != 0).sum(axis=others).argmax())
+    length = sample.image.shape[axis + 1]
+    amounts = np.zeros(length)
+    if sample.mask is not None:
+        amounts += (sample.mask != 0).sum(axis=others)
+    for box in sample.boxes if sample.boxes is not None else ():
+        amounts[int(box[axis]) : int(np.ceil(box[3 + axis]))] += np.prod(box[3:6] - box[:3])
+    return int(amounts.argmax()) if amounts.any() else length // 2
 
 
 def _marks(down: NDArray[np.float64], right: NDArray[np.float64]) -> Marks:

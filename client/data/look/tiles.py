@@ -1,11 +1,11 @@
-"""Planes as small pictures, with the borders of their structures in colour."""
+"""Planes as small pictures, with the borders of their structures, and boxes, in colour."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from client.data.look.planes import Marks, Plane
 
@@ -72,6 +72,7 @@ def _of_plane(view: Plane, ends: tuple[float, float], scale: float) -> list[Tile
         picture = _resized(_bytes(colours, ends), (width, height))
         if view.mask is not None:
             picture = _outlined(picture, view.mask)
+        _frame(picture, view)
         title = ", ".join(part for part in (view.title, name) if part)
         drawn.append(Tile(title, picture, view.marks))
     return drawn
@@ -108,6 +109,16 @@ def _outlined(picture: Image.Image, mask: NDArray[np.uint8]) -> Image.Image:
     pixels = np.array(picture)
     pixels[border] = _PALETTE[(labels[border].astype(int) - 1) % len(COLOURS)]
     return Image.fromarray(pixels)
+
+
+def _frame(picture: Image.Image, view: Plane) -> None:
+    """Draw the plane's boxes, each in the colour of its class."""
+    draw = ImageDraw.Draw(picture)
+    scale = np.divide(picture.size[::-1], view.image.shape[1:])
+    for *ends, kind in view.boxes.tolist():
+        top, left, bottom, right = np.rint(ends * np.tile(scale, 2)).astype(int).tolist()
+        outline = COLOURS[int(kind) % len(COLOURS)]
+        draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=outline)
 
 
 _PALETTE = np.array(

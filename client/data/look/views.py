@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from client.data.check import Expected
 from client.data.kinds import Kind, kinds_of
+from client.data.look.planes import Sample
 from client.data.manifest import Record
 from client.data.mask_files import mask_files
 from client.data.prepared import Prepared
@@ -17,11 +18,9 @@ from client.data.preprocess import prepare
 from client.data.readers import Picture, mask_values, read_files
 from client.data.samples import Samples
 from shared.errors import DataError
-from shared.fields import target_columns
+from shared.fields import fields_of, target_columns
 from shared.job import JobSpec
 from shared.seeds import seed_of
-
-Sample = tuple[NDArray[np.float32], NDArray[np.uint8] | None]  # image (C, *S), mask (*S)
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def view(record: Record, job: JobSpec | None, values: Sequence[int], seed: int) 
     kinds = kinds_of(job)
     if not _first(kinds, "image"):
         raise DataError("has no image to look at", remedy="Look at the data without --job.")
-    mask = record.mask if "mask" in target_columns(job.task.declared) else None
+    mask = record.mask if "mask" in target_columns(fields_of(job)) else None
     expected = Expected.of(job)
     picture, raw = read_files(record.images, mask, expected.layout)
     sample = prepare(record, kinds, job.data)
@@ -74,7 +73,7 @@ def view(record: Record, job: JobSpec | None, values: Sequence[int], seed: int) 
         prepared,
         _augmented(sample, job, key, seed_of(seed, "look", key)),
         sample.spacing,
-        before and prepared[1] is not None and not prepared[1].any(),
+        before and prepared.mask is not None and not prepared.mask.any(),
     )
 
 
@@ -84,7 +83,8 @@ def _first(kinds: Mapping[str, Kind], kind: str) -> str:
 
 
 def _shown(values: Mapping[str, NDArray[Any]], kinds: Mapping[str, Kind]) -> Sample:
-    return values[_first(kinds, "image")], values.get(_first(kinds, "mask"))
+    found = [values.get(_first(kinds, kind)) for kind in ("mask", "boxes")]
+    return Sample(values[_first(kinds, "image")], *found)
 
 
 def _augmented(prepared: Prepared, job: JobSpec, key: str, seed: int) -> Sample | None:
@@ -104,4 +104,4 @@ def _as_stored(record: Record, values: Sequence[int]) -> View:
         mask = np.zeros(labels.shape, np.uint8)
         for value in mask_values(raw, mask_files(record.mask)[0]):
             mask[labels == value] = 1 + values.index(int(value)) % np.iinfo(np.uint8).max
-    return View(picture, (picture.array, mask), None, picture.spacing, vanished=False)
+    return View(picture, Sample(picture.array, mask), None, picture.spacing, vanished=False)

@@ -14,8 +14,8 @@ from client.data.look.chosen import Chosen, choose
 from client.data.look.contact import contact_sheet
 from client.data.look.page import Sheet, page
 from shared.errors import DataError
+from shared.fields import fields_of
 from shared.job import JobSpec
-from shared.tasks.segmentation.options import Segmentation
 
 PAGE, CONTACT = "look.html", "contact-sheet.png"
 
@@ -106,7 +106,8 @@ def _sheet(
 
 def _structures(report: Report, job: JobSpec | None) -> list[str]:
     if job is not None:
-        return list(job.task.classes) if isinstance(job.task, Segmentation) else []
+        named = (own.classes for own in fields_of(job).values() if own.kind in ("mask", "boxes"))
+        return list(next(named, ()))
     return [str(value) for value in sorted(int(name) for name in report.masks)]
 
 
