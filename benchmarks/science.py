@@ -1,6 +1,7 @@
 """Does federating help? Federated beside local-only and pooled training, on real images, over several seeds.
 
-    python benchmarks/science.py [brain-lgg] [skin-lesions] [--seeds 1 2 3] [--quick]
+    python benchmarks/science.py [brain-lgg] [skin-lesions] [brain-boxes] [blood-cells] [--seeds 1 2 3]
+        [--quick]
 
 Each run is what `wardround simulate --baselines` does with the shipped job: the three kinds of models make
 the same number of optimiser steps, are chosen on validation patients and judged once on the test patients of
@@ -40,6 +41,8 @@ class Study:
 STUDIES = {
     "brain-lgg": Study("brain_lgg_5sites_2d", "dice_global", 0.95),
     "skin-lesions": Study("skin_ham_4sites", "balanced_accuracy", 0.90),
+    "brain-boxes": Study("detection_brain_lgg", "ap30", 0.90),
+    "blood-cells": Study("detection_bccd", "ap50", 0.90),
 }
 
 

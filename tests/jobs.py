@@ -28,6 +28,11 @@ BY_TASK: dict[str, Tables] = {
         "task": {"name": "classification", "classes": ["small", "large"], "loss": "cross-entropy"},
         "model": {"name": "cnn", "channels": [4, 8]},
     },
+    "detection": {
+        "task": {"name": "detection", "classes": ["disc"], "most_boxes": 10},
+        "model": {"name": "unet", "channels": [4, 8], "num_res_units": 0, "norm": "instance"},
+        "evaluation": {"select_best": "ap30"},
+    },
 }
 # What a strategy asks of the rest of a job, as dotted keys.
 NEEDED_BY: dict[str, dict[str, Any]] = {"scaffold": {"training.optimizer": "sgd", "training.momentum": 0.0}}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from shared.registry import Registry
 from shared.tasks.classification.options import Classification
+from shared.tasks.detection.options import Detection
 from shared.tasks.options import TaskOptions
 from shared.tasks.segmentation.options import Segmentation
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 TASKS = Registry(
     "wardround.tasks",
-    (Classification, Segmentation),
+    (Classification, Segmentation, Detection),
     TaskOptions,  # type: ignore[type-abstract]
 )
 """The options of every task, by the name that a job gives."""

@@ -268,3 +268,44 @@ def test_the_packs_can_be_looked_at(data_pack: Callable[[str], Path], tmp_path: 
     text = (tmp_path / "out" / "look.html").read_text()
     assert text.count("<article>") == 8
     assert text.count("<img ") == 8 * 6  # three planes, prepared and augmented
+
+
+def test_boxes_are_drawn_where_they_are_and_counted(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    rows = ["patient,image,boxes,split"]
+    for number, cell in enumerate(('"[[4, 8, 12, 16, ""a""], [20, 2, 24, 6, ""b""]]"', "")):
+        Image.fromarray(np.full((32, 32), 90, np.uint8)).save(data / f"{number}.png")
+        rows.append(f"p{number},{number}.png,{cell},train")
+    (data / "manifest.csv").write_text("\n".join(rows))
+    job = job_text(task_name="detection", task_classes=["a", "b"], data_size=[32, 32], data_augment=[])
+    (tmp_path / "job.toml").write_text(job)
+    text = shown(data, "seen")
+    assert "a 1, b 1" in text
+    assert "no boxes" in text
+    with_boxes, without = (pictures(card_of(text, row))[0] for row in (2, 3))
+    assert with_boxes.shape[:2] == (160, 160)  # five pixels to one of the file
+    for colour, left, top, right, bottom in (((230, 159, 0), 4, 8, 12, 16), ((86, 180, 233), 20, 2, 24, 6)):
+        rows, columns = (np.nonzero((with_boxes == colour).all(axis=2).any(axis=axis))[0] for axis in (1, 0))
+        assert (rows.min(), rows.max()) == (5 * top, 5 * bottom - 1)
+        assert (columns.min(), columns.max()) == (5 * left, 5 * right - 1)
+    assert len(np.unique(without)) == 1
+
+
+def test_the_planes_of_a_volume_show_the_boxes_that_they_cut(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    volume = np.zeros((16, 20, 24), np.uint8)
+    volume[3:7, 10:16, 4:12] = 200
+    nibabel.save(nibabel.Nifti1Image(volume, np.diag([-1.0, -1, 1, 1])), data / "a.nii.gz")
+    cell = '"[[3, 10, 7, 16, 4, 12]]"'
+    (data / "manifest.csv").write_text(f"patient,image,boxes,split\np,a.nii.gz,{cell},train")
+    shape = {"data_size": [16, 20, 24], "data_dimensions": 3, "data_augment": []}
+    (tmp_path / "job.toml").write_text(job_text(task_name="detection", task_most_boxes=5, **shape))
+    for picture in pictures(shown(data, "seen"))[:3]:
+        frame = (picture == (230, 159, 0)).all(axis=2)
+        rows, columns = (np.nonzero(frame.any(axis=axis))[0] for axis in (1, 0))
+        inside = picture[rows.min() + 1 : rows.max(), columns.min() + 1 : columns.max()]
+        outside = picture[~frame].sum() - inside.sum()
+        assert (inside == 255).all()
+        assert outside == 0

@@ -14,6 +14,7 @@ from torch import nn
 from client.clipping import GhostSum, PerSampleSum
 from client.data.samples import Samples
 from client.private_training import PrivateTraining, micro_batches, physical_batch, poisson_sample, units_of
+from shared.batch import Batch
 from shared.job import JobSpec
 from shared.losses import training_loss
 from shared.models import build_model
@@ -309,3 +310,25 @@ def test_units_are_patients_or_images(tiny_job: Any) -> None:
     assert [unit.tolist() for unit in patients] == [[0], [1, 2, 3], [4], [5, 6], [7]]
     images = units_of(PATIENTS, private_job(tiny_job, privacy_unit="image"))
     assert [unit.tolist() for unit in images] == [[index] for index in range(8)]
+
+
+def test_two_images_move_a_detector_by_their_own_clipped_gradients(tiny_job: Any) -> None:
+    """One has two boxes and the other none; the bound lies between the norms of their gradients."""
+    images = torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(3))
+    boxes = [torch.tensor([[1.0, 2, 7, 6, 0], [9, 8, 14, 15, 0]]), torch.zeros(0, 5)]
+    task = make_task(private_job(tiny_job, "detection"))
+    model = build_model(task.job, seed=1)
+    gradients = []
+    for image, own in zip(images, boxes, strict=True):
+        [phase] = task.phases({})
+        loss = phase.loss({"model": model}, Batch({"image": image[None], "boxes": [own]}, ["p"]))
+        found = torch.autograd.grad(loss.sum(), list(model.parameters()))
+        gradients.append(torch.cat([gradient.flatten() for gradient in found]))
+    norms = [float(gradient.norm()) for gradient in gradients]
+    assert norms[0] > norms[1] > 0
+    middle = sum(norms) / 2
+    job = private_job(tiny_job, "detection", privacy_max_grad_norm=middle)
+    columns = {"image": images, "boxes": boxes}
+    samples = Samples(job, columns, patients=["a", "b"], keys=["a", "b"], spacings=[None, None])
+    expected = -(gradients[0] * middle / norms[0] + gradients[1]) / 2
+    torch.testing.assert_close(train(job, samples), expected, rtol=1e-3, atol=1e-5 * middle)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flwr.app import RecordDict
+from PIL import Image
 
 from client.hospital import Site
 from server.runs import RunFolder
@@ -14,6 +15,7 @@ from server.secure_sum import SecureSum
 from shared import messages
 from shared.errors import RunError
 from shared.flat_array import to_array, view
+from shared.metrics import states_of
 from shared.privacy.secagg import messages as stages
 from tests.conftest import write_dataset
 from tests.server.conftest import make_sites
@@ -61,6 +63,36 @@ def test_the_metrics_are_those_of_all_predictions_pooled(secure_job, federate, t
     assert not all(np.isnan(value) for value in expected.values())
     told = federated.run.read_description()["test"]
     assert told["sites"] == {key: {} for key in sorted(SITES)}
+    assert federated.failures() == []
+
+
+def with_boxes(manifest: Path) -> Path:
+    """Put boxes around the structures of the masks into a manifest."""
+    rows = list(csv.DictReader(manifest.open(newline="")))
+    for row in rows:
+        inside = np.argwhere(np.asarray(Image.open(manifest.parent / row["mask"])))
+        (top, left), (bottom, right) = inside.min(axis=0).tolist(), (inside.max(axis=0) + 1).tolist()
+        row["boxes"] = json.dumps([[left, top, right, bottom]])
+    with manifest.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return manifest
+
+
+def test_detections_are_summed_in_as_many_bins_as_the_patients_allow(secure_job, federate, tmp_path):
+    manifest = with_boxes(write_dataset(tmp_path / "data", patients=60))
+    job = secure_job(task_name="detection", training_local_epochs=6, training_learning_rate=0.03)
+    federated = federate(job, manifest=manifest)
+    asked = noted(federated)
+    result = federated.loop.execute()
+    pooled = federated.loop._task.metrics()
+    for site in make_sites(manifest, SITES, tmp_path / "alone"):
+        pooled.merge(site.summand(asked[-1], judging=True, patients=60)[1])  # 15 of each are sure
+    _, _, histogram = next(part for part in states_of(pooled.metrics) if part[0] == "ap30/disc")
+    assert np.count_nonzero(histogram) <= 6
+    assert result.test.federation == pytest.approx(pooled.compute(), abs=1e-6)
+    assert result.test.federation["ap30"] > 0.2
     assert federated.failures() == []
 
 

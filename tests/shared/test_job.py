@@ -117,7 +117,7 @@ def test_a_table_that_is_none_is_refused(table: str, value: object) -> None:
         ({"strategy.min_site": 3}, "[strategy] min_site: unknown key; did you mean 'min_sites'?"),
         ({"strategy.proximal_mu": 0.1}, "[strategy] proximal_mu: is for fedprox only"),
         ({"model.chanels": [8, 16]}, "[model] chanels: unknown key; did you mean 'channels'?"),
-        ({"task.name": ...}, "[task] name: is missing (one of: classification, segmentation)"),
+        ({"task.name": ...}, "[task] name: is missing (one of: classification, "),
         ({"job.task": "segmentation"}, "[job] task is now [task] name"),
         ({"training.loss": "dice", "data.classes": ["a"]}, "[training] loss is now [task] loss"),
         ({"job.name": ...}, "[job] name: is missing (Name of the job"),

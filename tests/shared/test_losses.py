@@ -13,6 +13,7 @@ from shared.errors import JobError
 from shared.job import JobSpec
 from shared.losses import class_weights, evaluation_loss, training_loss
 from shared.tasks import TASKS
+from shared.tasks.options import ClassesOptions
 from tests.jobs import make_job
 
 
@@ -36,6 +37,7 @@ def batch(spec: JobSpec) -> tuple[Tensor, Tensor]:
 EVERY = [
     (name, task, False)
     for task, options in TASKS.items()
+    if issubclass(options, ClassesOptions)
     for name in get_args(options.model_fields["loss"].annotation)
 ]
 EVERY += [(name, "classification", True) for name in ("cross-entropy", "focal")]

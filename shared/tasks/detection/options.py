@@ -1,0 +1,97 @@
+"""What a job may say about a detection."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from shared.fields import Field as SampleField
+from shared.metric_spec import MetricSpec
+from shared.networks import Ends
+from shared.table import Label
+from shared.tasks.options import Classes, TaskOptions
+
+if TYPE_CHECKING:
+    from shared.job import DataTable, JobSpec
+    from shared.tasks.detection.task import DetectionTask
+
+
+class Detection(TaskOptions):
+    """Finds objects, each with a box and a class."""
+
+    declared: ClassVar[Mapping[str, SampleField]] = {
+        "image": SampleField("image"),
+        "boxes": SampleField("boxes", role="target"),
+    }
+    takes_patches = True
+    example: ClassVar[Mapping[str, Mapping[str, object]]] = {
+        "task": {"classes": ["nodule"]},
+        "model": {"name": "unet"},
+        "data": {"size": [128, 128]},
+        "training": {"local_epochs": 1},
+        "strategy": {"name": "fedavg"},
+        "evaluation": {"select_best": "ap30"},
+    }
+
+    name: Literal["detection"]
+    classes: Classes = Field(description="What the boxes are of.")
+    boxes: list[Label] = Field(
+        ["boxes"],
+        min_length=1,
+        max_length=7,
+        description="Where the boxes are: a column of the manifest, a table beside it (`boxes.csv`), or one "
+        "column for each number (x0, y0, x1, y1[, z0, z1][, class]).",
+    )
+    stride: Literal[1, 2, 4] = Field(
+        2, description="Pixels along each axis of a cell, in which one object of a class can be."
+    )
+    most_boxes: int = Field(50, ge=1, le=1000, description="Boxes found in an image, at most.")
+    largest_overlap: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Intersection over union with a better box of its class above which one is left out.",
+    )
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("classes: a name appears twice")
+        return self
+
+    def fields(self) -> Mapping[str, SampleField]:
+        """See the base class."""
+        boxes = replace(self.declared["boxes"], columns=tuple(self.boxes), classes=tuple(self.classes))
+        return {**self.declared, "boxes": boxes}
+
+    @property
+    def subject(self) -> str:
+        """See the base class."""
+        return f"detection of {', '.join(self.classes)}"
+
+    def networks(self, data: "DataTable") -> dict[str, Ends]:
+        """One logit for each class, and the place and the size of an object along each axis."""
+        return {"model": Ends.of(data, len(self.classes) + 2 * data.dimensions, "map")}
+
+    def metrics(self) -> tuple[MetricSpec, ...]:
+        """See the base class."""
+        single = self.classes if len(self.classes) > 1 else []
+        return (
+            MetricSpec("ap30", shown=1, classes=single),
+            MetricSpec("ap50", shown=2, classes=single),
+            MetricSpec("sensitivity_1fp", shown=3, classes=single),
+        )
+
+    def problems(self, job: "JobSpec") -> Iterator[str]:
+        """See the base class."""
+        cells = math.prod(length // self.stride for length in job.data.patch or job.data.size or [])
+        if cells < self.most_boxes:
+            yield f"[task] most_boxes: {self.most_boxes} can't be found in a map of {cells} cells"
+
+    def build(self, job: "JobSpec") -> "DetectionTask":
+        """See the base class."""
+        from shared.tasks.detection.task import DetectionTask
+
+        return DetectionTask(job, self)

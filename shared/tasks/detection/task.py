@@ -1,0 +1,73 @@
+"""Detection of objects in images and volumes: a map whose peaks are their centres."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from monai.networks.utils import eval_mode
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from shared.batch import Batch, Prediction
+from shared.metrics import MetricSet
+from shared.tasks.base import Models, Task
+from shared.tasks.detection.maps import decode, losses
+from shared.tasks.detection.metrics import DetectionMetrics
+from shared.tasks.detection.options import Detection
+from shared.tasks.whole_images import Windows, padded
+
+if TYPE_CHECKING:
+    from shared.job import JobSpec
+
+MAPS = "maps"
+"""Name of what the network gives, (B, K + 2 D, *S): see `shared.tasks.detection.maps`."""
+
+
+class DetectionTask(Task):
+    """Boxes of several classes, in 2D or 3D, without anchors.
+
+    Targets are lists of boxes, (N, 2 D + 1) float32 for each image: see `client.data.kinds.boxes`.
+    """
+
+    def __init__(self, job: "JobSpec", options: Detection) -> None:
+        super().__init__(job)
+        self._options = options
+        self._windows = Windows(job)
+
+    def forward(self, models: Models, batch: Batch) -> Prediction:
+        """Return the maps of the images of a batch."""
+        return {MAPS: self._pooled(padded(models["model"], batch["image"]))}
+
+    def predict(self, models: Models, batch: Batch) -> Prediction:
+        """Return maps, and `boxes` (B, M, 2 D), `scores` (B, M), `classes` (B, M), the best box first."""
+        model, images, options = models["model"], batch["image"], self._options
+        with eval_mode(model):
+            maps = self._pooled(self._windows.map_of(model, images))
+        detections = decode(
+            maps,
+            images.shape[2:],
+            len(options.classes),
+            options.stride,
+            most=options.most_boxes,
+            largest_overlap=options.largest_overlap,
+        )
+        return {MAPS: maps, **vars(detections)}
+
+    def sample_losses(self, models: Models, batch: Batch, predicted: Prediction) -> Tensor:
+        """Return one loss per image, (B,)."""
+        return losses(predicted[MAPS], batch["boxes"], len(self._options.classes), self._options.stride)
+
+    def _pooled(self, maps: Tensor) -> Tensor:
+        """Return the mean of each cell's pixels; those at the end of an axis may be fewer."""
+        stride = self._options.stride
+        pool = functional.avg_pool2d if maps.ndim == 4 else functional.avg_pool3d
+        return maps if stride == 1 else pool(maps, stride, ceil_mode=True)
+
+    def metrics(self, edges: NDArray[np.float64] | None = None) -> MetricSet:
+        """Return empty detection metrics; their bins are their own."""
+        return DetectionMetrics(self.job, self._options)
+
+    @property
+    def most_bins(self) -> int:
+        """See the base class: none comes from the coordinator, and a masked sum has fewer all the same."""
+        return self.job.evaluation.bins
