@@ -23,8 +23,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from client.metric_release import require_known
-from shared.histograms import CalibrationBins
+from client.metric_release import fill, require_known
+from shared.histograms import CalibrationBins, Histograms, runs
 from shared.metrics import Mean, MetricSet, Totals
 from shared.patient_values import PatientValues
 
@@ -103,11 +103,15 @@ def bound(metrics: MetricSet, bounds: Bounds, bins: int) -> None:
     """
     if bounds.least <= 1:
         return
-    require_known(metrics, metrics.scores(), metrics.cells())
+    scores = metrics.scores()
+    require_known(metrics, scores, metrics.cells())
     metrics.settle()
     for name, metric in metrics.metrics.items():
         if isinstance(metric, CalibrationBins):
             metric.centre(bins)
+        elif isinstance(metric, Histograms) and scores[name].several:
+            merged = [(first, end - 1) for first, end in runs(metric.positives.shape[1], bins)]
+            fill(metric, scores[name], [merged] * len(metric.positives), bounds.least)
         elif isinstance(metric, Mean):
             _bound_mean(metrics, name, metric, bounds)
         elif isinstance(metric, Totals):

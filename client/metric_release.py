@@ -11,6 +11,8 @@ A number that too few patients are behind is withheld together with those from w
   smallest one goes with it.
 - Counts of patients leave only if enough patients, or none, are in each of their cells: the decisions of all
   classes together, and of a structure what was found, missed and added.
+- Where an image may have any number of samples in a bin (boxes), each patient's number is cut to a range
+  that enough patients set.
 - No bound of merged bins is so near to the decision that too few patients lie between the two.
 - Calibration does not leave: its bins cut the scores at other places, and so would tell who lies between.
 
@@ -89,13 +91,44 @@ def _curves(histograms: Histograms, scores: Scores, least: int, most_bins: int) 
     ]
     if scores.exclusive:
         withheld = _with_complement(withheld, truth, codes, least)
-    positives, negatives = histograms.positives.zero_(), histograms.negatives.zero_()
-    for k in set(range(len(runs))) - set(withheld):
-        for first, last in runs[k]:
-            inside = (scores.bins[:, k] >= first) & (scores.bins[:, k] <= last)
-            positives[k, (first + last) // 2] = int((inside & truth[:, k]).sum())
-            negatives[k, (first + last) // 2] = int((inside & ~truth[:, k]).sum())
+    fill(histograms, scores, [[] if k in withheld else own for k, own in enumerate(runs)], least)
     return withheld
+
+
+def fill(
+    histograms: Histograms, scores: Scores, runs: Sequence[Sequence[tuple[int, int]]], least: int
+) -> None:
+    """Count each run of bins in its middle.
+
+    Where a patient may have any number of samples, each counts within a range beyond either end of which
+    fewer than `least` patients lie.
+
+    Args:
+        histograms: Filled anew.
+        scores: Whose they are.
+        runs: Of each class: first and last bin of each run.
+        least: Patients that are enough.
+    """
+    _, codes = np.unique(scores.patients, return_inverse=True)
+    for counts in (histograms.positives, histograms.negatives):
+        counts.zero_()
+    for k, own in enumerate(runs):
+        bins, truth = scores.bins[:, k], scores.truth[:, k]
+        for first, last in own:
+            inside = (bins >= first) & (bins <= last)
+            for counts, kind in ((histograms.positives, truth), (histograms.negatives, ~truth)):
+                each = np.bincount(codes[inside & kind], minlength=int(codes.max()) + 1)
+                counts[k, (first + last) // 2] = int((_cut(each, least) if scores.several else each).sum())
+
+
+def _cut(counts: NDArray[np.int64], least: int) -> NDArray[np.int64]:
+    """Return the counts of patients, cut to a range beyond either end of which fewer than `least` lie.
+
+    One sample of each patient always counts, as an image does where it is of one class.
+    """
+    ordered = np.sort(counts)
+    beyond = min(least - 1, (len(ordered) - 1) // 2)
+    return counts.clip(ordered[beyond], max(1, ordered[-1 - beyond]))
 
 
 def _with_complement(withheld: Sequence[int], truth: Mask, codes: NDArray[np.int64], least: int) -> list[int]:

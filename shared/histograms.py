@@ -87,7 +87,7 @@ class CalibrationBins(Metric):
 
         The counts say no more than that, and one patient's confidence is in no sum.
         """
-        for first, end in _runs(self.bins, most):
+        for first, end in runs(self.bins, most):
             at = (first + end - 1) // 2
             self.confidence[at] = self.count[at] * (first + end) / (2 * self.bins)
 
@@ -107,6 +107,8 @@ class Scores:
         decided: Whether it was taken for one (N, K), where numbers that leave tell how many were; None where
             nothing does.
         exclusive: Whether each sample is of one class exactly, so that the others tell the size of one.
+        several: Whether a patient's image may have any number of samples, so that one of them could steer a
+            count as he could a sum.
         beside: Metrics of as many columns as there are classes, that mean nothing where the histogram of
             their class is withheld, and go with it.
     """
@@ -116,6 +118,7 @@ class Scores:
     truth: Mask
     decided: Mask | None = None
     exclusive: bool = False
+    several: bool = False
     beside: Sequence[str] = ()
 
 
@@ -125,12 +128,12 @@ def folded(counts: Tensor, most: int) -> Tensor:
     if bins <= most:
         return counts
     merged = torch.zeros_like(counts)
-    for first, end in _runs(bins, most):
+    for first, end in runs(bins, most):
         merged[..., (first + end - 1) // 2] = counts[..., first:end].sum(dim=-1)
     return merged
 
 
-def _runs(bins: int, most: int) -> Iterator[tuple[int, int]]:
+def runs(bins: int, most: int) -> Iterator[tuple[int, int]]:
     """Cut bins into at most `most` runs: first bin of each, and the first one behind it."""
-    runs = min(bins, most)
-    return pairwise(bins * run // runs for run in range(runs + 1))
+    count = min(bins, most)
+    return pairwise(bins * run // count for run in range(count + 1))

@@ -17,6 +17,7 @@ from client.data.motion import Flip, QuarterTurns
 from client.data.splits import CohortKey
 from client.metric_release import withhold
 from shared.batch import Batch
+from shared.errors import JobError
 from shared.job import JobSpec
 from shared.metric_spec import metric_names
 from shared.metrics import MetricSet
@@ -295,7 +296,48 @@ def test_no_count_that_leaves_is_of_fewer_patients(patients: int) -> None:
         assert math.isnan(told["ap30"])
 
 
+def test_a_model_made_to_point_at_one_patient_counts_nobodys_boxes() -> None:
+    """Everybody has one wrong box in each of eight bins but one patient, who has as many as a pixel says."""
+    spec = job(task_classes=["a"], task_most_boxes=40)
+
+    def told(pixel: int) -> np.ndarray[Any, Any]:
+        metrics = make_task(spec).metrics()
+        for number in range(30):
+            scores = torch.linspace(-6, 3, 8)
+            if number == 17:
+                scores = scores.repeat_interleave(pixel)
+            boxes = torch.zeros(1, len(scores), 4)
+            kinds = torch.zeros(1, len(scores), dtype=torch.int64)
+            predicted = {"boxes": boxes, "scores": scores[None], "classes": kinds}
+            truth = torch.tensor([[50.0, 50, 60, 60, 0]])
+            metrics.update(predicted, Batch({"boxes": [truth]}, [f"p{number}"]), torch.ones(1))
+        bound(metrics, Bounds(LEAST, CohortKey.drawn(1).seed), spec.evaluation.bins)
+        masked = metrics.pack()
+        withhold(metrics, LEAST, spec.evaluation.bins)
+        assert metrics.metrics["ap30/a"].compute().any()
+        return np.concatenate([masked, metrics.pack()])
+
+    np.testing.assert_array_equal(told(1), told(4))
+
+
 # --- the task
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"task_classes": ["a", "a"]}, "classes: a name appears twice"),
+        ({"task_boxes": ["x0", "y0"]}, "[task] boxes: names 2 columns"),
+        ({"task_most_boxes": 65}, "[task] most_boxes: 65 can't be found in a map of 64 cells"),
+        ({"task_stride": 3}, "[task] stride: must be 1, 2 or 4"),
+        ({"model": {"name": "cnn"}}, "[model] name: 'cnn' is not for detection in 2D"),
+        ({"evaluation": {"select_best": "ap3"}}, "unknown metric 'ap3'; did you mean 'ap30'?"),
+    ],
+)
+def test_what_does_not_fit_is_said(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(JobError) as caught:
+        job(**options)
+    assert said in str(caught.value)
 
 
 def test_a_task_predicts_boxes_and_leaves_the_network_as_it_was() -> None:

@@ -90,7 +90,7 @@ class DetectionMetrics(MetricSet):
         bins = torch.cat([bins for _, bins, _ in parts])
         right = torch.cat([right for *_, right in parts])
         beside = (images_name(name, label),)
-        return Scores(np.array(patients), bins.numpy(), right[:, None].numpy(), beside=beside)
+        return Scores(np.array(patients), bins.numpy(), right[:, None].numpy(), several=True, beside=beside)
 
     def largest(self, name: str, state: str) -> float:
         """See the base class."""

@@ -86,6 +86,12 @@ class Detection(TaskOptions):
 
     def problems(self, job: "JobSpec") -> Iterator[str]:
         """See the base class."""
+        corners = 2 * job.data.dimensions
+        if len(self.boxes) not in (1, corners, corners + 1):
+            yield (
+                f"[task] boxes: names {len(self.boxes)} columns; one, or {corners} for the corners and one "
+                "more for the class"
+            )
         cells = math.prod(length // self.stride for length in job.data.patch or job.data.size or [])
         if cells < self.most_boxes:
             yield f"[task] most_boxes: {self.most_boxes} can't be found in a map of {cells} cells"
