@@ -302,7 +302,7 @@ def test_a_model_made_to_point_at_one_patient_counts_nobodys_boxes() -> None:
 
     def told(pixel: int) -> np.ndarray[Any, Any]:
         metrics = make_task(spec).metrics()
-        for number in range(30):
+        for number in range(60):
             scores = torch.linspace(-6, 3, 8)
             if number == 17:
                 scores = scores.repeat_interleave(pixel)
