@@ -74,7 +74,9 @@ def _opened(path: Path) -> Iterator[tuple[Image.Image, Depth | None]]:
         try:
             picture = Image.open(content, formats=FORMATS)
         except UnidentifiedImageError:
-            raise DataError(_what_it_is(content), where=path, remedy="Save it as PNG.") from None
+            raise DataError(
+                _what_it_is(content), where=path, remedy="Save it as PNG, or copy it again."
+            ) from None
         with picture as file:
             claimed = (*file.size, len(file.getbands()))
             require_plausible(path, claimed, 1 / 8, DEFLATED, path.stat().st_size)
@@ -85,7 +87,11 @@ def _what_it_is(content: BinaryIO) -> str:
     content.seek(0)
     head = content.read(_LONGEST_HEAD)
     found = next((name for pattern, name in _OTHERS if pattern.match(head)), None)
-    return f"is of the format {found}, whatever its name says" if found else "is damaged, or not a picture"
+    return (
+        f"is of the format {found}, whatever its name says"
+        if found
+        else "can't be read: it is no picture, or damaged"
+    )
 
 
 def _channels(file: Image.Image, path: Path) -> NDArray[Any]:
