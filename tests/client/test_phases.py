@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from client.data.samples import Samples
+from client.policy import PolicyError, PolicyTable, check_job
 from client.private_plan import plan
 from client.private_training import PrivateTraining
 from client.training import LocalTraining
@@ -280,6 +281,13 @@ def test_what_is_wrong_is_said_with_its_table(options: dict[str, Any], words: st
     with pytest.raises(ValidationError) as caught:
         pair_job(**options)
     assert words in describe(caught.value, PairSpec)
+
+
+def test_a_hospital_must_allow_each_network() -> None:
+    job = pair_job(model={"generator": {"name": "resnet18"}, "discriminator": CNN}, data_size=[64, 64])
+    check_job(PolicyTable(networks=["cnn", "resnet18"]), job, "alpha")
+    with pytest.raises(PolicyError, match="does not allow 'resnet18'"):
+        check_job(PolicyTable(networks=["cnn"]), job, "alpha")
 
 
 def test_only_networks_that_see_data_need_the_gradients_of_samples() -> None:

@@ -10,6 +10,8 @@ from safetensors.numpy import load_file
 
 from shared.arrays import Layout
 from shared.job import JobSpec, parse_job
+from shared.job_rules import about_model_megabytes
+from shared.model_size import model_bytes
 from shared.models import build_model
 from shared.tasks import TASKS
 from tests.pairs import pair_tables
@@ -77,6 +79,12 @@ def test_a_masked_sum_is_the_plain_mean(tiny_data: Path, tmp_path: Path) -> None
         found = load_file(run / "model.safetensors")
         vectors.append(np.concatenate([found[name].ravel() for name in sorted(found)]))
     assert np.allclose(*vectors, atol=1e-5)
+
+
+def test_the_size_of_a_model_is_that_of_all_its_networks() -> None:
+    job = pair()
+    assert model_bytes(job) == 4 * Layout.of(build_model(job)).size
+    assert about_model_megabytes(job) == pytest.approx(model_bytes(job) / 1e6, rel=1 / 3)
 
 
 def test_a_new_job_has_a_table_for_each_network_and_phase(tmp_path: Path) -> None:
