@@ -122,17 +122,21 @@ class PrivateTraining:
         if work.phase.sees_data:
             self._set_gradients(work, self._clipped_sum(work, round_, step))
         else:
-            work.optimizer.zero_grad()
-            self._drawn_loss(work, round_, step).backward(inputs=work.parameters)
+            self._drawn_gradients(work, round_, step)
         if pull is not None:
             self._add_to_gradients(work, pull)
         work.optimizer.step()
 
-    def _drawn_loss(self, work: Work, round_: int, step: int) -> Tensor:
-        """Return the loss of a phase that sees no data: the number of samples too is nobody's."""
+    def _drawn_gradients(self, work: Work, round_: int, step: int) -> None:
+        """Make the gradients of a phase that sees no data: the number of samples too is nobody's."""
         seed = seed_of(self._job.job.seed, "nobody", self._site, round_, step)
         batch = drawn_batch(self._job, self._task, seed)
-        return work.phase.loss(self._models, self._placed(batch)).mean()
+        most = physical_batch(self._job, work.parameters)[0] if work.phase.per_sample else len(batch)
+        work.optimizer.zero_grad()
+        for first in range(0, len(batch), most):
+            part = batch.chosen(range(first, min(first + most, len(batch))))
+            loss = work.phase.loss(self._models, self._placed(part)).mean() * (len(part) / len(batch))
+            loss.backward(inputs=work.parameters)
 
     def _clipped_sum(self, work: Work, round_: int, step: int) -> list[Tensor]:
         """Return the sum of the clipped gradients of units that are drawn for this phase alone.

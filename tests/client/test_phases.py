@@ -143,6 +143,10 @@ def test_private_phases_have_clipped_gradients_where_they_see_data(both_see: boo
     assert (done.steps, math.isnan(done.loss)) == (1, True)
     plain = build_model(job)
     last = {phase.name: batch for phase, batch in seen.batches}  # before it was the trial of the hooks
+    if not both_see:  # memory has room for fewer at once
+        drawn = [batch for phase, batch in seen.batches if phase.name == "generator"]
+        assert max(len(batch) for batch in drawn) == 32
+        last["generator"] = Batch.joined(drawn)
     for phase in job.task.build(job).phases({}):
         batch = last[phase.name]
         seen_by_one = [batch.chosen([place]) for place in range(len(batch))]
