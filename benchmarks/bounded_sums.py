@@ -24,7 +24,8 @@ from rich.table import Table
 from science import DATA, PROJECT, shortened
 
 from client import hospital
-from client.bounded_sums import Bounds, bound
+from client.bounded_sums import bound
+from client.bounds import Bounds
 from client.data.dataset import Samples
 from client.data.splits import CohortKey
 from shared.job import JobSpec, load_job

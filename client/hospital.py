@@ -208,6 +208,14 @@ class Site:
         memory.keep("residual", {"residual": residual})
         return content
 
+    def model(self, request: messages.Request) -> NDArray[np.float32]:
+        """Return the model that a request carries, without what a strategy sends beside it.
+
+        That may be any numbers, and change nothing: by it two equal models are not told apart.
+        """
+        beside = sum(self._bench(request).wire.beside.values())
+        return request.vector[: request.vector.size - beside]
+
     def part(self, request: messages.Request, trained: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the part of a trained model that goes into a masked sum, its change clipped."""
         return self._workshop.bench(request.job).filter.clipped(trained, request.vector)
@@ -264,8 +272,9 @@ class Site:
         samples = data.split(request.split)
         torch.set_num_threads(bench.job.training.threads)
         metrics = evaluate(bench, samples, _edges(bench, request))
-        bound(metrics, self._cohort.bounds(job), job.evaluation.bins)
-        withhold(metrics, release.min_group, job.evaluation.bins)
+        bounds = self._cohort.bounds(job, request)
+        bound(metrics, bounds, job.evaluation.bins)
+        withhold(metrics, bounds, job.evaluation.bins)
         seconds = told_seconds(time.perf_counter() - start)
         return messages.Evaluation(metrics.pack(), release.count(len(samples)), seconds)
 
@@ -291,7 +300,7 @@ class Site:
         found = evaluate(bench, self.data(bench.job).split(request.split), edges)
         bins = bins_for(bench.job.evaluation.bins, patients)
         found.fold(bins)
-        bound(found, self._cohort.bounds(bench.job), bins)
+        bound(found, self._cohort.bounds(bench.job, request), bins)
         return empty, found.pack()
 
     def _bench(self, request: messages.Request) -> Bench:

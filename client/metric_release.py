@@ -15,17 +15,22 @@ A number that too few patients are behind is withheld together with those from w
   that enough patients set.
 - No bound of merged bins is so near to the decision that too few patients lie between the two.
 - Calibration does not leave: its bins cut the scores at other places, and so would tell who lies between.
+- What is left of counts has noise (`Bounds.counts`): a made model moves one patient from one large group to
+  another, and what the others do is known from the round before.
 
 Sums of losses, of Dice, of voxels and of distances are bounded before, as in masked sums (`bounded_sums.py`).
 """
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from client.bounds import Bounds, Counts, Names
 from shared.curves import bins_for
 from shared.histograms import CalibrationBins, Histograms, Scores
 from shared.metrics import Cells, Mean, MetricSet, Totals, states_of
@@ -35,17 +40,18 @@ LEAST_BINS = 5  # of a curve: fewer would make a wrong figure of it
 Mask = NDArray[np.bool_]
 
 
-def withhold(metrics: MetricSet, least: int, most_bins: int) -> None:
-    """Take out of a site's metrics what fewer than `least` patients are behind; with 1 nothing changes.
+def withhold(metrics: MetricSet, bounds: Bounds, most_bins: int) -> None:
+    """Take out of a site's metrics what too few patients are behind; with `min_group = 1` nothing changes.
 
     Args:
-        metrics: With the images of one split, of which at least `least` patients are.
-        least: The policy's `min_group`.
+        metrics: With the images of one split, of which at least `min_group` patients are.
+        bounds: Of the site.
         most_bins: Largest number of bins of scores that the job asks for.
 
     Raises:
         TypeError: It is not known how many patients are behind the counts of a metric.
     """
+    least = bounds.least
     if least <= 1:
         return
     scores, cells = metrics.scores(), list(metrics.cells())
@@ -54,13 +60,21 @@ def withhold(metrics: MetricSet, least: int, most_bins: int) -> None:
         if not _are_groups(told.patients, least):
             for name in told.metrics:
                 _clear(metrics, name, told.column)
+    if _has_counts(metrics, cells):
+        metrics.recount(partial(_recounted, bounds))
     for name, metric in metrics.metrics.items():
         if isinstance(metric, CalibrationBins):
             _clear(metrics, name)
-        elif isinstance(metric, Histograms):
-            for k in _curves(metric, scores[name], least, most_bins):
-                for other in scores[name].beside:
-                    _clear(metrics, other, k)
+    _all_curves(metrics, scores, bounds, most_bins)
+
+
+def _all_curves(metrics: MetricSet, scores: Mapping[str, Scores], bounds: Bounds, most_bins: int) -> None:
+    found = {name: one for name, one in metrics.metrics.items() if isinstance(one, Histograms)}
+    bounds = replace(bounds, looks=sum(len(one.positives) for one in found.values()))
+    for name, histograms in found.items():
+        for k in _curves(histograms, scores[name], bounds, most_bins):
+            for other in scores[name].beside:
+                _clear(metrics, other, k)
 
 
 def require_known(metrics: MetricSet, scores: Collection[str], cells: Iterable[Cells]) -> None:
@@ -76,10 +90,37 @@ def require_known(metrics: MetricSet, scores: Collection[str], cells: Iterable[C
             raise TypeError(f"{type(metrics).__name__}: not known whose patients are behind '{name}'")
 
 
-def _curves(histograms: Histograms, scores: Scores, least: int, most_bins: int) -> Sequence[int]:
+def _has_counts(metrics: MetricSet, cells: Iterable[Cells]) -> bool:
+    """Say if cells tell of numbers that were not bounded as means and totals are."""
+    names = {name for told in cells for name in told.metrics}
+    return any(not isinstance(metrics.metrics[name], Mean | Totals) for name in names)
+
+
+def _recounted(
+    bounds: Bounds, patients: Names, cells: NDArray[np.integer], number: int, looks: int
+) -> Counts:
+    """Return how many images are told to be in each of so many cells; a `shared.metrics.Recount`."""
+    names, codes = np.unique(patients, return_inverse=True)
+    images = np.zeros((len(names), number), np.int64)
+    np.add.at(images, (codes, cells.astype(np.int64)), 1)
+    return _told(replace(bounds, looks=looks), names, images)
+
+
+def _told(bounds: Bounds, names: Names, samples: Counts) -> Counts:
+    """Return how many samples are told to be in each cell, given those of each patient (P, cells).
+
+    A cell where nobody is has none: enough patients are in all others.
+    """
+    there = samples.any(axis=0)
+    told = np.zeros(len(there), np.int64)
+    told[there] = bounds.counts(names, samples[:, there])
+    return told
+
+
+def _curves(histograms: Histograms, scores: Scores, bounds: Bounds, most_bins: int) -> Sequence[int]:
     """Merge the bins of each class, and return the classes that are withheld."""
     names, codes = np.unique(scores.patients, return_inverse=True)
-    truth, most = scores.truth, bins_for(most_bins, len(names))
+    truth, most, least = scores.truth, bins_for(most_bins, len(names)), bounds.least
     runs = [
         _runs(Scored.of(scores, codes, k), histograms.positives.shape[1], least, most)
         for k in range(truth.shape[1])
@@ -91,12 +132,17 @@ def _curves(histograms: Histograms, scores: Scores, least: int, most_bins: int) 
     ]
     if scores.exclusive:
         withheld = _with_complement(withheld, truth, codes, least)
-    fill(histograms, scores, [[] if k in withheld else own for k, own in enumerate(runs)], least)
+    shown = [[] if k in withheld else own for k, own in enumerate(runs)]
+    fill(histograms, scores, shown, least, partial(_told, bounds))
     return withheld
 
 
 def fill(
-    histograms: Histograms, scores: Scores, runs: Sequence[Sequence[tuple[int, int]]], least: int
+    histograms: Histograms,
+    scores: Scores,
+    runs: Sequence[Sequence[tuple[int, int]]],
+    least: int,
+    count: Callable[[Names, Counts], Counts],
 ) -> None:
     """Count each run of bins in its middle.
 
@@ -106,22 +152,27 @@ def fill(
     Args:
         histograms: Filled anew.
         scores: Whose they are.
-        runs: Of each class: first and last bin of each run.
+        runs: Of each class: first and last bin of each run, of all bins in order, or of none.
         least: Patients that are enough.
+        count: (patients (P,), samples of each in each run (P, runs)) -> samples that are told (runs,).
     """
-    _, codes = np.unique(scores.patients, return_inverse=True)
+    names, codes = np.unique(scores.patients, return_inverse=True)
     for counts in (histograms.positives, histograms.negatives):
         counts.zero_()
     for k, own in enumerate(runs):
-        bins, truth = scores.bins[:, k], scores.truth[:, k]
-        for first, last in own:
-            inside = (bins >= first) & (bins <= last)
-            for counts, kind in ((histograms.positives, truth), (histograms.negatives, ~truth)):
-                each = np.bincount(codes[inside & kind], minlength=int(codes.max()) + 1)
-                counts[k, (first + last) // 2] = int((_cut(each, least) if scores.several else each).sum())
+        within = np.searchsorted([first for first, _ in own], scores.bins[:, k], side="right") - 1
+        middles, truth = [(first + last) // 2 for first, last in own], scores.truth[:, k]
+        for counts, kind in ((histograms.positives, truth), (histograms.negatives, ~truth)):
+            if not own or not kind.any():
+                continue
+            samples = np.zeros((len(names), len(own)), np.int64)
+            np.add.at(samples, (codes[kind], within[kind]), 1)
+            if scores.several:
+                samples = np.stack([_cut(of_run, least) for of_run in samples.T], axis=1)
+            counts[k, middles] = torch.from_numpy(count(names, samples))
 
 
-def _cut(counts: NDArray[np.int64], least: int) -> NDArray[np.int64]:
+def _cut(counts: Counts, least: int) -> Counts:
     """Return the counts of patients, cut to a range beyond either end of which fewer than `least` lie.
 
     One sample of each patient always counts, as an image does where it is of one class.

@@ -79,6 +79,7 @@ class SecureSite(Protocol):
     def train(  # noqa: D102
         self, request: messages.Request, class_counts: tuple[int, ...] = ()
     ) -> messages.Update: ...
+    def model(self, request: messages.Request) -> NDArray[np.float32]: ...  # noqa: D102
     def part(self, request: messages.Request, trained: NDArray[np.float32]) -> NDArray[np.float32]: ...  # noqa: D102
     def summand(  # noqa: D102
         self, request: messages.Request, *, judging: bool, patients: int
@@ -242,7 +243,7 @@ def _agreed_request(part: Part, content: RecordDict, *, training: bool) -> messa
 
 
 def _sketch(site: SecureSite, request: messages.Request) -> bytes:
-    return b"" if site.sums is None else site.sums.sketch(request.vector)
+    return b"" if site.sums is None else site.sums.sketch(site.model(request))
 
 
 @contextmanager

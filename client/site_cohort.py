@@ -1,6 +1,11 @@
 """A site's patients for one job: who is on which side, and who is behind a figure or an update."""
 
-from client.bounded_sums import Bounds
+import hashlib
+from functools import partial
+
+import numpy as np
+
+from client.bounds import Bounds
 from client.cohort import Cohort, side_of
 from client.data.dataset import SiteData
 from client.data.scene import ImageFilter
@@ -12,6 +17,7 @@ from client.sample_order import SampleOrder
 from client.site import SiteConfig
 from client.update_plan import check_update, patients_in_round, units_in_round
 from shared.job import JobSpec
+from shared.messages import Request
 from shared.privacy.accounting import Steps
 
 
@@ -101,10 +107,18 @@ class SiteCohort:
         """Return a name for a group of patients, in hexadecimal, which the key alone gives."""
         return self._cohort(job).key.hash("group", "\x1f".join(sorted(patients))).hex()
 
-    def bounds(self, job: JobSpec) -> Bounds:
-        """Return how sums over patients are bounded before they leave."""
-        key = self._cohort(job).key
-        return Bounds(self._config.policy.min_group, lambda digest: key.seed("noise of a sum", digest))
+    def bounds(self, job: JobSpec, request: Request) -> Bounds:
+        """Return how sums over patients are bounded before they leave.
+
+        The noise is that of the request: asked again, it has the same answer. Two requests have other noise
+        where they have the same values too: that they have would be an answer about each patient.
+        """
+        carried = (request.vector, np.empty(0) if request.edges is None else request.edges)
+        hashes = [hashlib.sha256(np.ascontiguousarray(one).data).hexdigest() for one in carried]
+        seed = partial(
+            self._cohort(job).key.seed, "noise", job.digest(), request.round, request.split, *hashes
+        )
+        return Bounds(self._config.policy.min_group, seed)
 
     def private_steps(self, job: JobSpec, data: SiteData) -> Steps:
         """Return what a round of private training is here."""

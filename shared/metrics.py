@@ -7,7 +7,7 @@ in `client/metric_release.py`.
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 
 LARGEST_COUNT = 2**53  # above it, float64 can't hold every whole number
 LARGEST_LOSS = 2.0**10  # of one image: what is above counts as this, so that any sum of images is bounded
+
+
+Recount = Callable[[NDArray[np.str_], NDArray[np.integer], int, int], NDArray[np.int64]]
+"""(patients (N,) of images, cell of each (N,), number of cells, how often each image is counted so) -> images
+told to be in each cell (cells,)."""
 
 
 class Mean(Metric):
@@ -112,6 +117,7 @@ class MetricSet(ABC):
         means = {name: Mean(max(1, len(own.classes(job.task)))) for name, own in self._further.items()}
         self.metrics = {**metrics, **means}
         self._values: dict[str, list[tuple[Sequence[str], Tensor, Tensor]]] = {}
+        self._partial: set[str] = set()
 
     @abstractmethod
     def update(self, predicted: Prediction, batch: Batch, losses: Tensor) -> None:
@@ -119,9 +125,16 @@ class MetricSet(ABC):
 
     def add(self, name: str, patients: Sequence[str], values: Tensor, counted: Tensor | None = None) -> None:
         """Add values (N, columns) of images to the mean `name`; whose they are stays known here."""
-        counted = torch.ones_like(values, dtype=torch.bool) if counted is None else counted
+        if counted is None:
+            counted = torch.ones_like(values, dtype=torch.bool)
+        else:
+            self._partial.add(name)
         self.metrics[name].update(values, counted)
         self._values.setdefault(name, []).append((patients, values.detach().cpu(), counted.cpu()))
+
+    def is_partial(self, name: str) -> bool:
+        """Say if an image may have no value of the mean `name`, so that their number tells something."""
+        return name in self._partial
 
     def add_up(self, name: str, patients: Sequence[str], values: Tensor) -> None:
         """Add whole numbers (N, *shape) of images to the totals `name`; whose they are stays known here."""
@@ -177,6 +190,17 @@ class MetricSet(ABC):
     def cells(self) -> Iterator[Cells]:
         """Yield which numbers tell how many patients are in a cell; there must be some patients."""
         yield from ()
+
+    def recount(self, count: Recount) -> None:
+        """Replace what `cells` tells of, but for means and totals, by what a site may tell of it.
+
+        Args:
+            count: Returns the numbers of images in cells, changed a little.
+
+        Raises:
+            TypeError: The metrics don't say how.
+        """
+        raise TypeError(f"{type(self).__name__}: counts of patients leave as `recount` changes them")
 
     def scores(self) -> Mapping[str, Scores]:
         """Return whose scores are in the bins of each of the `Histograms`; there must be some."""

@@ -57,6 +57,20 @@ class MadeModel:
         self._write(patch, place)
         return self.layout.pack(self.network)
 
+    def switch(self, pixel: int) -> list[Vector]:
+        """Return weights that see nothing, and such that see whether a pixel of the marked image is bright.
+
+        All other images, and a dark one, have the same score under both, bit for bit.
+        """
+        self.aim(pixel)
+        self._open, self._width = self._open + 2.5 * self._width, self._width / 8
+        self._write(*divmod(pixel, MARK))
+        sees = self.layout.pack(self.network)
+        head = next(value for key, value in self._state.items() if "classification_head.weight" in key)
+        with torch.no_grad():
+            head.zero_()
+        return [self.layout.pack(self.network), sees]
+
     def losses(self, pixel: int, values: Vector, *, mark: float, label: int) -> Vector:
         """Return the losses of images that have these values at a pixel."""
         patch, place = divmod(pixel, MARK)
@@ -114,8 +128,8 @@ class Hospital:
         assert cohort is not None
         return cohort
 
-    def states(self, vector: Vector, layout: Layout) -> MetricSet:
-        config = messages.request_config(self._job.canonical(), layout.digest(), 1, split="test")
+    def states(self, vector: Vector, layout: Layout, round_: int = 1) -> MetricSet:
+        config = messages.request_config(self._job.canonical(), layout.digest(), round_, split="test")
         record = messages.evaluation_record(vector, None)
         request = messages.read_request(RecordDict({messages.ARRAYS: record, messages.CONFIG: config}))
         metrics, states = self.site.summand(request, judging=True, patients=10 * (OTHERS + 1))
@@ -163,6 +177,21 @@ def test_no_pixel_is_read_out_of_a_sum_of_losses(hospital, job, gain):
         patch, place = divmod(pixel, MARK)
         true = image[8 * (patch // 2) + place // 8, 8 * (patch % 2) + place % 8]
         right += int((read > 0.5) == (true > 0.5))
+    assert abs(right - ASKED / 2) < CHANCE
+
+
+def test_no_pixel_is_read_from_whether_two_answers_are_the_same(hospital, job):
+    """Noise that came from the values alone told it: 190 of 200 pixels."""
+    made, image, right = MadeModel(job, 11.0), hospital.image("p1"), 0
+    for pixel in range(ASKED):
+        blind, sees = (
+            hospital.states(vector, made.layout, 2 * pixel + which)
+            for which, vector in enumerate(made.switch(pixel))
+        )
+        same = float(blind.metrics["loss"].total) == float(sees.metrics["loss"].total)
+        patch, place = divmod(pixel, MARK)
+        is_bright = image[8 * (patch // 2) + place // 8, 8 * (patch % 2) + place % 8] > 0.5
+        right += int(is_bright != same)
     assert abs(right - ASKED / 2) < CHANCE
 
 

@@ -9,12 +9,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client.bounded_sums import Bounds, bound
+from client.bounded_sums import bound
+from client.bounds import Bounds
 from client.data.splits import CohortKey
 from client.metric_release import _clear, withhold
 from shared.metrics import states_of
 from shared.tasks import make_task
 from tests.shared.test_metrics import JOBS, evaluate, predictions
+from tests.silent import silent
 
 LEAST = 10
 
@@ -34,10 +36,16 @@ def cells(metrics) -> dict[str, np.ndarray]:
     return {f"{name}.{key}": state.numpy() for name, key, state in states_of(metrics.settled())}
 
 
-def release(metrics, least: int = LEAST) -> None:
+def release(metrics, least: int = LEAST, hospital: int = 1) -> None:
     """Do what a site does with states that leave unmasked."""
-    bound(metrics, Bounds(least, CohortKey.drawn(1).seed), metrics.job.evaluation.bins)
-    withhold(metrics, least, metrics.job.evaluation.bins)
+    bounds = Bounds(least, CohortKey.drawn(hospital).seed)
+    bound(metrics, bounds, metrics.job.evaluation.bins)
+    withhold(metrics, bounds, metrics.job.evaluation.bins)
+
+
+def withheld(metrics) -> None:
+    """Take out of states what a site takes out, and leave the rest as it is."""
+    withhold(metrics, silent(LEAST), metrics.job.evaluation.bins)
 
 
 def counts_of_images(metrics) -> list[np.ndarray]:
@@ -65,7 +73,7 @@ def counts_of_images(metrics) -> list[np.ndarray]:
 )
 def test_no_count_that_leaves_is_about_fewer_patients(name, patients, seed, rare) -> None:
     metrics, _ = drawn(name, patients, seed, rare=rare)
-    withhold(metrics, LEAST, metrics.job.evaluation.bins)
+    withheld(metrics)
     for counts in counts_of_images(metrics):
         assert not ((counts > 0) & (counts < LEAST)).any()
     histograms = cells(metrics)["curves.positives"] + cells(metrics)["curves.negatives"]
@@ -81,7 +89,7 @@ def test_no_count_that_leaves_is_about_fewer_patients(name, patients, seed, rare
 def test_curve_and_decisions_together_tell_of_no_few(patients, seed, name) -> None:
     """Sensitivity counts those above the decision, the curve those above its own bounds."""
     metrics, _ = drawn(name, patients, seed)
-    withhold(metrics, LEAST, metrics.job.evaluation.bins)
+    withheld(metrics)
     found = cells(metrics)
     for kind, right in (("positives", "tp"), ("negatives", "fp")):
         decided = found[f"decisions.{right}"][-1]
@@ -100,7 +108,7 @@ def test_it_is_patients_who_are_counted_and_not_their_images(seed, images_each) 
     patients = [f"p{i // images_each}" for i in range(len(logits))]
     targets = torch.tensor([int(i // images_each < LEAST - 1) for i in range(len(logits))])
     metrics = evaluate(spec, logits, targets, patients)
-    withhold(metrics, LEAST, metrics.job.evaluation.bins)
+    withheld(metrics)
     found = metrics.compute()
     for name in ("accuracy", "sensitivity", "specificity", "auroc", "average_precision"):
         assert math.isnan(found[name]), name
@@ -149,9 +157,9 @@ def test_what_leaves_of_a_large_hospital_is_near_the_truth(name) -> None:
     release(metrics)
     found = metrics.compute()
     for key in ("accuracy", "balanced_accuracy", "f1"):
-        assert found[key] == exact[key]
-    assert found["auroc"] == pytest.approx(exact["auroc"], abs=0.01)
-    assert found["average_precision"] == pytest.approx(exact["average_precision"], abs=0.03)
+        assert found[key] == pytest.approx(exact[key], abs=0.04)
+    assert found["auroc"] == pytest.approx(exact["auroc"], abs=0.03)
+    assert found["average_precision"] == pytest.approx(exact["average_precision"], abs=0.05)
     assert math.isnan(found["calibration_error"])
     assert found["loss"] == pytest.approx(exact["loss"], rel=0.2)
 
@@ -189,7 +197,7 @@ def test_a_model_made_to_point_at_one_patient_points_at_nobody() -> None:
         logits[:, 1] = torch.linspace(-9.0, -1.0, 200)
         logits[17, 1] = pixel
         metrics = evaluate(spec, logits, targets, patients)
-        withhold(metrics, LEAST, metrics.job.evaluation.bins)
+        withheld(metrics)
         found = cells(metrics)
         assert found["curves.positives"].any()
         _clear(metrics, "loss")  # it is bounded, with noise
@@ -213,7 +221,7 @@ def test_scores_that_are_pixels_give_no_image(patients) -> None:
         logits = torch.zeros(patients, 2)
         logits[:, 1] = torch.from_numpy(18 * images[:, pixel] - 9)
         metrics = evaluate(spec, logits[group], targets[group], names[group])
-        withhold(metrics, LEAST, metrics.job.evaluation.bins)
+        withheld(metrics)
         return sum(cells(metrics)[f"curves.{kind}"][0] for kind in ("positives", "negatives"))
 
     edges = make_task(spec).metrics().edges[0]

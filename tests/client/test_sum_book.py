@@ -4,12 +4,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flwr.app import RecordDict
 from hypothesis import given
 from hypothesis import strategies as st
 
 from client.sketch import KEY_BYTES, distance, sketch_of
 from client.sum_book import NEAR_IN_OTHER_JOBS, SumBook, Summed
+from shared import messages
+from shared.models import build_model
 from shared.privacy.secagg.errors import SecureAggregationError
+from shared.strategies.wire import Wire
+from tests.jobs import marks_job
 
 KEYS = st.binary(min_size=KEY_BYTES, max_size=KEY_BYTES)
 ABC, AB = ("alpha", "beta", "gamma"), ("alpha", "beta")
@@ -103,3 +108,23 @@ def test_a_job_has_the_same_settings_under_another_name_alone(tiny_job):
     assert (one.job != renamed.job, one.settings) == (True, renamed.settings)
     for changes in ({"update_clip": 1.0}, {"training_gradient_clip": 1.0}, {"job_seed": 6}):
         assert Summed.of(tiny_job(**changes), "train", 1, b"", "a.csv").settings != one.settings
+
+
+def test_what_travels_beside_a_model_makes_no_other_model_of_it(tmp_path, make_site):
+    """A control variate of any length changes no step where the learning rate is near zero."""
+    job = marks_job(strategy_name="scaffold", job_rounds=3)
+    site, wire = make_site().site, Wire.of(build_model(job), job.strategy)
+    one = wire.first(wire.model.pack(build_model(job)))
+    other = one.copy()
+    other[wire.model.size :] = 1e20
+    assert other.size > wire.model.size
+    vectors = []
+    for round_, vector in enumerate((one, other), start=2):
+        config = messages.request_config(job.canonical(), wire.layout.digest(), round_)
+        record = messages.vector_record(vector)
+        request = messages.read_request(RecordDict({messages.ARRAYS: record, messages.CONFIG: config}))
+        vectors.append(site.model(request))
+    path = tmp_path / "state.sqlite"
+    take(path, vectors[0], ABC)
+    with pytest.raises(SecureAggregationError, match="nearly the same model"):
+        take(path, vectors[1], AB, round=3)

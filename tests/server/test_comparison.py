@@ -6,6 +6,8 @@ import torch
 from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
+from client.bounds import Bounds
+from client.data.splits import CohortKey
 from client.metric_release import withhold
 from server.comparison import from_counts, sentences
 from server.figures import Figures
@@ -33,7 +35,7 @@ def told_by(job, ill: list[int], seed: int = 0, least: int = 1) -> MetricSet:
     logits, targets = torch.stack([-score / 2, score / 2], dim=1), torch.from_numpy(truth)
     patients = [f"p{number}" for number in range(len(truth))]
     metrics.update({"logits": logits}, Batch({"label": targets}, patients), torch.zeros(len(truth)))
-    withhold(metrics, least, job.evaluation.bins)
+    withhold(metrics, Bounds(least, CohortKey.drawn(1).seed), job.evaluation.bins)
     return metrics
 
 

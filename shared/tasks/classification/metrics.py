@@ -19,7 +19,7 @@ from torchmetrics.classification import MultilabelStatScores
 from shared.batch import Batch, Prediction
 from shared.curves import Curves
 from shared.histograms import CALIBRATION_BINS, CalibrationBins, Histograms, Scores
-from shared.metrics import LARGEST_LOSS, Cells, Mean, MetricSet, bounded
+from shared.metrics import LARGEST_LOSS, Cells, Mean, MetricSet, Recount, bounded
 from shared.tasks.classification.options import Classification
 
 if TYPE_CHECKING:
@@ -118,6 +118,17 @@ class ClassificationMetrics(MetricSet):
         cells = [truth & decided for truth in (images.truth, ~images.truth) for decided in taken]
         patients = [len(np.unique(codes[cell[:, k]])) for cell in cells for k in range(cell.shape[1])]
         yield Cells(patients, ["decisions"])
+
+    def recount(self, count: Recount) -> None:
+        """See the base class: how many of a class, and of the others, were judged rightly."""
+        images, states = self.images, self.metrics["decisions"].metric_state
+        classes = images.truth.shape[1] if torch.as_tensor(states["tp"]).any() else 0
+        for k in range(classes):
+            truth, right = images.truth[:, k], images.truth[:, k] == images.decided[:, k]
+            for kind, names in ((truth, ("fn", "tp")), (~truth, ("fp", "tn"))):
+                told = count(images.patients[kind], right[kind], len(names), len(self.judged))
+                for name, number in zip(names, told.tolist(), strict=True):
+                    torch.as_tensor(states[name])[k] = number
 
     def scores(self) -> Mapping[str, Scores]:
         """See the base class."""

@@ -1,0 +1,131 @@
+"""Numbers over patients that no few of them steer: the range, the noise and the counts of one site.
+
+What is drawn comes from the site's cohort key, the request, and all values: a request that is asked again has
+the same answer, and of two requests neither tells the other's noise.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.patient_values import PatientValues
+
+_FINE = 64  # rungs of a unit, for values in 0..1
+_OCTAVE = 8  # rungs to a doubling, for others
+_SMALLEST = 2.0**-20  # what is nearer to zero is between zero and this
+_ENDS = 4  # patients more, or fewer, who may be the end of the range where there are hardly enough
+_DEVIATIONS = 3.0  # of the noise that are what `min_group` patients could move
+
+Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+Names = NDArray[np.str_]
+Noise = Callable[[str], int]
+"""Turns the digest of what is asked into a seed that nobody outside of the site can tell."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How a site bounds what it tells of its patients.
+
+    Attributes:
+        least: The policy's `min_group`.
+        noise: Gives seeds.
+        looks: Numbers that are told together, one for each structure or class: a model can be made that shows
+            one patient in all of them, so the noise of each grows with the root of their number.
+    """
+
+    least: int
+    noise: Noise
+    looks: int = 1
+
+    def column(self, what: str, values: PatientValues, column: int, largest: float) -> float:
+        """Return the bounded sum of one column of values; 0 where fewer than `least` patients have any.
+
+        Args:
+            what: Name of the sum; each has noise of its own.
+            values: Of all patients.
+            column: Of them.
+            largest: Largest absolute value of one image, or, where each patient counts once, of one patient
+                on average.
+        """
+        counts = values.counts[:, column]
+        of_these = counts > 0
+        patients, counts = values.patients[of_these], counts[of_these]
+        if len(patients) < self.least:
+            return 0.0
+        means = self._finite(values.sums[of_these, column] / counts, largest)
+        draw = self._generator(f"{what} {column}", patients, counts, means)
+        low, high = self._range(means, largest, draw)
+        total = float((counts * means.clip(low, high)).sum())
+        noise = draw.standard_normal() * self.deviation(counts) * (high - low)
+        return float(np.clip(total + noise, 0.0, largest * counts.sum()))
+
+    def counts(self, patients: Names, images: Counts) -> Counts:
+        """Return how many images are told to be in each cell (cells,); their sum is exact.
+
+        Args:
+            patients: Their names (P,).
+            images: Of each patient in each cell (P, cells).
+        """
+        exact = images.sum(axis=0)
+        if len(exact) < 2:
+            return exact
+        draw = self._generator("counts", patients, images)
+        noise = draw.standard_normal(len(exact)) * self.deviation(images.sum(axis=1))
+        told = (exact + noise - noise.mean()).clip(0.0)
+        if not told.any():
+            return exact
+        ends = np.rint(np.cumsum(told) * exact.sum() / told.sum())
+        return np.diff(ends, prepend=0.0).astype(np.int64)
+
+    def deviation(self, images: Counts) -> float:
+        """Return the standard deviation of the noise for patients with so many images (P,) each.
+
+        What each patient's images have is taken to be within one unit.
+        """
+        return float(images.max(initial=0)) * self.least / _DEVIATIONS * self.looks**0.5
+
+    def _generator(self, what: str, patients: Names, *numbers: NDArray[np.generic]) -> np.random.Generator:
+        digest = hashlib.sha256(f"{what}\x1f{patients.tolist()}".encode())
+        for values in numbers:
+            digest.update(f"\x1f{values.dtype} {values.shape}".encode() + values.tobytes())
+        return np.random.default_rng(self.noise(digest.hexdigest()))
+
+    def _finite(self, values: Floats, largest: float) -> Floats:
+        """Take what is no number for the largest one, where it is of so few patients that it would tell."""
+        broken = ~np.isfinite(values)
+        return np.where(broken, largest, values) if broken.sum() < self.least else values
+
+    def _range(self, values: Floats, largest: float, draw: np.random.Generator) -> tuple[float, float]:
+        """Return between which rungs the values are cut.
+
+        How many patients lie beyond either end is drawn: where it was known, a coordinator could arrange that
+        one patient is the end, and see between which rungs they lie by how far the sum goes.
+        """
+        ordered, middle = np.sort(values), (len(values) - 1) // 2
+        fewest = min(self.least - 1, max(middle - _ENDS, len(values) // 6))
+        below, above = draw.integers(fewest, min(2 * self.least - 2, middle), 2, endpoint=True)
+        low, high = ordered[[below, -1 - above]]
+        return rung(low, largest, np.floor), rung(high, largest, np.ceil)
+
+
+def rung(value: float, largest: float, to_whole: Callable[[float], float]) -> float:
+    """Return the next rung of the ladder, downwards or upwards.
+
+    Values in 0..1 have rungs a 64th apart, others eight to a doubling, on both sides of zero.
+
+    Args:
+        value: Anything.
+        largest: Largest absolute value that an image can have.
+        to_whole: `np.floor` or `np.ceil`.
+    """
+    if largest <= 1:
+        return float(to_whole(value * _FINE) / _FINE)
+    if value < 0:
+        return -rung(-value, largest, np.ceil if to_whole is np.floor else np.floor)
+    if value < _SMALLEST:
+        return 0.0 if to_whole is np.floor or value == 0 else _SMALLEST
+    return float(2.0 ** (to_whole(np.log2(value) * _OCTAVE) / _OCTAVE))
