@@ -67,8 +67,9 @@ def _bound_mean(metrics: MetricSet, name: str, mean: Mean, bounds: Bounds) -> No
             continue
         total, images = bounds.column(name, values, column, largest), int(there.sum())
         if metrics.is_partial(name):
-            told = bounds.counts(values.patients, np.stack([there, values.images - there], axis=1))
-            total, images = total / images * max(1, int(told[0])), max(1, int(told[0]))
+            noisy, _ = bounds.counts(values.patients, np.stack([there, values.images - there], axis=1))
+            told = max(bounds.least, int(noisy))
+            total, images = total / images * told, told
         mean.total[column], mean.count[column] = total, images
 
 

@@ -1,5 +1,6 @@
 """What a site withholds of its own metric states: what fewer patients than its policy says are behind."""
 
+import copy
 import math
 from itertools import pairwise
 
@@ -158,8 +159,8 @@ def test_what_leaves_of_a_large_hospital_is_near_the_truth(name) -> None:
     found = metrics.compute()
     for key in ("accuracy", "balanced_accuracy", "f1"):
         assert found[key] == pytest.approx(exact[key], abs=0.04)
-    assert found["auroc"] == pytest.approx(exact["auroc"], abs=0.03)
-    assert found["average_precision"] == pytest.approx(exact["average_precision"], abs=0.05)
+    assert found["auroc"] == pytest.approx(exact["auroc"], abs=0.06)
+    assert found["average_precision"] == pytest.approx(exact["average_precision"], abs=0.1)
     assert math.isnan(found["calibration_error"])
     assert found["loss"] == pytest.approx(exact["loss"], rel=0.2)
 
@@ -203,6 +204,31 @@ def test_a_model_made_to_point_at_one_patient_points_at_nobody() -> None:
         _clear(metrics, "loss")  # it is bounded, with noise
         told.add(metrics.pack().tobytes())
     assert len(told) == 1
+
+
+def test_no_patient_is_seen_to_move_from_one_large_group_to_another() -> None:
+    """Made models put everybody else where the round before put them, and one patient here or there."""
+    spec, asked = JOBS["binary"], 200
+    targets, names = torch.tensor([0, 1] * 80), [f"p{i}" for i in range(160)]
+    answers = {}
+    for place in (False, True):
+        logits = torch.zeros(160, 2)
+        logits[:, 1] = torch.tensor([-1.0, -1.0, 1.0, 1.0]).repeat(40) * torch.linspace(1, 8, 160)
+        logits[1, 1] = 4.0 if place else -4.0
+        answers[place] = evaluate(spec, logits, targets, names)
+        withheld(found := copy.deepcopy(answers[place]))
+        assert cells(found)["curves.positives"].any()
+    draw, right = np.random.default_rng(3), {"decisions.tp": 0, "curves.positives": 0}
+    for hospital in range(asked):
+        place = bool(draw.integers(2))
+        metrics = copy.deepcopy(answers[place])
+        release(metrics, hospital=hospital)
+        for name in right:
+            told, exact = (cells(one)[name][-1] for one in (metrics, answers[True]))
+            above = told if told.ndim == 0 else told[len(told) // 2 :].sum()
+            most = exact if exact.ndim == 0 else exact[len(exact) // 2 :].sum()
+            right[name] += int((above > most - 0.5) == place)
+    assert max(right.values()) < 0.58 * asked + 2.6 * (asked / 4) ** 0.5
 
 
 @pytest.mark.parametrize("patients", [LEAST + 1, 45])
