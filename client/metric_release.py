@@ -111,7 +111,7 @@ def _told(bounds: Bounds, names: Names, samples: Counts) -> Counts:
 
     A cell where nobody is has none: enough patients are in all others.
     """
-    there = samples.any(axis=0)
+    there: Mask = samples.any(axis=0)
     told = np.zeros(len(there), np.int64)
     told[there] = bounds.counts(names, samples[:, there])
     return told
