@@ -111,8 +111,8 @@ def _told(bounds: Bounds, names: Names, samples: Counts) -> Counts:
 
     A cell where nobody is has none: enough patients are in all others.
     """
-    there: Mask = samples.any(axis=0)
-    told = np.zeros(len(there), np.int64)
+    there = np.flatnonzero(samples.sum(axis=0))
+    told = np.zeros(samples.shape[1], np.int64)
     told[there] = bounds.counts(names, samples[:, there])
     return told
 
