@@ -25,6 +25,7 @@ from shared.errors import JobError, SiteError, WardroundError
 from shared.messages import MessageError
 from shared.privacy.secagg.errors import SecureAggregationError
 from shared.redact import redact_error
+from shared.statistics_message import statistics_reply
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ def make_app(site: Site) -> ClientApp:
         return lambda message, context: _answer(site, message, phase, work, context.state)
 
     app.query(messages.DESCRIBE)(handler("describe", _describe))
+    app.query(messages.STATISTICS)(handler("statistics", _statistics))
     app.train()(handler("train", _train))
     app.evaluate()(handler("evaluate", _evaluate))
     for stage, work in QUERIES.items():
@@ -50,6 +52,10 @@ def make_app(site: Site) -> ClientApp:
 def _describe(site: Site, _: Visit, content: RecordDict, __: RecordDict) -> RecordDict:
     description = site.describe(messages.read_question(content).job)
     return messages.describe_reply(replace(description, figures_for=site.config.policy.figures_for))
+
+
+def _statistics(site: Site, visit: Visit, _: RecordDict, __: RecordDict) -> RecordDict:
+    return statistics_reply(site.statistics(visit.job))
 
 
 def _train(site: Site, visit: Visit, content: RecordDict, state: RecordDict) -> RecordDict:

@@ -15,6 +15,7 @@ from client.unusual import unusual
 from shared.job import JobSpec
 from shared.job_parts import JobNetwork, networks_of
 from shared.printable import printable
+from shared.statistic_spec import statistics_before
 
 
 def in_plain_words(seen: SeenJob, site: SiteConfig, answers: int, behind: str) -> list[str]:
@@ -85,6 +86,11 @@ def _leaving(job: JobSpec, site: SiteConfig, behind: str) -> Iterator[str]:
             f"{policy.round_counts_to} (policy.round_counts_to), where it is at least "
             f"{policy.min_group} patients (policy.min_group)"
         )
+    for spec in statistics_before(job):
+        yield (
+            f"before the first round, {spec.told}; no few of the patients steer these figures, and those of "
+            f"fewer than {policy.min_group} patients (policy.min_group) do not leave"
+        )
     every = job.evaluation.every
     how_often = "each round" if every == 1 else f"every {every} rounds"
     judged = f"on validation patients after {how_often}, and on test patients for one round"
@@ -100,7 +106,7 @@ def _leaving(job: JobSpec, site: SiteConfig, behind: str) -> Iterator[str]:
 def _in_masked_sums(job: JobSpec, policy: PolicyTable, judged: str) -> Iterator[str]:
     """Yield what leaves for a secure sum besides the model."""
     counts = "how much this site counts in the sum"
-    if job.task.statistics_size():
+    if job.task.statistics():
         counts += ", and the rounded number of its training images (or voxels) of each class"
     yield f"{counts}, signed, to the coordinator and to every other site"
     private = job.privacy.mechanism == "dp-sgd"

@@ -41,7 +41,9 @@ class Bounds:
     noise: Noise
     looks: int = 1
 
-    def column(self, what: str, values: PatientValues, column: int, largest: float) -> float:
+    def column(
+        self, what: str, values: PatientValues, column: int, largest: float, *, signed: bool = False
+    ) -> float:
         """Return the bounded sum of one column of values; 0 where fewer than `least` patients have any.
 
         Args:
@@ -50,6 +52,7 @@ class Bounds:
             column: Of them.
             largest: Largest absolute value of one image, or, where each patient counts once, of one patient
                 on average.
+            signed: Whether values may be below 0; the sums of others are not told below it.
         """
         counts = values.counts[:, column]
         of_these = counts > 0
@@ -61,7 +64,27 @@ class Bounds:
         low, high = self._range(means, largest, draw)
         total = float((counts * means.clip(low, high)).sum())
         noise = draw.standard_normal() * self.deviation(counts) * (high - low)
-        return float(np.clip(total + noise, 0.0, largest * counts.sum()))
+        most = largest * counts.sum()
+        return float(np.clip(total + noise, -most if signed else 0.0, most))
+
+    def mean(self, what: str, values: Floats, largest: float) -> float:
+        """Return a mean over patients that no few of them steer, of values on both sides of zero.
+
+        Values are measured from the rung below all but a few: the rungs are finer the nearer they are, and
+        years are far from zero.
+
+        Args:
+            what: Name of the mean; each has noise of its own.
+            values: One for each patient (P,), finite; of at least `least` patients.
+            largest: Largest absolute value.
+        """
+        if self.least <= 1:
+            return float(values.mean())
+        names = [f"{number:08d}" for number in range(len(values))]  # what is told depends on no name
+        start, _ = self._range(values, largest, self._generator(f"{what} start", np.array(names), values))
+        counted = np.ones((len(values), 1), np.bool_)
+        of_patients = PatientValues.of(names, values[:, None] - start, counted)
+        return start + self.column(what, of_patients, 0, 2 * largest, signed=True) / len(values)
 
     def counts(self, patients: Names, images: Counts) -> Counts:
         """Return how many images are told to be in each cell (cells,); their sum is exact.

@@ -117,7 +117,7 @@ def _data(folder: Path, name: str, dataset: DatasetTable) -> Finding:
     expected = Expected(images=image_columns(dataset.manifest))
     report = check_dataset(dataset.manifest, expected, split=split, site=dataset.site)
     of_site = f" of site '{dataset.site}'" if dataset.site else ""
-    found = f"{report.images} images of {report.patients} patients{of_site}"
+    found = f"{report.images} {report.unit}s of {report.patients} patients{of_site}"
     remedy = f"wardround data check {dataset.manifest}" + (f" --site {dataset.site}" if dataset.site else "")
     what = f"data {name}"
     if report.errors:

@@ -45,15 +45,16 @@ def check(
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)
-    expected = _expected(job, task, classes, image)
+    expected = _expected(path, job, task, classes, image)
     split, whose = _split(path, folder, job)
     report = check_dataset(
         path, expected, split=split, site=site, track=lambda rows: tracked(rows, console, "Reading")
     )
     console.print(f"split     {whose}", soft_wrap=True, highlight=False)
     render(report, console)
-    again = shlex.join(["wardround", "data", "look", str(path), *(["--job", str(job)] if job else [])])
-    console.print(f"See what a network sees: {again}", soft_wrap=True, highlight=False, markup=False)
+    if expected.images:
+        again = shlex.join(["wardround", "data", "look", str(path), *(["--job", str(job)] if job else [])])
+        console.print(f"See what a network sees: {again}", soft_wrap=True, highlight=False, markup=False)
     if not report.trainable:
         raise typer.Exit(2)
 
@@ -81,6 +82,7 @@ def look(
     from client.data.look.write import CONTACT, PAGE, require_new
     from client.data.manifest import image_columns, manifest_path
     from client.tracking import tracked
+    from shared.errors import DataError
     from shared.job import load_job
 
     console = Console()
@@ -89,6 +91,10 @@ def look(
     require_new(out)
     spec = load_job(job) if job else None
     expected = Expected.of(spec) if spec else Expected(images=image_columns(path))
+    if not expected.images:
+        raise DataError(
+            "has no images to look at", where=path, remedy="wardround data check says what it has."
+        )
     split, _ = _split(path, folder, job)
     report = check_dataset(
         path, expected, split=split, site=site, track=lambda rows: tracked(rows, console, "Reading")
@@ -160,9 +166,10 @@ def _split(path: Path, folder: Path, job: Path | None) -> "tuple[Split, str]":
 
 
 def _expected(
-    job: Path | None, task: str | None, classes: str | None, images: Sequence[str] | None
+    path: Path, job: Path | None, task: str | None, classes: str | None, images: Sequence[str] | None
 ) -> "Expected":
     from client.data.check import Expected
+    from client.data.manifest import image_columns
     from shared.errors import JobError
     from shared.job import load_job
     from shared.names import suggestion
@@ -172,14 +179,18 @@ def _expected(
         return Expected.of(load_job(job))
     if task is not None and task not in TASKS:
         raise JobError(f"--task: unknown task '{task}'; {suggestion(task, TASKS)}")
+    if task is not None and any(field.kind == "table" for field in TASKS[task].declared.values()):
+        raise JobError(f"--task: '{task}' looks at columns that a job names", remedy="Give --job JOB.toml.")
     names = tuple(name.strip() for name in classes.split(",")) if classes else None
+    if not images and task is None:
+        return Expected(None, names, image_columns(path))
     return Expected(task, names, tuple(images or ["image"]))
 
 
 def render(report: "Report", console: "Console") -> None:
     """Print a report: what there is, then what is wrong, then whether training is possible."""
     console.print(f"[bold]{report.manifest}[/]", soft_wrap=True, highlight=False)
-    console.print(f"{report.images} images of {report.patients} patients", highlight=False)
+    console.print(f"{report.images} {report.unit}s of {report.patients} patients", highlight=False)
     _sites(report, console)
     if len(report.sizes) > MOST:
         console.print(f"size      {_range(report.sizes)}, {len(report.sizes)} sizes", highlight=False)
@@ -194,6 +205,8 @@ def render(report: "Report", console: "Console") -> None:
     for name, tally in report.tallies.items():
         for line in tally.lines():
             console.print(f"{name:<9} {line}", soft_wrap=True, highlight=False, markup=False)
+    for site, tally in report.events.items():
+        console.print(f"{site:<9} {', '.join(tally.lines())}", soft_wrap=True, highlight=False, markup=False)
     for line in _problems(report):
         console.print(line, soft_wrap=True, highlight=False)
 
@@ -209,7 +222,7 @@ def _sites(report: "Report", console: "Console") -> None:
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold" if console.is_terminal else "")
-    table.add_column("images (patients)")
+    table.add_column(f"{report.unit}s (patients)")
     for side in ("train", "val", "test"):
         table.add_column(side, justify="right", min_width=11)
     for site, sides in report.sites.items():

@@ -3,7 +3,7 @@
 import hashlib
 
 import numpy as np
-from flwr.app import ArrayRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from numpy.typing import NDArray
 
 from client.policy import PolicyError
@@ -11,7 +11,7 @@ from client.served import Carried
 from shared.arrays import Layout
 from shared.flat_array import view
 from shared.job import JobSpec
-from shared.messages import ARRAYS, EDGES, VECTOR, MessageError, read_vector
+from shared.messages import ARRAYS, CONFIG, EDGES, STATISTICS, VECTOR, MessageError, numbers_in, read_vector
 from shared.models import build_model
 from shared.strategies.wire import Wire
 
@@ -31,7 +31,9 @@ def carried_by(content: RecordDict) -> Carried:
         edges = hashlib.sha256(view(record[EDGES]).data).hexdigest() if EDGES in record else ""
     except (KeyError, ValueError):
         raise MessageError("carries no model") from None
-    return Carried(model, edges)
+    numbers = numbers_in(content.config_records.get(CONFIG, ConfigRecord()), STATISTICS)
+    statistics = hashlib.sha256(np.array(numbers, "<f8").tobytes()).hexdigest() if numbers else ""
+    return Carried(model, edges, statistics)
 
 
 def check_first(job: JobSpec, content: RecordDict, site: str) -> None:

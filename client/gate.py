@@ -31,8 +31,8 @@ class Visit:
     """A request of the coordinator, as far as the policy looks at it.
 
     Attributes:
-        phase: ``describe``, ``train`` or ``evaluate``.
-        round: 0 for a description.
+        phase: ``describe``, ``statistics``, ``train`` or ``evaluate``.
+        round: 0 for a description and for statistics.
         split: For an evaluation.
         researcher: As the coordinator names them; empty where it names nobody.
         run: Flower's number of the run.
@@ -143,12 +143,14 @@ class Gate:
             carried: By the message.
 
         Raises:
-            PolicyError: Another model came before, or the day's requests are used up.
+            PolicyError: Another model or other statistics came before, or the day's requests are used up.
         """
         policy, site, today = self._config.policy, self._config.name, self._clock().date()
         asked = self._asked(visit)
         assert asked is not None  # noqa: S101 (of these two phases it is not)
         drawn = visit.job.strategy.fraction < 1  # whoever was not drawn has not seen the round's model
+        if self._book.served.believe_statistics(asked, carried, site):
+            self._audit.append("statistics-taken", job=asked.job, sha256=carried.statistics)
         self._book.served.believe(asked, carried, unseen_may_be_tested=drawn, site=site)
         if visit.phase == "train":
             if not self._book.take_round(asked.job, today, policy.rounds_per_day):
@@ -179,7 +181,7 @@ class Gate:
         job = visit.job.digest()
         if visit.phase == "describe":
             return Asked(job, visit.phase, self._clock().toordinal())
-        if visit.phase == "train":
+        if visit.phase in ("train", "statistics"):
             return Asked(job, visit.phase, visit.round)
         return Asked(job, visit.phase, visit.round, visit.split) if visit.phase == "evaluate" else None
 

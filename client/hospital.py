@@ -31,6 +31,7 @@ from client.run_store import RunStore
 from client.secure import Credentials
 from client.site import SiteConfig
 from client.site_cohort import SiteCohort
+from client.statistics import part_of
 from client.strategy_work import Memory, do_round, judged_model
 from client.sum_book import SumBook
 from client.training import LocalTraining, training_seed
@@ -44,6 +45,8 @@ from shared.model_size import is_larger, model_bytes
 from shared.privacy.randomness import Randomness, SecretRandomness, SeededRandomness
 from shared.privacy.secagg.claims import Claims
 from shared.privacy.secagg.records import TRAIN
+from shared.statistic_spec import statistics_before
+from shared.statistics import Statistics, packed, unpacked
 
 _log = logging.getLogger(__name__)
 
@@ -150,6 +153,20 @@ class Site:
             self._cohort.tell(job, data, *data.patients)
         return release.description(self.config.name, data.patients, data.examples)
 
+    def statistics(self, job: JobSpec) -> NDArray[np.float64]:
+        """Return the site's part of what is added up over all sites before the first round, packed (n,).
+
+        Raises:
+            PolicyError: There are too few patients to train on.
+        """
+        data = self._training_data(job)
+        self._cohort.tell(job, data, "train")
+        release = Release.of(self.config.policy, job)
+        task = self._workshop.bench(job.canonical()).task
+        return packed(
+            statistics_before(job), part_of(job, task, data, release, self._cohort.standing_bounds(job))
+        )
+
     def _training_data(self, job: JobSpec) -> SiteData:
         return self._cohort.for_training(job, self.data(job))
 
@@ -247,7 +264,7 @@ class Site:
             bench.job,
             site=name,
             device=device,
-            statistics=statistics_for_loss(bench.job, data, class_counts),
+            statistics=statistics_for_loss(bench.job, data, class_counts, bench.task.statistics),
             order=self._cohort.order(bench.job, data, training_seed(bench.job, request.vector)),
             parameters=bench.parameters,
             seed=training_seed(bench.job, request.vector),
@@ -314,7 +331,19 @@ class Site:
         if request.vector.shape != (bench.wire.layout.size,):
             problem = f"carries a model of {request.vector.size} numbers instead of {bench.wire.layout.size}"
             raise messages.MessageError(problem, where=self.config.name)
+        bench.task.statistics = self._given(bench.job, request)
         return bench
+
+    def _given(self, job: JobSpec, request: messages.Request) -> Statistics:
+        """Return the statistics of all sites that came with a request.
+
+        Raises:
+            MessageError: They are not those of the job, or make no sense.
+        """
+        try:
+            return unpacked(statistics_before(job), np.array(request.statistics, np.float64))
+        except ValueError as error:
+            raise messages.MessageError(str(error), where=self.config.name) from None
 
     def judging(self, request: messages.Request) -> Bench:
         """Return the bench with the model that is evaluated at this site, as it is after the round.

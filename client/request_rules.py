@@ -2,6 +2,7 @@
 
 from client.policy import PolicyError
 from shared.job import JobSpec
+from shared.statistic_spec import statistics_before
 
 SPLITS = ("val", "test")
 
@@ -11,7 +12,7 @@ def check_request(job: JobSpec, phase: str, round_: int, split: str, site: str) 
 
     Args:
         job: What was approved.
-        phase: ``describe``, ``train``, ``evaluate`` or a stage of secure aggregation.
+        phase: ``describe``, ``train``, ``evaluate``, ``statistics`` or a stage of secure aggregation.
         round_: As the request says; 0 for a description.
         split: For an evaluation.
         site: Name of the site, for the error.
@@ -20,6 +21,10 @@ def check_request(job: JobSpec, phase: str, round_: int, split: str, site: str) 
         PolicyError: The job has no such round, or no such evaluation after it.
     """
     if phase == "describe":
+        return
+    if phase == "statistics":
+        if round_ or not statistics_before(job):
+            raise PolicyError("job.statistics: the job asks for no sums before its first round", where=site)
         return
     if not 1 <= round_ <= job.job.rounds:
         problem = f"job.rounds: the job has rounds 1 to {job.job.rounds}, and round {round_} is asked for"

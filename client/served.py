@@ -47,10 +47,12 @@ class Carried:
     Attributes:
         model: The global model.
         edges: Of the bins of scores; empty where there are none.
+        statistics: Of all sites, that the job asks for; empty where there are none.
     """
 
     model: str
     edges: str
+    statistics: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,8 @@ class Asked:
 
     Attributes:
         job: Digest.
-        phase: ``describe``, ``train`` or ``evaluate``.
-        round: From 1; of a description the day, as a number.
+        phase: ``describe``, ``statistics``, ``train`` or ``evaluate``.
+        round: From 1; of a description the day, as a number; 0 for statistics.
         split: ``val`` or ``test`` for an evaluation, otherwise empty.
     """
 
@@ -88,6 +90,8 @@ class Asked:
         """Return it in words, without the job."""
         if self.phase == "describe":
             return "the description of the data"
+        if self.phase == "statistics":
+            return "the sums before the first round"
         where = f" on '{self.split}'" if self.split else ""
         return f"{'training' if self.phase == 'train' else 'evaluation'}{where} of round {self.round}"
 
@@ -144,6 +148,20 @@ class Served(Book):
             tested = f"{carried.model} of round {asked.round}"
             if _first(db, asked.job, "test", tested) not in {None, tested}:
                 raise _another(asked.job, "model was sent before for the test", site)
+
+    def believe_statistics(self, asked: Asked, carried: Carried, site: str) -> bool:
+        """Remember the statistics of all sites that came with a request; say whether they are the first.
+
+        Raises:
+            PolicyError: Others came before: what all rounds rest on does not change between them.
+        """
+        if not carried.statistics:
+            return False
+        with self._change() as db:
+            seen = _first(db, asked.job, "statistics", carried.statistics)
+        if seen not in {None, carried.statistics}:
+            raise _another(asked.job, "set of statistics of all sites was sent before for this job", site)
+        return seen is None
 
     def count(self, asked: Asked, site: str) -> None:
         """Count an answer, before it leaves.

@@ -120,6 +120,13 @@ class SiteCohort:
         )
         return Bounds(self._config.policy.min_group, seed)
 
+    def standing_bounds(self, job: JobSpec) -> Bounds:
+        """Return how figures of the data alone are bounded: whatever job asks, they have the same noise.
+
+        With noise for each job, many jobs together would tell the figure itself.
+        """
+        return Bounds(self._config.policy.min_group, partial(self._cohort(job).key.seed, "noise of the data"))
+
     def private_steps(self, job: JobSpec, data: SiteData) -> Steps:
         """Return what a round of private training is here."""
         return plan(job, Release.of(self._config.policy, job).units(data, job))

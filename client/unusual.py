@@ -66,7 +66,7 @@ def _data(job: JobSpec) -> Iterator[str]:
     if shares is not None and min(shares) < RARE * sum(shares):
         yield "A class counts more than a thousand times its share ([task] class_shares)."
     pixels = job.data.patch or job.data.size or []
-    if min(pixels) < TINY:
+    if pixels and min(pixels) < TINY:
         yield f"Images are made as small as {' x '.join(map(str, pixels))} pixels."
 
 

@@ -16,7 +16,7 @@ from shared.curves import Curves
 from shared.errors import RunError
 from shared.run_folder import HEADER
 
-_STRATEGY, _CURVES = "strategy.", "curves."
+_STRATEGY, _CURVES, _STATISTICS = "strategy.", "curves.", "statistics."
 Tensors = dict[str, NDArray[Any]]
 
 
@@ -48,6 +48,7 @@ class Checkpoint:
     best: Best | None = None
     stale: int = 0  # evaluations since the best one
     curves: Curves | None = None  # of the last evaluation: the bins of the next one follow from them
+    statistics: dict[str, NDArray[np.float64]] = field(default_factory=dict)  # of all sites, before round 1
     unjudged: Unjudged | None = None  # what is left of the round is its evaluation
 
 
@@ -59,6 +60,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint, job_digest: str) -> Non
     """
     tensors: Tensors = {"vector": checkpoint.vector}
     tensors |= {_STRATEGY + name: array for name, array in checkpoint.strategy.items()}
+    tensors |= {_STATISTICS + name: array for name, array in checkpoint.statistics.items()}
     tensors |= _curve_tensors(_CURVES, checkpoint.curves)
     header: dict[str, Any] = {"job": job_digest, "round": checkpoint.round, "stale": checkpoint.stale}
     if checkpoint.best is not None:
@@ -96,11 +98,8 @@ def read_checkpoint(path: Path, job_digest: str) -> Checkpoint:
     return Checkpoint(
         round=header["round"],
         vector=tensors["vector"],
-        strategy={
-            name.removeprefix(_STRATEGY): array
-            for name, array in tensors.items()
-            if name.startswith(_STRATEGY)
-        },
+        strategy=_below(_STRATEGY, tensors),
+        statistics=_below(_STATISTICS, tensors),
         best=None
         if best is None
         else Best(best["round"], best["value"], tensors["best"], _curves(f"best.{_CURVES}", tensors)),
@@ -115,8 +114,12 @@ def _curve_tensors(prefix: str, curves: Curves | None) -> Tensors:
 
 
 def _curves(prefix: str, tensors: Tensors) -> Curves | None:
-    found = {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
+    found = _below(prefix, tensors)
     return Curves(**found) if found else None
+
+
+def _below(prefix: str, tensors: Tensors) -> Tensors:
+    return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
 
 
 def _digest(tensors: Tensors, header: dict[str, Any]) -> str:

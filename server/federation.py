@@ -23,6 +23,9 @@ from shared.flower import query_message
 from shared.job import JobSpec
 from shared.messages import Description, MessageError
 from shared.seeds import seed_of
+from shared.statistic_spec import statistics_before
+from shared.statistics import Numbers, Statistics, added_up, lacking, packed, unpacked
+from shared.statistics_message import read_statistics
 from shared.strategies import StrategyOptions
 
 T = TypeVar("T")
@@ -89,6 +92,7 @@ class Federation:
         self._strict = strict
         self._numbers = numbers
         self._states = states
+        self.statistics: Statistics = {}  # sums over all sites, that go with every model
         self._heads = heads
 
     def gather(self) -> None:
@@ -117,6 +121,37 @@ class Federation:
                 + "".join(f"; {name}: {reason}" for name, reason in reasons),
                 where="[strategy] min_sites",
             )
+
+    def sum_up(self) -> dict[str, Numbers]:
+        """Return the statistics of a job over all sites that train, added up in the order of their names.
+
+        Raises:
+            RunError: Too few sites answer, or too few patients are behind a figure of all of them.
+        """
+        specs = statistics_before(self._job)
+        if not specs:
+            return {}
+        question = messages.describe_request(self._job.canonical(), self.researcher, self.project)
+        asked = [query_message(messages.STATISTICS, question, member.node_id) for member in self.trainers]
+
+        def check(_: Member, content: RecordDict) -> dict[str, Numbers]:
+            return unpacked(specs, read_statistics(content))
+
+        parts = {reply.member.name: part for reply, part in self.exchange(asked, 0, "statistics", check)}
+        if len(parts) < self._job.strategy.min_sites:
+            raise RunError(
+                f"{len(parts)} sites returned the statistics of their patients, the job needs "
+                f"{self._job.strategy.min_sites}",
+                where="[strategy] min_sites",
+            )
+        total = added_up(specs, [parts[name] for name in sorted(parts)])
+        if missing := list(lacking(specs, total)):
+            raise RunError(
+                f"too few patients of each site have {', '.join(missing)}: nothing of it leaves them",
+                where="[task]",
+                remedy="Leave the column out, or state in the job what is publicly known of it.",
+            )
+        return total
 
     def _describe(self, names: Mapping[int, str]) -> Iterator[Member]:
         """Yield the sites that say, under their own name, what they have."""
@@ -188,6 +223,7 @@ class Federation:
             project=self.project,
             run=run,
             best=best,
+            statistics=packed(statistics_before(self._job), self.statistics).tolist(),
         )
 
     def judges(self, round_: int) -> list[Member]:

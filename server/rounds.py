@@ -39,6 +39,8 @@ from shared.metric_spec import is_better, metric_names
 from shared.model_size import check_model_size
 from shared.models import build_model
 from shared.privacy.filters import UpdateFilter
+from shared.statistic_spec import statistics_before
+from shared.statistics import packed
 from shared.strategies.flower_halves import WEIGHT
 from shared.strategies.wire import Wire
 from shared.tasks import make_task
@@ -95,7 +97,7 @@ class RoundLoop:
             project=str(about.get("project", "")),
             strict=strict,
             numbers=self.layout.size,
-            states=self._task.metrics().pack().size,
+            states=max(self._task.metrics().pack().size, sum(spec.size for spec in job.task.statistics())),
             heads=heads,
         )
         is_private = job.privacy.mechanism == "site-level"
@@ -136,6 +138,7 @@ class RoundLoop:
             only_judging=federation.only_judging,
             left_out=federation.left_out,
             figures=federation.figures_for,
+            **({"statistics": self._told_statistics()} if state.statistics else {}),
         )
         data = {"rounds": self.job.job.rounds, "sites": len(federation.trainers)}
         self._listen(Event("run_started", state.round, data=data))
@@ -148,8 +151,17 @@ class RoundLoop:
         self._listen(Event("run_finished", state.round, data=_defined(result.test.federation)))
         return result
 
+    @property
+    def statistics(self) -> list[float]:
+        """The sums over all sites before the first round, packed."""
+        return packed(statistics_before(self.job), self._task.statistics).tolist()
+
+    def _told_statistics(self) -> dict[str, Any]:
+        return {name: numbers.tolist() for name, numbers in self._task.statistics.items()}
+
     def _first(self) -> Checkpoint:
-        state = Checkpoint(0, self.wire.first(self.wire.model.pack(self._initial_model())))
+        first = self.wire.first(self.wire.model.pack(self._initial_model()))
+        state = Checkpoint(0, first, statistics=self._federation.sum_up())
         self._run.save(state)
         return state
 
@@ -157,7 +169,8 @@ class RoundLoop:
         return build_model(self.job)  # not kept: it may be large
 
     def _restore(self, state: Checkpoint) -> None:
-        """Take up what strategy and noise remember of the rounds before."""
+        """Take up what was added up before the first round, and what strategy and noise remember since."""
+        self._task.statistics = self._federation.statistics = state.statistics
         remembered = dict(state.strategy)
         if self._privacy is not None:
             self._privacy.restore(remembered)

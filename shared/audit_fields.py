@@ -160,6 +160,7 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "ledger-repaired": ("sequence", "user"),
     "cohort-accepted": ("dataset", "user"),
     "request-refused": ("job", "phase", "round", "researcher", "rule", "reason"),
+    "statistics-taken": ("job", "sha256"),
     "sum-unmasked": ("job", "round", "sites"),
     "request-failed": ("job", "phase", "round", "researcher", "reason"),
     "reply-sent": ("job", "phase", "round", "split", "researcher", "bytes", "sha256", "examples"),

@@ -38,7 +38,7 @@ def check(file: Annotated[Path, typer.Argument(help="Job file (TOML).", show_def
         "name": job.job.name,
         "task": job.task.subject + TASKS.origin(job.task.name),
         "digest": job.digest(),
-        "data": f"{job.job.dataset}, {size}",
+        "data": job.job.dataset + (f", {size}" if size else ""),
         "model": ", ".join(name + NETWORKS.origin(name) for name in network_names(job)),
         "training": f"{length}, {', '.join(_optimizers(job))}",
         "strategy": f"{job.strategy.name}{STRATEGIES.origin(job.strategy.name)}, {job.job.rounds} rounds, "

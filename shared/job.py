@@ -155,8 +155,6 @@ class DataTable(Table):
             raise ValueError("window: is needed with intensity = 'window', and only there")
         if self.window is not None and self.window[0] >= self.window[1]:
             raise ValueError("window: the first number must be below the second")
-        if self.size is None and self.patch is None:
-            raise ValueError("size: is missing; give the size of the images, or a patch to train on")
         return self
 
 
@@ -270,7 +268,7 @@ class JobSpec(Table):
     job: JobTable
     task: Task
     model: Networks
-    data: DataTable
+    data: DataTable = DataTable()
     training: TrainingTable
     strategy: Strategy
     evaluation: EvaluationTable = EvaluationTable()

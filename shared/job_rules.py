@@ -3,12 +3,14 @@
 import math
 from typing import TYPE_CHECKING
 
+from shared.fields import image_columns_of
 from shared.job_parts import misnamed_networks, networks_of, phases_of
 from shared.limits import LARGEST_JOB, LARGEST_MODEL_MB
 from shared.metric_spec import metric_names
 from shared.names import shown, suggestion
 from shared.networks import NETWORKS, fitting_networks
 from shared.privacy.secagg.limits import LEAST_SITES
+from shared.statistic_spec import check_specs
 
 if TYPE_CHECKING:
     from shared.job import JobSpec
@@ -24,6 +26,7 @@ def check(job: "JobSpec") -> None:
     """Raise ValueError, naming table and key, where two tables contradict each other."""
     for rule in (
         _length,
+        _data,
         _task,
         _networks,
         _phases,
@@ -50,8 +53,17 @@ def _length(job: "JobSpec") -> None:
         raise ValueError(f"the job has {characters} characters as JSON, and {LARGEST_JOB} is the most")
 
 
+def _data(job: "JobSpec") -> None:
+    if not image_columns_of(job):
+        keys = {key: field.default for key, field in type(job.data).model_fields.items() if key != "fold"}
+        for key in (key for key, default in keys.items() if getattr(job.data, key) != default):
+            raise ValueError(f"[data] {key}: is about images, and this job's {job.task.name} sees none")
+    elif job.data.size is None and job.data.patch is None:
+        raise ValueError("[data] size: is missing; give the size of the images, or a patch to train on")
+
+
 def _task(job: "JobSpec") -> None:
-    for problem in job.task.problems(job):
+    for problem in (*job.task.problems(job), *check_specs(job.task.statistics())):
         raise ValueError(problem)
     if job.data.patch is not None and not job.task.takes_patches:
         raise ValueError(f"[data] patch: is not for {job.task.name}")
@@ -85,8 +97,8 @@ def _network(job: "JobSpec") -> None:
         name, fitting = network.options.name, fitting_networks(network.ends)
         if name not in fitting:
             raise ValueError(
-                f"[{network.table}] name: '{name}' is not for {job.task.name} in "
-                f"{network.ends.dimensions}D; {suggestion(name, fitting)}"
+                f"[{network.table}] name: '{name}' is not for {job.task.name} "
+                f"{network.ends.of_what}; {suggestion(name, fitting)}"
             )
 
 
@@ -94,6 +106,8 @@ def _network_input(job: "JobSpec") -> None:
     key = "patch" if job.data.patch else "size"
     for network in networks_of(job):
         model, ends = network.options, network.ends
+        if not ends.dimensions:
+            continue
         if (need := model.size_problem(ends.size)) is not None:
             raise ValueError(f"[data] {key}: '{model.name}' needs {need}; got {ends.size}")
         if model.input_channels is not None and ends.channels not in model.input_channels:
@@ -165,6 +179,11 @@ def _private_training(job: "JobSpec") -> None:
         )
     for problem in job.task.private_problems(job):
         raise ValueError(problem)
+    for spec in job.task.statistics():
+        raise ValueError(
+            f"[task]: {spec.told} would leave each site, which no noise protects; state in the job what is "
+            "publicly known"
+        )
     _private_phases(job)
     _private_networks(job)
     if job.training.precision != "float32":
@@ -204,6 +223,12 @@ def _secure_aggregation(job: "JobSpec") -> None:
             f"[strategy] name: '{job.strategy.name}' compares single updates, and with secure_aggregation "
             "the coordinator learns nothing but their sum"
         )
+    for spec in job.task.statistics():
+        if spec.kind != "counts":
+            raise ValueError(
+                f"[task]: {spec.told} would leave each site beside the masked sum; state in the job what is "
+                "publicly known"
+            )
     if job.strategy.min_sites < LEAST_SITES:
         raise ValueError(
             f"[strategy] min_sites: secure_aggregation needs at least {LEAST_SITES}; of a sum of two, each "

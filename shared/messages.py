@@ -6,7 +6,7 @@ reads, since it came over the network.
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, cast, get_args
 
@@ -29,6 +29,7 @@ METRICS = "metrics"
 STATES = "states"
 
 DESCRIBE = "describe"
+STATISTICS = "statistics"
 
 CRASH = 1000  # code of an error reply for a fault of the program
 SITE_ERROR = 1001  # code of an error reply that says in its reason what a person can do
@@ -54,6 +55,7 @@ class Request:
     edges: NDArray[np.float64] | None  # evaluation: of the bins of scores; to be checked by the task
     run: str  # name of the run, the same after it was resumed; may be empty
     best: int = 0  # the best round so far, whose model may be asked for in the test; 0 where there is none
+    statistics: tuple[float, ...] = ()  # sums over all sites that the job asks for, packed; to be checked
 
 
 @dataclass(frozen=True)
@@ -142,10 +144,12 @@ def request_config(
     project: str = "",
     run: str = "",
     best: int = 0,
+    statistics: Sequence[float] = (),
 ) -> ConfigRecord:
     """Return the configuration that goes with a model to a site."""
     return ConfigRecord(
         {
+            **({STATISTICS: list(statistics)} if statistics else {}),
             "job": job,
             "layout": layout,
             "round": round_,
@@ -207,7 +211,20 @@ def read_request(content: RecordDict) -> Request:
         edges=cast(NDArray[np.float64], _array(arrays[EDGES], np.float64)) if EDGES in arrays else None,
         run=run,
         best=_count(config, "best") if "best" in config else 0,
+        statistics=numbers_in(config, STATISTICS),
     )
+
+
+def numbers_in(config: ConfigRecord, key: str) -> tuple[float, ...]:
+    """Return a list of numbers of a configuration; nothing where it has none.
+
+    Raises:
+        MessageError: It is something else.
+    """
+    given = config.get(key, [])
+    if not isinstance(given, list) or not all(type(number) is float for number in given):
+        raise MessageError(f"carries {key} that are no numbers")
+    return tuple(float(number) for number in given)
 
 
 def describe_request(job: str, researcher: str = "", project: str = "") -> RecordDict:

@@ -66,7 +66,7 @@ def _build(job: "JobSpec", network: JobNetwork, seed: int) -> nn.Module:
     """Return one network, with the norm of the job and all parameters trainable."""
     with drawn_from(seed, torch.device("cpu")):
         model = network.options.build(network.ends)
-    norm = getattr(network.options, "norm", "batch")
+    norm = getattr(network.options, "norm", "batch" if network.ends.dimensions else "none")
     private = job.privacy.mechanism != "none"
     if private and norm == "batch":
         norm = "group"
@@ -74,7 +74,7 @@ def _build(job: "JobSpec", network: JobNetwork, seed: int) -> nn.Module:
             "%s: batch norm is a figure of the patients without noise; a private job has group norm instead",
             job.job.name,
         )
-    if norm != "batch":
+    if norm not in ("batch", "none"):
         _replace_batch_norm(model, norm, network.ends.dimensions)
     if job.privacy.mechanism == "dp-sgd" and (changed := _work_out_of_place(model)):
         _log.info("%s: %d activations work out of place, for private training", job.job.name, changed)

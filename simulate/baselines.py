@@ -24,6 +24,8 @@ from client.workshop import Bench, evaluate
 from shared.batch import Batch
 from shared.metric_spec import is_better
 from shared.models import build_model
+from shared.statistic_spec import statistics_before
+from shared.statistics import added_up, unpacked
 from shared.tasks.base import Statistics
 
 POOLED = "pooled"
@@ -76,7 +78,10 @@ def train_baseline(
     bench.state.unpack(bench.state.layout.pack(initial))
     data = [site.data(job) for site in members.values()]
     parts = [item.split("train") for item in data]
-    statistics = [statistics_for_loss(job, item, ()) for item in data]
+    statistics = [statistics_for_loss(job, item, (), {}) for item in data]
+    specs = statistics_before(job)
+    own = [unpacked(specs, site.statistics(job)) for site in members.values()] if specs else []
+    bench.task.statistics = added_up(specs, own)
     pooled = PooledSamples(parts)
     policies = [site.config.policy for site in members.values()]
     steps = sum(

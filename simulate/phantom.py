@@ -194,6 +194,38 @@ def _boxes(findings: list[Finding], axes: tuple[int, ...]) -> str:
     return json.dumps(boxes)
 
 
+HAZARDS = {"age": 0.04, "grade": 0.5, "marker": -0.6}  # log of the hazard's ratio for one more of each
+BASE_HAZARD = 0.012  # a month, of somebody of 60 years, grade 2 and marker 0
+_FOLLOW_UP = {"north": 60.0, "south": 36.0, "east": 72.0, "west": 48.0}  # months at most
+_UNKNOWN = 0.1  # share of the patients whose marker nobody measured
+
+
+def _survival(folder: Path, seed: int) -> Iterator[Row]:
+    """A table without images: months until death or the end of follow-up, which differs between hospitals.
+
+    Times are exponential with the hazard `BASE_HAZARD` times the exponential of what `HAZARDS` says of each
+    column, cut by a follow-up that is uniform up to the hospital's longest.
+    """
+    for patient in _patients({"north": 160, "south": 110, "east": 80, "west": 50}, seed):
+        rng = patient.rng
+        age, grade = round(float(rng.normal(60, 12)), 1), int(rng.integers(1, 4))
+        marker = round(float(rng.normal()), 3)
+        risk = HAZARDS["age"] * (age - 60) + HAZARDS["grade"] * (grade - 2) + HAZARDS["marker"] * marker
+        death = float(rng.exponential(1 / (BASE_HAZARD * np.exp(risk))))
+        end = float(rng.uniform(0, _FOLLOW_UP[patient.site]))
+        yield {
+            "site": patient.site,
+            "patient": patient.name,
+            "split": patient.split,
+            "age": str(age),
+            "grade": str(grade),
+            "marker": "" if rng.random() < _UNKNOWN else str(marker),
+            "sex": str(rng.choice(["female", "male"])),
+            "time": f"{min(death, end):.2f}",
+            "event": str(int(death <= end)),
+        }
+
+
 def _place(folder: Path, kind: str, patient: _Patient, file: str) -> Path:
     path = folder / kind / patient.site / file
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -216,4 +248,5 @@ PHANTOMS: dict[str, Maker] = {
     "phantom-lesions": _skin_lesions,
     "phantom-nodules": _nodules,
     "phantom-nodules-3d": _nodule_volumes,
+    "phantom-survival": _survival,
 }

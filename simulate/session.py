@@ -151,18 +151,24 @@ def _run(run: RunFolder, setup: Setup, workers: str, console: Console, *, resume
         loop = RoundLoop(grid, run.job, run, progress, strict=True, rehearsal=True)
         result = loop.execute(resume=resume)
         if all(site.policy.share_site_metrics for site in setup.sites):
-            _compare(run, loop.layout.digest(), result, pool)
+            _compare(run, loop, result, pool)
         if setup.baselines:
             _baselines(run, loop, pool, progress)
         run.describe(startup_seconds=pool.startup_seconds)
     shutil.rmtree(kept, ignore_errors=True)  # a run that has finished is not resumed
 
 
-def _compare(run: RunFolder, layout: str, result: Result, workers: Workers) -> None:
+def _compare(run: RunFolder, loop: RoundLoop, result: Result, workers: Workers) -> None:
     """Describe what the test metrics are worth, with the patients behind them before it."""
     names = sorted(run.read_description()["sites"])
     vector = torch.from_numpy(result.vector)
-    payload = {"job": run.job.canonical(), "round": result.round, "layout": layout, "run": run.path.name}
+    payload = {
+        "job": run.job.canonical(),
+        "round": result.round,
+        "layout": loop.layout.digest(),
+        "run": run.path.name,
+        "statistics": loop.statistics,
+    }
     workers.submit(
         [Call(number, name, JUDGE, payload, {"vector": vector}) for number, name in enumerate(names)]
     )

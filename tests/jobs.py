@@ -6,10 +6,13 @@ from typing import Any
 import tomli_w
 
 from shared.job import JobSpec, parse_job
+from shared.networks import NETWORKS
 
 Tables = dict[str, dict[str, Any]]
 
-TASK_OF = {"vector": "classification", "map": "segmentation"}  # by what a network gives
+TASK_OF = {"vector": "classification", "map": "segmentation"}  # by what a network of images gives
+IMAGE_NETWORKS = sorted(name for name, options in NETWORKS.items() if options.dimensions & {2, 3})
+"""The networks that see images."""
 
 # Small enough to be trained many times in a test; for the hospitals of `tests.conftest.write_dataset`.
 TINY: Tables = {
@@ -32,6 +35,11 @@ BY_TASK: dict[str, Tables] = {
         "task": {"name": "detection", "classes": ["disc"], "most_boxes": 10},
         "model": {"name": "unet", "channels": [4, 8], "num_res_units": 0, "norm": "instance"},
         "evaluation": {"select_best": "ap30"},
+    },
+    "survival": {
+        "task": {"name": "survival", "columns": ["age", "grade"], "intervals": [12.0, 36.0, 60.0]},
+        "model": {"name": "mlp", "hidden": [4]},
+        "data": {},
     },
 }
 # What a strategy asks of the rest of a job, as dotted keys.

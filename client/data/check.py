@@ -117,6 +117,7 @@ class Report:
         empty_masks: Masks without foreground.
         sizes: Image size, such as '128x96' -> images; likewise `channels` and `spacings`.
         tallies: Field of the job, other than image, mask and label -> what its values are.
+        events: Site -> its events, where the job predicts when they come.
         fields: Fields of headers that may identify a person -> files.
         notes: How files were read that a person should know of -> the rows.
         found: The rows whose files can be used.
@@ -136,6 +137,8 @@ class Report:
     channels: Counter[str] = field(default_factory=Counter)
     spacings: Counter[str] = field(default_factory=Counter)
     tallies: dict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
+    events: dict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
+    unit: str = "image"  # what a row of the manifest stands for
     fields: Counter[str] = field(default_factory=Counter)
     notes: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
     found: list[Found] = field(default_factory=list)
@@ -213,6 +216,7 @@ class _Check:
             images=len(self.rows),
             patients=len({(row.manifest.path, row.record.patient) for row in self.rows}),
             errors=list(found.problems),
+            unit="image" if expected.images else "row",
         )
 
     def side_tables(self) -> None:
@@ -235,6 +239,8 @@ class _Check:
         for name, kind in further(self.expected.kinds).items():
             with self._noting(row):
                 count_in(self.report.tallies[name], kind, record, self.expected.kinds)
+                if kind.field.kind == "event":
+                    count_in(self.report.events[record.site or "all"], kind, record, self.expected.kinds)
         if not record.images:
             return
         with self._noting(row):
@@ -328,12 +334,19 @@ class _Check:
             report.sites[site] = {side: self._count(site, side) for side in SPLITS}
         for side, need in (("val", "to choose the best round"), ("test", "to judge the result")):
             if not self._count(None, side)[1]:
-                report.warnings.append(f"no image is in '{side}': there is nothing {need}")
+                report.warnings.append(f"no {report.unit} is in '{side}': there is nothing {need}")
         if not self._count(None, "train")[1]:
-            report.errors.append(DataError("no image is in 'train'", where=report.manifest))
+            report.errors.append(DataError(f"no {report.unit} is in 'train'", where=report.manifest))
         elif idle := [site for site, counts in report.sites.items() if not counts["train"][1]]:
             report.warnings.append(f"no training data at site {', '.join(idle)}: it only judges the model")
         self._classes()
+        for tally in report.tallies.values():
+            report.warnings += tally.doubts()
+        report.warnings += [
+            f"site {site} has no event: nobody there can be compared"
+            for site, tally in report.events.items()
+            if not tally.counts["observed"]
+        ]
         report.warnings += doubts(self.seen)
         if report.fields:
             named = ", ".join(f"{name} ({count})" for name, count in report.fields.most_common())

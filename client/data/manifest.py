@@ -16,6 +16,7 @@ _NOBODY = {"nan", "none", "null", "n/a", "na", "<na>", "nat", "undefined"}
 _ERROR = re.compile(r"#(N/A|NV|[A-ZÀ-Ý/0]+[!?])")  # of a spreadsheet
 _CUT_NUMBER = re.compile(r"[0-9][.,]?[0-9]*E\+[0-9]{2}")
 _KNOWN = {"patient", "label", "mask", "site", "split"}
+_FILE = re.compile(r".*\.[A-Za-z][A-Za-z0-9]{1,4}(\.gz)?")  # what the name of a file looks like
 
 
 @dataclass(frozen=True)
@@ -196,6 +197,8 @@ def scan_manifest(path: Path, images: Sequence[str] = ("image",), needs: Sequenc
 def image_columns(path: Path) -> tuple[str, ...]:
     """Return the columns that hold images: 'image', or those whose first cell names a file that is there.
 
+    A manifest in whose first row nothing looks like the name of a file is a table, and has none.
+
     Args:
         path: The CSV, or the folder that holds it as `manifest.csv`.
 
@@ -208,7 +211,9 @@ def image_columns(path: Path) -> tuple[str, ...]:
         return ("image",)
     first = zip(header, rows[0][1], strict=False)
     found = [name for name, cell in first if name not in _KNOWN and cell and is_there(path.parent / cell)]
-    return tuple(found) or ("image",)
+    if found:
+        return tuple(found)
+    return ("image",) if any(_FILE.fullmatch(cell) for cell in rows[0][1]) else ()
 
 
 def require(problems: Sequence[DataError]) -> None:

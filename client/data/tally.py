@@ -47,6 +47,15 @@ class Tally:
         else:
             self.numbers[column].add(value)
 
+    def doubts(self) -> Iterator[str]:
+        """Yield which columns say nothing: they are missing in all rows, or have one value."""
+        for column in dict.fromkeys([*self.numbers, *self.missing]):
+            found = self.numbers.get(column)
+            if self.missing[column] == self.rows:
+                yield f"column '{column}' is missing in all rows"
+            elif found is not None and found.lowest == found.highest and found.count > 1:
+                yield f"column '{column}' is {found.lowest:g} in all rows that have it"
+
     def lines(self) -> Iterator[str]:
         """Yield one line for each column with numbers, then one of counts."""
         for column in dict.fromkeys([*self.numbers, *self.missing]):

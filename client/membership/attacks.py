@@ -15,6 +15,7 @@ from client.workshop import predictions
 from shared.job import JobSpec
 from shared.models import models_of
 from shared.tasks import make_task
+from shared.tasks.base import Statistics
 
 _LEAST_LOSS = 1e-12  # doubles tell no smaller ones apart
 _LARGEST_LOSS = 500.0
@@ -22,9 +23,18 @@ _LARGEST_LOSS = 500.0
 Values = NDArray[np.float64]
 
 
-def image_losses(model: nn.Module, job: JobSpec, population: Population) -> Values:
-    """Return the loss of each image, (images,), without augmentation, in double precision."""
-    task, models = make_task(job), models_of(model)
+def image_losses(
+    model: nn.Module, job: JobSpec, population: Population, statistics: Statistics | None = None
+) -> Values:
+    """Return the loss of each image, (images,), without augmentation, in double precision.
+
+    Args:
+        model: The model.
+        job: What it was trained by.
+        population: Whose images.
+        statistics: Of all sites, that the job asks for.
+    """
+    task, models = make_task(job, statistics), models_of(model)
 
     def widened(name: str, value: Tensor) -> Tensor:
         return value.double() if name in task.targets and value.is_floating_point() else value

@@ -15,6 +15,7 @@ from client.membership.shadows import halves, train_model
 from shared.errors import JobError
 from shared.job import JobSpec
 from shared.seeds import seed_of
+from shared.tasks import make_task
 from shared.tasks.base import Statistics
 
 THRESHOLD, RATIO = "loss threshold", "likelihood ratio"
@@ -62,7 +63,7 @@ def audit_model(
         population: The site's patients.
         rounds: That the model took.
         shadows: Shadow models to train, an even number from 4.
-        statistics: Of the site, that the job's loss needs.
+        statistics: Of the site, that the job's loss needs, and those of all sites that the job asks for.
         track: Shows progress over the shadow models.
 
     Raises:
@@ -70,7 +71,9 @@ def audit_model(
     """
     if shadows < 4 or shadows % 2:
         raise JobError(f"{shadows} shadow models can't be split into halves", remedy="Give 4, 6, 8 or so.")
-    losses = image_losses(model, job, population)
+    if not all(phase.per_sample for phase in make_task(job).phases(statistics)):
+        raise JobError("the loss compares patients with each other, and so says little about one of them")
+    losses = image_losses(model, job, population, statistics)
     seed = seed_of(job.job.seed, "shadows")
     insides, known = [], []
     drawn = halves(len(population.members), shadows, seed)
@@ -84,7 +87,7 @@ def audit_model(
             statistics=statistics,
         )
         insides.append(inside)
-        known.append(population.by_patient(confidences(image_losses(shadow, job, population))))
+        known.append(population.by_patient(confidences(image_losses(shadow, job, population, statistics))))
     target = population.by_patient(confidences(losses))
     scores = {
         THRESHOLD: -population.by_patient(losses),

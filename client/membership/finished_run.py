@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from shared.arrays import Layout
@@ -26,12 +28,14 @@ class FinishedRun:
         job: What was asked.
         rounds: That were done.
         sites: Those that took part, with what they said of themselves.
+        statistics: Of all sites, that the job asks for.
     """
 
     path: Path
     job: JobSpec
     rounds: int
     sites: dict[str, Any]
+    statistics: dict[str, NDArray[np.float64]]
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -44,6 +48,8 @@ class FinishedRun:
         try:
             description = run.read_description()
             sites, rounds = dict(description.get("sites", {})), int(description.get("rounds", 0))
+            told = dict(description.get("statistics", {}))
+            statistics = {name: np.array(numbers, np.float64) for name, numbers in told.items()}
         except (OSError, ValueError, TypeError) as error:
             raise RunError(f"is not the folder of a run ({error})", where=path) from None
         if not rounds or not (path / MODEL).is_file():
@@ -52,7 +58,7 @@ class FinishedRun:
                 where=path,
                 remedy="Finish the run, or fetch it with its models (`wardround fetch`).",
             )
-        return cls(path, run.job, rounds, sites)
+        return cls(path, run.job, rounds, sites, statistics)
 
     def check_site(self, name: str, patients: int) -> None:
         """Make sure that a site was in the run, with the data that it has now.

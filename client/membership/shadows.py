@@ -54,7 +54,7 @@ def train_model(
         device: Where to train.
         statistics: As for `LocalTraining`.
     """
-    task = make_task(job)
+    task = make_task(job, statistics)
     model = place_model(build_model(job), job, device)
     for round_ in range(1, rounds + 1):
         training: PrivateTraining | LocalTraining

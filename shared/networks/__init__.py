@@ -9,6 +9,7 @@ from shared.networks.cnn import CNNOptions
 from shared.networks.densenet import DenseNet121Options
 from shared.networks.dynunet import DynUNetOptions
 from shared.networks.efficientnet import EfficientNetB0Options
+from shared.networks.mlp import MLPOptions
 from shared.networks.options import Ends, NetworkOptions
 from shared.networks.resnet import ResNetOptions
 from shared.networks.segresnet import SegResNetOptions
@@ -34,6 +35,7 @@ NETWORKS = Registry(
         AttentionUNetOptions,
         SwinUNETROptions,
         VNetOptions,
+        MLPOptions,
     ),
     NetworkOptions,  # type: ignore[type-abstract]
 )

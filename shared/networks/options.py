@@ -37,8 +37,8 @@ class Ends:
     """What stands at the two ends of a network.
 
     Attributes:
-        dimensions: 2 or 3.
-        channels: Channels of an image.
+        dimensions: 2 or 3; 0 for the columns of a table.
+        channels: Channels of an image, or numbers of a table.
         outputs: Numbers, for an image or for each of its pixels.
         size: Pixels along each axis of what it is trained on.
         gives: Which of the two.
@@ -55,6 +55,16 @@ class Ends:
         """Return the ends of a network that takes a job's images."""
         return cls(data.dimensions, data.channels, outputs, data.patch or data.size or [], gives)
 
+    @classmethod
+    def of_table(cls, inputs: int, outputs: int) -> "Ends":
+        """Return the ends of a network that takes so many numbers and gives a vector."""
+        return cls(0, inputs, outputs, [], "vector")
+
+    @property
+    def of_what(self) -> str:
+        """What it takes, in words."""
+        return f"in {self.dimensions}D" if self.dimensions else "of a table"
+
     @property
     def kernel(self) -> int:
         """Numbers of a convolution of 3 pixels along each axis, from one channel to one."""
@@ -66,7 +76,7 @@ class NetworkOptions(Table):
 
     Attributes:
         gives: What its output is; a task says what it needs.
-        dimensions: 2 for images, 3 for volumes.
+        dimensions: 2 for images, 3 for volumes, 0 for tables.
         obstacle: Why it can't be trained with differential privacy; None where it can: Opacus gets each
             sample's gradient, once batch norm is replaced and activations work out of place.
         input_channels: Numbers of channels that an image may have; None for any.

@@ -11,19 +11,27 @@ from shared.tasks.classification.options import Classification
 from shared.tasks.detection.options import Detection
 from shared.tasks.options import TaskOptions
 from shared.tasks.segmentation.options import Segmentation
+from shared.tasks.survival.options import Survival
 
 if TYPE_CHECKING:
     from shared.job import JobSpec
-    from shared.tasks.base import Task
+    from shared.tasks.base import Statistics, Task
 
 TASKS = Registry(
     "wardround.tasks",
-    (Classification, Segmentation, Detection),
+    (Classification, Segmentation, Detection, Survival),
     TaskOptions,  # type: ignore[type-abstract]
 )
 """The options of every task, by the name that a job gives."""
 
 
-def make_task(job: "JobSpec") -> "Task":
-    """Return the task that a job names, ready to learn and to judge."""
-    return job.task.build(job)
+def make_task(job: "JobSpec", statistics: "Statistics | None" = None) -> "Task":
+    """Return the task that a job names, ready to learn and to judge.
+
+    Args:
+        job: The job.
+        statistics: Sums over all sites that it asks for, where they are known already.
+    """
+    task = job.task.build(job)
+    task.statistics = statistics or {}
+    return task

@@ -27,7 +27,7 @@ Loss = Callable[[Models, Batch], Tensor]
 """See `Phase.loss`."""
 
 Statistics = Mapping[str, NDArray[Any]]
-"""What was counted before the first round, by name, such as the images of each class; see `Task.phases`."""
+"""What was counted before the first round, by name, such as the images of each class."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,37 @@ class Task(ABC):
         job: The job that names the task.
         roles: Of its networks.
         targets: The fields that are to be predicted. Every other one is an input.
+        statistics: Sums over all sites that the job asks for (`TaskOptions.statistics`): set by whoever runs
+            the networks of a run, before anything of it is prepared.
     """
 
     def __init__(self, job: "JobSpec") -> None:
         self.job = job
+        self.statistics: Statistics = {}
         self.roles = tuple(job.task.networks(job.data))
         self.targets = frozenset(name for name, own in fields_of(job).items() if own.role == "target")
+
+    def known(self, name: str) -> NDArray[Any]:
+        """Return a statistic of all sites.
+
+        Raises:
+            ValueError: It was not set.
+        """
+        if name not in self.statistics:
+            raise ValueError(f"the statistic '{name}' of all sites is not known")
+        return self.statistics[name]
+
+    def measure(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Return what samples add to the moments and histograms of `TaskOptions.statistics`.
+
+        Args:
+            batch: As it was read, in main memory.
+
+        Returns:
+            By the name of the statistic: a value of each sample and column (B, K), a single column for a
+            histogram; not a number where it is not known, or not to be counted.
+        """
+        return {}
 
     def prepare(self, batch: Batch, seed: int) -> Batch:
         """Return a batch with what is drawn for it: noise, masks, a second view. Here, as it is.

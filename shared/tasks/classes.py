@@ -10,15 +10,13 @@ from shared.batch import Batch, Prediction
 from shared.fields import fields_of, first_of_role
 from shared.losses import SampleLoss, evaluation_loss, public_counts, training_loss
 from shared.tasks.base import TRAIN, Models, Phase, Statistics, Task
+from shared.tasks.options import CLASS_COUNTS
 
 if TYPE_CHECKING:
     from shared.job import JobSpec
 
 LOGITS = "logits"
 """Name of what is predicted: (B, K), or (B, K, *S) where each pixel has a class."""
-
-CLASS_COUNTS = "class_counts"
-"""Name of the statistic: (K,) images, or voxels, of each class."""
 
 
 class ClassesTask(Task):

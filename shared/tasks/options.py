@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from shared.fields import Field as SampleField
 from shared.metric_spec import MetricSpec
+from shared.statistic_spec import StatisticSpec
 from shared.table import Label, Positive, Table
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from shared.tasks.base import Task
 
 Classes = Annotated[list[Label], Field(min_length=1, max_length=256)]
+
+CLASS_COUNTS = "class_counts"
+"""Name of the statistic: (K,) images, or voxels, of each class."""
 
 
 TRAIN = "train"
@@ -79,9 +83,9 @@ class TaskOptions(Table):
     def subject(self) -> str:
         """What is learnt, in a few words for a person who decides about the job."""
 
-    def statistics_size(self) -> int:
-        """Return how many numbers each site counts for the others before the first round; 0 for none."""
-        return 0
+    def statistics(self) -> tuple[StatisticSpec, ...]:
+        """Return what is added up over the training patients of all sites before the first round."""
+        return ()
 
     def edges_size(self, bins: int) -> int:
         """Return how many numbers the edges of the bins of an evaluation have, at most."""
@@ -107,8 +111,8 @@ class ClassesOptions(TaskOptions):
     loss: str
     class_weights: Literal["none", "site", "federation", "public"] = Field(
         "none",
-        description="Weight classes by the inverse of their count at the site, in the federation (needs "
-        "secure_aggregation) or of class_shares.",
+        description="Weight classes by the inverse of their count at the site, in the federation or "
+        "of class_shares.",
     )
     class_shares: list[Positive] | None = Field(
         None,
@@ -136,9 +140,12 @@ class ClassesOptions(TaskOptions):
         """See the base class."""
         return f"{self.name} of {', '.join(self.classes)}"
 
-    def statistics_size(self) -> int:
-        """Return the number of classes, where those of all sites are weighed together."""
-        return self.counted if self.class_weights == "federation" else 0
+    def statistics(self) -> tuple[StatisticSpec, ...]:
+        """Return the counts of the classes, where those of all sites are weighed together."""
+        if self.class_weights != "federation":
+            return ()
+        names = self.classes if self.counted == len(self.classes) else ["background", *self.classes]
+        return (StatisticSpec.counts(CLASS_COUNTS, names),)
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
@@ -161,14 +168,6 @@ class ClassesOptions(TaskOptions):
         if len(shares) != self.counted:
             raise ValueError(f"class_shares: needs {self.counted} numbers, has {len(shares)}")
         return self
-
-    def problems(self, job: "JobSpec") -> Iterator[str]:
-        """See the base class."""
-        if self.class_weights == "federation" and not job.privacy.secure_aggregation:
-            yield (
-                "[task] class_weights: 'federation' needs [privacy] secure_aggregation = true, under which "
-                "the sites sign their counts for each other; take 'site', or 'public' with class_shares"
-            )
 
     def private_problems(self, job: "JobSpec") -> Iterator[str]:
         """See the base class."""

@@ -162,3 +162,11 @@ def test_a_decision_takes_more_digits_than_anybody_can_make_to_order(make_site, 
     [digits] = [word for word in listed.split() if job.digest().startswith(word) and len(word) >= 20]
     assert approve(site, digits, "--yes").returncode == 0
     assert site.describe(job) == ""
+
+
+def test_what_is_added_up_before_the_first_round_is_said(make_site, job_of):
+    site = make_site()
+    said = "\n".join(text_of(site, job_of(task_class_weights="federation")))
+    counted = "the rounded number of training images (or voxels) of each class: no, yes"
+    assert f"before the first round, {counted}" in said
+    assert "before the first round" not in "\n".join(text_of(site, job_of()))

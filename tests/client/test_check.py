@@ -12,7 +12,8 @@ from client.commands_data import data_app
 from client.data.check import Expected, Report, check_dataset
 from client.data.identifying import identifying_fields
 from client.data.splits import CohortKey, Split
-from shared.errors import DataError
+from shared.errors import DataError, JobError
+from tests.jobs import job_text
 
 SPLIT = Split(CohortKey.drawn(0))
 
@@ -163,3 +164,53 @@ def test_a_header_that_cant_be_read_is_not_called_free_of_names(tmp_path: Path) 
     path = tmp_path / "image.png"
     Image.new("L", (8, 8)).save(path, exif=b"Exif\0\0xxxxxxxx")
     assert identifying_fields(path) == {"a header that can't be read"}
+
+
+TABLE = """site,patient,split,age,grade,time,event
+north,a,train,60,2,1.5,1
+north,b,train,,2,2.5,0
+south,c,test,71,2,3.5,0
+south,d,val,50,,4.5,0
+"""
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """Return the manifest of a table without images."""
+    (tmp_path / "manifest.csv").write_text(TABLE)
+    return tmp_path
+
+
+def checked(*arguments: str | Path) -> str:
+    result = CliRunner().invoke(data_app, ["check", *(str(argument) for argument in arguments)])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_a_table_without_a_job_is_taken_for_what_it_is(table: Path) -> None:
+    output = checked(table)
+    assert "4 rows of 4 patients" in output
+    assert "image" not in output
+
+
+def test_a_table_is_held_against_the_columns_of_its_job(table: Path) -> None:
+    job = table / "job.toml"
+    job.write_text(job_text(task_name="survival"))
+    output = checked(table, "--job", job)
+    assert "age: 50 to 71, mean 60.33; missing in 1 of 4 rows" in output
+    assert "column 'grade' is 2 in all rows that have it" in output
+    assert "site south has no event" in output
+    assert [line for line in output.splitlines() if line.startswith("north")][-1].endswith(
+        "observed (1), censored (1)"
+    )
+
+
+def test_columns_that_a_job_would_name_need_the_job(table: Path) -> None:
+    result = CliRunner().invoke(data_app, ["check", str(table), "--task", "survival"])
+    assert isinstance(result.exception, JobError)
+    assert "Give --job" in str(result.exception)
+
+
+def test_a_table_has_nothing_to_look_at(table: Path) -> None:
+    result = CliRunner().invoke(data_app, ["look", str(table)])
+    assert "has no images to look at" in str(result.exception)

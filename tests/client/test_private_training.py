@@ -21,7 +21,7 @@ from shared.models import build_model
 from shared.networks import NETWORKS
 from shared.privacy.randomness import SecretRandomness, SeededRandomness
 from shared.tasks import make_task
-from tests.jobs import TASK_OF
+from tests.jobs import IMAGE_NETWORKS, TASK_OF
 
 pytestmark = pytest.mark.filterwarnings("ignore:Full backward hook")
 CPU = torch.device("cpu")
@@ -245,7 +245,7 @@ def test_micro_batches_do_not_change_the_step(tiny_job: Any, monkeypatch: pytest
     ("name", "dimensions"),
     [
         pytest.param(name, dimensions, marks=pytest.mark.slow if (name, dimensions) in LARGE else ())
-        for name in sorted(NETWORKS)
+        for name in IMAGE_NETWORKS
         for dimensions in (2, 3)
         if NETWORKS[name].obstacle is None
     ],

@@ -344,6 +344,13 @@ def test_images_in_columns_of_other_names(coordinator: Coordinator, tmp_path: Pa
     assert found(site, offline=True)["data mr"].detail.startswith("24 images of 12 patients")
 
 
+def test_a_table_without_images(coordinator: Coordinator, tmp_path: Path) -> None:
+    site, table = coordinator.admit(tmp_path / "site"), tmp_path / "table.csv"
+    table.write_text("patient,split,age,time,event\na,train,60,1.5,1\nb,val,70,2,0\nc,test,50,3,0\n")
+    (site / "site.toml").write_text(f'[site]\nname = "st-mary"\n[datasets.mr]\nmanifest = "{table}"\n')
+    assert found(site, offline=True)["data mr"].detail.startswith("3 rows of 3 patients")
+
+
 def test_everything_is_looked_at_even_if_all_is_wrong(coordinator: Coordinator, tmp_path: Path) -> None:
     site = coordinator.admit(tmp_path / "site", days=1)
     (site / "site.toml").write_text('[site]\nname = "st-mary"\n[datasets.lungs]\nmanifest = "none.csv"\n')

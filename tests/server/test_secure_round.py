@@ -11,7 +11,7 @@ from flwr.app import RecordDict
 from client.policy import PolicyError, PolicyTable, check_job
 from server.runs import RunFolder
 from shared import messages
-from shared.errors import JobError, RunError
+from shared.errors import RunError
 from shared.flat_array import to_array, view
 from shared.privacy.secagg import messages as stages
 from shared.privacy.secagg.fixed_point import EXTRAS, Codec
@@ -243,11 +243,6 @@ def test_class_weights_come_from_what_all_sites_have_signed(secure_job, federate
     assert set(counted) == {counted[0]}
     voxels = 4 * 2 * 16 * 16  # of two training images a site; each site rounds what it signs
     assert sum(counted[0]) == pytest.approx(voxels, rel=0.05)
-
-
-def test_class_weights_of_the_federation_need_secure_aggregation(tiny_job):
-    with pytest.raises(JobError, match=r"class_weights: 'federation' needs \[privacy\] secure_aggregation"):
-        tiny_job(task_class_weights="federation")
 
 
 @pytest.mark.parametrize(

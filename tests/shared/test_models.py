@@ -20,7 +20,7 @@ from shared.models import build_model
 from shared.networks import NETWORKS
 from shared.tasks import make_task
 from tests.batches import predict
-from tests.jobs import TASK_OF, make_job
+from tests.jobs import IMAGE_NETWORKS, TASK_OF, make_job
 
 pytestmark = pytest.mark.filterwarnings("ignore:Full backward hook")  # Opacus hooks the first layer too
 
@@ -42,6 +42,8 @@ def small_job(name: str, dimensions: int = 2, **options: Any) -> JobSpec:
     """Return a job with a small version of the network, on the smallest images that the job's rules allow."""
     options = {**SMALL.get(name, {}), **options}
     network = NETWORKS[name](name=name, **options)
+    if name not in IMAGE_NETWORKS:
+        return make_job(task_name="survival", task_columns=["a", "b"], model={"name": name, **options})
     shortest = network.stride if network.divisor > 1 or network.size_problem([1, 1000]) else 1
     size = [shortest] * dimensions
     while network.size_problem(size) is not None:
@@ -59,6 +61,8 @@ def small_job(name: str, dimensions: int = 2, **options: Any) -> JobSpec:
 
 def images_for(job: JobSpec, batch: int = 2) -> Tensor:
     generator = torch.Generator().manual_seed(0)
+    if job.data.size is None:
+        return torch.randn(batch, job.task.networks(job.data)["model"].channels, generator=generator)
     return torch.randn(batch, job.data.channels, *(job.data.size or []), generator=generator)
 
 

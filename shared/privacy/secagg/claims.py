@@ -62,7 +62,7 @@ class Claims:
 
 def counted_classes(job: "JobSpec") -> int:
     """Return how many classes each site counts for the others; 0 where the job does not weigh by them."""
-    return job.task.statistics_size()
+    return sum(spec.size for spec in job.task.statistics() if spec.kind == "counts")
 
 
 def check_claims(site: str, claims: Claims, job: "JobSpec", *, training: bool) -> None:

@@ -1,0 +1,89 @@
+"""What is added up over all sites' training patients before the first round, known without loading NumPy.
+
+A task names what it needs (`TaskOptions.statistics`), each site computes its part, and the sum goes to every
+site (`shared.statistics`).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Literal, Self
+
+if TYPE_CHECKING:
+    from shared.job import JobSpec
+
+Kind = Literal["counts", "moments", "histogram"]
+
+LARGEST_VALUE = 2.0**40  # of a column of numbers: what is beyond counts as this
+_MOST_NUMBERS = 8192  # of all statistics of a job
+
+
+@dataclass(frozen=True)
+class StatisticSpec:
+    """One statistic.
+
+    Attributes:
+        name: By which the task finds it.
+        kind: `counts` of samples by class (K,); `moments` of each of K columns (K, 3): how many are known,
+            their sum, the sum of their squares; a `histogram` (K,): values in equal bins from
+            `low` to `high`.
+        of: The classes, or the columns, in words.
+        shape: Of its numbers.
+        largest: Largest absolute value that one sample adds to a number of it.
+        low: Of a histogram.
+        high: Of a histogram: what is beyond is not counted.
+    """
+
+    name: str
+    kind: Kind
+    of: tuple[str, ...]
+    shape: tuple[int, ...]
+    largest: float = 1.0
+    low: float = 0.0
+    high: float = 0.0
+
+    @classmethod
+    def counts(cls, name: str, classes: Sequence[str]) -> Self:
+        """Return that of the samples of each class."""
+        return cls(name, "counts", tuple(classes), (len(classes),))
+
+    @classmethod
+    def moments(cls, name: str, columns: Sequence[str]) -> Self:
+        """Return those of columns of numbers."""
+        return cls(name, "moments", tuple(columns), (len(columns), 3), LARGEST_VALUE**2)
+
+    @classmethod
+    def histogram(cls, name: str, of: str, bins: int, low: float, high: float) -> Self:
+        """Return that of the values of one column."""
+        return cls(name, "histogram", (of,), (bins,), low=low, high=high)
+
+    @property
+    def size(self) -> int:
+        """How many numbers it has."""
+        return prod(self.shape)
+
+    @property
+    def told(self) -> str:
+        """What leaves a site of it, in words."""
+        names = ", ".join(self.of)
+        return {
+            "counts": f"the rounded number of training images (or voxels) of each class: {names}",
+            "moments": f"how many training patients have each of these columns, mean and spread: {names}",
+            "histogram": f"how many training patients have which {names}, in bins up to {self.high:g}",
+        }[self.kind]
+
+
+def statistics_before(job: "JobSpec") -> tuple[StatisticSpec, ...]:
+    """Return what is added up before a job's first round.
+
+    Under secure aggregation the sites sign their counts of classes for each other, in each round.
+    """
+    return () if job.privacy.secure_aggregation else job.task.statistics()
+
+
+def check_specs(specs: Sequence[StatisticSpec]) -> Iterator[str]:
+    """Yield what is wrong with the statistics that a task names."""
+    if len({spec.name for spec in specs}) != len(specs):
+        yield "two statistics have one name"
+    if sum(spec.size for spec in specs) > _MOST_NUMBERS:
+        yield f"the statistics have more than {_MOST_NUMBERS} numbers"

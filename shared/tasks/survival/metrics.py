@@ -1,0 +1,105 @@
+"""Metrics of survival: pairs of patients of one site, errors at the ends of the intervals, and the loss.
+
+A pair is two patients of one hospital: nobody else sees both. So the sums of all sites give the index over
+the pairs within sites, as a stratified analysis does.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from shared.batch import Batch, Prediction
+from shared.job import JobSpec
+from shared.metrics import LARGEST_LOSS, Mean, MetricSet, bounded
+from shared.tasks.survival.losses import brier_scores, cox_losses, mean_time, pairs, survival_at
+from shared.tasks.survival.options import Survival
+
+LARGEST_PAIRS = 2.0**16  # pairs of a patient, and so patients who test at one site
+
+
+class SurvivalMetrics(MetricSet):
+    """Mergeable metrics of a survival job.
+
+    Pairs, and Cox's loss, need all patients of the site: what the network says of each is kept here until the
+    states are packed. Of a patient's rows the mean counts.
+
+    Args:
+        job: The job.
+        options: Of its task.
+        edges: Ends of the intervals (K,), float64; None where the loss has none.
+    """
+
+    def __init__(self, job: JobSpec, options: Survival, edges: Tensor | None) -> None:
+        self.options = options
+        self._edges = edges
+        self._rows: list[tuple[list[str], Tensor, Tensor]] = []  # patients, scores (B,), events (B, 2)
+        self._is_settled = False
+        brier = {} if edges is None else {"integrated_brier": Mean(len(edges))}
+        super().__init__(job, {"loss": Mean(), "concordance": Mean(2), **brier})
+
+    def update(self, predicted: Prediction, batch: Batch, losses: Tensor) -> None:
+        """Add a batch: `logits` (B, 1) or (B, K), and the `event` (B, 2) of each row."""
+        logits, event = predicted["logits"].detach().cpu().double(), batch["event"].detach().cpu().double()
+        patients, edges = list(batch.patients), self._edges
+        if edges is None:
+            self._rows.append((patients, logits[:, 0], event))
+            return
+        survival = survival_at(logits)
+        self._rows.append((patients, -mean_time(survival, edges), event))
+        self.add("loss", patients, bounded(losses[:, None], LARGEST_LOSS))
+        self.add("integrated_brier", patients, *brier_scores(survival, event[:, 0], event[:, 1], edges))
+
+    def largest(self, name: str, state: str) -> float:
+        """See the base class."""
+        if state != "total":
+            return 1.0
+        return {"loss": LARGEST_LOSS, "concordance": LARGEST_PAIRS}.get(name, 1.0)
+
+    def settled(self) -> Mapping[str, Metric]:
+        """Return the metrics with the pairs of the patients seen so far."""
+        if self._is_settled or not self._rows:
+            return self.metrics
+        metrics = {name: metric.clone() for name, metric in self.metrics.items()}
+        for name, _, values, counted in self._of_all_patients():
+            metrics[name].update(values, counted)
+        return metrics
+
+    def settle(self) -> None:
+        """Count the pairs of all patients seen so far; none may have rows still to come."""
+        if self._rows and not self._is_settled:
+            for name, patients, values, counted in self._of_all_patients():
+                self.add(name, patients, values, counted)
+        self._is_settled = True
+
+    def _of_all_patients(self) -> list[tuple[str, list[str], Tensor, Tensor]]:
+        """Return what only all patients together give: name, patients, values, which of them count."""
+        names = np.concatenate([patients for patients, _, _ in self._rows])
+        scores = torch.cat([scores for _, scores, _ in self._rows])
+        events = torch.cat([events for _, _, events in self._rows])
+        patients, first, codes = np.unique(names, return_index=True, return_inverse=True)
+        where, rows = torch.from_numpy(codes), torch.bincount(torch.from_numpy(codes))
+        risks = torch.zeros(len(patients), dtype=torch.float64).index_add_(0, where, scores) / rows
+        times, observed = events[torch.from_numpy(first)].unbind(dim=1)
+        found = pairs(risks, times, observed).clamp(max=LARGEST_PAIRS)
+        every = torch.ones_like(found, dtype=torch.bool)
+        parts = [("concordance", patients.tolist(), found, every)]
+        if self._edges is None:
+            losses = cox_losses(risks, times, observed, self.options.ties)[:, None]
+            parts.append(("loss", patients.tolist(), bounded(losses, LARGEST_LOSS), observed[:, None] > 0))
+        return parts
+
+    def report(self) -> dict[str, float]:
+        """Compute every metric of the job; the error is the mean over time up to the last edge."""
+        metrics = self.settled()
+        right, among = metrics["concordance"].metric_state["total"].tolist()  # type: ignore[union-attr]
+        values = {"concordance": right / among if among > 0 else torch.nan}
+        values["loss"] = float(metrics["loss"].compute())
+        if self._edges is not None:
+            errors = metrics["integrated_brier"].compute().reshape(-1)
+            widths = torch.diff(self._edges, prepend=self._edges.new_zeros(1))
+            widths = torch.where(errors.isnan(), 0.0, widths)
+            values["integrated_brier"] = float((errors.nan_to_num() * widths).sum() / widths.sum())
+        return values

@@ -1,0 +1,125 @@
+"""Survival from end to end: hospitals, their statistics, resuming, the same bits when deployed."""
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from client.data.manifest import scan_manifest
+from server.runs import RunFolder
+from shared.audit_verify import entries
+from shared.job import JobSpec
+from simulate.federation import LocalFederation
+from simulate.phantom import make_phantom
+from simulate.session import Hospitals, start
+from tests.jobs import make_job
+from tests.simulate.test_resume import in_a_process, outcome, run_to_the_end
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_phantom("phantom-survival", tmp_path_factory.mktemp("phantom"), 1)
+
+
+def job(**options: Any) -> JobSpec:
+    given = {
+        "task_name": "survival",
+        "job_dataset": "phantom-survival",
+        "task_columns": ["age", "grade", "marker"],
+        "task_intervals": None,
+        "task_horizon": 48.0,
+        "task_interval_count": 4,
+        "training_batch_size": 32,
+        "evaluation": {"select_best": "concordance"},
+    }
+    return make_job(**given | options)
+
+
+def simulated(spec: JobSpec, data: Path, out: Path, **more: Any) -> Path:
+    run = start(spec, Hospitals(data=data), out, "cpu", baselines=False, **more)
+    run_to_the_end(run.path, spec, resume=False, moment=None)
+    return run.path
+
+
+def test_the_hospitals_are_scaled_by_the_moments_of_all_of_them(table: Path, tmp_path: Path) -> None:
+    run = RunFolder.read(simulated(job(job_rounds=1), table, tmp_path)).read_description()
+    rows = [record.cells for record in scan_manifest(table, ()).records if record.split == "train"]
+    count, total, squares = run["statistics"]["columns"][0]
+    ages = np.array([float(cells["age"]) for cells in rows])
+    assert count == sum(site["patients"]["train"] for site in run["sites"].values())
+    assert total / count == pytest.approx(ages.mean(), abs=1.5)  # those who validate are not among them
+    assert squares / count - (total / count) ** 2 == pytest.approx(ages.var(), rel=0.1)
+    assert 0.8 * count <= run["statistics"]["columns"][2][0] < count  # nobody measured the marker of some
+
+
+@pytest.mark.parametrize("loss", ["hazard", "cox"])
+def test_a_network_learns_who_is_at_risk(table: Path, tmp_path: Path, loss: str) -> None:
+    options = {"task_horizon": None} if loss == "cox" else {}
+    spec = job(task_loss=loss, job_rounds=4, training_local_epochs=5, training_learning_rate=0.02, **options)
+    test = RunFolder.read(simulated(spec, table, tmp_path)).read_description()["test"]
+    assert test["federation"]["concordance"] > 0.6
+
+
+def test_masked_sums_say_what_plain_ones_do(table: Path, tmp_path: Path) -> None:
+    public = {
+        "task_horizon": None,
+        "task_intervals": [12.0, 24.0, 48.0],
+        "task_scaling": {"age": [60.0, 12.0], "grade": [2.0, 0.8], "marker": [0.0, 1.0]},
+        "job_rounds": 1,
+    }
+    plain, masked = (
+        RunFolder.read(
+            simulated(job(**public, privacy_secure_aggregation=secure), table, tmp_path / str(secure))
+        ).read_description()["test"]["federation"]
+        for secure in (False, True)
+    )
+    assert masked.keys() == plain.keys()
+    assert masked["concordance"] == pytest.approx(plain["concordance"], abs=0.05)  # other orders of samples
+    assert masked["integrated_brier"] == pytest.approx(plain["integrated_brier"], abs=0.05)
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_runs_rest_on_the_same_statistics(table: Path, tmp_path: Path) -> None:
+    spec = job(job_rounds=2)
+    expected = outcome(simulated(spec, table, tmp_path / "whole"))
+    path = start(spec, Hospitals(data=table), tmp_path / "killed", "cpu", baselines=False).path
+    moment, resume = 2, False
+    while (code := in_a_process(path, spec, resume=resume, moment=moment)) != 0:
+        assert code == -signal.SIGKILL
+        resume, moment = True, moment + 5
+    assert resume
+    assert outcome(path) == expected
+
+
+SITES = ("north", "south", "east")
+
+
+@pytest.mark.slow
+def test_deployed_hospitals_give_the_same_bits(
+    table: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    spec = job(job_rounds=2, training_batch_size=16)
+    with LocalFederation(tmp_path_factory.mktemp("f")) as federation:
+        for site in SITES:
+            federation.enrol(site, {"phantom-survival": table})
+            federation.start(site)
+        federation.await_sites()
+        name = federation.runs().submit(spec)
+        events = list(federation.runs().follow(name))
+        assert [event for event in events if event.kind == "site_failed"] == []
+        deployed = federation.folder / "coordinator" / "runs" / name
+        files = [federation.folder / site / "site.toml" for site in SITES]
+        run = start(spec, Hospitals(files=files), tmp_path / "simulated", "cpu", baselines=False)
+        run_to_the_end(run.path, spec, resume=False, moment=None)
+        assert (
+            deployed.joinpath("model.safetensors").read_bytes()
+            == (run.path / "model.safetensors").read_bytes()
+        )
+        about, simulated = (RunFolder.read(path).read_description() for path in (deployed, run.path))
+        assert about["test"] == simulated["test"]
+        assert about["statistics"] == simulated["statistics"]
+        for site in SITES:  # what was believed is written down
+            log = entries(federation.folder / site / "audit")
+            assert sum(entry.event == "statistics-taken" for entry in log) == 1
