@@ -27,6 +27,7 @@ from simulate.baselines import POOLED
 from simulate.grid import LocalGrid
 from simulate.hospitals import BASELINE, JUDGE, HostFactory, Setup
 from simulate.judging import Tables, compare
+from simulate.pictures import write_samples
 from simulate.setup import (
     check_sites,
     find_manifest,
@@ -150,6 +151,7 @@ def _run(run: RunFolder, setup: Setup, workers: str, console: Console, *, resume
         grid = LocalGrid(pool, [site.name for site in setup.sites])
         loop = RoundLoop(grid, run.job, run, progress, strict=True, rehearsal=True)
         result = loop.execute(resume=resume)
+        write_samples(run, result.vector)
         if all(site.policy.share_site_metrics for site in setup.sites):
             _compare(run, loop, result, pool)
         if setup.baselines:

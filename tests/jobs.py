@@ -10,8 +10,10 @@ from shared.networks import NETWORKS
 
 Tables = dict[str, dict[str, Any]]
 
-TASK_OF = {"vector": "classification", "map": "segmentation"}  # by what a network of images gives
-IMAGE_NETWORKS = sorted(name for name, options in NETWORKS.items() if options.dimensions & {2, 3})
+TASK_OF = {"vector": "classification", "map": "segmentation"}  # by what a network gives
+IMAGE_NETWORKS = sorted(
+    name for name, options in NETWORKS.items() if options.gives in TASK_OF and options.dimensions & {2, 3}
+)
 """The networks that see images."""
 
 # Small enough to be trained many times in a test; for the hospitals of `tests.conftest.write_dataset`.
@@ -40,6 +42,14 @@ BY_TASK: dict[str, Tables] = {
         "task": {"name": "survival", "columns": ["age", "grade"], "intervals": [12.0, 36.0, 60.0]},
         "model": {"name": "mlp", "hidden": [4]},
         "data": {},
+    },
+    "generation": {
+        "task": {"name": "generation", "latent": 8},
+        "model": {
+            "generator": {"name": "generator", "channels": [8, 16]},
+            "discriminator": {"name": "discriminator", "channels": [8, 16]},
+        },
+        "data": {"size": [16, 16], "intensity": "window", "window": [0.0, 255.0]},
     },
 }
 # What a strategy asks of the rest of a job, as dotted keys.

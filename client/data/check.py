@@ -36,8 +36,6 @@ from shared.errors import DataError
 from shared.fields import fields_of, image_columns_of, target_columns
 from shared.job import JobSpec
 from shared.tasks import TASKS
-from shared.tasks.classification.options import Classification
-from shared.tasks.options import ClassesOptions
 
 
 @dataclass(frozen=True)
@@ -84,10 +82,9 @@ class Expected:
     @classmethod
     def of(cls, job: JobSpec) -> "Expected":
         """Return what a job expects."""
-        task = job.task
-        classes = tuple(task.classes) if isinstance(task, ClassesOptions) else None
-        multi_label = isinstance(task, Classification) and task.multi_label
-        return cls(task.name, classes, image_columns_of(job), multi_label, job, kinds_of(job))
+        named = next((own for own in fields_of(job).values() if own.kind in ("label", "mask")), None)
+        classes, several = (None, False) if named is None else (named.classes, named.several)
+        return cls(job.task.name, classes, image_columns_of(job), several, job, kinds_of(job))
 
 
 @dataclass(frozen=True)

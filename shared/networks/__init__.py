@@ -7,8 +7,10 @@ Nothing here loads PyTorch; `NetworkOptions.build` does.
 from shared.networks.attention_unet import AttentionUNetOptions
 from shared.networks.cnn import CNNOptions
 from shared.networks.densenet import DenseNet121Options
+from shared.networks.discriminator import DiscriminatorOptions
 from shared.networks.dynunet import DynUNetOptions
 from shared.networks.efficientnet import EfficientNetB0Options
+from shared.networks.generator import GeneratorOptions
 from shared.networks.mlp import MLPOptions
 from shared.networks.options import Ends, NetworkOptions
 from shared.networks.resnet import ResNetOptions
@@ -36,6 +38,8 @@ NETWORKS = Registry(
         SwinUNETROptions,
         VNetOptions,
         MLPOptions,
+        GeneratorOptions,
+        DiscriminatorOptions,
     ),
     NetworkOptions,  # type: ignore[type-abstract]
 )

@@ -1,5 +1,7 @@
 """Modules of networks that MONAI has not, or not as private training needs them; loads PyTorch and MONAI."""
 
+import math
+from itertools import pairwise
 from typing import cast
 
 from monai.networks.layers.factories import Conv, Norm, Pool
@@ -28,6 +30,28 @@ class CNN(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits (B, K) of images (B, C, *S)."""
         return cast(Tensor, self.head(self.levels(images).flatten(2).mean(2)))
+
+
+class Generator(nn.Module):
+    """A linear layer to a small map, then for each level: double, convolve, norm, ReLU.
+
+    Shapes: (B, N) to (B, C, *S).
+    """
+
+    def __init__(self, ends: Ends, features: list[int], dropout: float) -> None:
+        super().__init__()
+        conv, norm = Conv[Conv.CONV, ends.dimensions], Norm[Norm.BATCH, ends.dimensions]
+        self.start = [features[-1], *(pixels // 2 ** len(features) for pixels in ends.size)]
+        self.linear = nn.Linear(ends.channels, math.prod(self.start))
+        levels: list[nn.Module] = []
+        for before, after in pairwise(reversed([features[0], *features])):
+            levels += [nn.Upsample(scale_factor=2), conv(before, after, 3, padding=1), norm(after), nn.ReLU()]
+            levels += [nn.Dropout(dropout)]
+        self.levels = nn.Sequential(*levels, conv(features[0], ends.outputs, 3, padding=1))
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Return images (B, C, *S), of any range, of vectors (B, N)."""
+        return cast(Tensor, self.levels(self.linear(vectors).unflatten(1, self.start)))
 
 
 class Block(ResNetBlock):

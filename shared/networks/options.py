@@ -28,8 +28,8 @@ Levels = Annotated[
 ]
 
 
-Output = Literal["vector", "map"]
-"""What a network gives: numbers for an image, or for each of its pixels."""
+Output = Literal["vector", "map", "image"]
+"""What a network gives: numbers for an image, or for each of its pixels; or an image, drawn from numbers."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,11 @@ class Ends:
 
     Attributes:
         dimensions: 2 or 3; 0 for the columns of a table.
-        channels: Channels of an image, or numbers of a table.
-        outputs: Numbers, for an image or for each of its pixels.
+        channels: Channels of an image, or numbers of a table; where it draws an image, numbers that it draws
+            it from.
+        outputs: Numbers, for an image or for each of its pixels; where it draws an image, its channels.
         size: Pixels along each axis of what it is trained on.
-        gives: Which of the two.
+        gives: Which of these.
     """
 
     dimensions: int
@@ -64,6 +65,11 @@ class Ends:
     def of_what(self) -> str:
         """What it takes, in words."""
         return f"in {self.dimensions}D" if self.dimensions else "of a table"
+
+    @classmethod
+    def of_drawn(cls, data: "DataTable", inputs: int) -> "Ends":
+        """Return the ends of a network that draws images like a job's from vectors."""
+        return cls(data.dimensions, inputs, data.channels, data.size or [], "image")
 
     @property
     def kernel(self) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from shared.registry import Registry
 from shared.tasks.classification.options import Classification
 from shared.tasks.detection.options import Detection
+from shared.tasks.generation.options import Generation
 from shared.tasks.options import TaskOptions
 from shared.tasks.segmentation.options import Segmentation
 from shared.tasks.survival.options import Survival
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 TASKS = Registry(
     "wardround.tasks",
-    (Classification, Segmentation, Detection, Survival),
+    (Classification, Segmentation, Detection, Generation, Survival),
     TaskOptions,  # type: ignore[type-abstract]
 )
 """The options of every task, by the name that a job gives."""

@@ -143,6 +143,10 @@ class Task(ABC):
         with eval_mode(*models.values()):
             return self.forward(models, batch)
 
+    def draw(self, models: Models, count: int, seed: int) -> Tensor | None:
+        """Return images of nobody (count, C, *S) for people to look at; None where the task draws none."""
+        return None
+
     @abstractmethod
     def sample_losses(self, models: Models, batch: Batch, predicted: Prediction) -> Tensor:
         """Return one loss per sample, (B,): what evaluation reports, and attacks look at.

@@ -33,7 +33,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "segresnet": {"features": 8},
     "swin-unetr": {"features": 12},
 }
-EVERY = sorted(NETWORKS)
+EVERY = IMAGE_NETWORKS
 DRAWN = ["cnn", "dynunet", "resnet18", "swin-unetr", "vit"]  # one of each way to draw weights
 NORMED = [name for name in EVERY if "norm" in NETWORKS[name].model_fields]
 

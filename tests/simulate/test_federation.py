@@ -163,9 +163,10 @@ def test_it_computes_what_the_simulation_does(federation, simulated, tiny_job, t
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "secure"])
-def test_a_classification_is_judged_in_the_same_bins(federation, simulated, tiny_job, secure):
+@pytest.mark.parametrize("task", ["classification", "generation"])
+def test_other_tasks_are_judged_as_in_the_simulation(federation, simulated, tiny_job, task, secure):
     job = tiny_job(
-        task_name="classification",
+        task_name=task,
         evaluation_select_best="loss",
         privacy_secure_aggregation=secure,
     )

@@ -1,0 +1,1 @@
+"""Generation: a network that draws images like those of the hospitals."""

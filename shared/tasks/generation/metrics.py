@@ -1,0 +1,101 @@
+"""Metrics of generation: how far drawn images are from real ones, from sums of their features."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from shared.batch import Batch, Prediction
+from shared.metrics import LARGEST_LOSS, Mean, MetricSet, bounded
+
+if TYPE_CHECKING:
+    from shared.job import JobSpec
+
+REAL, DRAWN = "real", "drawn"
+
+
+class GenerationMetrics(MetricSet):
+    """Means of features and of their products, of real images and of those drawn beside them.
+
+    Args:
+        job: What is judged.
+        features: Numbers of an image that are compared, D.
+    """
+
+    def __init__(self, job: "JobSpec", features: int) -> None:
+        self._features = features
+        columns = features + features * (features + 1) // 2
+        super().__init__(job, {"loss": Mean(), REAL: Mean(columns), DRAWN: Mean(columns)})
+
+    def update(self, predicted: Prediction, batch: Batch, losses: Tensor) -> None:
+        """Add a batch: features (B, D) within 0 and 1 of real and of drawn images.
+
+        What an image is drawn from follows from the real one beside it, so it counts as that patient's.
+        """
+        self.add("loss", batch.patients, bounded(losses[:, None], LARGEST_LOSS))
+        for name in (REAL, DRAWN):
+            self.add(name, batch.patients, bounded(moments(predicted[f"{name}_features"]), 1.0))
+
+    def largest(self, name: str, state: str) -> float:
+        """See the base class."""
+        return LARGEST_LOSS if (name, state) == ("loss", "total") else 1.0
+
+    def report(self) -> dict[str, float]:
+        """See the base class."""
+        real, drawn = (self._gaussian(name) for name in (REAL, DRAWN))
+        return {"loss": float(self.metrics["loss"].compute()), "frechet": frechet(*real, *drawn)}
+
+    def _gaussian(self, name: str) -> tuple[Tensor, Tensor]:
+        """Return mean (D,) and covariance (D, D) of features; NaN of fewer than two images."""
+        metric = self.metrics[name]
+        return gaussian(
+            metric.compute(), int(torch.as_tensor(metric.metric_state["count"])[0]), self._features
+        )
+
+
+def moments(features: Tensor) -> Tensor:
+    """Return features (B, D) and their products, (B, D + D (D + 1) / 2), all of them within 0 and 1.
+
+    Products are of distances from 0.5, so that their range is narrow: noise on bounded sums follows it.
+    """
+    features = features.double()
+    rows, columns = torch.triu_indices(features.shape[1], features.shape[1]).to(features.device)
+    away = features - 0.5
+    return torch.cat([features, 0.5 + 2 * away[:, rows] * away[:, columns]], dim=1)
+
+
+def gaussian(means: Tensor, images: int, features: int) -> tuple[Tensor, Tensor]:
+    """Return mean (D,) and covariance (D, D) of features from the means of `moments`.
+
+    Noise of bounded sums can leave a covariance with directions of negative variance: those count as none.
+
+    Args:
+        means: (D + D (D + 1) / 2,).
+        images: They are of so many; of fewer than two there is no covariance.
+        features: D.
+    """
+    mean, products = means[:features], (means[features:] - 0.5) / 2
+    if images < 2 or not bool(means.isfinite().all()):
+        return mean, torch.full((features, features), torch.nan, dtype=means.dtype)
+    rows, columns = torch.triu_indices(features, features)
+    second = torch.zeros(features, features, dtype=means.dtype)
+    second[rows, columns] = products
+    second[columns, rows] = products
+    away = mean - 0.5
+    values, vectors = torch.linalg.eigh((second - torch.outer(away, away)) * images / (images - 1))
+    return mean, (vectors * values.clamp(min=0)) @ vectors.T
+
+
+def frechet(mean: Tensor, covariance: Tensor, other_mean: Tensor, other_covariance: Tensor) -> float:
+    """Return the squared Fréchet distance of two normal distributions; NaN where one has no covariance.
+
+    |m - n|² + tr(A + B - 2 (A^½ B A^½)^½) (Dowson and Landau 1982; Heusel et al. 2017, equation 6).
+    """
+    both = torch.stack([covariance, other_covariance])
+    if not bool(both.isfinite().all()):
+        return float("nan")
+    values, vectors = torch.linalg.eigh(covariance)
+    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    overlap = torch.linalg.eigvalsh(root @ other_covariance @ root).clamp(min=0).sqrt().sum()
+    distance = (mean - other_mean).square().sum() + both.diagonal(dim1=1, dim2=2).sum() - 2 * overlap
+    return max(0.0, float(distance))

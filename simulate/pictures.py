@@ -1,0 +1,50 @@
+"""What a model draws, as one picture beside it: for people to look at."""
+
+import io
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from server.files import write_atomic
+from server.runs import RunFolder
+from shared.arrays import ModelState
+from shared.models import build_model, models_of
+from shared.seeds import seed_of
+from shared.tasks import make_task
+
+_SIDE = 8  # images along each side of the picture
+_FILE = "samples.png"
+
+
+def write_samples(run: RunFolder, vector: NDArray[np.float32]) -> None:
+    """Write 64 images of nobody that a model draws, where its task draws any.
+
+    Args:
+        run: Its folder gets the picture.
+        vector: The packed model.
+    """
+    task, model = make_task(run.job), build_model(run.job)
+    ModelState(model).unpack(vector)
+    drawn = task.draw(models_of(model), _SIDE**2, seed_of(run.job.job.seed, "samples"))
+    if drawn is not None:
+        picture = io.BytesIO()
+        Image.fromarray(sheet(drawn)).save(picture, "png")
+        write_atomic(run.path / _FILE, picture.getvalue())
+
+
+def sheet(images: torch.Tensor) -> NDArray[np.uint8]:
+    """Return images (64, C, *S) as one picture, (8 H, 8 W) or (8 H, 8 W, 3); of volumes, the middle slices.
+
+    Of other than three channels the first is shown. The darkest pixel of all is black, the brightest white.
+    """
+    while images.dim() > 4:
+        images = images[..., images.shape[-1] // 2]
+    images = images if images.shape[1] == 3 else images[:, :1]
+    low, high = images.aminmax()
+    grey = (images - low) / (high - low).clamp(min=1e-6) * 255
+    _, channels, height, width = images.shape
+    rows = grey.round().byte().view(_SIDE, _SIDE, channels, height, width).permute(0, 3, 1, 4, 2)
+    picture: NDArray[np.uint8] = rows.reshape(_SIDE * height, _SIDE * width, channels).numpy()
+    return picture[..., 0] if channels == 1 else picture
