@@ -18,7 +18,8 @@ PATIENTS_PER_BIN = 10
 _ROUNDED = 5  # patients by which a site's number may be too large: it rounds to tens at most
 LARGEST_EDGE = 100.0  # probabilities of 1e-43 and 1 - 1e-43: beyond them scores are told apart by nothing
 _FIRST_RANGE = 10.0
-_SHARE = 0.3  # of the bins that follow the class's own images; the others are evenly spaced
+_SHARE = 0.3  # of the bins that follow the class's own images
+_TOP = 0.3  # of the bins that follow the ranks from the top; the others are evenly spaced
 _MARGIN = 0.12  # of the range of the last evaluation's scores, beyond it at either end
 _LEAST = 0.5  # logits more: early on a round of training moves the scores far
 _OUTLIERS = 0.001  # share of the images at either end that the evenly spaced bins leave out
@@ -112,9 +113,10 @@ class Curves:
     def next_edges(self, bins: int) -> Floats:
         """Return edges (K, bins - 1) for the next evaluation, whose scores will lie much like these.
 
-        Most are evenly spaced over the range of the scores, the others at quantiles of the class's images, so
-        that a class of a dozen images has bins where they are. Quantiles alone would follow a rare class so
-        closely that they fail once a round of training has moved it (`benchmarks/metric_bins.py`).
+        Some are evenly spaced over the range of the scores, some at quantiles of the class's images, so that
+        a class of a dozen images has bins where they are, and some at ranks from the top that grow by equal
+        factors, as precision does. Quantiles alone would follow a rare class so closely that they fail once
+        a round of training has moved it (`benchmarks/metric_bins.py`).
         """
         rows = zip(self.edges, self.positives, self.negatives, strict=True)
         return np.stack(
@@ -185,10 +187,12 @@ def _next_edges(edges: Floats, positives: Counts, negatives: Counts, bins: int) 
     ends = _ends(edges, images)
     low, high = _range(ends, images)
     span = np.linspace(low, high, _GRID)
-    wanted = np.linspace(0, 1, _GRID)
+    above = np.interp(span, ends, np.append(np.cumsum(images[::-1])[::-1], 0))
+    ranks = np.log1p(above[0]) - np.log1p(above)
+    wanted = (1 - _SHARE - _TOP) * np.linspace(0, 1, _GRID) + _TOP * ranks / max(ranks[-1], 1e-9)
     if positives.any():
         passed = np.interp(span, ends, np.append(0, np.cumsum(positives) / positives.sum()))
-        wanted = (1 - _SHARE) * wanted + _SHARE * passed
+        wanted = wanted + _SHARE * passed
     wanted = (wanted - wanted[0]) / (wanted[-1] - wanted[0])
     found: Floats = np.interp(np.arange(1, bins) / bins, wanted, span)
     return found
