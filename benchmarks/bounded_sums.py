@@ -34,7 +34,7 @@ from simulate.session import Hospitals, execute, start
 
 JOBS = {"skin-lesions.toml": "skin_ham_4sites", "brain-lgg.toml": "brain_lgg_5sites_2d"}
 SWAPPED = "brain-lgg.toml"
-MORE: dict[str, dict[str, Any]] = {SWAPPED: {"evaluation.distances": True}}
+MORE: dict[str, dict[str, Any]] = {SWAPPED: {"task.distances": True}}
 FIGURES = (
     "loss",
     "calibration_error",
