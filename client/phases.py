@@ -124,9 +124,8 @@ def make_optimizer(parameters: list[nn.Parameter], training: TrainingTable) -> t
     rate, decay = training.learning_rate, training.weight_decay
     if training.optimizer == "sgd":
         return torch.optim.SGD(parameters, rate, momentum=training.momentum, weight_decay=decay, fused=True)
-    if training.optimizer == "adam":
-        return torch.optim.Adam(parameters, rate, weight_decay=decay, fused=True)
-    return torch.optim.AdamW(parameters, rate, weight_decay=decay, fused=True)
+    kind = torch.optim.Adam if training.optimizer == "adam" else torch.optim.AdamW
+    return kind(parameters, rate, betas=(training.momentum, 0.999), weight_decay=decay, fused=True)
 
 
 def schedule_factor(training: TrainingTable, rounds: int, position: float) -> float:

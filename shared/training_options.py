@@ -9,7 +9,9 @@ from shared.table import SEVERAL, Table
 
 Optimizer = Annotated[Literal["sgd", "adam", "adamw"], Field(description="Of the local training.")]
 LearningRate = Annotated[float, Field(gt=0, description="At the start of the schedule.")]
-Momentum = Annotated[float, Field(ge=0, lt=1, description="For sgd.")]
+Momentum = Annotated[
+    float, Field(ge=0, lt=1, description="Of sgd; of adam and adamw it is beta 1, for GANs at most 0.5.")
+]
 WeightDecay = Annotated[float, Field(ge=0, description="L2 penalty; with adamw decoupled from the gradient.")]
 Schedule = Annotated[
     Literal["constant", "cosine", "linear"],

@@ -8,6 +8,7 @@ import torch
 
 from client.bounded_sums import Bounds, bound
 from client.data.samples import Samples
+from client.phases import make_optimizer
 from client.private_plan import plan
 from client.private_training import PrivateTraining
 from client.workshop import predictions
@@ -21,7 +22,7 @@ from tests.client.test_phases import CPU, PRIVATE, Seen, weights
 from tests.jobs import make_job
 
 pytestmark = pytest.mark.filterwarnings("ignore:Full backward hook")
-BOUND = 0.5
+BOUND = 0.1
 
 
 def job(**options: Any) -> JobSpec:
@@ -73,6 +74,14 @@ def test_the_discriminator_has_clipped_gradients_and_the_generator_plain_ones(
 def test_the_ledger_is_charged_for_the_discriminator_alone() -> None:
     local_steps = {"training_local_epochs": None, "training_local_steps": 7}
     assert plan(private_job(**local_steps), 40).steps == 7
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_momentum_is_the_first_beta_of_adam(name: str) -> None:
+    for options, beta in (({}, 0.9), ({"training_momentum": 0.0}, 0.0)):
+        spec = job(training_optimizer=name, **options)
+        [group] = make_optimizer([torch.nn.Parameter(torch.zeros(2))], spec.training).param_groups
+        assert group["betas"] == (beta, 0.999)
 
 
 def judged(spec: JobSpec, count: int) -> MetricSet:

@@ -30,6 +30,7 @@ class Generation(TaskOptions):
             "local_steps": 50,
             "batch_size": 32,
             "optimizer": "adam",
+            "momentum": 0.0,
             "keep_optimizer": True,
             "discriminator": {"learning_rate": 5e-4},
         },
