@@ -12,7 +12,10 @@ from server.runs import RunFolder
 from shared.arrays import ModelState
 from shared.models import build_model, models_of
 from shared.seeds import seed_of
+from shared.strategies.vectors import MODEL
+from shared.strategies.wire import Wire
 from shared.tasks import make_task
+from shared.tasks.base import Task
 
 _SIDE = 8  # images along each side of the picture
 _FILE = "samples.png"
@@ -23,10 +26,15 @@ def write_samples(run: RunFolder, vector: NDArray[np.float32]) -> None:
 
     Args:
         run: Its folder gets the picture.
-        vector: The packed model.
+        vector: What the sites were last sent, with the packed model in it; parts that stay at the sites are
+            drawn with as they were at first.
     """
-    task, model = make_task(run.job), build_model(run.job)
-    ModelState(model).unpack(vector)
+    task = make_task(run.job)
+    if type(task).draw is Task.draw:
+        return
+    model = build_model(run.job)
+    state, wire = ModelState(model), Wire.of(model, run.job.strategy)
+    state.unpack(wire.split(vector, state.pack()[wire.own])[MODEL])
     drawn = task.draw(models_of(model), _SIDE**2, seed_of(run.job.job.seed, "samples"))
     if drawn is not None:
         picture = io.BytesIO()

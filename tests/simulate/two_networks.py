@@ -67,20 +67,6 @@ def test_both_networks_learn(options: dict[str, Any], tiny_data: Path, tmp_path:
     assert min(moved(job, run).values()) > 1e-4
 
 
-def test_a_masked_sum_is_the_plain_mean(tiny_data: Path, tmp_path: Path) -> None:
-    """Of one step of all images, whose order does not matter."""
-    whole = {"training_batch_size": 100, "strategy_weight": "equal", "job_rounds": 1}
-    whole |= {"training_optimizer": "sgd", "training_local_epochs": 1}
-    vectors = []
-    for options in ({}, SECURE):
-        job = pair(**whole | options)
-        run = new_run(job, tiny_data, tmp_path / str(len(vectors)))
-        run_to_the_end(run, job, resume=False, moment=None)
-        found = load_file(run / "model.safetensors")
-        vectors.append(np.concatenate([found[name].ravel() for name in sorted(found)]))
-    assert np.allclose(*vectors, atol=1e-5)
-
-
 def test_the_size_of_a_model_is_that_of_all_its_networks() -> None:
     job = pair()
     assert model_bytes(job) == 4 * Layout.of(build_model(job)).size
