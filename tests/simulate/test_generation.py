@@ -22,12 +22,16 @@ from tests.simulate.test_resume import in_a_process, new_run, outcome
 
 LEARNS = {
     "task_name": "generation",
+    "task_penalty": 10.0,
+    "model_generator": {"name": "generator", "channels": [16, 32]},
+    "model_discriminator": {"name": "discriminator", "channels": [16, 32]},
     "job_rounds": 4,
     "training_local_epochs": None,
     "training_local_steps": 20,
     "training_batch_size": 16,
     "training_optimizer": "adam",
-    "training_learning_rate": 2e-3,
+    "training_learning_rate": 1e-3,
+    "training_momentum": 0.0,
     "training_keep_optimizer": True,
     "evaluation_select_best": "frechet",
 }
@@ -37,7 +41,7 @@ SECURE = {"privacy_secure_aggregation": True, "strategy_weight": "equal"}
 @pytest.fixture(scope="module")
 def discs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the manifest of four hospitals with bright discs on grey."""
-    return write_dataset(tmp_path_factory.mktemp("discs") / "data", patients=12)
+    return write_dataset(tmp_path_factory.mktemp("discs") / "data", patients=30)
 
 
 def run_of(job, data: Path, out: Path, **options) -> Path:
@@ -54,7 +58,7 @@ def distances(run: Path) -> list[float]:
 def test_a_federation_learns_to_draw(discs: Path, tmp_path: Path) -> None:
     hardly = {"job_rounds": 1, "training_local_steps": 1, "training_learning_rate": 1e-9}
     [untrained] = distances(run_of(make_job(**LEARNS | hardly), discs, tmp_path / "untrained"))
-    run = run_of(make_job(**LEARNS), discs, tmp_path)
+    run = run_of(make_job(**LEARNS), discs, tmp_path / "trained")
     assert min(distances(run)) < untrained / 2
     with Image.open(run / "samples.png") as picture:
         pixels = np.array(picture)
