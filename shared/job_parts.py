@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from shared.names import shown, suggestion
-from shared.networks import Ends, NetworkOptions
 
 if TYPE_CHECKING:
     from shared.job import JobSpec
+    from shared.networks import Ends, NetworkOptions
     from shared.tasks.options import PhaseSpec
     from shared.training_options import TrainingTable
 
@@ -26,8 +26,8 @@ class JobNetwork:
 
     role: str
     table: str
-    options: NetworkOptions
-    ends: Ends
+    options: "NetworkOptions"
+    ends: "Ends"
 
 
 def networks_of(job: "JobSpec") -> tuple[JobNetwork, ...]:
