@@ -25,26 +25,31 @@ class ChannelsLastInstanceNorm(nn.InstanceNorm2d):
 
 
 class _Normalise(torch.autograd.Function):
-    """Mean 0 and variance 1 over the pixels (B, N, C) of an image and channel, then weight and bias (C,)."""
+    """Mean 0 and variance 1 over the pixels (B, N, C) of an image and channel, then weight and bias (C,).
+
+    Pixels of half precision stay that between two layers; what is added up is of the weight's precision.
+    """
 
     @staticmethod
     def forward(ctx: Any, pixels: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-        unit = pixels - pixels.mean(1, keepdim=True)
+        wide = pixels.to(weight.dtype)
+        unit = wide - wide.mean(1, keepdim=True)
         scale = unit.square().mean(1, keepdim=True).add_(eps).rsqrt_()
         unit *= scale
-        ctx.save_for_backward(unit, scale, weight)
-        return torch.addcmul(bias, unit, weight)
+        ctx.save_for_backward(unit.to(pixels.dtype), scale, weight)
+        return torch.addcmul(bias, unit, weight).to(pixels.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         """Ioffe and Szegedy 2015, section 3, for the pixels of one image instead of those of a batch."""
         unit, scale, weight = ctx.saved_tensors
+        narrow, gradient, unit = gradient.dtype, gradient.to(weight.dtype), unit.to(weight.dtype)
         of_weight = (gradient * unit).sum(1, keepdim=True)
         of_bias = gradient.sum(1, keepdim=True)
         of_pixels = torch.addcmul(gradient, unit, of_weight, value=-1 / unit.shape[1])
         of_pixels.sub_(of_bias, alpha=1 / unit.shape[1]).mul_(scale * weight)
-        return of_pixels, of_weight.sum((0, 1)), of_bias.sum((0, 1)), None
+        return of_pixels.to(narrow), of_weight.sum((0, 1)), of_bias.sum((0, 1)), None
 
 
 def suit_channels_last(model: nn.Module) -> None:

@@ -76,3 +76,16 @@ def test_norms_without_parameters_or_with_statistics_stay() -> None:
     model = nn.Sequential(nn.InstanceNorm2d(2), nn.InstanceNorm2d(2, affine=True, track_running_stats=True))
     suit_channels_last(model)
     assert all(type(module) is nn.InstanceNorm2d for module in model)
+
+
+def test_half_precision_stays_between_layers_and_adds_up_in_full() -> None:
+    _, ours = norms()
+    full, half = images(2, 3, 64, 64, offset=3.0), images(2, 3, 64, 64, offset=3.0).bfloat16().detach()
+    half.requires_grad_()
+    wanted, found = ours(full), ours(half)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), wanted, rtol=0.02, atol=0.03)
+    found.float().square().sum().backward()
+    assert half.grad is not None
+    assert half.grad.dtype == torch.bfloat16
+    assert ours.weight.grad.dtype == torch.float32
