@@ -50,12 +50,26 @@ def _facts(seen: SeenJob, job: JobSpec, site: SiteConfig, answers: int) -> dict[
         "dataset": f"{job.job.dataset} ({dataset.manifest if dataset else 'not offered here'})",
         "rounds": f"{job.job.rounds}, each with {_length(job)}; {served}",
         "strategy": _strategy(job),
+        **_computing(job),
     }
 
 
 def _network(network: JobNetwork) -> str:
     alone = network.table == "model"
     return network.options.name if alone else f"{network.options.name} ({network.role})"
+
+
+def _computing(job: JobSpec) -> dict[str, str]:
+    training = job.training
+    if training.precision == "float32" and not training.compile:
+        return {}
+    text = training.precision
+    if training.compile:
+        text += (
+            ", with compiled networks: PyTorch writes C++ code from them on this machine, whose compiler "
+            "makes kernels of that (policy.compile)"
+        )
+    return {"computing": text}
 
 
 def _strategy(job: JobSpec) -> str:

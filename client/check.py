@@ -9,6 +9,7 @@ import psutil
 
 from client.check_network import check_network
 from client.cohort import Cohort
+from client.compiler import compiler_problem
 from client.data.check import Expected, check_dataset
 from client.data.manifest import image_columns
 from client.data.splits import CohortKey, Split
@@ -67,8 +68,7 @@ def check_site(folder: Path, coordinator: str | None = None, *, offline: bool = 
             yield Finding(
                 "failure", "data", "no dataset is offered", "Add a table [datasets.NAME] to site.toml."
             )
-        if config.policy.secure_aggregation == "required":
-            yield _peers(config)
+        yield from _what_policy_needs(config)
     yield guarded("disk", partial(disk_space, folder))
     yield _memory()
     if config is not None:
@@ -128,6 +128,13 @@ def _data(folder: Path, name: str, dataset: DatasetTable) -> Finding:
     return Finding("ok", what, found)
 
 
+def _what_policy_needs(config: SiteConfig) -> Iterator[Finding]:
+    if config.policy.secure_aggregation == "required":
+        yield _peers(config)
+    if config.policy.compile:
+        yield _compiler()
+
+
 def _peers(config: SiteConfig) -> Finding:
     """Look whether the keys of the other sites are pinned, without which the authority could invent sites."""
     others, needed = len(config.peers.keys() - {config.name}), config.policy.min_sites_in_sum or LEAST_SITES
@@ -152,10 +159,11 @@ def _memory() -> Finding:
 def _device(config: SiteConfig) -> Finding:
     import torch  # noqa: PLC0415 (seconds, and only this check needs it)
 
-    from client.device import open_device  # noqa: PLC0415
+    from client.device import half_precisions, open_device  # noqa: PLC0415
 
     if config.device.gpu is None:
-        return Finding("ok", "device", "CPU (no gpu in [device])")
+        half = "" if half_precisions(torch.device("cpu")) else ", without bfloat16"
+        return Finding("ok", "device", f"CPU (no gpu in [device]){half}")
     device = open_device(f"cuda:{config.device.gpu}")
     free, total = (size / GIB for size in torch.cuda.mem_get_info(device))
     detail = f"{torch.cuda.get_device_name(device)}, {free:.0f} of {total:.0f} GiB free"
@@ -163,6 +171,13 @@ def _device(config: SiteConfig) -> Finding:
     if wanted is not None and wanted > free:
         return Finding("warning", "device", detail, f"[device] memory_gib asks for {wanted:g} GiB.")
     return Finding("ok", "device", detail)
+
+
+def _compiler() -> Finding:
+    if problem := compiler_problem():
+        remedy = "Debian: apt install g++ python3-dev; or set compile = false in [policy]."
+        return Finding("failure", "compiler", f"{problem}, and [policy] compile is true", remedy)
+    return Finding("ok", "compiler", "for jobs with a compiled network")
 
 
 def _audit(folder: Path) -> Finding:

@@ -5,7 +5,11 @@ from contextlib import contextmanager
 
 import torch
 
+from client.compiler import require_compiler
 from shared.errors import SiteError
+from shared.job import JobSpec
+
+_BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")  # as processors of Intel and AMD and of ARM call it
 
 
 def open_device(name: str, memory_gib: float | None = None) -> torch.device:
@@ -37,6 +41,38 @@ def open_device(name: str, memory_gib: float | None = None) -> torch.device:
         total = torch.cuda.get_device_properties(device).total_memory / 2**30
         torch.cuda.set_per_process_memory_fraction(min(memory_gib / total, 1.0), device)
     return device
+
+
+def check_machine(job: JobSpec, device: torch.device, where: str) -> None:
+    """Check that a device has the arithmetic of a job: with another one, it would give another model.
+
+    Args:
+        job: Asks for it.
+        device: To train on.
+        where: For errors.
+
+    Raises:
+        SiteError: It lacks it, or a compiler is missing.
+    """
+    precision = job.training.precision
+    if precision != "float32" and precision not in half_precisions(device):
+        what = "GPU" if device.type == "cuda" else "processor"
+        raise SiteError(
+            f"the job computes in {precision}, and this machine's {what} does not",
+            where=where,
+            remedy="Set [training] precision = 'float32' in the job, or train on a device that has it.",
+        )
+    if job.training.compile:
+        require_compiler(where)
+
+
+def half_precisions(device: torch.device) -> list[str]:
+    """Return the precisions of 16 bits in which a device computes by itself; others would only be slower."""
+    if device.type == "cuda":
+        ampere = torch.cuda.is_bf16_supported(including_emulation=False)
+        return ["bfloat16", "float16"] if ampere else ["float16"]
+    capabilities = torch.cpu.get_capabilities()
+    return ["bfloat16"] if any(capabilities.get(name) for name in _BFLOAT16) else []
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from client.class_counts import statistics_for_loss
 from client.cohort import Cohort
 from client.data.dataset import SiteData
 from client.data.scene import ImageFilter
+from client.device import check_machine
 from client.first_model import carried_by, check_first
 from client.gate import Gate, Visit
 from client.metric_release import withhold
@@ -98,9 +99,11 @@ class Site:
 
         Raises:
             PolicyError: A rule refuses it.
+            SiteError: The machine lacks what the job computes with.
         """
         policy = self.config.policy
         self.config.admit(visit.job)
+        check_machine(visit.job, self._workshop.device, self.config.name)
         check_request(visit.job, visit.phase, visit.round, visit.split, self.config.name)
         if is_larger(visit.job, policy.max_model_mb):
             check_size(policy, model_bytes(visit.job) / 1e6, self.config.name)

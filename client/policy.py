@@ -213,6 +213,11 @@ class PolicyTable(Table):
         "of the noise (`[privacy] noise`: 'distributed'). The ledger then counts on the job's "
         "`honest_sites`.",
     )
+    compile: bool = Field(
+        False,
+        description="Whether a job may have its network compiled on this machine: PyTorch writes C++ code "
+        "from the network, and the machine's compiler makes kernels of it, kept in `state/kernels`.",
+    )
     update: UpdateRules = Field(UpdateRules(), description="What of a trained model may leave.")
     privacy: dict[Name, Cap] = Field({}, description="What may be spent of a dataset's privacy.")
 
@@ -266,6 +271,9 @@ def check_job(policy: PolicyTable, job: JobSpec, site: str) -> None:
             f"policy.min_sites asks for {policy.min_sites}, the job goes on with {job.strategy.min_sites}"
         )
         raise PolicyError(problem, where=site, remedy=f"Set [strategy] min_sites = {policy.min_sites}.")
+    if job.training.compile and not policy.compile:
+        problem = "policy.compile is false, and the job has its network compiled at the site"
+        raise PolicyError(problem, where=site, remedy="Take [training] compile out of the job.")
     _check_secure_aggregation(policy, job, site)
     _check_update(policy.update, job.update, site)
 

@@ -2,7 +2,8 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -113,14 +114,14 @@ class LocalTraining:
         self._job = job
         self._site = site
         self._device = device
-        self._models = models_of(model)
+        self._models = _in_training(models_of(model), job)
         self._order = order or SampleOrder.public(job, len(samples), site)
         self._parameters = parameters or FlatParameters(trainable(model))
         self.works = [
             Work(declared, job.job.rounds, self._parameters.runs(declared.parameters))
             for declared in declared_phases(job, task, self._models, statistics or {})
         ]
-        self._autocast = _AUTOCAST.get(job.training.precision) if device.type == "cuda" else None
+        self._autocast = _AUTOCAST.get(job.training.precision)
         self._scaler = torch.amp.GradScaler(device.type) if self._autocast is torch.float16 else None
         self._channels_last = job.data.dimensions == 2
 
@@ -137,6 +138,7 @@ class LocalTraining:
 
         Raises:
             TrainingError: The loss is no longer a number.
+            SiteError: The network can't be compiled.
         """
         train_mode(self._model)
         self._parameters.collect_gradients()
@@ -144,7 +146,7 @@ class LocalTraining:
             work.begin()
         total = torch.zeros((), device=self._device)
         seed = seed_of(self._seed, "train", self._site, round_)
-        with drawn_from(seed, self._device):  # dropout
+        with drawn_from(seed, self._device), _compiling(self._job, self._site):  # dropout
             for step, batch in enumerate(self._batches(round_)):
                 total += self._step(batch, pull, round_, step)
                 if (step + 1) % _CHECK_EVERY == 0:
@@ -200,6 +202,22 @@ class LocalTraining:
     def _check(self, total: Tensor, round_: int) -> None:
         if not math.isfinite(total.item()):
             raise diverged(self._site, round_)
+
+
+def _in_training(models: Mapping[str, nn.Module], job: JobSpec) -> Mapping[str, nn.Module]:
+    if not job.training.compile:
+        return models
+    from client.compiling import compiled  # noqa: PLC0415 (a second of loading)
+
+    return {role: compiled(model) for role, model in models.items()}
+
+
+def _compiling(job: JobSpec, site: str) -> AbstractContextManager[None]:
+    if not job.training.compile:
+        return nullcontext()
+    from client.compiling import compiling  # noqa: PLC0415
+
+    return compiling(job.training.threads, site)
 
 
 def batches_ahead(

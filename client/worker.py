@@ -48,7 +48,7 @@ class SiteHost:
         store = RunStore(site_file.parent / "state" / "kept")
         site = Site(
             config,
-            Workshop(device),
+            Workshop(device, kernels=site_file.parent / "state" / "kernels"),
             gate=gate,
             credentials=credentials,
             store=store,

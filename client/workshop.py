@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from monai.networks.utils import eval_mode
 from numpy.typing import NDArray
 from torch import nn
 
+from client.compiler import keep_kernels_in, users_cache
 from client.data.dataset import Samples
 from client.flat_parameters import FlatParameters
 from client.training import place_model
@@ -68,10 +70,12 @@ class Workshop:
     Args:
         device: Where models are built.
         keep: Number of jobs kept; the least recently used one goes first.
+        kernels: Folder of compiled kernels; None takes the one that all runs of this user share.
     """
 
-    def __init__(self, device: torch.device, keep: int = JOBS_AT_HAND) -> None:
+    def __init__(self, device: torch.device, keep: int = JOBS_AT_HAND, kernels: Path | None = None) -> None:
         self.device = device
+        self._kernels = kernels
         self._keep = keep
         self._benches: OrderedDict[str, Bench] = OrderedDict()
 
@@ -80,6 +84,7 @@ class Workshop:
 
         Raises:
             JobError: The text is no valid job, or not in canonical form.
+            SiteError: The folder of compiled kernels can't be used.
         """
         if canonical not in self._benches:
             self._benches[canonical] = self._made_ready(read_job(canonical))
@@ -89,6 +94,8 @@ class Workshop:
         return self._benches[canonical]
 
     def _made_ready(self, job: JobSpec) -> Bench:
+        if job.training.compile:
+            keep_kernels_in(self._kernels or users_cache())
         task = make_task(job)
         model = place_model(build_model(job), job, self.device)
         state, wire = ModelState(model), Wire.of(model, job.strategy)

@@ -29,6 +29,8 @@ def check(file: Annotated[Path, typer.Argument(help="Job file (TOML).", show_def
     job = load_job(file)
     training, data = job.training, job.data
     size = " x ".join(map(str, data.size or data.patch or []))
+    arithmetic = f", {training.precision}" if training.precision != "float32" else ""
+    arithmetic += ", compiled at each site whose policy allows it" if training.compile else ""
     length = f"epochs a round: {training.local_epochs}"
     if training.local_steps:
         length = f"steps a round: {training.local_steps}"
@@ -40,7 +42,7 @@ def check(file: Annotated[Path, typer.Argument(help="Job file (TOML).", show_def
         "digest": job.digest(),
         "data": job.job.dataset + (f", {size}" if size else ""),
         "model": ", ".join(name + NETWORKS.origin(name) for name in network_names(job)),
-        "training": f"{length}, {', '.join(_optimizers(job))}",
+        "training": f"{length}, {', '.join(_optimizers(job))}{arithmetic}",
         "strategy": f"{job.strategy.name}{STRATEGIES.origin(job.strategy.name)}, {job.job.rounds} rounds, "
         f"at least {job.strategy.min_sites} sites",
         **({"metrics": ", ".join(metrics)} if metrics else {}),

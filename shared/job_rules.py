@@ -188,6 +188,11 @@ def _private_training(job: "JobSpec") -> None:
     _private_networks(job)
     if job.training.precision != "float32":
         raise ValueError("[training] precision: with 'dp-sgd' gradients are clipped in float32")
+    if job.training.compile:
+        raise ValueError(
+            "[training] compile: with 'dp-sgd' hooks see what passes through each layer, and a compiled "
+            "network has none"
+        )
     if any(own.gradient_clip is not None for own in phases_of(job).values()):
         raise ValueError(
             "[training] gradient_clip: with 'dp-sgd' gradients are clipped by [privacy] max_grad_norm"

@@ -80,7 +80,15 @@ class TrainingTable(Table):
         "begins without any.",
     )
     precision: Literal["float32", "bfloat16", "float16"] = Field(
-        "float32", description="Of the arithmetic on a GPU that has it; a CPU computes in float32."
+        "float32",
+        description="Of the network's arithmetic in training. A site whose processor or GPU lacks it refuses "
+        "the job: 'bfloat16' needs AVX512-BF16 or AMX, or an NVIDIA GPU from Ampere on; 'float16' a GPU.",
+    )
+    compile: bool = Field(
+        False,
+        exclude_if=operator.not_,  # as for keep_optimizer
+        description="Compile the networks at each site for its machine, for quicker steps after the first. "
+        "Needs a C++ compiler there, and [policy] compile of the site.",
     )
     threads: int = Field(
         1, ge=1, le=64, description="CPU threads of a site's training. The result depends on it bit by bit."

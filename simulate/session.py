@@ -12,6 +12,7 @@ from rich.console import Console
 
 from client.data.parts import Row
 from client.data.splits import SplitTable
+from client.device import check_machine, open_device
 from client.site import SiteConfig
 from server.events import Event, Listener
 from server.federation import trains
@@ -76,6 +77,7 @@ def start(
     """
     run = RunFolder.create(out, job)
     try:
+        check_machine(job, open_device(device), "this simulation")
         sites = _sites(job, hospitals, out, run.path)
         setup = Setup(
             sites=sites,

@@ -35,6 +35,7 @@ OPEN_POLICY = PolicyTable(
     share_private_counts=True,
     share_private_metrics=True,
     distributed_noise=True,
+    compile=True,
 )
 
 

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from client.approval_text import in_plain_words
 from client.behind import patients_behind
+from client.compiler import compiler_problem
 from client.unusual import unusual
 from shared.errors import JobError
 from shared.job import load_job
@@ -170,3 +172,12 @@ def test_what_is_added_up_before_the_first_round_is_said(make_site, job_of):
     counted = "the rounded number of training images (or voxels) of each class: no, yes"
     assert f"before the first round, {counted}" in said
     assert "before the first round" not in "\n".join(text_of(site, job_of()))
+
+
+@pytest.mark.skipif(compiler_problem() is not None, reason="needs a C++ compiler")
+def test_a_compiled_network_and_other_arithmetic_are_said(make_site, job_of, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    site = make_site('approval = "manual"\ncompile = true\n')
+    job = job_of(training_compile=True, training_precision="bfloat16")
+    [computing] = [line for line in text_of(site, job) if line.startswith("computing")]
+    assert "bfloat16, with compiled networks: PyTorch writes C++ code" in computing
