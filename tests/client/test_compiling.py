@@ -11,6 +11,7 @@ from client.compiler import compiler_problem, keep_kernels_in
 from client.device import check_machine
 from client.policy import PolicyError, PolicyTable, check_job
 from shared.errors import JobError, SiteError
+from tests.cli import wardround
 from tests.jobs import make_job
 
 PROJECT = Path(__file__).parents[2]
@@ -118,3 +119,12 @@ def test_arithmetic_that_a_machine_lacks_is_refused(monkeypatch):
 def test_bfloat16_is_used_where_the_processor_has_it(monkeypatch, flag):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {flag: True})
     check_machine(make_job(training_precision="bfloat16"), CPU, "alpha")
+
+
+def test_a_simulation_does_not_begin_without_a_compiler(tmp_path, quickstart):
+    options = ("--set", "training.compile=true", "--out", tmp_path)
+    done = wardround("simulate", quickstart, *options, environment={"CXX": "/no/such/compiler"})
+    assert done.returncode == 2
+    assert "this simulation: this machine has no C++ compiler" in done.stderr
+    assert "apt install g++ python3-dev" in done.stderr
+    assert list(tmp_path.glob("quickstart*")) == []

@@ -396,3 +396,16 @@ def test_secure_aggregation_is_required_of_sites_that_are_pinned(
     finding = found(site, offline=True).get("peers")
     assert (finding and finding.state) == state
     assert state != "failure" or "docs/secure-aggregation.md" in finding.remedy
+
+
+def test_a_compiler_is_looked_for_where_jobs_may_be_compiled(
+    coordinator: Coordinator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = coordinator.admit(tmp_path / "site")
+    monkeypatch.setenv("CXX", "/no/such/compiler")
+    assert "compiler" not in found(site, offline=True)
+    with (site / "site.toml").open("a") as file:
+        file.write("[policy]\ncompile = true\n")
+    finding = found(site, offline=True)["compiler"]
+    assert finding.state == "failure"
+    assert "apt install g++ python3-dev" in (finding.remedy or "")
