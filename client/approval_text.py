@@ -63,7 +63,7 @@ def _computing(job: JobSpec) -> dict[str, str]:
     training = job.training
     if training.precision == "float32" and not training.compile:
         return {}
-    text = training.precision
+    text: str = training.precision
     if training.compile:
         text += (
             ", with compiled networks: PyTorch writes C++ code from them on this machine, whose compiler "
