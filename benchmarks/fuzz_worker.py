@@ -40,7 +40,7 @@ LONGEST = 5.0  # seconds of processor time that it may take
 _LONGEST_MESSAGE = 4000  # a table's columns are listed
 _OF_MEMORY = ("memory", "bad_alloc", "allocate ")
 _PROJECT = Path(__file__).parents[1]
-_REFUSED = ("DICOM cine", "DICOM rle of two frames")  # by name, as they are
+_REFUSED = ("DICOM cine", "DICOM dose", "DICOM rle of two frames")  # by name, as they are
 
 
 @dataclass(frozen=True)
