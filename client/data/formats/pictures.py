@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -69,7 +70,8 @@ def read_mask_picture(path: Path) -> Picture:
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Image.Image, Depth | None]]:
     """Open a picture that is whole and whose header is plausible; no number is made of it yet."""
-    with path.open("rb") as content:
+    with path.open("rb") as source:
+        content = source if source.seekable() else BytesIO(source.read())  # a named pipe
         depth = require_sound(content, path)
         try:
             picture = Image.open(content, formats=FORMATS)
