@@ -5,6 +5,7 @@ the pairs within sites, as a stratified analysis does.
 """
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,10 +13,12 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from shared.batch import Batch, Prediction
-from shared.job import JobSpec
 from shared.metrics import LARGEST_LOSS, Mean, MetricSet, bounded
 from shared.tasks.survival.losses import brier_scores, cox_losses, mean_time, pairs, survival_at
 from shared.tasks.survival.options import Survival
+
+if TYPE_CHECKING:
+    from shared.job import JobSpec
 
 LARGEST_PAIRS = 2.0**16  # pairs of a patient, and so patients who test at one site
 
@@ -32,7 +35,7 @@ class SurvivalMetrics(MetricSet):
         edges: Ends of the intervals (K,), float64; None where the loss has none.
     """
 
-    def __init__(self, job: JobSpec, options: Survival, edges: Tensor | None) -> None:
+    def __init__(self, job: "JobSpec", options: Survival, edges: Tensor | None) -> None:
         self.options = options
         self._edges = edges
         self._rows: list[tuple[list[str], Tensor, Tensor]] = []  # patients, scores (B,), events (B, 2)

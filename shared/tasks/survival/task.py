@@ -1,12 +1,13 @@
 """Survival from the columns of a table and, where asked, an image."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from shared.batch import Batch, Prediction
-from shared.job import JobSpec
 from shared.metrics import MetricSet
 from shared.statistics import means_and_deviations, quantiles
 from shared.tasks.base import Models, Phase, Statistics, Task
@@ -15,13 +16,16 @@ from shared.tasks.survival.losses import cox_losses, hazard_losses
 from shared.tasks.survival.metrics import SurvivalMetrics
 from shared.tasks.survival.options import COLUMNS, TIMES, Survival
 
+if TYPE_CHECKING:
+    from shared.job import JobSpec
+
 LOGITS = "logits"
 
 
 class SurvivalTask(Task):
     """The log hazard (B, 1) of Cox's model, or the logits of the hazards in each interval (B, K)."""
 
-    def __init__(self, job: JobSpec, options: Survival) -> None:
+    def __init__(self, job: "JobSpec", options: Survival) -> None:
         super().__init__(job)
         self._options = options
         is_number = [
