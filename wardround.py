@@ -13,7 +13,7 @@ from server.commands_login import login
 from server.commands_run import COMMANDS
 from shared.commands import job_app
 from shared.errors import WardroundError
-from shared.printable import printable_lines
+from shared.text.printable import printable_lines
 from simulate.commands import simulate
 from simulate.commands_privacy import audit_privacy
 

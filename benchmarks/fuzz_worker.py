@@ -32,7 +32,7 @@ from client.data.manifest import image_columns, scan_manifest
 from client.data.picture import Picture
 from client.data.readers import Layout, mask_values, read_files, read_raw_mask
 from shared.errors import WardroundError
-from shared.printable import printable
+from shared.text.printable import printable
 
 OUTCOMES = ("read", "refused", "finding", "compared")  # what was read may also have been compared
 MEMORY = 2**30  # bytes that reading one small file may take

@@ -24,8 +24,8 @@ from shared.audit_fields import AuditError
 from shared.errors import JobError, SiteError, WardroundError
 from shared.messages import MessageError
 from shared.privacy.secagg.errors import SecureAggregationError
-from shared.redact import redact_error
 from shared.statistics_message import statistics_reply
+from shared.text.redact import redact_error
 
 _log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from client.site import SiteConfig
 from client.unusual import unusual
 from shared.job import JobSpec
 from shared.job_parts import JobNetwork, networks_of
-from shared.printable import printable
 from shared.statistic_spec import statistics_before
+from shared.text.printable import printable
 
 
 def in_plain_words(seen: SeenJob, site: SiteConfig, answers: int, behind: str) -> list[str]:

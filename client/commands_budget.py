@@ -29,7 +29,7 @@ def budget(context: typer.Context, folder: Folder = HERE) -> None:
     from client.budget import lines
     from client.job_book import JobBook
     from client.site import load_site
-    from shared.printable import shown
+    from shared.text.printable import shown
 
     found = list(lines(_ledger(folder), load_site(folder / "site.toml").policy.privacy))
     if not found:

@@ -172,8 +172,8 @@ def _expected(
     from client.data.manifest import image_columns
     from shared.errors import JobError
     from shared.job import load_job
-    from shared.names import suggestion
     from shared.tasks import TASKS
+    from shared.text.names import suggestion
 
     if job is not None:
         return Expected.of(load_job(job))

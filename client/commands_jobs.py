@@ -28,7 +28,7 @@ def jobs(folder: Folder = HERE) -> None:
     from rich.table import Table
 
     from client.job_book import JobBook
-    from shared.printable import shown
+    from shared.text.printable import shown
 
     found = JobBook(folder / "state.sqlite").jobs()
     if not found:
@@ -86,7 +86,7 @@ def _decide(folder: Path, job: "SeenJob", decision: "Decision") -> None:
     from client.job_book import JobBook
     from shared.audit import AuditLog
     from shared.key_file import KeyFile
-    from shared.printable import printable
+    from shared.text.printable import printable
 
     user = os.environ.get("SUDO_USER") or getpass.getuser()
     log = AuditLog.open(folder / "audit", KeyFile(folder / "keys" / "site.key"))

@@ -32,7 +32,7 @@ def start(
 
     from client.service import serve_folder
     from client.workers.site_host import LOG_FORMAT
-    from shared.printable import log_to
+    from shared.text.printable import log_to
 
     log_to(logging.StreamHandler(sys.stderr), LOG_FORMAT)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request
@@ -45,7 +45,7 @@ def start(
 def status(folder: Folder = HERE) -> None:
     """Say what the site's service is doing; exit code 0 if the site takes part, 3 if not."""
     from client.service_state import service_state
-    from shared.printable import printable
+    from shared.text.printable import printable
 
     answer, line = service_state(folder)
     print(printable(line))

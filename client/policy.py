@@ -13,7 +13,6 @@ from shared.further_metrics import METRICS
 from shared.job import JobSpec, Part, UpdateTable
 from shared.job_parts import network_names
 from shared.limits import LARGEST_MODEL_MB
-from shared.names import is_within, suggestion
 from shared.networks import NETWORKS
 from shared.privacy.secagg.limits import LEAST_SITES
 from shared.privacy_options import LARGEST_DELTA
@@ -21,6 +20,7 @@ from shared.registry import Registry
 from shared.strategies import STRATEGIES
 from shared.table import Name, Table
 from shared.tasks import TASKS
+from shared.text.names import is_within, suggestion
 
 _HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
 

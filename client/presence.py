@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from client.health import Health
 from client.state import StateFolder
-from shared.printable import printable
+from shared.text.printable import printable
 
 ONLINE, WORKING = "online", "working"
 

@@ -12,8 +12,8 @@ from shared.address import Address
 from shared.errors import SiteError
 from shared.job import JobSpec
 from shared.job_errors import describe
-from shared.names import suggestion
 from shared.table import Name, Table
+from shared.text.names import suggestion
 from shared.toml_files import read_toml
 
 

@@ -24,7 +24,7 @@ from client.workers.records import pack, unpack
 from client.workshop import Workshop
 from shared.flower import COORDINATOR_NODE, become
 from shared.messages import CRASH
-from shared.redact import redact_error
+from shared.text.redact import redact_error
 
 _log = logging.getLogger(__name__)
 

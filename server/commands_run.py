@@ -44,7 +44,7 @@ def runs(folder: Folder = None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from shared.printable import shown
+    from shared.text.printable import shown
 
     table = Table("run", "status", "round", "started (UTC)", "project", "researcher", "reason")
     for row in _control(folder).list():

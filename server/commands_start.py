@@ -23,7 +23,7 @@ def start(folder: Folder = HERE) -> None:
     import asyncio
     import logging
 
-    from shared.printable import log_to
+    from shared.text.printable import log_to
 
     log_to(logging.StreamHandler(sys.stderr), LOG_FORMAT)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request

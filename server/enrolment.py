@@ -25,7 +25,6 @@ from server.renewals import check_renewal, note_renewal
 from server.store import BusyError, RefusedError, RegistryError, as_time, check_name, token_hash
 from shared.authority import SITE_DAYS, Signatory
 from shared.csr import parse_request, renewal_statement, requested_name
-from shared.names import suggestion
 from shared.pki import (
     CredentialError,
     check_issued,
@@ -33,6 +32,7 @@ from shared.pki import (
     parse_certificates,
     public_key_of,
 )
+from shared.text.names import suggestion
 
 INVITATION_HOURS = 72.0
 SEEN_EVERY = 30  # seconds: how exactly `last_seen` is kept

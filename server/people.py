@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from server.projects import Projects, assign, leave_all, projects_of, the_only_project
 from server.store import RegistryError, as_time, check_name, token_hash
-from shared.names import suggestion
+from shared.text.names import suggestion
 
 Role = Literal["viewer", "researcher", "operator"]
 PERSON_DAYS = 90

@@ -12,7 +12,7 @@ from rich.progress import Progress as Bar
 from rich.text import Text
 
 from server.events import Event
-from shared.printable import printable
+from shared.text.printable import printable
 
 _TROUBLES = {
     "site_failed": "failed",

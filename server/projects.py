@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from server.store import RegistryError, Store, check_name
-from shared.names import suggestion
+from shared.text.names import suggestion
 
 Kind = Literal["person", "site"]
 _KNOWN: dict[Kind, str] = {

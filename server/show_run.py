@@ -6,7 +6,7 @@ from server.progress import Progress
 from server.run_control import RunControl
 from server.tables import print_results
 from shared.errors import RunError
-from shared.printable import printable
+from shared.text.printable import printable
 
 
 def show_run(control: RunControl, name: str) -> None:

@@ -11,7 +11,7 @@ from rich.table import Table
 from server.comparison import sentences
 from shared.job import JobSpec
 from shared.metric_spec import metric_specs
-from shared.printable import printable, shown
+from shared.text.printable import printable, shown
 
 _COARSE = 0.02  # difference of two figures of one AUROC that wants a word
 _BINNED = (

@@ -1,6 +1,6 @@
 """What sites say of themselves, made safe to keep and to show."""
 
-from shared.printable import printable
+from shared.text.printable import printable
 
 LONGEST = 300  # characters
 

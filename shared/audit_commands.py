@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from shared.printable import printable
+from shared.text.printable import printable
 
 Last = Annotated[int, typer.Option(min=1, help="So many of the newest entries.")]
 Event = Annotated[str | None, typer.Option(help="Only entries of this event.", show_default=False)]

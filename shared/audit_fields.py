@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from shared.errors import WardroundError
-from shared.redact import GAP, redact
+from shared.text.redact import GAP, redact
 
 Value = str | int | float
 LONGEST_TEXT = 300

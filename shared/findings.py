@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from shared.errors import WardroundError
-from shared.printable import printable
+from shared.text.printable import printable
 
 GIB = 2**30
 LEAST_DISK, LITTLE_DISK = 1 * GIB, 10 * GIB

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from shared.errors import JobError
-from shared.names import is_within, suggestion
+from shared.text.names import is_within, suggestion
 
 
 def freeze_all_but(model: nn.Module, parts: Collection[str]) -> None:

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from shared.names import LABEL, suggestion
 from shared.table import ONE, SEVERAL
+from shared.text.names import LABEL, suggestion
 
 EXPECTED = {
     **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "must be a table"),

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from shared.names import shown, suggestion
+from shared.text.names import shown, suggestion
 
 if TYPE_CHECKING:
     from shared.job import JobSpec

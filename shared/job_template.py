@@ -13,8 +13,8 @@ from typing import Any
 
 from shared.errors import JobError
 from shared.job import JobSpec, parse_job
-from shared.names import suggestion
 from shared.tasks import TASKS
+from shared.text.names import suggestion
 
 Schema = Mapping[str, Any]
 PHASE = "training.PHASE"

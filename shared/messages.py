@@ -18,7 +18,7 @@ from shared.errors import WardroundError
 from shared.figures import FiguresFor
 from shared.flat_array import to_array, view
 from shared.limits import LARGEST_JOB
-from shared.names import NAME
+from shared.text.names import NAME
 
 ARRAYS = "arrays"
 VECTOR = "vector"

@@ -78,7 +78,7 @@ def _site(
     from client.cohort import Cohort
     from client.site import load_site
     from shared.errors import RunError
-    from shared.names import suggestion
+    from shared.text.names import suggestion
     from simulate.hospitals import Setup
     from simulate.scanner import Scanner
 

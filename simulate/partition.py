@@ -15,8 +15,8 @@ from client.data.manifest import mask_below
 from client.data.mask_files import mask_files
 from client.data.tables import read_table
 from shared.errors import DataError, WardroundError
-from shared.names import suggestion
 from shared.seeds import seed_of
+from shared.text.names import suggestion
 
 Row = dict[str, str]
 SCHEMES = ("iid", "dirichlet:ALPHA", "column:NAME")

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from shared.errors import DataError
-from shared.names import suggestion
 from shared.seeds import seed_of
+from shared.text.names import suggestion
 from simulate.anatomy import LESIONS, TUMOUR, draw_brain, draw_lesion
 from simulate.findings import Finding, draw_findings
 from simulate.scanner import Scanner

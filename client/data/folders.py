@@ -11,7 +11,7 @@ from client.data.bids import is_bids, read_bids
 from client.data.folder import REMEDY, Folder, below, is_image, require_none, stem
 from client.data.tables import is_there, normal
 from shared.errors import DataError
-from shared.names import shown
+from shared.text.names import shown
 
 _CHANNEL = re.compile(r"(.+)_(\d{4})")  # nnU-Net: CASE_0000 is the first channel of CASE
 _NUMBER = re.compile(r"(.+?)[_-]\d+")

@@ -9,7 +9,7 @@ from pathlib import Path
 from client.data.mask_files import Mask, mask_files
 from client.data.tables import file_below, is_there, missing, read_table
 from shared.errors import DataError
-from shared.names import suggestion
+from shared.text.names import suggestion
 
 SPLITS = ("train", "val", "test")
 _NOBODY = {"nan", "none", "null", "n/a", "na", "<na>", "nat", "undefined"}

@@ -35,9 +35,9 @@ from client.data.picture import Picture
 from shared.errors import DataError
 from shared.fields import Field
 from shared.job import DataTable, JobSpec
-from shared.names import shortened
-from shared.printable import printable
 from shared.tasks.options import ClassesOptions
+from shared.text.names import shortened
+from shared.text.printable import printable
 
 __all__ = [
     "ENDINGS",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client.workers.calls import Host
-from shared.printable import log_to
+from shared.text.printable import log_to
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 

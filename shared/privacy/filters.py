@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from shared.arrays import Layout
 from shared.messages import MessageError
-from shared.names import is_within
 from shared.privacy.codecs import Codec, Dense, Int8, TopK, Vector
+from shared.text.names import is_within
 
 if TYPE_CHECKING:
     from shared.job import UpdateTable

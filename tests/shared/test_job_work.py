@@ -13,7 +13,7 @@ from shared.errors import JobError
 from shared.job import JobSpec, load_job, parse_job
 from shared.job_bounds import DEEPEST, LONGEST_JOB, MOST_TEXT, MOST_VALUES
 from shared.job_errors import LONGEST_LINE, MOST_PROBLEMS
-from shared.names import suggestion
+from shared.text.names import suggestion
 from tests.jobs import job_tables
 from tests.work import calls_of
 

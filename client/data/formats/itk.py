@@ -18,8 +18,8 @@ from client.data.formats.text_headers import data_files, require_metaimage, says
 from client.data.formats.tiff_pages import Page, require_pages
 from client.data.picture import Picture, Turn
 from shared.errors import DataError
-from shared.names import shortened
-from shared.printable import printable
+from shared.text.names import shortened
+from shared.text.printable import printable
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 _DESCRIPTION = 270  # TIFF's tag, where OME keeps its XML

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from shared.errors import DataError
-from shared.printable import printable
+from shared.text.printable import printable
 
 _HEAD = b"\x89PNG\r\n\x1a\n"
 _GREY, _PALETTE = 0, 3  # kinds of colour

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from shared.errors import DataError
-from shared.names import shown
+from shared.text.names import shown
 
 ENDINGS = (".mha", ".mhd", ".nrrd", ".nhdr")
 _LONGEST = 2**16  # bytes of a header

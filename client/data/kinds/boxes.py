@@ -15,7 +15,7 @@ from client.data.manifest import Record
 from client.data.motion import Step, Value, whole
 from client.data.tally import Tally
 from shared.errors import DataError
-from shared.names import suggestion
+from shared.text.names import suggestion
 
 if TYPE_CHECKING:
     from client.data.scene import Scene

@@ -10,7 +10,7 @@ from client.data.kinds.cells import is_missing, number_in
 from client.data.manifest import Record
 from client.data.tally import Tally
 from shared.errors import DataError
-from shared.names import suggestion
+from shared.text.names import suggestion
 
 if TYPE_CHECKING:
     from client.data.scene import Scene

@@ -2,8 +2,8 @@
 
 import re
 
-from shared.names import NAME
 from shared.privacy.secagg.errors import SecureAggregationError
+from shared.text.names import NAME
 
 _LENGTH = 4  # bytes before each field, big endian
 _NAME = re.compile(NAME)

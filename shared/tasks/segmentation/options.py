@@ -8,10 +8,10 @@ from pydantic import Field, model_validator
 
 from shared.fields import Field as SampleField
 from shared.metric_spec import MetricSpec
-from shared.names import suggestion
 from shared.networks import Ends
 from shared.table import Label
 from shared.tasks.options import Classes, ClassesOptions
+from shared.text.names import suggestion
 
 if TYPE_CHECKING:
     from shared.job import DataTable, JobSpec

@@ -15,7 +15,7 @@ from pydicom.pixels import apply_color_lut, apply_modality_lut
 
 from client.data.formats.dicom.packed import unpacked
 from shared.errors import DataError
-from shared.names import shown
+from shared.text.names import shown
 
 _KINDS = {  # samples of a pixel -> PhotometricInterpretation (PS3.3 C.7.6.3.1.2)
     1: ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"),

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import DataError
-from shared.plain_words import PLAIN_WORDS
-from shared.redact import redact, redact_error
+from shared.text.plain_words import PLAIN_WORDS
+from shared.text.redact import redact, redact_error
 
 FRAMES = (
     "No such file or directory: {}",

@@ -7,7 +7,7 @@ messages of libraries are made of few words; names of people, folders and hosts 
 import re
 
 from shared.errors import DataError
-from shared.plain_words import PLAIN_WORDS
+from shared.text.plain_words import PLAIN_WORDS
 
 GAP = "…"
 _LONGEST = 2000  # characters looked at

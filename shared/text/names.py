@@ -4,7 +4,7 @@ import difflib
 import heapq
 from collections.abc import Collection, Iterable
 
-from shared.printable import printable
+from shared.text.printable import printable
 
 NAME = r"^[a-z0-9][a-z0-9._-]{0,62}$"  # of jobs, datasets and sites: safe in paths and on a terminal
 LONGEST_SHOWN = 60  # characters of a name that a message repeats

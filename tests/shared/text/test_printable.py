@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.table import Table
 
-from shared.printable import log_to, printable, printable_lines, shown
+from shared.text.printable import log_to, printable, printable_lines, shown
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 NASTY = "\x1b[8m[bold red]x[/]\r\n\u202efdp\u2028\u200b\u0085\x9b5m\N{HEBREW LETTER ALEF}"
 
 
@@ -74,4 +74,4 @@ def test_one_function_does_it() -> None:
         for path in (PROJECT / package).rglob("*.py")
         if "isprintable" in path.read_text(encoding="utf-8")
     }
-    assert own == {"shared/printable.py"}
+    assert own == {"shared/text/printable.py"}
