@@ -14,7 +14,7 @@ from client.site_cohort import SiteCohort
 from shared.audit_verify import entries, verify
 from shared.errors import JobError, SiteError
 from shared.job import JobSpec
-from shared.pki import load_key
+from shared.pki.certificates import load_key
 from shared.privacy.accounting import Steps, epsilon_of, rounds_within
 
 DELTA = 1e-5  # at which the epsilon of a dataset without a cap is told

@@ -18,7 +18,7 @@ from client.site import DatasetTable, SiteConfig, load_site
 from shared.audit_verify import verify
 from shared.errors import WardroundError
 from shared.findings import GIB, Finding, State, disk_space, guarded
-from shared.pki import (
+from shared.pki.certificates import (
     check_issued,
     common_name,
     load_certificate,

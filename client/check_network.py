@@ -13,7 +13,7 @@ from shared.address import split_address
 from shared.errors import WardroundError
 from shared.findings import Finding, State
 from shared.https import proxy_problem
-from shared.pki import client_context
+from shared.pki.certificates import client_context
 from shared.proxy import open_client, proxy_for, shown
 
 TIMEOUT = 10.0  # seconds for each network step

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from client.data.splits import KEY_BYTES, CohortKey
 from shared.files import write_new
-from shared.pki import CredentialError
+from shared.pki.certificates import CredentialError
 
 NAME = "cohort.key"
 

@@ -104,7 +104,7 @@ def repair(context: typer.Context, folder: SubFolder = None) -> None:
 
     from client.budget import audited
     from shared.audit import AuditLog
-    from shared.key_file import KeyFile
+    from shared.pki.key_file import KeyFile
 
     folder = folder or context.obj
     entries = audited(folder)
@@ -118,6 +118,6 @@ def repair(context: typer.Context, folder: SubFolder = None) -> None:
 def _ledger(folder: Path) -> "Ledger":
     from client.ledger import LEDGER, Ledger
     from shared.audit import AuditLog
-    from shared.key_file import KeyFile
+    from shared.pki.key_file import KeyFile
 
     return Ledger(folder / LEDGER, AuditLog.open(folder / "audit", KeyFile(folder / "keys" / "site.key")))

@@ -67,7 +67,7 @@ def accept(
     from client.cohort_book import BOOK, CohortBook
     from client.site import load_site
     from shared.audit import AuditLog
-    from shared.key_file import KeyFile
+    from shared.pki.key_file import KeyFile
 
     folder = folder or context.obj
     load_site(folder / "site.toml").dataset(dataset)

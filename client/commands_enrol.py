@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from shared.join import Join
+    from shared.pki.join_string import Join
 
 Folder = Annotated[
     Path,
@@ -64,6 +64,6 @@ def renew(
 
 
 def _read_join(text: str) -> "Join":
-    from shared.join import parse_join
+    from shared.pki.join_string import parse_join
 
     return parse_join(sys.stdin.read() if text == "-" else text)

@@ -85,7 +85,7 @@ def _decide(folder: Path, job: "SeenJob", decision: "Decision") -> None:
 
     from client.job_book import JobBook
     from shared.audit import AuditLog
-    from shared.key_file import KeyFile
+    from shared.pki.key_file import KeyFile
     from shared.text.printable import printable
 
     user = os.environ.get("SUDO_USER") or getpass.getuser()

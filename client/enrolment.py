@@ -18,13 +18,11 @@ from client.site import load_site
 from client.site_template import site_template
 from shared.address import join_address
 from shared.audit import AuditLog
-from shared.csr import certificate_request, renewal_statement
 from shared.errors import WardroundError
 from shared.files import Lock
 from shared.https import TIMEOUT, exchange, parse_object, pinned_authority
-from shared.join import Join
-from shared.key_file import KeyFile
-from shared.pki import (
+from shared.pki.certificate_requests import certificate_request, renewal_statement
+from shared.pki.certificates import (
     Clock,
     CredentialError,
     check_issued,
@@ -43,6 +41,8 @@ from shared.pki import (
     utc_now,
     write_file,
 )
+from shared.pki.join_string import Join
+from shared.pki.key_file import KeyFile
 from shared.proxy import open_client
 
 

@@ -18,9 +18,9 @@ from client.served import Asked, Carried
 from client.site import SiteConfig
 from shared.audit import AuditLog
 from shared.job import JobSpec
-from shared.key_file import KeyFile
 from shared.log_heads import Grown
 from shared.messages import Sent
+from shared.pki.key_file import KeyFile
 from shared.privacy.accounting import Steps
 
 _log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from pathlib import Path
 from client.enrolment import renew
 from shared.errors import WardroundError
 from shared.flower.fleet import Fleet
-from shared.pki import Clock, client_context, load_certificate, load_key, renewal_due, utc_now
+from shared.pki.certificates import Clock, client_context, load_certificate, load_key, renewal_due, utc_now
 
 _log = logging.getLogger(__name__)
 _LONGEST_WAIT = 3600.0  # seconds between looks: the clock may be set, or someone renews by hand

@@ -24,7 +24,7 @@ from shared import messages
 from shared.curves import surely_behind
 from shared.job import JobSpec
 from shared.metrics import MetricSet
-from shared.pki import key_fingerprint, load_certificate
+from shared.pki.certificates import key_fingerprint, load_certificate
 from shared.privacy.secagg import messages as stages
 from shared.privacy.secagg.claims import (
     Claims,

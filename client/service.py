@@ -17,9 +17,9 @@ from client.workers.site_host import SiteHostFactory
 from shared.audit import AuditLog
 from shared.errors import SiteError
 from shared.flower.fleet import Fleet
-from shared.key_file import KeyFile
 from shared.memory import give_back_large_blocks
-from shared.pki import client_context, load_key
+from shared.pki.certificates import client_context, load_key
+from shared.pki.key_file import KeyFile
 
 
 def serve_folder(folder: Path, stop: threading.Event, health: str | None = None) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 from server.audit_trail import Append
 from shared.audit import AuditLog
 from shared.audit_fields import AuditError
-from shared.key_file import KeyFile
-from shared.pki import new_key, save_key
+from shared.pki.certificates import new_key, save_key
+from shared.pki.key_file import KeyFile
 
 FOLDER, KEY = "audit", "audit.key"
 

@@ -18,10 +18,10 @@ from server.passphrase import PASSPHRASE_FILE, read_passphrase
 from server.store import REGISTRY
 from server.superlink import is_running
 from shared.audit_verify import entries, verify
-from shared.authority import Authority
 from shared.errors import WardroundError
 from shared.findings import Finding, State, disk_space, guarded
-from shared.pki import (
+from shared.pki.authority import Authority
+from shared.pki.certificates import (
     check_issued,
     is_encrypted,
     load_certificate,

@@ -44,7 +44,7 @@ def init(
     from server.coordinator import ServerTable, found
     from server.passphrase import read_passphrase
     from server.store import check_name
-    from shared.pki import fingerprint
+    from shared.pki.certificates import fingerprint
 
     check_name(name)
     secret = read_passphrase(folder / "ca" / "ca.key", new=True) if passphrase else None
@@ -98,7 +98,7 @@ def revoke(
     """Refuse a site from this moment, also in a connection that is open."""
     from server.passphrase import open_authority
     from server.registry import open_registry
-    from shared.pki import CredentialError
+    from shared.pki.certificates import CredentialError
 
     with open_registry(folder) as registry:
         registry.revoke(site)
@@ -122,8 +122,8 @@ def sign(
     from server.offline import check_spoken, read_request, require_new, write_answer
     from server.passphrase import open_authority
     from server.registry import open_registry
-    from shared.csr import parse_request, requested_name
-    from shared.pki import key_fingerprint
+    from shared.pki.certificate_requests import parse_request, requested_name
+    from shared.pki.certificates import key_fingerprint
 
     answer = out or file.with_name(f"{file.name}.crt")
     require_new(answer)

@@ -18,11 +18,10 @@ from server.enrolment import Registry
 from server.limits import Limits, PeopleLimits
 from server.store import REGISTRY
 from shared.address import join_address
-from shared.authority import Authority, Signatory
 from shared.errors import WardroundError
 from shared.job_errors import describe
-from shared.join import Join, Port
-from shared.pki import (
+from shared.pki.authority import Authority, Signatory
+from shared.pki.certificates import (
     Clock,
     fingerprint,
     host_name,
@@ -34,6 +33,7 @@ from shared.pki import (
     utc_now,
     write_file,
 )
+from shared.pki.join_string import Join, Port
 from shared.table import Name, Table
 from shared.toml_files import read_toml
 

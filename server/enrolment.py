@@ -23,15 +23,9 @@ from server.people import People
 from server.projects import assign, leave_all, projects_of, the_only_project
 from server.renewals import check_renewal, note_renewal
 from server.store import BusyError, RefusedError, RegistryError, as_time, check_name, token_hash
-from shared.authority import SITE_DAYS, Signatory
-from shared.csr import parse_request, renewal_statement, requested_name
-from shared.pki import (
-    CredentialError,
-    check_issued,
-    openssh,
-    parse_certificates,
-    public_key_of,
-)
+from shared.pki.authority import SITE_DAYS, Signatory
+from shared.pki.certificate_requests import parse_request, renewal_statement, requested_name
+from shared.pki.certificates import CredentialError, check_issued, openssh, parse_certificates, public_key_of
 from shared.text.names import suggestion
 
 INVITATION_HOURS = 72.0

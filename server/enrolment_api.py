@@ -20,8 +20,8 @@ from starlette.routing import Route
 from server.answers import explained
 from server.bodies import parse_body
 from server.enrolment import Registry
-from shared.authority import Signatory
-from shared.pki import pem_of
+from shared.pki.authority import Signatory
+from shared.pki.certificates import pem_of
 from shared.table import Table
 
 Pem = Annotated[str, Field(max_length=8192)]

@@ -15,7 +15,7 @@ from server.coordinator import PEOPLE_PORT
 from shared.address import join_address
 from shared.errors import WardroundError
 from shared.https import TIMEOUT, exchange, parse_object, pinned_authority
-from shared.pki import (
+from shared.pki.certificates import (
     CredentialError,
     fingerprint,
     load_certificate,

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from cryptography import x509
 
-from shared.authority import Signatory
-from shared.csr import LONGEST_REQUEST
-from shared.pki import CredentialError, pem_of, write_file
+from shared.pki.authority import Signatory
+from shared.pki.certificate_requests import LONGEST_REQUEST
+from shared.pki.certificates import CredentialError, pem_of, write_file
 
 
 def read_request(file: Path) -> bytes:

@@ -6,8 +6,8 @@ import secrets
 import sys
 from pathlib import Path
 
-from shared.authority import Authority
-from shared.pki import CredentialError, is_encrypted, write_file
+from shared.pki.authority import Authority
+from shared.pki.certificates import CredentialError, is_encrypted, write_file
 
 PASSPHRASE_FILE = "WARDROUND_CA_PASSPHRASE_FILE"  # noqa: S105 (a variable's name)
 

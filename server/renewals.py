@@ -10,8 +10,8 @@ import sqlite3
 from cryptography import x509
 
 from server.store import RefusedError
-from shared.csr import parse_request
-from shared.pki import openssh, public_key_of
+from shared.pki.certificate_requests import parse_request
+from shared.pki.certificates import openssh, public_key_of
 
 A_DAY = 3  # renewals of one site in `DAY_S`: an answer may be lost, and the key may be changed by hand
 DAY_S = 86_400

@@ -35,9 +35,9 @@ from server.recovery import Recovery
 from server.runs_api import RunsApi
 from server.store import REGISTRY
 from server.superlink import SuperLink
-from shared.authority import Signatory
 from shared.flower.runs import Runs
-from shared.pki import server_context
+from shared.pki.authority import Signatory
+from shared.pki.certificates import server_context
 
 log = logging.getLogger(__name__)
 

@@ -24,9 +24,9 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from server.passphrase import PASSPHRASE_FILE, open_authority
-from shared.authority import SERVER_DAYS, SITE_DAYS, Authority
 from shared.errors import WardroundError
-from shared.pki import Clock, CredentialError, parse_certificates, pem_of, utc_now
+from shared.pki.authority import SERVER_DAYS, SITE_DAYS, Authority
+from shared.pki.certificates import Clock, CredentialError, parse_certificates, pem_of, utc_now
 
 _LONGEST = 32 * 1024  # bytes of a question or an answer
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4  # <linux/prctl.h>

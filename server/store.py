@@ -12,7 +12,7 @@ from typing import Protocol, Self
 from pydantic import TypeAdapter, ValidationError
 
 from shared.errors import WardroundError
-from shared.pki import Clock, CredentialError, utc_now
+from shared.pki.certificates import Clock, CredentialError, utc_now
 from shared.table import Name
 
 REGISTRY = "registry.sqlite"  # in a coordinator's folder

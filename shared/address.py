@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from shared.pki import HOST
+from shared.pki.certificates import HOST
 
 _EXAMPLES = "such as fed.example.org:9443, 192.0.2.7:9443 or [2001:db8::7]:9443"
 

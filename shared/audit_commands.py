@@ -47,7 +47,7 @@ def print_problems(folder: Path, key_file: Path, head: str | None) -> int:
     from collections import deque  # noqa: PLC0415
 
     from shared.audit_verify import entries, verify  # noqa: PLC0415
-    from shared.pki import load_key  # noqa: PLC0415
+    from shared.pki.certificates import load_key  # noqa: PLC0415
 
     problems = verify(folder, load_key(key_file).public_key(), head)
     for problem in problems:

@@ -8,7 +8,7 @@ import httpx
 from cryptography import x509
 
 from shared.errors import WardroundError
-from shared.pki import CredentialError, fingerprint, parse_certificates
+from shared.pki.certificates import CredentialError, fingerprint, parse_certificates
 from shared.proxy import open_client, proxy_for, shown
 from shared.text.printable import printable, printable_lines
 

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
 )
 
 from client.secure import Credentials
-from shared.authority import Authority
-from shared.csr import certificate_request
+from shared.pki.authority import Authority
+from shared.pki.certificate_requests import certificate_request
 from shared.privacy.secagg.identity import Identity, Trust
 from shared.seeds import seed_of
 

@@ -28,7 +28,7 @@ from server.registry import open_registry
 from server.superlink import socket_of
 from shared.errors import RunError
 from shared.flower.control import Control
-from shared.pki import write_file
+from shared.pki.certificates import write_file
 from simulate.setup import OPEN_POLICY
 
 PROJECT = Path(__file__).parents[1]

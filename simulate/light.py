@@ -24,7 +24,7 @@ from client.worker import look_at, serve_message
 from client.workers.calls import HEAD, Call, Host
 from client.workshop import Workshop
 from shared.flower.fleet import Fleet
-from shared.pki import client_context, load_key
+from shared.pki.certificates import client_context, load_key
 from simulate.workers.in_process import InProcess
 
 _END = 30.0  # seconds in which a node must have ended

@@ -23,7 +23,7 @@ from client.workshop import Workshop
 from shared import messages
 from shared.job import JobSpec
 from shared.models import build_model
-from shared.pki import new_key, save_key, write_file
+from shared.pki.certificates import new_key, save_key, write_file
 from shared.strategies.wire import Wire
 from tests.jobs import marks_job
 from tests.questions import context, question

@@ -18,7 +18,7 @@ from client.ledger import LEDGER, Ledger
 from client.ledger_entry import Round
 from client.policy import BudgetError, Cap
 from shared.audit import AuditLog
-from shared.pki import load_key
+from shared.pki.certificates import load_key
 from shared.privacy.accounting import Steps, epsilon_of
 
 RACERS = 8

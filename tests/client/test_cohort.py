@@ -14,7 +14,7 @@ from client.cohort_key import make_key, read_key
 from client.data.splits import CohortKey, SplitTable
 from client.policy import PolicyError
 from shared.errors import SiteError
-from shared.pki import CredentialError
+from shared.pki.certificates import CredentialError
 
 KEY = CohortKey(bytes(range(32)))
 LEAST = 10
@@ -201,7 +201,7 @@ def ask(
 def test_a_person_sees_who_waits_and_decides(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import wardround
     from shared.audit_verify import entries
-    from shared.pki import new_key, save_key
+    from shared.pki.certificates import new_key, save_key
 
     def client(*arguments: str) -> str:
         with pytest.raises(SystemExit) as end:

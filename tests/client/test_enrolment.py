@@ -30,11 +30,10 @@ from server.coordinator import ServerTable, found, join_string
 from server.enrolment import Registry
 from server.enrolment_api import EnrolmentApi
 from server.offline import write_answer
-from shared.authority import Authority
-from shared.csr import certificate_request
 from shared.https import CoordinatorError
-from shared.join import Join
-from shared.pki import (
+from shared.pki.authority import Authority
+from shared.pki.certificate_requests import certificate_request
+from shared.pki.certificates import (
     CredentialError,
     client_context,
     fingerprint,
@@ -48,6 +47,7 @@ from shared.pki import (
     server_context,
     write_file,
 )
+from shared.pki.join_string import Join
 from simulate.federation import free_ports
 from tests.cli import wardround
 

@@ -26,7 +26,7 @@ from client.policy import BudgetError, Cap
 from shared.audit import AuditLog
 from shared.audit_verify import entries, verify
 from shared.errors import SiteError
-from shared.pki import new_key, save_key
+from shared.pki.certificates import new_key, save_key
 from shared.privacy.accounting import Steps, epsilon_of
 from tests.work import calls_of
 

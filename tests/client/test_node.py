@@ -19,11 +19,11 @@ from cryptography.hazmat.primitives.hashes import SHA384
 from client.health import LIVENESS, ask, socket_of
 from client.job_book import JobBook
 from server.enrolment import Registry
-from shared.authority import SKEW, Authority
-from shared.csr import certificate_request, renewal_statement
 from shared.flower.runs import Runs
 from shared.job import JobSpec
-from shared.pki import load_certificate, load_key, pem_of, renewal_due, utc_now
+from shared.pki.authority import SKEW, Authority
+from shared.pki.certificate_requests import certificate_request, renewal_statement
+from shared.pki.certificates import load_certificate, load_key, pem_of, renewal_due, utc_now
 from simulate.federation import LocalFederation, free_ports
 from simulate.line import Line
 from tests.cli import wardround

@@ -21,7 +21,7 @@ from shared.flower.connection import LARGEST_ANSWER, PIECE, ArrayPiece, Connecti
 from shared.flower.fleet import Fleet
 from shared.flower.stored import take_out
 from shared.models import build_model
-from shared.pki import new_key
+from shared.pki.certificates import new_key
 from simulate.workers import open_workers
 from tests.questions import question
 

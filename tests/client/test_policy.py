@@ -30,7 +30,7 @@ from shared.audit_verify import entries, verify
 from shared.errors import SiteError
 from shared.job import JobSpec
 from shared.models import build_model
-from shared.pki import load_key, new_key, save_key
+from shared.pki.certificates import load_key, new_key, save_key
 from tests.cli import wardround
 from tests.jobs import marks_job as job_of
 from tests.questions import context, question

@@ -18,7 +18,7 @@ from shared.audit import AuditLog
 from shared.audit_verify import entries
 from shared.errors import SiteError
 from shared.models import build_model
-from shared.pki import load_key
+from shared.pki.certificates import load_key
 from shared.privacy.accounting import epsilon_of
 
 

@@ -35,7 +35,7 @@ from shared.audit_verify import entries
 from shared.exact_mean import ExactMean
 from shared.flower import assign_id, become, empty_run
 from shared.models import build_model
-from shared.pki import new_key
+from shared.pki.certificates import new_key
 from simulate.credentials import simulated_credentials
 
 Change = Callable[[Message, Message], Iterable[Message]]

@@ -31,11 +31,10 @@ from server.coordinator import FolderError, ServerTable, found, load_settings, r
 from server.enrolment import Registry
 from server.store import WAIT, RefusedError, RegistryError
 from shared.audit_verify import entries, verify
-from shared.authority import Authority
-from shared.csr import certificate_request, renewal_statement
 from shared.errors import WardroundError
-from shared.join import parse_join
-from shared.pki import (
+from shared.pki.authority import Authority
+from shared.pki.certificate_requests import certificate_request, renewal_statement
+from shared.pki.certificates import (
     CredentialError,
     fingerprint,
     key_fingerprint,
@@ -45,6 +44,7 @@ from shared.pki import (
     openssh,
     pem_of,
 )
+from shared.pki.join_string import parse_join
 
 PROJECT = Path(__file__).parents[2]
 
@@ -142,8 +142,9 @@ def test_of_many_who_use_a_token_at_once_one_is_let_in(federation: Federation) -
     script = (
         "import sys\nfrom pathlib import Path\n"
         "from server.enrolment import Registry\nfrom server.store import RefusedError\n"
-        "from shared.authority import Authority\nfrom shared.csr import certificate_request\n"
-        "from shared.pki import new_key\n"
+        "from shared.pki.authority import Authority\n"
+        "from shared.pki.certificate_requests import certificate_request\n"
+        "from shared.pki.certificates import new_key\n"
         "folder = Path(sys.argv[1])\n"
         "authority = Authority.open(folder / 'ca')\n"
         "said = lambda event, **fields: print(fields.get('reason'))\n"

@@ -44,9 +44,9 @@ from server.peer import Peer
 from server.runs import RunFolder
 from server.runs_api import RunsApi
 from server.superlink import SuperLinkError
-from shared.csr import certificate_request, renewal_statement
 from shared.flower.connection import ARRAY_PATH
-from shared.pki import new_key, server_context
+from shared.pki.certificate_requests import certificate_request, renewal_statement
+from shared.pki.certificates import new_key, server_context
 from tests.jobs import make_job
 
 RUN = "tiny-1"

@@ -20,7 +20,7 @@ from server.remote import RemoteCoordinator
 from shared.audit import Entry
 from shared.audit_verify import entries, verify
 from shared.https import CoordinatorError
-from shared.pki import load_key
+from shared.pki.certificates import load_key
 from simulate.federation import LocalFederation
 from tests import cli
 from tests.jobs import job_text

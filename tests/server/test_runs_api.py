@@ -29,7 +29,7 @@ from server.runs_api import RunsApi
 from shared.audit_verify import entries
 from shared.errors import RunError, WardroundError
 from shared.https import CoordinatorError
-from shared.pki import CredentialError, fingerprint, server_context
+from shared.pki.certificates import CredentialError, fingerprint, server_context
 
 RUN = "tiny-1"
 

@@ -15,9 +15,16 @@ import pytest
 from server.coordinator import ServerTable, found
 from server.passphrase import PASSPHRASE_FILE
 from server.signer import Signer, SignerError
-from shared.authority import Authority
-from shared.csr import certificate_request
-from shared.pki import CredentialError, check_issued, load_certificate, new_key, public_key_of, utc_now
+from shared.pki.authority import Authority
+from shared.pki.certificate_requests import certificate_request
+from shared.pki.certificates import (
+    CredentialError,
+    check_issued,
+    load_certificate,
+    new_key,
+    public_key_of,
+    utc_now,
+)
 from simulate.federation import LocalFederation, free_ports
 
 CURIOUS = """

@@ -18,7 +18,7 @@ from server.site_heads import SiteHeads, known_heads
 from shared import log_heads
 from shared.audit import AuditLog
 from shared.audit_verify import entries
-from shared.pki import load_key, new_key, openssh, save_key
+from shared.pki.certificates import load_key, new_key, openssh, save_key
 
 ALPHA = 10
 

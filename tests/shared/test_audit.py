@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from shared.audit import AuditLog, log_files, parse_entry
 from shared.audit_fields import EVENTS, AuditError
 from shared.audit_verify import entries, verify
-from shared.key_file import KeyFile
-from shared.pki import save_key
+from shared.pki.certificates import save_key
+from shared.pki.key_file import KeyFile
 
 JOB = "a" * 64
 ENTRIES = 12

@@ -11,7 +11,7 @@ from shared import audit_chain
 from shared.audit import AuditLog, log_files
 from shared.audit_chain import grew, holds
 from shared.log_heads import Grown, statement
-from shared.pki import new_key, openssh
+from shared.pki.certificates import new_key, openssh
 
 KEY = new_key()
 

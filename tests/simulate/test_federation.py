@@ -28,7 +28,7 @@ from client.workers.site_host import SiteHostFactory
 from server.events import Event
 from shared.flower.connection import Connection
 from shared.job import JobSpec
-from shared.pki import client_context, load_key
+from shared.pki.certificates import client_context, load_key
 from simulate.federation import LocalFederation
 from simulate.light import LightNode
 from simulate.session import Hospitals, execute, start

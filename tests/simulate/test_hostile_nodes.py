@@ -25,7 +25,7 @@ from shared.audit import AuditLog
 from shared.audit_verify import entries
 from shared.flower.fleet import Fleet
 from shared.messages import VECTOR
-from shared.pki import load_key
+from shared.pki.certificates import load_key
 from simulate.federation import LocalFederation
 from simulate.light import LightHost, LightNode
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA384
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from shared.pki import (
+from shared.pki.certificates import (
     Clock,
     CredentialError,
     check_current,

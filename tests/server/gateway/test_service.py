@@ -23,7 +23,7 @@ from client.enrolment import enrol, renew
 from server.coordinator import ServerTable, bind_address, found, join_string
 from server.enrolment import Registry
 from server.people import People
-from shared.pki import client_context, load_key
+from shared.pki.certificates import client_context, load_key
 from simulate.federation import free_ports
 
 PROJECT = Path(__file__).parents[3]
@@ -31,7 +31,7 @@ START = """
 import asyncio, json, logging, sys
 from pathlib import Path
 from server.service import run_service, stop_on_signals
-from shared.authority import Authority
+from shared.pki.authority import Authority
 
 logging.basicConfig(level=logging.INFO, stream=sys.stdout)
 folder = Path(sys.argv[1])

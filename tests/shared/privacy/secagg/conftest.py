@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, derive_private_key
 
-from shared.authority import Authority
-from shared.csr import certificate_request
+from shared.pki.authority import Authority
+from shared.pki.certificate_requests import certificate_request
 from shared.privacy.secagg.claims import Claims
 from shared.privacy.secagg.client import SecAggClient
 from shared.privacy.secagg.errors import SecureAggregationError

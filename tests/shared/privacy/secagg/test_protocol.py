@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, derive_private_key
 
-from shared.authority import Authority
-from shared.pki import key_fingerprint
+from shared.pki.authority import Authority
+from shared.pki.certificates import key_fingerprint
 from shared.privacy.secagg import keys
 from shared.privacy.secagg.claims import Claims
 from shared.privacy.secagg.client import SecAggClient

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError
 
-from shared.pki import CredentialError
+from shared.pki.certificates import CredentialError
 from shared.table import Name, Table
 
 PREFIX = "wardround-join:v1:"

@@ -17,12 +17,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared import authority as authority_module
 from shared.address import join_address
-from shared.authority import Authority
-from shared.csr import certificate_request, parse_request
-from shared.join import PREFIX, Join, parse_join
-from shared.pki import (
+from shared.pki import authority as authority_module
+from shared.pki.authority import Authority
+from shared.pki.certificate_requests import certificate_request, parse_request
+from shared.pki.certificates import (
     CredentialError,
     check_issued,
     client_context,
@@ -38,6 +37,7 @@ from shared.pki import (
     save_key,
     server_context,
 )
+from shared.pki.join_string import PREFIX, Join, parse_join
 
 PASSPHRASE = b"a rather long passphrase"
 NOW = datetime.now(UTC)

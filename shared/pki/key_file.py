@@ -4,7 +4,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from shared.pki import CredentialError, load_key
+from shared.pki.certificates import CredentialError, load_key
 
 
 class KeyFile:

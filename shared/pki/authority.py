@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from shared.csr import parse_request
-from shared.pki import (
+from shared.pki.certificate_requests import parse_request
+from shared.pki.certificates import (
     Clock,
     CredentialError,
     check_issued,

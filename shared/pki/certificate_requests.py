@@ -5,7 +5,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from cryptography.x509.oid import NameOID
 
-from shared.pki import UNREADABLE, CredentialError, common_name, public_key_of
+from shared.pki.certificates import UNREADABLE, CredentialError, common_name, public_key_of
 
 LONGEST_REQUEST = 8192  # bytes
 

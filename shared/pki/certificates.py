@@ -1,7 +1,7 @@
 """Keys, certificate requests, certificates and TLS contexts of a federation.
 
 Every key is EC P-384, because Flower signs node authentication with the key of the site's TLS certificate.
-Whoever signs certificates is in `shared/authority.py`.
+Whoever signs certificates is in `shared/pki/authority.py`.
 """
 
 import base64
