@@ -19,8 +19,9 @@ from client.secure import QUERIES
 from client.secure import evaluate as evaluate_masked
 from client.secure import train as train_masked
 from client.workshop import read_job
-from shared import log_heads, messages
-from shared.audit_fields import AuditError
+from shared import messages
+from shared.audit import log_heads
+from shared.audit.fields import AuditError
 from shared.errors import JobError, SiteError, WardroundError
 from shared.messages import MessageError
 from shared.privacy.secagg.errors import SecureAggregationError

@@ -11,7 +11,7 @@ from client.policy import Cap
 from client.release import Release
 from client.site import SiteConfig
 from client.site_cohort import SiteCohort
-from shared.audit_verify import entries, verify
+from shared.audit.verify import entries, verify
 from shared.errors import JobError, SiteError
 from shared.job import JobSpec
 from shared.pki.certificates import load_key

@@ -103,7 +103,7 @@ def repair(context: typer.Context, folder: SubFolder = None) -> None:
     import os
 
     from client.budget import audited
-    from shared.audit import AuditLog
+    from shared.audit.log import AuditLog
     from shared.pki.key_file import KeyFile
 
     folder = folder or context.obj
@@ -117,7 +117,7 @@ def repair(context: typer.Context, folder: SubFolder = None) -> None:
 
 def _ledger(folder: Path) -> "Ledger":
     from client.ledger import LEDGER, Ledger
-    from shared.audit import AuditLog
+    from shared.audit.log import AuditLog
     from shared.pki.key_file import KeyFile
 
     return Ledger(folder / LEDGER, AuditLog.open(folder / "audit", KeyFile(folder / "keys" / "site.key")))

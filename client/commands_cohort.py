@@ -66,7 +66,7 @@ def accept(
 
     from client.cohort_book import BOOK, CohortBook
     from client.site import load_site
-    from shared.audit import AuditLog
+    from shared.audit.log import AuditLog
     from shared.pki.key_file import KeyFile
 
     folder = folder or context.obj

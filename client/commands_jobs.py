@@ -84,7 +84,7 @@ def _decide(folder: Path, job: "SeenJob", decision: "Decision") -> None:
     import os
 
     from client.job_book import JobBook
-    from shared.audit import AuditLog
+    from shared.audit.log import AuditLog
     from shared.pki.key_file import KeyFile
     from shared.text.printable import printable
 

@@ -17,7 +17,7 @@ from client.cohort_key import make_key
 from client.site import load_site
 from client.site_template import site_template
 from shared.address import join_address
-from shared.audit import AuditLog
+from shared.audit.log import AuditLog
 from shared.errors import WardroundError
 from shared.files import Lock
 from shared.https import TIMEOUT, exchange, parse_object, pinned_authority

@@ -16,9 +16,9 @@ from client.ledger_entry import Round
 from client.policy import BudgetError, PolicyError, check_moment, check_project
 from client.served import Asked, Carried
 from client.site import SiteConfig
-from shared.audit import AuditLog
+from shared.audit.log import AuditLog
+from shared.audit.log_heads import Grown
 from shared.job import JobSpec
-from shared.log_heads import Grown
 from shared.messages import Sent
 from shared.pki.key_file import KeyFile
 from shared.privacy.accounting import Steps

@@ -1,9 +1,9 @@
 """The proof that the site's audit log has grown from the one that the coordinator knows."""
 
-from shared.audit import AuditLog
-from shared.audit_chain import grew, holds
+from shared.audit.chain import grew, holds
+from shared.audit.log import AuditLog
+from shared.audit.log_heads import Grown, statement
 from shared.errors import SiteError
-from shared.log_heads import Grown, statement
 
 _REMEDY = (
     "At the hospital: put back the newest audit log and ledger, or find out who put back old ones. If they "

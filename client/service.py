@@ -14,7 +14,7 @@ from client.site import load_site
 from client.state import StateFolder
 from client.workers.processes import ProcessPool
 from client.workers.site_host import SiteHostFactory
-from shared.audit import AuditLog
+from shared.audit.log import AuditLog
 from shared.errors import SiteError
 from shared.flower.fleet import Fleet
 from shared.memory import give_back_large_blocks

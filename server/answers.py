@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from server.run_control import UnknownRunError
 from server.store import BusyError, RefusedError
-from shared.audit_fields import AuditError
+from shared.audit.fields import AuditError
 from shared.errors import JobError, WardroundError
 
 LONGEST_ERROR = 16_000  # characters

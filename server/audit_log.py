@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 
 from server.audit_trail import Append
-from shared.audit import AuditLog
-from shared.audit_fields import AuditError
+from shared.audit.fields import AuditError
+from shared.audit.log import AuditLog
 from shared.pki.certificates import new_key, save_key
 from shared.pki.key_file import KeyFile
 

@@ -17,7 +17,7 @@ from server.gateway import listen
 from server.passphrase import PASSPHRASE_FILE, read_passphrase
 from server.store import REGISTRY
 from server.superlink import is_running
-from shared.audit_verify import entries, verify
+from shared.audit.verify import entries, verify
 from shared.errors import WardroundError
 from shared.findings import Finding, State, disk_space, guarded
 from shared.pki.authority import Authority

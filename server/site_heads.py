@@ -14,9 +14,9 @@ from flwr.app import RecordDict
 
 from server.audit_trail import Append
 from server.events import Event
-from shared import log_heads
-from shared.audit import log_files, parse_entry
-from shared.log_heads import Grown
+from shared.audit import log_heads
+from shared.audit.log import log_files, parse_entry
+from shared.audit.log_heads import Grown
 from shared.messages import MessageError
 
 log = logging.getLogger(__name__)

@@ -25,7 +25,7 @@ def print_entries(folder: Path, last: int, event: str | None) -> None:
     """
     from collections import deque  # noqa: PLC0415
 
-    from shared.audit_verify import entries  # noqa: PLC0415  (cryptography, only when a command runs)
+    from shared.audit.verify import entries  # noqa: PLC0415  (cryptography, only when a command runs)
 
     found = (entry for entry in entries(folder) if event in {None, entry.event})
     for entry in deque(found, maxlen=last):
@@ -46,7 +46,7 @@ def print_problems(folder: Path, key_file: Path, head: str | None) -> int:
     """
     from collections import deque  # noqa: PLC0415
 
-    from shared.audit_verify import entries, verify  # noqa: PLC0415
+    from shared.audit.verify import entries, verify  # noqa: PLC0415
     from shared.pki.certificates import load_key  # noqa: PLC0415
 
     problems = verify(folder, load_key(key_file).public_key(), head)

@@ -200,7 +200,7 @@ def ask(
 
 def test_a_person_sees_who_waits_and_decides(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import wardround
-    from shared.audit_verify import entries
+    from shared.audit.verify import entries
     from shared.pki.certificates import new_key, save_key
 
     def client(*arguments: str) -> str:

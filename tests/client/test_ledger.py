@@ -23,8 +23,8 @@ from client.budget import lines
 from client.ledger import EVENT, LEDGER, Ledger
 from client.ledger_entry import LedgerEntry, Round
 from client.policy import BudgetError, Cap
-from shared.audit import AuditLog
-from shared.audit_verify import entries, verify
+from shared.audit.log import AuditLog
+from shared.audit.verify import entries, verify
 from shared.errors import SiteError
 from shared.pki.certificates import new_key, save_key
 from shared.privacy.accounting import Steps, epsilon_of

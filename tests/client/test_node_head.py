@@ -16,7 +16,7 @@ from client.worker import look_at, serve_message
 from client.workers.calls import HEAD
 from shared import messages
 from shared.arrays import Layout
-from shared.audit_verify import entries
+from shared.audit.verify import entries
 from shared.flower.connection import LARGEST_ANSWER, PIECE, ArrayPiece, Connection
 from shared.flower.fleet import Fleet
 from shared.flower.stored import take_out

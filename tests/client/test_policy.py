@@ -23,10 +23,11 @@ from client.ledger import LEDGER, Ledger
 from client.policy import PolicyError, check_moment
 from client.site import SiteConfig, load_site
 from client.workshop import Workshop
-from shared import log_heads, messages
+from shared import messages
 from shared.arrays import Layout
-from shared.audit import AuditLog, Entry
-from shared.audit_verify import entries, verify
+from shared.audit import log_heads
+from shared.audit.log import AuditLog, Entry
+from shared.audit.verify import entries, verify
 from shared.errors import SiteError
 from shared.job import JobSpec
 from shared.models import build_model

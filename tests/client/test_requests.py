@@ -14,8 +14,8 @@ from client.ledger import LEDGER, Ledger
 from client.served import MOST_DESCRIPTIONS, Asked, Carried, Served
 from shared import messages
 from shared.arrays import Layout
-from shared.audit import AuditLog
-from shared.audit_verify import entries
+from shared.audit.log import AuditLog
+from shared.audit.verify import entries
 from shared.errors import SiteError
 from shared.models import build_model
 from shared.pki.certificates import load_key

@@ -13,7 +13,7 @@ from client.bounded_sums import Bounds
 from client.release import Release
 from client.statistics import _ends, _histogram, _moments
 from shared import messages
-from shared.audit_verify import entries
+from shared.audit.verify import entries
 from shared.statistic_spec import StatisticSpec
 from shared.statistics import added_up, lacking, means_and_deviations, packed, quantiles, unpacked
 from shared.statistics_message import read_statistics

@@ -30,8 +30,8 @@ from server.runs import RunFolder
 from server.site_grid import SiteGrid
 from server.site_heads import SiteHeads
 from shared import messages
-from shared.audit import AuditLog
-from shared.audit_verify import entries
+from shared.audit.log import AuditLog
+from shared.audit.verify import entries
 from shared.exact_mean import ExactMean
 from shared.flower import assign_id, become, empty_run
 from shared.models import build_model

@@ -7,7 +7,7 @@ import pytest
 
 from server.audit_log import create_audit_key, open_audit
 from server.audit_trail import ENTRIES_A_WINDOW, WINDOW_S, AuditTrail
-from shared.audit_verify import entries
+from shared.audit.verify import entries
 
 
 class Log:

@@ -30,7 +30,7 @@ from server.backup import backup, restore
 from server.coordinator import FolderError, ServerTable, found, load_settings, renew_server_certificate
 from server.enrolment import Registry
 from server.store import WAIT, RefusedError, RegistryError
-from shared.audit_verify import entries, verify
+from shared.audit.verify import entries, verify
 from shared.errors import WardroundError
 from shared.pki.authority import Authority
 from shared.pki.certificate_requests import certificate_request, renewal_statement

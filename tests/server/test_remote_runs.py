@@ -17,8 +17,8 @@ from server.coordinator import load_settings, login_command
 from server.login import load_login, log_in
 from server.people import People
 from server.remote import RemoteCoordinator
-from shared.audit import Entry
-from shared.audit_verify import entries, verify
+from shared.audit.log import Entry
+from shared.audit.verify import entries, verify
 from shared.https import CoordinatorError
 from shared.pki.certificates import load_key
 from simulate.federation import LocalFederation

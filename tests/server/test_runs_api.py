@@ -26,7 +26,7 @@ from server.remote import RemoteCoordinator
 from server.run_files import write_copy
 from server.runs import RunFolder
 from server.runs_api import RunsApi
-from shared.audit_verify import entries
+from shared.audit.verify import entries
 from shared.errors import RunError, WardroundError
 from shared.https import CoordinatorError
 from shared.pki.certificates import CredentialError, fingerprint, server_context

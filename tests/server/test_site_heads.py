@@ -15,9 +15,9 @@ from client.workshop import Workshop
 from server.audit_log import create_audit_key, open_audit
 from server.events import Event
 from server.site_heads import SiteHeads, known_heads
-from shared import log_heads
-from shared.audit import AuditLog
-from shared.audit_verify import entries
+from shared.audit import log_heads
+from shared.audit.log import AuditLog
+from shared.audit.verify import entries
 from shared.pki.certificates import load_key, new_key, openssh, save_key
 
 ALPHA = 10

@@ -21,8 +21,8 @@ from client.site import load_site
 from client.state import told
 from client.workshop import Workshop
 from server.events import Event
-from shared.audit import AuditLog
-from shared.audit_verify import entries
+from shared.audit.log import AuditLog
+from shared.audit.verify import entries
 from shared.flower.fleet import Fleet
 from shared.messages import VECTOR
 from shared.pki.certificates import load_key

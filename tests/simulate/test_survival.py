@@ -9,7 +9,7 @@ import pytest
 
 from client.data.manifest import scan_manifest
 from server.runs import RunFolder
-from shared.audit_verify import entries
+from shared.audit.verify import entries
 from shared.job import JobSpec
 from simulate.federation import LocalFederation
 from simulate.phantom import make_phantom

@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared.audit import AuditLog, log_files, parse_entry
-from shared.audit_fields import EVENTS, AuditError
-from shared.audit_verify import entries, verify
+from shared.audit.fields import EVENTS, AuditError
+from shared.audit.log import AuditLog, log_files, parse_entry
+from shared.audit.verify import entries, verify
 from shared.pki.certificates import save_key
 from shared.pki.key_file import KeyFile
 
@@ -332,5 +332,5 @@ def test_no_log_is_no_whole_log(tmp_path: Path, key) -> None:
 
 
 def test_the_page_on_the_log_names_every_event() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "audit.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "audit.md").read_text(encoding="utf-8")
     assert [event for event in EVENTS if f"`{event}`" not in page] == []

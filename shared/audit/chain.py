@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from shared.audit import Entry, log_files, parse_entry
+from shared.audit.log import Entry, log_files, parse_entry
 
 _BLOCK = 2**16  # bytes read from the end of a file at first
 

@@ -11,8 +11,8 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from shared.audit import FIRST, PURPOSE, Entry, encode_key, log_files, parse_entry
-from shared.audit_fields import AuditError
+from shared.audit.fields import AuditError
+from shared.audit.log import FIRST, PURPOSE, Entry, encode_key, log_files, parse_entry
 
 _HEAD = re.compile(r"(\d{1,15}):([0-9a-f]{64})")
 

@@ -3,7 +3,7 @@
 An entry's hash is the SHA-256 of its canonical JSON without `hash` and `signature`; it covers the hash of the
 entry before, so that whoever trusts one entry can check all before it (Haber & Stornetta 1991). The signature
 (ECDSA, P-384, SHA-384) is that of the machine that writes. What is cut off at the end shows only against a
-head that is kept elsewhere: see `AuditLog.head`. Checking a log is in `shared/audit_verify.py`.
+head that is kept elsewhere: see `AuditLog.head`. Checking a log is in `shared/audit/verify.py`.
 """
 
 import base64
@@ -20,7 +20,7 @@ from typing import Any, Self
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from shared.audit_fields import AuditError, Value, checked
+from shared.audit.fields import AuditError, Value, checked
 from shared.clock import utc_text
 from shared.files import Lock, sync_folder
 
@@ -41,7 +41,7 @@ class Entry:
     Attributes:
         seq: Counts from 1, through all files.
         time: UTC, ISO 8601.
-        event: What happened; see `shared.audit_fields.EVENTS`.
+        event: What happened; see `shared.audit.fields.EVENTS`.
         fields: What belongs to it.
         previous: Hash of the entry before.
         hash: SHA-256 over all of the above, in hexadecimal.

@@ -1,0 +1,1 @@
+"""The audit log of both sides: written, chained, signed and checked."""
