@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA384
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from shared.unix_socket import socket_address
+from shared.wire.unix_socket import socket_address
 
 LOOPBACK = "127.0.0.1"
 LIFETIME = timedelta(days=3650)  # a new one is made at every start

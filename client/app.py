@@ -19,14 +19,14 @@ from client.secure import QUERIES
 from client.secure import evaluate as evaluate_masked
 from client.secure import train as train_masked
 from client.workshop import read_job
-from shared import messages
 from shared.audit import log_heads
 from shared.audit.fields import AuditError
 from shared.errors import JobError, SiteError, WardroundError
-from shared.messages import MessageError
 from shared.privacy.secagg.errors import SecureAggregationError
-from shared.statistics_message import statistics_reply
 from shared.text.redact import redact_error
+from shared.wire import messages
+from shared.wire.messages import MessageError
+from shared.wire.statistics_message import statistics_reply
 
 _log = logging.getLogger(__name__)
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import httpx
 
-from shared.address import split_address
 from shared.errors import WardroundError
 from shared.findings import Finding, State
-from shared.https import proxy_problem
 from shared.pki.certificates import client_context
-from shared.proxy import open_client, proxy_for, shown
+from shared.wire.address import split_address
+from shared.wire.https import proxy_problem
+from shared.wire.proxy import open_client, proxy_for, shown
 
 TIMEOUT = 10.0  # seconds for each network step
 HTTPS_PORT = 443

@@ -16,11 +16,9 @@ from cryptography.hazmat.primitives.hashes import SHA384
 from client.cohort_key import make_key
 from client.site import load_site
 from client.site_template import site_template
-from shared.address import join_address
 from shared.audit.log import AuditLog
 from shared.errors import WardroundError
 from shared.files import Lock
-from shared.https import TIMEOUT, exchange, parse_object, pinned_authority
 from shared.pki.certificate_requests import certificate_request, renewal_statement
 from shared.pki.certificates import (
     Clock,
@@ -43,7 +41,9 @@ from shared.pki.certificates import (
 )
 from shared.pki.join_string import Join
 from shared.pki.key_file import KeyFile
-from shared.proxy import open_client
+from shared.wire.address import join_address
+from shared.wire.https import TIMEOUT, exchange, parse_object, pinned_authority
+from shared.wire.proxy import open_client
 
 
 class EnrolmentError(WardroundError):

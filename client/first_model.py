@@ -8,12 +8,21 @@ from numpy.typing import NDArray
 
 from client.policy import PolicyError
 from client.served import Carried
-from shared.arrays import Layout
-from shared.flat_array import view
 from shared.job import JobSpec
-from shared.messages import ARRAYS, CONFIG, EDGES, STATISTICS, VECTOR, MessageError, numbers_in, read_vector
 from shared.models import build_model
 from shared.strategies.wire import Wire
+from shared.wire.flat_array import view
+from shared.wire.messages import (
+    ARRAYS,
+    CONFIG,
+    EDGES,
+    STATISTICS,
+    VECTOR,
+    MessageError,
+    numbers_in,
+    read_vector,
+)
+from shared.wire.packed_model import Layout
 
 # Processors differ in the last bits of a normal distribution's numbers; no image fits into these.
 _RELATIVE, _ABSOLUTE = 1e-4, 1e-6

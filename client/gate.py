@@ -19,9 +19,9 @@ from client.site import SiteConfig
 from shared.audit.log import AuditLog
 from shared.audit.log_heads import Grown
 from shared.job import JobSpec
-from shared.messages import Sent
 from shared.pki.key_file import KeyFile
 from shared.privacy.accounting import Steps
+from shared.wire.messages import Sent
 
 _log = logging.getLogger(__name__)
 

@@ -37,7 +37,6 @@ from client.strategy_work import Memory, do_round, judged_model
 from client.sum_book import SumBook
 from client.training import LocalTraining, training_seed
 from client.workshop import JOBS_AT_HAND, Bench, Workshop, evaluate, read_job
-from shared import messages
 from shared.curves import bins_for
 from shared.errors import JobError
 from shared.job import JobSpec
@@ -48,6 +47,7 @@ from shared.privacy.secagg.claims import Claims
 from shared.privacy.secagg.records import TRAIN
 from shared.statistic_spec import statistics_before
 from shared.statistics import Statistics, packed, unpacked
+from shared.wire import messages
 
 _log = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shared.arrays import tensor_of
 from shared.strategies.vectors import Vectors
+from shared.wire.packed_model import tensor_of
 
 
 def moments_of(optimizer: torch.optim.Optimizer) -> Vectors:

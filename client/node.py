@@ -16,11 +16,11 @@ from client.presence import ONLINE, WORKING, Presence, notify
 from client.state import StateFolder
 from client.workers.calls import HEAD, Call, Outcome, Workers
 from client.workers.records import pack, unpack
-from shared import messages
 from shared.errors import WardroundError
 from shared.flower.connection import RefusedError, RunOverError, StoppedError
 from shared.flower.fleet import HEARTBEAT, Fleet, Ticket
 from shared.flower.stored import named_bytes, without_arrays
+from shared.wire import messages
 
 _ENDED_TWICE = "the site's service ended twice over this message"
 _log = logging.getLogger(__name__)

@@ -19,7 +19,6 @@ from client.clipping import ClippedSum, GhostSum, PerSampleSum
 from client.phases import Work, declared_phases, drawn_batch, summed_rates
 from client.private_plan import expected_units, noise_share, plan
 from client.training import Trained, TrainingSamples, batches_ahead, to_device
-from shared.arrays import tensor_of
 from shared.batch import Batch
 from shared.errors import WardroundError
 from shared.frozen import train_mode, trainable
@@ -31,6 +30,7 @@ from shared.random_state import drawn_from
 from shared.seeds import seed_of
 from shared.strategies.vectors import Pull
 from shared.tasks.base import Phase, Task
+from shared.wire.packed_model import tensor_of
 
 _MOST_IMAGES = 32  # in memory at a time, and
 _MOST_PIXELS = 2**20  # of them together: activations are a hundred times as much

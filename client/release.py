@@ -16,8 +16,8 @@ from client.data.dataset import SiteData
 from client.policy import PolicyTable, rounded
 from shared.figures import KEPT
 from shared.job import JobSpec
-from shared.messages import Description
 from shared.tasks.segmentation.options import Segmentation
+from shared.wire.messages import Description
 
 _DIGITS = 2  # of a count of voxels that leave: one patient of ten is less than the third
 

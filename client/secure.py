@@ -20,7 +20,6 @@ from client.distributed_noise import check_resolution
 from client.gate import Gate, Visit
 from client.site import SiteConfig
 from client.sum_book import SumBook, Summed
-from shared import messages
 from shared.curves import surely_behind
 from shared.job import JobSpec
 from shared.metrics import MetricSet
@@ -42,6 +41,7 @@ from shared.privacy.secagg.identity import Identity, Trust
 from shared.privacy.secagg.metric_sum import encode_states
 from shared.privacy.secagg.records import TRAIN, Agreement, Envelopes, Header, Outcome, Roster
 from shared.tasks import make_task
+from shared.wire import messages
 
 _STATE = "secure-aggregation"
 

@@ -8,13 +8,13 @@ from pydantic import Field, ValidationError, model_validator
 from client.data.cache_table import CacheTable
 from client.data.splits import SplitTable
 from client.policy import PolicyTable, check_job, check_privacy
-from shared.address import Address
 from shared.errors import SiteError
 from shared.job import JobSpec
 from shared.job_errors import describe
 from shared.table import Name, Table
 from shared.text.names import suggestion
 from shared.toml_files import read_toml
+from shared.wire.address import Address
 
 
 class SiteTable(Table):

@@ -13,8 +13,8 @@ from client.run_store import Kept, Purpose, RunStore
 from client.training import LocalTraining, diverged
 from client.workshop import Bench, read_job
 from shared.errors import SiteError
-from shared.messages import Request
 from shared.strategies.vectors import Pull, Trained, Vectors
+from shared.wire.messages import Request
 
 if TYPE_CHECKING:
     from client.private_training import PrivateTraining

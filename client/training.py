@@ -18,7 +18,6 @@ from client.flat_parameters import FlatParameters
 from client.phases import Work, declared_phases, drawn_batch, summed_rates
 from client.prelu import suit_processor
 from client.sample_order import SampleOrder
-from shared.arrays import tensor_of
 from shared.batch import Batch
 from shared.errors import WardroundError
 from shared.frozen import train_mode, trainable
@@ -28,6 +27,7 @@ from shared.random_state import drawn_from
 from shared.seeds import seed_of
 from shared.strategies.vectors import Pull
 from shared.tasks.base import Statistics, Task
+from shared.wire.packed_model import tensor_of
 
 _CHECK_EVERY = 20  # steps between two looks at the loss: reading it stalls a GPU
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -23,8 +23,8 @@ from client.workers.calls import HEAD, Call
 from client.workers.records import pack, unpack
 from client.workshop import Workshop
 from shared.flower import COORDINATOR_NODE, become
-from shared.messages import CRASH
 from shared.text.redact import redact_error
+from shared.wire.messages import CRASH
 
 _log = logging.getLogger(__name__)
 

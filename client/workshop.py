@@ -17,7 +17,6 @@ from client.compiler import keep_kernels_in, users_cache
 from client.data.dataset import Samples
 from client.flat_parameters import FlatParameters
 from client.training import place_model
-from shared.arrays import ModelState
 from shared.batch import Batch, Prediction
 from shared.errors import JobError
 from shared.frozen import trainable
@@ -30,6 +29,7 @@ from shared.strategies.vectors import SiteHalf
 from shared.strategies.wire import Wire
 from shared.tasks import make_task
 from shared.tasks.base import Models, Task
+from shared.wire.packed_model import ModelState
 
 _EVALUATION_BATCH = 32
 JOBS_AT_HAND = 4

@@ -17,7 +17,6 @@ from server.audit_log import create_audit_key
 from server.enrolment import Registry
 from server.limits import Limits, PeopleLimits
 from server.store import REGISTRY
-from shared.address import join_address
 from shared.errors import WardroundError
 from shared.job_errors import describe
 from shared.pki.authority import Authority, Signatory
@@ -36,6 +35,7 @@ from shared.pki.certificates import (
 from shared.pki.join_string import Join, Port
 from shared.table import Name, Table
 from shared.toml_files import read_toml
+from shared.wire.address import join_address
 
 RUNS = "runs"  # the run folders
 MODELS = "models"  # what runs offer to their sites; nothing in it outlives the coordinator

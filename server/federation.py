@@ -16,17 +16,17 @@ from server.plausible import check_description
 from server.site_grid import SiteGrid
 from server.site_heads import SiteHeads
 from server.told import told
-from shared import messages
-from shared.arrays import Layout
 from shared.errors import RunError
 from shared.flower import query_message
 from shared.job import JobSpec
-from shared.messages import Description, MessageError
 from shared.seeds import seed_of
 from shared.statistic_spec import statistics_before
 from shared.statistics import Numbers, Statistics, added_up, lacking, packed, unpacked
-from shared.statistics_message import read_statistics
 from shared.strategies import StrategyOptions
+from shared.wire import messages
+from shared.wire.messages import Description, MessageError
+from shared.wire.packed_model import Layout
+from shared.wire.statistics_message import read_statistics
 
 T = TypeVar("T")
 _DESCRIBE_TIMEOUT = 600.0  # seconds; a site may have to read its masks to count voxels

@@ -12,9 +12,7 @@ from cryptography import x509
 from pydantic import Field, ValidationError
 
 from server.coordinator import PEOPLE_PORT
-from shared.address import join_address
 from shared.errors import WardroundError
-from shared.https import TIMEOUT, exchange, parse_object, pinned_authority
 from shared.pki.certificates import (
     CredentialError,
     fingerprint,
@@ -24,8 +22,10 @@ from shared.pki.certificates import (
     pinned_context,
     write_file,
 )
-from shared.proxy import open_client
 from shared.table import Table
+from shared.wire.address import join_address
+from shared.wire.https import TIMEOUT, exchange, parse_object, pinned_authority
+from shared.wire.proxy import open_client
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 

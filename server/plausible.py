@@ -10,8 +10,8 @@ from torch import Tensor
 
 from shared.histograms import CalibrationBins
 from shared.job import JobSpec
-from shared.messages import Description, Evaluation, MessageError, Update
 from shared.metrics import Mean, MetricSet
+from shared.wire.messages import Description, Evaluation, MessageError, Update
 
 MOST_IMAGES = 2**24  # of one site in one split, 17 million; patients too
 _LARGEST_LOSS = 1e6  # the mean over an epoch; a network whose loss is so large has diverged

@@ -31,7 +31,6 @@ from server.site_grid import SiteGrid
 from server.site_heads import SiteHeads
 from server.site_level import SiteLevel
 from server.weights import RoundWeights, Weights
-from shared import messages
 from shared.errors import RunError
 from shared.exact_mean import in_range
 from shared.job import JobSpec
@@ -44,6 +43,7 @@ from shared.statistics import packed
 from shared.strategies.flower_halves import WEIGHT
 from shared.strategies.wire import Wire
 from shared.tasks import make_task
+from shared.wire import messages
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from shared.metric_spec import metric_names
 from shared.run_folder import ABOUT, CHECKPOINT, EVENTS, HEADER, JOB, LOCK, ROUNDS, SITES, RunRecord
 
 if TYPE_CHECKING:
-    from shared.arrays import Layout  # with PyTorch, which the gateway has no need of
+    from shared.wire.packed_model import Layout  # with PyTorch, which the gateway has no need of
 
 _PACKAGES = ("wardround", "flwr", "torch", "monai", "torchmetrics", "numpy")
 

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from server.events import Event, Listener
 from server.federation import Federation
 from server.secure_sum import Plan, SecureSum
-from shared import messages
 from shared.errors import RunError
 from shared.job import JobSpec
 from shared.metrics import MetricSet
@@ -19,6 +18,7 @@ from shared.privacy.secagg.metric_sum import decode_states
 from shared.privacy.secagg.records import TEST
 from shared.strategies.flower_halves import WEIGHT
 from shared.tasks.base import Task
+from shared.wire import messages
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from server.events import Listener
 from server.federation import Federation
 from server.secure_sum import Plan, SecureSum
-from shared import messages
 from shared.errors import RunError
 from shared.job import JobSpec
 from shared.privacy.filters import UpdateFilter
@@ -18,6 +17,7 @@ from shared.privacy.secagg.errors import SecureAggregationError
 from shared.privacy.secagg.fixed_point import EXTRAS
 from shared.privacy.secagg.records import TRAIN
 from shared.strategies.flower_halves import WEIGHT
+from shared.wire import messages
 
 
 class SecureRound:

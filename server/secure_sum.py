@@ -15,10 +15,8 @@ from numpy.typing import NDArray
 
 from server.events import Event, Listener
 from server.federation import Federation, Member
-from shared import messages
 from shared.flower import query_message
 from shared.job import JobSpec
-from shared.messages import MessageError
 from shared.privacy.secagg import messages as stages
 from shared.privacy.secagg.claims import check_bins, check_claims, check_evaluated
 from shared.privacy.secagg.context import context_of
@@ -26,6 +24,8 @@ from shared.privacy.secagg.errors import SecureAggregationError
 from shared.privacy.secagg.records import TEST, TRAIN, Envelopes, Header, KeyMessage, Reveal
 from shared.privacy.secagg.server import SecAggServer
 from shared.tasks import make_task
+from shared.wire import messages
+from shared.wire.messages import MessageError
 
 T = TypeVar("T")
 

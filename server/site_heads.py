@@ -17,7 +17,7 @@ from server.events import Event
 from shared.audit import log_heads
 from shared.audit.log import log_files, parse_entry
 from shared.audit.log_heads import Grown
-from shared.messages import MessageError
+from shared.wire.messages import MessageError
 
 log = logging.getLogger(__name__)
 

@@ -29,7 +29,7 @@ from shared.files import Lock, is_locked
 from shared.flower.control import Control, NodeInfo
 from shared.flower.local import URL
 from shared.memory import BLOCK
-from shared.unix_socket import socket_address
+from shared.wire.unix_socket import socket_address
 
 log = logging.getLogger(__name__)
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from server.events import Event, Listener
 from server.federation import Member
-from shared.messages import Update
 from shared.strategies import StrategyOptions
 from shared.weights import bounded
+from shared.wire.messages import Update
 
 
 class RoundWeights:

@@ -9,10 +9,10 @@ from flwr.app import Error, Message, RecordDict
 from client.workers.records import pack, unpack
 from server.deadline import Deadline
 from server.site_grid import SiteGrid
-from shared import messages
 from shared.errors import WardroundError
 from shared.flower import COORDINATOR_NODE, Run, assign_id, become, empty_run
 from shared.seeds import seed_of
+from shared.wire import messages
 from simulate.workers import Call, Outcome, Workers
 
 

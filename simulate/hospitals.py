@@ -19,8 +19,8 @@ from client.worker import serve_message
 from client.workers.records import pack, unpack
 from client.workshop import Workshop
 from shared.errors import RunError
-from shared.messages import Request
 from shared.table import Table
+from shared.wire.messages import Request
 from simulate.baselines import train_baseline
 from simulate.credentials import simulated_credentials
 from simulate.grid import node_id

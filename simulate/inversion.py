@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from client.data.samples import Samples
 from client.training import LocalTraining
-from shared.arrays import Layout
 from shared.errors import JobError
 from shared.job import JobSpec, parse_job
 from shared.job_parts import network_names
@@ -28,6 +27,7 @@ from shared.privacy.secagg.records import TRAIN, Header
 from shared.privacy.secagg.server import SecAggServer
 from shared.seeds import seed_of
 from shared.tasks import make_task
+from shared.wire.packed_model import Layout
 from simulate.anatomy import draw_brain
 from simulate.credentials import simulated_credentials
 

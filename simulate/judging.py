@@ -16,12 +16,12 @@ from client.workshop import evaluate
 from server.comparison import comparison, one_class
 from shared.intervals import Interval
 from shared.job import JobSpec
-from shared.messages import Request
 from shared.naive import constant_answer, site_alone
 from shared.tasks.classification.metrics import ClassificationMetrics
 from shared.tasks.classification.options import Classification, classification_of
 from shared.tasks.segmentation.metrics import SegmentationMetrics
 from shared.tasks.segmentation.options import Segmentation
+from shared.wire.messages import Request
 
 LEAST_PATIENTS = 10  # below, a bootstrap says too little about itself
 _DRAWS = 1000

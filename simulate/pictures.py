@@ -9,13 +9,13 @@ from PIL import Image
 
 from server.files import write_atomic
 from server.runs import RunFolder
-from shared.arrays import ModelState
 from shared.models import build_model, models_of
 from shared.seeds import seed_of
 from shared.strategies.vectors import MODEL
 from shared.strategies.wire import Wire
 from shared.tasks import make_task
 from shared.tasks.base import Task
+from shared.wire.packed_model import ModelState
 
 _SIDE = 8  # images along each side of the picture
 _FILE = "samples.png"

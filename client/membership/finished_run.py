@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from shared.arrays import Layout
 from shared.errors import RunError
 from shared.figures import counts_are_told
 from shared.job import JobSpec
 from shared.models import build_model
 from shared.run_folder import HEADER, MODEL, RunRecord
+from shared.wire.packed_model import Layout
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
-from shared.arrays import tensor_of
-from shared.flat_array import to_array, view
+from shared.wire.flat_array import to_array, view
+from shared.wire.packed_model import tensor_of
 
 _RECORDS: dict[str, type[ConfigRecord | MetricRecord]] = {"config": ConfigRecord, "metric": MetricRecord}
 

@@ -72,7 +72,7 @@ class Connection:
 
     Args:
         url: Of the coordinator, such as ``https://federation.example.org:9443``. A proxy that the environment
-            names is used, see `shared.proxy`.
+            names is used, see `shared.wire.proxy`.
         key: The site's own; signs every request (EC P-384).
         verify: How the coordinator's certificate is checked; with a client certificate, mutual TLS.
         stop: Set when the site stops.

@@ -10,7 +10,7 @@ from typing import TypeVar
 import httpx
 from flwr.supercore.protobuf.client import ProtobufClient
 
-from shared.unix_socket import socket_address
+from shared.wire.unix_socket import socket_address
 
 URL = "http://superlink"
 """What requests to the socket have for a host; it is looked up nowhere."""

@@ -29,7 +29,7 @@ from flwr.superlink.main import create_app
 from flwr.superlink.runtime.run_serverapp import run_serverapp
 
 from shared.flower.local import URL, by_socket
-from shared.unix_socket import bind
+from shared.wire.unix_socket import bind
 
 SUPERLINK, SERVERAPP = "flower-superlink", "flwr-serverapp"
 """Names of the programs, as Flower has them."""

@@ -5,13 +5,13 @@ from typing import TypeVar
 
 from flwr.supercore.protobuf.client import ProtobufClient
 
-from shared.proxy import open_client
+from shared.wire.proxy import open_client
 
 Client = TypeVar("Client", bound=ProtobufClient)
 
 
 def routed(client: Client, url: str, verify: ssl.SSLContext | bool) -> Client:
-    """Let a client of Flower's take the way that `shared.proxy` finds; returns the client.
+    """Let a client of Flower's take the way that `shared.wire.proxy` finds; returns the client.
 
     Args:
         client: Just made; it has sent nothing.

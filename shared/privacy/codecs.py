@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from shared.errors import JobError
-from shared.messages import MessageError
+from shared.wire.messages import MessageError
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Vector = NDArray[np.float32]

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.arrays import Layout
-from shared.messages import MessageError
 from shared.privacy.codecs import Codec, Dense, Int8, TopK, Vector
 from shared.text.names import is_within
+from shared.wire.messages import MessageError
+from shared.wire.packed_model import Layout
 
 if TYPE_CHECKING:
     from shared.job import UpdateTable

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from shared.arrays import Layout
+    from shared.wire.packed_model import Layout
 
 OWN = "own"
 """Name of the numbers that a site keeps for itself."""

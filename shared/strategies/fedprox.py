@@ -8,7 +8,7 @@ from shared.strategies.options import StrategyOptions
 from shared.strategies.vectors import MODEL, SiteHalf, Train, Vectors
 
 if TYPE_CHECKING:
-    from shared.arrays import Layout
+    from shared.wire.packed_model import Layout
 
 
 class FedProx(StrategyOptions):

@@ -13,10 +13,10 @@ from flwr.serverapp import Grid
 from flwr.serverapp import strategy as flower
 from numpy.typing import NDArray
 
-from shared.arrays import Layout
 from shared.exact_mean import ExactMean
-from shared.flat_array import view
-from shared.messages import ARRAYS, METRICS, VECTOR, vector_record
+from shared.wire.flat_array import view
+from shared.wire.messages import ARRAYS, METRICS, VECTOR, vector_record
+from shared.wire.packed_model import Layout
 
 WEIGHT = "weight"  # metric under which the round loop puts how much a reply counts
 _MOMENTS = ("m_t", "v_t")  # Flower's names for the moments of an adaptive optimiser

@@ -11,9 +11,9 @@ from shared.table import Table
 if TYPE_CHECKING:
     from torch import nn
 
-    from shared.arrays import Layout
     from shared.job import JobSpec
     from shared.strategies.flower_halves import CentralHalf, WholeSites
+    from shared.wire.packed_model import Layout
 
 
 class StrategyOptions(Table):

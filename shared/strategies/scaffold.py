@@ -9,8 +9,8 @@ from shared.strategies.options import StrategyOptions
 from shared.strategies.vectors import MODEL, SiteHalf, Train, Vector, Vectors
 
 if TYPE_CHECKING:
-    from shared.arrays import Layout
     from shared.job import JobSpec
+    from shared.wire.packed_model import Layout
 
 CONTROL = "control"
 """Name of the control variate: the coordinator's c where it travels, the site's c_i where it is kept."""

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from shared.arrays import BESIDE, Entry, Layout
 from shared.strategies.options import StrategyOptions
 from shared.strategies.vectors import MODEL, Vector, Vectors
+from shared.wire.packed_model import BESIDE, Entry, Layout
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,11 @@ from client.job_book import JobBook
 from client.run_store import RunStore
 from client.site import load_site
 from client.workshop import Workshop
-from shared import messages
 from shared.job import JobSpec
 from shared.models import build_model
 from shared.pki.certificates import new_key, save_key, write_file
 from shared.strategies.wire import Wire
+from shared.wire import messages
 from tests.jobs import marks_job
 from tests.questions import context, question
 

@@ -17,12 +17,12 @@ from server.bell import Rope
 from server.coordinator import MODELS
 from server.files import write_atomic
 from server.models import Outbox
-from shared import messages
-from shared.arrays import Layout
 from shared.flower.inline import identity_of
 from shared.flower.mailbox import HttpGrid, Mailbox
 from shared.job import JobSpec, parse_job
 from shared.models import build_model
+from shared.wire import messages
+from shared.wire.packed_model import Layout
 
 app = ServerApp()
 

@@ -9,10 +9,10 @@ from client.device import open_device
 from client.hospital import Site
 from client.site import DatasetTable, PolicyTable, SiteConfig, SiteTable
 from client.workshop import Workshop
-from shared import messages
-from shared.arrays import Layout
 from shared.flower import assign_id, become
 from shared.models import build_model
+from shared.wire import messages
+from shared.wire.packed_model import Layout
 from simulate.setup import OPEN_POLICY
 
 

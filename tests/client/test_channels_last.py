@@ -6,8 +6,8 @@ from torch import nn
 
 from client.channels_last import ChannelsLastInstanceNorm, suit_channels_last
 from client.training import place_model
-from shared.arrays import Layout
 from shared.models import build_model
+from shared.wire.packed_model import Layout
 
 CPU = torch.device("cpu")
 

@@ -15,12 +15,12 @@ import torch
 
 from client.data.manifest import Record
 from client.data.splits import CohortKey, Split
-from shared import messages
-from shared.arrays import Layout
 from shared.job import JobSpec, parse_job
 from shared.metrics import states_of
 from shared.models import build_model
 from shared.tasks import make_task
+from shared.wire import messages
+from shared.wire.packed_model import Layout
 
 ASKED, MEMBERS, LEAST = 200, 100, 10
 IDENTIFIERS = [f"{n:06d}" for n in np.random.default_rng(11).choice(10**6, ASKED, replace=False)]

@@ -12,8 +12,8 @@ import pytest
 from client.data.manifest import Record
 from client.data.splits import CohortKey, Split
 from client.sample_order import SampleOrder, batches_per_pass, steps_of
-from shared import messages
 from shared.errors import JobError
+from shared.wire import messages
 
 ASKED, MEMBERS = 200, 100  # identifiers, of which the hospital has the first
 KINDS: dict[str, dict[str, Any]] = {

@@ -15,12 +15,12 @@ from PIL import Image
 from client.cohort import Cohort
 from client.hospital import Site
 from client.workshop import Workshop
-from shared import messages
-from shared.arrays import Layout
 from shared.job import JobSpec, parse_job
 from shared.metrics import MetricSet
 from shared.models import build_model
 from shared.tasks import make_task
+from shared.wire import messages
+from shared.wire.packed_model import Layout
 from tests.batches import predict, sample_losses
 
 ASKED, OTHERS = 200, 39

@@ -30,7 +30,6 @@ from server.coordinator import ServerTable, found, join_string
 from server.enrolment import Registry
 from server.enrolment_api import EnrolmentApi
 from server.offline import write_answer
-from shared.https import CoordinatorError
 from shared.pki.authority import Authority
 from shared.pki.certificate_requests import certificate_request
 from shared.pki.certificates import (
@@ -48,6 +47,7 @@ from shared.pki.certificates import (
     write_file,
 )
 from shared.pki.join_string import Join
+from shared.wire.https import CoordinatorError
 from simulate.federation import free_ports
 from tests.cli import wardround
 

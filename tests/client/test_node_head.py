@@ -14,14 +14,14 @@ from client.node import Node
 from client.presence import Presence
 from client.worker import look_at, serve_message
 from client.workers.calls import HEAD
-from shared import messages
-from shared.arrays import Layout
 from shared.audit.verify import entries
 from shared.flower.connection import LARGEST_ANSWER, PIECE, ArrayPiece, Connection
 from shared.flower.fleet import Fleet
 from shared.flower.stored import take_out
 from shared.models import build_model
 from shared.pki.certificates import new_key
+from shared.wire import messages
+from shared.wire.packed_model import Layout
 from simulate.workers import open_workers
 from tests.questions import question
 

@@ -15,7 +15,6 @@ from client.policy import PolicyError, PolicyTable, check_job
 from client.private_plan import plan
 from client.private_training import PrivateTraining
 from client.training import LocalTraining
-from shared.arrays import ModelState
 from shared.batch import Batch
 from shared.job import JobSpec
 from shared.job_errors import describe
@@ -26,6 +25,7 @@ from shared.privacy.randomness import SeededRandomness
 from shared.strategies.vectors import MODEL, Trained
 from shared.strategies.wire import Wire
 from shared.tasks.base import Models, Task
+from shared.wire.packed_model import ModelState
 from tests.pairs import CNN, PairSpec, pair_job
 
 pytestmark = pytest.mark.filterwarnings("ignore:Full backward hook")

@@ -23,8 +23,6 @@ from client.ledger import LEDGER, Ledger
 from client.policy import PolicyError, check_moment
 from client.site import SiteConfig, load_site
 from client.workshop import Workshop
-from shared import messages
-from shared.arrays import Layout
 from shared.audit import log_heads
 from shared.audit.log import AuditLog, Entry
 from shared.audit.verify import entries, verify
@@ -32,6 +30,8 @@ from shared.errors import SiteError
 from shared.job import JobSpec
 from shared.models import build_model
 from shared.pki.certificates import load_key, new_key, save_key
+from shared.wire import messages
+from shared.wire.packed_model import Layout
 from tests.cli import wardround
 from tests.jobs import marks_job as job_of
 from tests.questions import context, question

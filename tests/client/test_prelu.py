@@ -6,8 +6,8 @@ from torch import nn
 
 from client.prelu import QuickPReLU, suit_processor
 from client.training import place_model
-from shared.arrays import Layout
 from shared.models import build_model
+from shared.wire.packed_model import Layout
 
 
 def drawn(shape: tuple[int, ...], layout: torch.memory_format, seed: int) -> torch.Tensor:

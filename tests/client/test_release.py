@@ -12,10 +12,10 @@ from client.hospital import Site
 from client.policy import PolicyTable
 from client.site import DatasetTable, SiteConfig, SiteTable
 from client.workshop import Workshop
-from shared import messages
-from shared.arrays import Layout
 from shared.flower import assign_id, become
 from shared.models import build_model
+from shared.wire import messages
+from shared.wire.packed_model import Layout
 
 SMALL = {"min_group": 1, "min_patients_in_update": 1}
 CLOSED = PolicyTable(**SMALL)

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from client.gate import Visit
 from client.ledger import LEDGER, Ledger
 from client.served import MOST_DESCRIPTIONS, Asked, Carried, Served
-from shared import messages
-from shared.arrays import Layout
 from shared.audit.log import AuditLog
 from shared.audit.verify import entries
 from shared.errors import SiteError
 from shared.models import build_model
 from shared.pki.certificates import load_key
 from shared.privacy.accounting import epsilon_of
+from shared.wire import messages
+from shared.wire.packed_model import Layout
 
 
 def first_of(job):

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from client.check import check_site
-from shared.address import join_address
 from shared.findings import Finding
 from shared.pki.authority import Authority
 from shared.pki.certificate_requests import certificate_request
 from shared.pki.certificates import new_key, pem_of, save_key, server_context
+from shared.wire.address import join_address
 from simulate.federation import free_ports
 
 

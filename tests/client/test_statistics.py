@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from client.bounded_sums import Bounds
 from client.release import Release
 from client.statistics import _ends, _histogram, _moments
-from shared import messages
 from shared.audit.verify import entries
 from shared.statistic_spec import StatisticSpec
 from shared.statistics import added_up, lacking, means_and_deviations, packed, quantiles, unpacked
-from shared.statistics_message import read_statistics
+from shared.wire import messages
+from shared.wire.statistics_message import read_statistics
 
 AGES = StatisticSpec.moments("columns", ["age"])
 TIMES = StatisticSpec.histogram("times", "time", 16, 0.0, 8.0)

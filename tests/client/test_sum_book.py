@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from client.sketch import KEY_BYTES, distance, sketch_of
 from client.sum_book import NEAR_IN_OTHER_JOBS, SumBook, Summed
-from shared import messages
 from shared.models import build_model
 from shared.privacy.secagg.errors import SecureAggregationError
 from shared.strategies.wire import Wire
+from shared.wire import messages
 from tests.jobs import marks_job
 
 KEYS = st.binary(min_size=KEY_BYTES, max_size=KEY_BYTES)

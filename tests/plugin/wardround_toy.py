@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from wardround_toy_pair import PairTask
 
-    from shared.arrays import Layout
     from shared.batch import Batch, Prediction
     from shared.job import DataTable, JobSpec
+    from shared.wire.packed_model import Layout
 
 LAST = "last"
 

@@ -29,13 +29,13 @@ from server.rounds import RoundLoop
 from server.runs import RunFolder
 from server.site_grid import SiteGrid
 from server.site_heads import SiteHeads
-from shared import messages
 from shared.audit.log import AuditLog
 from shared.audit.verify import entries
 from shared.exact_mean import ExactMean
 from shared.flower import assign_id, become, empty_run
 from shared.models import build_model
 from shared.pki.certificates import new_key
+from shared.wire import messages
 from simulate.credentials import simulated_credentials
 
 Change = Callable[[Message, Message], Iterable[Message]]

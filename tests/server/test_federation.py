@@ -7,8 +7,8 @@ import pytest
 from flwr.app import Array, ArrayRecord, Error, Message, MetricRecord
 
 from server.runs import RunFolder
-from shared import messages
 from shared.errors import RunError
+from shared.wire import messages
 
 BETA = 11  # node of the second site
 

@@ -14,7 +14,7 @@ from server.figures import Figures
 from server.remote import RemoteCoordinator
 from server.runs import RunFolder
 from server.tables import results_table
-from shared.https import CoordinatorError
+from shared.wire.https import CoordinatorError
 
 from .test_runs_api import Desk
 

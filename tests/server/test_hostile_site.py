@@ -7,8 +7,8 @@ import pytest
 from flwr.app import Array, ArrayRecord, Error, Message, MetricRecord
 
 from server.told import told
-from shared import messages
 from shared.errors import RunError
+from shared.wire import messages
 
 BETA, DELTA = 11, 13
 

@@ -12,7 +12,7 @@ from server import store
 from server.enrolment import Registry
 from server.runs import RunFolder
 from server.store import RegistryError
-from shared.https import CoordinatorError
+from shared.wire.https import CoordinatorError
 
 from .test_runs_api import Desk
 

@@ -19,8 +19,8 @@ from server.people import People
 from server.remote import RemoteCoordinator
 from shared.audit.log import Entry
 from shared.audit.verify import entries, verify
-from shared.https import CoordinatorError
 from shared.pki.certificates import load_key
+from shared.wire.https import CoordinatorError
 from simulate.federation import LocalFederation
 from tests import cli
 from tests.jobs import job_text

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from server.runs import RunFolder
-from shared import messages
 from shared.errors import JobError, RunError
 from shared.metric_spec import is_better
+from shared.wire import messages
 
 
 def rows(federated, name: str) -> list[dict[str, str]]:

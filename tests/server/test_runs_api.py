@@ -28,8 +28,8 @@ from server.runs import RunFolder
 from server.runs_api import RunsApi
 from shared.audit.verify import entries
 from shared.errors import RunError, WardroundError
-from shared.https import CoordinatorError
 from shared.pki.certificates import CredentialError, fingerprint, server_context
+from shared.wire.https import CoordinatorError
 
 RUN = "tiny-1"
 

@@ -12,11 +12,11 @@ from PIL import Image
 from client.hospital import Site
 from server.runs import RunFolder
 from server.secure_sum import SecureSum
-from shared import messages
 from shared.errors import RunError
-from shared.flat_array import to_array, view
 from shared.metrics import states_of
 from shared.privacy.secagg import messages as stages
+from shared.wire import messages
+from shared.wire.flat_array import to_array, view
 from tests.conftest import write_dataset
 from tests.server.conftest import make_sites
 

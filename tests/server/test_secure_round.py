@@ -10,13 +10,13 @@ from flwr.app import RecordDict
 
 from client.policy import PolicyError, PolicyTable, check_job
 from server.runs import RunFolder
-from shared import messages
 from shared.errors import RunError
-from shared.flat_array import to_array, view
 from shared.privacy.secagg import messages as stages
 from shared.privacy.secagg.fixed_point import EXTRAS, Codec
 from shared.privacy.secagg.records import Roster
 from shared.tasks import make_task
+from shared.wire import messages
+from shared.wire.flat_array import to_array, view
 from tests.server.conftest import make_sites, mean_update
 
 SITES = ("alpha", "beta", "gamma", "delta")

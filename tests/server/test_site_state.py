@@ -10,8 +10,8 @@ import torch
 
 from client.membership.finished_run import FinishedRun
 from server.runs import RunFolder
-from shared import messages
 from shared.errors import JobError, RunError
+from shared.wire import messages
 from simulate.judging import judge
 from tests.jobs import make_job
 from tests.server.conftest import Federated

@@ -7,10 +7,10 @@ import pytest
 from flwr.app import ArrayRecord
 
 from server.runs import RunFolder
-from shared import messages
 from shared.errors import RunError
-from shared.flat_array import to_array
 from shared.models import build_model
+from shared.wire import messages
+from shared.wire.flat_array import to_array
 from tests.server.conftest import make_sites, mean_update
 
 FILTERS = {

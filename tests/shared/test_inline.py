@@ -7,9 +7,9 @@ from flwr.proto.message_pb2 import Message as ProtoMessage
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.flat_array import to_array, view
 from shared.flower import COORDINATOR_NODE, become
 from shared.flower.inline import enclose
+from shared.wire.flat_array import to_array, view
 
 
 def message(values: np.ndarray, node: int = 7) -> Message:

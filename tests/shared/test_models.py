@@ -14,11 +14,11 @@ from opacus import GradSampleModule
 from opacus.validators import ModuleValidator
 from torch import Tensor, nn
 
-from shared.arrays import Layout
 from shared.job import JobSpec
 from shared.models import build_model
 from shared.networks import NETWORKS
 from shared.tasks import make_task
+from shared.wire.packed_model import Layout
 from tests.batches import predict
 from tests.jobs import IMAGE_NETWORKS, TASK_OF, make_job
 

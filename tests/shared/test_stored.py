@@ -9,8 +9,8 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.flat_array import to_array, view
 from shared.flower.stored import LARGEST_KEPT, SMALLEST, Shelf, take_out
+from shared.wire.flat_array import to_array, view
 
 
 class Store:

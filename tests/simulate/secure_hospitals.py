@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 from client.workers.calls import Call, Workers
 from client.workers.records import pack, unpack
 from client.workers.site_host import SiteHostFactory
-from shared import messages
-from shared.arrays import Layout
 from shared.job import JobSpec
 from shared.models import build_model
 from shared.privacy.secagg import messages as stages
@@ -28,6 +26,8 @@ from shared.privacy.secagg.fixed_point import EXTRAS, Mean
 from shared.privacy.secagg.records import TRAIN, Envelopes, Header, KeyMessage, Reveal
 from shared.privacy.secagg.server import SecAggServer
 from shared.tasks import make_task
+from shared.wire import messages
+from shared.wire.packed_model import Layout
 from simulate.grid import node_id
 from simulate.workers.in_process import InProcess
 

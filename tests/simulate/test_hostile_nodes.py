@@ -24,8 +24,8 @@ from server.events import Event
 from shared.audit.log import AuditLog
 from shared.audit.verify import entries
 from shared.flower.fleet import Fleet
-from shared.messages import VECTOR
 from shared.pki.certificates import load_key
+from shared.wire.messages import VECTOR
 from simulate.federation import LocalFederation
 from simulate.light import LightHost, LightNode
 

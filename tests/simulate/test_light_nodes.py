@@ -16,7 +16,7 @@ from client.device import open_device
 from client.workshop import Workshop
 from server.events import Event
 from shared.flower.fleet import Fleet, Ticket
-from shared.messages import VECTOR
+from shared.wire.messages import VECTOR
 from simulate.federation import LocalFederation
 from simulate.light import LightHost, LightNode
 from simulate.line import Line

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from shared.arrays import Layout
 from shared.job import JobSpec, parse_job
 from shared.job_rules import about_model_megabytes
 from shared.model_size import model_bytes
 from shared.models import build_model
 from shared.tasks import TASKS
+from shared.wire.packed_model import Layout
 from tests.pairs import pair_tables
 from tests.simulate.test_resume import in_a_process, new_run, outcome, run_to_the_end
 

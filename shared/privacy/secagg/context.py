@@ -10,8 +10,8 @@ from dataclasses import fields
 
 import numpy as np
 
-from shared.messages import Request
 from shared.privacy.secagg.wire import pack
+from shared.wire.messages import Request
 
 _KIND = b"wardround secagg v2: context"
 

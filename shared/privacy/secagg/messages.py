@@ -6,9 +6,9 @@ import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
-from shared.flat_array import to_array, view
-from shared.messages import ARRAYS, CONFIG, METRICS, VECTOR, MessageError
 from shared.privacy.secagg.fixed_point import EXTRAS
+from shared.wire.flat_array import to_array, view
+from shared.wire.messages import ARRAYS, CONFIG, METRICS, VECTOR, MessageError
 
 # The stages, in their order; the site's work stands between the third and the fourth.
 KEYS, SHARES, INBOX, AGREE, REVEAL = (

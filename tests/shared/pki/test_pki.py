@@ -17,7 +17,6 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.address import join_address
 from shared.pki import authority as authority_module
 from shared.pki.authority import Authority
 from shared.pki.certificate_requests import certificate_request, parse_request
@@ -38,6 +37,7 @@ from shared.pki.certificates import (
     server_context,
 )
 from shared.pki.join_string import PREFIX, Join, parse_join
+from shared.wire.address import join_address
 
 PASSPHRASE = b"a rather long passphrase"
 NOW = datetime.now(UTC)

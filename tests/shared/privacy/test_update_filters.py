@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from shared.arrays import Layout
 from shared.errors import JobError
 from shared.job import UpdateTable
-from shared.messages import MessageError
 from shared.models import build_model
 from shared.privacy.codecs import BLOCK, Dense, Int8, TopK
 from shared.privacy.filters import UpdateFilter
+from shared.wire.messages import MessageError
+from shared.wire.packed_model import Layout
 from tests.jobs import make_job
 
 VECTORS = hnp.arrays(

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.arrays import Entry, Layout
 from shared.strategies.ditto import Ditto
 from shared.strategies.fedbn import Overlaid
 from shared.strategies.fedprox import FedProx
 from shared.strategies.scaffold import CONTROL, Scaffold
 from shared.strategies.vectors import MODEL
+from shared.wire.packed_model import Entry, Layout
 from tests.shared.strategies.site import SIZE, Site
 
 LAYOUT = Layout((Entry("w", (SIZE,)),), SIZE)

@@ -5,11 +5,11 @@ import pytest
 from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from torch import nn
 
-from shared.arrays import Layout
 from shared.job import load_job
-from shared.messages import ARRAYS, METRICS, VECTOR, vector_record
 from shared.strategies import STRATEGIES
 from shared.strategies.flower_halves import WEIGHT
+from shared.wire.messages import ARRAYS, METRICS, VECTOR, vector_record
+from shared.wire.packed_model import Layout
 from simulate.grid import LocalGrid
 from tests.jobs import NEEDED_BY
 

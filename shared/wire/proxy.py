@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from shared.address import is_loopback, join_address
 from shared.errors import WardroundError
+from shared.wire.address import is_loopback, join_address
 
 
 class ProxyError(WardroundError):

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from shared.errors import WardroundError
 from shared.figures import FiguresFor
-from shared.flat_array import to_array, view
 from shared.limits import LARGEST_JOB
 from shared.text.names import NAME
+from shared.wire.flat_array import to_array, view
 
 ARRAYS = "arrays"
 VECTOR = "vector"

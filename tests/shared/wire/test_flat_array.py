@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from shared.flat_array import to_array, view
+from shared.wire.flat_array import to_array, view
 
 VALUES = npst.arrays(
     st.sampled_from(["float32", "float64", "int64", "uint8"]), npst.array_shapes(min_dims=0, min_side=0)

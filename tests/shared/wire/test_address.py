@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.coordinator import bind_address
-from shared.address import is_loopback, join_address, split_address
-from shared.proxy import ProxyError, proxy_for, shown
+from shared.wire.address import is_loopback, join_address, split_address
+from shared.wire.proxy import ProxyError, proxy_for, shown
 
 GOOD = {
     "fed.example.org": ("fed.example.org", None),

@@ -9,8 +9,8 @@ from cryptography import x509
 
 from shared.errors import WardroundError
 from shared.pki.certificates import CredentialError, fingerprint, parse_certificates
-from shared.proxy import open_client, proxy_for, shown
 from shared.text.printable import printable, printable_lines
+from shared.wire.proxy import open_client, proxy_for, shown
 
 MIB = 2**20
 TIMEOUT = 30.0  # seconds

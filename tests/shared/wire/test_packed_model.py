@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from shared.arrays import Entry, Layout
+from shared.wire.packed_model import Entry, Layout
 from tests.work import Operators
 
 State = dict[str, tuple[tuple[int, ...], str, torch.dtype]]

@@ -6,8 +6,8 @@ import numpy as np
 from flwr.app import ArrayRecord, RecordDict
 from numpy.typing import NDArray
 
-from shared.flat_array import to_array, view
-from shared.messages import STATISTICS, MessageError
+from shared.wire.flat_array import to_array, view
+from shared.wire.messages import STATISTICS, MessageError
 
 
 def statistics_reply(packed: NDArray[np.float64]) -> RecordDict:

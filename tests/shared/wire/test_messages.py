@@ -9,8 +9,8 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared import messages
-from shared.messages import MessageError
+from shared.wire import messages
+from shared.wire.messages import MessageError
 
 SIZE = 4
 VECTOR = np.arange(SIZE, dtype=np.float32)
