@@ -29,7 +29,7 @@ from client.bounds import Bounds
 from client.data.dataset import Samples
 from client.data.splits import CohortKey
 from shared.job import JobSpec, load_job
-from shared.metrics import Mean, MetricSet
+from shared.metrics.states import Mean, MetricSet
 from simulate.session import Hospitals, execute, start
 
 JOBS = {"skin-lesions.toml": "skin_ham_4sites", "brain-lgg.toml": "brain_lgg_5sites_2d"}

@@ -14,7 +14,7 @@ from client.site import SiteConfig
 from client.unusual import unusual
 from shared.job import JobSpec
 from shared.job_parts import JobNetwork, networks_of
-from shared.statistic_spec import statistics_before
+from shared.metrics.statistic_spec import statistics_before
 from shared.text.printable import printable
 
 

@@ -20,8 +20,8 @@ import torch
 
 from client.bounds import Bounds, Counts, Names
 from client.metric_release import fill, require_known
-from shared.histograms import CalibrationBins, Histograms, runs
-from shared.metrics import Mean, MetricSet, Totals
+from shared.metrics.histograms import CalibrationBins, Histograms, runs
+from shared.metrics.states import Mean, MetricSet, Totals
 
 
 def bound(metrics: MetricSet, bounds: Bounds, bins: int) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.patient_values import PatientValues
+from shared.metrics.patient_values import PatientValues
 
 _FINE = 64  # rungs of a unit, for values in 0..1
 _OCTAVE = 8  # rungs to a doubling, for others

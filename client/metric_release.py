@@ -31,9 +31,9 @@ import torch
 from numpy.typing import NDArray
 
 from client.bounds import Bounds, Counts, Names
-from shared.curves import bins_for
-from shared.histograms import CalibrationBins, Histograms, Scores
-from shared.metrics import Cells, Mean, MetricSet, Totals, states_of
+from shared.metrics.curves import bins_for
+from shared.metrics.histograms import CalibrationBins, Histograms, Scores
+from shared.metrics.states import Cells, Mean, MetricSet, Totals, states_of
 
 LEAST_BINS = 5  # of a curve: fewer would make a wrong figure of it
 
@@ -99,7 +99,7 @@ def _has_counts(metrics: MetricSet, cells: Iterable[Cells]) -> bool:
 def _recounted(
     bounds: Bounds, patients: Names, cells: NDArray[np.integer], number: int, looks: int
 ) -> Counts:
-    """Return how many images are told to be in each of so many cells; a `shared.metrics.Recount`."""
+    """Return how many images are told to be in each of so many cells; a `shared.metrics.states.Recount`."""
     names, codes = np.unique(patients, return_inverse=True)
     images = np.zeros((len(names), number), np.int64)
     np.add.at(images, (codes, cells.astype(np.int64)), 1)

@@ -8,11 +8,11 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from shared.errors import SiteError
-from shared.figures import FiguresFor
 from shared.further_metrics import METRICS
 from shared.job import JobSpec, Part, UpdateTable
 from shared.job_parts import network_names
 from shared.limits import LARGEST_MODEL_MB
+from shared.metrics.visibility import FiguresFor
 from shared.networks import NETWORKS
 from shared.privacy.secagg.limits import LEAST_SITES
 from shared.privacy_options import LARGEST_DELTA

@@ -2,7 +2,7 @@
 
 from client.policy import PolicyError
 from shared.job import JobSpec
-from shared.statistic_spec import statistics_before
+from shared.metrics.statistic_spec import statistics_before
 
 SPLITS = ("val", "test")
 

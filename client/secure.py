@@ -20,9 +20,9 @@ from client.distributed_noise import check_resolution
 from client.gate import Gate, Visit
 from client.site import SiteConfig
 from client.sum_book import SumBook, Summed
-from shared.curves import surely_behind
 from shared.job import JobSpec
-from shared.metrics import MetricSet
+from shared.metrics.curves import surely_behind
+from shared.metrics.states import MetricSet
 from shared.pki.certificates import key_fingerprint, load_certificate
 from shared.privacy.secagg import messages as stages
 from shared.privacy.secagg.claims import (

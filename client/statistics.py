@@ -19,9 +19,9 @@ from client.bounds import Bounds
 from client.data.dataset import SiteData
 from client.release import Release
 from shared.job import JobSpec
-from shared.patient_values import PatientValues
-from shared.statistic_spec import LARGEST_VALUE, StatisticSpec
-from shared.statistics import Numbers, Statistics
+from shared.metrics.patient_values import PatientValues
+from shared.metrics.statistic_spec import LARGEST_VALUE, StatisticSpec
+from shared.metrics.statistics import Numbers, Statistics
 from shared.tasks.base import Task
 
 _AT_ONCE = 1024  # samples

@@ -21,7 +21,7 @@ from shared.batch import Batch, Prediction
 from shared.errors import JobError
 from shared.frozen import trainable
 from shared.job import JobSpec, parse_job
-from shared.metrics import MetricSet
+from shared.metrics.states import MetricSet
 from shared.models import build_model, models_of
 from shared.privacy.filters import UpdateFilter
 from shared.seeds import seed_of

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.federation import Member
-from shared.curves import Curves, bins_for, surely_behind
+from shared.metrics.curves import Curves, bins_for, surely_behind
 from shared.tasks.base import Task
 
 

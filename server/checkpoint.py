@@ -12,8 +12,8 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from server.files import write_atomic
-from shared.curves import Curves
 from shared.errors import RunError
+from shared.metrics.curves import Curves
 from shared.run_folder import HEADER
 
 _STRATEGY, _CURVES, _STATISTICS = "strategy.", "curves.", "statistics."

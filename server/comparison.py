@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.intervals import Interval, of_auroc, of_mean, wilson
 from shared.job import JobSpec
-from shared.naive import constant_answer, site_alone
+from shared.metrics.intervals import Interval, of_auroc, of_mean, wilson
+from shared.metrics.naive_answers import constant_answer, site_alone
 from shared.tasks.classification.options import Classification, classification_of
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from server.told import told
 from shared.errors import RunError
 from shared.flower import query_message
 from shared.job import JobSpec
+from shared.metrics.statistic_spec import statistics_before
+from shared.metrics.statistics import Numbers, Statistics, added_up, lacking, packed, unpacked
 from shared.seeds import seed_of
-from shared.statistic_spec import statistics_before
-from shared.statistics import Numbers, Statistics, added_up, lacking, packed, unpacked
 from shared.strategies import StrategyOptions
 from shared.wire import messages
 from shared.wire.messages import Description, MessageError

@@ -12,9 +12,9 @@ from server.events import Event, Listener
 from server.federation import DrawnGrid, Federation, Member
 from server.plausible import check_evaluation
 from server.secure_evaluation import SecureEvaluation
-from shared.curves import Curves
 from shared.job import JobSpec
-from shared.metrics import MetricSet
+from shared.metrics.curves import Curves
+from shared.metrics.states import MetricSet
 from shared.strategies.flower_halves import WEIGHT, CentralHalf
 from shared.tasks.base import Task
 from shared.wire import messages

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shared.histograms import CalibrationBins
 from shared.job import JobSpec
-from shared.metrics import Mean, MetricSet
+from shared.metrics.histograms import CalibrationBins
+from shared.metrics.states import Mean, MetricSet
 from shared.wire.messages import Description, Evaluation, MessageError, Update
 
 MOST_IMAGES = 2**24  # of one site in one split, 17 million; patients too

@@ -34,12 +34,12 @@ from server.weights import RoundWeights, Weights
 from shared.errors import RunError
 from shared.exact_mean import in_range
 from shared.job import JobSpec
-from shared.metric_spec import is_better, metric_names
+from shared.metrics.spec import is_better, metric_names
+from shared.metrics.statistic_spec import statistics_before
+from shared.metrics.statistics import packed
 from shared.model_size import check_model_size
 from shared.models import build_model
 from shared.privacy.filters import UpdateFilter
-from shared.statistic_spec import statistics_before
-from shared.statistics import packed
 from shared.strategies.flower_halves import WEIGHT
 from shared.strategies.wire import Wire
 from shared.tasks import make_task

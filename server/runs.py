@@ -25,7 +25,7 @@ from shared.clock import utc_text
 from shared.errors import RunError
 from shared.files import Lock, append, remove_unfinished
 from shared.job import JobSpec
-from shared.metric_spec import metric_names
+from shared.metrics.spec import metric_names
 from shared.run_folder import ABOUT, CHECKPOINT, EVENTS, HEADER, JOB, LOCK, ROUNDS, SITES, RunRecord
 
 if TYPE_CHECKING:

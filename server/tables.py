@@ -10,7 +10,7 @@ from rich.table import Table
 
 from server.comparison import sentences
 from shared.job import JobSpec
-from shared.metric_spec import metric_specs
+from shared.metrics.spec import metric_specs
 from shared.text.printable import printable, shown
 
 _COARSE = 0.02  # difference of two figures of one AUROC that wants a word

@@ -22,10 +22,10 @@ from client.sample_order import SampleOrder, steps_of
 from client.training import LocalTraining
 from client.workshop import Bench, evaluate
 from shared.batch import Batch
-from shared.metric_spec import is_better
+from shared.metrics.spec import is_better
+from shared.metrics.statistic_spec import statistics_before
+from shared.metrics.statistics import added_up, unpacked
 from shared.models import build_model
-from shared.statistic_spec import statistics_before
-from shared.statistics import added_up, unpacked
 from shared.tasks.base import Statistics
 
 POOLED = "pooled"

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from client.hospital import Site
 from client.workshop import evaluate
 from server.comparison import comparison, one_class
-from shared.intervals import Interval
 from shared.job import JobSpec
-from shared.naive import constant_answer, site_alone
+from shared.metrics.intervals import Interval
+from shared.metrics.naive_answers import constant_answer, site_alone
 from shared.tasks.classification.metrics import ClassificationMetrics
 from shared.tasks.classification.options import Classification, classification_of
 from shared.tasks.segmentation.metrics import SegmentationMetrics

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from shared.batch import Batch
-from shared.metrics import MetricSet
+from shared.metrics.states import MetricSet
 from shared.tasks.base import Task
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from client.data.fingerprints import Fingerprint, near_pairs
 from client.data.manifest import Record
 from client.data.site_labels import site_tells
-from shared.intervals import wilson
+from shared.metrics.intervals import wilson
 
 EXAMPLES = 3  # how many cases a warning names
 _WIDE = 0.1  # half-width of an interval beyond which a difference of a few points can't be seen

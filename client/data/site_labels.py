@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.naive import auroc_of_groups
+from shared.metrics.naive_answers import auroc_of_groups
 
 _CHANCE = 0.01  # how rarely chance alone may bring what is warned of
 _TELLING = 0.6  # AUROC of the site's name that is worth a word

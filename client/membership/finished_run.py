@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from shared.errors import RunError
-from shared.figures import counts_are_told
 from shared.job import JobSpec
+from shared.metrics.visibility import counts_are_told
 from shared.models import build_model
 from shared.run_folder import HEADER, MODEL, RunRecord
 from shared.wire.packed_model import Layout

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from shared.metric_spec import MetricSpec
+from shared.metrics.spec import MetricSpec
 from shared.table import Table
 
 if TYPE_CHECKING:

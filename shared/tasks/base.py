@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from shared.batch import Batch, Prediction
 from shared.fields import fields_of
-from shared.metrics import MetricSet
+from shared.metrics.states import MetricSet
 from shared.tasks.options import TRAIN
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from shared.fields import Field as SampleField
-from shared.metric_spec import MetricSpec
-from shared.statistic_spec import StatisticSpec
+from shared.metrics.spec import MetricSpec
+from shared.metrics.statistic_spec import StatisticSpec
 from shared.table import Label, Positive, Table
 
 if TYPE_CHECKING:

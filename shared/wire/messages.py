@@ -15,8 +15,8 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
 from shared.errors import WardroundError
-from shared.figures import FiguresFor
 from shared.limits import LARGEST_JOB
+from shared.metrics.visibility import FiguresFor
 from shared.text.names import NAME
 from shared.wire.flat_array import to_array, view
 

@@ -14,12 +14,12 @@ from client.bounds import Bounds, rung
 from client.data.splits import CohortKey
 from shared.batch import Batch
 from shared.job import JobSpec
-from shared.metrics import MetricSet
-from shared.patient_values import PatientValues
+from shared.metrics.patient_values import PatientValues
+from shared.metrics.states import MetricSet
 from shared.tasks import make_task
 from tests.batches import judge
 from tests.jobs import make_job
-from tests.shared.test_metrics import JOBS, evaluate, predictions
+from tests.shared.metrics.test_metrics import JOBS, evaluate, predictions
 from tests.silent import silent
 
 LEAST, OTHERS, ASKED = 10, 39, 200

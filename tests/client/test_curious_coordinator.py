@@ -16,7 +16,7 @@ import torch
 from client.data.manifest import Record
 from client.data.splits import CohortKey, Split
 from shared.job import JobSpec, parse_job
-from shared.metrics import states_of
+from shared.metrics.states import states_of
 from shared.models import build_model
 from shared.tasks import make_task
 from shared.wire import messages

@@ -16,7 +16,7 @@ from client.cohort import Cohort
 from client.hospital import Site
 from client.workshop import Workshop
 from shared.job import JobSpec, parse_job
-from shared.metrics import MetricSet
+from shared.metrics.states import MetricSet
 from shared.models import build_model
 from shared.tasks import make_task
 from shared.wire import messages

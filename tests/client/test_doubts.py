@@ -13,7 +13,7 @@ from client.data.identifying import identifying_fields
 from client.data.manifest import Record
 from client.data.parts import Part
 from client.data.splits import CohortKey, Split
-from shared.intervals import wilson
+from shared.metrics.intervals import wilson
 
 SPLIT = Split(CohortKey.drawn(0))
 PRINTS = [fingerprint(np.random.default_rng(number).random((1, 32, 32))) for number in range(400)]

@@ -14,7 +14,7 @@ from client.private_training import PrivateTraining
 from client.workshop import predictions
 from shared.batch import Batch
 from shared.job import JobSpec
-from shared.metrics import MetricSet
+from shared.metrics.states import MetricSet
 from shared.models import build_model, models_of
 from shared.privacy.randomness import SeededRandomness
 from shared.tasks import make_task

@@ -14,9 +14,9 @@ from client.bounded_sums import bound
 from client.bounds import Bounds
 from client.data.splits import CohortKey
 from client.metric_release import _clear, withhold
-from shared.metrics import states_of
+from shared.metrics.states import states_of
 from shared.tasks import make_task
-from tests.shared.test_metrics import JOBS, evaluate, predictions
+from tests.shared.metrics.test_metrics import JOBS, evaluate, predictions
 from tests.silent import silent
 
 LEAST = 10

@@ -13,8 +13,8 @@ from client.bounded_sums import Bounds
 from client.release import Release
 from client.statistics import _ends, _histogram, _moments
 from shared.audit.verify import entries
-from shared.statistic_spec import StatisticSpec
-from shared.statistics import added_up, lacking, means_and_deviations, packed, quantiles, unpacked
+from shared.metrics.statistic_spec import StatisticSpec
+from shared.metrics.statistics import added_up, lacking, means_and_deviations, packed, quantiles, unpacked
 from shared.wire import messages
 from shared.wire.statistics_message import read_statistics
 

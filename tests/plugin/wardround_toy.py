@@ -7,7 +7,7 @@ from pydantic import Field
 
 from shared.fields import Field as SampleField
 from shared.further_metrics.options import MetricOptions
-from shared.metric_spec import MetricSpec
+from shared.metrics.spec import MetricSpec
 from shared.networks.options import Ends, VectorOptions
 from shared.strategies.options import StrategyOptions
 from shared.strategies.vectors import MODEL, SiteHalf, Train, Vectors

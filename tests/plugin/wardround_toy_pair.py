@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from shared.batch import Batch, Prediction
-from shared.metrics import LARGEST_LOSS, Mean, MetricSet, bounded
+from shared.metrics.states import LARGEST_LOSS, Mean, MetricSet, bounded
 from shared.tasks.base import Models, Phase, Statistics, Task
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.checkpoint import Best, Checkpoint, Unjudged, read_checkpoint, write_checkpoint
-from shared.curves import Curves
 from shared.errors import RunError
+from shared.metrics.curves import Curves
 
 VECTOR = np.arange(6, dtype=np.float32)
 CURVES = Curves(np.array([[0.5, 1.5]]), np.array([[1, 2, 3]]), np.array([[4, 5, 6]]))

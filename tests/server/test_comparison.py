@@ -14,7 +14,7 @@ from server.figures import Figures
 from server.judging import Judged
 from server.tables import print_comparison
 from shared.batch import Batch
-from shared.metrics import MetricSet
+from shared.metrics.states import MetricSet
 from shared.tasks import make_task
 
 

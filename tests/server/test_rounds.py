@@ -8,7 +8,7 @@ import pytest
 
 from server.runs import RunFolder
 from shared.errors import JobError, RunError
-from shared.metric_spec import is_better
+from shared.metrics.spec import is_better
 from shared.wire import messages
 
 

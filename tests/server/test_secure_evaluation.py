@@ -13,7 +13,7 @@ from client.hospital import Site
 from server.runs import RunFolder
 from server.secure_sum import SecureSum
 from shared.errors import RunError
-from shared.metrics import states_of
+from shared.metrics.states import states_of
 from shared.privacy.secagg import messages as stages
 from shared.wire import messages
 from shared.wire.flat_array import to_array, view

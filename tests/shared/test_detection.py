@@ -20,8 +20,8 @@ from client.metric_release import withhold
 from shared.batch import Batch
 from shared.errors import JobError
 from shared.job import JobSpec
-from shared.metric_spec import metric_names
-from shared.metrics import MetricSet
+from shared.metrics.spec import metric_names
+from shared.metrics.states import MetricSet
 from shared.tasks import make_task
 from shared.tasks.detection.maps import PRIOR, decode, encode, losses
 from shared.tasks.detection.overlap import found, overlaps, suppress

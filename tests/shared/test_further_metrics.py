@@ -8,9 +8,9 @@ from sklearn.metrics import brier_score_loss
 
 from shared.errors import JobError
 from shared.further_metrics import METRICS
-from shared.metric_spec import is_better, metric_names
+from shared.metrics.spec import is_better, metric_names
 from tests.jobs import make_job
-from tests.shared.test_metrics import assert_same, evaluate, pool, predictions
+from tests.shared.metrics.test_metrics import assert_same, evaluate, pool, predictions
 
 BRIER, VOLUMES = [{"name": "brier"}], [{"name": "volume_error"}]
 

@@ -14,7 +14,7 @@ from shared.errors import JobError
 from shared.job import JobSpec
 from shared.job_parts import networks_of
 from shared.job_rules import about_model_megabytes
-from shared.metrics import MetricSet
+from shared.metrics.states import MetricSet
 from shared.model_size import model_bytes
 from shared.models import build_model, models_of
 from shared.tasks import make_task

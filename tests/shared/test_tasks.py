@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from shared.batch import Batch
 from shared.job import JobSpec
-from shared.metric_spec import metric_names
+from shared.metrics.spec import metric_names
 from shared.tasks import TASKS, make_task
 from shared.tasks.options import ClassesOptions
 from tests.batches import judge, predict, sample_losses, training_loss

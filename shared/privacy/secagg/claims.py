@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from shared.curves import bins_for, surely_behind
+from shared.metrics.curves import bins_for, surely_behind
 from shared.privacy.secagg.errors import FewerBehindError, SecureAggregationError, TooFewJudgesError
 from shared.privacy.secagg.limits import LARGEST_WEIGHT, LEAST_SITES
 from shared.privacy.secagg.wire import fixed, pack, unpack

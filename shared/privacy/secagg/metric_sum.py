@@ -5,8 +5,8 @@ from collections.abc import Collection
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.metric_codec import MetricCodec
-from shared.metrics import MetricSet
+from shared.metrics.codec import MetricCodec
+from shared.metrics.states import MetricSet
 from shared.privacy.secagg.claims import Claims
 from shared.privacy.secagg.errors import SecureAggregationError
 from shared.privacy.secagg.limits import LARGEST_WEIGHT

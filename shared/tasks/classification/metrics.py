@@ -17,9 +17,9 @@ from torch.nn.functional import one_hot
 from torchmetrics.classification import MultilabelStatScores
 
 from shared.batch import Batch, Prediction
-from shared.curves import Curves
-from shared.histograms import CALIBRATION_BINS, CalibrationBins, Histograms, Scores
-from shared.metrics import LARGEST_LOSS, Cells, Mean, MetricSet, Recount, bounded
+from shared.metrics.curves import Curves
+from shared.metrics.histograms import CALIBRATION_BINS, CalibrationBins, Histograms, Scores
+from shared.metrics.states import LARGEST_LOSS, Cells, Mean, MetricSet, Recount, bounded
 from shared.tasks.classification.options import Classification
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.curves import check_edges, first_edges
-from shared.metrics import MetricSet
+from shared.metrics.curves import check_edges, first_edges
+from shared.metrics.states import MetricSet
 from shared.tasks.classes import ClassesTask
 from shared.tasks.classification.metrics import ClassificationMetrics
 from shared.tasks.classification.options import Classification

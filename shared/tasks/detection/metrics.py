@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shared.batch import Batch, Prediction
-from shared.curves import Curves
-from shared.histograms import Histograms, Scores
-from shared.metrics import LARGEST_LOSS, Mean, MetricSet, Totals, bounded
+from shared.metrics.curves import Curves
+from shared.metrics.histograms import Histograms, Scores
+from shared.metrics.states import LARGEST_LOSS, Mean, MetricSet, Totals, bounded
 from shared.tasks.detection.options import Detection
 from shared.tasks.detection.overlap import found
 

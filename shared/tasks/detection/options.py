@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from shared.fields import Field as SampleField
-from shared.metric_spec import MetricSpec
+from shared.metrics.spec import MetricSpec
 from shared.networks import Ends
 from shared.table import Label
 from shared.tasks.options import Classes, TaskOptions

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from shared.batch import Batch, Prediction
-from shared.metrics import MetricSet
+from shared.metrics.states import MetricSet
 from shared.tasks.base import Models, Task
 from shared.tasks.detection.maps import decode, losses
 from shared.tasks.detection.metrics import DetectionMetrics

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from shared.batch import Batch, Prediction
-from shared.metrics import LARGEST_LOSS, Mean, MetricSet, bounded
+from shared.metrics.states import LARGEST_LOSS, Mean, MetricSet, bounded
 
 if TYPE_CHECKING:
     from shared.job import JobSpec

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot, relu, softplus
 
 from shared.batch import Batch, Prediction
-from shared.metrics import MetricSet
+from shared.metrics.states import MetricSet
 from shared.tasks.base import Models, Phase, Statistics, Task
 from shared.tasks.generation.features import Features
 from shared.tasks.generation.metrics import DRAWN, REAL, GenerationMetrics

@@ -14,7 +14,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from shared.batch import Batch, Prediction
-from shared.metrics import LARGEST_LOSS, Cells, Mean, MetricSet, Totals, bounded
+from shared.metrics.states import LARGEST_LOSS, Cells, Mean, MetricSet, Totals, bounded
 from shared.tasks.segmentation.options import Segmentation
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shared.batch import Batch, Prediction
-from shared.metrics import MetricSet
+from shared.metrics.states import MetricSet
 from shared.tasks.base import Models
 from shared.tasks.classes import LOGITS, ClassesTask
 from shared.tasks.segmentation.metrics import SegmentationMetrics

@@ -13,7 +13,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from shared.batch import Batch, Prediction
-from shared.metrics import LARGEST_LOSS, Mean, MetricSet, bounded
+from shared.metrics.states import LARGEST_LOSS, Mean, MetricSet, bounded
 from shared.tasks.survival.losses import brier_scores, cox_losses, mean_time, pairs, survival_at
 from shared.tasks.survival.options import Survival
 

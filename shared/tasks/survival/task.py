@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shared.batch import Batch, Prediction
-from shared.metrics import MetricSet
-from shared.statistics import means_and_deviations, quantiles
+from shared.metrics.states import MetricSet
+from shared.metrics.statistics import means_and_deviations, quantiles
 from shared.tasks.base import Models, Phase, Statistics, Task
 from shared.tasks.options import TRAIN
 from shared.tasks.survival.losses import cox_losses, hazard_losses

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.metric_codec import MetricCodec
+from shared.metrics.codec import MetricCodec
 from shared.tasks import make_task
-from tests.shared.test_metrics import JOBS, assert_same, evaluate, pool, predictions
+from tests.shared.metrics.test_metrics import JOBS, assert_same, evaluate, pool, predictions
 
 
 def masked_sum(contributions):

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
 
-from shared.intervals import of_auroc, of_mean, wilson
-from shared.naive import auroc_of_groups, constant_answer, site_alone
+from shared.metrics.intervals import of_auroc, of_mean, wilson
+from shared.metrics.naive_answers import auroc_of_groups, constant_answer, site_alone
 
 COUNTS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6), st.integers(0, 6)), min_size=2, max_size=5)
 

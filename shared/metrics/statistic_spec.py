@@ -1,7 +1,7 @@
 """What is added up over all sites' training patients before the first round, known without loading NumPy.
 
 A task names what it needs (`TaskOptions.statistics`), each site computes its part, and the sum goes to every
-site (`shared.statistics`).
+site (`shared.metrics.statistics`).
 """
 
 from collections.abc import Iterator, Sequence

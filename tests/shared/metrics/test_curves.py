@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from shared.curves import LARGEST_EDGE, Curves, bins_for, first_edges
+from shared.metrics.curves import LARGEST_EDGE, Curves, bins_for, first_edges
 
 
 def binned(scores, truth, edges) -> Curves:

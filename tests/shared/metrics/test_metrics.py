@@ -16,8 +16,8 @@ from torch.nn.functional import one_hot
 from torchmetrics.functional.classification import binary_calibration_error, multiclass_calibration_error
 
 from shared.job import JobSpec
-from shared.metric_spec import is_better, metric_names, metric_specs
-from shared.metrics import MetricSet, states_of
+from shared.metrics.spec import is_better, metric_names, metric_specs
+from shared.metrics.states import MetricSet, states_of
 from shared.tasks import make_task
 from tests.batches import judge as judge_batch
 from tests.jobs import make_job

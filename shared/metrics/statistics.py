@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.statistic_spec import LARGEST_VALUE, StatisticSpec
+from shared.metrics.statistic_spec import LARGEST_VALUE, StatisticSpec
 
 Numbers = NDArray[np.float64]
 Statistics = Mapping[str, Numbers]

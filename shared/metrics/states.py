@@ -18,10 +18,10 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from shared.batch import Batch, Prediction
-from shared.curves import Curves
-from shared.histograms import CalibrationBins, Histograms, Scores
-from shared.metric_spec import metric_names
-from shared.patient_values import PatientValues
+from shared.metrics.curves import Curves
+from shared.metrics.histograms import CalibrationBins, Histograms, Scores
+from shared.metrics.patient_values import PatientValues
+from shared.metrics.spec import metric_names
 
 if TYPE_CHECKING:
     from shared.job import JobSpec

@@ -1,0 +1,1 @@
+"""Metrics whose states add up over sites."""
