@@ -18,7 +18,7 @@ from rich.table import Table
 from science import DATA, PROJECT, interval, shortened
 
 from shared.job import JobSpec, load_job
-from shared.privacy_options import PrivacyTable
+from shared.privacy.options import PrivacyTable
 from simulate.session import Hospitals, execute, start
 
 PACK, METRIC = "skin_ham_4sites", "balanced_accuracy"

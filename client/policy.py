@@ -14,8 +14,8 @@ from shared.job_parts import network_names
 from shared.limits import LARGEST_MODEL_MB
 from shared.metrics.visibility import FiguresFor
 from shared.networks import NETWORKS
+from shared.privacy.options import LARGEST_DELTA
 from shared.privacy.secagg.limits import LEAST_SITES
-from shared.privacy_options import LARGEST_DELTA
 from shared.registry import Registry
 from shared.strategies import STRATEGIES
 from shared.table import Name, Table

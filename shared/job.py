@@ -18,7 +18,7 @@ from shared.further_metrics import METRICS, MetricOptions
 from shared.job_bounds import check_bounds
 from shared.job_errors import describe
 from shared.networks import NETWORKS, NetworkOptions
-from shared.privacy_options import PrivacyTable
+from shared.privacy.options import PrivacyTable
 from shared.strategies import STRATEGIES, StrategyOptions
 from shared.table import ONE, SEVERAL, Label, Name, Positive, Table
 from shared.tasks import TASKS

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from shared.errors import WardroundError
-from shared.privacy_options import LARGEST_DELTA
+from shared.privacy.options import LARGEST_DELTA
 
 Accountant = Literal["rdp", "prv"]
 _LEAST_NOISE = 0.05  # below, a step tells everything anyway
