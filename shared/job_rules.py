@@ -3,13 +3,13 @@
 import math
 from typing import TYPE_CHECKING
 
-from shared.fields import image_columns_of
 from shared.job_parts import misnamed_networks, networks_of, phases_of
 from shared.limits import LARGEST_JOB, LARGEST_MODEL_MB
 from shared.metrics.spec import metric_names
 from shared.metrics.statistic_spec import check_specs
 from shared.networks import NETWORKS, fitting_networks
 from shared.privacy.secagg.limits import LEAST_SITES
+from shared.tasks.fields import image_columns_of
 from shared.text.names import shown, suggestion
 
 if TYPE_CHECKING:

@@ -13,12 +13,12 @@ from client.policy import PolicyTable
 from client.site import DatasetTable, SiteConfig, SiteTable, load_site
 from client.site_cohort import SiteCohort
 from shared.errors import DataError, JobError, SiteError
-from shared.fields import fields_of, file_columns, image_columns_of, target_columns
 from shared.further_metrics import METRICS
 from shared.job import JobSpec
 from shared.networks import NETWORKS
 from shared.strategies import STRATEGIES
 from shared.tasks import TASKS
+from shared.tasks.fields import fields_of, file_columns, image_columns_of, target_columns
 from simulate.partition import partition, site_name, write_site_manifests
 from simulate.phantom import PHANTOMS, make_phantom
 

@@ -12,8 +12,8 @@ from client.data.kinds.base import Kind
 from client.data.manifest import Record
 from client.data.prepared import Prepared
 from client.data.scene import ImageFilter, read_scene
-from shared.fields import Field
 from shared.job import DataTable
+from shared.tasks.fields import Field
 
 VERSION = 4
 """Of what `prepare` makes of a file: counts up when that changes, so that nothing stored before is taken."""

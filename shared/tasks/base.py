@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shared.batch import Batch, Prediction
-from shared.fields import fields_of
 from shared.metrics.states import MetricSet
+from shared.tasks.fields import fields_of
 from shared.tasks.options import TRAIN
 
 if TYPE_CHECKING:

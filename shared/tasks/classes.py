@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from shared.batch import Batch, Prediction
-from shared.fields import fields_of, first_of_role
-from shared.losses import SampleLoss, evaluation_loss, public_counts, training_loss
 from shared.tasks.base import TRAIN, Models, Phase, Statistics, Task
+from shared.tasks.fields import fields_of, first_of_role
+from shared.tasks.losses import SampleLoss, evaluation_loss, public_counts, training_loss
 from shared.tasks.options import CLASS_COUNTS
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from shared.fields import Field as SampleField
 from shared.metrics.spec import MetricSpec
 from shared.metrics.statistic_spec import StatisticSpec
 from shared.table import Label, Positive, Table
+from shared.tasks.fields import Field as SampleField
 
 if TYPE_CHECKING:
     from shared.job import DataTable, JobSpec

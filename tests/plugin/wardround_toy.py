@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from shared.fields import Field as SampleField
 from shared.further_metrics.options import MetricOptions
 from shared.metrics.spec import MetricSpec
 from shared.networks.options import Ends, VectorOptions
 from shared.strategies.options import StrategyOptions
 from shared.strategies.vectors import MODEL, SiteHalf, Train, Vectors
 from shared.tasks.classification.options import Classification
+from shared.tasks.fields import Field as SampleField
 from shared.tasks.options import PhaseSpec, TaskOptions
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from torch import Tensor
 from client.data.manifest import Record
 from client.data.motion import Step, Value, whole
 from client.data.tally import Tally
-from shared.fields import Field
 from shared.job import DataTable
+from shared.tasks.fields import Field
 
 if TYPE_CHECKING:
     from client.data.scene import Scene

@@ -23,8 +23,8 @@ from client.data.readers import read_image
 from client.data.side_tables import SideTable, side_table_path
 from client.data.tables import read_table
 from shared.errors import DataError
-from shared.fields import Field, is_side_table
 from shared.job import DataTable
+from shared.tasks.fields import Field, is_side_table
 
 if TYPE_CHECKING:
     from client.data.scene import Scene

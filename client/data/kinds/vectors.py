@@ -12,8 +12,8 @@ from client.data.manifest import Record
 from client.data.side_tables import SideTable, side_table_path
 from client.data.tally import Tally
 from shared.errors import DataError
-from shared.fields import Field
 from shared.job import DataTable
+from shared.tasks.fields import Field
 
 if TYPE_CHECKING:
     from client.data.scene import Scene

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from shared.fields import Field as SampleField
 from shared.metrics.spec import MetricSpec
 from shared.networks import Ends
+from shared.tasks.fields import Field as SampleField
 from shared.tasks.options import Classes, ClassesOptions
 
 if TYPE_CHECKING:

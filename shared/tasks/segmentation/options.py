@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from shared.fields import Field as SampleField
 from shared.metrics.spec import MetricSpec
 from shared.networks import Ends
 from shared.table import Label
+from shared.tasks.fields import Field as SampleField
 from shared.tasks.options import Classes, ClassesOptions
 from shared.text.names import suggestion
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from shared.fields import Field as SampleField
 from shared.metrics.spec import MetricSpec
 from shared.metrics.statistic_spec import StatisticSpec
 from shared.networks import Ends
 from shared.table import Label, Positive
+from shared.tasks.fields import Field as SampleField
 from shared.tasks.options import TRAIN, PhaseSpec, TaskOptions
 
 if TYPE_CHECKING:

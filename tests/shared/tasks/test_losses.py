@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from shared.errors import JobError
 from shared.job import JobSpec
-from shared.losses import class_weights, evaluation_loss, training_loss
 from shared.tasks import TASKS
+from shared.tasks.losses import class_weights, evaluation_loss, training_loss
 from shared.tasks.options import ClassesOptions
 from tests.jobs import make_job
 
