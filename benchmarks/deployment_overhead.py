@@ -38,7 +38,7 @@ from server.audit_log import operator_audit  # noqa: E402
 from server.deploy import Coordinator  # noqa: E402
 from shared.flower.runs import Runs  # noqa: E402
 from shared.job import JobSpec, load_job  # noqa: E402
-from shared.models import build_model  # noqa: E402
+from shared.networks.build import build_model  # noqa: E402
 from shared.wire.packed_model import Layout  # noqa: E402
 from simulate.federation import LocalFederation  # noqa: E402
 from simulate.phantom import make_phantom  # noqa: E402

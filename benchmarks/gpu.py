@@ -34,7 +34,7 @@ from client.data.samples import Samples
 from client.device import half_precisions, open_device
 from client.training import LocalTraining, place_model
 from shared.job import JobSpec, load_job
-from shared.models import build_model
+from shared.networks.build import build_model
 from shared.tasks import make_task
 
 PROJECT = Path(__file__).parents[1]

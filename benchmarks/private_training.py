@@ -88,7 +88,7 @@ def cost_of(case: Case, kind: str, rounds: int) -> Cost:
 
     from client.private_training import PrivateTraining  # noqa: PLC0415
     from client.training import LocalTraining  # noqa: PLC0415
-    from shared.models import build_model  # noqa: PLC0415
+    from shared.networks.build import build_model  # noqa: PLC0415
     from shared.tasks import make_task  # noqa: PLC0415
 
     warnings.simplefilter("ignore")

@@ -195,7 +195,7 @@ def plain_turn(job: JobSpec) -> Callable[[], object]:
     import torch  # noqa: PLC0415
     from monai.losses import DiceCELoss  # noqa: PLC0415
 
-    from shared.models import build_model  # noqa: PLC0415
+    from shared.networks.build import build_model  # noqa: PLC0415
 
     network, samples = build_model(job).train(), samples_of(job)  # of MONAI's layers alone
     optimizer = torch.optim.Adam(network.parameters(), 1e-3)

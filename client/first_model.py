@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from client.policy import PolicyError
 from client.served import Carried
 from shared.job import JobSpec
-from shared.models import build_model
+from shared.networks.build import build_model
 from shared.strategies.wire import Wire
 from shared.wire.flat_array import view
 from shared.wire.messages import (

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from shared.batch import Batch
-from shared.frozen import trainable
 from shared.job import JobSpec
 from shared.job_parts import phases_of
+from shared.networks.frozen_parts import trainable
 from shared.tasks.base import Models, Phase, Statistics, Task
 from shared.training_options import TrainingTable
 

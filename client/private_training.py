@@ -21,12 +21,12 @@ from client.private_plan import expected_units, noise_share, plan
 from client.training import Trained, TrainingSamples, batches_ahead, to_device
 from shared.batch import Batch
 from shared.errors import WardroundError
-from shared.frozen import train_mode, trainable
 from shared.job import JobSpec
 from shared.job_parts import phases_of, phases_with_data
-from shared.models import models_of
+from shared.networks.build import models_of
+from shared.networks.frozen_parts import train_mode, trainable
+from shared.networks.random_state import drawn_from
 from shared.privacy.randomness import Randomness, SecretRandomness
-from shared.random_state import drawn_from
 from shared.seeds import seed_of
 from shared.strategies.vectors import Pull
 from shared.tasks.base import Phase, Task

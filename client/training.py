@@ -20,10 +20,10 @@ from client.prelu import suit_processor
 from client.sample_order import SampleOrder
 from shared.batch import Batch
 from shared.errors import WardroundError
-from shared.frozen import train_mode, trainable
 from shared.job import JobSpec
-from shared.models import models_of
-from shared.random_state import drawn_from
+from shared.networks.build import models_of
+from shared.networks.frozen_parts import train_mode, trainable
+from shared.networks.random_state import drawn_from
 from shared.seeds import seed_of
 from shared.strategies.vectors import Pull
 from shared.tasks.base import Statistics, Task

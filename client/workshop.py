@@ -19,10 +19,10 @@ from client.flat_parameters import FlatParameters
 from client.training import place_model
 from shared.batch import Batch, Prediction
 from shared.errors import JobError
-from shared.frozen import trainable
 from shared.job import JobSpec, parse_job
 from shared.metrics.states import MetricSet
-from shared.models import build_model, models_of
+from shared.networks.build import build_model, models_of
+from shared.networks.frozen_parts import trainable
 from shared.privacy.filters import UpdateFilter
 from shared.seeds import seed_of
 from shared.strategies.vectors import SiteHalf

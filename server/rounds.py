@@ -38,7 +38,7 @@ from shared.metrics.spec import is_better, metric_names
 from shared.metrics.statistic_spec import statistics_before
 from shared.metrics.statistics import packed
 from shared.model_size import check_model_size
-from shared.models import build_model
+from shared.networks.build import build_model
 from shared.privacy.filters import UpdateFilter
 from shared.strategies.flower_halves import WEIGHT
 from shared.strategies.wire import Wire

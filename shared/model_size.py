@@ -12,7 +12,7 @@ from shared.errors import JobError
 from shared.job import JobSpec, parse_job
 from shared.job_rules import about_model_megabytes
 from shared.limits import LARGEST_MODEL_MB
-from shared.models import build_model
+from shared.networks.build import build_model
 from shared.strategies.wire import Wire
 
 _SURELY = 3  # times what is estimated is surely more than there is

@@ -25,7 +25,7 @@ from shared.batch import Batch
 from shared.metrics.spec import is_better
 from shared.metrics.statistic_spec import statistics_before
 from shared.metrics.statistics import added_up, unpacked
-from shared.models import build_model
+from shared.networks.build import build_model
 from shared.tasks.base import Statistics
 
 POOLED = "pooled"

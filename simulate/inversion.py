@@ -20,7 +20,7 @@ from client.training import LocalTraining
 from shared.errors import JobError
 from shared.job import JobSpec, parse_job
 from shared.job_parts import network_names
-from shared.models import build_model
+from shared.networks.build import build_model
 from shared.privacy.secagg.claims import Claims
 from shared.privacy.secagg.client import SecAggClient
 from shared.privacy.secagg.records import TRAIN, Header

@@ -9,7 +9,7 @@ from PIL import Image
 
 from server.files import write_atomic
 from server.runs import RunFolder
-from shared.models import build_model, models_of
+from shared.networks.build import build_model, models_of
 from shared.seeds import seed_of
 from shared.strategies.vectors import MODEL
 from shared.strategies.wire import Wire

@@ -15,7 +15,7 @@ from torch import nn
 from shared.errors import RunError
 from shared.job import JobSpec
 from shared.metrics.visibility import counts_are_told
-from shared.models import build_model
+from shared.networks.build import build_model
 from shared.run_folder import HEADER, MODEL, RunRecord
 from shared.wire.packed_model import Layout
 

@@ -11,7 +11,7 @@ from client.membership.population import Chosen
 from client.private_training import PrivateTraining
 from client.training import LocalTraining, place_model
 from shared.job import JobSpec
-from shared.models import build_model
+from shared.networks.build import build_model
 from shared.privacy.randomness import SeededRandomness
 from shared.seeds import seed_of
 from shared.tasks import make_task

@@ -28,8 +28,8 @@ class UpdateFilter:
 
     Args:
         table: Of the job.
-        layout: Of the model as `shared.models.build_model` builds it for the job: what is frozen stands
-            behind what is trained.
+        layout: Of the model as `shared.networks.build.build_model` builds it for the job: what is frozen
+            stands behind what is trained.
     """
 
     def __init__(self, table: "UpdateTable", layout: Layout) -> None:

@@ -21,7 +21,7 @@ from client.run_store import RunStore
 from client.site import load_site
 from client.workshop import Workshop
 from shared.job import JobSpec
-from shared.models import build_model
+from shared.networks.build import build_model
 from shared.pki.certificates import new_key, save_key, write_file
 from shared.strategies.wire import Wire
 from shared.wire import messages

@@ -20,7 +20,7 @@ from server.models import Outbox
 from shared.flower.inline import identity_of
 from shared.flower.mailbox import HttpGrid, Mailbox
 from shared.job import JobSpec, parse_job
-from shared.models import build_model
+from shared.networks.build import build_model
 from shared.wire import messages
 from shared.wire.packed_model import Layout
 

@@ -10,7 +10,7 @@ from client.hospital import Site
 from client.site import DatasetTable, PolicyTable, SiteConfig, SiteTable
 from client.workshop import Workshop
 from shared.flower import assign_id, become
-from shared.models import build_model
+from shared.networks.build import build_model
 from shared.wire import messages
 from shared.wire.packed_model import Layout
 from simulate.setup import OPEN_POLICY

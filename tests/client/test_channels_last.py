@@ -6,7 +6,7 @@ from torch import nn
 
 from client.channels_last import ChannelsLastInstanceNorm, suit_channels_last
 from client.training import place_model
-from shared.models import build_model
+from shared.networks.build import build_model
 from shared.wire.packed_model import Layout
 
 CPU = torch.device("cpu")

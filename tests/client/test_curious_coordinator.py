@@ -17,7 +17,7 @@ from client.data.manifest import Record
 from client.data.splits import CohortKey, Split
 from shared.job import JobSpec, parse_job
 from shared.metrics.states import states_of
-from shared.models import build_model
+from shared.networks.build import build_model
 from shared.tasks import make_task
 from shared.wire import messages
 from shared.wire.packed_model import Layout

@@ -17,7 +17,7 @@ from client.hospital import Site
 from client.workshop import Workshop
 from shared.job import JobSpec, parse_job
 from shared.metrics.states import MetricSet
-from shared.models import build_model
+from shared.networks.build import build_model
 from shared.tasks import make_task
 from shared.wire import messages
 from shared.wire.packed_model import Layout

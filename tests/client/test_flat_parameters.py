@@ -6,7 +6,7 @@ from torch import nn
 
 from client.flat_parameters import FlatParameters
 from client.phases import make_optimizer
-from shared.frozen import trainable
+from shared.networks.frozen_parts import trainable
 
 
 def network() -> nn.Module:

@@ -15,7 +15,7 @@ from client.workshop import predictions
 from shared.batch import Batch
 from shared.job import JobSpec
 from shared.metrics.states import MetricSet
-from shared.models import build_model, models_of
+from shared.networks.build import build_model, models_of
 from shared.privacy.randomness import SeededRandomness
 from shared.tasks import make_task
 from tests.client.test_phases import CPU, PRIVATE, Seen, weights

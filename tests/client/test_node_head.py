@@ -18,7 +18,7 @@ from shared.audit.verify import entries
 from shared.flower.connection import LARGEST_ANSWER, PIECE, ArrayPiece, Connection
 from shared.flower.fleet import Fleet
 from shared.flower.stored import take_out
-from shared.models import build_model
+from shared.networks.build import build_model
 from shared.pki.certificates import new_key
 from shared.wire import messages
 from shared.wire.packed_model import Layout

@@ -20,7 +20,7 @@ from shared.job import JobSpec
 from shared.job_errors import describe
 from shared.job_parts import networks_of
 from shared.job_template import job_tables
-from shared.models import build_model, models_of
+from shared.networks.build import build_model, models_of
 from shared.privacy.randomness import SeededRandomness
 from shared.strategies.vectors import MODEL, Trained
 from shared.strategies.wire import Wire

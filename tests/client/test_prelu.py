@@ -6,7 +6,7 @@ from torch import nn
 
 from client.prelu import QuickPReLU, suit_processor
 from client.training import place_model
-from shared.models import build_model
+from shared.networks.build import build_model
 from shared.wire.packed_model import Layout
 
 

@@ -9,7 +9,7 @@ import torch
 from client.data.samples import Samples
 from shared.errors import JobError
 from shared.job import JobSpec
-from shared.models import build_model
+from shared.networks.build import build_model
 from tests.client.test_private_training import private_job, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:Full backward hook")

@@ -16,8 +16,8 @@ from client.data.samples import Samples
 from client.private_training import PrivateTraining, micro_batches, physical_batch, poisson_sample, units_of
 from shared.batch import Batch
 from shared.job import JobSpec
-from shared.models import build_model
 from shared.networks import NETWORKS
+from shared.networks.build import build_model
 from shared.privacy.randomness import SecretRandomness, SeededRandomness
 from shared.tasks import make_task
 from shared.tasks.losses import training_loss

@@ -13,7 +13,7 @@ from client.policy import PolicyTable
 from client.site import DatasetTable, SiteConfig, SiteTable
 from client.workshop import Workshop
 from shared.flower import assign_id, become
-from shared.models import build_model
+from shared.networks.build import build_model
 from shared.wire import messages
 from shared.wire.packed_model import Layout
 

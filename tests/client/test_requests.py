@@ -15,7 +15,7 @@ from client.served import MOST_DESCRIPTIONS, Asked, Carried, Served
 from shared.audit.log import AuditLog
 from shared.audit.verify import entries
 from shared.errors import SiteError
-from shared.models import build_model
+from shared.networks.build import build_model
 from shared.pki.certificates import load_key
 from shared.privacy.accounting import epsilon_of
 from shared.wire import messages

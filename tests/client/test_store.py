@@ -24,7 +24,7 @@ from client.data.splits import CohortKey, Split
 from client.training import LocalTraining
 from shared.errors import DataError, SiteError
 from shared.job import JobSpec
-from shared.models import build_model
+from shared.networks.build import build_model
 from shared.tasks import make_task
 from tests.jobs import job_text, make_job
 

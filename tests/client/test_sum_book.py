@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from client.sketch import KEY_BYTES, distance, sketch_of
 from client.sum_book import NEAR_IN_OTHER_JOBS, SumBook, Summed
-from shared.models import build_model
+from shared.networks.build import build_model
 from shared.privacy.secagg.errors import SecureAggregationError
 from shared.strategies.wire import Wire
 from shared.wire import messages

@@ -33,7 +33,7 @@ from shared.audit.log import AuditLog
 from shared.audit.verify import entries
 from shared.exact_mean import ExactMean
 from shared.flower import assign_id, become, empty_run
-from shared.models import build_model
+from shared.networks.build import build_model
 from shared.pki.certificates import new_key
 from shared.wire import messages
 from simulate.credentials import simulated_credentials

@@ -8,7 +8,7 @@ from flwr.app import ArrayRecord
 
 from server.runs import RunFolder
 from shared.errors import RunError
-from shared.models import build_model
+from shared.networks.build import build_model
 from shared.wire import messages
 from shared.wire.flat_array import to_array
 from tests.server.conftest import make_sites, mean_update

@@ -19,7 +19,7 @@ from client.workers.calls import Call, Workers
 from client.workers.records import pack, unpack
 from client.workers.site_host import SiteHostFactory
 from shared.job import JobSpec
-from shared.models import build_model
+from shared.networks.build import build_model
 from shared.privacy.secagg import messages as stages
 from shared.privacy.secagg.context import context_of
 from shared.privacy.secagg.fixed_point import EXTRAS, Mean

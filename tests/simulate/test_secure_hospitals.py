@@ -9,7 +9,7 @@ import torch
 
 from client.workers.processes import ProcessPool
 from shared.job import JobSpec
-from shared.models import build_model
+from shared.networks.build import build_model
 from shared.pki.certificates import key_fingerprint, load_key
 from shared.privacy.secagg.records import TRAIN, VALIDATION
 from simulate.federation import LocalFederation

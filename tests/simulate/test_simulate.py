@@ -135,7 +135,7 @@ def test_the_federations_row_is_what_pooling_the_predictions_gives(simulate, tin
 
     from client.data.dataset import SiteData
     from client.data.splits import CohortKey, Split
-    from shared.models import build_model
+    from shared.networks.build import build_model
     from shared.tasks import make_task
 
     run = simulate().run

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 from shared.job import JobSpec, parse_job
 from shared.job_rules import about_model_megabytes
 from shared.model_size import model_bytes
-from shared.models import build_model
+from shared.networks.build import build_model
 from shared.tasks import TASKS
 from shared.wire.packed_model import Layout
 from tests.pairs import pair_tables

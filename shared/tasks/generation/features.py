@@ -9,7 +9,7 @@ from monai.networks.layers.factories import Conv, Pool
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu
 
-from shared.random_state import drawn_from
+from shared.networks.random_state import drawn_from
 from shared.seeds import seed_of
 
 _WIDTH = 32  # of each level

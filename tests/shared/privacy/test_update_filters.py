@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 from shared.errors import JobError
 from shared.job import UpdateTable
-from shared.models import build_model
+from shared.networks.build import build_model
 from shared.privacy.codecs import BLOCK, Dense, Int8, TopK
 from shared.privacy.filters import UpdateFilter
 from shared.wire.messages import MessageError

@@ -16,7 +16,7 @@ from shared.job_parts import networks_of
 from shared.job_rules import about_model_megabytes
 from shared.metrics.states import MetricSet
 from shared.model_size import model_bytes
-from shared.models import build_model, models_of
+from shared.networks.build import build_model, models_of
 from shared.tasks import make_task
 from shared.tasks.generation.features import Features
 from shared.tasks.generation.metrics import frechet, gaussian, moments

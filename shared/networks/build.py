@@ -13,9 +13,9 @@ import torch
 from monai.networks.layers.factories import Norm
 from torch import nn
 
-from shared.frozen import freeze_all_but
 from shared.job_parts import JobNetwork, networks_of
-from shared.random_state import drawn_from
+from shared.networks.frozen_parts import freeze_all_but
+from shared.networks.random_state import drawn_from
 from shared.seeds import seed_of
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from opacus.validators import ModuleValidator
 from torch import Tensor, nn
 
 from shared.job import JobSpec
-from shared.models import build_model
 from shared.networks import NETWORKS
+from shared.networks.build import build_model
 from shared.tasks import make_task
 from shared.wire.packed_model import Layout
 from tests.batches import predict
@@ -130,7 +130,7 @@ def test_the_seed_alone_decides_the_initial_weights(name: str) -> None:
 
 
 def test_another_process_with_other_threads_starts_from_the_same_bits() -> None:
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     code = "\n".join(
         [
             "import importlib.util",
