@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from shared.exact_mean import ExactMean
 from shared.privacy.secagg.claims import Claims
 from shared.privacy.secagg.client import SecAggClient
 from shared.privacy.secagg.graph import DEGREE
 from shared.privacy.secagg.masks import add_masks
 from shared.privacy.secagg.records import TRAIN, Header
 from shared.privacy.secagg.server import SecAggServer
+from shared.strategies.exact_mean import ExactMean
 from simulate.credentials import simulated_credentials
 
 T = TypeVar("T")

@@ -32,7 +32,6 @@ from server.site_heads import SiteHeads
 from server.site_level import SiteLevel
 from server.weights import RoundWeights, Weights
 from shared.errors import RunError
-from shared.exact_mean import in_range
 from shared.job import JobSpec
 from shared.metrics.spec import is_better, metric_names
 from shared.metrics.statistic_spec import statistics_before
@@ -40,6 +39,7 @@ from shared.metrics.statistics import packed
 from shared.model_size import check_model_size
 from shared.networks.build import build_model
 from shared.privacy.filters import UpdateFilter
+from shared.strategies.exact_mean import in_range
 from shared.strategies.flower_halves import WEIGHT
 from shared.strategies.wire import Wire
 from shared.tasks import make_task

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from server.events import Event, Listener
 from server.federation import Member
 from shared.strategies import StrategyOptions
-from shared.weights import bounded
+from shared.strategies.largest_share import bounded
 from shared.wire.messages import Update
 
 

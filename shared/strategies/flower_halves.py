@@ -13,7 +13,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp import strategy as flower
 from numpy.typing import NDArray
 
-from shared.exact_mean import ExactMean
+from shared.strategies.exact_mean import ExactMean
 from shared.wire.flat_array import view
 from shared.wire.messages import ARRAYS, METRICS, VECTOR, vector_record
 from shared.wire.packed_model import Layout

@@ -31,10 +31,10 @@ from server.site_grid import SiteGrid
 from server.site_heads import SiteHeads
 from shared.audit.log import AuditLog
 from shared.audit.verify import entries
-from shared.exact_mean import ExactMean
 from shared.flower import assign_id, become, empty_run
 from shared.networks.build import build_model
 from shared.pki.certificates import new_key
+from shared.strategies.exact_mean import ExactMean
 from shared.wire import messages
 from simulate.credentials import simulated_credentials
 

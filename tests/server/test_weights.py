@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.weights import bounded
+from shared.strategies.largest_share import bounded
 
 WEIGHTS = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(0, 2**31), min_size=1)
 SHARES = st.integers(1, 100).map(lambda hundredths: Fraction(hundredths, 100))

@@ -12,7 +12,7 @@ from shared.metrics.curves import bins_for, surely_behind
 from shared.privacy.secagg.errors import FewerBehindError, SecureAggregationError, TooFewJudgesError
 from shared.privacy.secagg.limits import LARGEST_WEIGHT, LEAST_SITES
 from shared.privacy.secagg.wire import fixed, pack, unpack
-from shared.weights import bounded
+from shared.strategies.largest_share import bounded
 
 if TYPE_CHECKING:
     from shared.job import JobSpec

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.exact_mean import ExactMean
+from shared.strategies.exact_mean import ExactMean
 
 values = st.floats(-1e6, 1e6, width=32, allow_subnormal=False)
 terms = st.lists(
