@@ -37,7 +37,7 @@ bench: $(VENV)/installed-dev  ## run every benchmark; fails where a figure is mi
 	done; exit $$failed
 
 docs: $(VENV)/installed-dev  ## renew the tables of docs/job.md from the schema
-	$(BIN)/python -m shared.job_template docs/job.md
+	$(BIN)/python -m shared.job.template docs/job.md
 
 clean:  ## remove .venv and what tools left behind; runs are kept
 	rm -rf $(VENV) .venv-debian build dist *.egg-info .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -28,7 +28,7 @@ from client.bounded_sums import bound
 from client.bounds import Bounds
 from client.data.dataset import Samples
 from client.data.splits import CohortKey
-from shared.job import JobSpec, load_job
+from shared.job.schema import JobSpec, load_job
 from shared.metrics.states import Mean, MetricSet
 from simulate.session import Hospitals, execute, start
 

@@ -37,7 +37,7 @@ from loopback_tls import tls_door  # noqa: E402
 from server.audit_log import operator_audit  # noqa: E402
 from server.deploy import Coordinator  # noqa: E402
 from shared.flower.runs import Runs  # noqa: E402
-from shared.job import JobSpec, load_job  # noqa: E402
+from shared.job.schema import JobSpec, load_job  # noqa: E402
 from shared.networks.build import build_model  # noqa: E402
 from shared.wire.packed_model import Layout  # noqa: E402
 from simulate.federation import LocalFederation  # noqa: E402

@@ -32,7 +32,7 @@ from common import conditions, finish, make_job, write_hospitals  # noqa: E402
 
 from client.device import open_device  # noqa: E402
 from client.workshop import Workshop  # noqa: E402
-from shared.job import JobSpec  # noqa: E402
+from shared.job.schema import JobSpec  # noqa: E402
 from simulate.federation import LocalFederation  # noqa: E402
 from simulate.light import LightHost, LightNode  # noqa: E402
 from simulate.line import Line  # noqa: E402

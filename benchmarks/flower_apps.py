@@ -22,7 +22,7 @@ from server.forwarding_grid import ForwardingGrid
 from server.site_grid import SiteGrid
 from server.site_heads import SiteHeads
 from server.site_names import project_sites
-from shared.job import parse_job
+from shared.job.schema import parse_job
 
 server = ServerApp()
 

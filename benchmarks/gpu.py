@@ -33,7 +33,7 @@ from client.compiler import keep_kernels_in
 from client.data.samples import Samples
 from client.device import half_precisions, open_device
 from client.training import LocalTraining, place_model
-from shared.job import JobSpec, load_job
+from shared.job.schema import JobSpec, load_job
 from shared.networks.build import build_model
 from shared.tasks import make_task
 

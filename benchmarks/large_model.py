@@ -24,7 +24,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parent), os.envi
 
 from common import MB, conditions, finish, make_job, watched_memory, write_hospitals  # noqa: E402
 
-from shared.job import JobSpec  # noqa: E402
+from shared.job.schema import JobSpec  # noqa: E402
 from shared.networks.build import build_model  # noqa: E402
 from shared.wire.packed_model import Layout  # noqa: E402
 from simulate.federation import LocalFederation  # noqa: E402

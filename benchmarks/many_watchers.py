@@ -40,7 +40,7 @@ from client.workshop import Workshop  # noqa: E402
 from server.coordinator import load_settings  # noqa: E402
 from server.registry import open_registry  # noqa: E402
 from server.runs import RunFolder  # noqa: E402
-from shared.job import JobSpec  # noqa: E402
+from shared.job.schema import JobSpec  # noqa: E402
 from simulate.federation import LocalFederation  # noqa: E402
 from simulate.light import LightHost, LightNode  # noqa: E402
 

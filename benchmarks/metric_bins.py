@@ -29,7 +29,7 @@ from sklearn import metrics as reference
 from client import hospital
 from client.data.dataset import Samples
 from client.workshop import predictions
-from shared.job import load_job
+from shared.job.schema import load_job
 from shared.metrics.states import MetricSet
 from shared.tasks.classification.metrics import against_the_rest
 from simulate.session import Hospitals, execute, start

@@ -30,7 +30,7 @@ from client.membership.audit import RATIO, THRESHOLD, Audit, audit_model
 from client.membership.figures import Leak
 from client.membership.population import Population
 from client.membership.shadows import train_model
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from simulate.phantom import make_phantom
 
 PROJECT = Path(__file__).parents[1]

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from science import DATA, PROJECT, interval, shortened
 
-from shared.job import JobSpec, load_job
+from shared.job.schema import JobSpec, load_job
 from shared.privacy.options import PrivacyTable
 from simulate.session import Hospitals, execute, start
 

@@ -23,7 +23,7 @@ from rich.table import Table
 from scipy import stats
 
 from server.runs import RunFolder
-from shared.job import JobSpec, TrainingTable, load_job
+from shared.job.schema import JobSpec, TrainingTable, load_job
 from simulate.session import Hospitals, execute, start
 
 PROJECT = Path(__file__).parents[1]

@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from client.workers.pool import worker_environment
-from shared.job import JobSpec, load_job
+from shared.job.schema import JobSpec, load_job
 
 PROJECT = Path(__file__).parents[1]
 JOBS = ("brain-lgg", "quickstart")

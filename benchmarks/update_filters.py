@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from server.runs import RunFolder
-from shared.job import JobSpec, TrainingTable, load_job
+from shared.job.schema import JobSpec, TrainingTable, load_job
 from simulate.session import Hospitals, execute, start
 
 PROJECT = Path(__file__).parents[1]

@@ -11,7 +11,7 @@ from client.data.splits import SplitTable
 from server.events import Event, Listener
 from server.rounds import RoundLoop
 from server.runs import RunFolder
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from simulate.grid import LocalGrid
 from simulate.hospitals import HostFactory, Setup
 from simulate.setup import sites_of_manifest

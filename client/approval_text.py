@@ -12,7 +12,7 @@ from client.policy import PolicyTable
 from client.served import MOST_ANSWERS
 from client.site import SiteConfig
 from client.unusual import unusual
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.job_parts import JobNetwork, networks_of
 from shared.metrics.statistic_spec import statistics_before
 from shared.text.printable import printable

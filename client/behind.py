@@ -6,7 +6,7 @@ from client.cohort import Cohort
 from client.site import SiteConfig
 from client.site_cohort import SiteCohort
 from shared.errors import WardroundError
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 
 _ROUNDS = 50  # looked at: the others take as many images, in another order
 

@@ -13,7 +13,7 @@ from client.site import SiteConfig
 from client.site_cohort import SiteCohort
 from shared.audit.verify import entries, verify
 from shared.errors import JobError, SiteError
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.pki.certificates import load_key
 from shared.privacy.accounting import Steps, epsilon_of, rounds_within
 

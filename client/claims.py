@@ -3,7 +3,7 @@
 from client.data.dataset import SiteData
 from client.policy import PolicyTable
 from client.release import Release
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.privacy.secagg.claims import Claims, counted_classes
 from shared.privacy.secagg.records import TRAIN
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from client.data.dataset import SiteData
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.tasks.base import Statistics
 from shared.tasks.losses import public_counts
 from shared.tasks.options import CLASS_COUNTS, ClassesOptions

@@ -74,7 +74,7 @@ def plan(
     from client.budget import forecast
     from client.cohort import Cohort
     from client.site import load_site
-    from shared.job import load_job
+    from shared.job.schema import load_job
 
     folder, spec = folder or context.obj, load_job(job)
     cohort = Cohort.rehearsed(folder)

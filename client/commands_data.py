@@ -83,7 +83,7 @@ def look(
     from client.data.manifest import image_columns, manifest_path
     from client.tracking import tracked
     from shared.errors import DataError
-    from shared.job import load_job
+    from shared.job.schema import load_job
 
     console = Console()
     name = manifest_path(path).resolve().parent.name
@@ -150,7 +150,7 @@ def _split(path: Path, folder: Path, job: Path | None) -> "tuple[Split, str]":
     from client.data.manifest import manifest_path
     from client.data.splits import CohortKey, Split
     from client.site import load_site
-    from shared.job import load_job
+    from shared.job.schema import load_job
 
     manifest = manifest_path(path).resolve()
     offered = load_site(folder / "site.toml").datasets if (folder / "site.toml").exists() else {}
@@ -171,7 +171,7 @@ def _expected(
     from client.data.check import Expected
     from client.data.manifest import image_columns
     from shared.errors import JobError
-    from shared.job import load_job
+    from shared.job.schema import load_job
     from shared.tasks import TASKS
     from shared.text.names import suggestion
 

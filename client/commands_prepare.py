@@ -23,7 +23,7 @@ def prepare(
     from client.site import load_site
     from client.site_cohort import SiteCohort
     from shared.errors import SiteError
-    from shared.job import load_job
+    from shared.job.schema import load_job
 
     config = load_site(folder / "site.toml")
     if config.cache.folder is None:

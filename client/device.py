@@ -7,7 +7,7 @@ import torch
 
 from client.compiler import require_compiler
 from shared.errors import SiteError
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 
 _BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")  # as processors of Intel and AMD and of ARM call it
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from client.phases import schedule_factor
 from client.private_plan import noise_share
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.job_parts import phases_of
 from shared.privacy.secagg.errors import SecureAggregationError
 from shared.privacy.secagg.fixed_point import Codec

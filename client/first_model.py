@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from client.policy import PolicyError
 from client.served import Carried
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.networks.build import build_model
 from shared.strategies.wire import Wire
 from shared.wire.flat_array import view

@@ -18,7 +18,7 @@ from client.served import Asked, Carried
 from client.site import SiteConfig
 from shared.audit.log import AuditLog
 from shared.audit.log_heads import Grown
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.pki.key_file import KeyFile
 from shared.privacy.accounting import Steps
 from shared.wire.messages import Sent

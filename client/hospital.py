@@ -38,12 +38,12 @@ from client.sum_book import SumBook
 from client.training import LocalTraining, training_seed
 from client.workshop import JOBS_AT_HAND, Bench, Workshop, evaluate, read_job
 from shared.errors import JobError
-from shared.job import JobSpec
+from shared.job.model_size import is_larger, model_bytes
+from shared.job.schema import JobSpec
 from shared.metrics.curves import bins_for
 from shared.metrics.states import MetricSet
 from shared.metrics.statistic_spec import statistics_before
 from shared.metrics.statistics import Statistics, packed, unpacked
-from shared.model_size import is_larger, model_bytes
 from shared.privacy.randomness import Randomness, SecretRandomness, SeededRandomness
 from shared.privacy.secagg.claims import Claims
 from shared.privacy.secagg.records import TRAIN

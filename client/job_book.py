@@ -12,7 +12,7 @@ from client.evaluated_sets import EvaluatedSets
 from client.served import Served
 from shared.clock import utc_text
 from shared.errors import SiteError
-from shared.job import JobSpec, parse_job
+from shared.job.schema import JobSpec, parse_job
 
 Decision = Literal["waiting", "approved", "denied"]
 MOST_WAITING = 1000  # a coordinator can't fill the disk with jobs that nobody decides on

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, astuple, dataclass, fields, replace
 from typing import Any, Self
 
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.privacy.accounting import Steps, epsilon_of
 
 FIRST = "0" * 64  # the chain before the first entry

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from shared.batch import Batch
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
+from shared.job.training_options import TrainingTable
 from shared.job_parts import phases_of
 from shared.networks.frozen_parts import trainable
 from shared.tasks.base import Models, Phase, Statistics, Task
-from shared.training_options import TrainingTable
 
 
 @dataclass(frozen=True)

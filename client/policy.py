@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from shared.errors import SiteError
 from shared.further_metrics import METRICS
-from shared.job import JobSpec, Part, UpdateTable
+from shared.job.schema import JobSpec, Part, UpdateTable
 from shared.job_parts import network_names
 from shared.limits import LARGEST_MODEL_MB
 from shared.metrics.visibility import FiguresFor

@@ -4,7 +4,7 @@ The ledger is charged for exactly this plan, and the training follows it.
 """
 
 from shared.errors import JobError
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.job_parts import phases_with_data
 from shared.privacy.accounting import Steps, noise_for
 

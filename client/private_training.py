@@ -21,7 +21,7 @@ from client.private_plan import expected_units, noise_share, plan
 from client.training import Trained, TrainingSamples, batches_ahead, to_device
 from shared.batch import Batch
 from shared.errors import WardroundError
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.job_parts import phases_of, phases_with_data
 from shared.networks.build import models_of
 from shared.networks.frozen_parts import train_mode, trainable

@@ -10,7 +10,7 @@ from flwr.app import RecordDict
 
 from client.app import explained_to_strangers, read_visit
 from client.hospital import Site
-from shared.model_size import model_bytes
+from shared.job.model_size import model_bytes
 
 _BESIDE = 2**20  # bytes that may travel beside a model
 _STAGE = 16 * 2**20  # bytes of a stage of secure aggregation: the keys and shares of all sites

@@ -14,7 +14,7 @@ import numpy as np
 
 from client.data.dataset import SiteData
 from client.policy import PolicyTable, rounded
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.metrics.visibility import KEPT
 from shared.tasks.segmentation.options import Segmentation
 from shared.wire.messages import Description

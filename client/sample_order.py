@@ -14,8 +14,8 @@ import numpy as np
 
 from client.data.splits import CohortKey
 from client.policy import rounded
-from shared.job import JobSpec
-from shared.training_options import TrainingTable
+from shared.job.schema import JobSpec
+from shared.job.training_options import TrainingTable
 
 _ROUND_TO = 10
 

@@ -20,7 +20,7 @@ from client.distributed_noise import check_resolution
 from client.gate import Gate, Visit
 from client.site import SiteConfig
 from client.sum_book import SumBook, Summed
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.metrics.curves import surely_behind
 from shared.metrics.states import MetricSet
 from shared.pki.certificates import key_fingerprint, load_certificate

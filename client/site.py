@@ -9,8 +9,8 @@ from client.data.cache_table import CacheTable
 from client.data.splits import SplitTable
 from client.policy import PolicyTable, check_job, check_privacy
 from shared.errors import SiteError
-from shared.job import JobSpec
-from shared.job_errors import describe
+from shared.job.errors import describe
+from shared.job.schema import JobSpec
 from shared.table import Name, Table
 from shared.text.names import suggestion
 from shared.toml_files import read_toml

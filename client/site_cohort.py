@@ -16,7 +16,7 @@ from client.release import Release
 from client.sample_order import SampleOrder
 from client.site import SiteConfig
 from client.update_plan import check_update, patients_in_round, units_in_round
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.privacy.accounting import Steps
 from shared.wire.messages import Request
 

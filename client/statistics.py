@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from client.bounds import Bounds
 from client.data.dataset import SiteData
 from client.release import Release
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.metrics.patient_values import PatientValues
 from shared.metrics.statistic_spec import LARGEST_VALUE, StatisticSpec
 from shared.metrics.statistics import Numbers, Statistics

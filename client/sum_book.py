@@ -23,7 +23,7 @@ from client.database import Book
 from client.evaluated_sets import EvaluatedSets
 from client.sketch import KEY_BYTES, distance, sketch_of
 from shared.clock import utc_text
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.privacy.secagg.errors import SecureAggregationError
 
 # Shares of the models' norm. Models of two seeds are about 1 apart. Those of two rounds of one job may be

@@ -20,7 +20,7 @@ from client.prelu import suit_processor
 from client.sample_order import SampleOrder
 from shared.batch import Batch
 from shared.errors import WardroundError
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.networks.build import models_of
 from shared.networks.frozen_parts import train_mode, trainable
 from shared.networks.random_state import drawn_from

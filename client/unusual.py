@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from shared.job import EvaluationTable, JobSpec
+from shared.job.schema import EvaluationTable, JobSpec
 from shared.job_parts import phases_of
 from shared.strategies import StrategyOptions
 

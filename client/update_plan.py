@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from client.policy import PolicyError, PolicyTable
 from client.sample_order import SampleOrder
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.privacy.accounting import Steps
 
 

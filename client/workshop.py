@@ -19,7 +19,7 @@ from client.flat_parameters import FlatParameters
 from client.training import place_model
 from shared.batch import Batch, Prediction
 from shared.errors import JobError
-from shared.job import JobSpec, parse_job
+from shared.job.schema import JobSpec, parse_job
 from shared.metrics.states import MetricSet
 from shared.networks.build import build_model, models_of
 from shared.networks.frozen_parts import trainable

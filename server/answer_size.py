@@ -1,6 +1,6 @@
 """How large an answer of a site can be: what the gateway takes of it."""
 
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 
 _HEAD = 64 * 2**10  # bytes around the numbers: metrics, an error's text, the heads of pieces
 _KEYS = 2**10  # bytes of sealed shares or signed keys for each other site

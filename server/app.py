@@ -25,7 +25,7 @@ from server.site_names import SUPERLINK, SiteKeys, project_sites
 from server.store import REGISTRY
 from shared.errors import RunError
 from shared.flower import RunStopped
-from shared.job import JobSpec, parse_job
+from shared.job.schema import JobSpec, parse_job
 
 _LOOK_FOR_SITES = 0.5  # seconds
 

@@ -29,7 +29,7 @@ def submit(
     ] = None,
 ) -> None:
     """Run a job on the federation's sites; prints the name of the run."""
-    from shared.job import load_job
+    from shared.job.schema import load_job
 
     job = load_job(job_file)
     control = _control(folder)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.metrics.intervals import Interval, of_auroc, of_mean, wilson
 from shared.metrics.naive_answers import constant_answer, site_alone
 from shared.tasks.classification.options import Classification, classification_of

@@ -18,7 +18,7 @@ from server.enrolment import Registry
 from server.limits import Limits, PeopleLimits
 from server.store import REGISTRY
 from shared.errors import WardroundError
-from shared.job_errors import describe
+from shared.job.errors import describe
 from shared.pki.authority import Authority, Signatory
 from shared.pki.certificates import (
     Clock,

@@ -24,7 +24,7 @@ from server.store import DEFAULT_PROJECT, REGISTRY
 from server.superlink import socket_of
 from shared.errors import RunError, WardroundError
 from shared.flower.runs import Runs
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.run_folder import EVENTS, JOB, RunRecord, description_of
 
 _LOOK = 0.2  # seconds between looks at what a run has written

@@ -18,7 +18,7 @@ from server.site_heads import SiteHeads
 from server.told import told
 from shared.errors import RunError
 from shared.flower import query_message
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.metrics.statistic_spec import statistics_before
 from shared.metrics.statistics import Numbers, Statistics, added_up, lacking, packed, unpacked
 from shared.seeds import seed_of

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from server.federation import trains
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.job_parts import phases_with_data
 from shared.metrics.visibility import counts_are_told
 from shared.privacy.accounting import Steps, epsilon_of

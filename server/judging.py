@@ -12,7 +12,7 @@ from server.events import Event, Listener
 from server.federation import DrawnGrid, Federation, Member
 from server.plausible import check_evaluation
 from server.secure_evaluation import SecureEvaluation
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.metrics.curves import Curves
 from shared.metrics.states import MetricSet
 from shared.strategies.flower_halves import WEIGHT, CentralHalf

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.metrics.histograms import CalibrationBins
 from shared.metrics.states import Mean, MetricSet
 from shared.wire.messages import Description, Evaluation, MessageError, Update

@@ -18,7 +18,7 @@ from server.login import Login
 from server.run_control import RunDetails, RunRow, parse_event
 from server.run_files import check_file_name, write_copy
 from shared.errors import RunError
-from shared.job import JobSpec, parse_job
+from shared.job.schema import JobSpec, parse_job
 from shared.wire.https import MIB, CoordinatorError, exchange, parse_object, refusal, unreachable
 
 _START = 180.0  # seconds that starting or stopping a run may take

@@ -32,11 +32,11 @@ from server.site_heads import SiteHeads
 from server.site_level import SiteLevel
 from server.weights import RoundWeights, Weights
 from shared.errors import RunError
-from shared.job import JobSpec
+from shared.job.model_size import check_model_size
+from shared.job.schema import JobSpec
 from shared.metrics.spec import is_better, metric_names
 from shared.metrics.statistic_spec import statistics_before
 from shared.metrics.statistics import packed
-from shared.model_size import check_model_size
 from shared.networks.build import build_model
 from shared.privacy.filters import UpdateFilter
 from shared.strategies.exact_mean import in_range

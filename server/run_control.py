@@ -11,7 +11,7 @@ from typing import Any, Protocol, get_args
 
 from server.events import Event, Kind
 from shared.errors import RunError
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 
 
 class UnknownRunError(RunError):

@@ -24,7 +24,7 @@ from server.run_files import run_path
 from shared.clock import utc_text
 from shared.errors import RunError
 from shared.files import Lock, append, remove_unfinished
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.metrics.spec import metric_names
 from shared.run_folder import ABOUT, CHECKPOINT, EVENTS, HEADER, JOB, LOCK, ROUNDS, SITES, RunRecord
 

@@ -11,7 +11,7 @@ from server.events import Event, Listener
 from server.federation import Federation
 from server.secure_sum import Plan, SecureSum
 from shared.errors import RunError
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.metrics.states import MetricSet
 from shared.privacy.secagg.errors import FewerBehindError, SecureAggregationError, TooFewJudgesError
 from shared.privacy.secagg.metric_sum import decode_states

@@ -11,7 +11,7 @@ from server.events import Listener
 from server.federation import Federation
 from server.secure_sum import Plan, SecureSum
 from shared.errors import RunError
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.privacy.filters import UpdateFilter
 from shared.privacy.secagg.errors import SecureAggregationError
 from shared.privacy.secagg.fixed_point import EXTRAS

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from server.events import Event, Listener
 from server.federation import Federation, Member
 from shared.flower import query_message
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.privacy.secagg import messages as stages
 from shared.privacy.secagg.claims import check_bins, check_claims, check_evaluated
 from shared.privacy.secagg.context import context_of

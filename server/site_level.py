@@ -15,7 +15,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.privacy.randomness import Randomness, SecretRandomness, SeededRandomness
 from shared.privacy.site_noise import site_steps, split_noise
 

@@ -1,6 +1,6 @@
 """A job that somebody submits: validated in a process of its own, which may take little and not for long.
 
-What validation costs is bounded by `shared/job_bounds.py`. Should something cost more after all, it holds up
+What validation costs is bounded by `shared/job/bounds.py`. Should something cost more after all, it holds up
 nobody but who submits it: the process has limits of processor time and memory, and a deadline.
 """
 
@@ -16,8 +16,8 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError
 
 from shared.errors import JobError
-from shared.job import JobSpec, parse_job
-from shared.job_bounds import LONGEST_JOB
+from shared.job.bounds import LONGEST_JOB
+from shared.job.schema import JobSpec, parse_job
 from shared.table import Table
 
 LONGEST_BODY = LONGEST_JOB + 1024  # bytes

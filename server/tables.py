@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from server.comparison import sentences
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.metrics.spec import metric_specs
 from shared.text.printable import printable, shown
 

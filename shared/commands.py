@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from shared.job import JobSpec
+    from shared.job.schema import JobSpec
 
 job_app = typer.Typer(
     help="Check a job file, print its schema, begin a new one.",
@@ -20,7 +20,7 @@ job_app = typer.Typer(
 def check(file: Annotated[Path, typer.Argument(help="Job file (TOML).", show_default=False)]) -> None:
     """Say whether a job file is valid, and if not, everything that is wrong with it."""
     from shared.further_metrics import METRICS
-    from shared.job import load_job
+    from shared.job.schema import load_job
     from shared.job_parts import network_names
     from shared.networks import NETWORKS
     from shared.strategies import STRATEGIES
@@ -65,7 +65,7 @@ def schema() -> None:
     """Print the JSON Schema of a job file."""
     import json
 
-    from shared.job import JobSpec
+    from shared.job.schema import JobSpec
 
     print(json.dumps(JobSpec.model_json_schema(), indent=2, ensure_ascii=False))
 
@@ -79,6 +79,6 @@ def new(
     ] = None,
 ) -> None:
     """Write a commented job file to begin with, NAME.toml if not told otherwise; no file is overwritten."""
-    from shared.job_template import write_job
+    from shared.job.template import write_job
 
     print(write_job(name, task, out or Path(f"{name}.toml")))

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from shared.text.names import shown, suggestion
 
 if TYPE_CHECKING:
-    from shared.job import JobSpec
+    from shared.job.schema import JobSpec
+    from shared.job.training_options import TrainingTable
     from shared.networks import Ends, NetworkOptions
     from shared.tasks.options import PhaseSpec
-    from shared.training_options import TrainingTable
 
 
 @dataclass(frozen=True)

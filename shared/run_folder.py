@@ -13,7 +13,7 @@ from typing import Any, Literal, Self, get_args
 
 from shared.errors import RunError, WardroundError
 from shared.files import is_locked
-from shared.job import JobSpec, parse_job
+from shared.job.schema import JobSpec, parse_job
 
 Status = Literal["running", "finished", "failed", "stopped", "interrupted"]
 ENDED: tuple[Status, ...] = tuple(status for status in get_args(Status) if status != "running")

@@ -86,7 +86,7 @@ def simulate(
     from rich.console import Console
 
     from shared.errors import RunError
-    from shared.job import load_job
+    from shared.job.schema import load_job
 
     overrides = _overrides(set_ or [], seed, rounds)
     job = None if job_file is None else load_job(job_file, overrides)

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from server.show_run import show_run
-from shared.job import load_job
+from shared.job.schema import load_job
 from simulate.federation import LocalFederation
 from simulate.phantom import make_phantom
 

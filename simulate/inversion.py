@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from client.data.samples import Samples
 from client.training import LocalTraining
 from shared.errors import JobError
-from shared.job import JobSpec, parse_job
+from shared.job.schema import JobSpec, parse_job
 from shared.job_parts import network_names
 from shared.networks.build import build_model
 from shared.privacy.secagg.claims import Claims

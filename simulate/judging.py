@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from client.hospital import Site
 from client.workshop import evaluate
 from server.comparison import comparison, one_class
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.metrics.intervals import Interval
 from shared.metrics.naive_answers import constant_answer, site_alone
 from shared.tasks.classification.metrics import ClassificationMetrics

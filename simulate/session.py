@@ -23,7 +23,7 @@ from server.run_life import at_work
 from server.runs import RunFolder, plain
 from server.tables import print_results, print_warnings
 from shared.errors import RunError, WardroundError
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from simulate.baselines import POOLED
 from simulate.grid import LocalGrid
 from simulate.hospitals import BASELINE, JUDGE, HostFactory, Setup

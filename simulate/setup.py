@@ -14,7 +14,7 @@ from client.site import DatasetTable, SiteConfig, SiteTable, load_site
 from client.site_cohort import SiteCohort
 from shared.errors import DataError, JobError, SiteError
 from shared.further_metrics import METRICS
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.networks import NETWORKS
 from shared.strategies import STRATEGIES
 from shared.tasks import TASKS

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from tests.jobs import job_text, make_job
 
 PROJECT = Path(__file__).parents[1]

@@ -5,7 +5,7 @@ from typing import Any
 
 import tomli_w
 
-from shared.job import JobSpec, parse_job
+from shared.job.schema import JobSpec, parse_job
 from shared.networks import NETWORKS
 
 Tables = dict[str, dict[str, Any]]

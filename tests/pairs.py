@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from tests.jobs import job_tables
 
 sys.path.append(str(Path(__file__).parent / "plugin"))

@@ -112,7 +112,7 @@ def test_the_policy_refuses_it_until_it_is_named(installed, job):
 from pathlib import Path
 from client.policy import PolicyTable, check_job
 from shared.errors import WardroundError
-from shared.job import load_job
+from shared.job.schema import load_job
 job = load_job(Path({str(job)!r}))
 named = {{
     "tasks": ["toy-grading"],
@@ -143,7 +143,7 @@ for number in range(5):
 FEDERATION = """
 import sys
 from pathlib import Path
-from shared.job import load_job
+from shared.job.schema import load_job
 from simulate.federation import LocalFederation
 job, data, folder = load_job(Path(sys.argv[1])), Path(sys.argv[2]), Path(sys.argv[3])
 with LocalFederation(folder) as federation:

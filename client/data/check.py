@@ -33,7 +33,7 @@ from client.data.readers import (
 from client.data.splits import Split
 from client.data.tally import Tally
 from shared.errors import DataError
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.tasks import TASKS
 from shared.tasks.fields import fields_of, image_columns_of, target_columns
 

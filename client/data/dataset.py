@@ -17,7 +17,7 @@ from client.data.reader import Reader
 from client.data.samples import Samples
 from client.data.scene import ImageFilter
 from client.data.splits import Split
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.tasks.fields import fields_of, first_of_role, image_columns_of
 
 __all__ = ["Admit", "Samples", "SiteData"]

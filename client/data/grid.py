@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from client.data.picture import Picture
 from client.data.readers import target_shape
 from client.data.resize import padded, resize_image, resize_mask
-from shared.job import DataTable
+from shared.job.schema import DataTable
 
 Shape = tuple[int, ...]
 

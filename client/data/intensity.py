@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.job import DataTable
+from shared.job.schema import DataTable
 
 
 def intensity(

@@ -14,7 +14,7 @@ from client.data.cache import DiskCache
 from client.data.kinds import kinds_of
 from client.data.preparing import Preparation, read_record, told_entry
 from shared.errors import DataError
-from shared.job import parse_job
+from shared.job.schema import parse_job
 
 
 def main() -> None:

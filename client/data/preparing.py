@@ -23,7 +23,7 @@ from client.data.preprocess import preparation_digest, prepare
 from client.data.progress import shown
 from client.data.scene import ImageFilter
 from shared.errors import DataError
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 
 PROCESS = "client.data.prepare_process"
 _WORTH_IT = 2**27  # bytes of files: a process takes some seconds to begin

@@ -12,7 +12,7 @@ from client.data.kinds.base import Kind
 from client.data.manifest import Record
 from client.data.prepared import Prepared
 from client.data.scene import ImageFilter, read_scene
-from shared.job import DataTable
+from shared.job.schema import DataTable
 from shared.tasks.fields import Field
 
 VERSION = 4

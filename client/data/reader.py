@@ -18,7 +18,7 @@ from client.data.preprocess import prepare
 from client.data.samples import Column, Samples
 from client.data.scene import NOTHING, ImageFilter
 from shared.errors import DataError
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 
 _GIB = 2**30
 

@@ -33,7 +33,7 @@ from client.data.mask_files import Mask, mask_files, one_map
 from client.data.masks import class_indices, values_of
 from client.data.picture import Picture
 from shared.errors import DataError
-from shared.job import DataTable, JobSpec
+from shared.job.schema import DataTable, JobSpec
 from shared.tasks.fields import Field
 from shared.tasks.options import ClassesOptions
 from shared.text.names import shortened

@@ -14,7 +14,7 @@ from client.data.cache import MappedValue
 from client.data.kinds import Kind, kinds_of
 from client.data.motion import Value, whole
 from shared.batch import Batch
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.seeds import seed_of
 
 _MOST_PIXELS = 2**24  # of a batch's images, when no step of training says how many there are

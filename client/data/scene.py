@@ -16,7 +16,7 @@ from client.data.kinds.mask import MaskKind
 from client.data.manifest import Record
 from client.data.picture import Picture
 from client.data.readers import Layout, read_files
-from shared.job import DataTable
+from shared.job.schema import DataTable
 
 
 class ImageFilter(Protocol):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from client.membership.population import Population
 from client.workshop import predictions
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.networks.build import models_of
 from shared.tasks import make_task
 from shared.tasks.base import Statistics

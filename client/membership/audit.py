@@ -13,7 +13,7 @@ from client.membership.figures import Leak, leak
 from client.membership.population import Population
 from client.membership.shadows import halves, train_model
 from shared.errors import JobError
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.seeds import seed_of
 from shared.tasks import make_task
 from shared.tasks.base import Statistics

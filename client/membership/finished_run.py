@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from shared.errors import RunError
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.metrics.visibility import counts_are_told
 from shared.networks.build import build_model
 from shared.run_folder import HEADER, MODEL, RunRecord

@@ -11,7 +11,7 @@ from client.data.dataset import Samples, SiteData
 from client.data.manifest import SPLITS
 from shared.batch import Batch
 from shared.errors import DataError
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 
 FEWEST = 10  # patients on either side: a figure over fewer says something of single ones
 

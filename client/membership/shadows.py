@@ -10,7 +10,7 @@ from torch import nn
 from client.membership.population import Chosen
 from client.private_training import PrivateTraining
 from client.training import LocalTraining, place_model
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.networks.build import build_model
 from shared.privacy.randomness import SeededRandomness
 from shared.seeds import seed_of

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from shared.batch import Batch, Prediction
-    from shared.job import JobSpec
+    from shared.job.schema import JobSpec
     from shared.tasks.options import TaskOptions
 
 

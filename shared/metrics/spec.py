@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from shared.job import JobSpec
+    from shared.job.schema import JobSpec
 
 
 @dataclass(frozen=True)

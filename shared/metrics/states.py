@@ -24,7 +24,7 @@ from shared.metrics.patient_values import PatientValues
 from shared.metrics.spec import metric_names
 
 if TYPE_CHECKING:
-    from shared.job import JobSpec
+    from shared.job.schema import JobSpec
 
 LARGEST_COUNT = 2**53  # above it, float64 can't hold every whole number
 LARGEST_LOSS = 2.0**10  # of one image: what is above counts as this, so that any sum of images is bounded

@@ -10,7 +10,7 @@ from math import prod
 from typing import TYPE_CHECKING, Literal, Self
 
 if TYPE_CHECKING:
-    from shared.job import JobSpec
+    from shared.job.schema import JobSpec
 
 Kind = Literal["counts", "moments", "histogram"]
 

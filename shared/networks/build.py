@@ -19,7 +19,7 @@ from shared.networks.random_state import drawn_from
 from shared.seeds import seed_of
 
 if TYPE_CHECKING:
-    from shared.job import JobSpec
+    from shared.job.schema import JobSpec
 
 GROUPS = 8
 _log = logging.getLogger(__name__)

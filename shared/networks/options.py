@@ -13,7 +13,7 @@ from shared.table import Table
 if TYPE_CHECKING:
     from torch import nn
 
-    from shared.job import DataTable
+    from shared.job.schema import DataTable
 
 Norm = Annotated[
     Literal["instance", "batch", "group"],

@@ -17,7 +17,7 @@ from shared.wire.messages import MessageError
 from shared.wire.packed_model import Layout
 
 if TYPE_CHECKING:
-    from shared.job import UpdateTable
+    from shared.job.schema import UpdateTable
 
 _MARGIN = 1 - 2**-7  # below the clipping norm, where rounding had led above it
 _ROUNDING = 1e-6  # relative, of a norm that was brought to the clipping norm in float32

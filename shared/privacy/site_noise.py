@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from shared.privacy.accounting import Steps, noise_for
 
 if TYPE_CHECKING:
-    from shared.job import JobSpec
+    from shared.job.schema import JobSpec
 
 _FOR_COUNTS = 1.05  # the noise of updates is so many times larger where the count of norms is paid for too
 

@@ -9,7 +9,7 @@ from shared.strategies.options import StrategyOptions
 from shared.strategies.vectors import MODEL, SiteHalf, Train, Vector, Vectors
 
 if TYPE_CHECKING:
-    from shared.job import JobSpec
+    from shared.job.schema import JobSpec
     from shared.wire.packed_model import Layout
 
 OWN = "own"

@@ -11,7 +11,7 @@ from shared.table import Table
 if TYPE_CHECKING:
     from torch import nn
 
-    from shared.job import JobSpec
+    from shared.job.schema import JobSpec
     from shared.strategies.flower_halves import CentralHalf, WholeSites
     from shared.wire.packed_model import Layout
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from shared.strategies.options import FlowerOptions
 
 if TYPE_CHECKING:
-    from shared.job import JobSpec
+    from shared.job.schema import JobSpec
 
 
 class RobustOptions(FlowerOptions):

@@ -15,7 +15,7 @@ from shared.tasks.segmentation.options import Segmentation
 from shared.tasks.survival.options import Survival
 
 if TYPE_CHECKING:
-    from shared.job import JobSpec
+    from shared.job.schema import JobSpec
     from shared.tasks.base import Statistics, Task
 
 TASKS = Registry(

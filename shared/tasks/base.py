@@ -16,7 +16,7 @@ from shared.tasks.fields import fields_of
 from shared.tasks.options import TRAIN
 
 if TYPE_CHECKING:
-    from shared.job import JobSpec
+    from shared.job.schema import JobSpec
 
 __all__ = ["TRAIN", "Batch", "Loss", "Models", "Phase", "Prediction", "Statistics", "Task"]
 

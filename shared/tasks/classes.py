@@ -13,7 +13,7 @@ from shared.tasks.losses import SampleLoss, evaluation_loss, public_counts, trai
 from shared.tasks.options import CLASS_COUNTS
 
 if TYPE_CHECKING:
-    from shared.job import JobSpec
+    from shared.job.schema import JobSpec
 
 LOGITS = "logits"
 """Name of what is predicted: (B, K), or (B, K, *S) where each pixel has a class."""

@@ -19,7 +19,7 @@ from shared.tasks.classification.options import Classification
 from shared.tasks.options import ClassesOptions
 
 if TYPE_CHECKING:
-    from shared.job import JobSpec
+    from shared.job.schema import JobSpec
 
 SampleLoss = Callable[[Tensor, Tensor], Tensor]
 """(logits (B, K, *S), targets (B, *S) or, with several labels, (B, K)) -> losses (B,)."""

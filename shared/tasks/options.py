@@ -13,7 +13,7 @@ from shared.table import Label, Positive, Table
 from shared.tasks.fields import Field as SampleField
 
 if TYPE_CHECKING:
-    from shared.job import DataTable, JobSpec
+    from shared.job.schema import DataTable, JobSpec
     from shared.networks import Ends
     from shared.tasks.base import Task
 

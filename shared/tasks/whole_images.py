@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 if TYPE_CHECKING:
-    from shared.job import JobSpec
+    from shared.job.schema import JobSpec
 
 
 OVERLAP = 0.25  # of neighbouring windows, as MONAI has it; 0.5 would cost 1.5 times as many an axis

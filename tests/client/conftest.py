@@ -20,7 +20,7 @@ from client.job_book import JobBook
 from client.run_store import RunStore
 from client.site import load_site
 from client.workshop import Workshop
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.networks.build import build_model
 from shared.pki.certificates import new_key, save_key, write_file
 from shared.strategies.wire import Wire

@@ -19,7 +19,7 @@ from server.files import write_atomic
 from server.models import Outbox
 from shared.flower.inline import identity_of
 from shared.flower.mailbox import HttpGrid, Mailbox
-from shared.job import JobSpec, parse_job
+from shared.job.schema import JobSpec, parse_job
 from shared.networks.build import build_model
 from shared.wire import messages
 from shared.wire.packed_model import Layout

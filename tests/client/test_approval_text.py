@@ -12,7 +12,7 @@ from client.behind import patients_behind
 from client.compiler import compiler_problem
 from client.unusual import unusual
 from shared.errors import JobError
-from shared.job import load_job
+from shared.job.schema import load_job
 from shared.strategies import STRATEGIES
 from tests.cli import wardround
 from tests.jobs import make_job

@@ -13,7 +13,7 @@ from client.bounded_sums import _bound_mean, bound
 from client.bounds import Bounds, rung
 from client.data.splits import CohortKey
 from shared.batch import Batch
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.metrics.patient_values import PatientValues
 from shared.metrics.states import MetricSet
 from shared.tasks import make_task

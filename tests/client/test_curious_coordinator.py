@@ -15,7 +15,7 @@ import torch
 
 from client.data.manifest import Record
 from client.data.splits import CohortKey, Split
-from shared.job import JobSpec, parse_job
+from shared.job.schema import JobSpec, parse_job
 from shared.metrics.states import states_of
 from shared.networks.build import build_model
 from shared.tasks import make_task

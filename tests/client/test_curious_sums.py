@@ -15,7 +15,7 @@ from PIL import Image
 from client.cohort import Cohort
 from client.hospital import Site
 from client.workshop import Workshop
-from shared.job import JobSpec, parse_job
+from shared.job.schema import JobSpec, parse_job
 from shared.metrics.states import MetricSet
 from shared.networks.build import build_model
 from shared.tasks import make_task

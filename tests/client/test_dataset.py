@@ -14,7 +14,7 @@ from client.data.cache_table import CacheTable
 from client.data.dataset import SiteData
 from client.data.splits import CohortKey, Split
 from shared.errors import DataError
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from tests.jobs import make_job
 from tests.work import Operators, calls_of
 

@@ -13,7 +13,7 @@ from client.private_plan import plan
 from client.private_training import PrivateTraining
 from client.workshop import predictions
 from shared.batch import Batch
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.metrics.states import MetricSet
 from shared.networks.build import build_model, models_of
 from shared.privacy.randomness import SeededRandomness

@@ -20,7 +20,7 @@ from client.data.picture import Turn
 from client.data.preprocess import prepare
 from client.data.readers import read_image
 from shared.errors import DataError
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from tests.jobs import make_job
 
 SIDE = 6

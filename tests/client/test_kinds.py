@@ -23,7 +23,7 @@ from client.data.scene import NOTHING
 from client.data.splits import CohortKey, Split
 from client.data.tally import Tally
 from shared.errors import DataError
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.tasks.classification.options import Classification
 from shared.tasks.fields import Field
 from tests.jobs import make_job

@@ -20,7 +20,7 @@ from client.health import LIVENESS, ask, socket_of
 from client.job_book import JobBook
 from server.enrolment import Registry
 from shared.flower.runs import Runs
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.pki.authority import SKEW, Authority
 from shared.pki.certificate_requests import certificate_request, renewal_statement
 from shared.pki.certificates import load_certificate, load_key, pem_of, renewal_due, utc_now

@@ -16,10 +16,10 @@ from client.private_plan import plan
 from client.private_training import PrivateTraining
 from client.training import LocalTraining
 from shared.batch import Batch
-from shared.job import JobSpec
-from shared.job_errors import describe
+from shared.job.errors import describe
+from shared.job.schema import JobSpec
+from shared.job.template import job_tables
 from shared.job_parts import networks_of
-from shared.job_template import job_tables
 from shared.networks.build import build_model, models_of
 from shared.privacy.randomness import SeededRandomness
 from shared.strategies.vectors import MODEL, Trained

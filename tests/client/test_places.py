@@ -21,7 +21,7 @@ from client.data.preprocess import prepare
 from client.data.samples import Samples
 from shared.batch import Batch
 from shared.errors import DataError
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.tasks.fields import Field
 from tests.client.test_geometry import WAYS, affine_of
 from tests.jobs import make_job

@@ -27,7 +27,7 @@ from shared.audit import log_heads
 from shared.audit.log import AuditLog, Entry
 from shared.audit.verify import entries, verify
 from shared.errors import SiteError
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.networks.build import build_model
 from shared.pki.certificates import load_key, new_key, save_key
 from shared.wire import messages

@@ -16,7 +16,7 @@ from client.data.preprocess import preparation_digest
 from client.data.readers import Picture, target_shape
 from client.data.resize import resize_image, resize_mask
 from shared.errors import DataError
-from shared.job import DataTable, JobSpec
+from shared.job.schema import DataTable, JobSpec
 from tests.jobs import make_job
 
 RNG = np.random.default_rng(0)

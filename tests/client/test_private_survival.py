@@ -8,7 +8,7 @@ import torch
 
 from client.data.samples import Samples
 from shared.errors import JobError
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.networks.build import build_model
 from tests.client.test_private_training import private_job, train
 

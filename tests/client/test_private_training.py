@@ -15,7 +15,7 @@ from client.clipping import GhostSum, PerSampleSum
 from client.data.samples import Samples
 from client.private_training import PrivateTraining, micro_batches, physical_batch, poisson_sample, units_of
 from shared.batch import Batch
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.networks import NETWORKS
 from shared.networks.build import build_model
 from shared.privacy.randomness import SecretRandomness, SeededRandomness

@@ -11,7 +11,7 @@ from client.data.augment import MOTIONS, SHADINGS
 from client.data.kinds import make_kinds
 from client.data.samples import Samples
 from shared.errors import DataError
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.tasks.fields import Field
 from tests.jobs import make_job
 

@@ -23,7 +23,7 @@ from client.data.samples import Samples
 from client.data.splits import CohortKey, Split
 from client.training import LocalTraining
 from shared.errors import DataError, SiteError
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.networks.build import build_model
 from shared.tasks import make_task
 from tests.jobs import job_text, make_job

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from wardround_toy_pair import PairTask
 
     from shared.batch import Batch, Prediction
-    from shared.job import DataTable, JobSpec
+    from shared.job.schema import DataTable, JobSpec
     from shared.wire.packed_model import Layout
 
 LAST = "last"

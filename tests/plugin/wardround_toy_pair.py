@@ -14,7 +14,7 @@ from shared.metrics.states import LARGEST_LOSS, Mean, MetricSet, bounded
 from shared.tasks.base import Models, Phase, Statistics, Task
 
 if TYPE_CHECKING:
-    from shared.job import JobSpec
+    from shared.job.schema import JobSpec
 
 
 class PairTask(Task):

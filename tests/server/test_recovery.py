@@ -9,7 +9,7 @@ import pytest
 from server import recovery
 from server.run_control import RunDetails, RunRow
 from server.runs import RunFolder
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.run_folder import interrupted
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from server import submission
 from server.submission import LONGEST_BODY, Refused, validated
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 
 
 def body(job: JobSpec, digest: str | None = None) -> bytes:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from client.workers.calls import Call, Workers
 from client.workers.records import pack, unpack
 from client.workers.site_host import SiteHostFactory
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.networks.build import build_model
 from shared.privacy.secagg import messages as stages
 from shared.privacy.secagg.context import context_of

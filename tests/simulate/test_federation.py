@@ -27,7 +27,7 @@ from client.workers.processes import ProcessPool
 from client.workers.site_host import SiteHostFactory
 from server.events import Event
 from shared.flower.connection import Connection
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.pki.certificates import client_context, load_key
 from simulate.federation import LocalFederation
 from simulate.light import LightNode

@@ -12,8 +12,8 @@ from PIL import Image
 from rich.console import Console
 
 from shared.errors import WardroundError
-from shared.job import load_job
-from shared.job_template import write_job
+from shared.job.schema import load_job
+from shared.job.template import write_job
 from shared.networks import NETWORKS
 from simulate.session import Hospitals, execute, start
 from tests.conftest import write_dataset

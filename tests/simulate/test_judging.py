@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from simulate.judging import LEAST_PATIENTS, compare
 from tests.jobs import job_text
 

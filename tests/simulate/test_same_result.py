@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from shared.job import load_job
+from shared.job.schema import load_job
 from shared.run_folder import status_of
 from simulate.session import Hospitals, start
 from tests.jobs import job_text

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from client.workers.processes import ProcessPool
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.networks.build import build_model
 from shared.pki.certificates import key_fingerprint, load_key
 from shared.privacy.secagg.records import TRAIN, VALIDATION

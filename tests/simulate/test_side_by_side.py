@@ -17,7 +17,7 @@ from client.workers.calls import Call
 from server.rounds import RoundLoop
 from server.runs import RunFolder
 from shared.flower import COORDINATOR_NODE, become
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from simulate.federation import LocalFederation
 from simulate.grid import LocalGrid, node_id
 from simulate.workers.in_process import InProcess

@@ -10,7 +10,7 @@ import pytest
 from client.data.manifest import scan_manifest
 from server.runs import RunFolder
 from shared.audit.verify import entries
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from simulate.federation import LocalFederation
 from simulate.phantom import make_phantom
 from simulate.session import Hospitals, start

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from shared.job import JobSpec, parse_job
-from shared.job_rules import about_model_megabytes
-from shared.model_size import model_bytes
+from shared.job.model_size import model_bytes
+from shared.job.rules import about_model_megabytes
+from shared.job.schema import JobSpec, parse_job
 from shared.networks.build import build_model
 from shared.tasks import TASKS
 from shared.wire.packed_model import Layout
@@ -74,8 +74,8 @@ def test_the_size_of_a_model_is_that_of_all_its_networks() -> None:
 
 
 def test_a_new_job_has_a_table_for_each_network_and_phase(tmp_path: Path) -> None:
-    from shared.job import load_job
-    from shared.job_template import write_job
+    from shared.job.schema import load_job
+    from shared.job.template import write_job
 
     job = load_job(write_job("pairs", "toy-pair", tmp_path / "pairs.toml"))
     assert list(job.model) == list(TASKS["toy-pair"].example["model"])
@@ -83,8 +83,8 @@ def test_a_new_job_has_a_table_for_each_network_and_phase(tmp_path: Path) -> Non
 
 
 def test_overrides_reach_the_tables_within_tables(tmp_path: Path) -> None:
-    from shared.job import load_job
-    from shared.job_template import write_job
+    from shared.job.schema import load_job
+    from shared.job.template import write_job
 
     path = write_job("pairs", "toy-pair", tmp_path / "pairs.toml")
     job = load_job(path, {"training.generator.momentum": 0.5, "model.generator.parts": 2})

@@ -13,7 +13,7 @@ from client.data.kinds.number import NumberKind
 from client.data.kinds.points import PointsKind
 from client.data.kinds.table import TableKind
 from client.data.kinds.vectors import VectorsKind
-from shared.job import DataTable, JobSpec
+from shared.job.schema import DataTable, JobSpec
 from shared.tasks.fields import Field, fields_of
 
 KINDS: dict[str, type[Kind]] = {

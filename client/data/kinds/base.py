@@ -13,7 +13,7 @@ from torch import Tensor
 from client.data.manifest import Record
 from client.data.motion import Step, Value, whole
 from client.data.tally import Tally
-from shared.job import DataTable
+from shared.job.schema import DataTable
 from shared.tasks.fields import Field
 
 if TYPE_CHECKING:

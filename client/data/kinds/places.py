@@ -23,7 +23,7 @@ from client.data.readers import read_image
 from client.data.side_tables import SideTable, side_table_path
 from client.data.tables import read_table
 from shared.errors import DataError
-from shared.job import DataTable
+from shared.job.schema import DataTable
 from shared.tasks.fields import Field, is_side_table
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from client.data.manifest import Record
 from client.data.side_tables import SideTable, side_table_path
 from client.data.tally import Tally
 from shared.errors import DataError
-from shared.job import DataTable
+from shared.job.schema import DataTable
 from shared.tasks.fields import Field
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from client.data.look.planes import planes
 from client.data.look.tiles import Tile, tiles, window
 from client.data.look.views import View, view
 from client.data.readers import size
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.tasks.fields import fields_of, target_columns
 
 

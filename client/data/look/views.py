@@ -18,7 +18,7 @@ from client.data.preprocess import prepare
 from client.data.readers import Picture, mask_values, read_files
 from client.data.samples import Samples
 from shared.errors import DataError
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.seeds import seed_of
 from shared.tasks.fields import fields_of, target_columns
 

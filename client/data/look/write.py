@@ -14,7 +14,7 @@ from client.data.look.chosen import Chosen, choose
 from client.data.look.contact import contact_sheet
 from client.data.look.page import Sheet, page
 from shared.errors import DataError
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.tasks.fields import fields_of
 
 PAGE, CONTACT = "look.html", "contact-sheet.png"

@@ -15,7 +15,7 @@ from shared.privacy.secagg.wire import fixed, pack, unpack
 from shared.strategies.largest_share import bounded
 
 if TYPE_CHECKING:
-    from shared.job import JobSpec
+    from shared.job.schema import JobSpec
 
 MOST_PATIENTS = 2**31 - 1
 MOST_CLASSES = 4096

@@ -23,7 +23,7 @@ from shared.metrics.states import LARGEST_LOSS, Cells, Mean, MetricSet, Recount,
 from shared.tasks.classification.options import Classification
 
 if TYPE_CHECKING:
-    from shared.job import JobSpec
+    from shared.job.schema import JobSpec
 
 
 @dataclass(frozen=True)

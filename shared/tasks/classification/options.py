@@ -12,7 +12,7 @@ from shared.tasks.fields import Field as SampleField
 from shared.tasks.options import Classes, ClassesOptions
 
 if TYPE_CHECKING:
-    from shared.job import DataTable, JobSpec
+    from shared.job.schema import DataTable, JobSpec
     from shared.tasks.classification.task import ClassificationTask
 
 

@@ -13,7 +13,7 @@ from shared.tasks.classification.metrics import ClassificationMetrics
 from shared.tasks.classification.options import Classification
 
 if TYPE_CHECKING:
-    from shared.job import JobSpec
+    from shared.job.schema import JobSpec
 
 
 class ClassificationTask(ClassesTask):

@@ -22,7 +22,7 @@ from shared.tasks.detection.options import Detection
 from shared.tasks.detection.overlap import found
 
 if TYPE_CHECKING:
-    from shared.job import JobSpec
+    from shared.job.schema import JobSpec
 
 OVERLAPS = {"ap30": 0.3, "ap50": 0.5}
 """Intersection over union at which a box is right, by the name of the figure."""

@@ -14,7 +14,7 @@ from shared.tasks.fields import Field as SampleField
 from shared.tasks.options import Classes, TaskOptions
 
 if TYPE_CHECKING:
-    from shared.job import DataTable, JobSpec
+    from shared.job.schema import DataTable, JobSpec
     from shared.tasks.detection.task import DetectionTask
 
 

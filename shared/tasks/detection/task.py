@@ -17,7 +17,7 @@ from shared.tasks.detection.options import Detection
 from shared.tasks.whole_images import Windows, padded
 
 if TYPE_CHECKING:
-    from shared.job import JobSpec
+    from shared.job.schema import JobSpec
 
 MAPS = "maps"
 """Name of what the network gives, (B, K + 2 D, *S): see `shared.tasks.detection.maps`."""

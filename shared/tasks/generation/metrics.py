@@ -9,7 +9,7 @@ from shared.batch import Batch, Prediction
 from shared.metrics.states import LARGEST_LOSS, Mean, MetricSet, bounded
 
 if TYPE_CHECKING:
-    from shared.job import JobSpec
+    from shared.job.schema import JobSpec
 
 REAL, DRAWN = "real", "drawn"
 

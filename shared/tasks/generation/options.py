@@ -12,7 +12,7 @@ from shared.tasks.fields import Field as SampleField
 from shared.tasks.options import PhaseSpec, TaskOptions
 
 if TYPE_CHECKING:
-    from shared.job import DataTable, JobSpec
+    from shared.job.schema import DataTable, JobSpec
     from shared.tasks.generation.task import GenerationTask
 
 _GAN = {"generator": {"name": "generator"}, "discriminator": {"name": "discriminator"}}

@@ -17,7 +17,7 @@ from shared.tasks.generation.metrics import DRAWN, REAL, GenerationMetrics
 from shared.tasks.generation.options import Generation
 
 if TYPE_CHECKING:
-    from shared.job import JobSpec
+    from shared.job.schema import JobSpec
 
 # Of how real the real one looks, and the drawn one.
 _TELLS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {

@@ -18,7 +18,7 @@ from shared.metrics.states import LARGEST_LOSS, Cells, Mean, MetricSet, Totals, 
 from shared.tasks.segmentation.options import Segmentation
 
 if TYPE_CHECKING:
-    from shared.job import JobSpec
+    from shared.job.schema import JobSpec
 
 DISTANCES = ("hd95", "hd95_undefined", "surface_dice")
 LARGEST_DISTANCE = 2.0**12  # mm or voxels between two surfaces of one image: what is above counts as this

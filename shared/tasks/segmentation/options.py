@@ -14,7 +14,7 @@ from shared.tasks.options import Classes, ClassesOptions
 from shared.text.names import suggestion
 
 if TYPE_CHECKING:
-    from shared.job import DataTable, JobSpec
+    from shared.job.schema import DataTable, JobSpec
     from shared.tasks.segmentation.task import SegmentationTask
 
 Value = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]

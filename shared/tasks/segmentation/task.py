@@ -16,7 +16,7 @@ from shared.tasks.segmentation.options import Segmentation
 from shared.tasks.whole_images import Windows, padded
 
 if TYPE_CHECKING:
-    from shared.job import JobSpec
+    from shared.job.schema import JobSpec
 
 
 class SegmentationTask(ClassesTask):

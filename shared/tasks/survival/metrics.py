@@ -18,7 +18,7 @@ from shared.tasks.survival.losses import brier_scores, cox_losses, mean_time, pa
 from shared.tasks.survival.options import Survival
 
 if TYPE_CHECKING:
-    from shared.job import JobSpec
+    from shared.job.schema import JobSpec
 
 LARGEST_PAIRS = 2.0**16  # pairs of a patient, and so patients who test at one site
 

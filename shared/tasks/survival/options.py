@@ -15,7 +15,7 @@ from shared.tasks.fields import Field as SampleField
 from shared.tasks.options import TRAIN, PhaseSpec, TaskOptions
 
 if TYPE_CHECKING:
-    from shared.job import DataTable, JobSpec
+    from shared.job.schema import DataTable, JobSpec
     from shared.tasks.survival.task import SurvivalTask
 
 Columns = Annotated[list[Label], Field(min_length=1, max_length=1024)]

@@ -17,7 +17,7 @@ from shared.tasks.survival.metrics import SurvivalMetrics
 from shared.tasks.survival.options import COLUMNS, TIMES, Survival
 
 if TYPE_CHECKING:
-    from shared.job import JobSpec
+    from shared.job.schema import JobSpec
 
 LOGITS = "logits"
 

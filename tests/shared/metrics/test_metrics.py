@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 from torchmetrics.functional.classification import binary_calibration_error, multiclass_calibration_error
 
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.metrics.spec import is_better, metric_names, metric_specs
 from shared.metrics.states import MetricSet, states_of
 from shared.tasks import make_task

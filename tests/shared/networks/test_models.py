@@ -14,7 +14,7 @@ from opacus import GradSampleModule
 from opacus.validators import ModuleValidator
 from torch import Tensor, nn
 
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.networks import NETWORKS
 from shared.networks.build import build_model
 from shared.tasks import make_task

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import JobError
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.networks import NETWORKS
 from tests.jobs import IMAGE_NETWORKS, TASK_OF, make_job
 
@@ -105,5 +105,5 @@ def test_the_size_that_a_message_proposes_is_taken(patch: int, size: list[int]) 
 
 def test_options_are_checked_without_loading_pytorch() -> None:
     heavy = ("torch", "monai", "flwr", "numpy")
-    code = f"import sys, shared.job; sys.exit(any(name in sys.modules for name in {heavy}))"
+    code = f"import sys, shared.job.schema; sys.exit(any(name in sys.modules for name in {heavy}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from shared.errors import JobError
-from shared.job import UpdateTable
+from shared.job.schema import UpdateTable
 from shared.networks.build import build_model
 from shared.privacy.codecs import BLOCK, Dense, Int8, TopK
 from shared.privacy.filters import UpdateFilter

@@ -4,7 +4,7 @@ import pytest
 
 from client.policy import PolicyTable
 from shared.errors import JobError
-from shared.job_template import job_tables as tables_of_the_page
+from shared.job.template import job_tables as tables_of_the_page
 from shared.strategies import STRATEGIES
 from tests.jobs import make_job
 

@@ -5,7 +5,7 @@ import pytest
 from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from torch import nn
 
-from shared.job import load_job
+from shared.job.schema import load_job
 from shared.strategies import STRATEGIES
 from shared.strategies.flower_halves import WEIGHT
 from shared.wire.messages import ARRAYS, METRICS, VECTOR, vector_record

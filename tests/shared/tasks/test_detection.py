@@ -19,7 +19,7 @@ from client.data.splits import CohortKey
 from client.metric_release import withhold
 from shared.batch import Batch
 from shared.errors import JobError
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.metrics.spec import metric_names
 from shared.metrics.states import MetricSet
 from shared.tasks import make_task

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from shared.batch import Batch
 from shared.errors import JobError
-from shared.job import JobSpec
+from shared.job.model_size import model_bytes
+from shared.job.rules import about_model_megabytes
+from shared.job.schema import JobSpec
 from shared.job_parts import networks_of
-from shared.job_rules import about_model_megabytes
 from shared.metrics.states import MetricSet
-from shared.model_size import model_bytes
 from shared.networks.build import build_model, models_of
 from shared.tasks import make_task
 from shared.tasks.generation.features import Features

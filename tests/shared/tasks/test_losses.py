@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from shared.errors import JobError
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.tasks import TASKS
 from shared.tasks.losses import class_weights, evaluation_loss, training_loss
 from shared.tasks.options import ClassesOptions

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from shared.batch import Batch
 from shared.errors import JobError
-from shared.job import JobSpec, parse_job
+from shared.job.schema import JobSpec, parse_job
 from shared.networks.build import build_model, models_of
 from shared.tasks import make_task
 from shared.tasks.survival.losses import cox_losses, hazard_losses, survival_at

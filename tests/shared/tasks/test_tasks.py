@@ -8,7 +8,7 @@ from monai.networks.nets import UNet
 from torch import Tensor, nn
 
 from shared.batch import Batch
-from shared.job import JobSpec
+from shared.job.schema import JobSpec
 from shared.metrics.spec import metric_names
 from shared.tasks import TASKS, make_task
 from shared.tasks.options import ClassesOptions

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import JobError
-from shared.job import JobSpec, load_job, parse_job
+from shared.job.schema import JobSpec, load_job, parse_job
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 JOBS = sorted((PROJECT / "configs" / "jobs").glob("*.toml"))
 BASE: dict[str, Any] = tomllib.loads(
     (PROJECT / "configs" / "jobs" / "quickstart.toml").read_text(encoding="utf-8")

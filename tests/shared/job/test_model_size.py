@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import JobError
-from shared.job_rules import about_model_megabytes
+from shared.job.model_size import check_model_size, is_larger, model_bytes
+from shared.job.rules import about_model_megabytes
 from shared.limits import LARGEST_MODEL_MB
-from shared.model_size import check_model_size, is_larger, model_bytes
 from shared.networks import NETWORKS
 from tests.jobs import IMAGE_NETWORKS, TASK_OF, make_job
 

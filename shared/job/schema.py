@@ -15,8 +15,9 @@ from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from shared.errors import JobError
 from shared.further_metrics import METRICS, MetricOptions
-from shared.job_bounds import check_bounds
-from shared.job_errors import describe
+from shared.job.bounds import check_bounds
+from shared.job.errors import describe
+from shared.job.training_options import TrainingTable
 from shared.networks import NETWORKS, NetworkOptions
 from shared.privacy.options import PrivacyTable
 from shared.strategies import STRATEGIES, StrategyOptions
@@ -24,7 +25,6 @@ from shared.table import ONE, SEVERAL, Label, Name, Positive, Table
 from shared.tasks import TASKS
 from shared.tasks.options import TaskOptions
 from shared.toml_files import read_toml
-from shared.training_options import TrainingTable
 
 
 def _one_or_several(model: Any) -> str:
@@ -290,7 +290,7 @@ class JobSpec(Table):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        from shared.job_rules import check  # noqa: PLC0415 (the rules import the tables)
+        from shared.job.rules import check  # noqa: PLC0415 (the rules import the tables)
 
         check(self)
         return self

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import JobError
-from shared.job import JobSpec, load_job, parse_job
-from shared.job_bounds import DEEPEST, LONGEST_JOB, MOST_TEXT, MOST_VALUES
-from shared.job_errors import LONGEST_LINE, MOST_PROBLEMS
+from shared.job.bounds import DEEPEST, LONGEST_JOB, MOST_TEXT, MOST_VALUES
+from shared.job.errors import LONGEST_LINE, MOST_PROBLEMS
+from shared.job.schema import JobSpec, load_job, parse_job
 from shared.text.names import suggestion
 from tests.jobs import job_tables
 from tests.work import calls_of
@@ -135,7 +135,7 @@ def test_a_job_too_large_to_look_at_is_refused_at_once(table: dict[str, Any], pr
 
 
 def test_the_shipped_jobs_are_far_below_the_bounds() -> None:
-    files = list((Path(__file__).parents[2] / "configs" / "jobs").glob("*.toml"))
+    files = list((Path(__file__).parents[3] / "configs" / "jobs").glob("*.toml"))
     assert files
     assert all(len(load_job(file).canonical()) < LONGEST_JOB / 20 for file in files)
 

@@ -9,8 +9,8 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from shared.errors import JobError
-from shared.job import JobSpec, parse_job
-from shared.job_rules import about_model_megabytes
+from shared.job.rules import about_model_megabytes
+from shared.job.schema import JobSpec, parse_job
 from shared.limits import LARGEST_MODEL_MB
 from shared.networks.build import build_model
 from shared.strategies.wire import Wire

@@ -13,7 +13,7 @@ from shared.tasks.fields import image_columns_of
 from shared.text.names import shown, suggestion
 
 if TYPE_CHECKING:
-    from shared.job import JobSpec
+    from shared.job.schema import JobSpec
 
 LARGEST_IMAGE = 2**28
 """Numbers in an image, or in the patch that is trained on, with all channels: 1 GiB of float32."""

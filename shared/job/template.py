@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import JobError
-from shared.job import JobSpec, parse_job
+from shared.job.schema import JobSpec, parse_job
 from shared.tasks import TASKS
 from shared.text.names import suggestion
 
 Schema = Mapping[str, Any]
 PHASE = "training.PHASE"
-TABLES_BEGIN = "<!-- The tables below are written by `make docs` from shared/job.py. -->\n"
+TABLES_BEGIN = "<!-- The tables below are written by `make docs` from shared/job/schema.py. -->\n"
 KINDS = {
     "integer": "whole number",
     "number": "number",

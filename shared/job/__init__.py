@@ -1,0 +1,1 @@
+"""The job: what a researcher asks for, as validated data."""
