@@ -6,16 +6,16 @@ from typing import Annotated
 
 import typer
 
-from client.commands import client_app
-from client.commands_data import data_app
-from server.commands import server_app
-from server.commands_login import login
-from server.commands_run import COMMANDS
-from shared.commands import job_app
+from client.cli.client import client_app
+from client.cli.data import data_app
+from server.cli.login import login
+from server.cli.runs import COMMANDS
+from server.cli.server import server_app
+from shared.cli.job import job_app
 from shared.errors import WardroundError
 from shared.text.printable import printable_lines
-from simulate.commands import simulate
-from simulate.commands_privacy import audit_privacy
+from simulate.cli.audit_privacy import audit_privacy
+from simulate.cli.simulate import simulate
 
 INTERRUPTED = 130  # what Typer, like a shell, makes of Ctrl-C
 

@@ -46,7 +46,7 @@ LONGEST = (
     "server/test_superlink.py",
     "server/gateway/test_flower.py",
     "simulate/test_side_by_side.py",
-    "simulate/test_cli_errors.py",
+    "simulate/cli/test_cli_errors.py",
     "server/test_enrolment.py",
 )
 

@@ -50,7 +50,8 @@ def within(name: str, modules: set[str] | tuple[str, ...]) -> bool:
 
 def is_command_line(name: str) -> bool:
     """Say whether a module is one of the command line, whose commands only other such modules mount."""
-    return any(part.partition("_")[0] == "commands" for part in name.split("."))
+    side, _, rest = name.partition(".")
+    return side in ALLOWED and rest.partition(".")[0] == "cli"
 
 
 def calls(tree: ast.AST) -> Iterator[str]:
@@ -74,7 +75,7 @@ def faults(path: Path, source: str) -> list[str]:
         private = within(name, ("flwr",)) and not within(name, PUBLIC_FLOWER) and name != "flwr"
         if private and FLOWER_DOOR not in path.parents:
             found.append(f"imports {name}, which is private to Flower")
-        if is_command_line(name) and not is_command_line(path.stem):
+        if is_command_line(name) and not is_command_line(".".join(path.parts)):
             found.append(f"imports {name}, which is for the command line")
         local = name == "pickle" and bool(WORKERS & set(path.parents))
         if within(name, UNSAFE_MODULES) and not local:
@@ -97,7 +98,7 @@ def test_module_keeps_the_rules(path: Path) -> None:
         ("client/a.py", "from simulate.grid import LocalGrid"),
         ("server/a.py", "from flwr.supercore.task_identity import TaskIdentity"),
         ("server/a.py", "from flwr.common import logger"),
-        ("server/a.py", "from server.commands_run import watch"),
+        ("server/a.py", "from server.cli.runs import watch"),
         ("shared/a.py", "import pickle"),
         ("simulate/grid.py", "import pickle"),
         ("simulate/workers/a.py", "from cloudpickle import loads"),
@@ -117,7 +118,7 @@ def test_a_broken_rule_is_found(path: str, source: str) -> None:
         ("shared/flower/fleet.py", "from flwr.supercore.task_identity import TaskIdentity"),
         ("server/a.py", "from flwr.serverapp.strategy import FedAvg\nfrom flwr.app import Message"),
         ("client/workers/pool.py", "import pickle"),
-        ("client/commands.py", "from client.commands_enrol import HERE"),
+        ("client/cli/client.py", "from client.cli.enrol import HERE"),
         ("client/a.py", "model.eval()"),
     ],
 )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from client.commands_data import data_app
+from client.cli.data import data_app
 from client.data.check import Expected, check_dataset
 from client.data.new_manifest import write_manifest
 from client.data.splits import CohortKey, Split

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from client.commands_data import data_app
+from client.cli.data import data_app
 from client.data.check import Expected, Report, check_dataset
 from client.data.identifying import identifying_fields
 from client.data.splits import CohortKey, Split

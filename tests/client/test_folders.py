@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from client.commands_data import data_app
+from client.cli.data import data_app
 from client.data.check import Expected, check_dataset
 from client.data.new_manifest import write_manifest
 from client.data.splits import CohortKey, Split

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from client.commands_data import data_app
+from client.cli.data import data_app
 from tests.jobs import job_text
 
 NASTY = "<script>alert(1)</script>"

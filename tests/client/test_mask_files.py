@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from client.commands_data import data_app
+from client.cli.data import data_app
 from client.data.cache_table import CacheTable
 from client.data.dataset import SiteData
 from client.data.manifest import scan_manifest

@@ -12,7 +12,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from client.commands import client_app
+from client.cli.client import client_app
 from client.data import preparing
 from client.data.ahead import ahead
 from client.data.cache import DiskCache, MappedValue

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client.commands_enrol import HERE, Folder, SubFolder
+from client.cli.enrol import HERE, Folder, SubFolder
 
 if TYPE_CHECKING:
     from client.waiting import Standing

@@ -39,8 +39,8 @@ def check(
     """Read everything and say what is there; exit code 0 if training is possible, 2 if not."""
     from rich.console import Console
 
+    from client.cli.progress_bar import tracked
     from client.data.check import check_dataset
-    from client.tracking import tracked
 
     console = Console()
     if not console.is_terminal:
@@ -77,11 +77,11 @@ def look(
     """
     from rich.console import Console
 
+    from client.cli.progress_bar import tracked
     from client.data.check import Expected, check_dataset
     from client.data.look import Look, write_look
     from client.data.look.write import CONTACT, PAGE, require_new
     from client.data.manifest import image_columns, manifest_path
-    from client.tracking import tracked
     from shared.errors import DataError
     from shared.job.schema import load_job
 

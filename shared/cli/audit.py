@@ -23,9 +23,9 @@ def print_entries(folder: Path, last: int, event: str | None) -> None:
         last: So many.
         event: Only entries of this event; None takes all.
     """
-    from collections import deque  # noqa: PLC0415
+    from collections import deque
 
-    from shared.audit.verify import entries  # noqa: PLC0415  (cryptography, only when a command runs)
+    from shared.audit.verify import entries
 
     found = (entry for entry in entries(folder) if event in {None, entry.event})
     for entry in deque(found, maxlen=last):
@@ -44,10 +44,10 @@ def print_problems(folder: Path, key_file: Path, head: str | None) -> int:
     Raises:
         WardroundError: The key, the head or a file can't be read.
     """
-    from collections import deque  # noqa: PLC0415
+    from collections import deque
 
-    from shared.audit.verify import entries, verify  # noqa: PLC0415
-    from shared.pki.certificates import load_key  # noqa: PLC0415
+    from shared.audit.verify import entries, verify
+    from shared.pki.certificates import load_key
 
     problems = verify(folder, load_key(key_file).public_key(), head)
     for problem in problems:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from server.commands_enrol import HERE, Folder
+from server.cli.enrol import HERE, Folder
 
 if TYPE_CHECKING:
     from server.projects import Kind

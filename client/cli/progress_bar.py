@@ -13,6 +13,6 @@ def tracked(items: Sequence[T], console: "Console", what: str) -> Iterable[T]:
     """Show a bar on a terminal, which goes away when done."""
     if not console.is_terminal:
         return items
-    from rich.progress import track  # noqa: PLC0415 (the command line starts without it)
+    from rich.progress import track
 
     return track(items, description=what, console=console, transient=True)

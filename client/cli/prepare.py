@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from client.commands_enrol import HERE, Folder
+from client.cli.enrol import HERE, Folder
 
 _LITTLE = 1e-9  # GiB: nothing is taken into memory
 

@@ -2,8 +2,8 @@
 
 import typer
 
-from client.commands_enrol import HERE, Folder
-from shared.audit_commands import Event, Head, Last, print_entries, print_problems
+from client.cli.enrol import HERE, Folder
+from shared.cli.audit import Event, Head, Last, print_entries, print_problems
 
 audit_app = typer.Typer(help="The site's audit log.", no_args_is_help=True, rich_markup_mode="markdown")
 

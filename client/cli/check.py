@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from client.commands_enrol import HERE, Folder
+from client.cli.enrol import HERE, Folder
 
 
 def check(

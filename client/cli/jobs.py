@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client.commands_enrol import HERE, Folder
+from client.cli.enrol import HERE, Folder
 
 if TYPE_CHECKING:
     from client.job_book import Decision, SeenJob

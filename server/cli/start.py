@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from server.commands_enrol import HERE, Folder
+from server.cli.enrol import HERE, Folder
 
 if TYPE_CHECKING:
     import asyncio

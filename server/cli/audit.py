@@ -2,8 +2,8 @@
 
 import typer
 
-from server.commands_enrol import HERE, Folder
-from shared.audit_commands import Event, Head, Last, print_entries, print_problems
+from server.cli.enrol import HERE, Folder
+from shared.cli.audit import Event, Head, Last, print_entries, print_problems
 
 audit_app = typer.Typer(
     help="The coordinator's audit log.", no_args_is_help=True, rich_markup_mode="markdown"

@@ -2,14 +2,14 @@
 
 import typer
 
-from client.commands_audit import audit_app
-from client.commands_budget import budget_app
-from client.commands_check import check
-from client.commands_cohort import cohort_app
-from client.commands_enrol import add_enrolment_commands
-from client.commands_jobs import add_job_commands
-from client.commands_node import add_node_commands
-from client.commands_prepare import prepare
+from client.cli.audit import audit_app
+from client.cli.budget import budget_app
+from client.cli.check import check
+from client.cli.cohort import cohort_app
+from client.cli.enrol import add_enrolment_commands
+from client.cli.jobs import add_job_commands
+from client.cli.node import add_node_commands
+from client.cli.prepare import prepare
 
 client_app = typer.Typer(
     help="Join a federation and run the hospital's side.", no_args_is_help=True, rich_markup_mode="markdown"

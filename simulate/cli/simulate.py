@@ -104,8 +104,8 @@ def simulate(
         problem = "goes without --data, --sites, --partition, --test, --validation and --folds"
         raise RunError(problem, where="--site")
 
+    from client.cli.progress_bar import tracked
     from client.data.splits import SplitTable
-    from client.tracking import tracked
     from server.runs import RunFolder
     from simulate.session import Hospitals, execute, start
 

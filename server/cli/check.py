@@ -2,7 +2,7 @@
 
 import typer
 
-from server.commands_enrol import HERE, Folder
+from server.cli.enrol import HERE, Folder
 
 
 def add_check_command(app: typer.Typer) -> None:

@@ -1,0 +1,1 @@
+"""`wardround client ...` and `wardround data ...`."""

@@ -1,0 +1,1 @@
+"""`wardround server ...`, and the commands for a coordinator's runs."""

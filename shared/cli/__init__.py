@@ -1,0 +1,1 @@
+"""`wardround job`, and what the commands of both sides have in common."""

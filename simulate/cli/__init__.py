@@ -1,0 +1,1 @@
+"""`wardround simulate` and `wardround audit-privacy`."""
