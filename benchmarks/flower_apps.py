@@ -13,7 +13,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from client.app import make_app
 from client.hospital import Site
-from client.site import load_site
+from client.settings.site import load_site
 from client.workshop import Workshop
 from server.app import execute
 from server.coordinator import COORDINATOR

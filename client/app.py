@@ -14,10 +14,10 @@ from client.device import explained
 from client.gate import Gate, Visit
 from client.hospital import Site
 from client.log_proof import CutLogError
-from client.policy import PolicyError
 from client.secure import QUERIES
 from client.secure import evaluate as evaluate_masked
 from client.secure import train as train_masked
+from client.settings.policy import PolicyError
 from client.workshop import read_job
 from shared.audit import log_heads
 from shared.audit.fields import AuditError

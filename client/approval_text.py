@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from client.job_book import SeenJob
-from client.policy import PolicyTable
 from client.served import MOST_ANSWERS
-from client.site import SiteConfig
+from client.settings.policy import PolicyTable
+from client.settings.site import SiteConfig
 from client.unusual import unusual
 from shared.job.schema import JobSpec
 from shared.job_parts import JobNetwork, networks_of

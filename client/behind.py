@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from client.cohort import Cohort
-from client.site import SiteConfig
+from client.settings.site import SiteConfig
 from client.site_cohort import SiteCohort
 from shared.errors import WardroundError
 from shared.job.schema import JobSpec

@@ -7,9 +7,9 @@ from pathlib import Path
 from client.cohort import Cohort
 from client.ledger import EVENT, Ledger
 from client.ledger_entry import LedgerEntry
-from client.policy import Cap
 from client.release import Release
-from client.site import SiteConfig
+from client.settings.policy import Cap
+from client.settings.site import SiteConfig
 from client.site_cohort import SiteCohort
 from shared.audit.verify import entries, verify
 from shared.errors import JobError, SiteError

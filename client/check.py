@@ -14,7 +14,7 @@ from client.data.check import Expected, check_dataset
 from client.data.manifest import image_columns
 from client.data.splits import CohortKey, Split
 from client.service_state import service_state
-from client.site import DatasetTable, SiteConfig, load_site
+from client.settings.site import DatasetTable, SiteConfig, load_site
 from shared.audit.verify import verify
 from shared.errors import WardroundError
 from shared.findings import GIB, Finding, State, disk_space, guarded

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Self
 
 from client.cohort_book import BOOK, HASH_BYTES, CohortBook, Group, Told, is_near
-from client.cohort_key import make_key, read_key
 from client.data.splits import CohortKey, Split, SplitTable
-from client.policy import PolicyError
+from client.settings.cohort_key import make_key, read_key
+from client.settings.policy import PolicyError
 from shared.errors import SiteError
 
 _log = logging.getLogger(__name__)

@@ -6,8 +6,8 @@ import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from numpy.typing import NDArray
 
-from client.policy import PolicyError
 from client.served import Carried
+from client.settings.policy import PolicyError
 from shared.job.schema import JobSpec
 from shared.networks.build import build_model
 from shared.strategies.wire import Wire

@@ -13,9 +13,9 @@ from client.cohort import Cohort
 from client.job_book import JobBook
 from client.ledger import LEDGER, Ledger
 from client.ledger_entry import Round
-from client.policy import BudgetError, PolicyError, check_moment, check_project
 from client.served import Asked, Carried
-from client.site import SiteConfig
+from client.settings.policy import BudgetError, PolicyError, check_moment, check_project
+from client.settings.site import SiteConfig
 from shared.audit.log import AuditLog
 from shared.audit.log_heads import Grown
 from shared.job.schema import JobSpec

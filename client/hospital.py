@@ -25,12 +25,12 @@ from client.device import check_machine
 from client.first_model import carried_by, check_first
 from client.gate import Gate, Visit
 from client.metric_release import withhold
-from client.policy import check_size
 from client.release import Release, told_seconds
 from client.request_rules import check_request
 from client.run_store import RunStore
 from client.secure import Credentials
-from client.site import SiteConfig
+from client.settings.policy import check_size
+from client.settings.site import SiteConfig
 from client.site_cohort import SiteCohort
 from client.statistics import part_of
 from client.strategy_work import Memory, do_round, judged_model

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from client.database import make_tables, transaction
 from client.ledger_entry import FIRST, LedgerEntry, Round, break_in
-from client.policy import BudgetError, Cap
+from client.settings.policy import BudgetError, Cap
 from shared.audit.log import AuditLog, Entry
 from shared.errors import SiteError
 from shared.files import Lock

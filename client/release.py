@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 
 from client.data.dataset import SiteData
-from client.policy import PolicyTable, rounded
+from client.settings.policy import PolicyTable, rounded
 from shared.job.schema import JobSpec
 from shared.metrics.visibility import KEPT
 from shared.tasks.segmentation.options import Segmentation

@@ -5,7 +5,7 @@ import threading
 from datetime import datetime
 from pathlib import Path
 
-from client.enrolment import renew
+from client.settings.enrolment import renew
 from shared.errors import WardroundError
 from shared.flower.fleet import Fleet
 from shared.pki.certificates import Clock, client_context, load_certificate, load_key, renewal_due, utc_now

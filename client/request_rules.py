@@ -1,6 +1,6 @@
 """What may be asked for a job at all: its own rounds, and the evaluations that these rounds have."""
 
-from client.policy import PolicyError
+from client.settings.policy import PolicyError
 from shared.job.schema import JobSpec
 from shared.metrics.statistic_spec import statistics_before
 

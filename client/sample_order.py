@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from client.data.splits import CohortKey
-from client.policy import rounded
+from client.settings.policy import rounded
 from shared.job.schema import JobSpec
 from shared.job.training_options import TrainingTable
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from client.distributed_noise import check_resolution
 from client.gate import Gate, Visit
-from client.site import SiteConfig
+from client.settings.site import SiteConfig
 from client.sum_book import SumBook, Summed
 from shared.job.schema import JobSpec
 from shared.metrics.curves import surely_behind

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from client.database import Book
-from client.policy import PolicyError
+from client.settings.policy import PolicyError
 
 MOST_ANSWERS = 2
 """How often one request of a job is answered."""

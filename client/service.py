@@ -5,12 +5,12 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from client.enrolment import settle
 from client.health import Health, socket_of
 from client.node import Node
 from client.presence import Presence
 from client.renewal import Renewal
-from client.site import load_site
+from client.settings.enrolment import settle
+from client.settings.site import load_site
 from client.state import StateFolder
 from client.workers.processes import ProcessPool
 from client.workers.site_host import SiteHostFactory

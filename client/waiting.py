@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from client.cohort import Cohort
 from client.data.manifest import SPLITS, scan_manifest
 from client.data.splits import SplitTable
-from client.site import SiteConfig
+from client.settings.site import SiteConfig
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from client.reception import look
 from client.run_states import RunStates
 from client.run_store import RunStore
 from client.secure import Credentials
-from client.site import load_site
+from client.settings.site import load_site
 from client.sum_book import SumBook
 from client.workers.calls import HEAD, Call
 from client.workers.records import pack, unpack

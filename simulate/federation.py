@@ -18,9 +18,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from client.cohort_key import NAME
 from client.data.splits import CohortKey
-from client.enrolment import enrol
+from client.settings.cohort_key import NAME
+from client.settings.enrolment import enrol
 from server.audit_log import operator_audit
 from server.coordinator import ServerTable, found, join_string, load_settings
 from server.deploy import Coordinator, open_coordinator

@@ -14,7 +14,7 @@ from client.cohort import Cohort
 from client.device import open_device
 from client.hospital import Site
 from client.run_store import RunStore
-from client.site import SiteConfig
+from client.settings.site import SiteConfig
 from client.worker import serve_message
 from client.workers.records import pack, unpack
 from client.workshop import Workshop

@@ -18,7 +18,7 @@ from client.health import Health
 from client.hospital import Site
 from client.node import Node
 from client.presence import Presence
-from client.site import SiteConfig, load_site
+from client.settings.site import SiteConfig, load_site
 from client.state import StateFolder
 from client.worker import look_at, serve_message
 from client.workers.calls import HEAD, Call, Host

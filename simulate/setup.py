@@ -9,8 +9,8 @@ from client.data.manifest import scan_manifest
 from client.data.parts import Part, Row
 from client.data.problems import require_none
 from client.data.splits import CohortKey, Split, SplitTable
-from client.policy import PolicyTable
-from client.site import DatasetTable, SiteConfig, SiteTable, load_site
+from client.settings.policy import PolicyTable
+from client.settings.site import DatasetTable, SiteConfig, SiteTable, load_site
 from client.site_cohort import SiteCohort
 from shared.errors import DataError, JobError, SiteError
 from shared.further_metrics import METRICS

@@ -110,7 +110,7 @@ def test_the_policy_refuses_it_until_it_is_named(installed, job):
     """Its options classes are those of this process, so what a site decides is asked in one of its own."""
     script = f"""
 from pathlib import Path
-from client.policy import PolicyTable, check_job
+from client.settings.policy import PolicyTable, check_job
 from shared.errors import WardroundError
 from shared.job.schema import load_job
 job = load_job(Path({str(job)!r}))

@@ -10,7 +10,7 @@ from client.cli.enrol import HERE, Folder, SubFolder
 if TYPE_CHECKING:
     from client.budget import Line
     from client.ledger import Ledger
-    from client.policy import Cap
+    from client.settings.policy import Cap
 
 budget_app = typer.Typer(
     help="Say what private training has cost here, and what is left.", invoke_without_command=True
@@ -28,7 +28,7 @@ def budget(context: typer.Context, folder: Folder = HERE) -> None:
 
     from client.budget import lines
     from client.job_book import JobBook
-    from client.site import load_site
+    from client.settings.site import load_site
     from shared.text.printable import shown
 
     found = list(lines(_ledger(folder), load_site(folder / "site.toml").policy.privacy))
@@ -73,7 +73,7 @@ def plan(
     """Say what a job would cost here, and how many of its rounds fit; nothing is recorded."""
     from client.budget import forecast
     from client.cohort import Cohort
-    from client.site import load_site
+    from client.settings.site import load_site
     from shared.job.schema import load_job
 
     folder, spec = folder or context.obj, load_job(job)

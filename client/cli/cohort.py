@@ -22,7 +22,7 @@ def cohort(context: typer.Context, folder: Folder = HERE) -> None:
     if context.invoked_subcommand is not None:
         return
     from client.cohort import Cohort
-    from client.site import load_site
+    from client.settings.site import load_site
     from client.waiting import standing
 
     config, own = load_site(folder / "site.toml"), Cohort.rehearsed(folder)
@@ -65,7 +65,7 @@ def accept(
     import os
 
     from client.cohort_book import BOOK, CohortBook
-    from client.site import load_site
+    from client.settings.site import load_site
     from shared.audit.log import AuditLog
     from shared.pki.key_file import KeyFile
 

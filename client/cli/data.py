@@ -149,7 +149,7 @@ def _split(path: Path, folder: Path, job: Path | None) -> "tuple[Split, str]":
     from client.cohort import Cohort
     from client.data.manifest import manifest_path
     from client.data.splits import CohortKey, Split
-    from client.site import load_site
+    from client.settings.site import load_site
     from shared.job.schema import load_job
 
     manifest = manifest_path(path).resolve()

@@ -36,7 +36,7 @@ def enrol(
     ] = None,
 ) -> None:
     """Join a federation: make this site's key, have it certified, write site.toml and keys/."""
-    from client import enrolment
+    from client.settings import enrolment
 
     invitation = _read_join(join)
     if request_out is not None and certificate is not None:
@@ -57,7 +57,7 @@ def renew(
     new_key: Annotated[bool, typer.Option("--new-key", help="Change the key too, then restart.")] = False,
 ) -> None:
     """Renew this site's certificate; the service does so by itself when a third of its life is left."""
-    from client.enrolment import renew as renew_certificate
+    from client.settings.enrolment import renew as renew_certificate
 
     renewed = renew_certificate(folder, change_key=new_key)
     print(f"{folder / 'keys' / 'site.crt'}: valid until {renewed.not_valid_after_utc:%Y-%m-%d}")

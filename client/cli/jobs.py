@@ -58,7 +58,7 @@ def approve(
     from client.approval_text import in_plain_words
     from client.behind import patients_behind
     from client.job_book import JobBook
-    from client.site import load_site
+    from client.settings.site import load_site
 
     book = JobBook(folder / "state.sqlite")
     job = book.find(digest)

@@ -20,7 +20,7 @@ def prepare(
     """
     from client.cohort import Cohort
     from client.data.manifest import SPLITS
-    from client.site import load_site
+    from client.settings.site import load_site
     from client.site_cohort import SiteCohort
     from shared.errors import SiteError
     from shared.job.schema import load_job

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from client.cohort import Cohort
     from client.data.scene import ImageFilter
     from client.membership.audit import Audit
-    from client.site import SiteConfig
+    from client.settings.site import SiteConfig
 
 
 def audit_privacy(
@@ -76,7 +76,7 @@ def _site(
 ) -> "tuple[SiteConfig, Cohort | None, ImageFilter | None, str]":
     """Return a hospital's configuration and cohort, a simulated one's scanner, and the device."""
     from client.cohort import Cohort
-    from client.site import load_site
+    from client.settings.site import load_site
     from shared.errors import RunError
     from shared.text.names import suggestion
     from simulate.hospitals import Setup

@@ -18,7 +18,7 @@ from client.gate import Gate
 from client.hospital import Site
 from client.job_book import JobBook
 from client.run_store import RunStore
-from client.site import load_site
+from client.settings.site import load_site
 from client.workshop import Workshop
 from shared.job.schema import JobSpec
 from shared.networks.build import build_model

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from client.ledger import LEDGER, Ledger
 from client.ledger_entry import Round
-from client.policy import BudgetError, Cap
+from client.settings.policy import BudgetError, Cap
 from shared.audit.log import AuditLog
 from shared.pki.certificates import load_key
 from shared.privacy.accounting import Steps, epsilon_of

@@ -7,7 +7,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordD
 from client.app import make_app
 from client.device import open_device
 from client.hospital import Site
-from client.site import DatasetTable, PolicyTable, SiteConfig, SiteTable
+from client.settings.site import DatasetTable, PolicyTable, SiteConfig, SiteTable
 from client.workshop import Workshop
 from shared.flower import assign_id, become
 from shared.networks.build import build_model

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from client.cohort import Cohort, side_of
 from client.cohort_book import BOOK, CohortBook
-from client.cohort_key import make_key, read_key
 from client.data.splits import CohortKey, SplitTable
-from client.policy import PolicyError
+from client.settings.cohort_key import make_key, read_key
+from client.settings.policy import PolicyError
 from shared.errors import SiteError
 from shared.pki.certificates import CredentialError
 

@@ -9,7 +9,7 @@ import torch
 
 from client.compiler import compiler_problem, keep_kernels_in
 from client.device import check_machine
-from client.policy import PolicyError, PolicyTable, check_job
+from client.settings.policy import PolicyError, PolicyTable, check_job
 from shared.errors import JobError, SiteError
 from tests.cli import wardround
 from tests.jobs import make_job

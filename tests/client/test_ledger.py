@@ -22,7 +22,7 @@ from opacus.accountants import RDPAccountant
 from client.budget import lines
 from client.ledger import EVENT, LEDGER, Ledger
 from client.ledger_entry import LedgerEntry, Round
-from client.policy import BudgetError, Cap
+from client.settings.policy import BudgetError, Cap
 from shared.audit.log import AuditLog
 from shared.audit.verify import entries, verify
 from shared.errors import SiteError

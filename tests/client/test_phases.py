@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from client.data.samples import Samples
-from client.policy import PolicyError, PolicyTable, check_job
 from client.private_plan import plan
 from client.private_training import PrivateTraining
+from client.settings.policy import PolicyError, PolicyTable, check_job
 from client.training import LocalTraining
 from shared.batch import Batch
 from shared.job.errors import describe

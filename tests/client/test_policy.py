@@ -20,8 +20,8 @@ from client.gate import Gate
 from client.hospital import Site
 from client.job_book import MOST_WAITING, JobBook
 from client.ledger import LEDGER, Ledger
-from client.policy import PolicyError, check_moment
-from client.site import SiteConfig, load_site
+from client.settings.policy import PolicyError, check_moment
+from client.settings.site import SiteConfig, load_site
 from client.workshop import Workshop
 from shared.audit import log_heads
 from shared.audit.log import AuditLog, Entry

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from client.data.manifest import scan_manifest
 from client.data.tables import file_below, missing, normal, read_table
-from client.site import load_site
+from client.settings.site import load_site
 from shared.errors import DataError, SiteError
 
 HEADER, ROWS = ("patient", "image", "label"), [["p1", "a.png", "x"], ["p2", "b.png", "ü"]]

@@ -18,9 +18,9 @@ from client.gate import Gate
 from client.hospital import Site
 from client.job_book import JobBook
 from client.ledger import LEDGER, Ledger
-from client.policy import PolicyTable
 from client.run_store import RunStore
-from client.site import DatasetTable, SiteConfig, SiteTable
+from client.settings.policy import PolicyTable
+from client.settings.site import DatasetTable, SiteConfig, SiteTable
 from client.sum_book import SumBook
 from client.workshop import Workshop
 from server.deadline import Deadline

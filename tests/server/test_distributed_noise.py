@@ -4,7 +4,7 @@ import pytest
 from scipy import stats
 
 from client.distributed_noise import share_deviation
-from client.policy import PolicyError, PolicyTable, check_privacy
+from client.settings.policy import PolicyError, PolicyTable, check_privacy
 from server import secure_sum
 from server.runs import RunFolder
 from shared.errors import JobError, RunError

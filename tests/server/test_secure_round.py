@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flwr.app import RecordDict
 
-from client.policy import PolicyError, PolicyTable, check_job
+from client.settings.policy import PolicyError, PolicyTable, check_job
 from server.runs import RunFolder
 from shared.errors import RunError
 from shared.privacy.secagg import messages as stages

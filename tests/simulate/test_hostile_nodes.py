@@ -17,7 +17,7 @@ from client.app import make_app
 from client.device import open_device
 from client.gate import Gate
 from client.hospital import Site
-from client.site import load_site
+from client.settings.site import load_site
 from client.state import told
 from client.workshop import Workshop
 from server.events import Event

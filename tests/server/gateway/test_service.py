@@ -19,7 +19,7 @@ from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
-from client.enrolment import enrol, renew
+from client.settings.enrolment import enrol, renew
 from server.coordinator import ServerTable, bind_address, found, join_string
 from server.enrolment import Registry
 from server.people import People

@@ -2,7 +2,7 @@
 
 import pytest
 
-from client.policy import PolicyTable
+from client.settings.policy import PolicyTable
 from shared.errors import JobError
 from shared.job.template import job_tables as tables_of_the_page
 from shared.strategies import STRATEGIES

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from client.check import check_site
-from client.site import load_site
+from client.settings.site import load_site
 from shared.errors import SiteError
 
 

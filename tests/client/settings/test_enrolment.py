@@ -22,9 +22,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from client.enrolment import EnrolmentError, accept_certificate, enrol, renew, settle, write_request
-from client.site import SiteConfig, load_site
-from client.site_template import site_template
+from client.settings.enrolment import EnrolmentError, accept_certificate, enrol, renew, settle, write_request
+from client.settings.site import SiteConfig, load_site
+from client.settings.template import site_template
 from server.bodies import LONGEST
 from server.coordinator import ServerTable, found, join_string
 from server.enrolment import Registry
@@ -51,7 +51,7 @@ from shared.wire.https import CoordinatorError
 from simulate.federation import free_ports
 from tests.cli import wardround
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 
 
 class _Announced(uvicorn.Server):

@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from client.site import SiteConfig
+from client.settings.site import SiteConfig
 
 EXAMPLES: dict[str, dict[str, object]] = {
     "datasets": {"manifest": "/data/brain/manifest.csv", "site": "st-mary"},

@@ -13,9 +13,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.hashes import SHA384
 
-from client.cohort_key import make_key
-from client.site import load_site
-from client.site_template import site_template
+from client.settings.cohort_key import make_key
+from client.settings.site import load_site
+from client.settings.template import site_template
 from shared.audit.log import AuditLog
 from shared.errors import WardroundError
 from shared.files import Lock

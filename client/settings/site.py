@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from client.data.cache_table import CacheTable
 from client.data.splits import SplitTable
-from client.policy import PolicyTable, check_job, check_privacy
+from client.settings.policy import PolicyTable, check_job, check_privacy
 from shared.errors import SiteError
 from shared.job.errors import describe
 from shared.job.schema import JobSpec

@@ -1,0 +1,1 @@
+"""What a hospital sets: its files, its policy, and how it joins."""
