@@ -29,10 +29,10 @@ from monai.losses import DiceCELoss
 from rich.console import Console
 from rich.table import Table
 
-from client.compiler import keep_kernels_in
 from client.data.samples import Samples
-from client.device import half_precisions, open_device
-from client.training import LocalTraining, place_model
+from client.training.compiler import keep_kernels_in
+from client.training.device import half_precisions, open_device
+from client.training.loop import LocalTraining, place_model
 from shared.job.schema import JobSpec, load_job
 from shared.networks.build import build_model
 from shared.tasks import make_task

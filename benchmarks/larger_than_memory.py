@@ -203,7 +203,7 @@ def train(data: Path, cache: Path, count: int, memory_gib: float | None, case: C
 
     import torch  # noqa: PLC0415
 
-    from client.training import LocalTraining  # noqa: PLC0415
+    from client.training.loop import LocalTraining  # noqa: PLC0415
     from shared.networks.build import build_model  # noqa: PLC0415
     from shared.tasks import make_task  # noqa: PLC0415
 

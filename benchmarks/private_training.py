@@ -86,8 +86,8 @@ def cost_of(case: Case, kind: str, rounds: int) -> Cost:
     """Train for some rounds and return what the cheapest cost."""
     import torch  # noqa: PLC0415 (the process that prints needs none of it)
 
-    from client.private_training import PrivateTraining  # noqa: PLC0415
-    from client.training import LocalTraining  # noqa: PLC0415
+    from client.training.loop import LocalTraining  # noqa: PLC0415
+    from client.training.private_loop import PrivateTraining  # noqa: PLC0415
     from shared.networks.build import build_model  # noqa: PLC0415
     from shared.tasks import make_task  # noqa: PLC0415
 

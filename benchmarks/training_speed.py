@@ -87,7 +87,7 @@ def usable() -> list[str]:
     """Return the settings that this machine has."""
     import torch  # noqa: PLC0415 (with contestants of their own, this process needs it for nothing else)
 
-    from client.device import half_precisions  # noqa: PLC0415
+    from client.training.device import half_precisions  # noqa: PLC0415
 
     half = half_precisions(torch.device("cpu"))
     return [name for name, changes in SETTINGS.items() if half or "training.precision" not in changes]
@@ -219,7 +219,7 @@ def our_turn(job: JobSpec) -> Callable[[], object]:
     """Return a round of a site's training, with the job's changes to the images."""
     import torch  # noqa: PLC0415
 
-    from client.training import LocalTraining  # noqa: PLC0415
+    from client.training.loop import LocalTraining  # noqa: PLC0415
     from client.workshop import Workshop  # noqa: PLC0415
 
     device, rounds = torch.device("cpu"), count(1)

@@ -10,7 +10,6 @@ from dataclasses import replace
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from client.device import explained
 from client.gate import Gate, Visit
 from client.hospital import Site
 from client.log_proof import CutLogError
@@ -18,6 +17,7 @@ from client.secure import QUERIES
 from client.secure import evaluate as evaluate_masked
 from client.secure import train as train_masked
 from client.settings.policy import PolicyError
+from client.training.device import explained
 from client.workshop import read_job
 from shared.audit import log_heads
 from shared.audit.fields import AuditError

@@ -9,12 +9,12 @@ import psutil
 
 from client.check_network import check_network
 from client.cohort import Cohort
-from client.compiler import compiler_problem
 from client.data.check import Expected, check_dataset
 from client.data.manifest import image_columns
 from client.data.splits import CohortKey, Split
 from client.service_state import service_state
 from client.settings.site import DatasetTable, SiteConfig, load_site
+from client.training.compiler import compiler_problem
 from shared.audit.verify import verify
 from shared.errors import WardroundError
 from shared.findings import GIB, Finding, State, disk_space, guarded
@@ -159,7 +159,7 @@ def _memory() -> Finding:
 def _device(config: SiteConfig) -> Finding:
     import torch  # noqa: PLC0415 (seconds, and only this check needs it)
 
-    from client.device import half_precisions, open_device  # noqa: PLC0415
+    from client.training.device import half_precisions, open_device  # noqa: PLC0415
 
     if config.device.gpu is None:
         half = "" if half_precisions(torch.device("cpu")) else ", without bfloat16"

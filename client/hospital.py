@@ -17,11 +17,9 @@ from numpy.typing import NDArray
 
 from client.bounded_sums import bound
 from client.claims import claims_of
-from client.class_counts import statistics_for_loss
 from client.cohort import Cohort
 from client.data.dataset import SiteData
 from client.data.scene import ImageFilter
-from client.device import check_machine
 from client.first_model import carried_by, check_first
 from client.gate import Gate, Visit
 from client.metric_release import withhold
@@ -35,7 +33,9 @@ from client.site_cohort import SiteCohort
 from client.statistics import part_of
 from client.strategy_work import Memory, do_round, judged_model
 from client.sum_book import SumBook
-from client.training import LocalTraining, training_seed
+from client.training.class_counts import statistics_for_loss
+from client.training.device import check_machine
+from client.training.loop import LocalTraining, training_seed
 from client.workshop import JOBS_AT_HAND, Bench, Workshop, evaluate, read_job
 from shared.errors import JobError
 from shared.job.model_size import is_larger, model_bytes
@@ -53,7 +53,7 @@ _log = logging.getLogger(__name__)
 
 
 if TYPE_CHECKING:
-    from client.private_training import PrivateTraining
+    from client.training.private_loop import PrivateTraining
 
 
 class Site:
@@ -245,7 +245,7 @@ class Site:
     ) -> "LocalTraining | PrivateTraining":
         samples, name, device = data.split("train"), self.config.name, self._workshop.device
         if bench.job.privacy.mechanism == "dp-sgd":
-            from client.private_training import PrivateTraining  # noqa: PLC0415  (with Opacus)
+            from client.training.private_loop import PrivateTraining  # noqa: PLC0415  (with Opacus)
 
             randomness: Randomness = SecretRandomness()
             if self.gate is None:  # a rehearsal: it repeats, and keeps nothing secret

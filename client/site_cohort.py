@@ -10,11 +10,11 @@ from client.cohort import Cohort, side_of
 from client.data.dataset import SiteData
 from client.data.scene import ImageFilter
 from client.data.splits import CohortKey
-from client.private_plan import plan
 from client.release import Release
-from client.sample_order import SampleOrder
 from client.settings.policy import PolicyError
 from client.settings.site import SiteConfig
+from client.training.private_plan import plan
+from client.training.sample_order import SampleOrder
 from client.update_plan import check_update, patients_in_round, units_in_round
 from shared.job.schema import JobSpec
 from shared.privacy.accounting import Steps

@@ -8,16 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from client.moments import moments_of, take_up
 from client.run_store import Kept, Purpose, RunStore
-from client.training import LocalTraining, diverged
+from client.training.loop import LocalTraining, diverged
+from client.training.optimiser_state import moments_of, take_up
 from client.workshop import Bench, read_job
 from shared.errors import SiteError
 from shared.strategies.vectors import Pull, Trained, Vectors
 from shared.wire.messages import Request
 
 if TYPE_CHECKING:
-    from client.private_training import PrivateTraining
+    from client.training.private_loop import PrivateTraining
 
 Make = Callable[[], "LocalTraining | PrivateTraining"]
 

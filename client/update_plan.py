@@ -6,8 +6,8 @@ gives that image away (Lu et al., APRIL, CVPR 2022).
 
 from collections.abc import Sequence
 
-from client.sample_order import SampleOrder
 from client.settings.policy import PolicyError, PolicyTable
+from client.training.sample_order import SampleOrder
 from shared.job.schema import JobSpec
 from shared.privacy.accounting import Steps
 

@@ -10,7 +10,6 @@ from flwr.app import Context, Message, Metadata, RecordDict
 from flwr.clientapp import ClientApp
 
 from client.app import make_app
-from client.device import open_device
 from client.gate import Gate
 from client.hospital import Site
 from client.reception import look
@@ -19,6 +18,7 @@ from client.run_store import RunStore
 from client.secure import Credentials
 from client.settings.site import load_site
 from client.sum_book import SumBook
+from client.training.device import open_device
 from client.workers.calls import HEAD, Call
 from client.workers.records import pack, unpack
 from client.workshop import Workshop

@@ -13,10 +13,10 @@ from monai.networks.utils import eval_mode
 from numpy.typing import NDArray
 from torch import nn
 
-from client.compiler import keep_kernels_in, users_cache
 from client.data.dataset import Samples
-from client.flat_parameters import FlatParameters
-from client.training import place_model
+from client.training.compiler import keep_kernels_in, users_cache
+from client.training.flat_parameters import FlatParameters
+from client.training.loop import place_model
 from shared.batch import Batch, Prediction
 from shared.errors import JobError
 from shared.job.schema import JobSpec, parse_job

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from client.class_counts import statistics_for_loss
 from client.data.dataset import Samples
 from client.hospital import Site
-from client.sample_order import SampleOrder, steps_of
-from client.training import LocalTraining
+from client.training.class_counts import statistics_for_loss
+from client.training.loop import LocalTraining
+from client.training.sample_order import SampleOrder, steps_of
 from client.workshop import Bench, evaluate
 from shared.batch import Batch
 from shared.metrics.spec import is_better

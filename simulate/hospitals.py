@@ -11,10 +11,10 @@ from pydantic import Field
 
 from client.app import make_app
 from client.cohort import Cohort
-from client.device import open_device
 from client.hospital import Site
 from client.run_store import RunStore
 from client.settings.site import SiteConfig
+from client.training.device import open_device
 from client.worker import serve_message
 from client.workers.records import pack, unpack
 from client.workshop import Workshop

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from client.data.samples import Samples
-from client.training import LocalTraining
+from client.training.loop import LocalTraining
 from shared.errors import JobError
 from shared.job.schema import JobSpec, parse_job
 from shared.job_parts import network_names

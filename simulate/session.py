@@ -12,8 +12,8 @@ from rich.console import Console
 
 from client.data.parts import Row
 from client.data.splits import SplitTable
-from client.device import check_machine, open_device
 from client.settings.site import SiteConfig
+from client.training.device import check_machine, open_device
 from server.events import Event, Listener
 from server.federation import trains
 from server.files import write_atomic

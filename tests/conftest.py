@@ -40,7 +40,7 @@ LONGEST = (
     "simulate/test_simulate.py",
     "simulate/test_restore_drill.py",
     "client/test_ledger.py",
-    "client/test_private_training.py",
+    "client/training/test_private_training.py",
     "simulate/test_light_nodes.py",
     "server/test_project_federation.py",
     "server/test_superlink.py",

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from client.membership.population import Chosen
-from client.private_training import PrivateTraining
-from client.training import LocalTraining, place_model
+from client.training.loop import LocalTraining, place_model
+from client.training.private_loop import PrivateTraining
 from shared.job.schema import JobSpec
 from shared.networks.build import build_model
 from shared.privacy.randomness import SeededRandomness

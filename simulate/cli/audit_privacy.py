@@ -38,13 +38,13 @@ def audit_privacy(
     """Attack a run's model with the site's own patients: does it tell who was trained on? Nothing leaves."""
     from rich.console import Console
 
-    from client.class_counts import statistics_for_loss
-    from client.device import open_device
     from client.membership.audit import audit_model
     from client.membership.finished_run import FinishedRun
     from client.membership.population import Population
     from client.release import Release
     from client.site_cohort import SiteCohort
+    from client.training.class_counts import statistics_for_loss
+    from client.training.device import open_device
     from shared.errors import RunError
 
     if (site is None) == (site_name is None):

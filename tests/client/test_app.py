@@ -5,9 +5,9 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 
 from client.app import make_app
-from client.device import open_device
 from client.hospital import Site
 from client.settings.site import DatasetTable, PolicyTable, SiteConfig, SiteTable
+from client.training.device import open_device
 from client.workshop import Workshop
 from shared.flower import assign_id, become
 from shared.networks.build import build_model

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from client.approval_text import in_plain_words
 from client.behind import patients_behind
-from client.compiler import compiler_problem
+from client.training.compiler import compiler_problem
 from client.unusual import unusual
 from shared.errors import JobError
 from shared.job.schema import load_job

@@ -11,7 +11,7 @@ import pytest
 
 from client.data.manifest import Record
 from client.data.splits import CohortKey, Split
-from client.sample_order import SampleOrder, batches_per_pass, steps_of
+from client.training.sample_order import SampleOrder, batches_per_pass, steps_of
 from shared.errors import JobError
 from shared.wire import messages
 

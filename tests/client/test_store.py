@@ -21,7 +21,7 @@ from client.data.dataset import SiteData
 from client.data.prepared import Prepared
 from client.data.samples import Samples
 from client.data.splits import CohortKey, Split
-from client.training import LocalTraining
+from client.training.loop import LocalTraining
 from shared.errors import DataError, SiteError
 from shared.job.schema import JobSpec
 from shared.networks.build import build_model

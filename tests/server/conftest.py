@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from client.app import make_app
 from client.cohort import Cohort
 from client.data.splits import CohortKey
-from client.device import open_device
 from client.gate import Gate
 from client.hospital import Site
 from client.job_book import JobBook
@@ -22,6 +21,7 @@ from client.run_store import RunStore
 from client.settings.policy import PolicyTable
 from client.settings.site import DatasetTable, SiteConfig, SiteTable
 from client.sum_book import SumBook
+from client.training.device import open_device
 from client.workshop import Workshop
 from server.deadline import Deadline
 from server.events import Event

@@ -3,8 +3,8 @@
 import pytest
 from scipy import stats
 
-from client.distributed_noise import share_deviation
 from client.settings.policy import PolicyError, PolicyTable, check_privacy
+from client.training.distributed_noise import share_deviation
 from server import secure_sum
 from server.runs import RunFolder
 from shared.errors import JobError, RunError

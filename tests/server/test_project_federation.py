@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from client.device import open_device
+from client.training.device import open_device
 from client.workshop import Workshop
 from server.audit_log import operator_audit
 from server.coordinator import login_command

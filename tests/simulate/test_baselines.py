@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-import client.training
+import client.training.loop
 from simulate.hospitals import BASELINE, SimulationHost
 
 
@@ -63,13 +63,13 @@ def test_those_that_are_done_are_not_trained_again(cli, simulate, tiny_job_file,
 
 def test_they_make_as_many_optimiser_steps_as_the_federation(simulate, monkeypatch):
     steps: dict[str, int] = {}
-    step = client.training.LocalTraining._step
+    step = client.training.loop.LocalTraining._step
 
     def count(self, *arguments):
         steps[self._site] = steps.get(self._site, 0) + 1
         return step(self, *arguments)
 
-    monkeypatch.setattr(client.training.LocalTraining, "_step", count)
+    monkeypatch.setattr(client.training.loop.LocalTraining, "_step", count)
     simulate()
     federated = dict(steps)
     assert set(federated) == {"alpha", "beta", "gamma", "delta"}

@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from client.app import make_app
-from client.device import open_device
 from client.gate import Gate
 from client.hospital import Site
 from client.settings.site import load_site
 from client.state import told
+from client.training.device import open_device
 from client.workshop import Workshop
 from server.events import Event
 from shared.audit.log import AuditLog

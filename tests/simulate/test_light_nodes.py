@@ -12,7 +12,7 @@ import pytest
 import torch
 from flwr.app import Message
 
-from client.device import open_device
+from client.training.device import open_device
 from client.workshop import Workshop
 from server.events import Event
 from shared.flower.fleet import Fleet, Ticket

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from client.clipping import GhostSum, PerSampleSum
+from client.training.clipping import GhostSum, PerSampleSum
 from shared.batch import Batch
 from shared.errors import WardroundError
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from client.flat_parameters import FlatParameters
-from client.phases import make_optimizer
+from client.training.flat_parameters import FlatParameters
+from client.training.phases import make_optimizer
 from shared.networks.frozen_parts import trainable
 
 

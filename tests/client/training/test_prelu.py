@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from client.prelu import QuickPReLU, suit_processor
-from client.training import place_model
+from client.training.loop import place_model
+from client.training.prelu import QuickPReLU, suit_processor
 from shared.networks.build import build_model
 from shared.wire.packed_model import Layout
 

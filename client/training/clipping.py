@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from client.hook_trial import all_same, require_apart, trial_batch, tried_once
-from client.sample_gradients import SampleGradients, SampleNorms, whole
+from client.training.hook_trial import all_same, require_apart, trial_batch, tried_once
+from client.training.sample_gradients import SampleGradients, SampleNorms, whole
 from shared.batch import Batch
 
 SampleLosses = Callable[[Batch], Tensor]

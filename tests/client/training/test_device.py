@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from client.device import explained, open_device
+from client.training.device import explained, open_device
 from shared.errors import SiteError
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from client.channels_last import ChannelsLastInstanceNorm, suit_channels_last
-from client.training import place_model
+from client.training.channels_last import ChannelsLastInstanceNorm, suit_channels_last
+from client.training.loop import place_model
 from shared.networks.build import build_model
 from shared.wire.packed_model import Layout
 

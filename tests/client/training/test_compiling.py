@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from client.compiler import compiler_problem, keep_kernels_in
-from client.device import check_machine
 from client.settings.policy import PolicyError, PolicyTable, check_job
+from client.training.compiler import compiler_problem, keep_kernels_in
+from client.training.device import check_machine
 from shared.errors import JobError, SiteError
 from tests.cli import wardround
 from tests.jobs import make_job
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 CPU = torch.device("cpu")
 TRAINING = """
 import hashlib, sys
@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from client.data.samples import Samples
 from client.workshop import Workshop
-from client.training import LocalTraining
+from client.training.loop import LocalTraining
 from torch._dynamo.utils import counters
 from tests.jobs import make_job
 torch.set_num_threads(1)

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from client.phases import schedule_factor
-from client.sample_order import steps_of
-from client.training import LocalTraining, TrainingError
+from client.training.loop import LocalTraining, TrainingError
+from client.training.phases import schedule_factor
+from client.training.sample_order import steps_of
 from shared.batch import Batch
 from shared.tasks import make_task
 

@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from client.data.samples import Samples
-from client.private_plan import plan
-from client.private_training import PrivateTraining
 from client.settings.policy import PolicyError, PolicyTable, check_job
-from client.training import LocalTraining
+from client.training.loop import LocalTraining
+from client.training.private_loop import PrivateTraining
+from client.training.private_plan import plan
 from shared.batch import Batch
 from shared.job.errors import describe
 from shared.job.schema import JobSpec

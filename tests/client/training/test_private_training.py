@@ -11,9 +11,15 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import nn
 
-from client.clipping import GhostSum, PerSampleSum
 from client.data.samples import Samples
-from client.private_training import PrivateTraining, micro_batches, physical_batch, poisson_sample, units_of
+from client.training.clipping import GhostSum, PerSampleSum
+from client.training.private_loop import (
+    PrivateTraining,
+    micro_batches,
+    physical_batch,
+    poisson_sample,
+    units_of,
+)
 from shared.batch import Batch
 from shared.job.schema import JobSpec
 from shared.networks import NETWORKS
@@ -232,7 +238,7 @@ def test_secret_numbers_are_uniform_and_normal() -> None:
 def test_micro_batches_do_not_change_the_step(tiny_job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     job = private_job(tiny_job, privacy_images_per_patient=2)
     whole = train(job, samples_for(job, PATIENTS))
-    monkeypatch.setattr("client.private_training._MOST_IMAGES", 2)
+    monkeypatch.setattr("client.training.private_loop._MOST_IMAGES", 2)
     torch.testing.assert_close(train(job, samples_for(job, PATIENTS)), whole, rtol=1e-4, atol=1e-7)
     assert list(micro_batches([[0], [1, 2], [3], [4, 5, 6]], 3)) == [
         ([0, 1, 2], [0, 1, 1]),

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
-from client.compiler import require_compiler
+from client.training.compiler import require_compiler
 from shared.errors import SiteError
 from shared.job.schema import JobSpec
 

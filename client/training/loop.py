@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from client.channels_last import suit_channels_last
 from client.data.ahead import ahead
-from client.flat_parameters import FlatParameters
-from client.phases import Work, declared_phases, drawn_batch, summed_rates
-from client.prelu import suit_processor
-from client.sample_order import SampleOrder
+from client.training.channels_last import suit_channels_last
+from client.training.flat_parameters import FlatParameters
+from client.training.phases import Work, declared_phases, drawn_batch, summed_rates
+from client.training.prelu import suit_processor
+from client.training.sample_order import SampleOrder
 from shared.batch import Batch
 from shared.errors import WardroundError
 from shared.job.schema import JobSpec
@@ -207,7 +207,7 @@ class LocalTraining:
 def _in_training(models: Mapping[str, nn.Module], job: JobSpec) -> Mapping[str, nn.Module]:
     if not job.training.compile:
         return models
-    from client.compiling import compiled  # noqa: PLC0415 (a second of loading)
+    from client.training.compiling import compiled  # noqa: PLC0415 (a second of loading)
 
     return {role: compiled(model) for role, model in models.items()}
 
@@ -215,7 +215,7 @@ def _in_training(models: Mapping[str, nn.Module], job: JobSpec) -> Mapping[str, 
 def _compiling(job: JobSpec, site: str) -> AbstractContextManager[None]:
     if not job.training.compile:
         return nullcontext()
-    from client.compiling import compiling  # noqa: PLC0415
+    from client.training.compiling import compiling  # noqa: PLC0415
 
     return compiling(job.training.threads, site)
 

@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from client.clipping import ClippedSum, GhostSum, PerSampleSum
-from client.phases import Work, declared_phases, drawn_batch, summed_rates
-from client.private_plan import expected_units, noise_share, plan
-from client.training import Trained, TrainingSamples, batches_ahead, to_device
+from client.training.clipping import ClippedSum, GhostSum, PerSampleSum
+from client.training.loop import Trained, TrainingSamples, batches_ahead, to_device
+from client.training.phases import Work, declared_phases, drawn_batch, summed_rates
+from client.training.private_plan import expected_units, noise_share, plan
 from shared.batch import Batch
 from shared.errors import WardroundError
 from shared.job.schema import JobSpec

@@ -8,8 +8,8 @@ for independent dither (docs/secure-aggregation.md); where it spans a few, nothi
 import numpy as np
 from numpy.typing import NDArray
 
-from client.phases import schedule_factor
-from client.private_plan import noise_share
+from client.training.phases import schedule_factor
+from client.training.private_plan import noise_share
 from shared.job.schema import JobSpec
 from shared.job_parts import phases_of
 from shared.privacy.secagg.errors import SecureAggregationError

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from client.moments import moments_of, take_up
-from client.phases import make_optimizer
+from client.training.optimiser_state import moments_of, take_up
+from client.training.phases import make_optimizer
 from shared.errors import JobError
 from tests.jobs import make_job
 

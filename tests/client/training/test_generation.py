@@ -8,9 +8,9 @@ import torch
 
 from client.bounded_sums import Bounds, bound
 from client.data.samples import Samples
-from client.phases import make_optimizer
-from client.private_plan import plan
-from client.private_training import PrivateTraining
+from client.training.phases import make_optimizer
+from client.training.private_loop import PrivateTraining
+from client.training.private_plan import plan
 from client.workshop import predictions
 from shared.batch import Batch
 from shared.job.schema import JobSpec
@@ -18,7 +18,7 @@ from shared.metrics.states import MetricSet
 from shared.networks.build import build_model, models_of
 from shared.privacy.randomness import SeededRandomness
 from shared.tasks import make_task
-from tests.client.test_phases import CPU, PRIVATE, Seen, weights
+from tests.client.training.test_phases import CPU, PRIVATE, Seen, weights
 from tests.jobs import make_job
 
 pytestmark = pytest.mark.filterwarnings("ignore:Full backward hook")

@@ -10,7 +10,7 @@ from client.data.samples import Samples
 from shared.errors import JobError
 from shared.job.schema import JobSpec
 from shared.networks.build import build_model
-from tests.client.test_private_training import private_job, train
+from tests.client.training.test_private_training import private_job, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:Full backward hook")
 SCALING = {"age": [60.0, 10.0], "grade": [2.0, 0.5]}
