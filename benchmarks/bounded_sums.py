@@ -3,9 +3,9 @@
     python benchmarks/bounded_sums.py [--rounds 6] [--least 10] [--quick]
 
 Each shipped job runs on its real hospitals, simulated. For every evaluation the states of all sites are added
-up twice: exact, and bounded as a site with `min_group = 10` does it behind masks (`client/bounded_sums.py`).
-Sites with fewer patients on the split than `min_group` are in neither sum. The error is given beside the
-figure's own standard error over patients, which no sum can be better than.
+up twice: exact, and bounded as a site with `min_group = 10` does it behind masks
+(`client/guard/bounded_sums.py`). Sites with fewer patients on the split than `min_group` are in neither sum.
+The error is given beside the figure's own standard error over patients, which no sum can be better than.
 """
 
 import argparse
@@ -24,10 +24,10 @@ from rich.table import Table
 from science import DATA, PROJECT, shortened
 
 from client import hospital
-from client.bounded_sums import bound
-from client.bounds import Bounds
 from client.data.dataset import Samples
 from client.data.splits import CohortKey
+from client.guard.bounded_sums import bound
+from client.guard.bounds import Bounds
 from shared.job.schema import JobSpec, load_job
 from shared.metrics.states import Mean, MetricSet
 from simulate.session import Hospitals, execute, start

@@ -10,9 +10,9 @@ from dataclasses import replace
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from client.gate import Gate, Visit
+from client.guard.gate import Gate, Visit
+from client.guard.log_proof import CutLogError
 from client.hospital import Site
-from client.log_proof import CutLogError
 from client.secure import QUERIES
 from client.secure import evaluate as evaluate_masked
 from client.secure import train as train_masked

@@ -6,7 +6,7 @@ import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from numpy.typing import NDArray
 
-from client.served import Carried
+from client.guard.served_requests import Carried
 from client.settings.policy import PolicyError
 from shared.job.schema import JobSpec
 from shared.networks.build import build_model

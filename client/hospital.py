@@ -15,24 +15,24 @@ import torch
 from flwr.app import RecordDict
 from numpy.typing import NDArray
 
-from client.bounded_sums import bound
-from client.claims import claims_of
-from client.cohort import Cohort
 from client.data.dataset import SiteData
 from client.data.scene import ImageFilter
 from client.first_model import carried_by, check_first
-from client.gate import Gate, Visit
-from client.metric_release import withhold
-from client.release import Release, told_seconds
-from client.request_rules import check_request
+from client.guard.bounded_sums import bound
+from client.guard.claims import claims_of
+from client.guard.cohort import Cohort
+from client.guard.gate import Gate, Visit
+from client.guard.metric_release import withhold
+from client.guard.release import Release, told_seconds
+from client.guard.request_rules import check_request
+from client.guard.site_cohort import SiteCohort
+from client.guard.statistics import part_of
+from client.guard.sum_book import SumBook
 from client.run_store import RunStore
 from client.secure import Credentials
 from client.settings.policy import check_size
 from client.settings.site import SiteConfig
-from client.site_cohort import SiteCohort
-from client.statistics import part_of
 from client.strategy_work import Memory, do_round, judged_model
-from client.sum_book import SumBook
 from client.training.class_counts import statistics_for_loss
 from client.training.device import check_machine
 from client.training.loop import LocalTraining, training_seed

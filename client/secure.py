@@ -16,9 +16,9 @@ import numpy as np
 from flwr.app import ConfigRecord, RecordDict
 from numpy.typing import NDArray
 
-from client.gate import Gate, Visit
+from client.guard.gate import Gate, Visit
+from client.guard.sum_book import SumBook, Summed
 from client.settings.site import SiteConfig
-from client.sum_book import SumBook, Summed
 from client.training.distributed_noise import check_resolution
 from shared.job.schema import JobSpec
 from shared.metrics.curves import surely_behind

@@ -10,14 +10,14 @@ from flwr.app import Context, Message, Metadata, RecordDict
 from flwr.clientapp import ClientApp
 
 from client.app import make_app
-from client.gate import Gate
+from client.guard.gate import Gate
+from client.guard.sum_book import SumBook
 from client.hospital import Site
 from client.reception import look
 from client.run_states import RunStates
 from client.run_store import RunStore
 from client.secure import Credentials
 from client.settings.site import load_site
-from client.sum_book import SumBook
 from client.training.device import open_device
 from client.workers.calls import HEAD, Call
 from client.workers.records import pack, unpack

@@ -10,7 +10,7 @@ from flwr.clientapp import ClientApp
 from pydantic import Field
 
 from client.app import make_app
-from client.cohort import Cohort
+from client.guard.cohort import Cohort
 from client.hospital import Site
 from client.run_store import RunStore
 from client.settings.site import SiteConfig

@@ -3,15 +3,15 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from client.cohort import Cohort
 from client.data.check import Expected, check_parts
 from client.data.manifest import scan_manifest
 from client.data.parts import Part, Row
 from client.data.problems import require_none
 from client.data.splits import CohortKey, Split, SplitTable
+from client.guard.cohort import Cohort
+from client.guard.site_cohort import SiteCohort
 from client.settings.policy import PolicyTable
 from client.settings.site import DatasetTable, SiteConfig, SiteTable, load_site
-from client.site_cohort import SiteCohort
 from shared.errors import DataError, JobError, SiteError
 from shared.further_metrics import METRICS
 from shared.job.schema import JobSpec

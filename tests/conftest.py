@@ -39,7 +39,7 @@ LONGEST = (
     "test_plugin.py",
     "simulate/test_simulate.py",
     "simulate/test_restore_drill.py",
-    "client/test_ledger.py",
+    "client/guard/test_ledger.py",
     "client/training/test_private_training.py",
     "simulate/test_light_nodes.py",
     "server/test_project_federation.py",

@@ -1,6 +1,6 @@
 """A site's bounds without their noise: for tests of what else is done to what leaves."""
 
-from client.bounds import Bounds, Counts
+from client.guard.bounds import Bounds, Counts
 
 
 class Silent(Bounds):

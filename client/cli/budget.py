@@ -8,8 +8,8 @@ import typer
 from client.cli.enrol import HERE, Folder, SubFolder
 
 if TYPE_CHECKING:
-    from client.budget import Line
-    from client.ledger import Ledger
+    from client.guard.budget import Line
+    from client.guard.ledger import Ledger
     from client.settings.policy import Cap
 
 budget_app = typer.Typer(
@@ -26,8 +26,8 @@ def budget(context: typer.Context, folder: Folder = HERE) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from client.budget import lines
-    from client.job_book import JobBook
+    from client.guard.budget import lines
+    from client.guard.job_book import JobBook
     from client.settings.site import load_site
     from shared.text.printable import shown
 
@@ -71,8 +71,8 @@ def plan(
     folder: SubFolder = None,
 ) -> None:
     """Say what a job would cost here, and how many of its rounds fit; nothing is recorded."""
-    from client.budget import forecast
-    from client.cohort import Cohort
+    from client.guard.budget import forecast
+    from client.guard.cohort import Cohort
     from client.settings.site import load_site
     from shared.job.schema import load_job
 
@@ -102,7 +102,7 @@ def repair(context: typer.Context, folder: SubFolder = None) -> None:
     import getpass
     import os
 
-    from client.budget import audited
+    from client.guard.budget import audited
     from shared.audit.log import AuditLog
     from shared.pki.key_file import KeyFile
 
@@ -116,7 +116,7 @@ def repair(context: typer.Context, folder: SubFolder = None) -> None:
 
 
 def _ledger(folder: Path) -> "Ledger":
-    from client.ledger import LEDGER, Ledger
+    from client.guard.ledger import LEDGER, Ledger
     from shared.audit.log import AuditLog
     from shared.pki.key_file import KeyFile
 

@@ -7,7 +7,7 @@ import typer
 from client.cli.enrol import HERE, Folder, SubFolder
 
 if TYPE_CHECKING:
-    from client.waiting import Standing
+    from client.guard.waiting_patients import Standing
 
 cohort_app = typer.Typer(
     help="Say how the patients of each dataset are split, and who waits to take part.",
@@ -21,9 +21,9 @@ def cohort(context: typer.Context, folder: Folder = HERE) -> None:
     context.obj = folder
     if context.invoked_subcommand is not None:
         return
-    from client.cohort import Cohort
+    from client.guard.cohort import Cohort
+    from client.guard.waiting_patients import standing
     from client.settings.site import load_site
-    from client.waiting import standing
 
     config, own = load_site(folder / "site.toml"), Cohort.rehearsed(folder)
     if own is None:
@@ -64,7 +64,7 @@ def accept(
     import getpass
     import os
 
-    from client.cohort_book import BOOK, CohortBook
+    from client.guard.cohort_book import BOOK, CohortBook
     from client.settings.site import load_site
     from shared.audit.log import AuditLog
     from shared.pki.key_file import KeyFile

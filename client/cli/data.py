@@ -146,9 +146,9 @@ def manifest(
 
 def _split(path: Path, folder: Path, job: Path | None) -> "tuple[Split, str]":
     """Return how the patients of a manifest are split, and whose split it is."""
-    from client.cohort import Cohort
     from client.data.manifest import manifest_path
     from client.data.splits import CohortKey, Split
+    from client.guard.cohort import Cohort
     from client.settings.site import load_site
     from shared.job.schema import load_job
 

@@ -8,7 +8,7 @@ import typer
 from client.cli.enrol import HERE, Folder
 
 if TYPE_CHECKING:
-    from client.job_book import Decision, SeenJob
+    from client.guard.job_book import Decision, SeenJob
 
 Digest = Annotated[
     str, typer.Argument(metavar="DIGEST", help="Digest of the job, or its first 20 or more digits.")
@@ -27,7 +27,7 @@ def jobs(folder: Folder = HERE) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from client.job_book import JobBook
+    from client.guard.job_book import JobBook
     from shared.text.printable import shown
 
     found = JobBook(folder / "state.sqlite").jobs()
@@ -55,9 +55,9 @@ def approve(
 
     A job that was approved before may ask once more for all that it has asked for.
     """
-    from client.approval_text import in_plain_words
-    from client.behind import patients_behind
-    from client.job_book import JobBook
+    from client.guard.approval_text import in_plain_words
+    from client.guard.contributors import patients_behind
+    from client.guard.job_book import JobBook
     from client.settings.site import load_site
 
     book = JobBook(folder / "state.sqlite")
@@ -73,7 +73,7 @@ def approve(
 
 def deny(digest: Digest, folder: Folder = HERE) -> None:
     """Refuse a job for good, or take an approval back; what has left the site can't be called back."""
-    from client.job_book import JobBook
+    from client.guard.job_book import JobBook
 
     _decide(folder, JobBook(folder / "state.sqlite").find(digest), "denied")
 
@@ -83,7 +83,7 @@ def _decide(folder: Path, job: "SeenJob", decision: "Decision") -> None:
     import getpass
     import os
 
-    from client.job_book import JobBook
+    from client.guard.job_book import JobBook
     from shared.audit.log import AuditLog
     from shared.pki.key_file import KeyFile
     from shared.text.printable import printable

@@ -18,10 +18,10 @@ def prepare(
 
     What lies there already is taken: a preparation that was stopped goes on.
     """
-    from client.cohort import Cohort
     from client.data.manifest import SPLITS
+    from client.guard.cohort import Cohort
+    from client.guard.site_cohort import SiteCohort
     from client.settings.site import load_site
-    from client.site_cohort import SiteCohort
     from shared.errors import SiteError
     from shared.job.schema import load_job
 

@@ -2,7 +2,7 @@
 
 What the server computes from the sum of the sites' states is what pooling all predictions would give.
 Every state is a torchmetrics state that is reduced by summing. What a site lets leave of its own is decided
-in `client/metric_release.py`.
+in `client/guard/metric_release.py`.
 """
 
 import warnings

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from client.cohort import Cohort
     from client.data.scene import ImageFilter
+    from client.guard.cohort import Cohort
     from client.membership.audit import Audit
     from client.settings.site import SiteConfig
 
@@ -38,11 +38,11 @@ def audit_privacy(
     """Attack a run's model with the site's own patients: does it tell who was trained on? Nothing leaves."""
     from rich.console import Console
 
+    from client.guard.release import Release
+    from client.guard.site_cohort import SiteCohort
     from client.membership.audit import audit_model
     from client.membership.finished_run import FinishedRun
     from client.membership.population import Population
-    from client.release import Release
-    from client.site_cohort import SiteCohort
     from client.training.class_counts import statistics_for_loss
     from client.training.device import open_device
     from shared.errors import RunError
@@ -75,7 +75,7 @@ def _site(
     run: Path, file: Path | None, name: str | None
 ) -> "tuple[SiteConfig, Cohort | None, ImageFilter | None, str]":
     """Return a hospital's configuration and cohort, a simulated one's scanner, and the device."""
-    from client.cohort import Cohort
+    from client.guard.cohort import Cohort
     from client.settings.site import load_site
     from shared.errors import RunError
     from shared.text.names import suggestion

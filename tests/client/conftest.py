@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from client.app import make_app
-from client.gate import Gate
+from client.guard.gate import Gate
+from client.guard.job_book import JobBook
 from client.hospital import Site
-from client.job_book import JobBook
 from client.run_store import RunStore
 from client.settings.site import load_site
 from client.workshop import Workshop

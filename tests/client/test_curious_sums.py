@@ -12,7 +12,7 @@ import torch
 from flwr.app import RecordDict
 from PIL import Image
 
-from client.cohort import Cohort
+from client.guard.cohort import Cohort
 from client.hospital import Site
 from client.workshop import Workshop
 from shared.job.schema import JobSpec, parse_job

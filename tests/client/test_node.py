@@ -16,8 +16,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
 from cryptography.hazmat.primitives.hashes import SHA384
 
+from client.guard.job_book import JobBook
 from client.health import LIVENESS, ask, socket_of
-from client.job_book import JobBook
 from server.enrolment import Registry
 from shared.flower.runs import Runs
 from shared.job.schema import JobSpec

@@ -6,9 +6,9 @@ import torch
 from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
-from client.bounds import Bounds
 from client.data.splits import CohortKey
-from client.metric_release import withhold
+from client.guard.bounds import Bounds
+from client.guard.metric_release import withhold
 from server.comparison import from_counts, sentences
 from server.figures import Figures
 from server.judging import Judged

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from client.app import make_app
-from client.gate import Gate
+from client.guard.gate import Gate
 from client.hospital import Site
 from client.settings.policy import PolicyTable
 from client.settings.site import DatasetTable, SiteConfig, SiteTable

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from client.app import make_app
-from client.gate import Gate
+from client.guard.gate import Gate
 from client.hospital import Site
 from client.settings.site import load_site
 from client.state import told

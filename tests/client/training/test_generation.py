@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from client.bounded_sums import Bounds, bound
 from client.data.samples import Samples
+from client.guard.bounded_sums import Bounds, bound
 from client.training.phases import make_optimizer
 from client.training.private_loop import PrivateTraining
 from client.training.private_plan import plan

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from client.bounded_sums import bound
-from client.bounds import Bounds
 from client.data.kinds import kinds_of
 from client.data.motion import Flip, QuarterTurns
 from client.data.splits import CohortKey
-from client.metric_release import withhold
+from client.guard.bounded_sums import bound
+from client.guard.bounds import Bounds
+from client.guard.metric_release import withhold
 from shared.batch import Batch
 from shared.errors import JobError
 from shared.job.schema import JobSpec

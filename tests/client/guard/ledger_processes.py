@@ -14,8 +14,8 @@ import signal
 import sys
 from pathlib import Path
 
-from client.ledger import LEDGER, Ledger
-from client.ledger_entry import Round
+from client.guard.ledger import LEDGER, Ledger
+from client.guard.ledger_entry import Round
 from client.settings.policy import BudgetError, Cap
 from shared.audit.log import AuditLog
 from shared.pki.certificates import load_key

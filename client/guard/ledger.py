@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from client.database import make_tables, transaction
-from client.ledger_entry import FIRST, LedgerEntry, Round, break_in
+from client.guard.database import make_tables, transaction
+from client.guard.ledger_entry import FIRST, LedgerEntry, Round, break_in
 from client.settings.policy import BudgetError, Cap
 from shared.audit.log import AuditLog, Entry
 from shared.errors import SiteError

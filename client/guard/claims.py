@@ -1,7 +1,7 @@
 """What a site claims of itself in a secure sum: numbers that its policy lets leave, and no other."""
 
 from client.data.dataset import SiteData
-from client.release import Release
+from client.guard.release import Release
 from client.settings.policy import PolicyTable
 from shared.job.schema import JobSpec
 from shared.privacy.secagg.claims import Claims, counted_classes

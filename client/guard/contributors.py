@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from client.cohort import Cohort
+from client.guard.cohort import Cohort
+from client.guard.site_cohort import SiteCohort
 from client.settings.site import SiteConfig
-from client.site_cohort import SiteCohort
 from shared.errors import WardroundError
 from shared.job.schema import JobSpec
 

@@ -5,17 +5,17 @@ from functools import partial
 
 import numpy as np
 
-from client.bounds import Bounds
-from client.cohort import Cohort, side_of
 from client.data.dataset import SiteData
 from client.data.scene import ImageFilter
 from client.data.splits import CohortKey
-from client.release import Release
+from client.guard.bounds import Bounds
+from client.guard.cohort import Cohort, side_of
+from client.guard.release import Release
+from client.guard.update_plan import check_update, patients_in_round, units_in_round
 from client.settings.policy import PolicyError
 from client.settings.site import SiteConfig
 from client.training.private_plan import plan
 from client.training.sample_order import SampleOrder
-from client.update_plan import check_update, patients_in_round, units_in_round
 from shared.job.schema import JobSpec
 from shared.privacy.accounting import Steps
 from shared.wire.messages import Request

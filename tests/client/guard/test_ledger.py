@@ -19,9 +19,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opacus.accountants import RDPAccountant
 
-from client.budget import lines
-from client.ledger import EVENT, LEDGER, Ledger
-from client.ledger_entry import LedgerEntry, Round
+from client.guard.budget import lines
+from client.guard.ledger import EVENT, LEDGER, Ledger
+from client.guard.ledger_entry import LedgerEntry, Round
 from client.settings.policy import BudgetError, Cap
 from shared.audit.log import AuditLog
 from shared.audit.verify import entries, verify
@@ -30,7 +30,7 @@ from shared.pki.certificates import new_key, save_key
 from shared.privacy.accounting import Steps, epsilon_of
 from tests.work import calls_of
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 PROCESSES = Path(__file__).with_name("ledger_processes.py")
 DELTA = 1e-5
 STEPS = Steps(1.1, 0.02, 50)

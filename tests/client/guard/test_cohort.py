@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client.cohort import Cohort, side_of
-from client.cohort_book import BOOK, CohortBook
 from client.data.splits import CohortKey, SplitTable
+from client.guard.cohort import Cohort, side_of
+from client.guard.cohort_book import BOOK, CohortBook
 from client.settings.cohort_key import make_key, read_key
 from client.settings.policy import PolicyError
 from shared.errors import SiteError

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from client.cohort import Cohort
 from client.data.manifest import SPLITS, scan_manifest
 from client.data.splits import SplitTable
+from client.guard.cohort import Cohort
 from client.settings.site import SiteConfig
 
 

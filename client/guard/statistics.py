@@ -5,7 +5,7 @@ are does not leave:
 
 - counts of classes are rounded as the policy says, and those of too few patients are told as none;
 - of a column of numbers leave how many patients have it, rounded, their mean and their spread, both bounded
-  so that no few of them steer it (`client.bounds`). What is sent is computed from these figures;
+  so that no few of them steer it (`client.guard.bounds`). What is sent is computed from these figures;
 - neighbouring bins of a histogram are merged until each has enough patients; how these lie within it stays.
 """
 
@@ -15,9 +15,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from client.bounds import Bounds
 from client.data.dataset import SiteData
-from client.release import Release
+from client.guard.bounds import Bounds
+from client.guard.release import Release
 from shared.job.schema import JobSpec
 from shared.metrics.patient_values import PatientValues
 from shared.metrics.statistic_spec import LARGEST_VALUE, StatisticSpec

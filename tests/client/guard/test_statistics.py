@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from client.bounded_sums import Bounds
-from client.release import Release
-from client.statistics import _ends, _histogram, _moments
+from client.guard.bounded_sums import Bounds
+from client.guard.release import Release
+from client.guard.statistics import _ends, _histogram, _moments
 from shared.audit.verify import entries
 from shared.metrics.statistic_spec import StatisticSpec
 from shared.metrics.statistics import added_up, lacking, means_and_deviations, packed, quantiles, unpacked

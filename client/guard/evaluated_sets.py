@@ -9,7 +9,7 @@ import json
 import sqlite3
 from collections.abc import Collection
 
-from client.database import Book
+from client.guard.database import Book
 from shared.privacy.secagg.errors import SecureAggregationError
 from shared.privacy.secagg.limits import LEAST_SITES
 

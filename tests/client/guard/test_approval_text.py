@@ -7,17 +7,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.approval_text import in_plain_words
-from client.behind import patients_behind
+from client.guard.approval_text import in_plain_words
+from client.guard.contributors import patients_behind
+from client.guard.unusual_settings import unusual
 from client.training.compiler import compiler_problem
-from client.unusual import unusual
 from shared.errors import JobError
 from shared.job.schema import load_job
 from shared.strategies import STRATEGIES
 from tests.cli import wardround
 from tests.jobs import make_job
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 PRIVATE = {"privacy_mechanism": "dp-sgd", "strategy_weight": "equal"}
 USUAL = {"strategy_min_sites": 3, "training_local_steps": 50, "training_batch_size": 16}
 FORGED = "tumour\nnetwork     cnn\n\x1b[2K\x1b[1ANo image leaves.\x1b[8m"

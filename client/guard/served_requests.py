@@ -9,7 +9,7 @@ import sqlite3
 from dataclasses import dataclass
 from datetime import date
 
-from client.database import Book
+from client.guard.database import Book
 from client.settings.policy import PolicyError
 
 MOST_ANSWERS = 2

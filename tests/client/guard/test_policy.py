@@ -15,11 +15,11 @@ from flwr.app import Message, RecordDict
 from PIL import Image
 
 from client.app import make_app
-from client.cohort import Cohort
-from client.gate import Gate
+from client.guard.cohort import Cohort
+from client.guard.gate import Gate
+from client.guard.job_book import MOST_WAITING, JobBook
+from client.guard.ledger import LEDGER, Ledger
 from client.hospital import Site
-from client.job_book import MOST_WAITING, JobBook
-from client.ledger import LEDGER, Ledger
 from client.settings.policy import PolicyError, check_moment
 from client.settings.site import SiteConfig, load_site
 from client.workshop import Workshop
@@ -37,7 +37,7 @@ from tests.jobs import marks_job as job_of
 from tests.questions import context, question
 from tests.work import Operators, calls_of
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 PATIENTS = 9
 PATIENT = "Mueller-Hans"
 

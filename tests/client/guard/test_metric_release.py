@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client.bounded_sums import bound
-from client.bounds import Bounds
 from client.data.splits import CohortKey
-from client.metric_release import _clear, withhold
+from client.guard.bounded_sums import bound
+from client.guard.bounds import Bounds
+from client.guard.metric_release import _clear, withhold
 from shared.metrics.states import states_of
 from shared.tasks import make_task
 from tests.shared.metrics.test_metrics import JOBS, evaluate, predictions

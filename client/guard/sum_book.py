@@ -19,9 +19,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from client.database import Book
-from client.evaluated_sets import EvaluatedSets
-from client.sketch import KEY_BYTES, distance, sketch_of
+from client.guard.database import Book
+from client.guard.evaluated_sets import EvaluatedSets
+from client.guard.model_sketch import KEY_BYTES, distance, sketch_of
 from shared.clock import utc_text
 from shared.job.schema import JobSpec
 from shared.privacy.secagg.errors import SecureAggregationError

@@ -7,9 +7,9 @@ from datetime import date
 from pathlib import Path
 from typing import Literal
 
-from client.database import Book
-from client.evaluated_sets import EvaluatedSets
-from client.served import Served
+from client.guard.database import Book
+from client.guard.evaluated_sets import EvaluatedSets
+from client.guard.served_requests import Served
 from shared.clock import utc_text
 from shared.errors import SiteError
 from shared.job.schema import JobSpec, parse_job

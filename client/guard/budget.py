@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from client.cohort import Cohort
-from client.ledger import EVENT, Ledger
-from client.ledger_entry import LedgerEntry
-from client.release import Release
+from client.guard.cohort import Cohort
+from client.guard.ledger import EVENT, Ledger
+from client.guard.ledger_entry import LedgerEntry
+from client.guard.release import Release
+from client.guard.site_cohort import SiteCohort
 from client.settings.policy import Cap
 from client.settings.site import SiteConfig
-from client.site_cohort import SiteCohort
 from shared.audit.verify import entries, verify
 from shared.errors import JobError, SiteError
 from shared.job.schema import JobSpec

@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from client.bounds import Bounds, Counts, Names
+from client.guard.bounds import Bounds, Counts, Names
 from shared.metrics.curves import bins_for
 from shared.metrics.histograms import CalibrationBins, Histograms, Scores
 from shared.metrics.states import Cells, Mean, MetricSet, Totals, states_of

@@ -2,8 +2,8 @@
 
 import pytest
 
-from client.job_book import JobBook
-from client.sum_book import SumBook
+from client.guard.job_book import JobBook
+from client.guard.sum_book import SumBook
 from shared.privacy.secagg.errors import SecureAggregationError
 
 ABCD = ("alpha", "beta", "gamma", "delta")

@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client.bounded_sums import _bound_mean, bound
-from client.bounds import Bounds, rung
 from client.data.splits import CohortKey
+from client.guard.bounded_sums import _bound_mean, bound
+from client.guard.bounds import Bounds, rung
 from shared.batch import Batch
 from shared.job.schema import JobSpec
 from shared.metrics.patient_values import PatientValues

@@ -7,11 +7,11 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from client.job_book import SeenJob
-from client.served import MOST_ANSWERS
+from client.guard.job_book import SeenJob
+from client.guard.served_requests import MOST_ANSWERS
+from client.guard.unusual_settings import unusual
 from client.settings.policy import PolicyTable
 from client.settings.site import SiteConfig
-from client.unusual import unusual
 from shared.job.schema import JobSpec
 from shared.job_parts import JobNetwork, networks_of
 from shared.metrics.statistic_spec import statistics_before
@@ -25,7 +25,7 @@ def in_plain_words(seen: SeenJob, site: SiteConfig, answers: int, behind: str) -
         seen: The job.
         site: Its policy says what leaves.
         answers: Given for the job's rounds so far.
-        behind: Whose images make up an update, as `client.behind` says it.
+        behind: Whose images make up an update, as `client.guard.contributors` says it.
     """
     job = seen.spec()
     lines = [f"{name:<11} {printable(fact)}" for name, fact in _facts(seen, job, site, answers).items()]

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.gate import Visit
-from client.ledger import LEDGER, Ledger
-from client.served import MOST_DESCRIPTIONS, Asked, Carried, Served
+from client.guard.gate import Visit
+from client.guard.ledger import LEDGER, Ledger
+from client.guard.served_requests import MOST_DESCRIPTIONS, Asked, Carried, Served
 from shared.audit.log import AuditLog
 from shared.audit.verify import entries
 from shared.errors import SiteError

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from client import log_proof
-from client.cohort import Cohort
-from client.job_book import JobBook
-from client.ledger import LEDGER, Ledger
-from client.ledger_entry import Round
-from client.served import Asked, Carried
+from client.guard import log_proof
+from client.guard.cohort import Cohort
+from client.guard.job_book import JobBook
+from client.guard.ledger import LEDGER, Ledger
+from client.guard.ledger_entry import Round
+from client.guard.served_requests import Asked, Carried
 from client.settings.policy import BudgetError, PolicyError, check_moment, check_project
 from client.settings.site import SiteConfig
 from shared.audit.log import AuditLog

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from client.data.splits import SplitTable
-from client.database import Book
+from client.guard.database import Book
 from shared.clock import utc_text
 
 BOOK = "cohort.sqlite"

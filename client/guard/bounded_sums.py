@@ -18,8 +18,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from client.bounds import Bounds, Counts, Names
-from client.metric_release import fill, require_known
+from client.guard.bounds import Bounds, Counts, Names
+from client.guard.metric_release import fill, require_known
 from shared.metrics.histograms import CalibrationBins, Histograms, runs
 from shared.metrics.states import Mean, MetricSet, Totals
 

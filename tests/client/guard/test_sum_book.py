@@ -8,8 +8,8 @@ from flwr.app import RecordDict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.sketch import KEY_BYTES, distance, sketch_of
-from client.sum_book import NEAR_IN_OTHER_JOBS, SumBook, Summed
+from client.guard.model_sketch import KEY_BYTES, distance, sketch_of
+from client.guard.sum_book import NEAR_IN_OTHER_JOBS, SumBook, Summed
 from shared.networks.build import build_model
 from shared.privacy.secagg.errors import SecureAggregationError
 from shared.strategies.wire import Wire

@@ -1,0 +1,1 @@
+"""What a hospital lets happen and lets leave, decided and written down."""
