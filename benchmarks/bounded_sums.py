@@ -23,11 +23,11 @@ from rich.console import Console
 from rich.table import Table
 from science import DATA, PROJECT, shortened
 
-from client import hospital
 from client.data.dataset import Samples
 from client.data.splits import CohortKey
 from client.guard.bounded_sums import bound
 from client.guard.bounds import Bounds
+from client.work import hospital
 from shared.job.schema import JobSpec, load_job
 from shared.metrics.states import Mean, MetricSet
 from simulate.session import Hospitals, execute, start

@@ -29,7 +29,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parent), os.envi
 from common import conditions, finish, make_job, watched_memory, write_hospitals  # noqa: E402
 
 from client.training.device import open_device  # noqa: E402
-from client.workshop import Workshop  # noqa: E402
+from client.work.warm_networks import Workshop  # noqa: E402
 from shared.job.schema import JobSpec  # noqa: E402
 from simulate.federation import LocalFederation  # noqa: E402
 from simulate.light import LightHost, LightNode  # noqa: E402

@@ -11,10 +11,10 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
-from client.app import make_app
-from client.hospital import Site
 from client.settings.site import load_site
-from client.workshop import Workshop
+from client.work.client_app import make_app
+from client.work.hospital import Site
+from client.work.warm_networks import Workshop
 from server.app import execute
 from server.coordinator import COORDINATOR
 from server.deadline import Deadline

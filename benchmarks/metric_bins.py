@@ -26,9 +26,9 @@ from rich.table import Table
 from science import DATA, PROJECT, shortened
 from sklearn import metrics as reference
 
-from client import hospital
 from client.data.dataset import Samples
-from client.workshop import predictions
+from client.work import hospital
+from client.work.warm_networks import predictions
 from shared.job.schema import load_job
 from shared.metrics.states import MetricSet
 from shared.tasks.classification.metrics import against_the_rest

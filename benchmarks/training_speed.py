@@ -220,7 +220,7 @@ def our_turn(job: JobSpec) -> Callable[[], object]:
     import torch  # noqa: PLC0415
 
     from client.training.loop import LocalTraining  # noqa: PLC0415
-    from client.workshop import Workshop  # noqa: PLC0415
+    from client.work.warm_networks import Workshop  # noqa: PLC0415
 
     device, rounds = torch.device("cpu"), count(1)
     bench = Workshop(device).bench(job.canonical())

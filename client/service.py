@@ -12,8 +12,8 @@ from client.renewal import Renewal
 from client.settings.enrolment import settle
 from client.settings.site import load_site
 from client.state import StateFolder
+from client.work.site_host import SiteHostFactory
 from client.workers.processes import ProcessPool
-from client.workers.site_host import SiteHostFactory
 from shared.audit.log import AuditLog
 from shared.errors import SiteError
 from shared.flower.fleet import Fleet

@@ -16,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 
 from client.data.dataset import Samples
-from client.hospital import Site
 from client.training.class_counts import statistics_for_loss
 from client.training.loop import LocalTraining
 from client.training.sample_order import SampleOrder, steps_of
-from client.workshop import Bench, evaluate
+from client.work.hospital import Site
+from client.work.warm_networks import Bench, evaluate
 from shared.batch import Batch
 from shared.metrics.spec import is_better
 from shared.metrics.statistic_spec import statistics_before

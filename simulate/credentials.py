@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
     derive_private_key,
 )
 
-from client.secure import Credentials
+from client.work.secure_aggregation import Credentials
 from shared.pki.authority import Authority
 from shared.pki.certificate_requests import certificate_request
 from shared.privacy.secagg.identity import Identity, Trust

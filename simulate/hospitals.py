@@ -9,15 +9,15 @@ import torch
 from flwr.clientapp import ClientApp
 from pydantic import Field
 
-from client.app import make_app
 from client.guard.cohort import Cohort
-from client.hospital import Site
-from client.run_store import RunStore
 from client.settings.site import SiteConfig
 from client.training.device import open_device
-from client.worker import serve_message
+from client.work.client_app import make_app
+from client.work.hospital import Site
+from client.work.run_store import RunStore
+from client.work.site_worker import serve_message
+from client.work.warm_networks import Workshop
 from client.workers.records import pack, unpack
-from client.workshop import Workshop
 from shared.errors import RunError
 from shared.table import Table
 from shared.wire.messages import Request

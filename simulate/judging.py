@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from client.hospital import Site
-from client.workshop import evaluate
+from client.work.hospital import Site
+from client.work.warm_networks import evaluate
 from server.comparison import comparison, one_class
 from shared.job.schema import JobSpec
 from shared.metrics.intervals import Interval

@@ -13,16 +13,16 @@ from typing import Any, Self
 
 import torch
 
-from client.app import make_app
 from client.health import Health
-from client.hospital import Site
 from client.node import Node
 from client.presence import Presence
 from client.settings.site import SiteConfig, load_site
 from client.state import StateFolder
-from client.worker import look_at, serve_message
+from client.work.client_app import make_app
+from client.work.hospital import Site
+from client.work.site_worker import look_at, serve_message
+from client.work.warm_networks import Workshop
 from client.workers.calls import HEAD, Call, Host
-from client.workshop import Workshop
 from shared.flower.fleet import Fleet
 from shared.pki.certificates import client_context, load_key
 from simulate.workers.in_process import InProcess

@@ -34,7 +34,7 @@ LONGEST = (
     "client/test_node.py",
     "server/test_remote_runs.py",
     "simulate/test_hostile_nodes.py",
-    "client/test_curious_coordinator.py",
+    "client/work/test_curious_coordinator.py",
     "test_readme.py",
     "test_plugin.py",
     "simulate/test_simulate.py",

@@ -31,7 +31,7 @@ def start(
     import threading
 
     from client.service import serve_folder
-    from client.workers.site_host import LOG_FORMAT
+    from client.work.site_host import LOG_FORMAT
     from shared.text.printable import log_to
 
     log_to(logging.StreamHandler(sys.stderr), LOG_FORMAT)

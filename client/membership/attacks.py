@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from client.membership.population import Population
-from client.workshop import predictions
+from client.work.warm_networks import predictions
 from shared.job.schema import JobSpec
 from shared.networks.build import models_of
 from shared.tasks import make_task

@@ -13,13 +13,13 @@ from flwr.app import Message, RecordDict
 from numpy.typing import NDArray
 from PIL import Image
 
-from client.app import make_app
 from client.guard.gate import Gate
 from client.guard.job_book import JobBook
-from client.hospital import Site
-from client.run_store import RunStore
 from client.settings.site import load_site
-from client.workshop import Workshop
+from client.work.client_app import make_app
+from client.work.hospital import Site
+from client.work.run_store import RunStore
+from client.work.warm_networks import Workshop
 from shared.job.schema import JobSpec
 from shared.networks.build import build_model
 from shared.pki.certificates import new_key, save_key, write_file

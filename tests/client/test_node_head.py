@@ -12,7 +12,7 @@ from flwr.app import Array, ArrayRecord, Message, RecordDict
 
 from client.node import Node
 from client.presence import Presence
-from client.worker import look_at, serve_message
+from client.work.site_worker import look_at, serve_message
 from client.workers.calls import HEAD
 from shared.audit.verify import entries
 from shared.flower.connection import LARGEST_ANSWER, PIECE, ArrayPiece, Connection

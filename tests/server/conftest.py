@@ -10,19 +10,19 @@ import pytest
 from flwr.app import Context, Message, RecordDict
 from numpy.typing import NDArray
 
-from client.app import make_app
 from client.data.splits import CohortKey
 from client.guard.cohort import Cohort
 from client.guard.gate import Gate
 from client.guard.job_book import JobBook
 from client.guard.ledger import LEDGER, Ledger
 from client.guard.sum_book import SumBook
-from client.hospital import Site
-from client.run_store import RunStore
 from client.settings.policy import PolicyTable
 from client.settings.site import DatasetTable, SiteConfig, SiteTable
 from client.training.device import open_device
-from client.workshop import Workshop
+from client.work.client_app import make_app
+from client.work.hospital import Site
+from client.work.run_store import RunStore
+from client.work.warm_networks import Workshop
 from server.deadline import Deadline
 from server.events import Event
 from server.rounds import RoundLoop

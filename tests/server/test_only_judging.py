@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from client.workshop import evaluate
+from client.work.warm_networks import evaluate
 from shared.errors import RunError
 from tests.conftest import write_dataset
 from tests.server.conftest import make_sites

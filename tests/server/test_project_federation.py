@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from client.training.device import open_device
-from client.workshop import Workshop
+from client.work.warm_networks import Workshop
 from server.audit_log import operator_audit
 from server.coordinator import login_command
 from server.login import load_login, log_in

@@ -9,7 +9,7 @@ import pytest
 from flwr.app import RecordDict
 from PIL import Image
 
-from client.hospital import Site
+from client.work.hospital import Site
 from server.runs import RunFolder
 from server.secure_sum import SecureSum
 from shared.errors import RunError

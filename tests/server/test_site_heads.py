@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from client.app import make_app
 from client.guard.gate import Gate
-from client.hospital import Site
 from client.settings.policy import PolicyTable
 from client.settings.site import DatasetTable, SiteConfig, SiteTable
 from client.training.device import open_device
-from client.workshop import Workshop
+from client.work.client_app import make_app
+from client.work.hospital import Site
+from client.work.warm_networks import Workshop
 from server.audit_log import create_audit_key, open_audit
 from server.events import Event
 from server.site_heads import SiteHeads, known_heads

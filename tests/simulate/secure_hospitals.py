@@ -15,9 +15,9 @@ import numpy as np
 from flwr.app import RecordDict
 from numpy.typing import NDArray
 
+from client.work.site_host import SiteHostFactory
 from client.workers.calls import Call, Workers
 from client.workers.records import pack, unpack
-from client.workers.site_host import SiteHostFactory
 from shared.job.schema import JobSpec
 from shared.networks.build import build_model
 from shared.privacy.secagg import messages as stages

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from client import hospital
+from client.work import hospital
 from server.checkpoint import read_checkpoint
 from server.runs import RunFolder
 from simulate.session import Hospitals, execute, start

@@ -22,9 +22,9 @@ from flwr.proto.node_pb2 import Node
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from rich.console import Console
 
+from client.work.site_host import SiteHostFactory
 from client.workers.calls import Call, Workers
 from client.workers.processes import ProcessPool
-from client.workers.site_host import SiteHostFactory
 from server.events import Event
 from shared.flower.connection import Connection
 from shared.job.schema import JobSpec

@@ -13,13 +13,13 @@ import psutil
 import pytest
 import torch
 
-from client.app import make_app
 from client.guard.gate import Gate
-from client.hospital import Site
 from client.settings.site import load_site
 from client.state import told
 from client.training.device import open_device
-from client.workshop import Workshop
+from client.work.client_app import make_app
+from client.work.hospital import Site
+from client.work.warm_networks import Workshop
 from server.events import Event
 from shared.audit.log import AuditLog
 from shared.audit.verify import entries

@@ -13,7 +13,7 @@ import torch
 from flwr.app import Message
 
 from client.training.device import open_device
-from client.workshop import Workshop
+from client.work.warm_networks import Workshop
 from server.events import Event
 from shared.flower.fleet import Fleet, Ticket
 from shared.wire.messages import VECTOR

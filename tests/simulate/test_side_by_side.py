@@ -12,7 +12,7 @@ import pytest
 import torch
 from flwr.app import Message
 
-from client.worker import SiteHost
+from client.work.site_worker import SiteHost
 from client.workers.calls import Call
 from server.rounds import RoundLoop
 from server.runs import RunFolder

@@ -14,15 +14,15 @@ import torch
 from flwr.app import Message, RecordDict
 from PIL import Image
 
-from client.app import make_app
 from client.guard.cohort import Cohort
 from client.guard.gate import Gate
 from client.guard.job_book import MOST_WAITING, JobBook
 from client.guard.ledger import LEDGER, Ledger
-from client.hospital import Site
 from client.settings.policy import PolicyError, check_moment
 from client.settings.site import SiteConfig, load_site
-from client.workshop import Workshop
+from client.work.client_app import make_app
+from client.work.hospital import Site
+from client.work.warm_networks import Workshop
 from shared.audit import log_heads
 from shared.audit.log import AuditLog, Entry
 from shared.audit.verify import entries, verify

@@ -21,7 +21,7 @@ import hashlib, sys
 from pathlib import Path
 import torch
 from client.data.samples import Samples
-from client.workshop import Workshop
+from client.work.warm_networks import Workshop
 from client.training.loop import LocalTraining
 from torch._dynamo.utils import counters
 from tests.jobs import make_job

@@ -11,7 +11,7 @@ from client.guard.bounded_sums import Bounds, bound
 from client.training.phases import make_optimizer
 from client.training.private_loop import PrivateTraining
 from client.training.private_plan import plan
-from client.workshop import predictions
+from client.work.warm_networks import predictions
 from shared.batch import Batch
 from shared.job.schema import JobSpec
 from shared.metrics.states import MetricSet

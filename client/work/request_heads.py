@@ -8,8 +8,8 @@ from typing import Any
 
 from flwr.app import RecordDict
 
-from client.app import explained_to_strangers, read_visit
-from client.hospital import Site
+from client.work.client_app import explained_to_strangers, read_visit
+from client.work.hospital import Site
 from shared.job.model_size import model_bytes
 
 _BESIDE = 2**20  # bytes that may travel beside a model

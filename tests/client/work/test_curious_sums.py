@@ -13,8 +13,8 @@ from flwr.app import RecordDict
 from PIL import Image
 
 from client.guard.cohort import Cohort
-from client.hospital import Site
-from client.workshop import Workshop
+from client.work.hospital import Site
+from client.work.warm_networks import Workshop
 from shared.job.schema import JobSpec, parse_job
 from shared.metrics.states import MetricSet
 from shared.networks.build import build_model

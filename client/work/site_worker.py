@@ -9,19 +9,19 @@ import torch
 from flwr.app import Context, Message, Metadata, RecordDict
 from flwr.clientapp import ClientApp
 
-from client.app import make_app
 from client.guard.gate import Gate
 from client.guard.sum_book import SumBook
-from client.hospital import Site
-from client.reception import look
-from client.run_states import RunStates
-from client.run_store import RunStore
-from client.secure import Credentials
 from client.settings.site import load_site
 from client.training.device import open_device
+from client.work.client_app import make_app
+from client.work.hospital import Site
+from client.work.request_heads import look
+from client.work.run_states import RunStates
+from client.work.run_store import RunStore
+from client.work.secure_aggregation import Credentials
+from client.work.warm_networks import Workshop
 from client.workers.calls import HEAD, Call
 from client.workers.records import pack, unpack
-from client.workshop import Workshop
 from shared.flower import COORDINATOR_NODE, become
 from shared.text.redact import redact_error
 from shared.wire.messages import CRASH
@@ -75,7 +75,7 @@ class SiteHost:
 
 
 def look_at(site: Site, call: Call) -> dict[str, Any]:
-    """Return what a site says to the head of a message, see `client.reception`."""
+    """Return what a site says to the head of a message, see `client.work.request_heads`."""
     return look(site, call.payload["type"], unpack(call.payload, {}), call.payload["run"])
 
 

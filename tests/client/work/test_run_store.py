@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.run_store import RunStore
+from client.work.run_store import RunStore
 from shared.errors import SiteError
 
 SIZES = {"own": 3}

@@ -1,6 +1,6 @@
 """The Flower ClientApp of a site: messages come in, are decided on by their heads, and answers go out.
 
-The same app runs in a simulation and in a hospital; what is asked, `client/hospital.py` does.
+The same app runs in a simulation and in a hospital; what is asked, `client/work/hospital.py` does.
 """
 
 import logging
@@ -12,13 +12,13 @@ from flwr.clientapp import ClientApp
 
 from client.guard.gate import Gate, Visit
 from client.guard.log_proof import CutLogError
-from client.hospital import Site
-from client.secure import QUERIES
-from client.secure import evaluate as evaluate_masked
-from client.secure import train as train_masked
 from client.settings.policy import PolicyError
 from client.training.device import explained
-from client.workshop import read_job
+from client.work.hospital import Site
+from client.work.secure_aggregation import QUERIES
+from client.work.secure_aggregation import evaluate as evaluate_masked
+from client.work.secure_aggregation import train as train_masked
+from client.work.warm_networks import read_job
 from shared.audit import log_heads
 from shared.audit.fields import AuditError
 from shared.errors import JobError, SiteError, WardroundError

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from client.run_store import Kept, Purpose, RunStore
 from client.training.loop import LocalTraining, diverged
 from client.training.optimiser_state import moments_of, take_up
-from client.workshop import Bench, read_job
+from client.work.run_store import Kept, Purpose, RunStore
+from client.work.warm_networks import Bench, read_job
 from shared.errors import SiteError
 from shared.strategies.vectors import Pull, Trained, Vectors
 from shared.wire.messages import Request

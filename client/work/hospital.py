@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from client.data.dataset import SiteData
 from client.data.scene import ImageFilter
-from client.first_model import carried_by, check_first
 from client.guard.bounded_sums import bound
 from client.guard.claims import claims_of
 from client.guard.cohort import Cohort
@@ -28,15 +27,16 @@ from client.guard.request_rules import check_request
 from client.guard.site_cohort import SiteCohort
 from client.guard.statistics import part_of
 from client.guard.sum_book import SumBook
-from client.run_store import RunStore
-from client.secure import Credentials
 from client.settings.policy import check_size
 from client.settings.site import SiteConfig
-from client.strategy_work import Memory, do_round, judged_model
 from client.training.class_counts import statistics_for_loss
 from client.training.device import check_machine
 from client.training.loop import LocalTraining, training_seed
-from client.workshop import JOBS_AT_HAND, Bench, Workshop, evaluate, read_job
+from client.work.first_model import carried_by, check_first
+from client.work.run_store import RunStore
+from client.work.secure_aggregation import Credentials
+from client.work.strategy_work import Memory, do_round, judged_model
+from client.work.warm_networks import JOBS_AT_HAND, Bench, Workshop, evaluate, read_job
 from shared.errors import JobError
 from shared.job.model_size import is_larger, model_bytes
 from shared.job.schema import JobSpec

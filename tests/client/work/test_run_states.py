@@ -5,7 +5,7 @@ from pathlib import Path
 
 from flwr.app import ConfigRecord, RecordDict
 
-from client.run_states import MOST_RUNS, RunStates
+from client.work.run_states import MOST_RUNS, RunStates
 
 
 def state(secret: bytes) -> RecordDict:

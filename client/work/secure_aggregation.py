@@ -1,8 +1,9 @@
 """A site's part in secure aggregation: which stage asks for what, and what the site remembers between them.
 
 What it remembers is in Flower's `Context.state`, which a hospital's worker keeps on its disk for each run
-(`client/run_states.py`): a stage that a crash broke off leaves nothing, and its site counts as dropped out.
-In a simulation the state travels with the messages inside one machine, since any worker may serve any site.
+(`client/work/run_states.py`): a stage that a crash broke off leaves nothing, and its site counts as dropped
+out. In a simulation the state travels with the messages inside one machine, since any worker may serve any
+site.
 """
 
 import time

@@ -23,7 +23,7 @@ class SiteHostFactory:
         Raises:
             SiteError: The site's configuration or device can't be used.
         """
-        from client.worker import SiteHost  # noqa: PLC0415  (heavy, and the node has no need of it)
+        from client.work.site_worker import SiteHost  # noqa: PLC0415  (heavy, and the node has no need of it)
 
         log_to(logging.StreamHandler(sys.stderr), LOG_FORMAT)
         return SiteHost(self.site_file)

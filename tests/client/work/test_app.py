@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 
-from client.app import make_app
-from client.hospital import Site
 from client.settings.site import DatasetTable, PolicyTable, SiteConfig, SiteTable
 from client.training.device import open_device
-from client.workshop import Workshop
+from client.work.client_app import make_app
+from client.work.hospital import Site
+from client.work.warm_networks import Workshop
 from shared.flower import assign_id, become
 from shared.networks.build import build_model
 from shared.wire import messages
