@@ -13,11 +13,11 @@ from typing import Any, Self
 
 import torch
 
-from client.health import Health
-from client.node import Node
-from client.presence import Presence
+from client.service.health import Health
+from client.service.node import Node
+from client.service.presence import Presence
+from client.service.state import StateFolder
 from client.settings.site import SiteConfig, load_site
-from client.state import StateFolder
 from client.work.client_app import make_app
 from client.work.hospital import Site
 from client.work.site_worker import look_at, serve_message

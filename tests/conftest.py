@@ -31,7 +31,7 @@ LONGEST = (
     "simulate/test_workers.py",
     "simulate/test_same_result.py",
     "simulate/test_resume.py",
-    "client/test_node.py",
+    "client/service/test_node.py",
     "server/test_remote_runs.py",
     "simulate/test_hostile_nodes.py",
     "client/work/test_curious_coordinator.py",

@@ -16,7 +16,7 @@ def check(
     offline: Annotated[bool, typer.Option("--offline", help="Leave out what needs the network.")] = False,
 ) -> None:
     """Look at settings, keys, network, clock, data and machine; exit code 0 if all is well, 2 if not."""
-    from client.check import check_site
+    from client.service.check import check_site
     from shared.findings import show_findings
 
     if show_findings(check_site(folder, coordinator, offline=offline)):

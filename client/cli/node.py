@@ -30,7 +30,7 @@ def start(
     import sys
     import threading
 
-    from client.service import serve_folder
+    from client.service.site_service import serve_folder
     from client.work.site_host import LOG_FORMAT
     from shared.text.printable import log_to
 
@@ -44,7 +44,7 @@ def start(
 
 def status(folder: Folder = HERE) -> None:
     """Say what the site's service is doing; exit code 0 if the site takes part, 3 if not."""
-    from client.service_state import service_state
+    from client.service.status import service_state
     from shared.text.printable import printable
 
     answer, line = service_state(folder)

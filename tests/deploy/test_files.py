@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from client.health import LIVENESS
+from client.service.health import LIVENESS
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))

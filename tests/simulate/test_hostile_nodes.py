@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from client.guard.gate import Gate
+from client.service.state import told
 from client.settings.site import load_site
-from client.state import told
 from client.training.device import open_device
 from client.work.client_app import make_app
 from client.work.hospital import Site

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from client.check import check_site
+from client.service.check import check_site
 from client.settings.site import load_site
 from shared.errors import SiteError
 

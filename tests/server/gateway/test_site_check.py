@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from client.check_network import check_network
+from client.service.network_check import check_network
 from shared.findings import Finding
 
 

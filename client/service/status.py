@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from client.health import Answer, ask, socket_of
-from client.state import told
+from client.service.health import Answer, ask, socket_of
+from client.service.state import told
 
 
 def service_state(folder: Path) -> tuple[Answer, str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from client.check import check_site
+from client.service.check import check_site
 from shared.findings import Finding
 from shared.pki.authority import Authority
 from shared.pki.certificate_requests import certificate_request

@@ -3,7 +3,7 @@
 import socket
 from types import SimpleNamespace
 
-from client.presence import WORKING, Presence
+from client.service.presence import WORKING, Presence
 
 
 def test_a_kind_of_message_begins_no_other_word(tmp_path, monkeypatch):

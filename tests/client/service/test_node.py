@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
 from cryptography.hazmat.primitives.hashes import SHA384
 
 from client.guard.job_book import JobBook
-from client.health import LIVENESS, ask, socket_of
+from client.service.health import LIVENESS, ask, socket_of
 from server.enrolment import Registry
 from shared.flower.runs import Runs
 from shared.job.schema import JobSpec
@@ -30,7 +30,7 @@ from tests.cli import wardround
 
 pytestmark = pytest.mark.slow
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 DUE_S = 3.0  # seconds from the start of the service until its certificate must be renewed
 
 

@@ -10,8 +10,8 @@ import httpx
 import pytest
 from flwr.app import Array, ArrayRecord, Message, RecordDict
 
-from client.node import Node
-from client.presence import Presence
+from client.service.node import Node
+from client.service.presence import Presence
 from client.work.site_worker import look_at, serve_message
 from client.workers.calls import HEAD
 from shared.audit.verify import entries

@@ -5,8 +5,8 @@ import socket
 import threading
 from contextlib import suppress
 
-from client.health import Health
-from client.state import StateFolder
+from client.service.health import Health
+from client.service.state import StateFolder
 from shared.text.printable import printable
 
 ONLINE, WORKING = "online", "working"

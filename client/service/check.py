@@ -7,12 +7,12 @@ from pathlib import Path
 
 import psutil
 
-from client.check_network import check_network
 from client.data.check import Expected, check_dataset
 from client.data.manifest import image_columns
 from client.data.splits import CohortKey, Split
 from client.guard.cohort import Cohort
-from client.service_state import service_state
+from client.service.network_check import check_network
+from client.service.status import service_state
 from client.settings.site import DatasetTable, SiteConfig, load_site
 from client.training.compiler import compiler_problem
 from shared.audit.verify import verify

@@ -5,13 +5,13 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from client.health import Health, socket_of
-from client.node import Node
-from client.presence import Presence
-from client.renewal import Renewal
+from client.service.health import Health, socket_of
+from client.service.node import Node
+from client.service.presence import Presence
+from client.service.renewal import Renewal
+from client.service.state import StateFolder
 from client.settings.enrolment import settle
 from client.settings.site import load_site
-from client.state import StateFolder
 from client.work.site_host import SiteHostFactory
 from client.workers.processes import ProcessPool
 from shared.audit.log import AuditLog

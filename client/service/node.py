@@ -12,8 +12,8 @@ from types import TracebackType
 
 from flwr.app import Error, Message, RecordDict
 
-from client.presence import ONLINE, WORKING, Presence, notify
-from client.state import StateFolder
+from client.service.presence import ONLINE, WORKING, Presence, notify
+from client.service.state import StateFolder
 from client.workers.calls import HEAD, Call, Outcome, Workers
 from client.workers.records import pack, unpack
 from shared.errors import WardroundError

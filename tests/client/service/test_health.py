@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from client.health import Health, ask, socket_of
+from client.service.health import Health, ask, socket_of
 from shared.errors import SiteError
 
 
