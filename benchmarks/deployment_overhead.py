@@ -34,7 +34,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parent), os.envi
 from common import conditions, finish  # noqa: E402
 from loopback_tls import tls_door  # noqa: E402
 
-from server.audit_log import operator_audit  # noqa: E402
+from server.audit.log import operator_audit  # noqa: E402
 from server.deploy import Coordinator  # noqa: E402
 from shared.flower.runs import Runs  # noqa: E402
 from shared.job.schema import JobSpec, load_job  # noqa: E402

@@ -11,7 +11,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from server.attentive_grid import AttentiveGrid
-from server.audit_log import open_audit
+from server.audit.log import open_audit
 from server.coordinator import COORDINATOR, MODELS, RUNS
 from server.enrolment import Registry
 from server.models import Outbox

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from server.audit_log import KEY, create_audit_key, operator_audit
+from server.audit.log import KEY, create_audit_key, operator_audit
 from server.coordinator import MODELS, RUNS, FolderError, load_settings, require_absent
 from server.enrolment import Registry
 from server.store import REGISTRY, Audit

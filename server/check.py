@@ -9,8 +9,8 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 
-from server.audit_log import FOLDER as AUDIT_FOLDER
-from server.audit_log import KEY as AUDIT_KEY
+from server.audit.log import FOLDER as AUDIT_FOLDER
+from server.audit.log import KEY as AUDIT_KEY
 from server.coordinator import ServerConfig, load_settings
 from server.enrolment import Registry
 from server.gateway import listen

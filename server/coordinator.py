@@ -13,7 +13,7 @@ from typing import Annotated
 
 from pydantic import Field, IPvAnyAddress, ValidationError, field_validator
 
-from server.audit_log import create_audit_key
+from server.audit.log import create_audit_key
 from server.enrolment import Registry
 from server.limits import Limits, PeopleLimits
 from server.store import REGISTRY

@@ -10,7 +10,7 @@ from typing import BinaryIO, TypeVar
 
 import httpx
 
-from server.audit_trail import Append
+from server.audit.trail import Append
 from server.event_tail import EventTail
 from server.events import Event
 from server.figures import FILTERED, WITHHELD, Figures

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 from starlette.routing import BaseRoute, Route
 
-from server.audit_trail import AuditTrail
+from server.audit.trail import AuditTrail
 from server.bell import Bell
 from server.gateway_people import PersonRegistry, build_people_app
 from server.gateway_sites import SiteRegistry, SitesApp

@@ -27,7 +27,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.addresses import network_of
-from server.audit_trail import AuditTrail
+from server.audit.trail import AuditTrail
 from server.bounded import Bounded
 from server.limits import Limits
 

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from server.allowances import Charge
-from server.audit_trail import AuditTrail
+from server.audit.trail import AuditTrail
 from server.bell import Bell
 from server.bounded import Bounded
 from server.exchange import Disconnected, Exchange, Refusal

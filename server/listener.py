@@ -17,7 +17,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from server.audit_trail import AuditTrail
+from server.audit.trail import AuditTrail
 from server.limits import Limits
 from server.peer import Peer
 from server.places import Place, Places

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from server.audit_log import operator_audit
+from server.audit.log import operator_audit
 from server.enrolment import Registry
 from server.store import REGISTRY
 

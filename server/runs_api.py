@@ -36,7 +36,7 @@ from starlette.routing import BaseRoute, Route
 
 from server.answers import error_answer, explained
 from server.at_hand import AtHand
-from server.audit_trail import AuditTrail
+from server.audit.trail import AuditTrail
 from server.bodies import read_body
 from server.deploy import Coordinator
 from server.run_files import chunks

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from server.audit_trail import Append, AuditTrail
+from server.audit.trail import Append, AuditTrail
 from server.bell import Bell, hang_bell
 from server.coordinator import (
     COORDINATOR,

@@ -21,7 +21,7 @@ from typing import Self
 from client.data.splits import CohortKey
 from client.settings.cohort_key import NAME
 from client.settings.enrolment import enrol
-from server.audit_log import operator_audit
+from server.audit.log import operator_audit
 from server.coordinator import ServerTable, found, join_string, load_settings
 from server.deploy import Coordinator, open_coordinator
 from server.registry import open_registry

@@ -40,7 +40,7 @@ def init(
     ] = True,
 ) -> None:
     """Found a federation: its authority, the server's certificate, settings and registry."""
-    from server.audit_log import operator_audit
+    from server.audit.log import operator_audit
     from server.coordinator import ServerTable, found
     from server.passphrase import read_passphrase
     from server.store import check_name
@@ -150,7 +150,7 @@ def backup(
     folder: Folder = HERE,
 ) -> None:
     """Copy settings, authority, registry and logs into one file, while the coordinator runs; not `runs/`."""
-    from server.audit_log import operator_audit
+    from server.audit.log import operator_audit
     from server.backup import backup as write_backup
 
     with_key = write_backup(folder, file, operator_audit(folder), include_keys=include_key)

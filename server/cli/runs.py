@@ -107,7 +107,7 @@ def _control(folder: Path | None) -> "RunControl":
         from server.remote import RemoteCoordinator
 
         return RemoteCoordinator(load_login())
-    from server.audit_log import operator_audit
+    from server.audit.log import operator_audit
     from server.deploy import open_coordinator
 
     return open_coordinator(folder, operator_audit(folder))

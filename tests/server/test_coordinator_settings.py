@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from server.audit_log import open_audit
+from server.audit.log import open_audit
 from server.check import check_coordinator
 from server.coordinator import SETTINGS, FolderError, ServerTable, found, load_settings
 from server.gateway import listen

@@ -28,8 +28,8 @@ from hypothesis import strategies as st
 from starlette.types import Receive, Scope, Send
 
 from server import gateway_people
-from server.audit_log import open_audit
-from server.audit_trail import AuditTrail
+from server.audit.log import open_audit
+from server.audit.trail import AuditTrail
 from server.bell import Bell
 from server.coordinator import MODELS, ServerTable, found
 from server.enrolment import Registry

@@ -10,7 +10,7 @@ import pytest
 
 from client.training.device import open_device
 from client.work.warm_networks import Workshop
-from server.audit_log import operator_audit
+from server.audit.log import operator_audit
 from server.coordinator import login_command
 from server.login import load_login, log_in
 from server.people import People

@@ -12,7 +12,7 @@ from subprocess import CompletedProcess
 import psutil
 import pytest
 
-from server.audit_log import operator_audit
+from server.audit.log import operator_audit
 from server.coordinator import load_settings, login_command
 from server.login import load_login, log_in
 from server.people import People

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from server.audit_log import open_audit
-from server.audit_trail import AuditTrail
+from server.audit.log import open_audit
+from server.audit.trail import AuditTrail
 from server.coordinator import ServerTable, found
 from server.enrolment_api import EnrolmentApi
 from server.gateway import listen

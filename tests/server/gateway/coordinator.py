@@ -23,7 +23,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from server.audit_trail import AuditTrail
+from server.audit.trail import AuditTrail
 from server.bell import BELL, Bell, hang_bell
 from server.coordinator import MODELS
 from server.gateway import Door, Gateway, Routes, listen

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from server.audit_log import create_audit_key, open_audit
-from server.audit_trail import ENTRIES_A_WINDOW, WINDOW_S, AuditTrail
+from server.audit.log import create_audit_key, open_audit
+from server.audit.trail import ENTRIES_A_WINDOW, WINDOW_S, AuditTrail
 from shared.audit.verify import entries
 
 

@@ -4,7 +4,7 @@ import getpass
 import os
 from pathlib import Path
 
-from server.audit_trail import Append
+from server.audit.trail import Append
 from shared.audit.fields import AuditError
 from shared.audit.log import AuditLog
 from shared.pki.certificates import new_key, save_key
