@@ -7,8 +7,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from server.registry.store import BusyError, RefusedError
 from server.run_control import UnknownRunError
-from server.store import BusyError, RefusedError
 from shared.audit.fields import AuditError
 from shared.errors import JobError, WardroundError
 

@@ -13,8 +13,9 @@ from flwr.serverapp import Grid, ServerApp
 from server.attentive_grid import AttentiveGrid
 from server.audit.log import open_audit
 from server.coordinator import COORDINATOR, MODELS, RUNS
-from server.enrolment import Registry
 from server.models import Outbox
+from server.registry.enrolment import Registry
+from server.registry.store import REGISTRY
 from server.rounds import RoundLoop
 from server.run_files import run_path
 from server.run_life import at_work
@@ -22,7 +23,6 @@ from server.runs import RunFolder
 from server.site_grid import SiteGrid
 from server.site_heads import SiteHeads, known_heads
 from server.site_names import SUPERLINK, SiteKeys, project_sites
-from server.store import REGISTRY
 from shared.errors import RunError
 from shared.flower import RunStopped
 from shared.job.schema import JobSpec, parse_job

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from server.deploy import Coordinator
 from server.figures import Figures
-from server.people import Role
+from server.registry.people import Role
 from shared.run_folder import ABOUT, RunRecord
 
 _MOST = 256  # runs and roles that are kept

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from server.audit.log import KEY, create_audit_key, operator_audit
 from server.coordinator import MODELS, RUNS, FolderError, load_settings, require_absent
-from server.enrolment import Registry
-from server.store import REGISTRY, Audit
+from server.registry.enrolment import Registry
+from server.registry.store import REGISTRY, Audit
 
 LEFT_OUT = {RUNS, "tls", MODELS}
 OPEN_KEY = re.compile(rb"\s*-----BEGIN ([A-Z]+ )?PRIVATE KEY-----(?<!ENCRYPTED PRIVATE KEY-----)")

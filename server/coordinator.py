@@ -14,9 +14,9 @@ from typing import Annotated
 from pydantic import Field, IPvAnyAddress, ValidationError, field_validator
 
 from server.audit.log import create_audit_key
-from server.enrolment import Registry
 from server.limits import Limits, PeopleLimits
-from server.store import REGISTRY
+from server.registry.enrolment import Registry
+from server.registry.store import REGISTRY
 from shared.errors import WardroundError
 from shared.job.errors import describe
 from shared.pki.authority import Authority, Signatory

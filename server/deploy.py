@@ -14,13 +14,13 @@ from server.audit.trail import Append
 from server.event_tail import EventTail
 from server.events import Event
 from server.figures import FILTERED, WITHHELD, Figures
-from server.people import Role
-from server.projects import Projects, choose_project
+from server.registry.people import Role
+from server.registry.projects import Projects, choose_project
+from server.registry.store import DEFAULT_PROJECT, REGISTRY
 from server.run_control import RunDetails, RunRow, UnknownRunError, parse_event
 from server.run_files import chunks, file_names, open_file, run_path, write_copy
 from server.run_life import note_stopped
 from server.runs import RunFolder, run_name
-from server.store import DEFAULT_PROJECT, REGISTRY
 from server.superlink import socket_of
 from shared.errors import RunError, WardroundError
 from shared.flower.runs import Runs

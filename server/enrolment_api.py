@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from server.answers import explained
 from server.bodies import parse_body
-from server.enrolment import Registry
+from server.registry.enrolment import Registry
 from shared.pki.authority import Signatory
 from shared.pki.certificates import pem_of
 from shared.table import Table

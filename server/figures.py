@@ -13,7 +13,7 @@ from contextlib import suppress
 from itertools import groupby
 from typing import Any, BinaryIO
 
-from server.people import Role
+from server.registry.people import Role
 from shared.run_folder import ABOUT, CHECKPOINT, EVENTS, SITES
 
 FILTERED = (SITES, EVENTS, ABOUT)

@@ -56,7 +56,7 @@ class Person(Protocol):
 
 
 class PersonRegistry(Protocol):
-    """The part of `server.enrolment.Registry` that knows tokens."""
+    """The part of `server.registry.enrolment.Registry` that knows tokens."""
 
     def person_of(self, token: str) -> Person | None:
         """Return whose token it is, if it is valid now."""

@@ -86,7 +86,7 @@ class Site(Protocol):
 
 
 class SiteRegistry(Protocol):
-    """The part of `server.enrolment.Registry` that is asked on every request of a site."""
+    """The part of `server.registry.enrolment.Registry` that is asked on every request of a site."""
 
     def site_of(self, serial: int, public_key: EllipticCurvePublicKey) -> Site | None:
         """Return the site to which a certificate and a node key belong, if it is admitted now."""

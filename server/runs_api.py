@@ -39,9 +39,9 @@ from server.at_hand import AtHand
 from server.audit.trail import AuditTrail
 from server.bodies import read_body
 from server.deploy import Coordinator
+from server.registry.store import DEFAULT_PROJECT
 from server.run_files import chunks
 from server.runs import plain
-from server.store import DEFAULT_PROJECT
 from server.submission import LONGEST_BODY, Refused, validated
 from server.watching import Watching
 from shared.flower.runs import Runs

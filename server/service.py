@@ -26,14 +26,14 @@ from server.coordinator import (
     renew_server_certificate,
 )
 from server.deploy import Coordinator
-from server.enrolment import Registry
 from server.enrolment_api import EnrolmentApi
 from server.gateway import Door, Gateway, Routes, listen
 from server.models import ModelsApi
-from server.people import People
 from server.recovery import Recovery
+from server.registry.enrolment import Registry
+from server.registry.people import People
+from server.registry.store import REGISTRY
 from server.runs_api import RunsApi
-from server.store import REGISTRY
 from server.superlink import SuperLink
 from shared.flower.runs import Runs
 from shared.pki.authority import Signatory

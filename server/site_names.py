@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from server.enrolment import Registry
-from server.projects import Projects
-from server.store import REGISTRY
+from server.registry.enrolment import Registry
+from server.registry.projects import Projects
+from server.registry.store import REGISTRY
 from server.superlink import socket_of
 from shared.flower.control import Control, NodeInfo
 

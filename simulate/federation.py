@@ -24,7 +24,7 @@ from client.settings.enrolment import enrol
 from server.audit.log import operator_audit
 from server.coordinator import ServerTable, found, join_string, load_settings
 from server.deploy import Coordinator, open_coordinator
-from server.registry import open_registry
+from server.registry.access import open_registry
 from server.superlink import socket_of
 from shared.errors import RunError
 from shared.flower.control import Control

@@ -47,7 +47,7 @@ LONGEST = (
     "server/gateway/test_flower.py",
     "simulate/test_side_by_side.py",
     "simulate/cli/test_cli_errors.py",
-    "server/test_enrolment.py",
+    "server/registry/test_enrolment.py",
 )
 
 

@@ -1,7 +1,8 @@
 """A site's SQLite files: one transaction at a time, which no other process can come between.
 
 Each transaction has a connection of its own: a book is used a few times a round, by service, worker and
-commands at once. The coordinator's registry (`server/store.py`), asked at every request, keeps its open.
+commands at once. The coordinator's registry (`server/registry/store.py`), asked at every request, keeps its
+open.
 """
 
 import sqlite3

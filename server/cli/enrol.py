@@ -43,7 +43,7 @@ def init(
     from server.audit.log import operator_audit
     from server.coordinator import ServerTable, found
     from server.passphrase import read_passphrase
-    from server.store import check_name
+    from server.registry.store import check_name
     from shared.pki.certificates import fingerprint
 
     check_name(name)
@@ -65,7 +65,7 @@ def invite(
 ) -> None:
     """Print the join string of a site: secret, to be used once. It goes to stdout and is not kept."""
     from server.coordinator import join_string, load_settings
-    from server.registry import open_registry
+    from server.registry.access import open_registry
 
     load_settings(folder)
     with open_registry(folder) as registry:
@@ -79,7 +79,7 @@ def sites(folder: Folder = HERE) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from server.registry import open_registry
+    from server.registry.access import open_registry
 
     with open_registry(folder) as registry:
         joined, invited = registry.sites(), registry.invitations()
@@ -97,7 +97,7 @@ def revoke(
 ) -> None:
     """Refuse a site from this moment, also in a connection that is open."""
     from server.passphrase import open_authority
-    from server.registry import open_registry
+    from server.registry.access import open_registry
     from shared.pki.certificates import CredentialError
 
     with open_registry(folder) as registry:
@@ -119,9 +119,9 @@ def sign(
     folder: Folder = HERE,
 ) -> None:
     """Sign the request of an invited site that can't join over the network."""
-    from server.offline import check_spoken, read_request, require_new, write_answer
     from server.passphrase import open_authority
-    from server.registry import open_registry
+    from server.registry.access import open_registry
+    from server.registry.offline import check_spoken, read_request, require_new, write_answer
     from shared.pki.certificate_requests import parse_request, requested_name
     from shared.pki.certificates import key_fingerprint
 
@@ -185,7 +185,7 @@ def people_add(
 ) -> None:
     """Print a new token for a person: secret, shown once and not kept."""
     from server.coordinator import login_command
-    from server.registry import open_registry
+    from server.registry.access import open_registry
 
     command = login_command(folder)
     with open_registry(folder) as registry:
@@ -200,7 +200,7 @@ def people_list(folder: Folder = HERE) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from server.registry import open_registry
+    from server.registry.access import open_registry
 
     table = Table("name", "role", "projects", "token until", box=None, pad_edge=False)
     with open_registry(folder) as registry:
@@ -214,7 +214,7 @@ def people_remove(
     name: Annotated[str, typer.Argument(help="Name.", show_default=False)], folder: Folder = HERE
 ) -> None:
     """End a person's token now."""
-    from server.registry import open_registry
+    from server.registry.access import open_registry
 
     with open_registry(folder) as registry:
         registry.remove_person(name)

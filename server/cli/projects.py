@@ -7,7 +7,7 @@ import typer
 from server.cli.enrol import HERE, Folder
 
 if TYPE_CHECKING:
-    from server.projects import Kind
+    from server.registry.projects import Kind
 
 projects_app = typer.Typer(help="Who sees which runs, and which sites those reach.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(metavar="PROJECT", help="Name of the project.", show_default=False)]
@@ -24,7 +24,7 @@ def add_projects_commands(app: typer.Typer) -> None:
 
 def add(name: Name, folder: Folder = HERE) -> None:
     """Make a project; nobody belongs to it yet."""
-    from server.registry import open_registry
+    from server.registry.access import open_registry
 
     with open_registry(folder) as registry:
         registry.add_project(name)
@@ -36,7 +36,7 @@ def show(folder: Folder = HERE) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from server.registry import open_registry
+    from server.registry.access import open_registry
 
     table = Table("project", "people", "sites", box=None, pad_edge=False)
     with open_registry(folder) as registry:
@@ -47,7 +47,7 @@ def show(folder: Folder = HERE) -> None:
 
 def remove(name: Name, folder: Folder = HERE) -> None:
     """End a project that nobody belongs to any more; its runs stay, for operators."""
-    from server.registry import open_registry
+    from server.registry.access import open_registry
 
     with open_registry(folder) as registry:
         registry.remove_project(name)
@@ -56,7 +56,7 @@ def remove(name: Name, folder: Folder = HERE) -> None:
 
 def join(name: Name, person: Person = None, site: Site = None, folder: Folder = HERE) -> None:
     """Let a person, a site or both belong to a project, besides those that they belong to."""
-    from server.registry import open_registry
+    from server.registry.access import open_registry
 
     with open_registry(folder) as registry:
         for kind, member in _members(person, site):
@@ -66,7 +66,7 @@ def join(name: Name, person: Person = None, site: Site = None, folder: Folder = 
 
 def leave(name: Name, person: Person = None, site: Site = None, folder: Folder = HERE) -> None:
     """Let a person, a site or both belong to a project no more; a run that goes on keeps its sites."""
-    from server.registry import open_registry
+    from server.registry.access import open_registry
 
     with open_registry(folder) as registry:
         for kind, member in _members(person, site):

@@ -32,7 +32,6 @@ from server.audit.log import open_audit
 from server.audit.trail import AuditTrail
 from server.bell import Bell
 from server.coordinator import MODELS, ServerTable, found
-from server.enrolment import Registry
 from server.enrolment_api import EnrolmentApi
 from server.gateway import listen
 from server.gateway_people import build_people_app
@@ -41,6 +40,7 @@ from server.limits import Limits, PeopleLimits
 from server.listener import Listener
 from server.models import ModelsApi
 from server.peer import Peer
+from server.registry.enrolment import Registry
 from server.runs import RunFolder
 from server.runs_api import RunsApi
 from server.superlink import SuperLinkError

@@ -13,8 +13,8 @@ from client.work.warm_networks import Workshop
 from server.audit.log import operator_audit
 from server.coordinator import login_command
 from server.login import load_login, log_in
-from server.people import People
-from server.registry import open_registry
+from server.registry.access import open_registry
+from server.registry.people import People
 from server.remote import RemoteCoordinator
 from shared.errors import WardroundError
 from simulate.federation import LocalFederation

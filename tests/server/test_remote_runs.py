@@ -15,7 +15,7 @@ import pytest
 from server.audit.log import operator_audit
 from server.coordinator import load_settings, login_command
 from server.login import load_login, log_in
-from server.people import People
+from server.registry.people import People
 from server.remote import RemoteCoordinator
 from shared.audit.log import Entry
 from shared.audit.verify import entries, verify

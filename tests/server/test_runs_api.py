@@ -21,7 +21,7 @@ from server.gateway_people import build_people_app
 from server.limits import PeopleLimits
 from server.listener import Listener
 from server.login import LoginError, load_login, log_in, login_file
-from server.people import People
+from server.registry.people import People
 from server.remote import RemoteCoordinator
 from server.run_files import write_copy
 from server.runs import RunFolder

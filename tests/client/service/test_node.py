@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA384
 
 from client.guard.job_book import JobBook
 from client.service.health import LIVENESS, ask, socket_of
-from server.enrolment import Registry
+from server.registry.enrolment import Registry
 from shared.flower.runs import Runs
 from shared.job.schema import JobSpec
 from shared.pki.authority import SKEW, Authority

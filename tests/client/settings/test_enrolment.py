@@ -27,9 +27,9 @@ from client.settings.site import SiteConfig, load_site
 from client.settings.template import site_template
 from server.bodies import LONGEST
 from server.coordinator import ServerTable, found, join_string
-from server.enrolment import Registry
 from server.enrolment_api import EnrolmentApi
-from server.offline import write_answer
+from server.registry.enrolment import Registry
+from server.registry.offline import write_answer
 from shared.pki.authority import Authority
 from shared.pki.certificate_requests import certificate_request
 from shared.pki.certificates import (

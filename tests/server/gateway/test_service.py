@@ -21,8 +21,8 @@ from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from client.settings.enrolment import enrol, renew
 from server.coordinator import ServerTable, bind_address, found, join_string
-from server.enrolment import Registry
-from server.people import People
+from server.registry.enrolment import Registry
+from server.registry.people import People
 from shared.pki.certificates import client_context, load_key
 from simulate.federation import free_ports
 

@@ -28,8 +28,8 @@ from hypothesis import strategies as st
 import wardround
 from server.backup import backup, restore
 from server.coordinator import FolderError, ServerTable, found, load_settings, renew_server_certificate
-from server.enrolment import Registry
-from server.store import WAIT, RefusedError, RegistryError
+from server.registry.enrolment import Registry
+from server.registry.store import WAIT, RefusedError, RegistryError
 from shared.audit.verify import entries, verify
 from shared.errors import WardroundError
 from shared.pki.authority import Authority
@@ -46,7 +46,7 @@ from shared.pki.certificates import (
 )
 from shared.pki.join_string import parse_join
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 
 
 class Log:
@@ -141,7 +141,7 @@ def test_of_many_who_use_a_token_at_once_one_is_let_in(federation: Federation) -
     token = federation.registry.invite("st-mary")
     script = (
         "import sys\nfrom pathlib import Path\n"
-        "from server.enrolment import Registry\nfrom server.store import RefusedError\n"
+        "from server.registry.enrolment import Registry\nfrom server.registry.store import RefusedError\n"
         "from shared.pki.authority import Authority\n"
         "from shared.pki.certificate_requests import certificate_request\n"
         "from shared.pki.certificates import new_key\n"

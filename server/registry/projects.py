@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from server.store import RegistryError, Store, check_name
+from server.registry.store import RegistryError, Store, check_name
 from shared.text.names import suggestion
 
 Kind = Literal["person", "site"]

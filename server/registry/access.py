@@ -5,8 +5,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from server.audit.log import operator_audit
-from server.enrolment import Registry
-from server.store import REGISTRY
+from server.registry.enrolment import Registry
+from server.registry.store import REGISTRY
 
 
 @contextmanager

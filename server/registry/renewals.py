@@ -9,7 +9,7 @@ import sqlite3
 
 from cryptography import x509
 
-from server.store import RefusedError
+from server.registry.store import RefusedError
 from shared.pki.certificate_requests import parse_request
 from shared.pki.certificates import openssh, public_key_of
 

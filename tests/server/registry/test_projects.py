@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from server import store
-from server.enrolment import Registry
+from server.registry import store
+from server.registry.enrolment import Registry
+from server.registry.store import RegistryError
 from server.runs import RunFolder
-from server.store import RegistryError
 from shared.wire.https import CoordinatorError
-
-from .test_runs_api import Desk
+from tests.server.test_runs_api import Desk
 
 
 def quiet(event: str, **fields: str) -> None:

@@ -19,10 +19,10 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePub
 from cryptography.hazmat.primitives.hashes import SHA384
 from cryptography.hazmat.primitives.serialization import SSHPublicKeyTypes, load_ssh_public_key
 
-from server.people import People
-from server.projects import assign, leave_all, projects_of, the_only_project
-from server.renewals import check_renewal, note_renewal
-from server.store import BusyError, RefusedError, RegistryError, as_time, check_name, token_hash
+from server.registry.people import People
+from server.registry.projects import assign, leave_all, projects_of, the_only_project
+from server.registry.renewals import check_renewal, note_renewal
+from server.registry.store import BusyError, RefusedError, RegistryError, as_time, check_name, token_hash
 from shared.pki.authority import SITE_DAYS, Signatory
 from shared.pki.certificate_requests import parse_request, renewal_statement, requested_name
 from shared.pki.certificates import CredentialError, check_issued, openssh, parse_certificates, public_key_of

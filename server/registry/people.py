@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, get_args
 
-from server.projects import Projects, assign, leave_all, projects_of, the_only_project
-from server.store import RegistryError, as_time, check_name, token_hash
+from server.registry.projects import Projects, assign, leave_all, projects_of, the_only_project
+from server.registry.store import RegistryError, as_time, check_name, token_hash
 from shared.text.names import suggestion
 
 Role = Literal["viewer", "researcher", "operator"]

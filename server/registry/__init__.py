@@ -1,0 +1,1 @@
+"""Who belongs to the federation: sites, people, projects."""
