@@ -16,8 +16,8 @@ from client.work.client_app import make_app
 from client.work.hospital import Site
 from client.work.warm_networks import Workshop
 from server.app import execute
-from server.coordinator import COORDINATOR
 from server.deadline import Deadline
+from server.folder.coordinator import COORDINATOR
 from server.forwarding_grid import ForwardingGrid
 from server.site_grid import SiteGrid
 from server.site_heads import SiteHeads

@@ -8,7 +8,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.exchange import Disconnected, Exchange, Refusal
-from server.limits import Limits
+from server.folder.limits import Limits
 
 
 class Bounded:

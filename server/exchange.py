@@ -6,7 +6,7 @@ from http import HTTPStatus
 import httpx
 from starlette.types import Receive, Scope, Send
 
-from server.limits import Limits, Pace
+from server.folder.limits import Limits, Pace
 
 # RFC 9110, 7.6.1; `server` and `date` are the listener's own.
 NOT_RETURNED = frozenset(

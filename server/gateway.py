@@ -13,9 +13,9 @@ from starlette.routing import BaseRoute, Route
 
 from server.audit.trail import AuditTrail
 from server.bell import Bell
+from server.folder.limits import Limits
 from server.gateway_people import PersonRegistry, build_people_app
 from server.gateway_sites import SiteRegistry, SitesApp
-from server.limits import Limits
 from server.listener import Listener
 from server.roster import Roster
 from server.superlink import SuperLink

@@ -29,7 +29,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from server.addresses import network_of
 from server.audit.trail import AuditTrail
 from server.bounded import Bounded
-from server.limits import Limits
+from server.folder.limits import Limits
 
 Role = Literal["viewer", "researcher", "operator"]
 ROLES: tuple[Role, ...] = ("viewer", "researcher", "operator")  # each may do what those before it may

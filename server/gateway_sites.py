@@ -22,7 +22,7 @@ from server.audit.trail import AuditTrail
 from server.bell import Bell
 from server.bounded import Bounded
 from server.exchange import Disconnected, Exchange, Refusal
-from server.limits import Limits
+from server.folder.limits import Limits
 from server.peer import Peer
 from server.superlink import SuperLinkError
 

@@ -18,7 +18,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from server.audit.trail import AuditTrail
-from server.limits import Limits
+from server.folder.limits import Limits
 from server.peer import Peer
 from server.places import Place, Places
 

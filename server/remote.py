@@ -14,7 +14,7 @@ import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from server.events import Event
-from server.login import Login
+from server.folder.login import Login
 from server.run_control import RunDetails, RunRow, parse_event
 from server.run_files import check_file_name, write_copy
 from shared.errors import RunError

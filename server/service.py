@@ -17,7 +17,9 @@ from pathlib import Path
 
 from server.audit.trail import Append, AuditTrail
 from server.bell import Bell, hang_bell
-from server.coordinator import (
+from server.deploy import Coordinator
+from server.enrolment_api import EnrolmentApi
+from server.folder.coordinator import (
     COORDINATOR,
     MODELS,
     RUNS,
@@ -25,8 +27,6 @@ from server.coordinator import (
     load_settings,
     renew_server_certificate,
 )
-from server.deploy import Coordinator
-from server.enrolment_api import EnrolmentApi
 from server.gateway import Door, Gateway, Routes, listen
 from server.models import ModelsApi
 from server.recovery import Recovery

@@ -41,8 +41,8 @@ def init(
 ) -> None:
     """Found a federation: its authority, the server's certificate, settings and registry."""
     from server.audit.log import operator_audit
-    from server.coordinator import ServerTable, found
-    from server.passphrase import read_passphrase
+    from server.folder.coordinator import ServerTable, found
+    from server.folder.passphrase import read_passphrase
     from server.registry.store import check_name
     from shared.pki.certificates import fingerprint
 
@@ -64,7 +64,7 @@ def invite(
     folder: Folder = HERE,
 ) -> None:
     """Print the join string of a site: secret, to be used once. It goes to stdout and is not kept."""
-    from server.coordinator import join_string, load_settings
+    from server.folder.coordinator import join_string, load_settings
     from server.registry.access import open_registry
 
     load_settings(folder)
@@ -96,7 +96,7 @@ def revoke(
     site: Annotated[str, typer.Argument(help="Name of the site.", show_default=False)], folder: Folder = HERE
 ) -> None:
     """Refuse a site from this moment, also in a connection that is open."""
-    from server.passphrase import open_authority
+    from server.folder.passphrase import open_authority
     from server.registry.access import open_registry
     from shared.pki.certificates import CredentialError
 
@@ -119,7 +119,7 @@ def sign(
     folder: Folder = HERE,
 ) -> None:
     """Sign the request of an invited site that can't join over the network."""
-    from server.passphrase import open_authority
+    from server.folder.passphrase import open_authority
     from server.registry.access import open_registry
     from server.registry.offline import check_spoken, read_request, require_new, write_answer
     from shared.pki.certificate_requests import parse_request, requested_name
@@ -151,7 +151,7 @@ def backup(
 ) -> None:
     """Copy settings, authority, registry and logs into one file, while the coordinator runs; not `runs/`."""
     from server.audit.log import operator_audit
-    from server.backup import backup as write_backup
+    from server.folder.backup import backup as write_backup
 
     with_key = write_backup(folder, file, operator_audit(folder), include_keys=include_key)
     print(f"{file}: written; the folder runs/ is not in it.")
@@ -164,7 +164,7 @@ def restore(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.", show_default=False)],
 ) -> None:
     """Make a coordinator's folder from a backup."""
-    from server.backup import restore as read_backup
+    from server.folder.backup import restore as read_backup
 
     read_backup(file, folder)
     print(f"{folder}: restored. Invitations that were open are withdrawn.")
@@ -184,7 +184,7 @@ def people_add(
     folder: Folder = HERE,
 ) -> None:
     """Print a new token for a person: secret, shown once and not kept."""
-    from server.coordinator import login_command
+    from server.folder.coordinator import login_command
     from server.registry.access import open_registry
 
     command = login_command(folder)

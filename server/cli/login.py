@@ -24,7 +24,7 @@ def login(
     ] = None,
 ) -> None:
     """Log in to a coordinator with the token that its operator handed out."""
-    from server.login import log_in, login_file
+    from server.folder.login import log_in, login_file
 
     name, role = log_in(url, authority, _read_token(token_file))
     print(f"logged in as {name} ({role}); the token is in {login_file()}")
@@ -34,7 +34,7 @@ def _read_token(file: Path | None) -> str:
     """Return the token: never from the command line, where other users of the machine can see it."""
     import getpass
 
-    from server.login import LoginError
+    from server.folder.login import LoginError
 
     if file is not None:
         try:

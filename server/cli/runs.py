@@ -103,7 +103,7 @@ def _show(control: "RunControl", name: str) -> None:
 def _control(folder: Path | None) -> "RunControl":
     """Return the runs of a folder of this machine, or of the coordinator that the user has logged in to."""
     if folder is None:
-        from server.login import load_login
+        from server.folder.login import load_login
         from server.remote import RemoteCoordinator
 
         return RemoteCoordinator(load_login())

@@ -13,7 +13,7 @@ from server.cli.enrol import HERE, Folder
 if TYPE_CHECKING:
     import asyncio
 
-    from server.signer import Signer
+    from server.folder.signer import Signer
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -28,7 +28,7 @@ def start(folder: Folder = HERE) -> None:
     log_to(logging.StreamHandler(sys.stderr), LOG_FORMAT)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # and it all nonsense that anybody sends
-    from server.signer import Signer, SignerError
+    from server.folder.signer import Signer, SignerError
 
     with Signer.start(folder) as signer:  # first: it is a fork, and asks for the passphrase
         if asyncio.run(_serve(folder, signer)):

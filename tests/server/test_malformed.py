@@ -31,12 +31,12 @@ from server import gateway_people
 from server.audit.log import open_audit
 from server.audit.trail import AuditTrail
 from server.bell import Bell
-from server.coordinator import MODELS, ServerTable, found
 from server.enrolment_api import EnrolmentApi
+from server.folder.coordinator import MODELS, ServerTable, found
+from server.folder.limits import Limits, PeopleLimits
 from server.gateway import listen
 from server.gateway_people import build_people_app
 from server.gateway_sites import SitesApp
-from server.limits import Limits, PeopleLimits
 from server.listener import Listener
 from server.models import ModelsApi
 from server.peer import Peer

@@ -11,8 +11,8 @@ import pytest
 from client.training.device import open_device
 from client.work.warm_networks import Workshop
 from server.audit.log import operator_audit
-from server.coordinator import login_command
-from server.login import load_login, log_in
+from server.folder.coordinator import login_command
+from server.folder.login import load_login, log_in
 from server.registry.access import open_registry
 from server.registry.people import People
 from server.remote import RemoteCoordinator

@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from server.audit.log import operator_audit
-from server.coordinator import load_settings, login_command
-from server.login import load_login, log_in
+from server.folder.coordinator import load_settings, login_command
+from server.folder.login import load_login, log_in
 from server.registry.people import People
 from server.remote import RemoteCoordinator
 from shared.audit.log import Entry

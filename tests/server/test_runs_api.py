@@ -14,13 +14,13 @@ import pytest
 
 from server.audit.log import open_audit
 from server.audit.trail import AuditTrail
-from server.coordinator import ServerTable, found
 from server.enrolment_api import EnrolmentApi
+from server.folder.coordinator import ServerTable, found
+from server.folder.limits import PeopleLimits
+from server.folder.login import LoginError, load_login, log_in, login_file
 from server.gateway import listen
 from server.gateway_people import build_people_app
-from server.limits import PeopleLimits
 from server.listener import Listener
-from server.login import LoginError, load_login, log_in, login_file
 from server.registry.people import People
 from server.remote import RemoteCoordinator
 from server.run_files import write_copy

@@ -14,8 +14,8 @@ from flwr.serverapp import ServerApp
 
 from server.app import COORDINATOR
 from server.bell import Rope
-from server.coordinator import MODELS
 from server.files import write_atomic
+from server.folder.coordinator import MODELS
 from server.models import Outbox
 from shared.flower.inline import identity_of
 from shared.flower.mailbox import HttpGrid, Mailbox

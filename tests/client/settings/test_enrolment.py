@@ -26,8 +26,8 @@ from client.settings.enrolment import EnrolmentError, accept_certificate, enrol,
 from client.settings.site import SiteConfig, load_site
 from client.settings.template import site_template
 from server.bodies import LONGEST
-from server.coordinator import ServerTable, found, join_string
 from server.enrolment_api import EnrolmentApi
+from server.folder.coordinator import ServerTable, found, join_string
 from server.registry.enrolment import Registry
 from server.registry.offline import write_answer
 from shared.pki.authority import Authority

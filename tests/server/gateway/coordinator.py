@@ -25,9 +25,9 @@ from starlette.routing import Route
 
 from server.audit.trail import AuditTrail
 from server.bell import BELL, Bell, hang_bell
-from server.coordinator import MODELS
+from server.folder.coordinator import MODELS
+from server.folder.limits import Limits
 from server.gateway import Door, Gateway, Routes, listen
-from server.limits import Limits
 from server.models import ModelsApi
 from server.superlink import SuperLink
 

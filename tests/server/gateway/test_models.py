@@ -7,7 +7,7 @@ from hashlib import sha256
 
 import pytest
 
-from server.coordinator import MODELS
+from server.folder.coordinator import MODELS
 from server.models import Outbox
 from shared.flower.connection import PIECE
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.addresses import block_of, network_of
-from server.limits import Limits
+from server.folder.limits import Limits
 from server.places import Place, Places
 
 from .conftest import Ca, Connection, Federation, Upstream, gateway, post

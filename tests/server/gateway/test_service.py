@@ -20,7 +20,7 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from client.settings.enrolment import enrol, renew
-from server.coordinator import ServerTable, bind_address, found, join_string
+from server.folder.coordinator import ServerTable, bind_address, found, join_string
 from server.registry.enrolment import Registry
 from server.registry.people import People
 from shared.pki.certificates import client_context, load_key

@@ -26,8 +26,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import wardround
-from server.backup import backup, restore
-from server.coordinator import FolderError, ServerTable, found, load_settings, renew_server_certificate
+from server.folder.backup import backup, restore
+from server.folder.coordinator import FolderError, ServerTable, found, load_settings, renew_server_certificate
 from server.registry.enrolment import Registry
 from server.registry.store import WAIT, RefusedError, RegistryError
 from shared.audit.verify import entries, verify

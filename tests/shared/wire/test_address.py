@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.coordinator import bind_address
+from server.folder.coordinator import bind_address
 from shared.wire.address import is_loopback, join_address, split_address
 from shared.wire.proxy import ProxyError, proxy_for, shown
 

@@ -18,7 +18,7 @@ from contextlib import closing
 from pathlib import Path
 
 from server.audit.log import KEY, create_audit_key, operator_audit
-from server.coordinator import MODELS, RUNS, FolderError, load_settings, require_absent
+from server.folder.coordinator import MODELS, RUNS, FolderError, load_settings, require_absent
 from server.registry.enrolment import Registry
 from server.registry.store import REGISTRY, Audit
 

@@ -11,7 +11,7 @@ import httpx
 from cryptography import x509
 from pydantic import Field, ValidationError
 
-from server.coordinator import PEOPLE_PORT
+from server.folder.coordinator import PEOPLE_PORT
 from shared.errors import WardroundError
 from shared.pki.certificates import (
     CredentialError,

@@ -8,12 +8,12 @@ import pytest
 
 from server.audit.log import open_audit
 from server.check import check_coordinator
-from server.coordinator import SETTINGS, FolderError, ServerTable, found, load_settings
+from server.folder.coordinator import SETTINGS, FolderError, ServerTable, found, load_settings
 from server.gateway import listen
 from shared.findings import Finding
 from simulate.federation import free_ports
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 EXAMPLE = PROJECT / "configs" / "server" / "server.toml"
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from server.coordinator import ServerTable, found
-from server.passphrase import PASSPHRASE_FILE
-from server.signer import Signer, SignerError
+from server.folder.coordinator import ServerTable, found
+from server.folder.passphrase import PASSPHRASE_FILE
+from server.folder.signer import Signer, SignerError
 from shared.pki.authority import Authority
 from shared.pki.certificate_requests import certificate_request
 from shared.pki.certificates import (
@@ -30,7 +30,7 @@ from simulate.federation import LocalFederation, free_ports
 CURIOUS = """
 import ctypes, getpass, os, sys
 from pathlib import Path
-from server.signer import Signer
+from server.folder.signer import Signer
 
 os.setgroups([])
 os.setgid(65534)
@@ -43,12 +43,12 @@ with Signer.start(Path(sys.argv[1])) as signer:
         except OSError as error:
             print(type(error).__name__)
 """
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 PASSPHRASE = b"a rather long passphrase"
 SERVICE = """
 import os, signal, sys
 from pathlib import Path
-from server.signer import Signer
+from server.folder.signer import Signer
 
 with Signer.start(Path(sys.argv[1])) as signer:
     print(signer._pid, os.environ.get("WARDROUND_CA_PASSPHRASE_FILE"), repr(sys.stdin.read()), flush=True)

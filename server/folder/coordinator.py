@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import Field, IPvAnyAddress, ValidationError, field_validator
 
 from server.audit.log import create_audit_key
-from server.limits import Limits, PeopleLimits
+from server.folder.limits import Limits, PeopleLimits
 from server.registry.enrolment import Registry
 from server.registry.store import REGISTRY
 from shared.errors import WardroundError

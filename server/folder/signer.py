@@ -23,7 +23,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
-from server.passphrase import PASSPHRASE_FILE, open_authority
+from server.folder.passphrase import PASSPHRASE_FILE, open_authority
 from shared.errors import WardroundError
 from shared.pki.authority import SERVER_DAYS, SITE_DAYS, Authority
 from shared.pki.certificates import Clock, CredentialError, parse_certificates, pem_of, utc_now

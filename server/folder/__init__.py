@@ -1,0 +1,1 @@
+"""The coordinator's folder: its settings, its keys, and copies of it."""
