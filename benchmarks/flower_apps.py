@@ -21,7 +21,7 @@ from server.folder.coordinator import COORDINATOR
 from server.forwarding_grid import ForwardingGrid
 from server.site_grid import SiteGrid
 from server.site_heads import SiteHeads
-from server.site_names import project_sites
+from server.superlink.site_names import project_sites
 from shared.job.schema import parse_job
 
 server = ServerApp()

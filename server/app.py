@@ -22,7 +22,7 @@ from server.run_life import at_work
 from server.runs import RunFolder
 from server.site_grid import SiteGrid
 from server.site_heads import SiteHeads, known_heads
-from server.site_names import SUPERLINK, SiteKeys, project_sites
+from server.superlink.site_names import SUPERLINK, SiteKeys, project_sites
 from shared.errors import RunError
 from shared.flower import RunStopped
 from shared.job.schema import JobSpec, parse_job

@@ -16,7 +16,7 @@ from server.folder.passphrase import PASSPHRASE_FILE, read_passphrase
 from server.gateway import listen
 from server.registry.enrolment import Registry
 from server.registry.store import REGISTRY
-from server.superlink import is_running
+from server.superlink.superlink import is_running
 from shared.audit.verify import entries, verify
 from shared.errors import WardroundError
 from shared.findings import Finding, State, disk_space, guarded

@@ -21,7 +21,7 @@ from server.run_control import RunDetails, RunRow, UnknownRunError, parse_event
 from server.run_files import chunks, file_names, open_file, run_path, write_copy
 from server.run_life import note_stopped
 from server.runs import RunFolder, run_name
-from server.superlink import socket_of
+from server.superlink.superlink import socket_of
 from shared.errors import RunError, WardroundError
 from shared.flower.runs import Runs
 from shared.job.schema import JobSpec

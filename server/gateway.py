@@ -18,7 +18,7 @@ from server.gateway_people import PersonRegistry, build_people_app
 from server.gateway_sites import SiteRegistry, SitesApp
 from server.listener import Listener
 from server.roster import Roster
-from server.superlink import SuperLink
+from server.superlink.superlink import SuperLink
 from shared.errors import WardroundError
 
 UPSTREAM_CONNECTIONS = httpx.Limits(max_connections=None, max_keepalive_connections=64)

@@ -24,7 +24,7 @@ from server.bounded import Bounded
 from server.exchange import Disconnected, Exchange, Refusal
 from server.folder.limits import Limits
 from server.peer import Peer
-from server.superlink import SuperLinkError
+from server.superlink.superlink import SuperLinkError
 
 log = logging.getLogger(__name__)
 

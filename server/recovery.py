@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 
 from server.deploy import Coordinator
-from server.superlink import SuperLink
+from server.superlink.superlink import SuperLink
 from shared.errors import WardroundError
 from shared.run_folder import interrupted
 

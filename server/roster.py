@@ -4,7 +4,7 @@ import asyncio
 import logging
 
 from server.gateway_sites import Site, SiteRegistry
-from server.superlink import SuperLink, SuperLinkError
+from server.superlink.superlink import SuperLink, SuperLinkError
 
 log = logging.getLogger(__name__)
 

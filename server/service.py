@@ -34,7 +34,7 @@ from server.registry.enrolment import Registry
 from server.registry.people import People
 from server.registry.store import REGISTRY
 from server.runs_api import RunsApi
-from server.superlink import SuperLink
+from server.superlink.superlink import SuperLink
 from shared.flower.runs import Runs
 from shared.pki.authority import Signatory
 from shared.pki.certificates import server_context

@@ -25,7 +25,7 @@ from server.audit.log import operator_audit
 from server.deploy import Coordinator, open_coordinator
 from server.folder.coordinator import ServerTable, found, join_string, load_settings
 from server.registry.access import open_registry
-from server.superlink import socket_of
+from server.superlink.superlink import socket_of
 from shared.errors import RunError
 from shared.flower.control import Control
 from shared.pki.certificates import write_file

@@ -43,7 +43,7 @@ LONGEST = (
     "client/training/test_private_training.py",
     "simulate/test_light_nodes.py",
     "server/test_project_federation.py",
-    "server/test_superlink.py",
+    "server/superlink/test_superlink.py",
     "server/gateway/test_flower.py",
     "simulate/test_side_by_side.py",
     "simulate/cli/test_cli_errors.py",

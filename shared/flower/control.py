@@ -1,7 +1,7 @@
 """Flower's control interface, as far as a coordinator needs it to keep the list of nodes.
 
 The interface has no accounts: whoever reaches it may use it. It is reachable by a socket of the coordinator's
-user only, see `server/superlink.py`.
+user only, see `server/superlink/superlink.py`.
 """
 
 from dataclasses import dataclass

@@ -43,7 +43,7 @@ from server.peer import Peer
 from server.registry.enrolment import Registry
 from server.runs import RunFolder
 from server.runs_api import RunsApi
-from server.superlink import SuperLinkError
+from server.superlink.superlink import SuperLinkError
 from shared.flower.connection import ARRAY_PATH
 from shared.pki.certificate_requests import certificate_request, renewal_statement
 from shared.pki.certificates import new_key, server_context

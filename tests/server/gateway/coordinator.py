@@ -29,7 +29,7 @@ from server.folder.coordinator import MODELS
 from server.folder.limits import Limits
 from server.gateway import Door, Gateway, Routes, listen
 from server.models import ModelsApi
-from server.superlink import SuperLink
+from server.superlink.superlink import SuperLink
 
 # Short, so that tests need not wait, but long enough for a busy machine.
 LIMITS = Limits(

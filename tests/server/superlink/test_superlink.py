@@ -16,14 +16,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from server import superlink as module
-from server.superlink import Patience, SuperLink, SuperLinkError
+from server.superlink import superlink as module
+from server.superlink.superlink import Patience, SuperLink, SuperLinkError
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 PARENT = """
 import asyncio, sys
 from pathlib import Path
-from server.superlink import SuperLink
+from server.superlink.superlink import SuperLink
 
 async def main():
     async with SuperLink(Path(sys.argv[1])) as superlink:

@@ -7,7 +7,7 @@ from pathlib import Path
 from server.registry.enrolment import Registry
 from server.registry.projects import Projects
 from server.registry.store import REGISTRY
-from server.superlink import socket_of
+from server.superlink.superlink import socket_of
 from shared.flower.control import Control, NodeInfo
 
 SUPERLINK = "superlink"  # folder of the SuperLink in the coordinator's

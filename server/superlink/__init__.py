@@ -1,0 +1,1 @@
+"""Flower's SuperLink, as a process of the coordinator."""
