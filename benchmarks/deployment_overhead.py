@@ -35,7 +35,7 @@ from common import conditions, finish  # noqa: E402
 from loopback_tls import tls_door  # noqa: E402
 
 from server.audit.log import operator_audit  # noqa: E402
-from server.deploy import Coordinator  # noqa: E402
+from server.runs.local import Coordinator  # noqa: E402
 from shared.flower.runs import Runs  # noqa: E402
 from shared.job.schema import JobSpec, load_job  # noqa: E402
 from shared.networks.build import build_model  # noqa: E402

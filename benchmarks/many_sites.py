@@ -94,7 +94,7 @@ def watch_rounds(plan: Plan, folder: Path) -> list[Round]:
     """Run many sites and return what each round took."""
     import wardround_engine  # noqa: PLC0415
 
-    from server.events import Event  # noqa: PLC0415
+    from server.runs.events import Event  # noqa: PLC0415
 
     manifest = write_hospitals(folder / "many", plan.sites, 4, SIDE, ("train", "train", "val", "test"))
     process = psutil.Process()

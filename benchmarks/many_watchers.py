@@ -39,7 +39,7 @@ from client.training.device import open_device  # noqa: E402
 from client.work.warm_networks import Workshop  # noqa: E402
 from server.folder.coordinator import load_settings  # noqa: E402
 from server.registry.access import open_registry  # noqa: E402
-from server.runs import RunFolder  # noqa: E402
+from server.runs.folder import RunFolder  # noqa: E402
 from shared.job.schema import JobSpec  # noqa: E402
 from simulate.federation import LocalFederation  # noqa: E402
 from simulate.light import LightHost, LightNode  # noqa: E402

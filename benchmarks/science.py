@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
-from server.runs import RunFolder
+from server.runs.folder import RunFolder
 from shared.job.schema import JobSpec, TrainingTable, load_job
 from simulate.session import Hospitals, execute, start
 

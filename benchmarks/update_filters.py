@@ -18,7 +18,7 @@ from common import conditions, finish, write_hospitals
 from rich.console import Console
 from rich.table import Table
 
-from server.runs import RunFolder
+from server.runs.folder import RunFolder
 from shared.job.schema import JobSpec, TrainingTable, load_job
 from simulate.session import Hospitals, execute, start
 

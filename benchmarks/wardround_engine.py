@@ -8,9 +8,9 @@ from common import Measured, RoundClock, Work, make_job
 from plain_training import CHANNELS, LEARNING_RATE, RESIDUAL_UNITS
 
 from client.data.splits import SplitTable
-from server.events import Event, Listener
 from server.rounds import RoundLoop
-from server.runs import RunFolder
+from server.runs.events import Event, Listener
+from server.runs.folder import RunFolder
 from shared.job.schema import JobSpec
 from simulate.grid import LocalGrid
 from simulate.hospitals import HostFactory, Setup

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from server.registry.store import BusyError, RefusedError
-from server.run_control import UnknownRunError
+from server.runs.control import UnknownRunError
 from shared.audit.fields import AuditError
 from shared.errors import JobError, WardroundError
 

@@ -17,9 +17,9 @@ from server.models import Outbox
 from server.registry.enrolment import Registry
 from server.registry.store import REGISTRY
 from server.rounds import RoundLoop
-from server.run_files import run_path
-from server.run_life import at_work
-from server.runs import RunFolder
+from server.runs.file_copies import run_path
+from server.runs.folder import RunFolder
+from server.runs.life import at_work
 from server.site_grid import SiteGrid
 from server.site_heads import SiteHeads, known_heads
 from server.superlink.site_names import SUPERLINK, SiteKeys, project_sites

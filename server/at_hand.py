@@ -3,9 +3,9 @@
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from server.deploy import Coordinator
-from server.figures import Figures
 from server.registry.people import Role
+from server.runs.local import Coordinator
+from server.runs.visibility import Figures
 from shared.run_folder import ABOUT, RunRecord
 
 _MOST = 256  # runs and roles that are kept

@@ -10,9 +10,9 @@ from flwr.serverapp import Grid
 
 from server.answer_size import largest_answer
 from server.deadline import Deadline, Quorum
-from server.events import Event, Kind, Listener
 from server.forwarding_grid import ForwardingGrid
 from server.plausible import check_description
+from server.runs.events import Event, Kind, Listener
 from server.site_grid import SiteGrid
 from server.site_heads import SiteHeads
 from server.told import told

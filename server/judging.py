@@ -8,9 +8,9 @@ from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
 from server.bins import edges_for
-from server.events import Event, Listener
 from server.federation import DrawnGrid, Federation, Member
 from server.plausible import check_evaluation
+from server.runs.events import Event, Listener
 from server.secure_evaluation import SecureEvaluation
 from shared.job.schema import JobSpec
 from shared.metrics.curves import Curves

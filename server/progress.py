@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from server.events import Event
+from server.runs.events import Event
 from shared.text.printable import printable
 
 _TROUBLES = {

@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from server.behind import Behind
-from server.checkpoint import Best, Checkpoint, Unjudged
 from server.comparison import from_counts
-from server.events import Event, Listener
 from server.federation import DrawnGrid, Federation, Member
 from server.guarantee import guarantee
 from server.judging import Judged, Judges, reduce_to
 from server.plausible import check_update
-from server.run_log import record_and_tell
-from server.runs import RunFolder
+from server.runs.checkpoint import Best, Checkpoint, Unjudged
+from server.runs.events import Event, Listener
+from server.runs.folder import RunFolder
+from server.runs.log import record_and_tell
 from server.secure_round import SecureRound
 from server.site_grid import SiteGrid
 from server.site_heads import SiteHeads

@@ -38,12 +38,12 @@ from server.answers import error_answer, explained
 from server.at_hand import AtHand
 from server.audit.trail import AuditTrail
 from server.bodies import read_body
-from server.deploy import Coordinator
 from server.registry.store import DEFAULT_PROJECT
-from server.run_files import chunks
-from server.runs import plain
-from server.submission import LONGEST_BODY, Refused, validated
-from server.watching import Watching
+from server.runs.file_copies import chunks
+from server.runs.folder import plain
+from server.runs.local import Coordinator
+from server.runs.submission import LONGEST_BODY, Refused, validated
+from server.runs.watching import Watching
 from shared.flower.runs import Runs
 from shared.run_folder import RunRecord
 

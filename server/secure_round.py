@@ -7,8 +7,8 @@ import numpy as np
 from flwr.app import Message, MetricRecord
 from numpy.typing import NDArray
 
-from server.events import Listener
 from server.federation import Federation
+from server.runs.events import Listener
 from server.secure_sum import Plan, SecureSum
 from shared.errors import RunError
 from shared.job.schema import JobSpec

@@ -17,7 +17,6 @@ from pathlib import Path
 
 from server.audit.trail import Append, AuditTrail
 from server.bell import Bell, hang_bell
-from server.deploy import Coordinator
 from server.enrolment_api import EnrolmentApi
 from server.folder.coordinator import (
     COORDINATOR,
@@ -29,10 +28,11 @@ from server.folder.coordinator import (
 )
 from server.gateway import Door, Gateway, Routes, listen
 from server.models import ModelsApi
-from server.recovery import Recovery
 from server.registry.enrolment import Registry
 from server.registry.people import People
 from server.registry.store import REGISTRY
+from server.runs.local import Coordinator
+from server.runs.recovery import Recovery
 from server.runs_api import RunsApi
 from server.superlink.superlink import SuperLink
 from shared.flower.runs import Runs

@@ -3,7 +3,7 @@
 from rich.console import Console
 
 from server.progress import Progress
-from server.run_control import RunControl
+from server.runs.control import RunControl
 from server.tables import print_results
 from shared.errors import RunError
 from shared.text.printable import printable

@@ -13,7 +13,7 @@ from pathlib import Path
 from flwr.app import RecordDict
 
 from server.audit.trail import Append
-from server.events import Event
+from server.runs.events import Event
 from shared.audit import log_heads
 from shared.audit.log import log_files, parse_entry
 from shared.audit.log_heads import Grown

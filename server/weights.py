@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from server.events import Event, Listener
 from server.federation import Member
+from server.runs.events import Event, Listener
 from shared.strategies import StrategyOptions
 from shared.strategies.largest_share import bounded
 from shared.wire.messages import Update

@@ -1,7 +1,7 @@
 """The folder of a run as whoever looks at it reads it: what was asked, what happened, and the models.
 
-Simulation and deployment write the same folder (`server/runs.py`), by the same rules of a run's life
-(`server/run_life.py`). Hospitals read copies of it.
+Simulation and deployment write the same folder (`server/runs/folder.py`), by the same rules of a run's life
+(`server/runs/life.py`). Hospitals read copies of it.
 """
 
 import contextlib

@@ -22,9 +22,9 @@ from client.data.splits import CohortKey
 from client.settings.cohort_key import NAME
 from client.settings.enrolment import enrol
 from server.audit.log import operator_audit
-from server.deploy import Coordinator, open_coordinator
 from server.folder.coordinator import ServerTable, found, join_string, load_settings
 from server.registry.access import open_registry
+from server.runs.local import Coordinator, open_coordinator
 from server.superlink.superlink import socket_of
 from shared.errors import RunError
 from shared.flower.control import Control

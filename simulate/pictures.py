@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from server.files import write_atomic
-from server.runs import RunFolder
+from server.runs.folder import RunFolder
 from shared.networks.build import build_model, models_of
 from shared.seeds import seed_of
 from shared.strategies.vectors import MODEL

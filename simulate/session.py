@@ -14,13 +14,13 @@ from client.data.parts import Row
 from client.data.splits import SplitTable
 from client.settings.site import SiteConfig
 from client.training.device import check_machine, open_device
-from server.events import Event, Listener
 from server.federation import trains
 from server.files import write_atomic
 from server.progress import Progress
 from server.rounds import Result, RoundLoop
-from server.run_life import at_work
-from server.runs import RunFolder, plain
+from server.runs.events import Event, Listener
+from server.runs.folder import RunFolder, plain
+from server.runs.life import at_work
 from server.tables import print_results, print_warnings
 from shared.errors import RunError, WardroundError
 from shared.job.schema import JobSpec

@@ -32,7 +32,7 @@ LONGEST = (
     "simulate/test_same_result.py",
     "simulate/test_resume.py",
     "client/service/test_node.py",
-    "server/test_remote_runs.py",
+    "server/runs/test_remote_runs.py",
     "simulate/test_hostile_nodes.py",
     "client/work/test_curious_coordinator.py",
     "test_readme.py",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from server.run_control import RunControl
+    from server.runs.control import RunControl
 
 Folder = Annotated[
     Path | None,
@@ -104,10 +104,10 @@ def _control(folder: Path | None) -> "RunControl":
     """Return the runs of a folder of this machine, or of the coordinator that the user has logged in to."""
     if folder is None:
         from server.folder.login import load_login
-        from server.remote import RemoteCoordinator
+        from server.runs.remote import RemoteCoordinator
 
         return RemoteCoordinator(load_login())
     from server.audit.log import operator_audit
-    from server.deploy import open_coordinator
+    from server.runs.local import open_coordinator
 
     return open_coordinator(folder, operator_audit(folder))

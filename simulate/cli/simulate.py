@@ -106,7 +106,7 @@ def simulate(
 
     from client.cli.progress_bar import tracked
     from client.data.splits import SplitTable
-    from server.runs import RunFolder
+    from server.runs.folder import RunFolder
     from simulate.session import Hospitals, execute, start
 
     console = Console()

@@ -24,9 +24,9 @@ from client.work.hospital import Site
 from client.work.run_store import RunStore
 from client.work.warm_networks import Workshop
 from server.deadline import Deadline
-from server.events import Event
 from server.rounds import RoundLoop
-from server.runs import RunFolder
+from server.runs.events import Event
+from server.runs.folder import RunFolder
 from server.site_grid import SiteGrid
 from server.site_heads import SiteHeads
 from shared.audit.log import AuditLog

@@ -10,8 +10,8 @@ from client.data.splits import CohortKey
 from client.guard.bounds import Bounds
 from client.guard.metric_release import withhold
 from server.comparison import from_counts, sentences
-from server.figures import Figures
 from server.judging import Judged
+from server.runs.visibility import Figures
 from server.tables import print_comparison
 from shared.batch import Batch
 from shared.metrics.states import MetricSet

@@ -6,7 +6,7 @@ from scipy import stats
 from client.settings.policy import PolicyError, PolicyTable, check_privacy
 from client.training.distributed_noise import share_deviation
 from server import secure_sum
-from server.runs import RunFolder
+from server.runs.folder import RunFolder
 from shared.errors import JobError, RunError
 from shared.privacy.accounting import Steps, epsilon_of
 from shared.privacy.secagg.server import SecAggServer

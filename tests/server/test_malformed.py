@@ -41,7 +41,7 @@ from server.listener import Listener
 from server.models import ModelsApi
 from server.peer import Peer
 from server.registry.enrolment import Registry
-from server.runs import RunFolder
+from server.runs.folder import RunFolder
 from server.runs_api import RunsApi
 from server.superlink.superlink import SuperLinkError
 from shared.flower.connection import ARRAY_PATH

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
 
-from server.events import Event
 from server.progress import Progress
+from server.runs.events import Event
 
 RUN = [
     Event("run_started", data={"rounds": 2, "sites": 3}),

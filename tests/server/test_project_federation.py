@@ -15,7 +15,7 @@ from server.folder.coordinator import login_command
 from server.folder.login import load_login, log_in
 from server.registry.access import open_registry
 from server.registry.people import People
-from server.remote import RemoteCoordinator
+from server.runs.remote import RemoteCoordinator
 from shared.errors import WardroundError
 from simulate.federation import LocalFederation
 from simulate.light import LightHost, LightNode

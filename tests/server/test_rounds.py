@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from server.runs import RunFolder
+from server.runs.folder import RunFolder
 from shared.errors import JobError, RunError
 from shared.metrics.spec import is_better
 from shared.wire import messages

@@ -22,9 +22,9 @@ from server.gateway import listen
 from server.gateway_people import build_people_app
 from server.listener import Listener
 from server.registry.people import People
-from server.remote import RemoteCoordinator
-from server.run_files import write_copy
-from server.runs import RunFolder
+from server.runs.file_copies import write_copy
+from server.runs.folder import RunFolder
+from server.runs.remote import RemoteCoordinator
 from server.runs_api import RunsApi
 from shared.audit.verify import entries
 from shared.errors import RunError, WardroundError

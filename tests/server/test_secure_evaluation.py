@@ -10,7 +10,7 @@ from flwr.app import RecordDict
 from PIL import Image
 
 from client.work.hospital import Site
-from server.runs import RunFolder
+from server.runs.folder import RunFolder
 from server.secure_sum import SecureSum
 from shared.errors import RunError
 from shared.metrics.states import states_of

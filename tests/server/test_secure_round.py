@@ -9,7 +9,7 @@ import pytest
 from flwr.app import RecordDict
 
 from client.settings.policy import PolicyError, PolicyTable, check_job
-from server.runs import RunFolder
+from server.runs.folder import RunFolder
 from shared.errors import RunError
 from shared.privacy.secagg import messages as stages
 from shared.privacy.secagg.fixed_point import EXTRAS, Codec

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from server.runs import RunFolder
+from server.runs.folder import RunFolder
 from server.site_level import SiteLevel
 from server.tables import print_guarantee
 from shared.errors import JobError, RunError

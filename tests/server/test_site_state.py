@@ -9,7 +9,7 @@ import safetensors.numpy
 import torch
 
 from client.membership.finished_run import FinishedRun
-from server.runs import RunFolder
+from server.runs.folder import RunFolder
 from shared.errors import JobError, RunError
 from shared.wire import messages
 from simulate.judging import judge

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flwr.app import ArrayRecord
 
-from server.runs import RunFolder
+from server.runs.folder import RunFolder
 from shared.errors import RunError
 from shared.networks.build import build_model
 from shared.wire import messages

@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 from client.work import hospital
-from server.checkpoint import read_checkpoint
-from server.runs import RunFolder
+from server.runs.checkpoint import read_checkpoint
+from server.runs.folder import RunFolder
 from simulate.session import Hospitals, execute, start
 from tests.conftest import write_dataset
 from tests.simulate.test_resume import in_a_process, new_run, outcome

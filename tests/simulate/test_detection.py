@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from server.runs import RunFolder
+from server.runs.folder import RunFolder
 from simulate.phantom import PHANTOMS, make_phantom
 from tests.jobs import job_text
 

@@ -25,7 +25,7 @@ from rich.console import Console
 from client.work.site_host import SiteHostFactory
 from client.workers.calls import Call, Workers
 from client.workers.processes import ProcessPool
-from server.events import Event
+from server.runs.events import Event
 from shared.flower.connection import Connection
 from shared.job.schema import JobSpec
 from shared.pki.certificates import client_context, load_key

@@ -20,7 +20,7 @@ from client.training.device import open_device
 from client.work.client_app import make_app
 from client.work.hospital import Site
 from client.work.warm_networks import Workshop
-from server.events import Event
+from server.runs.events import Event
 from shared.audit.log import AuditLog
 from shared.audit.verify import entries
 from shared.flower.fleet import Fleet

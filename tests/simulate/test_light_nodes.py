@@ -14,7 +14,7 @@ from flwr.app import Message
 
 from client.training.device import open_device
 from client.work.warm_networks import Workshop
-from server.events import Event
+from server.runs.events import Event
 from shared.flower.fleet import Fleet, Ticket
 from shared.wire.messages import VECTOR
 from simulate.federation import LocalFederation

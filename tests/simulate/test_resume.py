@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from server.runs import RunFolder
+from server.runs.folder import RunFolder
 from shared.strategies import STRATEGIES
 from simulate.session import Hospitals, execute, start
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from server.runs import RunFolder
+from server.runs.folder import RunFolder
 from shared.run_folder import status_of
 from shared.strategies import STRATEGIES
 from tests.jobs import NEEDED_BY, job_text

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from server.runs import RunFolder
+from server.runs.folder import RunFolder
 from simulate.session import Hospitals, start
 from tests.simulate.test_resume import run_to_the_end
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from client.data.manifest import scan_manifest
-from server.runs import RunFolder
+from server.runs.folder import RunFolder
 from shared.audit.verify import entries
 from shared.job.schema import JobSpec
 from simulate.federation import LocalFederation

@@ -11,7 +11,7 @@ import pytest
 from server.registry import store
 from server.registry.enrolment import Registry
 from server.registry.store import RegistryError
-from server.runs import RunFolder
+from server.runs.folder import RunFolder
 from shared.wire.https import CoordinatorError
 from tests.server.test_runs_api import Desk
 

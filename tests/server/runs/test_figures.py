@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 
-from server.figures import Figures
-from server.remote import RemoteCoordinator
-from server.runs import RunFolder
+from server.runs.folder import RunFolder
+from server.runs.remote import RemoteCoordinator
+from server.runs.visibility import Figures
 from server.tables import results_table
 from shared.wire.https import CoordinatorError
-
-from .test_runs_api import Desk
+from tests.server.test_runs_api import Desk
 
 NAME = "tiny-1"
 # Numbers of single sites, each of a kind of its own: wherever one turns up, it has leaked.

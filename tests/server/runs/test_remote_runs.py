@@ -16,7 +16,7 @@ from server.audit.log import operator_audit
 from server.folder.coordinator import load_settings, login_command
 from server.folder.login import load_login, log_in
 from server.registry.people import People
-from server.remote import RemoteCoordinator
+from server.runs.remote import RemoteCoordinator
 from shared.audit.log import Entry
 from shared.audit.verify import entries, verify
 from shared.pki.certificates import load_key
@@ -27,7 +27,7 @@ from tests.jobs import job_text
 
 pytestmark = pytest.mark.slow
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 ROLES = {"ada": "researcher", "bob": "researcher", "vera": "viewer", "otto": "operator"}
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import httpx
 
-from server.runs import RunFolder
+from server.runs.folder import RunFolder
 from shared.clock import utc_text
 from shared.errors import WardroundError
 from shared.flower import RunStopped
@@ -47,7 +47,9 @@ def at_work(run: RunFolder, *, resume: bool, **entries: Any) -> Iterator[None]:
         except (RunStopped, KeyboardInterrupt):
             run.describe(status="stopped")
             raise
-        except httpx.TransportError:  # the SuperLink is gone: broken off, not failed (see `server.recovery`)
+        except (
+            httpx.TransportError
+        ):  # the SuperLink is gone: broken off, not failed (see `server.runs.recovery`)
             raise
         except WardroundError as error:
             run.describe(status="failed", reason=str(error))

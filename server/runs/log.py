@@ -1,7 +1,7 @@
 """The log of a run: what the round loop tells is written into the run's folder."""
 
-from server.events import Event, Listener
-from server.runs import RunFolder
+from server.runs.events import Event, Listener
+from server.runs.folder import RunFolder
 
 
 def record_and_tell(run: RunFolder, listen: Listener) -> Listener:

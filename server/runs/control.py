@@ -1,7 +1,7 @@
 """What people do with runs, wherever they are: one interface, for this machine and over the network.
 
-`server.deploy.Coordinator` works on the coordinator's own machine, `server.remote.RemoteCoordinator` over the
-people's listener.
+`server.runs.local.Coordinator` works on the coordinator's own machine, `server.runs.remote.RemoteCoordinator`
+over the people's listener.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, get_args
 
-from server.events import Event, Kind
+from server.runs.events import Event, Kind
 from shared.errors import RunError
 from shared.job.schema import JobSpec
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from server import submission
-from server.submission import LONGEST_BODY, Refused, validated
+from server.runs import submission
+from server.runs.submission import LONGEST_BODY, Refused, validated
 from shared.job.schema import JobSpec
 
 

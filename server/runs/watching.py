@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from server.event_tail import EventTail
+from server.runs.event_tail import EventTail
 from shared.errors import RunError
 from shared.run_folder import ABOUT, EVENTS, RunRecord
 

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server import event_tail, watching
 from server.at_hand import AtHand
-from server.deploy import Coordinator
-from server.event_tail import LONGEST_LINE, EventTail
-from server.figures import Figures
-from server.runs import RunFolder
-from server.watching import Look, Watching
+from server.runs import event_tail, watching
+from server.runs.event_tail import LONGEST_LINE, EventTail
+from server.runs.folder import RunFolder
+from server.runs.local import Coordinator
+from server.runs.visibility import Figures
+from server.runs.watching import Look, Watching
 from shared import files
 
 

@@ -13,10 +13,10 @@ from urllib.parse import quote
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
-from server.events import Event
 from server.folder.login import Login
-from server.run_control import RunDetails, RunRow, parse_event
-from server.run_files import check_file_name, write_copy
+from server.runs.control import RunDetails, RunRow, parse_event
+from server.runs.events import Event
+from server.runs.file_copies import check_file_name, write_copy
 from shared.errors import RunError
 from shared.job.schema import JobSpec, parse_job
 from shared.wire.https import MIB, CoordinatorError, exchange, parse_object, refusal, unreachable

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.checkpoint import Best, Checkpoint, Unjudged, read_checkpoint, write_checkpoint
+from server.runs.checkpoint import Best, Checkpoint, Unjudged, read_checkpoint, write_checkpoint
 from shared.errors import RunError
 from shared.metrics.curves import Curves
 

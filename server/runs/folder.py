@@ -18,9 +18,9 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from server.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from server.files import disk_errors, write_atomic
-from server.run_files import run_path
+from server.runs.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from server.runs.file_copies import run_path
 from shared.clock import utc_text
 from shared.errors import RunError
 from shared.files import Lock, append, remove_unfinished
@@ -222,7 +222,7 @@ def _environment() -> dict[str, Any]:
 
 def _git_commit() -> str | None:
     """Return the commit of the checkout that this code runs from, None where it was installed otherwise."""
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None
     command = ["git", "-C", str(root), "rev-parse", "HEAD"]

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from pathlib import Path
 
-from server.deploy import Coordinator
+from server.runs.local import Coordinator
 from server.superlink.superlink import SuperLink
 from shared.errors import WardroundError
 from shared.run_folder import interrupted

@@ -11,16 +11,16 @@ from typing import BinaryIO, TypeVar
 import httpx
 
 from server.audit.trail import Append
-from server.event_tail import EventTail
-from server.events import Event
-from server.figures import FILTERED, WITHHELD, Figures
 from server.registry.people import Role
 from server.registry.projects import Projects, choose_project
 from server.registry.store import DEFAULT_PROJECT, REGISTRY
-from server.run_control import RunDetails, RunRow, UnknownRunError, parse_event
-from server.run_files import chunks, file_names, open_file, run_path, write_copy
-from server.run_life import note_stopped
-from server.runs import RunFolder, run_name
+from server.runs.control import RunDetails, RunRow, UnknownRunError, parse_event
+from server.runs.event_tail import EventTail
+from server.runs.events import Event
+from server.runs.file_copies import chunks, file_names, open_file, run_path, write_copy
+from server.runs.folder import RunFolder, run_name
+from server.runs.life import note_stopped
+from server.runs.visibility import FILTERED, WITHHELD, Figures
 from server.superlink.superlink import socket_of
 from shared.errors import RunError, WardroundError
 from shared.flower.runs import Runs

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from server import recovery
-from server.run_control import RunDetails, RunRow
-from server.runs import RunFolder
+from server.runs import recovery
+from server.runs.control import RunDetails, RunRow
+from server.runs.folder import RunFolder
 from shared.job.schema import JobSpec
 from shared.run_folder import interrupted
 

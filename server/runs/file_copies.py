@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from server.run_control import UnknownRunError
+from server.runs.control import UnknownRunError
 from shared.errors import RunError
 from shared.run_folder import description_of
 

@@ -8,9 +8,9 @@ import httpx
 import numpy as np
 import pytest
 
-from server.checkpoint import Checkpoint
-from server.run_life import at_work, note_stopped
-from server.runs import RunFolder
+from server.runs.checkpoint import Checkpoint
+from server.runs.folder import RunFolder
+from server.runs.life import at_work, note_stopped
 from shared.errors import RunError
 from shared.flower import RunStopped
 from shared.run_folder import RunRecord

@@ -1,0 +1,1 @@
+"""Runs: their folders, their lives, and what people do with them."""
