@@ -13,7 +13,7 @@ from flwr.serverapp import Grid, ServerApp
 from server.attentive_grid import AttentiveGrid
 from server.audit.log import open_audit
 from server.folder.coordinator import COORDINATOR, MODELS, RUNS
-from server.models import Outbox
+from server.gateway.model_files import Outbox
 from server.registry.enrolment import Registry
 from server.registry.store import REGISTRY
 from server.rounds import RoundLoop

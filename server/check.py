@@ -13,7 +13,7 @@ from server.audit.log import FOLDER as AUDIT_FOLDER
 from server.audit.log import KEY as AUDIT_KEY
 from server.folder.coordinator import ServerConfig, load_settings
 from server.folder.passphrase import PASSPHRASE_FILE, read_passphrase
-from server.gateway import listen
+from server.gateway.gateway import listen
 from server.registry.enrolment import Registry
 from server.registry.store import REGISTRY
 from server.superlink.superlink import is_running

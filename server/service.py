@@ -16,8 +16,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 from server.audit.trail import Append, AuditTrail
-from server.bell import Bell, hang_bell
-from server.enrolment_api import EnrolmentApi
 from server.folder.coordinator import (
     COORDINATOR,
     MODELS,
@@ -26,14 +24,16 @@ from server.folder.coordinator import (
     load_settings,
     renew_server_certificate,
 )
-from server.gateway import Door, Gateway, Routes, listen
-from server.models import ModelsApi
+from server.gateway.enrolment_api import EnrolmentApi
+from server.gateway.gateway import Door, Gateway, Routes, listen
+from server.gateway.model_files import ModelsApi
+from server.gateway.notices import Bell, hang_bell
+from server.gateway.runs_api import RunsApi
 from server.registry.enrolment import Registry
 from server.registry.people import People
 from server.registry.store import REGISTRY
 from server.runs.local import Coordinator
 from server.runs.recovery import Recovery
-from server.runs_api import RunsApi
 from server.superlink.superlink import SuperLink
 from shared.flower.runs import Runs
 from shared.pki.authority import Signatory

@@ -1,4 +1,4 @@
-"""Runs of a coordinator on another machine, over its people's listener; see `server/runs_api.py`."""
+"""Runs of a coordinator on another machine, over its people's listener; see `server/gateway/runs_api.py`."""
 
 import base64
 import hashlib

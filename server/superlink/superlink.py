@@ -5,7 +5,7 @@ What must outlive it is in the registry and in the folders of runs.
 
 It offers its fleet, control and runtime interfaces in one place, and whoever reaches them may submit code. So
 it listens on a Unix socket in a folder that only the coordinator's user can enter, and on no port;
-`server/gateway.py` is what others reach.
+`server/gateway/gateway.py` is what others reach.
 """
 
 import asyncio

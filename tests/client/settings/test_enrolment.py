@@ -25,9 +25,9 @@ from starlette.routing import Route
 from client.settings.enrolment import EnrolmentError, accept_certificate, enrol, renew, settle, write_request
 from client.settings.site import SiteConfig, load_site
 from client.settings.template import site_template
-from server.bodies import LONGEST
-from server.enrolment_api import EnrolmentApi
 from server.folder.coordinator import ServerTable, found, join_string
+from server.gateway.enrolment_api import EnrolmentApi
+from server.gateway.request_body import LONGEST
 from server.registry.enrolment import Registry
 from server.registry.offline import write_answer
 from shared.pki.authority import Authority

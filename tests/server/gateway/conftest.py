@@ -36,7 +36,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from server.bell import BELL, Rope
+from server.gateway.notices import BELL, Rope
 
 PROJECT = Path(__file__).parents[3]
 COORDINATOR = Path(__file__).with_name("coordinator.py")

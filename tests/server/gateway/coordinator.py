@@ -24,11 +24,11 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from server.audit.trail import AuditTrail
-from server.bell import BELL, Bell, hang_bell
 from server.folder.coordinator import MODELS
 from server.folder.limits import Limits
-from server.gateway import Door, Gateway, Routes, listen
-from server.models import ModelsApi
+from server.gateway.gateway import Door, Gateway, Routes, listen
+from server.gateway.model_files import ModelsApi
+from server.gateway.notices import BELL, Bell, hang_bell
 from server.superlink.superlink import SuperLink
 
 # Short, so that tests need not wait, but long enough for a busy machine.

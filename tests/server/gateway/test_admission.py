@@ -8,7 +8,7 @@ import pytest
 from fastapi.routing import iter_route_contexts
 from flwr.superlink.main import create_app
 
-from server.gateway_sites import FLEET_PATHS
+from server.gateway.sites import FLEET_PATHS
 
 from .conftest import Ca, Credential, Federation, Upstream, post
 

@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import pytest
 
-from server.allowances import Allowances
+from server.gateway.expected_answers import Allowances
 
 from .conftest import Credential, Federation, Upstream, post
 

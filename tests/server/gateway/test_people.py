@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from server.gateway_people import FAILURES, FAILURES_S, Failures
+from server.gateway.people import FAILURES, FAILURES_S, Failures
 
 from .conftest import Ca, Federation, Upstream, gateway
 

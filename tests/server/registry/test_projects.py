@@ -13,7 +13,7 @@ from server.registry.enrolment import Registry
 from server.registry.store import RegistryError
 from server.runs.folder import RunFolder
 from shared.wire.https import CoordinatorError
-from tests.server.test_runs_api import Desk
+from tests.server.gateway.test_runs_api import Desk
 
 
 def quiet(event: str, **fields: str) -> None:

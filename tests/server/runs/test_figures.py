@@ -15,7 +15,7 @@ from server.runs.remote import RemoteCoordinator
 from server.runs.visibility import Figures
 from server.tables import results_table
 from shared.wire.https import CoordinatorError
-from tests.server.test_runs_api import Desk
+from tests.server.gateway.test_runs_api import Desk
 
 NAME = "tiny-1"
 # Numbers of single sites, each of a kind of its own: wherever one turns up, it has leaked.

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server.at_hand import AtHand
+from server.gateway.visible_runs import AtHand
 from server.runs import event_tail, watching
 from server.runs.event_tail import LONGEST_LINE, EventTail
 from server.runs.folder import RunFolder

@@ -19,8 +19,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from server.audit.trail import AuditTrail
 from server.folder.limits import Limits
-from server.peer import Peer
-from server.places import Place, Places
+from server.gateway.client_certificate import Peer
+from server.gateway.connection_slots import Place, Places
 
 log = logging.getLogger(__name__)
 

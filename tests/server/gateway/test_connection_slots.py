@@ -10,11 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.addresses import block_of, network_of
 from server.folder.limits import Limits
-from server.places import Place, Places
-
-from .conftest import Ca, Connection, Federation, Upstream, gateway, post
+from server.gateway.address_groups import block_of, network_of
+from server.gateway.connection_slots import Place, Places
+from tests.server.gateway.conftest import Ca, Connection, Federation, Upstream, gateway, post
 
 VIEWER = "v" * 43
 FEW = {"connections": 32, "connections_each": 8, "handshakes_each": 8, "idle_s": 60.0, "grace_s": 60.0}

@@ -14,18 +14,18 @@ import pytest
 
 from server.audit.log import open_audit
 from server.audit.trail import AuditTrail
-from server.enrolment_api import EnrolmentApi
 from server.folder.coordinator import ServerTable, found
 from server.folder.limits import PeopleLimits
 from server.folder.login import LoginError, load_login, log_in, login_file
-from server.gateway import listen
-from server.gateway_people import build_people_app
-from server.listener import Listener
+from server.gateway.enrolment_api import EnrolmentApi
+from server.gateway.gateway import listen
+from server.gateway.listener import Listener
+from server.gateway.people import build_people_app
+from server.gateway.runs_api import RunsApi
 from server.registry.people import People
 from server.runs.file_copies import write_copy
 from server.runs.folder import RunFolder
 from server.runs.remote import RemoteCoordinator
-from server.runs_api import RunsApi
 from shared.audit.verify import entries
 from shared.errors import RunError, WardroundError
 from shared.pki.certificates import CredentialError, fingerprint, server_context
@@ -232,8 +232,8 @@ def test_a_job_is_looked_at_again_and_by_the_right_person(desk: Desk, run: RunFo
 
 def test_the_gateway_loads_no_network_library() -> None:
     """A coordinator's gateway is small: PyTorch alone would take 180 MB and seconds."""
-    script = "import sys, server.runs_api, server.service; print('torch' in sys.modules)"
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    script = "import sys, server.gateway.runs_api, server.service; print('torch' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     ended = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment
     )

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from server.addresses import block_of, network_of
 from server.folder.limits import Limits
+from server.gateway.address_groups import block_of, network_of
 
 _KEPT = 0.75  # of the places, for those who are known
 _RIPE_S = 2.0  # who came later is likely to be about to say who they are

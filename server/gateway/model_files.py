@@ -18,9 +18,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from server.answers import explained
-from server.bodies import parse_body
 from server.files import disk_errors
+from server.gateway.answers import explained
+from server.gateway.request_body import parse_body
 from shared.files import replace_file
 from shared.flower.connection import ARRAY_PATH, PIECE
 from shared.table import Table

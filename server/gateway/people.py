@@ -26,10 +26,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.addresses import network_of
 from server.audit.trail import AuditTrail
-from server.bounded import Bounded
 from server.folder.limits import Limits
+from server.gateway.address_groups import network_of
+from server.gateway.request_limits import Bounded
 
 Role = Literal["viewer", "researcher", "operator"]
 ROLES: tuple[Role, ...] = ("viewer", "researcher", "operator")  # each may do what those before it may

@@ -8,11 +8,10 @@ from hashlib import sha256
 import pytest
 
 from server.folder.coordinator import MODELS
-from server.models import Outbox
+from server.gateway.model_files import Outbox
 from shared.flower.connection import PIECE
-
-from .conftest import Credential, Federation, post
-from .test_bodies import resident
+from tests.server.gateway.conftest import Credential, Federation, post
+from tests.server.gateway.test_bodies import resident
 
 MIB = 2**20
 MODEL = bytes(range(256)) * (4 * 4096) + b"tail"  # 4 MiB and a little

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from server.bell import BELL, Bell, Rope, hang_bell
+from server.gateway.notices import BELL, Bell, Rope, hang_bell
 
 LONG = 3600.0  # of the clock: who waits so long was not woken, and the test ends before that
 

@@ -17,13 +17,13 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from server.allowances import Charge
 from server.audit.trail import AuditTrail
-from server.bell import Bell
-from server.bounded import Bounded
-from server.exchange import Disconnected, Exchange, Refusal
 from server.folder.limits import Limits
-from server.peer import Peer
+from server.gateway.client_certificate import Peer
+from server.gateway.exchange import Disconnected, Exchange, Refusal
+from server.gateway.expected_answers import Charge
+from server.gateway.notices import Bell
+from server.gateway.request_limits import Bounded
 from server.superlink.superlink import SuperLinkError
 
 log = logging.getLogger(__name__)

@@ -34,10 +34,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from server.answers import error_answer, explained
-from server.at_hand import AtHand
 from server.audit.trail import AuditTrail
-from server.bodies import read_body
+from server.gateway.answers import error_answer, explained
+from server.gateway.request_body import read_body
+from server.gateway.visible_runs import AtHand
 from server.registry.store import DEFAULT_PROJECT
 from server.runs.file_copies import chunks
 from server.runs.folder import plain

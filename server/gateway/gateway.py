@@ -12,12 +12,12 @@ import httpx
 from starlette.routing import BaseRoute, Route
 
 from server.audit.trail import AuditTrail
-from server.bell import Bell
 from server.folder.limits import Limits
-from server.gateway_people import PersonRegistry, build_people_app
-from server.gateway_sites import SiteRegistry, SitesApp
-from server.listener import Listener
-from server.roster import Roster
+from server.gateway.listener import Listener
+from server.gateway.node_list import Roster
+from server.gateway.notices import Bell
+from server.gateway.people import PersonRegistry, build_people_app
+from server.gateway.sites import SiteRegistry, SitesApp
 from server.superlink.superlink import SuperLink
 from shared.errors import WardroundError
 

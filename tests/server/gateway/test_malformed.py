@@ -27,22 +27,22 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from starlette.types import Receive, Scope, Send
 
-from server import gateway_people
 from server.audit.log import open_audit
 from server.audit.trail import AuditTrail
-from server.bell import Bell
-from server.enrolment_api import EnrolmentApi
 from server.folder.coordinator import MODELS, ServerTable, found
 from server.folder.limits import Limits, PeopleLimits
-from server.gateway import listen
-from server.gateway_people import build_people_app
-from server.gateway_sites import SitesApp
-from server.listener import Listener
-from server.models import ModelsApi
-from server.peer import Peer
+from server.gateway import people
+from server.gateway.client_certificate import Peer
+from server.gateway.enrolment_api import EnrolmentApi
+from server.gateway.gateway import listen
+from server.gateway.listener import Listener
+from server.gateway.model_files import ModelsApi
+from server.gateway.notices import Bell
+from server.gateway.people import build_people_app
+from server.gateway.runs_api import RunsApi
+from server.gateway.sites import SitesApp
 from server.registry.enrolment import Registry
 from server.runs.folder import RunFolder
-from server.runs_api import RunsApi
 from server.superlink.superlink import SuperLinkError
 from shared.flower.connection import ARRAY_PATH
 from shared.pki.certificate_requests import certificate_request, renewal_statement
@@ -137,7 +137,7 @@ def doors(tmp_path_factory) -> Iterator[Doors]:
     """Open them; nobody waits here for having failed before."""
     job = make_job(task_name="classification")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gateway_people, "PENALTY_S", 0.0)
+        patch.setattr(people, "PENALTY_S", 0.0)
         with closing(Doors(tmp_path_factory.mktemp("doors") / "coordinator", job)) as made:
             yield made
 

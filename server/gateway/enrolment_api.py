@@ -17,8 +17,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from server.answers import explained
-from server.bodies import parse_body
+from server.gateway.answers import explained
+from server.gateway.request_body import parse_body
 from server.registry.enrolment import Registry
 from shared.pki.authority import Signatory
 from shared.pki.certificates import pem_of

@@ -7,8 +7,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.exchange import Disconnected, Exchange, Refusal
 from server.folder.limits import Limits
+from server.gateway.exchange import Disconnected, Exchange, Refusal
 
 
 class Bounded:

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from server.allowances import Allowances
+from server.gateway.expected_answers import Allowances
 
 BELL = "WARDROUND_BELL"
 """Environment variable of the coordinator: the path of the bell's socket."""

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 
-from server.gateway_sites import Site, SiteRegistry
+from server.gateway.sites import Site, SiteRegistry
 from server.superlink.superlink import SuperLink, SuperLinkError
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,1 @@
+"""The coordinator's only door: one listener for sites, one for people."""
