@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from server.behind import Behind
-from server.comparison import from_counts
 from server.federation import DrawnGrid, Federation, Member
 from server.guarantee import guarantee
 from server.judging import Judged, Judges, reduce_to
 from server.plausible import check_update
+from server.report.comparison import from_counts
 from server.runs.checkpoint import Best, Checkpoint, Unjudged
 from server.runs.events import Event, Listener
 from server.runs.folder import RunFolder

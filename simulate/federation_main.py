@@ -4,7 +4,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from server.show_run import show_run
+from server.report.show_run import show_run
 from shared.job.schema import load_job
 from simulate.federation import LocalFederation
 from simulate.phantom import make_phantom

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from client.work.hospital import Site
 from client.work.warm_networks import evaluate
-from server.comparison import comparison, one_class
+from server.report.comparison import comparison, one_class
 from shared.job.schema import JobSpec
 from shared.metrics.intervals import Interval
 from shared.metrics.naive_answers import constant_answer, site_alone

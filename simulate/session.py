@@ -16,12 +16,12 @@ from client.settings.site import SiteConfig
 from client.training.device import check_machine, open_device
 from server.federation import trains
 from server.files import write_atomic
-from server.progress import Progress
+from server.report.progress import Progress
+from server.report.tables import print_results, print_warnings
 from server.rounds import Result, RoundLoop
 from server.runs.events import Event, Listener
 from server.runs.folder import RunFolder, plain
 from server.runs.life import at_work
-from server.tables import print_results, print_warnings
 from shared.errors import RunError, WardroundError
 from shared.job.schema import JobSpec
 from simulate.baselines import POOLED

@@ -95,7 +95,7 @@ COMMANDS = (submit, runs, watch, stop, resume, fetch)
 
 
 def _show(control: "RunControl", name: str) -> None:
-    from server.show_run import show_run
+    from server.report.show_run import show_run
 
     show_run(control, name)
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from server.report.tables import results_table
 from server.runs.folder import RunFolder
 from server.runs.remote import RemoteCoordinator
 from server.runs.visibility import Figures
-from server.tables import results_table
 from shared.wire.https import CoordinatorError
 from tests.server.gateway.test_runs_api import Desk
 

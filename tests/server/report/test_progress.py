@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
 
-from server.progress import Progress
+from server.report.progress import Progress
 from server.runs.events import Event
 
 RUN = [

@@ -9,10 +9,10 @@ from sklearn.metrics import roc_auc_score
 from client.data.splits import CohortKey
 from client.guard.bounds import Bounds
 from client.guard.metric_release import withhold
-from server.comparison import from_counts, sentences
 from server.judging import Judged
+from server.report.comparison import from_counts, sentences
+from server.report.tables import print_comparison
 from server.runs.visibility import Figures
-from server.tables import print_comparison
 from shared.batch import Batch
 from shared.metrics.states import MetricSet
 from shared.tasks import make_task

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from server.comparison import sentences
+from server.report.comparison import sentences
 from shared.job.schema import JobSpec
 from shared.metrics.spec import metric_specs
 from shared.text.printable import printable, shown
@@ -79,7 +79,7 @@ def print_warnings(console: Console, warnings: Sequence[str]) -> None:
 
 
 def print_comparison(console: Console, description: Mapping[str, Any]) -> None:
-    """Print what the test metrics are worth, as `server.comparison` describes it."""
+    """Print what the test metrics are worth, as `server.report.comparison` describes it."""
     found = description.get("comparison") or {}
     metrics = found.get("metrics") or {}
     if metrics:

@@ -2,9 +2,9 @@
 
 from rich.console import Console
 
-from server.progress import Progress
+from server.report.progress import Progress
+from server.report.tables import print_results
 from server.runs.control import RunControl
-from server.tables import print_results
 from shared.errors import RunError
 from shared.text.printable import printable
 

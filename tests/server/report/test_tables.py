@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from server.tables import results_table, shown_metrics
+from server.report.tables import results_table, shown_metrics
 
 
 def printed(job, description) -> str:
