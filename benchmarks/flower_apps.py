@@ -15,12 +15,12 @@ from client.settings.site import load_site
 from client.work.client_app import make_app
 from client.work.hospital import Site
 from client.work.warm_networks import Workshop
-from server.app import execute
-from server.deadline import Deadline
 from server.folder.coordinator import COORDINATOR
-from server.forwarding_grid import ForwardingGrid
-from server.site_grid import SiteGrid
-from server.site_heads import SiteHeads
+from server.rounds.deadline import Deadline
+from server.rounds.forwarding_grid import ForwardingGrid
+from server.rounds.server_app import execute
+from server.rounds.site_grid import SiteGrid
+from server.rounds.site_heads import SiteHeads
 from server.superlink.site_names import project_sites
 from shared.job.schema import parse_job
 

@@ -8,7 +8,7 @@ from common import Measured, RoundClock, Work, make_job
 from plain_training import CHANNELS, LEARNING_RATE, RESIDUAL_UNITS
 
 from client.data.splits import SplitTable
-from server.rounds import RoundLoop
+from server.rounds.loop import RoundLoop
 from server.runs.events import Event, Listener
 from server.runs.folder import RunFolder
 from shared.job.schema import JobSpec

@@ -7,8 +7,8 @@ import torch
 from flwr.app import Error, Message, RecordDict
 
 from client.workers.records import pack, unpack
-from server.deadline import Deadline
-from server.site_grid import SiteGrid
+from server.rounds.deadline import Deadline
+from server.rounds.site_grid import SiteGrid
 from shared.errors import WardroundError
 from shared.flower import COORDINATOR_NODE, Run, assign_id, become, empty_run
 from shared.seeds import seed_of

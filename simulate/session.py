@@ -14,11 +14,11 @@ from client.data.parts import Row
 from client.data.splits import SplitTable
 from client.settings.site import SiteConfig
 from client.training.device import check_machine, open_device
-from server.federation import trains
 from server.files import write_atomic
 from server.report.progress import Progress
 from server.report.tables import print_results, print_warnings
-from server.rounds import Result, RoundLoop
+from server.rounds.federation import trains
+from server.rounds.loop import Result, RoundLoop
 from server.runs.events import Event, Listener
 from server.runs.folder import RunFolder, plain
 from server.runs.life import at_work

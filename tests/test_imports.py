@@ -92,8 +92,8 @@ def test_module_keeps_the_rules(path: Path) -> None:
     ("path", "source"),
     [
         ("shared/a.py", "import client.data"),
-        ("shared/a.py", "from server import rounds"),
-        ("client/a.py", "from server.rounds import run"),
+        ("shared/a.py", "from server.rounds import loop"),
+        ("client/a.py", "from server.rounds.loop import run"),
         ("server/a.py", "def f():\n    from client.work import client_app"),
         ("client/a.py", "from simulate.grid import LocalGrid"),
         ("server/a.py", "from flwr.supercore.task_identity import TaskIdentity"),
@@ -114,7 +114,7 @@ def test_a_broken_rule_is_found(path: str, source: str) -> None:
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("simulate/a.py", "from client.work.client_app import app\nfrom server.rounds import run"),
+        ("simulate/a.py", "from client.work.client_app import app\nfrom server.rounds.loop import run"),
         ("shared/flower/fleet.py", "from flwr.supercore.task_identity import TaskIdentity"),
         ("server/a.py", "from flwr.serverapp.strategy import FedAvg\nfrom flwr.app import Message"),
         ("client/workers/pool.py", "import pickle"),

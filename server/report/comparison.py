@@ -16,7 +16,7 @@ from shared.metrics.naive_answers import constant_answer, site_alone
 from shared.tasks.classification.options import Classification, classification_of
 
 if TYPE_CHECKING:
-    from server.judging import Judged
+    from server.rounds.judging import Judged
 
 Tally = NDArray[np.int64]
 

@@ -52,7 +52,7 @@ class Runs:
     def __init__(
         self,
         socket: Path,
-        serverapp: str = "server.app:app",
+        serverapp: str = "server.rounds.server_app:app",
         clientapp: str = "none:none",
     ) -> None:
         interceptors = [RuntimeVersionHttpInterceptor("flwr CLI")]

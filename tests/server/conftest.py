@@ -23,12 +23,12 @@ from client.work.client_app import make_app
 from client.work.hospital import Site
 from client.work.run_store import RunStore
 from client.work.warm_networks import Workshop
-from server.deadline import Deadline
-from server.rounds import RoundLoop
+from server.rounds.deadline import Deadline
+from server.rounds.loop import RoundLoop
+from server.rounds.site_grid import SiteGrid
+from server.rounds.site_heads import SiteHeads
 from server.runs.events import Event
 from server.runs.folder import RunFolder
-from server.site_grid import SiteGrid
-from server.site_heads import SiteHeads
 from shared.audit.log import AuditLog
 from shared.audit.verify import entries
 from shared.flower import assign_id, become, empty_run

@@ -14,7 +14,7 @@ from flwr.app import Message
 
 from client.work.site_worker import SiteHost
 from client.workers.calls import Call
-from server.rounds import RoundLoop
+from server.rounds.loop import RoundLoop
 from server.runs.folder import RunFolder
 from shared.flower import COORDINATOR_NODE, become
 from shared.job.schema import JobSpec

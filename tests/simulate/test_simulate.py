@@ -313,7 +313,7 @@ class TestRounds:
             raise KeyboardInterrupt
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("server.federation.Federation.gather", interrupt)
+            patch.setattr("server.rounds.federation.Federation.gather", interrupt)
             said = cli("simulate", tiny_job_file, "--data", tiny_data, "--workers", "in-process")
         assert said.code == 130
         run = next(Path("runs").glob("tiny-*"))

@@ -1,6 +1,6 @@
 """A ServerApp that asks a site what it should not be asked, and writes down what it answers.
 
-Flower's SuperLink runs it as it runs `server.app`: by its name, from PYTHONPATH.
+Flower's SuperLink runs it as it runs `server.rounds.server_app`: by its name, from PYTHONPATH.
 """
 
 import json
@@ -12,11 +12,11 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.serverapp import ServerApp
 
-from server.app import COORDINATOR
 from server.files import write_atomic
 from server.folder.coordinator import MODELS
 from server.gateway.model_files import Outbox
 from server.gateway.notices import Rope
+from server.rounds.server_app import COORDINATOR
 from shared.flower.inline import identity_of
 from shared.flower.mailbox import HttpGrid, Mailbox
 from shared.job.schema import JobSpec, parse_job

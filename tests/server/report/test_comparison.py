@@ -9,9 +9,9 @@ from sklearn.metrics import roc_auc_score
 from client.data.splits import CohortKey
 from client.guard.bounds import Bounds
 from client.guard.metric_release import withhold
-from server.judging import Judged
 from server.report.comparison import from_counts, sentences
 from server.report.tables import print_comparison
+from server.rounds.judging import Judged
 from server.runs.visibility import Figures
 from shared.batch import Batch
 from shared.metrics.states import MetricSet

@@ -13,8 +13,8 @@ from client.work.client_app import make_app
 from client.work.hospital import Site
 from client.work.warm_networks import Workshop
 from server.audit.log import create_audit_key, open_audit
+from server.rounds.site_heads import SiteHeads, known_heads
 from server.runs.events import Event
-from server.site_heads import SiteHeads, known_heads
 from shared.audit import log_heads
 from shared.audit.log import AuditLog
 from shared.audit.verify import entries

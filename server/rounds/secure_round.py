@@ -7,9 +7,9 @@ import numpy as np
 from flwr.app import Message, MetricRecord
 from numpy.typing import NDArray
 
-from server.federation import Federation
+from server.rounds.federation import Federation
+from server.rounds.secure_sum import Plan, SecureSum
 from server.runs.events import Listener
-from server.secure_sum import Plan, SecureSum
 from shared.errors import RunError
 from shared.job.schema import JobSpec
 from shared.privacy.filters import UpdateFilter

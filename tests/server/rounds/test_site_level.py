@@ -9,8 +9,8 @@ from rich.console import Console
 from scipy import stats
 
 from server.report.tables import print_guarantee
+from server.rounds.site_level import SiteLevel
 from server.runs.folder import RunFolder
-from server.site_level import SiteLevel
 from shared.errors import JobError, RunError
 from shared.privacy.accounting import Steps, epsilon_of
 from shared.privacy.site_noise import split_noise

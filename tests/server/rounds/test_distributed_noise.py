@@ -5,7 +5,7 @@ from scipy import stats
 
 from client.settings.policy import PolicyError, PolicyTable, check_privacy
 from client.training.distributed_noise import share_deviation
-from server import secure_sum
+from server.rounds import secure_sum
 from server.runs.folder import RunFolder
 from shared.errors import JobError, RunError
 from shared.privacy.accounting import Steps, epsilon_of

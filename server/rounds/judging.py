@@ -7,11 +7,11 @@ import numpy as np
 from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
-from server.bins import edges_for
-from server.federation import DrawnGrid, Federation, Member
-from server.plausible import check_evaluation
+from server.rounds.answer_checks import check_evaluation
+from server.rounds.federation import DrawnGrid, Federation, Member
+from server.rounds.score_bins import edges_for
+from server.rounds.secure_evaluation import SecureEvaluation
 from server.runs.events import Event, Listener
-from server.secure_evaluation import SecureEvaluation
 from shared.job.schema import JobSpec
 from shared.metrics.curves import Curves
 from shared.metrics.states import MetricSet

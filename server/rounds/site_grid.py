@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from flwr.app import Message
 from flwr.serverapp import Grid
 
-from server.deadline import Deadline
+from server.rounds.deadline import Deadline
 
 
 class SiteGrid(Grid):

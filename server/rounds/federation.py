@@ -8,14 +8,14 @@ import numpy as np
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
-from server.answer_size import largest_answer
-from server.deadline import Deadline, Quorum
-from server.forwarding_grid import ForwardingGrid
-from server.plausible import check_description
+from server.rounds.answer_checks import check_description
+from server.rounds.answer_size import largest_answer
+from server.rounds.deadline import Deadline, Quorum
+from server.rounds.forwarding_grid import ForwardingGrid
+from server.rounds.site_grid import SiteGrid
+from server.rounds.site_heads import SiteHeads
+from server.rounds.site_texts import told
 from server.runs.events import Event, Kind, Listener
-from server.site_grid import SiteGrid
-from server.site_heads import SiteHeads
-from server.told import told
 from shared.errors import RunError
 from shared.flower import query_message
 from shared.job.schema import JobSpec

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from flwr.app import Message, RecordDict
 from numpy.typing import NDArray
 
-from server.federation import Federation, Member
+from server.rounds.federation import Federation, Member
 from server.runs.events import Event, Listener
 from shared.flower import query_message
 from shared.job.schema import JobSpec

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from flwr.app import Error, Message, Metadata, RecordDict
 
-from server.deadline import Deadline
-from server.forwarding_grid import ForwardingGrid
 from server.gateway.model_files import Outbox
 from server.gateway.notices import Rope
-from server.site_grid import SiteGrid
+from server.rounds.deadline import Deadline
+from server.rounds.forwarding_grid import ForwardingGrid
+from server.rounds.site_grid import SiteGrid
 from shared.flower.inline import identity_of
 from shared.flower.mailbox import HttpGrid, Mailbox
 from shared.flower.stored import take_out

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from server.federation import Member
+from server.rounds.federation import Member
 from shared.metrics.curves import Curves, bins_for, surely_behind
 from shared.tasks.base import Task
 

@@ -16,21 +16,21 @@ from flwr.app import Message, MetricRecord, RecordDict
 from numpy.typing import NDArray
 from torch import nn
 
-from server.behind import Behind
-from server.federation import DrawnGrid, Federation, Member
-from server.guarantee import guarantee
-from server.judging import Judged, Judges, reduce_to
-from server.plausible import check_update
 from server.report.comparison import from_counts
+from server.rounds.answer_checks import check_update
+from server.rounds.background import Behind
+from server.rounds.federation import DrawnGrid, Federation, Member
+from server.rounds.guarantee import guarantee
+from server.rounds.judging import Judged, Judges, reduce_to
+from server.rounds.secure_round import SecureRound
+from server.rounds.site_grid import SiteGrid
+from server.rounds.site_heads import SiteHeads
+from server.rounds.site_level import SiteLevel
+from server.rounds.site_weights import RoundWeights, Weights
 from server.runs.checkpoint import Best, Checkpoint, Unjudged
 from server.runs.events import Event, Listener
 from server.runs.folder import RunFolder
 from server.runs.log import record_and_tell
-from server.secure_round import SecureRound
-from server.site_grid import SiteGrid
-from server.site_heads import SiteHeads
-from server.site_level import SiteLevel
-from server.weights import RoundWeights, Weights
 from shared.errors import RunError
 from shared.job.model_size import check_model_size
 from shared.job.schema import JobSpec

@@ -10,18 +10,18 @@ from pathlib import Path
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from server.attentive_grid import AttentiveGrid
 from server.audit.log import open_audit
 from server.folder.coordinator import COORDINATOR, MODELS, RUNS
 from server.gateway.model_files import Outbox
 from server.registry.enrolment import Registry
 from server.registry.store import REGISTRY
-from server.rounds import RoundLoop
+from server.rounds.attentive_grid import AttentiveGrid
+from server.rounds.loop import RoundLoop
+from server.rounds.site_grid import SiteGrid
+from server.rounds.site_heads import SiteHeads, known_heads
 from server.runs.file_copies import run_path
 from server.runs.folder import RunFolder
 from server.runs.life import at_work
-from server.site_grid import SiteGrid
-from server.site_heads import SiteHeads, known_heads
 from server.superlink.site_names import SUPERLINK, SiteKeys, project_sites
 from shared.errors import RunError
 from shared.flower import RunStopped

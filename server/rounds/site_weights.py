@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from server.federation import Member
+from server.rounds.federation import Member
 from server.runs.events import Event, Listener
 from shared.strategies import StrategyOptions
 from shared.strategies.largest_share import bounded

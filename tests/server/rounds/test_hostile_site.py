@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, Error, Message, MetricRecord
 
-from server.told import told
+from server.rounds.site_texts import told
 from shared.errors import RunError
 from shared.wire import messages
 

@@ -10,8 +10,8 @@ from flwr.app import RecordDict
 from PIL import Image
 
 from client.work.hospital import Site
+from server.rounds.secure_sum import SecureSum
 from server.runs.folder import RunFolder
-from server.secure_sum import SecureSum
 from shared.errors import RunError
 from shared.metrics.states import states_of
 from shared.privacy.secagg import messages as stages

@@ -7,7 +7,7 @@ that. What a site's patients have really lost stands in the site's own ledger.
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from server.federation import trains
+from server.rounds.federation import trains
 from shared.job.schema import JobSpec
 from shared.job_parts import phases_with_data
 from shared.metrics.visibility import counts_are_told

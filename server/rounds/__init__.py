@@ -1,0 +1,1 @@
+"""The round loop: train, aggregate, evaluate, save."""
