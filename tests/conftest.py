@@ -42,7 +42,7 @@ LONGEST = (
     "client/guard/test_ledger.py",
     "client/training/test_private_training.py",
     "simulate/test_light_nodes.py",
-    "server/test_project_federation.py",
+    "server/service/test_project_federation.py",
     "server/superlink/test_superlink.py",
     "server/gateway/test_flower.py",
     "simulate/test_side_by_side.py",

@@ -12,7 +12,7 @@ def add_check_command(app: typer.Typer) -> None:
 
 def check(folder: Folder = HERE) -> None:
     """Look at settings, ports, keys, registry, audit log, machine and Flower; exit code 2 if a line fails."""
-    from server.check import check_coordinator
+    from server.service.check import check_coordinator
     from shared.findings import show_findings
 
     if show_findings(check_coordinator(folder)):

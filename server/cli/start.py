@@ -44,7 +44,7 @@ def add_start_command(app: typer.Typer) -> None:
 async def _serve(folder: Path, signer: "Signer") -> bool:
     """Run the coordinator of a folder; returns whether the signer's end was what ended it."""
     from server.audit.log import open_audit
-    from server.service import run_service, stop_on_signals
+    from server.service.coordinator_service import run_service, stop_on_signals
 
     stop = stop_on_signals()
     audit = open_audit(folder)

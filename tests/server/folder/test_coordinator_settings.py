@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from server.audit.log import open_audit
-from server.check import check_coordinator
 from server.folder.coordinator import SETTINGS, FolderError, ServerTable, found, load_settings
 from server.gateway.gateway import listen
+from server.service.check import check_coordinator
 from shared.findings import Finding
 from simulate.federation import free_ports
 

@@ -232,7 +232,10 @@ def test_a_job_is_looked_at_again_and_by_the_right_person(desk: Desk, run: RunFo
 
 def test_the_gateway_loads_no_network_library() -> None:
     """A coordinator's gateway is small: PyTorch alone would take 180 MB and seconds."""
-    script = "import sys, server.gateway.runs_api, server.service; print('torch' in sys.modules)"
+    script = (
+        "import sys, server.gateway.runs_api, server.service.coordinator_service\n"
+        "print('torch' in sys.modules)"
+    )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     ended = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment

@@ -30,7 +30,7 @@ PROJECT = Path(__file__).parents[3]
 START = """
 import asyncio, json, logging, sys
 from pathlib import Path
-from server.service import run_service, stop_on_signals
+from server.service.coordinator_service import run_service, stop_on_signals
 from shared.pki.authority import Authority
 
 logging.basicConfig(level=logging.INFO, stream=sys.stdout)

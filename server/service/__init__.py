@@ -1,0 +1,1 @@
+"""The coordinator as one service, put together from its folder."""
