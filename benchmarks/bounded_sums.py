@@ -24,7 +24,7 @@ from rich.table import Table
 from science import DATA, PROJECT, shortened
 
 from client.data.dataset import Samples
-from client.data.splits import CohortKey
+from client.data.manifest.splits import CohortKey
 from client.guard.bounded_sums import bound
 from client.guard.bounds import Bounds
 from client.work import hospital

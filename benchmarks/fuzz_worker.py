@@ -26,9 +26,9 @@ from fuzz_others import COMPARED, Fault, is_as_others_read_it
 from numpy.typing import NDArray
 
 from client.data.fingerprints import fingerprint
-from client.data.folders import read_folder
 from client.data.identifying import identifying_fields
-from client.data.manifest import image_columns, scan_manifest
+from client.data.manifest.conventions import read_folder
+from client.data.manifest.rows import image_columns, scan_manifest
 from client.data.picture import Picture
 from client.data.readers import Layout, mask_values, read_files, read_raw_mask
 from shared.errors import WardroundError

@@ -7,7 +7,7 @@ from pathlib import Path
 from common import Measured, RoundClock, Work, make_job
 from plain_training import CHANNELS, LEARNING_RATE, RESIDUAL_UNITS
 
-from client.data.splits import SplitTable
+from client.data.manifest.splits import SplitTable
 from server.rounds.loop import RoundLoop
 from server.runs.events import Event, Listener
 from server.runs.folder import RunFolder

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from client.data.splits import CohortKey
+from client.data.manifest.splits import CohortKey
 from client.settings.cohort_key import NAME
 from client.settings.enrolment import enrol
 from server.audit.log import operator_audit

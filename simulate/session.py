@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from client.data.parts import Row
-from client.data.splits import SplitTable
+from client.data.manifest.pooled_sites import Row
+from client.data.manifest.splits import SplitTable
 from client.settings.site import SiteConfig
 from client.training.device import check_machine, open_device
 from server.files import write_atomic

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from client.data.check import Expected, Report
-    from client.data.splits import Split
+    from client.data.manifest.splits import Split
 
 MOST = 8  # lines of one kind before "and so many more"
 
@@ -81,7 +81,7 @@ def look(
     from client.data.check import Expected, check_dataset
     from client.data.look import Look, write_look
     from client.data.look.write import CONTACT, PAGE, require_new
-    from client.data.manifest import image_columns, manifest_path
+    from client.data.manifest.rows import image_columns, manifest_path
     from shared.errors import DataError
     from shared.job.schema import load_job
 
@@ -126,7 +126,7 @@ def manifest(
     """Write the manifest.csv of a folder that has none; nothing is overwritten."""
     from rich.console import Console
 
-    from client.data.new_manifest import write_manifest
+    from client.data.manifest.new_manifest import write_manifest
 
     console = Console()
     written = write_manifest(folder, patient, masks)
@@ -146,8 +146,8 @@ def manifest(
 
 def _split(path: Path, folder: Path, job: Path | None) -> "tuple[Split, str]":
     """Return how the patients of a manifest are split, and whose split it is."""
-    from client.data.manifest import manifest_path
-    from client.data.splits import CohortKey, Split
+    from client.data.manifest.rows import manifest_path
+    from client.data.manifest.splits import CohortKey, Split
     from client.guard.cohort import Cohort
     from client.settings.site import load_site
     from shared.job.schema import load_job
@@ -169,7 +169,7 @@ def _expected(
     path: Path, job: Path | None, task: str | None, classes: str | None, images: Sequence[str] | None
 ) -> "Expected":
     from client.data.check import Expected
-    from client.data.manifest import image_columns
+    from client.data.manifest.rows import image_columns
     from shared.errors import JobError
     from shared.job.schema import load_job
     from shared.tasks import TASKS

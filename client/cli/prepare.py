@@ -18,7 +18,7 @@ def prepare(
 
     What lies there already is taken: a preparation that was stopped goes on.
     """
-    from client.data.manifest import SPLITS
+    from client.data.manifest.rows import SPLITS
     from client.guard.cohort import Cohort
     from client.guard.site_cohort import SiteCohort
     from client.settings.site import load_site

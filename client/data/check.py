@@ -17,9 +17,10 @@ from client.data.fingerprints import fingerprint
 from client.data.further import count_in, further
 from client.data.identifying import identifying_fields
 from client.data.kinds import Kind, kinds_of
-from client.data.manifest import SPLITS, Record, label_indices
+from client.data.manifest.pooled_sites import Part, Row, read_parts
+from client.data.manifest.rows import SPLITS, Record, label_indices
+from client.data.manifest.splits import Split
 from client.data.mask_files import Mask, mask_files
-from client.data.parts import Part, Row, read_parts
 from client.data.readers import (
     Layout,
     Picture,
@@ -30,7 +31,6 @@ from client.data.readers import (
     structure_indices,
     target_shape,
 )
-from client.data.splits import Split
 from client.data.tally import Tally
 from shared.errors import DataError
 from shared.job.schema import JobSpec

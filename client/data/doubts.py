@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from client.data.fingerprints import Fingerprint, near_pairs
-from client.data.manifest import Record
+from client.data.manifest.rows import Record
 from client.data.site_labels import site_tells
 from shared.metrics.intervals import wilson
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from client.data.kinds import Kind
-from client.data.manifest import Record
+from client.data.manifest.rows import Record
 from client.data.scene import NOTHING, read_scene
 from client.data.tally import Tally
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from client.data.cache import DiskCache, Kept
 from client.data.kinds import Kind
-from client.data.manifest import Manifest, Record
+from client.data.manifest.rows import Manifest, Record
 from client.data.prepared import Prepared
 from client.data.preprocess import preparation_digest, prepare
 from client.data.progress import shown

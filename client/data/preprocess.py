@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from client.data.kinds.base import Kind
-from client.data.manifest import Record
+from client.data.manifest.rows import Record
 from client.data.prepared import Prepared
 from client.data.scene import ImageFilter, read_scene
 from shared.job.schema import DataTable

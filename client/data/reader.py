@@ -10,7 +10,7 @@ from torch import Tensor
 from client.data.cache import DiskCache, MappedValue
 from client.data.cache_table import CacheTable
 from client.data.kinds import Kind
-from client.data.manifest import Manifest, Record
+from client.data.manifest.rows import Manifest, Record
 from client.data.motion import Value, whole
 from client.data.prepared import Prepared
 from client.data.preparing import Entry, Preparation

@@ -13,7 +13,7 @@ from client.data.grid import Grid
 from client.data.kinds.base import Kind
 from client.data.kinds.image import ImageKind
 from client.data.kinds.mask import MaskKind
-from client.data.manifest import Record
+from client.data.manifest.rows import Record
 from client.data.picture import Picture
 from client.data.readers import Layout, read_files
 from shared.job.schema import DataTable

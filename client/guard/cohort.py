@@ -5,7 +5,7 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Self
 
-from client.data.splits import CohortKey, Split, SplitTable
+from client.data.manifest.splits import CohortKey, Split, SplitTable
 from client.guard.cohort_book import BOOK, HASH_BYTES, CohortBook, Group, Told, is_near
 from client.settings.cohort_key import make_key, read_key
 from client.settings.policy import PolicyError

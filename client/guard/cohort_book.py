@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from client.data.splits import SplitTable
+from client.data.manifest.splits import SplitTable
 from client.guard.database import Book
 from shared.clock import utc_text
 

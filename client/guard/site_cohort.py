@@ -6,8 +6,8 @@ from functools import partial
 import numpy as np
 
 from client.data.dataset import SiteData
+from client.data.manifest.splits import CohortKey
 from client.data.scene import ImageFilter
-from client.data.splits import CohortKey
 from client.guard.bounds import Bounds
 from client.guard.cohort import Cohort, side_of
 from client.guard.release import Release

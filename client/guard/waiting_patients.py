@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from client.data.manifest import SPLITS, scan_manifest
-from client.data.splits import SplitTable
+from client.data.manifest.rows import SPLITS, scan_manifest
+from client.data.manifest.splits import SplitTable
 from client.guard.cohort import Cohort
 from client.settings.site import SiteConfig
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.data.dataset import Samples, SiteData
-from client.data.manifest import SPLITS
+from client.data.manifest.rows import SPLITS
 from shared.batch import Batch
 from shared.errors import DataError
 from shared.job.schema import JobSpec

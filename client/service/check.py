@@ -8,8 +8,8 @@ from pathlib import Path
 import psutil
 
 from client.data.check import Expected, check_dataset
-from client.data.manifest import image_columns
-from client.data.splits import CohortKey, Split
+from client.data.manifest.rows import image_columns
+from client.data.manifest.splits import CohortKey, Split
 from client.guard.cohort import Cohort
 from client.service.network_check import check_network
 from client.service.status import service_state

@@ -6,7 +6,7 @@ Whoever has it can tell which side a patient is on. With another key, every spli
 import secrets
 from pathlib import Path
 
-from client.data.splits import KEY_BYTES, CohortKey
+from client.data.manifest.splits import KEY_BYTES, CohortKey
 from shared.files import write_new
 from shared.pki.certificates import CredentialError
 

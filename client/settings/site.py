@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from pydantic import Field, ValidationError, model_validator
 
 from client.data.cache_table import CacheTable
-from client.data.splits import SplitTable
+from client.data.manifest.splits import SplitTable
 from client.settings.policy import PolicyTable, check_job, check_privacy
 from shared.errors import SiteError
 from shared.job.errors import describe

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from client.data.splits import CohortKey
+from client.data.manifest.splits import CohortKey
 from client.settings.policy import rounded
 from shared.job.schema import JobSpec
 from shared.job.training_options import TrainingTable

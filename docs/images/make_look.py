@@ -7,7 +7,7 @@ from PIL import Image
 
 from client.data.check import Expected, check_dataset
 from client.data.look import Look, write_look
-from client.data.splits import CohortKey, Split
+from client.data.manifest.splits import CohortKey, Split
 from shared.job.schema import load_job
 from simulate.phantom import make_phantom
 

@@ -105,7 +105,7 @@ def simulate(
         raise RunError(problem, where="--site")
 
     from client.cli.progress_bar import tracked
-    from client.data.splits import SplitTable
+    from client.data.manifest.splits import SplitTable
     from server.runs.folder import RunFolder
     from simulate.session import Hospitals, execute, start
 

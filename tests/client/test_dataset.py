@@ -12,7 +12,7 @@ from PIL import Image
 
 from client.data.cache_table import CacheTable
 from client.data.dataset import SiteData
-from client.data.splits import CohortKey, Split
+from client.data.manifest.splits import CohortKey, Split
 from shared.errors import DataError
 from shared.job.schema import JobSpec
 from tests.jobs import make_job

@@ -10,9 +10,9 @@ from client.data.check import Expected, check_dataset, check_parts
 from client.data.doubts import Seen, doubts
 from client.data.fingerprints import fingerprint
 from client.data.identifying import identifying_fields
-from client.data.manifest import Record
-from client.data.parts import Part
-from client.data.splits import CohortKey, Split
+from client.data.manifest.pooled_sites import Part
+from client.data.manifest.rows import Record
+from client.data.manifest.splits import CohortKey, Split
 from shared.metrics.intervals import wilson
 
 SPLIT = Split(CohortKey.drawn(0))

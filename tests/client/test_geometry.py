@@ -15,7 +15,7 @@ from PIL import Image
 
 from client.data.geometry import TOLERANCE
 from client.data.kinds import kinds_of
-from client.data.manifest import Record
+from client.data.manifest.rows import Record
 from client.data.picture import Turn
 from client.data.preprocess import prepare
 from client.data.readers import read_image

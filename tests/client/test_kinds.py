@@ -16,11 +16,11 @@ from PIL import Image
 from client.data.check import Expected, check_dataset
 from client.data.dataset import SiteData
 from client.data.kinds import Kind, make_kinds
-from client.data.manifest import Record, scan_manifest
+from client.data.manifest.rows import Record, scan_manifest
+from client.data.manifest.splits import CohortKey, Split
 from client.data.prepared import Prepared
 from client.data.preprocess import prepare
 from client.data.scene import NOTHING
-from client.data.splits import CohortKey, Split
 from client.data.tally import Tally
 from shared.errors import DataError
 from shared.job.schema import JobSpec

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from client.cli.data import data_app
 from client.data.cache_table import CacheTable
 from client.data.dataset import SiteData
-from client.data.manifest import scan_manifest
-from client.data.splits import CohortKey, Split
+from client.data.manifest.rows import scan_manifest
+from client.data.manifest.splits import CohortKey, Split
 from shared.errors import DataError
 from simulate.partition import write_site_manifests
 from tests.jobs import job_text, make_job

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from client.data.kinds import Kind, make_kinds
-from client.data.manifest import Record
+from client.data.manifest.rows import Record
 from client.data.picture import Turn
 from client.data.preprocess import prepare
 from client.data.samples import Samples

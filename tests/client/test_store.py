@@ -18,9 +18,9 @@ from client.data.ahead import ahead
 from client.data.cache import DiskCache, MappedValue
 from client.data.cache_table import CacheTable
 from client.data.dataset import SiteData
+from client.data.manifest.splits import CohortKey, Split
 from client.data.prepared import Prepared
 from client.data.samples import Samples
-from client.data.splits import CohortKey, Split
 from client.training.loop import LocalTraining
 from shared.errors import DataError, SiteError
 from shared.job.schema import JobSpec

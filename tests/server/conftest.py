@@ -10,7 +10,7 @@ import pytest
 from flwr.app import Context, Message, RecordDict
 from numpy.typing import NDArray
 
-from client.data.splits import CohortKey
+from client.data.manifest.splits import CohortKey
 from client.guard.cohort import Cohort
 from client.guard.gate import Gate
 from client.guard.job_book import JobBook

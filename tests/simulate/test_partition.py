@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from client.data.manifest import scan_manifest
-from client.data.side_tables import SideTable, side_table_path
+from client.data.manifest.rows import scan_manifest
+from client.data.manifest.side_tables import SideTable, side_table_path
 from shared.errors import DataError, WardroundError
 from simulate.partition import partition, write_site_manifests
 

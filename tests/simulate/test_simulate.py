@@ -134,7 +134,7 @@ def test_the_federations_row_is_what_pooling_the_predictions_gives(simulate, tin
     import torch
 
     from client.data.dataset import SiteData
-    from client.data.splits import CohortKey, Split
+    from client.data.manifest.splits import CohortKey, Split
     from shared.networks.build import build_model
     from shared.tasks import make_task
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from client.data.manifest import scan_manifest
+from client.data.manifest.rows import scan_manifest
 from server.runs.folder import RunFolder
 from shared.audit.verify import entries
 from shared.job.schema import JobSpec

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from client.data.manifest import Record
+from client.data.manifest.rows import Record
 from client.data.motion import Step, Value, whole
 from client.data.tally import Tally
 from shared.job.schema import DataTable

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from client.data.kinds.places import PlacesKind, Row, coordinate
-from client.data.manifest import Record
+from client.data.manifest.rows import Record
 from client.data.motion import Step, Value, whole
 from client.data.tally import Tally
 from shared.errors import DataError

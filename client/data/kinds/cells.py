@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from client.data.manifest import Record
+from client.data.manifest.rows import Record
 from shared.errors import DataError
 
 MISSING = frozenset({"", "na", "n/a", "nan", "none", "null", "missing", "unknown", "."})

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from client.data.kinds.base import Kind
 from client.data.kinds.cells import number_in, yes_or_no
-from client.data.manifest import Record
+from client.data.manifest.rows import Record
 from client.data.tally import Tally
 from shared.errors import DataError
 

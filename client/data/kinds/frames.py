@@ -13,7 +13,7 @@ from client.data.content import content_hash
 from client.data.grid import Grid
 from client.data.intensity import intensity
 from client.data.kinds.image import PixelsKind
-from client.data.manifest import Record
+from client.data.manifest.rows import Record
 from client.data.picture import Picture
 from client.data.readers import ENDINGS, read_images
 from client.data.tally import Tally

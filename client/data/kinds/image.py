@@ -12,7 +12,7 @@ from client.data.augment import shade
 from client.data.content import content_hash
 from client.data.intensity import intensity
 from client.data.kinds.base import Kind
-from client.data.manifest import Record
+from client.data.manifest.rows import Record
 from client.data.motion import Step, Value, whole
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from client.data.kinds.base import Kind
-from client.data.manifest import Record, label_indices
+from client.data.manifest.rows import Record, label_indices
 
 if TYPE_CHECKING:
     from client.data.scene import Scene

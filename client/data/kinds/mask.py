@@ -10,7 +10,7 @@ from torch import Tensor
 
 from client.data.content import content_hash
 from client.data.kinds.base import Kind
-from client.data.manifest import Record
+from client.data.manifest.rows import Record
 from client.data.mask_files import Mask, mask_files
 from client.data.motion import Step, Value, whole
 from client.data.readers import structure_indices

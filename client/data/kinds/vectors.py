@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from client.data.kinds.base import Kind
 from client.data.kinds.places import coordinate
-from client.data.manifest import Record
-from client.data.side_tables import SideTable, side_table_path
+from client.data.manifest.rows import Record
+from client.data.manifest.side_tables import SideTable, side_table_path
 from client.data.tally import Tally
 from shared.errors import DataError
 from shared.job.schema import DataTable

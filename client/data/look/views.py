@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from client.data.check import Expected
 from client.data.kinds import Kind, kinds_of
 from client.data.look.planes import Sample
-from client.data.manifest import Record
+from client.data.manifest.rows import Record
 from client.data.mask_files import mask_files
 from client.data.prepared import Prepared
 from client.data.preprocess import prepare

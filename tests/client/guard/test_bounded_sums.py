@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client.data.splits import CohortKey
+from client.data.manifest.splits import CohortKey
 from client.guard.bounded_sums import _bound_mean, bound
 from client.guard.bounds import Bounds, rung
 from shared.batch import Batch

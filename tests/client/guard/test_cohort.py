@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client.data.splits import CohortKey, SplitTable
+from client.data.manifest.splits import CohortKey, SplitTable
 from client.guard.cohort import Cohort, side_of
 from client.guard.cohort_book import BOOK, CohortBook
 from client.settings.cohort_key import make_key, read_key
@@ -177,7 +177,7 @@ def ask(
     cohort: Cohort, sides: Callable[..., list[str]], patients: set[str], fold: int | None
 ) -> list[frozenset[str]]:
     """Ask for all figures of a job; return the groups behind those that were told."""
-    from client.data.manifest import Record
+    from client.data.manifest.rows import Record
 
     names = sorted(patients)
     drawn = sides([Record(row, name, ()) for row, name in enumerate(names)], fold)

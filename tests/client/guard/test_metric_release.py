@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client.data.splits import CohortKey
+from client.data.manifest.splits import CohortKey
 from client.guard.bounded_sums import bound
 from client.guard.bounds import Bounds
 from client.guard.metric_release import _clear, withhold

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from client.data.manifest import Record
-from client.data.splits import CohortKey, Split
+from client.data.manifest.rows import Record
+from client.data.manifest.splits import CohortKey, Split
 from shared.job.schema import JobSpec, parse_job
 from shared.metrics.states import states_of
 from shared.networks.build import build_model

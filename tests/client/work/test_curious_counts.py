@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from client.data.manifest import Record
-from client.data.splits import CohortKey, Split
+from client.data.manifest.rows import Record
+from client.data.manifest.splits import CohortKey, Split
 from client.training.sample_order import SampleOrder, batches_per_pass, steps_of
 from shared.errors import JobError
 from shared.wire import messages

@@ -6,7 +6,7 @@ import torch
 from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
-from client.data.splits import CohortKey
+from client.data.manifest.splits import CohortKey
 from client.guard.bounds import Bounds
 from client.guard.metric_release import withhold
 from server.report.comparison import from_counts, sentences

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from client.data.kinds import kinds_of
+from client.data.manifest.splits import CohortKey
 from client.data.motion import Flip, QuarterTurns
-from client.data.splits import CohortKey
 from client.guard.bounded_sums import bound
 from client.guard.bounds import Bounds
 from client.guard.metric_release import withhold

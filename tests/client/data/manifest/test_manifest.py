@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from client.data.manifest import Record, label_indices, require, scan_manifest
+from client.data.manifest.rows import Record, label_indices, require, scan_manifest
 from shared.errors import DataError
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from pydantic import Field
 
-from client.data.manifest import Record
+from client.data.manifest.rows import Record
 from shared.errors import JobError
 from shared.seeds import seed_of
 from shared.table import Table

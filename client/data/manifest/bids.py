@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from client.data.folder import REMEDY, Folder, below, is_image, require_none, stem
-from client.data.tables import read_table
+from client.data.manifest.csv_files import read_table
+from client.data.manifest.folder_content import REMEDY, Folder, below, is_image, require_none, stem
 from shared.errors import DataError
 
 _MASKS = ("dseg", "mask")

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from client.data.manifest import Manifest, Record, manifest_path, scan_manifest
-from client.data.splits import Split
+from client.data.manifest.rows import Manifest, Record, manifest_path, scan_manifest
+from client.data.manifest.splits import Split
 from shared.errors import DataError
 
 

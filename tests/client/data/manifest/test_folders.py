@@ -13,8 +13,8 @@ from typer.testing import CliRunner, Result
 
 from client.cli.data import data_app
 from client.data.check import Expected, check_dataset
-from client.data.new_manifest import write_manifest
-from client.data.splits import CohortKey, Split
+from client.data.manifest.new_manifest import write_manifest
+from client.data.manifest.splits import CohortKey, Split
 from shared.errors import DataError
 
 

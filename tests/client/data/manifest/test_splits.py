@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.data.manifest import Record
-from client.data.splits import CohortKey, Split, SplitTable
+from client.data.manifest.rows import Record
+from client.data.manifest.splits import CohortKey, Split, SplitTable
 from shared.errors import JobError
 
 patients = st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=60)

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from client.data.bids import is_bids, read_bids
-from client.data.folder import REMEDY, Folder, below, is_image, require_none, stem
-from client.data.tables import is_there, normal
+from client.data.manifest.bids import is_bids, read_bids
+from client.data.manifest.csv_files import is_there, normal
+from client.data.manifest.folder_content import REMEDY, Folder, below, is_image, require_none, stem
 from shared.errors import DataError
 from shared.text.names import shown
 

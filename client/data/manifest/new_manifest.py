@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from client.data.folder import Folder
-from client.data.folders import patients, read_folder
+from client.data.manifest.conventions import patients, read_folder
+from client.data.manifest.folder_content import Folder
 from shared.errors import DataError
 from shared.files import write_new
 
@@ -33,7 +33,7 @@ def write_manifest(folder: Path, pattern: str | None, masks: str | None = None) 
     """Write FOLDER/manifest.csv, readable by its owner alone.
 
     Args:
-        folder: Follows a convention of `client.data.folders`.
+        folder: Follows a convention of `client.data.manifest.conventions`.
         pattern: Finds the patient in an image's path; None takes the convention's rule.
         masks: BIDS: what the paths of the masks have in common, where there are several kinds.
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.data.manifest import scan_manifest
-from client.data.tables import file_below, missing, normal, read_table
+from client.data.manifest.csv_files import file_below, missing, normal, read_table
+from client.data.manifest.rows import scan_manifest
 from client.settings.site import load_site
 from shared.errors import DataError, SiteError
 

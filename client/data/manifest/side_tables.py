@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from client.data.manifest import Record
-from client.data.tables import file_below, read_table
+from client.data.manifest.csv_files import file_below, read_table
+from client.data.manifest.rows import Record
 from shared.errors import DataError
 
 _PATIENT = ("patient", "bag")
