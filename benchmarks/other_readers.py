@@ -29,7 +29,7 @@ sys.path.insert(0, str(PROJECT))  # a script, run from anywhere
 
 from common import finish  # noqa: E402
 
-from client.data.readers import read_image  # noqa: E402
+from client.data.images.readers import read_image  # noqa: E402
 from shared.errors import DataError  # noqa: E402
 
 DATA = Path(os.environ.get("WARDROUND_DATA", PROJECT.parent / "shared" / "data"))

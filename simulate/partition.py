@@ -11,9 +11,9 @@ from typing import Literal
 
 import numpy as np
 
+from client.data.images.mask_files import mask_files
 from client.data.manifest.csv_files import read_table
 from client.data.manifest.rows import mask_below
-from client.data.mask_files import mask_files
 from shared.errors import DataError, WardroundError
 from shared.seeds import seed_of
 from shared.text.names import suggestion

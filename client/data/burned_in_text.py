@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from client.data.grey import grey
+from client.data.images.grey_picture import grey
 
 LONGEST = 768  # pixels; letters are still legible then
 LETTERS = 4  # in a row, from which it is text

@@ -11,17 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.data.burned_in_text import TextFinder
-from client.data.content import content_hash
 from client.data.doubts import Seen, doubts, rows
 from client.data.fingerprints import fingerprint
 from client.data.further import count_in, further
 from client.data.identifying import identifying_fields
-from client.data.kinds import Kind, kinds_of
-from client.data.manifest.pooled_sites import Part, Row, read_parts
-from client.data.manifest.rows import SPLITS, Record, label_indices
-from client.data.manifest.splits import Split
-from client.data.mask_files import Mask, mask_files
-from client.data.readers import (
+from client.data.images.file_hash import content_hash
+from client.data.images.mask_files import Mask, mask_files
+from client.data.images.readers import (
     Layout,
     Picture,
     mask_indices,
@@ -31,6 +27,10 @@ from client.data.readers import (
     structure_indices,
     target_shape,
 )
+from client.data.kinds import Kind, kinds_of
+from client.data.manifest.pooled_sites import Part, Row, read_parts
+from client.data.manifest.rows import SPLITS, Record, label_indices
+from client.data.manifest.splits import Split
 from client.data.tally import Tally
 from shared.errors import DataError
 from shared.job.schema import JobSpec

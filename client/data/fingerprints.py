@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from client.data.grey import grey
+from client.data.images.grey_picture import grey
 
 SIDE = 32
 ALIKE = 0.93  # correlation; what it finds and misses on real images is in docs/data.md

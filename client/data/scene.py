@@ -9,13 +9,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from client.data.grid import Grid
+from client.data.images.network_grid import Grid
+from client.data.images.readers import Layout, read_files
 from client.data.kinds.base import Kind
 from client.data.kinds.image import ImageKind
 from client.data.kinds.mask import MaskKind
 from client.data.manifest.rows import Record
 from client.data.picture import Picture
-from client.data.readers import Layout, read_files
 from shared.job.schema import DataTable
 
 
@@ -93,7 +93,7 @@ def read_scene(
         image_filter: Changes each image before anything else.
 
     Raises:
-        DataError: As `client.data.readers.read_files`.
+        DataError: As `client.data.images.readers.read_files`.
     """
     images = {name: kind for name, kind in kinds.items() if isinstance(kind, ImageKind)}
     masks = {name: kind for name, kind in kinds.items() if isinstance(kind, MaskKind)}

@@ -24,7 +24,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from client.data.formats.heard import standard_error_heard, warnings_heard
 from client.data.formats.png import require_sound
-from client.data.readers import read_image
+from client.data.images.readers import read_image
 from shared.errors import DataError
 
 SHIPPED = Path(pydicom.data.__file__).parent / "test_files"

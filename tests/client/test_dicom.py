@@ -18,8 +18,8 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from client.data.formats.dicom.structures import polygon
-from client.data.intensity import intensity
-from client.data.readers import Layout, read_files, read_image, read_raw_mask
+from client.data.images.intensity import intensity
+from client.data.images.readers import Layout, read_files, read_image, read_raw_mask
 from shared.errors import DataError
 from shared.job.schema import DataTable
 

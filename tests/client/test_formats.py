@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
-from client.data.readers import read_image, read_mask
+from client.data.images.readers import read_image, read_mask
 from shared.errors import DataError
 
 

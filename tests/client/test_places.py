@@ -23,7 +23,7 @@ from shared.batch import Batch
 from shared.errors import DataError
 from shared.job.schema import JobSpec
 from shared.tasks.fields import Field
-from tests.client.test_geometry import WAYS, affine_of
+from tests.client.data.images.test_geometry import WAYS, affine_of
 from tests.jobs import make_job
 
 SHAPE = (7, 9, 8)

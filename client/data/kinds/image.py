@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from client.data.augment import shade
-from client.data.content import content_hash
-from client.data.intensity import intensity
+from client.data.images.file_hash import content_hash
+from client.data.images.intensity import intensity
 from client.data.kinds.base import Kind
 from client.data.manifest.rows import Record
 from client.data.motion import Step, Value, whole

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from client.data.content import content_hash
+from client.data.images.file_hash import content_hash
+from client.data.images.mask_files import Mask, mask_files
+from client.data.images.readers import structure_indices
 from client.data.kinds.base import Kind
 from client.data.manifest.rows import Record
-from client.data.mask_files import Mask, mask_files
 from client.data.motion import Step, Value, whole
-from client.data.readers import structure_indices
 
 if TYPE_CHECKING:
     from client.data.scene import Scene

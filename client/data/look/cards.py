@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from client.data.images.readers import size
 from client.data.look.chosen import Chosen
 from client.data.look.histogram import Histogram, histogram
 from client.data.look.planes import planes
 from client.data.look.tiles import Tile, tiles, window
 from client.data.look.views import View, view
-from client.data.readers import size
 from shared.job.schema import JobSpec
 from shared.tasks.fields import fields_of, target_columns
 

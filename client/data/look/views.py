@@ -9,13 +9,13 @@ import torch
 from numpy.typing import NDArray
 
 from client.data.check import Expected
+from client.data.images.mask_files import mask_files
+from client.data.images.readers import Picture, mask_values, read_files
 from client.data.kinds import Kind, kinds_of
 from client.data.look.planes import Sample
 from client.data.manifest.rows import Record
-from client.data.mask_files import mask_files
 from client.data.prepared import Prepared
 from client.data.preprocess import prepare
-from client.data.readers import Picture, mask_values, read_files
 from client.data.samples import Samples
 from shared.errors import DataError
 from shared.job.schema import JobSpec

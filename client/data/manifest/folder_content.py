@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from client.data.readers import ENDINGS
+from client.data.images.readers import ENDINGS
 from shared.errors import DataError
 
 EXAMPLES = 3

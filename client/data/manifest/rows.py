@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from client.data.images.mask_files import Mask, mask_files
 from client.data.manifest.csv_files import file_below, is_there, missing, read_table
-from client.data.mask_files import Mask, mask_files
 from shared.errors import DataError
 from shared.text.names import suggestion
 

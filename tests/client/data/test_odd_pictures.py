@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from client.data.readers import read_image, read_images, read_mask
+from client.data.images.readers import read_image, read_images, read_mask
 from shared.errors import DataError
 
 GREY = np.arange(12, dtype=np.uint8).reshape(3, 4)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from client.data.masks import class_indices
+from client.data.images.masks import class_indices
 from client.data.picture import Picture
 from shared.errors import DataError
 

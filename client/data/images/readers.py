@@ -28,9 +28,9 @@ from client.data.formats.itk import read_itk, read_tiff
 from client.data.formats.nifti import read_nifti
 from client.data.formats.pictures import read_mask_picture, read_picture
 from client.data.formats.unread import unread
-from client.data.geometry import Geometry, on_grid, settle_orientation, size
-from client.data.mask_files import Mask, mask_files, one_map
-from client.data.masks import class_indices, values_of
+from client.data.images.geometry import Geometry, on_grid, settle_orientation, size
+from client.data.images.mask_files import Mask, mask_files, one_map
+from client.data.images.masks import class_indices, values_of
 from client.data.picture import Picture
 from shared.errors import DataError
 from shared.job.schema import DataTable, JobSpec
@@ -169,12 +169,12 @@ def mask_indices(
     labels: Mapping[int, int] | None = None,
     mask: Literal["labels", "any"] = "labels",
 ) -> NDArray[np.uint8]:
-    """Return a mask as class indices (*S); see `client.data.masks.class_indices`."""
+    """Return a mask as class indices (*S); see `client.data.images.masks.class_indices`."""
     return _refusing(path, lambda: class_indices(raw, path, classes, labels, mask, lossy=_is_lossy(path)))
 
 
 def mask_values(raw: Picture, path: Path) -> NDArray[np.int64]:
-    """Return the labels that a mask holds, without the background; see `client.data.masks.values_of`."""
+    """Return the labels of a mask, without the background; see `client.data.images.masks.values_of`."""
     return _refusing(path, lambda: values_of(raw, path, lossy=_is_lossy(path)))
 
 
@@ -271,7 +271,8 @@ def read_mask(path: Path, classes: int, dimensions: int | None = None) -> NDArra
         The mask, uint8 (*S), turned as an image of its format is.
 
     Raises:
-        DataError: As `read_raw_mask`; or a value that is not an index of a class (see `client.data.masks`).
+        DataError: As `read_raw_mask`; or a value that is not an index of a class (see
+            `client.data.images.masks`).
     """
     return mask_indices(read_raw_mask(path, dimensions), path, classes)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.data.masks import class_indices
+from client.data.images.masks import class_indices
 from client.data.picture import Picture
 from shared.errors import DataError
 

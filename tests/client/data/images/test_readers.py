@@ -11,7 +11,7 @@ from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from client.data.readers import read_image, read_images, read_mask
+from client.data.images.readers import read_image, read_images, read_mask
 from shared.errors import DataError
 
 RAMP = np.arange(6 * 4, dtype=np.uint8).reshape(6, 4)  # higher than wide: transposing it would show

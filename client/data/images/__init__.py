@@ -1,0 +1,1 @@
+"""Image files as pictures: read, laid on each other, resampled, brought to a common range."""
