@@ -25,8 +25,8 @@ from fuzz_mutations import changed
 from fuzz_others import COMPARED, Fault, is_as_others_read_it
 from numpy.typing import NDArray
 
-from client.data.fingerprints import fingerprint
-from client.data.identifying import identifying_fields
+from client.data.check.fingerprints import fingerprint
+from client.data.check.identifying_headers import identifying_fields
 from client.data.images.readers import Layout, mask_values, read_files, read_raw_mask
 from client.data.manifest.conventions import read_folder
 from client.data.manifest.rows import image_columns, scan_manifest

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from client.data.check import Expected, check_parts
+from client.data.check.dataset_check import Expected, check_parts
+from client.data.check.problems import require_none
 from client.data.manifest.pooled_sites import Part, Row
 from client.data.manifest.rows import scan_manifest
 from client.data.manifest.splits import CohortKey, Split, SplitTable
-from client.data.problems import require_none
 from client.guard.cohort import Cohort
 from client.guard.site_cohort import SiteCohort
 from client.settings.policy import PolicyTable

@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from client.data.check import Expected, Report
+    from client.data.check.dataset_check import Expected, Report
     from client.data.manifest.splits import Split
 
 MOST = 8  # lines of one kind before "and so many more"
@@ -40,7 +40,7 @@ def check(
     from rich.console import Console
 
     from client.cli.progress_bar import tracked
-    from client.data.check import check_dataset
+    from client.data.check.dataset_check import check_dataset
 
     console = Console()
     if not console.is_terminal:
@@ -78,7 +78,7 @@ def look(
     from rich.console import Console
 
     from client.cli.progress_bar import tracked
-    from client.data.check import Expected, check_dataset
+    from client.data.check.dataset_check import Expected, check_dataset
     from client.data.look import Look, write_look
     from client.data.look.write import CONTACT, PAGE, require_new
     from client.data.manifest.rows import image_columns, manifest_path
@@ -168,7 +168,7 @@ def _split(path: Path, folder: Path, job: Path | None) -> "tuple[Split, str]":
 def _expected(
     path: Path, job: Path | None, task: str | None, classes: str | None, images: Sequence[str] | None
 ) -> "Expected":
-    from client.data.check import Expected
+    from client.data.check.dataset_check import Expected
     from client.data.manifest.rows import image_columns
     from shared.errors import JobError
     from shared.job.schema import load_job
@@ -251,7 +251,7 @@ def _line(title: str, counts: Counter[str], all_of: int | None, console: "Consol
 def _problems(report: "Report") -> Iterator[str]:
     from rich.markup import escape
 
-    from client.data.problems import shown_by_kind
+    from client.data.check.problems import shown_by_kind
 
     yield ""
     for warning in report.warnings:

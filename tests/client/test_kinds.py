@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from client.data.check import Expected, check_dataset
+from client.data.check.dataset_check import Expected, check_dataset
 from client.data.dataset import SiteData
 from client.data.kinds import Kind, make_kinds
 from client.data.manifest.rows import Record, scan_manifest

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from client.data.check import Found
+from client.data.check.dataset_check import Found
 from shared.seeds import seed_of
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from client.data.check import Expected
+from client.data.check.dataset_check import Expected
 from client.data.images.mask_files import mask_files
 from client.data.images.readers import Picture, mask_values, read_files
 from client.data.kinds import Kind, kinds_of

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from client.data.check import Report
+from client.data.check.dataset_check import Report
 from client.data.look.cards import Card, card
 from client.data.look.chosen import Chosen, choose
 from client.data.look.contact import contact_sheet

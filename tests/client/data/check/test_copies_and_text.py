@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from client.data.burned_in_text import TextFinder, tesseract
-from client.data.fingerprints import fingerprint, near_pairs
+from client.data.check.burned_in_text import TextFinder, tesseract
+from client.data.check.fingerprints import fingerprint, near_pairs
 
 Picture = NDArray[np.float32]
 

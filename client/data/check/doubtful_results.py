@@ -6,9 +6,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from client.data.fingerprints import Fingerprint, near_pairs
+from client.data.check.fingerprints import Fingerprint, near_pairs
+from client.data.check.site_labels import site_tells
 from client.data.manifest.rows import Record
-from client.data.site_labels import site_tells
 from shared.metrics.intervals import wilson
 
 EXAMPLES = 3  # how many cases a warning names
@@ -26,7 +26,7 @@ class Seen:
         where: How a person finds the row.
         side: Of the split.
         content: SHA-256 of the image's files.
-        fingerprint: See `client.data.fingerprints`; None where there is nothing to compare.
+        fingerprint: See `client.data.check.fingerprints`; None where there is nothing to compare.
         labels: Of a classification; None where there are none.
         empty: Whether its mask is empty; None where it has none.
         text: Whether it looks as if text was written into the image.

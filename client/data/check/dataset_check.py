@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from client.data.burned_in_text import TextFinder
-from client.data.doubts import Seen, doubts, rows
-from client.data.fingerprints import fingerprint
-from client.data.further import count_in, further
-from client.data.identifying import identifying_fields
+from client.data.check.burned_in_text import TextFinder
+from client.data.check.doubtful_results import Seen, doubts, rows
+from client.data.check.fingerprints import fingerprint
+from client.data.check.identifying_headers import identifying_fields
+from client.data.check.other_fields import count_in, further
 from client.data.images.file_hash import content_hash
 from client.data.images.mask_files import Mask, mask_files
 from client.data.images.readers import (

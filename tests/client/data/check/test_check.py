@@ -9,8 +9,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from client.cli.data import data_app
-from client.data.check import Expected, Report, check_dataset
-from client.data.identifying import identifying_fields
+from client.data.check.dataset_check import Expected, Report, check_dataset
+from client.data.check.identifying_headers import identifying_fields
 from client.data.manifest.splits import CohortKey, Split
 from shared.errors import DataError, JobError
 from tests.jobs import job_text

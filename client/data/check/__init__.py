@@ -1,0 +1,1 @@
+"""What `wardround data check` looks at."""
