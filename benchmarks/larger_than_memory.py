@@ -149,7 +149,7 @@ def job_of(case: Case) -> Any:
 
 def samples_of(data: Path, cache: Path, count: int, case: Case, **limits: Any) -> Any:
     """Return the first volumes of the folder, prepared."""
-    from client.data.cache_table import CacheTable  # noqa: PLC0415 (the process that prints needs none of it)
+    from client.data.cache.settings import CacheTable  # noqa: PLC0415 (the process that prints needs none of it)
     from client.data.dataset import SiteData  # noqa: PLC0415
     from client.data.manifest.splits import CohortKey, Split  # noqa: PLC0415
 
@@ -163,7 +163,7 @@ def samples_of(data: Path, cache: Path, count: int, case: Case, **limits: Any) -
 
 def prepare(data: Path, cache: Path, count: int, processes: int, case: Case) -> float:
     """Prepare volumes and return the seconds that it took."""
-    from client.data import preparing  # noqa: PLC0415
+    from client.data.cache import preparing  # noqa: PLC0415
 
     preparing._WORTH_IT = 0  # a quick run's volumes are small
     start = time.perf_counter()

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from client.data.cache_table import CacheTable
+from client.data.cache.settings import CacheTable
 from client.data.kinds import Kind, kinds_of
 from client.data.manifest.rows import SPLITS, Manifest, Record, require, scan_manifest
 from client.data.manifest.splits import Split

@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from client.data.cache import DiskCache, MappedValue
-from client.data.cache_table import CacheTable
+from client.data.cache.cache import DiskCache, MappedValue
+from client.data.cache.prepared import Prepared
+from client.data.cache.preparing import Entry, Preparation
+from client.data.cache.preprocess import prepare
+from client.data.cache.settings import CacheTable
 from client.data.kinds import Kind
 from client.data.manifest.rows import Manifest, Record
 from client.data.motion import Value, whole
-from client.data.prepared import Prepared
-from client.data.preparing import Entry, Preparation
-from client.data.preprocess import prepare
 from client.data.samples import Column, Samples
 from client.data.scene import NOTHING, ImageFilter
 from shared.errors import DataError

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from client.data.augment import draw_motion
-from client.data.cache import MappedValue
+from client.data.cache.cache import MappedValue
 from client.data.kinds import Kind, kinds_of
 from client.data.motion import Value, whole
 from shared.batch import Batch

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from client.data.cache_table import CacheTable
+from client.data.cache.settings import CacheTable
 from client.data.manifest.splits import SplitTable
 from client.settings.policy import PolicyTable, check_job, check_privacy
 from shared.errors import SiteError

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from client.data.cache_table import CacheTable
+from client.data.cache.settings import CacheTable
 from client.data.dataset import SiteData
 from client.data.manifest.splits import CohortKey, Split
 from shared.errors import DataError

@@ -14,10 +14,10 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff
 from numpy.typing import NDArray
 from PIL import Image
 
+from client.data.cache.preprocess import prepare
 from client.data.kinds import Kind, make_kinds
 from client.data.manifest.rows import Record
 from client.data.picture import Turn
-from client.data.preprocess import prepare
 from client.data.samples import Samples
 from shared.batch import Batch
 from shared.errors import DataError

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from client.data.cache.prepared import Prepared
+from client.data.cache.preprocess import prepare
 from client.data.check.dataset_check import Expected
 from client.data.images.mask_files import mask_files
 from client.data.images.readers import Picture, mask_values, read_files
 from client.data.kinds import Kind, kinds_of
 from client.data.look.planes import Sample
 from client.data.manifest.rows import Record
-from client.data.prepared import Prepared
-from client.data.preprocess import prepare
 from client.data.samples import Samples
 from shared.errors import DataError
 from shared.job.schema import JobSpec

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from client.cli.data import data_app
-from client.data.cache_table import CacheTable
+from client.data.cache.settings import CacheTable
 from client.data.dataset import SiteData
 from client.data.manifest.rows import scan_manifest
 from client.data.manifest.splits import CohortKey, Split

@@ -25,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from torch import Tensor
 
-from client.data.prepared import Prepared
+from client.data.cache.prepared import Prepared
 from shared.errors import DataError
 from shared.files import replace_file
 

@@ -8,9 +8,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from client.data.cache.prepared import Prepared
 from client.data.kinds.base import Kind
 from client.data.manifest.rows import Record
-from client.data.prepared import Prepared
 from client.data.scene import ImageFilter, read_scene
 from shared.job.schema import DataTable
 from shared.tasks.fields import Field

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from client.data.cache import DiskCache
+from client.data.cache.cache import DiskCache
+from client.data.cache.prepared import Prepared
+from client.data.cache.preprocess import preparation_digest
 from client.data.images.file_hash import content_hash
 from client.data.images.intensity import intensity
 from client.data.images.readers import Picture, target_shape
 from client.data.images.resize import resize_image, resize_mask
 from client.data.kinds import kinds_of
-from client.data.prepared import Prepared
-from client.data.preprocess import preparation_digest
 from shared.errors import DataError
 from shared.job.schema import DataTable, JobSpec
 from tests.jobs import make_job

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from client.data.cache import DiskCache
+from client.data.cache.cache import DiskCache
+from client.data.cache.preparing import Preparation, read_record, told_entry
 from client.data.kinds import kinds_of
-from client.data.preparing import Preparation, read_record, told_entry
 from shared.errors import DataError
 from shared.job.schema import parse_job
 

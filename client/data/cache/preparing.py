@@ -15,17 +15,17 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from client.data.cache import DiskCache, Kept
+from client.data.cache.cache import DiskCache, Kept
+from client.data.cache.prepared import Prepared
+from client.data.cache.preprocess import preparation_digest, prepare
+from client.data.cache.progress import shown
 from client.data.kinds import Kind
 from client.data.manifest.rows import Manifest, Record
-from client.data.prepared import Prepared
-from client.data.preprocess import preparation_digest, prepare
-from client.data.progress import shown
 from client.data.scene import ImageFilter
 from shared.errors import DataError
 from shared.job.schema import JobSpec
 
-PROCESS = "client.data.prepare_process"
+PROCESS = "client.data.cache.prepare_process"
 _WORTH_IT = 2**27  # bytes of files: a process takes some seconds to begin
 
 

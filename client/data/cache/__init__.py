@@ -1,0 +1,1 @@
+"""Prepared samples, made by several processes and kept on disk."""
