@@ -23,8 +23,8 @@ from rich.console import Console
 from rich.table import Table
 from science import DATA, PROJECT, shortened
 
-from client.data.dataset import Samples
 from client.data.manifest.splits import CohortKey
+from client.data.samples.site_data import Samples
 from client.guard.bounded_sums import bound
 from client.guard.bounds import Bounds
 from client.work import hospital

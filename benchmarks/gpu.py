@@ -29,7 +29,7 @@ from monai.losses import DiceCELoss
 from rich.console import Console
 from rich.table import Table
 
-from client.data.samples import Samples
+from client.data.samples.batches import Samples
 from client.training.compiler import keep_kernels_in
 from client.training.device import half_precisions, open_device
 from client.training.loop import LocalTraining, place_model

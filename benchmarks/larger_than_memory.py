@@ -150,8 +150,8 @@ def job_of(case: Case) -> Any:
 def samples_of(data: Path, cache: Path, count: int, case: Case, **limits: Any) -> Any:
     """Return the first volumes of the folder, prepared."""
     from client.data.cache.settings import CacheTable  # noqa: PLC0415 (the process that prints needs none of it)
-    from client.data.dataset import SiteData  # noqa: PLC0415
     from client.data.manifest.splits import CohortKey, Split  # noqa: PLC0415
+    from client.data.samples.site_data import SiteData  # noqa: PLC0415
 
     header, *rows = (data / "manifest.csv").read_text().splitlines()
     manifest = data / f"first-{count}.csv"

@@ -26,7 +26,7 @@ from rich.table import Table
 from science import DATA, PROJECT, shortened
 from sklearn import metrics as reference
 
-from client.data.dataset import Samples
+from client.data.samples.site_data import Samples
 from client.work import hospital
 from client.work.warm_networks import predictions
 from shared.job.schema import load_job

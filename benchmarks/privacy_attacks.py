@@ -23,8 +23,8 @@ from common import conditions, finish, make_job
 from rich.console import Console
 from rich.table import Table
 
-from client.data.dataset import SiteData
 from client.data.manifest.splits import CohortKey, Split, SplitTable
+from client.data.samples.site_data import SiteData
 from client.membership.attacks import image_losses
 from client.membership.audit import RATIO, THRESHOLD, Audit, audit_model
 from client.membership.figures import Leak

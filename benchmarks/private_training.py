@@ -129,7 +129,7 @@ def samples_of(case: Case, job: Any) -> Any:
     """Return random images, one a patient."""
     import torch  # noqa: PLC0415
 
-    from client.data.samples import Samples  # noqa: PLC0415
+    from client.data.samples.batches import Samples  # noqa: PLC0415
 
     images = torch.randn(case.images, 3, *case.size, generator=torch.Generator().manual_seed(0))
     bright = images[:, 0] > 0

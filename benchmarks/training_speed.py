@@ -175,7 +175,7 @@ def samples_of(job: JobSpec) -> Any:
     """Return noisy images with a bright disc each, in memory."""
     import torch  # noqa: PLC0415
 
-    from client.data.samples import Samples  # noqa: PLC0415
+    from client.data.samples.batches import Samples  # noqa: PLC0415
 
     generator = torch.Generator().manual_seed(0)
     size = job.data.size or []

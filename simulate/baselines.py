@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from client.data.dataset import Samples
+from client.data.samples.site_data import Samples
 from client.training.class_counts import statistics_for_loss
 from client.training.loop import LocalTraining
 from client.training.sample_order import SampleOrder, steps_of

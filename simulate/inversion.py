@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from client.data.samples import Samples
+from client.data.samples.batches import Samples
 from client.training.loop import LocalTraining
 from shared.errors import JobError
 from shared.job.schema import JobSpec, parse_job

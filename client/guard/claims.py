@@ -1,6 +1,6 @@
 """What a site claims of itself in a secure sum: numbers that its policy lets leave, and no other."""
 
-from client.data.dataset import SiteData
+from client.data.samples.site_data import SiteData
 from client.guard.release import Release
 from client.settings.policy import PolicyTable
 from shared.job.schema import JobSpec

@@ -12,7 +12,7 @@ from typing import Self
 
 import numpy as np
 
-from client.data.dataset import SiteData
+from client.data.samples.site_data import SiteData
 from client.settings.policy import PolicyTable, rounded
 from shared.job.schema import JobSpec
 from shared.metrics.visibility import KEPT

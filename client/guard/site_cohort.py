@@ -5,8 +5,8 @@ from functools import partial
 
 import numpy as np
 
-from client.data.dataset import SiteData
 from client.data.manifest.splits import CohortKey
+from client.data.samples.site_data import SiteData
 from client.data.scene import ImageFilter
 from client.guard.bounds import Bounds
 from client.guard.cohort import Cohort, side_of

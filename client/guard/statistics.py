@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from client.data.dataset import SiteData
+from client.data.samples.site_data import SiteData
 from client.guard.bounds import Bounds
 from client.guard.release import Release
 from shared.job.schema import JobSpec

@@ -7,8 +7,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from client.data.dataset import Samples, SiteData
 from client.data.manifest.rows import SPLITS
+from client.data.samples.site_data import Samples, SiteData
 from shared.batch import Batch
 from shared.errors import DataError
 from shared.job.schema import JobSpec

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from client.data.dataset import SiteData
+from client.data.samples.site_data import SiteData
 from shared.job.schema import JobSpec
 from shared.tasks.base import Statistics
 from shared.tasks.losses import public_counts

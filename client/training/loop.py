@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from client.data.ahead import ahead
+from client.data.samples.read_ahead import ahead
 from client.training.channels_last import suit_channels_last
 from client.training.flat_parameters import FlatParameters
 from client.training.phases import Work, declared_phases, drawn_batch, summed_rates

@@ -15,7 +15,7 @@ import torch
 from flwr.app import RecordDict
 from numpy.typing import NDArray
 
-from client.data.dataset import SiteData
+from client.data.samples.site_data import SiteData
 from client.data.scene import ImageFilter
 from client.guard.bounded_sums import bound
 from client.guard.claims import claims_of

@@ -13,7 +13,7 @@ from monai.networks.utils import eval_mode
 from numpy.typing import NDArray
 from torch import nn
 
-from client.data.dataset import Samples
+from client.data.samples.site_data import Samples
 from client.training.compiler import keep_kernels_in, users_cache
 from client.training.flat_parameters import FlatParameters
 from client.training.loop import place_model

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from client.data.dataset import SiteData
 from client.data.manifest.splits import CohortKey, Split
+from client.data.samples.site_data import SiteData
 from client.membership.attacks import confidences, image_losses, likelihood_ratio
 from client.membership.audit import RATIO, THRESHOLD, audit_model
 from client.membership.figures import leak

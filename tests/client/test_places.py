@@ -18,7 +18,7 @@ from client.data.cache.preprocess import prepare
 from client.data.kinds import Kind, make_kinds
 from client.data.manifest.rows import Record
 from client.data.picture import Turn
-from client.data.samples import Samples
+from client.data.samples.batches import Samples
 from shared.batch import Batch
 from shared.errors import DataError
 from shared.job.schema import JobSpec

@@ -133,8 +133,8 @@ def test_the_tables_have_a_row_a_round_and_two_a_site(simulate):
 def test_the_federations_row_is_what_pooling_the_predictions_gives(simulate, tiny_job, tiny_data):
     import torch
 
-    from client.data.dataset import SiteData
     from client.data.manifest.splits import CohortKey, Split
+    from client.data.samples.site_data import SiteData
     from shared.networks.build import build_model
     from shared.tasks import make_task
 

@@ -16,7 +16,7 @@ from client.data.images.readers import Picture, mask_values, read_files
 from client.data.kinds import Kind, kinds_of
 from client.data.look.planes import Sample
 from client.data.manifest.rows import Record
-from client.data.samples import Samples
+from client.data.samples.batches import Samples
 from shared.errors import DataError
 from shared.job.schema import JobSpec
 from shared.seeds import seed_of

@@ -20,7 +20,7 @@ TRAINING = """
 import hashlib, sys
 from pathlib import Path
 import torch
-from client.data.samples import Samples
+from client.data.samples.batches import Samples
 from client.work.warm_networks import Workshop
 from client.training.loop import LocalTraining
 from torch._dynamo.utils import counters

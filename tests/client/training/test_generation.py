@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from client.data.samples import Samples
+from client.data.samples.batches import Samples
 from client.guard.bounded_sums import Bounds, bound
 from client.training.phases import make_optimizer
 from client.training.private_loop import PrivateTraining

@@ -10,7 +10,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from client.data.samples import Samples
+from client.data.samples.batches import Samples
 from client.settings.policy import PolicyError, PolicyTable, check_job
 from client.training.loop import LocalTraining
 from client.training.private_loop import PrivateTraining

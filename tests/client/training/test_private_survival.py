@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from client.data.samples import Samples
+from client.data.samples.batches import Samples
 from shared.errors import JobError
 from shared.job.schema import JobSpec
 from shared.networks.build import build_model

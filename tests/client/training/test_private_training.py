@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import nn
 
-from client.data.samples import Samples
+from client.data.samples.batches import Samples
 from client.training.clipping import GhostSum, PerSampleSum
 from client.training.private_loop import (
     PrivateTraining,

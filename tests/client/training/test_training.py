@@ -199,7 +199,7 @@ def test_a_loss_that_is_no_number_ends_the_round(train):
 
 
 def test_channels_last_gives_close_results(tiny_job):
-    from client.data.samples import Samples
+    from client.data.samples.batches import Samples
     from shared.networks.build import build_model
 
     job = tiny_job(data_augment=[], training_optimizer="sgd")  # Adam makes a whole step of a rounding error

@@ -13,14 +13,14 @@ import torch
 from typer.testing import CliRunner
 
 from client.cli.client import client_app
-from client.data.ahead import ahead
 from client.data.cache import preparing
 from client.data.cache.cache import DiskCache, MappedValue
 from client.data.cache.prepared import Prepared
 from client.data.cache.settings import CacheTable
-from client.data.dataset import SiteData
 from client.data.manifest.splits import CohortKey, Split
-from client.data.samples import Samples
+from client.data.samples.batches import Samples
+from client.data.samples.read_ahead import ahead
+from client.data.samples.site_data import SiteData
 from client.training.loop import LocalTraining
 from shared.errors import DataError, SiteError
 from shared.job.schema import JobSpec

@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from client.cli.data import data_app
 from client.data.cache.settings import CacheTable
-from client.data.dataset import SiteData
 from client.data.manifest.rows import scan_manifest
 from client.data.manifest.splits import CohortKey, Split
+from client.data.samples.site_data import SiteData
 from shared.errors import DataError
 from simulate.partition import write_site_manifests
 from tests.jobs import job_text, make_job

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from client.data.cache.settings import CacheTable
-from client.data.dataset import SiteData
 from client.data.manifest.splits import CohortKey, Split
+from client.data.samples.site_data import SiteData
 from shared.errors import DataError
 from shared.job.schema import JobSpec
 from tests.jobs import make_job

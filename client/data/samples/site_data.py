@@ -14,8 +14,8 @@ from client.data.kinds import Kind, kinds_of
 from client.data.manifest.rows import SPLITS, Manifest, Record, require, scan_manifest
 from client.data.manifest.splits import Split
 from client.data.motion import whole
-from client.data.reader import Reader
-from client.data.samples import Samples
+from client.data.samples.batches import Samples
+from client.data.samples.sample_reader import Reader
 from client.data.scene import ImageFilter
 from shared.job.schema import JobSpec
 from shared.tasks.fields import fields_of, first_of_role, image_columns_of

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from client.data.augment import MOTIONS, SHADINGS
 from client.data.kinds import make_kinds
-from client.data.samples import Samples
+from client.data.samples.batches import Samples
 from shared.errors import DataError
 from shared.job.schema import JobSpec
 from shared.tasks.fields import Field

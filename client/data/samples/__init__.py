@@ -1,0 +1,1 @@
+"""Samples and batches: read, moved and shaded for training."""
