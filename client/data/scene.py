@@ -9,13 +9,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from client.data.formats.picture import Picture
 from client.data.images.network_grid import Grid
 from client.data.images.readers import Layout, read_files
 from client.data.kinds.base import Kind
 from client.data.kinds.image import ImageKind
 from client.data.kinds.mask import MaskKind
 from client.data.manifest.rows import Record
-from client.data.picture import Picture
 from shared.job.schema import DataTable
 
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from client.data.cache.preprocess import prepare
+from client.data.formats.picture import Turn
 from client.data.kinds import Kind, make_kinds
 from client.data.manifest.rows import Record
-from client.data.picture import Turn
 from client.data.samples.batches import Samples
 from shared.batch import Batch
 from shared.errors import DataError

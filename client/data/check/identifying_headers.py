@@ -8,7 +8,7 @@ from PIL import Image
 from pydicom.misc import is_dicom
 
 from client.data.formats.dicom.bytes import read_whole
-from client.data.formats.heard import warnings_heard
+from client.data.formats.library_messages import warnings_heard
 from client.data.formats.nifti import nifti_header
 
 # Of PS3.15, table E.1-1 (basic profile), what names people, places, dates and numbers of theirs.

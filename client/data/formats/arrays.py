@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from client.data.formats.limits import RAW, require_plausible
-from client.data.picture import Picture, Turn
+from client.data.formats.picture import Picture, Turn
 from shared.errors import DataError
 
 _MOST_CHANNELS = 4

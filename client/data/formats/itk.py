@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from client.data.formats.heard import standard_error_heard
+from client.data.formats.library_messages import standard_error_heard
 from client.data.formats.limits import DEFLATED, LZW, require_plausible
-from client.data.formats.placed import placed
+from client.data.formats.picture import Picture, Turn
+from client.data.formats.placed_volumes import placed
 from client.data.formats.text_headers import data_files, require_metaimage, says_its_place
 from client.data.formats.tiff_pages import Page, require_pages
-from client.data.picture import Picture, Turn
 from shared.errors import DataError
 from shared.text.names import shortened
 from shared.text.printable import printable

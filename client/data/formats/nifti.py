@@ -11,10 +11,10 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from client.data.formats.heard import warnings_heard
+from client.data.formats.library_messages import warnings_heard
 from client.data.formats.limits import DEFLATED, RAW, require_plausible
-from client.data.formats.placed import placed
-from client.data.picture import Picture
+from client.data.formats.picture import Picture
+from client.data.formats.placed_volumes import placed
 from shared.errors import DataError
 
 _HEAD = 540  # bytes of the longer header

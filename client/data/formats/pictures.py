@@ -13,8 +13,8 @@ from PIL import Image, UnidentifiedImageError
 
 from client.data.formats.itk import read_itk_array
 from client.data.formats.limits import DEFLATED, require_plausible
+from client.data.formats.picture import Picture, Turn
 from client.data.formats.png import Depth, require_sound
-from client.data.picture import Picture, Turn
 from shared.errors import DataError
 
 _GREY = ("L", "I", "F", "I;16", "I;16L", "I;16B")

@@ -9,7 +9,7 @@ from nibabel.orientations import aff2axcodes
 from numpy.typing import NDArray
 from scipy.ndimage import affine_transform
 
-from client.data.picture import Picture, Turn
+from client.data.formats.picture import Picture, Turn
 from shared.errors import DataError
 
 Geometry = Literal["strict", "resample", "array"]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from client.data.formats.picture import Picture
 from client.data.images.masks import class_indices
-from client.data.picture import Picture
 from shared.errors import DataError
 
 Mask = Path | tuple[Path, ...]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
-from client.data.picture import Picture
+from client.data.formats.picture import Picture
 from shared.errors import DataError
 
 BACKGROUND = "background"

@@ -7,9 +7,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from client.data.formats.picture import Picture
 from client.data.images.readers import target_shape
 from client.data.images.resize import padded, resize_image, resize_mask
-from client.data.picture import Picture
 from shared.job.schema import DataTable
 
 Shape = tuple[int, ...]

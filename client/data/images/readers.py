@@ -23,15 +23,15 @@ from client.data.formats.dicom import (
     read_series,
     read_structures,
 )
-from client.data.formats.heard import warnings_heard
 from client.data.formats.itk import read_itk, read_tiff
+from client.data.formats.library_messages import warnings_heard
 from client.data.formats.nifti import read_nifti
+from client.data.formats.picture import Picture
 from client.data.formats.pictures import read_mask_picture, read_picture
 from client.data.formats.unread import unread
 from client.data.images.geometry import Geometry, on_grid, settle_orientation, size
 from client.data.images.mask_files import Mask, mask_files, one_map
 from client.data.images.masks import class_indices, values_of
-from client.data.picture import Picture
 from shared.errors import DataError
 from shared.job.schema import DataTable, JobSpec
 from shared.tasks.fields import Field

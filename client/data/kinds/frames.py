@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from client.data.formats.picture import Picture
 from client.data.images.file_hash import content_hash
 from client.data.images.intensity import intensity
 from client.data.images.network_grid import Grid
 from client.data.images.readers import ENDINGS, read_images
 from client.data.kinds.image import PixelsKind
 from client.data.manifest.rows import Record
-from client.data.picture import Picture
 from client.data.tally import Tally
 from shared.errors import DataError
 

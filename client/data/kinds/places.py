@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from client.data.formats.picture import Picture, Turn
 from client.data.images.file_hash import content_hash
 from client.data.images.readers import read_image
 from client.data.kinds.base import Kind
@@ -21,7 +22,6 @@ from client.data.kinds.cells import is_missing
 from client.data.manifest.csv_files import read_table
 from client.data.manifest.rows import Record
 from client.data.manifest.side_tables import SideTable, side_table_path
-from client.data.picture import Picture, Turn
 from shared.errors import DataError
 from shared.job.schema import DataTable
 from shared.tasks.fields import Field, is_side_table

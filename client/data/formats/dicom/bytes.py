@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag
 
-from client.data.formats.heard import warnings_heard
+from client.data.formats.library_messages import warnings_heard
 from client.data.formats.limits import MOST_VALUES
 from shared.errors import DataError
 

@@ -19,8 +19,8 @@ from pydicom.uid import ExplicitVRLittleEndian
 from client.data.formats.dicom.packed import decoded, require_fitting
 from client.data.formats.dicom.place import TO_RAS
 from client.data.formats.dicom.values import padding_of, require_known, require_slope, within_bits
-from client.data.formats.placed import placed
-from client.data.picture import Picture
+from client.data.formats.picture import Picture
+from client.data.formats.placed_volumes import placed
 from shared.errors import DataError
 
 

@@ -23,7 +23,7 @@ from pydicom.uid import (
 )
 
 from client.data.formats.dicom.gdcm_plugin import is_available
-from client.data.formats.heard import standard_error_heard
+from client.data.formats.library_messages import standard_error_heard
 from client.data.formats.limits import CODED, DEFLATED, RAW, RUN_LENGTHS, require_plausible
 from shared.errors import DataError
 

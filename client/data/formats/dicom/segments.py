@@ -11,8 +11,8 @@ from pydicom.dataset import Dataset
 from client.data.formats.dicom.packed import require_fitting
 from client.data.formats.dicom.place import TO_RAS
 from client.data.formats.limits import CODED, require_plausible
-from client.data.formats.placed import placed
-from client.data.picture import Picture
+from client.data.formats.picture import Picture
+from client.data.formats.placed_volumes import placed
 from shared.errors import DataError
 
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")  # SEG, label map

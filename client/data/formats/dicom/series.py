@@ -15,8 +15,8 @@ from client.data.formats.dicom.place import Plane, plane_of
 from client.data.formats.dicom.single import frame_of, load, picture_of
 from client.data.formats.dicom.stack import order_of, stack_of, straightened
 from client.data.formats.dicom.values import read_frame
-from client.data.formats.placed import placed
-from client.data.picture import Picture
+from client.data.formats.picture import Picture
+from client.data.formats.placed_volumes import placed
 from shared.errors import DataError
 
 _ONE_PLACE = 1e-3  # mm

@@ -11,7 +11,7 @@ from client.data.formats.dicom.frames import read_frames
 from client.data.formats.dicom.mosaic import is_mosaic, read_mosaic
 from client.data.formats.dicom.place import pixel_spacing, plane_of
 from client.data.formats.dicom.values import read_frame
-from client.data.picture import Picture, Turn
+from client.data.formats.picture import Picture, Turn
 from shared.errors import DataError
 
 _PLAIN = {  # (implicit VR, little endian) of the elements -> of the pixels

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from client.data.formats.dicom.place import TO_RAS
-from client.data.picture import Picture
+from client.data.formats.picture import Picture
 from shared.errors import DataError
 
 STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"

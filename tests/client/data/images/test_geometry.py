@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from client.data.cache.preprocess import prepare
+from client.data.formats.picture import Turn
 from client.data.images.geometry import TOLERANCE
 from client.data.images.readers import read_image
 from client.data.kinds import kinds_of
 from client.data.manifest.rows import Record
-from client.data.picture import Turn
 from shared.errors import DataError
 from shared.job.schema import JobSpec
 from tests.jobs import make_job

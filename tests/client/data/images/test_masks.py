@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from client.data.formats.picture import Picture
 from client.data.images.masks import class_indices
-from client.data.picture import Picture
 from shared.errors import DataError
 
 PATH = Path("m.png")

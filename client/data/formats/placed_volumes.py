@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from client.data.picture import Picture, Turn
+from client.data.formats.picture import Picture, Turn
 
 
 def placed(

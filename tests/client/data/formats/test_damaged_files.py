@@ -22,7 +22,7 @@ from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from client.data.formats.heard import standard_error_heard, warnings_heard
+from client.data.formats.library_messages import standard_error_heard, warnings_heard
 from client.data.formats.png import require_sound
 from client.data.images.readers import read_image
 from shared.errors import DataError
