@@ -168,7 +168,7 @@ def test_an_image_without_boxes_has_none(tmp_path: Path) -> None:
 
 
 def test_a_crop_keeps_the_boxes_in_sight_and_drops_those_hardly_seen(tmp_path: Path) -> None:
-    from client.data.motion import Crop
+    from client.data.motion.steps import Crop
 
     kind = kind_of(Field("boxes"))
     boxes = torch.tensor([[0.0, 0, 4, 4, 1], [6, 6, 10, 10, 0], [0, 0, 20, 20, 1]])

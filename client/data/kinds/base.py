@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from client.data.manifest.rows import Record
-from client.data.motion import Step, Value, whole
+from client.data.motion.steps import Step, Value, whole
 from client.data.tally import Tally
 from shared.job.schema import DataTable
 from shared.tasks.fields import Field

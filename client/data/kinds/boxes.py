@@ -12,7 +12,7 @@ from torch import Tensor
 
 from client.data.kinds.places import PlacesKind, Row, coordinate
 from client.data.manifest.rows import Record
-from client.data.motion import Step, Value, whole
+from client.data.motion.steps import Step, Value, whole
 from client.data.tally import Tally
 from shared.errors import DataError
 from shared.text.names import suggestion

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from client.data.augment import shade
 from client.data.images.file_hash import content_hash
 from client.data.images.intensity import intensity
 from client.data.kinds.base import Kind
 from client.data.manifest.rows import Record
-from client.data.motion import Step, Value, whole
+from client.data.motion.augment import shade
+from client.data.motion.steps import Step, Value, whole
 
 if TYPE_CHECKING:
     from client.data.scene import Scene

@@ -13,7 +13,7 @@ from client.data.images.mask_files import Mask, mask_files
 from client.data.images.readers import structure_indices
 from client.data.kinds.base import Kind
 from client.data.manifest.rows import Record
-from client.data.motion import Step, Value, whole
+from client.data.motion.steps import Step, Value, whole
 
 if TYPE_CHECKING:
     from client.data.scene import Scene

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from client.data.augment import draw_motion
 from client.data.cache.cache import MappedValue
 from client.data.kinds import Kind, kinds_of
-from client.data.motion import Value, whole
+from client.data.motion.augment import draw_motion
+from client.data.motion.steps import Value, whole
 from shared.batch import Batch
 from shared.job.schema import JobSpec
 from shared.seeds import seed_of

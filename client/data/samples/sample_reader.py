@@ -14,7 +14,7 @@ from client.data.cache.preprocess import prepare
 from client.data.cache.settings import CacheTable
 from client.data.kinds import Kind
 from client.data.manifest.rows import Manifest, Record
-from client.data.motion import Value, whole
+from client.data.motion.steps import Value, whole
 from client.data.samples.batches import Column, Samples
 from client.data.scene import NOTHING, ImageFilter
 from shared.errors import DataError

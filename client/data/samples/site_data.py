@@ -13,7 +13,7 @@ from client.data.cache.settings import CacheTable
 from client.data.kinds import Kind, kinds_of
 from client.data.manifest.rows import SPLITS, Manifest, Record, require, scan_manifest
 from client.data.manifest.splits import Split
-from client.data.motion import whole
+from client.data.motion.steps import whole
 from client.data.samples.batches import Samples
 from client.data.samples.sample_reader import Reader
 from client.data.scene import ImageFilter

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from client.data.kinds import kinds_of
 from client.data.manifest.splits import CohortKey
-from client.data.motion import Flip, QuarterTurns
+from client.data.motion.steps import Flip, QuarterTurns
 from client.guard.bounded_sums import bound
 from client.guard.bounds import Bounds
 from client.guard.metric_release import withhold

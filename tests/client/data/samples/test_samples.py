@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from client.data.augment import MOTIONS, SHADINGS
 from client.data.kinds import make_kinds
+from client.data.motion.augment import MOTIONS, SHADINGS
 from client.data.samples.batches import Samples
 from shared.errors import DataError
 from shared.job.schema import JobSpec

@@ -1,9 +1,9 @@
 """Random changes to training samples, drawn from one seed each.
 
-A change of place is drawn once for a sample and moves every field of it (`client.data.motion`); a change of
-shade is drawn for each image. Written over PyTorch, not MONAI's transforms: for flip, rotate90 and intensity
-of a 3x128x128 image with a mask, MONAI's dictionary transforms took 3.2 ms, nearly all of it bookkeeping,
-where this takes 0.4 ms; a small network trains on the image for no longer than that.
+A change of place is drawn once for a sample and moves every field of it (`client.data.motion.steps`); a
+change of shade is drawn for each image. Written over PyTorch, not MONAI's transforms: for flip, rotate90 and
+intensity of a 3x128x128 image with a mask, MONAI's dictionary transforms took 3.2 ms, nearly all of it
+bookkeeping, where this takes 0.4 ms; a small network trains on the image for no longer than that.
 """
 
 import math
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from client.data.motion import Crop, Flip, QuarterTurns, Shape, Step, Warp, padding_before
+from client.data.motion.steps import Crop, Flip, QuarterTurns, Shape, Step, Warp, padding_before
 
 CHANCE = 0.5  # of each change, in each sample
 ROTATION = math.radians(15)

@@ -1,0 +1,1 @@
+"""How a sample is changed at random for training, its fields alike."""
