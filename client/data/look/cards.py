@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.data.images.readers import size
-from client.data.look.chosen import Chosen
+from client.data.look.choice import Chosen
 from client.data.look.histogram import Histogram, histogram
 from client.data.look.planes import planes
 from client.data.look.tiles import Tile, tiles, window

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from client.data.check.dataset_check import Report
 from client.data.look.cards import Card, card
-from client.data.look.chosen import Chosen, choose
-from client.data.look.contact import contact_sheet
+from client.data.look.choice import Chosen, choose
+from client.data.look.contact_sheet import contact_sheet
 from client.data.look.page import Sheet, page
 from shared.errors import DataError
 from shared.job.schema import JobSpec

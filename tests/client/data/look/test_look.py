@@ -260,7 +260,7 @@ def test_the_check_says_how_to_look(folder: Path) -> None:
 
 
 def test_the_packs_can_be_looked_at(data_pack: Callable[[str], Path], tmp_path: Path) -> None:
-    jobs = Path(__file__).parents[2] / "configs" / "jobs"
+    jobs = Path(__file__).parents[4] / "configs" / "jobs"
     pack = str(data_pack("hippocampus_nifti"))
     options = ["--job", str(jobs / "hippocampus.toml"), "--images", "2", "--out", str(tmp_path / "out")]
     result = CliRunner().invoke(data_app, ["look", pack, *options])
