@@ -5,9 +5,9 @@ from functools import partial
 
 import numpy as np
 
+from client.data.kinds.row_images import ImageFilter
 from client.data.manifest.splits import CohortKey
 from client.data.samples.site_data import SiteData
-from client.data.scene import ImageFilter
 from client.guard.bounds import Bounds
 from client.guard.cohort import Cohort, side_of
 from client.guard.release import Release

@@ -15,8 +15,8 @@ import torch
 from flwr.app import RecordDict
 from numpy.typing import NDArray
 
+from client.data.kinds.row_images import ImageFilter
 from client.data.samples.site_data import SiteData
-from client.data.scene import ImageFilter
 from client.guard.bounded_sums import bound
 from client.guard.claims import claims_of
 from client.guard.cohort import Cohort

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from client.data.scene import ImageFilter
+    from client.data.kinds.row_images import ImageFilter
     from client.guard.cohort import Cohort
     from client.membership.audit import Audit
     from client.settings.site import SiteConfig

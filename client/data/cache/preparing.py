@@ -20,8 +20,8 @@ from client.data.cache.prepared import Prepared
 from client.data.cache.preprocess import preparation_digest, prepare
 from client.data.cache.progress import shown
 from client.data.kinds import Kind
+from client.data.kinds.row_images import ImageFilter
 from client.data.manifest.rows import Manifest, Record
-from client.data.scene import ImageFilter
 from shared.errors import DataError
 from shared.job.schema import JobSpec
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from client.data.cache.prepared import Prepared
 from client.data.kinds.base import Kind
+from client.data.kinds.row_images import ImageFilter, read_scene
 from client.data.manifest.rows import Record
-from client.data.scene import ImageFilter, read_scene
 from shared.job.schema import DataTable
 from shared.tasks.fields import Field
 

@@ -28,10 +28,10 @@ from client.data.images.readers import (
     target_shape,
 )
 from client.data.kinds import Kind, kinds_of
+from client.data.kinds.tally import Tally
 from client.data.manifest.pooled_sites import Part, Row, read_parts
 from client.data.manifest.rows import SPLITS, Record, label_indices
 from client.data.manifest.splits import Split
-from client.data.tally import Tally
 from shared.errors import DataError
 from shared.job.schema import JobSpec
 from shared.tasks import TASKS

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from client.data.kinds import Kind
+from client.data.kinds.row_images import NOTHING, read_scene
+from client.data.kinds.tally import Tally
 from client.data.manifest.rows import Record
-from client.data.scene import NOTHING, read_scene
-from client.data.tally import Tally
 
 
 def further(kinds: Mapping[str, Kind]) -> dict[str, Kind]:

@@ -10,14 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from client.data.kinds.tally import Tally
 from client.data.manifest.rows import Record
 from client.data.motion.steps import Step, Value, whole
-from client.data.tally import Tally
 from shared.job.schema import DataTable
 from shared.tasks.fields import Field
 
 if TYPE_CHECKING:
-    from client.data.scene import Scene
+    from client.data.kinds.row_images import Scene
 
 
 class Kind(ABC):

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from client.data.kinds.places import PlacesKind, Row, coordinate
+from client.data.kinds.tally import Tally
 from client.data.manifest.rows import Record
 from client.data.motion.steps import Step, Value, whole
-from client.data.tally import Tally
 from shared.errors import DataError
 from shared.text.names import suggestion
 
 if TYPE_CHECKING:
-    from client.data.scene import Scene
+    from client.data.kinds.row_images import Scene
 
 LEAST_SEEN = 0.25  # of a box, or of the image: with less of it in sight a box is dropped
 _BEYOND = 1.0  # pixels: annotators' programs may count from 1, or to the last pixel

@@ -15,12 +15,12 @@ from client.data.images.intensity import intensity
 from client.data.images.network_grid import Grid
 from client.data.images.readers import ENDINGS, read_images
 from client.data.kinds.image import PixelsKind
+from client.data.kinds.tally import Tally
 from client.data.manifest.rows import Record
-from client.data.tally import Tally
 from shared.errors import DataError
 
 if TYPE_CHECKING:
-    from client.data.scene import Scene
+    from client.data.kinds.row_images import Scene
 
 
 class TilesKind(PixelsKind):

@@ -16,7 +16,7 @@ from client.data.motion.augment import shade
 from client.data.motion.steps import Step, Value, whole
 
 if TYPE_CHECKING:
-    from client.data.scene import Scene
+    from client.data.kinds.row_images import Scene
 
 
 class PixelsKind(Kind):

@@ -10,7 +10,7 @@ from client.data.kinds.base import Kind
 from client.data.manifest.rows import Record, label_indices
 
 if TYPE_CHECKING:
-    from client.data.scene import Scene
+    from client.data.kinds.row_images import Scene
 
 
 class LabelKind(Kind):

@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 
 from client.data.kinds.base import Kind
 from client.data.kinds.cells import number_in
+from client.data.kinds.tally import Tally
 from client.data.manifest.rows import Record
-from client.data.tally import Tally
 from shared.errors import DataError
 
 if TYPE_CHECKING:
-    from client.data.scene import Scene
+    from client.data.kinds.row_images import Scene
 
 
 class NumberKind(Kind):

@@ -27,7 +27,7 @@ from shared.job.schema import DataTable
 from shared.tasks.fields import Field, is_side_table
 
 if TYPE_CHECKING:
-    from client.data.scene import Scene
+    from client.data.kinds.row_images import Scene
 
 Row = dict[str, str]
 

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from client.data.kinds.places import PlacesKind, Row, coordinate
+from client.data.kinds.tally import Tally
 from client.data.manifest.rows import Record
 from client.data.motion.steps import Step, Value, whole
-from client.data.tally import Tally
 from shared.errors import DataError
 
 if TYPE_CHECKING:
-    from client.data.scene import Scene
+    from client.data.kinds.row_images import Scene
 
 _AXES = ("x", "y", "z")
 

@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 
 from client.data.kinds.base import Kind
 from client.data.kinds.cells import is_missing, number_in
+from client.data.kinds.tally import Tally
 from client.data.manifest.rows import Record
-from client.data.tally import Tally
 from shared.errors import DataError
 from shared.text.names import suggestion
 
 if TYPE_CHECKING:
-    from client.data.scene import Scene
+    from client.data.kinds.row_images import Scene
 
 
 class TableKind(Kind):

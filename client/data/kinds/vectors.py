@@ -8,15 +8,15 @@ from numpy.typing import NDArray
 
 from client.data.kinds.base import Kind
 from client.data.kinds.places import coordinate
+from client.data.kinds.tally import Tally
 from client.data.manifest.rows import Record
 from client.data.manifest.side_tables import SideTable, side_table_path
-from client.data.tally import Tally
 from shared.errors import DataError
 from shared.job.schema import DataTable
 from shared.tasks.fields import Field
 
 if TYPE_CHECKING:
-    from client.data.scene import Scene
+    from client.data.kinds.row_images import Scene
 
 
 class VectorsKind(Kind):

@@ -13,10 +13,10 @@ from client.data.cache.preparing import Entry, Preparation
 from client.data.cache.preprocess import prepare
 from client.data.cache.settings import CacheTable
 from client.data.kinds import Kind
+from client.data.kinds.row_images import NOTHING, ImageFilter
 from client.data.manifest.rows import Manifest, Record
 from client.data.motion.steps import Value, whole
 from client.data.samples.batches import Column, Samples
-from client.data.scene import NOTHING, ImageFilter
 from shared.errors import DataError
 from shared.job.schema import JobSpec
 

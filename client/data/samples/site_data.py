@@ -11,12 +11,12 @@ from torch import Tensor
 
 from client.data.cache.settings import CacheTable
 from client.data.kinds import Kind, kinds_of
+from client.data.kinds.row_images import ImageFilter
 from client.data.manifest.rows import SPLITS, Manifest, Record, require, scan_manifest
 from client.data.manifest.splits import Split
 from client.data.motion.steps import whole
 from client.data.samples.batches import Samples
 from client.data.samples.sample_reader import Reader
-from client.data.scene import ImageFilter
 from shared.job.schema import JobSpec
 from shared.tasks.fields import fields_of, first_of_role, image_columns_of
 

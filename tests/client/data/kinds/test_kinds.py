@@ -17,11 +17,11 @@ from client.data.cache.prepared import Prepared
 from client.data.cache.preprocess import prepare
 from client.data.check.dataset_check import Expected, check_dataset
 from client.data.kinds import Kind, make_kinds
+from client.data.kinds.row_images import NOTHING
+from client.data.kinds.tally import Tally
 from client.data.manifest.rows import Record, scan_manifest
 from client.data.manifest.splits import CohortKey, Split
 from client.data.samples.site_data import SiteData
-from client.data.scene import NOTHING
-from client.data.tally import Tally
 from shared.errors import DataError
 from shared.job.schema import JobSpec
 from shared.tasks.classification.options import Classification
