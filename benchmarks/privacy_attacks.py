@@ -31,7 +31,7 @@ from client.membership.figures import Leak
 from client.membership.population import Population
 from client.membership.shadows import train_model
 from shared.job.schema import JobSpec
-from simulate.phantom import make_phantom
+from simulate.data.phantom import make_phantom
 
 PROJECT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("WARDROUND_DATA", PROJECT.parent / "shared" / "data"))

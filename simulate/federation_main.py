@@ -6,8 +6,8 @@ from pathlib import Path
 
 from server.report.show_run import show_run
 from shared.job.schema import load_job
+from simulate.data.phantom import make_phantom
 from simulate.federation import LocalFederation
-from simulate.phantom import make_phantom
 
 SITES = ("north", "south", "east")
 

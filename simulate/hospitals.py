@@ -23,9 +23,9 @@ from shared.table import Table
 from shared.wire.messages import Request
 from simulate.baselines import train_baseline
 from simulate.credentials import simulated_credentials
+from simulate.data.scanner import Scanner
 from simulate.grid import node_id
 from simulate.judging import judge
-from simulate.scanner import Scanner
 from simulate.workers import Call
 
 BASELINE = "baseline"

@@ -19,8 +19,8 @@ from shared.networks import NETWORKS
 from shared.strategies import STRATEGIES
 from shared.tasks import TASKS
 from shared.tasks.fields import fields_of, file_columns, image_columns_of, target_columns
-from simulate.partition import partition, site_name, write_site_manifests
-from simulate.phantom import PHANTOMS, make_phantom
+from simulate.data.partition import partition, site_name, write_site_manifests
+from simulate.data.phantom import PHANTOMS, make_phantom
 
 # Whoever simulates has the data before them and chose what is installed; hospitals decide for themselves.
 # Counts are rounded here, too.

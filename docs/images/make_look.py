@@ -9,7 +9,7 @@ from client.data.check.dataset_check import Expected, check_dataset
 from client.data.look import Look, write_look
 from client.data.manifest.splits import CohortKey, Split
 from shared.job.schema import load_job
-from simulate.phantom import make_phantom
+from simulate.data.phantom import make_phantom
 
 PROJECT = Path(__file__).parents[2]
 

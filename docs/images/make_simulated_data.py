@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image, ImageChops, ImageFilter
 
-from simulate.phantom import SCANNERS, make_phantom
+from simulate.data.phantom import SCANNERS, make_phantom
 
 TILES, SIDE = 3, 96
 

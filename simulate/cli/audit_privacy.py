@@ -79,8 +79,8 @@ def _site(
     from client.settings.site import load_site
     from shared.errors import RunError
     from shared.text.names import suggestion
+    from simulate.data.scanner import Scanner
     from simulate.hospitals import Setup
-    from simulate.scanner import Scanner
 
     if file is not None:
         config = load_site(file)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from server.runs.folder import RunFolder
-from simulate.phantom import PHANTOMS, make_phantom
+from simulate.data.phantom import PHANTOMS, make_phantom
 from tests.jobs import job_text
 
 NODULES: dict[str, Any] = {

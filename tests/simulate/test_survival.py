@@ -11,8 +11,8 @@ from client.data.manifest.rows import scan_manifest
 from server.runs.folder import RunFolder
 from shared.audit.verify import entries
 from shared.job.schema import JobSpec
+from simulate.data.phantom import make_phantom
 from simulate.federation import LocalFederation
-from simulate.phantom import make_phantom
 from simulate.session import Hospitals, start
 from tests.jobs import make_job
 from tests.simulate.test_resume import in_a_process, outcome, run_to_the_end

@@ -14,7 +14,7 @@ from client.data.manifest.rows import scan_manifest
 from client.data.manifest.splits import CohortKey, Split
 from client.data.samples.site_data import SiteData
 from shared.errors import DataError
-from simulate.partition import write_site_manifests
+from simulate.data.partition import write_site_manifests
 from tests.jobs import job_text, make_job
 
 SHAPE = (6, 5, 4)

@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 from shared.errors import DataError
-from simulate.phantom import PHANTOMS, SCANNERS, make_phantom
+from simulate.data.phantom import PHANTOMS, SCANNERS, make_phantom
 
 MAKE = """
 import sys
 from pathlib import Path
-from simulate.phantom import make_phantom
+from simulate.data.phantom import make_phantom
 make_phantom(sys.argv[1], Path(sys.argv[2]), 1)
 """
 DIE_IN_THE_MIDDLE = """

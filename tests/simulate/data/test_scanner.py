@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from simulate.scanner import Scanner
+from simulate.data.scanner import Scanner
 
 SHAPES = [(1, 40, 30), (3, 24, 24), (1, 20, 16, 12), (2, 9, 8, 3)]
 
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def fingerprint() -> str:
@@ -103,6 +103,6 @@ def test_digest_tells_scanners_apart() -> None:
 
 
 def test_another_process_draws_and_scans_the_same() -> None:
-    code = "from tests.simulate.test_scanner import fingerprint; print(fingerprint())"
+    code = "from tests.simulate.data.test_scanner import fingerprint; print(fingerprint())"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True, cwd=ROOT)
     assert other.stdout.strip() == fingerprint()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from client.data.manifest.rows import scan_manifest
 from client.data.manifest.side_tables import SideTable, side_table_path
 from shared.errors import DataError, WardroundError
-from simulate.partition import partition, write_site_manifests
+from simulate.data.partition import partition, write_site_manifests
 
 fresh = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 Row = dict[str, str]

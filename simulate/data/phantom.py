@@ -19,9 +19,9 @@ from PIL import Image
 from shared.errors import DataError
 from shared.seeds import seed_of
 from shared.text.names import suggestion
-from simulate.anatomy import LESIONS, TUMOUR, draw_brain, draw_lesion
-from simulate.findings import Finding, draw_findings
-from simulate.scanner import Scanner
+from simulate.data.anatomy import LESIONS, TUMOUR, draw_brain, draw_lesion
+from simulate.data.findings import Finding, draw_findings
+from simulate.data.scanner import Scanner
 
 Row = dict[str, str]
 _EDITION = 1  # raise it when the pictures change: old ones on disk are then not taken for new ones

@@ -1,0 +1,1 @@
+"""Synthetic hospitals, and one dataset cut into many."""
