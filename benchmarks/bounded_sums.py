@@ -30,7 +30,7 @@ from client.guard.bounds import Bounds
 from client.work import hospital
 from shared.job.schema import JobSpec, load_job
 from shared.metrics.states import Mean, MetricSet
-from simulate.session import Hospitals, execute, start
+from simulate.session.session import Hospitals, execute, start
 
 JOBS = {"skin-lesions.toml": "skin_ham_4sites", "brain-lgg.toml": "brain_lgg_5sites_2d"}
 SWAPPED = "brain-lgg.toml"

@@ -3,8 +3,8 @@
     python benchmarks/gradient_inversion.py [--picture docs/images/gradient-inversion.png] [--quick]
 
 Three simulated sites train a small vision transformer for one step on one synthetic image each. The attack
-(`simulate/inversion.py`) solves for the first site's image. Of several cut-offs that an attacker could
-choose, the one is shown that comes nearest to the true image, which no attacker could know. Limits:
+(`simulate/session/inversion.py`) solves for the first site's image. Of several cut-offs that an attacker
+could choose, the one is shown that comes nearest to the true image, which no attacker could know. Limits:
 structural similarity of 0.9 at least for the plain update, of 0.3 at most with noise and behind masks.
 """
 
@@ -20,7 +20,7 @@ from rich.table import Table
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from simulate.inversion import (
+from simulate.session.inversion import (
     Vector,
     clipped_and_noised,
     gradient_of,

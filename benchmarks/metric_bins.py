@@ -32,7 +32,7 @@ from client.work.warm_networks import predictions
 from shared.job.schema import load_job
 from shared.metrics.states import MetricSet
 from shared.tasks.classification.metrics import against_the_rest
-from simulate.session import Hospitals, execute, start
+from simulate.session.session import Hospitals, execute, start
 
 PACK, JOB = "skin_ham_4sites", "skin-lesions.toml"
 LIMITS = {"auroc": 0.005, "average_precision": 0.01}

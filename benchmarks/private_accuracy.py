@@ -19,7 +19,7 @@ from science import DATA, PROJECT, interval, shortened
 
 from shared.job.schema import JobSpec, load_job
 from shared.privacy.options import PrivacyTable
-from simulate.session import Hospitals, execute, start
+from simulate.session.session import Hospitals, execute, start
 
 PACK, METRIC = "skin_ham_4sites", "balanced_accuracy"
 

@@ -24,7 +24,7 @@ from scipy import stats
 
 from server.runs.folder import RunFolder
 from shared.job.schema import JobSpec, TrainingTable, load_job
-from simulate.session import Hospitals, execute, start
+from simulate.session.session import Hospitals, execute, start
 
 PROJECT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("WARDROUND_DATA", PROJECT.parent / "shared" / "data"))

@@ -25,7 +25,7 @@ from shared.privacy.secagg.masks import add_masks
 from shared.privacy.secagg.records import TRAIN, Header
 from shared.privacy.secagg.server import SecAggServer
 from shared.strategies.exact_mean import ExactMean
-from simulate.credentials import simulated_credentials
+from simulate.session.credentials import simulated_credentials
 
 T = TypeVar("T")
 RATE_LIMIT = 300e6  # bytes of key stream a second

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from server.runs.folder import RunFolder
 from shared.job.schema import load_job
-from simulate.session import Hospitals, execute, start
+from simulate.session.session import Hospitals, execute, start
 
 PROJECT = Path(__file__).parents[1]
 TARGET = 0.7  # Dice of all validation patients together

@@ -230,7 +230,7 @@ def our_turn(job: JobSpec) -> Callable[[], object]:
 
 def dice(console: Console) -> dict[str, list[float]]:
     """Return the Dice of the test patients of quickstart, for three seeds, in float32 and at best."""
-    from simulate.session import Hospitals, execute, start  # noqa: PLC0415
+    from simulate.session.session import Hospitals, execute, start  # noqa: PLC0415
 
     found: dict[str, list[float]] = {}
     table = Table("quickstart, Dice of the test patients", "seed 1", "seed 2", "seed 3")

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from server.runs.folder import RunFolder
 from shared.job.schema import JobSpec, TrainingTable, load_job
-from simulate.session import Hospitals, execute, start
+from simulate.session.session import Hospitals, execute, start
 
 PROJECT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("WARDROUND_DATA", PROJECT.parent / "shared" / "data")) / "brain_lgg_5sites_2d"

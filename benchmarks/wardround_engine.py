@@ -12,9 +12,9 @@ from server.rounds.loop import RoundLoop
 from server.runs.events import Event, Listener
 from server.runs.folder import RunFolder
 from shared.job.schema import JobSpec
-from simulate.grid import LocalGrid
-from simulate.hospitals import HostFactory, Setup
-from simulate.setup import sites_of_manifest
+from simulate.session.grid import LocalGrid
+from simulate.session.hospitals import HostFactory, Setup
+from simulate.session.setup import sites_of_manifest
 from simulate.workers import open_workers
 
 

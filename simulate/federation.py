@@ -29,7 +29,7 @@ from server.superlink.superlink import socket_of
 from shared.errors import RunError
 from shared.flower.control import Control
 from shared.pki.certificates import write_file
-from simulate.setup import OPEN_POLICY
+from simulate.session.setup import OPEN_POLICY
 
 PROJECT = Path(__file__).parents[1]
 _READY = 300.0  # seconds in which a process must be ready

@@ -160,7 +160,7 @@ with LocalFederation(folder) as federation:
 
 @pytest.mark.slow
 def test_runs_of_two_networks(installed):
-    done = run(installed, "pytest", "-q", "-p", "no:cacheprovider", "tests/simulate/two_networks.py")
+    done = run(installed, "pytest", "-q", "-p", "no:cacheprovider", "tests/simulate/session/two_networks.py")
     assert done.returncode == 0, done.stdout[-5000:]
 
 

@@ -80,7 +80,7 @@ def _site(
     from shared.errors import RunError
     from shared.text.names import suggestion
     from simulate.data.scanner import Scanner
-    from simulate.hospitals import Setup
+    from simulate.session.hospitals import Setup
 
     if file is not None:
         config = load_site(file)

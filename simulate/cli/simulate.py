@@ -107,7 +107,7 @@ def simulate(
     from client.cli.progress_bar import tracked
     from client.data.manifest.splits import SplitTable
     from server.runs.folder import RunFolder
-    from simulate.session import Hospitals, execute, start
+    from simulate.session.session import Hospitals, execute, start
 
     console = Console()
     if resume is not None:

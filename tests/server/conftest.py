@@ -36,7 +36,7 @@ from shared.networks.build import build_model
 from shared.pki.certificates import new_key
 from shared.strategies.exact_mean import ExactMean
 from shared.wire import messages
-from simulate.credentials import simulated_credentials
+from simulate.session.credentials import simulated_credentials
 
 Change = Callable[[Message, Message], Iterable[Message]]
 """(question, honest answer) -> the answers that are sent."""

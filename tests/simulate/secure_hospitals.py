@@ -28,7 +28,7 @@ from shared.privacy.secagg.server import SecAggServer
 from shared.tasks import make_task
 from shared.wire import messages
 from shared.wire.packed_model import Layout
-from simulate.grid import node_id
+from simulate.session.grid import node_id
 from simulate.workers.in_process import InProcess
 
 Vector = NDArray[np.float32]

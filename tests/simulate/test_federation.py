@@ -31,7 +31,7 @@ from shared.job.schema import JobSpec
 from shared.pki.certificates import client_context, load_key
 from simulate.federation import LocalFederation
 from simulate.light import LightNode
-from simulate.session import Hospitals, execute, start
+from simulate.session.session import Hospitals, execute, start
 from tests.cli import wardround
 
 pytestmark = pytest.mark.slow

@@ -13,7 +13,7 @@ from shared.flower import assign_id, become
 from shared.networks.build import build_model
 from shared.wire import messages
 from shared.wire.packed_model import Layout
-from simulate.setup import OPEN_POLICY
+from simulate.session.setup import OPEN_POLICY
 
 
 class Hospital:

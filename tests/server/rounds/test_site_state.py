@@ -12,7 +12,7 @@ from client.membership.finished_run import FinishedRun
 from server.runs.folder import RunFolder
 from shared.errors import JobError, RunError
 from shared.wire import messages
-from simulate.judging import judge
+from simulate.session.judging import judge
 from tests.jobs import make_job
 from tests.server.conftest import Federated
 

@@ -10,7 +10,7 @@ from shared.strategies import STRATEGIES
 from shared.strategies.flower_halves import WEIGHT
 from shared.wire.messages import ARRAYS, METRICS, VECTOR, vector_record
 from shared.wire.packed_model import Layout
-from simulate.grid import LocalGrid
+from simulate.session.grid import LocalGrid
 from tests.jobs import NEEDED_BY
 
 LAYOUT = Layout.of(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)))

@@ -12,11 +12,13 @@ from rich.console import Console
 
 from server.runs.folder import RunFolder
 from shared.strategies import STRATEGIES
-from simulate.session import Hospitals, execute, start
+from simulate.session.session import Hospitals, execute, start
 
 STEP = len(STRATEGIES)
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["simulate.session", "simulate.hospitals", "monai.networks.nets"])
+CONTEXT.set_forkserver_preload(
+    ["simulate.session.session", "simulate.session.hospitals", "monai.networks.nets"]
+)
 
 
 def kill_at(folder: Path, moment: int) -> None:

@@ -28,8 +28,8 @@ from shared.privacy.secagg.server import SecAggServer
 from shared.seeds import seed_of
 from shared.tasks import make_task
 from shared.wire.packed_model import Layout
-from simulate.credentials import simulated_credentials
 from simulate.data.anatomy import draw_brain
+from simulate.session.credentials import simulated_credentials
 
 _WEIGHT = 1  # of each site in a sum
 

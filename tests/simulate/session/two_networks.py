@@ -15,7 +15,7 @@ from shared.networks.build import build_model
 from shared.tasks import TASKS
 from shared.wire.packed_model import Layout
 from tests.pairs import pair_tables
-from tests.simulate.test_resume import in_a_process, new_run, outcome, run_to_the_end
+from tests.simulate.session.test_resume import in_a_process, new_run, outcome, run_to_the_end
 
 OF_STRATEGIES: dict[str, dict[str, Any]] = {
     "fedprox": {"strategy_proximal_mu": 0.1},

@@ -5,7 +5,7 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
 from shared.errors import DataError
-from simulate.grid import LocalGrid, node_id, pack, unpack
+from simulate.session.grid import LocalGrid, node_id, pack, unpack
 from simulate.workers import InProcess
 
 CONTENT = {

@@ -5,7 +5,7 @@ import torch
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from shared.errors import JobError
-from simulate.inversion import (
+from simulate.session.inversion import (
     clipped_and_noised,
     gradient_of,
     invert,

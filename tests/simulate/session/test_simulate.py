@@ -18,7 +18,7 @@ from shared.run_folder import status_of
 from shared.strategies import STRATEGIES
 from tests.jobs import NEEDED_BY, job_text
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 
 # The tiny hospitals have a single patient on each side.
 FEW = "min_group = 1\nmin_patients_in_update = 1\nshare_site_metrics = true\n"

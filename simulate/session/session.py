@@ -24,12 +24,12 @@ from server.runs.folder import RunFolder, plain
 from server.runs.life import at_work
 from shared.errors import RunError, WardroundError
 from shared.job.schema import JobSpec
-from simulate.baselines import POOLED
-from simulate.grid import LocalGrid
-from simulate.hospitals import BASELINE, JUDGE, HostFactory, Setup
-from simulate.judging import Tables, compare
-from simulate.pictures import write_samples
-from simulate.setup import (
+from simulate.session.baselines import POOLED
+from simulate.session.grid import LocalGrid
+from simulate.session.hospitals import BASELINE, JUDGE, HostFactory, Setup
+from simulate.session.judging import Tables, compare
+from simulate.session.pictures import write_samples
+from simulate.session.setup import (
     check_sites,
     find_manifest,
     sites_from_files,

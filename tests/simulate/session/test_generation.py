@@ -15,10 +15,10 @@ from shared.errors import WardroundError
 from shared.job.schema import load_job
 from shared.job.template import write_job
 from shared.networks import NETWORKS
-from simulate.session import Hospitals, execute, start
+from simulate.session.session import Hospitals, execute, start
 from tests.conftest import write_dataset
 from tests.jobs import make_job
-from tests.simulate.test_resume import in_a_process, new_run, outcome
+from tests.simulate.session.test_resume import in_a_process, new_run, outcome
 
 LEARNS = {
     "task_name": "generation",

@@ -12,9 +12,9 @@ from rich.console import Console
 from client.work import hospital
 from server.runs.checkpoint import read_checkpoint
 from server.runs.folder import RunFolder
-from simulate.session import Hospitals, execute, start
+from simulate.session.session import Hospitals, execute, start
 from tests.conftest import write_dataset
-from tests.simulate.test_resume import in_a_process, new_run, outcome
+from tests.simulate.session.test_resume import in_a_process, new_run, outcome
 
 PATIENTS = 60  # of each of four hospitals, a third of them for validation
 

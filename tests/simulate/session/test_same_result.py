@@ -11,7 +11,7 @@ import pytest
 
 from shared.job.schema import load_job
 from shared.run_folder import status_of
-from simulate.session import Hospitals, start
+from simulate.session.session import Hospitals, start
 from tests.jobs import job_text
 
 

@@ -21,11 +21,11 @@ from client.workers.records import pack, unpack
 from shared.errors import RunError
 from shared.table import Table
 from shared.wire.messages import Request
-from simulate.baselines import train_baseline
-from simulate.credentials import simulated_credentials
 from simulate.data.scanner import Scanner
-from simulate.grid import node_id
-from simulate.judging import judge
+from simulate.session.baselines import train_baseline
+from simulate.session.credentials import simulated_credentials
+from simulate.session.grid import node_id
+from simulate.session.judging import judge
 from simulate.workers import Call
 
 BASELINE = "baseline"

@@ -19,7 +19,7 @@ from server.runs.folder import RunFolder
 from shared.flower import COORDINATOR_NODE, become
 from shared.job.schema import JobSpec
 from simulate.federation import LocalFederation
-from simulate.grid import LocalGrid, node_id
+from simulate.session.grid import LocalGrid, node_id
 from simulate.workers.in_process import InProcess
 
 pytestmark = pytest.mark.slow

@@ -9,10 +9,9 @@ import torch
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from shared.job.schema import JobSpec
-from simulate.judging import LEAST_PATIENTS, compare
+from simulate.session.judging import LEAST_PATIENTS, compare
 from tests.jobs import job_text
-
-from .test_simulate import description, table, write_table
+from tests.simulate.session.test_simulate import description, table, write_table
 
 
 @pytest.fixture

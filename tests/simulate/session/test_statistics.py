@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from server.runs.folder import RunFolder
-from simulate.session import Hospitals, start
-from tests.simulate.test_resume import run_to_the_end
+from simulate.session.session import Hospitals, start
+from tests.simulate.session.test_resume import run_to_the_end
 
 
 def test_classes_are_weighed_by_the_counts_of_all_hospitals(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import client.training.loop
-from simulate.hospitals import BASELINE, SimulationHost
+from simulate.session.hospitals import BASELINE, SimulationHost
 
 
 @pytest.fixture

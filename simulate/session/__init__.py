@@ -1,0 +1,1 @@
+"""One simulation: its hospitals, its rounds, what it is compared with."""
