@@ -16,7 +16,7 @@ simulate: $(VENV)/installed  ## four synthetic hospitals train one model togethe
 	$(BIN)/wardround simulate configs/jobs/quickstart.toml
 
 federation: $(VENV)/installed  ## a coordinator and three hospitals as processes of their own, over mutual TLS
-	$(BIN)/python -m simulate.federation_main configs/jobs/quickstart.toml
+	$(BIN)/python -m simulate.federation.main configs/jobs/quickstart.toml
 
 test: $(VENV)/installed-dev  ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SIDE_BY_SIDE)

@@ -41,7 +41,7 @@ from shared.job.schema import JobSpec, load_job  # noqa: E402
 from shared.networks.build import build_model  # noqa: E402
 from shared.wire.packed_model import Layout  # noqa: E402
 from simulate.data.phantom import make_phantom  # noqa: E402
-from simulate.federation import LocalFederation  # noqa: E402
+from simulate.federation.processes import LocalFederation  # noqa: E402
 
 GOAL = 0.5  # seconds a round
 SITES = ("north", "south", "east")

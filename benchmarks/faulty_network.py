@@ -1,8 +1,9 @@
 """The network of one site of three is cut for a minute, slow, or long: does the run finish?
 
-A coordinator as in real life, three nodes as threads, one of them behind a line (`simulate/line.py`) that
-stops forwarding for 60 s in the middle of a round, carries 1 Mbit/s each way, or takes 300 ms each way. A
-model of 1.5 MB. Misses when a run does not finish, or the site is not back 90 s after the line was mended.
+A coordinator as in real life, three nodes as threads, one of them behind a line
+(`simulate/federation/faulty_line.py`) that stops forwarding for 60 s in the middle of a round, carries 1
+Mbit/s each way, or takes 300 ms each way. A model of 1.5 MB. Misses when a run does not finish, or the site
+is not back 90 s after the line was mended.
 
     python benchmarks/faulty_network.py [--quick]
 """
@@ -33,9 +34,9 @@ from common import conditions, finish, make_job, write_hospitals  # noqa: E402
 from client.training.device import open_device  # noqa: E402
 from client.work.warm_networks import Workshop  # noqa: E402
 from shared.job.schema import JobSpec  # noqa: E402
-from simulate.federation import LocalFederation  # noqa: E402
-from simulate.light import LightHost, LightNode  # noqa: E402
-from simulate.line import Line  # noqa: E402
+from simulate.federation.faulty_line import Line  # noqa: E402
+from simulate.federation.light_nodes import LightHost, LightNode  # noqa: E402
+from simulate.federation.processes import LocalFederation  # noqa: E402
 
 NEAR, FAR = ("site-000", "site-001"), "site-002"
 SIDE = 32

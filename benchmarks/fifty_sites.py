@@ -31,8 +31,8 @@ from common import conditions, finish, make_job, watched_memory, write_hospitals
 from client.training.device import open_device  # noqa: E402
 from client.work.warm_networks import Workshop  # noqa: E402
 from shared.job.schema import JobSpec  # noqa: E402
-from simulate.federation import LocalFederation  # noqa: E402
-from simulate.light import LightHost, LightNode  # noqa: E402
+from simulate.federation.light_nodes import LightHost, LightNode  # noqa: E402
+from simulate.federation.processes import LocalFederation  # noqa: E402
 
 SIDE = 16
 ROLES = {

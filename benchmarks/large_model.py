@@ -27,7 +27,7 @@ from common import MB, conditions, finish, make_job, watched_memory, write_hospi
 from shared.job.schema import JobSpec  # noqa: E402
 from shared.networks.build import build_model  # noqa: E402
 from shared.wire.packed_model import Layout  # noqa: E402
-from simulate.federation import LocalFederation  # noqa: E402
+from simulate.federation.processes import LocalFederation  # noqa: E402
 
 SITES = 3
 SIDE = 32

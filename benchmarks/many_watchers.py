@@ -41,8 +41,8 @@ from server.folder.coordinator import load_settings  # noqa: E402
 from server.registry.access import open_registry  # noqa: E402
 from server.runs.folder import RunFolder  # noqa: E402
 from shared.job.schema import JobSpec  # noqa: E402
-from simulate.federation import LocalFederation  # noqa: E402
-from simulate.light import LightHost, LightNode  # noqa: E402
+from simulate.federation.light_nodes import LightHost, LightNode  # noqa: E402
+from simulate.federation.processes import LocalFederation  # noqa: E402
 
 RUNS, PEOPLE = 4, 5  # that are watched, and who watch
 BETWEEN_EVENTS, BETWEEN_QUESTIONS = 0.25, 0.05  # seconds

@@ -144,7 +144,7 @@ FEDERATION = """
 import sys
 from pathlib import Path
 from shared.job.schema import load_job
-from simulate.federation import LocalFederation
+from simulate.federation.processes import LocalFederation
 job, data, folder = load_job(Path(sys.argv[1])), Path(sys.argv[2]), Path(sys.argv[3])
 with LocalFederation(folder) as federation:
     for site in ("alpha", "beta", "gamma"):

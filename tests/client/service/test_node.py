@@ -24,8 +24,8 @@ from shared.job.schema import JobSpec
 from shared.pki.authority import SKEW, Authority
 from shared.pki.certificate_requests import certificate_request, renewal_statement
 from shared.pki.certificates import load_certificate, load_key, pem_of, renewal_due, utc_now
-from simulate.federation import LocalFederation, free_ports
-from simulate.line import Line
+from simulate.federation.faulty_line import Line
+from simulate.federation.processes import LocalFederation, free_ports
 from tests.cli import wardround
 
 pytestmark = pytest.mark.slow

@@ -20,7 +20,7 @@ from shared.pki.authority import Authority
 from shared.pki.certificate_requests import certificate_request
 from shared.pki.certificates import new_key, pem_of, save_key, server_context
 from shared.wire.address import join_address
-from simulate.federation import free_ports
+from simulate.federation.processes import free_ports
 
 
 class Coordinator:

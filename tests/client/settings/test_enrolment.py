@@ -48,7 +48,7 @@ from shared.pki.certificates import (
 )
 from shared.pki.join_string import Join
 from shared.wire.https import CoordinatorError
-from simulate.federation import free_ports
+from simulate.federation.processes import free_ports
 from tests.cli import wardround
 
 PROJECT = Path(__file__).parents[3]

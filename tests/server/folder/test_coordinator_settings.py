@@ -11,7 +11,7 @@ from server.folder.coordinator import SETTINGS, FolderError, ServerTable, found,
 from server.gateway.gateway import listen
 from server.service.check import check_coordinator
 from shared.findings import Finding
-from simulate.federation import free_ports
+from simulate.federation.processes import free_ports
 
 PROJECT = Path(__file__).parents[3]
 EXAMPLE = PROJECT / "configs" / "server" / "server.toml"

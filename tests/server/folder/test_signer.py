@@ -25,7 +25,7 @@ from shared.pki.certificates import (
     public_key_of,
     utc_now,
 )
-from simulate.federation import LocalFederation, free_ports
+from simulate.federation.processes import LocalFederation, free_ports
 
 CURIOUS = """
 import ctypes, getpass, os, sys

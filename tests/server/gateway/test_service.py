@@ -24,7 +24,7 @@ from server.folder.coordinator import ServerTable, bind_address, found, join_str
 from server.registry.enrolment import Registry
 from server.registry.people import People
 from shared.pki.certificates import client_context, load_key
-from simulate.federation import free_ports
+from simulate.federation.processes import free_ports
 
 PROJECT = Path(__file__).parents[3]
 START = """

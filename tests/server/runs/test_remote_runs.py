@@ -21,7 +21,7 @@ from shared.audit.log import Entry
 from shared.audit.verify import entries, verify
 from shared.pki.certificates import load_key
 from shared.wire.https import CoordinatorError
-from simulate.federation import LocalFederation
+from simulate.federation.processes import LocalFederation
 from tests import cli
 from tests.jobs import job_text
 

@@ -17,8 +17,8 @@ from server.registry.access import open_registry
 from server.registry.people import People
 from server.runs.remote import RemoteCoordinator
 from shared.errors import WardroundError
-from simulate.federation import LocalFederation
-from simulate.light import LightHost, LightNode
+from simulate.federation.light_nodes import LightHost, LightNode
+from simulate.federation.processes import LocalFederation
 
 pytestmark = pytest.mark.slow
 

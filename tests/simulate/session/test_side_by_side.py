@@ -18,7 +18,7 @@ from server.rounds.loop import RoundLoop
 from server.runs.folder import RunFolder
 from shared.flower import COORDINATOR_NODE, become
 from shared.job.schema import JobSpec
-from simulate.federation import LocalFederation
+from simulate.federation.processes import LocalFederation
 from simulate.session.grid import LocalGrid, node_id
 from simulate.workers.in_process import InProcess
 

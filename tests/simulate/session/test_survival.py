@@ -12,7 +12,7 @@ from server.runs.folder import RunFolder
 from shared.audit.verify import entries
 from shared.job.schema import JobSpec
 from simulate.data.phantom import make_phantom
-from simulate.federation import LocalFederation
+from simulate.federation.processes import LocalFederation
 from simulate.session.session import Hospitals, start
 from tests.jobs import make_job
 from tests.simulate.session.test_resume import in_a_process, outcome, run_to_the_end

@@ -29,8 +29,8 @@ from server.runs.events import Event
 from shared.flower.connection import Connection
 from shared.job.schema import JobSpec
 from shared.pki.certificates import client_context, load_key
-from simulate.federation import LocalFederation
-from simulate.light import LightNode
+from simulate.federation.light_nodes import LightNode
+from simulate.federation.processes import LocalFederation
 from simulate.session.session import Hospitals, execute, start
 from tests.cli import wardround
 
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.slow
 
 SITES = ("alpha", "beta", "gamma")
 HELD = "delta"  # a site whose training waits until the test lets it go on; it has joined, and is not there
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ from shared.job.schema import JobSpec
 from shared.networks.build import build_model
 from shared.pki.certificates import key_fingerprint, load_key
 from shared.privacy.secagg.records import TRAIN, VALIDATION
-from simulate.federation import LocalFederation
+from simulate.federation.processes import LocalFederation
 from tests.conftest import SITES
-from tests.simulate.secure_hospitals import (
+from tests.simulate.federation.secure_hospitals import (
     Coordinator,
     Hospitals,
     RefusedError,

@@ -17,9 +17,9 @@ from client.work.warm_networks import Workshop
 from server.runs.events import Event
 from shared.flower.fleet import Fleet, Ticket
 from shared.wire.messages import VECTOR
-from simulate.federation import LocalFederation
-from simulate.light import LightHost, LightNode
-from simulate.line import Line
+from simulate.federation.faulty_line import Line
+from simulate.federation.light_nodes import LightHost, LightNode
+from simulate.federation.processes import LocalFederation
 
 pytestmark = pytest.mark.slow
 

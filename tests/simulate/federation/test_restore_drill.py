@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from simulate.federation import LocalFederation
+from simulate.federation.processes import LocalFederation
 from tests.cli import wardround
 
 pytestmark = pytest.mark.slow
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 
 
 def server(*arguments: object) -> None:

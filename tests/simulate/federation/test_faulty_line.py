@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from simulate.line import Line
+from simulate.federation.faulty_line import Line
 
 
 @pytest.fixture

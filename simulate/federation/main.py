@@ -7,7 +7,7 @@ from pathlib import Path
 from server.report.show_run import show_run
 from shared.job.schema import load_job
 from simulate.data.phantom import make_phantom
-from simulate.federation import LocalFederation
+from simulate.federation.processes import LocalFederation
 
 SITES = ("north", "south", "east")
 

@@ -31,7 +31,7 @@ from shared.flower.control import Control
 from shared.pki.certificates import write_file
 from simulate.session.setup import OPEN_POLICY
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 _READY = 300.0  # seconds in which a process must be ready
 _END = 15.0  # seconds in which a process must end when asked to
 _LOOK = 0.1

@@ -26,8 +26,8 @@ from shared.audit.verify import entries
 from shared.flower.fleet import Fleet
 from shared.pki.certificates import load_key
 from shared.wire.messages import VECTOR
-from simulate.federation import LocalFederation
-from simulate.light import LightHost, LightNode
+from simulate.federation.light_nodes import LightHost, LightNode
+from simulate.federation.processes import LocalFederation
 
 pytestmark = pytest.mark.slow
 

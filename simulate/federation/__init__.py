@@ -1,0 +1,1 @@
+"""Real coordinators and hospitals on one machine."""
