@@ -28,7 +28,7 @@ settings.load_profile("wardround")
 LONGEST = (
     "test_benchmarks.py",
     "simulate/federation/test_federation.py",
-    "simulate/test_workers.py",
+    "simulate/workers/test_workers.py",
     "simulate/session/test_same_result.py",
     "simulate/session/test_resume.py",
     "client/service/test_node.py",

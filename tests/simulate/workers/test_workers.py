@@ -19,7 +19,7 @@ from client.workers.schedule import Job, Schedule
 from shared.errors import DataError, RunError, WardroundError
 from simulate.workers import Call, HostError, Outcome, Workers, open_workers
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 RAY = [
     pytest.mark.slow,
     pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray: pip install wardround[ray]"),
