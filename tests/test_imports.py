@@ -1,6 +1,7 @@
 """Who may import whom, and what no module may do, read from the source."""
 
 import ast
+import graphlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,8 @@ ALLOWED = {
     "server": {"server", "shared"},
     "simulate": {"simulate", "client", "server", "shared"},
 }
+MOST_LINES = 400
+"""Of a file: who reads one has all of it in mind."""
 PUBLIC_FLOWER = ("flwr.app", "flwr.clientapp", "flwr.serverapp", "flwr.serverapp.strategy")
 FLOWER_DOOR = Path("shared/flower")
 UNSAFE_CALLS = {"eval", "exec", "compile", "__import__"}
@@ -124,3 +127,83 @@ def test_a_broken_rule_is_found(path: str, source: str) -> None:
 )
 def test_what_is_allowed_passes(path: str, source: str) -> None:
     assert faults(Path(path), source) == []
+
+
+def run_time_imports(tree: ast.Module) -> Iterator[str]:
+    """Give what a module imports when it runs, in its functions too, and not under `TYPE_CHECKING`."""
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            waiting.extend(node.orelse)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            yield from imports(node)
+        else:
+            waiting.extend(ast.iter_child_nodes(node))
+
+
+def folders(whole: str, sources: dict[str, str]) -> dict[str, set[str]]:
+    """Return which others each folder of a package needs; a file that lies beside the folders counts as one.
+
+    Args:
+        whole: Name of the package.
+        sources: Text of each module, by its name.
+    """
+    depth = whole.count(".") + 2
+    needs: dict[str, set[str]] = {}
+    for name, source in sources.items():
+        if within(name, (whole,)):
+            here = ".".join(name.split(".")[:depth])
+            modules = {found for found in run_time_imports(ast.parse(source)) if found in sources}
+            there = {".".join(found.split(".")[:depth]) for found in modules if within(found, (whole,))}
+            needs.setdefault(here, set()).update(there - {here, whole})
+    return needs
+
+
+def cycle(whole: str, sources: dict[str, str]) -> list[str]:
+    """Return folders of a package that need each other in a circle, or none."""
+    try:
+        graphlib.TopologicalSorter(folders(whole, sources)).prepare()
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+
+
+@pytest.mark.parametrize("whole", [*ALLOWED, "client.data"])
+def test_folders_form_no_cycle(whole: str) -> None:
+    sources = {module_name(path): (PROJECT / path).read_text(encoding="utf-8") for path in MODULES}
+    assert cycle(whole, sources) == []
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_cycle"),
+    [
+        ("import a.y.v", "from a.x import u", True),
+        ("import a.y.v", "def f():\n    from a.x.u import g", True),
+        ("import a.y.v", "from a import x", True),
+        ("import a.y.v", "if TYPE_CHECKING:\n    from a.x import u", False),
+        ("import a.y.v", "from a.y import w", False),
+        ("from a.z import t", "from a import z", False),
+    ],
+)
+def test_a_cycle_is_found(first: str, second: str, *, is_cycle: bool) -> None:
+    sources = {
+        "a": "",
+        "a.x": "",
+        "a.y": "",
+        "a.x.u": first,
+        "a.y.v": second,
+        "a.y.w": "",
+        "a.z": "",
+        "a.z.t": "",
+    }
+    assert bool(cycle("a", sources)) == is_cycle
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_no_file_is_long(path: Path) -> None:
+    assert len((PROJECT / path).read_text(encoding="utf-8").splitlines()) <= MOST_LINES
