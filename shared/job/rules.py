@@ -294,6 +294,11 @@ def _site_level(job: "JobSpec") -> None:
         raise ValueError(
             "[strategy] weight: must be 'equal' with 'site-level', as clipping bounds each alike"
         )
+    for spec in job.task.statistics():
+        raise ValueError(
+            f"[task]: {spec.told} would change the model, and the noise of 'site-level' does not cover it; "
+            "state in the job what is publicly known"
+        )
 
 
 def _update(job: "JobSpec") -> None:
