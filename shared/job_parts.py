@@ -57,7 +57,7 @@ def misnamed_networks(job: "JobSpec") -> Iterator[str]:
         return
     for role in job.model:
         if role not in roles:
-            yield f"[model.{shown(role)}]: is no network of '{task}'; {suggestion(role, roles)}"
+            yield f"[model.{shown(role)}]: is not a network of '{task}'; {suggestion(role, roles)}"
     for role in roles:
         if role not in job.model:
             yield f"[model.{role}]: the table is missing; '{task}' needs {tables}"

@@ -19,7 +19,7 @@ PROJECT = Path(__file__).parents[1]
 # A shell that starts this in the background lets it ignore Ctrl-C; what the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# A busy machine is no failure: what must be fast has a test of its own.
+# A busy machine is not a failure: what must be fast has a test of its own.
 settings.register_profile("wardround", deadline=None)
 settings.load_profile("wardround")
 

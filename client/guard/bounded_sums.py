@@ -1,7 +1,7 @@
 """Sums over patients that no few of them steer: what a site tells of real-valued metrics, masked or not.
 
 A model can be made that gives one patient's image any value, and everybody else's a known one. The exact
-sum is then a number about that patient. So every sum that is no count of images leaves like this:
+sum is then a number about that patient. So every sum that is not a count of images leaves like this:
 
 1. Each patient's value is the mean over their images. All are cut to a range beyond either end of which some
    patients lie; how many is drawn. The ends are rungs of a fixed ladder.
@@ -10,7 +10,7 @@ sum is then a number about that patient. So every sum that is no count of images
 3. Where not every image has a value, the number of those that have one gets such noise too, and the sum is
    scaled to it: the mean stays.
 
-With `min_group = 1` sums are exact. It is no differential privacy: the range depends on the patients.
+With `min_group = 1` sums are exact. It is not differential privacy: the range depends on the patients.
 """
 
 from dataclasses import replace

@@ -118,7 +118,7 @@ class Bounds:
         return np.random.default_rng(self.noise(digest.hexdigest()))
 
     def _finite(self, values: Floats, largest: float) -> Floats:
-        """Take what is no number for the largest one, where it is of so few patients that it would tell."""
+        """Take what is not finite for the largest number, where few patients have it: it would tell."""
         broken = ~np.isfinite(values)
         return np.where(broken, largest, values) if broken.sum() < self.least else values
 

@@ -204,7 +204,7 @@ class GhostSum(ClippedSum):
 def clip_factors(norms: Tensor, max_norm: float) -> Tensor:
     """Return the factors (U,) that bring norms (U,) down to the bound.
 
-    A norm that is no finite number gets 0: a unit that breaks the arithmetic adds nothing, where an error
+    A norm that is not a finite number gets 0: a unit that breaks the arithmetic adds nothing, where an error
     about it would tell that it was there.
     """
     factors = (max_norm / (norms * (1 + _ROUNDING))).clamp(max=1)

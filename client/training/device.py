@@ -27,7 +27,9 @@ def open_device(name: str, memory_gib: float | None = None) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise SiteError(f"'{name}' is no device; use cpu, cuda, cuda:N or auto", where="--device") from None
+        raise SiteError(
+            f"'{name}' is not a device; use cpu, cuda, cuda:N or auto", where="--device"
+        ) from None
     if device.type == "cpu":
         return device
     if device.type != "cuda" or not torch.cuda.is_available():

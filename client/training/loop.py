@@ -251,7 +251,7 @@ def training_seed(job: JobSpec, vector: NDArray[np.float32]) -> int:
     """Return the seed of what is drawn in a round of training.
 
     Under secure aggregation the model is part of it: updates of two models then share no batches, and their
-    difference is no single image's.
+    difference is not a single image's.
     """
     if not job.privacy.secure_aggregation:
         return job.job.seed

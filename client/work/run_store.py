@@ -124,7 +124,7 @@ class RunStore:
         return [int(match[1]) for name in names if (match := pattern.fullmatch(name))]
 
     def _path(self, run: str, round_: int, purpose: Purpose) -> Path:
-        key = hashlib.sha256(run.encode()).hexdigest()[:32]  # what came over the network is no path
+        key = hashlib.sha256(run.encode()).hexdigest()[:32]  # what came over the network is not a path
         return self._folder / key / f"{purpose}-{round_}.safetensors"
 
 

@@ -83,7 +83,7 @@ class Workshop:
         """Return the bench for a job given as canonical JSON; its weights are whatever was loaded last.
 
         Raises:
-            JobError: The text is no valid job, or not in canonical form.
+            JobError: The text is not a valid job, or not in canonical form.
             SiteError: The folder of compiled kernels can't be used.
         """
         if canonical not in self._benches:
@@ -109,7 +109,7 @@ def read_job(canonical: str) -> JobSpec:
     """Return a job that came as canonical JSON.
 
     Raises:
-        JobError: The text is no valid job, or not in canonical form.
+        JobError: The text is not a valid job, or not in canonical form.
     """
     try:
         table = json.loads(canonical)

@@ -59,7 +59,7 @@ def restore(file: Path, folder: Path) -> None:
     The audit log goes on, with a new key where the old one is not in the backup.
 
     Raises:
-        FolderError: The folder is there and not empty, or the file is no whole backup.
+        FolderError: The folder is there and not empty, or the file is not a whole backup.
     """
     folder = folder.absolute()
     require_absent(folder)

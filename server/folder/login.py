@@ -72,7 +72,7 @@ def log_in(url: str, authority: str, token: str) -> tuple[str, str]:
     try:
         login = Login(url=url, authority=pem_of(trusted).decode("ascii"), token=token)
     except ValidationError:
-        raise LoginError("this is no token", remedy="Copy the whole token.") from None
+        raise LoginError("this is not a token", remedy="Copy the whole token.") from None
     with login.client() as client:
         me = parse_object(exchange(client, "GET", f"{url}/v1/me"))
     file = login_file()

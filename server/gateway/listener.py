@@ -100,7 +100,7 @@ class GuardedProtocol(H11Protocol):
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse bytes that are no HTTP, also in the middle of a request that the application answers."""
+        """Refuse bytes that are not HTTP, also in the middle of a request that the application answers."""
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()

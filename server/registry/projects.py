@@ -134,7 +134,7 @@ def choose_project(asked: str | None, own: Sequence[str]) -> str:
     if asked is None and len(own) > 1:
         raise RegistryError("which project is meant?", remedy=f"Name one with --project: {listed}.")
     if asked is not None and asked not in own:
-        raise RegistryError(f"'{asked[:100]}' is no project of yours", remedy=f"Yours: {listed}.")
+        raise RegistryError(f"'{asked[:100]}' is not a project of yours", remedy=f"Yours: {listed}.")
     return asked or own[0]
 
 

@@ -129,7 +129,7 @@ class Store:
         clock: Says when it is.
 
     Raises:
-        RegistryError: The file is missing, is no registry, or was written by another version.
+        RegistryError: The file is missing, is not a registry, or was written by another version.
     """
 
     def __init__(self, path: Path, audit: Audit, clock: Clock = utc_now) -> None:

@@ -25,7 +25,9 @@ def run_path(runs: Path, name: str) -> Path:
         UnknownRunError: The name is none of a run.
     """
     if not RUN_NAME.fullmatch(name):
-        raise UnknownRunError("is no name of a run", where=repr(name), remedy="`wardround runs` lists them.")
+        raise UnknownRunError(
+            "is not a name of a run", where=repr(name), remedy="`wardround runs` lists them."
+        )
     return runs / name
 
 
@@ -36,7 +38,7 @@ def check_file_name(name: str) -> str:
         RunError: It is none: it could lead out of the folder, or be hidden.
     """
     if not _FILE_NAME.fullmatch(name):
-        raise RunError(f"{name!r} is no name of a run's file")
+        raise RunError(f"{name!r} is not a name of a run's file")
     return name
 
 

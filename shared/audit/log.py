@@ -87,7 +87,7 @@ def parse_entry(line: bytes) -> Entry:
     """Read a line.
 
     Raises:
-        ValueError: It is no entry, or not written as this module does.
+        ValueError: It is not an entry, or not written as this module does.
     """
     try:
         entry = Entry(**json.loads(line))

@@ -29,7 +29,7 @@ def download(tree: ObjectTree, pull: Pull) -> InflatableObject:
     """Fetch an object with all that belongs to it.
 
     Raises:
-        Exception: Whatever `pull` raises, and what Flower's parsers make of content that is no object.
+        Exception: Whatever `pull` raises, and what Flower's parsers make of content that is not an object.
     """
     contents: dict[str, bytes] = {}
     arrays: dict[str, InflatableObject] = {}

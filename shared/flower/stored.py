@@ -54,7 +54,7 @@ def named_bytes(content: RecordDict) -> int:
 
 
 def without_arrays(content: RecordDict) -> RecordDict:
-    """Return what of a content is no array."""
+    """Return what of a content is not an array."""
     return RecordDict({key: record for key, record in content.items() if not isinstance(record, ArrayRecord)})
 
 

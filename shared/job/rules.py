@@ -79,7 +79,7 @@ def _phases(job: "JobSpec") -> None:
     for name in job.training.phases:
         if name not in names:
             raise ValueError(
-                f"[training.{shown(name)}]: is no phase of '{job.task.name}'; {suggestion(name, names)}"
+                f"[training.{shown(name)}]: is not a phase of '{job.task.name}'; {suggestion(name, names)}"
             )
 
 

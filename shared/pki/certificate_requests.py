@@ -21,7 +21,7 @@ def requested_name(pem: bytes) -> str:
     """Return the name for which a request asks, before anything else of it is checked.
 
     Raises:
-        CredentialError: It is no request, or has not exactly one name.
+        CredentialError: It is not a request, or has not exactly one name.
     """
     request = _request(pem)
     try:
@@ -42,8 +42,8 @@ def parse_request(pem: bytes, site: str) -> EllipticCurvePublicKey:
     """Check a certificate request and return its public key.
 
     Raises:
-        CredentialError: It is no request, its signature is wrong, its key is not EC P-384, it is for another
-            name than `site`, or it asks for more than a name.
+        CredentialError: It is not a request, its signature is wrong, its key is not EC P-384, it is for
+            another name than `site`, or it asks for more than a name.
     """
     request = _request(pem)
     try:

@@ -43,7 +43,7 @@ class Codec(Protocol):
         """Return the values, shape (size,), all finite.
 
         Raises:
-            MessageError: The bytes are no encoding.
+            MessageError: The bytes are not an encoding.
         """
         ...
 

@@ -113,7 +113,7 @@ class UpdateFilter:
             base: What the site was sent, shape (layout.size,).
 
         Raises:
-            MessageError: The bytes are no encoding of an update, or of one beyond the clipping norm.
+            MessageError: The bytes are not an encoding of an update, or of one beyond the clipping norm.
         """
         change = self._decoded(content)
         if self._table.clip is not None and _norm(change) > self._table.clip * (1 + 2 * _ROUNDING):

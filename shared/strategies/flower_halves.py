@@ -82,7 +82,7 @@ class StreamingMean(CentralHalf):
 class ServerOptimized(CentralHalf):
     """The mean update drives an optimiser at the server.
 
-    Batch-norm statistics are no parameters: an optimiser's step could make a variance negative, so they take
+    Batch-norm statistics are not parameters: an optimiser's step could make a variance negative, so they take
     their plain mean.
     """
 

@@ -65,7 +65,7 @@ class Scaffold(StrategyOptions):
     def conclude(self, mean: Vectors, before: Vectors, share: float) -> Vectors:
         """Return x and c of the next round (algorithm 1, lines 16 and 17).
 
-        Statistics of batch norm are no parameters, and take their plain mean.
+        Statistics of batch norm are not parameters, and take their plain mean.
         """
         trained, rate = before[CONTROL].size, self.server_learning_rate
         model = mean[MODEL].copy()

@@ -1,6 +1,6 @@
 r"""Texts that somebody else wrote, as they may be printed: a job's, a site's, the coordinator's.
 
-Whatever is no plain letter of a line becomes visible: escape sequences (``\x1b``), line breaks (``\n``),
+Whatever is not a plain letter of a line becomes visible: escape sequences (``\x1b``), line breaks (``\n``),
 marks and letters that turn the direction of writing (``\u202e``).
 """
 

@@ -223,7 +223,7 @@ def numbers_in(config: ConfigRecord, key: str) -> tuple[float, ...]:
     """
     given = config.get(key, [])
     if not isinstance(given, list) or not all(type(number) is float for number in given):
-        raise MessageError(f"carries {key} that are no numbers")
+        raise MessageError(f"carries {key} that are not numbers")
     return tuple(float(number) for number in given)
 
 
@@ -303,7 +303,7 @@ def _encoded(record: ArrayRecord) -> bytes:
     except ValueError as error:
         raise MessageError(f"carries an array that {error}") from None
     if values.dtype != np.uint8 or values.ndim != 1:
-        raise MessageError("carries an encoded update that is no row of bytes")
+        raise MessageError("carries an encoded update that is not a row of bytes")
     return values.tobytes()
 
 

@@ -19,7 +19,7 @@ def read_statistics(content: RecordDict) -> NDArray[np.float64]:
     """Parse a site's part of the statistics; what it says is checked when it is unpacked.
 
     Raises:
-        MessageError: It is no array of float64.
+        MessageError: It is not an array of float64.
     """
     record = content.get(STATISTICS)
     if not isinstance(record, ArrayRecord) or list(record.keys()) != [STATISTICS]:

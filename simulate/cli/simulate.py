@@ -145,7 +145,7 @@ def _overrides(pairs: list[str], seed: int | None, rounds: int | None) -> dict[s
 
 
 def _value(text: str) -> Any:
-    """Read a value as TOML does; what is no TOML value is taken as a string."""
+    """Read a value as TOML does; what is not a TOML value is taken as a string."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

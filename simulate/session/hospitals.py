@@ -46,7 +46,7 @@ class Setup(Table):
         """Read the setup of a run.
 
         Raises:
-            RunError: The run is no simulation, or its setup can't be read.
+            RunError: The run is not a simulation, or its setup can't be read.
         """
         try:
             return cls.model_validate_json(path.read_text(encoding="utf-8"))

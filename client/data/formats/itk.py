@@ -80,7 +80,7 @@ def read_tiff(path: Path, *, labels: bool = False) -> Picture:
         labels: Whether it is a mask, whose numbers mean more than how dark they are shown.
 
     Raises:
-        DataError: Its pages are no image, or stored in a way that is read otherwise by other programs.
+        DataError: Its pages are not an image, or stored in a way that is read otherwise by other programs.
     """
     page, count = require_pages(path)
     if labels and page.is_negative and page.bits > 1:

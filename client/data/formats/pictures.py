@@ -50,7 +50,7 @@ def read_picture(path: Path) -> Picture:
 def read_mask_picture(path: Path) -> Picture:
     """Read a picture whose numbers stand for structures: one channel.
 
-    A palette's numbers count where its colours are no greys. Where a picture is all of one colour, what is
+    A palette's numbers count where its colours are not greys. Where a picture is all of one colour, what is
     opaque is the structure.
 
     Raises:
@@ -92,7 +92,7 @@ def _what_it_is(content: BinaryIO) -> str:
     return (
         f"is of the format {found}, whatever its name says"
         if found
-        else "can't be read: it is no picture, or damaged"
+        else "can't be read: it is not a picture, or damaged"
     )
 
 

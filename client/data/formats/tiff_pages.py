@@ -70,7 +70,7 @@ def require_pages(path: Path) -> tuple[Page, int]:
         raise DataError("has no page", where=path)
     if len(forms) > 1:
         raise DataError(
-            "has pages of several sizes or kinds, which are no volume",
+            "has pages of several sizes or kinds, which are not a volume",
             where=path,
             remedy="Save the page that is meant as a file of its own.",
         )

@@ -45,7 +45,7 @@ def class_indices(
         lossy: Whether the values may be blurred between two ends (JPEG).
 
     Raises:
-        DataError: It has several channels, values that are no labels, or labels that mean nothing.
+        DataError: It has several channels, values that are not labels, or labels that mean nothing.
     """
     values = label_map(picture, path, lossy=lossy)
     if mask == "any":

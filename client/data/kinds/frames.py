@@ -91,7 +91,7 @@ class SeriesKind(TilesKind):
         channels = self.data.channels
         if len(picture.array) % channels:
             raise DataError(
-                f"has {len(picture.array)} channels, which are no frames of {channels}", where=path
+                f"has {len(picture.array)} channels, which are not frames of {channels}", where=path
             )
         parts = np.split(picture.array, len(picture.array) // channels)
         return [replace(picture, array=part) for part in parts]

@@ -64,7 +64,7 @@ def _matched(pattern: str, path: str) -> str:
     try:
         match = re.search(pattern, path)
     except re.error as error:
-        raise DataError(f"'{pattern}' is no regular expression: {error}", where="--patient") from None
+        raise DataError(f"'{pattern}' is not a regular expression: {error}", where="--patient") from None
     name = (match[1] if match.re.groups else match[0]) if match else ""
     if not name:
         raise DataError(f"'{pattern}' finds no patient in '{path}'", where="--patient")
@@ -77,7 +77,7 @@ def _facts(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"can't be read: {error}", where=path) from None
     if not isinstance(facts, dict):
-        raise DataError("is no object of JSON", where=path)
+        raise DataError("is not an object of JSON", where=path)
     return facts
 
 

@@ -49,7 +49,7 @@ def read_table(path: Path) -> tuple[tuple[str, ...], list[Row]]:
     Columns without a name that are empty everywhere are left out.
 
     Raises:
-        DataError: It can't be read, is no text, or a column has no name or another's.
+        DataError: It can't be read, is not text, or a column has no name or another's.
     """
     text = _text(path)
     separator, skipped = _separator(text)
@@ -61,7 +61,7 @@ def read_table(path: Path) -> tuple[tuple[str, ...], list[Row]]:
         header = [normal(name) for name in next(filter(any, reader), [])]
         rows = [(reader.line_num + skipped, [_cell(cell) for cell in cells]) for cells in reader]
     except csv.Error as error:
-        raise DataError(f"is no CSV ({error})", where=path, remedy=_SAVE) from None
+        raise DataError(f"is not a CSV ({error})", where=path, remedy=_SAVE) from None
     rows = [(number, cells) for number, cells in rows if any(cells)]
     header, rows = _without_empty_columns(header, rows)
     _require_names(header, path)
@@ -80,7 +80,7 @@ def _text(path: Path) -> str:
     if content.startswith(_UTF16):
         return _decoded(content, "utf-16", path)
     if b"\0" in content[:1000]:
-        raise DataError("is no text, or text in UTF-16 without its mark", where=path, remedy=_SAVE)
+        raise DataError("is not text, or text in UTF-16 without its mark", where=path, remedy=_SAVE)
     return _decoded(content, "utf-8-sig", path)
 
 

@@ -97,7 +97,7 @@ def draw_motion(
     """Draw how a sample is moved: cropped to the patch, then by the named changes.
 
     Args:
-        names: Of the changes; those that are no key of `MOTIONS` do not move.
+        names: Of the changes; those that are not keys of `MOTIONS` do not move.
         patch: Spatial shape to crop to, or None.
         shape: Spatial shape of the sample.
         centre: See `crop`.

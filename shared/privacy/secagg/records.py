@@ -160,7 +160,7 @@ class Roster:
         """Parse a roster; signatures are not checked.
 
         Raises:
-            SecureAggregationError: It is no roster, has too many sites, or they are not in order.
+            SecureAggregationError: It is not a roster, has too many sites, or they are not in order.
         """
         fields = unpack(data, cls._KIND)
         if len(fields) > MOST_SITES:

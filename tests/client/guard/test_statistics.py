@@ -173,7 +173,7 @@ def test_a_site_believes_one_set_of_statistics_of_a_job_and_writes_it_down(
 
 @pytest.mark.parametrize(
     ("given", "message"),
-    [([], "expected 2 numbers"), ([1.0, -1.0], "negative"), ([1.0], "expected 2"), ([1], "are no numbers")],
+    [([], "expected 2 numbers"), ([1.0, -1.0], "negative"), ([1.0], "expected 2"), ([1], "are not numbers")],
 )
 def test_statistics_that_are_not_the_jobs_are_refused(
     make_site: Any, job_of: Any, given: list[float], message: str

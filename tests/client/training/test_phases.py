@@ -273,7 +273,7 @@ def test_a_job_of_two_networks_is_one_text_and_one_digest() -> None:
         ({"model": {"generator": CNN | {"chanels": [4]}, "discriminator": CNN}}, "did you mean 'channels'?"),
         ({"model": {"generator": {}, "discriminator": CNN}}, "[model.generator] name: is missing"),
         ({"model": {"generator": {"name": "unet"}, "discriminator": CNN}}, "'unet' is not for toy-pair"),
-        ({"training_generater": {"momentum": 0.1}}, "[training.generater]: is no phase of 'toy-pair'"),
+        ({"training_generater": {"momentum": 0.1}}, "[training.generater]: is not a phase of 'toy-pair'"),
         ({"training_generator": {"batch_size": 4}}, "batch_size: unknown key; it belongs under [training]"),
         ({"training_generator": {"momentum": 1.0}}, "[training.generator] momentum: must be below 1"),
         ({"task_in_pairs": True, **PRIVATE}, "the phase 'discriminator' of 'toy-pair' compares the images"),

@@ -203,9 +203,9 @@ def test_no_path_leads_out_of_a_run(desk: Desk, run: RunFolder, path: str) -> No
     "name", ["../x.json", "/x.json", ".x.json", "a/b.json", "x.sh", "", "X.json", "x.json\n"]
 )
 def test_a_copy_is_written_nowhere_else(tmp_path: Path, name: str) -> None:
-    with pytest.raises(RunError, match="is no name of a run's file"):
+    with pytest.raises(RunError, match="is not a name of a run's file"):
         write_copy(tmp_path / "out", RUN, [("run.json", [b"{}"]), (name, [b"x"])])
-    with pytest.raises(RunError, match="is no name of a run"):
+    with pytest.raises(RunError, match="is not a name of a run"):
         write_copy(tmp_path / "out", f"../{RUN}", [("run.json", [b"{}"])])
     assert [path.name for path in tmp_path.rglob("*")] == ["out"]
 

@@ -174,7 +174,7 @@ def test_a_new_run_needs_a_project_of_the_caller(desk: Desk, tiny_job) -> None:
     both = desk.log_in("ada", "researcher", "lung", "brain")
     with pytest.raises(CoordinatorError, match="brain, lung"):
         both.submit(tiny_job())
-    with pytest.raises(CoordinatorError, match="'default' is no project of yours"):
+    with pytest.raises(CoordinatorError, match="'default' is not a project of yours"):
         both.submit(tiny_job(), "default")
     none = desk.log_in("bob", "researcher", "lung")
     desk.people.leave_project("lung", "person", "bob")

@@ -28,7 +28,7 @@ def read_frames(dataset: Dataset, path: Path, dimensions: int | None) -> Picture
     """Read the frames of one file as a volume.
 
     Raises:
-        DataError: The frames are no volume: a cine, several time points, or unevenly placed.
+        DataError: The frames are not a volume: a cine, several time points, or unevenly placed.
     """
     require_known(dataset, path)
     count = int(dataset.get("NumberOfFrames") or 1)
@@ -85,7 +85,7 @@ def _volume(
     """Return the frames as (C, slices, rows, columns), and their affine to RAS+ mm.
 
     Raises:
-        DataError: They are no single volume.
+        DataError: They are not a single volume.
     """
     try:
         with warnings.catch_warnings():
@@ -96,7 +96,7 @@ def _volume(
             )
     except (ValueError, RuntimeError, AttributeError, KeyError, IndexError) as error:
         raise DataError(
-            f"is a multi-frame DICOM of {count} frames that are no single volume ({_first(error)})",
+            f"is a multi-frame DICOM of {count} frames that are not a single volume ({_first(error)})",
             where=path,
             remedy="Export each volume (time point, echo, b-value) as a file or series of its own.",
         ) from None

@@ -45,7 +45,7 @@ def plane_of(dataset: Dataset, where: Path) -> Plane | None:
     """Return the plane of a file or frame; None where it lacks its place.
 
     Raises:
-        DataError: What it says is no plane.
+        DataError: What it says is not a plane.
     """
     tags = ("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing")
     found = [_numbers(dataset, tag, count, where) for tag, count in zip(tags, (6, 3, 2), strict=True)]
@@ -55,7 +55,7 @@ def plane_of(dataset: Dataset, where: Path) -> Plane | None:
     rows, columns = orientation[:3], orientation[3:]
     lengths = np.linalg.norm(rows), np.linalg.norm(columns)
     if max(abs(length - 1) for length in lengths) > _UNIT or abs(rows @ columns) > _UNIT:
-        raise DataError("has an ImageOrientationPatient that is no plane", where=where)
+        raise DataError("has an ImageOrientationPatient that is not a plane", where=where)
     return Plane(rows, columns, (float(spacing[0]), float(spacing[1])), origin)
 
 
@@ -65,7 +65,7 @@ def pixel_spacing(dataset: Dataset, where: Path) -> tuple[float, float] | None:
     Of a projection (X-ray) without PixelSpacing it is that at the detector.
 
     Raises:
-        DataError: It is no pair of numbers.
+        DataError: It is not a pair of numbers.
     """
     for tag in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
         numbers = _numbers(dataset, tag, 2, where)

@@ -30,7 +30,7 @@ def read_segments(dataset: Dataset, path: Path, dimensions: int | None) -> Pictu
     Frames that it leaves out hold nothing. Of a fractional segment, what is at least half inside counts.
 
     Raises:
-        DataError: Its segments overlap, or its frames are no volume.
+        DataError: Its segments overlap, or its frames are not a volume.
     """
     require_fitting(dataset, path)
     try:
@@ -46,7 +46,7 @@ def read_segments(dataset: Dataset, path: Path, dimensions: int | None) -> Pictu
             names = [str(item.get("SegmentLabel", "")) for item in segmentation.SegmentSequence]
     except (ValueError, RuntimeError, AttributeError, KeyError, IndexError) as error:
         raise DataError(
-            f"is a segmentation that is no single volume ({' '.join(str(error).split())})", where=path
+            f"is a segmentation that is not a single volume ({' '.join(str(error).split())})", where=path
         ) from None
     array = np.asarray(volume.array)  # (slices, rows, columns, segments)
     labels = np.zeros(array.shape[:-1], np.int32)

@@ -42,7 +42,7 @@ def read_series(folder: Path, dimensions: int | None) -> Picture:
     a tilted gantry has sheared is straightened.
 
     Args:
-        folder: Its files; what is no DICOM image is named in the notes.
+        folder: Its files; what is not a DICOM image is named in the notes.
         dimensions: 3 keeps a volume of one slice a volume.
 
     Raises:
@@ -89,7 +89,7 @@ def _images(folder: Path) -> tuple[list[tuple[Dataset, Path]], list[str]]:
         notes.append(f"{folder.name}: the folder {inside[0]} in it was not read")
     if others:
         shown = ", ".join(others[:3]) + (" and more" if len(others) > 3 else "")
-        notes.append(f"{folder.name}: {len(others)} of its files are no DICOM images ({shown})")
+        notes.append(f"{folder.name}: not DICOM images: {len(others)} of its files ({shown})")
     return images, notes
 
 

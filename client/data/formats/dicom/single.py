@@ -43,7 +43,7 @@ def load(path: Path) -> Dataset:
     """
     dataset = read_whole(path)
     if "SOPClassUID" not in dataset and "Rows" not in dataset:
-        raise DataError("is no DICOM file", where=path)
+        raise DataError("is not a DICOM file", where=path)
     if "TransferSyntaxUID" not in dataset.file_meta:  # PS3.5 10.1 names the default
         dataset.file_meta.TransferSyntaxUID = _PLAIN.get(dataset.original_encoding, ImplicitVRLittleEndian)
     return dataset

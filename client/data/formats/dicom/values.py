@@ -104,7 +104,7 @@ def meaning(stored: NDArray[Any], dataset: Dataset, where: Path) -> NDArray[Any]
 
 
 def padding_of(stored: NDArray[Any], dataset: Dataset) -> NDArray[np.bool_] | None:
-    """Return where a file says that its stored values are no tissue (PixelPaddingValue), None: nowhere."""
+    """Return where a file says that its stored values are not tissue (PixelPaddingValue), None: nowhere."""
     value = _stored_number(dataset, "PixelPaddingValue")
     if value is None:
         return None

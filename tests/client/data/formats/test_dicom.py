@@ -140,7 +140,7 @@ def test_a_stack_that_is_no_volume_says_why(tmp_path, origins, said):
 def test_every_file_of_a_folder_is_accounted_for(tmp_path):
     folder = write_series(tmp_path / "s", along((0, 0, 3)), UPRIGHT)
     (folder / "notes.txt").write_text("not an image")
-    assert "1 of its files are no DICOM images (notes.txt)" in read_image(folder, 3).notes[0]
+    assert "not DICOM images: 1 of its files (notes.txt)" in read_image(folder, 3).notes[0]
     write_slice(folder / "scout.dcm", volume()[0], SeriesInstanceUID="9.9", SeriesDescription="Scout")
     with pytest.raises(DataError, match=r"2 series: .*'Scout' \(1 file\)"):
         read_image(folder, 3)

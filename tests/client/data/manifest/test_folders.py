@@ -155,7 +155,7 @@ def test_a_pattern_finds_the_patient_or_the_folder_is_refused(tmp_path: Path) ->
     picture(tmp_path / "well/c-3-left.png")
     with pytest.raises(DataError, match="finds no patient in 'sick/b-9-left"):
         write_manifest(tmp_path, r"-(\d\d)-")
-    with pytest.raises(DataError, match="no regular expression"):
+    with pytest.raises(DataError, match="not a regular expression"):
         write_manifest(tmp_path, "(")
     write_manifest(tmp_path, r"-(\d+)-")
     assert [row["patient"] for row in rows_of(tmp_path)] == ["17", "17", "9", "3"]

@@ -67,7 +67,7 @@ def test_rows_are_counted_as_the_spreadsheet_counts_them(tmp_path):
         (text_of().encode("utf-16-le"), "UTF-16 without its mark"),
         (b"PK\x03\x04" + bytes(50), "a workbook"),
         (b"\xd0\xcf\x11\xe0" + bytes(600), "a workbook"),
-        (b'patient,image\np1,"a.png\np2,b.png\n', "is no CSV"),
+        (b'patient,image\np1,"a.png\np2,b.png\n', "is not a CSV"),
         (b"patient,patient\na,b\n", "two columns 'patient'"),
         (b"patient,,label\na,b,c\n", "no name for its column 2"),
     ],
