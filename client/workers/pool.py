@@ -157,12 +157,12 @@ class Pool(Workers, Generic[LinkT]):
 
     def _listen(self, deadline: float) -> list[Outcome]:
         """Wait for workers until the deadline; keep them busy; return what is for the caller."""
-        self._replace_stuck()
         until = min([deadline, *(worker.replace_at for worker in self._workers)])
         timeout = None if until == math.inf else max(0.0, until - time.monotonic())
         by_link = {worker.link: worker for worker in self._workers}
         events = self._events(list(by_link), timeout)
         outcomes = [outcome for link, event in events if (outcome := self._handle(by_link[link], event))]
+        self._replace_stuck()  # after listening: who has finished meanwhile is not stuck
         self._dispatch()
         return outcomes
 

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from client.workers import pool
+from client.workers.processes import ProcessPool
 from client.workers.schedule import Job, Schedule
 from shared.errors import DataError, RunError, WardroundError
 from simulate.workers import Call, HostError, Outcome, Workers, open_workers
@@ -269,7 +270,10 @@ def test_outcomes_arrive_in_the_order_in_which_calls_finish(pair: Workers, fifo:
     assert [outcome.id for outcome in pair.wait(10)] == [0]
 
 
-def test_the_late_outcome_of_a_cancelled_call_is_dropped(pair: Workers, fifo: Path) -> None:
+def test_the_late_outcome_of_a_cancelled_call_is_dropped(
+    pair: Workers, fifo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "CANCEL_GRACE", 600.0)  # however slow the machine is
     calls = [call(0, "echo"), call(1, "echo")]
     before = {reply["pid"] for reply in echoed(pair, calls)}
     pair.submit([call(2, "read", fifo=str(fifo)), call(3, "echo"), call(4, "echo")])
@@ -290,6 +294,20 @@ def test_a_worker_that_stays_stuck_after_cancelling_is_replaced(
         workers.cancel()
         workers.submit([call(2, "echo")])
         assert [outcome.id for outcome in workers.wait(60)] == [2]
+
+
+def test_a_worker_that_finished_a_cancelled_call_unheard_is_kept(fifo: Path) -> None:
+    """The caller did something else for longer than the grace, as a coordinator that writes its report."""
+    with ProcessPool(1, SampleHost, threads=1) as workers:
+        (before,) = echoed(workers, [call(0, "echo")])
+        workers.submit([call(1, "read", fifo=str(fifo))])
+        workers.cancel()
+        fifo.write_text("done")
+        (worker,) = workers._workers
+        assert worker.link.channel.connection.poll(60)
+        worker.replace_at = 0.0
+        (after,) = echoed(workers, [call(0, "echo")])
+    assert after["pid"] == before["pid"]
 
 
 def test_a_site_goes_back_to_the_worker_where_it_is_warm(pair: Workers) -> None:
