@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from client.guard.job_book import SeenJob
+from client.guard.release import Release
 from client.guard.served_requests import MOST_ANSWERS
 from client.guard.unusual_settings import unusual
+from client.guard.update_plan import length_of
 from client.settings.policy import PolicyTable
 from client.settings.site import SiteConfig
 from shared.job.schema import JobSpec
@@ -48,7 +50,7 @@ def _facts(seen: SeenJob, job: JobSpec, site: SiteConfig, answers: int) -> dict[
         "task": job.task.subject,
         "network": ", ".join(_network(network) for network in networks_of(job)),
         "dataset": f"{job.job.dataset} ({dataset.manifest if dataset else 'not offered here'})",
-        "rounds": f"{job.job.rounds}, each with {_length(job)}; {served}",
+        "rounds": f"{job.job.rounds}, each with {length_of(job)}; {served}",
         "strategy": _strategy(job),
         **_computing(job),
     }
@@ -77,14 +79,6 @@ def _strategy(job: JobSpec) -> str:
     return f"{text}; {job.strategy.at_site}" if job.strategy.at_site else text
 
 
-def _length(job: JobSpec) -> str:
-    training = job.training
-    if training.local_steps is not None:
-        return f"{_many(training.local_steps, 'step')} of {_many(training.batch_size, 'image')}"
-    passes = _many(training.local_epochs or 0, "pass", "passes")
-    return f"{passes} over the data, in steps of {_many(training.batch_size, 'image')}"
-
-
 def _leaving(job: JobSpec, site: SiteConfig, behind: str) -> Iterator[str]:
     policy = site.policy
     model = f"{_sent_part(job)}, after each of {job.job.rounds} rounds, {MOST_ANSWERS} times at most"
@@ -111,9 +105,9 @@ def _leaving(job: JobSpec, site: SiteConfig, behind: str) -> Iterator[str]:
     if job.privacy.secure_aggregation:
         yield from _in_masked_sums(job, policy, judged)
     elif policy.share_site_metrics:
-        yield (
-            f"the training loss, and sums from which the coordinator computes this site's metrics {judged}"
-        )
+        if Release.of(policy, job).loss:
+            yield "the training loss of each round, exactly (policy.min_group is 1)"
+        yield f"sums from which the coordinator computes this site's metrics {judged}"
     yield "errors, cleared of names, paths and values"
 
 
@@ -124,7 +118,7 @@ def _in_masked_sums(job: JobSpec, policy: PolicyTable, judged: str) -> Iterator[
         counts += ", and the rounded number of its training images (or voxels) of each class"
     yield f"{counts}, signed, to the coordinator and to every other site"
     private = job.privacy.mechanism == "dp-sgd"
-    if not private:
+    if Release.of(policy, job).loss:
         yield "the training loss, masked"
     if not private or policy.share_private_metrics:
         yield f"sums for the metrics of all sites together, masked, not this site's own: {judged}"
@@ -167,10 +161,6 @@ def _whole(job: JobSpec) -> Iterator[str]:
     for table, values in job.model_dump(mode="json").items():
         yield f"[{table}]"
         yield from (f"{key} = {_spelt(value)}" for key, value in values.items() if value is not None)
-
-
-def _many(count: int, one: str, more: str | None = None) -> str:
-    return f"{count} {one if count == 1 else more or one + 's'}"
 
 
 def _spelt(value: Any) -> str:

@@ -30,7 +30,7 @@ class Release:
         counts: How many patients and images there are, rounded.
         scores: Metric states on validation and test patients.
         summed_scores: The same, in a masked sum with those of other sites.
-        loss: The training loss; under secure aggregation it leaves in the sum alone.
+        loss: The training loss, which is exact; under secure aggregation it leaves in the sum alone.
         min_group: Patients without whom a split counts as empty.
         step: Counts leave as multiples of it.
     """
@@ -50,7 +50,11 @@ class Release:
             counts=not private or policy.share_private_counts,
             scores=policy.share_site_metrics and (not private or policy.share_private_metrics),
             summed_scores=not private or policy.share_private_metrics,
-            loss=(policy.share_site_metrics or job.privacy.secure_aggregation) and not private,
+            # Training goes step by step: one patient moves the losses of all who come after, so no range of
+            # other patients bounds what the mean tells of them.
+            loss=(policy.share_site_metrics or job.privacy.secure_aggregation)
+            and not private
+            and policy.min_group == 1,
             min_group=policy.min_group,
             step=policy.round_counts_to,
         )

@@ -10,6 +10,7 @@ from client.settings.policy import PolicyError, PolicyTable
 from client.training.sample_order import SampleOrder
 from shared.job.schema import JobSpec
 from shared.privacy.accounting import Steps
+from shared.text.plural import many
 
 
 def patients_in_round(order: SampleOrder, patients: Sequence[str], round_: int) -> int:
@@ -33,6 +34,15 @@ def units_in_round(steps: Steps, units: int) -> int:
     return int(units * (1.0 - (1.0 - steps.sample_rate) ** steps.steps))
 
 
+def length_of(job: JobSpec) -> str:
+    """Say how long a round of a job is."""
+    training = job.training
+    images = many(training.batch_size, "image")
+    if training.local_steps is not None:
+        return f"{many(training.local_steps, 'step')} of {images}"
+    return f"{many(training.local_epochs or 0, 'pass', 'passes')} over the data, in steps of {images}"
+
+
 def check_update(policy: PolicyTable, job: JobSpec, behind: int, site: str) -> None:
     """Check that enough patients are behind an update that leaves by itself.
 
@@ -48,13 +58,9 @@ def check_update(policy: PolicyTable, job: JobSpec, behind: int, site: str) -> N
     least = policy.min_patients_in_update
     if job.privacy.secure_aggregation or behind >= least:
         return
-    training = job.training
-    length = f"{training.local_epochs} passes"
-    if training.local_steps is not None:
-        length = f"{training.local_steps} steps of {training.batch_size} images"
     raise PolicyError(
         f"policy.min_patients_in_update asks for images of {least} patients in each update, and a round of "
-        f"{length} takes those of fewer here",
+        f"{length_of(job)} takes those of fewer here",
         where=site,
         remedy="Raise [training] local_steps or batch_size, take local_epochs instead, or set [privacy] "
         "secure_aggregation = true.",

@@ -180,7 +180,8 @@ class PolicyTable(Table):
         "without secure aggregation.",
     )
     share_site_metrics: bool = Field(
-        False, description="Whether this site's own metrics and its training loss may leave."
+        False,
+        description="Whether this site's own metrics may leave, and its training loss where min_group is 1.",
     )
     figures_for: FiguresFor = Field(
         "nobody",

@@ -113,6 +113,15 @@ def test_the_text_has_the_whole_job(make_site, job_of):
     assert "behind each such update: images of 4 patients of this site" in text
 
 
+@pytest.mark.parametrize("privacy", [{}, {"privacy_secure_aggregation": True, "strategy_min_sites": 3}])
+@pytest.mark.parametrize("opened", [True, False])
+def test_the_training_loss_is_named_where_it_leaves(make_site, job_of, opened, privacy):
+    policy = 'approval = "manual"\n' + "share_site_metrics = true\n" * (not opened)
+    text = "\n".join(text_of(make_site(policy, opened=opened), job_of(**privacy)))
+    assert ("the training loss" in text) == opened
+    assert "metrics" in text
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

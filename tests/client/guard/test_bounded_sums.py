@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pytest
@@ -128,6 +129,20 @@ def test_no_membership_is_read_out_of_a_sum(between):
         told = total(bounded(metrics, job, hospital), "loss") - total(without, "loss")
         right += int((told > height / 2) == is_here)
     assert right < LOOK * ASKED + CHANCE
+
+
+@pytest.mark.parametrize(("looks", "share"), [(1, LOOK), (10, 0.68), (30, 0.79)])
+def test_looks_at_one_patient_add_up_as_the_page_says(looks, share):
+    """Each round has noise of its own: n rounds tell as one would whose noise is the root of n smaller."""
+    names, everybody, right = [f"p{number:02}" for number in range(OTHERS + 1)], np.ones((40, 1), bool), 0
+    for number in range(ASKED):
+        is_there = number % 2
+        values = np.array([is_there, *[0.0] * 19, *[1.0] * 20])[:, None]
+        of_patients, seed = PatientValues.of(names, values, everybody), CohortKey.drawn(number).seed
+        sites = (Bounds(LEAST, partial(seed, look)) for look in range(looks))
+        told = [site.column("loss", of_patients, 0, 1) for site in sites]
+        right += int((np.mean(told) > 20.5) == is_there)
+    assert abs(right - share * ASKED) < 2.6 * (ASKED * share * (1 - share)) ** 0.5
 
 
 # What the sums are

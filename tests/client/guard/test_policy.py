@@ -266,6 +266,13 @@ def test_a_site_that_shares_no_metrics_sends_a_model_and_no_figure(folder: Path)
     assert not hidden.states.any()
 
 
+@pytest.mark.parametrize(("least", "leaves"), [(1, True), (2, False)])
+def test_the_training_loss_is_exact_and_leaves_with_figures_of_single_patients_alone(folder, least, leaves):
+    hospital = Hospital(folder, AUTOMATIC + f"min_group = {least}")
+    update = hospital.send("train", job_of())
+    assert np.isfinite(update.content[messages.METRICS]["loss"]) == leaves
+
+
 def test_what_leaves_is_in_the_log_before(folder: Path) -> None:
     import hashlib
 

@@ -323,6 +323,28 @@ def test_a_model_made_to_point_at_one_patient_counts_nobodys_boxes() -> None:
     np.testing.assert_array_equal(told(1), told(4))
 
 
+@pytest.mark.parametrize("each", [1, 5])
+@pytest.mark.parametrize("shown", [[], [0, 3, 4], list(range(8))])
+def test_where_nobody_else_has_boxes_a_patient_shows_in_which_bins_and_not_how_many(shown, each) -> None:
+    """What is left behind masks, as docs/metrics.md says: one bit for each bin. In the open nothing is."""
+    spec = job(task_classes=["a"], task_most_boxes=40)
+    metrics = make_task(spec).metrics()
+    for number in range(60):
+        scores = torch.linspace(-6, 3, 8)[shown if number == 17 else []].repeat_interleave(each)
+        predicted = {
+            "boxes": torch.zeros(1, len(scores), 4),
+            "scores": scores[None],
+            "classes": torch.zeros(1, len(scores), dtype=torch.int64),
+        }
+        metrics.update(predicted, Batch({"boxes": [torch.zeros(0, 5)]}, [f"p{number}"]), torch.ones(1))
+    bounds = Bounds(LEAST, CohortKey.drawn(1).seed)
+    bound(metrics, bounds, spec.evaluation.bins)
+    masked = metrics.metrics["ap30/a"].compute()
+    assert sorted(masked[masked > 0].tolist()) == [1] * len(shown)
+    withhold(metrics, bounds, spec.evaluation.bins)
+    assert not metrics.metrics["ap30/a"].compute().any()
+
+
 # --- the task
 
 

@@ -1,5 +1,6 @@
 """A coordinator that lies to honest hospitals, whose policy, books and logs are on disk."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from shared.networks.build import build_model
 from shared.pki.certificates import key_fingerprint, load_key
 from shared.privacy.secagg.records import TRAIN, VALIDATION
 from simulate.federation.processes import LocalFederation
-from tests.conftest import SITES
+from tests.conftest import SITES, write_dataset
 from tests.simulate.federation.secure_hospitals import (
     Coordinator,
     Hospitals,
@@ -79,6 +80,21 @@ def test_no_part_is_read_out_of_a_sum_by_sending_other_models(folders, job, phas
         with pytest.raises(RefusedError, match="and the request of something else"):
             coordinator.sum(same_model(model, SITES), round_=2, phase=phase, headers=of_another_phase)
         attempt().sum(same_model(model, SITES), round_=2, phase=phase).total()  # the honest way
+
+
+@pytest.mark.parametrize("least", [1, 2])
+def test_a_sum_has_no_training_loss_of_hospitals_that_tell_of_groups_alone(folders, job, tmp_path, least):
+    manifest = write_dataset(tmp_path / "more", patients=6)  # two of whom train at each hospital
+    for folder in folders.values():
+        text = (folder / "site.toml").read_text()
+        text = re.sub(r"(?m)^min_group = 1$", f"min_group = {least}", text)
+        text = re.sub(r"(?m)^manifest = .*$", f'manifest = "{manifest}"', text)
+        (folder / "site.toml").write_text(text)
+    with Hospitals(folders) as hospitals:
+        coordinator = Coordinator(hospitals, job)
+        mean = coordinator.train(same_model(coordinator.first, SITES))
+    assert np.isfinite(mean.loss) == (least == 1)
+    assert np.isfinite(mean.vector).all()
 
 
 @pytest.mark.parametrize("phase", [TRAIN, VALIDATION])
