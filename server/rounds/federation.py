@@ -15,6 +15,7 @@ from server.rounds.forwarding_grid import ForwardingGrid
 from server.rounds.site_grid import SiteGrid
 from server.rounds.site_heads import SiteHeads
 from server.rounds.site_texts import told
+from server.rounds.statistic_checks import check_statistics, within_share
 from server.runs.events import Event, Kind, Listener
 from shared.errors import RunError
 from shared.flower import query_message
@@ -134,8 +135,10 @@ class Federation:
         question = messages.describe_request(self._job.canonical(), self.researcher, self.project)
         asked = [query_message(messages.STATISTICS, question, member.node_id) for member in self.trainers]
 
-        def check(_: Member, content: RecordDict) -> dict[str, Numbers]:
-            return unpacked(specs, read_statistics(content))
+        def check(member: Member, content: RecordDict) -> dict[str, Numbers]:
+            part = unpacked(specs, read_statistics(content))
+            check_statistics(part, specs, member.description, self._job)
+            return part
 
         parts = {reply.member.name: part for reply, part in self.exchange(asked, 0, "statistics", check)}
         if len(parts) < self._job.strategy.min_sites:
@@ -144,7 +147,8 @@ class Federation:
                 f"{self._job.strategy.min_sites}",
                 where="[strategy] min_sites",
             )
-        total = added_up(specs, [parts[name] for name in sorted(parts)])
+        bounded = within_share(specs, parts, self._job.strategy.largest_share)
+        total = added_up(specs, [bounded[name] for name in sorted(bounded)])
         if missing := list(lacking(specs, total)):
             raise RunError(
                 f"too few patients of each site have {', '.join(missing)}: nothing of it leaves them",

@@ -106,6 +106,36 @@ def test_who_describes_much_has_no_more_than_the_largest_share(tiny_job, federat
     assert (event.site, event.data) == ("beta", {"weight": 45, "claimed": 10**6})
 
 
+def with_statistics(numbers):
+    def change(_, answer):
+        record = ArrayRecord({messages.STATISTICS: Array(np.array(numbers, np.float64))})
+        answer.content[messages.STATISTICS] = record
+
+    return of(f"query.{messages.STATISTICS}", change)
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        [0.0, 2.0**53],  # of which the others would have refused the sum
+        [1.0, 1e15],
+        [0.0, 21 * 16 * 16.0],  # voxels of an image more than the rounded number of its images
+        [-1.0, 100.0],
+        [np.nan, 1.0],
+    ],
+)
+def test_statistics_that_a_description_does_not_bear_are_left_out(tiny_job, federate, numbers):
+    weighs = {"task_class_weights": "federation", "task_loss": "cross-entropy"}
+    federated = federate(tiny_job(job_rounds=1, **weighs))
+    federated.grid.changes[BETA] = with_statistics(numbers)
+    federated.loop.execute()
+    [(site, phase, said)] = federated.failures()
+    assert (site, phase) == ("beta", "statistics")
+    assert "statistics" in said or "class_counts" in said
+    counts = federated.run.read_description()["statistics"]["class_counts"]
+    assert sum(counts) == pytest.approx(3 * 2 * 16 * 16, rel=0.05)
+
+
 def changed_states(change):
     """Return a hand that changes the metric states of a site."""
 
