@@ -147,7 +147,7 @@ def fill(
     """Count each run of bins in its middle.
 
     Where a patient may have any number of samples, each counts within a range beyond either end of which
-    fewer than `least` patients lie.
+    fewer than `least` patients lie, those without a sample among them.
 
     Args:
         histograms: Filled anew.
@@ -156,7 +156,8 @@ def fill(
         least: Patients that are enough.
         count: (patients (P,), samples of each in each run (P, runs)) -> samples that are told (runs,).
     """
-    names, codes = np.unique(scores.patients, return_inverse=True)
+    names = np.unique([*scores.patients, *scores.judged])
+    codes = np.searchsorted(names, scores.patients)
     for counts in (histograms.positives, histograms.negatives):
         counts.zero_()
     for k, own in enumerate(runs):

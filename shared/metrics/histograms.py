@@ -109,6 +109,7 @@ class Scores:
         exclusive: Whether each sample is of one class exactly, so that the others tell the size of one.
         several: Whether a patient's image may have any number of samples, so that one of them could steer a
             count as he could a sum.
+        judged: Names of the patients who were judged, also those without a sample; empty where all have some.
         beside: Metrics of as many columns as there are classes, that mean nothing where the histogram of
             their class is withheld, and go with it.
     """
@@ -119,6 +120,7 @@ class Scores:
     decided: Mask | None = None
     exclusive: bool = False
     several: bool = False
+    judged: Sequence[str] = ()
     beside: Sequence[str] = ()
 
 

@@ -89,8 +89,15 @@ class DetectionMetrics(MetricSet):
         patients = [patient for patient, _, right in parts for _ in range(len(right))]
         bins = torch.cat([bins for _, bins, _ in parts])
         right = torch.cat([right for *_, right in parts])
-        beside = (images_name(name, label),)
-        return Scores(np.array(patients), bins.numpy(), right[:, None].numpy(), several=True, beside=beside)
+        beside = images_name(name, label)
+        return Scores(
+            np.array(patients),
+            bins.numpy(),
+            right[:, None].numpy(),
+            several=True,
+            judged=self.values(beside).patients.tolist(),
+            beside=(beside,),
+        )
 
     def largest(self, name: str, state: str) -> float:
         """See the base class."""
