@@ -3,6 +3,7 @@
 Every request is valid and every job approved: what must hold is what the answers tell together.
 """
 
+import csv
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from client.data.manifest.splits import CohortKey, Split
 from client.training.sample_order import SampleOrder, batches_per_pass, steps_of
 from shared.errors import JobError
 from shared.wire import messages
+from shared.wire.statistics_message import read_statistics
 
 ASKED, MEMBERS = 200, 100  # identifiers, of which the hospital has the first
 KINDS: dict[str, dict[str, Any]] = {
@@ -46,11 +48,12 @@ def described(site, job) -> messages.Description:
     return messages.read_description(reply.content)
 
 
-def jobs(job_of: Callable[..., Any], kind: str, count: int):
+def jobs(job_of: Callable[..., Any], kind: str, count: int, **more: Any):
     """Jobs that differ in whatever may bear on the patients: folds, seeds, lengths, batches, classes."""
     for number in range(count):
         yield job_of(
             **KINDS[kind]
+            | more
             | {"data_fold": number % 6 or None, "job_seed": number, "training_local_steps": 3 + number}
             | {"task_classes": [["no", "yes"], ["yes", "no"]][number % 2]}
         )
@@ -83,6 +86,36 @@ def test_membership_is_guessed_no_better_than_by_chance(hospital, job_of, kind, 
         guesses = np.array(suspected) > np.median(suspected)
         right = (guesses == (np.arange(ASKED) < MEMBERS)).sum()
         assert abs(right - ASKED / 2) < 2.6 * (ASKED / 4) ** 0.5  # 99 % of guessing
+
+
+def class_counts(site, job) -> np.ndarray:
+    """Return what a site says of its classes before the first round."""
+    reply = site.ask(f"query.{messages.STATISTICS}", messages.describe_request(job.canonical()))
+    assert not reply.has_error(), reply.error.reason
+    return read_statistics(reply.content)
+
+
+def test_no_class_is_counted_exactly_or_for_a_few_patients(hospital, job_of, identifiers):
+    """Nine patients have the class 'yes': whatever job asks, there is none."""
+    path = hospital.folder / "manifest.csv"
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(row | {"label": "yes" if n < 9 else "no"} for n, row in enumerate(rows))
+    hospital.restart()
+    weighed = {"task_class_weights": "federation"}
+    answers = [class_counts(hospital, job) for job in jobs(job_of, "plain", 12, **weighed)]
+    told = {tuple(sorted(answer)) for answer in answers}
+    assert all(few == 0 and many % 10 == 0 and 10 <= many < MEMBERS for few, many in told)
+
+
+def test_two_jobs_around_a_new_patient_count_the_same_classes(hospital, job_of, identifiers):
+    weighed = {"task_class_weights": "federation"}
+    before = class_counts(hospital, job_of(**weighed))
+    hospital.rewrite(identifiers[: MEMBERS + 1])
+    assert (class_counts(hospital, job_of(**weighed, job_seed=2)) == before).all()
 
 
 @pytest.mark.parametrize("share", ["validation", "test"])
