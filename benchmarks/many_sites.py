@@ -6,7 +6,6 @@ each update as it arrives, so the server's peak must not depend on how many ther
 """
 
 import argparse
-import os
 import resource
 import tempfile
 import time
@@ -34,11 +33,12 @@ class Plan:
     rounds: int
     few: int
     many: int
+    workers: int
     channels: tuple[int, ...]  # of the larger model
 
 
-FULL = Plan(sites=100, rounds=20, few=4, many=64, channels=(64, 128, 256, 512))
-QUICK = Plan(sites=12, rounds=6, few=3, many=8, channels=(16, 32, 64))
+FULL = Plan(sites=100, rounds=20, few=4, many=64, workers=2, channels=(64, 128, 256, 512))
+QUICK = Plan(sites=12, rounds=6, few=3, many=8, workers=1, channels=(16, 32, 64))
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def watch_rounds(plan: Plan, folder: Path) -> list[Round]:
             rounds.append(Round(time.monotonic() - begun[event.round], server, workers))
 
     job = wardround_engine.tiny_job(SIDE, (4, 8), plan.rounds)
-    wardround_engine.simulate(job, manifest, _workers(), folder / "runs", listen)
+    wardround_engine.simulate(job, manifest, plan.workers, folder / "runs", listen)
     return rounds
 
 
@@ -124,13 +124,9 @@ def watch_peak(plan: Plan, sites: int, folder: Path) -> Peak:
 
     manifest = write_hospitals(folder / f"sites-{sites}", sites, 2, SIDE)
     job = wardround_engine.tiny_job(SIDE, plan.channels, 2)
-    run = wardround_engine.simulate(job, manifest, _workers(), folder / "runs", lambda _: None)
+    run = wardround_engine.simulate(job, manifest, plan.workers, folder / "runs", lambda _: None)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10  # Linux counts in KiB
     return Peak((run.path / "model.safetensors").stat().st_size / MIB, peak)
-
-
-def _workers() -> int:
-    return min(2, len(os.sched_getaffinity(0)))
 
 
 def slopes(rounds: list[Round]) -> list[float]:
@@ -142,7 +138,7 @@ def slopes(rounds: list[Round]) -> list[float]:
 
 def table_of_rounds(plan: Plan, rounds: list[Round]) -> Table:
     """Return a row for some of the rounds."""
-    table = Table("round", title=f"{plan.sites} sites on {_workers()} cores")
+    table = Table("round", title=f"{plan.sites} sites, {plan.workers} at a time")
     for heading in ("seconds", "server MiB", "workers MiB"):
         table.add_column(heading, justify="right")
     for number in sorted({*range(0, len(rounds), max(1, len(rounds) // 5)), len(rounds) - 1}):

@@ -39,10 +39,11 @@ class Plan:
     rounds: int
     repetitions: int
     steps: int | None  # None: as many as take LOCAL_SECONDS
+    workers: int
 
 
-FULL = Plan(sites=8, rounds=20, repetitions=3, steps=None)
-QUICK = Plan(sites=4, rounds=2, repetitions=1, steps=2)
+FULL = Plan(sites=8, rounds=20, repetitions=3, steps=None, workers=2)
+QUICK = Plan(sites=2, rounds=2, repetitions=1, steps=2, workers=1)
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def main() -> None:
 def measure(plan: Plan, folder: Path) -> tuple[dict[str, list[Turn]], Work]:
     """Let bare processes and both engines take turns."""
     manifest = write_hospitals(folder / "data", plan.sites, IMAGES, SIDE)
-    work = Work(manifest, plan.sites, plan.rounds, min(2, len(os.sched_getaffinity(0))), BATCH, 1)
+    work = Work(manifest, plan.sites, plan.rounds, min(plan.workers, len(os.sched_getaffinity(0))), BATCH, 1)
     work = replace(work, steps=plan.steps or apart(calibrate, work))
     turns: dict[str, list[Turn]] = {"Wardround": [], "Flower": []}
     order = [wardround, flower] * plan.repetitions

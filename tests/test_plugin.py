@@ -17,6 +17,7 @@ TOY = {
     "data_augment": None,
     "job_rounds": 3,
     "strategy_name": "toy-memory",
+    "strategy_min_sites": 2,
     "evaluation_metrics": [{"name": "toy-sureness", "power": 2}],
 }
 
@@ -39,23 +40,32 @@ PAIR = {
     "model": {"generator": {"name": "toy-linear"}, "discriminator": {"name": "toy-linear", "parts": 2}},
     "data_augment": None,
     "job_rounds": 3,
+    "strategy_min_sites": 2,
     "evaluation": {"select_best": "fooled"},
 }
 
 
-@pytest.fixture
-def pair(tmp_path: Path) -> Path:
-    path = tmp_path / "pair.toml"
+def write_pair(folder: Path) -> Path:
+    path = folder / "pair.toml"
     path.write_text(job_text(**PAIR))
     return path
 
 
-@pytest.fixture
-def job(tmp_path: Path) -> Path:
-    path = tmp_path / "toy.toml"
+def write_toy(folder: Path) -> Path:
+    path = folder / "toy.toml"
     text = job_text(**TOY).replace('name = "classification"', 'name = "toy-grading"')
     path.write_text(text)
     return path
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Path:
+    return write_pair(tmp_path)
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Path:
+    return write_toy(tmp_path)
 
 
 def run(environment: dict[str, str], *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -145,16 +155,16 @@ import sys
 from pathlib import Path
 from shared.job.schema import load_job
 from simulate.federation.processes import LocalFederation
-job, data, folder = load_job(Path(sys.argv[1])), Path(sys.argv[2]), Path(sys.argv[3])
+data, folder, *jobs = map(Path, sys.argv[1:])
 with LocalFederation(folder) as federation:
-    for site in ("alpha", "beta", "gamma"):
-        federation.enrol(site, {job.job.dataset: data})
+    for site in ("alpha", "beta"):
+        federation.enrol(site, {"discs": data})
         federation.start(site)
     federation.await_sites()
     runs = federation.runs()
-    name = runs.submit(job)
-    print([event.kind for event in runs.follow(name)][-1])
-    print(runs.fetch(name, folder))
+    for job in jobs:
+        name = runs.submit(load_job(job))
+        print(job.stem, [event.kind for event in runs.follow(name)][-1], runs.fetch(name, folder))
 """
 
 
@@ -164,37 +174,42 @@ def test_runs_of_two_networks(installed):
     assert done.returncode == 0, done.stdout[-5000:]
 
 
-@pytest.fixture(params=[("job", "toy-sureness", 0.25), ("pair", "fooled", 0.0)], ids=["job", "pair"])
-def judged(request) -> tuple[Path, str, float]:
-    """Return a job, a metric of it that no part of Wardround has, and the least that it can be."""
-    name, metric, least = request.param
-    return request.getfixturevalue(name), metric, least
-
-
-@pytest.mark.slow
-def test_simulated_and_deployed_it_gives_the_same_model(
-    installed, judged, tiny_data, tmp_path, tmp_path_factory
-):
-    job, metric, least = judged
-    place = tmp_path_factory.mktemp("f")  # sockets have short paths
-    script = tmp_path / "federation.py"
-    script.write_text(FEDERATION)
-    deployed = subprocess.run(
-        [sys.executable, script, job, tiny_data, place],
+@pytest.fixture(scope="module")
+def deployed(installed, tiny_data, tmp_path_factory) -> tuple[Path, dict[str, tuple[str, Path]]]:
+    """Run both jobs in one federation; return its folder, and of each job how it ended and where its run is."""
+    folder, jobs = tmp_path_factory.mktemp("f"), tmp_path_factory.mktemp("jobs")  # sockets have short paths
+    arguments = [tiny_data, folder, write_toy(jobs), write_pair(jobs)]
+    done = subprocess.run(
+        [sys.executable, "-c", FEDERATION, *arguments],
         env=installed,
+        cwd=PROJECT,
         capture_output=True,
         text=True,
         check=False,
         timeout=600,
     )
-    assert deployed.returncode == 0, deployed.stderr
-    kind, folder = deployed.stdout.splitlines()
+    assert done.returncode == 0, done.stderr
+    told = [line.split(maxsplit=2) for line in done.stdout.splitlines()]
+    return folder, {name: (kind, Path(run)) for name, kind, run in told}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("write", "metric"),  # that no part of Wardround has, and the least that it can be
+    [(write_toy, ("toy-sureness", 0.25)), (write_pair, ("fooled", 0.0))],
+    ids=["toy", "pair"],
+)
+def test_simulated_and_deployed_it_gives_the_same_model(installed, deployed, tmp_path, write, metric):
+    federation, runs = deployed
+    job = write(tmp_path)
+    kind, folder = runs[job.stem]
     assert kind == "run_finished"
-    sites = ",".join(str(place / site / "site.toml") for site in ("alpha", "beta", "gamma"))
-    files = [option for path in sites.split(",") for option in ("--site", path)]
-    simulated = run(installed, "wardround", "simulate", job, *files, "--out", tmp_path / "out")
+    sites = [option for site in ("alpha", "beta") for option in ("--site", federation / site / "site.toml")]
+    options = [*sites, "--workers", "in-process", "--out", tmp_path / "out"]
+    simulated = run(installed, "wardround", "simulate", job, *options)
     assert simulated.returncode == 0, simulated.stderr
     [model] = (tmp_path / "out").glob("*/model.safetensors")
-    assert model.read_bytes() == (Path(folder) / "model.safetensors").read_bytes()
+    assert model.read_bytes() == (folder / "model.safetensors").read_bytes()
+    name, least = metric
     with (model.parent / "metrics.csv").open(newline="") as file:
-        assert all(least <= float(row[metric]) <= 1 for row in csv.DictReader(file))
+        assert all(least <= float(row[name]) <= 1 for row in csv.DictReader(file))

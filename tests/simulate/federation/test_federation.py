@@ -26,13 +26,17 @@ from client.work.site_host import SiteHostFactory
 from client.workers.calls import Call, Workers
 from client.workers.processes import ProcessPool
 from server.runs.events import Event
+from server.runs.folder import RunFolder
+from shared.audit.verify import entries
 from shared.flower.connection import Connection
 from shared.job.schema import JobSpec
 from shared.pki.certificates import client_context, load_key
+from simulate.data.phantom import make_phantom
 from simulate.federation.light_nodes import LightNode
 from simulate.federation.processes import LocalFederation
 from simulate.session.session import Hospitals, execute, start
 from tests.cli import wardround
+from tests.simulate.session.test_survival import job as survival_job
 
 pytestmark = pytest.mark.slow
 
@@ -42,10 +46,21 @@ PROJECT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
-def federation(tiny_data: Path, tmp_path_factory) -> Iterator[LocalFederation]:
+def tables(tmp_path_factory) -> Path:
+    """Return a manifest of the sites' patients, their columns and how long they lived."""
+    manifest = make_phantom("phantom-survival", tmp_path_factory.mktemp("phantom"), 1)
+    text = manifest.read_text()
+    for place, site in zip(("north", "south", "east"), SITES, strict=True):
+        text = text.replace(f"{place},", f"{site},")
+    manifest.write_text(text)
+    return manifest
+
+
+@pytest.fixture(scope="module")
+def federation(tiny_data: Path, tables: Path, tmp_path_factory) -> Iterator[LocalFederation]:
     with LocalFederation(tmp_path_factory.mktemp("federation")) as running:
         for site in SITES:
-            running.enrol(site, {"discs": tiny_data})
+            running.enrol(site, {"discs": tiny_data, "phantom-survival": tables})
             running.start(site)
         running.enrol(
             HELD, {"discs": tiny_data}, seed=5
@@ -173,6 +188,20 @@ def test_other_tasks_are_judged_as_in_the_simulation(federation, simulated, tiny
     name = federation.runs().submit(job)
     assert failures(list(federation.runs().follow(name))) == []
     assert results(run_folder(federation, name)) == results(simulated(job))
+
+
+def test_survival_rests_on_the_same_statistics_as_in_the_simulation(federation, simulated):
+    job = survival_job(job_rounds=2, training_batch_size=16)
+    name = federation.runs().submit(job)
+    assert failures(list(federation.runs().follow(name))) == []
+    run = simulated(job)
+    deployed = run_folder(federation, name)
+    assert results(deployed) == results(run)
+    about, expected = (RunFolder.read(path).read_description() for path in (deployed, run))
+    assert about["statistics"] == expected["statistics"]
+    for site in SITES:  # what was believed is written down
+        log = entries(federation.folder / site / "audit")
+        assert sum(entry.event == "statistics-taken" for entry in log) == 1
 
 
 def test_a_killed_worker_and_a_killed_site_cost_nothing_but_time(

@@ -12,6 +12,7 @@ import pytest
 from shared.job.schema import load_job
 from shared.run_folder import status_of
 from simulate.session.session import Hospitals, start
+from tests.cli import wardround
 from tests.jobs import job_text
 
 
@@ -20,8 +21,8 @@ def command(*arguments: str | Path) -> list[str]:
 
 
 def simulate(*arguments: str | Path) -> Path:
-    """Run the command to its end and return the run's folder."""
-    result = subprocess.run(command(*arguments), capture_output=True, text=True, check=False)
+    """Run the command to its end, in this process, and return the run's folder."""
+    result = wardround("simulate", *arguments, environment={"COLUMNS": "500"})
     assert result.returncode == 0, result.stderr
     return folder_of(result.stdout)
 

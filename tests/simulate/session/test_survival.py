@@ -1,4 +1,4 @@
-"""Survival from end to end: hospitals, their statistics, resuming, the same bits when deployed."""
+"""Survival from end to end: hospitals, their statistics, resuming."""
 
 import signal
 from pathlib import Path
@@ -9,10 +9,8 @@ import pytest
 
 from client.data.manifest.rows import scan_manifest
 from server.runs.folder import RunFolder
-from shared.audit.verify import entries
 from shared.job.schema import JobSpec
 from simulate.data.phantom import make_phantom
-from simulate.federation.processes import LocalFederation
 from simulate.session.session import Hospitals, start
 from tests.jobs import make_job
 from tests.simulate.session.test_resume import in_a_process, outcome, run_to_the_end
@@ -91,35 +89,3 @@ def test_killed_and_resumed_runs_rest_on_the_same_statistics(table: Path, tmp_pa
         resume, moment = True, moment + 5
     assert resume
     assert outcome(path) == expected
-
-
-SITES = ("north", "south", "east")
-
-
-@pytest.mark.slow
-def test_deployed_hospitals_give_the_same_bits(
-    table: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    spec = job(job_rounds=2, training_batch_size=16)
-    with LocalFederation(tmp_path_factory.mktemp("f")) as federation:
-        for site in SITES:
-            federation.enrol(site, {"phantom-survival": table})
-            federation.start(site)
-        federation.await_sites()
-        name = federation.runs().submit(spec)
-        events = list(federation.runs().follow(name))
-        assert [event for event in events if event.kind == "site_failed"] == []
-        deployed = federation.folder / "coordinator" / "runs" / name
-        files = [federation.folder / site / "site.toml" for site in SITES]
-        run = start(spec, Hospitals(files=files), tmp_path / "simulated", "cpu", baselines=False)
-        run_to_the_end(run.path, spec, resume=False, moment=None)
-        assert (
-            deployed.joinpath("model.safetensors").read_bytes()
-            == (run.path / "model.safetensors").read_bytes()
-        )
-        about, simulated = (RunFolder.read(path).read_description() for path in (deployed, run.path))
-        assert about["test"] == simulated["test"]
-        assert about["statistics"] == simulated["statistics"]
-        for site in SITES:  # what was believed is written down
-            log = entries(federation.folder / site / "audit")
-            assert sum(entry.event == "statistics-taken" for entry in log) == 1
