@@ -174,6 +174,11 @@ def test_runs_of_two_networks(installed):
     assert done.returncode == 0, done.stdout[-5000:]
 
 
+def test_tasks_of_classes_have_all_that_the_built_in_ones_have(installed):
+    done = run(installed, "pytest", "-q", "-p", "no:cacheprovider", "tests/simulate/session/toy_classes.py")
+    assert done.returncode == 0, done.stdout[-5000:]
+
+
 @pytest.fixture(scope="module")
 def deployed(installed, tiny_data, tmp_path_factory) -> tuple[Path, dict[str, tuple[str, Path]]]:
     """Run both jobs in one federation; return its folder, and of each job how it ended and where its run is."""

@@ -25,6 +25,6 @@ def claims_of(policy: PolicyTable, job: JobSpec, data: SiteData, phase: str) -> 
     known = told.patients.get(phase, 0)
     if phase != TRAIN:  # where counts stay it takes part, which says that it has a group
         return Claims(told.examples.get(phase, 0), known or release.min_group)
-    counts = release.class_counts(data, job) if counted_classes(job) else ()
+    counts = release.class_counts(data) if counted_classes(job) else ()
     weight = 1 if job.strategy.weight == "equal" else release.examples(images)
     return Claims(weight, known, counts)

@@ -16,7 +16,6 @@ from client.data.samples.site_data import SiteData
 from client.settings.policy import PolicyTable, rounded
 from shared.job.schema import JobSpec
 from shared.metrics.visibility import KEPT
-from shared.tasks.segmentation.options import Segmentation
 from shared.wire.messages import Description
 
 _DIGITS = 2  # of a count of voxels that leave: one patient of ten is less than the third
@@ -89,13 +88,13 @@ class Release:
         judges = [split for split in ("val", "test") if self.has_group(patients.get(split, 0))]
         return judges if self.summed_scores else []
 
-    def class_counts(self, data: SiteData, job: JobSpec) -> tuple[int, ...]:
+    def class_counts(self, data: SiteData) -> tuple[int, ...]:
         """Return the training images, or voxels, of each class; images are read for voxels alone.
 
         A class that fewer than `min_group` patients have counts as none. Counts of voxels are rounded to two
         digits: they have no step of their own.
         """
-        voxels = isinstance(job.task, Segmentation)
+        voxels = data.counts_voxels
         is_told = data.class_patients() >= self.min_group
         told = (_two_digits(count) if voxels else self.count(int(count)) for count in data.class_counts())
         return tuple(value if is_fine else 0 for value, is_fine in zip(told, is_told, strict=True))

@@ -42,7 +42,7 @@ def part_of(job: JobSpec, task: Task, data: SiteData, release: Release, bounds: 
     found: dict[str, Numbers] = {}
     for spec in specs:
         if spec.kind == "counts":
-            found[spec.name] = np.array(release.class_counts(data, job), np.float64)
+            found[spec.name] = np.array(release.class_counts(data), np.float64)
         elif spec.kind == "moments":
             found[spec.name] = _moments(spec, measured[spec.name], release, bounds)
         else:

@@ -26,7 +26,10 @@ Values = NDArray[np.float64]
 def image_losses(
     model: nn.Module, job: JobSpec, population: Population, statistics: Statistics | None = None
 ) -> Values:
-    """Return the loss of each image, (images,), without augmentation, in double precision.
+    """Return the loss of each image, (images,), without augmentation.
+
+    From what the networks give, which is float32, the loss is computed in double precision: one near 0 would
+    be 0. A focal loss, and a loss that runs a network again (a discriminator's of real images), is not.
 
     Args:
         model: The model.

@@ -14,7 +14,7 @@ from client.guard.cohort import Cohort
 from client.service.network_check import check_network
 from client.service.status import service_state
 from client.settings.site import DatasetTable, SiteConfig, load_site
-from client.training.compiler import compiler_problem
+from client.training.compiler import HOW_TO_INSTALL, compiler_problem
 from shared.audit.verify import verify
 from shared.errors import WardroundError
 from shared.findings import GIB, Finding, State, disk_space, guarded
@@ -175,7 +175,7 @@ def _device(config: SiteConfig) -> Finding:
 
 def _compiler() -> Finding:
     if problem := compiler_problem():
-        remedy = "Debian: apt install g++ python3-dev; or set compile = false in [policy]."
+        remedy = f"Install it ({HOW_TO_INSTALL}), or set compile = false in [policy]."
         return Finding("failure", "compiler", f"{problem}, and [policy] compile is true", remedy)
     return Finding("ok", "compiler", "for jobs with a compiled network")
 

@@ -6,7 +6,7 @@ from client.data.samples.site_data import SiteData
 from shared.job.schema import JobSpec
 from shared.tasks.base import Statistics
 from shared.tasks.losses import public_counts
-from shared.tasks.options import CLASS_COUNTS, ClassesOptions
+from shared.tasks.options import CLASS_COUNTS
 
 
 def statistics_for_loss(
@@ -21,8 +21,7 @@ def statistics_for_loss(
         known: The statistics of all sites; without a federation there are none, and the site's own
             counts serve.
     """
-    needs_counts = isinstance(job.task, ClassesOptions) and job.task.needs_counts
-    if not needs_counts or public_counts(job) is not None:
+    if not job.task.needs_counts or public_counts(job) is not None:
         return {}
     if job.task.statistics() and claimed:
         return {CLASS_COUNTS: np.asarray(claimed, dtype=np.int64)}

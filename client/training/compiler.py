@@ -1,12 +1,19 @@
 """What a machine needs to compile networks, and the folder that keeps what was compiled; loads no PyTorch."""
 
+import contextlib
 import os
 import shutil
 import stat
 import sysconfig
+import time
 from pathlib import Path
 
 from shared.errors import SiteError
+
+HOW_TO_INSTALL = "Debian: apt install g++ python3-dev; a container: docker build --build-arg COMPILER=g++"
+
+_HOUR = 3600
+_DAYS, _BYTES = 90, 2 * 2**30  # how long kernels stay that nobody uses, and how much of them
 
 
 def compiler_problem() -> str | None:
@@ -29,7 +36,7 @@ def require_compiler(where: str) -> None:
         raise SiteError(
             f"{problem}, and the job asks for a compiled network",
             where=where,
-            remedy="Install it (Debian: apt install g++ python3-dev), or leave out [training] compile.",
+            remedy=f"Install it ({HOW_TO_INSTALL}), or leave out [training] compile.",
         )
 
 
@@ -41,8 +48,9 @@ def users_cache() -> Path:
 def keep_kernels_in(folder: Path) -> None:
     """Let this process keep compiled kernels in a folder, and take from there what others have compiled.
 
-    What lies there is loaded and run, so nobody else may write to it; PyTorch's own choice is a name in
-    `/tmp` that anybody could have taken.
+    Those that nobody has used for long are deleted, as `clear_kernels` does it. What lies there is loaded and
+    run, so nobody else may write to it; PyTorch's own choice is a name in `/tmp` that anybody could have
+    taken.
 
     Args:
         folder: Made if missing, for this user alone.
@@ -61,8 +69,34 @@ def keep_kernels_in(folder: Path) -> None:
             where=folder,
             remedy=f"Remove it (rm -r {folder}); the folders above it must be root's or this user's.",
         )
+    clear_kernels(folder, _DAYS, _BYTES)
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
     os.environ["TRITON_CACHE_DIR"] = str(folder / "triton")
+
+
+def clear_kernels(folder: Path, days: int, size: int) -> None:
+    """Delete what no run has used for some days, and then what was used longest ago, down to a size.
+
+    What was used within the hour stays, as another process may be about to load it. What is missing is
+    compiled again.
+
+    Args:
+        folder: Of the kernels.
+        days: Since the last use, as far as the file system keeps that; otherwise since they were made.
+        size: Bytes that may stay.
+    """
+    now, left = time.time(), 0
+    found = []
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # another process was quicker
+            if stat.S_ISREG((facts := path.lstat()).st_mode):
+                found.append((max(facts.st_atime, facts.st_mtime), facts.st_size, path))
+    for used, bytes_, path in sorted(found, reverse=True):
+        left += bytes_
+        idle = now - used
+        if idle > days * 24 * _HOUR or (left > size and idle > _HOUR):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def _is_private(folder: Path) -> bool:

@@ -11,6 +11,10 @@ COPY simulate simulate
 RUN python -m venv /opt/wardround && /opt/wardround/bin/pip install --no-cache-dir -c constraints.txt .
 
 FROM python:3.11-slim
+# Jobs with [training] compile need a compiler at the site: docker build --build-arg COMPILER=g++ ...
+ARG COMPILER=""
+RUN if [ -n "$COMPILER" ]; then apt-get update && apt-get install -y --no-install-recommends "$COMPILER" \
+    && rm -rf /var/lib/apt/lists/*; fi
 COPY --from=build /opt/wardround /opt/wardround
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin wardround \
     && mkdir /site && chown 10001:10001 /site

@@ -124,7 +124,7 @@ class Progress:
     def _weighed_less(self, event: Event) -> None:
         weight, claimed = _whole(event, "weight"), _whole(event, "claimed")
         self._say(
-            f"round {event.round}: site {event.site} counts as {weight} images instead of {claimed} "
+            f"round {event.round}: site {event.site} counts as {weight} samples instead of {claimed} "
             "(strategy.largest_share)",
             style="yellow",
         )

@@ -11,6 +11,7 @@ from rich.table import Table
 from server.report.comparison import sentences
 from shared.job.schema import JobSpec
 from shared.metrics.spec import metric_specs
+from shared.tasks.fields import image_columns_of
 from shared.text.printable import printable, shown
 
 _COARSE = 0.02  # difference of two figures of one AUROC that wants a word
@@ -47,7 +48,8 @@ def results_table(job: JobSpec, description: Mapping[str, Any]) -> Table:
     names = [*description["sites"], *description["left_out"]]
     table.add_column("site", min_width=max(len(name) for name in names), no_wrap=True)
     table.add_column("train\npatients", justify="right", min_width=8)  # as rounded by their site
-    table.add_column("train\nimages", justify="right", min_width=6)
+    samples = "images" if image_columns_of(job) else "rows"
+    table.add_column(f"train\n{samples}", justify="right", min_width=6)
     table.add_column("MB\nsent", justify="right")
     if baselines:
         _add_comparison(table, shown_metrics(job)[0], description, baselines)
@@ -98,7 +100,7 @@ def _exact_auroc(found: Mapping[str, Any]) -> float:
 
 def _comparison_table(metrics: Mapping[str, Any], patients: int | None) -> Table:
     of = f" of {patients} patients" if patients else ""
-    table = Table(title=f"The test{of}: the model beside what needs no image")
+    table = Table(title=f"The test{of}: the model beside what sees none of them")
     for column in ("metric", "model", "95 % interval", "one answer\nfor all", "hospital's\nname alone"):
         table.add_column(column, justify="left" if column == "metric" else "right", no_wrap=True)
     for name, one in metrics.items():

@@ -58,6 +58,9 @@ class Result:
 class RoundLoop:
     """Runs a job on the sites of a Grid, from its last checkpoint on.
 
+    Attributes:
+        task: Of the job; its statistics are known once a run has begun.
+
     Args:
         grid: Carries the messages; `send_and_receive` may yield answers as they arrive.
         job: What is asked.
@@ -85,7 +88,7 @@ class RoundLoop:
         self._rehearsal = rehearsal
         self._listen = record_and_tell(run, listen)
         about = run.read_description()
-        self._task = make_task(job)
+        self.task = make_task(job)
         check_model_size(job)
         self.wire = Wire.of(self._initial_model(), job.strategy)
         self.layout = self.wire.layout
@@ -97,7 +100,7 @@ class RoundLoop:
             project=str(about.get("project", "")),
             strict=strict,
             numbers=self.layout.size,
-            states=max(self._task.metrics().pack().size, sum(spec.size for spec in job.task.statistics())),
+            states=max(self.task.metrics().pack().size, sum(spec.size for spec in job.task.statistics())),
             heads=heads,
         )
         is_private = job.privacy.mechanism == "site-level"
@@ -107,7 +110,7 @@ class RoundLoop:
         self._judges = Judges(
             self._federation,
             job,
-            self._task,
+            self.task,
             self._strategy,
             self.layout,
             run=run.path.name,
@@ -154,10 +157,10 @@ class RoundLoop:
     @property
     def statistics(self) -> list[float]:
         """The sums over all sites before the first round, packed."""
-        return packed(statistics_before(self.job), self._task.statistics).tolist()
+        return packed(statistics_before(self.job), self.task.statistics).tolist()
 
     def _told_statistics(self) -> dict[str, Any]:
-        return {name: numbers.tolist() for name, numbers in self._task.statistics.items()}
+        return {name: numbers.tolist() for name, numbers in self.task.statistics.items()}
 
     def _first(self) -> Checkpoint:
         first = self.wire.first(self.wire.model.pack(self._initial_model()))
@@ -170,7 +173,7 @@ class RoundLoop:
 
     def _restore(self, state: Checkpoint) -> None:
         """Take up what was added up before the first round, and what strategy and noise remember since."""
-        self._task.statistics = self._federation.statistics = state.statistics
+        self.task.statistics = self._federation.statistics = state.statistics
         remembered = dict(state.strategy)
         if self._privacy is not None:
             self._privacy.restore(remembered)

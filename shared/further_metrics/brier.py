@@ -2,8 +2,7 @@
 
 from typing import TYPE_CHECKING, Literal
 
-from shared.further_metrics.options import MetricOptions
-from shared.tasks.classification.options import Classification, classification_of
+from shared.further_metrics.options import MetricOptions, classified_as
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,14 +25,15 @@ class Brier(MetricOptions):
 
     def problem(self, task: "TaskOptions") -> str | None:
         """See the base class."""
-        return None if isinstance(task, Classification) else "is for classifications"
+        return None if classified_as(task, "label") else "is for tasks that give a sample a class"
 
     def values(self, job: "JobSpec", predicted: "Prediction", batch: "Batch") -> "tuple[Tensor, None]":
         """See the base class."""
         from torch.nn.functional import one_hot
 
-        logits, truth = predicted["logits"].double(), batch["label"]
-        if classification_of(job).multi_label:
+        [(name, label)] = classified_as(job.task, "label")
+        logits, truth = predicted["logits"].double(), batch[name]
+        if label.several:
             return (logits.sigmoid() - truth).square().mean(dim=1, keepdim=True), None
         truth = one_hot(truth, logits.shape[1])
         return (logits.softmax(dim=1) - truth).square().sum(dim=1, keepdim=True), None

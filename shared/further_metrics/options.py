@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from shared.batch import Batch, Prediction
     from shared.job.schema import JobSpec
+    from shared.tasks.fields import Field
     from shared.tasks.options import TaskOptions
 
 
@@ -33,7 +34,7 @@ class MetricOptions(Table):
                 name: Literal["sureness"]
 
                 def problem(self, task: TaskOptions) -> str | None:
-                    return None if isinstance(task, Classification) else "is for classifications"
+                    return None if classified_as(task, "label") else "is for tasks that give a sample a class"
 
                 def values(self, job, predicted, batch):
                     return predicted["logits"].softmax(dim=1).amax(dim=1, keepdim=True), None
@@ -68,3 +69,9 @@ class MetricOptions(Table):
         """Return what tables need to know of it."""
         classes = self.classes(task)
         return MetricSpec(self.name, self.lower_is_better, classes=classes if len(classes) > 1 else ())
+
+
+def classified_as(task: "TaskOptions", kind: str) -> "list[tuple[str, Field]]":
+    """Return name and field of the target of this kind that a task gives `logits` for; nothing for none."""
+    found = task.classified()
+    return [found] if found is not None and found[1].kind == kind else []

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from shared.further_metrics.options import MetricOptions
-from shared.tasks.segmentation.options import Segmentation
+from shared.further_metrics.options import MetricOptions, classified_as
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,17 +26,18 @@ class VolumeError(MetricOptions):
 
     def problem(self, task: "TaskOptions") -> str | None:
         """See the base class."""
-        return None if isinstance(task, Segmentation) else "is for segmentations"
+        return None if classified_as(task, "mask") else "is for tasks that give each pixel a class"
 
     def classes(self, task: "TaskOptions") -> Sequence[str]:
         """Return the structures."""
-        return task.classes if isinstance(task, Segmentation) else ()
+        return [name for _, mask in classified_as(task, "mask") for name in mask.classes]
 
     def values(self, job: "JobSpec", predicted: "Prediction", batch: "Batch") -> "tuple[Tensor, Tensor]":
         """See the base class."""
         import torch
 
-        logits, truth = predicted["logits"], batch["mask"]
+        [(name, _)] = classified_as(job.task, "mask")
+        logits, truth = predicted["logits"], batch[name]
         found, structures = logits.max(dim=1).indices, range(1, logits.shape[1])
         axes = tuple(range(1, truth.ndim))
         volumes = [

@@ -3,7 +3,7 @@
 A model is worth what it reaches beyond that. Labels are given as counts of images, by site and class.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,3 +84,12 @@ def auroc_of_groups(positives: Counts, negatives: Counts, scores: Counts) -> flo
     others = np.bincount(group, negatives, minlength=len(values))
     below = np.cumsum(others) - others / 2
     return float(ones @ below / (ones.sum() * others.sum()))
+
+
+def one_class(classes: Sequence[str], tests: Mapping[str, Counts]) -> dict[str, str]:
+    """Return the sites whose test has a single class, and which; `tests` has images by class (K,)."""
+    return {
+        name: classes[int(np.argmax(counts))]
+        for name, counts in tests.items()
+        if np.count_nonzero(counts) == 1
+    }

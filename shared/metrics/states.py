@@ -9,7 +9,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -21,6 +21,18 @@ from shared.batch import Batch, Prediction
 from shared.metrics.curves import Curves
 from shared.metrics.histograms import CalibrationBins, Histograms, Scores
 from shared.metrics.patient_values import PatientValues
+from shared.metrics.replicates import (
+    PACKED,
+    PATIENT,
+    STATES,
+    Draws,
+    Figures,
+    Rivals,
+    Tables,
+    figures_of,
+    joined,
+    states_of_patients,
+)
 from shared.metrics.spec import metric_names
 
 if TYPE_CHECKING:
@@ -105,11 +117,16 @@ class MetricSet(ABC):
     values are bounded, histograms are merged (`scores` says whose they are), and counts of patients leave
     where `cells` has enough patients in each. A metric of which none of this is known does not leave.
 
+    Attributes:
+        no_interval: Figures for which a bootstrap over the patients says nothing, and why.
+
     Args:
         job: What is judged; the metrics that it asks for besides those of its task are added here.
         metrics: Metrics whose states are all summed; their order fixes the layout of the packed vector, so
             it must follow from the job alone.
     """
+
+    no_interval: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, job: "JobSpec", metrics: Mapping[str, Metric]) -> None:
         self.job = job
@@ -141,6 +158,10 @@ class MetricSet(ABC):
         self.metrics[name].update(values)
         flat = values.detach().cpu().flatten(start_dim=1)
         self._values.setdefault(name, []).append((patients, flat, torch.ones_like(flat, dtype=torch.bool)))
+
+    def has_values(self, name: str) -> bool:
+        """Say if `values` knows what each patient has added to the metric."""
+        return name in self._values
 
     def values(self, name: str) -> PatientValues:
         """Return what each patient has added to the mean or the totals `name`; there must be some."""
@@ -214,6 +235,55 @@ class MetricSet(ABC):
         """Return the images of each class and the others (K, 2), where the states tell; None otherwise."""
         return None
 
+    def patient_tables(self) -> Tables:
+        """Return what `resampled` and `rivals` need of each patient; everything that waited was added.
+
+        It is for rehearsals, whose patients are before whoever runs them, and leaves no site.
+        """
+        states = states_of_patients(self, self.metrics)
+        return {PATIENT: torch.arange(len(states)), STATES: states, PACKED: torch.from_numpy(self.pack())}
+
+    def resampled(self, sites: Sequence[Tables], draws: Draws) -> Figures:
+        """Return what the metrics would be if patients counted as often as each draw says.
+
+        A figure is left out where the sums over the patients are not those of the test: then it is not known
+        what each of them adds to it.
+
+        Args:
+            sites: What `patient_tables` returned at each; this set itself is empty.
+            draws: (R, P), the first of them the test itself: each patient once.
+        """
+        whole = np.sum([tables[PACKED].numpy() for tables in sites], axis=0)
+        states = np.vstack([whole, self.drawn_states(sites, draws)])
+        figures = figures_of(self, self.metrics, states, self.compute)
+        return {
+            name: values[1:]
+            for name, values in figures.items()
+            if np.isclose(values[0], values[1], equal_nan=True)
+        }
+
+    def drawn_states(self, sites: Sequence[Tables], draws: Draws) -> NDArray[np.float64]:
+        """Return the states of each draw (R, n), as `pack` orders them.
+
+        Sums that compare patients with each other don't add up over them: say here what they are.
+        """
+        states: NDArray[np.float64] = draws @ joined(sites, STATES)
+        return states
+
+    def further_tables(self) -> Tables:
+        """Return `patient_tables` of the metrics that the job asks for besides those of its task."""
+        return {STATES: states_of_patients(self, self._further)} if self._further else {}
+
+    def further_resampled(self, sites: Sequence[Tables], draws: Draws) -> Figures:
+        """Return `resampled` of those metrics, from what `further_tables` returned."""
+        if not self._further:
+            return {}
+        return figures_of(self, self._further, draws @ joined(sites, STATES), self.report_further)
+
+    def rivals(self, sites: Mapping[str, Tables]) -> Rivals:
+        """Return what is reached without a look at what the model sees, from the tables of each site."""
+        return Rivals()
+
     @abstractmethod
     def report(self) -> dict[str, float]:
         """Compute every metric of the task from the states; NaN where undefined."""
@@ -230,10 +300,11 @@ class MetricSet(ABC):
         with warnings.catch_warnings():
             # The server merges states and never updates, which torchmetrics takes for a mistake.
             warnings.filterwarnings("ignore", message=".*before the ``update`` method", category=UserWarning)
-            values = {**self.report(), **self._report_further()}
+            values = {**self.report(), **self.report_further()}
         return {name: values[name] for name in metric_names(self.job)}
 
-    def _report_further(self) -> dict[str, float]:
+    def report_further(self) -> dict[str, float]:
+        """Compute the metrics that the job asks for besides those of its task."""
         values: dict[str, float] = {}
         for name, own in self._further.items():
             single = self.metrics[name].compute().reshape(-1)
@@ -246,6 +317,15 @@ class MetricSet(ABC):
         """Return all states as one vector (n,), of the same length at every site of a job."""
         states = [state.ravel().double() for _, _, state in states_of(self.settled())]
         return torch.cat(states).numpy()
+
+    def place(self, name: str, state: str) -> slice:
+        """Return where a state of a metric is in the packed vector."""
+        start = 0
+        for metric, key, values in states_of(self.metrics):
+            if (metric, key) == (name, state):
+                return slice(start, start + values.numel())
+            start += values.numel()
+        raise KeyError((name, state))
 
     def merge(self, packed: NDArray[np.float64]) -> None:
         """Add the packed states of a site.

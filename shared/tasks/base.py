@@ -182,6 +182,10 @@ class Task(ABC):
         """Return the edges of the bins in a first evaluation; None where the task bins no scores."""
         return None
 
+    def fine_edges(self) -> NDArray[np.float64] | None:
+        """Return the edges for a test whose scores leave nobody; None takes those of a first evaluation."""
+        return None
+
     @property
     def most_bins(self) -> int:
         """Largest number of bins that a site's scores leave in; 1 where the task bins none."""

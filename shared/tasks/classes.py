@@ -8,12 +8,25 @@ from torch import Tensor, nn
 
 from shared.batch import Batch, Prediction
 from shared.tasks.base import TRAIN, Models, Phase, Statistics, Task
-from shared.tasks.fields import fields_of, first_of_role
+from shared.tasks.fields import Field, fields_of, first_of_role
 from shared.tasks.losses import SampleLoss, evaluation_loss, public_counts, training_loss
 from shared.tasks.options import CLASS_COUNTS
 
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
+
+
+def classified_by(job: "JobSpec") -> tuple[str, Field]:
+    """Return name and field of the target that the job's task gives a logit for each class of.
+
+    Raises:
+        TypeError: It gives none.
+    """
+    found = job.task.classified()
+    if found is None:
+        raise TypeError(f"'{job.task.name}' gives no logits of classes")
+    return found
+
 
 LOGITS = "logits"
 """Name of what is predicted: (B, K), or (B, K, *S) where each pixel has a class."""

@@ -40,6 +40,17 @@ class Field:
     values: Mapping[int, int] | None = None
     instances: bool = False
 
+    @property
+    def exclusive(self) -> bool:
+        """Whether a sample has exactly one of the classes."""
+        return self.kind == "label" and not self.several
+
+    @property
+    def judged(self) -> list[int]:
+        """The classes with curves of their own: of two exclusive ones the second, the positive one."""
+        classes = len(self.classes)
+        return [1] if classes == 2 and self.exclusive else list(range(classes))
+
     def of_columns(self, *columns: str) -> "Field":
         """Return the field with these columns where it names none."""
         return self if self.columns else replace(self, columns=columns)

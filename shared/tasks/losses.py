@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from shared.tasks.classification.options import Classification
 from shared.tasks.options import ClassesOptions
+from shared.tasks.precision import full
 
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
@@ -92,7 +92,7 @@ def class_weights(counts: NDArray[np.int64]) -> Tensor:
 
 def _named(options: ClassesOptions, weights: Tensor | None) -> SampleLoss:
     name = options.loss
-    if isinstance(options, Classification) and options.multi_label:
+    if options.classified()[1].several:
         return _multi_label(name, weights)
     if name == "focal":
         return _focal(weights)
@@ -109,8 +109,9 @@ def _sum(first: SampleLoss, second: SampleLoss) -> SampleLoss:
 
 def _cross_entropy(weights: Tensor | None) -> SampleLoss:
     def loss(logits: Tensor, targets: Tensor) -> Tensor:
-        weight = None if weights is None else weights.to(logits.device)
-        losses = functional.cross_entropy(logits.float(), targets.long(), weight=weight, reduction="none")
+        scores = full(logits)
+        weight = None if weights is None else weights.to(scores)
+        losses = functional.cross_entropy(scores, targets.long(), weight=weight, reduction="none")
         return _per_image(losses)
 
     return loss
@@ -123,7 +124,7 @@ def _multi_label(name: str, weights: Tensor | None) -> SampleLoss:
     element = focal if name == "focal" else bce
     scale = torch.ones(1) if weights is None else weights
     return lambda logits, targets: _per_image(
-        element(logits.float(), targets.float()) * scale.to(logits.device)
+        element(full(logits), targets.to(full(logits))) * scale.to(logits.device)
     )
 
 
@@ -156,7 +157,7 @@ def _dice(*, over_batch: bool = False) -> SampleLoss:
     )
 
     def loss(logits: Tensor, targets: Tensor) -> Tensor:
-        losses = dice(logits.float(), targets[:, None])
+        losses = dice(full(logits), targets[:, None])
         return losses.mean().expand(len(targets)) if over_batch else _per_image(losses)
 
     return loss

@@ -11,6 +11,7 @@ from shared.metrics.spec import MetricSpec
 from shared.metrics.statistic_spec import StatisticSpec
 from shared.table import Label, Positive, Table
 from shared.tasks.fields import Field as SampleField
+from shared.tasks.fields import first_of_role
 
 if TYPE_CHECKING:
     from shared.job.schema import DataTable, JobSpec
@@ -65,6 +66,18 @@ class TaskOptions(Table):
     def fields(self) -> Mapping[str, SampleField]:
         """Return what a sample is made of, by name."""
         return self.declared
+
+    def classified(self) -> tuple[str, SampleField] | None:
+        """Return the target whose classes `Task.predict` gives `logits` for, and its name; None for none.
+
+        Of a label these are (B, K), of a mask (B, 1 + K, *S) with the background first.
+        """
+        return None
+
+    @property
+    def needs_counts(self) -> bool:
+        """Whether the loss needs the counts of the classes, `CLASS_COUNTS`."""
+        return False
 
     @abstractmethod
     def networks(self, data: "DataTable") -> "Mapping[str, Ends]":
@@ -125,6 +138,12 @@ class ClassesOptions(TaskOptions):
     counts_itself: ClassVar[frozenset[str]] = frozenset()  # losses that need class counts by their nature
     unweighted: ClassVar[Mapping[str, str]] = {}  # losses that take no class weights, and why
 
+    def classified(self) -> tuple[str, SampleField]:
+        """See the base class: the first target."""
+        fields = self.fields()
+        name = first_of_role(fields, "target")
+        return name, fields[name]
+
     @property
     @abstractmethod
     def counted(self) -> int:
@@ -132,7 +151,7 @@ class ClassesOptions(TaskOptions):
 
     @property
     def needs_counts(self) -> bool:
-        """Whether the loss needs the counts of the classes."""
+        """See the base class."""
         return self.class_weights != "none" or self.loss in self.counts_itself
 
     @property

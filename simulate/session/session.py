@@ -24,10 +24,11 @@ from server.runs.folder import RunFolder, plain
 from server.runs.life import at_work
 from shared.errors import RunError, WardroundError
 from shared.job.schema import JobSpec
+from shared.metrics.replicates import Tables
 from simulate.session.baselines import POOLED
 from simulate.session.grid import LocalGrid
 from simulate.session.hospitals import BASELINE, JUDGE, HostFactory, Setup
-from simulate.session.judging import Tables, compare
+from simulate.session.judging import compare
 from simulate.session.pictures import write_samples
 from simulate.session.setup import (
     check_sites,
@@ -183,7 +184,7 @@ def _compare(run: RunFolder, loop: RoundLoop, result: Result, workers: Workers) 
                 raise outcome.error or RunError("a test failed without a reason")
             tables[names[outcome.id]] = outcome.tensors
     by_name = {name: tables[name] for name in names}
-    run.describe(comparison=compare(run.job, by_name))
+    run.describe(comparison=compare(loop.task, by_name))
 
 
 def _baselines(run: RunFolder, loop: RoundLoop, workers: Workers, listen: Listener) -> None:

@@ -27,7 +27,7 @@ from client.data.images.readers import (
     structure_indices,
     target_shape,
 )
-from client.data.kinds import Kind, kinds_of
+from client.data.kinds import Kind, first_of_kind, kinds_of
 from client.data.kinds.tally import Tally
 from client.data.manifest.pooled_sites import Part, Row, read_parts
 from client.data.manifest.rows import SPLITS, Record, label_indices
@@ -77,7 +77,29 @@ class Expected:
         """
         if self.job is None:
             return mask_indices(raw, path, len(self.classes or ()))
-        return structure_indices(raw, path, self.kinds["mask"].field)
+        return structure_indices(raw, path, self.kinds[first_of_kind(self.kinds, "mask")].field)
+
+    def column_of(self, kind: str) -> str:
+        """Return the column of the first field of a kind, 'label' or 'mask'; nothing where there is none."""
+        name = first_of_kind(self.kinds, kind)
+        if self.job is None:
+            return kind
+        return self.kinds[name].columns[0] if name else ""
+
+    def label_of(self, record: Record) -> str:
+        """Return what stands in the column of the label."""
+        return record.cells.get(self.column_of("label"), "")
+
+    def mask_of(self, record: Record) -> Mask | None:
+        """Return the mask that a row names, or None.
+
+        Raises:
+            DataError: A file is missing in its name, or it is no path below the manifest.
+        """
+        column = self.column_of("mask")
+        if column == "mask":
+            return record.mask
+        return record.mask_in(column) if record.cells.get(column) else None
 
     @classmethod
     def of(cls, job: JobSpec) -> "Expected":
@@ -202,6 +224,7 @@ class _Check:
 
     def __init__(self, parts: Sequence[Part], expected: Expected) -> None:
         self.expected = expected
+        self._label_column, self._mask_column = expected.column_of("label"), expected.column_of("mask")
         needs = expected.columns
         found = read_parts(parts, expected.images, needs, expected.job.data.fold if expected.job else None)
         self.rows = found.rows
@@ -230,7 +253,7 @@ class _Check:
     def row(self, row: Row) -> None:
         """Read what a row names; what is wrong goes into the report."""
         record = row.record
-        if "label" in self.columns:
+        if self._label_column in self.columns:
             with self._noting(row):
                 self._label(row)
         for name, kind in further(self.expected.kinds).items():
@@ -242,7 +265,7 @@ class _Check:
             return
         with self._noting(row):
             content = "-".join(content_hash(path) for path in record.images)
-            mask = record.mask if "mask" in self.columns else None
+            mask = self.expected.mask_of(record) if self._mask_column in self.columns else None
             picture, raw = read_files(record.images, mask, self.expected.layout)
             self._image(picture, row)
             share = self._mask(mask, raw) if mask is not None and raw is not None else None
@@ -263,9 +286,9 @@ class _Check:
         expected, record, side = self.expected, row.record, row.side
         classes = expected.classes or tuple(self.report.labels)
         if expected.classes is None:
-            self.report.labels[record.label or ""][side] += 1
+            self.report.labels[expected.label_of(record)][side] += 1
             return
-        for index in label_indices(record.label, classes, multi_label=expected.multi_label):
+        for index in label_indices(expected.label_of(record), classes, multi_label=expected.multi_label):
             self.report.labels[classes[index]][side] += 1
 
     def _image(self, picture: Picture, row: Row) -> None:
@@ -300,9 +323,9 @@ class _Check:
                 self.report.fields[name] += 1
 
     def _labels_of(self, record: Record) -> tuple[str, ...] | None:
-        if "label" not in self.columns:
+        if self._label_column not in self.columns:
             return None
-        label = record.label or ""
+        label = self.expected.label_of(record)
         names = label.split("|") if self.expected.multi_label else [label]
         return tuple(sorted(name.strip() for name in names if name.strip()))
 
@@ -366,7 +389,7 @@ class _Check:
         if report.read_masks and report.empty_masks == report.read_masks:
             report.warnings.append("every mask is empty")
         found: dict[str, bool]
-        if self.expected.task is not None and "mask" in self.columns:
+        if self.expected.task is not None and self._mask_column in self.columns:
             found = {name: name in report.masks for name in classes}
         else:
             found = {name: report.labels[name]["train"] > 0 for name in classes}
@@ -375,6 +398,6 @@ class _Check:
         for name, tally in report.tallies.items():
             if lacking := [one for one in self.expected.kinds[name].field.classes if not tally.counts[one]]:
                 report.warnings.append(f"nothing in {name} is of class {', '.join(lacking)}")
-        without = sum(row.record.mask is None for row in self.rows)
-        if "mask" in self.columns and without:
+        without = sum(not row.record.cells.get(self._mask_column) for row in self.rows)
+        if self._mask_column in self.columns and without:
             report.warnings.append(f"{without} rows have no mask")

@@ -2,17 +2,16 @@
 
 from collections.abc import Mapping
 
-from client.data.kinds import Kind
+from client.data.kinds import Kind, first_of_kind
 from client.data.kinds.row_images import NOTHING, read_scene
 from client.data.kinds.tally import Tally
 from client.data.manifest.rows import Record
 
 
 def further(kinds: Mapping[str, Kind]) -> dict[str, Kind]:
-    """Return the kinds of all fields but the first image, and the mask and the label of the sample."""
-    first = next((name for name, kind in kinds.items() if kind.field.kind == "image"), None)
-    reported = {("image", first), ("mask", "mask"), ("label", "label")}
-    return {name: kind for name, kind in kinds.items() if (kind.field.kind, name) not in reported}
+    """Return the kinds of all fields but the first image, the first mask and the first label."""
+    reported = {first_of_kind(kinds, kind) for kind in ("image", "mask", "label")}
+    return {name: kind for name, kind in kinds.items() if name not in reported}
 
 
 def count_in(tally: Tally, kind: Kind, record: Record, kinds: Mapping[str, Kind]) -> None:

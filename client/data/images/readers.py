@@ -35,7 +35,6 @@ from client.data.images.masks import class_indices, values_of
 from shared.errors import DataError
 from shared.job.schema import DataTable, JobSpec
 from shared.tasks.fields import Field
-from shared.tasks.options import ClassesOptions
 from shared.text.names import shortened
 from shared.text.printable import printable
 
@@ -130,7 +129,7 @@ class Layout:
     def of(cls, job: JobSpec) -> "Layout":
         """Return what a job wants."""
         data = job.data
-        classes = tuple(job.task.classes) if isinstance(job.task, ClassesOptions) else ()
+        classes = next((own.classes for own in job.task.fields().values() if own.kind == "mask"), ())
         return cls(data.dimensions, data.channels, data.colour, data.geometry, classes)
 
 

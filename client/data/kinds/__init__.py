@@ -30,7 +30,7 @@ KINDS: dict[str, type[Kind]] = {
     "vectors": VectorsKind,
 }
 
-__all__ = ["KINDS", "Kind", "kinds_of", "make_kinds"]
+__all__ = ["KINDS", "Kind", "first_of_kind", "kinds_of", "make_kinds"]
 
 
 def make_kinds(fields: Mapping[str, Field], data: DataTable) -> dict[str, Kind]:
@@ -41,3 +41,8 @@ def make_kinds(fields: Mapping[str, Field], data: DataTable) -> dict[str, Kind]:
 def kinds_of(job: JobSpec) -> dict[str, Kind]:
     """Return what reads each field of a job's samples."""
     return make_kinds(fields_of(job), job.data)
+
+
+def first_of_kind(kinds: Mapping[str, Kind], kind: str) -> str:
+    """Return the name of the first field of a kind; nothing where there is none."""
+    return next((name for name, own in kinds.items() if own.field.kind == kind), "")

@@ -57,7 +57,7 @@ class Tally:
                 yield f"column '{column}' is {found.lowest:g} in all rows that have it"
 
     def lines(self) -> Iterator[str]:
-        """Yield one line for each column with numbers, then one of counts."""
+        """Yield one line for each column of which there is something to say, then one of counts."""
         for column in dict.fromkeys([*self.numbers, *self.missing]):
             found, lacking = self.numbers.get(column), self.missing[column]
             parts = []
@@ -68,7 +68,8 @@ class Tally:
                 parts.append(f"none in {self.none[column]} of {self.rows} rows")
             if lacking:
                 parts.append(f"missing in {lacking} of {self.rows} rows")
-            yield f"{column}: {'; '.join(parts)}" if parts else column
+            if parts:
+                yield f"{column}: {'; '.join(parts)}"
         shown = [f"{name} ({count})" for name, count in self.counts.most_common() if count]
         if shown:
             yield ", ".join(shown)

@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from client.data.check.dataset_check import Expected
 from client.data.images.readers import size
 from client.data.look.choice import Chosen
 from client.data.look.histogram import Histogram, histogram
 from client.data.look.planes import planes
 from client.data.look.tiles import Tile, tiles, window
 from client.data.look.views import View, view
+from client.data.manifest.rows import Record
 from shared.job.schema import JobSpec
-from shared.tasks.fields import fields_of, target_columns
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,15 @@ def card(chosen: Chosen, job: JobSpec | None, names: Sequence[str], seed: int) -
         prepared=tiles(planes(seen.prepared, seen.spacing, seen.picture.affine), ends),
         augmented=tiles(augmented, ends) if augmented else [],
         histogram=histogram(seen.prepared.image),
-        facts=_facts(seen, record.label if _uses_labels(job) else None, names),
+        facts=_facts(seen, _label(record, job), names),
     )
 
 
-def _uses_labels(job: JobSpec | None) -> bool:
-    return job is None or "label" in target_columns(fields_of(job))
+def _label(record: Record, job: JobSpec | None) -> str | None:
+    if job is None:
+        return record.label
+    expected = Expected.of(job)
+    return expected.label_of(record) if expected.column_of("label") else None
 
 
 def _facts(seen: View, label: str | None, names: Sequence[str]) -> list[tuple[str, str]]:

@@ -13,14 +13,13 @@ from client.data.cache.preprocess import prepare
 from client.data.check.dataset_check import Expected
 from client.data.images.mask_files import mask_files
 from client.data.images.readers import Picture, mask_values, read_files
-from client.data.kinds import Kind, kinds_of
+from client.data.kinds import Kind, first_of_kind, kinds_of
 from client.data.look.planes import Sample
 from client.data.manifest.rows import Record
 from client.data.samples.batches import Samples
 from shared.errors import DataError
 from shared.job.schema import JobSpec
 from shared.seeds import seed_of
-from shared.tasks.fields import fields_of, target_columns
 
 
 @dataclass(frozen=True)
@@ -57,17 +56,17 @@ def view(record: Record, job: JobSpec | None, values: Sequence[int], seed: int) 
     if job is None:
         return _as_stored(record, values)
     kinds = kinds_of(job)
-    if not _first(kinds, "image"):
+    if not first_of_kind(kinds, "image"):
         raise DataError("has no image to look at", remedy="Look at the data without --job.")
-    mask = record.mask if "mask" in target_columns(fields_of(job)) else None
     expected = Expected.of(job)
+    mask = expected.mask_of(record)
     picture, raw = read_files(record.images, mask, expected.layout)
     sample = prepare(record, kinds, job.data)
     before = (
         mask is not None and raw is not None and bool(expected.class_indices(raw, mask_files(mask)[0]).any())
     )
     prepared = _shown(sample.values, kinds)
-    key = kinds[_first(kinds, "image")].source(record)
+    key = kinds[first_of_kind(kinds, "image")].source(record)
     return View(
         picture,
         prepared,
@@ -77,14 +76,9 @@ def view(record: Record, job: JobSpec | None, values: Sequence[int], seed: int) 
     )
 
 
-def _first(kinds: Mapping[str, Kind], kind: str) -> str:
-    """Return the name of the first field of a kind; nothing where there is none."""
-    return next((name for name, own in kinds.items() if own.field.kind == kind), "")
-
-
 def _shown(values: Mapping[str, NDArray[Any]], kinds: Mapping[str, Kind]) -> Sample:
-    found = [values.get(_first(kinds, kind)) for kind in ("mask", "boxes")]
-    return Sample(values[_first(kinds, "image")], *found)
+    found = [values.get(first_of_kind(kinds, kind)) for kind in ("mask", "boxes")]
+    return Sample(values[first_of_kind(kinds, "image")], *found)
 
 
 def _augmented(prepared: Prepared, job: JobSpec, key: str, seed: int) -> Sample | None:

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -134,9 +135,21 @@ class SiteData:
         """Count the classes of the training samples.
 
         Returns:
-            (K,): Images a class; for segmentation (1 + K,): voxels a class after resizing, background first.
+            (K,): Images a class; of a mask (1 + K,): voxels a class after resizing, background first.
         """
         return self._class_counts
+
+    @property
+    def counts_voxels(self) -> bool:
+        """Whether `class_counts` are of voxels, so that a sample adds as many as its image has."""
+        return self._kinds[self._target].lies_on_grid
+
+    def written_targets(self) -> Tensor | None:
+        """Return the target of each training sample (N, ...); None where the manifest does not hold it."""
+        kinds = [kind for kind in self._kinds.values() if kind.field.role == "target"]
+        if not kinds or not kinds[0].in_manifest or not self._sides["train"]:
+            return None
+        return torch.stack(list(self._training_targets()))
 
     @cached_property
     def _target(self) -> str:
@@ -151,7 +164,7 @@ class SiteData:
         """Count the training patients who have each class.
 
         Returns:
-            As `class_counts`; for segmentation every patient has the background.
+            As `class_counts`; of a mask every patient has the background.
         """
         kind, has = self._kinds[self._target], dict[str, NDArray[np.bool_]]()
         for patient, value in zip(self.training_patients, self._training_targets(), strict=True):

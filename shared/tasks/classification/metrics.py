@@ -5,7 +5,7 @@ Every class is judged against the rest. Of two classes only the second, the posi
 over the classes for which they are defined.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,8 +19,10 @@ from torchmetrics.classification import MultilabelStatScores
 from shared.batch import Batch, Prediction
 from shared.metrics.curves import Curves
 from shared.metrics.histograms import CALIBRATION_BINS, CalibrationBins, Histograms, Scores
+from shared.metrics.replicates import PATIENT, Draws, Figures, Rivals, Tables, joined
 from shared.metrics.states import LARGEST_LOSS, Cells, Mean, MetricSet, Recount, bounded
-from shared.tasks.classification.options import Classification
+from shared.tasks.classes import classified_by
+from shared.tasks.classification.resampled import BINS, DECIDED, TRUTH, resampled, rivals
 
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
@@ -48,15 +50,14 @@ class ClassificationMetrics(MetricSet):
 
     Args:
         job: What is judged.
-        options: Of its task.
         edges: Of the bins of scores: logits (judged classes, bins - 1).
     """
 
-    def __init__(self, job: "JobSpec", options: Classification, edges: NDArray[np.float64]) -> None:
-        labels = len(options.classes)
-        self.options = options
+    def __init__(self, job: "JobSpec", edges: NDArray[np.float64]) -> None:
+        self.target, self.label = classified_by(job)
+        labels = len(self.label.classes)
         self.edges = edges
-        self.judged = options.judged
+        self.judged = self.label.judged
         self._judged: list[Judged] = []
         self._curves = Histograms(edges)
         self.calibration = CalibrationBins(min(CALIBRATION_BINS, edges.shape[1] + 1))
@@ -74,9 +75,9 @@ class ClassificationMetrics(MetricSet):
         )
 
     def update(self, predicted: Prediction, batch: Batch, losses: Tensor) -> None:
-        """Add a batch: logits (B, K), labels int64 (B,) or, with several of them, float32 (B, K)."""
-        logits, targets = predicted["logits"].detach().cpu().double(), batch["label"].cpu().long()
-        if self.options.multi_label:
+        """Add a batch: logits (B, K), classes int64 (B,) or, with several of them, float32 (B, K)."""
+        logits, targets = predicted["logits"].detach().cpu().double(), batch[self.target].cpu().long()
+        if self.label.several:
             scores, truth = logits, targets
             decisions = (scores > 0).long()
             confidence, correct = scores.sigmoid(), truth.bool()
@@ -107,7 +108,7 @@ class ClassificationMetrics(MetricSet):
     def largest(self, name: str, state: str) -> float:
         """See the base class; with several labels each of them has a confidence."""
         if name == "calibration":
-            return len(self.options.classes) if self.options.multi_label else 1
+            return len(self.label.classes) if self.label.several else 1
         return LARGEST_LOSS if (name, state) == ("loss", "total") else 1
 
     def cells(self) -> Iterator[Cells]:
@@ -134,13 +135,31 @@ class ClassificationMetrics(MetricSet):
         """See the base class."""
         images = self.images
         truth, decided = images.truth[:, self.judged], images.decided[:, self.judged]
-        exclusive = not self.options.multi_label
+        exclusive = not self.label.several
         return {"curves": Scores(images.patients, images.bins, truth, decided, exclusive)}
 
     def curves(self) -> Curves:
         """Return the histograms of the classes that are judged."""
         counts = (state.clone().numpy() for state in (self._curves.positives, self._curves.negatives))
         return Curves(self.edges, *counts)
+
+    def patient_tables(self) -> Tables:
+        """See the base class: where each image was counted, and its further metrics."""
+        images = self.images
+        tables = {TRUTH: images.truth, DECIDED: images.decided, BINS: images.bins}
+        numbers = np.unique(images.patients, return_inverse=True)[1]
+        found = {name: torch.from_numpy(table) for name, table in ({PATIENT: numbers} | tables).items()}
+        return {**found, **self.further_tables()}
+
+    def resampled(self, sites: Sequence[Tables], draws: Draws) -> Figures:
+        """See the base class."""
+        table = {name: joined(sites, name) for name in (TRUTH, DECIDED, BINS)}
+        own = resampled(table, joined(sites, PATIENT), draws, self.label)
+        return {**own, **self.further_resampled(sites, draws)}
+
+    def rivals(self, sites: Mapping[str, Tables]) -> Rivals:
+        """See the base class."""
+        return rivals(sites, self.label)
 
     def tally(self) -> NDArray[np.int64] | None:
         """See the base class; curves tell where decisions were withheld, if there is one for each class."""
@@ -157,7 +176,7 @@ class ClassificationMetrics(MetricSet):
 
     def report(self) -> dict[str, float]:
         """Compute every metric of the job; see `docs/metrics.md` for what is undefined when."""
-        classes, multi_label = self.options.classes, self.options.multi_label
+        classes, multi_label = self.label.classes, self.label.several
         tp, fp, tn, fn = self.metrics["decisions"].compute()[:, :4].double().unbind(dim=1)
         single = self._per_class(tp, fp, tn, fn)
         recall, specificity = single["sensitivity"], single["specificity"]
@@ -190,7 +209,7 @@ class ClassificationMetrics(MetricSet):
 
     def _of_judged(self, values: NDArray[np.float64]) -> Tensor:
         """Return values of the judged classes as (K,), NaN for the others."""
-        every = torch.full((len(self.options.classes),), torch.nan, dtype=torch.float64)
+        every = torch.full((len(self.label.classes),), torch.nan, dtype=torch.float64)
         every[self.judged] = torch.from_numpy(values)
         return every
 

@@ -61,12 +61,6 @@ class Classification(ClassesOptions):
         """See the base class."""
         return len(self.classes)
 
-    @property
-    def judged(self) -> list[int]:
-        """The classes with curves of their own: of two the second, the positive one; otherwise all."""
-        classes = len(self.classes)
-        return [1] if classes == 2 and not self.multi_label else list(range(classes))
-
     def networks(self, data: "DataTable") -> dict[str, Ends]:
         """One logit per class."""
         return {"model": Ends.of(data, len(self.classes), "vector")}
@@ -94,15 +88,4 @@ class Classification(ClassesOptions):
         """See the base class."""
         from shared.tasks.classification.task import ClassificationTask
 
-        return ClassificationTask(job, self)
-
-
-def classification_of(job: "JobSpec") -> Classification:
-    """Return the options of a job whose task is a classification.
-
-    Raises:
-        TypeError: It has another task.
-    """
-    if not isinstance(job.task, Classification):
-        raise TypeError(f"'{job.task.name}' is not a classification")
-    return job.task
+        return ClassificationTask(job)

@@ -6,36 +6,38 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.metrics.curves import check_edges, first_edges
+from shared.metrics.curves import check_edges, fine_edges, first_edges
 from shared.metrics.states import MetricSet
-from shared.tasks.classes import ClassesTask
+from shared.tasks.classes import ClassesTask, classified_by
 from shared.tasks.classification.metrics import ClassificationMetrics
-from shared.tasks.classification.options import Classification
 
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
 
 
 class ClassificationTask(ClassesTask):
-    """One output per class.
+    """One output per class of the target that `TaskOptions.classified` names.
 
-    Targets are int64 (B,) with the class, or float32 (B, K) with 0 and 1 where `multi_label` is set.
+    Targets are int64 (B,) with the class, or float32 (B, K) with 0 and 1 where a sample may have several.
     """
 
-    def __init__(self, job: "JobSpec", options: Classification) -> None:
+    def __init__(self, job: "JobSpec") -> None:
         super().__init__(job)
-        self._options = options
+        self._label = classified_by(job)[1]
 
     def metrics(self, edges: NDArray[np.float64] | None = None) -> MetricSet:
         """Return empty classification metrics."""
         given = self.first_edges(self.job.evaluation.bins) if edges is None else edges
-        return ClassificationMetrics(self.job, self._options, given)
+        return ClassificationMetrics(self.job, given)
 
     def first_edges(self, bins: int) -> NDArray[np.float64]:
         """See the base class; shape (classes whose scores are judged, bins - 1)."""
-        options = self._options
-        centre = 0.0 if options.multi_label else -math.log(len(options.classes) - 1)
+        centre = -math.log(len(self._label.classes) - 1) if self._label.exclusive else 0.0
         return first_edges(self._judged, bins, centre)
+
+    def fine_edges(self) -> NDArray[np.float64]:
+        """See the base class: as good as exact scores."""
+        return fine_edges(self._judged)
 
     def check_edges(self, edges: NDArray[np.generic] | None, most: int) -> NDArray[np.float64] | None:
         """See the base class."""
@@ -45,4 +47,4 @@ class ClassificationTask(ClassesTask):
 
     @property
     def _judged(self) -> int:
-        return len(self._options.judged)
+        return len(self._label.judged)

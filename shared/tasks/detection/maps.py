@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from shared.tasks.detection.overlap import suppress
+from shared.tasks.precision import full
 
 PRIOR = math.log(0.01 / 0.99)
 """Added to the logits, so that an untrained network expects an object in one cell of a hundred: without it
@@ -105,7 +106,7 @@ def losses(maps: Tensor, boxes: Sequence[Tensor], classes: int, stride: int) -> 
         classes: K.
         stride: Pixels of a cell.
     """
-    shape, maps = maps.shape[2:], _full(maps)
+    shape, maps = maps.shape[2:], full(maps)
     targets = encode([own.to(maps) for own in boxes], shape, classes, stride)
     logits = maps[:, :classes] + PRIOR
     focal = _focal(logits, targets.heat).flatten(1).sum(dim=1)
@@ -114,11 +115,6 @@ def losses(maps: Tensor, boxes: Sequence[Tensor], classes: int, stride: int) -> 
     apart = (at_centres - wanted).abs().sum(dim=1)
     count = torch.tensor([max(1, len(own)) for own in boxes], device=maps.device)
     return focal.index_add(0, targets.image, apart) / count
-
-
-def _full(maps: Tensor) -> Tensor:
-    """Return maps in float32, or in the float64 that they are in."""
-    return maps.to(torch.promote_types(maps.dtype, torch.float32))
 
 
 def _focal(logits: Tensor, heat: Tensor) -> Tensor:
@@ -142,7 +138,7 @@ def decode(
         most: Boxes of an image, at most.
         largest_overlap: See `suppress`.
     """
-    shape, axes, maps = maps.shape[2:], maps.ndim - 2, _full(maps)
+    shape, axes, maps = maps.shape[2:], maps.ndim - 2, full(maps)
     logits = maps[:, :classes] + PRIOR
     pool = functional.max_pool2d if axes == 2 else functional.max_pool3d
     peaks = logits.masked_fill(pool(logits, 3, stride=1, padding=1) != logits, -torch.inf).flatten(1)

@@ -17,6 +17,7 @@ from torch import Tensor
 from shared.batch import Batch, Prediction
 from shared.metrics.curves import Curves
 from shared.metrics.histograms import Histograms, Scores
+from shared.metrics.replicates import Rivals, Tables
 from shared.metrics.states import LARGEST_LOSS, Mean, MetricSet, Totals, bounded
 from shared.tasks.detection.options import Detection
 from shared.tasks.detection.overlap import found
@@ -98,6 +99,10 @@ class DetectionMetrics(MetricSet):
             judged=self.values(beside).patients.tolist(),
             beside=(beside,),
         )
+
+    def rivals(self, sites: Mapping[str, Tables]) -> Rivals:
+        """See the base class: who never draws a box finds nothing."""
+        return Rivals({"constant": dict.fromkeys((*OVERLAPS, "sensitivity_1fp"), 0.0)})
 
     def largest(self, name: str, state: str) -> float:
         """See the base class."""

@@ -14,11 +14,16 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from shared.batch import Batch, Prediction
+from shared.metrics.replicates import Rivals, Tables, joined
 from shared.metrics.states import LARGEST_LOSS, Cells, Mean, MetricSet, Totals, bounded
+from shared.tasks.classes import classified_by
 from shared.tasks.segmentation.options import Segmentation
 
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
+
+VOXELS = "voxels"
+"""Table of what was found, added and missed of each patient (P, 3, structures)."""
 
 DISTANCES = ("hd95", "hd95_undefined", "surface_dice")
 LARGEST_DISTANCE = 2.0**12  # mm or voxels between two surfaces of one image: what is above counts as this
@@ -34,7 +39,7 @@ class SegmentationMetrics(MetricSet):
 
     def __init__(self, job: "JobSpec", options: Segmentation) -> None:
         structures = len(options.classes)
-        self.options = options
+        self.options, self._target = options, classified_by(job)[0]
         self.patients: dict[str, Tensor] = {}  # voxels (3, structures): found, added, missed
         self._is_settled = False
         self.distances: dict[
@@ -52,7 +57,7 @@ class SegmentationMetrics(MetricSet):
         Only counts leave the device, and the masks where distances are wanted. Those are in millimetres, in
         voxels where the spacing is unknown.
         """
-        logits, targets = predicted["logits"].detach(), batch["mask"]
+        logits, targets = predicted["logits"].detach(), batch[self._target]
         found = logits.max(dim=1).indices  # argmax is five times as slow on a CPU
         voxels = count_voxels(found, targets, logits.shape[1])
         self.add("loss", batch.patients, bounded(losses[:, None], LARGEST_LOSS))
@@ -99,6 +104,17 @@ class SegmentationMetrics(MetricSet):
             voxels = torch.stack(list(self.patients.values()))
             self.add("dice_patient", list(self.patients), dice(voxels).nan_to_num(nan=1.0))
         self._is_settled = True
+
+    def patient_tables(self) -> Tables:
+        """See the base class; and the `voxels` of each patient (P, 3, structures)."""
+        voxels = torch.stack([self.patients[name] for name in sorted(self.patients)])
+        return {**super().patient_tables(), VOXELS: voxels}
+
+    def rivals(self, sites: Mapping[str, Tables]) -> Rivals:
+        """See the base class: what an answer without any foreground reaches."""
+        voxels = joined(list(sites.values()), VOXELS)
+        empty = voxels[:, 0] + voxels[:, 2] == 0
+        return Rivals({"constant": {"dice_global": 0.0, "dice_patient": float(empty.mean())}})
 
     def report(self) -> dict[str, float]:
         """Compute every metric of the job: means over the structures, then the single structures."""

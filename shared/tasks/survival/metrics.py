@@ -4,21 +4,27 @@ A pair is two patients of one hospital: nobody else sees both. So the sums of al
 the pairs within sites, as a stratified analysis does.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import Metric
 
 from shared.batch import Batch, Prediction
+from shared.metrics.replicates import TRAIN, Draws, Rivals, Tables
 from shared.metrics.states import LARGEST_LOSS, Mean, MetricSet, bounded
 from shared.tasks.survival.losses import brier_scores, cox_losses, mean_time, pairs, survival_at
 from shared.tasks.survival.options import Survival
+from shared.tasks.survival.resampled import errors_of_curves, kaplan_meier, pairs_of_draws
 
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
+
+RISK, TIME, OBSERVED, EVENTS = "risk", "time", "observed", "events"
+"""Tables of each patient of a test (P,), and of each row (N, 2)."""
 
 LARGEST_PAIRS = 2.0**16  # pairs of a patient, and so patients who test at one site
 
@@ -77,8 +83,42 @@ class SurvivalMetrics(MetricSet):
                 self.add(name, patients, values, counted)
         self._is_settled = True
 
-    def _of_all_patients(self) -> list[tuple[str, list[str], Tensor, Tensor]]:
-        """Return what only all patients together give: name, patients, values, which of them count."""
+    def patient_tables(self) -> Tables:
+        """See the base class; and what pairs and curves need of each patient, and of each row."""
+        risks, times, observed = self._patients()[1:]
+        events = torch.cat([events for *_, events in self._rows])
+        return {**super().patient_tables(), RISK: risks, TIME: times, OBSERVED: observed, EVENTS: events}
+
+    def drawn_states(self, sites: Sequence[Tables], draws: Draws) -> NDArray[np.float64]:
+        """See the base class: pairs are of two patients who are drawn."""
+        states, start = super().drawn_states(sites, draws), 0
+        found = np.zeros((len(draws), 2))
+        for tables in sites:
+            risks, times, observed = (tables[name].numpy() for name in (RISK, TIME, OBSERVED))
+            end = start + len(risks)
+            found += pairs_of_draws(risks, times, observed, draws[:, start:end].astype(float))
+            start = end
+        states[:, self.place("concordance", "total")] = found
+        return states
+
+    def rivals(self, sites: Mapping[str, Tables]) -> Rivals:
+        """See the base class: the share of the training patients of all sites, or of one, who survive.
+
+        Pairs are of patients of one site: neither tells them apart.
+        """
+        found = {"constant": {"concordance": 0.5}, "site": {"concordance": 0.5}}
+        if self._edges is not None and all(TRAIN in tables for tables in sites.values()):
+            events, edges = [tables[EVENTS] for tables in sites.values()], self._edges.numpy()
+            trained = [tables[TRAIN].double().numpy() for tables in sites.values()]
+            everybody = kaplan_meier(np.concatenate(trained), edges)
+            own = [kaplan_meier(train, edges) for train in trained]
+            for rival, curves in (("constant", [everybody] * len(own)), ("site", own)):
+                errors = errors_of_curves(curves, events, self._edges)
+                found[rival]["integrated_brier"] = self._integrated(errors)
+        return Rivals(found if len(sites) > 1 else {"constant": found["constant"]})
+
+    def _patients(self) -> tuple[NDArray[np.str_], Tensor, Tensor, Tensor]:
+        """Return the patients in the order of their names, with risk, time, and whether the event came."""
         names = np.concatenate([patients for patients, _, _ in self._rows])
         scores = torch.cat([scores for _, scores, _ in self._rows])
         events = torch.cat([events for _, _, events in self._rows])
@@ -86,6 +126,11 @@ class SurvivalMetrics(MetricSet):
         where, rows = torch.from_numpy(codes), torch.bincount(torch.from_numpy(codes))
         risks = torch.zeros(len(patients), dtype=torch.float64).index_add_(0, where, scores) / rows
         times, observed = events[torch.from_numpy(first)].unbind(dim=1)
+        return patients, risks, times, observed
+
+    def _of_all_patients(self) -> list[tuple[str, list[str], Tensor, Tensor]]:
+        """Return what only all patients together give: name, patients, values, which of them count."""
+        patients, risks, times, observed = self._patients()
         found = pairs(risks, times, observed).clamp(max=LARGEST_PAIRS)
         every = torch.ones_like(found, dtype=torch.bool)
         parts = [("concordance", patients.tolist(), found, every)]
@@ -101,8 +146,12 @@ class SurvivalMetrics(MetricSet):
         values = {"concordance": right / among if among > 0 else torch.nan}
         values["loss"] = float(metrics["loss"].compute())
         if self._edges is not None:
-            errors = metrics["integrated_brier"].compute().reshape(-1)
-            widths = torch.diff(self._edges, prepend=self._edges.new_zeros(1))
-            widths = torch.where(errors.isnan(), 0.0, widths)
-            values["integrated_brier"] = float((errors.nan_to_num() * widths).sum() / widths.sum())
+            values["integrated_brier"] = self._integrated(metrics["integrated_brier"].compute().reshape(-1))
         return values
+
+    def _integrated(self, errors: Tensor) -> float:
+        """Return the mean over time, up to the last edge, of the errors at the edges (K,)."""
+        assert self._edges is not None  # noqa: S101 (there are errors at them)
+        widths = torch.diff(self._edges, prepend=self._edges.new_zeros(1))
+        widths = torch.where(errors.isnan(), 0.0, widths)
+        return float((errors.nan_to_num() * widths).sum() / widths.sum())

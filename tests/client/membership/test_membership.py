@@ -15,9 +15,11 @@ from client.membership.figures import leak
 from client.membership.population import Population
 from client.membership.shadows import halves, train_model
 from shared.errors import DataError, JobError
+from shared.networks.build import build_model
 from shared.tasks import make_task
 from tests.batches import predict, sample_losses
 from tests.conftest import write_dataset
+from tests.every_task import write_for_every_task
 
 DELTA = 1e-5
 
@@ -88,7 +90,7 @@ def test_the_ratio_asks_how_hard_a_patient_is() -> None:
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     """Return the manifest of one hospital with 36 patients, a third of them for training."""
-    return write_dataset(tmp_path_factory.mktemp("membership") / "data", ("alpha",), patients=36)
+    return write_for_every_task(tmp_path_factory.mktemp("membership") / "data", ("alpha",), patients=36)
 
 
 def audit(job, manifest, *, rounds: int):
@@ -99,7 +101,7 @@ def audit(job, manifest, *, rounds: int):
     return audit_model(model, job, population, rounds=rounds, shadows=4, statistics={})
 
 
-OVERFIT = {"training_local_epochs": 8, "training_batch_size": 4, "data_augment": [], "model_norm": "group"}
+OVERFIT = {"training_local_epochs": 8, "training_batch_size": 4, "data_augment": []}
 PRIVATE = {
     "privacy_mechanism": "dp-sgd",
     "privacy_epsilon": 1.0,
@@ -108,9 +110,18 @@ PRIVATE = {
 }
 
 
-@pytest.mark.parametrize("task", ["segmentation", "classification"])
-def test_both_tasks_are_audited_plain_and_private(task, tiny_job, dataset) -> None:
-    changes = OVERFIT | {"task_name": task}
+OF_TASK = {
+    "segmentation": {"model_norm": "group"},
+    "classification": {"model_norm": "group"},
+    "survival": {"data_augment": None, "task_scaling": {"age": [60.0, 12.0], "grade": [2.0, 0.8]}},
+    "detection": {},
+    "generation": {"task_penalty": 0.0},
+}
+
+
+@pytest.mark.parametrize("task", OF_TASK)
+def test_every_task_is_audited_plain_and_private(task, tiny_job, dataset) -> None:
+    changes = OVERFIT | {"task_name": task} | OF_TASK[task]
     plain = audit(tiny_job(**changes), dataset, rounds=2)
     private = audit(tiny_job(**changes, **PRIVATE), dataset, rounds=1)
     for found in (plain, private):
@@ -146,6 +157,28 @@ def test_an_images_loss_does_not_depend_on_the_others(tiny_job, dataset) -> None
     alone = sample_losses(task, predict(task, model, last["image"]).double(), last["mask"])
     assert losses.shape == (72,)
     assert losses[71] == pytest.approx(float(alone), rel=1e-5)
+
+
+def test_a_loss_that_compares_patients_is_refused(tiny_job, dataset) -> None:
+    job = tiny_job(task_name="survival", task_loss="cox", task_intervals=None)
+    population = Population.of(SiteData.load(dataset, job, site="alpha", split=SPLIT), job)
+    with pytest.raises(JobError, match="compares patients with each other, and so says little about one"):
+        audit_model(torch.nn.Identity(), job, population, rounds=1, shadows=4, statistics={})
+
+
+@pytest.mark.parametrize("task", ["classification", "survival"])
+def test_a_loss_that_float32_rounds_to_none_is_told_from_a_smaller_one(task, tiny_job, dataset) -> None:
+    """Who is learnt by heart has losses near 0, whose order is what an attack looks at."""
+    job = tiny_job(task_name=task, **OVERFIT | OF_TASK[task])
+    population = Population.of(SiteData.load(dataset, job, site="alpha", split=SPLIT), job)
+    model = build_model(job)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(100)
+    losses = image_losses(model, job, population)
+    small = losses[losses < 1e-8]
+    assert len(small) > 1
+    assert len(set(small)) > len(small) / 2
 
 
 def test_too_few_patients_are_refused(tiny_job, tmp_path) -> None:

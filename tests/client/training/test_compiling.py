@@ -1,14 +1,16 @@
 """A compiled network: the same bits each time, kernels kept for this user alone, plain errors."""
 
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from client.settings.policy import PolicyError, PolicyTable, check_job
-from client.training.compiler import compiler_problem, keep_kernels_in
+from client.training.compiler import clear_kernels, compiler_problem, keep_kernels_in
 from client.training.device import check_machine
 from shared.errors import JobError, SiteError
 from tests.cli import wardround
@@ -79,6 +81,21 @@ def test_a_folder_that_others_may_write_to_is_refused(tmp_path):
     link.symlink_to(tmp_path / "own")
     with pytest.raises(SiteError, match="others may write"):
         keep_kernels_in(link)
+
+
+def test_kernels_that_nobody_uses_go_and_then_those_used_longest_ago(tmp_path):
+    hour, now = 3600, time.time()
+    for name, hours in (("now", 0), ("today", 2), ("yesterday", 30), ("spring", 24 * 91)):
+        path = tmp_path / name[:2] / f"{name}.so"
+        path.parent.mkdir()
+        path.write_bytes(b"0" * 10)
+        os.utime(path, (now - hours * hour,) * 2)
+    clear_kernels(tmp_path, days=90, size=1000)
+    assert {path.stem for path in tmp_path.rglob("*.so")} == {"now", "today", "yesterday"}
+    clear_kernels(tmp_path, days=90, size=20)
+    assert {path.stem for path in tmp_path.rglob("*.so")} == {"now", "today"}
+    clear_kernels(tmp_path, days=90, size=1)  # another process may be about to load what is new
+    assert {path.stem for path in tmp_path.rglob("*.so")} == {"now"}
 
 
 def test_without_a_compiler_the_job_is_refused_with_the_remedy(monkeypatch):

@@ -11,6 +11,7 @@ from shared.errors import RunError
 from shared.networks.build import build_model
 from shared.wire import messages
 from shared.wire.flat_array import to_array
+from tests.every_task import NEWER, write_for_every_task
 from tests.server.conftest import make_sites, mean_update
 
 FILTERS = {
@@ -173,6 +174,40 @@ def test_private_updates_can_be_filtered_as_well(tiny_job, federate):
     assert federated.failures() == []
     numbers = federated.loop._filter.trained
     assert train_bytes(federated.run) == {numbers + 4 * -(-numbers // 256)}
+
+
+OF_TASK = {
+    "survival": {"data_augment": None, "task_intervals": None, "task_horizon": 60.0},
+    "detection": {},
+    "generation": {"training_keep_optimizer": True},
+}
+PARTS = {"survival": "2", "detection": "model.2", "generation": "generator"}
+
+
+@pytest.mark.parametrize("task", NEWER)
+@pytest.mark.parametrize("name", FILTERS)
+def test_every_task_learns_by_what_the_filters_leave(name, task, tiny_job, federate, for_every_task):
+    filters = {"update_parts": [PARTS[task]]} if name == "parts" else FILTERS[name]
+    job = tiny_job(task_name=task, job_rounds=2, **OF_TASK[task] | filters)
+    federated = federate(job, manifest=for_every_task)
+    vector = federated.loop.execute().vector
+    assert federated.failures() == []
+    layout = federated.loop.layout
+    assert max(train_bytes(federated.run)) < 4 * layout.size or name == "clip"
+    changed = vector != layout.pack(build_model(job))
+    names = [entry.name for entry in layout.entries]
+    moved = {role for role in names if (layout.state_dict(changed.astype(np.float32))[role] != 0).any()}
+    assert moved
+    if name == "parts":
+        assert {entry for entry in moved if "running" not in entry} == {
+            entry for entry in names if entry.startswith(f"{PARTS[task]}.")
+        }
+
+
+@pytest.fixture(scope="module")
+def for_every_task(tmp_path_factory):
+    """Return the manifest of four tiny hospitals that every task can learn from."""
+    return write_for_every_task(tmp_path_factory.mktemp("every") / "data")
 
 
 @pytest.mark.parametrize("changes", [FILTERS["parts"], FILTERS["clip"]], ids=["parts", "clip"])

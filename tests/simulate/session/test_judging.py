@@ -1,4 +1,4 @@
-"""What a rehearsal says of its test: intervals by patients, beside what needs no image."""
+"""What a rehearsal says of its test: intervals by patients, beside what sees none of them."""
 
 import json
 from collections.abc import Callable
@@ -9,8 +9,10 @@ import torch
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from shared.job.schema import JobSpec
+from shared.tasks import make_task
 from simulate.session.judging import LEAST_PATIENTS, compare
 from tests.jobs import job_text
+from tests.shared.metrics.test_replicates import tables_of
 from tests.simulate.session.test_simulate import description, table, write_table
 
 
@@ -34,14 +36,14 @@ def tables(patients: int, images: int, ill: float, skill: float, seed: int) -> d
         "truth": np.stack([~truth, truth], axis=1),
         "decided": np.stack([~decided, decided], axis=1),
         "bins": bins[:, None],
-        "train": np.array([100 * (1 - ill), 100 * ill], dtype=np.int64),
+        "train": np.repeat([0, 1], [round(100 * (1 - ill)), round(100 * ill)]),
     }
     return {name: torch.from_numpy(values) for name, values in found.items()}
 
 
 def test_figures_are_those_of_the_pooled_patients_and_the_interval_holds_them(classify):
     sites = {"a": tables(30, 4, 0.3, 1.0, 1), "b": tables(20, 4, 0.7, 1.0, 2)}
-    found = compare(classify, sites)
+    found = compare(make_task(classify), sites)
     truth, bins = (
         torch.cat([site[name][:, -1] for site in sites.values()]).numpy() for name in ("truth", "bins")
     )
@@ -60,29 +62,35 @@ def test_patients_are_the_unit_not_their_images(classify):
     def width(found):
         return found["metrics"]["auroc"]["high"] - found["metrics"]["auroc"]["low"]
 
-    few, many = (compare(classify, {"a": tables(40, images, 0.5, 1.0, 3)}) for images in (1, 25))
+    few, many = (compare(make_task(classify), {"a": tables(40, images, 0.5, 1.0, 3)}) for images in (1, 25))
     assert width(many) == pytest.approx(width(few), abs=1e-9)
 
 
 def test_too_few_patients_have_no_interval(classify):
-    assert compare(classify, {"a": tables(LEAST_PATIENTS - 1, 3, 0.5, 1.0, 0)})["metrics"] == {}
-    assert compare(classify, {"a": {}}) == {}
+    assert compare(make_task(classify), {"a": tables(LEAST_PATIENTS - 1, 3, 0.5, 1.0, 0)})["metrics"] == {}
+    assert compare(make_task(classify), {"a": {}}) == {}
 
 
 def test_a_site_with_one_class_is_named(classify):
-    found = compare(classify, {"a": tables(30, 1, 0.5, 1.0, 0), "b": tables(9, 1, 0.0, 1.0, 0)})
+    found = compare(make_task(classify), {"a": tables(30, 1, 0.5, 1.0, 0), "b": tables(9, 1, 0.0, 1.0, 0)})
     assert found["one_class"] == {"b": "well"}
 
 
 def test_dice_of_patients_has_an_interval_and_an_empty_answer_beside_it(tiny_job):
-    voxels = torch.zeros(20, 3, 1, dtype=torch.int64)
-    voxels[:15, 0, 0] = torch.arange(10, 25)  # found
-    voxels[:15, 2, 0] = 5  # missed
-    found = compare(tiny_job(), {"a": {"patient": torch.arange(20), "voxels": voxels}})["metrics"]
-    tp = voxels[:, 0].sum().item()
-    assert found["dice_global"]["value"] == pytest.approx(2 * tp / (2 * tp + 75))
+    mask = torch.zeros(20, 8, 8, dtype=torch.uint8)
+    mask[:15, 2:6, 2:6] = 1
+    found_mask = torch.zeros_like(mask)
+    for patient in range(15):
+        found_mask[patient, 2:6, 2 : 3 + patient % 4] = 1
+    logits = torch.stack([1.0 - found_mask.float(), found_mask.float()], dim=1)
+    task = make_task(tiny_job(evaluation_metrics=[{"name": "volume_error"}]))
+    found = compare(task, {"a": tables_of(task, {"logits": logits}, mask=mask)})["metrics"]
+    tp, volume = int(found_mask.sum()), int(mask.sum())
+    assert found["dice_global"]["value"] == pytest.approx(2 * tp / (tp + volume))
     assert found["dice_patient"]["constant"] == 0.25
-    assert found["dice_patient"]["low"] < found["dice_patient"]["value"] < found["dice_patient"]["high"]
+    assert found["volume_error"]["lower_is_better"]
+    for name in ("dice_global", "dice_patient", "dice_image", "iou", "volume_error"):
+        assert found[name]["low"] < found[name]["value"] < found[name]["high"]
 
 
 @pytest.fixture
