@@ -181,7 +181,7 @@ OF_TASK = {
     "detection": {},
     "generation": {"training_keep_optimizer": True},
 }
-PARTS = {"survival": "2", "detection": "model.2", "generation": "generator"}
+PARTS = {"survival": "3", "detection": "model.2", "generation": "generator"}
 
 
 @pytest.mark.parametrize("task", NEWER)

@@ -1,4 +1,4 @@
-"""Compiled networks give the same bits however a run goes: with several workers, resumed, deployed, in phases.
+"""Compiled networks give the same bits however a run goes: several workers, resumed, deployed, in phases.
 
 One network is compiled for all these tests; each process finds it compiled.
 """
@@ -54,9 +54,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-def simulated(job: Path, data: Path, out: Path, workers: str = "in-process") -> bytes:
-    """Return the model of a run."""
-    command = [sys.executable, "-m", "simulate", job, "--data", data, "--out", out, "--workers", workers]
+def simulated(job: Path, *hospitals: Path, out: Path, workers: str = "in-process") -> bytes:
+    """Return the model of a run, on a manifest or on the settings of hospitals."""
+    files = [part for path in hospitals for part in ("--site" if path.suffix == ".toml" else "--data", path)]
+    command = [sys.executable, "-m", "simulate", job, *files, "--out", out, "--workers", workers]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return (Path(done.stdout.strip().rpartition("Run folder: ")[2]) / "model.safetensors").read_bytes()
@@ -68,14 +69,14 @@ def expected(cache: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp("expected")
     job = folder / "job.toml"
     job.write_text(job_text(**CNN))
-    model = simulated(job, tiny_data, folder)
+    model = simulated(job, tiny_data, out=folder)
     assert list((cache / "wardround" / "kernels").rglob("*.so"))
     return job, model
 
 
 def test_two_workers(expected: tuple[Path, bytes], tiny_data: Path, tmp_path: Path) -> None:
     job, model = expected
-    assert simulated(job, tiny_data, tmp_path, workers="2") == model
+    assert simulated(job, tiny_data, out=tmp_path, workers="2") == model
 
 
 def test_a_run_that_was_killed_and_resumed(
@@ -112,33 +113,19 @@ def test_real_hospitals(
         assert kinds[-1] == "run_finished"
         assert "site_failed" not in kinds
         deployed = (runs.fetch(name, tmp_path / "fetched") / "model.safetensors").read_bytes()
-        files = [option for site in SITES for option in ("--site", federation.folder / site / "site.toml")]
-        command = [
-            sys.executable,
-            "-m",
-            "simulate",
-            job,
-            *files,
-            "--out",
-            tmp_path,
-            "--workers",
-            "in-process",
-        ]
-        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
-    run = Path(done.stdout.strip().rpartition("Run folder: ")[2])
-    assert (run / "model.safetensors").read_bytes() == deployed
+        hospitals = [federation.folder / site / "site.toml" for site in SITES]
+        assert simulated(job, *hospitals, out=tmp_path) == deployed
 
 
 def test_two_networks_in_phases(cache: Path, tiny_data: Path, tmp_path: Path) -> None:
     """Compiled by one process, found compiled by two workers."""
     job = tmp_path / "pair.toml"
     job.write_text(job_text(**PAIR))
-    model = simulated(job, tiny_data, tmp_path)
-    assert simulated(job, tiny_data, tmp_path, workers="2") == model
+    model = simulated(job, tiny_data, out=tmp_path)
+    assert simulated(job, tiny_data, out=tmp_path, workers="2") == model
     uncompiled = tmp_path / "uncompiled.toml"
     uncompiled.write_text(job_text(**PAIR | {"training_compile": False}))
-    assert simulated(uncompiled, tiny_data, tmp_path) != model
+    assert simulated(uncompiled, tiny_data, out=tmp_path) != model
 
 
 def test_a_gradient_of_a_gradient_can_not_be_compiled() -> None:
