@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -45,7 +45,7 @@ class Layout:
     """What stands where in the packed vector of a model.
 
     Tied tensors stand there once, under their first name. Integer buffers and buffers that the model doesn't
-    save are not in the vector: they stay local.
+    save are not in the vector: `ModelState.unpack` sets them to what they were when the network was built.
 
     Attributes:
         entries: Trainable parameters first, then the rest: frozen parameters and float buffers (such as the
@@ -142,7 +142,9 @@ class Layout:
 
 
 class ModelState:
-    """The tensors of a model that travel, found once: that takes as long as to copy them.
+    """The tensors of a model, of which most travel; where they are is found once, as that takes long.
+
+    A forward pass may put another tensor in the place of a buffer, so it is the places that are kept.
 
     Attributes:
         layout: What stands where in the packed vector.
@@ -151,20 +153,36 @@ class ModelState:
     def __init__(self, model: nn.Module) -> None:
         tensors = _state(model)
         self.layout = Layout.of_tensors(tensors)
-        self._tensors = list(tensors.values())
+        self._places = [_place(model, name) for name in tensors]
+        others = (name for name, _ in model.named_buffers() if name not in tensors)
+        self._others = [_place(model, name) for name in others]
+        self._as_built = [self._at(place).clone() for place in self._others]
+
+    @staticmethod
+    def _at(place: "_Place") -> Tensor:
+        holder, key = place
+        return holder[key]
+
+    @property
+    def _tensors(self) -> list[Tensor]:
+        return [self._at(place) for place in self._places]
 
     @torch.no_grad()
     def pack(self) -> NDArray[np.float32]:
         """Return the model's state as a new vector of shape (layout.size,)."""
-        device = self._tensors[0].device if self._tensors else torch.device("cpu")
+        tensors = self._tensors
+        device = tensors[0].device if tensors else torch.device("cpu")
         # Filled on the device: one transfer, not one an entry.
         packed = torch.empty(self.layout.size, device=device)
-        _copy(self._tensors, self.layout.parts(packed))
+        _copy(tensors, self.layout.parts(packed))
         return packed.cpu().numpy()
 
     @torch.no_grad()
     def unpack(self, vector: NDArray[np.float32]) -> None:
         """Write a vector of shape (layout.size,) into the model, in place, in the dtype of each tensor there.
+
+        What is not in the vector, such as a counter, becomes what it was when this object was made: the model
+        then follows from the vector alone, whatever was done with the network before.
 
         Raises:
             ValueError: The vector has another size or numbers that are not finite. The model is then as it
@@ -173,9 +191,22 @@ class ModelState:
         packed = self.layout.checked(vector)
         if not np.isfinite(packed.numpy()).all():  # several times faster than torch.isfinite
             raise ValueError("the packed model has numbers that are not finite")
-        if self._tensors:
-            packed = packed.to(self._tensors[0].device)
-        _copy(self.layout.parts(packed), self._tensors)
+        tensors = self._tensors
+        if tensors:
+            packed = packed.to(tensors[0].device)
+        _copy(self.layout.parts(packed), tensors)
+        _copy(self._as_built, [self._at(place) for place in self._others])
+
+
+_Place = tuple[dict[str, Tensor], str]
+"""The parameters or the buffers of a module, and the name of one among them."""
+
+
+def _place(model: nn.Module, name: str) -> _Place:
+    path, _, key = name.rpartition(".")
+    owner = model.get_submodule(path)
+    holder = owner._parameters if key in owner._parameters else owner._buffers
+    return cast("dict[str, Tensor]", holder), key
 
 
 def tensor_of(values: NDArray[Any]) -> Tensor:

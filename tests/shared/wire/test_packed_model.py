@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from shared.wire.packed_model import Entry, Layout
+from shared.wire.packed_model import Entry, Layout, ModelState
 from tests.work import Operators
 
 State = dict[str, tuple[tuple[int, ...], str, torch.dtype]]
@@ -184,3 +184,38 @@ def test_packing_writes_each_number_once() -> None:
         layout.pack(model)
     assert operators.count < 30  # for all tensors together, not several for each
     assert operators.numbers == 4 * layout.size  # made, seen in parts, copied; and seen as an array
+
+
+class Counting(nn.Module):
+    """Has a counter, and a mean that each forward pass replaces by another tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(2))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("scratch", torch.zeros(2), persistent=False)
+        self.register_buffer("mean", torch.zeros(2))
+
+    def forward(self) -> None:
+        self.steps += 1
+        self.scratch += 1
+        self.mean = self.mean + 1
+
+
+def test_what_a_forward_pass_puts_in_the_place_of_a_buffer_travels() -> None:
+    model = Counting()
+    state = ModelState(model)
+    model()
+    assert state.pack().tolist() == [1, 1, 1, 1]
+
+
+def test_a_model_follows_from_the_vector_alone() -> None:
+    """Sites of a simulation share a network: nothing that one counted may be in the work of the next."""
+    model = Counting()
+    state = ModelState(model)
+    first = state.pack()
+    model()
+    state.unpack(first)
+    assert model.steps == 0
+    assert model.scratch.tolist() == [0, 0]
+    assert model.mean.tolist() == [0, 0]
