@@ -1,8 +1,8 @@
 """What outside packages add to Wardround: options classes, found through their entry points.
 
-A package that is installed beside Wardround may name options classes under the groups `wardround.tasks`,
-`wardround.networks` and `wardround.strategies` (see docs/extending.md). Nothing is ever loaded by a name that
-came over the network: only what whoever runs this process has installed.
+A package that is installed beside Wardround may name options classes under the group of each registry (see
+docs/extending.md). Nothing is ever loaded by a name that came over the network: only what whoever runs this
+process has installed.
 """
 
 import logging
@@ -15,6 +15,7 @@ from typing import Annotated, Any, TypeVar, get_args
 from pydantic import Field
 
 from shared.table import Table
+from shared.text.printable import printable
 
 log = logging.getLogger(__name__)
 
@@ -63,25 +64,41 @@ class Registry(Mapping[str, type[Options]]):
 
     @cached_property
     def _added(self) -> dict[str, tuple[type[Options], str]]:
-        added: dict[str, tuple[type[Options], str]] = {}
+        found: dict[str, list[tuple[type[Options], str]]] = {}
         for point in entry_points(group=self.group):
-            try:
-                options = self._loaded(point, {*self._built_in, *added})
-            except Exception as error:  # whatever a package does when it is imported
-                log.warning("%s: '%s' can't be used (%s)", self.group, point.value, error)
-                continue
             package = point.dist.name if point.dist is not None else "unknown"
-            added |= dict.fromkeys(names_of(options), (options, package))
-        return added
+            try:
+                options = self._loaded(point)
+            except (Exception, SystemExit) as error:  # whatever a package does when it is imported
+                self._leave_out(point.value, package, printable(error))
+                continue
+            for name in names_of(options):
+                found.setdefault(name, []).append((options, package))
+        return {name: those[0] for name, those in found.items() if self._is_only(name, those)}
 
-    def _loaded(self, point: EntryPoint, taken: set[str]) -> type[Options]:
+    def _is_only(self, name: str, those: list[tuple[type[Options], str]]) -> bool:
+        """Say whether a name means one thing: in which order packages are found differs between machines."""
+        if len(set(those)) > 1:
+            packages = " and ".join(sorted({package for _, package in those}))
+            self._leave_out(name, packages, f"there are {len(set(those))} of that name")
+        return len(set(those)) == 1
+
+    def _leave_out(self, what: str, package: str, reason: str) -> None:
+        log.warning("%s: '%s' of the package %s can't be used (%s)", self.group, what, package, reason)
+
+    def _loaded(self, point: EntryPoint) -> type[Options]:
         options = point.load()
         if not (isinstance(options, type) and issubclass(options, self._base)):
             raise TypeError(f"it is not a subclass of {self._base.__name__}")
         names = names_of(options)
         if point.name not in names:
             raise ValueError(f"its name is {' or '.join(map(repr, names)) or 'missing'}")
-        if twice := taken.intersection(names):
+        said = {key for key in self._base.__class_vars__ if hasattr(options, key)}
+        if missing := (self._base.__class_vars__ - said) | getattr(options, "__abstractmethods__", set()):
+            raise TypeError(f"it lacks {', '.join(sorted(missing))}")
+        if hidden := [key for key in options.model_fields if key != "name" and hasattr(self._base, key)]:
+            raise ValueError(f"its option '{hidden[0]}' hides what {self._base.__name__} has under that name")
+        if twice := self._built_in.keys() & set(names):
             raise ValueError(f"there is another '{min(twice)}'")
         return options
 
