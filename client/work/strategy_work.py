@@ -149,9 +149,9 @@ def do_round(bench: Bench, request: Request, make: Make, memory: Memory) -> tupl
     kept = memory.before("strategy", half.keeps) if half.keeps else {}
     passes = Passes(bench, make, request.round, moments)
     sent, keep = half.round(passes, bench.wire.split(request.vector, bench.own), kept)
-    left = {**sent, **keep, **passes.moments}
+    left = (*sent.values(), *keep.values(), *passes.moments.values())
     # Each step's loss was computed before the step: what the last one did, nobody has looked at.
-    if not all(np.isfinite(vector).all() for vector in left.values()):
+    if not all(np.isfinite(vector).all() for vector in left):
         raise diverged(memory.site, request.round)
     if half.keeps:
         memory.keep("strategy", keep)

@@ -1,6 +1,7 @@
 """Exactly how large a job's model is, without memory for it: built on PyTorch's meta device."""
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -14,6 +15,7 @@ from shared.job.schema import JobSpec, parse_job
 from shared.limits import LARGEST_MODEL_MB
 from shared.networks.build import build_model
 from shared.strategies.wire import Wire
+from shared.wire.packed_model import Entry, Layout
 
 _SURELY = 3  # times what is estimated is surely more than there is
 
@@ -25,8 +27,7 @@ def model_bytes(job: JobSpec) -> int:
 
 def is_larger(job: JobSpec, megabytes: float) -> bool:
     """Say whether a job's model has more MB (10^6 bytes); most are so far from it that none need be built."""
-    most = about_model_megabytes(job) * job.strategy.vectors * _SURELY
-    return most > megabytes and model_bytes(job) > megabytes * 1e6
+    return _about_bytes(job) * _SURELY > megabytes * 1e6 and model_bytes(job) > megabytes * 1e6
 
 
 def check_model_size(job: JobSpec) -> None:
@@ -41,6 +42,12 @@ def check_model_size(job: JobSpec) -> None:
             where="[model]",
             remedy="Take fewer features or levels.",
         )
+
+
+def _about_bytes(job: JobSpec) -> float:
+    numbers = math.ceil(about_model_megabytes(job) * 1e6 / 4)
+    layout = Layout((Entry("", (numbers,)),), numbers)
+    return 4.0 * (numbers + sum(job.strategy.sends(layout).values()))
 
 
 @lru_cache(maxsize=16)

@@ -22,12 +22,10 @@ class StrategyOptions(Table):
     Attributes:
         compares_updates: Whether the coordinator looks at each site's update by itself, so that neither their
             sum nor their mean is enough.
-        vectors: How many vectors as long as the network travel, at most.
         at_site: What it does at a site besides training once and sending the model, for whoever approves it.
     """
 
     compares_updates: ClassVar[bool] = False
-    vectors: ClassVar[int] = 1
     at_site: ClassVar[str] = ""
 
     name: str

@@ -19,7 +19,6 @@ CONTROL = "control"
 class Scaffold(StrategyOptions):
     """Control variates against drift; plain SGD, and two vectors travel (Karimireddy et al. 2020)."""
 
-    vectors: ClassVar[int] = 2
     at_site: ClassVar[str] = "sends the mean gradient of a round beside the model, and keeps it for the next"
 
     name: Literal["scaffold"]
