@@ -1,12 +1,13 @@
 """Labels: the class of a sample, or any number of classes."""
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from client.data.kinds.base import Kind
+from client.data.kinds.tally import Tally
 from client.data.manifest.rows import Record, label_indices
 
 if TYPE_CHECKING:
@@ -28,6 +29,11 @@ class LabelKind(Kind):
         target = np.zeros(len(own.classes), np.float32)
         target[indices] = 1
         return target
+
+    def tally(self, value: NDArray[Any], into: Tally) -> None:
+        """See the base class."""
+        found = np.flatnonzero(value) if self.field.several else [int(value)]
+        into.counts.update(self.field.classes[index] for index in found)
 
     @property
     def classes(self) -> int:

@@ -334,3 +334,36 @@ def test_a_table_of_other_images_is_not_taken_for_images_without_boxes(tmp_path:
     kind.require_matches([bad, good])
     with pytest.raises(DataError, match=r"boxes.csv: has no row of any image of the manifest; it has '"):
         kind.require_matches([bad])
+
+
+def test_a_label_and_a_mask_in_columns_of_other_names_are_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task may read them from any column; what is not read can't be said to be fine."""
+    for number in range(6):
+        picture(tmp_path / f"{number}.png")
+        picture(tmp_path / f"mask{number}.png", number % 2)
+    rows = [
+        f"p{number},{number}.png,mask{number}.png,{'a' if number else 'c'},{side}"
+        for number, side in enumerate(["train"] * 4 + ["test"] * 2)
+    ]
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("\n".join(["patient,image,lesion,diagnosis,split", *rows]) + "\n")
+    job = job_of()
+    fields = {
+        "image": Field("image", ("image",)),
+        "label": Field("label", ("diagnosis",), role="target"),
+        "mask": Field("mask", ("lesion",), role="target"),
+        "second": Field("label", ("diagnosis",), role="target"),
+        "other": Field("mask", ("lesion",), role="target"),
+    }
+    monkeypatch.setattr(Classification, "fields", lambda _: known(fields, job))
+    report = check_dataset(manifest, Expected.of(job), split=SPLIT)
+    assert [error.problem for error in report.errors] == [
+        "the label 'c' is not a class of the job; one of: a, b"
+    ]
+    assert report.labels["a"].total() == 5
+    assert report.masks.keys() == {"a"}
+    assert report.tallies["second"].counts == {"a": 5}
+    assert report.tallies["other"].counts == {"a": 3}
+    assert "nothing in second is of class b" in report.warnings
