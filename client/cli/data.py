@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shared.text.plural import many
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -28,7 +30,9 @@ def _data() -> None:
 def check(
     path: Annotated[Path, typer.Argument(help="The manifest, or the folder that holds manifest.csv.")],
     job: Annotated[Path | None, typer.Option(help="Check against this job.")] = None,
-    task: Annotated[str | None, typer.Option(help="Without a job: classification or segmentation.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Without a job: what it would learn, such as segmentation.")
+    ] = None,
     classes: Annotated[str | None, typer.Option(help="Without a job: the classes, as 'a,b'.")] = None,
     image: Annotated[list[str] | None, typer.Option(help="Without a job: a column of images.")] = None,
     folder: Annotated[
@@ -190,7 +194,9 @@ def _expected(
 def render(report: "Report", console: "Console") -> None:
     """Print a report: what there is, then what is wrong, then whether training is possible."""
     console.print(f"[bold]{report.manifest}[/]", soft_wrap=True, highlight=False)
-    console.print(f"{report.images} {report.unit}s of {report.patients} patients", highlight=False)
+    console.print(
+        f"{many(report.images, report.unit)} of {many(report.patients, 'patient')}", highlight=False
+    )
     _sites(report, console)
     if len(report.sizes) > MOST:
         console.print(f"size      {_range(report.sizes)}, {len(report.sizes)} sizes", highlight=False)

@@ -12,6 +12,7 @@ from rich.progress import Progress as Bar
 from rich.text import Text
 
 from server.runs.events import Event
+from shared.text.plural import many
 from shared.text.printable import printable
 
 _TROUBLES = {
@@ -88,7 +89,7 @@ class Progress:
         self._rounds = _whole(event, "rounds")
         self._sites = _whole(event, "sites")
         self._bar.update(self._task, total=self._rounds or None, completed=_whole(event, "round"))
-        self._say(f"{self._rounds} rounds, {self._sites} sites")
+        self._say(f"{many(self._rounds, 'round')}, {many(self._sites, 'site')}")
 
     def _round_started(self, event: Event) -> None:
         self._done = 0

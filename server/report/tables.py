@@ -12,6 +12,7 @@ from server.report.comparison import sentences
 from shared.job.schema import JobSpec
 from shared.metrics.spec import metric_specs
 from shared.tasks.fields import image_columns_of
+from shared.text.plural import many
 from shared.text.printable import printable, shown
 
 _COARSE = 0.02  # difference of two figures of one AUROC that wants a word
@@ -27,11 +28,12 @@ _NO_SCORES = (
 
 
 def shown_metrics(job: JobSpec) -> list[str]:
-    """Return the metrics of the table: the job's own criterion first."""
+    """Return the metrics of the table: the job's own criterion, those that it asks for, its task's."""
     best = job.evaluation.select_best
     first = [best] if best is not None and best != "loss" else []
+    asked = [metric.name for metric in job.evaluation.metrics]
     specs = sorted((spec for spec in metric_specs(job) if spec.shown), key=lambda spec: spec.shown)
-    return list(dict.fromkeys([*first, *(spec.name for spec in specs)]))[:4]
+    return list(dict.fromkeys([*first, *asked, *(spec.name for spec in specs)]))[:4]
 
 
 def results_table(job: JobSpec, description: Mapping[str, Any]) -> Table:
@@ -61,8 +63,7 @@ def results_table(job: JobSpec, description: Mapping[str, Any]) -> Table:
     for name, reason in description.get("only_judging", {}).items():
         table.caption = f"{table.caption or ''}{name} only judges: {escape(printable(reason))}. "
     for name, missed in description.get("late", {}).items():
-        rounds_ = "1 round" if missed == 1 else f"{missed} rounds"
-        table.caption = f"{table.caption or ''}{name} was late in {rounds_}. "
+        table.caption = f"{table.caption or ''}{name} was late in {many(missed, 'round')}. "
     return table
 
 

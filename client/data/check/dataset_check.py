@@ -104,7 +104,7 @@ class Expected:
     @classmethod
     def of(cls, job: JobSpec) -> "Expected":
         """Return what a job expects."""
-        named = next((own for name, own in fields_of(job).items() if has_figures(name, own)), None)
+        named = next((own for own in fields_of(job).values() if own.kind in ("label", "mask")), None)
         classes, several = (None, False) if named is None else (named.classes, named.several)
         return cls(job.task.name, classes, image_columns_of(job), several, job, kinds_of(job))
 

@@ -10,6 +10,7 @@ from client.data.check.fingerprints import Fingerprint, near_pairs
 from client.data.check.site_labels import site_tells
 from client.data.manifest.rows import Record
 from shared.metrics.intervals import wilson
+from shared.text.plural import many
 
 EXAMPLES = 3  # how many cases a warning names
 _WIDE = 0.1  # half-width of an interval beyond which a difference of a few points can't be seen
@@ -88,7 +89,7 @@ def _empty_masks(seen: Sequence[Seen]) -> Iterator[str]:
     test = [one for one in seen if one.side == "test" and one.empty is not None]
     empty = sum(bool(one.empty) for one in test)
     if test and empty / len(test) >= _EMPTY:
-        masks, are = _counted(len(test), "mask"), "is" if empty == 1 else "are"
+        masks, are = many(len(test), "mask"), "is" if empty == 1 else "are"
         yield (
             f"{empty} of the {masks} in the test {are} empty: whoever always says that there is nothing has "
             f"a dice_image of {empty / len(test):.2f}; look at dice_global"
@@ -98,7 +99,7 @@ def _empty_masks(seen: Sequence[Seen]) -> Iterator[str]:
 def _contradictions(seen: Sequence[Seen]) -> Iterator[str]:
     torn = [group for group in _equal(seen) if len({one.labels for one in group}) > 1]
     if torn:
-        yield f"{_counted(len(torn), 'group')} of equal images with different labels: {_groups(torn)}"
+        yield f"{many(len(torn), 'group')} of equal images with different labels: {_groups(torn)}"
 
 
 def _same_ids(seen: Sequence[Seen]) -> Iterator[str]:
@@ -108,7 +109,7 @@ def _same_ids(seen: Sequence[Seen]) -> Iterator[str]:
         by_id[one.site, _as_meant(one.record.patient)].setdefault(one.record.patient, one)
     if found := [list(group.values()) for group in by_id.values() if len(group) > 1]:
         yield (
-            f"{_counted(len(found), 'group')} of patients whose ids differ only in how they are written "
+            f"{many(len(found), 'group')} of patients whose ids differ only in how they are written "
             f"(capitals, zeros in front, dashes, wide letters): {_groups(found)}; is each one person?"
         )
 
@@ -122,14 +123,14 @@ def _as_meant(patient: str) -> str:
 def _copies(seen: Sequence[Seen]) -> Iterator[str]:
     """Warn of equal images, and of images of two patients that look alike: copies, or one patient twice."""
     for found, where in _by_gravity(_equal(seen)):
-        yield f"{_counted(len(found), 'group')} of equal images {where}: {_groups(found)}"
+        yield f"{many(len(found), 'group')} of equal images {where}: {_groups(found)}"
     alike = [
         [seen[one], seen[other]]
         for one, other in near_pairs([item.fingerprint for item in seen])
         if seen[one].content != seen[other].content and seen[one].record.patient != seen[other].record.patient
     ]
     for found, where in _by_gravity(alike):
-        pairs = _counted(len(found), "pair")
+        pairs = many(len(found), "pair")
         yield (
             f"{pairs} of images of two patients that look alike, perhaps copies, {where}: {_groups(found)}"
         )
@@ -166,7 +167,7 @@ def _small_test(seen: Sequence[Seen]) -> Iterator[str]:
     low, high = wilson(0.8 * patients, patients)
     if (high - low) / 2 > _WIDE:
         yield (
-            f"the test has {_counted(patients, 'patient')}: an accuracy of 0.80 on them may be anything from "
+            f"the test has {many(patients, 'patient')}: a share of 0.80 of them may be anything from "
             f"{low:.2f} to {high:.2f} (95 %); a smaller difference does not show"
         )
 
@@ -181,14 +182,14 @@ def _images(seen: Sequence[Seen]) -> Iterator[str]:
         ),
     ):
         if chosen:
-            yield f"{_counted(len(chosen), 'image')} {what}: {rows(one.where for one in chosen)}"
+            yield f"{many(len(chosen), 'image')} {what}: {rows(one.where for one in chosen)}"
     written = [one for one in seen if one.text]
     if written:
         told = Counter(one.site for one in written)
         sites = listed([f"{site} {count}" for site, count in told.most_common()])
         where = rows(one.where for one in written) + (f" ({sites})" if len(told) > 1 else "")
         yield (
-            f"{_counted(len(written), 'image')} with what looks like text in the picture: {where}; names may "
+            f"{many(len(written), 'image')} with what looks like text in the picture: {where}; names may "
             "stand in it, and a model may read it"
         )
 
@@ -208,7 +209,3 @@ def listed(items: Sequence[str]) -> str:
 def _groups(groups: Sequence[list[Seen]]) -> str:
     named = [" and ".join(one.where for one in group[: EXAMPLES + 1]) for group in groups]
     return f"rows {listed(named)}"
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'s' * (count != 1)}"

@@ -117,7 +117,7 @@ def test_a_small_test_says_how_little_it_can_show():
     text = said([seen(i, side="test") for i in range(22)])
     low, high = wilson(0.8 * 22, 22)
     expected = (
-        f"the test has 22 patients: an accuracy of 0.80 on them may be anything from {low:.2f} to {high:.2f}"
+        f"the test has 22 patients: a share of 0.80 of them may be anything from {low:.2f} to {high:.2f}"
     )
     assert expected in text
     assert "the test has" not in said([seen(i, side="test") for i in range(400)])
