@@ -181,7 +181,7 @@ def test_tasks_of_classes_have_all_that_the_built_in_ones_have(installed):
 
 @pytest.fixture(scope="module")
 def deployed(installed, tiny_data, tmp_path_factory) -> tuple[Path, dict[str, tuple[str, Path]]]:
-    """Run both jobs in one federation; return its folder, and of each job how it ended and where its run is."""
+    """Run both jobs in one federation; return its folder, how each job ended and where its run is."""
     folder, jobs = tmp_path_factory.mktemp("f"), tmp_path_factory.mktemp("jobs")  # sockets have short paths
     arguments = [tiny_data, folder, write_toy(jobs), write_pair(jobs)]
     done = subprocess.run(

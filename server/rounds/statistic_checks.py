@@ -13,7 +13,6 @@ from shared.job.schema import JobSpec
 from shared.metrics.statistic_spec import StatisticSpec
 from shared.metrics.statistics import Numbers, Statistics
 from shared.strategies.largest_share import bounded
-from shared.tasks.segmentation.options import Segmentation
 from shared.wire.messages import Description, MessageError
 
 _ROUNDED = 10  # sites round what they say to multiples of 10 at most
@@ -84,6 +83,6 @@ def _counts(spec: StatisticSpec, numbers: Numbers) -> Numbers:
 
 def _each(job: JobSpec) -> int:
     """Return how many samples of a class an image may be: itself, or its voxels."""
-    if not isinstance(job.task, Segmentation):
+    if all(field.kind != "mask" for field in job.task.fields().values()):
         return 1
     return math.prod(job.data.size) if job.data.size is not None else _LARGEST_IMAGE

@@ -73,7 +73,9 @@ def schema() -> None:
 @job_app.command()
 def new(
     name: Annotated[str, typer.Argument(help="Name of the job, in lower case.", show_default=False)],
-    task: Annotated[str, typer.Option(help="What the model learns: classification or segmentation.")],
+    task: Annotated[
+        str, typer.Option(help="What the model learns: segmentation, say; any other word lists all.")
+    ],
     out: Annotated[
         Path | None, typer.Option(help="File to write; NAME.toml if not given.", show_default=False)
     ] = None,
