@@ -106,7 +106,7 @@ def test_a_package_that_can_not_be_loaded_breaks_nothing(installed, job, tmp_pat
     environment = {**installed, "PYTHONPATH": f"{tmp_path}{os.pathsep}{installed['PYTHONPATH']}"}
     done = run(environment, "wardround", "job", "check", job)
     assert done.returncode == 0
-    assert "'no_such_module:Network' can't be used" in done.stderr
+    assert "'no_such_module:Network' of the package broken can't be used" in done.stderr
 
 
 def test_data_are_checked_for_its_task_too(installed, job, tiny_data):

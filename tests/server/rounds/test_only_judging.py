@@ -43,7 +43,7 @@ def test_a_site_without_training_patients_judges_every_model_and_changes_none(
     assert told["left_out"] == {}
     assert sorted(told["test"]["sites"]) == ["alpha", *TRAINERS]
 
-    pooled = federated.loop._task.metrics()
+    pooled = federated.loop.task.metrics()
     bench = federated.grid.sites[0]._workshop.bench(job.canonical())
     bench.state.unpack(result.vector)
     for site in make_sites(manifest, ["alpha", *TRAINERS], tmp_path / "alone"):

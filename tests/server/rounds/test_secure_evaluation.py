@@ -55,7 +55,7 @@ def test_the_metrics_are_those_of_all_predictions_pooled(secure_job, federate, t
     asked = noted(federated)
     result = federated.loop.execute()
     assert [request.split for request in asked] == ["val", "val", "test"]
-    pooled = federated.loop._task.metrics(asked[-1].edges)
+    pooled = federated.loop.task.metrics(asked[-1].edges)
     for site in make_sites(manifest, SITES, tmp_path / "alone"):  # in the open, as no coordinator sees them
         pooled.merge(site.summand(asked[-1], judging=True, patients=10**6)[1])
     expected = pooled.compute()
@@ -86,7 +86,7 @@ def test_detections_are_summed_in_as_many_bins_as_the_patients_allow(secure_job,
     federated = federate(job, manifest=manifest)
     asked = noted(federated)
     result = federated.loop.execute()
-    pooled = federated.loop._task.metrics()
+    pooled = federated.loop.task.metrics()
     for site in make_sites(manifest, SITES, tmp_path / "alone"):
         pooled.merge(site.summand(asked[-1], judging=True, patients=60)[1])  # 15 of each are sure
     _, _, histogram = next(part for part in states_of(pooled.metrics) if part[0] == "ap30/disc")
@@ -198,7 +198,7 @@ def test_more_bins_than_the_claimed_patients_allow_are_merged(secure_job, federa
     federated = federate(secure_job(**CLASSIFY, evaluation_bins=1000))
     loop, site = federated.loop, make_sites(tiny_data, SITES, tmp_path / "alone")[0]
     config = messages.request_config(loop.job.canonical(), loop.layout.digest(), 1, split="val")
-    record = messages.evaluation_record(loop.layout.pack(loop._initial_model()), loop._task.first_edges(1000))
+    record = messages.evaluation_record(loop.layout.pack(loop._initial_model()), loop.task.first_edges(1000))
     request = messages.read_request(RecordDict({messages.ARRAYS: record, messages.CONFIG: config}))
     for patients, most in ((40, 4), (9, 1)):
         metrics, states = site.summand(request, judging=True, patients=patients)

@@ -359,9 +359,9 @@ def test_a_label_and_a_mask_in_columns_of_other_names_are_checked(
     }
     monkeypatch.setattr(Classification, "fields", lambda _: known(fields, job))
     report = check_dataset(manifest, Expected.of(job), split=SPLIT)
-    assert [error.problem for error in report.errors] == [
+    assert {error.problem for error in report.errors} == {
         "the label 'c' is not a class of the job; one of: a, b"
-    ]
+    }
     assert report.labels["a"].total() == 5
     assert report.masks.keys() == {"a"}
     assert report.tallies["second"].counts == {"a": 5}
