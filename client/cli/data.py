@@ -13,7 +13,8 @@ from shared.text.plural import many
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from client.data.check.dataset_check import Expected, Report
+    from client.data.check.dataset_check import Report
+    from client.data.check.expected import Expected
     from client.data.manifest.splits import Split
 
 MOST = 8  # lines of one kind before "and so many more"
@@ -82,7 +83,8 @@ def look(
     from rich.console import Console
 
     from client.cli.progress_bar import tracked
-    from client.data.check.dataset_check import Expected, check_dataset
+    from client.data.check.dataset_check import check_dataset
+    from client.data.check.expected import Expected
     from client.data.look import Look, write_look
     from client.data.look.write import CONTACT, PAGE, require_new
     from client.data.manifest.rows import image_columns, manifest_path
@@ -172,7 +174,7 @@ def _split(path: Path, folder: Path, job: Path | None) -> "tuple[Split, str]":
 def _expected(
     path: Path, job: Path | None, task: str | None, classes: str | None, images: Sequence[str] | None
 ) -> "Expected":
-    from client.data.check.dataset_check import Expected
+    from client.data.check.expected import Expected
     from client.data.manifest.rows import image_columns
     from shared.errors import JobError
     from shared.job.schema import load_job

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import psutil
 
-from client.data.check.dataset_check import Expected, check_dataset
+from client.data.check.dataset_check import check_dataset
+from client.data.check.expected import Expected
 from client.data.manifest.rows import image_columns
 from client.data.manifest.splits import CohortKey, Split
 from client.guard.cohort import Cohort

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from client.data.check.dataset_check import Expected, check_dataset
+from client.data.check.dataset_check import check_dataset
+from client.data.check.expected import Expected
 from client.data.look import Look, write_look
 from client.data.manifest.splits import CohortKey, Split
 from shared.job.schema import load_job

@@ -74,7 +74,8 @@ def check_evaluation(
         raise MessageError(f"has metric states that {evaluation.examples} images can't give")
     for name, metric in metrics.metrics.items():
         if isinstance(metric, Mean):
-            _within(name, metric.total, metric.count * metrics.limit(name, "total"), images)
+            values = metric.total.abs() if metrics.is_signed(name) else metric.total
+            _within(name, values, metric.count * metrics.limit(name, "total"), images)
         elif isinstance(metric, CalibrationBins):
             _within(name, metric.correct, metric.count, images)
             _within(name, metric.confidence, metric.count, images)

@@ -25,6 +25,7 @@ class MetricOptions(Table):
     Attributes:
         lower_is_better: Whether a smaller value is the better one.
         largest: Largest absolute value; what is beyond counts as this.
+        signed: Whether a value may be below 0; the coordinator refuses a sum below 0 otherwise.
 
     Example:
         ::
@@ -42,6 +43,7 @@ class MetricOptions(Table):
 
     lower_is_better: ClassVar[bool] = False
     largest: ClassVar[float]
+    signed: ClassVar[bool] = False
 
     name: str
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from shared.batch import Batch, Prediction
+from shared.errors import WardroundError
 from shared.metrics.curves import Curves
 from shared.metrics.histograms import CalibrationBins, Histograms, Scores
 from shared.metrics.patient_values import PatientValues
@@ -119,6 +120,7 @@ class MetricSet(ABC):
 
     Attributes:
         no_interval: Figures for which a bootstrap over the patients says nothing, and why.
+        signed: Means of the task whose values may be below 0; of others a sum below 0 is refused.
 
     Args:
         job: What is judged; the metrics that it asks for besides those of its task are added here.
@@ -127,6 +129,7 @@ class MetricSet(ABC):
     """
 
     no_interval: ClassVar[Mapping[str, str]] = {}
+    signed: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, job: "JobSpec", metrics: Mapping[str, Metric]) -> None:
         self.job = job
@@ -175,7 +178,16 @@ class MetricSet(ABC):
         """Add a batch to the metrics that the job asks for besides those of its task."""
         for name, own in self._further.items():
             values, counted = own.values(self.job, predicted, batch)
+            if values.shape != (wanted := (len(batch), max(1, len(own.classes(self.job.task))))):
+                raise WardroundError(
+                    f"gives values of shape {tuple(values.shape)} for a batch, not {wanted}",
+                    where=f"[evaluation] metrics '{name}'",
+                )
             self.add(name, batch.patients, bounded(values, own.largest), counted)
+
+    def is_signed(self, name: str) -> bool:
+        """Say whether values of a mean may be below 0."""
+        return name in self.signed or (name in self._further and self._further[name].signed)
 
     def limit(self, name: str, state: str) -> float:
         """Return the largest absolute value that one sample adds to each number of a metric's state."""

@@ -87,8 +87,13 @@ def first_of_role(fields: Mapping[str, Field], role: Role) -> str:
     return found
 
 
+def needed_columns(fields: Mapping[str, Field]) -> tuple[str, ...]:
+    """Return the columns, beside those of images, without which a manifest is of no use to a task."""
+    return target_columns({name: own for name, own in fields.items() if own.required})
+
+
 def target_columns(fields: Mapping[str, Field]) -> tuple[str, ...]:
-    """Return the columns of the manifest that a task needs beside its images."""
+    """Return the columns of the manifest that a task reads beside its images, needed or not."""
     return tuple(
         column
         for name, own in fields.items()

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from client.data.check.dataset_check import Expected, check_parts
+from client.data.check.dataset_check import check_parts
+from client.data.check.expected import Expected
 from client.data.check.problems import require_none
 from client.data.manifest.pooled_sites import Part, Row
 from client.data.manifest.rows import scan_manifest
@@ -18,7 +19,7 @@ from shared.job.schema import JobSpec
 from shared.networks import NETWORKS
 from shared.strategies import STRATEGIES
 from shared.tasks import TASKS
-from shared.tasks.fields import fields_of, file_columns, image_columns_of, target_columns
+from shared.tasks.fields import fields_of, file_columns, image_columns_of, needed_columns
 from simulate.data.partition import partition, site_name, write_site_manifests
 from simulate.data.phantom import PHANTOMS, make_phantom
 
@@ -76,7 +77,7 @@ def sites_of_manifest(job: JobSpec, manifest: Path, shares: SplitTable) -> list[
     Raises:
         DataError: The manifest can't be read, has no such column, or a value of it makes no name.
     """
-    found = scan_manifest(manifest, image_columns_of(job), target_columns(fields_of(job)))
+    found = scan_manifest(manifest, image_columns_of(job), needed_columns(fields_of(job)))
     if "site" not in found.columns:
         raise DataError(
             "has no column 'site'",

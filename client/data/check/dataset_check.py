@@ -1,112 +1,34 @@
 """Reading every file of a dataset before a job does, and saying what was found."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from client.data.check.burned_in_text import TextFinder
 from client.data.check.doubtful_results import Seen, doubts, rows
+from client.data.check.expected import Expected
 from client.data.check.fingerprints import fingerprint
 from client.data.check.identifying_headers import identifying_fields
 from client.data.check.other_fields import count_in, further
 from client.data.images.file_hash import content_hash
 from client.data.images.mask_files import Mask, mask_files
 from client.data.images.readers import (
-    Layout,
     Picture,
-    mask_indices,
     mask_values,
     read_files,
     size,
-    structure_indices,
     target_shape,
 )
-from client.data.kinds import Kind, first_of_kind, kinds_of
 from client.data.kinds.tally import Tally
 from client.data.manifest.pooled_sites import Part, Row, read_parts
 from client.data.manifest.rows import SPLITS, Record, label_indices
 from client.data.manifest.splits import Split
 from shared.errors import DataError
-from shared.job.schema import JobSpec
-from shared.tasks import TASKS
-from shared.tasks.fields import fields_of, image_columns_of, target_columns
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What the data are checked against; None is whatever the files hold.
-
-    Attributes:
-        task: Decides which columns must be there.
-        job: Where there is one.
-        kinds: Of the fields of a job's samples.
-    """
-
-    task: str | None = None
-    classes: tuple[str, ...] | None = None
-    images: tuple[str, ...] = ("image",)
-    multi_label: bool = False
-    job: JobSpec | None = None
-    kinds: Mapping[str, Kind] = field(default_factory=dict)
-
-    @property
-    def layout(self) -> Layout:
-        """What the files of a sample must be."""
-        if self.job is None:
-            return Layout(classes=(self.classes or ()) if self.task == "segmentation" else ())
-        return Layout.of(self.job)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns of the manifest that the targets need."""
-        if self.job is not None:
-            return target_columns(fields_of(self.job))
-        return target_columns(TASKS[self.task].declared) if self.task else ()
-
-    def class_indices(self, raw: Picture, path: Path) -> NDArray[np.uint8]:
-        """Return a mask as the indices of the classes.
-
-        Raises:
-            DataError: A value is of no class.
-        """
-        if self.job is None:
-            return mask_indices(raw, path, len(self.classes or ()))
-        return structure_indices(raw, path, self.kinds[first_of_kind(self.kinds, "mask")].field)
-
-    def column_of(self, kind: str) -> str:
-        """Return the column of the first field of a kind, 'label' or 'mask'; nothing where there is none."""
-        name = first_of_kind(self.kinds, kind)
-        if self.job is None:
-            return kind
-        return self.kinds[name].columns[0] if name else ""
-
-    def label_of(self, record: Record) -> str:
-        """Return what stands in the column of the label."""
-        return record.cells.get(self.column_of("label"), "")
-
-    def mask_of(self, record: Record) -> Mask | None:
-        """Return the mask that a row names, or None.
-
-        Raises:
-            DataError: A file is missing in its name, or it is no path below the manifest.
-        """
-        column = self.column_of("mask")
-        if column == "mask":
-            return record.mask
-        return record.mask_in(column) if record.cells.get(column) else None
-
-    @classmethod
-    def of(cls, job: JobSpec) -> "Expected":
-        """Return what a job expects."""
-        named = next((own for own in fields_of(job).values() if own.kind in ("label", "mask")), None)
-        classes, several = (None, False) if named is None else (named.classes, named.several)
-        return cls(job.task.name, classes, image_columns_of(job), several, job, kinds_of(job))
 
 
 @dataclass(frozen=True)
@@ -225,10 +147,17 @@ class _Check:
     def __init__(self, parts: Sequence[Part], expected: Expected) -> None:
         self.expected = expected
         self._label_column, self._mask_column = expected.column_of("label"), expected.column_of("mask")
-        needs = expected.columns
-        found = read_parts(parts, expected.images, needs, expected.job.data.fold if expected.job else None)
+        found = read_parts(
+            parts, expected.images, expected.needs, expected.job.data.fold if expected.job else None
+        )
         self.rows = found.rows
-        self.columns = found.columns if expected.task is None else frozenset(needs)
+        read = found.columns if expected.task is None else expected.columns
+        self.columns = found.columns.intersection(read)
+        self.kinds = {
+            name: kind
+            for name, kind in further(expected.kinds).items()
+            if kind.field.required or found.columns.issuperset(kind.columns)
+        }
         self.seen: list[Seen] = []
         self.text = TextFinder()
         self.report = Report(
@@ -256,7 +185,7 @@ class _Check:
         if self._label_column in self.columns:
             with self._noting(row):
                 self._label(row)
-        for name, kind in further(self.expected.kinds).items():
+        for name, kind in self.kinds.items():
             with self._noting(row):
                 count_in(self.report.tallies[name], kind, record, self.expected.kinds)
                 if kind.field.kind == "event":

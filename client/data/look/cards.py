@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from client.data.check.dataset_check import Expected
+from client.data.check.expected import Expected
 from client.data.images.readers import size
 from client.data.look.choice import Chosen
 from client.data.look.histogram import Histogram, histogram

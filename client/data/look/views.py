@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from client.data.cache.prepared import Prepared
 from client.data.cache.preprocess import prepare
-from client.data.check.dataset_check import Expected
+from client.data.check.expected import Expected
 from client.data.images.mask_files import mask_files
 from client.data.images.readers import Picture, mask_values, read_files
 from client.data.kinds import Kind, first_of_kind, kinds_of

@@ -6,9 +6,13 @@ import pytest
 import torch
 from sklearn.metrics import brier_score_loss
 
-from shared.errors import JobError
+from server.rounds.answer_checks import check_evaluation
+from shared.errors import JobError, WardroundError
 from shared.further_metrics import METRICS
+from shared.further_metrics.brier import Brier
 from shared.metrics.spec import is_better, metric_names
+from shared.tasks import make_task
+from shared.wire.messages import Description, Evaluation, MessageError
 from tests.jobs import make_job
 from tests.shared.metrics.test_metrics import assert_same, evaluate, pool, predictions
 
@@ -98,3 +102,28 @@ def test_a_job_without_any_keeps_its_digest():
     with_none = make_job(evaluation_metrics=[])
     assert with_none.digest() == make_job().digest()
     assert '"metrics"' not in with_none.canonical()
+
+
+def test_a_metric_below_zero_is_taken_where_it_says_that_it_may_be(monkeypatch):
+    monkeypatch.setattr(Brier, "values", lambda *_: (torch.full((10, 1), -0.5), None))
+    spec = JOBS["brier"]
+    logits, targets = predictions(spec, 10, seed=1)
+    states = evaluate(spec, logits, targets, [f"p{i}" for i in range(10)]).pack()
+    answer = Evaluation(states, 10, 1.0)
+    described = Description("a", {"val": 10}, {"val": 10})
+    with pytest.raises(MessageError, match="'brier' that its own counts can't give"):
+        check_evaluation(answer, described, "val", make_task(spec).metrics(), spec)
+    monkeypatch.setattr(Brier, "signed", True)
+    found = make_task(spec).metrics()
+    check_evaluation(answer, described, "val", found, spec)
+    assert found.compute()["brier"] == pytest.approx(-0.5)
+
+
+def test_values_of_another_shape_are_refused_with_the_name_of_the_metric(monkeypatch):
+    monkeypatch.setattr(Brier, "values", lambda *_: (torch.zeros(10), None))
+    spec = JOBS["brier"]
+    logits, targets = predictions(spec, 10, seed=1)
+    with pytest.raises(
+        WardroundError, match=r"'brier': gives values of shape \(10,\) for a batch, not \(10, 1\)"
+    ):
+        evaluate(spec, logits, targets, [f"p{i}" for i in range(10)])

@@ -9,7 +9,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from client.cli.data import data_app
-from client.data.check.dataset_check import Expected, Report, check_dataset
+from client.data.check.dataset_check import Report, check_dataset
+from client.data.check.expected import Expected
 from client.data.check.identifying_headers import identifying_fields
 from client.data.manifest.splits import CohortKey, Split
 from shared.errors import DataError, JobError

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from client.data.check.dataset_check import Expected, check_dataset, check_parts
+from client.data.check.dataset_check import check_dataset, check_parts
 from client.data.check.doubtful_results import Seen, doubts
+from client.data.check.expected import Expected
 from client.data.check.fingerprints import fingerprint
 from client.data.check.identifying_headers import identifying_fields
 from client.data.manifest.pooled_sites import Part

@@ -15,7 +15,8 @@ from PIL import Image
 
 from client.data.cache.prepared import Prepared
 from client.data.cache.preprocess import prepare
-from client.data.check.dataset_check import Expected, check_dataset
+from client.data.check.dataset_check import check_dataset
+from client.data.check.expected import Expected
 from client.data.kinds import Kind, make_kinds
 from client.data.kinds.row_images import NOTHING
 from client.data.kinds.tally import Tally
@@ -367,3 +368,29 @@ def test_a_label_and_a_mask_in_columns_of_other_names_are_checked(
     assert report.tallies["second"].counts == {"a": 5}
     assert report.tallies["other"].counts == {"a": 3}
     assert "nothing in second is of class b" in report.warnings
+
+
+def test_a_column_that_is_not_required_may_be_missing_where_data_are_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        picture(tmp_path / f"{number}.png")
+    rows = [
+        f"p{number},{number}.png,{'ab'[number % 2]},{'train' if number < 3 else 'test'}"
+        for number in range(4)
+    ]
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("\n".join(["patient,image,label,split", *rows]) + "\n")
+    job = job_of()
+    fields = {
+        "image": Field("image", ("image",)),
+        "label": Field("label", ("label",), role="target"),
+        "weight": Field("number", ("weight",), required=False),
+    }
+    monkeypatch.setattr(Classification, "fields", lambda _: known(fields, job))
+    report = check_dataset(manifest, Expected.of(job), split=SPLIT)
+    assert report.errors == []
+    assert not report.tallies
+    fields["weight"] = replace(fields["weight"], required=True)
+    with pytest.raises(DataError, match="has no column 'weight'"):
+        check_dataset(manifest, Expected.of(job), split=SPLIT)

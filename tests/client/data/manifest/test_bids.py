@@ -10,7 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from client.cli.data import data_app
-from client.data.check.dataset_check import Expected, check_dataset
+from client.data.check.dataset_check import check_dataset
+from client.data.check.expected import Expected
 from client.data.manifest.new_manifest import write_manifest
 from client.data.manifest.splits import CohortKey, Split
 from shared.errors import DataError
