@@ -26,9 +26,11 @@ settings.load_profile("wardround")
 
 # Workers take whole files (see the Makefile); so that they end together, these come first, the longest ahead.
 LONGEST = (
-    "test_benchmarks.py",
     "simulate/federation/test_federation.py",
+    "benchmarks/test_of_the_rest.py",
     "simulate/workers/test_workers.py",
+    "benchmarks/test_of_federations.py",
+    "benchmarks/test_of_simulations.py",
     "simulate/session/test_same_result.py",
     "simulate/session/test_resume.py",
     "client/service/test_node.py",

@@ -39,17 +39,18 @@ def main(grid: HttpGrid, context: Context) -> None:
             message = Message(content, node, kind)
             # The gateway takes what is waited for; in pieces a message has another identity.
             rope.expect(2**20, {"alpha": [identity_of(message), message.object_id]})
-            reply = ask(grid, message)
+            reply = ask(grid, rope, message)
             answers[name] = reply.error.reason if reply.has_error() else "an answer"
     path = Path(os.environ[COORDINATOR]) / "runs" / f"{context.run_config['run']}.json"
     write_atomic(path, json.dumps(answers).encode())
 
 
-def ask(grid: HttpGrid, message: Message) -> Message:
+def ask(grid: HttpGrid, rope: Rope, message: Message) -> Message:
     """Send a message, one in pieces as Flower would, and wait for what comes back."""
     mailbox = Mailbox(grid)
     send = grid.push_messages if "pieces" in message.content else mailbox.send
     [identity] = send([message])
+    rope.pull()  # or the site looks for it only when it has waited for seconds
     while True:
         for reply in mailbox.collect([identity]):
             return reply

@@ -97,7 +97,7 @@ def test_kill_9_leaves_no_process_and_the_run_resumes(sampled, in_the_middle, tm
     held.let_go()
     run = next(tmp_path.glob("tiny-*"))
     assert status_of(run) == "interrupted"
-    assert simulate("--resume", run, "--workers", "2") == run
+    assert simulate("--resume", run, "--workers", "in-process") == run
     assert model(run) == sampled[1]
 
 
@@ -122,5 +122,5 @@ def test_ctrl_c_ends_with_one_line_and_can_be_resumed(sampled, in_the_middle, tm
     assert error.strip() == "interrupted"
     held.let_go()
     run = next(tmp_path.glob("tiny-*"))
-    simulate("--resume", run, "--workers", "1")
+    simulate("--resume", run, "--workers", "in-process")
     assert model(run) == sampled[1]
