@@ -2,11 +2,11 @@
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.cli import wardround
 
 PROJECT = Path(__file__).parents[1]
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
@@ -20,13 +20,13 @@ def commands(program: str) -> list[str]:
 
 
 def shortened(command: str, folder: Path) -> list[str]:
-    """One round instead of twenty, and files into a scratch folder."""
+    """Return what stands behind `wardround`: one round instead of twenty, and files into a scratch folder."""
     words = shlex.split(command)
     if words[1] == "simulate":
         words += ["--rounds", "1", "--out", str(folder / "runs")]
     if words[1:3] == ["job", "new"]:
         words += ["--out", str(folder / "job.toml")]
-    return [sys.executable, "-m", *words]
+    return words[1:]
 
 
 @pytest.mark.slow
@@ -36,9 +36,7 @@ def test_commands_run(command, tmp_path, data_pack):
         data_pack(pack)
     if "--site" in command:
         data_pack("brain_lgg_5sites_2d")
-    result = subprocess.run(
-        shortened(command, tmp_path), cwd=PROJECT, capture_output=True, text=True, check=False
-    )
+    result = wardround(*shortened(command, tmp_path))
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip()
 
