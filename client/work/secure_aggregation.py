@@ -18,6 +18,7 @@ from flwr.app import ConfigRecord, RecordDict
 from numpy.typing import NDArray
 
 from client.guard.gate import Gate, Visit
+from client.guard.release import told_seconds
 from client.guard.sum_book import SumBook, Summed
 from client.settings.site import SiteConfig
 from client.training.distributed_noise import check_resolution
@@ -171,7 +172,7 @@ def evaluate(site: SecureSite, visit: Visit, content: RecordDict, state: RecordD
         patients = surely_behind(claims.patients for claims in roster)
         empty, states = site.summand(request, judging=client.claims.patients > 0, patients=patients)
         numbers = encode_states(states, empty, roster)
-        return stages.masked_reply(client.mask(numbers), time.perf_counter() - start)
+        return stages.masked_reply(client.mask(numbers), told_seconds(time.perf_counter() - start))
 
 
 def agree(site: SecureSite, visit: Visit, content: RecordDict, state: RecordDict) -> RecordDict:

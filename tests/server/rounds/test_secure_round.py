@@ -64,6 +64,8 @@ def test_nothing_of_a_single_site_is_in_the_tables_or_the_answers(secure_job, fe
     noise = np.zeros(0, np.uint8)
     for kind, content in seen:
         assert dict(content[messages.METRICS]).keys() == {"seconds"}
+        seconds = content[messages.METRICS]["seconds"]
+        assert seconds == float(f"{seconds:.1e}")
         assert messages.STATES not in content
         masked, _ = (
             stages.read_masked(content, size) if kind == "train" else stages.read_masked(content, states, 0)
