@@ -105,6 +105,14 @@ class Generation(TaskOptions):
             else "images like the hospitals'"
         )
 
+    def problems(self, job: "JobSpec") -> Iterator[str]:
+        """See the base class."""
+        if self.penalty > 0 and job.training.compile:
+            yield (
+                "[task] penalty: must be 0 with [training] compile, as PyTorch's compiler has no gradient of "
+                "a gradient"
+            )
+
     def private_problems(self, job: "JobSpec") -> Iterator[str]:
         """See the base class."""
         if self.penalty > 0:

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 from client.data.manifest.splits import CohortKey
 from client.guard.bounds import Bounds
 from client.guard.metric_release import withhold
-from server.report.comparison import from_counts, sentences
+from server.report.comparison import comparison, from_counts, sentences
 from server.report.tables import print_comparison
 from server.rounds.judging import Judged
 from server.runs.visibility import Figures
@@ -117,6 +117,30 @@ def test_people_see_the_sum_and_only_the_sites_that_show_theirs(job):
     assert all("site" not in one for one in seen["metrics"].values())
     assert seen["metrics"]["auroc"]["constant"] == 0.5
     assert Figures(description, None).description(description)["comparison"] == found
+
+
+def test_less_is_better_where_the_metric_says_so(tiny_job):
+    job = tiny_job(task_name="survival")
+    name, rivals = (
+        "integrated_brier",
+        {"constant": {"integrated_brier": 0.25}, "site": {"integrated_brier": 0.2}},
+    )
+    options = {"one_class": {}, "patients": 40, "how": "bootstrap"}
+
+    def said(value):
+        found = comparison(job, {name: value}, {name: (value - 0.01, value + 0.01)}, rivals, **options)
+        return " ".join(sentences(found))
+
+    assert said(0.15) == ""
+    assert "The name of the hospital alone reaches integrated brier 0.20, the model 0.22" in said(0.22)
+    assert "The model is no better than one answer for all: integrated brier (0.26)" in said(0.26)
+
+
+def test_why_a_figure_has_no_interval_is_said(tiny_job):
+    job = tiny_job(task_name="generation")
+    reasons = {"frechet": "it is none"}
+    found = comparison(job, {}, {}, {}, one_class={}, patients=4, how="bootstrap", no_interval=reasons)
+    assert list(sentences(found)) == ["frechet has no interval: it is none."]
 
 
 def test_a_segmentation_has_nothing_to_compare_by_counts(tiny_job):

@@ -50,6 +50,22 @@ def test_one_row_a_site_and_the_federation(tiny_job):
     assert "model of round 2 of 3" in text
 
 
+def test_a_job_of_tables_trains_on_rows(tiny_job):
+    description = {
+        "rounds": 1,
+        "tested_round": 1,
+        "sites": {"alpha": SITE},
+        "left_out": {},
+        "test": {"sites": {"alpha": {}}, "federation": {"concordance": 0.5, "integrated_brier": 0.2}},
+    }
+    assert "images" in printed(
+        tiny_job(), description | {"test": {"sites": {}, "federation": scores(tiny_job(), 0)}}
+    )
+    text = printed(tiny_job(task_name="survival"), description)
+    assert "rows" in text
+    assert "images" not in text
+
+
 def test_the_comparison_shows_what_each_gets(tiny_job):
     job = tiny_job()
     both = ("alpha", "beta")

@@ -30,7 +30,13 @@ def figures_of(cli: Any, folder: Path, **options: Any) -> dict[str, float]:
     said = cli("simulate", folder / "job.toml", "--workers", "in-process", "--out", folder / "runs")
     assert said.code == 0, said.err
     run = RunFolder.read(next((folder / "runs").glob("tiny-*")))
-    figures: dict[str, float] = run.read_description()["test"]["federation"]
+    about = run.read_description()
+    figures: dict[str, float] = about["test"]["federation"]
+    for name, one in about["comparison"]["metrics"].items():
+        assert one["low"] < one["value"] < one["high"]
+        assert one["value"] == pytest.approx(figures[name])
+        assert one["constant"] == 0
+    assert set(about["comparison"]["metrics"]) >= {"ap30", "sensitivity_1fp"}
     return figures
 
 

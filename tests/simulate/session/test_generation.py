@@ -73,6 +73,8 @@ def test_baselines_are_judged_too(classes: list[str], tiny_data: Path, tmp_path:
     about = json.loads((run / "run.json").read_text())
     assert about["baselines"]["pooled"]["federation"]["frechet"] > 0
     assert about["test"]["federation"]["frechet"] > 0
+    assert about["comparison"]["metrics"] == {}
+    assert "a bootstrap draws some of them twice" in about["comparison"]["no_interval"]["frechet"]
 
 
 def test_masked_sums_are_judged_as_plain_ones(tiny_data: Path, tmp_path: Path) -> None:

@@ -56,8 +56,18 @@ def test_the_hospitals_are_scaled_by_the_moments_of_all_of_them(table: Path, tmp
 def test_a_network_learns_who_is_at_risk(table: Path, tmp_path: Path, loss: str) -> None:
     options = {"task_horizon": None} if loss == "cox" else {}
     spec = job(task_loss=loss, job_rounds=4, training_local_epochs=5, training_learning_rate=0.02, **options)
-    test = RunFolder.read(simulated(spec, table, tmp_path)).read_description()["test"]
-    assert test["federation"]["concordance"] > 0.6
+    about = RunFolder.read(simulated(spec, table, tmp_path)).read_description()
+    assert about["test"]["federation"]["concordance"] > 0.6
+    worth = about["comparison"]["metrics"]
+    assert worth["concordance"]["value"] == pytest.approx(about["test"]["federation"]["concordance"])
+    assert worth["concordance"]["low"] < worth["concordance"]["value"] < worth["concordance"]["high"]
+    assert worth["concordance"]["constant"] == worth["concordance"]["site"] == 0.5
+    if loss == "hazard":
+        brier = worth["integrated_brier"]
+        assert brier["lower_is_better"]
+        assert brier["low"] < brier["value"] < brier["high"]
+        assert 0 < brier["constant"] < 0.26
+        assert 0 < brier["site"] < 0.26
 
 
 def test_masked_sums_say_what_plain_ones_do(table: Path, tmp_path: Path) -> None:

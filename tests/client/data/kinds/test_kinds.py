@@ -160,6 +160,13 @@ def test_boxes_are_written_in_five_ways(tmp_path: Path, way: str) -> None:
     assert tally.counts == {"b": 1}
 
 
+def test_a_column_of_which_there_is_nothing_to_say_has_no_line() -> None:
+    field = Field("points", ("points",))
+    tally = Tally(rows=1)
+    kind_of(field).tally(np.array([[1.0, 2.0]]), tally)
+    assert all(": " in line for line in tally.lines())
+
+
 def test_an_image_without_boxes_has_none(tmp_path: Path) -> None:
     picture(tmp_path / "a.png")
     job = job_of()
