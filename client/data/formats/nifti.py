@@ -2,6 +2,8 @@
 
 import gzip
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import IO, Any, cast
@@ -58,35 +60,39 @@ def nifti_header(path: Path) -> nibabel.Nifti1Header:
         DataError: It is none.
     """
     with _opened(path) as file:
-        head = file.read(_HEAD)
+        return _header(file, path)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file, packed by gzip or not: its first bytes say it."""
+    with path.open("rb") as file:
+        packed = file.read(2) == _GZIP
+        file.seek(0)
+        if not packed:
+            yield file
+            return
+        with gzip.GzipFile(fileobj=file) as inside:
+            yield cast(IO[bytes], inside)
+
+
+def _header(file: IO[bytes], path: Path) -> nibabel.Nifti1Header:
+    """Read the header at the beginning of a file, which is there again afterwards."""
+    head = file.read(_HEAD)
+    file.seek(0)
     for kind in (nibabel.Nifti1Header, nibabel.Nifti2Header):
         if kind.may_contain_header(head):
             return kind(head[: kind.sizeof_hdr], check=False)
     raise DataError("is not a NIfTI file", where=path)
 
 
-def _opened(path: Path) -> IO[bytes]:
-    """Open a file, packed by gzip or not: its first bytes say it."""
-    with path.open("rb") as file:
-        packed = file.read(2) == _GZIP
-    return cast(IO[bytes], gzip.open(path)) if packed else path.open("rb")
-
-
 def _loaded(path: Path) -> tuple[nibabel.Nifti1Image, tuple[str, ...]]:
     """Return an image, its size plausible and its checksum right, and what was mended in its header."""
-    header = nifti_header(path)
-    first = float(header["vox_offset"])
-    if not header.sizeof_hdr + 4 <= first < _FARTHEST or first % 1:
-        raise DataError(
-            f"says that its numbers begin at byte {first:g}, within its header or nowhere",
-            where=path,
-            remedy="Its header is damaged: save it anew.",
-        )
-    if int(header["intent_code"]) in _SURFACES:
-        raise DataError("holds surfaces (CIFTI), not a volume", where=path)
-    kind = nibabel.Nifti2Image if isinstance(header, nibabel.Nifti2Header) else nibabel.Nifti1Image
-    shape, itemsize, held = header.get_data_shape(), _dtype(header, path).itemsize, path.stat().st_size
     with _opened(path) as file, warnings_heard() as said:
+        header = _header(file, path)
+        _require_volume(header, path)
+        kind = nibabel.Nifti2Image if isinstance(header, nibabel.Nifti2Header) else nibabel.Nifti1Image
+        shape, itemsize, held = header.get_data_shape(), _dtype(header, path).itemsize, path.stat().st_size
         packed = isinstance(file, gzip.GzipFile)
         require_plausible(path, shape, itemsize, DEFLATED if packed else RAW, held)
         _require_extensions(path, file, header, held)
@@ -101,6 +107,18 @@ def _loaded(path: Path) -> tuple[nibabel.Nifti1Image, tuple[str, ...]]:
         raise DataError("says that its voxels are 0 mm wide", where=path, remedy="Correct its header.")
     mended = (text for text in dict.fromkeys(said) if "setting" in text)
     return image, tuple(f"the header of {path.name} was mended: {text}" for text in mended)
+
+
+def _require_volume(header: nibabel.Nifti1Header, path: Path) -> None:
+    first = float(header["vox_offset"])
+    if not header.sizeof_hdr + 4 <= first < _FARTHEST or first % 1:
+        raise DataError(
+            f"says that its numbers begin at byte {first:g}, within its header or nowhere",
+            where=path,
+            remedy="Its header is damaged: save it anew.",
+        )
+    if int(header["intent_code"]) in _SURFACES:
+        raise DataError("holds surfaces (CIFTI), not a volume", where=path)
 
 
 def _dtype(header: nibabel.Nifti1Header, path: Path) -> np.dtype[Any]:

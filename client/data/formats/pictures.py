@@ -1,5 +1,6 @@
 """PNG, JPEG and BMP."""
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,16 +73,23 @@ def _opened(path: Path) -> Iterator[tuple[Image.Image, Depth | None]]:
     """Open a picture that is whole and whose header is plausible; no number is made of it yet."""
     with path.open("rb") as source:
         content = source if source.seekable() else BytesIO(source.read())  # a named pipe
-        depth = require_sound(content, path)
+        held = content.seek(0, os.SEEK_END)
+        content.seek(0)
+        depth, whole = require_sound(content, path)
         try:
-            picture = Image.open(content, formats=FORMATS)
+            picture = Image.open(whole, formats=FORMATS)
         except UnidentifiedImageError:
             raise DataError(
                 _what_it_is(content), where=path, remedy="Save it as PNG, or copy it again."
             ) from None
         with picture as file:
-            claimed = (*file.size, len(file.getbands()))
-            require_plausible(path, claimed, 1 / 8, DEFLATED, path.stat().st_size)
+            require_plausible(path, (*file.size, len(file.getbands())), 1 / 8, DEFLATED, held)
+            if file.format == "PNG" and getattr(file, "is_animated", False):
+                raise DataError(
+                    "is a film (APNG)",
+                    where=path,
+                    remedy="Save the frame that is meant as a file of its own.",
+                )
             yield file, depth
 
 
@@ -105,7 +113,7 @@ def _channels(file: Image.Image, path: Path) -> NDArray[Any]:
         return _opaque(
             np.moveaxis(np.asarray(file.convert("LA" if file.mode == "LA" else "RGBA")), -1, 0), path
         )
-    return np.moveaxis(np.asarray(file.convert("RGB")), -1, 0)
+    return np.moveaxis(np.asarray(file if file.mode == "RGB" else file.convert("RGB")), -1, 0)
 
 
 def _mask_channels(file: Image.Image) -> NDArray[Any]:

@@ -1,8 +1,10 @@
 """Whether a PNG is whole: its checksums, and as many numbers as its header says; Pillow looks at neither."""
 
+import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +17,7 @@ _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by the kind of colour (
 _PASSES = ((0, 8, 0, 8), (4, 8, 0, 8), (0, 4, 4, 8), (2, 4, 0, 4), (0, 2, 2, 4), (1, 2, 0, 2), (0, 1, 1, 2))
 """Of Adam7 (PNG, 8.2): first column and step, first row and step."""
 _PIECE = 2**20
+_AT_ONCE = 2**26  # bytes of rows that are kept; beyond, a picture is unpacked twice
 _REMEDY = "Copy or save it again."
 
 
@@ -41,63 +44,119 @@ class Depth:
         return 255 // (2**self.bits - 1) if self.colour == _GREY and self.bits < 8 else 1
 
 
-def require_sound(file: BinaryIO, path: Path) -> Depth | None:
+def require_sound(file: BinaryIO, path: Path) -> tuple[Depth | None, BinaryIO]:
     """Refuse a PNG that is damaged or not whole, and say how it stores its pixels; other files pass.
 
     Args:
         file: Opened, at its beginning; and left there.
         path: Its name, for the error.
 
+    Returns:
+        How it stores its pixels, None for another file; and what is to be decoded: the file, or of a picture
+        that is not huge a copy whose rows are unpacked already, so that it is done once.
+
     Raises:
-        DataError: A checksum is wrong, or there are fewer numbers than the header says.
+        DataError: A checksum is wrong, there are fewer numbers than the header says, or parts stand twice.
     """
     if file.read(len(_HEAD)) != _HEAD:
         file.seek(0)
-        return None
-    unpacker, count, needed, depth = zlib.decompressobj(), 0, None, None
-    for name, content in _chunks(file, path):
-        if name == b"IHDR" and len(content) == 13:
-            needed, depth = _bytes_of(content), Depth(content[8], content[9])
-        if name == b"IDAT":
-            try:
-                count += _unpacked(unpacker, content, needed or 0)
-            except zlib.error as error:
-                raise DataError(f"is damaged ({error})", where=path, remedy=_REMEDY) from None
+        return None, file
+    rows: _Rows | None = None
+    parts: list[bytes] = [_HEAD]
+    try:
+        for name, content, whole in _chunks(file, path):
+            if name == b"IHDR" and len(content) == 13:
+                _require(rows is None, "has two headers", path)
+                rows = _Rows(content)
+            if name == b"IDAT" and rows is not None:
+                _require(rows.add(content, len(parts)), "has its pixels in several places", path)
+            else:
+                parts.append(whole)
+    except zlib.error as error:
+        raise DataError(f"is damaged ({error})", where=path, remedy=_REMEDY) from None
     file.seek(0)
-    if needed is not None and count < needed:
-        raise DataError(
-            f"holds {count} of the {needed} bytes that its header says", where=path, remedy=_REMEDY
-        )
-    return depth
+    if rows is None:
+        return None, file
+    _require(
+        rows.count >= rows.needed,
+        f"holds {rows.count} of the {rows.needed} bytes that its header says",
+        path,
+    )
+    return rows.depth, rows.decoded(parts) or file
 
 
-def _chunks(file: BinaryIO, path: Path) -> Iterator[tuple[bytes, bytes]]:
-    """Yield name and content of what a picture needs, the checksums compared."""
-    size = path.stat().st_size
+class _Rows:
+    """The rows of a picture, unpacked; of a huge one they are only counted.
+
+    Args:
+        header: What IHDR holds.
+
+    Attributes:
+        depth: How it stores its pixels.
+        needed: Bytes of all rows.
+        count: Bytes that are there; no more than a picture needs are unpacked.
+    """
+
+    def __init__(self, header: bytes) -> None:
+        self.depth = Depth(header[8], header[9])
+        self.needed, self.count = _bytes_of(header), 0
+        self._unpacker = zlib.decompressobj()
+        self._pieces: list[bytes] = []
+        self._place: int | None = None
+
+    def add(self, content: bytes, place: int) -> bool:
+        """Unpack a part; say whether it follows the one before.
+
+        Args:
+            content: Packed.
+            place: How many other parts stand before it.
+        """
+        follows = self._place in (None, place)
+        self._place = place
+        while content and not self._unpacker.eof and self.count <= self.needed:
+            piece = self._unpacker.decompress(content, _PIECE)
+            self.count += len(piece)
+            content = self._unpacker.unconsumed_tail
+            if self.needed <= _AT_ONCE:
+                self._pieces.append(piece)
+        return follows
+
+    def decoded(self, parts: list[bytes]) -> BinaryIO | None:
+        """Return the file with these rows, not packed; None where there are too many of them.
+
+        Args:
+            parts: All others, as they stand in the file.
+        """
+        if self.needed > _AT_ONCE or self._place is None:
+            return None
+        stored = zlib.compress(b"".join(self._pieces), 0)
+        pixels = b"IDAT" + stored
+        whole = len(stored).to_bytes(4, "big") + pixels + zlib.crc32(pixels).to_bytes(4, "big")
+        return BytesIO(b"".join([*parts[: self._place], whole, *parts[self._place :]]))
+
+
+def _require(holds: bool, problem: str, path: Path) -> None:
+    if not holds:
+        raise DataError(problem, where=path, remedy=_REMEDY)
+
+
+def _chunks(file: BinaryIO, path: Path) -> Iterator[tuple[bytes, bytes, bytes]]:
+    """Yield name, content and all bytes of each part; the checksums of what a picture needs are compared."""
+    at = file.tell()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(at)
     while len(head := file.read(8)) == 8:
         length, name = int.from_bytes(head[:4], "big"), head[4:]
-        if length > size:
-            raise DataError("was cut short", where=path, remedy=_REMEDY)
+        _require(length <= size, "was cut short", path)
         content, checksum = file.read(length), file.read(4)
-        if not name[:1].isupper():
-            continue
-        if zlib.crc32(name + content).to_bytes(4, "big") != checksum:
+        if name[:1].isupper() and zlib.crc32(content, zlib.crc32(name)).to_bytes(4, "big") != checksum:
             part = printable(name.decode("latin-1"))
             raise DataError(
                 f"is damaged: the checksum of its part {part} is wrong", where=path, remedy=_REMEDY
             )
-        yield name, content
+        yield name, content, b"".join((head, content, checksum))
         if name == b"IEND":
             return
-
-
-def _unpacked(unpacker: "zlib._Decompress", content: bytes, most: int) -> int:
-    """Return how many bytes a piece unpacks to; no more than a picture needs are unpacked."""
-    count = 0
-    while content and not unpacker.eof and count <= most:
-        count += len(unpacker.decompress(content, _PIECE))
-        content = unpacker.unconsumed_tail
-    return count
 
 
 def _bytes_of(header: bytes) -> int:

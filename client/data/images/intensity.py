@@ -31,9 +31,11 @@ def _ranged(image: NDArray[np.float32], counted: NDArray[np.float32], data: Data
         return image
     shape = (len(image), *(1,) * (image.ndim - 1))
     if data.intensity == "zscore":
-        mean = counted.mean(axis=1, dtype=np.float64).reshape(shape)
-        deviation = counted.std(axis=1, dtype=np.float64).reshape(shape)
-        return ((image - mean) / np.where(deviation > 0, deviation, 1)).astype(np.float32)
+        mean = counted.mean(axis=1, dtype=np.float64, keepdims=True)
+        deviation = counted.std(axis=1, dtype=np.float64, mean=mean).reshape(shape)
+        centred = image - mean.reshape(shape)
+        centred /= np.where(deviation > 0, deviation, 1)
+        return centred.astype(np.float32)
     if data.window is not None:
         low, high = data.window
     else:

@@ -50,7 +50,7 @@ def class_indices(
     values = label_map(picture, path, lossy=lossy)
     if mask == "any":
         return (values != 0).astype(np.uint8)
-    found = np.unique(values)
+    found = _different(values)
     if labels is not None:
         return _mapped(values, found, {0: 0, **labels}, path)
     if classes == 1:
@@ -107,10 +107,17 @@ def values_of(picture: Picture, path: Path, *, lossy: bool = False) -> NDArray[n
     Raises:
         DataError: As `label_map`; or it has too many values for a map of labels.
     """
-    found = np.unique(label_map(picture, path, lossy=lossy))
+    found = _different(label_map(picture, path, lossy=lossy))
     if found.size > MOST_LABELS:
         raise _looks_like_an_image(found, path)
     return found[found != 0]
+
+
+def _different(values: NDArray[Any]) -> NDArray[Any]:
+    """Return the values that are there, each once and in order."""
+    if values.dtype == np.uint8:  # counted: much faster than sorted or hashed
+        return np.flatnonzero(np.bincount(values.ravel(), minlength=MOST_LABELS)).astype(np.uint8)
+    return np.unique(values)
 
 
 def _one_structure(

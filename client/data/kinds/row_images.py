@@ -133,5 +133,7 @@ def _read_group(
         if raw is not None:
             raws[name] = raw
     whole = whole or read_files(paths, None, layout)[0]
+    if len(images) == 1:
+        return dict.fromkeys(images, whole), raws
     arrays = np.split(whole.array, len(images))
     return {name: replace(whole, array=array) for name, array in zip(images, arrays, strict=True)}, raws

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import re
 import unicodedata
 from pathlib import Path
@@ -24,6 +25,7 @@ _UNSEEN = dict.fromkeys(
 )
 """Marks that no reader sees: soft hyphens, blanks without width, the direction of writing."""
 _SEPARATORS = (";", "\t")
+_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 _SAVE = "Save it as CSV in UTF-8, separated by commas."
 
 
@@ -38,7 +40,7 @@ def normal(text: str) -> str:
 
 
 def _cell(text: str) -> str:
-    found = _FORMULA.fullmatch(text)
+    found = _FORMULA.fullmatch(text) if text.startswith("=") else None
     return normal(found[1] if found else text)
 
 
@@ -132,7 +134,7 @@ def file_below(folder: Path, name: str) -> Path:
     Raises:
         ValueError: It is a path of Windows, with a drive or a server.
     """
-    if re.match(r"[A-Za-z]:[\\/]|\\\\", name):
+    if _WINDOWS.match(name):
         raise ValueError(f"'{name}' is a path of Windows: give it relative to the manifest's folder")
     path = folder / name
     if is_there(path):
@@ -144,10 +146,7 @@ def file_below(folder: Path, name: str) -> Path:
 
 def is_there(path: Path) -> bool:
     """Say if there is such a file; what can't be a file's name names none."""
-    try:
-        return path.exists()
-    except OSError:
-        return False
+    return os.path.exists(path)  # noqa: PTH110 (twice as fast, for thousands of rows)
 
 
 def _in_another_form(path: Path) -> Path:

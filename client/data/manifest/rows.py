@@ -28,6 +28,7 @@ class Record:
         images: The image's files (or DICOM folders), one a column of the job.
         cells: All cells, by their column.
         folder: The manifest's; names of files count from it.
+        looked_up: What names of files led to: each is looked for on the disk once.
     """
 
     row: int
@@ -39,7 +40,7 @@ class Record:
     split: str | None = None
     cells: dict[str, str] = field(default_factory=dict)
     folder: Path = Path()
-    _found: dict[str, Mask] = field(default_factory=dict, init=False, repr=False, compare=False)
+    looked_up: dict[str, Mask] = field(default_factory=dict, repr=False, compare=False)
 
     def files(self) -> list[Path]:
         """Return the images and, where there is one, the mask's files."""
@@ -83,14 +84,18 @@ class Record:
         return self._look(self.filled(column), mask_below)
 
     def _look(self, name: str, look: Callable[[Path, str], Mask]) -> Mask:
-        """Look for a file on the disk, once: a row's files are asked for again and again."""
-        key = f"{look.__name__} {name}"
-        if key not in self._found:
-            try:
-                self._found[key] = look(self.folder, name)
-            except ValueError as error:
-                raise DataError(str(error)) from None
-        return self._found[key]
+        try:
+            return _looked_up(self.looked_up, self.folder, name, look)
+        except ValueError as error:
+            raise DataError(str(error)) from None
+
+
+def _looked_up(known: dict[str, Mask], folder: Path, name: str, look: Callable[[Path, str], Mask]) -> Mask:
+    """Look for a file on the disk, once: a row's files are asked for again and again."""
+    key = f"{look.__name__} {name}"
+    if key not in known:
+        known[key] = look(folder, name)
+    return known[key]
 
 
 @dataclass(frozen=True)
@@ -241,16 +246,19 @@ def _record(
     if split is not None and split not in SPLITS:
         raise ValueError(f"unknown split '{split}'; {suggestion(split, SPLITS)}")
     mask = cells.get("mask")
+    known: dict[str, Mask] = {}
+    files = [_looked_up(known, folder, cells[name], file_below) for name in images]
     return Record(
         row=row,
         patient=cells["patient"],
-        images=tuple(file_below(folder, cells[name]) for name in images),
+        images=tuple(file for file in files if isinstance(file, Path)),
         label=cells.get("label"),
-        mask=mask_below(folder, mask) if mask else None,
+        mask=_looked_up(known, folder, mask, mask_below) if mask else None,
         site=cells.get("site"),
         split=split,
         cells=cells,
         folder=folder,
+        looked_up=known,
     )
 
 

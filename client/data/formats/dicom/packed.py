@@ -58,15 +58,17 @@ def require_fitting(dataset: Dataset, path: Path) -> None:
     Raises:
         DataError: They are.
     """
+    frames, held = int(dataset.get("NumberOfFrames") or 1), path.stat().st_size
+    require_plausible(path, (frames,), 1, DEFLATED, held)  # each is described, also one without pixels
     if "PixelData" not in dataset:
         return
     syntax = UID(dataset.file_meta.TransferSyntaxUID)
     rows, columns, samples = (int(dataset[tag].value) for tag in ("Rows", "Columns", "SamplesPerPixel"))
-    bits, frames = int(dataset.BitsAllocated), int(dataset.get("NumberOfFrames") or 1)
+    bits = int(dataset.BitsAllocated)
     packing, has_head = _packing(syntax)
     if packing == RAW and isinstance(dataset.PixelData, bytes) and dataset.PixelData.startswith(_ITEM):
         raise DataError("does not say how its pixels are packed", where=path, remedy=_REMEDY)
-    require_plausible(path, (frames, rows, columns, samples), bits / 8, packing, path.stat().st_size)
+    require_plausible(path, (frames, rows, columns, samples), bits / 8, packing, held)
     if not has_head:
         return
     for frame in generate_frames(dataset.PixelData, number_of_frames=frames):

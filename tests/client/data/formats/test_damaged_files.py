@@ -27,6 +27,7 @@ from client.data.formats.png import require_sound
 from client.data.images.readers import read_image
 from shared.errors import DataError
 
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
 SHIPPED = Path(pydicom.data.__file__).parent / "test_files"
 GREY = np.random.default_rng(1).integers(0, 255, (9, 7)).astype(np.uint8)
 VOLUME = np.random.default_rng(1).integers(0, 999, (6, 5, 4)).astype(np.int16)
@@ -116,12 +117,68 @@ def test_a_png_with_fewer_rows_than_its_header_says_is_refused(tmp_path):
         read_image(tmp_path / "x.png")
 
 
-@given(st.integers(1, 40), st.integers(1, 40), st.sampled_from(["L", "RGB", "RGBA", "1", "P", "LA"]))
-def test_every_whole_png_is_sound(tmp_path_factory, width, height, mode):
+@given(
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.sampled_from(["L", "RGB", "RGBA", "1", "P", "LA", "I;16"]),
+    st.integers(0, 2**32),
+)
+def test_every_whole_png_is_sound_and_has_the_pixels_that_pillow_unpacks(
+    tmp_path_factory, width, height, mode, seed
+):
     path = tmp_path_factory.mktemp("png") / "x.png"
-    Image.new("RGB", (width, height), (90, 20, 7)).convert(mode).save(path)
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 4)).astype(np.uint8)
+    picture = Image.fromarray(pixels if mode != "I;16" else pixels[..., 0].astype(np.uint16) * 257)
+    (picture if mode == "I;16" else picture.convert("RGB").convert(mode)).save(path)
+    with path.open("rb") as file, Image.open(path) as expected:
+        depth, whole = require_sound(file, path)
+        assert depth is not None
+        with Image.open(whole) as found:
+            assert found.mode == expected.mode
+            np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))
+
+
+def test_a_huge_picture_is_not_unpacked_into_memory_twice(tmp_path):
+    path = tmp_path / "x.png"
+    header = struct.pack(">IIBBBBB", 2**13, 2**13, 8, 0, 0, 0, 0)
+    pixels = zlib.compress(bytes(2**13 * (2**13 + 1)), 1)
+    end = part(b"IEND", b"")
+    path.write_bytes(SIGNATURE[:8] + part(b"IHDR", header) + part(b"IDAT", pixels) + end)
     with path.open("rb") as file:
+        _, whole = require_sound(file, path)
+        assert whole is file
+    path.write_bytes(SIGNATURE[:8] + part(b"IHDR", header) + part(b"IDAT", pixels[:-4] + bytes(4)) + end)
+    with path.open("rb") as file, pytest.raises(DataError, match="damaged"):
         require_sound(file, path)
+
+
+def parts_of(content: bytes) -> list[bytes]:
+    """Return the parts of a PNG behind its first eight bytes."""
+    found, at = [], 8
+    while at < len(content):
+        end = at + 12 + int.from_bytes(content[at : at + 4], "big")
+        found.append(content[at:end])
+        at = end
+    return found
+
+
+def part(name: bytes, content: bytes) -> bytes:
+    return len(content).to_bytes(4, "big") + name + content + zlib.crc32(name + content).to_bytes(4, "big")
+
+
+def test_pixels_in_two_parts_are_one_picture_unless_another_part_stands_between(tmp_path):
+    path, content = tmp_path / "x.png", WHOLE["x.png"](tmp_path)
+    header, pixels, end = parts_of(content)
+    packed = pixels[8:-4]
+    halves = [part(b"IDAT", packed[:20]), part(b"IDAT", packed[20:])]
+    path.write_bytes(content[:8] + b"".join([header, *halves, end]))
+    np.testing.assert_array_equal(read_image(path).array[0], GREY)
+    path.write_bytes(content[:8] + b"".join([header, halves[0], part(b"teXt", b"a"), halves[1], end]))
+    with pytest.raises(DataError, match="several places"):
+        read_image(path)
+    path.write_bytes(content[:8] + b"".join([header, header, pixels, end]))
+    with pytest.raises(DataError, match="two headers"):
+        read_image(path)
 
 
 def field(name: str, value: object) -> bytes:

@@ -248,3 +248,10 @@ def test_what_is_not_read_is_named(tmp_path: Path, name: str, said: str) -> None
     (tmp_path / name).write_bytes(bytes(200))
     with pytest.raises(DataError, match=f"{name}: is {said}"):
         read_image(tmp_path / name)
+
+
+def test_a_film_in_a_png_is_refused(tmp_path):
+    frames = [Image.fromarray(np.full((6, 5), value, np.uint8)) for value in (10, 90, 200)]
+    frames[0].save(tmp_path / "x.png", save_all=True, append_images=frames[1:], duration=40)
+    with pytest.raises(DataError, match=r"is a film \(APNG\)"):
+        read_image(tmp_path / "x.png")
