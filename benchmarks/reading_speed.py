@@ -1,10 +1,11 @@
 """How long do the packs of images take to be read and prepared, beside a clone from before a change?
 
-    python benchmarks/reading_speed.py --before PATH-OF-A-CLONE [--pairs 10] [--only brain-lgg] [--quick]
+    python benchmarks/reading_speed.py [--before PATH-OF-A-CLONE] [--pairs 10] [--only brain-lgg] [--quick]
 
 One process of each version reads the same pack in memory, in turn with the other, so that both meet the same
 machine: the manifest, every image and mask, and what the shipped job makes of them. Compared are the medians
 of processor and of wall time, and of their ratios within a pair; and whether the samples have the same bits.
+Without a clone the times of now are printed, and held to nothing.
 """
 
 import argparse
@@ -24,6 +25,14 @@ PROJECT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("WARDROUND_DATA", PROJECT.parent / "shared" / "data"))
 PACKS = {"brain-lgg": "brain_lgg_5sites_2d", "hippocampus": "hippocampus_nifti"}
 MOST = 1.0  # of the time before
+_COLUMNS = {
+    "cpu_before": "before, s",
+    "cpu": "now, s",
+    "cpu_of_before": "now of before",
+    "wall_before": "wall: before, s",
+    "wall": "now, s",
+    "wall_of_before": "now of before",
+}
 _HERE = """
 from client.data.manifest.splits import CohortKey, Split
 from client.data.samples.site_data import SiteData
@@ -107,16 +116,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--before", type=Path, required=True, help="a clone at 7a58ada")
+    parser.add_argument("--before", type=Path, help="a clone at 7a58ada")
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--only", choices=list(PACKS))
     parser.add_argument("--quick", action="store_true", help="one pair; held to no figure")
     options = parser.parse_args()
     pairs = 1 if options.quick else options.pairs
     figures: dict[str, Any] = {**conditions(), "pairs": pairs, "skipped": []}
-    table = Table(
-        "pack", "before, s", "now, s", "now of before", "wall: before, s", "now, s", "of before", "bits"
-    )
+    table = Table("pack", *_COLUMNS.values(), "bits")
     missed = []
     for job in [options.only] if options.only else PACKS:
         manifest = DATA / PACKS[job] / "manifest.csv"
@@ -124,38 +131,42 @@ def main() -> None:
             print(f"{job}: skipped, {manifest} is not there; set WARDROUND_DATA", file=sys.stderr)
             figures["skipped"].append(job)
             continue
-        found = figures[job] = compared(options.before.resolve(), job, manifest, pairs)
-        table.add_row(job, *(str(found[name]) for name in ("cpu_before", "cpu", "cpu_of_before")),
-                      *(str(found[name]) for name in ("wall_before", "wall", "wall_of_before")),
-                      "the same" if found["same_bits"] else "others")  # fmt: skip
-        if found["cpu_of_before"] > MOST:
+        found = figures[job] = compared(options.before, job, manifest, pairs)
+        bits = {True: "the same", False: "others"}.get(found.get("same_bits"), "–")
+        table.add_row(job, *(str(found.get(name, "–")) for name in _COLUMNS), bits)
+        if found.get("cpu_of_before", 0) > MOST:
             missed.append(f"{job}: {found['cpu_of_before']} of the time before")
     Console(width=120).print(table)
     finish("reading_speed", figures, missed, quick=options.quick)
 
 
-def compared(before: Path, job: str, manifest: Path, pairs: int) -> dict[str, Any]:
-    """Return the medians of alternating readings of both versions."""
-    versions = [Version(before, _BEFORE, job, manifest), Version(PROJECT, _HERE, job, manifest)]
+def compared(before: Path | None, job: str, manifest: Path, pairs: int) -> dict[str, Any]:
+    """Return the medians of alternating readings of both versions, or of readings of this one."""
+    versions = {"now": Version(PROJECT, _HERE, job, manifest)}
+    if before is not None:
+        versions["before"] = Version(before.resolve(), _BEFORE, job, manifest)
     try:
-        for version in versions:
+        for version in versions.values():
             version.read()  # imports, the files in the system's memory
         rounds = []
         for number in range(pairs):
-            order = (0, 1) if number % 2 == 0 else (1, 0)
+            order = list(versions) if number % 2 else list(reversed(versions))
             rounds.append({which: versions[which].read() for which in order})
     finally:
-        for version in versions:
+        for version in versions.values():
             version.close()
     figures: dict[str, Any] = {}
     for place, name in enumerate(("cpu", "wall")):
-        times = [(float(one[0][place]), float(one[1][place])) for one in rounds]
-        figures |= {
-            f"{name}_before": round(statistics.median(old for old, _ in times), 3),
-            name: round(statistics.median(new for _, new in times), 3),
-            f"{name}_of_before": round(statistics.median(new / old for old, new in times), 3),
-        }
-    return figures | {"same_bits": rounds[-1][0][2] == rounds[-1][1][2]}
+        new = [float(one["now"][place]) for one in rounds]
+        figures[name] = round(statistics.median(new), 3)
+        if before is not None:
+            old = [float(one["before"][place]) for one in rounds]
+            figures[f"{name}_before"] = round(statistics.median(old), 3)
+            ratios = [here / there for here, there in zip(new, old, strict=True)]
+            figures[f"{name}_of_before"] = round(statistics.median(ratios), 3)
+    if before is not None:
+        figures["same_bits"] = rounds[-1]["now"][2] == rounds[-1]["before"][2]
+    return figures
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import argparse
 import csv
 import math
 import os
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,11 +64,13 @@ def main() -> None:
     names = options.studies or list(STUDIES)
     seeds = [1] if options.quick else options.seeds
     console = Console()
-    figures: dict[str, Any] = conditions()
+    figures: dict[str, Any] = {**conditions(), "skipped": {}}
     missed: list[str] = []
     for name in names:
         if not (DATA / STUDIES[name].pack).is_dir():
-            console.print(f"{name}: skipped, {DATA / STUDIES[name].pack} is not there; set WARDROUND_DATA")
+            why = f"{DATA / STUDIES[name].pack} is not there; set WARDROUND_DATA"
+            print(f"{name}: skipped, {why}", file=sys.stderr)
+            figures["skipped"][name] = why
             continue
         scores = {seed: run(name, seed, console, quick=options.quick) for seed in seeds}
         figures[name], problems = judge(name, scores, console)

@@ -10,6 +10,7 @@ from shared.errors import DataError
 
 _MOST_CHANNELS = 4
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_WIDTH = {(1, 0): 2, (2, 0): 4}  # bytes of the header's length
 
 
 def read_array(path: Path, dimensions: int | None) -> Picture:
@@ -45,5 +46,10 @@ def _require_plausible(path: Path) -> None:
         version = np.lib.format.read_magic(file)
         if version not in _HEADERS:
             raise ValueError(f"it is of version {version[0]}.{version[1]}")
+        held, begin = path.stat().st_size, file.tell()
+        length = int.from_bytes(file.read(_WIDTH[version]), "little")
+        if length > held:  # NumPy would take memory for it
+            raise ValueError(f"its header says that it has {length} bytes")
+        file.seek(begin)
         shape, _, dtype = _HEADERS[version](file)
-    require_plausible(path, shape, dtype.itemsize, RAW, path.stat().st_size)
+    require_plausible(path, shape, dtype.itemsize, RAW, held)

@@ -20,19 +20,22 @@ from client.data.formats.placed_volumes import placed
 from shared.errors import DataError
 
 _HEAD = 540  # bytes of the longer header
+_EXTENSION = 16  # bytes of the shortest one
 _GZIP = b"\x1f\x8b"
 _PIECE = 2**20
 _REMEDY = "Copy or export it again."
-_MOST_BEYOND = 2**26  # bytes behind the last number: padding
+_CORRECT = "Correct its header."
+_MOST_BEYOND = 2**16  # bytes behind the last number: padding
 _FARTHEST = 2**40
 _SURFACES = range(3000, 3100)  # codes of intent
 _SAME_SIZE = 0.01
 _ONE_PLACE = 1e-3  # mm
-_TO_MM = {"meter": 1000.0, "micron": 0.001}
+_TO_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # the code of a unit; 0: not said
+_OPAQUE = 3  # which byte of RGBA says it
 
 
 def read_nifti(path: Path, dimensions: int | None) -> Picture:
-    """Read a NIfTI file; further axes than three become channels.
+    """Read a NIfTI file; a further axis than three becomes channels.
 
     Args:
         path: The file.
@@ -43,11 +46,11 @@ def read_nifti(path: Path, dimensions: int | None) -> Picture:
         ValueError: Its affine can't be used.
     """
     image, mended = _loaded(path)
-    array = _channels_first(_values(image))
+    array = _channels_first(_values(image, path))
     if array.ndim != 4:
         raise DataError(f"has {len(image.shape)} dimensions", where=path)
     affine = np.array(image.affine, dtype=np.float64)
-    affine[:3] *= _TO_MM.get(image.header.get_xyzt_units()[0], 1.0)
+    affine[:3] *= _millimetres(image.header, path)
     codes = (int(image.header["sform_code"]), int(image.header["qform_code"]))
     notes = (*mended, *(_notes(image) if all(codes) else ()), *(_of_sizes(image) if codes[0] else ()))
     return placed(array, affine, dimensions, located=any(codes), notes=notes)
@@ -95,16 +98,18 @@ def _loaded(path: Path) -> tuple[nibabel.Nifti1Image, tuple[str, ...]]:
         shape, itemsize, held = header.get_data_shape(), _dtype(header, path).itemsize, path.stat().st_size
         packed = isinstance(file, gzip.GzipFile)
         require_plausible(path, shape, itemsize, DEFLATED if packed else RAW, held)
-        _require_extensions(path, file, header, held)
+        _require_extensions(path, file, header)
         begin = max(_HEAD, int(header.get_data_offset()))
         require_plausible(path, (begin,), 1, DEFLATED, held)
+        if not packed:
+            _require_read(held - begin - prod(shape) * itemsize, path)
         image = (
             kind.from_bytes(_unpacked(file, path, begin + prod(shape) * itemsize))
             if packed
             else kind.load(path)
         )
     if image.header["sform_code"] == 0 and any(text.startswith("pixdim") and "zero" in text for text in said):
-        raise DataError("says that its voxels are 0 mm wide", where=path, remedy="Correct its header.")
+        raise DataError("says that its voxels are 0 mm wide", where=path, remedy=_CORRECT)
     mended = (text for text in dict.fromkeys(said) if "setting" in text)
     return image, tuple(f"the header of {path.name} was mended: {text}" for text in mended)
 
@@ -117,8 +122,20 @@ def _require_volume(header: nibabel.Nifti1Header, path: Path) -> None:
             where=path,
             remedy="Its header is damaged: save it anew.",
         )
+    if np.isinf([float(header[name]) for name in ("scl_slope", "scl_inter")]).any():
+        raise DataError("scales its numbers by what is not a number", where=path, remedy=_CORRECT)
     if int(header["intent_code"]) in _SURFACES:
         raise DataError("holds surfaces (CIFTI), not a volume", where=path)
+
+
+def _require_read(beyond: int, path: Path) -> None:
+    """Refuse a file with so many bytes behind its last number that its header must be wrong."""
+    if beyond > _MOST_BEYOND:
+        raise DataError(
+            "holds far more numbers than its header says",
+            where=path,
+            remedy="Its dimensions are wrong, or it is several files in one: save it anew.",
+        )
 
 
 def _dtype(header: nibabel.Nifti1Header, path: Path) -> np.dtype[Any]:
@@ -129,18 +146,20 @@ def _dtype(header: nibabel.Nifti1Header, path: Path) -> np.dtype[Any]:
         raise DataError(f"holds numbers of type {code}, which NIfTI does not know", where=path) from None
 
 
-def _require_extensions(path: Path, file: IO[bytes], header: nibabel.Nifti1Header, held: int) -> None:
-    """Refuse an extension that is longer than the file: nibabel takes memory for what it claims."""
+def _require_extensions(path: Path, file: IO[bytes], header: nibabel.Nifti1Header) -> None:
+    """Refuse an extension that reaches into the numbers: nibabel would look for the next one in them."""
+    at, end = header.sizeof_hdr + 4, int(header.get_data_offset())
     file.seek(header.sizeof_hdr)
-    at = header.sizeof_hdr + 4
     there = file.read(4)[:1] not in (b"", b"\0")
-    begin = header.get_data_offset()
-    end = begin if begin >= at else held  # of numbers that begin in the header it reads on
-    while there and at < end:
+    while there and end - at >= _EXTENSION:
         length = int(np.frombuffer(file.read(8)[:4].ljust(4, b"\0"), f"{header.endianness}i4")[0])
-        if not 8 <= length <= held * DEFLATED:
-            raise DataError(f"has an extension of {length} bytes in its header", where=path, remedy=_REMEDY)
         at += length
+        if length < 8 or at > end:
+            raise DataError(
+                f"has an extension of {length} bytes in its header, which has no room for it",
+                where=path,
+                remedy=_REMEDY,
+            )
         file.seek(at)
     file.seek(0)
 
@@ -151,26 +170,42 @@ def _unpacked(file: IO[bytes], path: Path, length: int) -> bytes:
         content, beyond = file.read(length), 0
         while piece := file.read(_PIECE):  # the checksum stands at the end
             beyond += len(piece)
-            if beyond > _MOST_BEYOND:
-                raise DataError(
-                    "holds far more than its header says", where=path, remedy="Its header is damaged."
-                )
+            _require_read(beyond, path)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"is damaged ({error})", where=path, remedy=_REMEDY) from None
     return content
 
 
-def _values(image: nibabel.Nifti1Image) -> NDArray[Any]:
-    """Return the numbers with every bit that they have, (x, y, z, ...)."""
-    if image.get_data_dtype().fields:  # three bytes of colour
+def _millimetres(header: nibabel.Nifti1Header, path: Path) -> float:
+    code = int(header["xyzt_units"]) % 8  # the higher bits are the unit of time
+    if code not in _TO_MM:
+        raise DataError(
+            f"gives its lengths in the unit {code}, which NIfTI does not know", where=path, remedy=_CORRECT
+        )
+    return _TO_MM[code]
+
+
+def _values(image: nibabel.Nifti1Image, path: Path) -> NDArray[Any]:
+    """Return the numbers with every bit that they have, (x, y, z[, channels]).
+
+    Raises:
+        DataError: They are transparent in places.
+    """
+    if image.get_data_dtype().fields:  # bytes of colour
         raw = np.asanyarray(image.dataobj)
-        return np.stack([raw[name] for name in raw.dtype.names or ()], axis=-1)
-    slope, intercept = image.dataobj.slope, image.dataobj.inter
-    if (slope, intercept) == (1.0, 0.0) or image.get_data_dtype().kind == "c":
-        array = np.asanyarray(image.dataobj)
+        array = np.stack([raw[name] for name in raw.dtype.names or ()], axis=-1)
+        if array.shape[-1] == _OPAQUE + 1:
+            if (array[..., _OPAQUE] != 255).any():
+                raise DataError("is transparent in places", where=path, remedy="Save it as RGB.")
+            array = array[..., :_OPAQUE]
     else:
-        array = np.asarray(image.get_fdata(dtype=np.float64, caching="unchanged"))
-    return array.reshape(array.shape + (1,) * (3 - array.ndim))
+        slope, intercept = image.dataobj.slope, image.dataobj.inter
+        if (slope, intercept) == (1.0, 0.0) or image.get_data_dtype().kind == "c":
+            array = np.asanyarray(image.dataobj)
+        else:
+            array = np.asarray(image.get_fdata(dtype=np.float64, caching="unchanged"))
+    array = array.reshape(array.shape + (1,) * (3 - array.ndim))
+    return array.reshape(array.shape[:3] + tuple(length for length in array.shape[3:] if length != 1))
 
 
 def _channels_first(array: NDArray[Any]) -> NDArray[Any]:

@@ -31,6 +31,7 @@ _OTHERS = (  # what is called .jpg or .png and is not
     (re.compile(rb".{128}DICM", re.DOTALL), "DICOM"),
 )
 _LONGEST_HEAD = 132
+_AT_ONCE = 2**24  # bytes of a file that are read as a whole: quicker than part by part
 
 
 def read_picture(path: Path) -> Picture:
@@ -72,10 +73,15 @@ def read_mask_picture(path: Path) -> Picture:
 def _opened(path: Path) -> Iterator[tuple[Image.Image, Depth | None]]:
     """Open a picture that is whole and whose header is plausible; no number is made of it yet."""
     with path.open("rb") as source:
-        content = source if source.seekable() else BytesIO(source.read())  # a named pipe
+        size = os.fstat(source.fileno()).st_size
+        at_once = size <= _AT_ONCE or not source.seekable()  # a named pipe
+        content = BytesIO(source.read()) if at_once else source
         held = content.seek(0, os.SEEK_END)
         content.seek(0)
         depth, whole = require_sound(content, path)
+        if isinstance(whole, Image.Image):
+            yield whole, depth
+            return
         try:
             picture = Image.open(whole, formats=FORMATS)
         except UnidentifiedImageError:
@@ -106,7 +112,10 @@ def _what_it_is(content: BinaryIO) -> str:
 
 def _channels(file: Image.Image, path: Path) -> NDArray[Any]:
     if file.mode in _GREY:
-        return np.asarray(file)[None]
+        array = np.asarray(file)[None]
+        if (array == file.info.get("transparency", -1)).any():
+            raise _transparent(path)
+        return array
     if file.mode == "1":
         return np.asarray(file.convert("L"))[None]
     if file.mode.endswith(("A", "a")) or "transparency" in file.info:
@@ -138,12 +147,13 @@ def _opaque(array: NDArray[Any], path: Path) -> NDArray[Any]:
     if len(array) in (1, 3):
         return array
     if (array[-1] != np.iinfo(array.dtype).max).any():
-        raise DataError(
-            "is transparent in places",
-            where=path,
-            remedy="Save it without an alpha channel, as it is to be seen.",
-        )
+        raise _transparent(path)
     return array[:-1]
+
+
+def _transparent(path: Path) -> DataError:
+    remedy = "Save it without an alpha channel, as it is to be seen."
+    return DataError("is transparent in places", where=path, remedy=remedy)
 
 
 def _one_channel(array: NDArray[Any], path: Path) -> NDArray[Any]:

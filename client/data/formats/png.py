@@ -8,6 +8,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
+from PIL import Image
+
 from shared.errors import DataError
 from shared.text.printable import printable
 
@@ -16,6 +18,9 @@ _GREY, _PALETTE = 0, 3  # kinds of colour
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by the kind of colour (PNG, 11.2.2)
 _PASSES = ((0, 8, 0, 8), (4, 8, 0, 8), (0, 4, 4, 8), (2, 4, 0, 4), (0, 2, 2, 4), (1, 2, 0, 2), (0, 1, 1, 2))
 """Of Adam7 (PNG, 8.2): first column and step, first row and step."""
+_PLAIN = {(1, 0): "1", (8, 0): "L", (8, 2): "RGB"}  # bits and kind of colour -> Pillow's mode
+_NO_MATTER = {b"IHDR", b"IEND", b"pHYs", b"gAMA", b"sRGB", b"cHRM", b"iCCP", b"sBIT", b"bKGD", b"tIME"}
+"""Parts that change no number: of printers, screens and clocks."""
 _PIECE = 2**20
 _AT_ONCE = 2**26  # bytes of rows that are kept; beyond, a picture is unpacked twice
 _REMEDY = "Copy or save it again."
@@ -44,7 +49,7 @@ class Depth:
         return 255 // (2**self.bits - 1) if self.colour == _GREY and self.bits < 8 else 1
 
 
-def require_sound(file: BinaryIO, path: Path) -> tuple[Depth | None, BinaryIO]:
+def require_sound(file: BinaryIO, path: Path) -> tuple[Depth | None, Image.Image | BinaryIO]:
     """Refuse a PNG that is damaged or not whole, and say how it stores its pixels; other files pass.
 
     Args:
@@ -52,8 +57,8 @@ def require_sound(file: BinaryIO, path: Path) -> tuple[Depth | None, BinaryIO]:
         path: Its name, for the error.
 
     Returns:
-        How it stores its pixels, None for another file; and what is to be decoded: the file, or of a picture
-        that is not huge a copy whose rows are unpacked already, so that it is done once.
+        How it stores its pixels, None for another file; and the picture, so that it is unpacked once. Where
+        there is more to know of it, that is a file with unpacked rows, to be opened; of a huge one the file.
 
     Raises:
         DataError: A checksum is wrong, there are fewer numbers than the header says, or parts stand twice.
@@ -82,7 +87,7 @@ def require_sound(file: BinaryIO, path: Path) -> tuple[Depth | None, BinaryIO]:
         f"holds {rows.count} of the {rows.needed} bytes that its header says",
         path,
     )
-    return rows.depth, rows.decoded(parts) or file
+    return rows.depth, rows.unpacked(parts) or file
 
 
 class _Rows:
@@ -98,7 +103,8 @@ class _Rows:
     """
 
     def __init__(self, header: bytes) -> None:
-        self.depth = Depth(header[8], header[9])
+        self.depth, self._passes = Depth(header[8], header[9]), header[12]
+        self._size = int.from_bytes(header[:4], "big"), int.from_bytes(header[4:8], "big")
         self.needed, self.count = _bytes_of(header), 0
         self._unpacker = zlib.decompressobj()
         self._pieces: list[bytes] = []
@@ -121,15 +127,21 @@ class _Rows:
                 self._pieces.append(piece)
         return follows
 
-    def decoded(self, parts: list[bytes]) -> BinaryIO | None:
-        """Return the file with these rows, not packed; None where there are too many of them.
+    def unpacked(self, parts: list[bytes]) -> Image.Image | BinaryIO | None:
+        """Return the picture, or where other parts say more of it a file whose rows are not packed.
 
         Args:
             parts: All others, as they stand in the file.
+
+        Returns:
+            None where there are too many rows.
         """
         if self.needed > _AT_ONCE or self._place is None:
             return None
         stored = zlib.compress(b"".join(self._pieces), 0)
+        mode = _PLAIN.get((self.depth.bits, self.depth.colour))
+        if mode and not self._passes and all(part[4:8] in _NO_MATTER for part in parts[1:]):
+            return Image.frombytes(mode, self._size, stored, "zip", mode, 0)
         pixels = b"IDAT" + stored
         whole = len(stored).to_bytes(4, "big") + pixels + zlib.crc32(pixels).to_bytes(4, "big")
         return BytesIO(b"".join([*parts[: self._place], whole, *parts[self._place :]]))

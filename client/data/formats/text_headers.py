@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from client.data.formats.data_length import require_metaimage_data
 from shared.errors import DataError
 from shared.text.names import shown
 
@@ -76,6 +77,11 @@ def require_metaimage(path: Path) -> None:
                 where=path,
                 remedy=_REMEDY,
             )
+    head = _head(path)
+    place = _DATA_FILE.search(head)
+    assert place is not None  # noqa: S101 (looked for above)
+    begin = head.find(b"\n", place.end()) + 1
+    require_metaimage_data(path, fields, begin, next(iter(data_files(path)), None))
 
 
 def says_its_place(path: Path) -> bool:

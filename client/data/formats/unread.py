@@ -14,7 +14,9 @@ _UNREAD = {
     **dict.fromkeys((".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".czi", ".vsi"), _SLIDE),
     **dict.fromkeys((".mp4", ".avi", ".mov", ".mkv", ".wmv", ".mpg", ".mpeg", ".webm"), _FILM),
     **dict.fromkeys((".heic", ".heif", ".avif", ".webp", ".gif", ".jp2", ".j2k", ".psd", ".pgm"), _PICTURE),
-    **dict.fromkeys((".hdr", ".img", ".mgz", ".mgh", ".mnc", ".par", ".rec", ".v", ".nii.bz2"), _VOLUME),
+    **dict.fromkeys(
+        (".hdr", ".img", ".img.gz", ".mgz", ".mgh", ".mnc", ".par", ".rec", ".v", ".nii.bz2"), _VOLUME
+    ),
     **dict.fromkeys((".zip", ".tar", ".tgz", ".7z", ".rar", ".npz"), _ARCHIVE),
     **dict.fromkeys((".mat", ".h5", ".hdf5", ".pkl", ".pt"), ("an array in a container", "Save it as .npy.")),
 }

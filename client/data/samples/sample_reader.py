@@ -60,7 +60,7 @@ class Reader:
         self._source = source
         self._cache = cache
         self._filter = image_filter
-        self._held = 0  # bytes in memory
+        self._held, self._most = 0, cache.memory_bytes  # bytes in memory
         self._preparation = None
         if cache.folder is not None and not all(kind.in_manifest for kind in kinds.values()):
             disk = DiskCache(cache.folder)
@@ -105,7 +105,7 @@ class Reader:
                 found.append(_in_memory(self._kinds[self._source].source(record), sample))
             if not self._take(sum(value.nbytes for value in sample.values.values())):
                 raise DataError(
-                    f"its prepared samples need more memory than {self._cache.memory_bytes / _GIB:.3g} GiB",
+                    f"its prepared samples need more memory than {self._most / _GIB:.3g} GiB",
                     where=self._manifest.path,
                     remedy='Name a folder for them in site.toml: [cache] folder = "/data/cache".',
                 )
@@ -128,7 +128,7 @@ class Reader:
 
     def _take(self, size: int) -> bool:
         """Count bytes in, if there is room for them in memory."""
-        fits = self._held + size <= self._cache.memory_bytes
+        fits = self._held + size <= self._most
         self._held += size if fits else 0
         return fits
 

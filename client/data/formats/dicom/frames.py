@@ -40,6 +40,11 @@ def read_frames(dataset: Dataset, path: Path, dimensions: int | None) -> Picture
         )
     for transform in _transforms(dataset):
         require_slope(transform, path)
+    types = {str(transform.get("RescaleType") or "") for transform in _transforms(dataset)} - {""}
+    if len(types) > 1:
+        raise DataError(
+            f"has frames whose values are of several types: {', '.join(sorted(types))}", where=path
+        )
     require_fitting(dataset, path)
     dataset, padding = _plain(dataset, path)
     array, affine = _volume(dataset, path, count)

@@ -70,6 +70,7 @@ def require_fitting(dataset: Dataset, path: Path) -> None:
         raise DataError("does not say how its pixels are packed", where=path, remedy=_REMEDY)
     require_plausible(path, (frames, rows, columns, samples), bits / 8, packing, held)
     if not has_head:
+        _require_no_further_frame(dataset, frames, path)
         return
     for frame in generate_frames(dataset.PixelData, number_of_frames=frames):
         found = head_of(frame, _is_jpeg(syntax))
@@ -81,6 +82,19 @@ def require_fitting(dataset: Dataset, path: Path) -> None:
                 where=path,
                 remedy=_REMEDY,
             )
+
+
+def _require_no_further_frame(dataset: Dataset, frames: int, path: Path) -> None:
+    """Refuse plain pixels of more frames than the header says."""
+    if UID(dataset.file_meta.TransferSyntaxUID).is_encapsulated:
+        return
+    bits = (
+        int(dataset.Rows) * int(dataset.Columns) * int(dataset.SamplesPerPixel) * int(dataset.BitsAllocated)
+    )
+    if dataset.get("PhotometricInterpretation") == "YBR_FULL_422":  # two pixels share their colours
+        bits = bits * 2 // 3
+    if bits and 8 * len(dataset.PixelData or b"") - frames * bits >= max(bits, 16):  # a byte may be padding
+        raise DataError("holds more pixels than its header says", where=path, remedy=_REMEDY)
 
 
 def unpacked(dataset: Dataset, path: Path) -> NDArray[Any]:

@@ -23,7 +23,9 @@ _ONE_PLACE = 1e-3  # mm
 _DIRECTION = 1e-4  # of a component of a direction: what is written as one orientation
 _SPACING = 1e-3  # relative
 _TIMES = ("TemporalPositionIdentifier", "AcquisitionNumber", "DiffusionBValue", "EchoTime")
+_TEXTS = ("ConvolutionKernel", "KVP")  # what else tells images of one position apart
 _OF_CHANNEL = ("TemporalPositionIdentifier", "DiffusionBValue", "EchoTime")
+_ROLES = ("LOCALIZER", "MIP", "MPR", "PROJECTION IMAGE")  # of ImageType: made beside or of the slices
 _SAME = 0.01  # relative: what is written of one echo
 _OWN_FOLDER = "Put each series into a folder of its own."
 
@@ -50,6 +52,7 @@ def read_series(folder: Path, dimensions: int | None) -> Picture:
     """
     images, notes = _images(folder)
     _one_series(images, folder)
+    _one_meaning(images, folder)
     frame = next(filter(None, (frame_of(dataset) for dataset, _ in images)), "")
     return replace(_noted(_picture(images, folder, dimensions), notes), frame=frame)
 
@@ -116,6 +119,48 @@ def _one_series(images: Sequence[tuple[Dataset, Path]], folder: Path) -> None:
             )
 
 
+def _one_meaning(images: Sequence[tuple[Dataset, Path]], folder: Path) -> None:
+    """Refuse images whose numbers do not mean one thing, and overviews among slices."""
+    for what, mark in _MARKS:
+        found = Counter(mark(dataset) for dataset, _ in images)
+        if what != "units":  # a PET must say its own
+            del found[""]
+        if len(found) > 1:
+            listed = ", ".join(
+                f"{value or 'none'} ({count} file{'s' * (count != 1)})"
+                for value, count in sorted(found.items())
+            )
+            raise DataError(f"holds images of several {what}: {listed}", where=folder, remedy=_OWN_FOLDER)
+
+
+def _rescaling(dataset: Dataset) -> str:
+    """Say whether values are rescaled; nothing where that changes none."""
+    slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
+    if dataset.get("ModalityLUTSequence"):
+        return "a table's values"
+    if slope in (None, ""):
+        return "stored values"
+    return "" if (slope, intercept) == (1, 0) else "rescaled values"
+
+
+def _role(dataset: Dataset) -> str:
+    return next((word for word in _ROLES if word in (dataset.get("ImageType") or ())), "a slice")
+
+
+def _told(tag: str) -> Callable[[Dataset], str]:
+    return lambda dataset: str(dataset.get(tag) or "")
+
+
+_MARKS: tuple[tuple[str, Callable[[Dataset], str]], ...] = (
+    ("modalities", _told("Modality")),
+    ("units", _told("Units")),  # of PET: Bq/ml, counts, SUV
+    ("types of rescaled values", _told("RescaleType")),
+    ("kinds of values", _rescaling),
+    ("kinds of pixels", _told("PhotometricInterpretation")),
+    ("roles", _role),
+)
+
+
 def _plane(dataset: Dataset, path: Path) -> Plane:
     plane = plane_of(dataset, path)
     if plane is None:
@@ -175,7 +220,12 @@ def _by_place(slices: Sequence[_Slice], folder: Path) -> list[list[_Slice]]:
 
 def _moment(dataset: Dataset) -> tuple[float | str, ...]:
     times = (float(dataset.get(tag) or 0) for tag in _TIMES)
-    return (*times, _made_as(dataset), float(dataset.get("InstanceNumber") or 0))
+    return (
+        *times,
+        *(_told(tag)(dataset) for tag in _TEXTS),
+        _made_as(dataset),
+        float(dataset.get("InstanceNumber") or 0),
+    )
 
 
 def _made_as(dataset: Dataset) -> str:
@@ -192,11 +242,18 @@ def _one_channel_each(places: Sequence[Sequence[_Slice]], folder: Path) -> None:
         for tag in _OF_CHANNEL:
             values = [float(place[moment].dataset.get(tag) or 0) for place in places]
             if len(places[0]) > 1 and max(values) - min(values) > _SAME * max(map(abs, values)):
-                raise DataError(
-                    f"holds {len(places[0])} images of each position, but not of the same {tag} at each",
-                    where=folder,
-                    remedy="Put each volume (time point, echo, direction) into a folder of its own.",
-                )
+                raise _other_channels(len(places[0]), tag, folder)
+        for tag in _TEXTS:
+            if len(places[0]) > 1 and len({_told(tag)(place[moment].dataset) for place in places}) > 1:
+                raise _other_channels(len(places[0]), tag, folder)
+
+
+def _other_channels(count: int, tag: str, folder: Path) -> DataError:
+    return DataError(
+        f"holds {count} images of each position, but not of the same {tag} at each",
+        where=folder,
+        remedy="Put each volume (time point, echo, direction) into a folder of its own.",
+    )
 
 
 def _is_copy(one: Dataset, other: Dataset) -> bool:

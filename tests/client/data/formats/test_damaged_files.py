@@ -133,9 +133,9 @@ def test_every_whole_png_is_sound_and_has_the_pixels_that_pillow_unpacks(
     with path.open("rb") as file, Image.open(path) as expected:
         depth, whole = require_sound(file, path)
         assert depth is not None
-        with Image.open(whole) as found:
-            assert found.mode == expected.mode
-            np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))
+        found = whole if isinstance(whole, Image.Image) else Image.open(whole)
+        assert found.mode == expected.mode
+        np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))
 
 
 def test_a_huge_picture_is_not_unpacked_into_memory_twice(tmp_path):
@@ -196,6 +196,8 @@ def field(name: str, value: object) -> bytes:
         ("dim", [3, 32767, 32767, 32767, 1, 1, 1, 1], "too many for a file"),
         ("dim", [3, -6, 5, 4, 1, 1, 1, 1], "-6"),
         ("datatype", 9999, "numbers of type 9999"),
+        ("scl_slope", np.inf, "scales its numbers by what is not a number"),
+        ("xyzt_units", 5, "in the unit 5"),
     ],
 )
 def test_a_header_of_nifti_that_can_not_be_is_refused(tmp_path, name, value, said):
@@ -212,6 +214,37 @@ def test_what_is_mended_or_said_twice_in_a_header_is_a_note(tmp_path):
     picture = read_image(path)
     assert picture.spacing == (1, 2, 3)
     assert "voxels of 9 x 2 x 3 mm, its sform of 1 x 2 x 3" in " ".join(picture.notes)
+
+
+def test_an_extension_that_reaches_into_the_numbers_is_refused(tmp_path):
+    image = nibabel.Nifti1Image(VOLUME, np.eye(4))
+    image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"who and when"))
+    content = bytearray(image.to_bytes())
+    (tmp_path / "x.nii").write_bytes(content)
+    np.testing.assert_array_equal(read_image(tmp_path / "x.nii").array[0], VOLUME)
+    content[352:356] = struct.pack("<i", 135)
+    (tmp_path / "x.nii").write_bytes(content)
+    with pytest.raises(DataError, match="an extension of 135 bytes"):
+        read_image(tmp_path / "x.nii")
+
+
+@pytest.mark.parametrize("name", ["x.nii", "x.nii.gz"])
+def test_a_volume_behind_the_one_of_the_header_is_not_passed_over(tmp_path, name):
+    content = nibabel.Nifti1Image(np.zeros((40, 40, 40), np.int16), np.eye(4)).to_bytes()
+    packed = gzip.compress if name.endswith("gz") else bytes
+    (tmp_path / name).write_bytes(packed(content + bytes(512)))
+    assert read_image(tmp_path / name).shape == (40, 40, 40)
+    (tmp_path / name).write_bytes(packed(content + bytes(128_000)))
+    with pytest.raises(DataError, match="far more numbers than its header says"):
+        read_image(tmp_path / name)
+
+
+def test_an_array_s_header_is_no_longer_than_its_file(tmp_path):
+    content = bytearray(WHOLE["x.npy"](tmp_path))
+    content[6:12] = b"\2\0" + struct.pack("<I", 662_372_470)
+    (tmp_path / "x.npy").write_bytes(content)
+    with pytest.raises(DataError, match="says that it has 662372470 bytes"):
+        read_image(tmp_path / "x.npy")
 
 
 def test_a_small_packed_file_that_claims_a_large_image_is_refused(tmp_path):

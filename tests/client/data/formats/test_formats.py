@@ -92,3 +92,30 @@ def test_headers_that_name_two_ways_are_noted(tmp_path: Path) -> None:
     image.set_qform(np.eye(4), 1)
     nibabel.save(image, tmp_path / "v.nii")
     assert "LAS" in read_image(tmp_path / "v.nii", 3).notes[0]
+
+
+def test_axes_of_length_one_are_no_channels(tmp_path: Path) -> None:
+    vectors = np.stack([volume(), volume() + 1, volume() + 2], axis=-1)
+    for name, array in (("a", vectors[:, :, :, None]), ("b", vectors[..., None]), ("c", vectors)):
+        nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), tmp_path / f"{name}.nii.gz")
+        np.testing.assert_array_equal(
+            read_image(tmp_path / f"{name}.nii.gz").array, np.moveaxis(vectors, -1, 0)
+        )
+    nibabel.save(nibabel.Nifti1Image(volume()[..., None, None, None], np.eye(4)), tmp_path / "d.nii")
+    assert read_image(tmp_path / "d.nii").array.shape == (1, 4, 5, 6)
+    nibabel.save(nibabel.Nifti1Image(np.stack([vectors, vectors], axis=3), np.eye(4)), tmp_path / "e.nii")
+    with pytest.raises(DataError, match="5 dimensions"):
+        read_image(tmp_path / "e.nii")
+
+
+def test_an_opaque_channel_of_nifti_is_no_colour(tmp_path: Path) -> None:
+    pixels = np.zeros((4, 5, 6), [(name, "u1") for name in "RGBA"])
+    pixels["R"], pixels["A"] = volume() % 255, 255
+    nibabel.save(nibabel.Nifti1Image(pixels, np.eye(4)), tmp_path / "x.nii")
+    found = read_image(tmp_path / "x.nii").array
+    assert len(found) == 3
+    np.testing.assert_array_equal(found[0], volume() % 255)
+    pixels["A"][1, 1, 1] = 0
+    nibabel.save(nibabel.Nifti1Image(pixels, np.eye(4)), tmp_path / "x.nii")
+    with pytest.raises(DataError, match="transparent in places"):
+        read_image(tmp_path / "x.nii")

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from client.data.images.readers import read_image
+from client.data.images.readers import read_image, read_raw_mask
 from shared.errors import DataError
 
 CT, ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1"
@@ -199,3 +199,70 @@ def test_doses_and_parametric_maps_are_named(tmp_path: Path) -> None:
     file.save_as(path)
     with pytest.raises(DataError, match="parametric map"):
         read_image(path)
+
+
+@pytest.mark.parametrize(
+    ("one", "others", "said"),
+    [
+        ({"Modality": "PT", "Units": "CNTS"}, {"Modality": "PT", "Units": "BQML"}, "units: BQML"),
+        ({"Modality": "PT"}, {"Modality": "PT", "Units": "BQML"}, "units: none"),
+        ({"Modality": "PT"}, {}, "modalities: CT"),
+        ({"RescaleType": "US"}, {"RescaleType": "HU"}, "types of rescaled values"),
+        ({}, {"RescaleSlope": 1, "RescaleIntercept": -1024}, "stored values"),
+        ({"PhotometricInterpretation": "MONOCHROME1"}, {}, "kinds of pixels"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, {}, "roles: LOCALIZER"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "MIP"]}, {}, "roles: MIP"),
+    ],
+)
+def test_slices_whose_numbers_mean_other_things_are_not_a_volume(tmp_path, one, others, said):
+    for number in range(4):
+        slice_at(tmp_path / f"{number}.dcm", 3 * number, **(one if number == 2 else others))
+    with pytest.raises(DataError, match=said):
+        read_image(tmp_path)
+
+
+def test_a_slope_for_each_slice_of_one_unit_is_followed(tmp_path):
+    for number in range(4):
+        slice_at(
+            tmp_path / f"{number}.dcm", 3 * number, RescaleSlope=1 + number, RescaleIntercept=0, Units="BQML"
+        )
+    np.testing.assert_array_equal(read_image(tmp_path).array.max(axis=(0, 1, 2)), [63, 126, 189, 252])
+
+
+@pytest.mark.parametrize("tag", ["ConvolutionKernel", "KVP"])
+def test_two_images_of_a_position_are_channels_by_what_tells_them_apart(tmp_path, tag):
+    for number in range(8):
+        position = number // 2
+        told = {tag: ("140", "80")[(number + position) % 2], "InstanceNumber": number}
+        slice_at(tmp_path / f"{number}.dcm", 3 * position, 100 * ((number + position) % 2), **told)
+    low, high = read_image(tmp_path).array
+    assert {float(low.max()), float(high.max())} == {63, 163}
+    assert (low.max(axis=(0, 1)) == low.max()).all()
+    slice_at(tmp_path / "0.dcm", 0, 100, **{tag: "80", "InstanceNumber": 0})
+    with pytest.raises(DataError, match=f"not of the same {tag}"):
+        read_image(tmp_path)
+
+
+def test_frames_of_several_units_or_more_than_the_header_says_are_refused(tmp_path):
+    path = enhanced(tmp_path / "x.dcm", FRAMES)
+    file = pydicom.dcmread(path)
+    group = file.PerFrameFunctionalGroupsSequence[1].PixelValueTransformationSequence[0]
+    group.RescaleType = "US"
+    file.save_as(path)
+    with pytest.raises(DataError, match="several types: HU, US"):
+        read_image(path)
+    group.RescaleType, file.PixelData = "HU", file.PixelData + PIXELS.tobytes()
+    file.save_as(path)
+    with pytest.raises(DataError, match="more pixels than its header says"):
+        read_image(path)
+
+
+def test_frames_without_number_are_refused_before_memory_is_taken(tmp_path):
+    path = enhanced(tmp_path / "x.dcm", FRAMES)
+    file = pydicom.dcmread(path)
+    file.NumberOfFrames = 99999999999
+    del file.PixelData
+    file.SOPClassUID = file.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.66.4"
+    file.save_as(path)
+    with pytest.raises(DataError, match="too many for a file"):
+        read_raw_mask(path)

@@ -255,3 +255,67 @@ def test_a_film_in_a_png_is_refused(tmp_path):
     frames[0].save(tmp_path / "x.png", save_all=True, append_images=frames[1:], duration=40)
     with pytest.raises(DataError, match=r"is a film \(APNG\)"):
         read_image(tmp_path / "x.png")
+
+
+def test_a_grey_value_that_is_transparent_is_refused_where_it_occurs(tmp_path):
+    Image.fromarray(GREY).save(tmp_path / "x.png", transparency=5)
+    with pytest.raises(DataError, match="transparent in places"):
+        read_image(tmp_path / "x.png")
+    Image.fromarray(GREY).save(tmp_path / "x.png", transparency=200)
+    np.testing.assert_array_equal(read_image(tmp_path / "x.png").array[0], GREY)
+
+
+def metaimage(path: Path, *, more: str = "", data: bytes = VOLUME.tobytes(), beside: str = "") -> Path:
+    """Write a MetaImage; its numbers into a file beside it, where one is named."""
+    text = (
+        "ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\n"
+        f"ElementSpacing = 1 1 2\nDimSize = 3 4 5\nElementType = MET_SHORT\n{more}"
+        f"ElementDataFile = {beside or 'LOCAL'}\n"
+    )
+    path.write_bytes(text.encode() + (b"" if beside else data))
+    if beside:
+        (path.parent / beside).write_bytes(data)
+    return path
+
+
+PACKED = zlib.compress(VOLUME.tobytes())
+
+
+@pytest.mark.parametrize(
+    ("more", "data", "beside"),
+    [
+        ("", VOLUME.tobytes(), ""),
+        ("HeaderSize = -1\n", VOLUME.tobytes(), ""),
+        ("HeaderSize = 9\n", b"\xff" * 9 + VOLUME.tobytes(), "x.raw"),
+        ("HeaderSize = -1\n", b"\xff" * 9 + VOLUME.tobytes(), "x.raw"),
+        (f"CompressedData = True\nCompressedDataSize = {len(PACKED)}\n", PACKED, ""),
+        (f"CompressedData = True\nCompressedDataSize = {len(PACKED)}\n", PACKED, "x.zraw"),
+    ],
+)
+def test_the_numbers_of_a_metaimage_begin_where_it_says(tmp_path, more, data, beside):
+    found = read_image(metaimage(tmp_path / "x.mhd", more=more, data=data, beside=beside)).array
+    np.testing.assert_array_equal(found[0], np.flip(VOLUME.transpose(2, 1, 0), (0, 1)))
+
+
+def damaged(content: bytes) -> bytes:
+    return content[: len(content) // 2] + b"\xff\xff\xff\xff" + content[len(content) // 2 + 4 :]
+
+
+@pytest.mark.parametrize(
+    ("more", "data", "beside", "said"),
+    [
+        ("HeaderSize = 10\n", VOLUME.tobytes(), "", "begin at byte 10, and its header ends"),
+        ("", VOLUME.tobytes() + b"\1" * 8, "", "more than the 120 bytes"),
+        ("", b"\1" * 8 + VOLUME.tobytes(), "x.raw", "more than the 120 bytes"),
+        ("HeaderSize = 4\n", VOLUME.tobytes(), "x.raw", "less than the 120 bytes"),
+        ("HeaderSize = a\n", VOLUME.tobytes(), "", "is not a number"),
+        ("CompressedData = True\n", zlib.compress(VOLUME.tobytes()[:-8]), "", "less than the 120 bytes"),
+        ("CompressedData = True\n", zlib.compress(VOLUME.tobytes() * 2), "", "more than the 120 bytes"),
+        ("CompressedData = True\n", PACKED[:-2], "", "cut short"),
+        ("CompressedData = True\n", damaged(PACKED), "", "damaged"),
+    ],
+)
+def test_a_metaimage_with_more_or_fewer_numbers_than_it_says_is_refused(tmp_path, more, data, beside, said):
+    more += f"CompressedDataSize = {len(data)}\n" if more.startswith("Compressed") else ""
+    with pytest.raises(DataError, match=said):
+        read_image(metaimage(tmp_path / "x.mhd", more=more, data=data, beside=beside))

@@ -1,0 +1,94 @@
+"""How many numbers a MetaImage holds: where they are fewer or begin elsewhere, ITK makes some up or hangs."""
+
+import re
+import zlib
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+
+from shared.errors import DataError
+from shared.text.names import shown
+
+_TYPES = {  # MetaImage: bytes of a number
+    **dict.fromkeys(("MET_CHAR", "MET_UCHAR"), 1),
+    **dict.fromkeys(("MET_SHORT", "MET_USHORT"), 2),
+    **dict.fromkeys(("MET_INT", "MET_UINT", "MET_LONG", "MET_ULONG", "MET_FLOAT"), 4),
+    **dict.fromkeys(("MET_LONG_LONG", "MET_ULONG_LONG", "MET_DOUBLE"), 8),
+}
+_PIECE = 2**20
+_EITHER = 47  # zlib's or gzip's head, for zlib
+_REMEDY = "Its header is wrong, or it was not copied as a whole: save it anew."
+
+
+def require_metaimage_data(path: Path, fields: Mapping[str, str], begin: int, beside: Path | None) -> None:
+    """Refuse a MetaImage whose numbers are not as many as its header says, or begin where nobody knows.
+
+    Args:
+        path: The header.
+        fields: What it says.
+        begin: The first byte behind the header.
+        beside: The file of the numbers; None where they follow the header.
+
+    Raises:
+        DataError: They are more or fewer, damaged, or the header says that they begin within itself.
+    """
+    skipped = _whole(fields.get("HeaderSize", "0"), "HeaderSize", path)
+    if beside is None and skipped not in (0, -1, begin):
+        raise DataError(
+            f"says that its numbers begin at byte {skipped}, and its header ends at byte {begin}",
+            where=path,
+            remedy="Take HeaderSize out of it, or save it anew.",
+        )
+    needed = _needed(fields, path)
+    if needed is None or fields.get("BinaryData", "True").lower() == "false":
+        return  # ITK refuses it
+    file, first = (path, begin) if beside is None else (beside, max(0, skipped))
+    if fields.get("CompressedData", "False").lower() == "true":
+        length = fields.get("CompressedDataSize")
+        found = _inflated(file, first, None if length is None else _whole(length, "size", path), needed, path)
+    elif skipped < 0 and beside is not None:
+        return  # the last bytes of the file count
+    else:
+        found = file.stat().st_size - first
+    if found != needed:
+        less = "more" if found > needed else "less"
+        raise DataError(
+            f"holds {less} than the {needed} bytes of numbers that its header says",
+            where=path,
+            remedy=_REMEDY,
+        )
+
+
+def _needed(fields: Mapping[str, str], path: Path) -> int | None:
+    """Return the bytes of all numbers; None where their type is not known here."""
+    size = _TYPES.get(re.sub("_ARRAY$", "", fields.get("ElementType", "")))
+    lengths = [_whole(text, "DimSize", path) for text in fields.get("DimSize", "").split()]
+    channels = _whole(fields.get("ElementNumberOfChannels", "1"), "ElementNumberOfChannels", path)
+    return None if size is None else size * channels * prod(lengths)
+
+
+def _inflated(file: Path, begin: int, length: int | None, needed: int, path: Path) -> int:
+    """Return how many bytes the packed numbers unpack to, and one more than needed where they are more.
+
+    Raises:
+        DataError: They are damaged.
+    """
+    unpacker, count = zlib.decompressobj(_EITHER), 0
+    with file.open("rb") as source:
+        source.seek(begin)
+        packed = source.read(-1 if length is None or length < 0 else length)
+    try:
+        while packed and not unpacker.eof and count <= needed:
+            count += len(unpacker.decompress(packed, _PIECE))
+            packed = unpacker.unconsumed_tail
+    except zlib.error as error:
+        raise DataError(f"is damaged ({error})", where=path, remedy=_REMEDY) from None
+    if count == needed and not unpacker.eof:  # the checksum stands at the end
+        raise DataError("was cut short", where=path, remedy=_REMEDY)
+    return min(count, needed + 1)
+
+
+def _whole(text: str, name: str, path: Path) -> int:
+    if not re.fullmatch(r"-?\d{1,18}", text.strip()):
+        raise DataError(f"has '{shown(text)}' for {name}, which is not a number", where=path, remedy=_REMEDY)
+    return int(text)
