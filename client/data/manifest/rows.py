@@ -14,7 +14,10 @@ from shared.text.names import suggestion
 SPLITS = ("train", "val", "test")
 _NOBODY = {"nan", "none", "null", "n/a", "na", "<na>", "nat", "undefined"}
 _ERROR = re.compile(r"#(N/A|NV|[A-ZÀ-Ý/0]+[!?])")  # of a spreadsheet
-_CUT_NUMBER = re.compile(r"[0-9][.,]?[0-9]*E\+[0-9]{2}")
+_CUT_NUMBER = re.compile(r"[0-9][.,]?[0-9]*E\+[0-9]{2,3}", re.IGNORECASE)
+_TOO_NARROW = re.compile(r"#{3,}")  # what a spreadsheet shows where a column is
+_MONTH = "(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
+_DATE = re.compile(rf"[0-9]{{1,2}}-{_MONTH}(-[0-9]{{2,4}})?|{_MONTH}-[0-9]{{2}}", re.IGNORECASE)
 _KNOWN = {"patient", "label", "mask", "site", "split"}
 _FILE = re.compile(r".*\.[A-Za-z][A-Za-z0-9]{1,4}(\.gz)?")  # what the name of a file looks like
 
@@ -193,7 +196,7 @@ def scan_manifest(path: Path, images: Sequence[str] = ("image",), needs: Sequenc
         try:
             records.append(_record(path.parent, number, dict(zip(header, cells, strict=True)), images, needs))
         except ValueError as error:
-            text = f"has {len(cells)} cells, but the header has {len(header)}"
+            text = f"has {len(cells)} cell{'s' * (len(cells) != 1)}, but the header has {len(header)}"
             reason = str(error) if len(cells) == len(header) else text
             problems.append(DataError(reason, where=f"{path}, row {number}"))
     return Manifest(path, header, records, problems + _straddling(path, records))
@@ -268,11 +271,15 @@ def _require_identity(patient: str) -> None:
     Raises:
         ValueError: It is such a text.
     """
-    if patient.casefold() in _NOBODY or _ERROR.fullmatch(patient):
+    if patient.casefold() in _NOBODY or _ERROR.fullmatch(patient) or _TOO_NARROW.fullmatch(patient):
         raise ValueError(f"the patient is '{patient}', which stands where an id was lost")
     if _CUT_NUMBER.fullmatch(patient):
         raise ValueError(
             f"the patient is '{patient}', a number whose digits a spreadsheet cut: format the column as text"
+        )
+    if _DATE.fullmatch(patient):
+        raise ValueError(
+            f"the patient is '{patient}', a date that a spreadsheet made of an id: format the column as text"
         )
     if "\ufffd" in patient:
         raise ValueError(f"the patient '{patient}' has a letter that was lost: save the table in UTF-8")

@@ -118,7 +118,22 @@ def test_settings_may_have_the_mark_of_windows(tmp_path):
         load_site(tmp_path / "site.toml")
 
 
-@pytest.mark.parametrize("patient", ["nan", "NULL", "#N/A", "#REF!", "#NAME?", "1.23E+11", "M\ufffdller"])
+@pytest.mark.parametrize(
+    "patient",
+    [
+        "nan",
+        "NULL",
+        "#N/A",
+        "#REF!",
+        "#NAME?",
+        "1.23E+11",
+        "1.2e+15",
+        "M\ufffdller",
+        "########",
+        "4-Mar",
+        "Mar-04",
+    ],
+)
 def test_an_id_that_was_lost_is_nobody_s(tmp_path, patient):
     text = f"patient,image\n{patient},a.png\n{patient},b.png\n#12,c.png\n"
     manifest = scan_manifest(saved(tmp_path / "m.csv", text))
