@@ -15,6 +15,14 @@ _TYPES = {  # MetaImage: bytes of a number
     **dict.fromkeys(("MET_INT", "MET_UINT", "MET_LONG", "MET_ULONG", "MET_FLOAT"), 4),
     **dict.fromkeys(("MET_LONG_LONG", "MET_ULONG_LONG", "MET_DOUBLE"), 8),
 }
+_NRRD_TYPES = {
+    **dict.fromkeys(("signed char", "int8", "int8_t", "uchar", "unsigned char", "uint8", "uint8_t"), 1),
+    **dict.fromkeys(("short", "signed short", "int16", "int16_t", "ushort", "unsigned short", "uint16"), 2),
+    **dict.fromkeys(("uint16_t", "short int"), 2),
+    **dict.fromkeys(("int", "signed int", "int32", "int32_t", "uint", "unsigned int", "uint32"), 4),
+    **dict.fromkeys(("uint32_t", "float"), 4),
+    **dict.fromkeys(("longlong", "int64", "int64_t", "uint64", "uint64_t", "double"), 8),
+}
 _PIECE = 2**20
 _EITHER = 47  # zlib's or gzip's head, for zlib
 _REMEDY = "Its header is wrong, or it was not copied as a whole: save it anew."
@@ -59,6 +67,42 @@ def require_metaimage_data(path: Path, fields: Mapping[str, str], begin: int, be
         )
 
 
+def require_nrrd_data(path: Path, fields: Mapping[str, str], begin: int, beside: Path | None) -> None:
+    """Refuse an NRRD with more plain numbers than its header says; of fewer or packed ones ITK says so.
+
+    Args:
+        path: The header.
+        fields: What it says, by names in small letters.
+        begin: The first byte behind the header.
+        beside: The file of the numbers; None where they follow the header.
+
+    Raises:
+        DataError: There are more, or they stand for others: numbers of which only the ends are given.
+    """
+    if {"old min", "old max"} & fields.keys():
+        raise DataError(
+            "scales its numbers (old min, old max), which is not read",
+            where=path,
+            remedy="Save the scaled numbers.",
+        )
+    size, skipped = _NRRD_TYPES.get(fields.get("type", "").lower()), fields.get("byte skip", "0")
+    if (
+        size is None
+        or fields.get("encoding") != "raw"
+        or fields.get("line skip", "0") != "0"
+        or skipped == "-1"
+    ):
+        return
+    lengths = [_whole(text, "sizes", path) for text in fields.get("sizes", "").split()]
+    first = _whole(skipped, "byte skip", path) + (begin if beside is None else 0)
+    if (beside or path).stat().st_size - first > size * prod(lengths):
+        raise DataError(
+            f"holds more than the {size * prod(lengths)} bytes of numbers that its header says",
+            where=path,
+            remedy=_REMEDY,
+        )
+
+
 def _needed(fields: Mapping[str, str], path: Path) -> int | None:
     """Return the bytes of all numbers; None where their type is not known here."""
     size = _TYPES.get(re.sub("_ARRAY$", "", fields.get("ElementType", "")))
@@ -76,7 +120,9 @@ def _inflated(file: Path, begin: int, length: int | None, needed: int, path: Pat
     unpacker, count = zlib.decompressobj(_EITHER), 0
     with file.open("rb") as source:
         source.seek(begin)
-        packed = source.read(-1 if length is None or length < 0 else length)
+        packed = source.read()  # a length is believed only where the file has it
+    if length is not None and length >= 0:
+        packed = packed[:length]
     try:
         while packed and not unpacker.eof and count <= needed:
             count += len(unpacker.decompress(packed, _PIECE))

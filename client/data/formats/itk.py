@@ -89,7 +89,10 @@ def read_tiff(path: Path, *, labels: bool = False) -> Picture:
             where=path,
             remedy="Save the mask with black as 0 (in ImageJ: Image, Lookup Tables, Grays).",
         )
-    array = _as_stored(read_itk_array(path, "TIFFImageIO"), page, path)
+    if labels and page.is_palette:
+        array = _numbers_of_colours(path, count)
+    else:
+        array = _as_stored(read_itk_array(path, "TIFFImageIO"), page, path)
     text = _description(path)
     array = _in_channels(array, text, count, path)
     sizes = _ome_sizes(text)
@@ -97,6 +100,18 @@ def read_tiff(path: Path, *, labels: bool = False) -> Picture:
         return Picture(array, _spacing(sizes, "YX"), None, Turn.none(2))
     volume = np.ascontiguousarray(array.transpose(0, 3, 2, 1))
     return Picture(volume, _spacing(sizes, "XYZ"), None, Turn.none(3))
+
+
+def _numbers_of_colours(path: Path, count: int) -> NDArray[Any]:
+    """Return what the pages of a palette store: labels that a program shows in colours (ImageJ's tables)."""
+    with Image.open(path, formats=("TIFF",)) as file:
+        pages = []
+        for number in range(count):
+            file.seek(number)
+            if file.mode != "P" or getattr(file, "n_frames", 1) != count:
+                raise DataError("has a palette that is not read", where=path, remedy="Save the mask in grey.")
+            pages.append(np.asarray(file))
+    return np.stack(pages)[None] if count > 1 else pages[0][None]
 
 
 def _description(path: Path) -> str:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from client.data.formats.data_length import require_metaimage_data
+from client.data.formats.data_length import require_metaimage_data, require_nrrd_data
 from shared.errors import DataError
 from shared.text.names import shown
 
@@ -15,6 +15,7 @@ _DATA_FILE = re.compile(
     rb"(?:ElementDataFile\s*[=:]|^data ?file:)[ \t]*([^\r\n]*)", re.MULTILINE | re.IGNORECASE
 )
 _END = re.compile(rb"^ElementDataFile|^\r?\n", re.MULTILINE)  # of MetaImage, of NRRD
+_BLANK = re.compile(rb"\r?\n\r?\n")
 _FREE_TEXT = re.compile(rb"#|[^:]+:=")
 _FAR = 1e12  # mm
 _NUMBER = re.compile(rb"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?|\bnan\b|\binf(?:inity)?\b", re.IGNORECASE)
@@ -101,6 +102,8 @@ def says_its_place(path: Path) -> bool:
                 where=path,
                 remedy="Save it in left-posterior-superior.",
             )
+        end = _BLANK.search(_head(path))
+        require_nrrd_data(path, fields, end.end() if end else 0, next(iter(data_files(path)), None))
         there = "space directions" in fields
     else:
         own = dict(_fields(path))

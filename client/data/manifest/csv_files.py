@@ -39,6 +39,13 @@ def normal(text: str) -> str:
     return unicodedata.normalize("NFC", text).translate(_BLANKS).translate(_UNSEEN).strip()
 
 
+def _cells(row: list[str]) -> list[str]:
+    line = "".join(row)
+    if line.isascii() and "=" not in line:  # as most rows are: nothing to look up in each cell
+        return [text.strip() for text in row]
+    return [_cell(text) for text in row]
+
+
 def _cell(text: str) -> str:
     found = _FORMULA.fullmatch(text) if text.startswith("=") else None
     return normal(found[1] if found else text)
@@ -61,7 +68,7 @@ def read_table(path: Path) -> tuple[tuple[str, ...], list[Row]]:
     reader = csv.reader(lines, delimiter=separator, strict=True)
     try:
         header = [normal(name) for name in next(filter(any, reader), [])]
-        rows = [(reader.line_num + skipped, [_cell(cell) for cell in cells]) for cells in reader]
+        rows = [(reader.line_num + skipped, _cells(cells)) for cells in reader]
     except csv.Error as error:
         raise DataError(f"is not a CSV ({error})", where=path, remedy=_SAVE) from None
     rows = [(number, cells) for number, cells in rows if any(cells)]

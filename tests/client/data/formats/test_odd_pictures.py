@@ -265,6 +265,17 @@ def test_a_grey_value_that_is_transparent_is_refused_where_it_occurs(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "x.png").array[0], GREY)
 
 
+def test_labels_that_a_tiff_shows_in_colours_are_their_numbers(tmp_path):
+    labels = GREY % 3
+    picture = Image.frombytes("P", (4, 3), labels.tobytes())
+    picture.putpalette([0, 0, 0, 255, 0, 0, 0, 0, 255])
+    picture.save(tmp_path / "x.tif")
+    np.testing.assert_array_equal(read_mask(tmp_path / "x.tif", 2), labels)
+    picture.save(tmp_path / "x.tif", save_all=True, append_images=[picture])
+    np.testing.assert_array_equal(read_mask(tmp_path / "x.tif", 2, 3), np.stack([labels.T] * 2, axis=-1))
+    assert len(read_image(tmp_path / "x.tif").array) == 3  # an image is as it looks
+
+
 def metaimage(path: Path, *, more: str = "", data: bytes = VOLUME.tobytes(), beside: str = "") -> Path:
     """Write a MetaImage; its numbers into a file beside it, where one is named."""
     text = (
@@ -319,3 +330,20 @@ def test_a_metaimage_with_more_or_fewer_numbers_than_it_says_is_refused(tmp_path
     more += f"CompressedDataSize = {len(data)}\n" if more.startswith("Compressed") else ""
     with pytest.raises(DataError, match=said):
         read_image(metaimage(tmp_path / "x.mhd", more=more, data=data, beside=beside))
+
+
+def plain_nrrd(path: Path, more: str = "", data: bytes = VOLUME.tobytes()) -> Path:
+    text = "NRRD0004\ntype: short\ndimension: 3\nsizes: 3 4 5\nendian: little\nencoding: raw\n" + more + "\n"
+    path.write_bytes(text.encode() + data)
+    return path
+
+
+def test_an_nrrd_with_more_numbers_or_scaled_ones_is_refused(tmp_path):
+    found = read_image(
+        plain_nrrd(tmp_path / "x.nrrd", "byte skip: 4\n", b"\xff" * 4 + VOLUME.tobytes())
+    ).array
+    np.testing.assert_array_equal(found[0], np.flip(VOLUME.transpose(2, 1, 0), (0, 1)))
+    with pytest.raises(DataError, match="more than the 120 bytes"):
+        read_image(plain_nrrd(tmp_path / "x.nrrd", data=VOLUME.tobytes() + b"\1" * 24))
+    with pytest.raises(DataError, match="scales its numbers"):
+        read_image(plain_nrrd(tmp_path / "x.nrrd", "old min: 0\nold max: 1\n"))
