@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from client.data.formats.itk import read_itk_array
+from client.data.formats.library_messages import warnings_heard
 from client.data.formats.limits import DEFLATED, require_plausible
 from client.data.formats.picture import Picture, Turn
 from client.data.formats.png import Depth, require_sound
@@ -82,13 +83,7 @@ def _opened(path: Path) -> Iterator[tuple[Image.Image, Depth | None]]:
         if isinstance(whole, Image.Image):
             yield whole, depth
             return
-        try:
-            picture = Image.open(whole, formats=FORMATS)
-        except UnidentifiedImageError:
-            raise DataError(
-                _what_it_is(content), where=path, remedy="Save it as PNG, or copy it again."
-            ) from None
-        with picture as file:
+        with warnings_heard(), _decoder(whole, content, path) as file:
             require_plausible(path, (*file.size, len(file.getbands())), 1 / 8, DEFLATED, held)
             if file.format == "PNG" and getattr(file, "is_animated", False):
                 raise DataError(
@@ -97,6 +92,15 @@ def _opened(path: Path) -> Iterator[tuple[Image.Image, Depth | None]]:
                     remedy="Save the frame that is meant as a file of its own.",
                 )
             yield file, depth
+
+
+def _decoder(whole: BinaryIO, content: BinaryIO, path: Path) -> Image.Image:
+    try:
+        return Image.open(whole, formats=FORMATS)
+    except UnidentifiedImageError:
+        raise DataError(
+            _what_it_is(content), where=path, remedy="Save it as PNG, or copy it again."
+        ) from None
 
 
 def _what_it_is(content: BinaryIO) -> str:
