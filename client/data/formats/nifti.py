@@ -205,7 +205,8 @@ def _values(image: nibabel.Nifti1Image, path: Path) -> NDArray[Any]:
         else:
             array = np.asarray(image.get_fdata(dtype=np.float64, caching="unchanged"))
     array = array.reshape(array.shape + (1,) * (3 - array.ndim))
-    return array.reshape(array.shape[:3] + tuple(length for length in array.shape[3:] if length != 1))
+    further: list[int] = [length for length in array.shape[3:] if length != 1]
+    return array.reshape((*array.shape[:3], *further))
 
 
 def _channels_first(array: NDArray[Any]) -> NDArray[Any]:

@@ -84,7 +84,7 @@ def test_the_best_round_may_be_chosen_by_it():
 
 
 def test_a_task_that_can_not_have_it_is_told():
-    with pytest.raises(JobError, match="'volume_error' is for tasks that give each pixel a class, not for classification"):
+    with pytest.raises(JobError, match="is for tasks that give each pixel a class, not for classif"):
         asking(VOLUMES, "classification", ["a", "b"])
 
 
