@@ -22,7 +22,7 @@ _PLAIN = {(1, 0): "1", (8, 0): "L", (8, 2): "RGB"}  # bits and kind of colour ->
 _NO_MATTER = {b"IHDR", b"IEND", b"pHYs", b"gAMA", b"sRGB", b"cHRM", b"iCCP", b"sBIT", b"bKGD", b"tIME"}
 """Parts that change no number: of printers, screens and clocks."""
 _PIECE = 2**20
-_AT_ONCE = 2**26  # bytes of rows that are kept; beyond, a picture is unpacked twice
+_AT_ONCE = 2**24  # bytes of rows that are kept; beyond, a picture is unpacked twice
 _REMEDY = "Copy or save it again."
 
 
@@ -73,6 +73,7 @@ def require_sound(file: BinaryIO, path: Path) -> tuple[Depth | None, Image.Image
             if name == b"IHDR" and len(content) == 13:
                 _require(rows is None, "has two headers", path)
                 rows = _Rows(content)
+                _require(rows.needed > 0, "says that it has no pixels", path)
             if name == b"IDAT" and rows is not None:
                 _require(rows.add(content, len(parts)), "has its pixels in several places", path)
             else:

@@ -140,8 +140,8 @@ def test_every_whole_png_is_sound_and_has_the_pixels_that_pillow_unpacks(
 
 def test_a_huge_picture_is_not_unpacked_into_memory_twice(tmp_path):
     path = tmp_path / "x.png"
-    header = struct.pack(">IIBBBBB", 2**13, 2**13, 8, 0, 0, 0, 0)
-    pixels = zlib.compress(bytes(2**13 * (2**13 + 1)), 1)
+    header = struct.pack(">IIBBBBB", 2**12, 2**12, 8, 0, 0, 0, 0)
+    pixels = zlib.compress(bytes(2**12 * (2**12 + 1)), 1)
     end = part(b"IEND", b"")
     path.write_bytes(SIGNATURE[:8] + part(b"IHDR", header) + part(b"IDAT", pixels) + end)
     with path.open("rb") as file:
@@ -175,6 +175,10 @@ def test_pixels_in_two_parts_are_one_picture_unless_another_part_stands_between(
     np.testing.assert_array_equal(read_image(path).array[0], GREY)
     path.write_bytes(content[:8] + b"".join([header, halves[0], part(b"teXt", b"a"), halves[1], end]))
     with pytest.raises(DataError, match="several places"):
+        read_image(path)
+    empty = part(b"IHDR", struct.pack(">II", 0, 200_000_000) + header[16:21])
+    path.write_bytes(content[:8] + b"".join([empty, pixels, end]))
+    with pytest.raises(DataError, match="has no pixels"):
         read_image(path)
     path.write_bytes(content[:8] + b"".join([header, header, pixels, end]))
     with pytest.raises(DataError, match="two headers"):
