@@ -31,6 +31,7 @@ LONGEST = (
     "simulate/workers/test_workers.py",
     "benchmarks/test_of_federations.py",
     "benchmarks/test_of_simulations.py",
+    "simulate/session/test_compiled.py",
     "simulate/session/test_same_result.py",
     "simulate/session/test_resume.py",
     "client/service/test_node.py",

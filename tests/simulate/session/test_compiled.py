@@ -102,7 +102,7 @@ def test_real_hospitals(
     """Each has kernels of its own, here given to it; its split is that of the simulation."""
     job, spec = expected[0], load_job(expected[0])
     with LocalFederation(tmp_path_factory.mktemp("f")) as federation:
-        for site in SITES:
+        for site in SITES[:3]:
             folder = federation.enrol(site, {"discs": tiny_data})
             shutil.copytree(cache / "wardround" / "kernels", folder / "state" / "kernels")
             federation.start(site)
@@ -113,7 +113,7 @@ def test_real_hospitals(
         assert kinds[-1] == "run_finished"
         assert "site_failed" not in kinds
         deployed = (runs.fetch(name, tmp_path / "fetched") / "model.safetensors").read_bytes()
-        hospitals = [federation.folder / site / "site.toml" for site in SITES]
+        hospitals = [federation.folder / site / "site.toml" for site in SITES[:3]]
         assert simulated(job, *hospitals, out=tmp_path) == deployed
 
 
@@ -123,9 +123,6 @@ def test_two_networks_in_phases(cache: Path, tiny_data: Path, tmp_path: Path) ->
     job.write_text(job_text(**PAIR))
     model = simulated(job, tiny_data, out=tmp_path)
     assert simulated(job, tiny_data, out=tmp_path, workers="2") == model
-    uncompiled = tmp_path / "uncompiled.toml"
-    uncompiled.write_text(job_text(**PAIR | {"training_compile": False}))
-    assert simulated(uncompiled, tiny_data, out=tmp_path) != model
 
 
 def test_a_gradient_of_a_gradient_can_not_be_compiled() -> None:
