@@ -16,7 +16,6 @@ from client.settings.policy import PolicyTable
 from client.settings.site import SiteConfig
 from shared.job.schema import JobSpec
 from shared.job_parts import JobNetwork, networks_of
-from shared.metrics.statistic_spec import statistics_before
 from shared.text.printable import printable
 
 
@@ -94,10 +93,12 @@ def _leaving(job: JobSpec, site: SiteConfig, behind: str) -> Iterator[str]:
             f"{policy.round_counts_to} (policy.round_counts_to), where it is at least "
             f"{policy.min_group} patients (policy.min_group)"
         )
-    for spec in statistics_before(job):
+    hidden = ", masked: the coordinator gets their sum with the other sites' alone"
+    for spec in job.task.statistics():
         yield (
             f"before the first round, {spec.told}; no few of the patients steer these figures, and those of "
             f"fewer than {policy.min_group} patients (policy.min_group) do not leave"
+            + (hidden if job.privacy.secure_aggregation else "")
         )
     every = job.evaluation.every
     how_often = "each round" if every == 1 else f"every {every} rounds"
@@ -113,10 +114,7 @@ def _leaving(job: JobSpec, site: SiteConfig, behind: str) -> Iterator[str]:
 
 def _in_masked_sums(job: JobSpec, policy: PolicyTable, judged: str) -> Iterator[str]:
     """Yield what leaves for a secure sum besides the model."""
-    counts = "how much this site counts in the sum"
-    if job.task.statistics():
-        counts += ", and the rounded number of its training images (or voxels) of each class"
-    yield f"{counts}, signed, to the coordinator and to every other site"
+    yield "how much this site counts in the sum, signed, to the coordinator and to every other site"
     private = job.privacy.mechanism == "dp-sgd"
     if Release.of(policy, job).loss:
         yield "the training loss, masked"

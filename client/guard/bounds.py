@@ -17,6 +17,7 @@ _FINE = 64  # rungs of a unit, for values in 0..1
 _OCTAVE = 8  # rungs to a doubling, for others
 _SMALLEST = 2.0**-20  # what is nearer to zero is between zero and this
 _ENDS = 4  # patients more, or fewer, who may be the end of the range where there are hardly enough
+_MOST_CELLS = 64  # of a column
 _DEVIATIONS = 3.0  # of the noise that are what `min_group` patients could move
 
 Floats = NDArray[np.float64]
@@ -103,6 +104,40 @@ class Bounds:
             return exact
         ends = np.rint(np.cumsum(told) * exact.sum() / told.sum())
         return np.diff(ends, prepend=0.0).astype(np.int64)
+
+    def cells(self, values: Floats, least: int, largest: float) -> tuple[Floats, Counts]:
+        """Cut a column into cells of enough patients, and return how many are told to be in each.
+
+        Of these cells any histogram of the column is made: they depend on the values alone, so that jobs with
+        ever other bins learn no more than the first. Cells end on rungs, and how many patients are in one is
+        drawn, so that no end tells where one patient is. The first and the last are open.
+
+        Args:
+            values: One for each patient (P,), finite; at least `least`.
+            least: Fewest patients of a cell.
+            largest: Largest absolute value.
+
+        Returns:
+            The ends between the cells (C - 1,), ascending, each in the cell below it; the counts (C,), whose
+            sum is exact.
+        """
+        ordered = np.sort(values)
+        names = np.array([f"{number:08d}" for number in range(len(ordered))])
+        ends = self._cell_ends(names, ordered, max(least, len(ordered) // _MOST_CELLS), largest)
+        images = np.zeros((len(ordered), len(ends) + 1), np.int64)
+        images[np.arange(len(ordered)), np.searchsorted(ends, ordered)] = 1
+        return ends, self.counts(names, images)
+
+    def _cell_ends(self, names: Names, ordered: Floats, least: int, largest: float) -> Floats:
+        draw, first, ends = self._generator("cells", names, ordered), 0, list[float]()
+        while len(ordered) - first >= 2 * least:
+            last = float(ordered[first + int(draw.integers(least, 2 * least)) - 1])
+            end = max(rung(last, largest, np.ceil), last)
+            first = int(np.searchsorted(ordered, end, side="right"))
+            if len(ordered) - first < least:
+                break
+            ends.append(end)
+        return np.array(ends)
 
     def deviation(self, images: Counts) -> float:
         """Return the standard deviation of the noise for patients with so many images (P,) each.

@@ -1,8 +1,9 @@
-"""Over which sites the metrics of a group of patients were summed: of two sums no difference tells few sites.
+"""Over which sites figures of a group of patients were summed: of two sums no difference tells few sites.
 
 Whatever the models are, two sums over the same patients differ by the sites that are in one of them alone:
 the images of each class are the same under every model, and two models that compute the same have the same
-states. A model all of whose numbers are others can compute the same, so models are not compared.
+states. A model all of whose numbers are others can compute the same, so models are not compared. Statistics
+before the first round know no model at all: whatever job asks, a site's part is the same.
 """
 
 import json
@@ -39,7 +40,7 @@ class EvaluatedSets(Book):
     what, schema = "the book of sums", _SCHEMA
 
     def take(self, patients: str, sites: Collection[str], job: str) -> None:
-        """Remember a sum of metrics, before anything leaves that unmasks it.
+        """Remember a sum of metrics or statistics, before anything leaves that unmasks it.
 
         Args:
             patients: Names this site's patients behind it, all of them together.
@@ -59,7 +60,7 @@ class EvaluatedSets(Book):
                 "INSERT OR IGNORE INTO refused_sites VALUES (?, ?, ?, 0)", (job, patients, _text(sites))
             )
         raise SecureAggregationError(
-            f"metrics of these patients were summed before over other sites; the difference would be that of "
+            f"figures of these patients were summed before over other sites; the difference would be that of "
             f"{', '.join(sorted(others))}",
             remedy=f"If these hospitals agree, allow it at each hospital: wardround client approve {job}",
         )

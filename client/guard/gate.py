@@ -21,6 +21,7 @@ from shared.audit.log_heads import Grown
 from shared.job.schema import JobSpec
 from shared.pki.key_file import KeyFile
 from shared.privacy.accounting import Steps
+from shared.privacy.secagg.records import STATISTICS, TRAIN
 from shared.wire.messages import Sent
 
 _log = logging.getLogger(__name__)
@@ -31,8 +32,8 @@ class Visit:
     """A request of the coordinator, as far as the policy looks at it.
 
     Attributes:
-        phase: ``describe``, ``statistics``, ``train`` or ``evaluate``.
-        round: 0 for a description and for statistics.
+        phase: ``describe``, ``statistics``, ``train``, ``evaluate`` or a stage of secure aggregation.
+        round: 0 for a description and for statistics, their stages too.
         split: For an evaluation.
         researcher: As the coordinator names them; empty where it names nobody.
         run: Flower's number of the run.
@@ -54,6 +55,11 @@ class Visit:
         fields: dict[str, object] = {"job": self.job.digest(), "phase": self.phase, "round": self.round}
         optional = {"split": self.split if self.phase == "evaluate" else "", "researcher": self.researcher}
         return fields | {name: value for name, value in optional.items() if value}
+
+    @property
+    def summed(self) -> str:
+        """What is summed where the request is part of a secure sum: one of `secagg.records.PHASES`."""
+        return self.split or (TRAIN if self.round else STATISTICS)
 
 
 def _local_time() -> datetime:

@@ -2,7 +2,6 @@
 
 from client.settings.policy import PolicyError
 from shared.job.schema import JobSpec
-from shared.metrics.statistic_spec import statistics_before
 
 SPLITS = ("val", "test")
 
@@ -13,7 +12,7 @@ def check_request(job: JobSpec, phase: str, round_: int, split: str, site: str) 
     Args:
         job: What was approved.
         phase: ``describe``, ``train``, ``evaluate``, ``statistics`` or a stage of secure aggregation.
-        round_: As the request says; 0 for a description.
+        round_: As the request says; 0 for a description, and for statistics with their stages.
         split: For an evaluation.
         site: Name of the site, for the error.
 
@@ -22,8 +21,9 @@ def check_request(job: JobSpec, phase: str, round_: int, split: str, site: str) 
     """
     if phase == "describe":
         return
-    if phase == "statistics":
-        if round_ or not statistics_before(job):
+    is_stage = phase.startswith("secagg-")
+    if phase == "statistics" or (is_stage and not round_):
+        if round_ or split or not job.task.statistics():
             raise PolicyError("job.statistics: the job asks for no sums before its first round", where=site)
         return
     if not 1 <= round_ <= job.job.rounds:

@@ -6,11 +6,11 @@ are does not leave:
 - counts of classes are rounded as the policy says, and those of too few patients are told as none;
 - of a column of numbers leave how many patients have it, rounded, their mean and their spread, both bounded
   so that no few of them steer it (`client.guard.bounds`). What is sent is computed from these figures;
-- neighbouring bins of a histogram are merged until each has enough patients; how these lie within it stays.
+- a column whose histogram is asked for is cut into cells of enough patients each, whose counts have noise.
+  The bins of a job are filled from these cells: other bins tell nothing more, whatever the horizon.
 """
 
 from collections import defaultdict
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from shared.metrics.statistic_spec import LARGEST_VALUE, StatisticSpec
 from shared.metrics.statistics import Numbers, Statistics
 from shared.tasks.base import Task
 
-_AT_ONCE = 1024  # samples
+_AT_ONCE = 32  # samples: they may have images
 
 
 def part_of(job: JobSpec, task: Task, data: SiteData, release: Release, bounds: Bounds) -> Statistics:
@@ -35,7 +35,7 @@ def part_of(job: JobSpec, task: Task, data: SiteData, release: Release, bounds: 
         task: Says what a sample adds.
         data: The site's; its training patients count.
         release: What its policy lets leave.
-        bounds: Of the site; with `min_group = 1` sums are exact.
+        bounds: Of the site; with `min_group = 1` means and spreads are exact.
     """
     specs = job.task.statistics()
     measured = _measured(task, data) if any(spec.kind != "counts" for spec in specs) else {}
@@ -46,7 +46,7 @@ def part_of(job: JobSpec, task: Task, data: SiteData, release: Release, bounds: 
         elif spec.kind == "moments":
             found[spec.name] = _moments(spec, measured[spec.name], release, bounds)
         else:
-            found[spec.name] = _histogram(spec, measured[spec.name][:, 0], release)
+            found[spec.name] = histogram_of(spec, measured[spec.name][:, 0], release, bounds)
     return found
 
 
@@ -88,31 +88,26 @@ def _centre(values: NDArray[np.float64], least: int) -> float:
     return float(values.clip(ordered[beyond], ordered[-1 - beyond]).mean())
 
 
-def _histogram(spec: StatisticSpec, values: NDArray[np.float64], release: Release) -> Numbers:
-    """Return about how many patients have a value in each bin."""
-    bins, width = spec.shape[0], (spec.high - spec.low) / spec.shape[0]
-    inside = values[(values >= spec.low) & (values <= spec.high)]
-    places = np.minimum(((inside - spec.low) / width).astype(np.int64), bins - 1)
-    counts, told = np.bincount(places, minlength=bins), np.zeros(bins)
-    if not len(inside) or not release.has_group(len(inside)):
-        return told
-    least = max(release.min_group, release.step)
-    if least == 1:
-        return counts.astype(np.float64)
-    for first, end in pairwise(_ends(counts, least)):
-        total = release.count(int(counts[first:end].sum()))
-        each, more = divmod(total, end - first)
-        told[first:end] = each
-        told[first : first + more] += 1  # whole, and as evenly as can be
-    return told
+def histogram_of(
+    spec: StatisticSpec, values: NDArray[np.float64], release: Release, bounds: Bounds
+) -> Numbers:
+    """Return about how many patients have a value in each bin.
 
-
-def _ends(counts: NDArray[np.int64], least: int) -> list[int]:
-    """Cut bins into runs of at least so many patients: the first bin of each run, and the end of all."""
-    ends, behind = [0], 0
-    for place, count in enumerate(counts.tolist(), start=1):
-        behind += count
-        if behind >= least:
-            ends.append(place)
-            behind = 0
-    return [*(ends[:-1] or ends), len(counts)]  # what is left over goes to the last run
+    Args:
+        spec: Says which bins.
+        values: One for each patient (P,); NaN where it is not known.
+        release: What the policy lets leave.
+        bounds: Of the site.
+    """
+    known = values[~np.isnan(values)]
+    if not len(known) or not release.has_group(len(known)):
+        return np.zeros(spec.shape)
+    ends, told = bounds.cells(known, max(release.min_group, release.step), LARGEST_VALUE)
+    below = np.cumsum(told) * (release.count(len(known)) / len(known))
+    knots, heights = [*ends], [*below[:-1]]
+    if not knots or spec.low < knots[0]:  # the first cell begins where the bins do, the last ends there
+        knots, heights = [spec.low, *knots], [0.0, *heights]
+    if spec.high > knots[-1]:
+        knots, heights = [*knots, spec.high], [*heights, below[-1]]
+    edges = np.linspace(spec.low, spec.high, spec.shape[0] + 1)
+    return np.diff(np.rint(np.interp(edges, knots, heights)))

@@ -79,7 +79,7 @@ class SumBook(Book):
         path: The file; made if missing.
 
     Attributes:
-        sets: Over which sites metrics were summed.
+        sets: Over which sites metrics and statistics were summed.
     """
 
     what, schema = "the book of sums", _SCHEMA

@@ -9,22 +9,17 @@ from shared.tasks.losses import public_counts
 from shared.tasks.options import CLASS_COUNTS
 
 
-def statistics_for_loss(
-    job: JobSpec, data: SiteData, claimed: tuple[int, ...], known: Statistics
-) -> Statistics:
+def statistics_for_loss(job: JobSpec, data: SiteData, known: Statistics) -> Statistics:
     """Return the class counts that the job's loss needs, if any.
 
     Args:
         job: Says whether its loss weighs classes, and by whose counts.
         data: The site's own.
-        claimed: The counts that the sites of a secure sum sign for each other; none otherwise.
         known: The statistics of all sites; without a federation there are none, and the site's own
             counts serve.
     """
     if not job.task.needs_counts or public_counts(job) is not None:
         return {}
-    if job.task.statistics() and claimed:
-        return {CLASS_COUNTS: np.asarray(claimed, dtype=np.int64)}
     if CLASS_COUNTS in known:
         return {CLASS_COUNTS: known[CLASS_COUNTS].astype(np.int64)}
     return {CLASS_COUNTS: data.class_counts()}

@@ -17,6 +17,7 @@ from client.training.device import explained
 from client.work.hospital import Site
 from client.work.secure_aggregation import QUERIES
 from client.work.secure_aggregation import evaluate as evaluate_masked
+from client.work.secure_aggregation import statistics as statistics_masked
 from client.work.secure_aggregation import train as train_masked
 from client.work.warm_networks import read_job
 from shared.audit import log_heads
@@ -55,7 +56,9 @@ def _describe(site: Site, _: Visit, content: RecordDict, __: RecordDict) -> Reco
     return messages.describe_reply(replace(description, figures_for=site.config.policy.figures_for))
 
 
-def _statistics(site: Site, visit: Visit, _: RecordDict, __: RecordDict) -> RecordDict:
+def _statistics(site: Site, visit: Visit, content: RecordDict, state: RecordDict) -> RecordDict:
+    if visit.job.privacy.secure_aggregation:
+        return statistics_masked(site, visit, content, state)
     return statistics_reply(site.statistics(visit.job))
 
 

@@ -42,11 +42,10 @@ from shared.job.model_size import is_larger, model_bytes
 from shared.job.schema import JobSpec
 from shared.metrics.curves import bins_for
 from shared.metrics.states import MetricSet
-from shared.metrics.statistic_spec import statistics_before
 from shared.metrics.statistics import Statistics, packed, unpacked
 from shared.privacy.randomness import Randomness, SecretRandomness, SeededRandomness
 from shared.privacy.secagg.claims import Claims
-from shared.privacy.secagg.records import TRAIN
+from shared.privacy.secagg.records import TRAIN, side_of
 from shared.wire import messages
 
 _log = logging.getLogger(__name__)
@@ -167,7 +166,7 @@ class Site:
         release = Release.of(self.config.policy, job)
         task = self._workshop.bench(job.canonical()).task
         return packed(
-            statistics_before(job), part_of(job, task, data, release, self._cohort.standing_bounds(job))
+            job.task.statistics(), part_of(job, task, data, release, self._cohort.standing_bounds(job))
         )
 
     def _training_data(self, job: JobSpec) -> SiteData:
@@ -183,26 +182,22 @@ class Site:
         Raises:
             PolicyError: There are too few patients to train on.
         """
-        data = self._training_data(job) if phase == TRAIN else self.data(job)
+        side = side_of(phase)
+        data = self._training_data(job) if side == TRAIN else self.data(job)
         claims = claims_of(self.config.policy, job, data, phase)
         if claims.patients:
-            self._cohort.tell(job, data, phase)
+            self._cohort.tell(job, data, side)
         return claims
 
-    def train(self, request: messages.Request, class_counts: tuple[int, ...] = ()) -> messages.Update:
-        """Train the global model on the site's data for one round.
-
-        Args:
-            request: What is asked.
-            class_counts: Of the whole federation, where the job weighs classes by them.
-        """
+    def train(self, request: messages.Request) -> messages.Update:
+        """Train the global model on the site's data for one round."""
         start = time.perf_counter()
         job = read_job(request.job)
         data = self._training_data(job)
         release = Release.of(self.config.policy, job)
         bench = self._bench(request)
         torch.set_num_threads(bench.job.training.threads)
-        make = partial(self._training, bench, data, request, class_counts)
+        make = partial(self._training, bench, data, request)
         vector, first_loss = do_round(bench, request, make, self._memory(request))
         loss = release.training_loss(first_loss)
         seconds = told_seconds(time.perf_counter() - start)
@@ -241,7 +236,7 @@ class Site:
         return self._workshop.bench(request.job).filter.clipped(trained, request.vector)
 
     def _training(
-        self, bench: Bench, data: SiteData, request: messages.Request, class_counts: tuple[int, ...]
+        self, bench: Bench, data: SiteData, request: messages.Request
     ) -> "LocalTraining | PrivateTraining":
         samples, name, device = data.split("train"), self.config.name, self._workshop.device
         if bench.job.privacy.mechanism == "dp-sgd":
@@ -267,7 +262,7 @@ class Site:
             bench.job,
             site=name,
             device=device,
-            statistics=statistics_for_loss(bench.job, data, class_counts, bench.task.statistics),
+            statistics=statistics_for_loss(bench.job, data, bench.task.statistics),
             order=self._cohort.order(bench.job, data, training_seed(bench.job, request.vector)),
             parameters=bench.parameters,
             seed=training_seed(bench.job, request.vector),
@@ -334,8 +329,7 @@ class Site:
         if request.vector.shape != (bench.wire.layout.size,):
             problem = f"carries a model of {request.vector.size} numbers instead of {bench.wire.layout.size}"
             raise messages.MessageError(problem, where=self.config.name)
-        bench.task.statistics = self._given(bench.job, request)
-        return bench
+        return bench.knowing(self._given(bench.job, request))
 
     def _given(self, job: JobSpec, request: messages.Request) -> Statistics:
         """Return the statistics of all sites that came with a request.
@@ -344,7 +338,7 @@ class Site:
             MessageError: They are not those of the job, or make no sense.
         """
         try:
-            return unpacked(statistics_before(job), np.array(request.statistics, np.float64))
+            return unpacked(job.task.statistics(), np.array(request.statistics, np.float64))
         except ValueError as error:
             raise messages.MessageError(str(error), where=self.config.name) from None
 

@@ -27,6 +27,7 @@ from shared.metrics.curves import surely_behind
 from shared.metrics.states import MetricSet
 from shared.pki.certificates import key_fingerprint, load_certificate
 from shared.privacy.secagg import messages as stages
+from shared.privacy.secagg import wide
 from shared.privacy.secagg.claims import (
     Claims,
     agreed_weights,
@@ -34,14 +35,22 @@ from shared.privacy.secagg.claims import (
     check_claims,
     check_evaluated,
     check_shares,
-    total_classes,
 )
 from shared.privacy.secagg.client import SecAggClient
 from shared.privacy.secagg.context import context_of
 from shared.privacy.secagg.errors import SecureAggregationError
 from shared.privacy.secagg.identity import Identity, Trust
 from shared.privacy.secagg.metric_sum import encode_states
-from shared.privacy.secagg.records import TRAIN, Agreement, Envelopes, Header, Outcome, Roster
+from shared.privacy.secagg.records import (
+    STATISTICS,
+    TRAIN,
+    Agreement,
+    Envelopes,
+    Header,
+    Outcome,
+    Roster,
+    side_of,
+)
 from shared.tasks import make_task
 from shared.wire import messages
 
@@ -78,9 +87,8 @@ class SecureSite(Protocol):
 
     def claims(self, job: JobSpec, phase: str) -> Claims: ...  # noqa: D102
     def group(self, job: JobSpec, split: str) -> str: ...  # noqa: D102
-    def train(  # noqa: D102
-        self, request: messages.Request, class_counts: tuple[int, ...] = ()
-    ) -> messages.Update: ...
+    def statistics(self, job: JobSpec) -> NDArray[np.float64]: ...  # noqa: D102
+    def train(self, request: messages.Request) -> messages.Update: ...  # noqa: D102
     def model(self, request: messages.Request) -> NDArray[np.float32]: ...  # noqa: D102
     def part(self, request: messages.Request, trained: NDArray[np.float32]) -> NDArray[np.float32]: ...  # noqa: D102
     def summand(  # noqa: D102
@@ -110,7 +118,7 @@ class Part:
         return {key.site: key.claims for key in self.client.roster.keys}
 
     def weights(self, job: JobSpec) -> dict[str, int]:
-        """Return how much each site of the roster counts; in an evaluation 1, or 0 without patients."""
+        """Return how much each site of the roster counts; but in training 1, or 0 without patients."""
         if self.client.header.phase != TRAIN:
             return {name: int(claims.patients > 0) for name, claims in self.claims.items()}
         return agreed_weights(self.claims, job.strategy.largest_share)
@@ -147,6 +155,17 @@ def open_inbox(site: SecureSite, visit: Visit, content: RecordDict, state: Recor
     return stages.stage_reply(stages.OPENED)
 
 
+def statistics(site: SecureSite, visit: Visit, content: RecordDict, state: RecordDict) -> RecordDict:
+    """Give the site's part of what is added up before the first round, masked."""
+    start = time.perf_counter()
+    with _part(site, visit, state) as part:
+        check_evaluated(part.claims.values())
+        asked = messages.read_question(content)
+        _check_signed(part, STATISTICS, asked)
+        masked = part.client.mask(wide.encode(site.statistics(visit.job)))
+        return stages.masked_reply(masked, told_seconds(time.perf_counter() - start))
+
+
 def train(site: SecureSite, visit: Visit, content: RecordDict, state: RecordDict) -> RecordDict:
     """Train, and give the masked update. Examples and loss are inside of it, not beside it."""
     with _part(site, visit, state) as part:
@@ -155,7 +174,7 @@ def train(site: SecureSite, visit: Visit, content: RecordDict, state: RecordDict
         if visit.job.privacy.noise == "distributed":
             check_resolution(visit.job, visit.round, request.vector, client.codec)
         part.sketch = _sketch(site, request)
-        update = site.train(request, total_classes(part.claims.values()))
+        update = site.train(request)
         weight = part.weights(visit.job)[client.site]
         numbers = client.codec.encode(site.part(request, update.vector), weight, update.loss)
         return stages.masked_reply(client.mask(numbers), update.seconds)
@@ -185,7 +204,8 @@ def agree(site: SecureSite, visit: Visit, content: RecordDict, state: RecordDict
         else:
             left = [part.claims[name] for name in part.client.survivors]
             check_evaluated(left)
-            check_bins(make_task(visit.job).most_bins, part.claims.values(), left)
+            if visit.split:
+                check_bins(make_task(visit.job).most_bins, part.claims.values(), left)
         return stages.stage_reply(signature)
 
 
@@ -195,13 +215,7 @@ def reveal(site: SecureSite, visit: Visit, content: RecordDict, state: RecordDic
         agreement = Agreement.from_bytes(stages.read_stage(content))
         shares = part.client.reveal(agreement)
         if site.sums is not None:
-            manifest = site.config.dataset(visit.job.job.dataset).collection
-            summed = Summed.of(visit.job, part.client.header.phase, visit.round, part.sketch, manifest)
-            weights = {name: part.weights(visit.job)[name] for name in part.client.survivors}
-            if visit.split:
-                judging = [name for name, weight in weights.items() if weight]
-                site.sums.sets.take(site.group(visit.job, visit.split), judging, visit.job.digest())
-            site.sums.take(summed, weights)
+            _remember(site, site.sums, visit, part)
         if site.gate is not None:
             site.gate.unmasked(visit, len(part.client.survivors))
         return stages.stage_reply(shares.to_bytes())
@@ -214,6 +228,17 @@ QUERIES: dict[str, Work] = {
     stages.AGREE: agree,
     stages.REVEAL: reveal,
 }
+
+
+def _remember(site: SecureSite, sums: SumBook, visit: Visit, part: Part) -> None:
+    """Remember a sum that is about to be unmasked, or refuse it for what its difference to others tells."""
+    weights = {name: part.weights(visit.job)[name] for name in part.client.survivors}
+    if visit.summed != TRAIN:
+        behind = [name for name, weight in weights.items() if weight]
+        sums.sets.take(site.group(visit.job, side_of(visit.summed)), behind, visit.job.digest())
+    if visit.summed != STATISTICS:  # they know no model
+        manifest = site.config.dataset(visit.job.job.dataset).collection
+        sums.take(Summed.of(visit.job, visit.summed, visit.round, part.sketch, manifest), weights)
 
 
 def _credentials(site: SecureSite) -> Credentials:
@@ -230,18 +255,25 @@ def _check(header: Header, visit: Visit) -> None:
         raise SecureAggregationError("the job does not ask for secure aggregation")
     if (header.job, header.round) != (bytes.fromhex(job.digest()), visit.round):
         raise SecureAggregationError("the round of the secure aggregation is of another job or round")
-    if header.phase != (visit.split or TRAIN):
+    if header.phase != visit.summed:
         raise SecureAggregationError(f"the sum is of '{header.phase}', and the request of something else")
 
 
 def _agreed_request(part: Part, content: RecordDict, *, training: bool) -> messages.Request:
     """Return what is asked, if it is what every site has signed; nothing was computed of it yet."""
-    request, header = messages.read_request(content), part.client.header
-    if training != (header.phase == TRAIN) or context_of(header.phase, request) != header.context:
+    request, phase = messages.read_request(content), part.client.header.phase
+    if phase == STATISTICS or training != (phase == TRAIN):
+        raise SecureAggregationError(f"the sum is of '{phase}', and the request of something else")
+    _check_signed(part, phase, request)
+    return request
+
+
+def _check_signed(part: Part, phase: str, asked: messages.Request | messages.Question) -> None:
+    header = part.client.header
+    if header.phase != phase or context_of(phase, asked) != header.context:
         raise SecureAggregationError(
             "the model, or what comes with it, is not what the sites of this round have signed"
         )
-    return request
 
 
 def _sketch(site: SecureSite, request: messages.Request) -> bytes:

@@ -2,9 +2,9 @@
 
 import json
 from collections import OrderedDict
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ from shared.seeds import seed_of
 from shared.strategies.vectors import SiteHalf
 from shared.strategies.wire import Wire
 from shared.tasks import make_task
-from shared.tasks.base import Models, Task
+from shared.tasks.base import Models, Statistics, Task
 from shared.wire.packed_model import ModelState
 
 _EVALUATION_BATCH = 32
@@ -42,6 +42,7 @@ class Bench:
 
     Attributes:
         own: The numbers of the first model that never leave a site.
+        lay_out: Returns the network's trainable parameters, laid out once for all rounds of local training.
     """
 
     job: JobSpec
@@ -52,16 +53,21 @@ class Bench:
     half: SiteHalf
     own: NDArray[np.float32]
     filter: UpdateFilter
+    lay_out: Callable[[], FlatParameters]
 
-    @cached_property
+    def knowing(self, statistics: Statistics) -> "Bench":
+        """Return the bench with the sums of all sites, as a request brings them; the network is the same."""
+        return replace(self, task=self.task.knowing(statistics))
+
+    @property
     def models(self) -> Models:
         """The networks by their role in the task."""
         return models_of(self.model)
 
-    @cached_property
+    @property
     def parameters(self) -> FlatParameters:
-        """The network's trainable parameters, laid out once for all rounds of local training."""
-        return FlatParameters(trainable(self.model))
+        """The network's trainable parameters, laid out."""
+        return self.lay_out()
 
 
 class Workshop:
@@ -101,7 +107,9 @@ class Workshop:
         state, wire = ModelState(model), Wire.of(model, job.strategy)
         own = state.pack()[wire.own] if wire.own.size else np.empty(0, np.float32)
         half = job.strategy.site(wire.model, wire.personal)
-        return Bench(job, task, model, state, wire, half, own, UpdateFilter(job.update, wire.layout))
+        update_filter = UpdateFilter(job.update, wire.layout)
+        lay_out = cache(lambda: FlatParameters(trainable(model)))
+        return Bench(job, task, model, state, wire, half, own, update_filter, lay_out)
 
 
 @lru_cache(maxsize=8)

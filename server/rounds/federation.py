@@ -15,19 +15,16 @@ from server.rounds.forwarding_grid import ForwardingGrid
 from server.rounds.site_grid import SiteGrid
 from server.rounds.site_heads import SiteHeads
 from server.rounds.site_texts import told
-from server.rounds.statistic_checks import check_statistics, within_share
 from server.runs.events import Event, Kind, Listener
 from shared.errors import RunError
 from shared.flower import query_message
 from shared.job.schema import JobSpec
-from shared.metrics.statistic_spec import statistics_before
-from shared.metrics.statistics import Numbers, Statistics, added_up, lacking, packed, unpacked
+from shared.metrics.statistics import Statistics, packed
 from shared.seeds import seed_of
 from shared.strategies import StrategyOptions
 from shared.wire import messages
 from shared.wire.messages import Description, MessageError
 from shared.wire.packed_model import Layout
-from shared.wire.statistics_message import read_statistics
 
 T = TypeVar("T")
 _DESCRIBE_TIMEOUT = 600.0  # seconds; a site may have to read its masks to count voxels
@@ -123,40 +120,6 @@ class Federation:
                 where="[strategy] min_sites",
             )
 
-    def sum_up(self) -> dict[str, Numbers]:
-        """Return the statistics of a job over all sites that train, added up in the order of their names.
-
-        Raises:
-            RunError: Too few sites answer, or too few patients are behind a figure of all of them.
-        """
-        specs = statistics_before(self._job)
-        if not specs:
-            return {}
-        question = messages.describe_request(self._job.canonical(), self.researcher, self.project)
-        asked = [query_message(messages.STATISTICS, question, member.node_id) for member in self.trainers]
-
-        def check(member: Member, content: RecordDict) -> dict[str, Numbers]:
-            part = unpacked(specs, read_statistics(content))
-            check_statistics(part, specs, member.description, self._job)
-            return part
-
-        parts = {reply.member.name: part for reply, part in self.exchange(asked, 0, "statistics", check)}
-        if len(parts) < self._job.strategy.min_sites:
-            raise RunError(
-                f"{len(parts)} sites returned the statistics of their patients, the job needs "
-                f"{self._job.strategy.min_sites}",
-                where="[strategy] min_sites",
-            )
-        bounded = within_share(specs, parts, self._job.strategy.largest_share)
-        total = added_up(specs, [bounded[name] for name in sorted(bounded)])
-        if missing := list(lacking(specs, total)):
-            raise RunError(
-                f"too few patients of each site have {', '.join(missing)}: nothing of it leaves them",
-                where="[task]",
-                remedy="Leave the column out, or state in the job what is publicly known of it.",
-            )
-        return total
-
     def _describe(self, names: Mapping[int, str]) -> Iterator[Member]:
         """Yield the sites that say, under their own name, what they have."""
         question = messages.describe_request(self._job.canonical(), self.researcher, self.project)
@@ -227,7 +190,7 @@ class Federation:
             project=self.project,
             run=run,
             best=best,
-            statistics=packed(statistics_before(self._job), self.statistics).tolist(),
+            statistics=packed(self._job.task.statistics(), self.statistics).tolist(),
         )
 
     def judges(self, round_: int) -> list[Member]:

@@ -20,6 +20,7 @@ from server.report.comparison import from_counts
 from server.rounds.answer_checks import check_update
 from server.rounds.background import Behind
 from server.rounds.federation import DrawnGrid, Federation, Member
+from server.rounds.first_sums import sum_up
 from server.rounds.guarantee import guarantee
 from server.rounds.judging import Judged, Judges, reduce_to
 from server.rounds.secure_round import SecureRound
@@ -35,10 +36,10 @@ from shared.errors import RunError
 from shared.job.model_size import check_model_size
 from shared.job.schema import JobSpec
 from shared.metrics.spec import is_better, metric_names
-from shared.metrics.statistic_spec import statistics_before
 from shared.metrics.statistics import packed
 from shared.networks.build import build_model
 from shared.privacy.filters import UpdateFilter
+from shared.privacy.secagg.wide import WORDS
 from shared.strategies.exact_mean import in_range
 from shared.strategies.flower_halves import WEIGHT
 from shared.strategies.wire import Wire
@@ -92,6 +93,7 @@ class RoundLoop:
         check_model_size(job)
         self.wire = Wire.of(self._initial_model(), job.strategy)
         self.layout = self.wire.layout
+        sizes = WORDS * sum(spec.size for spec in job.task.statistics())
         self._federation = Federation(
             grid,
             job,
@@ -100,7 +102,7 @@ class RoundLoop:
             project=str(about.get("project", "")),
             strict=strict,
             numbers=self.layout.size,
-            states=max(self.task.metrics().pack().size, sum(spec.size for spec in job.task.statistics())),
+            states=max(self.task.metrics().pack().size, sizes),
             heads=heads,
         )
         is_private = job.privacy.mechanism == "site-level"
@@ -157,14 +159,14 @@ class RoundLoop:
     @property
     def statistics(self) -> list[float]:
         """The sums over all sites before the first round, packed."""
-        return packed(statistics_before(self.job), self.task.statistics).tolist()
+        return packed(self.job.task.statistics(), self.task.statistics).tolist()
 
     def _told_statistics(self) -> dict[str, Any]:
         return {name: numbers.tolist() for name, numbers in self.task.statistics.items()}
 
     def _first(self) -> Checkpoint:
         first = self.wire.first(self.wire.model.pack(self._initial_model()))
-        state = Checkpoint(0, first, statistics=self._federation.sum_up())
+        state = Checkpoint(0, first, statistics=sum_up(self._federation, self.job))
         self._run.save(state)
         return state
 

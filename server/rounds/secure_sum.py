@@ -21,7 +21,16 @@ from shared.privacy.secagg import messages as stages
 from shared.privacy.secagg.claims import check_bins, check_claims, check_evaluated
 from shared.privacy.secagg.context import context_of
 from shared.privacy.secagg.errors import SecureAggregationError
-from shared.privacy.secagg.records import TEST, TRAIN, Envelopes, Header, KeyMessage, Reveal
+from shared.privacy.secagg.records import (
+    STATISTICS,
+    TRAIN,
+    VALIDATION,
+    Envelopes,
+    Header,
+    KeyMessage,
+    Reveal,
+    side_of,
+)
 from shared.privacy.secagg.server import SecAggServer
 from shared.tasks import make_task
 from shared.wire import messages
@@ -36,9 +45,9 @@ class Plan:
 
     Attributes:
         job: What the sites work for.
-        round: Number of the round.
+        round: Number of the round; 0 for statistics.
         phase: One of `shared.privacy.secagg.records.PHASES`.
-        size: Length of the vector that is summed.
+        size: Length of the vector that is summed; of statistics, in words.
         extras: Numbers behind it.
     """
 
@@ -51,12 +60,12 @@ class Plan:
     @property
     def event(self) -> str:
         """Name of the sites' work in events and tables."""
-        return self.phase if self.phase in (TRAIN, TEST) else "evaluate"
+        return "evaluate" if self.phase == VALIDATION else self.phase
 
     @property
     def split(self) -> str:
-        """The split that is evaluated; empty in training."""
-        return "" if self.phase == TRAIN else self.phase
+        """The split that is evaluated; otherwise empty."""
+        return "" if self.phase in (TRAIN, STATISTICS) else self.phase
 
 
 class SecureSum:
@@ -79,13 +88,15 @@ class SecureSum:
         self._plan = plan
         self._asked = asked
         self._listen = listen
-        context = context_of(plan.phase, messages.read_request(asked[0].content))
+        read = messages.read_question if plan.phase == STATISTICS else messages.read_request
+        context = context_of(plan.phase, read(asked[0].content))
         job = bytes.fromhex(plan.job.digest())
         header = Header(job, plan.round, secrets.token_bytes(32), plan.phase, context)
         self.server = SecAggServer(header, plan.size, plan.job.strategy.min_sites, extras=plan.extras)
         self.asked_bytes = 0
         self.last: Message | None = None
         self._described = {member.name: member.description for member in federation.members}
+        self._needed = self._never_missing()
         self._sent: Counter[str] = Counter()  # bytes by site, of all stages
 
     def gather(self) -> list[dict[str, Any]]:
@@ -136,19 +147,27 @@ class SecureSum:
         ]
 
     def _check_present(self, sites: set[str]) -> None:
-        """Check that no site with patients is missing from a validation.
-
-        The sites remember over whom metrics are summed, and refuse a sum over some more or fewer: one round
-        without a site would end all validations with it. A test is the run's last sum, and better than none.
+        """Check that no site is missing that has to be in the sum.
 
         Raises:
             SecureAggregationError: One is.
         """
-        split = self._plan.split
-        expected = {name for name, told in self._described.items() if told.patients.get(split)}
-        if split != TEST and expected - sites:
-            missing = ", ".join(sorted(expected - sites))
-            raise SecureAggregationError(f"{missing} dropped out, and validation is of all sites or of none")
+        if missing := ", ".join(sorted(self._needed - sites)):
+            what = "validation is" if self._plan.phase == VALIDATION else "statistics are"
+            raise SecureAggregationError(f"{missing} dropped out, and {what} of all sites or of none")
+
+    def _never_missing(self) -> set[str]:
+        """Return the sites without whom there is no sum.
+
+        The sites remember over whom metrics and statistics are summed, and refuse a sum over some more or
+        fewer: one round without a site would end all validations with it. A test is the run's last sum, and
+        better than none.
+        """
+        if self._plan.phase == VALIDATION:
+            return {name for name, told in self._described.items() if told.patients.get(VALIDATION)}
+        names = {member.node_id: member.name for member in self._federation.members}
+        asked = {names[message.metadata.dst_node_id] for message in self._asked}
+        return asked if self._plan.phase == STATISTICS else set()
 
     def _check_left(self, sites: set[str]) -> None:
         """Check that the sites left in an evaluation may be summed, before any of them has to refuse it.
@@ -159,7 +178,8 @@ class SecureSum:
         self._check_present(sites)
         claims = self.server.roster_claims
         left = [claim for site, claim in claims.items() if site in sites]
-        check_bins(make_task(self._plan.job).most_bins, claims.values(), left)
+        if self._plan.split:
+            check_bins(make_task(self._plan.job).most_bins, claims.values(), left)
 
     def _take_keys(self, site: str, message: KeyMessage) -> None:
         plan = self._plan
@@ -167,8 +187,8 @@ class SecureSum:
         if plan.job.privacy.mechanism != "dp-sgd":  # else no number was described
             described = self._described[site]
             weighs = plan.phase != TRAIN or plan.job.strategy.weight == "examples"
-            if message.claims.patients > described.patients[plan.phase] or (
-                weighs and message.claims.weight > described.examples[plan.phase]
+            if message.claims.patients > described.patients[side_of(plan.phase)] or (
+                weighs and message.claims.weight > described.examples[side_of(plan.phase)]
             ):
                 raise SecureAggregationError("claims more than it described when the run began")
         self.server.take_keys(site, message)

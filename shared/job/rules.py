@@ -38,6 +38,7 @@ def check(job: "JobSpec") -> None:
         _metrics,
         _best,
         _strategy,
+        _statistics,
         _private_training,
         _secure_aggregation,
         _distributed_noise,
@@ -169,6 +170,18 @@ def _strategy(job: "JobSpec") -> None:
         raise ValueError(problem)
 
 
+def _statistics(job: "JobSpec") -> None:
+    """What is added up before the first round changes the model, and no noise of a mechanism is on it."""
+    mechanism = job.privacy.mechanism
+    if mechanism == "none":
+        return
+    for spec in job.task.statistics():
+        raise ValueError(
+            f"[privacy] mechanism: the noise of '{mechanism}' does not protect what is added up before the "
+            f"first round ({spec.told}); {spec.instead}"
+        )
+
+
 def _private_training(job: "JobSpec") -> None:
     if job.privacy.mechanism != "dp-sgd":
         return
@@ -179,11 +192,6 @@ def _private_training(job: "JobSpec") -> None:
         )
     for problem in job.task.private_problems(job):
         raise ValueError(problem)
-    for spec in job.task.statistics():
-        raise ValueError(
-            f"[task]: {spec.told} would leave each site, which no noise protects; state in the job what is "
-            "publicly known"
-        )
     _private_phases(job)
     _private_networks(job)
     if job.training.precision != "float32":
@@ -228,12 +236,6 @@ def _secure_aggregation(job: "JobSpec") -> None:
             f"[strategy] name: '{job.strategy.name}' compares single updates, and with secure_aggregation "
             "the coordinator learns nothing but their sum"
         )
-    for spec in job.task.statistics():
-        if spec.kind != "counts":
-            raise ValueError(
-                f"[task]: {spec.told} would leave each site beside the masked sum; state in the job what is "
-                "publicly known"
-            )
     if job.strategy.min_sites < LEAST_SITES:
         raise ValueError(
             f"[strategy] min_sites: secure_aggregation needs at least {LEAST_SITES}; of a sum of two, each "
@@ -293,11 +295,6 @@ def _site_level(job: "JobSpec") -> None:
     if job.strategy.weight != "equal":
         raise ValueError(
             "[strategy] weight: must be 'equal' with 'site-level', as clipping bounds each alike"
-        )
-    for spec in job.task.statistics():
-        raise ValueError(
-            f"[task]: {spec.told} would change the model, and the noise of 'site-level' does not cover it; "
-            "state in the job what is publicly known"
         )
 
 

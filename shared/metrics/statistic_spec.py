@@ -5,12 +5,9 @@ site (`shared.metrics.statistics`).
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
-from typing import TYPE_CHECKING, Literal, Self
-
-if TYPE_CHECKING:
-    from shared.job.schema import JobSpec
+from typing import Literal, Self
 
 Kind = Literal["counts", "moments", "histogram"]
 
@@ -32,6 +29,7 @@ class StatisticSpec:
         largest: Largest absolute value that one sample adds to a number of it.
         low: Of a histogram.
         high: Of a histogram: what is beyond is not counted.
+        instead: What a job states in place of it, as a remedy.
     """
 
     name: str
@@ -41,6 +39,7 @@ class StatisticSpec:
     largest: float = 1.0
     low: float = 0.0
     high: float = 0.0
+    instead: str = "state in the job what is publicly known"
 
     @classmethod
     def counts(cls, name: str, classes: Sequence[str]) -> Self:
@@ -57,6 +56,10 @@ class StatisticSpec:
         """Return that of the values of one column."""
         return cls(name, "histogram", (of,), (bins,), low=low, high=high)
 
+    def unless(self, instead: str) -> Self:
+        """Return it with what a job may state in place of it, as a remedy."""
+        return replace(self, instead=instead)
+
     @property
     def size(self) -> int:
         """How many numbers it has."""
@@ -71,14 +74,6 @@ class StatisticSpec:
             "moments": f"how many training patients have each of these columns, mean and spread: {names}",
             "histogram": f"how many training patients have which {names}, in bins up to {self.high:g}",
         }[self.kind]
-
-
-def statistics_before(job: "JobSpec") -> tuple[StatisticSpec, ...]:
-    """Return what is added up before a job's first round.
-
-    Under secure aggregation the sites sign their counts of classes for each other, in each round.
-    """
-    return () if job.privacy.secure_aggregation else job.task.statistics()
 
 
 def check_specs(specs: Sequence[StatisticSpec]) -> Iterator[str]:

@@ -2,8 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from monai.networks.utils import eval_mode
@@ -70,6 +71,12 @@ class Task(ABC):
         self.statistics: Statistics = {}
         self.roles = tuple(job.task.networks(job.data))
         self.targets = frozenset(name for name, own in fields_of(job).items() if own.role == "target")
+
+    def knowing(self, statistics: Statistics) -> Self:
+        """Return the task with the sums of all sites; this one stays as it is."""
+        task = copy(self)
+        task.statistics = statistics
+        return task
 
     def known(self, name: str) -> NDArray[Any]:
         """Return a statistic of all sites.

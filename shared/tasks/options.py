@@ -164,7 +164,8 @@ class ClassesOptions(TaskOptions):
         if self.class_weights != "federation":
             return ()
         names = self.classes if self.counted == len(self.classes) else ["background", *self.classes]
-        return (StatisticSpec.counts(CLASS_COUNTS, names),)
+        counts = StatisticSpec.counts(CLASS_COUNTS, names)
+        return (counts.unless("take class_weights = 'public' and give class_shares"),)
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:

@@ -62,7 +62,7 @@ def audit_privacy(
         Population.of(data, finished.job),
         rounds=finished.rounds,
         shadows=shadows,
-        statistics={**finished.statistics, **statistics_for_loss(finished.job, data, (), {})},
+        statistics={**finished.statistics, **statistics_for_loss(finished.job, data, {})},
         track=lambda halves, count: _tracked(halves, count, console),
     )
     figures = {"run": run.resolve().name, "job": finished.job.digest(), "site": config.name}

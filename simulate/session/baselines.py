@@ -23,7 +23,6 @@ from client.work.hospital import Site
 from client.work.warm_networks import Bench, evaluate
 from shared.batch import Batch
 from shared.metrics.spec import is_better
-from shared.metrics.statistic_spec import statistics_before
 from shared.metrics.statistics import added_up, unpacked
 from shared.networks.build import build_model
 from shared.tasks.base import Statistics
@@ -78,10 +77,10 @@ def train_baseline(
     bench.state.unpack(bench.state.layout.pack(initial))
     data = [site.data(job) for site in members.values()]
     parts = [item.split("train") for item in data]
-    statistics = [statistics_for_loss(job, item, (), {}) for item in data]
-    specs = statistics_before(job)
+    statistics = [statistics_for_loss(job, item, {}) for item in data]
+    specs = job.task.statistics()
     own = [unpacked(specs, site.statistics(job)) for site in members.values()] if specs else []
-    bench.task.statistics = added_up(specs, own)
+    bench = bench.knowing(added_up(specs, own))
     pooled = PooledSamples(parts)
     policies = [site.config.policy for site in members.values()]
     steps = sum(

@@ -9,7 +9,7 @@ PROJECT = Path(__file__).parents[2]
 ALL = [
     path for path in sorted((PROJECT / "benchmarks").glob("*.py")) if "__main__" in path.read_text("utf-8")
 ]
-ON_REAL_DATA = {"science", "private_accuracy", "metric_bins", "bounded_sums"}
+ON_REAL_DATA = {"science", "private_accuracy", "metric_bins", "bounded_sums", "statistics_noise"}
 # Each file of tests runs some, so that workers share them out; those that are not named are in the last one.
 FEDERATIONS = ["deployment_overhead", "faulty_network", "fifty_sites", "large_model", "many_watchers"]
 SIMULATIONS = ["many_sites", "secure_aggregation", "simulation_overhead", "strategies", "update_filters"]

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from shared.job.schema import JobSpec
 
 MOST_PATIENTS = 2**31 - 1
-MOST_CLASSES = 4096
-LARGEST_CLASS = 2**51  # images or voxels; those of 1000 sites fit into 63 bits
 _NUMBER = 8  # bytes
 
 
@@ -28,20 +26,18 @@ class Claims:
     """What a site says of its part in a sum; every number is rounded as its policy rounds what leaves.
 
     Attributes:
-        weight: In training how much its update counts; in an evaluation the images behind its metrics.
+        weight: In training how much its update counts; otherwise the images behind its figures.
         patients: Patients behind its part; 0 where it adds nothing to an evaluation, or says no number.
-        class_counts: Training images (or voxels) of each class; empty where the job does not weigh by them.
     """
 
     weight: int
     patients: int
-    class_counts: tuple[int, ...] = ()
 
-    _KIND = b"wardround secagg v2: claims"
+    _KIND = b"wardround secagg v3: claims"
 
     def to_bytes(self) -> bytes:
         """Return the claims as bytes."""
-        numbers = (self.weight, self.patients, *self.class_counts)
+        numbers = (self.weight, self.patients)
         return pack(self._KIND, *(number.to_bytes(_NUMBER, "big") for number in numbers))
 
     @classmethod
@@ -52,17 +48,12 @@ class Claims:
             SecureAggregationError: They are no such message, or a number is beyond what a site can have.
         """
         fields = unpack(data, cls._KIND)
-        if not 2 <= len(fields) <= 2 + MOST_CLASSES:
+        if len(fields) != 2:
             raise SecureAggregationError("a site's claims have the wrong number of fields")
-        weight, patients, *counts = (int.from_bytes(fixed(field, _NUMBER), "big") for field in fields)
-        if weight > LARGEST_WEIGHT or patients > MOST_PATIENTS or max(counts, default=0) > LARGEST_CLASS:
+        weight, patients = (int.from_bytes(fixed(field, _NUMBER), "big") for field in fields)
+        if weight > LARGEST_WEIGHT or patients > MOST_PATIENTS:
             raise SecureAggregationError("a site claims more than a site can have")
-        return cls(weight, patients, tuple(counts))
-
-
-def counted_classes(job: "JobSpec") -> int:
-    """Return how many classes each site counts for the others; 0 where the job does not weigh by them."""
-    return sum(spec.size for spec in job.task.statistics() if spec.kind == "counts")
+        return cls(weight, patients)
 
 
 def check_claims(site: str, claims: Claims, job: "JobSpec", *, training: bool) -> None:
@@ -71,9 +62,6 @@ def check_claims(site: str, claims: Claims, job: "JobSpec", *, training: bool) -
     Raises:
         SecureAggregationError: It is not.
     """
-    classes = counted_classes(job) if training else 0
-    if len(claims.class_counts) != classes:
-        raise SecureAggregationError(f"{site} counts {len(claims.class_counts)} classes instead of {classes}")
     if not training:
         return
     if job.strategy.weight == "equal" and claims.weight != 1:
@@ -112,7 +100,7 @@ def check_shares(weights: Collection[int], largest: float) -> None:
 
 
 def check_evaluated(claims: Collection[Claims]) -> None:
-    """Check that enough sites are behind the metrics of a sum for it to hide each of them.
+    """Check that enough sites are behind the figures of a sum for it to hide each of them.
 
     Raises:
         TooFewJudgesError: They are not.
@@ -140,8 +128,3 @@ def check_bins(most: int, roster: Collection[Claims], left: Collection[Claims]) 
         raise FewerBehindError(
             f"sites dropped out, and the patients left allow {allowed} bins of scores instead of {folded}"
         )
-
-
-def total_classes(claims: Collection[Claims]) -> tuple[int, ...]:
-    """Return the class counts of all sites together."""
-    return tuple(sum(counts) for counts in zip(*(claim.class_counts for claim in claims), strict=True))

@@ -164,7 +164,7 @@ class SecAggClient:
             for other in sorted(self._ring().neighbours(self.site) & self._held.keys()):
                 key = keys.pair_mask_key(self._own.mask, self.site, other, self._roster)
                 (plus if self.site < other else minus).append(key)
-            add_masks(encoded, plus, minus)
+            add_masks(encoded, plus, minus, self.header.words)
             return encoded
 
     def agree(self, outcome: Outcome) -> bytes:

@@ -11,12 +11,12 @@ from dataclasses import fields
 import numpy as np
 
 from shared.privacy.secagg.wire import pack
-from shared.wire.messages import Request
+from shared.wire.messages import Question, Request
 
 _KIND = b"wardround secagg v2: context"
 
 
-def context_of(phase: str, request: Request) -> bytes:
+def context_of(phase: str, request: Request | Question) -> bytes:
     """Return the SHA-256 of all that a request holds; a field that is added to it is in it by itself.
 
     Args:

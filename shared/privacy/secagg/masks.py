@@ -10,6 +10,8 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
+from shared.privacy.secagg import wide
+
 KEY_BYTES = 16
 _BLOCK = 16  # bytes of AES
 _CHUNK = 1 << 14  # numbers handled at a time (128 KiB): stream and sum stay in the cache of one core
@@ -35,13 +37,32 @@ def stream_buffer() -> tuple[bytearray, NDArray[np.uint64]]:
     return buffer, np.frombuffer(buffer, dtype="<u8", count=_CHUNK)
 
 
-def add_masks(values: NDArray[np.uint64], plus: Sequence[bytes], minus: Sequence[bytes]) -> None:
-    """Add and subtract key streams in place, modulo 2^64.
+def add_into(values: NDArray[np.uint64], addend: NDArray[np.uint64], words: int = 1) -> None:
+    """Add numbers in place, modulo 2^64, or modulo 2^256 where a number has several words."""
+    if words == 1:
+        np.add(values, addend, out=values)
+    else:
+        wide.add(values, addend)
+
+
+def take_from(values: NDArray[np.uint64], taken: NDArray[np.uint64], words: int = 1) -> None:
+    """Subtract numbers in place; as `add_into`."""
+    if words == 1:
+        np.subtract(values, taken, out=values)
+    else:
+        wide.subtract(values, taken)
+
+
+def add_masks(
+    values: NDArray[np.uint64], plus: Sequence[bytes], minus: Sequence[bytes], words: int = 1
+) -> None:
+    """Add and subtract key streams in place.
 
     Args:
-        values: Shape (n,).
+        values: Shape (n · words,).
         plus: Keys whose streams are added.
         minus: Keys whose streams are subtracted.
+        words: Of a number: 1, modulo 2^64, or `wide.WORDS`, modulo 2^256.
     """
     added, taken = [KeyStream(key) for key in plus], [KeyStream(key) for key in minus]
     buffer, numbers = stream_buffer()
@@ -50,7 +71,7 @@ def add_masks(values: NDArray[np.uint64], plus: Sequence[bytes], minus: Sequence
         mask = numbers[: part.size]
         for stream in added:
             stream.next_into(buffer, part.size)
-            np.add(part, mask, out=part)
+            add_into(part, mask, words)
         for stream in taken:
             stream.next_into(buffer, part.size)
-            np.subtract(part, mask, out=part)
+            take_from(part, mask, words)

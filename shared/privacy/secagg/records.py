@@ -13,14 +13,20 @@ from shared.privacy.secagg.claims import Claims
 from shared.privacy.secagg.errors import SecureAggregationError
 from shared.privacy.secagg.limits import MOST_SITES
 from shared.privacy.secagg.shamir import SHARE_BYTES, share_from_bytes, share_to_bytes
+from shared.privacy.secagg.wide import WORDS
 from shared.privacy.secagg.wire import at_most, fixed, in_order, name, names, pack, unpack
 
-TRAIN, VALIDATION, TEST = "train", "val", "test"
-PHASES = (TRAIN, VALIDATION, TEST)
+TRAIN, VALIDATION, TEST, STATISTICS = "train", "val", "test", "statistics"
+PHASES = (TRAIN, VALIDATION, TEST, STATISTICS)
 DIGEST = 32  # bytes of SHA-256, of a session, of an X25519 key, of a seed
 LONGEST_CERTIFICATE = 4096  # bytes, DER
 LONGEST_SIGNATURE = 128  # bytes of an ECDSA signature by a P-384 key, DER
 SEALED_BYTES = 2 * SHARE_BYTES + 16  # two shares and the tag of ChaCha20-Poly1305
+
+
+def side_of(phase: str) -> str:
+    """Return the side of the split whose patients are behind a sum."""
+    return TRAIN if phase == STATISTICS else phase
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,7 @@ class Header:
 
     Attributes:
         job: SHA-256 of the job's canonical JSON.
-        round: From 1.
+        round: From 1; 0 for statistics.
         session: 32 bytes that the coordinator draws for each attempt at a sum.
         phase: What is summed: one of `PHASES`.
         context: SHA-256 of the model and all else that the computation takes from the coordinator
@@ -41,6 +47,11 @@ class Header:
     session: bytes
     phase: str
     context: bytes
+
+    @property
+    def words(self) -> int:
+        """Of how many numbers of 64 bits a number of the sum consists."""
+        return WORDS if self.phase == STATISTICS else 1
 
     def to_bytes(self) -> bytes:
         """Return the header as bytes."""

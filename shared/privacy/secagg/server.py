@@ -16,7 +16,7 @@ from shared.privacy.secagg.errors import SecureAggregationError
 from shared.privacy.secagg.fixed_point import EXTRAS, Codec, Mean
 from shared.privacy.secagg.graph import Plan, Ring, is_safe
 from shared.privacy.secagg.limits import LEAST_SITES
-from shared.privacy.secagg.masks import add_masks
+from shared.privacy.secagg.masks import add_into, add_masks
 from shared.privacy.secagg.records import (
     Agreement,
     Envelope,
@@ -35,7 +35,7 @@ class SecAggServer:
 
     Args:
         header: Of the round.
-        size: Length of the vector that is summed.
+        size: Length of the vector that is summed; of statistics, in words.
         least: Least number of sites in a sum.
         extras: Numbers behind the vector.
     """
@@ -105,7 +105,7 @@ class SecAggServer:
         """
         if masked.shape != self._sum.shape or site in self._masked or site not in self._envelopes:
             raise SecureAggregationError("its masked update has the wrong shape, or is not awaited")
-        np.add(self._sum, masked, out=self._sum)
+        add_into(self._sum, masked, self.header.words)
         self._masked.add(site)
 
     def outcome(self) -> Outcome:
@@ -196,7 +196,7 @@ class SecAggServer:
                 # What the survivor added is taken off, and what it took off is added.
                 mask = keys.pair_mask_key(key, dropped, site, self._roster)
                 (minus if site < dropped else plus).append(mask)
-        add_masks(self._sum, plus, minus)
+        add_masks(self._sum, plus, minus, self.header.words)
         return self._sum
 
     def _self_mask(self, site: str, seed: bytes) -> bytes:

@@ -1,6 +1,6 @@
 """What a job may say about survival."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
@@ -188,25 +188,13 @@ class Survival(TaskOptions):
         """Moments of the columns, and the times of the events, where the job does not state what it needs."""
         found = []
         if self.scaling is None and self.numbers:
-            found.append(StatisticSpec.moments(COLUMNS, self.numbers))
+            moments = StatisticSpec.moments(COLUMNS, self.numbers)
+            scaling = "give [task] scaling: mean and standard deviation of each column as publicly known"
+            found.append(moments.unless(scaling))
         if self.horizon is not None:
-            found.append(
-                StatisticSpec.histogram(TIMES, f"{self.time} of the event", _BINS, 0.0, self.horizon)
-            )
+            times = StatisticSpec.histogram(TIMES, f"{self.time} of the event", _BINS, 0.0, self.horizon)
+            found.append(times.unless("give [task] intervals in place of horizon"))
         return tuple(found)
-
-    def private_problems(self, job: "JobSpec") -> Iterator[str]:
-        """See the base class."""
-        if self.scaling is None and self.numbers:
-            yield (
-                "[task] scaling: is needed, as the means of the sites' patients are protected by no noise; "
-                "give the mean and the standard deviation of each column as they are publicly known"
-            )
-        if self.horizon is not None:
-            yield (
-                "[task] intervals: are needed in place of a horizon, as the times of the sites' patients are "
-                "protected by no noise"
-            )
 
     def build(self, job: "JobSpec") -> "SurvivalTask":
         """See the base class."""

@@ -184,6 +184,14 @@ def test_what_is_added_up_before_the_first_round_is_said(make_site, job_of):
 
 
 @pytest.mark.skipif(compiler_problem() is not None, reason="needs a C++ compiler")
+def test_behind_masks_nothing_of_a_site_is_said_to_leave_beside_the_sum(make_site, job_of):
+    job = job_of(task_class_weights="federation", privacy_secure_aggregation=True, strategy_min_sites=3)
+    said = " ".join("\n".join(text_of(make_site(), job)).split())
+    assert "masked: the coordinator gets their sum with the other sites' alone" in said
+    assert "how much this site counts in the sum, signed" in said
+    assert said.count("of each class") == 1
+
+
 def test_a_compiled_network_and_other_arithmetic_are_said(make_site, job_of, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
     site = make_site('approval = "manual"\ncompile = true\n')

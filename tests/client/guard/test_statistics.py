@@ -1,6 +1,5 @@
 """What a site tells of its patients before the first round, and what it believes of everybody's."""
 
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from client.guard.bounded_sums import Bounds
 from client.guard.release import Release
-from client.guard.statistics import _ends, _histogram, _moments
+from client.guard.statistics import _moments, histogram_of
 from shared.audit.verify import entries
 from shared.metrics.statistic_spec import StatisticSpec
 from shared.metrics.statistics import added_up, lacking, means_and_deviations, packed, quantiles, unpacked
@@ -86,25 +85,71 @@ def test_a_spread_is_right_far_from_zero() -> None:
     assert deviation == pytest.approx(years.std(), rel=0.3)
 
 
-def histogram(values: Any, least: int = 1, step: int = 1) -> list[float]:
-    return _histogram(TIMES, np.asarray(values, float), release(least, step)).tolist()
+def histogram(values: Any, least: int = 1, step: int = 1, spec: StatisticSpec = TIMES) -> list[float]:
+    return histogram_of(spec, np.asarray(values, float), release(least, step), bounds(least)).tolist()
 
 
-def test_a_histogram_counts_what_is_inside() -> None:
-    assert histogram([0.1, 0.2, 8.0, 8.1, np.nan]) == [2.0, *[0.0] * 14, 1.0]
+def test_what_is_unknown_or_beyond_the_bins_is_not_counted() -> None:
+    values = [*np.linspace(0.5, 15.5, 120), *[np.nan] * 30]
+    assert sum(histogram(values, 5, 5)) == pytest.approx(60, abs=6)
+    assert not any(histogram([np.nan] * 30, 5, 5))
 
 
-@given(st.lists(st.floats(0, 8), max_size=200), st.integers(2, 12))
-def test_bins_of_too_few_patients_are_merged(values: list[float], least: int) -> None:
-    told = np.array(histogram(values, least=least))
+TIMES_OF_EVENTS = st.lists(st.floats(0, 1e4) | st.sampled_from([0.0, 1.0, 30.0, 30.0]), max_size=200)
+
+
+@given(TIMES_OF_EVENTS, st.integers(2, 12))
+def test_a_histogram_is_made_of_cells_of_enough_patients(values: list[float], least: int) -> None:
+    whole = StatisticSpec.histogram("times", "time", 16, -1.0, 2e4)  # longer than anybody was followed
+    told = np.array(histogram(values, least=least, spec=whole))
     if len(values) < least:
         assert not told.any()
         return
     assert told.sum() == len(values)
-    exact = np.histogram(values, bins=16, range=(0, 8))[0]
-    runs = _ends(exact, least)
-    assert all(exact[a:b].sum() >= least for a, b in pairwise(runs))
-    assert all(told[a:b].sum() == exact[a:b].sum() and np.ptp(told[a:b]) <= 1 for a, b in pairwise(runs))
+    assert (told >= 0).all()
+    ends, counts = bounds(least).cells(np.array(values), least, 2.0**40)
+    assert (np.diff(ends) > 0).all()
+    assert counts.sum() == len(values)
+    exact = np.bincount(np.searchsorted(ends, values), minlength=len(ends) + 1)
+    assert (exact >= least).all()
+
+
+def test_other_bins_and_other_horizons_tell_nothing_more() -> None:
+    """Two jobs: the difference of what they tell would be who had an event between their horizons."""
+    values = np.random.default_rng(3).gamma(2, 2, 400)
+    ends, _ = bounds(10).cells(values, 10, 2.0**40)
+    fine = histogram(values, 10, 10, StatisticSpec.histogram("times", "time", 64, 0.0, 16.0))
+    for bins, high in ((16, 4.0), (8, 4.0), (22, 5.5), (1, 5.25)):
+        assert high < ends[-1]
+        other = histogram(values, 10, 10, StatisticSpec.histogram("times", "time", bins, 0.0, high))
+        each = round(high * 4) // bins  # bins of a quarter
+        assert other == np.add.reduceat(fine[: bins * each], np.arange(0, bins * each, each)).tolist()
+
+
+def test_where_the_last_event_is_does_not_leave() -> None:
+    values = np.sort(np.random.default_rng(3).gamma(2, 2, 400))
+    ends, _ = bounds(10).cells(values, 10, 2.0**40)
+    for place in (0, -1):
+        assert (values <= ends[place]).sum() >= 10
+        assert (values > ends[place]).sum() >= 10
+
+
+def test_the_counts_of_a_histogram_have_noise() -> None:
+    values = np.random.default_rng(4).gamma(2, 2, 400)
+    ends, told = bounds(10).cells(values, 10, 2.0**40)
+    exact = np.bincount(np.searchsorted(ends, values))
+    assert 1.5 < (told - exact).std() < 6  # a third of min_group
+    more, _ = bounds(10).cells(np.append(values, 4.0), 10, 2.0**40)
+    assert more.tolist() != ends.tolist()  # where cells end is drawn for the patients that there are
+
+
+def test_no_few_patients_steer_the_intervals() -> None:
+    times = np.random.default_rng(5).gamma(2, 2, 400)
+    horizons = StatisticSpec.histogram("times", "time", 256, 0.0, 10.0)
+    exact = quantiles(np.histogram(times, 256, (0.0, 10.0))[0].astype(float), 4, 0.0, 10.0)
+    for values in (times, np.append(times[5:], [1e-3] * 5)):
+        told = quantiles(np.array(histogram(values, 10, 10, horizons)), 4, 0.0, 10.0)
+        assert told == pytest.approx(exact, rel=0.12)
 
 
 @given(st.lists(st.integers(0, 50), min_size=4, max_size=20).filter(any), st.integers(2, 12))

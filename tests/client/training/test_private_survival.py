@@ -52,8 +52,11 @@ def test_the_update_is_the_mean_of_two_clipped_gradients(tiny_job: Any, bound: f
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"task_scaling": None}, r"\[task\] scaling: is needed"),
-        ({"task_intervals": None, "task_horizon": 5.0}, r"\[task\] intervals: are needed in place of"),
+        ({"task_scaling": None}, r"'dp-sgd' does not protect .* mean and spread.*give \[task\] scaling"),
+        (
+            {"task_intervals": None, "task_horizon": 5.0},
+            r"'dp-sgd' does not protect .* in bins.*give \[task\] intervals in place of horizon",
+        ),
         ({"task_loss": "cox", "task_intervals": None}, "compares the patients of a batch"),
     ],
 )

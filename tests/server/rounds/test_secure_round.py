@@ -9,6 +9,7 @@ import pytest
 from flwr.app import RecordDict
 
 from client.settings.policy import PolicyError, PolicyTable, check_job
+from server.rounds.first_sums import sum_up
 from server.runs.folder import RunFolder
 from shared.errors import RunError
 from shared.privacy.secagg import messages as stages
@@ -230,21 +231,53 @@ def claimed(federated, node: int, **changes):
     site.claims = lambda job, phase: replace(honest(job, phase), **changes)
 
 
-def test_class_weights_come_from_what_all_sites_have_signed(secure_job, federate, monkeypatch):
-    federated = federate(secure_job(task_class_weights="federation"))
-    counted = []
-    for site in federated.grid.sites:
-        train = site.train
-        monkeypatch.setattr(
-            site,
-            "train",
-            lambda request, counts, train=train: counted.append(counts) or train(request, counts),
-        )
+def test_class_counts_are_summed_behind_masks_once(secure_job, federate):
+    federated = federate(secure_job(task_class_weights="federation", job_rounds=2))
+    answers = []
+
+    def note(question, answer):
+        if question.metadata.message_type == f"query.{messages.STATISTICS}":
+            answers.append(answer.content)
+        return [answer]
+
+    for node in federated.grid.get_node_ids():
+        federated.grid.changes[node] = note
     federated.loop.execute()
-    assert len(counted) == 4
-    assert set(counted) == {counted[0]}
-    voxels = 4 * 2 * 16 * 16  # of two training images a site; each site rounds what it signs
-    assert sum(counted[0]) == pytest.approx(voxels, rel=0.05)
+    about = federated.run.read_description()
+    voxels = 4 * 2 * 16 * 16  # of two training images a site; each site rounds what it adds
+    assert sum(about["statistics"]["class_counts"]) == pytest.approx(voxels, rel=0.05)
+    assert len(answers) == 4  # none of them tells a count
+    assert all((stages.read_masked(one, 8, 0)[0].reshape(2, 4) > 2**32).all() for one in answers)
+    plain = federate(secure_job(task_class_weights="federation", privacy_secure_aggregation=False))
+    plain.loop.execute()
+    assert plain.run.read_description()["statistics"] == about["statistics"]
+
+
+@pytest.mark.parametrize("stage", [stages.KEYS, messages.STATISTICS, stages.REVEAL])
+def test_statistics_are_of_all_sites_or_of_none(secure_job, federate, stage):
+    federated = federate(secure_job(task_class_weights="federation"))
+    federated.grid.changes[12] = lambda question, answer: (
+        [] if question.metadata.message_type == f"query.{stage}" else [answer]
+    )
+    if stage == stages.REVEAL:  # it is in the sum, and is not needed to unmask it
+        federated.loop.execute()
+        return
+    with pytest.raises(RunError, match="gamma dropped out, and statistics are of all sites or of none"):
+        federated.loop.execute()
+    assert not federated.run.has_begun()
+    federate(secure_job(task_class_weights="federation"), run=federated.run).loop.execute()
+
+
+def test_a_site_remembers_over_which_sites_statistics_were_summed(secure_job, federate):
+    federate(secure_job(task_class_weights="federation")).loop.execute()
+    other = secure_job(task_class_weights="federation", job_name="another")
+    again = federate(other)
+    again.loop._federation.gather()
+    members = again.loop._federation.members
+    members[:] = [member for member in members if member.name != "gamma"]
+    with pytest.raises(RunError, match="0 sites revealed shares"):
+        sum_up(again.loop._federation, other)
+    assert "the difference would be that of gamma" in again.failures()[-1][2]
 
 
 @pytest.mark.parametrize(
@@ -254,8 +287,6 @@ def test_class_weights_come_from_what_all_sites_have_signed(secure_job, federate
         ({}, {"patients": 20}, "claims more than it described"),
         ({}, {"weight": 0}, "claims no weight"),
         ({"strategy_weight": "equal"}, {"weight": 2}, "all must weigh alike"),
-        ({}, {"class_counts": (1, 2)}, "counts 2 classes instead of 0"),
-        ({"task_class_weights": "federation"}, {"class_counts": (1,)}, "counts 1 classes instead of 2"),
     ],
 )
 def test_a_site_that_claims_what_can_not_be_is_left_out(*, secure_job, federate, job, claims, words):

@@ -7,7 +7,7 @@ message goes to a site's worker as the site's service hands it over.
 import itertools
 import json
 import secrets
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,18 @@ from shared.networks.build import build_model
 from shared.privacy.secagg import messages as stages
 from shared.privacy.secagg.context import context_of
 from shared.privacy.secagg.fixed_point import EXTRAS, Mean
-from shared.privacy.secagg.records import TRAIN, Envelopes, Header, KeyMessage, Reveal
+from shared.privacy.secagg.records import (
+    STATISTICS,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Envelopes,
+    Header,
+    KeyMessage,
+    Reveal,
+)
 from shared.privacy.secagg.server import SecAggServer
+from shared.privacy.secagg.wide import WORDS
 from shared.tasks import make_task
 from shared.wire import messages
 from shared.wire.packed_model import Layout
@@ -95,6 +105,9 @@ class Coordinator:
         hospitals: That it asks.
         job: What it asks for.
         run: Flower's number of the run.
+
+    Attributes:
+        statistics: What it says to be the sums before round 1; goes with every model.
     """
 
     def __init__(self, hospitals: Hospitals, job: JobSpec, run: int = 1) -> None:
@@ -104,16 +117,25 @@ class Coordinator:
         network = build_model(job)
         self.layout = Layout.of(network)
         self.first = self.layout.pack(network)
+        self.statistics: Sequence[float] = ()
 
-    def request(self, vector: Vector, round_: int, split: str = "") -> RecordDict:
-        """Return what asks a site to train, or to evaluate."""
-        config = messages.request_config(self.job.canonical(), self.layout.digest(), round_, split=split)
+    def request(self, vector: Vector, round_: int, phase: str = TRAIN) -> RecordDict:
+        """Return what asks a site to train, or to evaluate; or for its statistics."""
+        if phase == STATISTICS:
+            return messages.describe_request(self.job.canonical())
+        config = messages.request_config(
+            self.job.canonical(),
+            self.layout.digest(),
+            round_,
+            split="" if phase == TRAIN else phase,
+            statistics=self.statistics,
+        )
         return RecordDict({messages.ARRAYS: messages.vector_record(vector), messages.CONFIG: config})
 
     def header(self, vector: Vector, round_: int, phase: str, session: bytes) -> Header:
         """Return an honest header for a model."""
-        split = "" if phase == TRAIN else phase
-        context = context_of(phase, messages.read_request(self.request(vector, round_, split)))
+        read = messages.read_question if phase == STATISTICS else messages.read_request
+        context = context_of(phase, read(self.request(vector, round_, phase)))
         return Header(bytes.fromhex(self.job.digest()), round_, session, phase, context)
 
     def sum(
@@ -138,11 +160,14 @@ class Coordinator:
         Raises:
             RefusedError: A site refused.
         """
-        split, session = "" if phase == TRAIN else phase, secrets.token_bytes(32)
+        split = phase if phase in (VALIDATION, TEST) else ""
+        session = secrets.token_bytes(32)
         honest = self.header(next(iter(models.values())), round_, phase, session)
         make_header = headers or (lambda *_: honest)
         size, extras = self.layout.size, EXTRAS
-        if phase != TRAIN:
+        if phase == STATISTICS:
+            size, extras = WORDS * sum(spec.size for spec in self.job.task.statistics()), 0
+        elif phase != TRAIN:
             size, extras = make_task(self.job).metrics().pack().size, 0
         server = SecAggServer(honest, size, extras=extras)
 
@@ -159,8 +184,8 @@ class Coordinator:
         for site, inbox in server.inboxes().items():
             stage(site, stages.INBOX, inbox.to_bytes())
         for site, vector in models.items():
-            kind = "train" if phase == TRAIN else "evaluate"
-            answer = self._hospitals.ask(site, kind, self.request(vector, round_, split), self._run)
+            kind = {TRAIN: "train", STATISTICS: f"query.{messages.STATISTICS}"}.get(phase, "evaluate")
+            answer = self._hospitals.ask(site, kind, self.request(vector, round_, phase), self._run)
             server.take_masked(site, stages.read_masked(answer, size, extras)[0])
         outcome = server.outcome().to_bytes()
         for site in models:

@@ -190,8 +190,9 @@ def test_other_tasks_are_judged_as_in_the_simulation(federation, simulated, tiny
     assert results(run_folder(federation, name)) == results(simulated(job))
 
 
-def test_survival_rests_on_the_same_statistics_as_in_the_simulation(federation, simulated):
-    job = survival_job(job_rounds=2, training_batch_size=16)
+@pytest.mark.parametrize("secure", [False, True])
+def test_survival_rests_on_the_same_statistics_as_in_the_simulation(federation, simulated, secure):
+    job = survival_job(job_rounds=2, training_batch_size=16, privacy_secure_aggregation=secure)
     name = federation.runs().submit(job)
     assert failures(list(federation.runs().follow(name))) == []
     run = simulated(job)
@@ -201,7 +202,8 @@ def test_survival_rests_on_the_same_statistics_as_in_the_simulation(federation, 
     assert about["statistics"] == expected["statistics"]
     for site in SITES:  # what was believed is written down
         log = entries(federation.folder / site / "audit")
-        assert sum(entry.event == "statistics-taken" for entry in log) == 1
+        taken = [entry for entry in log if entry.event == "statistics-taken"]
+        assert [entry.fields["job"] for entry in taken].count(job.digest()) == 1
 
 
 def test_a_killed_worker_and_a_killed_site_cost_nothing_but_time(

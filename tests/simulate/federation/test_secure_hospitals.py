@@ -12,7 +12,8 @@ from client.workers.processes import ProcessPool
 from shared.job.schema import JobSpec
 from shared.networks.build import build_model
 from shared.pki.certificates import key_fingerprint, load_key
-from shared.privacy.secagg.records import TRAIN, VALIDATION
+from shared.privacy.secagg.records import STATISTICS, TRAIN, VALIDATION
+from shared.privacy.secagg.wide import decode
 from simulate.federation.processes import LocalFederation
 from tests.conftest import SITES, write_dataset
 from tests.simulate.federation.secure_hospitals import (
@@ -107,7 +108,7 @@ def test_no_difference_of_two_sums_shows_a_site_whatever_the_job_is_called(folde
     again = renamed(job, job_name="another")
     same, near = "this round was summed before over", r"(?s)nearly the same model .*another \[job\] seed"
     if phase != TRAIN:  # over other sites nothing is, whatever the model
-        same = near = "metrics of these patients were summed before over other sites"
+        same = near = "figures of these patients were summed before over other sites"
     with Hospitals(folders) as hospitals:  # all were restarted
         with pytest.raises(RefusedError, match=same):
             Coordinator(hospitals, job, run=2).sum(same_model(first, FEWER), phase=phase)
@@ -155,6 +156,75 @@ def test_no_difference_of_two_evaluations_shows_a_site_whatever_the_models_are(f
         # Another round, another model that was trained: the images of each class are the same.
         with pytest.raises(RefusedError, match="the difference would be that of delta"):
             first.sum(same_model(first.first, FEWER), round_=2, phase=VALIDATION)
+
+
+@pytest.fixture
+def counting(tiny_job) -> JobSpec:
+    """Return a job that weighs classes by the counts of all sites."""
+    return tiny_job(privacy_secure_aggregation=True, task_class_weights="federation")
+
+
+def ask_for_statistics(coordinator: Coordinator, sites: tuple[str, ...]) -> np.ndarray:
+    """Carry the sum before round 1 through with some sites, and return what it tells."""
+    models = same_model(coordinator.first, sites)
+    return decode(coordinator.sum(models, round_=0, phase=STATISTICS).total())
+
+
+def test_no_difference_of_two_sums_of_statistics_shows_a_site(folders, counting):
+    with Hospitals(folders) as hospitals:
+        counts = ask_for_statistics(Coordinator(hospitals, counting), SITES)
+        assert counts.sum() > 0
+    with Hospitals(folders) as hospitals:  # all were restarted
+        with pytest.raises(RefusedError, match="the difference would be that of delta"):
+            ask_for_statistics(Coordinator(hospitals, counting, run=2), FEWER)
+        with pytest.raises(RefusedError, match="the difference would be that of delta"):
+            ask_for_statistics(Coordinator(hospitals, renamed(counting, job_seed=6), run=3), FEWER)
+        again = Coordinator(hospitals, renamed(counting, job_name="another"), run=4)
+        assert ask_for_statistics(again, SITES).tolist() == counts.tolist()
+
+
+def test_the_sites_of_a_sum_believe_one_set_of_statistics(folders, counting):
+    """One site gets other sums: its update could be told from the others' in their mean."""
+    with Hospitals(folders) as hospitals:
+        coordinator = Coordinator(hospitals, counting)
+        coordinator.statistics = told = ask_for_statistics(coordinator, SITES).tolist()
+        models, honest = same_model(coordinator.first, SITES), coordinator.request
+
+        def to_one_site(vector, round_, phase=TRAIN):
+            coordinator.statistics = told[::-1] if next(asked) == "delta" else told
+            return honest(vector, round_, phase)
+
+        asked = iter(["header", *SITES])
+        coordinator.request = to_one_site
+        with pytest.raises(RefusedError, match="is not what the sites of this round have signed"):
+            coordinator.sum(models)
+        coordinator.request = honest
+
+        def of_its_own(site, session):
+            coordinator.statistics = told[::-1] if site == "delta" else told
+            return coordinator.header(coordinator.first, 1, TRAIN, session)
+
+        with pytest.raises(RefusedError, match="another model than this site, or with other settings"):
+            coordinator.sum(models, headers=of_its_own)
+
+
+def test_a_sum_of_statistics_serves_nothing_else(folders, counting, job):
+    with Hospitals(folders) as hospitals:
+        coordinator = Coordinator(hospitals, counting)
+        models = same_model(coordinator.first, SITES)
+
+        def header_of(phase):
+            return lambda _, session: coordinator.header(coordinator.first, 0, phase, session)
+
+        with pytest.raises(RefusedError, match="and the request of something else"):
+            coordinator.sum(models, round_=0, phase=STATISTICS, headers=header_of(TRAIN))
+        honest = coordinator.request
+        coordinator.request = lambda vector, round_, _: honest(vector, 1, TRAIN)
+        with pytest.raises(RefusedError, match="asks for no sums before its first round"):
+            coordinator.sum(models, round_=0, phase=STATISTICS, headers=header_of(STATISTICS))
+        plain = Coordinator(hospitals, job)
+        with pytest.raises(RefusedError, match="asks for no sums before its first round"):
+            plain.sum(same_model(plain.first, SITES), round_=0, phase=STATISTICS)
 
 
 def pin(folders: dict[str, Path], site: str, others: tuple[str, ...]) -> None:

@@ -71,26 +71,27 @@ def test_a_network_learns_who_is_at_risk(table: Path, tmp_path: Path, loss: str)
 
 
 def test_masked_sums_say_what_plain_ones_do(table: Path, tmp_path: Path) -> None:
-    public = {
-        "task_horizon": None,
-        "task_intervals": [12.0, 24.0, 48.0],
-        "task_scaling": {"age": [60.0, 12.0], "grade": [2.0, 0.8], "marker": [0.0, 1.0]},
-        "job_rounds": 1,
-    }
     plain, masked = (
         RunFolder.read(
-            simulated(job(**public, privacy_secure_aggregation=secure), table, tmp_path / str(secure))
-        ).read_description()["test"]["federation"]
+            simulated(job(job_rounds=1, privacy_secure_aggregation=secure), table, tmp_path / str(secure))
+        ).read_description()
         for secure in (False, True)
     )
-    assert masked.keys() == plain.keys()
-    assert masked["concordance"] == pytest.approx(plain["concordance"], abs=0.05)  # other orders of samples
-    assert masked["integrated_brier"] == pytest.approx(plain["integrated_brier"], abs=0.05)
+    for name, numbers in plain["statistics"].items():
+        np.testing.assert_allclose(masked["statistics"][name], numbers, rtol=1e-12)
+    assert masked["statistics"]["times"] == plain["statistics"]["times"]  # counts are exact
+    of_plain, of_masked = plain["test"]["federation"], masked["test"]["federation"]
+    assert of_masked.keys() == of_plain.keys()
+    assert of_masked["concordance"] == pytest.approx(of_plain["concordance"], abs=0.05)  # other orders
+    assert of_masked["integrated_brier"] == pytest.approx(of_plain["integrated_brier"], abs=0.05)
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_runs_rest_on_the_same_statistics(table: Path, tmp_path: Path) -> None:
-    spec = job(job_rounds=2)
+@pytest.mark.parametrize("secure", [False, True])
+def test_killed_and_resumed_runs_rest_on_the_same_statistics(
+    table: Path, tmp_path: Path, *, secure: bool
+) -> None:
+    spec = job(job_rounds=2, privacy_secure_aggregation=secure)
     expected = outcome(simulated(spec, table, tmp_path / "whole"))
     path = start(spec, Hospitals(data=table), tmp_path / "killed", "cpu", baselines=False).path
     moment, resume = 2, False
