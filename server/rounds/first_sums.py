@@ -1,12 +1,11 @@
 """What a job needs of all sites' training patients, added up once, before the first round."""
 
-from typing import TYPE_CHECKING
-
 from flwr.app import Message, RecordDict
 
 from server.rounds.federation import Federation, Member
 from server.rounds.secure_sum import Plan, SecureSum
 from server.rounds.statistic_checks import check_statistics, within_share
+from server.runs.events import Event
 from shared.errors import RunError
 from shared.flower import query_message
 from shared.job.schema import JobSpec
@@ -16,9 +15,6 @@ from shared.privacy.secagg.errors import SecureAggregationError
 from shared.privacy.secagg.records import STATISTICS
 from shared.wire import messages
 from shared.wire.statistics_message import read_statistics
-
-if TYPE_CHECKING:
-    from server.runs.events import Event
 
 
 def sum_up(federation: Federation, job: JobSpec) -> dict[str, Numbers]:
@@ -82,5 +78,5 @@ def _masked(federation: Federation, job: JobSpec, asked: list[Message]) -> dict[
         ) from None
 
 
-def _unheard(_: "Event") -> None:
+def _unheard(_: Event) -> None:
     """Tell nobody which site is done: there is no round yet."""
