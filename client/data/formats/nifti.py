@@ -205,8 +205,7 @@ def _values(image: nibabel.Nifti1Image, path: Path) -> NDArray[Any]:
         else:
             array = np.asarray(image.get_fdata(dtype=np.float64, caching="unchanged"))
     array = array.reshape(array.shape + (1,) * (3 - array.ndim))
-    further: list[int] = [length for length in array.shape[3:] if length != 1]
-    return array.reshape((*array.shape[:3], *further))
+    return np.squeeze(array, tuple(axis for axis in range(3, array.ndim) if array.shape[axis] == 1))
 
 
 def _channels_first(array: NDArray[Any]) -> NDArray[Any]:
