@@ -97,20 +97,6 @@ def test_the_federation_judges_as_if_the_patients_were_pooled(
     assert judged["integrated_brier"] == pytest.approx(pooled["integrated_brier"], abs=1e-6)
 
 
-def test_the_image_says_what_the_table_does_not(manifest: Path, tmp_path: Path) -> None:
-    learns = {"job_rounds": 8, "training_local_epochs": 4, "training_learning_rate": 0.005}
-    table = {"task_image": False, "data": {}, "model": {"name": "mlp", "hidden": []}}
-    hospitals = Hospitals(files=site_files(manifest, tmp_path))
-    both, alone = (
-        RunFolder.read(
-            run_of(make_job(**OPTIONS | learns | more), tmp_path / name, hospitals)
-        ).read_description()["test"]["federation"]["concordance"]
-        for name, more in {"both": {}, "alone": table}.items()
-    )
-    assert alone > 0.55
-    assert both > alone
-
-
 def test_checks_look_at_the_image_and_the_table(cli: Any, manifest: Path, tmp_path: Path) -> None:
     job = tmp_path / "job.toml"
     job.write_text(job_text(**OPTIONS))
