@@ -204,7 +204,14 @@ class SecureSum:
         """Ask for a stage; return those who answered as they should."""
         plan, asked = self._plan, []
         for member in members:
-            content = stages.stage_request(plan.job.canonical(), plan.round, body(member.name), plan.split)
+            content = stages.stage_request(
+                plan.job.canonical(),
+                plan.round,
+                body(member.name),
+                plan.split,
+                researcher=self._federation.researcher,
+                project=self._federation.project,
+            )
             self.asked_bytes += messages.array_bytes(content)
             asked.append(query_message(name, content, member.node_id))
 

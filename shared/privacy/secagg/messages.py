@@ -25,7 +25,9 @@ _BODY = "body"
 _LONGEST = 16 * 2**20  # bytes of a body: a roster of a thousand sites has about 1 MB
 
 
-def stage_request(job: str, round_: int, body: bytes, split: str = "") -> RecordDict:
+def stage_request(
+    job: str, round_: int, body: bytes, split: str = "", *, researcher: str = "", project: str = ""
+) -> RecordDict:
     """Return what asks a site for a stage; an array, as all that the audit log counts.
 
     Args:
@@ -33,9 +35,12 @@ def stage_request(job: str, round_: int, body: bytes, split: str = "") -> Record
         round_: From 1.
         body: The stage's message.
         split: The split that is evaluated; empty in training.
+        researcher: Who submitted the job; a site's policy may ask for the name.
+        project: Of the run, likewise.
     """
     content = stage_reply(body)
-    content[CONFIG] = ConfigRecord({"job": job, "round": round_, "split": split})
+    head = {"job": job, "round": round_, "split": split, "researcher": researcher, "project": project}
+    content[CONFIG] = ConfigRecord(head)
     return content
 
 

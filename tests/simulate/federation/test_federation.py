@@ -25,6 +25,7 @@ from rich.console import Console
 from client.work.site_host import SiteHostFactory
 from client.workers.calls import Call, Workers
 from client.workers.processes import ProcessPool
+from server.registry.store import DEFAULT_PROJECT
 from server.runs.events import Event
 from server.runs.folder import RunFolder
 from shared.audit.verify import entries
@@ -60,13 +61,20 @@ def tables(tmp_path_factory) -> Path:
 def federation(tiny_data: Path, tables: Path, tmp_path_factory) -> Iterator[LocalFederation]:
     with LocalFederation(tmp_path_factory.mktemp("federation")) as running:
         for site in SITES:
-            running.enrol(site, {"discs": tiny_data, "phantom-survival": tables})
+            folder = running.enrol(site, {"discs": tiny_data, "phantom-survival": tables})
+            serve_one_project(folder / "site.toml")
             running.start(site)
         running.enrol(
             HELD, {"discs": tiny_data}, seed=5
         )  # its host has no folder, and splits by the job's seed
         running.await_sites()
         yield running
+
+
+def serve_one_project(file: Path) -> None:
+    """Let a site's policy name the project: then every message of a run has to."""
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace("\n[policy]\n", f'\n[policy]\nprojects = ["{DEFAULT_PROJECT}"]\n'))
 
 
 class Barrier:
