@@ -53,7 +53,10 @@ BY_TASK: dict[str, Tables] = {
     },
 }
 # What a strategy asks of the rest of a job, as dotted keys.
-NEEDED_BY: dict[str, dict[str, Any]] = {"scaffold": {"training.optimizer": "sgd", "training.momentum": 0.0}}
+NEEDED_BY: dict[str, dict[str, Any]] = {
+    "scaffold": {"training.optimizer": "sgd", "training.momentum": 0.0},
+    "feddyn": {"training.optimizer": "sgd"},
+}
 
 
 def job_tables(**options: Any) -> Tables:

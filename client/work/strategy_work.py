@@ -13,7 +13,7 @@ from client.training.optimiser_state import moments_of, take_up
 from client.work.run_store import Kept, Purpose, RunStore
 from client.work.warm_networks import Bench, read_job
 from shared.errors import SiteError
-from shared.strategies.vectors import Pull, Trained, Vectors
+from shared.strategies.vectors import Pull, Trained, Vectors, misfit
 from shared.wire.messages import Request
 
 if TYPE_CHECKING:
@@ -142,22 +142,38 @@ def do_round(bench: Bench, request: Request, make: Make, memory: Memory) -> tupl
 
     Raises:
         TrainingError: A number is no longer finite.
-        SiteError: What the site keeps can't be used.
+        SiteError: What the site keeps can't be used, or the strategy does otherwise than it said.
     """
     half, keeps_moments = bench.half, bench.job.training.keep_optimizer
     moments = memory.before("optimizer") if keeps_moments else None
     kept = memory.before("strategy", half.keeps) if half.keeps else {}
     passes = Passes(bench, make, request.round, moments)
     sent, keep = half.round(passes, bench.wire.split(request.vector, bench.own), kept)
+    _check_half(bench, sent, keep, passes, memory.site)
     left = (*sent.values(), *keep.values(), *passes.moments.values())
     # Each step's loss was computed before the step: what the last one did, nobody has looked at.
     if not all(np.isfinite(vector).all() for vector in left):
         raise diverged(memory.site, request.round)
     if half.keeps:
-        memory.keep("strategy", keep)
+        memory.keep(
+            "strategy", {name: vector.astype(np.float32, copy=False) for name, vector in keep.items()}
+        )
     if keeps_moments:
         memory.keep("optimizer", passes.moments)
-    return bench.wire.join(sent), passes.losses[0]
+    return bench.wire.join(sent).astype(np.float32, copy=False), passes.losses[0]
+
+
+def _check_half(bench: Bench, sent: Vectors, keep: Vectors, passes: Passes, site: str) -> None:
+    """Refuse what the site's half of a strategy did not say that it does.
+
+    Raises:
+        SiteError: It did not train, or sends or keeps other vectors than it said.
+    """
+    reason = "" if passes.losses else "it has not trained"
+    reason = reason or misfit(sent, bench.wire.lengths) or misfit(keep, bench.half.keeps)
+    if reason:
+        name = bench.job.strategy.name
+        raise SiteError(f"the strategy '{name}' does otherwise than it said: {reason}", where=site)
 
 
 def judged_model(bench: Bench, request: Request, memory: Memory) -> NDArray[np.float32]:

@@ -19,6 +19,7 @@ from torch import nn
 from server.report.comparison import from_counts
 from server.rounds.answer_checks import check_update
 from server.rounds.background import Behind
+from server.rounds.conclusion import Conclusion
 from server.rounds.federation import DrawnGrid, Federation, Member
 from server.rounds.first_sums import sum_up
 from server.rounds.guarantee import guarantee
@@ -109,6 +110,7 @@ class RoundLoop:
         self._privacy = SiteLevel(job, rehearsal=rehearsal) if is_private else None
         self._filter = UpdateFilter(job.update, self.layout)
         self._strategy = job.strategy.centre(self.layout, self._privacy)
+        self._conclude = Conclusion(job.strategy, self.wire)
         self._judges = Judges(
             self._federation,
             job,
@@ -179,6 +181,7 @@ class RoundLoop:
         remembered = dict(state.strategy)
         if self._privacy is not None:
             self._privacy.restore(remembered)
+        self._conclude.restore(remembered)
         self._strategy.restore(remembered)
 
     def _has_converged(self, state: Checkpoint) -> bool:
@@ -191,7 +194,8 @@ class RoundLoop:
         self._listen(Event("round_started", round_))
         best = 0 if state.best is None else state.best.round
         vector, row, site_rows = self._train(state.vector, round_, best, self._federation.draw(round_))
-        remembered = self._strategy.state() | (self._privacy.state() if self._privacy else {})
+        remembered = self._strategy.state() | self._conclude.state()
+        remembered |= self._privacy.state() if self._privacy else {}
         unjudged = Unjudged(row | {"round": round_, "seconds": time.monotonic() - start}, site_rows)
         state = replace(state, round=round_, vector=vector, strategy=remembered, unjudged=unjudged)
         if not self._rehearsal:  # sites believe one model per round: once it is sent, no other may be made
@@ -266,15 +270,8 @@ class RoundLoop:
         summary = {"sites": len(rows), "train_loss": loss, "bytes": sent}
         # A mean of equal numbers may differ from them in the last bit: what is frozen is put back.
         mean = self._filter.expand(self._filter.select(trained), vector)
-        return self._conclude(mean, vector, len(rows)), summary, rows
-
-    def _conclude(
-        self, mean: NDArray[np.float32], before: NDArray[np.float32], sites: int
-    ) -> NDArray[np.float32]:
-        """Return what is sent in the next round, from the mean of so many sites and what was sent before."""
-        share = sites / len(self._federation.trainers)
-        vectors = self.job.strategy.conclude(self.wire.split(mean), self.wire.split(before), share)
-        return self.wire.join(vectors)
+        share = len(rows) / len(self._federation.trainers)
+        return self._conclude(mean, vector, share), summary, rows
 
     def _updates(
         self,

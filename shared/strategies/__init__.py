@@ -9,6 +9,7 @@ from shared.strategies.ditto import Ditto
 from shared.strategies.fedavg import FedAvg
 from shared.strategies.fedavgm import FedAvgM
 from shared.strategies.fedbn import FedBN
+from shared.strategies.feddyn import FedDyn
 from shared.strategies.fedprox import FedProx
 from shared.strategies.options import StrategyOptions
 from shared.strategies.robust import FedMedian, FedTrimmedAvg, Krum, MultiKrum
@@ -30,6 +31,7 @@ STRATEGIES = Registry(
         Krum,
         MultiKrum,
         Scaffold,
+        FedDyn,
         FedBN,
         Ditto,
     ),

@@ -1,10 +1,13 @@
 """FedAdam, FedYogi and FedAdagrad: an adaptive optimiser at the coordinator."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from shared.strategies.options import FlowerOptions
+
+if TYPE_CHECKING:
+    from shared.strategies.flower_halves import CentralHalf
 
 
 class ServerOptimizer(FlowerOptions):
@@ -26,14 +29,32 @@ class FedAdam(Moments):
 
     name: Literal["fedadam"]
 
+    def half(self) -> "type[CentralHalf]":
+        """See the base class."""
+        from shared.strategies.flower_halves import FedAdam
+
+        return FedAdam
+
 
 class FedYogi(Moments):
     """Yogi on the mean update (Reddi et al. 2020)."""
 
     name: Literal["fedyogi"]
 
+    def half(self) -> "type[CentralHalf]":
+        """See the base class."""
+        from shared.strategies.flower_halves import FedYogi
+
+        return FedYogi
+
 
 class FedAdagrad(ServerOptimizer):
     """Adagrad on the mean update (Reddi et al. 2020)."""
 
     name: Literal["fedadagrad"]
+
+    def half(self) -> "type[CentralHalf]":
+        """See the base class."""
+        from shared.strategies.flower_halves import FedAdagrad
+
+        return FedAdagrad

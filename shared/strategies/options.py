@@ -1,5 +1,6 @@
 """What every strategy says in a job, and what it is asked for. Neither PyTorch nor Flower is loaded here."""
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -104,19 +105,39 @@ class StrategyOptions(Table):
 
         return make(StreamingMean, layout, privacy)
 
-    def conclude(self, mean: Vectors, before: Vectors, share: float) -> Vectors:
-        """Return what is sent in the next round.
+    def remembers(self, layout: "Layout") -> Mapping[str, int]:
+        """Return the length of each vector that the coordinator keeps between rounds, by name.
+
+        They begin as zeros, are in the checkpoint, and never leave the coordinator.
+
+        Args:
+            layout: Of the network as it travels.
+        """
+        return {}
+
+    def conclude(
+        self, mean: Vectors, before: Vectors, kept: Vectors, share: float
+    ) -> tuple[Vectors, Vectors]:
+        """Make of a round's mean what is sent in the next.
 
         Args:
             mean: What `centre` has made of the answers.
             before: What was sent in this round.
+            kept: From the round before: all of `remembers`.
             share: Of the run's sites, those whose answers are in the mean.
+
+        Returns:
+            What is sent in the next round, and what the coordinator keeps for it: all of `remembers`.
         """
-        return mean
+        return mean, {}
 
 
 class FlowerOptions(StrategyOptions):
-    """Options of the strategies whose central half is Flower's, under the class's own name."""
+    """Options of the strategies whose central half is Flower's."""
+
+    @abstractmethod
+    def half(self) -> "type[CentralHalf]":
+        """Return Flower's strategy, made exact and resumable."""
 
     def flower_options(self) -> dict[str, Any]:
         """Return Flower's options: here those of the job, which have the same names."""
@@ -124,8 +145,7 @@ class FlowerOptions(StrategyOptions):
         return {key: getattr(self, key) for key in own}
 
     def centre(self, layout: "Layout", privacy: "WholeSites | None" = None) -> "CentralHalf":
-        """Return Flower's strategy, made exact and resumable."""
-        from shared.strategies import flower_halves
+        """Return Flower's strategy with the options of the job."""
+        from shared.strategies.flower_halves import make
 
-        half = getattr(flower_halves, type(self).__name__)
-        return flower_halves.make(half, layout, privacy, **self.flower_options())
+        return make(self.half(), layout, privacy, **self.flower_options())

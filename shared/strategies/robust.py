@@ -9,6 +9,7 @@ from shared.strategies.options import FlowerOptions
 
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
+    from shared.strategies.flower_halves import CentralHalf
 
 
 class RobustOptions(FlowerOptions):
@@ -22,12 +23,24 @@ class FedMedian(RobustOptions):
 
     name: Literal["fedmedian"]
 
+    def half(self) -> "type[CentralHalf]":
+        """See the base class."""
+        from shared.strategies.flower_halves import FedMedian
+
+        return FedMedian
+
 
 class FedTrimmedAvg(RobustOptions):
     """Coordinate-wise trimmed mean (Yin et al. 2018)."""
 
     name: Literal["fedtrimmedavg"]
     beta: float = Field(0.2, ge=0, lt=0.5, description="Share cut off on either side.")
+
+    def half(self) -> "type[CentralHalf]":
+        """See the base class."""
+        from shared.strategies.flower_halves import FedTrimmedAvg
+
+        return FedTrimmedAvg
 
 
 class KrumOptions(RobustOptions):
@@ -54,6 +67,12 @@ class Krum(KrumOptions):
 
     name: Literal["krum"]
 
+    def half(self) -> "type[CentralHalf]":
+        """See the base class."""
+        from shared.strategies.flower_halves import Krum
+
+        return Krum
+
 
 class MultiKrum(KrumOptions):
     """The mean of the updates nearest to their neighbours (Blanchard et al. 2017)."""
@@ -64,3 +83,9 @@ class MultiKrum(KrumOptions):
     def flower_options(self) -> dict[str, Any]:
         """Return the options under Flower's names."""
         return super().flower_options() | {"num_nodes_to_select": self.selected_sites}
+
+    def half(self) -> "type[CentralHalf]":
+        """See the base class."""
+        from shared.strategies.flower_halves import MultiKrum
+
+        return MultiKrum

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from shared.strategies.kept_whole import cut_down
 from shared.strategies.options import StrategyOptions
 from shared.strategies.vectors import MODEL, SiteHalf, Train, Vector, Vectors
 
@@ -41,17 +42,7 @@ class Scaffold(StrategyOptions):
             )
         if training.precision == "float16":
             yield "[training] precision: 'scaffold' counts every step, and 'float16' leaves some out"
-        update, whole = job.update, "under 'scaffold' a site keeps the whole of what it sends"
-        for key in ("compression", "precision", "clip"):
-            if getattr(update, key) != type(update).model_fields[key].default:
-                yield f"[update] {key}: {whole}, so it must be sent as it is"
-        if job.privacy.mechanism == "site-level":
-            yield f"[privacy] mechanism: 'site-level' cuts down what a site sends, and {whole}"
-        if job.privacy.noise == "distributed":
-            yield (
-                "[privacy] noise: can't be 'distributed' with 'scaffold': what a site keeps for its next "
-                "round has only a share of the noise"
-            )
+        yield from cut_down(job)
 
     def sends(self, layout: "Layout") -> Mapping[str, int]:
         """Return the control variate: a number for each that is trained."""
@@ -61,7 +52,9 @@ class Scaffold(StrategyOptions):
         """Return the half that corrects each step."""
         return Corrected(layout.parameters)
 
-    def conclude(self, mean: Vectors, before: Vectors, share: float) -> Vectors:
+    def conclude(
+        self, mean: Vectors, before: Vectors, kept: Vectors, share: float
+    ) -> tuple[Vectors, Vectors]:
         """Return x and c of the next round (algorithm 1, lines 16 and 17).
 
         Statistics of batch norm are not parameters, and take their plain mean.
@@ -72,7 +65,7 @@ class Scaffold(StrategyOptions):
             start = before[MODEL][:trained]
             model[:trained] = start + rate * (model[:trained] - start)
         change = share * (mean[CONTROL] - before[CONTROL])
-        return {MODEL: model, CONTROL: before[CONTROL] + change}
+        return {MODEL: model, CONTROL: before[CONTROL] + change}, {}
 
 
 class Corrected(SiteHalf):

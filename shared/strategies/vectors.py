@@ -17,6 +17,24 @@ MODEL = "model"
 
 Vectors: TypeAlias = Mapping[str, Vector]
 
+
+def misfit(vectors: Vectors, lengths: Mapping[str, int]) -> str:
+    """Return in what named vectors differ from those that were said; nothing where they are these.
+
+    Args:
+        vectors: As a strategy gave them.
+        lengths: Of each, by name.
+    """
+    for name in dict.fromkeys([*lengths, *vectors]):
+        if name not in vectors:
+            return f"'{name}' is missing"
+        if name not in lengths:
+            return f"there is no '{name}'"
+        if vectors[name].shape != (lengths[name],):
+            return f"'{name}' has the shape {vectors[name].shape}, not ({lengths[name]},)"
+    return ""
+
+
 Pull = Callable[["Tensor"], "Tensor"]
 """(the trainable parameters as one tensor) -> what is added to the gradient of each step, as long."""
 

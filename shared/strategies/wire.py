@@ -24,6 +24,7 @@ class Wire:
         beside: Length of each vector beside the model, by name, in their order.
         own: Places in the network's vector of what is personal: it never leaves a site.
         personal: Names of the personal tensors.
+        remembered: Length of each vector that the coordinator keeps between rounds, by name.
     """
 
     model: Layout
@@ -31,6 +32,12 @@ class Wire:
     beside: Mapping[str, int]
     own: NDArray[np.int64]
     personal: frozenset[str]
+    remembered: Mapping[str, int]
+
+    @property
+    def lengths(self) -> dict[str, int]:
+        """Length of each named vector, by its name."""
+        return {MODEL: self.model.size, **self.beside}
 
     @classmethod
     def of(cls, model: nn.Module, options: StrategyOptions) -> Self:
@@ -47,7 +54,8 @@ class Wire:
         )
         beside = dict(options.sends(shared))
         entries = (Entry(f"{BESIDE}{name}", (size,)) for name, size in beside.items())
-        return cls(whole, Layout((*shared.entries, *entries), shared.parameters), beside, places, personal)
+        layout = Layout((*shared.entries, *entries), shared.parameters)
+        return cls(whole, layout, beside, places, personal, dict(options.remembers(shared)))
 
     def join(self, vectors: Vectors) -> Vector:
         """Return named vectors as the one that travels, shape (layout.size,).

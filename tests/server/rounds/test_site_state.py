@@ -11,12 +11,15 @@ import torch
 from client.membership.finished_run import FinishedRun
 from server.runs.folder import RunFolder
 from shared.errors import JobError, RunError
+from shared.strategies.ditto import Beside
+from shared.strategies.feddyn import FedDyn
+from shared.strategies.vectors import MODEL
 from shared.wire import messages
 from simulate.session.judging import judge
 from tests.jobs import make_job
 from tests.server.conftest import Federated
 
-KEEPING = ("scaffold", "fedbn", "ditto")
+KEEPING = ("scaffold", "feddyn", "fedbn", "ditto")
 
 
 def kept(folder, site: str, round_: int) -> dict[str, np.ndarray]:
@@ -45,6 +48,55 @@ def test_the_control_variate_is_the_mean_of_the_sites(federate, tmp_path):
     np.testing.assert_allclose(control, np.mean(own, axis=0), rtol=1e-3, atol=1e-4)
     tensors = safetensors.numpy.load_file(federated.run.path / "model.safetensors")
     assert sum(tensor.size for tensor in tensors.values()) == federated.loop.wire.model.size
+
+
+@pytest.mark.parametrize("fraction", [1.0, 0.5])
+def test_what_the_coordinator_keeps_is_the_mean_of_what_the_sites_keep(federate, tmp_path, fraction):
+    """Of all of them: one that was not drawn yet keeps nothing. It stays at the coordinator."""
+    drawn = {"strategy_fraction": fraction, "strategy_min_sites": 2, "strategy_weight": "equal"}
+    federated = federate(make_job(strategy_name="feddyn", **drawn))
+    federated.loop.execute()
+    assert federated.failures() == []
+    own = []
+    for site in ("alpha", "beta", "gamma", "delta"):
+        files = sorted((tmp_path / "kept" / site).rglob("strategy-*.safetensors"))
+        own += [safetensors.numpy.load_file(files[-1])["slope"]] if files else []
+    h = federated.run.load().strategy["kept.h"]
+    assert np.abs(h).max() > 0
+    np.testing.assert_allclose(h, np.sum(own, axis=0) / 4, rtol=1e-3, atol=1e-5)
+    assert federated.loop.layout.size == federated.loop.wire.model.size
+
+
+def test_a_strategy_that_forgets_what_it_remembers_is_stopped(federate, monkeypatch):
+    monkeypatch.setattr(FedDyn, "conclude", lambda self, mean, before, kept, share: (mean, {}))
+    federated = federate(make_job(strategy_name="feddyn"))
+    with pytest.raises(RunError, match="'feddyn' concludes otherwise than it said: 'h' is missing"):
+        federated.loop.execute()
+
+
+@pytest.mark.parametrize(
+    ("round_", "reason"),
+    [
+        (lambda self, train, received, kept: (received, {"own": received[MODEL]}), "it has not trained"),
+        (lambda self, train, received, kept: ({MODEL: train(received[MODEL]).model}, {}), "'own' is missing"),
+        (
+            lambda self, train, received, kept: (
+                {MODEL: train(received[MODEL]).model[1:]},
+                {"own": received[MODEL]},
+            ),
+            "'model' has the shape",
+        ),
+    ],
+)
+def test_a_strategy_that_does_not_as_it_said_is_named_in_the_round_itself(
+    federate, monkeypatch, round_, reason
+):
+    monkeypatch.setattr(Beside, "round", round_)
+    federated = federate(make_job(strategy_name="ditto"))
+    with pytest.raises(RunError, match="round 1: 0 sites returned"):
+        federated.loop.execute()
+    for _, _, said in federated.failures():
+        assert f"the strategy 'ditto' does otherwise than it said: {reason}" in said
 
 
 def test_where_a_part_is_trained_the_control_variate_is_of_that_part(federate):
@@ -217,7 +269,13 @@ def test_the_control_variate_is_the_mean_of_all_sites_where_some_are_drawn(feder
 
 @pytest.mark.parametrize(
     ("name", "mechanism"),
-    [("scaffold", "dp-sgd"), ("fedbn", "dp-sgd"), ("fedbn", "site-level"), ("ditto", "site-level")],
+    [
+        ("scaffold", "dp-sgd"),
+        ("feddyn", "dp-sgd"),
+        ("fedbn", "dp-sgd"),
+        ("fedbn", "site-level"),
+        ("ditto", "site-level"),
+    ],
 )
 def test_private_jobs_may_keep_something_at_the_sites(federate, name, mechanism):
     private = {"privacy_mechanism": mechanism, "privacy_noise_multiplier": 1.0, "strategy_weight": "equal"}

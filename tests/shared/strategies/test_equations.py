@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.strategies.ditto import Ditto
+from shared.strategies.fedavg import FedAvg
 from shared.strategies.fedbn import Overlaid
+from shared.strategies.feddyn import SLOPE, FedDyn, H, Tilted
 from shared.strategies.fedprox import FedProx
 from shared.strategies.scaffold import CONTROL, Scaffold
 from shared.strategies.vectors import MODEL
@@ -38,7 +40,7 @@ def test_scaffold_is_algorithm_1(rate, count, drawn, server_rate):
             answer, kept[name] = half.round(sites[name], sent, kept[name])
             answers.append(answer)
         mean = {key: np.mean([answer[key] for answer in answers], axis=0) for key in sent}
-        sent = options.conclude(mean, sent, len(names) / 2)
+        sent, _ = options.conclude(mean, sent, {}, len(names) / 2)
 
         changes, control_changes = [], []
         for name in sorted(names):
@@ -55,24 +57,68 @@ def test_scaffold_is_algorithm_1(rate, count, drawn, server_rate):
         np.testing.assert_allclose(sent[CONTROL], c, rtol=1e-3, atol=1e-3)
 
 
-def test_scaffold_finds_the_common_minimum_where_fedavg_does_not():
+@given(rates, steps, taking_part, st.floats(0.05, 2))
+def test_feddyn_is_algorithm_1(rate, count, drawn, alpha):
+    """With so many steps of gradient descent where the paper has the minimum of equation 1."""
+    sites = [Site.drawn(seed, rate, count) for seed in (1, 2)]
+    options = FedDyn(name="feddyn", alpha=alpha)
+    half, kept = options.site(LAYOUT, frozenset()), [{}, {}]
+    sent, remembered = {MODEL: np.zeros(SIZE, np.float32)}, {H: np.zeros(SIZE, np.float32)}
+
+    theta, h, slopes = np.zeros(SIZE), np.zeros(SIZE), np.zeros((2, SIZE))
+    for names in drawn:
+        answers, models = [], []
+        for name in sorted(names):
+            answer, kept[name] = half.round(sites[name], sent, kept[name])
+            answers.append(answer[MODEL])
+
+            own = theta.copy()
+            for _ in range(count):
+                own -= rate * (sites[name].gradient(own) - slopes[name] + alpha * (own - theta))
+            slopes[name] -= alpha * (own - theta)
+            models.append(own)
+        sent, remembered = options.conclude(
+            {MODEL: np.mean(answers, axis=0)}, sent, remembered, len(names) / 2
+        )
+        h = h - alpha / 2 * np.sum([own - theta for own in models], axis=0)
+        theta = np.mean(models, axis=0) - h / alpha
+        np.testing.assert_allclose(sent[MODEL], theta, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(remembered[H], h, rtol=1e-3, atol=1e-3)
+        for name in sorted(names):
+            np.testing.assert_allclose(kept[name][SLOPE], slopes[name], rtol=1e-3, atol=1e-3)
+
+
+def test_what_a_site_keeps_of_feddyn_is_the_gradient_of_its_loss():
+    """Where the site trains to the minimum (the first-order condition behind equation 2)."""
+    site, half = Site.drawn(1, 0.1, 2000), Tilted(SIZE, 0.3)
+    start, kept = np.ones(SIZE, np.float32), {SLOPE: vector(1, -2, 0.5, 0)}
+    sent, kept = half.round(site, {MODEL: start}, kept)
+    np.testing.assert_allclose(kept[SLOPE], site.gradient(sent[MODEL]), atol=1e-4)
+
+
+@pytest.mark.parametrize("options", [Scaffold(name="scaffold"), FedDyn(name="feddyn", alpha=1.0)])
+def test_the_common_minimum_is_found_where_fedavg_does_not(options):
     sites = [Site.drawn(seed, 0.1, 20) for seed in (1, 2)]
     stacked = np.concatenate([site.a for site in sites]), np.concatenate([site.b for site in sites])
     minimum = np.linalg.lstsq(*stacked, rcond=None)[0]
-    far = {}
-    for options in (Scaffold(name="scaffold"), FedProx(name="fedprox", proximal_mu=0.0)):
-        half, kept = options.site(LAYOUT, frozenset()), [{}, {}]
-        sent = {MODEL: np.zeros(SIZE, np.float32), CONTROL: np.zeros(SIZE, np.float32)}
-        for _ in range(300):
-            answers = []
-            for name, site in enumerate(sites):
-                answer, kept[name] = half.round(site, sent, kept[name])
-                answers.append(answer)
-            mean = {key: np.mean([answer[key] for answer in answers], axis=0) for key in answers[0]}
-            sent = sent | options.conclude(mean, sent, 1.0)
-        far[options.name] = np.abs(sent[MODEL] - minimum).max()
-    assert far["scaffold"] < 1e-4
-    assert far["fedprox"] > 1e-2
+    assert np.abs(after_rounds(options, sites) - minimum).max() < 1e-4
+    assert np.abs(after_rounds(FedAvg(name="fedavg"), sites) - minimum).max() > 1e-2
+
+
+def after_rounds(options, sites: list[Site]) -> np.ndarray:
+    """Return the model after 300 rounds of all sites."""
+    half, kept = options.site(LAYOUT, frozenset()), [{} for _ in sites]
+    lengths = {MODEL: SIZE, **options.sends(LAYOUT)}
+    sent = {name: np.zeros(length, np.float32) for name, length in lengths.items()}
+    remembered = {name: np.zeros(length, np.float32) for name, length in options.remembers(LAYOUT).items()}
+    for _ in range(300):
+        answers = []
+        for name, site in enumerate(sites):
+            answer, kept[name] = half.round(site, sent, kept[name])
+            answers.append(answer)
+        mean = {key: np.mean([answer[key] for answer in answers], axis=0) for key in lengths}
+        sent, remembered = options.conclude(mean, sent, remembered, 1.0)
+    return sent[MODEL]
 
 
 @given(rates, steps, st.floats(0, 2), taking_part)
@@ -140,7 +186,7 @@ def test_fedprox_is_equation_2(rate, count, mu):
     assert not keep
 
 
-@pytest.mark.parametrize("options", [Scaffold(name="scaffold"), Ditto(name="ditto")])
+@pytest.mark.parametrize("options", [Scaffold(name="scaffold"), FedDyn(name="feddyn"), Ditto(name="ditto")])
 def test_what_a_site_was_sent_and_has_kept_stays_as_it_was(options):
     half, site = options.site(LAYOUT, frozenset()), Site.drawn(1, 0.1, 2)
     sent = {MODEL: vector(1, 2, 3, 4), CONTROL: vector(0, 1, 0, 1)}

@@ -1,11 +1,16 @@
 """What strategies refuse of the rest of a job, and what is derived from the list of them."""
 
+from typing import Literal
+
 import pytest
 
 from client.settings.policy import PolicyTable
 from shared.errors import JobError
 from shared.job.template import job_tables as tables_of_the_page
-from shared.strategies import STRATEGIES
+from shared.strategies import STRATEGIES, flower_halves
+from shared.strategies.adaptive import FedAdam
+from shared.strategies.options import FlowerOptions
+from shared.wire.packed_model import Entry, Layout
 from tests.jobs import make_job
 
 PRIVATE = {"privacy_mechanism": "dp-sgd", "privacy_noise_multiplier": 1.0, "strategy_weight": "equal"}
@@ -30,6 +35,9 @@ PRIVATE = {"privacy_mechanism": "dp-sgd", "privacy_noise_multiplier": 1.0, "stra
             PRIVATE | {"privacy_mechanism": "site-level"},
             "'site-level' cuts down what a site",
         ),
+        ("feddyn", {"training_optimizer": "adamw"}, "[training] optimizer: must be 'sgd' under 'feddyn'"),
+        ("feddyn", {"update_compression": "int8"}, "[update] compression: under 'feddyn'"),
+        ("feddyn", PRIVATE | {"privacy_mechanism": "site-level"}, "'site-level' cuts down what a site"),
         ("ditto", PRIVATE, "'ditto' trains a second time on the same patients"),
         ("krum", {"strategy_malicious_sites": 1}, "krum with 1 malicious sites needs at least 4 sites"),
     ],
@@ -40,7 +48,7 @@ def test_what_a_strategy_can_not_work_with_is_refused_with_the_reason(name, chan
     assert words in caught.value.problem
 
 
-@pytest.mark.parametrize("name", ["scaffold", "fedbn"])
+@pytest.mark.parametrize("name", ["scaffold", "feddyn", "fedbn"])
 def test_a_private_job_may_have_state_at_the_sites(name):
     assert make_job(strategy_name=name, **PRIVATE).strategy.name == name
 
@@ -54,3 +62,23 @@ def test_every_strategy_is_known_to_policies_and_to_the_page(name):
 def test_every_strategy_names_its_paper():
     for options in STRATEGIES.values():
         assert " et al. 20" in (options.__doc__ or ""), options
+
+
+def test_a_strategy_of_a_package_names_its_central_half_itself():
+    """Its class is not one of Wardround's, and may be called like one."""
+
+    class Slower(FlowerOptions):
+        name: Literal["slower"] = "slower"
+
+        def half(self):
+            return flower_halves.FedAvgM
+
+        def flower_options(self):
+            return {"server_momentum": 0.5}
+
+    class Krum(FedAdam):
+        name: Literal["further"] = "further"
+
+    layout = Layout((Entry("w", (3,)),), 3)
+    assert Slower().centre(layout).server_momentum == 0.5
+    assert isinstance(Krum().centre(layout), flower_halves.FedAdam)

@@ -1,0 +1,66 @@
+"""What a strategy makes of a round's mean at the coordinator, and what it remembers there."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.errors import RunError
+from shared.strategies.options import StrategyOptions
+from shared.strategies.vectors import Vectors, misfit
+from shared.strategies.wire import Wire
+
+_KEPT = "kept."
+Vector = NDArray[np.float32]
+
+
+class Conclusion:
+    """Calls the strategy at the end of each round, and keeps what it wants kept.
+
+    Args:
+        strategy: Of the job.
+        wire: Says which vectors there are, and how long they are.
+    """
+
+    def __init__(self, strategy: StrategyOptions, wire: Wire) -> None:
+        self._strategy = strategy
+        self._wire = wire
+        self._kept = {name: np.zeros(size, np.float32) for name, size in wire.remembered.items()}
+
+    def __call__(self, mean: Vector, before: Vector, share: float) -> Vector:
+        """Return what is sent in the next round.
+
+        Args:
+            mean: Of the answers of a round, shape (layout.size,).
+            before: What was sent in the round, shape (layout.size,).
+            share: Of the run's sites, those whose answers are in the mean.
+
+        Raises:
+            RunError: The strategy gives something else than it said, or a number that is not finite.
+        """
+        wire = self._wire
+        sent, kept = self._strategy.conclude(wire.split(mean), wire.split(before), self._kept, share)
+        self._kept = self._checked(kept, wire.remembered)
+        return wire.join(self._checked(sent, wire.lengths))
+
+    def state(self) -> dict[str, Vector]:
+        """Return what must survive a restart."""
+        return {_KEPT + name: vector for name, vector in self._kept.items()}
+
+    def restore(self, state: dict[str, Vector]) -> None:
+        """Take what an earlier process remembered out of the state; in the first round there is nothing."""
+        names = [name for name in state if name.startswith(_KEPT)]
+        found = {name.removeprefix(_KEPT): state.pop(name) for name in names}
+        if found:
+            self._kept = self._checked(found, self._wire.remembered)
+
+    def _checked(self, vectors: Vectors, lengths: Mapping[str, int]) -> dict[str, Vector]:
+        if reason := misfit(vectors, lengths):
+            raise RunError(f"the strategy '{self._strategy.name}' concludes otherwise than it said: {reason}")
+        found = {name: vector.astype(np.float32, copy=False) for name, vector in vectors.items()}
+        if not all(np.isfinite(vector).all() for vector in found.values()):
+            raise RunError(
+                f"the strategy '{self._strategy.name}' made a number that is not finite at the coordinator",
+                remedy="Take smaller steps: [training] learning_rate, or the strategy's own rate.",
+            )
+        return found

@@ -1,0 +1,23 @@
+"""What can't be used where a site keeps for its next round the whole of what it sends."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from shared.job.schema import JobSpec
+
+
+def cut_down(job: "JobSpec") -> Iterator[str]:
+    """Yield what of a job would make the coordinator get something else than what its sites keep."""
+    name, update = job.strategy.name, job.update
+    whole = f"under '{name}' a site keeps the whole of what it sends"
+    for key in ("compression", "precision", "clip"):
+        if getattr(update, key) != type(update).model_fields[key].default:
+            yield f"[update] {key}: {whole}, so it must be sent as it is"
+    if job.privacy.mechanism == "site-level":
+        yield f"[privacy] mechanism: 'site-level' cuts down what a site sends, and {whole}"
+    if job.privacy.noise == "distributed":
+        yield (
+            f"[privacy] noise: can't be 'distributed' with '{name}': what a site keeps for its next "
+            "round has only a share of the noise"
+        )
