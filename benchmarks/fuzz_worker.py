@@ -29,8 +29,9 @@ from client.data.check.fingerprints import fingerprint
 from client.data.check.identifying_headers import identifying_fields
 from client.data.formats.picture import Picture
 from client.data.images.readers import Layout, mask_values, read_files, read_raw_mask
+from client.data.kinds.image_columns import image_columns
 from client.data.manifest.conventions import read_folder
-from client.data.manifest.rows import image_columns, scan_manifest
+from client.data.manifest.rows import scan_manifest
 from shared.errors import WardroundError
 from shared.text.printable import printable
 

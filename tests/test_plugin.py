@@ -13,7 +13,7 @@ from tests.jobs import job_text
 PROJECT = Path(__file__).parents[1]
 TOY = {
     "task_name": "classification",
-    "model": {"name": "toy-linear"},
+    "model": {"name": "toy-linear", "tied": True},
     "data_augment": None,
     "job_rounds": 3,
     "strategy_name": "toy-memory",
@@ -107,6 +107,21 @@ def test_a_package_that_can_not_be_loaded_breaks_nothing(installed, job, tmp_pat
     done = run(environment, "wardround", "job", "check", job)
     assert done.returncode == 0
     assert "'no_such_module:Network' of the package broken can't be used" in done.stderr
+
+
+def test_of_two_packages_with_one_name_a_job_can_have_neither(installed, job, tmp_path):
+    other = tmp_path / "other-1.0.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1.0\n")
+    (other / "entry_points.txt").write_text("[wardround.networks]\ntoy-linear = other:Other\n")
+    source = "from wardround_toy import ToyLinear\nclass Other(ToyLinear): pass\n"
+    (tmp_path / "other.py").write_text(source)
+    environment = {**installed, "PYTHONPATH": f"{tmp_path}{os.pathsep}{installed['PYTHONPATH']}"}
+    done = run(environment, "wardround", "simulate", job, "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "'toy-linear' of the package other and wardround-toy can't be used" in done.stderr
+    assert "[model] name: unknown name" in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_data_are_checked_for_its_task_too(installed, job, tiny_data):

@@ -85,9 +85,10 @@ def look(
     from client.cli.progress_bar import tracked
     from client.data.check.dataset_check import check_dataset
     from client.data.check.expected import Expected
+    from client.data.kinds.image_columns import image_columns
     from client.data.look import Look, write_look
     from client.data.look.write import CONTACT, PAGE, require_new
-    from client.data.manifest.rows import image_columns, manifest_path
+    from client.data.manifest.rows import manifest_path
     from shared.errors import DataError
     from shared.job.schema import load_job
 
@@ -175,13 +176,16 @@ def _expected(
     path: Path, job: Path | None, task: str | None, classes: str | None, images: Sequence[str] | None
 ) -> "Expected":
     from client.data.check.expected import Expected
-    from client.data.manifest.rows import image_columns
+    from client.data.kinds.image_columns import image_columns
     from shared.errors import JobError
     from shared.job.schema import load_job
     from shared.tasks import TASKS
     from shared.text.names import suggestion
 
     if job is not None:
+        given = {"--task": task, "--classes": classes, "--image": images}
+        if named := [option for option, value in given.items() if value]:
+            raise JobError(f"{named[0]}: the job says this", remedy=f"Leave out {named[0]}, or --job.")
         return Expected.of(load_job(job))
     if task is not None and task not in TASKS:
         raise JobError(f"--task: unknown task '{task}'; {suggestion(task, TASKS)}")

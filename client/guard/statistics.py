@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from client.data.samples.site_data import SiteData
 from client.guard.bounds import Bounds
 from client.guard.release import Release
+from shared.errors import SiteError
 from shared.job.schema import JobSpec
 from shared.metrics.patient_values import PatientValues
 from shared.metrics.statistic_spec import LARGEST_VALUE, StatisticSpec
@@ -57,6 +58,9 @@ def _measured(task: Task, data: SiteData) -> dict[str, Numbers]:
     for indices in samples.batches(_AT_ONCE):
         for name, values in task.measure(samples.batch(indices)).items():
             parts[name].append(values.double().numpy())
+    named = [spec.name for spec in task.job.task.statistics() if spec.kind != "counts"]
+    if len(samples) and (lacking := [name for name in named if name not in parts]):
+        raise SiteError(f"the task '{task.job.task.name}' does not measure its statistic '{lacking[0]}'")
     return {name: _by_patient(samples.patients, np.concatenate(rows)) for name, rows in parts.items()}
 
 

@@ -71,7 +71,7 @@ def audit_model(
     """
     if shadows < 4 or shadows % 2:
         raise JobError(f"{shadows} shadow models can't be split into halves", remedy="Give 4, 6, 8 or so.")
-    if not all(phase.per_sample for phase in make_task(job).phases(statistics)):
+    if not all(phase.per_sample for phase in make_task(job, statistics).phases()):
         raise JobError("the loss compares patients with each other, and so says little about one of them")
     losses = image_losses(model, job, population, statistics)
     seed = seed_of(job.job.seed, "shadows")

@@ -52,7 +52,7 @@ def train_model(
         name: Part of every seed.
         rounds: Rounds that the audited model took.
         device: Where to train.
-        statistics: As for `LocalTraining`.
+        statistics: As for `make_task`.
     """
     task = make_task(job, statistics)
     model = place_model(build_model(job), job, device)
@@ -64,8 +64,6 @@ def train_model(
                 model, task, samples, job, site=name, device=device, randomness=randomness
             )
         else:
-            training = LocalTraining(
-                model, task, samples, job, site=name, device=device, statistics=statistics
-            )
+            training = LocalTraining(model, task, samples, job, site=name, device=device)
         training.run(round_)
     return model

@@ -9,7 +9,7 @@ import psutil
 
 from client.data.check.dataset_check import check_dataset
 from client.data.check.expected import Expected
-from client.data.manifest.rows import image_columns
+from client.data.kinds.image_columns import image_columns
 from client.data.manifest.splits import CohortKey, Split
 from client.guard.cohort import Cohort
 from client.service.network_check import check_network

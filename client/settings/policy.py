@@ -7,19 +7,15 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
+from client.settings.registries import registry_of
 from shared.errors import SiteError
-from shared.further_metrics import METRICS
 from shared.job.schema import JobSpec, Part, UpdateTable
 from shared.job_parts import network_names
 from shared.limits import LARGEST_MODEL_MB
 from shared.metrics.visibility import FiguresFor
-from shared.networks import NETWORKS
 from shared.privacy.options import LARGEST_DELTA
 from shared.privacy.secagg.limits import LEAST_SITES
-from shared.registry import Registry
-from shared.strategies import STRATEGIES
 from shared.table import Name, Table
-from shared.tasks import TASKS
 from shared.text.names import is_within, suggestion
 
 _HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
@@ -32,14 +28,6 @@ class PolicyError(SiteError):
     def rule(self) -> str:
         """Name of the rule, such as ``policy.networks``."""
         return self.problem.split()[0].rstrip(":")
-
-
-_KNOWN: dict[str, Registry[Any]] = {
-    "tasks": TASKS,
-    "networks": NETWORKS,
-    "strategies": STRATEGIES,
-    "metrics": METRICS,
-}
 
 
 class BudgetError(PolicyError):
@@ -137,6 +125,11 @@ class PolicyTable(Table):
         "Wardround.",
         examples=[["brier"]],
     )
+    kinds: list[str] | None = Field(
+        None,
+        description="Kinds of fields that a task may read; without it those that are part of Wardround.",
+        examples=[["image", "label"]],
+    )
     researchers: list[Name] | None = Field(
         None, description="Researchers allowed, by the name that the coordinator gives.", examples=[["jane"]]
     )
@@ -222,12 +215,12 @@ class PolicyTable(Table):
     update: UpdateRules = Field(UpdateRules(), description="What of a trained model may leave.")
     privacy: dict[Name, Cap] = Field({}, description="What may be spent of a dataset's privacy.")
 
-    @field_validator("tasks", "networks", "strategies", "metrics")
+    @field_validator("tasks", "networks", "strategies", "metrics", "kinds")
     @classmethod
-    def _known(cls, names: list[str] | None, info: Any) -> list[str] | None:
+    def _are_known(cls, names: list[str] | None, info: Any) -> list[str] | None:
         for name in names or ():
-            if name not in _KNOWN[info.field_name]:
-                raise ValueError(f"knows no '{name}'; {suggestion(name, _KNOWN[info.field_name])}")
+            if name not in (known := registry_of(info.field_name)):
+                raise ValueError(f"knows no '{name}'; {suggestion(name, known)}")
         return names
 
     @field_validator("hours")
@@ -255,9 +248,10 @@ def check_job(policy: PolicyTable, job: JobSpec, site: str) -> None:
         *(("networks", name, policy.networks) for name in network_names(job)),
         ("strategies", job.strategy.name, policy.strategies),
         *(("metrics", metric.name, policy.metrics) for metric in job.evaluation.metrics),
+        *(("kinds", field.kind, policy.kinds) for field in job.task.fields().values()),
     )
     for rule, name, allowed in asked:
-        package = _KNOWN[rule].package.get(name)
+        package = registry_of(rule).package.get(name)
         if allowed is None and package is not None:
             raise PolicyError(
                 f"policy.{rule} does not name '{name}', which comes with the package {package}", where=site

@@ -26,7 +26,7 @@ from shared.networks.frozen_parts import train_mode, trainable
 from shared.networks.random_state import drawn_from
 from shared.seeds import seed_of
 from shared.strategies.vectors import Pull
-from shared.tasks.base import Statistics, Task
+from shared.tasks.base import Task
 from shared.wire.packed_model import tensor_of
 
 _CHECK_EVERY = 20  # steps between two looks at the loss: reading it stalls a GPU
@@ -78,12 +78,11 @@ class LocalTraining:
 
     Args:
         model: Trained in place.
-        task: Says what a step does.
+        task: Says what a step does; it has the statistics that it needs.
         samples: The training split.
         job: Batch size, optimiser, schedule and so on.
         site: Part of every seed.
         device: Where the model is.
-        statistics: Those that the task needs before it can be trained.
         order: Says which images each step takes; without it an order that follows from the job's seed alone,
             for what does not leave.
         parameters: The model's trainable ones, where they have been laid out before.
@@ -102,7 +101,6 @@ class LocalTraining:
         *,
         site: str,
         device: torch.device,
-        statistics: Statistics | None = None,
         order: SampleOrder | None = None,
         parameters: FlatParameters | None = None,
         seed: int | None = None,
@@ -119,7 +117,7 @@ class LocalTraining:
         self._parameters = parameters or FlatParameters(trainable(model))
         self.works = [
             Work(declared, job.job.rounds, self._parameters.runs(declared.parameters))
-            for declared in declared_phases(job, task, self._models, statistics or {})
+            for declared in declared_phases(job, task, self._models)
         ]
         self._autocast = _AUTOCAST.get(job.training.precision)
         self._scaler = torch.amp.GradScaler(device.type) if self._autocast is torch.float16 else None

@@ -14,7 +14,7 @@ from shared.job.schema import JobSpec
 from shared.job.training_options import TrainingTable
 from shared.job_parts import phases_of
 from shared.networks.frozen_parts import trainable
-from shared.tasks.base import Models, Phase, Statistics, Task
+from shared.tasks.base import Models, Phase, Task
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,13 @@ class Declared:
     parameters: list[nn.Parameter]
 
 
-def declared_phases(job: JobSpec, task: Task, models: Models, statistics: Statistics) -> Iterator[Declared]:
+def declared_phases(job: JobSpec, task: Task, models: Models) -> Iterator[Declared]:
     """Yield the phases of a task that have anything to change, in their order.
 
     Raises:
         ValueError: They are not those that the options of the task name, or a statistic is missing.
     """
-    known, phases = phases_of(job), task.phases(statistics)
+    known, phases = phases_of(job), task.phases()
     if [(spec.name, spec.networks) for spec in known] != [(own.name, own.networks) for own in phases]:
         raise ValueError(f"the phases of '{job.task.name}' are not those that its options name")
     for phase, training in zip(phases, known.values(), strict=True):

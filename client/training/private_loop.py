@@ -83,8 +83,9 @@ class PrivateTraining:
         self._steps = self._plan.steps // phases_with_data(job)
         self._models = models_of(model)
         self._parameters = trainable(model)
-        # Without statistics: what is counted, no noise would protect.
-        self._works = [Work(own, job.job.rounds) for own in declared_phases(job, task, self._models, {})]
+        if task.statistics:
+            raise ValueError("what was counted before the first round, no noise protects")
+        self._works = [Work(own, job.job.rounds) for own in declared_phases(job, task, self._models)]
         self._hooked = {work.name: self._module(work) for work in self._works}
         self._sums: dict[str, ClippedSum] = {}
         _require_private(job, [work.phase for work in self._works])

@@ -255,14 +255,14 @@ class Site:
                 units=Release.of(self.config.policy, bench.job).units(data, bench.job),
                 randomness=randomness,
             )
+        known = bench.task.statistics
         return LocalTraining(
             bench.model,
-            bench.task,
+            bench.task.knowing({**known, **statistics_for_loss(bench.job, data, known)}),
             samples,
             bench.job,
             site=name,
             device=device,
-            statistics=statistics_for_loss(bench.job, data, bench.task.statistics),
             order=self._cohort.order(bench.job, data, training_seed(bench.job, request.vector)),
             parameters=bench.parameters,
             seed=training_seed(bench.job, request.vector),

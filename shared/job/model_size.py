@@ -12,7 +12,9 @@ from torch.overrides import TorchFunctionMode
 from shared.errors import JobError
 from shared.job.rules import about_model_megabytes
 from shared.job.schema import JobSpec, parse_job
+from shared.job_parts import network_names
 from shared.limits import LARGEST_MODEL_MB
+from shared.networks import NETWORKS
 from shared.networks.build import build_model
 from shared.strategies.wire import Wire
 from shared.wire.packed_model import Entry, Layout
@@ -26,7 +28,12 @@ def model_bytes(job: JobSpec) -> int:
 
 
 def is_larger(job: JobSpec, megabytes: float) -> bool:
-    """Say whether a job's model has more MB (10^6 bytes); most are so far from it that none need be built."""
+    """Say whether a job's model has more MB (10^6 bytes).
+
+    Most are so far from it that none need be built; what a package says of its own network is not believed.
+    """
+    if any(name in NETWORKS.package for name in network_names(job)):
+        return model_bytes(job) > megabytes * 1e6
     return _about_bytes(job) * _SURELY > megabytes * 1e6 and model_bytes(job) > megabytes * 1e6
 
 

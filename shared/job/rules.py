@@ -208,6 +208,11 @@ def _private_training(job: "JobSpec") -> None:
 
 
 def _private_phases(job: "JobSpec") -> None:
+    if not any(phase.sees_data for phase in phases_of(job)):
+        raise ValueError(
+            f"[privacy] mechanism: no phase of '{job.task.name}' sees a sample, so there is nothing to "
+            "protect; take 'none'"
+        )
     for phase in phases_of(job):
         if phase.sees_data and phase.mixes is not None:
             raise ValueError(

@@ -35,6 +35,7 @@ from shared.metrics.replicates import (
     states_of_patients,
 )
 from shared.metrics.spec import metric_names
+from shared.metrics.summed_states import require_sums, states_of
 
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
@@ -126,6 +127,9 @@ class MetricSet(ABC):
         job: What is judged; the metrics that it asks for besides those of its task are added here.
         metrics: Metrics whose states are all summed; their order fixes the layout of the packed vector, so
             it must follow from the job alone.
+
+    Raises:
+        WardroundError: A state does not add up over sites.
     """
 
     no_interval: ClassVar[Mapping[str, str]] = {}
@@ -136,6 +140,7 @@ class MetricSet(ABC):
         self._further = {metric.name: metric for metric in job.evaluation.metrics}
         means = {name: Mean(max(1, len(own.classes(job.task)))) for name, own in self._further.items()}
         self.metrics = {**metrics, **means}
+        require_sums(self.metrics)
         self._values: dict[str, list[tuple[Sequence[str], Tensor, Tensor]]] = {}
         self._partial: set[str] = set()
 
@@ -373,15 +378,6 @@ class MetricSet(ABC):
 def bounded(values: Tensor, largest: float) -> Tensor:
     """Return values of images within -largest to largest; those that are not finite stay, to be refused."""
     return torch.where(values.isfinite(), values.clamp(-largest, largest), values)
-
-
-def states_of(metrics: Mapping[str, Metric]) -> Iterator[tuple[str, str, Tensor]]:
-    """Yield each metric's name, each state's name and the state, in the order in which they are packed."""
-    for name, metric in metrics.items():
-        for key, state in metric.metric_state.items():
-            if not isinstance(state, Tensor):
-                raise TypeError(f"{name}: the state '{key}' is a list, which does not add up")
-            yield name, key, state
 
 
 def _are_counts(piece: Tensor) -> bool:

@@ -31,7 +31,7 @@ def make_task(job: "JobSpec", statistics: "Statistics | None" = None) -> "Task":
 
     Args:
         job: The job.
-        statistics: Sums over all sites that it asks for, where they are known already.
+        statistics: Sums that it asks for, where they are known already; see `Task.statistics`.
     """
     task = job.task.build(job)
     task.statistics = statistics or {}

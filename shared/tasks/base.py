@@ -62,8 +62,9 @@ class Task(ABC):
         job: The job that names the task.
         roles: Of its networks.
         targets: The fields that are to be predicted. Every other one is an input.
-        statistics: Sums over all sites that the job asks for (`TaskOptions.statistics`): set by whoever runs
-            the networks of a run, before anything of it is prepared.
+        statistics: Sums over all sites that the job asks for (`TaskOptions.statistics`), and for a training
+            the `CLASS_COUNTS` that its loss needs: set by whoever runs the networks, before anything is
+            prepared.
     """
 
     def __init__(self, job: "JobSpec") -> None:
@@ -113,17 +114,14 @@ class Task(ABC):
         """
         return batch
 
-    def phases(self, statistics: Statistics) -> Sequence[Phase]:
+    def phases(self) -> Sequence[Phase]:
         """Return what a step of training does, in order: here one phase, for all networks and `losses`.
-
-        Args:
-            statistics: What the loss was said to need; nothing otherwise.
 
         Returns:
             Those of `TaskOptions.phases`, in the same order; `self.phase` makes one.
 
         Raises:
-            ValueError: Something is missing, or has another shape.
+            ValueError: A statistic is missing, or has another shape.
         """
         return (self.phase(TRAIN, self.losses),)
 

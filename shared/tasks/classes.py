@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from shared.batch import Batch, Prediction
-from shared.tasks.base import TRAIN, Models, Phase, Statistics, Task
+from shared.tasks.base import TRAIN, Models, Phase, Task
 from shared.tasks.fields import Field, fields_of, first_of_role
 from shared.tasks.losses import SampleLoss, evaluation_loss, public_counts, training_loss
 from shared.tasks.options import CLASS_COUNTS
@@ -46,10 +46,10 @@ class ClassesTask(Task):
         self.input, self.target = first_of_role(fields, "input"), first_of_role(fields, "target")
         self._evaluation_loss: SampleLoss = evaluation_loss(job)
 
-    def phases(self, statistics: Statistics) -> Sequence[Phase]:
+    def phases(self) -> Sequence[Phase]:
         """See the base class; a loss that weighs classes needs their public shares, or `CLASS_COUNTS`."""
         public = public_counts(self.job)
-        loss = training_loss(self.job, statistics.get(CLASS_COUNTS) if public is None else public)
+        loss = training_loss(self.job, self.statistics.get(CLASS_COUNTS) if public is None else public)
         return (self.phase(TRAIN, partial(self._training_losses, loss)),)
 
     def _training_losses(self, loss: SampleLoss, models: Models, batch: Batch) -> Tensor:

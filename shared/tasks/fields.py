@@ -15,7 +15,7 @@ class Field:
     """One field of a sample.
 
     Attributes:
-        kind: How it is read, fitted, moved and stacked: a key of `client.data.kinds.KINDS`.
+        kind: How it is read, fitted, moved and stacked: a name of `client.data.kinds.KINDS`.
         columns: The manifest's columns that it is read from; none is the column of the field's own name.
         required: Whether every row must have it.
         role: Inputs are what a model sees; targets are never shaded.
@@ -54,9 +54,6 @@ class Field:
     def of_columns(self, *columns: str) -> "Field":
         """Return the field with these columns where it names none."""
         return self if self.columns else replace(self, columns=columns)
-
-
-_OF_FILES = frozenset({"image", "mask", "boxes", "points", "tiles", "series", "vectors"})
 
 
 def fields_of(job: "JobSpec") -> dict[str, Field]:
@@ -106,13 +103,3 @@ def target_columns(fields: Mapping[str, Field]) -> tuple[str, ...]:
 def is_side_table(column: str) -> bool:
     """Say whether a field is read from a table beside the manifest, of this name, and not from a column."""
     return column.lower().endswith(".csv")
-
-
-def file_columns(fields: Mapping[str, Field]) -> tuple[str, ...]:
-    """Return the columns whose cells name files, and the tables beside the manifest."""
-    return tuple(
-        column
-        for own in fields.values()
-        if own.kind in _OF_FILES and (own.kind == "image" or len(own.columns) == 1)
-        for column in own.columns
-    )

@@ -77,10 +77,10 @@ def train_baseline(
     bench.state.unpack(bench.state.layout.pack(initial))
     data = [site.data(job) for site in members.values()]
     parts = [item.split("train") for item in data]
-    statistics = [statistics_for_loss(job, item, {}) for item in data]
+    counts = [statistics_for_loss(job, item, {}) for item in data]
     specs = job.task.statistics()
     own = [unpacked(specs, site.statistics(job)) for site in members.values()] if specs else []
-    bench = bench.knowing(added_up(specs, own))
+    bench = bench.knowing({**added_up(specs, own), **_total(counts)})
     pooled = PooledSamples(parts)
     policies = [site.config.policy for site in members.values()]
     steps = sum(
@@ -94,7 +94,6 @@ def train_baseline(
         job,
         site=name,
         device=next(bench.model.parameters()).device,
-        statistics=_total(statistics),
         order=SampleOrder.public(job, len(pooled), name, steps),
         parameters=bench.parameters,
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 from client.data.check.dataset_check import check_parts
 from client.data.check.expected import Expected
 from client.data.check.problems import require_none
+from client.data.kinds import KINDS, file_columns
 from client.data.manifest.pooled_sites import Part, Row
 from client.data.manifest.rows import scan_manifest
 from client.data.manifest.splits import CohortKey, Split, SplitTable
@@ -19,7 +20,7 @@ from shared.job.schema import JobSpec
 from shared.networks import NETWORKS
 from shared.strategies import STRATEGIES
 from shared.tasks import TASKS
-from shared.tasks.fields import fields_of, file_columns, image_columns_of, needed_columns
+from shared.tasks.fields import fields_of, image_columns_of, needed_columns
 from simulate.data.partition import partition, site_name, write_site_manifests
 from simulate.data.phantom import PHANTOMS, make_phantom
 
@@ -30,6 +31,7 @@ OPEN_POLICY = PolicyTable(
     networks=list(NETWORKS) if NETWORKS.package else None,
     strategies=list(STRATEGIES) if STRATEGIES.package else None,
     metrics=list(METRICS) if METRICS.package else None,
+    kinds=list(KINDS) if KINDS.package else None,
     min_group=1,
     min_patients_in_update=1,
     share_site_metrics=True,
@@ -99,7 +101,7 @@ def sites_of_partition(
 ) -> list[SiteConfig]:
     """Cut a dataset into sites; each gets a manifest of its own below `folder`."""
     rows = partition(manifest, count, scheme, job.job.seed)
-    manifests = write_site_manifests(manifest, rows, folder, files=file_columns(fields_of(job)))
+    manifests = write_site_manifests(manifest, rows, folder, files=file_columns(job))
     return [_site(name, job, path, None, shares) for name, path in manifests.items()]
 
 

@@ -30,6 +30,7 @@ class ToyLinear(VectorOptions):
 
     name: Literal["toy-linear"]
     parts: int = Field(4, ge=1, le=16, description="Parts along each axis.")
+    tied: bool = Field(False, description="A further layer stands in it twice.")
 
     @property
     def stride(self) -> int:
@@ -37,7 +38,7 @@ class ToyLinear(VectorOptions):
         return 1
 
     def about_numbers(self, ends: Ends) -> float:
-        """One weight for each part and output."""
+        """One weight for each part and output; of what is tied nothing is said, as some packages would."""
         return ends.outputs * (ends.channels * self.parts**ends.dimensions + 1)
 
     def build(self, ends: Ends) -> "nn.Module":
@@ -46,7 +47,9 @@ class ToyLinear(VectorOptions):
 
         pool = nn.AdaptiveAvgPool2d if ends.dimensions == 2 else nn.AdaptiveAvgPool3d
         features = ends.channels * self.parts**ends.dimensions
-        return nn.Sequential(pool(self.parts), nn.Flatten(), nn.Linear(features, ends.outputs))
+        shared = nn.Linear(features, features)
+        twice = [shared, nn.Tanh(), shared] if self.tied else []
+        return nn.Sequential(pool(self.parts), nn.Flatten(), *twice, nn.Linear(features, ends.outputs))
 
 
 class ToyGrading(Classification):
@@ -94,6 +97,7 @@ class ToyPair(TaskOptions):
 
     name: Literal["toy-pair"]
     both_see: bool = Field(False, description="The generator is also held to the mean of the images.")
+    blind: bool = Field(False, description="Neither phase sees an image: both learn from noise.")
     in_pairs: bool = Field(False, description="The discriminator compares the images of a batch.")
 
     def networks(self, data: "DataTable") -> dict[str, Ends]:
@@ -107,7 +111,7 @@ class ToyPair(TaskOptions):
         """The discriminator learns first; the generator sees no image but through it."""
         mixes = "compares the images of a batch" if self.in_pairs else None
         return (
-            PhaseSpec("discriminator", ("discriminator",), mixes=mixes),
+            PhaseSpec("discriminator", ("discriminator",), mixes=mixes, sees_data=not self.blind),
             PhaseSpec("generator", ("generator",), sees_data=self.both_see),
         )
 

@@ -65,11 +65,12 @@ class ToyStage(ClassesOptions):
 
 
 class ToyOutline(ClassesOptions):
-    """Gives each pixel a class; the masks stand in a column of their own."""
+    """Gives each pixel a class; the masks stand in a column of their own, beside a new kind of field."""
 
     declared: ClassVar[Mapping[str, SampleField]] = {
         "image": SampleField("image"),
         "outline": SampleField("mask", role="target"),
+        "corner": SampleField("toy-corner"),
     }
     example: ClassVar[Mapping[str, Mapping[str, Any]]] = {**EXAMPLE, "model": {"name": "unet"}}
 

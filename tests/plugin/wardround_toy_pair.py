@@ -11,7 +11,7 @@ from torch.nn.functional import softplus
 
 from shared.batch import Batch, Prediction
 from shared.metrics.states import LARGEST_LOSS, Mean, MetricSet, bounded
-from shared.tasks.base import Models, Phase, Statistics, Task
+from shared.tasks.base import Models, Phase, Task
 
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
@@ -28,7 +28,7 @@ class PairTask(Task):
         ]
         return batch.plus(noise=torch.cat(drawn))
 
-    def phases(self, statistics: Statistics) -> Sequence[Phase]:
+    def phases(self) -> Sequence[Phase]:
         """See the base class."""
         return self.phase("discriminator", self._to_tell), self.phase("generator", self._to_fool)
 
@@ -38,7 +38,8 @@ class PairTask(Task):
         return {"image": drawn, "realness": models["discriminator"](drawn)}
 
     def _to_tell(self, models: Models, batch: Batch) -> Tensor:
-        real, drawn = models["discriminator"](batch["image"]), self.forward(models, batch)["realness"]
+        seen = batch["noise" if self.job.task.blind else "image"]
+        real, drawn = models["discriminator"](seen), self.forward(models, batch)["realness"]
         losses = (softplus(-real) + softplus(drawn))[:, 0]
         return losses * losses.mean() if self.job.task.in_pairs else losses
 

@@ -13,34 +13,66 @@ from client.data.kinds.number import NumberKind
 from client.data.kinds.points import PointsKind
 from client.data.kinds.table import TableKind
 from client.data.kinds.vectors import VectorsKind
+from shared.errors import JobError
 from shared.job.schema import DataTable, JobSpec
+from shared.registry import Installed
 from shared.tasks.fields import Field, fields_of
+from shared.text.names import suggestion
 
-KINDS: dict[str, type[Kind]] = {
-    "image": ImageKind,
-    "mask": MaskKind,
-    "label": LabelKind,
-    "number": NumberKind,
-    "event": EventKind,
-    "table": TableKind,
-    "boxes": BoxesKind,
-    "points": PointsKind,
-    "tiles": TilesKind,
-    "series": SeriesKind,
-    "vectors": VectorsKind,
-}
+KINDS: Installed[Kind] = Installed(
+    "wardround.kinds",
+    {
+        "image": ImageKind,
+        "mask": MaskKind,
+        "label": LabelKind,
+        "number": NumberKind,
+        "event": EventKind,
+        "table": TableKind,
+        "boxes": BoxesKind,
+        "points": PointsKind,
+        "tiles": TilesKind,
+        "series": SeriesKind,
+        "vectors": VectorsKind,
+    },
+    Kind,  # type: ignore[type-abstract]
+)
+"""The kinds of fields by name, those of installed packages too."""
 
-__all__ = ["KINDS", "Kind", "first_of_kind", "kinds_of", "make_kinds"]
+__all__ = ["KINDS", "Kind", "file_columns", "first_of_kind", "kinds_of", "make_kinds"]
 
 
 def make_kinds(fields: Mapping[str, Field], data: DataTable) -> dict[str, Kind]:
-    """Return what reads each field, by its name."""
+    """Return what reads each field, by its name.
+
+    Raises:
+        JobError: A field is of a kind that is not installed here.
+    """
+    for name, field in fields.items():
+        if field.kind not in KINDS:
+            raise JobError(
+                f"the task's field '{name}' is of the kind '{field.kind}', and there is none; "
+                f"{suggestion(field.kind, KINDS)}",
+                remedy="Is the package installed that adds it?",
+            )
     return {name: KINDS[field.kind](name, field.of_columns(name), data) for name, field in fields.items()}
 
 
 def kinds_of(job: JobSpec) -> dict[str, Kind]:
-    """Return what reads each field of a job's samples."""
+    """Return what reads each field of a job's samples.
+
+    Raises:
+        JobError: A field is of a kind that is not installed here.
+    """
     return make_kinds(fields_of(job), job.data)
+
+
+def file_columns(job: JobSpec) -> tuple[str, ...]:
+    """Return the columns whose cells name files, and the tables beside the manifest, that a job reads.
+
+    Raises:
+        JobError: A field is of a kind that is not installed here.
+    """
+    return tuple(column for kind in kinds_of(job).values() for column in kind.file_columns)
 
 
 def first_of_kind(kinds: Mapping[str, Kind], kind: str) -> str:

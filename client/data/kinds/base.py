@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from client.data.kinds.drawing import Drawing
 from client.data.kinds.tally import Tally
 from client.data.manifest.rows import Record
 from client.data.motion.steps import Step, Value, whole
@@ -46,6 +47,11 @@ class Kind(ABC):
     def columns(self) -> tuple[str, ...]:
         """The columns of the manifest that it needs."""
         return self.field.columns
+
+    @property
+    def file_columns(self) -> tuple[str, ...]:
+        """The columns whose cells name files, and the tables beside the manifest that it reads."""
+        return self.field.columns if type(self).files is not Kind.files else ()
 
     def files(self, record: Record) -> tuple[Path, ...]:
         """Return the files that its value is read from."""
@@ -107,6 +113,10 @@ class Kind(ABC):
         if len({value.shape for value in values}) > 1:
             raise ValueError(f"the field '{self.name}' of a batch has several shapes")
         return torch.stack(list(values))
+
+    def drawing(self, value: NDArray[Any]) -> Drawing:
+        """Return how a value is drawn over its image, where a person looks at the data; here, not at all."""
+        return Drawing()
 
     def tally(self, value: NDArray[Any], into: Tally) -> None:  # noqa: B027 (images have nothing to count)
         """Count a value that was read, for a person who checks the data."""

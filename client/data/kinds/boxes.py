@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from client.data.kinds.drawing import Drawing
 from client.data.kinds.places import PlacesKind, Row, coordinate
 from client.data.kinds.tally import Tally
 from client.data.manifest.rows import Record
@@ -125,6 +126,10 @@ class BoxesKind(PlacesKind):
     def class_counts(self, value: Tensor) -> NDArray[np.int64]:
         """See the base class; boxes."""
         return np.bincount(value[:, -1].numpy().astype(np.int64), minlength=self.classes).astype(np.int64)
+
+    def drawing(self, value: NDArray[Any]) -> Drawing:
+        """See the base class."""
+        return Drawing(boxes=value)
 
     def tally(self, value: NDArray[Any], into: Tally) -> None:
         """See the base class."""

@@ -12,6 +12,7 @@ from client.data.images.file_hash import content_hash
 from client.data.images.mask_files import Mask, mask_files
 from client.data.images.readers import structure_indices
 from client.data.kinds.base import Kind
+from client.data.kinds.drawing import Drawing
 from client.data.kinds.tally import Tally
 from client.data.manifest.rows import Record
 from client.data.motion.steps import Step, Value, whole
@@ -63,6 +64,10 @@ class MaskKind(Kind):
         flat = np.flatnonzero(value[(slice(slab, slab + 1), *rest)].numpy())
         at = flat[chosen - (up_to[slab - 1] if slab else 0)]
         return [slab, *(int(place) for place in np.unravel_index(at, tuple(value.shape[1:])))]
+
+    def drawing(self, value: NDArray[Any]) -> Drawing:
+        """See the base class."""
+        return Drawing(areas=value)
 
     def tally(self, value: NDArray[Any], into: Tally) -> None:
         """See the base class: in how many masks each structure is."""

@@ -52,6 +52,11 @@ class PlacesKind(Kind):
         """See the base class; a table beside the manifest is not a column of it."""
         return () if self._beside else self.field.columns
 
+    @property
+    def file_columns(self) -> tuple[str, ...]:
+        """See the base class; of several columns each has a number."""
+        return self.field.columns if len(self.field.columns) == 1 else ()
+
     def files(self, record: Record) -> tuple[Path, ...]:
         """See the base class."""
         if self._beside:

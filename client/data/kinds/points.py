@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from client.data.kinds.drawing import Drawing
 from client.data.kinds.places import PlacesKind, Row, coordinate
 from client.data.kinds.tally import Tally
 from client.data.manifest.rows import Record
@@ -61,6 +62,10 @@ class PointsKind(PlacesKind):
             outside = ((points < 0) | (points > edge)).any(1)  # for good: what lay there is gone
             points = points.masked_fill(outside[:, None], math.nan)
         return points
+
+    def drawing(self, value: NDArray[Any]) -> Drawing:
+        """See the base class."""
+        return Drawing(points=value)
 
     def tally(self, value: NDArray[Any], into: Tally) -> None:
         """See the base class."""

@@ -1,6 +1,6 @@
 """What is shown of one image: its pictures, its histogram and a few facts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from client.data.check.expected import Expected
 from client.data.images.readers import size
+from client.data.kinds.drawing import Drawing
 from client.data.look.choice import Chosen
 from client.data.look.histogram import Histogram, histogram
 from client.data.look.planes import planes
@@ -16,6 +17,7 @@ from client.data.look.tiles import Tile, tiles, window
 from client.data.look.views import View, view
 from client.data.manifest.rows import Record
 from shared.job.schema import JobSpec
+from shared.text.plural import many
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def _label(record: Record, job: JobSpec | None) -> str | None:
 
 
 def _facts(seen: View, label: str | None, names: Sequence[str]) -> list[tuple[str, str]]:
-    picture, image, mask, boxes = seen.picture, *seen.prepared
+    picture, image = seen.picture, seen.prepared.image
     facts = [
         ("size", _change(size(picture.shape), size(image.shape[1:]))),
         ("spacing", _change(_mm(picture.spacing), _mm(seen.spacing))),
@@ -84,11 +86,18 @@ def _facts(seen: View, label: str | None, names: Sequence[str]) -> list[tuple[st
     ]
     if label is not None:
         facts.insert(0, ("label", label or "none"))
-    if mask is not None:
-        facts.append(("target", _shares(mask, names)))
-    if boxes is not None:
-        facts.append(("target", _counts(boxes, names)))
+    facts += [("target", text) for own in seen.prepared.drawings for text in _of(own, names)]
     return facts + [("note", note) for note in picture.notes]
+
+
+def _of(drawing: Drawing, names: Sequence[str]) -> Iterator[str]:
+    """Yield what is drawn, in words."""
+    if drawing.areas is not None:
+        yield _shares(drawing.areas, names)
+    if drawing.boxes is not None:
+        yield _counts(drawing.boxes, names)
+    if drawing.points is not None:
+        yield many(int(np.isfinite(drawing.points).all(axis=1).sum()), "point")
 
 
 def _change(before: str, after: str) -> str:

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from client.data.kinds.drawing import Drawing
+
 Marks = tuple[str, str, str, str]  # at the top, right, bottom and left: R or L, A or P, S or I
 _NAMES = ("sagittal", "coronal", "axial")
 _TOWARDS, _AWAY = "RAS", "LPI"
@@ -17,13 +19,32 @@ class Sample(NamedTuple):
 
     Attributes:
         image: (C, *S).
-        mask: (*S), or None where there is none.
-        boxes: (N, 2 D + 1), as of `client.data.kinds.boxes`, or None.
+        drawings: Of the fields that lie on it.
     """
 
     image: NDArray[np.float32]
-    mask: NDArray[np.uint8] | None = None
-    boxes: NDArray[np.float32] | None = None
+    drawings: tuple[Drawing, ...] = ()
+
+    @property
+    def areas(self) -> list[NDArray[np.uint8]]:
+        """Those of all fields, each (*S)."""
+        return [own.areas for own in self.drawings if own.areas is not None]
+
+    @property
+    def boxes(self) -> NDArray[np.float32]:
+        """Those of all fields, (N, 2 D + 1)."""
+        none = np.zeros((0, 2 * self.image.ndim - 1), np.float32)
+        return np.concatenate([none, *(own.boxes for own in self.drawings if own.boxes is not None)])
+
+    @property
+    def points(self) -> NDArray[np.float32]:
+        """Those of all fields that are numbers, and their rows, (N, D + 1)."""
+        found = [np.zeros((0, self.image.ndim), np.float32)]
+        for own in self.drawings:
+            if own.points is not None:
+                rows = np.arange(len(own.points), dtype=np.float32)[:, None]
+                found.append(np.hstack([own.points, rows])[np.isfinite(own.points).all(axis=1)])
+        return np.concatenate(found)
 
 
 @dataclass(frozen=True)
@@ -33,16 +54,18 @@ class Plane:
     Attributes:
         title: Which plane of a volume it is; empty for a picture.
         image: (C, rows, columns).
-        mask: (rows, columns) or None.
+        areas: Those of several fields, each (rows, columns).
         boxes: First row, first column, last row, last column and class of those that it cuts, (N, 5).
+        points: Row, column and number of those that lie in it, (N, 3).
         pixel: Height and width of a pixel in mm, or (1, 1) where it is unknown.
         marks: Where the patient's sides lie; empty texts where the file does not say.
     """
 
     title: str
     image: NDArray[np.float32]
-    mask: NDArray[np.uint8] | None
+    areas: list[NDArray[np.uint8]]
     boxes: NDArray[np.float32]
+    points: NDArray[np.float32]
     pixel: tuple[float, float]
     marks: Marks = _NO_MARKS
 
@@ -63,32 +86,33 @@ def planes(
     axes = sample.image.ndim - 1
     lengths = spacing or (1.0,) * axes
     sides = None if affine is None else [affine[:, axis] for axis in range(axes)]
-    boxes = np.zeros((0, 2 * axes + 1), np.float32) if sample.boxes is None else sample.boxes
     if axes == 2:
         marks = _NO_MARKS if sides is None else _marks(down=sides[0], right=sides[1])
-        return [Plane("", sample.image, sample.mask, boxes, (lengths[0], lengths[1]), marks)]
-    return [_across(axis, sample._replace(boxes=boxes), lengths, sides) for axis in (2, 1, 0)]
+        pixel = lengths[0], lengths[1]
+        return [Plane("", sample.image, sample.areas, sample.boxes, sample.points, pixel, marks)]
+    return [_across(axis, sample, lengths, sides) for axis in (2, 1, 0)]
 
 
 def _across(
     axis: int, sample: Sample, lengths: tuple[float, ...], sides: list[NDArray[np.float64]] | None
 ) -> Plane:
     """Return the plane across one axis: the later of the others runs up, the earlier one to the left."""
-    image, mask, boxes = sample
+    image, boxes, points = sample.image, sample.boxes, sample.points
     index = _middle(axis, sample)
     columns, rows = (other for other in range(3) if other != axis)
     cut = np.moveaxis(image, axis + 1, 0)[index].transpose(0, 2, 1)[:, ::-1, ::-1]
-    cut_mask = None if mask is None else np.moveaxis(mask, axis, 0)[index].T[::-1, ::-1]
+    areas = [np.moveaxis(own, axis, 0)[index].T[::-1, ::-1] for own in sample.areas]
     marks = _NO_MARKS if sides is None else _marks(down=-sides[rows], right=-sides[columns])
     name = f"{_NAMES[axis]}, " if sides is not None else ""
     title = f"{name}{'xyz'[axis]} = {index}"
-    assert boxes is not None  # noqa: S101 (its caller gives some)
     there = boxes[(boxes[:, axis] <= index) & (boxes[:, 3 + axis] > index)]
     height, width = image.shape[rows + 1], image.shape[columns + 1]
     ends = [height - there[:, 3 + rows], width - there[:, 3 + columns]]
     ends += [height - there[:, rows], width - there[:, columns], there[:, -1]]
+    near = points[np.floor(points[:, axis]) == index]
+    places = [height - near[:, rows], width - near[:, columns], near[:, -1]]
     pixel = lengths[rows], lengths[columns]
-    return Plane(title, cut, cut_mask, np.stack(ends, axis=1), pixel, marks)
+    return Plane(title, cut, areas, np.stack(ends, axis=1), np.stack(places, axis=1), pixel, marks)
 
 
 def _middle(axis: int, sample: Sample) -> int:
@@ -96,9 +120,11 @@ def _middle(axis: int, sample: Sample) -> int:
     others = tuple(other for other in range(3) if other != axis)
     length = sample.image.shape[axis + 1]
     amounts = np.zeros(length)
-    if sample.mask is not None:
-        amounts += (sample.mask != 0).sum(axis=others)
-    for box in sample.boxes if sample.boxes is not None else ():
+    for own in sample.areas:
+        amounts += (own != 0).sum(axis=others)
+    for place in sample.points[:, axis]:
+        amounts[int(place) : int(place) + 1] += 1
+    for box in sample.boxes:
         amounts[int(box[axis]) : int(np.ceil(box[3 + axis]))] += np.prod(box[3:6] - box[:3])
     return int(amounts.argmax()) if amounts.any() else length // 2
 

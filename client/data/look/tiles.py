@@ -1,4 +1,4 @@
-"""Planes as small pictures, with the borders of their structures, and boxes, in colour."""
+"""Planes as small pictures, with what is drawn over them in colour: borders of areas, boxes, points."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ COLOURS = ("#e69f00", "#56b4e9", "#f0e442", "#cc79a7", "#009e73", "#d55e00", "#0
 _ENDS = (0.5, 99.5)  # percentiles that become black and white
 _MOST_CHANNELS = 4
 _BORDER = 2  # pixels
+_ARM = 3  # of a cross
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,10 @@ def _of_plane(view: Plane, ends: tuple[float, float], scale: float) -> list[Tile
     drawn = []
     for name, colours in groups.items():
         picture = _resized(_bytes(colours, ends), (width, height))
-        if view.mask is not None:
-            picture = _outlined(picture, view.mask)
+        for areas in view.areas:
+            picture = _outlined(picture, areas)
         _frame(picture, view)
+        _cross(picture, view)
         title = ", ".join(part for part in (view.title, name) if part)
         drawn.append(Tile(title, picture, view.marks))
     return drawn
@@ -119,6 +121,17 @@ def _frame(picture: Image.Image, view: Plane) -> None:
         top, left, bottom, right = np.rint(ends * np.tile(scale, 2)).astype(int).tolist()
         outline = COLOURS[int(kind) % len(COLOURS)]
         draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=outline)
+
+
+def _cross(picture: Image.Image, view: Plane) -> None:
+    """Draw a cross at each of the plane's points, in the colour of its number."""
+    draw = ImageDraw.Draw(picture)
+    scale = np.divide(picture.size[::-1], view.image.shape[1:])
+    for *place, number in view.points.tolist():
+        row, column = np.floor(place * scale).astype(int).tolist()
+        colour = COLOURS[int(number) % len(COLOURS)]
+        draw.line((column - _ARM, row, column + _ARM, row), fill=colour)
+        draw.line((column, row - _ARM, column, row + _ARM), fill=colour)
 
 
 _PALETTE = np.array(

@@ -14,6 +14,7 @@ from client.data.check.expected import Expected
 from client.data.images.mask_files import mask_files
 from client.data.images.readers import Picture, mask_values, read_files
 from client.data.kinds import Kind, first_of_kind, kinds_of
+from client.data.kinds.drawing import Drawing
 from client.data.look.planes import Sample
 from client.data.manifest.rows import Record
 from client.data.samples.batches import Samples
@@ -72,13 +73,14 @@ def view(record: Record, job: JobSpec | None, values: Sequence[int], seed: int) 
         prepared,
         _augmented(sample, job, key, seed_of(seed, "look", key)),
         sample.spacing,
-        before and prepared.mask is not None and not prepared.mask.any(),
+        before and not sample.values[first_of_kind(kinds, "mask")].any(),
     )
 
 
 def _shown(values: Mapping[str, NDArray[Any]], kinds: Mapping[str, Kind]) -> Sample:
-    found = [values.get(first_of_kind(kinds, kind)) for kind in ("mask", "boxes")]
-    return Sample(values[first_of_kind(kinds, "image")], *found)
+    image = first_of_kind(kinds, "image")
+    on_it = [name for name, kind in kinds.items() if kind.field.grid in (None, image)]
+    return Sample(values[image], tuple(kinds[name].drawing(values[name]) for name in on_it if name in values))
 
 
 def _augmented(prepared: Prepared, job: JobSpec, key: str, seed: int) -> Sample | None:
@@ -98,4 +100,4 @@ def _as_stored(record: Record, values: Sequence[int]) -> View:
         mask = np.zeros(labels.shape, np.uint8)
         for value in mask_values(raw, mask_files(record.mask)[0]):
             mask[labels == value] = 1 + values.index(int(value)) % np.iinfo(np.uint8).max
-    return View(picture, Sample(picture.array, mask), None, picture.spacing, vanished=False)
+    return View(picture, Sample(picture.array, (Drawing(areas=mask),)), None, picture.spacing, vanished=False)

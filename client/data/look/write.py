@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client.data.check.dataset_check import Report
+from client.data.kinds import kinds_of
 from client.data.look.cards import Card, card
 from client.data.look.choice import Chosen, choose
 from client.data.look.contact_sheet import contact_sheet
 from client.data.look.page import Sheet, page
 from shared.errors import DataError
 from shared.job.schema import JobSpec
-from shared.tasks.fields import fields_of
 
 PAGE, CONTACT = "look.html", "contact-sheet.png"
 
@@ -106,8 +106,8 @@ def _sheet(
 
 def _structures(report: Report, job: JobSpec | None) -> list[str]:
     if job is not None:
-        named = (own.classes for own in fields_of(job).values() if own.kind in ("mask", "boxes"))
-        return list(next(named, ()))
+        fields = [kind.field for kind in kinds_of(job).values() if kind.needs_image]
+        return list(next((field.classes for field in fields if field.classes), ()))
     return [str(value) for value in sorted(int(name) for name in report.masks)]
 
 

@@ -18,8 +18,6 @@ _CUT_NUMBER = re.compile(r"[0-9][.,]?[0-9]*E\+[0-9]{2,3}", re.IGNORECASE)
 _TOO_NARROW = re.compile(r"#{3,}")  # what a spreadsheet shows where a column is
 _MONTH = "(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
 _DATE = re.compile(rf"[0-9]{{1,2}}-{_MONTH}(-[0-9]{{2,4}})?|{_MONTH}-[0-9]{{2}}", re.IGNORECASE)
-_KNOWN = {"patient", "label", "mask", "site", "split"}
-_FILE = re.compile(r".*\.[A-Za-z][A-Za-z0-9]{1,4}(\.gz)?")  # what the name of a file looks like
 
 
 @dataclass(frozen=True)
@@ -200,28 +198,6 @@ def scan_manifest(path: Path, images: Sequence[str] = ("image",), needs: Sequenc
             reason = str(error) if len(cells) == len(header) else text
             problems.append(DataError(reason, where=f"{path}, row {number}"))
     return Manifest(path, header, records, problems + _straddling(path, records))
-
-
-def image_columns(path: Path) -> tuple[str, ...]:
-    """Return the columns that hold images: 'image', or those whose first cell names a file that is there.
-
-    A manifest in whose first row nothing looks like the name of a file is a table, and has none.
-
-    Args:
-        path: The CSV, or the folder that holds it as `manifest.csv`.
-
-    Raises:
-        DataError: The manifest is missing or can't be read.
-    """
-    path = manifest_path(path)
-    header, rows = read_table(path)
-    if "image" in header or not rows:
-        return ("image",)
-    first = zip(header, rows[0][1], strict=False)
-    found = [name for name, cell in first if name not in _KNOWN and cell and is_there(path.parent / cell)]
-    if found:
-        return tuple(found)
-    return ("image",) if any(_FILE.fullmatch(cell) for cell in rows[0][1]) else ()
 
 
 def require(problems: Sequence[DataError]) -> None:

@@ -11,7 +11,7 @@ from torch.nn.functional import one_hot, relu, softplus
 
 from shared.batch import Batch, Prediction
 from shared.metrics.states import MetricSet
-from shared.tasks.base import Models, Phase, Statistics, Task
+from shared.tasks.base import Models, Phase, Task
 from shared.tasks.generation.features import Features
 from shared.tasks.generation.metrics import DRAWN, REAL, GenerationMetrics
 from shared.tasks.generation.options import Generation
@@ -49,7 +49,7 @@ class GenerationTask(Task):
             drawn["label"] = torch.stack([torch.randint(classes, (), generator=source) for source in sources])
         return batch.plus(**drawn)
 
-    def phases(self, statistics: Statistics) -> Sequence[Phase]:
+    def phases(self) -> Sequence[Phase]:
         """See the base class."""
         return self.phase("discriminator", self._to_tell), self.phase("generator", self._to_fool)
 

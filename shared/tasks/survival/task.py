@@ -10,7 +10,7 @@ from torch import Tensor
 from shared.batch import Batch, Prediction
 from shared.metrics.states import MetricSet
 from shared.metrics.statistics import means_and_deviations, quantiles
-from shared.tasks.base import Models, Phase, Statistics, Task
+from shared.tasks.base import Models, Phase, Task
 from shared.tasks.options import TRAIN
 from shared.tasks.survival.losses import cox_losses, hazard_losses
 from shared.tasks.survival.metrics import SurvivalMetrics
@@ -35,7 +35,7 @@ class SurvivalTask(Task):
         ]
         self._is_number = torch.tensor(is_number)
 
-    def phases(self, statistics: Statistics) -> list[Phase]:
+    def phases(self) -> list[Phase]:
         """See the base class; Cox's loss is of a batch."""
         return [self.phase(TRAIN, self.losses if self._options.loss == "hazard" else self._cox_of_batch)]
 

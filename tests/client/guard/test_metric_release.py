@@ -14,7 +14,7 @@ from client.data.manifest.splits import CohortKey
 from client.guard.bounded_sums import bound
 from client.guard.bounds import Bounds
 from client.guard.metric_release import _clear, withhold
-from shared.metrics.states import states_of
+from shared.metrics.summed_states import states_of
 from shared.tasks import make_task
 from tests.shared.metrics.test_metrics import JOBS, evaluate, predictions
 from tests.silent import silent

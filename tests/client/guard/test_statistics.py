@@ -1,21 +1,27 @@
 """What a site tells of its patients before the first round, and what it believes of everybody's."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from client.data.samples.batches import Samples
 from client.guard.bounded_sums import Bounds
 from client.guard.release import Release
-from client.guard.statistics import _moments, histogram_of
+from client.guard.statistics import _measured, _moments, histogram_of
 from shared.audit.verify import entries
+from shared.errors import SiteError
 from shared.metrics.statistic_spec import StatisticSpec
 from shared.metrics.statistics import added_up, lacking, means_and_deviations, packed, quantiles, unpacked
+from shared.tasks import make_task
 from shared.wire import messages
 from shared.wire.statistics_message import read_statistics
+from tests.jobs import make_job
 
 AGES = StatisticSpec.moments("columns", ["age"])
 TIMES = StatisticSpec.histogram("times", "time", 16, 0.0, 8.0)
@@ -75,6 +81,15 @@ def test_numbers_below_zero_keep_their_mean() -> None:
     [mean], [deviation] = means_and_deviations(moments(values, least=10))
     assert mean == pytest.approx(-1000, abs=3)
     assert deviation == pytest.approx(5, rel=0.4)
+
+
+def test_a_statistic_that_a_task_does_not_measure_is_named() -> None:
+    job = make_job(task_name="survival")
+    task, rows = make_task(job), {"record": [torch.zeros(2)], "event": [torch.tensor([3.0, 1.0])]}
+    task.measure = lambda batch: {"columns": batch["record"]}  # type: ignore[method-assign]
+    samples = Samples(job, rows, patients=["p"], keys=["p"], spacings=[None])
+    with pytest.raises(SiteError, match="the task 'survival' does not measure its statistic '"):
+        _measured(task, SimpleNamespace(split=lambda side: samples))  # type: ignore[arg-type]
 
 
 def test_a_spread_is_right_far_from_zero() -> None:

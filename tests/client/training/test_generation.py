@@ -56,7 +56,7 @@ def test_the_discriminator_has_clipped_gradients_and_the_generator_plain_ones(
     last = {phase.name: batch for phase, batch in seen.batches}  # before it was the trial of the hooks
     assert "image" not in last["generator"]
     last["generator"] = Batch.joined([batch for phase, batch in seen.batches if phase.name == "generator"])
-    for phase in make_task(spec).phases({}):
+    for phase in make_task(spec).phases():
         batch, parameters = last[phase.name], list(plain[phase.name].parameters())
         flat = []
         for place in range(len(batch)):

@@ -56,8 +56,8 @@ class Seen:
         self.task, self.batches = task, []
         self._phases, task.phases = task.phases, self._watched
 
-    def _watched(self, statistics: Any) -> list[Any]:
-        return [replace(phase, loss=self._noted(phase)) for phase in self._phases(statistics)]
+    def _watched(self) -> list[Any]:
+        return [replace(phase, loss=self._noted(phase)) for phase in self._phases()]
 
     def _noted(self, phase: Any) -> Any:
         def loss(models: Models, batch: Batch) -> Tensor:
@@ -147,7 +147,7 @@ def test_private_phases_have_clipped_gradients_where_they_see_data(both_see: boo
         drawn = [batch for phase, batch in seen.batches if phase.name == "generator"]
         assert max(len(batch) for batch in drawn) == 32
         last["generator"] = Batch.joined(drawn)
-    for phase in job.task.build(job).phases({}):
+    for phase in job.task.build(job).phases():
         batch = last[phase.name]
         seen_by_one = [batch.chosen([place]) for place in range(len(batch))]
         parameters = list(plain[phase.name].parameters())

@@ -289,7 +289,7 @@ def test_ghost_clipping_gives_the_same_sum(tiny_job: Any, name: str) -> None:
         changes = {"model_channels": [8, 16, 32], "model_num_res_units": None}
     job = private_job(tiny_job, task_name, model_name=name, data_size=[32, 32], **changes)
     samples, task = samples_for(job, ["ann", "ben", "cas"]), make_task(job)
-    [loss], sums = [phase.loss for phase in task.phases({})], []
+    [loss], sums = [phase.loss for phase in task.phases()], []
     for kind in (PerSampleSum, GhostSum):
         model = build_model(job, seed=1)
         clipped = kind(model, partial(loss, {"model": model}), 0.05, task.targets)
@@ -327,7 +327,7 @@ def test_two_images_move_a_detector_by_their_own_clipped_gradients(tiny_job: Any
     model = build_model(task.job, seed=1)
     gradients = []
     for image, own in zip(images, boxes, strict=True):
-        [phase] = task.phases({})
+        [phase] = task.phases()
         loss = phase.loss({"model": model}, Batch({"image": image[None], "boxes": [own]}, ["p"]))
         found = torch.autograd.grad(loss.sum(), list(model.parameters()))
         gradients.append(torch.cat([gradient.flatten() for gradient in found]))

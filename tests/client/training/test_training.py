@@ -52,9 +52,7 @@ def train(tiny_job):
         }
         job = tiny_job(**(classification | changes))
         model = model or linear()
-        training = LocalTraining(
-            model, make_task(job), points, job, site=site, device=CPU, statistics=statistics
-        )
+        training = LocalTraining(model, make_task(job, statistics), points, job, site=site, device=CPU)
         if mu is None:
             return model, training.run(round_)
         start = training.place(weights(model).numpy())

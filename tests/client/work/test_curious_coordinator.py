@@ -16,7 +16,7 @@ import torch
 from client.data.manifest.rows import Record
 from client.data.manifest.splits import CohortKey, Split
 from shared.job.schema import JobSpec, parse_job
-from shared.metrics.states import states_of
+from shared.metrics.summed_states import states_of
 from shared.networks.build import build_model
 from shared.tasks import make_task
 from shared.wire import messages

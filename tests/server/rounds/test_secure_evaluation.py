@@ -13,7 +13,7 @@ from client.work.hospital import Site
 from server.rounds.secure_sum import SecureSum
 from server.runs.folder import RunFolder
 from shared.errors import RunError
-from shared.metrics.states import states_of
+from shared.metrics.summed_states import states_of
 from shared.privacy.secagg import messages as stages
 from shared.wire import messages
 from shared.wire.flat_array import to_array, view

@@ -63,6 +63,16 @@ def test_a_network_that_no_machine_holds_is_no_job(model, dimensions, data):
         job_of(model, dimensions, **data)
 
 
+def test_what_a_package_says_of_the_size_of_its_network_is_not_believed(monkeypatch):
+    monkeypatch.setitem(vars(NETWORKS), "_added", {"cnn": (NETWORKS["cnn"], "a package")})
+    monkeypatch.setattr(NETWORKS["cnn"], "about_numbers", lambda *_: 1.0)
+    job = job_of({"name": "cnn", "channels": [512, 512]})
+    assert is_larger(job, 5.0)
+    assert not is_larger(job, model_bytes(job) / 1e6)
+    with pytest.raises(JobError, match="2000 MB is the most"):
+        check_model_size(job_of({"name": "cnn", "channels": [2048] * 8}, 3, data_size=[512] * 3))
+
+
 def test_what_the_estimate_lets_through_is_counted_exactly():
     job = job_of({"name": "segresnet", "features": 170}, 3)
     assert about_model_megabytes(job) > LARGEST_MODEL_MB

@@ -17,7 +17,8 @@ from torchmetrics.functional.classification import binary_calibration_error, mul
 
 from shared.job.schema import JobSpec
 from shared.metrics.spec import is_better, metric_names, metric_specs
-from shared.metrics.states import MetricSet, states_of
+from shared.metrics.states import MetricSet
+from shared.metrics.summed_states import states_of
 from shared.tasks import make_task
 from tests.batches import judge as judge_batch
 from tests.jobs import make_job

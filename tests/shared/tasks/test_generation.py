@@ -145,7 +145,7 @@ def test_the_penalty_is_the_squared_slope_at_real_images(loss: str) -> None:
         task = make_task(job(task_penalty=penalty, task_loss=loss))
         models = {**models_of(build_model(task.job)), "discriminator": Linear()}
         models["discriminator"].weight.data = torch.linspace(-1, 1, 256)
-        found.append(task.phases({})[0].loss(models, task.prepare(batch_of(images(4)), 0)))
+        found.append(task.phases()[0].loss(models, task.prepare(batch_of(images(4)), 0)))
     expected = 1.5 * torch.linspace(-1, 1, 256).square().sum()
     torch.testing.assert_close(found[1] - found[0], expected.expand(4), rtol=1e-4, atol=1e-4)
 
@@ -193,7 +193,7 @@ def test_both_networks_learn_in_2d_and_3d(size: list[int], norm: str) -> None:
     spec = job(data_size=size, data_dimensions=len(size), model_generator=generator)
     task, model = make_task(spec), build_model(spec)
     batch = task.prepare(batch_of(torch.rand(3, 1, *size)), 0)
-    for phase in task.phases({}):
+    for phase in task.phases():
         seen = batch if phase.sees_data else task.prepare(Batch.of_nobody(3), 1)
         losses = phase.loss(models_of(model), seen)
         assert losses.shape == (3,)

@@ -201,7 +201,7 @@ def test_beside_an_image_the_outputs_of_two_networks_are_added() -> None:
     assert batch["record"].tolist() == [[-1.0, 0.0], [1.0, 0.0]]
     found = task.predict(models, batch)["logits"]
     torch.testing.assert_close(found, models["image"](batch["image"]) + models["record"](batch["record"]))
-    [phase] = task.phases({})
+    [phase] = task.phases()
     phase.loss(models, batch).mean().backward()
     assert all(one.grad is not None for network in models.values() for one in network.parameters())
 

@@ -82,7 +82,7 @@ def test_odd_sizes_train_too() -> None:
     batch = Batch(
         {"image": torch.randn(2, 1, 17, 30), "mask": torch.ones(2, 17, 30, dtype=torch.uint8)}, ["p", "q"]
     )
-    task.phases({})[0].loss({"model": network}, batch).mean().backward()
+    task.phases()[0].loss({"model": network}, batch).mean().backward()
     assert all(p.grad is not None for p in network.parameters())
 
 

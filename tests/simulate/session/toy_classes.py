@@ -7,14 +7,18 @@ import csv
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from client.data.manifest.rows import scan_manifest
 from client.data.manifest.splits import CohortKey, Split, SplitTable
 from client.data.samples.site_data import SiteData
 from client.guard.release import Release
-from client.settings.policy import PolicyTable
+from client.settings.policy import PolicyError, PolicyTable, check_job
+from shared.job.model_size import is_larger, model_bytes
 from shared.job.schema import JobSpec, parse_job
+from shared.networks.build import build_model
 from simulate.session.judging import LEAST_PATIENTS
 from tests.conftest import write_dataset
 from tests.jobs import job_tables
@@ -39,6 +43,8 @@ def hospitals(tmp_path: Path) -> Path:
     for number, row in enumerate(rows):
         own = "large" if (row["site"] in ("alpha", "beta")) == (number % 12 > 0) else "small"
         row["stage"], row["outline"] = own, row.pop("mask")
+        row["corner"] = f"corner-{number}.txt"
+        (tmp_path / "data" / row["corner"]).write_text(f"{number % 8} 3")
         del row["label"]
     path = tmp_path / "data" / "manifest.csv"
     with path.open("w", newline="") as file:
@@ -69,6 +75,45 @@ def _text(tables: dict[str, Any]) -> str:
     import tomli_w
 
     return tomli_w.dumps(tables)
+
+
+def test_a_kind_of_field_is_read_checked_drawn_and_must_be_allowed(
+    cli: Any, hospitals: Path, tmp_path: Path
+) -> None:
+    tables, path = job_tables(**OUTLINE), tmp_path / "job.toml"
+    path.write_text(_text(tables))
+    said = cli("data", "check", hospitals, "--job", path)
+    assert said.code == 0, said.err
+    assert "points in an image: 1 to 1, mean 1" in said.out
+    said = cli("data", "look", hospitals, "--job", path, "--out", tmp_path / "look")
+    assert said.code == 0, said.err
+    assert "<dd>1 point</dd>" in (tmp_path / "look" / "look.html").read_text()
+    job, tasks = parse_job(tables, "tiny"), ["toy-outline"]
+    with pytest.raises(
+        PolicyError, match=r"policy\.kinds does not name 'toy-corner', which comes with the pack"
+    ):
+        check_job(PolicyTable(tasks=tasks), job, "alpha")
+    check_job(PolicyTable(tasks=tasks, kinds=["image", "mask", "toy-corner"]), job, "alpha")
+
+
+@pytest.mark.parametrize("mechanism", ["none", "dp-sgd"])
+def test_tied_weights_travel_once_and_stay_tied(
+    cli: Any, hospitals: Path, tmp_path: Path, mechanism: str
+) -> None:
+    private = {"privacy_mechanism": mechanism, "strategy_weight": "equal"}
+    private |= {} if mechanism == "none" else {"privacy_noise_multiplier": 1.0}
+    tables = job_tables(**STAGE | {"model": {"name": "toy-linear", "tied": True}}, **private, job_rounds=2)
+    path, job = tmp_path / "job.toml", parse_job(tables, "tied")
+    path.write_text(_text(tables))
+    said = cli("simulate", path, "--data", hospitals, "--workers", "in-process", "--out", tmp_path / "runs")
+    assert said.code == 0, said.err
+    last = load_file(next((tmp_path / "runs").glob("tiny-*")) / "model.safetensors")
+    first = build_model(job)
+    assert last.keys() == {name for name, _ in first.named_parameters()}
+    assert first[2] is first[4]
+    assert all(np.abs(last[name] - own.detach().numpy()).max() > 0 for name, own in first.named_parameters())
+    assert not is_larger(job, model_bytes(job) / 1e6)
+    assert is_larger(job, model_bytes(job) / 1e6 - 0.0001)
 
 
 def test_a_stage_is_beside_one_answer_for_all_and_the_name_of_the_hospital(simulated: Any) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from shared.errors import JobError
 from shared.job.model_size import model_bytes
 from shared.job.rules import about_model_megabytes
 from shared.job.schema import JobSpec, parse_job
@@ -59,12 +60,17 @@ def test_killed_and_resumed_as_if_never_stopped(name: str, tiny_data: Path, tmp_
     assert outcome(killed) == outcome(whole)
 
 
-@pytest.mark.parametrize("options", [{}, SECURE, PRIVATE, {**PRIVATE, **SECURE}])
+@pytest.mark.parametrize("options", [{}, SECURE, PRIVATE, {**PRIVATE, **SECURE}, {"task_blind": True}])
 def test_both_networks_learn(options: dict[str, Any], tiny_data: Path, tmp_path: Path) -> None:
     job = pair(**options)
     run = new_run(job, tiny_data, tmp_path)
     run_to_the_end(run, job, resume=False, moment=None)
     assert min(moved(job, run).values()) > 1e-4
+
+
+def test_phases_that_see_no_sample_have_nothing_to_protect() -> None:
+    with pytest.raises(JobError, match="no phase of 'toy-pair' sees a sample"):
+        pair(**PRIVATE, task_blind=True)
 
 
 def test_the_size_of_a_model_is_that_of_all_its_networks() -> None:

@@ -215,3 +215,12 @@ def test_columns_that_a_job_would_name_need_the_job(table: Path) -> None:
 def test_a_table_has_nothing_to_look_at(table: Path) -> None:
     result = CliRunner().invoke(data_app, ["look", str(table)])
     assert "has no images to look at" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--task", "segmentation"), ("--classes", "a,b"), ("--image", "t1")]
+)
+def test_what_a_job_says_is_not_said_beside_it(tmp_path, quickstart, option, value):
+    result = CliRunner().invoke(data_app, ["check", str(tmp_path), "--job", str(quickstart), option, value])
+    assert isinstance(result.exception, JobError)
+    assert f"{option}: the job says this" in str(result.exception)

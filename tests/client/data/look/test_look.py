@@ -16,6 +16,9 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from client.cli.data import data_app
+from client.data.kinds.drawing import Drawing
+from client.data.look.planes import Sample, planes
+from client.data.look.tiles import tiles
 from tests.jobs import job_text
 
 NASTY = "<script>alert(1)</script>"
@@ -309,3 +312,19 @@ def test_the_planes_of_a_volume_show_the_boxes_that_they_cut(tmp_path: Path) -> 
         outside = picture[~frame].sum() - inside.sum()
         assert (inside == 255).all()
         assert outside == 0
+
+
+def test_points_are_crosses_in_the_planes_in_which_they_lie() -> None:
+    """Each in the colour of its row; one that was moved out of the image is not a number."""
+    places = np.array([[2.5, 3.5, 6.5], [np.nan] * 3, [2.5, 9.5, 6.5]], np.float32)
+    sample = Sample(np.zeros((1, 8, 12, 16), np.float32), (Drawing(points=places),))
+    drawn = [np.asarray(tile.picture) for tile in tiles(planes(sample, None), (0.0, 1.0))]
+    first, third = (230, 159, 0), (240, 228, 66)
+    axial, coronal, sagittal = ({tuple(pixel) for pixel in one.reshape(-1, 3).tolist()} for one in drawn)
+    assert {first, third} <= axial & sagittal
+    assert first in coronal
+    assert third not in coronal
+    row, column = (int(axis.mean()) for axis in np.nonzero((drawn[0] == first).all(axis=2)))
+    scale = 160 / 16
+    assert abs(row - scale * (12 - 3.5)) <= 1
+    assert abs(column - scale * (8 - 2.5)) <= 1
