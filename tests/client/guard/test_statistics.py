@@ -86,9 +86,9 @@ def test_numbers_below_zero_keep_their_mean() -> None:
 def test_a_statistic_that_a_task_does_not_measure_is_named() -> None:
     job = make_job(task_name="survival")
     task, rows = make_task(job), {"record": [torch.zeros(2)], "event": [torch.tensor([3.0, 1.0])]}
-    task.measure = lambda batch: {"columns": batch["record"]}  # type: ignore[method-assign]
+    task.measure = lambda batch: {}  # type: ignore[method-assign]
     samples = Samples(job, rows, patients=["p"], keys=["p"], spacings=[None])
-    with pytest.raises(SiteError, match="the task 'survival' does not measure its statistic '"):
+    with pytest.raises(SiteError, match="the task 'survival' does not measure its statistic 'columns'"):
         _measured(task, SimpleNamespace(split=lambda side: samples))  # type: ignore[arg-type]
 
 
