@@ -115,7 +115,7 @@ def test_a_resumed_run_has_the_same_bits_and_the_repeated_round_counts(
         ({"strategy_weight": "examples"}, "weight: must be 'equal'"),
         ({"strategy_name": "fedmedian"}, "adds noise to the mean"),
         ({"privacy_secure_aggregation": True, "strategy_min_sites": 3}, "clips single updates"),
-        ({"task_class_weights": "federation"}, "of each class.* would change the model"),
+        ({"task_class_weights": "federation"}, "does not protect what is added up .*of each class"),
         ({"privacy_max_grad_norm": 2.0}, "max_grad_norm: needs mechanism = 'dp-sgd'"),
         ({"privacy_noise_multiplier": None}, "either epsilon or noise_multiplier"),
     ],

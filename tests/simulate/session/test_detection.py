@@ -7,6 +7,7 @@ import pytest
 
 from server.runs.folder import RunFolder
 from simulate.data.phantom import PHANTOMS, make_phantom
+from simulate.session.judging import LEAST_PATIENTS
 from tests.jobs import job_text
 
 NODULES: dict[str, Any] = {
@@ -36,7 +37,8 @@ def figures_of(cli: Any, folder: Path, **options: Any) -> dict[str, float]:
         assert one["low"] < one["value"] < one["high"]
         assert one["value"] == pytest.approx(figures[name])
         assert one["constant"] == 0
-    assert set(about["comparison"]["metrics"]) >= {"ap30", "sensitivity_1fp"}
+    enough = about["comparison"]["patients"] >= LEAST_PATIENTS
+    assert enough == (set(about["comparison"]["metrics"]) >= {"ap30", "sensitivity_1fp"})
     return figures
 
 
