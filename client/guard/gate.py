@@ -10,12 +10,19 @@ from typing import Self
 
 from client.guard import log_proof
 from client.guard.cohort import Cohort
-from client.guard.job_book import JobBook
+from client.guard.job_book import MOST_WAITING, JobBook
 from client.guard.ledger import LEDGER, Ledger
 from client.guard.ledger_entry import Round
 from client.guard.served_requests import Asked, Carried
-from client.settings.policy import BudgetError, PolicyError, check_moment, check_project
+from client.settings.policy import BudgetError, PolicyError, check_project
 from client.settings.site import SiteConfig
+from client.settings.states import (
+    AwaitsApprovalError,
+    DeniedError,
+    StateError,
+    UsedUpError,
+    check_moment,
+)
 from shared.audit.log import AuditLog
 from shared.audit.log_heads import Grown
 from shared.job.schema import JobSpec
@@ -94,6 +101,7 @@ class Gate:
         self._ledger = ledger
         self.cohort = cohort
         self._clock = clock
+        self._refused_looks: dict[str, str] = {}  # of each job, why it was refused last
 
     @classmethod
     def open(cls, folder: Path, config: SiteConfig) -> Self:
@@ -129,9 +137,9 @@ class Gate:
             who = {"researcher": visit.researcher} if visit.researcher else {}
             self._audit.append("job-seen", job=digest, name=visit.job.job.name, **who)
         if decision == "denied":
-            raise PolicyError("policy.approval: the hospital has denied this job", where=site)
+            raise DeniedError("policy.approval: the hospital has denied this job", where=site)
         if decision == "waiting" and policy.approval == "manual":
-            raise PolicyError(
+            raise AwaitsApprovalError(
                 "policy.approval: the job waits until the hospital approves it",
                 where=site,
                 remedy=f"At the hospital: wardround client approve {digest}",
@@ -161,11 +169,11 @@ class Gate:
         if visit.phase == "train":
             if not self._book.take_round(asked.job, today, policy.rounds_per_day):
                 most = policy.rounds_per_day
-                raise PolicyError(f"policy.rounds_per_day: today's {most} rounds are used up", where=site)
+                raise UsedUpError(f"policy.rounds_per_day: today's {most} rounds are used up", where=site)
         elif not self._book.served.take_evaluation(today, policy.evaluations_per_day):
             most = policy.evaluations_per_day
             problem = f"policy.evaluations_per_day: today's {most} evaluations are used up"
-            raise PolicyError(problem, where=site)
+            raise UsedUpError(problem, where=site)
 
     @contextmanager
     def counted(self, visit: Visit) -> Iterator[None]:
@@ -217,6 +225,17 @@ class Gate:
         fields.pop("split", None)
         self._audit.append("request-refused", rule=rule, reason=reason, **fields)
 
+    def refused_look(self, visit: Visit, error: PolicyError) -> None:
+        """Write down that a description was refused, once for each reason: a coordinator looks often."""
+        known, job = self._refused_looks, visit.job.digest()
+        why = error.state.words if isinstance(error, StateError) else error.problem
+        if known.get(job) == why:
+            return
+        self.refused(visit, error.rule, error.problem)
+        known[job] = why
+        while len(known) > MOST_WAITING:
+            del known[next(iter(known))]
+
     def unmasked(self, visit: Visit, sites: int) -> None:
         """Write down that shares are about to leave that unmask the sum of so many sites."""
         self._audit.append("sum-unmasked", job=visit.job.digest(), round=visit.round, sites=sites)
@@ -236,6 +255,7 @@ class Gate:
         Raises:
             CutLogError: It does not follow.
         """
+        self._refused_looks.pop(visit.job.digest(), None)
         optional = {} if sent.sha256 is None else {"sha256": sent.sha256}
         entry = self._audit.append(
             "reply-sent", bytes=sent.bytes, examples=sent.examples, **optional, **visit.fields()

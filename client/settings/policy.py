@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable
-from datetime import datetime, time
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
@@ -344,26 +343,6 @@ def check_size(policy: PolicyTable, megabytes: float, site: str) -> None:
         raise PolicyError(problem, where=site)
 
 
-def check_moment(policy: PolicyTable, researcher: str, now: datetime, site: str) -> None:
-    """Check who asks, and when; a simulation, where nobody asks, does not.
-
-    Args:
-        policy: The site's.
-        researcher: As the coordinator names them; empty where it names nobody.
-        now: In local time.
-        site: Name of the site, for the error.
-
-    Raises:
-        PolicyError: A rule refuses the request.
-    """
-    if policy.researchers is not None and researcher not in policy.researchers:
-        who = f"'{researcher}'" if researcher else "a job without a researcher"
-        raise PolicyError(f"policy.researchers does not allow {who}", where=site)
-    if policy.hours is not None and not any(_within(now.time(), span) for span in policy.hours):
-        problem = f"policy.hours allows {', '.join(policy.hours)}; here it is {now:%H:%M}"
-        raise PolicyError(problem, where=site)
-
-
 def check_project(policy: PolicyTable, project: str, site: str) -> None:
     """Check for which project a run is; a simulation, which is for none, does not.
 
@@ -378,9 +357,3 @@ def check_project(policy: PolicyTable, project: str, site: str) -> None:
     if policy.projects is not None and project not in policy.projects:
         what = f"the project '{project}'" if project else "a run without a project"
         raise PolicyError(f"policy.projects does not allow {what}", where=site)
-
-
-def _within(now: time, span: str) -> bool:
-    """Say if a time is in a span, which may go over midnight."""
-    start, end = (time.fromisoformat(text) for text in span.split("-"))
-    return start <= now < end if start < end else now >= start or now < end

@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError, model_validator
 from client.data.cache.settings import CacheTable
 from client.data.manifest.splits import SplitTable
 from client.settings.policy import PolicyTable, check_job, check_privacy
+from client.settings.states import NoDatasetError
 from shared.errors import SiteError
 from shared.job.errors import describe
 from shared.job.schema import JobSpec
@@ -78,10 +79,14 @@ class SiteConfig(Table):
         """Return a dataset by the name that a job uses.
 
         Raises:
-            SiteError: The site offers no such dataset.
+            NoDatasetError: The site offers no such dataset.
         """
         if name not in self.datasets:
-            raise SiteError(f"offers no dataset '{name}'; {suggestion(name, self.datasets)}", where=self.name)
+            raise NoDatasetError(
+                f"offers no dataset '{name}'",
+                where=self.name,
+                remedy=f"It offers {suggestion(name, self.datasets)}.",
+            )
         return self.datasets[name]
 
     def admit(self, job: JobSpec) -> None:

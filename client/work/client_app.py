@@ -13,6 +13,7 @@ from flwr.clientapp import ClientApp
 from client.guard.gate import Gate, Visit
 from client.guard.log_proof import CutLogError
 from client.settings.policy import PolicyError
+from client.settings.states import NoDatasetError, StateError
 from client.training.device import explained
 from client.work.hospital import Site
 from client.work.secure_aggregation import QUERIES
@@ -115,6 +116,8 @@ def explained_to_strangers(site: Site, visit: Visit | None, phase: str, error: E
     reason = str(error) if site.gate is None else _noted(site.gate, visit, phase, error)
     if isinstance(error, CutLogError):
         return messages.LOG_CUT, reason
+    if isinstance(error, StateError):
+        return int(error.state), reason
     return messages.SITE_ERROR if isinstance(error, WardroundError) else messages.CRASH, reason
 
 
@@ -122,8 +125,12 @@ def _noted(gate: Gate, visit: Visit | None, phase: str, error: Exception) -> str
     """Write an error into the audit log and the service's log; return what may leave of it."""
     try:
         if isinstance(error, PolicyError) and visit is not None:
-            gate.refused(visit, error.rule, error.problem)
-            return str(error)
+            if phase == "describe":
+                gate.refused_look(visit, error)
+            else:
+                gate.refused(visit, error.rule, error.problem)
+            # What else the hospital has is nothing that a coordinator needs to know.
+            return f"{error.where}: {error.problem}" if isinstance(error, NoDatasetError) else str(error)
         gate.failed(visit, phase, redact_error(error))
     except AuditError as unwritten:
         _log.error("%s", unwritten)

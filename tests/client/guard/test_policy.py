@@ -18,8 +18,9 @@ from client.guard.cohort import Cohort
 from client.guard.gate import Gate
 from client.guard.job_book import MOST_WAITING, JobBook
 from client.guard.ledger import LEDGER, Ledger
-from client.settings.policy import PolicyError, check_moment
+from client.settings.policy import PolicyError
 from client.settings.site import SiteConfig, load_site
+from client.settings.states import check_moment
 from client.work.client_app import make_app
 from client.work.hospital import Site
 from client.work.warm_networks import Workshop
@@ -32,6 +33,7 @@ from shared.networks.build import build_model
 from shared.pki.certificates import load_key, new_key, save_key
 from shared.wire import messages
 from shared.wire.packed_model import Layout
+from shared.wire.site_states import SiteState
 from tests.cli import wardround
 from tests.jobs import marks_job as job_of
 from tests.questions import context, question
@@ -209,6 +211,39 @@ def test_hours_may_go_over_midnight(span: str, clock: str, open_: bool) -> None:
     else:
         with pytest.raises(PolicyError, match=r"policy\.hours"):
             check_moment(policy, "", now, "a")
+
+
+def test_a_state_has_a_code_of_its_own_and_is_written_down_once(folder: Path) -> None:
+    now = [datetime.fromisoformat("2026-03-01T12:00+01:00")]
+    hospital = Hospital(folder, 'hours = ["10:00-13:00"]\nrounds_per_day = 1', lambda: now[0])
+    job, book = job_of(), JobBook(folder / "state.sqlite")
+
+    def looks() -> int:
+        codes = {hospital.describe(job).error.code for _ in range(3)}
+        return codes.pop() if len(codes) == 1 else 0
+
+    assert looks() == SiteState.AWAITS_APPROVAL
+    book.decide(job.digest(), "denied", "it")
+    assert looks() == SiteState.DENIED
+    book.decide(job.digest(), "approved", "it")
+    now[0] = datetime.fromisoformat("2026-03-01T13:00+01:00")
+    assert looks() == SiteState.OUTSIDE_HOURS
+    now[0] = datetime.fromisoformat("2026-03-01T12:00+01:00")
+    assert not hospital.describe(job).has_error()
+    assert not hospital.send("train", job, 1).has_error()
+    assert hospital.send("train", job, 2).error.code == SiteState.USED_UP
+    rules = [entry.fields["rule"] for entry in hospital.log() if entry.event == "request-refused"]
+    assert rules == ["policy.approval", "policy.approval", "policy.hours", "policy.rounds_per_day"]
+
+
+def test_a_coordinator_learns_of_no_dataset_but_its_own(folder: Path) -> None:
+    hospital = Hospital(folder, AUTOMATIC)
+    replies = [hospital.describe(job_of(job_dataset="others")) for _ in range(2)]
+    for reply in replies:
+        assert reply.error.code == SiteState.NO_DATASET
+        assert reply.error.reason == "st-mary: offers no dataset 'others'"
+    [refused] = [entry for entry in hospital.log() if entry.event == "request-refused"]
+    assert (refused.fields["rule"], refused.fields["phase"]) == ("job.dataset", "describe")
 
 
 def test_a_researcher_on_the_list_may(folder: Path) -> None:
