@@ -15,11 +15,12 @@ from shared.errors import RunError, WardroundError
 from shared.files import is_locked
 from shared.job.schema import JobSpec, parse_job
 
-Status = Literal["running", "finished", "failed", "stopped", "interrupted"]
-ENDED: tuple[Status, ...] = tuple(status for status in get_args(Status) if status != "running")
+Status = Literal["waiting", "running", "finished", "failed", "stopped", "interrupted"]
+AT_WORK: tuple[Status, ...] = ("waiting", "running")
+ENDED: tuple[Status, ...] = tuple(status for status in get_args(Status) if status not in AT_WORK)
 
 JOB, ABOUT, EVENTS = "job.json", "run.json", "events.jsonl"
-ROUNDS, SITES = "metrics.csv", "sites.csv"
+ROUNDS, SITES, PARTICIPATION = "metrics.csv", "sites.csv", "participation.jsonl"
 CHECKPOINT, MODEL, BEST = "checkpoint.safetensors", "model.safetensors", "best.safetensors"
 LOCK = ".lock"
 HEADER = "wardround"  # key of the metadata of our safetensors files
@@ -29,8 +30,9 @@ _NOT_TRAINING = ("describe", "evaluate", "test")
 class RunRecord:
     """What the folder of a run says.
 
-    `job.json`, `run.json`, `metrics.csv` (federation), `sites.csv` (per site), `events.jsonl`,
-    `checkpoint.safetensors`, and at the end `model.safetensors` and `best.safetensors`.
+    `job.json`, `run.json`, `metrics.csv` (federation), `sites.csv` (per site), `participation.jsonl` (who
+    took part), `events.jsonl`, `checkpoint.safetensors`, and at the end `model.safetensors` and
+    `best.safetensors`.
     """
 
     def __init__(self, path: Path, job: JobSpec) -> None:
@@ -139,10 +141,11 @@ def description_of(path: Path) -> dict[str, Any]:
 def status_of(path: Path) -> str:
     """Return the status of the run in a folder.
 
-    A run that says "running" and on which nobody is at work is "interrupted": its process was killed.
+    A run that says "running" or "waiting" and on which nobody is at work is "interrupted": its process was
+    killed.
     """
     status = str(description_of(path).get("status", "unknown"))
-    return "interrupted" if status == "running" and not is_locked(path / LOCK) else status
+    return "interrupted" if status in AT_WORK and not is_locked(path / LOCK) else status
 
 
 def interrupted(runs: Path) -> set[str]:
@@ -151,5 +154,15 @@ def interrupted(runs: Path) -> set[str]:
     for path in runs.glob(f"*/{ABOUT}"):
         with contextlib.suppress(WardroundError, OSError, ValueError):
             if status_of(path.parent) == "interrupted":
+                names.add(path.parent.name)
+    return names
+
+
+def left_waiting(runs: Path) -> set[str]:
+    """Return the names of the runs that say that they wait, whether or not a process is at work on them."""
+    names = set()
+    for path in runs.glob(f"*/{ABOUT}"):
+        with contextlib.suppress(WardroundError, OSError, ValueError):
+            if description_of(path.parent).get("status") == "waiting":
                 names.add(path.parent.name)
     return names

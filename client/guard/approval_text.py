@@ -75,6 +75,8 @@ def _computing(job: JobSpec) -> dict[str, str]:
 
 def _strategy(job: JobSpec) -> str:
     text = f"{job.strategy.name}, at least {job.strategy.min_sites} sites in each round"
+    if job.privacy.mechanism != "site-level":
+        text += ", and others may join later"
     return f"{text}; {job.strategy.at_site}" if job.strategy.at_site else text
 
 

@@ -66,6 +66,7 @@ class Progress:
     def __call__(self, event: Event) -> None:
         """Show an event; one whose data lack a key is shown without it."""
         handlers: Mapping[str, Callable[[Event], None]] = {
+            "run_waiting": self._run_waiting,
             "run_started": self._run_started,
             "site_only_judges": self._trouble,
             "site_left_out": self._trouble,
@@ -83,6 +84,10 @@ class Progress:
         }
         if event.kind in handlers:
             handlers[event.kind](event)
+
+    def _run_waiting(self, event: Event) -> None:
+        self._bar.update(self._task, description="waiting for the sites")
+        self._say(f"waiting for {event.data.get('for', 'its sites')}")
 
     def _run_started(self, event: Event) -> None:
         self._started = time.monotonic()

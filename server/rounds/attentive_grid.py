@@ -1,6 +1,6 @@
 """Flower's Grid with eyes open: answers are fetched as they arrive, not by a clock of three seconds."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 
 from flwr.app import Error, Message, Metadata, RecordDict
 
@@ -27,20 +27,33 @@ class AttentiveGrid(ForwardingGrid, SiteGrid):
         grid: Flower's, of a deployment.
         outbox: From where sites fetch what is large in their messages.
         names: Asks the coordinator which site each node is.
+        sites: Asks it for the names of all sites of the run's project.
     """
 
-    def __init__(self, grid: HttpGrid, outbox: Outbox, names: Callable[[], Mapping[int, str]]) -> None:
+    def __init__(
+        self,
+        grid: HttpGrid,
+        outbox: Outbox,
+        names: Callable[[], Mapping[int, str]],
+        sites: Callable[[], Set[str]],
+    ) -> None:
         super().__init__(grid)
         self._outbox = outbox
         self._mailbox = Mailbox(grid)
         self._rope = Rope()
         self._names = names
-        self._sites: Mapping[int, str] = {}
+        self._sites_of_project = sites
+        self._sites: dict[int, str] = {}  # of all nodes that ever were: a member may be away for a moment
 
     def site_names(self) -> Mapping[int, str]:
         """Return the name of each node's site, as the registry admitted it by its certificate."""
-        self._sites = self._names()
-        return self._sites
+        names = self._names()
+        self._sites |= names
+        return names
+
+    def all_sites(self) -> Set[str]:
+        """Return the names of the project's sites, connected or not."""
+        return self._sites_of_project()
 
     def get_node_ids(self) -> Iterable[int]:
         """Return the nodes that are connected, of sites that the run may reach."""

@@ -27,21 +27,25 @@ class Conclusion:
         self._wire = wire
         self._kept = {name: np.zeros(size, np.float32) for name, size in wire.remembered.items()}
 
-    def __call__(self, mean: Vector, before: Vector, share: float) -> Vector:
+    def __call__(self, mean: Vector, sent: Vector, share: float, share_before: float) -> Vector:
         """Return what is sent in the next round.
 
         Args:
             mean: Of the answers of a round, shape (layout.size,).
-            before: What was sent in the round, shape (layout.size,).
-            share: Of the run's sites, those whose answers are in the mean.
+            sent: In the round, shape (layout.size,).
+            share: Of the sites that could train so far, those whose answers are in the mean.
+            share_before: Of the same, those that could before this round; 1 where none is new.
 
         Raises:
             RunError: The strategy gives something else than it said, or a number that is not finite.
         """
-        wire = self._wire
-        sent, kept = self._strategy.conclude(wire.split(mean), wire.split(before), self._kept, share)
+        wire, strategy, before = self._wire, self._strategy, self._wire.split(sent)
+        known = self._kept if share_before == 1 else strategy.diluted(self._kept, share_before)
+        concluded, kept = strategy.conclude(wire.split(mean), before, known, share)
+        if share_before < 1:
+            concluded = strategy.joined(concluded, before, share_before)
         self._kept = self._checked(kept, wire.remembered)
-        return wire.join(self._checked(sent, wire.lengths))
+        return wire.join(self._checked(concluded, wire.lengths))
 
     def state(self) -> dict[str, Vector]:
         """Return what must survive a restart."""

@@ -1,6 +1,6 @@
 """The sites of a run: who takes part, who is drawn for a round, and what they answer."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -8,16 +8,15 @@ import numpy as np
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
-from server.rounds.answer_checks import check_description
 from server.rounds.answer_size import largest_answer
 from server.rounds.deadline import Deadline, Quorum
 from server.rounds.forwarding_grid import ForwardingGrid
 from server.rounds.site_grid import SiteGrid
 from server.rounds.site_heads import SiteHeads
 from server.rounds.site_texts import told
-from server.runs.events import Event, Kind, Listener
+from server.runs.events import Event, Listener
+from server.runs.participation import Participation
 from shared.errors import RunError
-from shared.flower import query_message
 from shared.job.schema import JobSpec
 from shared.metrics.statistics import Statistics, packed
 from shared.seeds import seed_of
@@ -27,9 +26,7 @@ from shared.wire.messages import Description, MessageError
 from shared.wire.packed_model import Layout
 
 T = TypeVar("T")
-_DESCRIBE_TIMEOUT = 600.0  # seconds; a site may have to read its masks to count voxels
-_DESCRIBE_GRACE = 60.0  # who is too late to say what it has is out for the whole run
-_LARGEST_DESCRIPTION = 2**18  # bytes
+NO_ANSWER = -1  # in place of a code
 _LEAST_GRACE = 10.0  # seconds after a quorum, where the job doesn't say how many
 
 
@@ -63,6 +60,7 @@ class Federation:
         numbers: In the model.
         states: Numbers of the metric states.
         heads: Keeps the heads of the sites' audit logs; None in a simulation, whose sites have none.
+        repeats: Who took part in the run that a simulation repeats; None lets everybody take part.
     """
 
     def __init__(
@@ -77,98 +75,50 @@ class Federation:
         numbers: int,
         states: int,
         heads: SiteHeads | None = None,
+        repeats: Participation | None = None,
     ) -> None:
         self.grid = grid
         self.researcher = researcher
         self.project = project
         self.members: list[Member] = []
+        self.late: set[str] = set()  # members that were not there when the run began
         self.only_judging: dict[str, str] = {}
         self.left_out: dict[str, str] = {}
         self.figures_for: dict[str, str] = {}
-        self._job = job
-        self._listen = listen
-        self._strict = strict
+        self.job = job
+        self.strict = strict
+        self.listen = listen
         self._numbers = numbers
         self._states = states
         self.statistics: Statistics = {}  # sums over all sites, that go with every model
+        self.summed: list[str] = []  # the sites in those sums
         self._heads = heads
+        self._repeats = repeats
 
-    def gather(self) -> None:
-        """Ask every connected site what it has for the job, and choose who takes part.
+    @property
+    def summed_sites(self) -> list[Member]:
+        """The members whose statistics are added up before the first round."""
+        return self.trainers if self._repeats is None else self._named(self._repeats.of(0).summed)
 
-        Raises:
-            RunError: Fewer sites than the job's `min_sites` can take part.
-        """
-        names = self.grid.site_names()
-        found: dict[str, list[Member]] = {}
-        for member in self._describe(names):
-            found.setdefault(member.name, []).append(member)
-            self.figures_for[member.name] = member.description.figures_for
-        self.members = []
-        self.only_judging.clear()
-        self.left_out.clear()
-        for name, (member, *others) in sorted(found.items()):
-            if others:  # nobody here can tell which of them has the site's data
-                self.fail(name, 0, "describe", f"{1 + len(others)} nodes of this site are connected")
-            elif self._admits(member):
-                self.members.append(member)
-        if len(self.trainers) < self._job.strategy.min_sites:
-            reasons = sorted({**self.left_out, **self.only_judging}.items())
-            raise RunError(
-                f"{len(self.trainers)} sites can train, the job needs {self._job.strategy.min_sites}"
-                + "".join(f"; {name}: {reason}" for name, reason in reasons),
-                where="[strategy] min_sites",
-            )
-
-    def _describe(self, names: Mapping[int, str]) -> Iterator[Member]:
-        """Yield the sites that say, under their own name, what they have."""
-        question = messages.describe_request(self._job.canonical(), self.researcher, self.project)
-        nodes = list(self.grid.get_node_ids())
-        for node in sorted(set(nodes) - names.keys()):
-            self.fail(f"node {node}", 0, "describe", "belongs to no site that has joined")
-        sites = {node: names[node] for node in nodes if node in names}
-        asked = [query_message(messages.DESCRIBE, question, node) for node in sites]
-        wait = _Wait(0, "describe", _DESCRIBE_TIMEOUT, None, _DESCRIBE_GRACE, _LARGEST_DESCRIPTION)
-
-        def check(node: int, content: RecordDict) -> Description:
-            description = messages.read_description(content)
-            self._check(sites[node], description)
-            return description
-
-        for node, _, description in self._answers(asked, sites, wait, check):
-            yield Member(node, sites[node], description)
-
-    def _check(self, name: str, description: Description) -> None:
-        if description.site != name:
-            raise MessageError(f"says that it is the site '{description.site}'")
-        check_description(description)
-
-    def _admits(self, member: Member) -> bool:
-        """Say whether a site takes part: it trains, or it judges what others have trained."""
-        patients = member.description.patients
-        if trains(self._job, patients):
-            self._listen(Event("site_joined", site=member.name, data={"patients": patients["train"]}))
-            return True
-        number = f"about {patients['train']}" if patients["train"] else "no"
-        reason = f"{number} training patients, the job asks for {self._job.strategy.min_patients}"
-        judges = bool(patients["val"] or patients["test"])
-        (self.only_judging if judges else self.left_out)[member.name] = reason
-        kind: Kind = "site_only_judges" if judges else "site_left_out"
-        self._listen(Event(kind, site=member.name, data={"reason": reason}))
-        return judges
 
     @property
     def trainers(self) -> list[Member]:
         """The members that train, by name; the others only judge."""
         return [member for member in self.members if member.name not in self.only_judging]
 
+    def can_train(self, round_: int) -> list[Member]:
+        """Return the members of whom those are drawn that train in a round."""
+        return self.trainers if self._repeats is None else self._named(self._repeats.of(round_).can_train)
+
     def draw(self, round_: int) -> list[Member]:
         """Return the members that train in a round; it depends on seed, round and names alone."""
-        trainers, share, least = self.trainers, self._job.strategy.fraction, self._job.strategy.min_sites
+        if self._repeats is not None:
+            return self._named(self._repeats.of(round_).drawn)
+        trainers, share, least = self.trainers, self.job.strategy.fraction, self.job.strategy.min_sites
         number = max(round(share * len(trainers)), least)
         if number >= len(trainers):
             return trainers
-        generator = np.random.default_rng(seed_of(self._job.job.seed, "draw", round_))
+        generator = np.random.default_rng(seed_of(self.job.job.seed, "draw", round_))
         chosen = generator.choice(len(trainers), number, replace=False)
         return [trainers[index] for index in sorted(chosen)]
 
@@ -182,7 +132,7 @@ class Federation:
     ) -> ConfigRecord:
         """Return the configuration that goes with a model to a site; see `messages.request_config`."""
         return messages.request_config(
-            self._job.canonical(),
+            self.job.canonical(),
             layout.digest(),
             round_,
             split=split,
@@ -190,13 +140,44 @@ class Federation:
             project=self.project,
             run=run,
             best=best,
-            statistics=packed(self._job.task.statistics(), self.statistics).tolist(),
+            statistics=packed(self.job.task.statistics(), self.statistics).tolist(),
         )
 
-    def judges(self, round_: int) -> list[Member]:
-        """Return the members that judge the model after a round: those drawn, and those that only judge."""
-        drawn = {member.name for member in self.draw(round_)}
-        return [member for member in self.members if member.name in drawn | self.only_judging.keys()]
+    def judges(self, round_: int, split: str) -> list[Member]:
+        """Return the members that judge the model after a round.
+
+        The rounds of a run are compared by their validation, which is of the sites that were there when it
+        began: all of them under secure aggregation, as sites refuse to sum metrics over a few more or fewer;
+        otherwise those drawn, and those that only judge. All test the model, but for those whose part in the
+        sum would show.
+        """
+        if self._repeats is not None:
+            return self._named(self._repeats.judging(round_, split).judges)
+        at_start = [member for member in self.members if member.name not in self.late]
+        if self.job.privacy.secure_aggregation:
+            return at_start
+        if split == "test":
+            return self.members
+        judging = {member.name for member in self.draw(round_)} | self.only_judging.keys()
+        among = at_start if self.job.strategy.fraction == 1 else self.members
+        return [member for member in among if member.name in judging]
+
+    def reached(self, asked: Iterable[Message], round_: int, split: str) -> list[Message]:
+        """Return the messages for sites that will answer: all, or those that did in the run that is repeated.
+
+        Args:
+            asked: What trains in the round, or judges the model after it.
+            round_: The round.
+            split: That is judged; empty for the training.
+        """
+        if self._repeats is None:
+            return list(asked)
+        part = self._repeats.judging(round_, split) if split else self._repeats.of(round_)
+        nodes = {member.node_id for member in self._named(part.judged if split else part.trained)}
+        return [message for message in asked if message.metadata.dst_node_id in nodes]
+
+    def _named(self, names: Collection[str]) -> list[Member]:
+        return [member for member in self.members if member.name in names]
 
     def exchange(
         self, asked: Iterable[Message], round_: int, phase: str, check: Callable[[Member, RecordDict], T]
@@ -212,29 +193,42 @@ class Federation:
         asked = list(asked)
         members = {member.node_id: member for member in self.members}
         nodes = [message.metadata.dst_node_id for message in asked]
-        options = self._job.strategy
-        largest = largest_answer(self._job, self._numbers, self._states, len(asked))
-        wait = _Wait(round_, phase, options.round_timeout, options.grace, _LEAST_GRACE, largest)
+        options = self.job.strategy
+        largest = largest_answer(self.job, self._numbers, self._states, len(asked))
+        wait = Wait(round_, phase, options.round_timeout, options.grace, _LEAST_GRACE, largest)
         sites = {node: members[node].name for node in nodes}
 
         def checked(node: int, content: RecordDict) -> T:
             return check(members[node], content)
 
-        for node, message, answer in self._answers(asked, sites, wait, checked):
+        def failed(site: str, reason: str, _: int) -> None:
+            self.fail(site, round_, phase, reason)
+
+        for node, message, answer in self.answers(asked, sites, wait, checked, failed):
             yield Reply(members[node], message), answer
 
-    def _answers(
+    def answers(
         self,
         asked: list[Message],
         sites: Mapping[int, str],
-        wait: "_Wait",
+        wait: "Wait",
         check: Callable[[int, RecordDict], T],
+        failed: Callable[[str, str, int], None],
     ) -> Iterator[tuple[int, Message, T]]:
+        """Send messages and yield each valid answer with its node and what `check` made of it.
+
+        Args:
+            asked: One for each node.
+            sites: Name of each node's site.
+            wait: How long and for what.
+            check: Parses the content of a node's answer, or raises MessageError.
+            failed: Told of every other site: name, reason, and the code of its error reply; 0 is none.
+        """
         if self._heads is not None:
             for message in asked:
                 message.content = self._heads.ask(sites[message.metadata.dst_node_id], message.content)
         waiting, deadline = dict(sites), Deadline(wait.timeout)
-        quorum = None if self._strict else wait.quorum(self._job.strategy, len(asked), deadline)
+        quorum = None if self.strict else wait.quorum(self.job.strategy, len(asked), deadline)
         for message in self.grid.answers(asked, deadline, wait.largest):
             node = message.metadata.src_node_id
             if node not in waiting:
@@ -245,16 +239,17 @@ class Federation:
             except (MessageError, ValueError) as error:
                 reason = str(error)
             if quorum is not None:
-                quorum.heard(valid=reason is None)
+                # Who says no has said what it has for the job: others are waited for no longer.
+                quorum.heard(valid=reason is None or wait.phase == "describe")
             if reason is not None:
-                self.fail(site, wait.round, wait.phase, reason)
+                failed(site, reason, message.error.code if message.has_error() else 0)
                 continue
             yield node, message, answer
         for site in sorted(waiting.values()):
             if deadline.was_shortened and deadline.is_over:
-                self._listen(Event("site_late", wait.round, site, wait.phase))
+                self.listen(Event("site_late", wait.round, site, wait.phase))
             else:
-                self.fail(site, wait.round, wait.phase, f"no answer within {wait.timeout:g} s")
+                failed(site, f"no answer within {wait.timeout:g} s", NO_ANSWER)
 
     def _proven(self, site: str, message: Message) -> RecordDict:
         """Return the content of an answer, once the site has shown that its audit log has grown.
@@ -276,9 +271,9 @@ class Federation:
             RunError: The federation is strict.
         """
         reason = told(reason)
-        if self._strict:
+        if self.strict:
             raise RunError(reason if reason.startswith(site) else f"{site}: {reason}")
-        self._listen(Event("site_failed", round_, site, phase, {"reason": reason}))
+        self.listen(Event("site_failed", round_, site, phase, {"reason": reason}))
 
 
 def trains(job: JobSpec, patients: Mapping[str, int]) -> bool:
@@ -287,7 +282,7 @@ def trains(job: JobSpec, patients: Mapping[str, int]) -> bool:
 
 
 @dataclass(frozen=True)
-class _Wait:
+class Wait:
     """What is asked, how long the answers are waited for in seconds, and how large they may be in bytes."""
 
     round: int

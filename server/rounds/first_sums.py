@@ -17,8 +17,8 @@ from shared.wire import messages
 from shared.wire.statistics_message import read_statistics
 
 
-def sum_up(federation: Federation, job: JobSpec) -> dict[str, Numbers]:
-    """Return the statistics of a job over all sites that train.
+def sum_up(federation: Federation, job: JobSpec) -> tuple[dict[str, Numbers], list[str]]:
+    """Return the statistics of a job over all sites that train, and whose they are.
 
     Under secure aggregation they are of all of these sites or of none: the sites remember over whom they were
     summed, and refuse a sum over one more or fewer.
@@ -28,21 +28,24 @@ def sum_up(federation: Federation, job: JobSpec) -> dict[str, Numbers]:
     """
     specs = job.task.statistics()
     if not specs:
-        return {}
+        return {}, []
     question = messages.describe_request(job.canonical(), federation.researcher, federation.project)
-    asked = [query_message(messages.STATISTICS, question, member.node_id) for member in federation.trainers]
+    members = federation.summed_sites
+    asked = [query_message(messages.STATISTICS, question, member.node_id) for member in members]
     sum_of = _masked if job.privacy.secure_aggregation else _open
-    total = sum_of(federation, job, asked)
+    total, sites = sum_of(federation, job, asked)
     if missing := list(lacking(specs, total)):
         raise RunError(
             f"too few patients of each site have {', '.join(missing)}: nothing of it leaves them",
             where="[task]",
             remedy="Leave the column out, or state in the job what is publicly known of it.",
         )
-    return total
+    return total, sites
 
 
-def _open(federation: Federation, job: JobSpec, asked: list[Message]) -> dict[str, Numbers]:
+def _open(
+    federation: Federation, job: JobSpec, asked: list[Message]
+) -> tuple[dict[str, Numbers], list[str]]:
     specs = job.task.statistics()
 
     def check(member: Member, content: RecordDict) -> dict[str, Numbers]:
@@ -59,16 +62,19 @@ def _open(federation: Federation, job: JobSpec, asked: list[Message]) -> dict[st
             where="[strategy] min_sites",
         )
     bounded = within_share(specs, parts, job.strategy.largest_share)
-    return added_up(specs, [bounded[name] for name in sorted(bounded)])
+    names = sorted(bounded)
+    return added_up(specs, [bounded[name] for name in names]), names
 
 
-def _masked(federation: Federation, job: JobSpec, asked: list[Message]) -> dict[str, Numbers]:
+def _masked(
+    federation: Federation, job: JobSpec, asked: list[Message]
+) -> tuple[dict[str, Numbers], list[str]]:
     specs = job.task.statistics()
     plan = Plan(job, 0, STATISTICS, wide.WORDS * sum(spec.size for spec in specs), 0)
     secure = SecureSum(federation, plan, asked, _unheard)
     try:
-        secure.gather()
-        return unpacked(specs, wide.decode(secure.server.total()))
+        rows = secure.gather()
+        return unpacked(specs, wide.decode(secure.server.total())), sorted(row["site"] for row in rows)
     except (SecureAggregationError, ValueError) as error:
         problem = error.problem if isinstance(error, SecureAggregationError) else str(error)
         raise RunError(

@@ -102,8 +102,9 @@ class Judges:
         edges = edges_for(self._task, members, split, before)
         record = messages.evaluation_record(vector, edges)
         asked = self._strategy.configure_evaluate(round_, record, config, grid)
+        asked = self._federation.reached(asked, round_, split)
         if self._job.privacy.secure_aggregation:
-            return self._judge_by_sum(list(asked), round_, split, edges)
+            return self._judge_by_sum(asked, round_, split, edges)
         phase = "test" if split == "test" else "evaluate"
 
         def check(member: Member, content: RecordDict) -> tuple[messages.Evaluation, MetricSet]:

@@ -23,7 +23,9 @@ from server.rounds.conclusion import Conclusion
 from server.rounds.federation import DrawnGrid, Federation, Member
 from server.rounds.first_sums import sum_up
 from server.rounds.guarantee import guarantee
+from server.rounds.joining import Joining
 from server.rounds.judging import Judged, Judges, reduce_to
+from server.rounds.population import Population
 from server.rounds.secure_round import SecureRound
 from server.rounds.site_grid import SiteGrid
 from server.rounds.site_heads import SiteHeads
@@ -33,6 +35,7 @@ from server.runs.checkpoint import Best, Checkpoint, Unjudged
 from server.runs.events import Event, Listener
 from server.runs.folder import RunFolder
 from server.runs.log import record_and_tell
+from server.runs.participation import Participation
 from shared.errors import RunError
 from shared.job.model_size import check_model_size
 from shared.job.schema import JobSpec
@@ -70,6 +73,7 @@ class RoundLoop:
         listen: Told of everything that happens.
         strict: Stop at the first failure of a site.
         heads: Keeps the heads of the sites' audit logs; None in a simulation.
+        repeats: Who took part in the run that a simulation repeats; None lets everybody take part.
         rehearsal: The sites are simulated: noise comes from the job's seed, and the report says that nothing
             is guaranteed.
     """
@@ -83,6 +87,7 @@ class RoundLoop:
         *,
         heads: SiteHeads | None = None,
         strict: bool = False,
+        repeats: Participation | None = None,
         rehearsal: bool = False,
     ) -> None:
         self.job = job
@@ -105,8 +110,10 @@ class RoundLoop:
             numbers=self.layout.size,
             states=max(self.task.metrics().pack().size, sizes),
             heads=heads,
+            repeats=repeats,
         )
         is_private = job.privacy.mechanism == "site-level"
+        self._joining = Joining(self._federation, run)
         self._privacy = SiteLevel(job, rehearsal=rehearsal) if is_private else None
         self._filter = UpdateFilter(job.update, self.layout)
         self._strategy = job.strategy.centre(self.layout, self._privacy)
@@ -121,6 +128,7 @@ class RoundLoop:
             listen=self._listen,
         )
         self._weights = Weights(job.strategy, self._listen)
+        self._population = Population()
 
     def execute(self, *, resume: bool = False) -> Result:
         """Run all rounds that are left, then test the best model (or the last, without a criterion).
@@ -129,30 +137,23 @@ class RoundLoop:
             RunError: Too few sites answer, or the folder can't be written; the last checkpoint is whole.
         """
         state = self._run.load() if resume and self._run.has_begun() else None
-        self._federation.gather()
+        self._joining.gather(1 if state is None else state.round + 1)
         state = state or self._first()  # a run has begun once its sites are there
         self._restore(state)
-        sites = {
-            member.name: {
-                "patients": dict(member.description.patients),
-                "examples": dict(member.description.examples),
-            }
-            for member in self._federation.members
-        }
-        federation = self._federation
-        self._run.describe(
-            sites=sites,
-            only_judging=federation.only_judging,
-            left_out=federation.left_out,
-            figures=federation.figures_for,
-            **({"statistics": self._told_statistics()} if state.statistics else {}),
-        )
-        data = {"rounds": self.job.job.rounds, "sites": len(federation.trainers)}
+        self._population.restore(self._run, state)
+        self._joining.describe()
+        if state.statistics:
+            self._run.describe(statistics=self._told_statistics())
+        data = {"rounds": self.job.job.rounds, "sites": len(self._federation.trainers)}
         self._listen(Event("run_started", state.round, data=data))
         with Behind() as disk:  # a round is being written while the sites train for the next
             if state.unjudged is not None:
                 state = self._judge(state, state.unjudged, disk)
+            begun = state.round  # who was there a moment ago is not asked again
             while state.round < self.job.job.rounds and not self._has_converged(state):
+                late = not self._federation.strict and state.round > begun
+                if late and self._joining.take_in_late(state.round + 1):
+                    self._joining.describe()
                 state = self._round(state, disk)
         result = self._finish(state)
         self._listen(Event("run_finished", state.round, data=_defined(result.test.federation)))
@@ -168,7 +169,10 @@ class RoundLoop:
 
     def _first(self) -> Checkpoint:
         first = self.wire.first(self.wire.model.pack(self._initial_model()))
-        state = Checkpoint(0, first, statistics=sum_up(self._federation, self.job))
+        statistics, summed = sum_up(self._federation, self.job)
+        state = Checkpoint(0, first, statistics=statistics)
+        names = _names(self._federation.can_train(1))
+        self._run.note_part(round=0, job=self.job.digest(), can_train=names, summed=summed)
         self._run.save(state)
         return state
 
@@ -193,10 +197,14 @@ class RoundLoop:
         start = time.monotonic()
         self._listen(Event("round_started", round_))
         best = 0 if state.best is None else state.best.round
-        vector, row, site_rows = self._train(state.vector, round_, best, self._federation.draw(round_))
+        trainers, drawn = self._federation.can_train(round_), self._federation.draw(round_)
+        self._population.begin(_names(trainers))
+        vector, row, site_rows = self._train(state.vector, round_, best, drawn)
+        trained = sorted({str(one["site"]) for one in site_rows})
+        part = {"can_train": _names(trainers), "drawn": _names(drawn), "trained": trained}
         remembered = self._strategy.state() | self._conclude.state()
         remembered |= self._privacy.state() if self._privacy else {}
-        unjudged = Unjudged(row | {"round": round_, "seconds": time.monotonic() - start}, site_rows)
+        unjudged = Unjudged(row | {"round": round_, "seconds": time.monotonic() - start}, site_rows, part)
         state = replace(state, round=round_, vector=vector, strategy=remembered, unjudged=unjudged)
         if not self._rehearsal:  # sites believe one model per round: once it is sent, no other may be made
             disk.wait()
@@ -205,23 +213,26 @@ class RoundLoop:
 
     def _judge(self, state: Checkpoint, unjudged: Unjudged, disk: Behind) -> Checkpoint:
         start, row, site_rows = time.monotonic(), dict(unjudged.row), list(unjudged.sites)
+        part = {"round": state.round, **unjudged.part}
         state = replace(state, unjudged=None)
         if self.job.evaluates(state.round):
-            # Else validation is always over the same sites.
-            is_drawn = not self.job.privacy.secure_aggregation
-            members = self._federation.judges(state.round) if is_drawn else self._federation.members
+            members = self._federation.judges(state.round, "val")
             judged = self._judges.judge(state.vector, state.round, "val", members, state.curves)
             state = replace(self._compare(state, judged), curves=judged.curves)
             row |= judged.federation
+            part |= {"judges": _names(members), "judged": sorted(judged.sites)}
             site_rows += _site_rows(state.round, "val", judged)
         row["seconds"] = round(row["seconds"] + time.monotonic() - start, 3)
-        disk.do(self._save, state, row, site_rows)
+        disk.do(self._save, state, row, site_rows, part)
         return state
 
-    def _save(self, state: Checkpoint, row: dict[str, Any], site_rows: list[dict[str, Any]]) -> None:
+    def _save(
+        self, state: Checkpoint, row: dict[str, Any], site_rows: list[dict[str, Any]], part: dict[str, Any]
+    ) -> None:
         """Write a round, then say that it is finished: what was said to be finished is on the disk."""
         self._run.add_rows("metrics.csv", [row])
         self._run.add_rows("sites.csv", site_rows)
+        self._run.note_part(**part)
         self._run.save(state)  # last: a round counts once its checkpoint is written
         if state.best is not None and state.best.round == state.round:
             self._run.save_model("best", self.layout, state.best.vector, state.round)
@@ -236,6 +247,7 @@ class RoundLoop:
         config = self._federation.config(round_, self.layout, self._run.path.name, best=best)
         grid = DrawnGrid(self._federation.grid, members)
         asked = self._strategy.configure_train(round_, messages.vector_record(vector), config, grid)
+        asked = self._federation.reached(asked, round_, "")
         if self._privacy is not None:
             self._privacy.begin(vector)
         rows: list[dict[str, Any]] = []
@@ -270,8 +282,9 @@ class RoundLoop:
         summary = {"sites": len(rows), "train_loss": loss, "bytes": sent}
         # A mean of equal numbers may differ from them in the last bit: what is frozen is put back.
         mean = self._filter.expand(self._filter.select(trained), vector)
-        share = len(rows) / len(self._federation.trainers)
-        return self._conclude(mean, vector, share), summary, rows
+        population = self._population
+        concluded = self._conclude(mean, vector, population.share(len(rows)), population.share_before)
+        return concluded, summary, rows
 
     def _updates(
         self,
@@ -334,8 +347,10 @@ class RoundLoop:
         tested = state.best or Best(state.round, math.nan, state.vector, state.curves)
         if state.best is not None:
             self._run.save_model("best", self.layout, state.best.vector, state.best.round)
-        members = self._federation.members
+        members = self._federation.judges(tested.round, "test")
         judged = self._judges.judge(tested.vector, tested.round, "test", members, tested.curves)
+        judges, answered = _names(members), sorted(judged.sites)
+        self._run.note_part(round=state.round, test=True, judges=judges, judged=answered)
         told = guarantee(
             self.job,
             self._run.read_description()["sites"],
@@ -355,6 +370,10 @@ class RoundLoop:
             late=self._run.rounds_missed(),
         )
         return Result(tested.round, tested.vector, judged)
+
+
+def _names(members: Iterable[Member]) -> list[str]:
+    return [member.name for member in members]
 
 
 def _site_rows(round_: int, phase: str, judged: Judged) -> list[dict[str, Any]]:

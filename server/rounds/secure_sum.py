@@ -95,7 +95,10 @@ class SecureSum:
         self.server = SecAggServer(header, plan.size, plan.job.strategy.min_sites, extras=plan.extras)
         self.asked_bytes = 0
         self.last: Message | None = None
-        self._described = {member.name: member.description for member in federation.members}
+        nodes = {message.metadata.dst_node_id for message in asked}
+        self._described = {
+            member.name: member.description for member in federation.members if member.node_id in nodes
+        }
         self._needed = self._never_missing()
         self._sent: Counter[str] = Counter()  # bytes by site, of all stages
 

@@ -24,14 +24,14 @@ class RunRow:
 
     Attributes:
         name: Of the run.
-        status: running, finished, failed, stopped, interrupted: its process has died; or unreadable: another
-            version of Wardround has left it.
+        status: waiting for its sites, running, finished, failed, stopped, interrupted: its process has died;
+            or unreadable: another version of Wardround has left it.
         round: The last one finished.
         rounds: How many the job asks for.
         started: Time (ISO 8601, UTC).
         researcher: Who submitted it; empty where it was submitted on the coordinator's own machine.
         project: To which it belongs.
-        reason: Why it failed.
+        reason: Why it failed, or for whom it waits.
     """
 
     name: str

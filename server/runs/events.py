@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Kind = Literal[
+    "run_waiting",
     "run_started",
     "site_joined",
     "site_only_judges",
@@ -32,7 +33,8 @@ class Event:
         round: Round in which it happened, from 1; 0 outside any round.
         site: Name of the site that it happened at, or empty.
         phase: What the sites were doing: describe, train, evaluate or test; or empty.
-        data: `run_started`: `rounds`, `sites`; when resumed also `round`, the last one finished.
+        data: `run_waiting`: `for`, sites and their states; `until`, when it begins at the latest, or fails.
+            `run_started`: `rounds`, `sites`; when resumed also `round`, the last one finished.
             `site_done`: `loss`, `seconds`.
             `site_failed`, `site_only_judges`, `site_left_out`, `not_evaluated`: `reason`.
             `site_late`: a quorum had answered, and the grace period after it was over.

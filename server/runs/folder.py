@@ -21,12 +21,24 @@ from numpy.typing import NDArray
 from server.files import disk_errors, write_atomic
 from server.runs.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from server.runs.file_copies import run_path
+from server.runs.participation import Participation, line, lines_until
 from shared.clock import utc_text
 from shared.errors import RunError
 from shared.files import Lock, append, remove_unfinished
 from shared.job.schema import JobSpec
 from shared.metrics.spec import metric_names
-from shared.run_folder import ABOUT, CHECKPOINT, EVENTS, HEADER, JOB, LOCK, ROUNDS, SITES, RunRecord
+from shared.run_folder import (
+    ABOUT,
+    CHECKPOINT,
+    EVENTS,
+    HEADER,
+    JOB,
+    LOCK,
+    PARTICIPATION,
+    ROUNDS,
+    SITES,
+    RunRecord,
+)
 
 if TYPE_CHECKING:
     from shared.wire.packed_model import Layout  # with PyTorch, which the gateway has no need of
@@ -130,6 +142,24 @@ class RunFolder(RunRecord):
         with disk_errors(self.path / name):
             append(self.path / name, _csv_text(cells), sync=True)
 
+    def note_part(self, **entries: Any) -> None:
+        """Add a line to `participation.jsonl`; that of round 0 begins it."""
+        path, text = self.path / PARTICIPATION, line(**entries)
+        if entries["round"] == 0:
+            write_atomic(path, text.encode())
+            return
+        with disk_errors(path):
+            append(path, text, sync=True)
+
+    def participation(self) -> Participation:
+        """Return who took part so far; nobody in a run that an earlier version has begun.
+
+        Raises:
+            RunError: The file can't be used.
+        """
+        begun = (self.path / PARTICIPATION).exists()
+        return Participation.read(self.path) if begun else Participation({}, None)
+
     def save(self, checkpoint: Checkpoint) -> None:
         """Write the checkpoint, after everything else of its round."""
         write_checkpoint(self.path / CHECKPOINT, checkpoint, self.job.digest())
@@ -149,6 +179,9 @@ class RunFolder(RunRecord):
                 if len(row) == len(columns) and row[0].isdigit() and int(row[0]) <= written
             ]
             write_atomic(self.path / name, _csv_text([columns, *rows]).encode())
+        if (self.path / PARTICIPATION).exists():  # runs of earlier versions have none
+            kept = lines_until(self.text(PARTICIPATION), written)
+            write_atomic(self.path / PARTICIPATION, kept.encode())
         return checkpoint
 
     def mend(self) -> None:

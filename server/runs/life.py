@@ -3,13 +3,15 @@
 | what happened | status | reason |
 | --- | --- | --- |
 | somebody is at work on it | running | |
+| the same, and its sites are not there yet | waiting | for whom, and since when |
 | it came to its end | finished | |
 | an error ended it | failed | the error's words |
 | a person stopped it: `wardround stop`, Ctrl-C | stopped | |
 | its process was killed, or the SuperLink's end took it along | interrupted | |
 
 All but a finished run go on from their last checkpoint when they are resumed. "interrupted" is never written:
-it is how a run reads that says "running" and that nobody has locked.
+it is how a run reads that says "running" or "waiting" and that nobody has locked. A run that was waiting
+goes on waiting by itself once the coordinator is back (`server/runs/recovery.py`), to the same deadline.
 """
 
 import hashlib
@@ -45,7 +47,7 @@ def at_work(run: RunFolder, *, resume: bool, **entries: Any) -> Iterator[None]:
         try:
             yield
         except (RunStopped, KeyboardInterrupt):
-            run.describe(status="stopped")
+            run.describe(status="stopped", waiting=None)
             raise
         except (
             httpx.TransportError
@@ -70,7 +72,7 @@ def note_stopped(run: RunFolder) -> None:
     """
     with run.lock():
         if run.read_description().get("status") != "finished":
-            run.describe(status="stopped", reason=None)
+            run.describe(status="stopped", reason=None, waiting=None)
 
 
 def _digests(folder: Path) -> dict[str, str]:

@@ -3,10 +3,10 @@
 import os
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import httpx
 
@@ -21,11 +21,12 @@ from server.runs.file_copies import chunks, file_names, open_file, run_path, wri
 from server.runs.folder import RunFolder, run_name
 from server.runs.life import note_stopped
 from server.runs.visibility import FILTERED, WITHHELD, Figures
+from server.runs.waiting import waiting_for
 from server.superlink.superlink import socket_of
 from shared.errors import RunError, WardroundError
 from shared.flower.runs import Runs
 from shared.job.schema import JobSpec
-from shared.run_folder import EVENTS, JOB, RunRecord, description_of
+from shared.run_folder import AT_WORK, EVENTS, JOB, RunRecord, description_of
 
 _LOOK = 0.2  # seconds between looks at what a run has written
 _START = 120.0  # seconds in which Flower must have started a run's process
@@ -92,7 +93,7 @@ class Coordinator:
         """
         run = self.open(name)
         status = run.status
-        if status in ("running", "finished"):
+        if status in (*AT_WORK, "finished"):
             raise RunError(f"is {status}; there is nothing to resume", where=name)
         number = self._flower_run(run)
         self._audit("run-resumed", run=name, job=run.job.digest())
@@ -111,7 +112,7 @@ class Coordinator:
         if not self._ask(lambda flower: flower.stop(number)) and run.status != "interrupted":
             raise RunError(f"is {run.status}", where=name)
         end = time.monotonic() + _START
-        while run.status == "running" and time.monotonic() < end:
+        while run.status in AT_WORK and time.monotonic() < end:
             time.sleep(_LOOK)
         note_stopped(RunFolder.read(run.path))
 
@@ -216,7 +217,7 @@ class Coordinator:
             started=str(about.get("started", "")),
             researcher=_researcher(run),
             project=project_of(run.path),
-            reason=Figures(about, self.role).reason(about.get("reason")),
+            reason=_waiting(about) or Figures(about, self.role).reason(about.get("reason")),
         )
 
     def _sees(self, folder: Path) -> bool:
@@ -298,6 +299,12 @@ def connect_here(superlink: Path) -> Runs:
             where=superlink.parent,
             remedy="Name its folder with --dir, and start it if it is stopped.",
         ) from None
+
+
+def _waiting(about: Mapping[str, Any]) -> str:
+    """Return for whom a run waits; nothing where it does not."""
+    waiting = about.get("waiting")
+    return f"waiting for {waiting_for(waiting)}" if waiting else ""
 
 
 def _no_answer(error: Exception) -> RunError:

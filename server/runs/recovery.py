@@ -7,13 +7,13 @@ from pathlib import Path
 from server.runs.local import Coordinator
 from server.superlink.superlink import SuperLink
 from shared.errors import WardroundError
-from shared.run_folder import interrupted
+from shared.run_folder import AT_WORK, interrupted, left_waiting
 
 log = logging.getLogger(__name__)
 
 _LOOK = 1.0  # seconds
 _REVIEW = 10.0  # seconds between two looks at which runs lie broken off for a reason of their own
-_BROKEN_OFF = ("running", "interrupted")
+_BROKEN_OFF = (*AT_WORK, "interrupted")
 _END_S = 60.0  # the process of a run notices within some seconds that its SuperLink is gone
 _TRIES = 3  # in one round: what breaks off again and again may itself be the cause
 
@@ -37,10 +37,16 @@ class Recovery:
         self._tries: dict[tuple[str, int], int] = {}  # by run and its last round
 
     async def watch(self) -> None:
-        """Resume what was running whenever the SuperLink has been replaced; until cancelled."""
+        """Resume what was running whenever the SuperLink has been replaced; until cancelled.
+
+        What was waiting for its sites when the coordinator ended goes on at once.
+        """
         clock = asyncio.get_running_loop().time
         starts, reviewed = self._link.starts, clock()
         before = recent = await asyncio.to_thread(interrupted, self._folder)
+        if waiting := await asyncio.to_thread(left_waiting, self._folder):
+            await self._link.wait_healthy()
+            await asyncio.gather(*map(self._go_on, waiting))
         while True:
             await asyncio.sleep(_LOOK)
             if self._link.starts != starts:
@@ -65,14 +71,14 @@ class Recovery:
         """Wait until the process of a run has ended, and start it again."""
         end = asyncio.get_running_loop().time() + _END_S
         try:
-            while (row := (await asyncio.to_thread(self._runs.look, name)).row).status == "running":
+            while (row := (found := await asyncio.to_thread(self._runs.look, name)).row).status in AT_WORK:
                 if asyncio.get_running_loop().time() > end:
                     return  # it has found its way back
                 await asyncio.sleep(_LOOK)
             if row.status != "interrupted":
                 return
             tries = self._tries[name, row.round] = self._tries.get((name, row.round), 0) + 1
-            if tries > _TRIES:
+            if tries > _TRIES and not found.description.get("waiting"):  # which may take days
                 log.error(
                     "run %s was broken off %d times in round %d; resume it by hand", name, tries, row.round
                 )

@@ -60,10 +60,20 @@ def project_sites(coordinator: Path, project: str) -> dict[int, str]:
         coordinator: Its folder.
         project: Of the run.
     """
-    with closing(Projects(coordinator / REGISTRY, _nothing_changes)) as registry:
-        sites = registry.sites_of(project)
+    sites = all_sites(coordinator, project)
     named = site_names(coordinator / SUPERLINK)
     return {node: name for node, name in named.items() if name in sites}
+
+
+def all_sites(coordinator: Path, project: str) -> frozenset[str]:
+    """Return the names of a project's sites, connected or not.
+
+    Args:
+        coordinator: Its folder.
+        project: Of the run.
+    """
+    with closing(Projects(coordinator / REGISTRY, _nothing_changes)) as registry:
+        return registry.sites_of(project)
 
 
 def _nothing_changes(event: str, **fields: str) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+import numpy as np
 from pydantic import Field
 
 from shared.strategies.kept_whole import cut_down
@@ -67,6 +68,10 @@ class FedDyn(StrategyOptions):
         h = kept[H] - self.alpha * share * (model[:trained] - before[MODEL][:trained])
         model[:trained] -= h / self.alpha
         return {MODEL: model}, {H: h}
+
+    def diluted(self, kept: Vectors, share: float) -> Vectors:
+        """Let h stay the mean of all slopes: those of the sites that are new were 0."""
+        return {H: np.float32(share) * kept[H]}
 
 
 class Tilted(SiteHalf):

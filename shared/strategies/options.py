@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from shared.strategies.flower_halves import CentralHalf, WholeSites
     from shared.wire.packed_model import Layout
 
+WAIT = 7 * 86400.0  # seconds
+
 
 class StrategyOptions(Table):
     """What every strategy has: who takes part and how much each site counts.
@@ -51,6 +53,15 @@ class StrategyOptions(Table):
         "to it. With n sites 1/n is always allowed.",
     )
     round_timeout: float = Field(3600.0, gt=0, description="Seconds after which a round stops waiting.")
+    wait: float = Field(
+        WAIT,
+        ge=0,
+        le=366 * 86400.0,
+        exclude_if=lambda seconds: seconds == WAIT,  # a job without it keeps the digest that it had before
+        description="Seconds that a run waits for its sites at most: it begins once min_sites can train and "
+        "every site that is connected has said yes or no. 0 begins as soon as min_sites can train, and "
+        "gives up after round_timeout.",
+    )
     quorum: float = Field(
         2 / 3,
         gt=0,
@@ -124,12 +135,31 @@ class StrategyOptions(Table):
             mean: What `centre` has made of the answers.
             before: What was sent in this round.
             kept: From the round before: all of `remembers`.
-            share: Of the run's sites, those whose answers are in the mean.
+            share: Of the sites that could train so far, those whose answers are in the mean.
 
         Returns:
             What is sent in the next round, and what the coordinator keeps for it: all of `remembers`.
         """
         return mean, {}
+
+    def joined(self, concluded: Vectors, before: Vectors, share: float) -> Vectors:
+        """Return what is sent in the next round, after one in which sites took part that came later.
+
+        Args:
+            concluded: As `conclude` gave it.
+            before: What was sent in this round.
+            share: Of the sites that could train so far, those that could before.
+        """
+        return concluded
+
+    def diluted(self, kept: Vectors, share: float) -> Vectors:
+        """Return what the coordinator keeps, before a round with sites that came later is concluded.
+
+        Args:
+            kept: From the round before: all of `remembers`.
+            share: Of the sites that could train so far, those that could before.
+        """
+        return kept
 
 
 class FlowerOptions(StrategyOptions):

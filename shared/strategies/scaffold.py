@@ -67,6 +67,11 @@ class Scaffold(StrategyOptions):
         change = share * (mean[CONTROL] - before[CONTROL])
         return {MODEL: model, CONTROL: before[CONTROL] + change}, {}
 
+    def joined(self, concluded: Vectors, before: Vectors, share: float) -> Vectors:
+        """Let c stay the mean of all c_i: those of the sites that are new were 0."""
+        control = concluded[CONTROL] - (1 - share) * before[CONTROL]
+        return {**concluded, CONTROL: control.astype(before[CONTROL].dtype, copy=False)}
+
 
 class Corrected(SiteHalf):
     """Adds c - c_i to the gradient of each step (algorithm 1, line 10).

@@ -9,7 +9,7 @@ import typer
 
 def simulate(
     job_file: Annotated[
-        Path | None, typer.Argument(metavar="JOB.toml", help="The job; not needed with --resume.")
+        Path | None, typer.Argument(metavar="JOB.toml", help="The job; not needed with --resume or --as-in.")
     ] = None,
     data: Annotated[
         Path | None,
@@ -55,6 +55,14 @@ def simulate(
     baselines: Annotated[
         bool, typer.Option("--baselines", help="Also train each site alone and one model on all data.")
     ] = False,
+    as_in: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Repeat a run: the same sites in the same rounds. Its folder, or its participation.jsonl.",
+            show_default=False,
+        ),
+    ] = None,
     workers: Annotated[
         str | None,
         typer.Option(
@@ -90,16 +98,17 @@ def simulate(
 
     overrides = _overrides(set_ or [], seed, rounds)
     job = None if job_file is None else load_job(job_file, overrides)
-    if job is None and resume is None:
-        raise typer.BadParameter("give a JOB.toml, or --resume RUN")
+    if job is None and resume is None and as_in is None:
+        raise typer.BadParameter("give a JOB.toml, --resume RUN or --as-in RUN")
     shares = _given(test=test, validation=validation, folds=folds)
-    begun_with = (data, site, sites, partition, scanner_shift, baselines, device, shares)
+    begun_with = (data, site, sites, partition, scanner_shift, baselines, device, shares, as_in)
     if resume is not None and any(begun_with):
         raise RunError(
             "a resumed run has its hospitals and device; only --workers can change", where="--resume"
         )
-    if resume is not None and job is None and overrides:
-        raise RunError("a resumed run keeps its job; leave out --set, --seed and --rounds", where="--resume")
+    if job is None and overrides:
+        where = "--as-in" if resume is None else "--resume"
+        raise RunError("the run keeps its job; leave out --set, --seed and --rounds", where=where)
     if site and (data or sites or partition or shares):
         problem = "goes without --data, --sites, --partition, --test, --validation and --folds"
         raise RunError(problem, where="--site")
@@ -107,14 +116,18 @@ def simulate(
     from client.cli.progress_bar import tracked
     from client.data.manifest.splits import SplitTable
     from server.runs.folder import RunFolder
+    from server.runs.participation import Participation
     from simulate.session.session import Hospitals, execute, start
 
     console = Console()
     if resume is not None:
         run = RunFolder.open(resume, job)
     else:
-        assert job is not None  # noqa: S101 (checked above)
-        hospitals = Hospitals(site or [], data, sites, partition, scanner_shift, SplitTable(**shares))
+        if job is None:
+            assert as_in is not None  # noqa: S101 (checked above)
+            job = RunFolder.read(as_in).job
+        record = None if as_in is None else Participation.read(as_in, job)
+        hospitals = Hospitals(site or [], data, sites, partition, scanner_shift, record, SplitTable(**shares))
         run = start(
             job,
             hospitals,

@@ -22,6 +22,7 @@ from server.rounds.loop import Result, RoundLoop
 from server.runs.events import Event, Listener
 from server.runs.folder import RunFolder, plain
 from server.runs.life import at_work
+from server.runs.participation import Participation
 from shared.errors import RunError, WardroundError
 from shared.job.schema import JobSpec
 from shared.metrics.replicates import Tables
@@ -30,6 +31,7 @@ from simulate.session.grid import LocalGrid
 from simulate.session.hospitals import BASELINE, JUDGE, HostFactory, Setup
 from simulate.session.judging import compare
 from simulate.session.pictures import write_samples
+from simulate.session.repeating import check_record
 from simulate.session.setup import (
     check_sites,
     find_manifest,
@@ -40,6 +42,7 @@ from simulate.session.setup import (
 from simulate.workers import Call, Workers, open_workers
 
 _SETUP = "simulation.json"
+_REPEATS = "repeats.jsonl"
 _KEPT = "kept"  # folder of what the sites keep between rounds
 _OPEN = (
     "These hospitals show scores of their own; by default a real one does not, nor figures of fewer than 10 "
@@ -57,6 +60,7 @@ class Hospitals:
     count: int | None = None  # cut it into so many sites
     scheme: str | None = None  # how
     scanner_shift: bool = False
+    repeats: Participation | None = None  # who took part in the run that is to be repeated
     shares: SplitTable = field(default_factory=SplitTable)  # of hospitals without files of their own
 
 
@@ -91,9 +95,13 @@ def start(
             baselines=baselines,
         )
         warnings = check_sites(job, sites, setup.cohorts(), track)
+        if hospitals.repeats is not None:
+            warnings += check_record(job, hospitals.repeats, {site.name for site in sites})
     except BaseException:
         shutil.rmtree(run.path)
         raise
+    if hospitals.repeats is not None:
+        write_atomic(run.path / _REPEATS, hospitals.repeats.text().encode())
     write_atomic(run.path / _SETUP, setup.model_dump_json(indent=2).encode())
     run.describe(warnings=warnings)
     return run
@@ -152,7 +160,9 @@ def _run(run: RunFolder, setup: Setup, workers: str, console: Console, *, resume
         Progress(console, run.job.evaluation.select_best) as progress,
     ):
         grid = LocalGrid(pool, [site.name for site in setup.sites])
-        loop = RoundLoop(grid, run.job, run, progress, strict=True, rehearsal=True)
+        record = run.path / _REPEATS
+        repeats = Participation.read(record, run.job) if record.exists() else None
+        loop = RoundLoop(grid, run.job, run, progress, strict=True, repeats=repeats, rehearsal=True)
         result = loop.execute(resume=resume)
         write_samples(run, result.vector)
         if all(site.policy.share_site_metrics for site in setup.sites):

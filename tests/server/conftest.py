@@ -29,6 +29,7 @@ from server.rounds.site_grid import SiteGrid
 from server.rounds.site_heads import SiteHeads
 from server.runs.events import Event
 from server.runs.folder import RunFolder
+from server.runs.participation import Participation
 from shared.audit.log import AuditLog
 from shared.audit.verify import entries
 from shared.flower import assign_id, become, empty_run
@@ -183,6 +184,7 @@ def federate(tiny_data, tmp_path) -> Callable[..., Federated]:
         strict: bool = False,
         rehearsal: bool = True,
         heads: SiteHeads | None = None,
+        repeats: Participation | None = None,
     ) -> Federated:
         events: list[Event] = []
         sites = make_sites(manifest, ("alpha", "beta", "gamma", "delta"), tmp_path / "kept")
@@ -194,7 +196,9 @@ def federate(tiny_data, tmp_path) -> Callable[..., Federated]:
             if heads is not None:
                 heads(event)
 
-        loop = RoundLoop(grid, job, run, listen, heads=heads, strict=strict, rehearsal=rehearsal)
+        loop = RoundLoop(
+            grid, job, run, listen, heads=heads, strict=strict, repeats=repeats, rehearsal=rehearsal
+        )
         return Federated(grid, run, loop, events)
 
     return make

@@ -92,3 +92,19 @@ def test_a_damaged_run_folder_hides_no_other(run_folders, tmp_path):
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "run.json").write_text("{")
     assert interrupted(tmp_path) == {"left"}
+
+
+def test_a_run_that_waited_when_the_coordinator_ended_goes_on(run_folders, tmp_path, monkeypatch):
+    monkeypatch.setattr(recovery, "_LOOK", 0.01)
+    run_folders("left-yesterday")
+    run_folders("waits", "waiting")
+    runs = Runs(tmp_path)
+
+    async def resumed() -> str:
+        watching = asyncio.create_task(recovery.Recovery(Link(), runs, tmp_path).watch())  # type: ignore[arg-type]
+        name = await runs.resumed.get()
+        watching.cancel()
+        return name
+
+    assert asyncio.run(resumed()) == "waits"
+    assert runs.resumed.empty()

@@ -354,13 +354,13 @@ def test_a_site_that_never_answers_holds_nobody_up(federation, tiny_job, hold_im
     federation.await_sites()  # it is back
 
 
-def test_too_few_sites_is_said_at_once(federation, tiny_job):
+def test_too_few_sites_is_said_at_the_end_of_the_wait(federation, tiny_job):
     runs = federation.runs()
-    name = runs.submit(tiny_job(strategy_min_sites=4, strategy_round_timeout=2.0))
+    name = runs.submit(tiny_job(strategy_min_sites=4, strategy_wait=2.0))
     list(runs.follow(name))
     row = next(row for row in runs.list() if row.name == name)
     assert row.status == "failed"
-    assert "3 sites are connected, the job needs 4" in row.reason
+    assert "3 sites can train, the job needs 4; delta: not connected" in row.reason
 
 
 def test_secure_aggregation_gives_the_model_of_the_simulation(federation, simulated, tiny_job):

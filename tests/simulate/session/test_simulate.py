@@ -88,6 +88,7 @@ def test_a_run_says_everything_about_itself(simulate, tiny_job):
         "job.json",
         "metrics.csv",
         "model.safetensors",
+        "participation.jsonl",
         "run.json",
         "simulation.json",
         "sites.csv",
@@ -107,6 +108,19 @@ def test_a_run_says_everything_about_itself(simulate, tiny_job):
     for name in ("alpha", "beta", "gamma", "delta", "federation", str(run)):
         assert name in said.out
     assert "by default a real one does not" in said.out
+
+
+def test_a_run_is_repeated_by_its_record(simulate, cli, tiny_job_file, tiny_data):
+    run = simulate("--set", "strategy.fraction=0.5", "--set", "strategy.min_sites=2").run
+    said = cli("simulate", "--as-in", run, "--data", tiny_data, "--workers", "in-process")
+    assert said.code == 0, said.err
+    again = said.run
+    assert (again / "participation.jsonl").read_bytes() == (run / "participation.jsonl").read_bytes()
+    assert model(again) == model(run)
+    file = run / "participation.jsonl"
+    refused = cli("simulate", tiny_job_file, "--data", tiny_data, "--as-in", file)
+    assert refused.code == 2
+    assert "belongs to another job" in refused.err
 
 
 def test_the_tables_have_a_row_a_round_and_two_a_site(simulate):
@@ -313,7 +327,7 @@ class TestRounds:
             raise KeyboardInterrupt
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("server.rounds.federation.Federation.gather", interrupt)
+            patch.setattr("server.rounds.joining.Joining.gather", interrupt)
             said = cli("simulate", tiny_job_file, "--data", tiny_data, "--workers", "in-process")
         assert said.code == 130
         run = next(Path("runs").glob("tiny-*"))

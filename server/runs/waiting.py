@@ -1,0 +1,35 @@
+"""For whom a run waits and since when, as its `run.json` says and as people read it."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+NOT_CONNECTED = "not connected"
+
+
+def waiting_for(waiting: Mapping[str, Any]) -> str:
+    """Return the sites that a run waits for: ``st-mary (approval, since 10:02 UTC), boston (not connected)``.
+
+    Args:
+        waiting: The entry of that name in `run.json`.
+    """
+    sites: Mapping[str, Mapping[str, str]] = waiting.get("sites", {})
+    return ", ".join(f"{name} ({_standing(sites[name])})" for name in sorted(sites))
+
+
+def _standing(site: Mapping[str, str]) -> str:
+    state = site.get("state", "")
+    if state == NOT_CONNECTED:
+        return state
+    since = _moment(site.get("since", ""))
+    return f"{state}, since {since}" if since else state
+
+
+def _moment(text: str) -> str:
+    """Return the time of a moment, with the day where it is another one than today."""
+    try:
+        moment = datetime.fromisoformat(text).astimezone(UTC)
+    except ValueError:
+        return ""
+    today = moment.date() == datetime.now(UTC).date()
+    return f"{moment:%H:%M} UTC" if today else f"{moment:%Y-%m-%d %H:%M} UTC"
