@@ -253,12 +253,12 @@ class Joining:
 
     def _connected(self) -> dict[str, list[int]]:
         """Return the nodes of each site that is connected."""
-        grid = self._federation.grid
-        names, connected = grid.site_names(), dict[str, list[int]]()
-        for node in grid.get_node_ids():
-            if node in names:
-                connected.setdefault(names[node], []).append(node)
-            else:
+        grid, connected = self._federation.grid, dict[str, list[int]]()
+        nodes, names = set(grid.get_node_ids()), grid.site_names()
+        for node in sorted(nodes & names.keys()):
+            connected.setdefault(names[node], []).append(node)
+        if unknown := nodes - names.keys():  # others may have come or gone between the two questions
+            for node in sorted(unknown & (set(grid.get_node_ids()) - grid.site_names().keys())):
                 self._say("site_failed", f"node {node}", "belongs to no site that has joined")
         return connected
 
@@ -311,8 +311,8 @@ class Joining:
         state = state_of(code)
         if state is None or self._federation.strict:
             self._say("site_failed", site, reason)
-            words, passes = (_NO_ANSWER if code < 0 else told(reason)), code < 0
-            self._stands(site, words, is_open=passes)
+            is_silent = code != 0 and code < messages.CRASH  # nobody's own words: Flower's, or none at all
+            self._stands(site, _NO_ANSWER if is_silent else told(reason), is_open=is_silent)
         else:
             self._stands(site, state.words, is_open=state.passes, holds=state.passes)
             if not state.passes:

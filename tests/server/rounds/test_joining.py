@@ -138,6 +138,16 @@ def test_after_a_long_wait_every_site_is_asked_once_more(tiny_job, federate, mon
     assert sorted(about(federated)["sites"]) == ["alpha", "beta", "delta"]
 
 
+def test_a_site_that_did_not_hear_the_question_has_not_said_no(tiny_job, federate, monkeypatch):
+    monkeypatch.setattr(joining._Pause, "begin", lambda _: None)  # else it is left in peace for a while
+    federated = federate(tiny_job(job_rounds=1, strategy_min_sites=4))
+    not_connected = 5  # as Flower answers for a node whose heartbeats have ended
+    federated.grid.changes[BETA] = in_state(not_connected, 1)
+    federated.loop.execute()
+    assert waits(federated)[0].startswith("beta (no answer, since ")
+    assert sorted(about(federated)["sites"]) == sorted(NAMES.values())
+
+
 def test_without_a_wait_it_begins_with_those_that_are_there(tiny_job, federate):
     federated = federate(tiny_job(job_rounds=1, strategy_min_sites=2, strategy_wait=0.0))
     federated.grid.changes[BETA] = in_state(SiteState.AWAITS_APPROVAL)
