@@ -9,6 +9,7 @@ import typer
 from client.cli.client import client_app
 from client.cli.data import data_app
 from server.cli.login import login
+from server.cli.report import compare, report, show
 from server.cli.runs import COMMANDS
 from server.cli.server import server_app
 from shared.cli.job import job_app
@@ -30,7 +31,7 @@ app = typer.Typer(
 )
 app.command()(simulate)
 app.command()(audit_privacy)
-for command in (login, *COMMANDS):
+for command in (report, show, compare, login, *COMMANDS):
     app.command()(command)
 app.add_typer(job_app, name="job")
 app.add_typer(data_app, name="data")

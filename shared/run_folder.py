@@ -21,6 +21,8 @@ ENDED: tuple[Status, ...] = tuple(status for status in get_args(Status) if statu
 
 JOB, ABOUT, EVENTS = "job.json", "run.json", "events.jsonl"
 ROUNDS, SITES, PARTICIPATION = "metrics.csv", "sites.csv", "participation.jsonl"
+TEST = "test.json"
+REHEARSAL, PATIENTS = "rehearsal", "patients.safetensors"  # what only a rehearsal sees
 CHECKPOINT, MODEL, BEST = "checkpoint.safetensors", "model.safetensors", "best.safetensors"
 LOCK = ".lock"
 HEADER = "wardround"  # key of the metadata of our safetensors files
@@ -31,8 +33,8 @@ class RunRecord:
     """What the folder of a run says.
 
     `job.json`, `run.json`, `metrics.csv` (federation), `sites.csv` (per site), `participation.jsonl` (who
-    took part), `events.jsonl`, `checkpoint.safetensors`, and at the end `model.safetensors` and
-    `best.safetensors`.
+    took part), `events.jsonl`, `checkpoint.safetensors`, and at the end `test.json` (the metric states of the
+    test), `model.safetensors` and `best.safetensors`.
     """
 
     def __init__(self, path: Path, job: JobSpec) -> None:

@@ -54,6 +54,17 @@ def test_a_job_is_checked_without_the_libraries_that_run_it(quickstart: Path) ->
     assert len(modules) < MOST_MODULES
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [("show", "nope"), ("report", "nope"), ("compare", "a", "b"), ("simulate", "--resume", "nope")],
+)
+def test_a_run_that_is_not_there_is_said_before_anything_heavy_is_loaded(arguments: tuple[str, ...]) -> None:
+    ended = wardround(*arguments)
+    assert ended.returncode == 2
+    assert "is not the folder of a run" in ended.stderr
+    assert not loaded(*arguments) & HEAVY
+
+
 @pytest.mark.parametrize("side", ["client", "server"])
 def test_a_check_that_fails_ends_with_2(side: str, tmp_path: Path) -> None:
     assert wardround(side, "check", "--dir", tmp_path).returncode == 2

@@ -39,27 +39,30 @@ def submit(
         _show(control, name)
 
 
-def runs(folder: Folder = None) -> None:
+def runs(
+    folder: Folder = None,
+    local: Annotated[
+        Path | None,
+        typer.Option(
+            help="List the runs in this folder of this machine; runs, where nobody is logged in.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
     """List the runs, the newest first."""
     from rich.console import Console
-    from rich.table import Table
 
-    from shared.text.printable import shown
+    from server.folder.login import login_file
+    from server.report.run_list import print_runs
 
-    table = Table("run", "status", "round", "started (UTC)", "project", "researcher", "reason")
-    for row in _control(folder).list():
-        round_ = f"{row.round}/{row.rounds}"
-        cells = (
-            row.name,
-            row.status,
-            round_,
-            row.started[:19],
-            row.project,
-            row.researcher or "-",
-            row.reason,
-        )
-        table.add_row(*map(shown, cells))
-    Console().print(table)
+    if local is None and folder is None and not login_file().exists():
+        local = Path("runs")
+    if local is None:
+        print_runs(Console(), _control(folder).list())
+        return
+    from server.runs.local_runs import local_runs
+
+    print_runs(Console(), local_runs(local), local=True)
 
 
 def watch(name: RunName, folder: Folder = None) -> None:

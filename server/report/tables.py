@@ -8,7 +8,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from server.report.columns import Column, fitting, print_whole, table_of
 from server.report.comparison import sentences
+from server.report.content import Estimate, number
+from server.report.facts import Outcome
 from shared.job.schema import JobSpec
 from shared.metrics.spec import metric_specs
 from shared.tasks.fields import image_columns_of
@@ -17,8 +20,8 @@ from shared.text.printable import printable, shown
 
 _COARSE = 0.02  # difference of two figures of one AUROC that wants a word
 _BINNED = (
-    "This AUROC is of the scores themselves. The one above is of one bin for ten test patients, as in a real "
-    "run (docs/metrics.md): with so few patients that is coarse."
+    "This AUROC is of the scores themselves. A real run, with one bin for ten test patients, shows {:.3f} "
+    "(docs/metrics.md): with so few patients that is coarse."
 )
 _NO_SCORES = (
     "There are no metrics: hospitals let no scores of their own leave, or too few patients are behind them. "
@@ -36,40 +39,119 @@ def shown_metrics(job: JobSpec) -> list[str]:
     return list(dict.fromkeys([*first, *asked, *(spec.name for spec in specs)]))[:4]
 
 
-def results_table(job: JobSpec, description: Mapping[str, Any]) -> Table:
-    """Return the results of a run as `run.json` describes them.
+def results_tables(job: JobSpec, description: Mapping[str, Any], width: int) -> list[Table]:
+    """Return the results of a run as `run.json` describes them, in as many tables as the width asks for.
 
-    With baselines the table compares one metric: what each hospital gets from the federation, from training
-    alone and from a model trained on everybody's data.
+    Each begins with the hospitals, and none of them cuts a name or a number. With baselines they compare one
+    metric: what each hospital gets from the federation, from training alone and from a model of all data.
+
+    Args:
+        job: What was asked.
+        description: See above.
+        width: Columns of the terminal.
     """
-    baselines = description.get("baselines")
+    outcome = Outcome(job, description)
+    names = [*description["test"]["sites"], *description["left_out"]]
+    last = "all sites" if description.get("baselines") else "federation"
+    site = Column("site", [*names, last], left=True)
+    groups = fitting([_result_columns(outcome), _count_columns(outcome)], width - site.width)
+    dim = len(description["left_out"])
+    tables = [table_of([site, *group], dim=dim, strong=1) for group in groups]
     round_, rounds = description["tested_round"], description["rounds"]
-    # Without padding at the edges four metrics fit into 80 columns.
-    title = f"{job.job.name}: the model of round {round_} of {rounds} on the test patients"
-    table = Table(title=title, pad_edge=False)
-    names = [*description["sites"], *description["left_out"]]
-    table.add_column("site", min_width=max(len(name) for name in names), no_wrap=True)
-    table.add_column("train\npatients", justify="right", min_width=8)  # as rounded by their site
-    samples = "images" if image_columns_of(job) else "rows"
-    table.add_column(f"train\n{samples}", justify="right", min_width=6)
-    table.add_column("MB\nsent", justify="right")
-    if baselines:
-        _add_comparison(table, shown_metrics(job)[0], description, baselines)
-    else:
-        _add_metrics(table, shown_metrics(job), description)
-    for name, reason in description["left_out"].items():
-        table.add_row(name, *["–"] * (len(table.columns) - 1), style="dim")
-        table.caption = f"{table.caption or ''}{name} was left out: {escape(printable(reason))}. "
-    for name, reason in description.get("only_judging", {}).items():
-        table.caption = f"{table.caption or ''}{name} only judges: {escape(printable(reason))}. "
-    for name, missed in description.get("late", {}).items():
-        table.caption = f"{table.caption or ''}{name} was late in {many(missed, 'round')}. "
-    return table
+    tables[0].title = f"{job.job.name}: the model of round {round_} of {rounds} on the test patients"
+    if description.get("baselines"):
+        tables[0].title += f": {_words(shown_metrics(job)[0])}"
+    return tables
+
+
+def _result_columns(outcome: Outcome) -> list[Column]:
+    about = outcome.about
+    sites, left_out = list(about["test"]["sites"]), list(about["left_out"])
+    tested = [*(_count(outcome.test_patients(name)) for name in sites), *("–" for _ in left_out)]
+    columns = [Column("test\npatients", [*tested, _count(outcome.test_patients())])]
+    baselines = about.get("baselines")
+    for metric in shown_metrics(outcome.job)[: 1 if baselines else None]:
+        values = [
+            *(outcome.site_estimate(name, metric) for name in sites),
+            *(Estimate(None) for _ in left_out),
+        ]
+        cells = [_lines(value) for value in (*values, outcome.estimate(metric))]
+        columns.append(Column("federated" if baselines else _words(metric).replace(" ", "\n", 1), cells))
+    return [*columns, *_baseline_columns(outcome)] if baselines else columns
+
+
+def _baseline_columns(outcome: Outcome) -> list[Column]:
+    about, metric = outcome.about, shown_metrics(outcome.job)[0]
+    alone, pooled = about["baselines"]["alone"], about["baselines"]["pooled"]
+    sites, rest = list(about["test"]["sites"]), ["–" for _ in about["left_out"]]
+    own = [alone[name]["sites"][name][metric] if name in alone else None for name in sites]
+    judged = [result["federation"][metric] for result in alone.values()]
+    mean = None if any(value is None for value in judged) else sum(judged) / len(judged)
+    everybody = [pooled["sites"][name][metric] for name in sites]
+    return [
+        Column("alone", [*map(number, own), *rest, number(mean)]),
+        Column("pooled", [*map(number, everybody), *rest, number(pooled["federation"][metric])]),
+    ]
+
+
+def _count_columns(outcome: Outcome) -> list[Column]:
+    about = outcome.about
+    sites, left_out = list(about["test"]["sites"]), list(about["left_out"])
+    sent = about.get("bytes_sent")
+    parts = [(outcome.patients(name, "train"), outcome.images(name, "train")) for name in sites]
+    samples = "images" if image_columns_of(outcome.job) else "rows"
+    rest = ["–" for _ in left_out]
+    hidden = any(count is None for pair in parts for count in pair)  # the sum would tell what one keeps
+    columns = []
+    for place, what in enumerate(("patients", samples)):
+        counts = [pair[place] for pair in parts]
+        total = None if hidden else sum(count or 0 for count in counts)
+        columns.append(Column(f"train\n{what}", [*map(_count, counts), *rest, _count(total)]))
+    total_sent = None if sent is None or hidden else sum(sent.values())
+    megabytes = [_megabytes((sent or {}).get(name)) for name in sites]
+    return [*columns, Column("MB\nsent", [*megabytes, *rest, _megabytes(total_sent)])]
+
+
+def _notes(outcome: Outcome) -> list[str]:
+    """Return what is to be known of the tables."""
+    about = outcome.about
+    parts = []
+    if any(outcome.estimate(metric).low is not None for metric in shown_metrics(outcome.job)):
+        parts.append("Below a figure: its interval of 95 %.")
+    if about.get("baselines"):
+        parts.append(
+            "alone: a model of the site's own data, on its own test patients; in the last row the mean of "
+            "these models, each on the test patients of all sites."
+        )
+    parts += [f"{name} was left out: {reason}." for name, reason in about["left_out"].items()]
+    parts += [f"{name} only judges: {reason}." for name, reason in about.get("only_judging", {}).items()]
+    parts += [
+        f"{name} was late in {many(missed, 'round')}." for name, missed in about.get("late", {}).items()
+    ]
+    return parts
+
+
+def _lines(estimate: Estimate) -> str:
+    """Return a figure, and its interval below it."""
+    if estimate.low is None or estimate.high is None:
+        return number(estimate.value)
+    return f"{number(estimate.value)}\n{estimate.low:.2f}–{estimate.high:.2f}"
+
+
+def _count(value: int | None) -> str:
+    return "–" if value is None else str(value)
+
+
+def _words(metric: str) -> str:
+    return metric.replace("_", " ")
 
 
 def print_results(console: Console, job: JobSpec, description: Mapping[str, Any]) -> None:
     """Print what a finished run has brought: the table, what it is worth, what it promises."""
-    console.print(results_table(job, description))
+    for table in results_tables(job, description, console.width):
+        print_whole(console, table)
+    for note in _notes(Outcome(job, description)):
+        console.print(shown(note), soft_wrap=True)
     print_comparison(console, description)
     print_missing_scores(console, description)
     print_guarantee(console, description)
@@ -86,9 +168,10 @@ def print_comparison(console: Console, description: Mapping[str, Any]) -> None:
     found = description.get("comparison") or {}
     metrics = found.get("metrics") or {}
     if metrics:
-        console.print(_comparison_table(metrics, found.get("patients")))
-    if abs(_exact_auroc(found) - (description["test"]["federation"].get("auroc") or math.nan)) > _COARSE:
-        console.print(_BINNED, soft_wrap=True, highlight=False)
+        print_whole(console, _comparison_table(metrics, found.get("patients")))
+    binned = description["test"]["federation"].get("auroc") or math.nan
+    if abs(_exact_auroc(found) - binned) > _COARSE:
+        console.print(_BINNED.format(binned), soft_wrap=True, highlight=False)
     print_warnings(console, list(sentences(found)))
 
 
@@ -105,9 +188,9 @@ def _comparison_table(metrics: Mapping[str, Any], patients: int | None) -> Table
     for column in ("metric", "model", "95 % interval", "one answer\nfor all", "hospital's\nname alone"):
         table.add_column(column, justify="left" if column == "metric" else "right", no_wrap=True)
     for name, one in metrics.items():
-        interval = f"{_number(one['low'])} to {_number(one['high'])}"
-        rivals = (_number(one.get("constant")), _number(one.get("site")))
-        table.add_row(name.replace("_", " "), _number(one["value"]), interval, *rivals)
+        interval = f"{number(one['low'])} to {number(one['high'])}"
+        rivals = (number(one.get("constant")), number(one.get("site")))
+        table.add_row(name.replace("_", " "), number(one["value"]), interval, *rivals)
     return table
 
 
@@ -120,11 +203,11 @@ def print_missing_scores(console: Console, description: Mapping[str, Any]) -> No
 
 def print_guarantee(console: Console, description: Mapping[str, Any]) -> None:
     """Print what a run promises to the patients; nothing where it promises nothing."""
-    for line in _guarantee_lines(description):
+    for line in guarantee_lines(description):
         console.print(shown(line), soft_wrap=True)
 
 
-def _guarantee_lines(description: Mapping[str, Any]) -> list[str]:
+def guarantee_lines(description: Mapping[str, Any]) -> list[str]:
     """Return the guarantee in `run.json` as lines of text, sites with the same words together."""
     found = description.get("guarantee")
     if not found:
@@ -136,62 +219,5 @@ def _guarantee_lines(description: Mapping[str, Any]) -> list[str]:
     return ["Privacy", found["note"], *lines]
 
 
-def _add_metrics(table: Table, metrics: list[str], description: Mapping[str, Any]) -> None:
-    for metric in metrics:
-        table.add_column(metric.replace("_", " "), justify="right")
-    test = description["test"]
-    for name, scores in test["sites"].items():
-        table.add_row(name, *_counts(description, name), *(_number(scores.get(metric)) for metric in metrics))
-    table.add_section()
-    scores = test["federation"]
-    table.add_row(
-        "federation", *_totals(description), *(_number(scores[metric]) for metric in metrics), style="bold"
-    )
-
-
-def _add_comparison(
-    table: Table, metric: str, description: Mapping[str, Any], baselines: Mapping[str, Any]
-) -> None:
-    table.title = f"{table.title}: {metric.replace('_', ' ')}"
-    for column in ("federated", "alone", "pooled"):
-        table.add_column(column, justify="right")
-    test, alone, pooled = description["test"], baselines["alone"], baselines["pooled"]
-    for name, scores in test["sites"].items():
-        own = alone[name]["sites"][name][metric] if name in alone else None  # who only judges trains none
-        row = (scores.get(metric), own, pooled["sites"][name][metric])
-        table.add_row(name, *_counts(description, name), *(_number(value) for value in row))
-    table.add_section()
-    judged = [result["federation"][metric] for result in alone.values()]
-    mean = None if any(value is None for value in judged) else sum(judged) / len(judged)
-    row = (test["federation"][metric], mean, pooled["federation"][metric])
-    table.add_row("all sites", *_totals(description), *(_number(value) for value in row), style="bold")
-    table.caption = (
-        "alone: a model of the site's own data, on its own test patients; in the last row the mean of these "
-        "models, each on the test patients of all sites. "
-    )
-
-
-def _counts(description: Mapping[str, Any], name: str) -> tuple[str, str, str]:
-    site, sent = description["sites"][name], description.get("bytes_sent", {}).get(name)
-    return _to_train(site.get("patients")), _to_train(site.get("examples")), _megabytes(sent)
-
-
-def _to_train(counts: Mapping[str, int] | None) -> str:
-    return "–" if counts is None else str(counts.get("train", 0))
-
-
-def _totals(description: Mapping[str, Any]) -> tuple[str, str, str]:
-    sites, sent = description["sites"].values(), description.get("bytes_sent")
-    if any("patients" not in site for site in sites):  # the sum would tell what one site does not show
-        return "–", "–", "–"
-    patients = sum(site["patients"].get("train", 0) for site in sites)
-    images = sum(site["examples"].get("train", 0) for site in sites)
-    return str(patients), str(images), _megabytes(None if sent is None else sum(sent.values()))
-
-
 def _megabytes(sent: int | None) -> str:
     return "–" if sent is None else f"{sent / 1e6:.3g}"
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None or math.isnan(value) else f"{value:.3f}"

@@ -1,7 +1,8 @@
 """How a model is judged: the sites' metric states added up, as they come or behind masks."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
@@ -35,6 +36,8 @@ class Judged:
         curves: From which the bins of the next evaluation follow.
         tally: Images of each class and the others (K, 2); None where it is not known.
         tallies: The same of each site whose own states are known.
+        kept: What figures are drawn from: the `edges` of the bins (None where there are none), the packed
+            states of the `federation`, and those of the `sites` whose own are known.
     """
 
     federation: Scores
@@ -46,6 +49,7 @@ class Judged:
     curves: Curves | None
     tally: NDArray[np.int64] | None
     tallies: dict[str, NDArray[np.int64] | None]
+    kept: dict[str, Any] = field(default_factory=dict)
 
 
 class Judges:
@@ -141,6 +145,7 @@ class Judges:
             pooled.curves(),
             pooled.tally(),
             tallies,
+            _kept(edges, pooled, {name: answers[name].states for name in names if answers[name].examples}),
         )
 
     def _judge_by_sum(
@@ -161,7 +166,18 @@ class Judges:
             found.metrics.curves(),
             found.metrics.tally(),
             {},
+            _kept(edges, found.metrics, {}) if found.message is not None else {},
         )
+
+
+def _kept(
+    edges: NDArray[np.float64] | None, pooled: MetricSet, sites: Mapping[str, NDArray[np.float64]]
+) -> dict[str, Any]:
+    return {
+        "edges": None if edges is None else edges.tolist(),
+        "federation": pooled.pack().tolist(),
+        "sites": {name: states.tolist() for name, states in sites.items()},
+    }
 
 
 def reduce_to(content: RecordDict, checked: Mapping[str, ArrayRecord | MetricRecord]) -> None:

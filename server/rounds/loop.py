@@ -358,6 +358,7 @@ class RoundLoop:
             trainings=self._run.count_events("round_started"),
             rehearsal=self._rehearsal,
         )
+        self._run.keep_test(judged.kept)
         self._run.describe(
             rounds=state.round,
             tested_round=tested.round,

@@ -37,6 +37,7 @@ from shared.run_folder import (
     PARTICIPATION,
     ROUNDS,
     SITES,
+    TEST,
     RunRecord,
 )
 
@@ -128,6 +129,10 @@ class RunFolder(RunRecord):
         """Add entries to `run.json`."""
         content = {**self.read_description(), **entries}
         write_atomic(self.path / ABOUT, (json.dumps(plain(content), indent=2) + "\n").encode())
+
+    def keep_test(self, states: Mapping[str, Any]) -> None:
+        """Write `test.json`: the metric states of the test, from which a report draws its figures."""
+        write_atomic(self.path / TEST, (json.dumps(states, allow_nan=False) + "\n").encode())
 
     def event(self, kind: str, **entries: Any) -> None:
         """Add one line to `events.jsonl`."""

@@ -14,9 +14,9 @@ from itertools import groupby
 from typing import Any, BinaryIO
 
 from server.registry.people import Role
-from shared.run_folder import ABOUT, CHECKPOINT, EVENTS, SITES
+from shared.run_folder import ABOUT, CHECKPOINT, EVENTS, SITES, TEST
 
-FILTERED = (SITES, EVENTS, ABOUT)
+FILTERED = (SITES, EVENTS, ABOUT, TEST)
 WITHHELD = (CHECKPOINT,)  # has rows of single sites, and is of use to nobody but the coordinator
 KEPT_BACK = "its figures stay with the hospital"
 
@@ -64,6 +64,8 @@ class Figures:
         text = io.TextIOWrapper(content, encoding="utf-8", errors="replace", newline="")
         if name == ABOUT:
             yield (json.dumps(self.description(json.load(text)), indent=2) + "\n").encode()
+        elif name == TEST:
+            yield (json.dumps(self._states(json.load(text))) + "\n").encode()
         elif name == EVENTS:
             for line in text:
                 with suppress(ValueError, RecursionError):  # cut short by a crash, or still being written
@@ -133,6 +135,14 @@ class Figures:
         scores = {site: values if site in shown else {} for site, values in test["sites"].items()}
         examples = {site: count for site, count in test.get("examples", {}).items() if site in shown}
         return {"federation": test["federation"], "sites": scores, "examples": examples}
+
+    def _states(self, kept: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what `test.json` says: of one site alone nothing, as the sum would be that site's own."""
+        sites = kept.get("sites", {})
+        if len(sites) == 1 and not self.shown(sites):
+            return {}
+        shown = self.shown(sites)
+        return {**kept, "sites": {site: states for site, states in sites.items() if site in shown}}
 
     def _comparison(self, comparison: Mapping[str, Any], description: Mapping[str, Any]) -> dict[str, Any]:
         """Return what is known of the sum alone, and of the sites that are shown."""

@@ -115,6 +115,16 @@ class Curves:
         """Return the average precision of each class (K,); NaN with one bin or without the class."""
         return self._each(_average_precision)
 
+    def above(self, k: int) -> tuple[Floats, Floats] | None:
+        """Return the images of class k and the others above a falling threshold, each (points,) from 0.
+
+        None where they make no curve: of one bin, or of one kind of images.
+        """
+        positives, negatives = self.positives[k], self.negatives[k]
+        if self.bins == 1 or not positives.any() or not negatives.any():
+            return None
+        return _roc(positives, negatives)
+
     def next_edges(self, bins: int) -> Floats:
         """Return edges (K, bins - 1) for the next evaluation, whose scores will lie much like these.
 

@@ -20,6 +20,7 @@ from torchmetrics import Metric
 from shared.batch import Batch, Prediction
 from shared.errors import WardroundError
 from shared.metrics.curves import Curves
+from shared.metrics.figures import Figure
 from shared.metrics.histograms import CalibrationBins, Histograms, Scores
 from shared.metrics.patient_values import PatientValues
 from shared.metrics.replicates import (
@@ -247,6 +248,18 @@ class MetricSet(ABC):
     def curves(self) -> Curves | None:
         """Return the histograms from which the next evaluation's bins follow; None where a task has none."""
         return None
+
+    def figures(self) -> Iterator[Figure]:
+        """Yield what there is to see in the states: of sums alone, so of every run."""
+        yield from ()
+
+    def patient_figures(self, sites: Mapping[str, Tables]) -> Iterator[Figure]:
+        """Yield what there is to see of single patients, as a rehearsal has them before it.
+
+        Args:
+            sites: What `patient_tables` returned at each; this set itself is empty.
+        """
+        yield from ()
 
     def tally(self) -> NDArray[np.int64] | None:
         """Return the images of each class and the others (K, 2), where the states tell; None otherwise."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from shared.batch import Batch, Prediction
 from shared.metrics.states import MetricSet
 from shared.tasks.fields import fields_of
+from shared.tasks.look import Look
 from shared.tasks.options import TRAIN
 
 if TYPE_CHECKING:
@@ -151,6 +152,15 @@ class Task(ABC):
     def draw(self, models: Models, count: int, seed: int) -> Tensor | None:
         """Return images of nobody (count, C, *S) for people to look at; None where the task draws none."""
         return None
+
+    def looks(self, predicted: Prediction, batch: Batch) -> Sequence[Look]:
+        """Return what a person is shown of each sample beside its image; nothing where a task draws none.
+
+        Args:
+            predicted: What `predict` returned.
+            batch: Prepared, with its targets.
+        """
+        return ()
 
     @abstractmethod
     def sample_losses(self, models: Models, batch: Batch, predicted: Prediction) -> Tensor:

@@ -1,5 +1,7 @@
 """`wardround simulate`: all hospitals of a federation on this machine."""
 
+import shlex
+import sys
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any
@@ -91,6 +93,8 @@ def simulate(
     ] = None,
 ) -> None:
     """Train a job across simulated hospitals and show what each of them gets from it."""
+    if resume is not None:
+        _require_run(resume)
     from rich.console import Console
 
     from shared.errors import RunError
@@ -136,7 +140,21 @@ def simulate(
             baselines=baselines,
             track=lambda rows: tracked(rows, console, "Checking the data"),
         )
+        run.describe(command=_command())
     execute(run, workers, console, resume=resume is not None)
+
+
+def _command() -> str:
+    """Return what was typed, for the report; it holds nothing secret."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def _require_run(folder: Path) -> None:
+    """Say that there is no such run before anything heavy is loaded."""
+    from shared.errors import RunError
+
+    if not (folder / "job.json").is_file():
+        raise RunError("is not the folder of a run", where=folder, remedy="`wardround runs` lists them.")
 
 
 def _given(**options: Any) -> dict[str, Any]:

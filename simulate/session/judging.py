@@ -4,15 +4,17 @@ Intervals are percentiles of a bootstrap over the patients of all sites (Efron a
 patient's images are drawn together. What a task's metrics are then, its `MetricSet` says.
 """
 
-from collections.abc import Mapping, Set
+import hashlib
+from collections.abc import Collection, Mapping, Set
 from math import isnan
 from typing import Any
 
 import numpy as np
 import torch
+from monai.networks.utils import eval_mode
 
 from client.work.hospital import Site
-from client.work.warm_networks import evaluate
+from client.work.warm_networks import predictions
 from server.report.comparison import comparison
 from shared.job.schema import JobSpec
 from shared.metrics.intervals import Interval
@@ -20,9 +22,11 @@ from shared.metrics.replicates import TRAIN, Figures, Tables, patients_in
 from shared.metrics.spec import metric_specs
 from shared.tasks.base import Task
 from shared.wire.messages import Request
+from simulate.session.examples import examples_of
 
 LEAST_PATIENTS = 10  # below, a bootstrap says too little about itself
-_DRAWS = 1000
+WHO, EXAMPLE = "who", "example"
+_DRAWS, _LEAST_DRAWS = 1000, 200
 _UNKNOWN = "its metrics do not say what of it each patient adds (docs/extending.md)"
 
 
@@ -34,7 +38,8 @@ def judge(site: Site, request: Request) -> tuple[dict[str, Any], Tables]:
         request: For the test.
 
     Returns:
-        Nothing, and tables: those of `MetricSet.patient_tables`, and `train`.
+        Nothing, and tables: those of `MetricSet.patient_tables`, `train`, `who` (a digest of the patients'
+        names), and below `example/` what `examples_of` draws.
     """
     bench = site.judging(request)
     data = site.data(bench.job)
@@ -42,10 +47,27 @@ def judge(site: Site, request: Request) -> tuple[dict[str, Any], Tables]:
     test = data.split("test")
     if not len(test):
         return {}, {}
-    metrics = evaluate(bench, test, bench.task.fine_edges())
+    metrics, scores = bench.task.metrics(bench.task.fine_edges()), []
+    with eval_mode(bench.model):
+        for batch, predicted in predictions(bench.task, bench.models, test):
+            losses = bench.task.sample_losses(bench.models, batch, predicted)
+            bench.task.update(metrics, predicted, batch, losses)
+            scores += [look.score for look in bench.task.looks(predicted, batch)]
+        drawn = examples_of(bench, test, scores)
     metrics.settle()
     targets = data.written_targets()
-    return {}, {**metrics.patient_tables(), **({} if targets is None else {TRAIN: targets})}
+    return {}, {
+        **metrics.patient_tables(),
+        **({} if targets is None else {TRAIN: targets}),
+        WHO: _digest(data.group("test")),
+        **{f"{EXAMPLE}/{name}": content for name, content in drawn.items()},
+    }
+
+
+def _digest(patients: Collection[str]) -> torch.Tensor:
+    """Return the SHA-256 of the patients' names (32,): runs with the same one have tested the same."""
+    names = "\n".join(sorted(patients)).encode()
+    return torch.from_numpy(np.frombuffer(hashlib.sha256(names).digest(), np.uint8).copy())
 
 
 def compare(task: Task, sites: Mapping[str, Tables]) -> dict[str, Any]:
@@ -66,7 +88,7 @@ def compare(task: Task, sites: Mapping[str, Tables]) -> dict[str, Any]:
     figures = metrics.resampled(list(tested.values()), draws)
     rivals, wanted = metrics.rivals(tested), _wanted(task.job)
     has_intervals = patients >= LEAST_PATIENTS
-    return comparison(
+    found = comparison(
         task.job,
         {name: float(found[0]) for name, found in figures.items()},
         _percentiles(figures, set(wanted) - set(metrics.no_interval)) if has_intervals else {},
@@ -80,6 +102,28 @@ def compare(task: Task, sites: Mapping[str, Tables]) -> dict[str, Any]:
             if name in metrics.no_interval or name not in figures
         },
     )
+    number = max(_LEAST_DRAWS, _DRAWS // len(tested))
+    return {**found, "sites": {name: _of_site(task, tables, number) for name, tables in tested.items()}}
+
+
+def _of_site(task: Task, tables: Tables, number: int) -> dict[str, Any]:
+    """Return the patients of a site's test, and the metrics with the intervals that they are enough for."""
+    patients = patients_in(tables)
+    if patients < LEAST_PATIENTS:
+        return {"patients": patients, "metrics": {}}
+    generator = np.random.default_rng(task.job.job.seed)
+    drawn = generator.multinomial(patients, np.full(patients, 1 / patients), number)
+    draws = np.vstack([np.ones(patients, np.int64), drawn])
+    metrics = task.metrics(task.fine_edges())
+    figures = metrics.resampled([tables], draws)
+    found = _percentiles(figures, set(_wanted(task.job)) - set(metrics.no_interval))
+    return {
+        "patients": patients,
+        "metrics": {
+            name: {"value": float(figures[name][0]), "low": low, "high": high}
+            for name, (low, high) in found.items()
+        },
+    }
 
 
 def _wanted(job: JobSpec) -> list[str]:

@@ -31,6 +31,7 @@ from simulate.session.grid import LocalGrid
 from simulate.session.hospitals import BASELINE, JUDGE, HostFactory, Setup
 from simulate.session.judging import compare
 from simulate.session.pictures import write_samples
+from simulate.session.rehearsal import keep
 from simulate.session.repeating import check_record
 from simulate.session.setup import (
     check_sites,
@@ -144,7 +145,18 @@ def execute(run: RunFolder, workers: str | None, console: Console, *, resume: bo
     print_results(console, run.job, run.read_description())
     if any(site.policy.share_site_metrics for site in setup.sites):
         console.print(_OPEN, soft_wrap=True, highlight=False)
+    _report(run, console)
     console.print(f"Run folder: {run.path}", soft_wrap=True, highlight=False)
+
+
+def _report(run: RunFolder, console: Console) -> None:
+    """Write the report of a run that has finished; what keeps it from that is said, and undoes nothing."""
+    from server.report.write import write_page  # noqa: PLC0415  (half a second, and nothing trains by it)
+
+    try:
+        console.print(f"Report: {write_page(run.path)}", soft_wrap=True, highlight=False)
+    except WardroundError as error:
+        print_warnings(console, [f"no report was written: {error}"])
 
 
 def _cores() -> int:
@@ -193,7 +205,7 @@ def _compare(run: RunFolder, loop: RoundLoop, result: Result, workers: Workers) 
             if outcome.payload is None:
                 raise outcome.error or RunError("a test failed without a reason")
             tables[names[outcome.id]] = outcome.tensors
-    by_name = {name: tables[name] for name in names}
+    by_name = keep(run, {name: tables[name] for name in names})
     run.describe(comparison=compare(loop.task, by_name))
 
 

@@ -18,10 +18,18 @@ from torchmetrics.classification import MultilabelStatScores
 
 from shared.batch import Batch, Prediction
 from shared.metrics.curves import Curves
+from shared.metrics.figures import Figure
 from shared.metrics.histograms import CALIBRATION_BINS, CalibrationBins, Histograms, Scores
 from shared.metrics.replicates import PATIENT, Draws, Figures, Rivals, Tables, joined
 from shared.metrics.states import LARGEST_LOSS, Cells, Mean, MetricSet, Recount, bounded
 from shared.tasks.classes import classified_by
+from shared.tasks.classification.figures import (
+    calibration_figures,
+    confusion_of_patients,
+    curve_figures,
+    curves_of_patients,
+    decision_figures,
+)
 from shared.tasks.classification.resampled import BINS, DECIDED, TRUTH, resampled, rivals
 
 if TYPE_CHECKING:
@@ -160,6 +168,17 @@ class ClassificationMetrics(MetricSet):
     def rivals(self, sites: Mapping[str, Tables]) -> Rivals:
         """See the base class."""
         return rivals(sites, self.label)
+
+    def figures(self) -> Iterator[Figure]:
+        """See the base class."""
+        yield from curve_figures(self.curves(), self.label)
+        yield from calibration_figures(self.calibration)
+        yield from decision_figures(self.metrics["decisions"].compute(), self.label)
+
+    def patient_figures(self, sites: Mapping[str, Tables]) -> Iterator[Figure]:
+        """See the base class."""
+        yield from curve_figures(curves_of_patients(list(sites.values()), self.edges, self.label), self.label)
+        yield from confusion_of_patients(sites, self.label)
 
     def tally(self) -> NDArray[np.int64] | None:
         """See the base class; curves tell where decisions were withheld, if there is one for each class."""

@@ -1,15 +1,18 @@
 """Classification of images: two classes, several, or several labels per image."""
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.batch import Batch, Prediction
 from shared.metrics.curves import check_edges, fine_edges, first_edges
 from shared.metrics.states import MetricSet
-from shared.tasks.classes import ClassesTask, classified_by
+from shared.tasks.classes import LOGITS, ClassesTask, classified_by
 from shared.tasks.classification.metrics import ClassificationMetrics
+from shared.tasks.look import Look
 
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
@@ -29,6 +32,20 @@ class ClassificationTask(ClassesTask):
         """Return empty classification metrics."""
         given = self.first_edges(self.job.evaluation.bins) if edges is None else edges
         return ClassificationMetrics(self.job, given)
+
+    def looks(self, predicted: Prediction, batch: Batch) -> Sequence[Look]:
+        """See the base class: the true class and the predicted one; the likelier the true one, the better."""
+        if self._label.several:
+            return ()
+        shares = predicted[LOGITS].float().softmax(dim=1).cpu()
+        return [
+            self._look(share.tolist(), int(true))
+            for share, true in zip(shares, batch[self.target].tolist(), strict=True)
+        ]
+
+    def _look(self, shares: list[float], true: int) -> Look:
+        found, names = max(range(len(shares)), key=shares.__getitem__), self._label.classes
+        return Look(shares[true], f"true: {names[true]}; the model: {names[found]} ({shares[found]:.2f})")
 
     def first_edges(self, bins: int) -> NDArray[np.float64]:
         """See the base class; shape (classes whose scores are judged, bins - 1)."""

@@ -5,7 +5,7 @@ true box that none finds counts as a right one with the lowest score there is, s
 them, and what is withheld of it is withheld of the missed ones too.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from shared.batch import Batch, Prediction
 from shared.metrics.curves import Curves
+from shared.metrics.figures import Figure, Point, thinned
 from shared.metrics.histograms import Histograms, Scores
 from shared.metrics.replicates import Rivals, Tables
 from shared.metrics.states import LARGEST_LOSS, Mean, MetricSet, Totals, bounded
@@ -32,6 +33,7 @@ LEAST_BINS = 3  # of a curve, that hold anything
 _LOWEST, _HIGHEST = -7.0, 4.0  # logits between which the bins are
 _LARGEST_TRUTH = 2**16  # true boxes of one image
 _FALSE_PER_IMAGE = 1.0  # at which sensitivity is reported
+_MOST_FALSE = 8.0  # up to which the curve is drawn
 _FROC = "ap30"  # whose overlap it is reported for
 
 
@@ -103,6 +105,40 @@ class DetectionMetrics(MetricSet):
     def rivals(self, sites: Mapping[str, Tables]) -> Rivals:
         """See the base class: who never draws a box finds nothing."""
         return Rivals({"constant": dict.fromkeys((*OVERLAPS, "sensitivity_1fp"), 0.0)})
+
+    def figures(self) -> Iterator[Figure]:
+        """See the base class: boxes found against wrong ones, as the score that is asked for falls."""
+        froc: list[Point] = []
+        precision: list[Point] = []
+        for label in self._labels:
+            counts = self._counts(_FROC, label)
+            images = float(self.metrics[images_name(_FROC, label)].compute())
+            if counts is None or not images:
+                continue
+            right, wrong = (np.append(0, np.cumsum(row[:0:-1])).astype(float) for row in counts)
+            found = right / counts[0].sum()
+            near = wrong / images <= _MOST_FALSE
+            froc += [(label, *point) for point in thinned(wrong[near] / images, found[near])]
+            some = right + wrong > 0
+            precision += [
+                (label, *point) for point in thinned(found[some], right[some] / (right + wrong)[some])
+            ]
+        if froc:
+            yield Figure(
+                "froc",
+                "FROC curve (overlap of 0.3)",
+                ("class", "wrong boxes per image", "share of the true boxes found"),
+                froc,
+                says="The share of the true boxes that are found against the wrong boxes for each image.",
+            )
+            yield Figure(
+                "precision-recall",
+                "Precision and recall (overlap of 0.3)",
+                ("class", "recall", "precision"),
+                precision,
+                says="Precision against recall over all thresholds of the score.",
+                unit=True,
+            )
 
     def largest(self, name: str, state: str) -> float:
         """See the base class."""

@@ -1,8 +1,10 @@
 """Detection of objects in images and volumes: a map whose peaks are their centres."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from monai.networks.utils import eval_mode
 from numpy.typing import NDArray
 from torch import Tensor
@@ -14,6 +16,8 @@ from shared.tasks.base import Models, Task
 from shared.tasks.detection.maps import decode, losses
 from shared.tasks.detection.metrics import DetectionMetrics
 from shared.tasks.detection.options import Detection
+from shared.tasks.detection.overlap import found
+from shared.tasks.look import Look
 from shared.tasks.whole_images import Windows, padded
 
 if TYPE_CHECKING:
@@ -21,6 +25,9 @@ if TYPE_CHECKING:
 
 MAPS = "maps"
 """Name of what the network gives, (B, K + 2 D, *S): see `shared.tasks.detection.maps`."""
+
+_SHOWN = 0.3  # probability from which a box is drawn
+_OVERLAP = 0.3  # intersection over union from which it is right
 
 
 class DetectionTask(Task):
@@ -56,6 +63,27 @@ class DetectionTask(Task):
     def sample_losses(self, models: Models, batch: Batch, predicted: Prediction) -> Tensor:
         """Return one loss per image, (B,)."""
         return losses(predicted[MAPS], batch["boxes"], len(self._options.classes), self._options.stride)
+
+    def looks(self, predicted: Prediction, batch: Batch) -> Sequence[Look]:
+        """See the base class: true boxes, and those that the model takes for likely."""
+        drawn = (predicted[name].detach().cpu() for name in ("boxes", "scores", "classes"))
+        return [
+            self._look(boxes, scores, classes, true.cpu())
+            for boxes, scores, classes, true in zip(*drawn, batch["boxes"], strict=True)
+        ]
+
+    def _look(self, boxes: Tensor, scores: Tensor, classes: Tensor, true: Tensor) -> Look:
+        shown = scores.sigmoid() >= _SHOWN
+        boxes, classes = boxes[shown], classes[shown]
+        right = sum(
+            int(found(boxes[classes == kind], true[true[:, -1] == kind, :-1], _OVERLAP).sum())
+            for kind in range(len(self._options.classes))
+        )
+        every = len(true) + len(boxes)
+        says = f"{right} of {len(true)} found, {len(boxes) - right} wrong"
+        drawn = torch.cat([boxes, classes[:, None].to(boxes)], dim=1).numpy()
+        score = 2 * right / every if every else 1.0
+        return Look(score, says, true_boxes=true.numpy(), found_boxes=drawn)
 
     def _pooled(self, maps: Tensor) -> Tensor:
         """Return the mean of each cell's pixels; those at the end of an axis may be fewer."""

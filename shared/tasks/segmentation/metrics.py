@@ -14,6 +14,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from shared.batch import Batch, Prediction
+from shared.metrics.figures import Figure, Point
 from shared.metrics.replicates import Rivals, Tables, joined
 from shared.metrics.states import LARGEST_LOSS, Cells, Mean, MetricSet, Totals, bounded
 from shared.tasks.classes import classified_by
@@ -109,6 +110,43 @@ class SegmentationMetrics(MetricSet):
         """See the base class; and the `voxels` of each patient (P, 3, structures)."""
         voxels = torch.stack([self.patients[name] for name in sorted(self.patients)])
         return {**super().patient_tables(), VOXELS: voxels}
+
+    def figures(self) -> Iterator[Figure]:
+        """See the base class: the overlap of several structures."""
+        values, names = self.report(), self.options.classes
+        points: list[Point] = [
+            (name, label, round(values[f"{metric}/{label}"], 4))
+            for label in names
+            for metric, name in (("dice_global", "Dice"), ("iou", "intersection over union"))
+            if not math.isnan(values[f"{metric}/{label}"])
+        ]
+        if len(names) > 1 and points:
+            yield Figure(
+                "structures",
+                "Overlap of each structure",
+                ("figure", "structure", "over all voxels"),
+                points,
+                "matrix",
+                says="Dice and intersection over union of each structure, over the voxels of all images.",
+            )
+
+    def patient_figures(self, sites: Mapping[str, Tables]) -> Iterator[Figure]:
+        """See the base class: how the Dice of the patients is spread."""
+        for structure, label in enumerate(self.options.classes):
+            points: list[Point] = [
+                (site, "patient", round(value, 4))
+                for site, tables in sites.items()
+                for value in dice(tables[VOXELS])[:, structure].nan_to_num(nan=1.0).tolist()
+            ]
+            yield Figure(
+                f"dice-{structure + 1}",
+                f"Dice of the patients: {label}",
+                ("site", "of", "Dice"),
+                points,
+                "dots",
+                says=f"The Dice of {label} of each test patient, by hospital; a bar at the median.",
+                unit=True,
+            )
 
     def rivals(self, sites: Mapping[str, Tables]) -> Rivals:
         """See the base class: what an answer without any foreground reaches."""

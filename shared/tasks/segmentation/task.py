@@ -1,5 +1,7 @@
 """Segmentation of images and volumes into a background and one or more structures."""
 
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +13,8 @@ from shared.batch import Batch, Prediction
 from shared.metrics.states import MetricSet
 from shared.tasks.base import Models
 from shared.tasks.classes import LOGITS, ClassesTask
-from shared.tasks.segmentation.metrics import SegmentationMetrics
+from shared.tasks.look import Look
+from shared.tasks.segmentation.metrics import SegmentationMetrics, count_voxels, dice
 from shared.tasks.segmentation.options import Segmentation
 from shared.tasks.whole_images import Windows, padded
 
@@ -43,3 +46,17 @@ class SegmentationTask(ClassesTask):
         model = models["model"]
         with eval_mode(model):
             return {LOGITS: self._windows.map_of(model, batch[self.input])}
+
+    def looks(self, predicted: Prediction, batch: Batch) -> Sequence[Look]:
+        """See the base class: both masks, and their Dice, the mean over the structures that either has."""
+        found, true = predicted[LOGITS].max(dim=1).indices, batch[self.target]
+        scores = dice(count_voxels(found, true, predicted[LOGITS].shape[1])).nanmean(dim=1)
+        return [
+            Look(
+                score,
+                f"Dice {score:.2f}" if math.isfinite(score) else "nothing there",
+                own.cpu().numpy(),
+                mask.byte().cpu().numpy(),
+            )
+            for score, own, mask in zip(scores.tolist(), true, found, strict=True)
+        ]

@@ -4,7 +4,8 @@ A pair is two patients of one hospital: nobody else sees both. So the sums of al
 the pairs within sites, as a stratified analysis does.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,8 +15,10 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from shared.batch import Batch, Prediction
-from shared.metrics.replicates import TRAIN, Draws, Rivals, Tables
+from shared.metrics.figures import Figure, Point
+from shared.metrics.replicates import TRAIN, Draws, Rivals, Tables, joined
 from shared.metrics.states import LARGEST_LOSS, Mean, MetricSet, bounded
+from shared.tasks.survival.figures import survival_by_risk
 from shared.tasks.survival.losses import brier_scores, cox_losses, mean_time, pairs, survival_at
 from shared.tasks.survival.options import Survival
 from shared.tasks.survival.resampled import errors_of_curves, kaplan_meier, pairs_of_draws
@@ -100,6 +103,31 @@ class SurvivalMetrics(MetricSet):
             start = end
         states[:, self.place("concordance", "total")] = found
         return states
+
+    def figures(self) -> Iterator[Figure]:
+        """See the base class: the Brier score over time."""
+        if self._edges is None:
+            return
+        errors = self.metrics["integrated_brier"].compute().reshape(-1).tolist()
+        points: list[Point] = [
+            ("the model", edge, round(error, 5))
+            for edge, error in zip(self._edges.tolist(), errors, strict=True)
+            if not math.isnan(error)
+        ]
+        if points:
+            yield Figure(
+                "brier",
+                "Brier score over time",
+                ("of", "time", "Brier score"),
+                points,
+                says="The squared error of the predicted survival at the end of each interval; 0 is best.",
+            )
+
+    def patient_figures(self, sites: Mapping[str, Tables]) -> Iterator[Figure]:
+        """See the base class: how patients of low and high risk survived."""
+        own = list(sites.values())
+        risks, times, observed = (joined(own, name) for name in (RISK, TIME, OBSERVED))
+        yield survival_by_risk(risks, times, observed)
 
     def rivals(self, sites: Mapping[str, Tables]) -> Rivals:
         """See the base class: the share of the training patients of all sites, or of one, who survive.

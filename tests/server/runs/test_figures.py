@@ -1,6 +1,7 @@
 """What people are shown of single hospitals, through the real people's listener."""
 
 import csv
+import io
 import json
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from server.report.tables import results_table
+from server.report.tables import results_tables
 from server.runs.folder import RunFolder
 from server.runs.remote import RemoteCoordinator
 from server.runs.visibility import Figures
@@ -52,6 +53,8 @@ def make_run(desk: Desk, tiny_job, **figures_for: str) -> RunFolder:
             for site in (members if round_ == 1 else members[:2])
         ],
     )
+    states = {site: [float(SECRET[site] + "016")] for site in members}
+    made.keep_test({"edges": None, "federation": [0.5], "sites": states})
     checkpoint = b"72727272006 of beta"
     (made.path / "checkpoint.safetensors").write_bytes(checkpoint)
     made.describe(
@@ -107,7 +110,7 @@ def test_by_default_nobody_sees_what_is_a_hospitals_alone(desk: Desk, tiny_job, 
         assert "alpha" in told  # that it takes part is no secret in its project
         assert json.loads((tmp_path / name / NAME / "run.json").read_text())["test"]["federation"]
         found = remote.look(NAME)
-        results_table(found.job, found.description)  # and can be shown as it is
+        results_tables(found.job, found.description, 80)  # and can be shown as it is
         assert [event.kind for event in remote.follow(NAME)].count("site_done") == 3
         with pytest.raises(CoordinatorError, match="no file"):
             list(remote._content(NAME, "checkpoint.safetensors"))
@@ -144,6 +147,12 @@ def test_where_all_allow_it_everything_is_shown(desk: Desk, tiny_job, tmp_path: 
     for file in run.path.iterdir():
         if not file.name.startswith("."):
             assert (tmp_path / "vera" / NAME / file.name).read_bytes() == file.read_bytes()
+
+
+def test_the_sum_of_one_hospital_alone_is_not_shown() -> None:
+    kept = {"edges": None, "federation": [71.0], "sites": {"alpha": [71.0]}}
+    figures = Figures({"sites": {"alpha": {}}}, "operator")
+    assert b"71" not in b"".join(figures.file("test.json", io.BytesIO(json.dumps(kept).encode())))
 
 
 def test_texts_keep_names_and_lose_numbers() -> None:

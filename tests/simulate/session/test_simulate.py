@@ -89,9 +89,12 @@ def test_a_run_says_everything_about_itself(simulate, tiny_job):
         "metrics.csv",
         "model.safetensors",
         "participation.jsonl",
+        "rehearsal",
+        "report.html",
         "run.json",
         "simulation.json",
         "sites.csv",
+        "test.json",
     ]
     told = description(run)
     assert told["status"] == "finished"
@@ -276,7 +279,7 @@ class TestHospitals:
         told = description(said.run)["baselines"]
         assert told["alone"].keys() == {"alpha", "delta", "gamma"}
         assert told["pooled"]["sites"].keys() == {"alpha", "beta", "delta", "gamma"}
-        [line] = [line for line in said.out.splitlines() if line.strip(" │┃").startswith("beta  ")]
+        line, _ = [line for line in said.out.splitlines() if line.strip(" │┃").startswith("beta  ")]
         assert "–" in line
 
 

@@ -1,0 +1,102 @@
+"""`wardround report`, `show` and `compare`: what came out of runs, as a page, a file or a table."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Runs = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="RUN...", help="Folders of runs; several are shown side by side.", show_default=False
+    ),
+]
+Local = Annotated[Path, typer.Option("--local", help="Folder in which a run's name is looked for.")]
+
+
+def report(
+    runs: Runs,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The page; report.html in the run's folder if not given.", show_default=False),
+    ] = None,
+    json_: Annotated[
+        Path | None, typer.Option("--json", help="Write the content as JSON.", show_default=False)
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Write each table as CSV into this folder.", show_default=False)
+    ] = None,
+    card: Annotated[
+        Path | None,
+        typer.Option(help="Write a model card: README.md for a model hub, with facts for clinicians."),
+    ] = None,
+    local: Local = Path("runs"),
+) -> None:
+    """Write what came out of runs as one page; as JSON, CSV or a model card where asked."""
+    folders = [_folder(run, local) for run in runs]
+    if card is not None and len(folders) > 1:
+        raise typer.BadParameter("a card is of one run", param_hint="--card")
+    from server.report import write
+
+    content = write.report_on(folders)
+    if json_ is not None:
+        print(write.write_json(content, json_))
+    if csv is not None:
+        for file in write.write_csv(content, csv):
+            print(file)
+    if card is not None:
+        from server.report.card import write_card
+
+        print(write_card(folders[0], card))
+    if out is not None or (json_, csv, card) == (None, None, None):
+        print(write.write_html(content, out or _page(folders)))
+
+
+def show(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or its name.")],
+    local: Local = Path("runs"),
+) -> None:
+    """Show what came out of a run on this machine: its tables, its curves, what went wrong."""
+    folder = _folder(run, local)
+    from rich.console import Console
+
+    from server.report.terminal import print_run
+
+    print_run(Console(), folder)
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="Folder of a run, or its name.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Of the run that it is compared with.")],
+    local: Local = Path("runs"),
+) -> None:
+    """Show by how much two runs differ on the test patients, and whether that may be chance."""
+    folders = [_folder(run, local) for run in (first, second)]
+    from rich.console import Console
+
+    from server.report.terminal import print_report
+    from server.report.write import report_on
+
+    print_report(Console(), report_on(folders))
+
+
+def _page(folders: list[Path]) -> Path:
+    return folders[0] / "report.html" if len(folders) == 1 else Path("comparison.html")
+
+
+def _folder(run: Path, local: Path) -> Path:
+    """Return the folder of a run, given by its path or by its name below `local`.
+
+    Raises:
+        RunError: There is none: said before anything heavy is loaded.
+    """
+    from shared.errors import RunError
+
+    for folder in (run, local / run):
+        if (folder / "job.json").is_file():
+            return folder
+    raise RunError(
+        "is not the folder of a run",
+        where=run,
+        remedy="`wardround runs --local FOLDER` lists those of a folder.",
+    )

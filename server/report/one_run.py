@@ -1,0 +1,135 @@
+"""The report of one run."""
+
+import json
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.torch import load_file
+
+from server.report import results, sections
+from server.report.content import Estimate, Picture, Report, Section, Table
+from server.report.facts import RunFacts
+from shared.metrics.figures import Figure
+from shared.metrics.replicates import Tables
+from shared.run_folder import PATIENTS, REHEARSAL
+from shared.tasks import make_task
+from shared.tasks.base import Task
+
+_SAMPLES = "samples.png"
+_MOST_AUDITS = 50
+
+
+def report_of(path: Path) -> Report:
+    """Return the report of a run, finished or not.
+
+    Raises:
+        RunError: There is no run, or a file of it can't be read.
+    """
+    facts = RunFacts.read(path)
+    parts = [
+        results.results_section(facts),
+        _figures_section(facts),
+        _examples_section(facts),
+        sections.learning_section(facts),
+        sections.troubles_section(facts),
+        sections.sites_section(facts),
+        sections.asked_section(facts),
+        sections.promises_section(facts, list(_audits(facts))),
+        sections.cost_section(facts),
+        sections.repeat_section(facts),
+    ]
+    kind = "A rehearsal with simulated hospitals" if facts.is_rehearsal else "A federated run"
+    says = f"{kind}: {facts.job.task.subject}."
+    shown = [part for part in parts if part is not None]
+    return Report(facts.name, says, results.facts_first(facts), shown)
+
+
+def task_of(facts: RunFacts) -> Task:
+    """Return the task of a run, which knows the statistics of its sites."""
+    task = make_task(facts.job)
+    task.statistics = {
+        name: np.asarray(numbers) for name, numbers in (facts.about.get("statistics") or {}).items()
+    }
+    return task
+
+
+def patient_tables(facts: RunFacts) -> dict[str, Tables]:
+    """Return what a rehearsal has kept of each test patient, by site; nothing of a real run."""
+    file = facts.record.path / REHEARSAL / PATIENTS
+    if not file.exists():
+        return {}
+    found: dict[str, dict[str, Any]] = {}
+    for name, values in load_file(file).items():
+        site, _, table = name.rpartition("/")
+        found.setdefault(site, {})[table] = values
+    return dict(sorted(found.items()))
+
+
+def _figures_section(facts: RunFacts) -> Section | None:
+    figures = {figure.name: figure for figure in _figures(facts)}
+    if not figures:
+        return None
+    says = "Drawn from the sums of all hospitals."
+    if facts.is_rehearsal:
+        says += " What is of single patients, a rehearsal alone can show."
+    return Section("figures", "A closer look at the test", (says,), figures=tuple(figures.values()))
+
+
+def _figures(facts: RunFacts) -> list[Figure]:
+    with warnings.catch_warnings():
+        # States that are merged and never updated are a mistake in torchmetrics' eyes.
+        warnings.filterwarnings("ignore", message=".*before the ``update`` method", category=UserWarning)
+        return list(_of_metrics(facts))
+
+
+def _of_metrics(facts: RunFacts) -> Iterator[Figure]:
+    states, task = facts.states(), task_of(facts)
+    if states.get("federation"):
+        edges = states.get("edges")
+        metrics = task.metrics(None if edges is None else np.array(edges, np.float64))
+        metrics.merge(np.array(states["federation"], np.float64))
+        yield from metrics.figures()
+    if tables := patient_tables(facts):
+        yield from task.metrics(task.fine_edges()).patient_figures(tables)
+
+
+def _examples_section(facts: RunFacts) -> Section | None:
+    pictures = list(_pictures(facts))
+    if not pictures:
+        return None
+    says = "Images of the simulated hospitals. A real run shows none: they stay where they are."
+    return Section("examples", "Examples", (says,), pictures=pictures)
+
+
+def _pictures(facts: RunFacts) -> Iterator[Picture]:
+    folder = facts.record.path / REHEARSAL
+    index = folder / "examples.json"
+    if index.exists():
+        for entry in json.loads(index.read_text(encoding="utf-8")):
+            file = folder / Path(entry["file"]).name
+            yield Picture(file.stem, file.read_bytes(), entry["says"], entry["caption"])
+    drawn = facts.record.path / _SAMPLES
+    if drawn.exists():
+        caption = "Drawn by the model: images of nobody."
+        yield Picture("samples", drawn.read_bytes(), "Images that the model has drawn", caption)
+
+
+def _audits(facts: RunFacts) -> Iterator[Table]:
+    """Yield what attacks found whose files lie in the run's folder; one that can't be read is left out."""
+    for file in sorted(facts.record.path.glob("audit*.json"))[:_MOST_AUDITS]:
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+            rows = [
+                [name, Estimate(own["auc"], *own["auc_interval"]), own["tpr"], own["epsilon"]]
+                for name, own in found["leaks"].items()
+            ]
+            title = (
+                f"Who was trained on at {found['site']}? {found['members']} members, {found['others']} others"
+            )
+        except (ValueError, KeyError, TypeError):
+            continue
+        columns = ("attack", "AUC (0.5 is guessing)", "true positives", "shows epsilon of at least")
+        yield Table(file.stem, title, columns, rows)

@@ -1,0 +1,1 @@
+"""The files from which a report's page is made."""

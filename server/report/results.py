@@ -1,0 +1,146 @@
+"""What came out of a run: of all hospitals, of each, beside what it is compared with."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from server.report.comparison import sentences
+from server.report.content import Estimate, Section, Table, number, words
+from server.report.facts import RunFacts
+from server.report.tables import shown_metrics
+from shared.metrics.figures import Figure, Point
+from shared.metrics.spec import metric_names
+from shared.tasks.fields import image_columns_of
+
+
+def results_section(facts: RunFacts) -> Section:
+    """Return what came out, with intervals."""
+    if not facts.test:
+        return Section("results", "What came out", ("The run has not been tested.",))
+    patients = facts.test_patients()
+    rehearsed = facts.comparison.get("how") == "bootstrap"
+    behind = (
+        "an unknown number of" if patients is None else str(patients) if rehearsed else f"about {patients}"
+    )
+    tables = [_federation_table(facts)]
+    if _scored_sites(facts):
+        tables.append(_site_table(facts))
+    tables += _baseline_tables(facts)
+    how = {
+        "bootstrap": "Intervals are 95 %, by a bootstrap over the test patients.",
+        "counts": "Intervals are 95 %, from counts of the test patients as the hospitals round them.",
+    }.get(facts.comparison.get("how", ""), "No interval is known.")
+    says = (
+        f"The model of round {facts.about.get('tested_round')} of {facts.about.get('rounds')} on {behind} "
+        f"test {'patient' if patients == 1 else 'patients'}. {how}",
+    )
+    return Section(
+        "results", "What came out", says, tuple(sentences(facts.comparison)), tables, _cross_site(facts)
+    )
+
+
+def _federation_table(facts: RunFacts) -> Table:
+    metrics = facts.comparison.get("metrics") or {}
+    rivals = [
+        name for name in ("constant", "site") if any(one.get(name) is not None for one in metrics.values())
+    ]
+    headings = {"constant": "one answer for all", "site": "hospital's name alone"}
+    columns = ["metric", "the model", *(headings[name] for name in rivals)]
+    rows: list[list[Any]] = []
+    for name in _ordered(facts):
+        one = metrics.get(name) or {}
+        rows.append([words(name), facts.estimate(name), *(one.get(rival) for rival in rivals)])
+    notes = ["Rivals see no image: they show what a figure is worth."] if rivals else []
+    return Table("results", "All hospitals together", columns, rows, notes)
+
+
+def _ordered(facts: RunFacts) -> list[str]:
+    first = shown_metrics(facts.job)
+    return list(dict.fromkeys([*first, *metric_names(facts.job)]))
+
+
+def _scored_sites(facts: RunFacts) -> list[str]:
+    return [name for name, scores in (facts.test.get("sites") or {}).items() if scores]
+
+
+def _site_table(facts: RunFacts) -> Table:
+    metrics = shown_metrics(facts.job)
+    examples = facts.test.get("examples") or {}
+    images = "test images" if image_columns_of(facts.job) else "test rows"
+    columns = ("site", "test patients", images, *(words(name) for name in metrics))
+    rows: list[list[Any]] = [
+        [
+            name,
+            facts.test_patients(name),
+            examples.get(name),
+            *(facts.site_estimate(name, one) for one in metrics),
+        ]
+        for name in _scored_sites(facts)
+    ]
+    rows.append(
+        [
+            "federation",
+            facts.test_patients(),
+            sum(examples.values()),
+            *(facts.estimate(one) for one in metrics),
+        ]
+    )
+    notes = ["A dash: the test has no such figure, as with one class only."]
+    return Table("results-by-site", "Each hospital", columns, rows, notes, strong=1)
+
+
+def _baseline_tables(facts: RunFacts) -> list[Table]:
+    baselines = facts.about.get("baselines")
+    if not baselines:
+        return []
+    metric = shown_metrics(facts.job)[0]
+    alone, pooled = baselines["alone"], baselines["pooled"]
+    rows: list[list[Any]] = [
+        [
+            name,
+            facts.site_estimate(name, metric).value,
+            alone[name]["sites"][name].get(metric) if name in alone else None,
+            pooled["sites"][name].get(metric),
+        ]
+        for name in _scored_sites(facts)
+    ]
+    known = [value for one in alone.values() if (value := one["federation"].get(metric)) is not None]
+    mean = sum(known) / len(known) if known and len(known) == len(alone) else None
+    federated = (facts.test.get("federation") or {}).get(metric)
+    rows.append(["all sites", federated, mean, pooled["federation"].get(metric)])
+    title = f"What federating brings: {words(metric)}"
+    note = "Alone: a model of the hospital's own data; in the last row their mean, each on all test patients."
+    return [Table("baselines", title, ("site", "federated", "alone", "pooled"), rows, (note,), strong=1)]
+
+
+def _cross_site(facts: RunFacts) -> list[Figure]:
+    baselines = facts.about.get("baselines")
+    if not baselines:
+        return []
+    metric = shown_metrics(facts.job)[0]
+    models: dict[str, Mapping[str, Any]] = {
+        f"{name} alone": one["sites"] for name, one in baselines["alone"].items()
+    }
+    models |= {"federated": facts.test["sites"], "pooled": baselines["pooled"]["sites"]}
+    points: list[Point] = [
+        (model, site, value)
+        for model, scores in models.items()
+        for site in facts.test["sites"]
+        if (value := (scores.get(site) or {}).get(metric)) is not None
+    ]
+    title = f"Each model at each hospital: {words(metric)}"
+    says = "Rows are models, columns the hospitals whose test patients judge them."
+    return [Figure("cross-site", title, ("model", "tested at", words(metric)), points, "matrix", says)]
+
+
+def facts_first(facts: RunFacts) -> list[tuple[str, str]]:
+    """Return what people look for first."""
+    metric = shown_metrics(facts.job)[0]
+    found: Estimate = facts.estimate(metric)
+    patients = facts.test_patients() if facts.test else None
+    judged = [(words(metric), str(found)), ("test patients", number(patients))] if facts.test else []
+    return [
+        *judged,
+        ("hospitals", str(len(facts.sites))),
+        ("rounds", f"{len(facts.rounds)} of {facts.job.job.rounds}"),
+        ("status", facts.status),
+    ]

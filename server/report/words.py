@@ -1,0 +1,77 @@
+"""A job in words: what was asked, for a person who has not read its file."""
+
+from collections.abc import Iterator
+
+from server.report.content import Table
+from shared.job.schema import JobSpec
+from shared.job_parts import networks_of, phases_of
+from shared.text.plural import many
+
+
+def asked(job: JobSpec) -> Table:
+    """Return what a job asks for, a line for each choice."""
+    return Table("asked", "The job", ("what", "choice"), list(_choices(job)))
+
+
+def _choices(job: JobSpec) -> Iterator[tuple[str, str]]:
+    training = job.training
+    yield "task", job.task.subject
+    yield "data", _data(job)
+    yield "network", ", ".join(_network(own.options.name, own.role, own.table) for own in networks_of(job))
+    length = f"{many(training.local_epochs or 1, 'epoch')} in each round"
+    if training.local_steps:
+        length = f"{many(training.local_steps, 'step')} in each round"
+    for phase, own in phases_of(job).items():
+        name = "training" if phase.name == "train" else f"training of {phase.name}"
+        yield (
+            name,
+            f"{length}, batches of {training.batch_size}, {own.optimizer}, "
+            f"learning rate {own.learning_rate:g}",
+        )
+    sites = many(job.strategy.min_sites, "site")
+    yield "strategy", f"{job.strategy.name}, {many(job.job.rounds, 'round')}, at least {sites} in each"
+    yield "best round", _best(job)
+    yield "privacy", privacy_of(job)
+    yield "seed", str(job.job.seed)
+
+
+def _data(job: JobSpec) -> str:
+    size = " x ".join(map(str, job.data.size or job.data.patch or []))
+    spacing = " x ".join(f"{length:g}" for length in job.data.spacing or [])
+    parts = [job.job.dataset]
+    if size:
+        parts.append(f"{'crops' if job.data.patch and not job.data.size else 'images'} of {size}")
+    if spacing:
+        parts.append(f"{spacing} mm apart")
+    if job.data.augment:
+        parts.append(f"augmented by {', '.join(job.data.augment)}")
+    return ", ".join(parts)
+
+
+def _network(name: str, role: str, table: str) -> str:
+    return name if table == "model" else f"{name} ({role})"
+
+
+def _best(job: JobSpec) -> str:
+    chosen = job.evaluation.select_best
+    if chosen is None:
+        return "the last one: nothing chooses"
+    patience = job.evaluation.patience
+    text = f"the one with the best {chosen.replace('_', ' ')} on validation patients"
+    return (
+        text if patience is None else f"{text}; stopped after {many(patience, 'round')} without a better one"
+    )
+
+
+def privacy_of(job: JobSpec) -> str:
+    """Return how a job protects patients."""
+    privacy = job.privacy
+    masked = "the coordinator sees only the sum of the updates" if privacy.secure_aggregation else ""
+    if privacy.mechanism == "none":
+        return masked or "no differential privacy"
+    unit = "site" if privacy.mechanism == "site-level" else privacy.unit
+    amount = f"noise multiplier {privacy.noise_multiplier}"
+    if privacy.epsilon is not None:
+        amount = f"epsilon {privacy.epsilon:g}, delta {privacy.delta:g}"
+    text = f"{privacy.mechanism}, for each {unit}: {amount}"
+    return f"{text}; {masked}" if masked else text

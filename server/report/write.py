@@ -1,0 +1,57 @@
+"""Reports as files: a page, JSON, a table each as CSV."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from server.files import write_atomic
+from server.report.content import Report
+
+PAGE = "report.html"
+
+
+def report_on(runs: Sequence[Path]) -> Report:
+    """Return the report of one run, or of several side by side.
+
+    Raises:
+        RunError: One can't be read, or they can't be compared.
+    """
+    if len(runs) == 1:
+        from server.report.one_run import report_of  # noqa: PLC0415  (with PyTorch)
+
+        return report_of(runs[0])
+    from server.report.side_by_side import report_of_several  # noqa: PLC0415  (with PyTorch)
+
+    return report_of_several(runs)
+
+
+def write_page(run: Path, out: Path | None = None) -> Path:
+    """Write the page of a run into its folder, or elsewhere; returns the file."""
+    return write_html(report_on([run]), out or run / PAGE)
+
+
+def write_html(report: Report, out: Path) -> Path:
+    """Write a report as a page; returns the file."""
+    from server.report.render import html  # noqa: PLC0415  (with Altair)
+
+    write_atomic(out, html(report).encode())
+    return out
+
+
+def write_json(report: Report, out: Path) -> Path:
+    """Write everything that a report says, but the pictures."""
+    content = json.dumps(report.as_json(), indent=2, ensure_ascii=False)
+    write_atomic(out, f"{content}\n".encode())
+    return out
+
+
+def write_csv(report: Report, folder: Path) -> list[Path]:
+    """Write each table of a report, and the points of each figure, as a CSV file; returns the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for section in report.sections:
+        for table in section.all_tables():
+            file = folder / f"{section.name}-{table.name}.csv"
+            write_atomic(file, table.as_csv().encode())
+            files.append(file)
+    return files

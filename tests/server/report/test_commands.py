@@ -1,0 +1,95 @@
+"""`wardround report`, `show`, `compare` and `runs`, as a user types them."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli import wardround
+from tests.server.report.runs import write_run
+
+SITES = ["alpha", "beta"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, tiny_job) -> Path:
+    """Return a folder with two runs below `runs`."""
+    for number, rate in ((1, 0.01), (2, 0.02)):
+        job = tiny_job(training_learning_rate=rate)
+        write_run(
+            tmp_path / "runs", job, SITES, 3, f"run-{number}", started=f"2026-11-2{number}T10:00:00+00:00"
+        )
+    return tmp_path
+
+
+def test_a_run_is_found_by_its_name(folder: Path) -> None:
+    ended = wardround("report", "run-1", cwd=folder)
+    assert ended.stdout.strip() == "runs/run-1/report.html"
+    assert (folder / "runs/run-1/report.html").exists()
+
+
+def test_the_same_as_json_csv_and_card(folder: Path) -> None:
+    ended = wardround("report", "run-1", "--json", "r.json", "--csv", "t", "--card", "README.md", cwd=folder)
+    assert ended.returncode == 0
+    assert not (folder / "runs/run-1/report.html").exists()
+    content = json.loads((folder / "r.json").read_text())
+    assert content["title"] == "run-1"
+    with (folder / "t" / "learning-rounds-dice-global.csv").open(newline="") as file:
+        assert [row["round"] for row in csv.DictReader(file)] == ["1", "2", "3"]
+    card = (folder / "README.md").read_text()
+    front = card.split("---")[1]
+    assert "pipeline_tag: image-segmentation" in front
+    about = json.loads((folder / "runs/run-1/run.json").read_text())
+    assert str(about["test"]["federation"]["dice_global"]) in front
+    for part in ("## Model Facts", "## What was promised to patients", "## How to repeat it"):
+        assert part in card
+
+
+def test_what_others_wrote_is_no_markup_of_a_card(tmp_path: Path, tiny_job) -> None:
+    bad = "<script>x</script> [a](http://b) | c"
+    run = write_run(tmp_path, tiny_job(), ["alpha"], 1, warnings=[bad])
+    wardround("report", run, "--card", tmp_path / "card.md")
+    card = (tmp_path / "card.md").read_text()
+    assert "<script>" not in card
+    assert "[a](" not in card
+
+
+def test_two_runs_stand_side_by_side(folder: Path) -> None:
+    ended = wardround("report", "run-1", "run-2", cwd=folder)
+    assert ended.stdout.strip() == "comparison.html"
+    ended = wardround("compare", "run-1", "run-2", cwd=folder, environment={"COLUMNS": "80"})
+    assert ended.returncode == 0
+    assert "run-2 minus run-1" in ended.stdout
+    assert "single patients are not known" in ended.stdout
+    assert "learning rate 0.02" in ended.stdout
+    assert "…" not in ended.stdout
+
+
+def test_a_run_is_shown_again(folder: Path) -> None:
+    ended = wardround("show", "run-1", cwd=folder, environment={"COLUMNS": "80"})
+    assert ended.returncode == 0
+    assert "federation" in ended.stdout
+    assert "Training loss" in ended.stdout
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_who_is_not_logged_in_sees_the_runs_of_this_machine(folder: Path, width: int) -> None:
+    environment = {"XDG_CONFIG_HOME": str(folder / "nobody"), "COLUMNS": str(width)}
+    ended = wardround("runs", cwd=folder, environment=environment)
+    assert ended.stdout.index("run-2") < ended.stdout.index("run-1")  # the newest first
+    assert "3/3" in ended.stdout
+    other = wardround("runs", "--local", folder / "runs", environment={"COLUMNS": str(width)})
+    assert other.stdout == ended.stdout
+
+
+def test_an_unreadable_run_is_listed_with_its_reason(folder: Path) -> None:
+    (folder / "runs/run-1/job.json").write_text("{}")
+    ended = wardround("runs", "--local", "runs", cwd=folder)
+    assert "unreadable" in ended.stdout
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    ended = wardround("runs", "--local", "nothing", cwd=tmp_path)
+    assert ended.returncode == 2
+    assert "is not a folder of runs" in ended.stderr
