@@ -30,6 +30,9 @@ def report(
         Path | None,
         typer.Option(help="Write a model card: README.md for a model hub, with facts for clinicians."),
     ] = None,
+    no_images: Annotated[
+        bool, typer.Option("--no-images", help="Leave out the example images of a rehearsal.")
+    ] = False,
     local: Local = Path("runs"),
 ) -> None:
     """Write what came out of runs as one page; as JSON, CSV or a model card where asked."""
@@ -38,7 +41,7 @@ def report(
         raise typer.BadParameter("a card is of one run", param_hint="--card")
     from server.report import write
 
-    content = write.report_on(folders)
+    content = write.report_on(folders, images=not no_images)
     if json_ is not None:
         print(write.write_json(content, json_))
     if csv is not None:

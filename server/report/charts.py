@@ -92,17 +92,15 @@ def _values(figure: Figure, points: Sequence[Sequence[Cell]]) -> alt.Data:
 
 
 def _lines(figure: Figure) -> Any:
-    """Return lines, each with its name at its end; a single one of its own has none."""
+    """Return lines, each with its name; of many the first, the best and the worst, and the others grey."""
     names = list(dict.fromkeys(str(point[0]) for point in figure.points))
-    ahead = [name for name in names if name not in figure.context]
-    crowded = len(ahead) > len(COLOURS)
-    named = ahead if not crowded else _best_and_worst(figure, ahead)
+    named = names if len(names) <= len(COLOURS) else _best_and_worst(figure, names)
     square = figure.unit
     scale = alt.Scale(domain=[0, 1]) if square else alt.Scale(zero=False, nice=True)
     x = alt.X(f"{_ALONG}:Q", title=figure.columns[1], scale=scale, axis=alt.Axis(tickCount=5, grid=square))
     y = alt.Y(f"{_UP}:Q", title=figure.columns[2], scale=scale, axis=alt.Axis(tickCount=5))
     step: dict[str, Any] = {"interpolate": "step-after"} if figure.kind == "steps" else {}
-    behind = [point for point in figure.points if str(point[0]) not in (ahead if not crowded else named)]
+    behind = [point for point in figure.points if str(point[0]) not in named]
     layers: list[Any] = []
     if figure.diagonal:
         ends = alt.Data(values=[{_ALONG: 0, _UP: 0}, {_ALONG: 1, _UP: 1}])

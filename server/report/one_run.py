@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from server.report import results, sections
 from server.report.content import Estimate, Picture, Report, Section, Table
 from server.report.facts import RunFacts
+from shared.errors import RunError
 from shared.metrics.figures import Figure
 from shared.metrics.replicates import Tables
-from shared.run_folder import PATIENTS, REHEARSAL
+from shared.run_folder import PATIENTS, REHEARSAL, TEST
 from shared.tasks import make_task
 from shared.tasks.base import Task
 
@@ -22,8 +24,12 @@ _SAMPLES = "samples.png"
 _MOST_AUDITS = 50
 
 
-def report_of(path: Path) -> Report:
+def report_of(path: Path, *, images: bool = True) -> Report:
     """Return the report of a run, finished or not.
+
+    Args:
+        path: Its folder.
+        images: Whether a rehearsal's example images are shown.
 
     Raises:
         RunError: There is no run, or a file of it can't be read.
@@ -32,7 +38,7 @@ def report_of(path: Path) -> Report:
     parts = [
         results.results_section(facts),
         _figures_section(facts),
-        _examples_section(facts),
+        _examples_section(facts) if images else None,
         sections.learning_section(facts),
         sections.troubles_section(facts),
         sections.sites_section(facts),
@@ -57,12 +63,20 @@ def task_of(facts: RunFacts) -> Task:
 
 
 def patient_tables(facts: RunFacts) -> dict[str, Tables]:
-    """Return what a rehearsal has kept of each test patient, by site; nothing of a real run."""
+    """Return what a rehearsal has kept of each test patient, by site; nothing of a real run.
+
+    Raises:
+        RunError: The file is damaged.
+    """
     file = facts.record.path / REHEARSAL / PATIENTS
     if not file.exists():
         return {}
     found: dict[str, dict[str, Any]] = {}
-    for name, values in load_file(file).items():
+    try:
+        content = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"can't be read ({error})", where=file) from None
+    for name, values in content.items():
         site, _, table = name.rpartition("/")
         found.setdefault(site, {})[table] = values
     return dict(sorted(found.items()))
@@ -89,8 +103,12 @@ def _of_metrics(facts: RunFacts) -> Iterator[Figure]:
     states, task = facts.states(), task_of(facts)
     if states.get("federation"):
         edges = states.get("edges")
-        metrics = task.metrics(None if edges is None else np.array(edges, np.float64))
-        metrics.merge(np.array(states["federation"], np.float64))
+        try:
+            metrics = task.metrics(None if edges is None else np.array(edges, np.float64))
+            metrics.merge(np.array(states["federation"], np.float64))
+        except (ValueError, TypeError) as error:
+            where = facts.record.path / TEST
+            raise RunError(f"is not of this job's test ({error})", where=where) from None
         yield from metrics.figures()
     if tables := patient_tables(facts):
         yield from task.metrics(task.fine_edges()).patient_figures(tables)
@@ -100,8 +118,13 @@ def _examples_section(facts: RunFacts) -> Section | None:
     pictures = list(_pictures(facts))
     if not pictures:
         return None
-    says = "Images of the simulated hospitals. A real run shows none: they stay where they are."
-    return Section("examples", "Examples", (says,), pictures=pictures)
+    says = []
+    if any(picture.name != "samples" for picture in pictures):
+        says.append(
+            "Of the data that was rehearsed with: show this page to those who may see them, or make it "
+            "without (`wardround report RUN --no-images`). A real run has none: they stay where they are."
+        )
+    return Section("examples", "Examples", says, pictures=pictures)
 
 
 def _pictures(facts: RunFacts) -> Iterator[Picture]:
@@ -113,7 +136,7 @@ def _pictures(facts: RunFacts) -> Iterator[Picture]:
             yield Picture(file.stem, file.read_bytes(), entry["says"], entry["caption"])
     drawn = facts.record.path / _SAMPLES
     if drawn.exists():
-        caption = "Drawn by the model: images of nobody."
+        caption = "Drawn by the model: of nobody, unless it has learnt an image by heart."
         yield Picture("samples", drawn.read_bytes(), "Images that the model has drawn", caption)
 
 

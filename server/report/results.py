@@ -28,7 +28,10 @@ def results_section(facts: RunFacts) -> Section:
     how = {
         "bootstrap": "Intervals are 95 %, by a bootstrap over the test patients.",
         "counts": "Intervals are 95 %, from counts of the test patients as the hospitals round them.",
-    }.get(facts.comparison.get("how", ""), "No interval is known.")
+    }.get(
+        facts.comparison.get("how", ""),
+        "Intervals are 95 %." if facts.comparison.get("metrics") else "No interval is known.",
+    )
     says = (
         f"The model of round {facts.about.get('tested_round')} of {facts.about.get('rounds')} on {behind} "
         f"test {'patient' if patients == 1 else 'patients'}. {how}",

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from math import isnan
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,13 @@ def report_of_several(paths: Sequence[Path]) -> Report:
     """
     runs = [RunFacts.read(path) for path in paths]
     names = _names(runs)
-    parts = [_results(names, runs), _differences(names, runs), _learning(names, runs), _asked(names, runs)]
+    parts = [
+        _results(names, runs),
+        *_over_seeds(runs),
+        _differences(names, runs),
+        _learning(names, runs),
+        _asked(names, runs),
+    ]
     facts = [
         (name, str(run.estimate(shown_metrics(run.job)[0]))) for name, run in zip(names, runs, strict=True)
     ]
@@ -69,6 +76,23 @@ def _results(names: Sequence[str], runs: Sequence[RunFacts]) -> Section:
     ]
     tables.append(Table("runs", "The runs", ("what", *names), counts))
     return Section("results", "What came out", tables=tables)
+
+
+def _over_seeds(runs: Sequence[RunFacts]) -> Iterator[Section]:
+    """Yield how far the seed moves the figures, where the runs differ in nothing else."""
+    jobs = [run.job.model_dump(mode="json") for run in runs]
+    seeds = {job["job"].pop("seed") for job in jobs}
+    if len(seeds) < len(runs) or any(job != jobs[0] for job in jobs):
+        return
+    rows: list[list[Any]] = []
+    for metric in _shared_metrics(runs):
+        values = [value for run in runs if (value := run.estimate(metric).value) is not None]
+        if len(values) == len(runs):
+            rows.append([words(metric), mean(values), stdev(values), min(values), max(values)])
+    columns = ("metric", "mean", "standard deviation", "lowest", "highest")
+    table = Table("seeds", f"Over {len(runs)} seeds", columns, rows)
+    says = "The runs are of one job and differ in the seed alone."
+    yield Section("seeds", "What the seed does", (says,), tables=(table,))
 
 
 def _text(value: float | None) -> str:

@@ -10,8 +10,12 @@ from server.report.content import Report
 PAGE = "report.html"
 
 
-def report_on(runs: Sequence[Path]) -> Report:
+def report_on(runs: Sequence[Path], *, images: bool = True) -> Report:
     """Return the report of one run, or of several side by side.
+
+    Args:
+        runs: Their folders.
+        images: Whether a rehearsal's example images are shown.
 
     Raises:
         RunError: One can't be read, or they can't be compared.
@@ -19,7 +23,7 @@ def report_on(runs: Sequence[Path]) -> Report:
     if len(runs) == 1:
         from server.report.one_run import report_of  # noqa: PLC0415  (with PyTorch)
 
-        return report_of(runs[0])
+        return report_of(runs[0], images=images)
     from server.report.side_by_side import report_of_several  # noqa: PLC0415  (with PyTorch)
 
     return report_of_several(runs)

@@ -29,7 +29,6 @@ class Figure:
         says: What it shows, in a sentence, for who doesn't see it.
         unit: Both axes go from 0 to 1.
         diagonal: What says nothing (a guess), or is perfect, lies on the line from corner to corner.
-        context: Series that stand behind the others: thin and grey.
     """
 
     name: str
@@ -40,7 +39,6 @@ class Figure:
     says: str = ""
     unit: bool = False
     diagonal: bool = False
-    context: Sequence[str] = ()
 
 
 def thinned(along: NDArray[np.float64], up: NDArray[np.float64]) -> list[tuple[float, float]]:

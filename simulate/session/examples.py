@@ -3,10 +3,10 @@
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
@@ -65,7 +65,7 @@ def examples_of(bench: Bench, samples: Samples, scores: Sequence[float]) -> dict
         batch = batch.each(lambda _, value: value.to(device))  # noqa: B023 (called at once)
         look = bench.task.looks(bench.task.predict(bench.models, batch), batch)[0]
         spacing = None if batch.spacing is None else tuple(batch.spacing)
-        picture = _drawn(batch[image][0].float().cpu().numpy(), look, spacing)
+        picture = drawn(batch[image][0].float().cpu().numpy(), look, spacing)
         found[rank] = _bytes(picture)
         found[f"{rank}/score"] = torch.tensor(look.score, dtype=torch.float64)
         found[f"{rank}/says"] = _bytes(look.says.encode())
@@ -99,8 +99,14 @@ def chosen(found: Sequence[Mapping[str, Example]]) -> dict[str, Example]:
     }
 
 
-def _drawn(image: Any, look: Look, spacing: tuple[float, ...] | None) -> bytes:
-    """Return a PNG: the image with what is true, and beside it the same with what was predicted."""
+def drawn(image: NDArray[np.float32], look: Look, spacing: tuple[float, ...] | None) -> bytes:
+    """Return a PNG: the image with what is true, and beside it the same with what was predicted.
+
+    Args:
+        image: (C, *S); of a volume the plane with the most of what is true is shown.
+        look: What is drawn on it.
+        spacing: Millimetres along each axis, or None.
+    """
     target = Sample(image, look.true, look.true_boxes)
     answer = Sample(image, look.found, look.found_boxes)
     pictures = [

@@ -66,6 +66,32 @@ def test_two_runs_stand_side_by_side(folder: Path) -> None:
     assert "…" not in ended.stdout
 
 
+def test_runs_that_differ_in_the_seed_have_a_mean(tmp_path: Path, tiny_job) -> None:
+    runs = [write_run(tmp_path, tiny_job(job_seed=seed), SITES, 1, f"seed-{seed}") for seed in (1, 2, 3)]
+    for run, value in zip(runs, (0.2, 0.3, 0.7), strict=True):
+        about = json.loads((run / "run.json").read_text())
+        about["test"]["federation"]["dice_global"] = value
+        (run / "run.json").write_text(json.dumps(about))
+    wardround("report", *runs, "--csv", tmp_path / "csv")
+    with (tmp_path / "csv" / "seeds-seeds.csv").open(newline="") as file:
+        rows = {row["metric"]: row for row in csv.DictReader(file)}
+    row = rows["Dice (all voxels)"]
+    assert float(row["mean"]) == pytest.approx(0.4)
+    assert float(row["standard deviation"]) == pytest.approx(0.26457513)
+    assert (float(row["lowest"]), float(row["highest"])) == (0.2, 0.7)
+
+
+def test_what_attacks_found_stands_beside_what_was_promised(folder: Path) -> None:
+    leak = {"auc": 0.625, "auc_interval": [0.5, 0.75], "tpr": 0.125, "epsilon": 0.5}
+    audit = {"site": "alpha", "members": 40, "others": 20, "leaks": {"loss threshold": leak}}
+    (folder / "runs/run-1/audit-alpha.json").write_text(json.dumps(audit))
+    (folder / "runs/run-1/audit-broken.json").write_text("{")
+    wardround("report", "run-1", "--csv", "t", cwd=folder)
+    table = (folder / "t" / "promises-audit-alpha.csv").read_text().splitlines()
+    assert table[1] == "loss threshold,0.625,0.5,0.75,0.125,0.5"
+    assert not (folder / "t" / "promises-audit-broken.csv").exists()
+
+
 def test_a_run_is_shown_again(folder: Path) -> None:
     ended = wardround("show", "run-1", cwd=folder, environment={"COLUMNS": "80"})
     assert ended.returncode == 0

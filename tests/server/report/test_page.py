@@ -14,6 +14,7 @@ import pytest
 from server.report.content import Estimate, Table, words
 from server.report.terminal import print_run
 from server.report.write import report_on, write_csv, write_page
+from shared.errors import RunError
 from tests.server.report.runs import write_run
 
 MEGABYTE = 2**20
@@ -166,6 +167,14 @@ def test_a_run_that_never_began_has_a_report(tmp_path: Path, tiny_job) -> None:
     run = RunFolder.create(tmp_path, tiny_job(), "run-1")
     page = page_of(run.path)[1]
     assert "No hospital has joined" in page.text
+
+
+@pytest.mark.parametrize("content", ["{", '{"federation": [1.0]}', '{"federation": ["x"]}'])
+def test_states_of_another_test_are_said(tmp_path: Path, tiny_job, content: str) -> None:
+    run = write_run(tmp_path, tiny_job(), ["alpha"], 1)
+    (run / "test.json").write_text(content)
+    with pytest.raises(RunError, match=r"test\.json"):
+        report_on([run])
 
 
 def test_a_terminal_shows_the_same(large: Path) -> None:

@@ -53,6 +53,7 @@ def test_every_kind_of_job_ends_with_a_report(data: Path, tmp_path: Path, task: 
     drawn = {"generation": ["samples"], "survival": []}.get(task, ["best", "median", "worst"])
     assert pictures == drawn
     assert len(page.all("img")) == len(drawn)
+    assert [part.name for part in report_of(run, images=False).sections if part.pictures] == []
     about = json.loads((run / "run.json").read_text())
     assert about["comparison"]["patients"] == 16
     assert set(about["comparison"]["sites"]) == {"alpha", "beta", "gamma", "delta"}
