@@ -100,7 +100,6 @@ class Federation:
         """The members whose statistics are added up before the first round."""
         return self.trainers if self._repeats is None else self._named(self._repeats.of(0).summed)
 
-
     @property
     def trainers(self) -> list[Member]:
         """The members that train, by name; the others only judge."""

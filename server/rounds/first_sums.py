@@ -43,9 +43,7 @@ def sum_up(federation: Federation, job: JobSpec) -> tuple[dict[str, Numbers], li
     return total, sites
 
 
-def _open(
-    federation: Federation, job: JobSpec, asked: list[Message]
-) -> tuple[dict[str, Numbers], list[str]]:
+def _open(federation: Federation, job: JobSpec, asked: list[Message]) -> tuple[dict[str, Numbers], list[str]]:
     specs = job.task.statistics()
 
     def check(member: Member, content: RecordDict) -> dict[str, Numbers]:

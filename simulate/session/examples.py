@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from client.data.kinds.drawing import Drawing
 from client.data.look.planes import Sample, planes
 from client.data.look.tiles import tiles, window
 from client.data.samples.site_data import Samples
@@ -107,8 +108,8 @@ def drawn(image: NDArray[np.float32], look: Look, spacing: tuple[float, ...] | N
         look: What is drawn on it.
         spacing: Millimetres along each axis, or None.
     """
-    target = Sample(image, look.true, look.true_boxes)
-    answer = Sample(image, look.found, look.found_boxes)
+    target = Sample(image, (Drawing(look.true, look.true_boxes),))
+    answer = Sample(image, (Drawing(look.found, look.found_boxes),))
     pictures = [
         ("true", _tile(target, spacing, target)),
         ("predicted", _tile(answer, spacing, target)),
@@ -138,17 +139,14 @@ def _tile(sample: Sample, spacing: tuple[float, ...] | None, at: Sample) -> Imag
 
 def _flat(sample: Sample, at: Sample) -> Sample:
     amounts = np.zeros(sample.image.shape[-1])
-    if at.mask is not None:
-        amounts += (at.mask != 0).sum(axis=(0, 1))
-    for box in at.boxes if at.boxes is not None else ():
+    for areas in at.areas:
+        amounts += (areas != 0).sum(axis=(0, 1))
+    for box in at.boxes:
         amounts[int(box[2]) : int(np.ceil(box[5]))] += 1
     index = int(amounts.argmax()) if amounts.any() else len(amounts) // 2
-    boxes = sample.boxes
-    if boxes is not None:
-        there = boxes[(boxes[:, 2] <= index) & (boxes[:, 5] > index)]
-        boxes = there[:, [0, 1, 3, 4, 6]]
-    mask = None if sample.mask is None else sample.mask[..., index]
-    return Sample(sample.image[..., index], mask, boxes)
+    there = sample.boxes[(sample.boxes[:, 2] <= index) & (sample.boxes[:, 5] > index)]
+    cut = [Drawing(areas[..., index]) for areas in sample.areas]
+    return Sample(sample.image[..., index], (*cut, Drawing(boxes=there[:, [0, 1, 3, 4, 6]])))
 
 
 def _bytes(content: bytes) -> Tensor:
