@@ -9,7 +9,8 @@ from PIL import Image
 
 from server.report.write import write_page
 
-_SIZE = (1200, 1560)
+_SIZE = (1200, 2860)
+_SHOWN = (900, 2145)
 
 
 def picture(run: Path) -> Image.Image:
@@ -21,7 +22,12 @@ def picture(run: Path) -> Image.Image:
         options = ("--headless", "--no-sandbox", "--hide-scrollbars", f"--window-size={size}")
         command = ["chromium", *options, f"--screenshot={shot}", page.as_uri()]
         subprocess.run(command, check=True, capture_output=True)  # noqa: S603 (our own page)
-        return Image.open(shot).convert("RGB").quantize(96, Image.Quantize.MEDIANCUT)
+        return (
+            Image.open(shot)
+            .convert("RGB")
+            .resize(_SHOWN, Image.Resampling.LANCZOS)
+            .quantize(256, Image.Quantize.FASTOCTREE)
+        )
 
 
 if __name__ == "__main__":

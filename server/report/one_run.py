@@ -122,7 +122,7 @@ def _examples_section(facts: RunFacts) -> Section | None:
     if any(picture.name != "samples" for picture in pictures):
         says.append(
             "Of the data that was rehearsed with: show this page to those who may see them, or make it "
-            "without (`wardround report RUN --no-images`). A real run has none: they stay where they are."
+            "without (wardround report RUN --no-images). A real run has none: they stay where they are."
         )
     return Section("examples", "Examples", says, pictures=pictures)
 

@@ -156,7 +156,7 @@ def promises_section(facts: RunFacts, audits: list[Table]) -> Section:
             says.append("No bound is promised on what the model or an update tells of a single patient.")
     if not audits:
         says.append(
-            "No attack on the model was recorded (`wardround audit-privacy RUN --json RUN/audit-SITE.json`)."
+            "No attack on the model was recorded (wardround audit-privacy RUN --json RUN/audit-SITE.json)."
         )
     return Section("promises", "What was promised to patients", says, tables=audits)
 
