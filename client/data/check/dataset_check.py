@@ -22,8 +22,8 @@ from client.data.images.readers import (
     mask_values,
     read_files,
     size,
-    target_shape,
 )
+from client.data.images.target_shape import target_shape
 from client.data.kinds.tally import Tally
 from client.data.manifest.pooled_sites import Part, Row, read_parts
 from client.data.manifest.rows import SPLITS, Record, label_indices

@@ -23,7 +23,9 @@ _NRRD_TYPES = {
     **dict.fromkeys(("uint32_t", "float"), 4),
     **dict.fromkeys(("longlong", "int64", "int64_t", "uint64", "uint64_t", "double"), 8),
 }
+_WRITTEN_TOGETHER = {name.replace(" ", ""): name for name in ("old min", "old max", "line skip", "byte skip")}
 _PIECE = 2**20
+_GZIP = b"\x1f\x8b"
 _EITHER = 47  # zlib's or gzip's head, for zlib
 _REMEDY = "Its header is wrong, or it was not copied as a whole: save it anew."
 
@@ -68,7 +70,7 @@ def require_metaimage_data(path: Path, fields: Mapping[str, str], begin: int, be
 
 
 def require_nrrd_data(path: Path, fields: Mapping[str, str], begin: int, beside: Path | None) -> None:
-    """Refuse an NRRD with more plain numbers than its header says; of fewer or packed ones ITK says so.
+    """Refuse an NRRD with more numbers than its header says, or damaged ones; of fewer ITK says so.
 
     Args:
         path: The header.
@@ -77,30 +79,56 @@ def require_nrrd_data(path: Path, fields: Mapping[str, str], begin: int, beside:
         beside: The file of the numbers; None where they follow the header.
 
     Raises:
-        DataError: There are more, or they stand for others: numbers of which only the ends are given.
+        DataError: There are more, they are damaged, or they stand for others: numbers of which only the ends
+            are given.
     """
+    fields = {_WRITTEN_TOGETHER.get(name, name): value for name, value in fields.items()}
     if {"old min", "old max"} & fields.keys():
         raise DataError(
             "scales its numbers (old min, old max), which is not read",
             where=path,
             remedy="Save the scaled numbers.",
         )
-    size, skipped = _NRRD_TYPES.get(fields.get("type", "").lower()), fields.get("byte skip", "0")
-    if (
-        size is None
-        or fields.get("encoding") != "raw"
-        or fields.get("line skip", "0") != "0"
-        or skipped == "-1"
-    ):
-        return
-    lengths = [_whole(text, "sizes", path) for text in fields.get("sizes", "").split()]
-    first = _whole(skipped, "byte skip", path) + (begin if beside is None else 0)
-    if (beside or path).stat().st_size - first > size * prod(lengths):
+    size = _NRRD_TYPES.get(fields.get("type", "").lower())
+    if size is None:
+        return  # ITK refuses it
+    needed = size * prod(_whole(text, "sizes", path) for text in fields.get("sizes", "").split())
+    lines, skip = (_whole(fields.get(f"{name} skip", "0"), f"{name} skip", path) for name in ("line", "byte"))
+    first = _behind_lines(beside or path, begin if beside is None else 0, lines)
+    packing = fields.get("encoding", "").lower()
+    if packing == "raw":  # of a skip below 0 the last bytes count, whatever stands before
+        found = needed if skip < 0 else (beside or path).stat().st_size - first - skip
+    elif packing in ("gzip", "gz"):  # bytes are skipped after unpacking
+        if skip < 0:
+            raise DataError("skips all but the last of packed bytes, which is not read", where=path)
+        found = _inflated(beside or path, first, None, needed + skip, path) - skip
+    else:
+        with (beside or path).open("rb") as file:
+            file.seek(first + max(0, skip))
+            found = _written_out(file.read(), packing, size)
+    if found > needed:
         raise DataError(
-            f"holds more than the {size * prod(lengths)} bytes of numbers that its header says",
-            where=path,
-            remedy=_REMEDY,
+            f"holds more than the {needed} bytes of numbers that its header says", where=path, remedy=_REMEDY
         )
+
+
+def _behind_lines(file: Path, begin: int, lines: int) -> int:
+    """Return the byte behind so many lines."""
+    if lines <= 0:
+        return begin
+    with file.open("rb") as source:
+        source.seek(begin)
+        for _ in range(lines):
+            if not source.readline():
+                break
+        return source.tell()
+
+
+def _written_out(text: bytes, packing: str, size: int) -> int:
+    """Return the bytes of numbers that stand in a text; 0 of what ITK refuses."""
+    if packing in ("ascii", "text", "txt"):
+        return size * len(text.replace(b",", b" ").split())
+    return len(b"".join(text.split())) // 2 if packing == "hex" else 0
 
 
 def _needed(fields: Mapping[str, str], path: Path) -> int | None:
@@ -129,6 +157,8 @@ def _inflated(file: Path, begin: int, length: int | None, needed: int, path: Pat
             packed = unpacker.unconsumed_tail
     except zlib.error as error:
         raise DataError(f"is damaged ({error})", where=path, remedy=_REMEDY) from None
+    if count == needed and unpacker.eof and unpacker.unused_data.startswith(_GZIP):
+        return needed + 1  # gzip's files may stand one behind the other
     if count == needed and not unpacker.eof:  # the checksum stands at the end
         raise DataError("was cut short", where=path, remedy=_REMEDY)
     return min(count, needed + 1)

@@ -15,6 +15,7 @@ from client.data.formats.library_messages import standard_error_heard
 from client.data.formats.limits import DEFLATED, LZW, require_plausible
 from client.data.formats.picture import Picture, Turn
 from client.data.formats.placed_volumes import placed
+from client.data.formats.square_pixels import require_square
 from client.data.formats.text_headers import data_files, require_metaimage, says_its_place
 from client.data.formats.tiff_pages import Page, require_pages
 from shared.errors import DataError
@@ -23,6 +24,7 @@ from shared.text.printable import printable
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 _DESCRIPTION = 270  # TIFF's tag, where OME keeps its XML
+_ACROSS, _DOWN = 282, 283  # the resolution
 _MICRONS = {"nm": 1e-6, "µm": 1e-3, "\u03bcm": 1e-3, "um": 1e-3, "micron": 1e-3, "mm": 1.0, "cm": 10.0}
 _REMEDY = "Copy or export it again."
 _LONGEST = 200  # letters of what somebody else says
@@ -93,9 +95,11 @@ def read_tiff(path: Path, *, labels: bool = False) -> Picture:
         array = _numbers_of_colours(path, count)
     else:
         array = _as_stored(read_itk_array(path, "TIFFImageIO"), page, path)
-    text = _description(path)
+    text, across, down = _said(path)
     array = _in_channels(array, text, count, path)
     sizes = _ome_sizes(text)
+    if not {*"XY"} <= sizes.keys():
+        require_square(across, down, "XResolution, YResolution", path)
     if array.ndim == 3:
         return Picture(array, _spacing(sizes, "YX"), None, Turn.none(2))
     volume = np.ascontiguousarray(array.transpose(0, 3, 2, 1))
@@ -114,13 +118,14 @@ def _numbers_of_colours(path: Path, count: int) -> NDArray[Any]:
     return np.stack(pages)[None] if count > 1 else pages[0][None]
 
 
-def _description(path: Path) -> str:
+def _said(path: Path) -> tuple[str, Any, Any]:
+    """Return the description of a TIFF, and its resolution across and down."""
     with Image.open(path, formats=("TIFF",)) as file:
-        text = str(file.tag_v2.get(_DESCRIPTION, ""))  # type: ignore[attr-defined]
-    try:
-        return text.encode("latin-1").decode()  # Pillow takes each byte of UTF-8 for a letter
-    except UnicodeError:
-        return text
+        tags: Mapping[int, Any] = file.tag_v2  # type: ignore[attr-defined]
+        text, across, down = str(tags.get(_DESCRIPTION, "")), tags.get(_ACROSS), tags.get(_DOWN)
+    with contextlib.suppress(UnicodeError):
+        text = text.encode("latin-1").decode()  # Pillow takes each byte of UTF-8 for a letter
+    return text, across, down
 
 
 def _as_stored(array: NDArray[Any], page: Page, path: Path) -> NDArray[Any]:

@@ -17,10 +17,11 @@ from client.data.formats.library_messages import warnings_heard
 from client.data.formats.limits import DEFLATED, require_plausible
 from client.data.formats.picture import Picture, Turn
 from client.data.formats.png import Depth, require_sound
+from client.data.formats.square_pixels import require_square
 from shared.errors import DataError
 
 _GREY = ("L", "I", "F", "I;16", "I;16L", "I;16B")
-_ORIENTATION = 274
+_ORIENTATION, _ACROSS, _DOWN = 274, 282, 283
 FORMATS = ("PNG", "JPEG", "BMP")
 _OTHERS = (  # what is called .jpg or .png and is not
     (re.compile(rb"....ftyp(hei|hev|mif1|msf1)", re.DOTALL), "HEIC"),
@@ -64,7 +65,7 @@ def read_mask_picture(path: Path) -> Picture:
         if depth is not None and depth.is_deep_colour:
             array = read_itk_array(path, "PNGImageIO")
         else:
-            array = _mask_channels(file)
+            array = _mask_channels(file, path)
             if depth is not None and file.mode == "L" and depth.bits > 1:
                 array = array // depth.scale
     return Picture(turn.apply(_one_channel(array, path)), None, None, turn)
@@ -91,7 +92,20 @@ def _opened(path: Path) -> Iterator[tuple[Image.Image, Depth | None]]:
                     where=path,
                     remedy="Save the frame that is meant as a file of its own.",
                 )
+            _require_square(file, path)
             yield file, depth
+
+
+def _require_square(file: Image.Image, path: Path) -> None:
+    """Refuse a JPEG or BMP whose pixels are not square; a PNG says it elsewhere."""
+    exif = file.getexif()
+    for name, said in (
+        ("JFIF", file.info.get("jfif_density")),
+        ("Exif", (exif.get(_ACROSS, 0), exif.get(_DOWN, 0))),
+        ("its header", file.info.get("dpi") if file.format == "BMP" else None),
+    ):
+        across, down = said or (0, 0)
+        require_square(across, down, name, path)
 
 
 def _decoder(whole: BinaryIO, content: BinaryIO, path: Path) -> Image.Image:
@@ -122,6 +136,7 @@ def _channels(file: Image.Image, path: Path) -> NDArray[Any]:
         return array
     if file.mode == "1":
         return np.asarray(file.convert("L"))[None]
+    _require_colours(file, path)
     if file.mode.endswith(("A", "a")) or "transparency" in file.info:
         return _opaque(
             np.moveaxis(np.asarray(file.convert("LA" if file.mode == "LA" else "RGBA")), -1, 0), path
@@ -129,9 +144,27 @@ def _channels(file: Image.Image, path: Path) -> NDArray[Any]:
     return np.moveaxis(np.asarray(file if file.mode == "RGB" else file.convert("RGB")), -1, 0)
 
 
-def _mask_channels(file: Image.Image) -> NDArray[Any]:
+def _require_colours(file: Image.Image, path: Path) -> None:
+    """Refuse pixels with the number of a colour that the palette has not: decoders show them black.
+
+    Raises:
+        DataError: There are some.
+    """
+    if file.mode != "P":
+        return
+    colours = len(file.getpalette("RGB") or []) // 3
+    if (highest := int(np.asarray(file).max(initial=0))) >= colours:
+        raise DataError(
+            f"has pixels of colour {highest}, and its palette has {colours} colours",
+            where=path,
+            remedy="It is damaged: save it again, in colour or in grey.",
+        )
+
+
+def _mask_channels(file: Image.Image, path: Path) -> NDArray[Any]:
     if file.mode == "P" and not _is_grey(file):
         return np.asarray(file)[None]
+    _require_colours(file, path)
     if file.mode in _GREY:
         return np.asarray(file)[None]
     if file.mode in ("1", "P"):

@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from PIL import Image
 
+from client.data.formats.square_pixels import require_square
 from shared.errors import DataError
 from shared.text.printable import printable
 
@@ -74,6 +75,9 @@ def require_sound(file: BinaryIO, path: Path) -> tuple[Depth | None, Image.Image
                 _require(rows is None, "has two headers", path)
                 rows = _Rows(content)
                 _require(rows.needed > 0, "says that it has no pixels", path)
+            if name == b"pHYs" and len(content) == 9:
+                across, down = (int.from_bytes(content[at : at + 4], "big") for at in (0, 4))
+                require_square(across, down, "pHYs", path)
             if name == b"IDAT" and rows is not None:
                 _require(rows.add(content, len(parts)), "has its pixels in several places", path)
             else:

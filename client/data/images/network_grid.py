@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.data.formats.picture import Picture
-from client.data.images.readers import target_shape
 from client.data.images.resize import padded, resize_image, resize_mask
+from client.data.images.target_shape import target_shape
 from shared.job.schema import DataTable
 
 Shape = tuple[int, ...]

@@ -7,7 +7,7 @@ bits before anybody has looked, and with them `wardround data check` would load 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,19 +24,18 @@ from client.data.formats.dicom import (
     read_structures,
 )
 from client.data.formats.itk import read_itk, read_tiff
-from client.data.formats.library_messages import warnings_heard
 from client.data.formats.nifti import read_nifti
 from client.data.formats.picture import Picture
 from client.data.formats.pictures import read_mask_picture, read_picture
 from client.data.formats.unread import unread
+from client.data.images.colours import as_grey, channels_remedy, coloured
 from client.data.images.geometry import Geometry, on_grid, settle_orientation, size
 from client.data.images.mask_files import Mask, mask_files, one_map
 from client.data.images.masks import class_indices, values_of
+from client.data.images.refusing import PICTURES, guarded, refusing
 from shared.errors import DataError
-from shared.job.schema import DataTable, JobSpec
+from shared.job.schema import JobSpec
 from shared.tasks.fields import Field
-from shared.text.names import shortened
-from shared.text.printable import printable
 
 __all__ = [
     "ENDINGS",
@@ -50,19 +49,13 @@ __all__ = [
     "read_mask",
     "read_raw_mask",
     "size",
-    "target_shape",
 ]
 
-_PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
 _LOSSY = (".jpg", ".jpeg")
 _NIFTI = (".nii", ".nii.gz")
 _TIFF = (".tif", ".tiff")
 _ITK = {".mha": "MetaImageIO", ".mhd": "MetaImageIO", ".nrrd": "NrrdImageIO", ".nhdr": "NrrdImageIO"}
-ENDINGS = (*_PICTURES, *_NIFTI, *_TIFF, *_ITK, ".npy", ".dcm")
-_LARGEST_CHANGE = 16  # of the number of voxels along an axis, through resampling
-_MOST_VOXELS = 2**29
-_LONGEST_REASON = 300  # letters of what a library says
-T = TypeVar("T")
+ENDINGS = (*PICTURES, *_NIFTI, *_TIFF, *_ITK, ".npy", ".dcm")
 
 
 def read_image(path: Path, dimensions: int | None = None) -> Picture:
@@ -79,7 +72,7 @@ def read_image(path: Path, dimensions: int | None = None) -> Picture:
         DataError: The file is missing, damaged, of no known format, of other dimensions, or its numbers are
             not finite or not exact in float32.
     """
-    picture = _guarded(path, lambda: _read(path, dimensions))
+    picture = guarded(path, lambda: _read(path, dimensions))
     _require_dimensions(picture, path, dimensions)
     _require_spacing(picture, path)
     return replace(picture, array=picture.floats(path))
@@ -169,12 +162,12 @@ def mask_indices(
     mask: Literal["labels", "any"] = "labels",
 ) -> NDArray[np.uint8]:
     """Return a mask as class indices (*S); see `client.data.images.masks.class_indices`."""
-    return _refusing(path, lambda: class_indices(raw, path, classes, labels, mask, lossy=_is_lossy(path)))
+    return refusing(path, lambda: class_indices(raw, path, classes, labels, mask, lossy=_is_lossy(path)))
 
 
 def mask_values(raw: Picture, path: Path) -> NDArray[np.int64]:
     """Return the labels of a mask, without the background; see `client.data.images.masks.values_of`."""
-    return _refusing(path, lambda: values_of(raw, path, lossy=_is_lossy(path)))
+    return refusing(path, lambda: values_of(raw, path, lossy=_is_lossy(path)))
 
 
 def _stacked(pictures: Sequence[Picture], paths: Sequence[Path], layout: Layout) -> Picture:
@@ -186,43 +179,20 @@ def _stacked(pictures: Sequence[Picture], paths: Sequence[Path], layout: Layout)
     arrays = [picture.array for picture in (first, *others)]
     channels, colour = layout.channels, layout.colour
     if colour is not None:
-        arrays = [_coloured(array, colour, path) for array, path in zip(arrays, paths, strict=True)]
+        arrays = [coloured(array, colour, path) for array, path in zip(arrays, paths, strict=True)]
     elif channels == len(arrays):
-        arrays = [_as_grey(array) for array in arrays]
+        arrays = [as_grey(array) for array in arrays]
     array = np.concatenate(arrays) if len(arrays) > 1 else arrays[0]
     if channels is not None and len(array) != channels:
         found = f"has {len(array)} channel{'s' * (len(array) > 1)}, but the job wants {channels}"
-        raise DataError(found, where=paths[0], remedy=_channels_remedy(len(array), channels, colour))
+        raise DataError(found, where=paths[0], remedy=channels_remedy(len(array), channels, colour))
     notes = tuple(note for picture in (first, *others) for note in picture.notes)
     return replace(first, array=array, notes=notes)
 
 
-def _channels_remedy(found: int, wanted: int, colour: str | None) -> str:
-    remedy = f"Set [data] channels = {found}, or convert the image."
-    if colour is None and {found, wanted} == {1, 3}:
-        kind = "grey" if wanted == 1 else "rgb"
-        return f"Set [data] colour = '{kind}' where grey and colour images are mixed. {remedy}"
-    return remedy
-
-
-def _coloured(array: NDArray[np.float32], colour: Literal["rgb", "grey"], path: Path) -> NDArray[np.float32]:
-    if len(array) not in (1, 3):
-        raise DataError(
-            f"has {len(array)} channels, and only grey and colour images (1 or 3) become '{colour}'",
-            where=path,
-            remedy="Leave [data] colour out.",
-        )
-    if colour == "rgb":
-        return array if len(array) == 3 else np.repeat(array, 3, axis=0)
-    if len(array) == 1 or _is_grey(array):
-        return array[:1]
-    luminance = np.tensordot(np.array([0.299, 0.587, 0.114], np.float32), array, axes=1)  # ITU-R BT.601
-    return luminance[None].astype(np.float32)
-
-
 def _mask_of(path: Path, image: Picture, layout: Layout) -> Picture:
     """Read an image's mask; contours are filled on the image's grid."""
-    structures = _guarded(path, lambda: _structures(path, image, layout)) if _is_dicom(path) else None
+    structures = guarded(path, lambda: _structures(path, image, layout)) if _is_dicom(path) else None
     return read_raw_mask(path, len(image.shape)) if structures is None else structures
 
 
@@ -237,14 +207,14 @@ def read_raw_mask(path: Path, dimensions: int | None = None) -> Picture:
     Raises:
         DataError: As `read_image`; or the file has several channels, or is transparent in places.
     """
-    picture = _guarded(path, lambda: _read_mask(path, dimensions))
+    picture = guarded(path, lambda: _read_mask(path, dimensions))
     _require_dimensions(picture, path, dimensions)
     _require_spacing(picture, path)
     return picture
 
 
 def _read_mask(path: Path, dimensions: int | None) -> Picture:
-    if path.suffix.lower() in _PICTURES:
+    if path.suffix.lower() in PICTURES:
         return read_mask_picture(path)
     if path.suffix.lower() in _TIFF:
         return read_tiff(path, labels=True)
@@ -276,50 +246,6 @@ def read_mask(path: Path, classes: int, dimensions: int | None = None) -> NDArra
     return mask_indices(read_raw_mask(path, dimensions), path, classes)
 
 
-def target_shape(picture: Picture, data: DataTable, where: Path) -> tuple[int, ...]:
-    """Return the spatial shape after resampling to the job's spacing and resizing to its size.
-
-    Raises:
-        DataError: The job wants a spacing and the file does not say its own; or the size of its voxels would
-            make next to nothing of the image, or more than any memory holds.
-    """
-    if data.spacing is not None and picture.spacing is None:
-        raise DataError(
-            "says no spacing, but the job resamples to a spacing in mm",
-            where=where,
-            remedy="Give files that say the size of a voxel, or a job with [data] size and without spacing.",
-        )
-    if data.size is not None:
-        return tuple(data.size)
-    if data.spacing is None or picture.spacing is None:
-        return picture.shape
-    lengths = zip(picture.shape, picture.spacing, data.spacing, strict=True)
-    shape = tuple(max(1, round(number * before / after)) for number, before, after in lengths)
-    _require_plausible(picture, shape, data.spacing, where)
-    return shape
-
-
-def _require_plausible(
-    picture: Picture, shape: tuple[int, ...], wanted: Sequence[float], where: Path
-) -> None:
-    """Refuse a resampling that only a header in other units asks for."""
-    ratios = [after / before for before, after in zip(picture.shape, shape, strict=True)]
-    shrunk = any(
-        ratio < 1 / _LARGEST_CHANGE and before > 1
-        for ratio, before in zip(ratios, picture.shape, strict=True)
-    )
-    voxels = float(np.prod([float(length) for length in shape]))
-    if not shrunk and max(ratios) <= _LARGEST_CHANGE and voxels <= _MOST_VOXELS:
-        return
-    own = " x ".join(f"{length:.4g}" for length in picture.spacing or ())
-    raise DataError(
-        f"says that its voxels are {own} mm; at the job's {' x '.join(f'{x:g}' for x in wanted)} mm its "
-        f"{size(picture.shape)} voxels would become {size(shape)}",
-        where=where,
-        remedy="Is its header in another unit than mm? Correct it, or use a job with [data] size.",
-    )
-
-
 def _require_dimensions(picture: Picture, path: Path, dimensions: int | None) -> None:
     found = len(picture.shape)
     if dimensions is not None and found != dimensions:
@@ -345,37 +271,10 @@ def _is_lossy(path: Path) -> bool:
     return path.suffix.lower() in _LOSSY
 
 
-def _guarded(path: Path, read: Callable[[], T]) -> T:
-    """Read a file; see `_refusing`. What a decoder prints is not shown."""
-
-    def heard() -> T:
-        with warnings_heard():
-            return read()
-
-    itself = path.suffix.lower() in _PICTURES and path.is_file()  # listens where a library may speak
-    return _refusing(path, read if itself else heard)
-
-
-def _refusing(path: Path, read: Callable[[], T]) -> T:
-    """Turn whatever is raised on a damaged file into one DataError."""
-    try:
-        return read()
-    except DataError:
-        raise
-    except FileNotFoundError:
-        raise DataError("the file is missing", where=path) from None
-    except MemoryError:
-        raise DataError("needs more memory than there is", where=path) from None
-    except Exception as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        said = printable(" ".join(lines) or type(error).__name__)
-        raise DataError(f"can't be read: {shortened(said, _LONGEST_REASON)}", where=path) from None
-
-
 def _read(path: Path, dimensions: int | None) -> Picture:
     name = path.name.lower()
     readers: Mapping[tuple[str, ...], Callable[[], Picture]] = {
-        _PICTURES: lambda: read_picture(path),
+        PICTURES: lambda: read_picture(path),
         _NIFTI: lambda: read_nifti(path, dimensions),
         _TIFF: lambda: read_tiff(path),
         tuple(_ITK): lambda: read_itk(path, _ITK[path.suffix.lower()], dimensions),
@@ -389,11 +288,3 @@ def _read(path: Path, dimensions: int | None) -> Picture:
     if name.endswith(".dcm") or is_dicom(path):
         return read_file(path, dimensions)
     raise unread(path)
-
-
-def _as_grey(array: NDArray[np.float32]) -> NDArray[np.float32]:
-    return array[:1] if len(array) == 3 and _is_grey(array) else array
-
-
-def _is_grey(colours: NDArray[np.float32]) -> bool:
-    return bool((colours[0] == colours[1]).all() and (colours[0] == colours[2]).all())

@@ -1,6 +1,5 @@
 """A dataset of a hospital: the manifest, a CSV with one row per image."""
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -8,16 +7,11 @@ from pathlib import Path
 
 from client.data.images.mask_files import Mask, mask_files
 from client.data.manifest.csv_files import file_below, is_there, missing, read_table
+from client.data.manifest.identity import CUT_REMEDY, cut, cut_ids, require_identity, require_unmarked
 from shared.errors import DataError
 from shared.text.names import suggestion
 
 SPLITS = ("train", "val", "test")
-_NOBODY = {"nan", "none", "null", "n/a", "na", "<na>", "nat", "undefined"}
-_ERROR = re.compile(r"#(N/A|NV|[A-ZÀ-Ý/0]+[!?])")  # of a spreadsheet
-_CUT_NUMBER = re.compile(r"[0-9][.,]?[0-9]*E\+[0-9]{2,3}", re.IGNORECASE)
-_TOO_NARROW = re.compile(r"#{3,}")  # what a spreadsheet shows where a column is
-_MONTH = "(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
-_DATE = re.compile(rf"[0-9]{{1,2}}-{_MONTH}(-[0-9]{{2,4}})?|{_MONTH}-[0-9]{{2}}", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -197,7 +191,7 @@ def scan_manifest(path: Path, images: Sequence[str] = ("image",), needs: Sequenc
             text = f"has {len(cells)} cell{'s' * (len(cells) != 1)}, but the header has {len(header)}"
             reason = str(error) if len(cells) == len(header) else text
             problems.append(DataError(reason, where=f"{path}, row {number}"))
-    return Manifest(path, header, records, problems + _straddling(path, records))
+    return Manifest(path, header, records, problems + _cut(path, records) + _straddling(path, records))
 
 
 def require(problems: Sequence[DataError]) -> None:
@@ -220,7 +214,8 @@ def _record(
     for name in ("patient", *images, *(name for name in needs if name == "mask")):
         if not cells[name]:
             raise ValueError(f"the {name} is empty")
-    _require_identity(cells["patient"])
+    require_identity(cells["patient"])
+    require_unmarked(cells.get("site", ""), "site")
     split = cells.get("split")
     if split is not None and split not in SPLITS:
         raise ValueError(f"unknown split '{split}'; {suggestion(split, SPLITS)}")
@@ -241,26 +236,6 @@ def _record(
     )
 
 
-def _require_identity(patient: str) -> None:
-    """Refuse what a program wrote where an id was lost: rows of several patients would be one's.
-
-    Raises:
-        ValueError: It is such a text.
-    """
-    if patient.casefold() in _NOBODY or _ERROR.fullmatch(patient) or _TOO_NARROW.fullmatch(patient):
-        raise ValueError(f"the patient is '{patient}', which stands where an id was lost")
-    if _CUT_NUMBER.fullmatch(patient):
-        raise ValueError(
-            f"the patient is '{patient}', a number whose digits a spreadsheet cut: format the column as text"
-        )
-    if _DATE.fullmatch(patient):
-        raise ValueError(
-            f"the patient is '{patient}', a date that a spreadsheet made of an id: format the column as text"
-        )
-    if "\ufffd" in patient:
-        raise ValueError(f"the patient '{patient}' has a letter that was lost: save the table in UTF-8")
-
-
 def mask_below(folder: Path, cell: str) -> Mask:
     """Return the file that a cell names, or the several of 'a|b'.
 
@@ -276,6 +251,16 @@ def mask_below(folder: Path, cell: str) -> Mask:
             f"the mask '{cell}' lacks a file: name one for each class, an empty mask where it has none"
         )
     return tuple(file_below(folder, name) for name in names)
+
+
+def _cut(path: Path, records: Sequence[Record]) -> list[DataError]:
+    """Name the rows whose patient's id a spreadsheet cut."""
+    lost = cut_ids(record.patient for record in records)
+    return [
+        DataError(cut(record.patient), where=f"{path}, row {record.row}", remedy=CUT_REMEDY)
+        for record in records
+        if record.patient in lost
+    ]
 
 
 def _straddling(path: Path, records: Sequence[Record]) -> list[DataError]:

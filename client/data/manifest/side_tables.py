@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client.data.manifest.csv_files import file_below, read_table
+from client.data.manifest.identity import CUT_REMEDY, cut, cut_ids, require_unmarked
 from client.data.manifest.rows import Record
 from shared.errors import DataError
 
@@ -46,6 +47,8 @@ class SideTable:
                 raise DataError(found, where=path)
             row = dict(zip(columns, cells, strict=True))
             rows[_key(path, row[by], by)].append(row)
+        if by != "image" and (lost := cut_ids(str(name) for name in rows)):
+            raise DataError(cut(min(lost)), where=path, remedy=CUT_REMEDY)
         return cls(path, columns, by, dict(rows))
 
     def require_matches(self, records: Sequence[Record]) -> None:
@@ -70,9 +73,10 @@ class SideTable:
 
 
 def _key(path: Path, cell: str, by: str) -> Path | str:
-    if by != "image":
-        return cell
     try:
+        if by != "image":
+            require_unmarked(cell, by)
+            return cell
         return file_below(path.parent, cell)
     except ValueError as error:
         raise DataError(str(error), where=path) from None

@@ -7,9 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from client.data.formats.square_pixels import require_square
 from shared.errors import DataError
 
 TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_FLAT, _CENTIMETRES = 1, 3  # of a region of ultrasound (PS3.3 C.8.5.5.1)
 _UNIT = 1e-2  # how far directions may be from length 1 and from a right angle
 
 
@@ -65,13 +67,23 @@ def pixel_spacing(dataset: Dataset, where: Path) -> tuple[float, float] | None:
     Of a projection (X-ray) without PixelSpacing it is that at the detector.
 
     Raises:
-        DataError: It is not a pair of numbers.
+        DataError: It is not a pair of numbers; or it is not there and pixels are not square.
     """
     for tag in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
         numbers = _numbers(dataset, tag, 2, where)
         if numbers is not None:
             return numbers[0], numbers[1]
+    if ratio := _numbers(dataset, "PixelAspectRatio", 2, where):
+        require_square(ratio[0], ratio[1], "PixelAspectRatio", where)
+    for region in dataset.get("SequenceOfUltrasoundRegions") or ():
+        if region.get("RegionSpatialFormat") == _FLAT and _units(region) == (_CENTIMETRES, _CENTIMETRES):
+            down, across = (abs(float(region.get(f"PhysicalDelta{axis}") or 0)) for axis in "YX")
+            require_square(down, across, "PhysicalDeltaY, PhysicalDeltaX", where)
     return None
+
+
+def _units(region: Dataset) -> tuple[object, ...]:
+    return tuple(region.get(f"PhysicalUnits{axis}Direction") for axis in "XY")
 
 
 def _numbers(dataset: Dataset, tag: str, count: int, where: Path) -> list[float] | None:

@@ -21,6 +21,7 @@ _KINDS = {  # samples of a pixel -> PhotometricInterpretation (PS3.3 C.7.6.3.1.2
     1: ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"),
     3: ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"),
 }
+_CONTRADICTS = {"MONOCHROME1": "IDENTITY", "MONOCHROME2": "INVERSE"}  # PS3.3 C.8.11.3.1
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,15 @@ def read_frame(dataset: Dataset, where: Path) -> Frame:
         DataError: It holds no picture, several frames, or a rescaling that makes nothing of it.
     """
     require_known(dataset, where)
-    stored = unpacked(dataset, where)
+    return frame_of(unpacked(dataset, where), dataset, where)
+
+
+def frame_of(stored: NDArray[Any], dataset: Dataset, where: Path) -> Frame:
+    """Return the numbers of a frame as it is stored, (rows, columns[, samples]).
+
+    Raises:
+        DataError: Its rescaling makes nothing of it.
+    """
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
         return Frame(_channels_first(apply_color_lut(stored, dataset)), None)
     if stored.ndim == 3:
@@ -74,6 +83,13 @@ def require_known(dataset: Dataset, where: Path) -> None:
             f"has pixels of kind '{shown(kind)}' with {samples} sample{'s' * (samples != 1)} each",
             where=where,
             remedy="Export it as MONOCHROME2 or RGB.",
+        )
+    if str(dataset.get("PresentationLUTShape") or "") == _CONTRADICTS.get(kind):
+        raise DataError(
+            f"is {kind} and says PresentationLUTShape {dataset.PresentationLUTShape}, which contradict each "
+            "other: whether it is a negative is not known",
+            where=where,
+            remedy="Export it with the shape that fits (MONOCHROME1 INVERSE, MONOCHROME2 IDENTITY).",
         )
     bits, highest = int(dataset.BitsStored), dataset.get("HighBit")
     if highest is not None and int(highest) != bits - 1:

@@ -12,8 +12,9 @@ from client.data.cache.prepared import Prepared
 from client.data.cache.preprocess import preparation_digest
 from client.data.images.file_hash import content_hash
 from client.data.images.intensity import intensity
-from client.data.images.readers import Picture, target_shape
+from client.data.images.readers import Picture
 from client.data.images.resize import resize_image, resize_mask
+from client.data.images.target_shape import target_shape
 from client.data.kinds import kinds_of
 from shared.errors import DataError
 from shared.job.schema import DataTable, JobSpec

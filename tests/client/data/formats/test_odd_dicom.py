@@ -8,43 +8,15 @@ import numpy as np
 import pydicom
 import pytest
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from client.data.images.readers import read_image, read_raw_mask
 from shared.errors import DataError
+from tests.client.data.formats.dicom_files import item, written
 
-CT, ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1"
+ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
 PIXELS = np.arange(64, dtype=np.int16).reshape(8, 8)
 FRAMES = np.stack([PIXELS + 100 * number for number in range(4)])
-
-
-def item(**tags: Any) -> Dataset:
-    dataset = Dataset()
-    for name, value in tags.items():
-        setattr(dataset, name, value)
-    return dataset
-
-
-def written(path: Path, pixels: NDArray[Any], *, kind: str = CT, **tags: Any) -> Path:
-    file = item(SOPClassUID=kind, SOPInstanceUID=generate_uid(), Modality="CT", PatientID="p")
-    file.file_meta = FileMetaDataset()
-    file.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    file.file_meta.MediaStorageSOPClassUID = kind
-    file.file_meta.MediaStorageSOPInstanceUID = file.SOPInstanceUID
-    file.SeriesInstanceUID, file.StudyInstanceUID, file.FrameOfReferenceUID = "1.2.3", "1.2.4", "1.2.5"
-    file.Rows, file.Columns = pixels.shape[-2:]
-    file.SamplesPerPixel, file.PhotometricInterpretation = 1, "MONOCHROME2"
-    file.BitsAllocated = 16
-    file.BitsStored = tags.pop("BitsStored", 16)
-    file.HighBit, file.PixelRepresentation = file.BitsStored - 1, int(pixels.dtype.kind == "i")
-    file.PixelData = pixels.tobytes()
-    for name, value in tags.items():
-        setattr(file, name, value)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pydicom.dcmwrite(path, file, enforce_file_format=True)
-    return path
 
 
 def slice_at(path: Path, height: float, value: int = 0, **tags: Any) -> Path:
@@ -266,3 +238,19 @@ def test_frames_without_number_are_refused_before_memory_is_taken(tmp_path):
     file.save_as(path)
     with pytest.raises(DataError, match="too many for a file"):
         read_raw_mask(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"), [("MONOCHROME2", "INVERSE"), ("MONOCHROME1", "IDENTITY")], ids=["2", "1"]
+)
+def test_a_picture_that_is_a_negative_and_is_not_is_refused(tmp_path: Path, kind: str, shape: str) -> None:
+    fits = {"MONOCHROME1": "INVERSE", "MONOCHROME2": "IDENTITY"}[kind]
+    said = {"PhotometricInterpretation": kind}
+    plain = read_image(written(tmp_path / "plain.dcm", PIXELS, **said)).array
+    read = read_image(written(tmp_path / "fits.dcm", PIXELS, PresentationLUTShape=fits, **said)).array
+    assert (read == plain).all()
+    with pytest.raises(DataError, match="contradict each other"):
+        read_image(written(tmp_path / "other.dcm", PIXELS, PresentationLUTShape=shape, **said))
+    frames = enhanced(tmp_path / "frames.dcm", FRAMES, PresentationLUTShape=shape, **said)
+    with pytest.raises(DataError, match="contradict each other"):
+        read_image(frames, 3)

@@ -347,3 +347,25 @@ def test_an_nrrd_with_more_numbers_or_scaled_ones_is_refused(tmp_path):
         read_image(plain_nrrd(tmp_path / "x.nrrd", data=VOLUME.tobytes() + b"\1" * 24))
     with pytest.raises(DataError, match="scales its numbers"):
         read_image(plain_nrrd(tmp_path / "x.nrrd", "old min: 0\nold max: 1\n"))
+
+
+def palette_png(path: Path, colours: int, numbers: NDArray[np.uint8], step: int) -> Path:
+    picture = Image.fromarray(numbers)
+    picture.putpalette([min(value * step, 255) for value in range(256) for _ in range(3)])
+    picture.save(path)
+    content = bytearray(path.read_bytes())
+    at = content.index(b"PLTE")
+    length = int.from_bytes(content[at - 4 : at], "big")
+    part = bytes(content[at : at + 4 + 3 * colours])
+    short = struct.pack(">I", 3 * colours) + part + struct.pack(">I", zlib.crc32(part))
+    path.write_bytes(bytes(content[: at - 4]) + short + bytes(content[at + 8 + length :]))
+    return path
+
+
+def test_a_colour_that_the_palette_has_not_is_refused(tmp_path: Path) -> None:
+    whole = palette_png(tmp_path / "whole.png", 12, GREY, 20)
+    assert (read_image(whole).array == 20 * GREY).all()
+    short = palette_png(tmp_path / "short.png", 8, GREY, 20)
+    for read in (read_image, lambda path: read_mask(path, 12)):
+        with pytest.raises(DataError, match="pixels of colour 11, and its palette has 8 colours"):
+            read(short)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from client.data.manifest.csv_files import file_below, missing, normal, read_table
 from client.data.manifest.rows import scan_manifest
+from client.data.manifest.side_tables import SideTable
 from client.settings.site import load_site
 from shared.errors import DataError, SiteError
 
@@ -139,3 +140,27 @@ def test_an_id_that_was_lost_is_nobody_s(tmp_path, patient):
     manifest = scan_manifest(saved(tmp_path / "m.csv", text))
     assert [record.patient for record in manifest.records] == ["#12"]
     assert len(manifest.problems) == 2
+
+
+def ids(folder: Path, *names: str) -> Path:
+    rows = "".join(f"{name},a.png\n" for name in names)
+    return saved(folder / "manifest.csv", f"patient,image\n{rows}")
+
+
+def test_digits_that_a_spreadsheet_cut_are_named(tmp_path):
+    lost = scan_manifest(ids(tmp_path, "1234567890123450000", "1234567890123460000"))
+    assert len(lost.problems) == 2
+    assert "makes one patient of several" in str(lost.problems[0])
+    whole = ids(tmp_path, "1234567890123450", "1234567890123451", "1234567890123452", "123456789012000")
+    assert not scan_manifest(whole).problems
+    (tmp_path / "boxes.csv").write_text("patient,x\n1234567890123450000,1\n")
+    with pytest.raises(DataError, match="makes one patient of several"):
+        SideTable.read(tmp_path / "boxes.csv")
+
+
+def test_a_mark_of_text_is_no_part_of_an_id(tmp_path):
+    (problem,) = scan_manifest(ids(tmp_path, "'0012", "'s-Gravenhage-1")).problems
+    assert "'0012 begins with a spreadsheet's mark of text" in str(problem)
+    (tmp_path / "boxes.csv").write_text("patient,x\n'0012,1\n")
+    with pytest.raises(DataError, match="mark of text"):
+        SideTable.read(tmp_path / "boxes.csv")
