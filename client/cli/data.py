@@ -46,6 +46,7 @@ def check(
 
     from client.cli.progress_bar import tracked
     from client.data.check.dataset_check import check_dataset
+    from client.data.kinds.tiles import stack_of
 
     console = Console()
     if not console.is_terminal:
@@ -57,7 +58,7 @@ def check(
     )
     console.print(f"split     {whose}", soft_wrap=True, highlight=False)
     render(report, console)
-    if expected.images:
+    if expected.images or stack_of(expected.kinds):
         again = shlex.join(["wardround", "data", "look", str(path), *(["--job", str(job)] if job else [])])
         console.print(f"See what a network sees: {again}", soft_wrap=True, highlight=False, markup=False)
     if not report.trainable:
@@ -86,6 +87,7 @@ def look(
     from client.data.check.dataset_check import check_dataset
     from client.data.check.expected import Expected
     from client.data.kinds.image_columns import image_columns
+    from client.data.kinds.tiles import stack_of
     from client.data.look import Look, write_look
     from client.data.look.write import CONTACT, PAGE, require_new
     from client.data.manifest.rows import manifest_path
@@ -98,7 +100,7 @@ def look(
     require_new(out)
     spec = load_job(job) if job else None
     expected = Expected.of(spec) if spec else Expected(images=image_columns(path))
-    if not expected.images:
+    if not expected.images and not stack_of(expected.kinds):
         raise DataError(
             "has no images to look at", where=path, remedy="wardround data check says what it has."
         )

@@ -9,7 +9,7 @@ from shared.metrics.spec import metric_names
 from shared.metrics.statistic_spec import check_specs
 from shared.networks import NETWORKS, fitting_networks
 from shared.privacy.secagg.limits import LEAST_SITES
-from shared.tasks.fields import image_columns_of
+from shared.tasks.fields import PIXELS
 from shared.text.names import shown, suggestion
 
 if TYPE_CHECKING:
@@ -55,7 +55,11 @@ def _length(job: "JobSpec") -> None:
 
 
 def _data(job: "JobSpec") -> None:
-    if not image_columns_of(job):
+    kinds = {own.kind for own in job.task.fields().values()}
+    for key, kind in (("mpp", "tiles"), ("frames", "series"), ("frame_step", "series")):
+        if getattr(job.data, key) is not None and kind not in kinds:
+            raise ValueError(f"[data] {key}: is about {kind}, and this job's {job.task.name} has none")
+    if not kinds & PIXELS:
         keys = {key: field.default for key, field in type(job.data).model_fields.items() if key != "fold"}
         for key in (key for key, default in keys.items() if getattr(job.data, key) != default):
             raise ValueError(f"[data] {key}: is about images, and this job's {job.task.name} sees none")

@@ -122,6 +122,36 @@ class DataTable(Table):
         max_length=16,
         description="Random changes to training images, seeded by run, round, site and sample.",
     )
+    mpp: Positive | None = Field(
+        None,
+        exclude_if=operator.not_,  # a job without it keeps the digest that it had before there was such a key
+        examples=[0.5],
+        description="Micrometres of a pixel in the tiles that are cut from whole slides; they are of `size`.",
+    )
+    tiles: int | None = Field(
+        None,
+        ge=1,
+        le=100_000,
+        exclude_if=operator.not_,
+        examples=[256],
+        description="Tiles with tissue of a slide, at most, drawn from the job's seed; without it all.",
+    )
+    frames: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        exclude_if=operator.not_,
+        examples=[16],
+        description="Frames of a series, evenly spread over its time; without it all.",
+    )
+    frame_step: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        exclude_if=operator.not_,
+        examples=[4],
+        description="Every so manieth frame of a series, from the first; not beside `frames`.",
+    )
     fold: int | None = Field(
         None,
         ge=1,
@@ -153,6 +183,12 @@ class DataTable(Table):
                 raise ValueError(f"{key}: every number must be above 0")
         if (self.window is not None) != (self.intensity == "window"):
             raise ValueError("window: is needed with intensity = 'window', and only there")
+        if self.tiles is not None and self.mpp is None:
+            raise ValueError("tiles: is about whole slides, and needs mpp")
+        if self.mpp is not None and (self.dimensions != 2 or self.size is None):
+            raise ValueError("mpp: needs the size of a tile, [data] size, in two dimensions")
+        if self.frames is not None and self.frame_step is not None:
+            raise ValueError("frames: and frame_step both say which frames are taken; give one")
         if self.window is not None and self.window[0] >= self.window[1]:
             raise ValueError("window: the first number must be below the second")
         return self

@@ -56,6 +56,10 @@ class Field:
         return self if self.columns else replace(self, columns=columns)
 
 
+PIXELS = frozenset({"image", "tiles", "series"})
+"""The kinds whose values are pixels."""
+
+
 def fields_of(job: "JobSpec") -> dict[str, Field]:
     """Return the fields of a job's samples, with the columns that they are read from."""
     declared = job.task.fields()

@@ -31,6 +31,8 @@ def preparation_digest(
         "fields": {name: _identity(kind.field) for name, kind in stored.items()},
         "filter": image_filter.digest if image_filter else "",
     }
+    if seeds := {name: kind.seed for name, kind in stored.items() if kind.draws}:
+        parts["seeds"] = seeds
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

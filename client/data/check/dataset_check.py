@@ -14,7 +14,7 @@ from client.data.check.doubtful_results import Seen, doubts, rows
 from client.data.check.expected import Expected
 from client.data.check.fingerprints import fingerprint
 from client.data.check.identifying_headers import identifying_fields
-from client.data.check.other_fields import count_in, further
+from client.data.check.other_fields import count_in, further, has_text
 from client.data.images.file_hash import content_hash
 from client.data.images.mask_files import Mask, mask_files
 from client.data.images.readers import (
@@ -25,10 +25,13 @@ from client.data.images.readers import (
 )
 from client.data.images.target_shape import target_shape
 from client.data.kinds.tally import Tally
+from client.data.kinds.tiles import stack_of
 from client.data.manifest.pooled_sites import Part, Row, read_parts
 from client.data.manifest.rows import SPLITS, Record, label_indices
 from client.data.manifest.splits import Split
 from shared.errors import DataError
+from shared.tasks.fields import PIXELS
+from shared.text.plural import many
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class Report:
         tallies: Field of the job, other than image, mask and label -> what its values are.
         events: Site -> its events, where the job predicts when they come.
         fields: Fields of headers that may identify a person -> files.
+        texts: Rows with what looks like text in the frames of a series.
         notes: How files were read that a person should know of -> the rows.
         found: The rows whose files can be used.
         errors: What stands against training, each with its row and file.
@@ -81,6 +85,7 @@ class Report:
     events: dict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
     unit: str = "image"  # what a row of the manifest stands for
     fields: Counter[str] = field(default_factory=Counter)
+    texts: list[str] = field(default_factory=list)
     notes: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
     found: list[Found] = field(default_factory=list)
     errors: list[DataError] = field(default_factory=list)
@@ -187,7 +192,13 @@ class _Check:
                 self._label(row)
         for name, kind in self.kinds.items():
             with self._noting(row):
-                count_in(self.report.tallies[name], kind, record, self.expected.kinds)
+                value = count_in(self.report.tallies[name], kind, record, self.expected.kinds)
+                if stack_of(self.expected.kinds) is kind:
+                    self.report.found.append(Found(record, row.side, value.size, None))
+                if has_text(kind, record, self.text):
+                    self.report.texts.append(row.where)
+                if kind.field.kind in PIXELS:
+                    self._headers(kind.files(record))
                 if kind.field.kind == "event":
                     count_in(self.report.events[record.site or "all"], kind, record, self.expected.kinds)
         if not record.images:
@@ -199,7 +210,7 @@ class _Check:
             self._image(picture, row)
             share = self._mask(mask, raw) if mask is not None and raw is not None else None
             self.seen.append(self._look(picture, row, content, share))
-            self._headers(record)
+            self._headers(record.images)
             voxels = int(np.prod(picture.shape))
             self.report.found.append(Found(record, row.side, voxels, share))
 
@@ -246,8 +257,8 @@ class _Check:
             tuple(bool(channel.min() == channel.max()) for channel in array),
         )
 
-    def _headers(self, record: Record) -> None:
-        for path in record.images:
+    def _headers(self, files: Sequence[Path]) -> None:
+        for path in files:
             for name in identifying_fields(path):
                 self.report.fields[name] += 1
 
@@ -297,6 +308,11 @@ class _Check:
             if not tally.counts["observed"]
         ]
         report.warnings += doubts(self.seen)
+        if report.texts:
+            report.warnings.append(
+                f"{many(len(report.texts), 'row')} with what looks like text in the frames of a series: "
+                f"{rows(report.texts)}; names may stand in it, and a model may read it"
+            )
         if report.fields:
             named = ", ".join(f"{name} ({count})" for name, count in report.fields.most_common())
             report.warnings.append(f"fields in headers that may identify somebody: {named}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from PIL import Image
 from pydicom.misc import is_dicom
 
+from client.data.check.slide_headers import dicom_fields, tiff_fields
 from client.data.formats.dicom.bytes import read_whole
 from client.data.formats.library_messages import warnings_heard
 from client.data.formats.nifti import nifti_header
@@ -64,7 +65,8 @@ def identifying_fields(path: Path) -> frozenset[str]:
     """
     try:
         with warnings_heard():
-            return frozenset(_found(_first_of(path)))
+            beside = frozenset(dicom_fields(path)) if path.is_dir() else frozenset[str]()
+            return beside | frozenset(_found(_first_of(path)))
     except Exception:  # whatever libraries raise on a broken file; reading it as an image says why
         return frozenset({"a header that can't be read"})
 
@@ -85,8 +87,10 @@ def _found(path: Path) -> Iterator[str]:
                 yield field
     elif name.endswith((".mha", ".mhd", ".nrrd", ".nhdr")):
         yield from _of_text_header(path)
-    elif name.endswith((".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")):
+    elif name.endswith((".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".svs")):
         yield from _of_picture(path)
+        if name.endswith((".tif", ".tiff", ".svs")):
+            yield from tiff_fields(path)
     elif is_dicom(path):
         dataset = read_whole(path, force=False, without_pixels=True)
         yield from (field for field in _DICOM if str(dataset.get(field) or "").strip())

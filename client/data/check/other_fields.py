@@ -1,11 +1,27 @@
 """What `data check` counts of the fields that it has no figures of its own for."""
 
 from collections.abc import Mapping
+from typing import Any
 
+from numpy.typing import NDArray
+
+from client.data.check.burned_in_text import TextFinder
 from client.data.kinds import Kind, first_of_kind
 from client.data.kinds.row_images import NOTHING, read_scene
+from client.data.kinds.series import SeriesKind
 from client.data.kinds.tally import Tally
 from client.data.manifest.rows import Record
+
+_MOST_LOOKED_AT = 16  # frames of a series, in which text is looked for
+
+
+def has_text(kind: Kind, record: Record, finder: TextFinder) -> bool:
+    """Say whether text seems to be written into frames of a series."""
+    if not isinstance(kind, SeriesKind):
+        return False
+    frames = [picture.array for _, picture in kind.pictures(record, NOTHING)]
+    step = -(-len(frames) // _MOST_LOOKED_AT)
+    return any(finder.finds(frame) for frame in frames[::step])
 
 
 def further(kinds: Mapping[str, Kind]) -> dict[str, Kind]:
@@ -14,8 +30,8 @@ def further(kinds: Mapping[str, Kind]) -> dict[str, Kind]:
     return {name: kind for name, kind in kinds.items() if name not in reported}
 
 
-def count_in(tally: Tally, kind: Kind, record: Record, kinds: Mapping[str, Kind]) -> None:
-    """Read a row's value of one field, and count it.
+def count_in(tally: Tally, kind: Kind, record: Record, kinds: Mapping[str, Kind]) -> NDArray[Any]:
+    """Read a row's value of one field, count it, and return it.
 
     Args:
         tally: Of the field.
@@ -28,4 +44,7 @@ def count_in(tally: Tally, kind: Kind, record: Record, kinds: Mapping[str, Kind]
     """
     scene = read_scene(record, kinds, kind.data) if kind.needs_image else NOTHING
     tally.rows += 1
-    kind.tally(kind.read(record, scene), tally)
+    kind.describe(record, tally)
+    value = kind.read(record, scene)
+    kind.tally(value, tally)
+    return value

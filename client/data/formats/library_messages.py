@@ -13,7 +13,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 
-_LOGGERS = [logging.getLogger(name) for name in ("nibabel.global", "pydicom", "highdicom", "PIL")]
+_LOGGERS = [logging.getLogger(name) for name in ("nibabel.global", "pydicom", "highdicom", "PIL", "tifffile")]
 _MOST = 10_000  # bytes that a library is listened to
 _lock = threading.Lock()
 

@@ -5,8 +5,14 @@ from pathlib import Path
 from shared.errors import DataError
 
 KNOWN = "PNG, JPEG, BMP, TIFF, NIfTI, DICOM, MetaImage, NRRD and .npy"
-_SLIDE = "a whole slide", "Export its tiles; a field of the kind 'tiles' reads a folder of them."
-_FILM = "a film", "Export its frames; a field of the kind 'series' reads a folder of them."
+_SLIDE = (
+    "a whole slide",
+    "A field of the kind 'tiles' reads .svs and .tif at [data] mpp, and a folder of tiles that were cut.",
+)
+_FILM = (
+    "a film",
+    "A field of the kind 'series' reads a folder of its frames (ffmpeg -i FILM frames/%06d.png).",
+)
 _PICTURE = "a picture of a format that is not read", "Save it as PNG."
 _VOLUME = "a volume of a format that is not read", "Convert it to NIfTI."
 _ARCHIVE = "an archive", "Unpack it."

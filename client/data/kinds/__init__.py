@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from client.data.kinds.base import Kind
 from client.data.kinds.boxes import BoxesKind
 from client.data.kinds.event import EventKind
-from client.data.kinds.frames import SeriesKind, TilesKind
 from client.data.kinds.image import ImageKind
 from client.data.kinds.label import LabelKind
 from client.data.kinds.mask import MaskKind
 from client.data.kinds.number import NumberKind
 from client.data.kinds.points import PointsKind
+from client.data.kinds.series import SeriesKind
 from client.data.kinds.table import TableKind
+from client.data.kinds.tiles import TilesKind
 from client.data.kinds.vectors import VectorsKind
 from shared.errors import JobError
 from shared.job.schema import DataTable, JobSpec
@@ -41,7 +42,7 @@ KINDS: Installed[Kind] = Installed(
 __all__ = ["KINDS", "Kind", "file_columns", "first_of_kind", "kinds_of", "make_kinds"]
 
 
-def make_kinds(fields: Mapping[str, Field], data: DataTable) -> dict[str, Kind]:
+def make_kinds(fields: Mapping[str, Field], data: DataTable, seed: int = 0) -> dict[str, Kind]:
     """Return what reads each field, by its name.
 
     Raises:
@@ -54,7 +55,10 @@ def make_kinds(fields: Mapping[str, Field], data: DataTable) -> dict[str, Kind]:
                 f"{suggestion(field.kind, KINDS)}",
                 remedy="Is the package installed that adds it?",
             )
-    return {name: KINDS[field.kind](name, field.of_columns(name), data) for name, field in fields.items()}
+    kinds = {name: KINDS[field.kind](name, field.of_columns(name), data) for name, field in fields.items()}
+    for kind in kinds.values():
+        kind.seed = seed
+    return kinds
 
 
 def kinds_of(job: JobSpec) -> dict[str, Kind]:
@@ -63,7 +67,7 @@ def kinds_of(job: JobSpec) -> dict[str, Kind]:
     Raises:
         JobError: A field is of a kind that is not installed here.
     """
-    return make_kinds(fields_of(job), job.data)
+    return make_kinds(fields_of(job), job.data, job.job.seed)
 
 
 def file_columns(job: JobSpec) -> tuple[str, ...]:

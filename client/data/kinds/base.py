@@ -30,6 +30,7 @@ class Kind(ABC):
         needs_image: It lies on an image, and is read beside it.
         stacks: The values of a batch become one tensor; otherwise they stay a list.
         settings: Keys of the job's `[data]` on which its values depend.
+        seed: The job's, for what is drawn of a file.
     """
 
     in_manifest: ClassVar[bool] = False
@@ -37,6 +38,7 @@ class Kind(ABC):
     needs_image: ClassVar[bool] = False
     stacks: ClassVar[bool] = True
     settings: ClassVar[frozenset[str]] = frozenset()
+    seed: int = 0
 
     def __init__(self, name: str, field: Field, data: DataTable) -> None:
         self.name = name
@@ -120,6 +122,18 @@ class Kind(ABC):
 
     def tally(self, value: NDArray[Any], into: Tally) -> None:  # noqa: B027 (images have nothing to count)
         """Count a value that was read, for a person who checks the data."""
+
+    def describe(self, record: Record, into: Tally) -> None:  # noqa: B027 (most say all with their values)
+        """Count what a row's files say beside their values, for a person who checks the data.
+
+        Raises:
+            DataError: A file can't be read.
+        """
+
+    @property
+    def draws(self) -> bool:
+        """Whether its values depend on the job's seed."""
+        return False
 
     @property
     def classes(self) -> int:

@@ -31,6 +31,7 @@ class Tally:
         counts: What was found, such as the class of a box -> how often.
         numbers: Column -> the range of its numbers.
         missing: Column -> rows that have nothing in it.
+        facts: Names of numbers that may well be the same in all rows.
         none: What a row may have any number of -> rows that have none.
     """
 
@@ -39,6 +40,7 @@ class Tally:
     numbers: dict[str, Range] = field(default_factory=lambda: defaultdict(Range))
     missing: Counter[str] = field(default_factory=Counter)
     none: Counter[str] = field(default_factory=Counter)
+    facts: set[str] = field(default_factory=set)
 
     def number(self, column: str, value: float) -> None:
         """Count a number in, or that it is missing."""
@@ -47,9 +49,16 @@ class Tally:
         else:
             self.numbers[column].add(value)
 
+    def fact(self, name: str, value: float) -> None:
+        """Count a number of a file in, of which nothing is to be thought if it is the same in all rows."""
+        self.facts.add(name)
+        self.number(name, value)
+
     def doubts(self) -> Iterator[str]:
         """Yield which columns say nothing: they are missing in all rows, or have one value."""
         for column in dict.fromkeys([*self.numbers, *self.missing]):
+            if column in self.facts:
+                continue
             found = self.numbers.get(column)
             if self.missing[column] == self.rows:
                 yield f"column '{column}' is missing in all rows"

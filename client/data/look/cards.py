@@ -9,10 +9,13 @@ from numpy.typing import NDArray
 
 from client.data.check.expected import Expected
 from client.data.images.readers import size
+from client.data.kinds import kinds_of
 from client.data.kinds.drawing import Drawing
+from client.data.kinds.tiles import TilesKind, stack_of
 from client.data.look.choice import Chosen
 from client.data.look.histogram import Histogram, histogram
 from client.data.look.planes import planes
+from client.data.look.stacks import stack_facts, stack_pictures
 from client.data.look.tiles import Tile, tiles, window
 from client.data.look.views import View, view
 from client.data.manifest.rows import Record
@@ -55,6 +58,9 @@ def card(chosen: Chosen, job: JobSpec | None, names: Sequence[str], seed: int) -
         DataError: A file can't be read.
     """
     record = chosen.row.record
+    stack = None if job is None else stack_of(kinds_of(job))
+    if stack is not None:
+        return _stack_card(chosen, job, stack)
     seen = view(record, job, [] if job else [int(name) for name in names], seed)
     ends = window(seen.prepared.image)
     augmented = [] if seen.augmented is None else planes(seen.augmented, seen.spacing)
@@ -66,6 +72,22 @@ def card(chosen: Chosen, job: JobSpec | None, names: Sequence[str], seed: int) -
         augmented=tiles(augmented, ends) if augmented else [],
         histogram=histogram(seen.prepared.image),
         facts=_facts(seen, _label(record, job), names),
+    )
+
+
+def _stack_card(chosen: Chosen, job: JobSpec | None, kind: TilesKind) -> Card:
+    shown, values = stack_pictures(chosen.row.record, kind)
+    facts = stack_facts(values, kind)
+    if (label := _label(chosen.row.record, job)) is not None:
+        facts.insert(0, ("label", label or "none"))
+    return Card(
+        title=f"Row {chosen.row.record.row}, {chosen.row.side}",
+        why=chosen.why,
+        alarm="",
+        prepared=shown,
+        augmented=[],
+        histogram=histogram(np.moveaxis(values, 1, 0)),
+        facts=facts,
     )
 
 

@@ -36,7 +36,7 @@ def read_frames(dataset: Dataset, path: Path, dimensions: int | None) -> Picture
         raise DataError(
             f"is a multi-frame DICOM of {count} frames without a place for each (a cine, or frames in time)",
             where=path,
-            remedy="Export the frames that are wanted as single files.",
+            remedy="A field of the kind 'series' reads it; or export the frames that are wanted.",
         )
     for transform in _transforms(dataset):
         require_slope(transform, path)

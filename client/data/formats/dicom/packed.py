@@ -5,6 +5,7 @@ in a process of its own (`gdcm_plugin.py`).
 """
 
 import re
+from collections.abc import Iterator, Sequence
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
-from pydicom.pixels import decoders
+from pydicom.pixels import decoders, iter_pixels
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -126,6 +127,21 @@ def decoded(dataset: Dataset, path: Path) -> NDArray[Any]:
     if said:
         raise DataError(f"has damaged pixels ({said[0][:100]})", where=path, remedy=_REMEDY)
     return pixels
+
+
+def frames_of(dataset: Dataset, numbers: Sequence[int], path: Path) -> Iterator[NDArray[Any]]:
+    """Yield some of the stored frames, and unpack no others; colours are RGB.
+
+    Raises:
+        DataError: They are damaged.
+    """
+    frames = iter_pixels(dataset, indices=list(numbers))
+    for _ in numbers:
+        with standard_error_heard(_COMPLAINT) as said:
+            frame = np.asarray(next(frames))
+        if said and UID(dataset.file_meta.TransferSyntaxUID).is_encapsulated:
+            raise DataError(f"has damaged pixels ({said[0][:100]})", where=path, remedy=_REMEDY)
+        yield frame
 
 
 def _is_jpeg(syntax: UID) -> bool:
