@@ -36,8 +36,10 @@ bench: $(VENV)/installed-dev  ## run every benchmark; fails where a figure is mi
 		echo "== $$script"; $(BIN)/python $$script || failed=1; \
 	done; exit $$failed
 
-docs: $(VENV)/installed-dev  ## renew the tables of docs/job.md from the schema
+docs: $(VENV)/installed-dev  ## renew the tables of docs/job.md and the JSON Schemas from the models
 	$(BIN)/python -m shared.job.template docs/job.md
+	for side in job client server; do $(BIN)/wardround $$side schema > configs/schemas/$$side.schema.json; done
+	mv configs/schemas/client.schema.json configs/schemas/site.schema.json
 
 clean:  ## remove .venv and what tools left behind; runs are kept
 	rm -rf $(VENV) .venv-debian build dist *.egg-info .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -12,21 +12,21 @@ from server.cli.login import login
 from server.cli.report import compare, report, show
 from server.cli.runs import COMMANDS
 from server.cli.server import server_app
+from shared.cli.app import App
 from shared.cli.job import job_app
 from shared.errors import WardroundError
 from shared.text.printable import printable_lines
 from simulate.cli.audit_privacy import audit_privacy
+from simulate.cli.example import example
 from simulate.cli.simulate import simulate
 
 INTERRUPTED = 130  # what Typer, like a shell, makes of Ctrl-C
 
 # In Typer's "markdown" mode, "[training]" in a help text is not taken for Rich's markup.
-app = typer.Typer(
+app = App(
     name="wardround",
     help="Hospitals train one medical-imaging model together; no image leaves its hospital.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},  # of every command below, too
     pretty_exceptions_enable=False,
 )
 app.command()(simulate)
@@ -34,6 +34,7 @@ app.command()(audit_privacy)
 for command in (report, show, compare, login, *COMMANDS):
     app.command()(command)
 app.add_typer(job_app, name="job")
+data_app.command()(example)  # what it makes is simulated, and a hospital's side knows of no simulation
 app.add_typer(data_app, name="data")
 app.add_typer(client_app, name="client")
 app.add_typer(server_app, name="server")
@@ -58,9 +59,9 @@ def _options(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; end with 0, with 2 for what the user can put right, with 130 when interrupted."""
+    """Run the command line; docs/cli.md lists with which codes it ends."""
     try:
-        app(arguments)
+        app(arguments, prog_name="wardround")
     except WardroundError as error:
         print(f"error: {printable_lines(error)}", file=sys.stderr)
         sys.exit(2)

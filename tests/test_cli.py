@@ -121,7 +121,7 @@ def test_the_schema_is_json_and_describes_every_key() -> None:
     schema = json.loads(ended.stdout)
     undescribed = [
         f"{table}.{key}"
-        for table, definition in schema["$defs"].items()
+        for table, definition in schema["definitions"].items()
         for key, field in definition["properties"].items()
         if key != "name" and not field.get("description")
     ]
@@ -171,8 +171,8 @@ def test_a_new_job_overwrites_nothing(tmp_path: Path) -> None:
     ("name", "task", "message"),
     [
         ("heart", "segmentatoin", "did you mean 'segmentation'?"),
-        ("../heart", "segmentation", "[job] name: must match"),
-        ("Heart", "segmentation", "[job] name: must match"),
+        ("../heart", "segmentation", "is no name for a job"),
+        ("Heart", "segmentation", "is no name for a job"),
     ],
 )
 def test_a_new_job_needs_a_valid_name_and_task(tmp_path: Path, name: str, task: str, message: str) -> None:

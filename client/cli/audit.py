@@ -3,19 +3,21 @@
 import typer
 
 from client.cli.enrol import HERE, Folder
+from shared.cli.answer import Json
+from shared.cli.app import App
 from shared.cli.audit import Event, Head, Last, print_entries, print_problems
 
-audit_app = typer.Typer(help="The site's audit log.", no_args_is_help=True, rich_markup_mode="markdown")
+audit_app = App(help="The site's audit log.")
 
 
 @audit_app.command()
-def show(folder: Folder = HERE, last: Last = 50, event: Event = None) -> None:
+def show(folder: Folder = HERE, last: Last = 50, event: Event = None, json: Json = False) -> None:
     """Print the newest entries, newest last; nothing is checked (see `verify`)."""
-    print_entries(folder / "audit", last, event)
+    print_entries(folder / "audit", last, event, as_json=json)
 
 
 @audit_app.command()
-def verify(folder: Folder = HERE, head: Head = None) -> None:
+def verify(folder: Folder = HERE, head: Head = None, json: Json = False) -> None:
     """Check every entry; exit code 0 if the log is whole, 2 with each problem and its place if not."""
-    if print_problems(folder / "audit", folder / "keys" / "site.key", head):
+    if print_problems(folder / "audit", folder / "keys" / "site.key", head, as_json=json):
         raise typer.Exit(2)

@@ -5,48 +5,49 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client.cli.enrol import HERE, Folder, SubFolder
+from client.cli.enrol import HERE, NewFolder, SubFolder, site_folder
+from shared.cli.answer import Json, answer
+from shared.cli.app import App
 
 if TYPE_CHECKING:
     from client.guard.budget import Line
     from client.guard.ledger import Ledger
     from client.settings.policy import Cap
 
-budget_app = typer.Typer(
+budget_app = App(
     help="Say what private training has cost here, and what is left.", invoke_without_command=True
 )
 
 
 @budget_app.callback()
-def budget(context: typer.Context, folder: Folder = HERE) -> None:
+def budget(context: typer.Context, folder: NewFolder = HERE, json: Json = False) -> None:
     """Say what each dataset has lost, to all jobs and to each, and what its cap leaves."""
     context.obj = folder
     if context.invoked_subcommand is not None:
         return
-    from rich.console import Console
-    from rich.table import Table
-
+    site_folder(folder)
     from client.guard.budget import lines
     from client.guard.job_book import JobBook
     from client.settings.site import load_site
-    from shared.text.printable import shown
+    from shared.cli.table import table_lines
 
     found = list(lines(_ledger(folder), load_site(folder / "site.toml").policy.privacy))
-    if not found:
-        print("No dataset has a privacy cap, and nothing was spent.")
-        return
     names = {job.digest: job.name for job in JobBook(folder / "state.sqlite").jobs()}
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)
-    table = Table(box=None, pad_edge=False, header_style="bold" if console.is_terminal else "")
-    for title in ("dataset", "job", "counted by", "rounds", "epsilon", "if honest", "left", "cap"):
-        table.add_column(title)
-    for line in found:
-        table.add_row(*map(shown, _cells(line, names)))
-    console.print(table)
+    titles = ("dataset", "job", "counted by", "rounds", "epsilon", "if honest", "left", "cap")
+    said = table_lines(titles, [_cells(line, names) for line in found])
+    if not found:
+        said = ["No dataset has a privacy cap, and nothing was spent."]
     if any(line.job is not None for line in found):
-        print("Epsilons are composed, not added: the jobs' do not add up to the dataset's.")
+        said.append("Epsilons are composed, not added: the jobs' do not add up to the dataset's.")
+    answer(json, said, budgets=[_fields(line, names) for line in found])
+
+
+def _fields(line: "Line", names: dict[str, str]) -> dict[str, object]:
+    """Return what `--json` says of a dataset (job null), or of a job's part in it."""
+    cap = None if line.cap is None else line.cap.model_dump()
+    keys = ("dataset", "job", "unit", "rounds", "honest_sites", "left", "delta")
+    name = None if line.job is None else names.get(line.job)
+    return {key: getattr(line, key) for key in keys} | {"epsilon": line.spent, "job_name": name, "cap": cap}
 
 
 def _cells(line: "Line", names: dict[str, str]) -> tuple[str, ...]:
@@ -69,6 +70,7 @@ def plan(
     context: typer.Context,
     job: Annotated[Path, typer.Argument(help="Job file (TOML).", show_default=False)],
     folder: SubFolder = None,
+    json: Json = False,
 ) -> None:
     """Say what a job would cost here, and how many of its rounds fit; nothing is recorded."""
     from client.guard.budget import forecast
@@ -76,12 +78,12 @@ def plan(
     from client.settings.site import load_site
     from shared.job.schema import load_job
 
-    folder, spec = folder or context.obj, load_job(job)
+    folder, spec = site_folder(folder or context.obj), load_job(job)
     cohort = Cohort.rehearsed(folder)
     found = forecast(_ledger(folder), cohort, load_site(folder / "site.toml"), spec)
     steps, rounds, honest = found.steps, spec.job.rounds, spec.privacy.honest_sites
     fit = "all of them: there is no cap" if found.fit is None else f"{found.fit} of {rounds}"
-    for name, fact in {
+    facts = {
         "job": f"{spec.job.name}, digest {spec.digest()[:12]}",
         "dataset": f"{spec.job.dataset}, about {found.units} {spec.privacy.unit}s to train on",
         "a round": f"{steps.steps} steps, sample rate {steps.sample_rate:.4g}, "
@@ -92,12 +94,25 @@ def plan(
         "spent": f"epsilon {found.spent:.2f}",
         "after": f"epsilon {found.after:.2f}",
         "rounds fit": fit,
-    }.items():
-        print(f"{name:<10}  {fact}")
+    }
+    answer(
+        json,
+        [f"{name:<10}  {fact}" for name, fact in facts.items()],
+        digest=spec.digest(),
+        dataset=spec.job.dataset,
+        units=found.units,
+        unit=spec.privacy.unit,
+        rounds=rounds,
+        rounds_that_fit=rounds if found.fit is None else found.fit,
+        job_epsilon=found.job_epsilon,
+        spent=found.spent,
+        after=found.after,
+        cap=None if found.cap is None else found.cap.model_dump(),
+    )
 
 
 @budget_app.command()
-def repair(context: typer.Context, folder: SubFolder = None) -> None:
+def repair(context: typer.Context, folder: SubFolder = None, json: Json = False) -> None:
     """Write the ledger anew from the audit log, which has every entry of it too."""
     import getpass
     import os
@@ -106,13 +121,13 @@ def repair(context: typer.Context, folder: SubFolder = None) -> None:
     from shared.audit.log import AuditLog
     from shared.pki.key_file import KeyFile
 
-    folder = folder or context.obj
+    folder = site_folder(folder or context.obj)
     entries = audited(folder)
     _ledger(folder).repair(entries)
     user = os.environ.get("SUDO_USER") or getpass.getuser()
     log = AuditLog.open(folder / "audit", KeyFile(folder / "keys" / "site.key"))
     log.append("ledger-repaired", sequence=len(entries), user=user)
-    print(f"The ledger has {len(entries)} entries, as the audit log has.")
+    answer(json, f"The ledger has {len(entries)} entries, as the audit log has.", entries=len(entries))
 
 
 def _ledger(folder: Path) -> "Ledger":

@@ -4,34 +4,45 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client.cli.enrol import HERE, Folder, SubFolder
+from client.cli.enrol import HERE, NewFolder, SubFolder, site_folder
+from shared.cli.answer import Json, answer
+from shared.cli.app import App
+from shared.text.plural import many
 
 if TYPE_CHECKING:
     from client.guard.waiting_patients import Standing
 
-cohort_app = typer.Typer(
+cohort_app = App(
     help="Say how the patients of each dataset are split, and who waits to take part.",
     invoke_without_command=True,
 )
 
 
 @cohort_app.callback()
-def cohort(context: typer.Context, folder: Folder = HERE) -> None:
+def cohort(context: typer.Context, folder: NewFolder = HERE, json: Json = False) -> None:
     """Say how each dataset is split, which groups were told of, and who waits to take part."""
     context.obj = folder
     if context.invoked_subcommand is not None:
         return
+    site_folder(folder)
     from client.guard.cohort import Cohort
     from client.guard.waiting_patients import standing
     from client.settings.site import load_site
 
     config, own = load_site(folder / "site.toml"), Cohort.rehearsed(folder)
     if own is None:
-        print("This site has no keys/cohort.key yet; its service makes it when it starts.")
+        none = "This site has no keys/cohort.key yet; its service makes it when it starts."
+        answer(json, none, datasets={})
         return
-    for name in config.datasets:
-        for line in _lines(name, standing(config, own, name)):
-            print(line)
+    found = {name: standing(config, own, name) for name in config.datasets}
+    said = [line for name, of in found.items() for line in _lines(name, of)]
+    answer(json, said, datasets={name: _fields(of) for name, of in found.items()})
+
+
+def _fields(found: "Standing") -> dict[str, object]:
+    """Return what `--json` says of a dataset."""
+    shares, keys = found.shares.model_dump(), ("since", "waiting", "refused", "least")
+    return shares | {key: getattr(found, key) for key in keys}
 
 
 def _lines(name: str, found: "Standing") -> list[str]:
@@ -55,6 +66,7 @@ def accept(
     dataset: Annotated[str, typer.Argument(help="Name of the dataset in site.toml.", show_default=False)],
     folder: SubFolder = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    json: Json = False,
 ) -> None:
     """Let figures out about the patients as they are now, though earlier ones were about nearly the same.
 
@@ -69,8 +81,10 @@ def accept(
     from shared.audit.log import AuditLog
     from shared.pki.key_file import KeyFile
 
-    folder = folder or context.obj
+    folder = site_folder(folder or context.obj)
     load_site(folder / "site.toml").dataset(dataset)
+    if json and not yes:
+        raise typer.BadParameter("--json asks nothing: give --yes too")
     if not yes:
         typer.confirm(
             f"Earlier figures of '{dataset}' and those that follow may together tell of single patients who "
@@ -81,7 +95,6 @@ def accept(
     log = AuditLog.open(folder / "audit", KeyFile(folder / "keys" / "site.key"))
     log.append("cohort-accepted", dataset=dataset, user=user)
     number = CohortBook(folder / BOOK).accept(dataset)
-    print(
-        f"{dataset}: accepted; {number} earlier group{'s' * (number != 1)} no longer "
-        f"count{'s' * (number == 1)}."
-    )
+    groups = many(number, "earlier group no longer counts", "earlier groups no longer count")
+    said = f"{dataset}: accepted; {groups}."
+    answer(json, said, dataset=dataset, groups=number)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shared.cli.answer import Json, answer
+from shared.cli.app import App, task_names
 from shared.text.plural import many
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 MOST = 8  # lines of one kind before "and so many more"
 
-data_app = typer.Typer(help="Look at a dataset.", no_args_is_help=True)
+data_app = App(help="Look at a dataset.")
 
 
 @data_app.callback()
@@ -32,7 +34,8 @@ def check(
     path: Annotated[Path, typer.Argument(help="The manifest, or the folder that holds manifest.csv.")],
     job: Annotated[Path | None, typer.Option(help="Check against this job.")] = None,
     task: Annotated[
-        str | None, typer.Option(help="Without a job: what it would learn, such as segmentation.")
+        str | None,
+        typer.Option(help="Without a job: what it would learn, one of: {tasks}.", autocompletion=task_names),
     ] = None,
     classes: Annotated[str | None, typer.Option(help="Without a job: the classes, as 'a,b'.")] = None,
     image: Annotated[list[str] | None, typer.Option(help="Without a job: a column of images.")] = None,
@@ -40,6 +43,7 @@ def check(
         Path, typer.Option("--dir", help="The site's folder: its key and shares split the patients.")
     ] = Path(),
     site: Annotated[str | None, typer.Option(help="Only rows with this in their column 'site'.")] = None,
+    json: Json = False,
 ) -> None:
     """Read everything and say what is there; exit code 0 if training is possible, 2 if not."""
     from rich.console import Console
@@ -56,9 +60,12 @@ def check(
     report = check_dataset(
         path, expected, split=split, site=site, track=lambda rows: tracked(rows, console, "Reading")
     )
-    console.print(f"split     {whose}", soft_wrap=True, highlight=False)
-    render(report, console)
-    if expected.images or stack_of(expected.kinds):
+    if json:
+        answer(json, split=whose, **_fields(report))
+    else:
+        console.print(f"split     {whose}", soft_wrap=True, highlight=False)
+        render(report, console)
+    if (expected.images or stack_of(expected.kinds)) and not json:
         again = shlex.join(["wardround", "data", "look", str(path), *(["--job", str(job)] if job else [])])
         console.print(f"See what a network sees: {again}", soft_wrap=True, highlight=False, markup=False)
     if not report.trainable:
@@ -76,6 +83,7 @@ def look(
         Path, typer.Option("--dir", help="The site's folder: its key and shares split the patients.")
     ] = Path(),
     site: Annotated[str | None, typer.Option(help="Only rows with this in their column 'site'.")] = None,
+    json: Json = False,
 ) -> None:
     """Write a page and a contact sheet of images with their targets, as a network sees them.
 
@@ -109,12 +117,10 @@ def look(
         path, expected, split=split, site=site, track=lambda rows: tracked(rows, console, "Reading")
     )
     write_look(report, Look(spec, images, seed), out, lambda chosen: tracked(chosen, console, "Drawing"))
-    for file in (PAGE, CONTACT):
-        console.print(str(out / file), soft_wrap=True, highlight=False, markup=False)
+    said = [str(out / PAGE), str(out / CONTACT)]
     if report.errors:
-        console.print(
-            f"{len(report.errors)} rows or more can't be used; the page begins with why.", soft_wrap=True
-        )
+        said.append(f"{len(report.errors)} rows or more can't be used; the page begins with why.")
+    answer(json, said, page=out / PAGE, contact_sheet=out / CONTACT, errors=len(report.errors))
 
 
 @data_app.command()
@@ -131,13 +137,11 @@ def manifest(
             help="BIDS: a part of the masks' paths, where there are several kinds: desc-tumour_mask."
         ),
     ] = None,
+    json: Json = False,
 ) -> None:
     """Write the manifest.csv of a folder that has none; nothing is overwritten."""
-    from rich.console import Console
-
     from client.data.manifest.new_manifest import write_manifest
 
-    console = Console()
     written = write_manifest(folder, patient, masks)
     file, name = written.example
     lines = [
@@ -149,8 +153,31 @@ def manifest(
         *(f"  {line}" for line in written.lines),
         f"Then: {shlex.join(['wardround', 'data', 'check', str(folder)])}",
     ]
-    for line in lines:
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+    answer(
+        json,
+        lines,
+        manifest=written.path,
+        kind=written.kind,
+        images=written.rows,
+        patients=written.patients,
+        example={"file": str(file), "patient": name},
+        job_data=written.lines,
+    )
+
+
+def _fields(report: "Report") -> dict[str, object]:
+    """Return what `--json` says of a report."""
+    counts = {name: dict(getattr(report, name)) for name in ("sizes", "channels", "spacings", "masks")}
+    return {
+        "manifest": str(report.manifest),
+        "trainable": report.trainable,
+        "images": report.images,
+        "patients": report.patients,
+        **counts,
+        "labels": {label or "": dict(sides) for label, sides in report.labels.items()},
+        "warnings": list(map(str, report.warnings)),
+        "errors": [str(error) for error in report.errors],
+    }
 
 
 def _split(path: Path, folder: Path, job: Path | None) -> "tuple[Split, str]":

@@ -6,15 +6,47 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shared.cli.answer import Json, answer
+
 if TYPE_CHECKING:
     from shared.pki.join_string import Join
 
-Folder = Annotated[
+NewFolder = Annotated[
     Path,
     typer.Option("--dir", envvar="WARDROUND_SITE_DIR", help="Folder with site.toml and keys/."),
 ]
+
+
+def site_folder(folder: Path) -> Path:
+    """Return the folder of a site; refuse one in which no site was ever made, before files are left in it.
+
+    Raises:
+        SiteError: Neither settings nor keys are there.
+    """
+    from shared.errors import SiteError
+
+    if (folder / "site.toml").exists() or (folder / "keys").is_dir():
+        return folder
+    remedy = "`wardround client enrol` makes one; where it is elsewhere, name it with --dir."
+    raise SiteError("is not the folder of a site: no site has enrolled here", where=folder, remedy=remedy)
+
+
+Folder = Annotated[
+    Path,
+    typer.Option(
+        "--dir",
+        envvar="WARDROUND_SITE_DIR",
+        help="Folder with site.toml and keys/.",
+        callback=site_folder,
+    ),
+]
 SubFolder = Annotated[
-    Path | None, typer.Option("--dir", help="The site's folder, as before the command.", show_default=False)
+    Path | None,
+    typer.Option(
+        "--dir",
+        help="The site's folder, as before the command.",
+        show_default=False,
+    ),
 ]
 HERE = Path()
 
@@ -27,13 +59,14 @@ def add_enrolment_commands(app: typer.Typer) -> None:
 
 def enrol(
     join: Annotated[str, typer.Argument(help="Join string, or - to read it from stdin.", show_default=False)],
-    folder: Folder = HERE,
+    folder: NewFolder = HERE,
     request_out: Annotated[
         Path | None, typer.Option(help="Without a network: write the request here, for `server sign`.")
     ] = None,
     certificate: Annotated[
         Path | None, typer.Option(help="Without a network: finish with the file that `server sign` wrote.")
     ] = None,
+    json: Json = False,
 ) -> None:
     """Join a federation: make this site's key, have it certified, write site.toml and keys/."""
     from client.settings import enrolment
@@ -43,24 +76,32 @@ def enrol(
         raise typer.BadParameter("--request-out comes first, --certificate when the answer is there")
     if request_out is not None:
         key = enrolment.write_request(invitation, folder, request_out)
-        print(f"{request_out}: send it to the coordinator's operator, and read out by telephone:\n  {key}")
+        said = [
+            f"{request_out}: send it to the coordinator's operator, and read out by telephone:",
+            f"  {key}",
+        ]
+        answer(json, said, site=invitation.site, request=request_out, key=key)
         return
     if certificate is not None:
         enrolment.accept_certificate(invitation, folder, certificate)
     else:
         enrolment.enrol(invitation, folder)
-    print(f"'{invitation.site}' has joined. Now name its datasets in {folder / 'site.toml'}.")
+    file = folder / "site.toml"
+    said = [f"'{invitation.site}' has joined. Now name its datasets in {file}."]
+    answer(json, said, site=invitation.site, settings=file)
 
 
 def renew(
     folder: Folder = HERE,
     new_key: Annotated[bool, typer.Option("--new-key", help="Change the key too, then restart.")] = False,
+    json: Json = False,
 ) -> None:
     """Renew this site's certificate; the service does so by itself when a third of its life is left."""
     from client.settings.enrolment import renew as renew_certificate
 
     renewed = renew_certificate(folder, change_key=new_key)
-    print(f"{folder / 'keys' / 'site.crt'}: valid until {renewed.not_valid_after_utc:%Y-%m-%d}")
+    file, until = folder / "keys" / "site.crt", renewed.not_valid_after_utc
+    answer(json, f"{file}: valid until {until:%Y-%m-%d}", certificate=file, valid_until=until)
 
 
 def _read_join(text: str) -> "Join":

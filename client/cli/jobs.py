@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from client.cli.enrol import HERE, Folder
+from shared.cli.answer import Json, answer
 
 if TYPE_CHECKING:
     from client.guard.job_book import Decision, SeenJob
@@ -22,38 +23,45 @@ def add_job_commands(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def jobs(folder: Folder = HERE) -> None:
+def jobs(folder: Folder = HERE, json: Json = False) -> None:
     """List the jobs that have arrived, with what was decided about each."""
-    from rich.console import Console
-    from rich.table import Table
-
     from client.guard.job_book import JobBook
-    from shared.text.printable import shown
+    from shared.cli.table import table_lines
 
     found = JobBook(folder / "state.sqlite").jobs()
-    if not found:
-        print("No job has arrived here yet.")
-        return
-    console = Console()
-    table = Table(box=None, pad_edge=False, header_style="bold" if console.is_terminal else "")
-    table.add_column("digest", no_wrap=True, min_width=_SHOWN)
-    for title in ("job", "researcher", "decision", "by", "rounds", "first seen (UTC)"):
-        table.add_column(title)
-    for job in found:
-        seen = job.first_seen[:16].replace("T", " ")
-        cells = (job.digest[:_SHOWN], job.name, job.researcher or "-", job.decision, job.decided_by or "-")
-        table.add_row(*map(shown, (*cells, job.rounds, seen)))
-    console.print(table)
+    rows = [
+        (
+            job.digest[:_SHOWN],
+            job.name,
+            job.researcher or "-",
+            job.decision,
+            job.decided_by or "-",
+            job.rounds,
+            job.first_seen[:16].replace("T", " "),
+        )
+        for job in found
+    ]
+    titles = ("digest", "job", "researcher", "decision", "by", "rounds", "first seen (UTC)")
+    said = table_lines(titles, rows) if rows else ["No job has arrived here yet."]
+    answer(json, said, jobs=[_fields(job) for job in found])
+
+
+def _fields(job: "SeenJob") -> dict[str, object]:
+    """Return what `--json` says of a job; its content is for `approve` to show."""
+    keys = ("digest", "name", "researcher", "decision", "decided_by", "decided", "rounds", "first_seen")
+    return {key: getattr(job, key) for key in keys}
 
 
 def approve(
     digest: Digest,
     folder: Folder = HERE,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    json: Json = False,
 ) -> None:
     """Show what a job would do here, ask, and let it train. A changed job must be approved again.
 
-    A job that was approved before may ask once more for all that it has asked for.
+    A job that was approved before may ask once more for all that it has asked for. With --json nothing is
+    shown or asked: give --yes.
     """
     from client.guard.approval_text import in_plain_words
     from client.guard.contributors import patients_behind
@@ -64,21 +72,24 @@ def approve(
     job = book.find(digest)
     config = load_site(folder / "site.toml")
     behind = patients_behind(folder, config, job.spec())
-    for line in in_plain_words(job, config, book.served.answers(job.digest), behind):
-        print(line)
+    if json and not yes:
+        raise typer.BadParameter("--json asks nothing: give --yes too")
+    if not json:
+        for line in in_plain_words(job, config, book.served.answers(job.digest), behind):
+            print(line)
     if not yes:
         typer.confirm("Approve this job?", abort=True)
-    _decide(folder, job, "approved")
+    _decide(folder, job, "approved", as_json=json)
 
 
-def deny(digest: Digest, folder: Folder = HERE) -> None:
+def deny(digest: Digest, folder: Folder = HERE, json: Json = False) -> None:
     """Refuse a job for good, or take an approval back; what has left the site can't be called back."""
     from client.guard.job_book import JobBook
 
-    _decide(folder, JobBook(folder / "state.sqlite").find(digest), "denied")
+    _decide(folder, JobBook(folder / "state.sqlite").find(digest), "denied", as_json=json)
 
 
-def _decide(folder: Path, job: "SeenJob", decision: "Decision") -> None:
+def _decide(folder: Path, job: "SeenJob", decision: "Decision", *, as_json: bool) -> None:
     """Write a decision into the audit log, then into the book: none counts that is not in the log."""
     import getpass
     import os
@@ -92,4 +103,5 @@ def _decide(folder: Path, job: "SeenJob", decision: "Decision") -> None:
     log = AuditLog.open(folder / "audit", KeyFile(folder / "keys" / "site.key"))
     log.append(f"job-{decision}", job=job.digest, user=user)
     JobBook(folder / "state.sqlite").decide(job.digest, decision, user)
-    print(f"{printable(job.name)}, digest {job.digest}: {decision}")
+    said = f"{printable(job.name)}, digest {job.digest}: {decision}"
+    answer(as_json, said, digest=job.digest, name=job.name, decision=decision, decided_by=user)

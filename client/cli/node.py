@@ -1,16 +1,17 @@
-"""`wardround client start` and `status`: the site's service."""
+"""`wardround client start`, `status`: the site's service; and `schema`: of its settings."""
 
 from typing import Annotated
 
 import typer
 
 from client.cli.enrol import HERE, Folder
+from shared.cli.answer import Json, answer
 
 
 def add_node_commands(app: typer.Typer) -> None:
     """Add this module's commands to `wardround client`."""
-    app.command()(start)
-    app.command()(status)
+    for command in (start, status, schema):
+        app.command()(command)
 
 
 def start(
@@ -42,12 +43,34 @@ def start(
     serve_folder(folder, stop, health)
 
 
-def status(folder: Folder = HERE) -> None:
-    """Say what the site's service is doing; exit code 0 if the site takes part, 3 if not."""
+def status(folder: Folder = HERE, json: Json = False) -> None:
+    """Say what the service does and which jobs wait; exit code 0 if the site takes part, 3 if not."""
+    from client.guard.waiting_jobs import how_to_approve, waiting_jobs
     from client.service.status import service_state
     from shared.text.printable import printable
 
-    answer, line = service_state(folder)
-    print(printable(line))
-    if answer != "serving":
+    health, line = service_state(folder)
+    waiting = [
+        {
+            "digest": job.digest,
+            "name": job.name,
+            "since": job.first_seen,
+            "approve": how_to_approve(job.digest, folder),
+        }
+        for job in waiting_jobs(folder)
+    ]
+    said = [
+        printable(f"job '{job['name']}' waits for approval since {job['since'][:16]}: {job['approve']}")
+        for job in waiting
+    ]
+    answer(json, [printable(line), *said], serving=health == "serving", doing=line, waiting=waiting)
+    if health != "serving":
         raise typer.Exit(3)
+
+
+def schema() -> None:
+    """Print the JSON Schema of `site.toml`."""
+    from client.settings.site import SiteConfig
+    from shared.json_schema import schema_text
+
+    print(schema_text(SiteConfig), end="")

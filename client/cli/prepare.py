@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from client.cli.enrol import HERE, Folder
+from shared.cli.answer import Json, answer
+from shared.text.plural import many
 
 _LITTLE = 1e-9  # GiB: nothing is taken into memory
 
@@ -13,6 +15,7 @@ _LITTLE = 1e-9  # GiB: nothing is taken into memory
 def prepare(
     job: Annotated[Path, typer.Argument(metavar="JOB.toml", help="The job that will be trained.")],
     folder: Folder = HERE,
+    json: Json = False,
 ) -> None:
     """Prepare a job's samples into the folder of `[cache]`, so that its first round need not wait.
 
@@ -35,4 +38,5 @@ def prepare(
     own = config.model_copy(update={"cache": config.cache.model_copy(update={"memory_gib": _LITTLE})})
     data = SiteCohort(own, Cohort.rehearsed(folder)).load(load_job(job))
     count = sum(len(data.split(side)) for side in SPLITS)
-    print(f"{count} {'sample lies' if count == 1 else 'samples lie'} in {config.cache.folder}.")
+    said = f"{many(count, 'sample lies', 'samples lie')} in {config.cache.folder}."
+    answer(json, said, samples=count, folder=config.cache.folder)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -14,6 +15,7 @@ from client.guard.job_book import MOST_WAITING, JobBook
 from client.guard.ledger import LEDGER, Ledger
 from client.guard.ledger_entry import Round
 from client.guard.served_requests import Asked, Carried
+from client.guard.waiting_jobs import how_to_approve
 from client.settings.policy import BudgetError, PolicyError, check_project
 from client.settings.site import SiteConfig
 from client.settings.states import (
@@ -83,6 +85,7 @@ class Gate:
         ledger: What private training has cost.
         clock: Gives the local time.
         cohort: The patients, and what was told about them.
+        how_to_approve: Gives the command that a person types, for a job's digest.
     """
 
     def __init__(
@@ -94,8 +97,10 @@ class Gate:
         clock: Callable[[], datetime] = _local_time,
         *,
         cohort: Cohort,
+        how_to_approve: Callable[[str], str] = "wardround client approve {}".format,
     ) -> None:
         self._config = config
+        self._how_to_approve = how_to_approve
         self._book = book
         self._audit = audit
         self._ledger = ledger
@@ -117,7 +122,8 @@ class Gate:
         except BudgetError as error:  # what is not private can go on
             _log.error("no private training: %s", error)
         book, cohort = JobBook(folder / "state.sqlite"), Cohort.open(folder)
-        return cls(config, book, audit, ledger, cohort=cohort)
+        command = partial(how_to_approve, folder=folder)
+        return cls(config, book, audit, ledger, cohort=cohort, how_to_approve=command)
 
     def admit(self, visit: Visit) -> None:
         """Let a request in, or not, by what its head says; nothing is counted yet.
@@ -136,6 +142,10 @@ class Gate:
         if new:
             who = {"researcher": visit.researcher} if visit.researcher else {}
             self._audit.append("job-seen", job=digest, name=visit.job.job.name, **who)
+            if policy.approval == "manual":
+                _log.warning(
+                    "job '%s' waits for approval: %s", visit.job.job.name, self._how_to_approve(digest)
+                )
         if decision == "denied":
             raise DeniedError("policy.approval: the hospital has denied this job", where=site)
         if decision == "waiting" and policy.approval == "manual":

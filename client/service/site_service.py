@@ -9,6 +9,7 @@ from client.service.health import Health, socket_of
 from client.service.node import Node
 from client.service.presence import Presence
 from client.service.renewal import Renewal
+from client.service.site_watch import SiteWatch
 from client.service.state import StateFolder
 from client.settings.enrolment import settle
 from client.settings.site import load_site
@@ -18,6 +19,7 @@ from shared.audit.log import AuditLog
 from shared.errors import SiteError
 from shared.flower.fleet import Fleet
 from shared.memory import give_back_large_blocks
+from shared.notify.messenger import Messenger
 from shared.pki.certificates import client_context, load_key
 from shared.pki.key_file import KeyFile
 
@@ -48,6 +50,8 @@ def serve_folder(folder: Path, stop: threading.Event, health: str | None = None)
         log = AuditLog.open(folder / "audit", KeyFile(keys / "site.key"))
         log.append("service-started", version=version("wardround"))
         Renewal(folder, fleet, stop).start()
+        source = f"/wardround/site/{config.name}"
+        Messenger(config.notify, source, folder / "state", SiteWatch(folder, config).look, stop=stop).start()
         workers = partial(ProcessPool, 1, SiteHostFactory(site_file), threads=1)  # each job sets its own
         try:
             Node(config.name, fleet, workers, state=state, presence=presence, stop=stop).serve()

@@ -5,6 +5,8 @@ certificate of the authority whose fingerprint came with the invitation: there i
 """
 
 import base64
+import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +16,12 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePub
 from cryptography.hazmat.primitives.hashes import SHA384
 
 from client.settings.cohort_key import make_key
-from client.settings.site import load_site
+from client.settings.site import SiteConfig, load_site
 from client.settings.template import site_template
 from shared.audit.log import AuditLog
 from shared.errors import WardroundError
 from shared.files import Lock
+from shared.json_schema import write_schema
 from shared.pki.certificate_requests import certificate_request, renewal_statement
 from shared.pki.certificates import (
     Clock,
@@ -177,6 +180,8 @@ def settle(keys: Path) -> None:
 def _alone(keys: Path) -> Iterator[None]:
     """Keep another process, or the running service, from changing the same keys meanwhile."""
     try:
+        if not keys.is_dir():  # a lock would be made in its place
+            raise NotADirectoryError(errno.ENOENT, os.strerror(errno.ENOENT))
         lock = Lock(keys)
     except OSError as error:
         remedy = "Has this site joined? See `wardround client enrol`."
@@ -217,6 +222,7 @@ def _prepare(join: Join, folder: Path) -> bytes:
         raise EnrolmentError(f"can't be made ({error.strerror})", where=keys) from None
     if not settings.exists():
         write_file(settings, site_template(join.site, coordinator).encode(), 0o600)
+        write_schema("site", SiteConfig, folder)
     make_key(keys)
     key = new_key()
     save_key(keys / "site.key", key)

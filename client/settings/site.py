@@ -12,6 +12,7 @@ from client.settings.states import NoDatasetError
 from shared.errors import SiteError
 from shared.job.errors import describe
 from shared.job.schema import JobSpec
+from shared.notify.settings import NotifyTable
 from shared.table import Name, Table
 from shared.text.names import suggestion
 from shared.toml_files import read_toml
@@ -61,6 +62,7 @@ class SiteConfig(Table):
         "believes no other site, whatever the authority has certified.",
     )
     cache: CacheTable = CacheTable()
+    notify: NotifyTable = NotifyTable()
 
     @model_validator(mode="after")
     def _caps_of_datasets(self) -> Self:
@@ -117,4 +119,5 @@ def load_site(path: Path) -> SiteConfig:
     }
     folder = config.cache.folder
     cache = config.cache.model_copy(update={"folder": None if folder is None else base / folder})
-    return config.model_copy(update={"datasets": datasets, "cache": cache})
+    notify = config.notify.based_on(base)
+    return config.model_copy(update={"datasets": datasets, "cache": cache, "notify": notify})

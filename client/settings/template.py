@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from client.settings.site import SiteConfig
+from shared.json_schema import schema_line
 
 EXAMPLES: dict[str, dict[str, object]] = {
     "datasets": {"manifest": "/data/brain/manifest.csv", "site": "st-mary"},
@@ -20,8 +21,14 @@ BEGIN = """\
 """
 
 
-def site_template(name: str, coordinator: str) -> str:
-    """Return a `site.toml` for a site; every key that is not needed is commented out."""
+def site_template(name: str, coordinator: str, schemas: str = ".") -> str:
+    """Return a `site.toml` for a site; every key that is not needed is commented out.
+
+    Args:
+        name: Of the site.
+        coordinator: ``host:port``.
+        schemas: Where its JSON Schema lies, from its folder.
+    """
     schema = SiteConfig.model_json_schema()
     tables: list[str] = []
     for key, field in schema["properties"].items():
@@ -30,7 +37,8 @@ def site_template(name: str, coordinator: str) -> str:
         else:
             values = {"name": name, "coordinator": coordinator} if key == "site" else {}
             tables += _blocks(key, field, schema["$defs"], values)
-    return "\n\n".join([BEGIN.rstrip(), *tables]) + "\n"
+    begin = f"{schema_line('site', schemas)}\n{BEGIN.rstrip()}"
+    return "\n\n".join([begin, *tables]) + "\n"
 
 
 def _blocks(
@@ -50,7 +58,8 @@ def _blocks(
 def _table(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the schema of a table, or of the tables that are told apart by their names."""
     named = field.get("patternProperties", {}).values()
-    reference = next(iter(named), field).get("$ref")
+    holder = next((item for item in field.get("anyOf", ()) if "$ref" in item), field)
+    reference = next(iter(named), holder).get("$ref")
     return definitions[reference.rpartition("/")[2]] if reference else None
 
 
@@ -62,7 +71,8 @@ def _lines(
     definitions: Mapping[str, Any],
 ) -> Iterator[str]:
     yield from (f"# {line}" for line in textwrap.wrap(table.get("description", ""), 108))
-    yield f"# {heading}" if EXAMPLE in heading else heading
+    needed = {"required"} & table.keys() and not values
+    yield f"# {heading}" if EXAMPLE in heading or needed else heading
     for name, field in table["properties"].items():
         if _table(field, definitions) is not None:
             continue

@@ -6,6 +6,9 @@ from typing import Annotated
 
 import typer
 
+from shared.cli.answer import Json, answer
+from shared.cli.app import App
+
 Folder = Annotated[
     Path, typer.Option("--dir", envvar="WARDROUND_SERVER_DIR", help="Folder made by `wardround server init`.")
 ]
@@ -18,7 +21,7 @@ Projects = Annotated[
         show_default=False,
     ),
 ]
-people_app = typer.Typer(help="People who may talk to the coordinator.", no_args_is_help=True)
+people_app = App(help="People who may talk to the coordinator.")
 
 
 def add_enrolment_commands(app: typer.Typer) -> None:
@@ -38,6 +41,7 @@ def init(
         bool,
         typer.Option(help="Encrypt the authority's key, with the passphrase that is asked for."),
     ] = True,
+    json: Json = False,
 ) -> None:
     """Found a federation: its authority, the server's certificate, settings and registry."""
     from server.audit.log import operator_audit
@@ -51,10 +55,11 @@ def init(
     settings = ServerTable(name=name, host=host, sites_port=sites_port, people_port=people_port)
     authority = found(folder, settings, secret)
     operator_audit(folder)("federation-founded", federation=name)
-    print(f"{folder}: the federation '{name}'")
-    print(f"  authority  SHA-256 {fingerprint(authority.certificate)}")
+    authority_print = fingerprint(authority.certificate)
+    said = [f"{folder}: the federation '{name}'", f"  authority  SHA-256 {authority_print}"]
     if not passphrase:
-        print("  The authority's key has no passphrase: whoever reads its file can admit sites.")
+        said.append("  The authority's key has no passphrase: whoever reads its file can admit sites.")
+    answer(json, said, folder=folder, federation=name, authority=authority_print, passphrase=passphrase)
 
 
 def invite(
@@ -62,6 +67,7 @@ def invite(
     hours: Annotated[float, typer.Option(min=0.1, max=24 * 30, help="How long the invitation holds.")] = 72.0,
     project: Projects = None,
     folder: Folder = HERE,
+    json: Json = False,
 ) -> None:
     """Print the join string of a site: secret, to be used once. It goes to stdout and is not kept."""
     from server.folder.coordinator import join_string, load_settings
@@ -70,30 +76,37 @@ def invite(
     load_settings(folder)
     with open_registry(folder) as registry:
         token = registry.invite(site, hours, project or ())
-    print(join_string(folder, site, token))
+    join = str(join_string(folder, site, token))
+    answer(json, join, site=site, hours=hours, join=join)
     print(f"For '{site}', once, within {hours:g} hours: `wardround client enrol -`", file=sys.stderr)
 
 
-def sites(folder: Folder = HERE) -> None:
+def sites(folder: Folder = HERE, json: Json = False) -> None:
     """List the sites that have joined or are invited."""
-    from rich.console import Console
-    from rich.table import Table
-
     from server.registry.access import open_registry
+    from shared.cli.table import table_lines
 
     with open_registry(folder) as registry:
         joined, invited = registry.sites(), registry.invitations()
-    table = Table("site", "state", "joined", "last seen", "certificate until", box=None, pad_edge=False)
+    rows: list[tuple[str, ...]] = []
     for site in joined:
         seen = f"{site.last_seen:%Y-%m-%d %H:%M}" if site.last_seen else "never"
-        table.add_row(site.name, site.state, f"{site.joined:%Y-%m-%d}", seen, f"{site.expires:%Y-%m-%d}")
+        rows.append((site.name, site.state, f"{site.joined:%Y-%m-%d}", seen, f"{site.expires:%Y-%m-%d}"))
     for invitation in invited:
-        table.add_row(invitation.site, f"invited until {invitation.expires:%Y-%m-%d %H:%M}", "", "", "")
-    Console().print(table)
+        rows.append((invitation.site, f"invited until {invitation.expires:%Y-%m-%d %H:%M}", "", "", ""))
+    keys = ("name", "state", "joined", "last_seen", "expires")
+    answer(
+        json,
+        table_lines(("site", "state", "joined", "last seen", "certificate until"), rows),
+        sites=[{key: getattr(site, key) for key in keys} for site in joined],
+        invitations=[{"site": invitation.site, "expires": invitation.expires} for invitation in invited],
+    )
 
 
 def revoke(
-    site: Annotated[str, typer.Argument(help="Name of the site.", show_default=False)], folder: Folder = HERE
+    site: Annotated[str, typer.Argument(help="Name of the site.", show_default=False)],
+    folder: Folder = HERE,
+    json: Json = False,
 ) -> None:
     """Refuse a site from this moment, also in a connection that is open."""
     from server.folder.passphrase import open_authority
@@ -102,7 +115,7 @@ def revoke(
 
     with open_registry(folder) as registry:
         registry.revoke(site)
-        print(f"'{site}' is refused from now on.")
+        answer(json, f"'{site}' is refused from now on.", site=site)
         try:
             open_authority(folder).write_list(registry.revoked())
         except CredentialError as error:
@@ -117,20 +130,24 @@ def sign(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Certificate to write; FILE.crt if not given.")] = None,
     folder: Folder = HERE,
+    json: Json = False,
 ) -> None:
     """Sign the request of an invited site that can't join over the network."""
+    if json and fingerprint is None:
+        raise typer.BadParameter("--json asks nothing: give --fingerprint too")
     from server.folder.passphrase import open_authority
     from server.registry.access import open_registry
     from server.registry.offline import check_spoken, read_request, require_new, write_answer
     from shared.pki.certificate_requests import parse_request, requested_name
     from shared.pki.certificates import key_fingerprint
 
-    answer = out or file.with_name(f"{file.name}.crt")
-    require_new(answer)
+    written = out or file.with_name(f"{file.name}.crt")
+    require_new(written)
     request = read_request(file)
     site = requested_name(request)
     key = key_fingerprint(parse_request(request, site))
-    print(f"site {site!r}, key {key}")
+    if not json:
+        print(f"site {site!r}, key {key}")
     if fingerprint is None:
         typer.confirm("Does the hospital read out the same fingerprint?", abort=True)
     else:
@@ -138,8 +155,9 @@ def sign(
     authority = open_authority(folder)
     with open_registry(folder) as registry:
         certificate = registry.sign(request, authority)
-    write_answer(answer, certificate, authority)
-    print(f"{answer}: send it to the hospital, for `wardround client enrol - --certificate {answer.name}`")
+    write_answer(written, certificate, authority)
+    said = f"{written}: send it to the hospital, for `wardround client enrol - --certificate {written.name}`"
+    answer(json, said, site=site, key=key, certificate=written)
 
 
 def backup(
@@ -148,31 +166,36 @@ def backup(
         bool, typer.Option("--include-key", help="Put private keys in that have no passphrase.")
     ] = False,
     folder: Folder = HERE,
+    json: Json = False,
 ) -> None:
     """Copy settings, authority, registry and logs into one file, while the coordinator runs; not `runs/`."""
     from server.audit.log import operator_audit
     from server.folder.backup import backup as write_backup
 
     with_key = write_backup(folder, file, operator_audit(folder), include_keys=include_key)
-    print(f"{file}: written; the folder runs/ is not in it.")
+    said = [f"{file}: written; the folder runs/ is not in it."]
     if not with_key:
-        print("The authority's key is not in it, because it has no passphrase: keep a copy elsewhere.")
+        said.append("The authority's key is not in it, because it has no passphrase: keep a copy elsewhere.")
+    answer(json, said, file=file, with_key=with_key)
 
 
 def restore(
     file: Annotated[Path, typer.Argument(help="Backup to read.", show_default=False)],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.", show_default=False)],
+    json: Json = False,
 ) -> None:
     """Make a coordinator's folder from a backup."""
     from server.folder.backup import restore as read_backup
 
     read_backup(file, folder)
-    print(f"{folder}: restored. Invitations that were open are withdrawn.")
-    print(
-        "Later changes are lost: revoke again the sites, and remove the people, that went since the backup."
-    )
-    if not (folder / "ca" / "ca.key").exists():
-        print(f"Put the authority's key back: {folder / 'ca' / 'ca.key'} (mode 0600).")
+    with_key = (folder / "ca" / "ca.key").exists()
+    said = [
+        f"{folder}: restored. Invitations that were open are withdrawn.",
+        "Later changes are lost: revoke again the sites, and remove the people, that went since the backup.",
+    ]
+    if not with_key:
+        said.append(f"Put the authority's key back: {folder / 'ca' / 'ca.key'} (mode 0600).")
+    answer(json, said, folder=folder, with_key=with_key)
 
 
 @people_app.command("add")
@@ -182,6 +205,7 @@ def people_add(
     days: Annotated[int, typer.Option(min=1, max=366, help="How long the token holds.")] = 90,
     project: Projects = None,
     folder: Folder = HERE,
+    json: Json = False,
 ) -> None:
     """Print a new token for a person: secret, shown once and not kept."""
     from server.folder.coordinator import login_command
@@ -190,32 +214,36 @@ def people_add(
     command = login_command(folder)
     with open_registry(folder) as registry:
         token = registry.add_person(name, role, days, project or ())
-    print(token)
+    answer(json, token, name=name, role=role, days=days, token=token, log_in=command)
     print(f"For '{name}' ({role}), {days} days:\n  {command}", file=sys.stderr)
 
 
 @people_app.command("list")
-def people_list(folder: Folder = HERE) -> None:
+def people_list(folder: Folder = HERE, json: Json = False) -> None:
     """List people, their roles and the last day of their tokens."""
-    from rich.console import Console
-    from rich.table import Table
-
     from server.registry.access import open_registry
+    from shared.cli.table import table_lines
 
-    table = Table("name", "role", "projects", "token until", box=None, pad_edge=False)
     with open_registry(folder) as registry:
-        for person in registry.people():
-            table.add_row(person.name, person.role, ", ".join(person.projects), f"{person.expires:%Y-%m-%d}")
-    Console().print(table)
+        found = registry.people()
+    rows = [
+        (person.name, person.role, ", ".join(person.projects), f"{person.expires:%Y-%m-%d}")
+        for person in found
+    ]
+    keys = ("name", "role", "projects", "expires")
+    people = [{key: getattr(person, key) for key in keys} for person in found]
+    answer(json, table_lines(("name", "role", "projects", "token until"), rows), people=people)
 
 
 @people_app.command("remove")
 def people_remove(
-    name: Annotated[str, typer.Argument(help="Name.", show_default=False)], folder: Folder = HERE
+    name: Annotated[str, typer.Argument(help="Name.", show_default=False)],
+    folder: Folder = HERE,
+    json: Json = False,
 ) -> None:
     """End a person's token now."""
     from server.registry.access import open_registry
 
     with open_registry(folder) as registry:
         registry.remove_person(name)
-    print(f"'{name}' is refused from now on.")
+    answer(json, f"'{name}' is refused from now on.", name=name)

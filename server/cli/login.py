@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from shared.cli.answer import Json, answer
+
 
 def login(
     url: Annotated[
@@ -22,12 +24,14 @@ def login(
     token_file: Annotated[
         Path | None, typer.Option(help="File with the token; else it is asked for, or read from stdin.")
     ] = None,
+    json: Json = False,
 ) -> None:
     """Log in to a coordinator with the token that its operator handed out."""
     from server.folder.login import log_in, login_file
 
     name, role = log_in(url, authority, _read_token(token_file))
-    print(f"logged in as {name} ({role}); the token is in {login_file()}")
+    said = f"logged in as {name} ({role}); the token is in {login_file()}"
+    answer(json, said, name=name, role=role, file=login_file())
 
 
 def _read_token(file: Path | None) -> str:

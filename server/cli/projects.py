@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from server.cli.enrol import HERE, Folder
+from shared.cli.answer import Json, answer
+from shared.cli.app import App
 
 if TYPE_CHECKING:
     from server.registry.projects import Kind
 
-projects_app = typer.Typer(help="Who sees which runs, and which sites those reach.", no_args_is_help=True)
+projects_app = App(help="Who sees which runs, and which sites those reach.")
 Name = Annotated[str, typer.Argument(metavar="PROJECT", help="Name of the project.", show_default=False)]
 Person = Annotated[str | None, typer.Option(help="Name of a person.", show_default=False)]
 Site = Annotated[str | None, typer.Option(help="Name of a site.", show_default=False)]
@@ -22,56 +24,61 @@ def add_projects_commands(app: typer.Typer) -> None:
     app.add_typer(projects_app, name="projects")
 
 
-def add(name: Name, folder: Folder = HERE) -> None:
+def add(name: Name, folder: Folder = HERE, json: Json = False) -> None:
     """Make a project; nobody belongs to it yet."""
     from server.registry.access import open_registry
 
     with open_registry(folder) as registry:
         registry.add_project(name)
-    print(f"'{name}' is there; `wardround server projects join {name}` adds people and sites.")
+    said = f"'{name}' is there; `wardround server projects join {name}` adds people and sites."
+    answer(json, said, project=name)
 
 
-def show(folder: Folder = HERE) -> None:
+def show(folder: Folder = HERE, json: Json = False) -> None:
     """List the projects with their people and sites."""
-    from rich.console import Console
-    from rich.table import Table
-
     from server.registry.access import open_registry
+    from shared.cli.table import table_lines
 
-    table = Table("project", "people", "sites", box=None, pad_edge=False)
     with open_registry(folder) as registry:
-        for project in registry.projects():
-            table.add_row(project.name, ", ".join(project.people), ", ".join(project.sites))
-    Console().print(table)
+        found = registry.projects()
+    rows = [(project.name, ", ".join(project.people), ", ".join(project.sites)) for project in found]
+    projects = [{key: getattr(project, key) for key in ("name", "people", "sites")} for project in found]
+    answer(json, table_lines(("project", "people", "sites"), rows), projects=projects)
 
 
-def remove(name: Name, folder: Folder = HERE) -> None:
+def remove(name: Name, folder: Folder = HERE, json: Json = False) -> None:
     """End a project that nobody belongs to any more; its runs stay, for operators."""
     from server.registry.access import open_registry
 
     with open_registry(folder) as registry:
         registry.remove_project(name)
-    print(f"'{name}' has ended.")
+    answer(json, f"'{name}' has ended.", project=name)
 
 
-def join(name: Name, person: Person = None, site: Site = None, folder: Folder = HERE) -> None:
+def join(
+    name: Name, person: Person = None, site: Site = None, folder: Folder = HERE, json: Json = False
+) -> None:
     """Let a person, a site or both belong to a project, besides those that they belong to."""
     from server.registry.access import open_registry
 
     with open_registry(folder) as registry:
-        for kind, member in _members(person, site):
+        for kind, member in (members := _members(person, site)):
             registry.join_project(name, kind, member)
-            print(f"the {kind} '{member}' belongs to '{name}'")
+    said = [f"the {kind} '{member}' belongs to '{name}'" for kind, member in members]
+    answer(json, said, project=name, joined=dict(members))
 
 
-def leave(name: Name, person: Person = None, site: Site = None, folder: Folder = HERE) -> None:
+def leave(
+    name: Name, person: Person = None, site: Site = None, folder: Folder = HERE, json: Json = False
+) -> None:
     """Let a person, a site or both belong to a project no more; a run that goes on keeps its sites."""
     from server.registry.access import open_registry
 
     with open_registry(folder) as registry:
-        for kind, member in _members(person, site):
+        for kind, member in (members := _members(person, site)):
             registry.leave_project(name, kind, member)
-            print(f"the {kind} '{member}' belongs to '{name}' no more")
+    said = [f"the {kind} '{member}' belongs to '{name}' no more" for kind, member in members]
+    answer(json, said, project=name, left=dict(members))
 
 
 def _members(person: str | None, site: str | None) -> "list[tuple[Kind, str]]":

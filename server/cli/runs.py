@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shared.cli.answer import Json, answer
+
 if TYPE_CHECKING:
     from server.runs.control import RunControl
 
@@ -27,6 +29,7 @@ def submit(
     project: Annotated[
         str | None, typer.Option(help="Project of the run; your only one if not given.", show_default=False)
     ] = None,
+    json: Json = False,
 ) -> None:
     """Run a job on the federation's sites; prints the name of the run."""
     from shared.job.schema import load_job
@@ -34,9 +37,7 @@ def submit(
     job = load_job(job_file)
     control = _control(folder)
     name = control.submit(job, project)
-    print(name, flush=True)
-    if follow:
-        _show(control, name)
+    _named(control, name, follow=follow, as_json=json)
 
 
 def runs(
@@ -48,53 +49,96 @@ def runs(
             show_default=False,
         ),
     ] = None,
+    json: Json = False,
 ) -> None:
     """List the runs, the newest first."""
-    from rich.console import Console
+    from dataclasses import asdict
 
     from server.folder.login import login_file
-    from server.report.run_list import print_runs
+    from shared.cli.table import table_lines
 
     if local is None and folder is None and not login_file().exists():
         local = Path("runs")
     if local is None:
-        print_runs(Console(), _control(folder).list())
-        return
-    from server.runs.local_runs import local_runs
+        found = _control(folder).list()
+    else:
+        from server.runs.local_runs import local_runs
 
-    print_runs(Console(), local_runs(local), local=True)
+        found = local_runs(local)
+    titles = ("run", "status", "round", "started (UTC)", "project", "researcher", "reason")
+    rows = [
+        (
+            row.name,
+            row.status,
+            f"{row.round}/{row.rounds}",
+            row.started[:19],
+            row.project,
+            row.researcher or "-",
+            row.reason,
+        )
+        for row in found
+    ]
+    answer(json, table_lines(titles, rows), runs=list(map(asdict, found)))
 
 
-def watch(name: RunName, folder: Folder = None) -> None:
+def watch(name: RunName, folder: Folder = None, json: Json = False) -> None:
     """Show the progress of a run until it ends, then its results."""
-    _show(_control(folder), name)
+    control = _control(folder)
+    if not json:
+        _show(control, name)
+        return
+    for _ in control.follow(name):
+        pass
+    _print_run(control, name)
 
 
-def stop(name: RunName, folder: Folder = None) -> None:
+def stop(name: RunName, folder: Folder = None, json: Json = False) -> None:
     """Stop a run; `resume` goes on with it."""
     _control(folder).stop(name)
-    print(f"{name} is stopped")
+    answer(json, f"{name} is stopped", run=name)
 
 
-def resume(name: RunName, folder: Folder = None, follow: Follow = False) -> None:
+def resume(name: RunName, folder: Folder = None, follow: Follow = False, json: Json = False) -> None:
     """Go on with a run that was stopped, failed or was interrupted, after its last whole round."""
     control = _control(folder)
     control.resume(name)
-    print(name, flush=True)
-    if follow:
-        _show(control, name)
+    _named(control, name, follow=follow, as_json=json)
 
 
 def fetch(
     name: RunName,
     folder: Folder = None,
     out: Annotated[Path, typer.Option(help="Folder to copy it into.")] = Path(),
+    json: Json = False,
 ) -> None:
     """Copy a run's folder and check its models by their digests."""
-    print(_control(folder).fetch(name, out))
+    copy = _control(folder).fetch(name, out)
+    answer(json, str(copy), run=name, folder=copy)
 
 
 COMMANDS = (submit, runs, watch, stop, resume, fetch)
+
+
+def _named(control: "RunControl", name: str, *, follow: bool, as_json: bool) -> None:
+    """Print the name of a run that has begun or goes on, then follow it if that is wanted."""
+    if as_json and follow:
+        for _ in control.follow(name):
+            pass
+        _print_run(control, name)
+        return
+    answer(as_json, name, run=name)
+    if follow:
+        _show(control, name)
+
+
+def _print_run(control: "RunControl", name: str) -> None:
+    """Print a run that has ended, as one JSON object; one that has not finished ends with 2, as in words."""
+    from dataclasses import asdict
+
+    found = control.look(name)
+    answer(True, run=asdict(found.row), description=dict(found.description))
+    if found.row.status != "finished":
+        raise typer.Exit(2)
 
 
 def _show(control: "RunControl", name: str) -> None:

@@ -19,6 +19,8 @@ from server.registry.enrolment import Registry
 from server.registry.store import REGISTRY
 from shared.errors import WardroundError
 from shared.job.errors import describe
+from shared.json_schema import write_schema
+from shared.notify.settings import NotifyTable
 from shared.pki.authority import Authority, Signatory
 from shared.pki.certificates import (
     Clock,
@@ -43,6 +45,7 @@ COORDINATOR = "WARDROUND_COORDINATOR"  # environment variable: the folder, for t
 SITES_PORT = 9443
 PEOPLE_PORT = 9444
 SETTINGS = """\
+#:schema {schemas}/server.schema.json
 # The coordinator's settings, made by `wardround server init`.
 
 [server]
@@ -65,6 +68,20 @@ people_port = {people_port}
 # object_bytes = 67108864
 # [limits.people]
 # connections_each = 64
+
+# Who is told when a run begins, ends or fails, a certificate nears its end, a site is lost or back; all keys
+# are in docs/notify.md. `wardround server notify --test` tries it.
+# [notify]
+# events = ["run-finished", "run-failed", "site-lost"]
+# [notify.command]
+# run = ["/usr/local/bin/tell"]
+# [notify.webhook]
+# url = "https://hooks.example.org/wardround"
+# secret = "file:webhook.secret"
+# [notify.mail]
+# host = "mail.example.org"
+# sender = "wardround@example.org"
+# recipients = ["it@example.org"]
 """
 
 
@@ -112,6 +129,7 @@ class ServerConfig(Table):
 
     server: ServerTable
     limits: LimitsTable = LimitsTable()
+    notify: NotifyTable = NotifyTable()
 
 
 def bind_address(host: str) -> str:
@@ -136,9 +154,10 @@ def load_settings(folder: Path) -> ServerConfig:
         remedy = "Give the folder made by `wardround server init` with --dir."
         raise FolderError("is not there", where=path, remedy=remedy)
     try:
-        return ServerConfig.model_validate(read_toml(path, FolderError))
+        config = ServerConfig.model_validate(read_toml(path, FolderError))
     except ValidationError as error:
         raise FolderError(describe(error, ServerConfig), where=path) from None
+    return config.model_copy(update={"notify": config.notify.based_on(folder)})
 
 
 def found(folder: Path, settings: ServerTable, passphrase: bytes | None, clock: Clock = utc_now) -> Authority:
@@ -161,7 +180,8 @@ def found(folder: Path, settings: ServerTable, passphrase: bytes | None, clock: 
             create_audit_key(new)
             (new / RUNS).mkdir(mode=0o700)
             Registry.create(new / REGISTRY)
-            text = SETTINGS.format(**settings.model_dump())
+            text = SETTINGS.format(**settings.model_dump(), schemas=".")
+            write_schema("server", ServerConfig, new)
             write_file(new / "server.toml", text.encode(), 0o644)
             new.replace(folder)
     except OSError as error:

@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import ssl
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
@@ -34,8 +35,10 @@ from server.registry.people import People
 from server.registry.store import REGISTRY
 from server.runs.local import Coordinator
 from server.runs.recovery import Recovery
+from server.service.coordinator_watch import CoordinatorWatch
 from server.superlink.superlink import SuperLink
 from shared.flower.runs import Runs
+from shared.notify.messenger import Messenger
 from shared.pki.authority import Signatory
 from shared.pki.certificates import server_context
 
@@ -93,12 +96,21 @@ class Service:
             asyncio.create_task(self._renew(sites_tls, people_tls)),
             asyncio.create_task(recovery.watch()),
         ]
+        over = self._tell_people()
         log.info("the coordinator is ready")
         try:
             await gateway.serve(sites, people, stop)
         finally:
+            over.set()
             for task in beside:
                 task.cancel()
+
+    def _tell_people(self) -> threading.Event:
+        """Begin to tell people what happens; setting what is returned ends it."""
+        over, source = threading.Event(), f"/wardround/coordinator/{self.settings.server.name}"
+        watch = CoordinatorWatch(self.folder, self.settings)
+        Messenger(self.settings.notify, source, self.folder, watch.look, stop=over).start()
+        return over
 
     def _routes(self) -> Routes:
         enrolment = EnrolmentApi(self.registry, self.authority)

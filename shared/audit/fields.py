@@ -69,6 +69,7 @@ _KINDS: dict[str, Callable[[object], Value]] = {
     "bytes": _count,
     "chain": _DIGEST,  # of the ledger, up to the entry
     "dataset": _NAME,
+    "days": _count,
     "epsilon": _number,
     "examples": _count,
     "federation": _NAME,
@@ -197,6 +198,18 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "log-in-blocked": _CALL,
     "log-in-failed": _CALL,
 }
+
+
+def checked_value(name: str, value: object) -> Value:
+    """Return the value of a field as it may be told: texts, and names that do not look like one, are cleared.
+
+    Raises:
+        ValueError: There is no such field, or the value has another type.
+    """
+    try:
+        return _KINDS[name](value)
+    except (KeyError, TypeError):
+        raise ValueError(f"'{name}' can't hold {type(value).__name__}") from None
 
 
 def checked(event: str, fields: Mapping[str, object]) -> dict[str, Value]:

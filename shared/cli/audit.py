@@ -5,9 +5,11 @@ from typing import Annotated
 
 import typer
 
+from shared.cli.answer import answer
+from shared.text.plural import many
 from shared.text.printable import printable
 
-Last = Annotated[int, typer.Option(min=1, help="So many of the newest entries.")]
+Last = Annotated[int, typer.Option(min=1, help="How many of the newest entries.")]
 Event = Annotated[str | None, typer.Option(help="Only entries of this event.", show_default=False)]
 Head = Annotated[
     str | None,
@@ -15,31 +17,40 @@ Head = Annotated[
 ]
 
 
-def print_entries(folder: Path, last: int, event: str | None) -> None:
+def print_entries(folder: Path, last: int, event: str | None, *, as_json: bool) -> None:
     """Print the newest entries of a log, newest last.
 
     Args:
         folder: Of the log.
         last: So many.
         event: Only entries of this event; None takes all.
+        as_json: Print one JSON object.
     """
     from collections import deque
 
     from shared.audit.verify import entries
 
     found = (entry for entry in entries(folder) if event in {None, entry.event})
-    for entry in deque(found, maxlen=last):
+    newest = deque(found, maxlen=last)
+    lines = []
+    for entry in newest:
         fields = "  ".join(f"{name}={value}" for name, value in sorted(entry.fields.items()))
-        print(printable(f"{entry.seq:>6}  {entry.time[:19]}Z  {entry.event:<18} {fields}".rstrip()))
+        lines.append(printable(f"{entry.seq:>6}  {entry.time[:19]}Z  {entry.event:<18} {fields}".rstrip()))
+    told = [
+        {"seq": entry.seq, "time": entry.time, "event": entry.event, "fields": entry.fields}
+        for entry in newest
+    ]
+    answer(as_json, lines, entries=told)
 
 
-def print_problems(folder: Path, key_file: Path, head: str | None) -> int:
+def print_problems(folder: Path, key_file: Path, head: str | None, *, as_json: bool) -> int:
     """Check a log and print what is wrong with it; returns the number of problems.
 
     Args:
         folder: Of the log.
         key_file: The key that signs it now.
         head: One that was kept elsewhere.
+        as_json: Print one JSON object.
 
     Raises:
         WardroundError: The key, the head or a file can't be read.
@@ -50,15 +61,13 @@ def print_problems(folder: Path, key_file: Path, head: str | None) -> int:
     from shared.pki.certificates import load_key
 
     problems = verify(folder, load_key(key_file).public_key(), head)
-    for problem in problems:
-        print(printable(problem))
     if problems:
-        print(
-            f"The audit log is not whole: {len(problems)} {'problem' if len(problems) == 1 else 'problems'}."
-        )
+        lines = [*map(printable, problems), f"The audit log is not whole: {many(len(problems), 'problem')}."]
+        answer(as_json, lines, whole=False, head=None, problems=list(map(str, problems)))
         return len(problems)
-    for entry in deque(entries(folder), maxlen=1):
-        print(f"The audit log is whole. Its head: {entry.head}")
+    found = next(iter(deque((entry.head for entry in entries(folder)), maxlen=1)), None)
+    lines = [] if found is None else [f"The audit log is whole. Its head: {found}"]
     if head is None:
-        print("Whether its end was cut off shows only against a head that is kept elsewhere: --head.")
+        lines.append("Whether its end was cut off shows only against a head that is kept elsewhere: --head.")
+    answer(as_json, lines, whole=True, head=found, problems=[])
     return 0

@@ -6,18 +6,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shared.cli.answer import Json, answer
+from shared.cli.app import App, task_names
+
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
 
-job_app = typer.Typer(
+job_app = App(
     help="Check a job file, print its schema, begin a new one.",
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
 )
 
 
 @job_app.command()
-def check(file: Annotated[Path, typer.Argument(help="Job file (TOML).", show_default=False)]) -> None:
+def check(
+    file: Annotated[Path, typer.Argument(help="Job file (TOML).", show_default=False)], json: Json = False
+) -> None:
     """Say whether a job file is valid, and if not, everything that is wrong with it."""
     from shared.further_metrics import METRICS
     from shared.job.schema import load_job
@@ -35,8 +38,7 @@ def check(file: Annotated[Path, typer.Argument(help="Job file (TOML).", show_def
     if training.local_steps:
         length = f"steps a round: {training.local_steps}"
     metrics = [metric.name + METRICS.origin(metric.name) for metric in job.evaluation.metrics]
-    print(f"{file}: valid")
-    for name, value in {
+    facts = {
         "name": job.job.name,
         "task": job.task.subject + TASKS.origin(job.task.name),
         "digest": job.digest(),
@@ -46,8 +48,9 @@ def check(file: Annotated[Path, typer.Argument(help="Job file (TOML).", show_def
         "strategy": f"{job.strategy.name}{STRATEGIES.origin(job.strategy.name)}, {job.job.rounds} rounds, "
         f"at least {job.strategy.min_sites} sites",
         **({"metrics": ", ".join(metrics)} if metrics else {}),
-    }.items():
-        print(f"  {name:<9} {value}")
+    }
+    said = [f"{file}: valid", *(f"  {name:<9} {value}" for name, value in facts.items())]
+    answer(json, said, file=file, **facts)
 
 
 def _optimizers(job: "JobSpec") -> Iterator[str]:
@@ -63,24 +66,30 @@ def _optimizers(job: "JobSpec") -> Iterator[str]:
 @job_app.command()
 def schema() -> None:
     """Print the JSON Schema of a job file."""
-    import json
-
     from shared.job.schema import JobSpec
+    from shared.json_schema import schema_text
 
-    print(json.dumps(JobSpec.model_json_schema(), indent=2, ensure_ascii=False))
+    print(schema_text(JobSpec), end="")
 
 
 @job_app.command()
 def new(
-    name: Annotated[str, typer.Argument(help="Name of the job, in lower case.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(help="Name of the job, in lower case: chest-x-ray.", show_default=False)
+    ],
     task: Annotated[
-        str, typer.Option(help="What the model learns: segmentation, say; any other word lists all.")
+        str, typer.Option(help="What the model learns, one of: {tasks}.", autocompletion=task_names)
     ],
     out: Annotated[
         Path | None, typer.Option(help="File to write; NAME.toml if not given.", show_default=False)
     ] = None,
+    json: Json = False,
 ) -> None:
-    """Write a commented job file to begin with, NAME.toml if not told otherwise; no file is overwritten."""
+    """Write a commented job file to begin with, NAME.toml if not told otherwise; no file is overwritten.
+
+    It may name one of these networks: {networks}; and one of these strategies: {strategies}.
+    """
     from shared.job.template import write_job
 
-    print(write_job(name, task, out or Path(f"{name}.toml")))
+    written = write_job(name, task, out or Path(f"{name}.toml"))
+    answer(json, str(written), file=written)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from shared.table import ONE, SEVERAL
-from shared.text.names import LABEL, suggestion
+from shared.text.names import LABEL, NAME, WHAT_A_NAME_IS, suggestion
 
 EXPECTED = {
     **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "must be a table"),
@@ -81,6 +81,8 @@ def _reason(kind: str, context: dict[str, Any], given: object, spot: _Spot) -> s
     if kind == "literal_error" and isinstance(given, str) and "'" in context["expected"]:
         return _unknown_name(given, context["expected"])
     expected = EXPECTED[kind].format(**context) if kind in EXPECTED else "is not valid"
+    if context.get("pattern") == NAME:
+        expected = f"must be a name: {WHAT_A_NAME_IS}"
     if context.get("pattern") == LABEL:
         expected = "must be a line of at most 64 letters, digits and simple signs"
     meaning = _meaning(spot.field) if kind == "string_pattern_mismatch" else ""

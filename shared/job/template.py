@@ -4,6 +4,7 @@ Both come from the schema's own descriptions, so they can't fall behind it.
 """
 
 import json
+import re
 import sys
 import textwrap
 import tomllib
@@ -13,8 +14,9 @@ from typing import Any
 
 from shared.errors import JobError
 from shared.job.schema import JobSpec, parse_job
+from shared.json_schema import schema_line, write_schema
 from shared.tasks import TASKS
-from shared.text.names import suggestion
+from shared.text.names import NAME, WHAT_A_NAME_IS, as_name, shown, suggestion
 
 Schema = Mapping[str, Any]
 PHASE = "training.PHASE"
@@ -42,11 +44,16 @@ def write_job(name: str, task: str, out: Path) -> Path:
     """
     if task not in TASKS:
         raise JobError(f"unknown task '{task}'; {suggestion(task, TASKS)}")
+    if not re.fullmatch(NAME, name):
+        nearest = as_name(name)
+        such_as = f"Such as: wardround job new {nearest} --task {task}" if nearest else None
+        raise JobError(f"'{shown(name)}' is no name for a job: {WHAT_A_NAME_IS}", remedy=such_as)
     text = job_template(name, task)
     parse_job(tomllib.loads(text), where=None)
     try:
         with out.open("x", encoding="utf-8") as file:
             file.write(text)
+        write_schema("job", JobSpec, out.parent)
     except FileExistsError:
         raise JobError("exists already", where=out, remedy="Name another file with --out.") from None
     except OSError as error:
@@ -63,6 +70,7 @@ def job_template(name: str, task: str) -> str:
         "task": {"name": task, **example["task"]},
     }
     blocks = [
+        f"{schema_line('job')}\n"
         "# Check this file with `wardround job check`; what is commented out is a default or an example."
     ]
     schemas = dict(_tables())

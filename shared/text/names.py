@@ -2,11 +2,13 @@
 
 import difflib
 import heapq
+import re
 from collections.abc import Collection, Iterable
 
 from shared.text.printable import printable
 
 NAME = r"^[a-z0-9][a-z0-9._-]{0,62}$"  # of jobs, datasets and sites: safe in paths and on a terminal
+WHAT_A_NAME_IS = "lower-case letters, digits, '.', '_' and '-', at most 63, with a letter or digit first"
 LONGEST_SHOWN = 60  # characters of a name that a message repeats
 MOST_SHOWN = 40  # names that a message lists
 # To compare two names takes time that grows with the cube of their length, and names may come from others.
@@ -30,6 +32,11 @@ def suggestion(name: str, known: Iterable[str]) -> str:
         listing += f" and {len(choices) - MOST_SHOWN} more"
     nearest = _nearest(name, choices)
     return f"did you mean '{printable(nearest)}'? ({listing})" if nearest else listing
+
+
+def as_name(text: str) -> str:
+    """Return a valid name like a text: ``chest-x-ray`` for ``Chest X-ray``; empty where there is none."""
+    return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")[:63]
 
 
 def shown(name: str) -> str:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shared.cli.answer import Json, answer
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -31,9 +33,7 @@ def audit_privacy(
         int,
         typer.Option(min=4, help="Shadow models to train, an even number; each takes as long as the run."),
     ] = 16,
-    json_: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here, too.")
-    ] = None,
+    json: Json = False,
 ) -> None:
     """Attack a run's model with the site's own patients: does it tell who was trained on? Nothing leaves."""
     from rich.console import Console
@@ -66,9 +66,11 @@ def audit_privacy(
         track=lambda halves, count: _tracked(halves, count, console),
     )
     figures = {"run": run.resolve().name, "job": finished.job.digest(), "site": config.name}
-    _show(audit, f"{figures['run']}: who was trained on at {config.name}?", finished.job.privacy.model_dump())
-    if json_ is not None:
-        _write(json_, figures | audit.as_json())
+    if json:
+        answer(json, **figures, **audit.as_json())
+    else:
+        title = f"{figures['run']}: who was trained on at {config.name}?"
+        _show(audit, title, finished.job.privacy.model_dump())
 
 
 def _site(
@@ -149,14 +151,3 @@ def _table(audit: "Audit", title: str) -> "Table":
             f"{leak.epsilon:.2f}",
         )
     return table
-
-
-def _write(path: Path, figures: dict[str, Any]) -> None:
-    import json
-
-    from shared.errors import RunError
-
-    try:
-        path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise RunError(f"can't be written ({error.strerror})", where=path) from None

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from shared.cli.answer import Json, answer
+
 
 def simulate(
     job_file: Annotated[
@@ -91,6 +93,7 @@ def simulate(
         Path | None,
         typer.Option(metavar="RUN", help="Go on with a run that was stopped.", show_default=False),
     ] = None,
+    json: Json = False,
 ) -> None:
     """Train a job across simulated hospitals and show what each of them gets from it."""
     if resume is not None:
@@ -123,7 +126,7 @@ def simulate(
     from server.runs.participation import Participation
     from simulate.session.session import Hospitals, execute, start
 
-    console = Console()
+    console = Console(stderr=json)  # with --json stdout is the object's alone
     if resume is not None:
         run = RunFolder.open(resume, job)
     else:
@@ -142,6 +145,8 @@ def simulate(
         )
         run.describe(command=_command())
     execute(run, workers, console, resume=resume is not None)
+    if json:
+        answer(json, run=run.path, description=run.read_description())
 
 
 def _command() -> str:

@@ -73,17 +73,27 @@ def make_phantom(name: str, folder: Path, seed: int) -> Path:
     Raises:
         DataError: There is no such phantom, or the folder can't be written.
     """
+    return write_phantom(name, folder / f"{name}-{_EDITION}-seed{seed}", seed)
+
+
+def write_phantom(name: str, final: Path, seed: int) -> Path:
+    """Write a synthetic dataset as `make_phantom` does, into this very folder.
+
+    Raises:
+        DataError: There is no such phantom, or the folder can't be written.
+    """
     if name not in PHANTOMS:
         problem = f"unknown synthetic dataset '{name}'; {suggestion(name, PHANTOMS)}"
         raise DataError(problem, remedy="Give the path of a manifest (--data) to use other data.")
-    final = folder / f"{name}-{_EDITION}-seed{seed}"
     try:
         if not (final / "manifest.csv").exists():
             _write(PHANTOMS[name], name, final, seed)
     except OSError as error:
         problem = f"the synthetic dataset can't be written: {error}"
         raise DataError(
-            problem, where=folder, remedy="Free space, remove what is in the way or name another folder."
+            problem,
+            where=final.parent,
+            remedy="Free space, remove what is in the way or name another folder.",
         ) from error
     return final / "manifest.csv"
 

@@ -18,6 +18,7 @@ from shared.errors import DataError, JobError, SiteError
 from shared.further_metrics import METRICS
 from shared.job.schema import JobSpec
 from shared.networks import NETWORKS
+from shared.notify.settings import NotifyTable
 from shared.strategies import STRATEGIES
 from shared.tasks import TASKS
 from shared.tasks.fields import fields_of, image_columns_of, needed_columns
@@ -48,7 +49,8 @@ def sites_from_files(paths: Sequence[Path]) -> list[SiteConfig]:
     Raises:
         SiteError: A file can't be used, or two have the same name.
     """
-    sites = [load_site(path) for path in paths]
+    # Nobody is told of a rehearsal, and whom a hospital tells has no place in a run's folder.
+    sites = [load_site(path).model_copy(update={"notify": NotifyTable()}) for path in paths]
     for index, site in enumerate(sites):
         if site.name in {other.name for other in sites[:index]}:
             raise SiteError(f"the name '{site.name}' is another site's too", where=paths[index])

@@ -134,7 +134,14 @@ def files(folder: Path) -> set[str]:
 def test_a_site_joins(coordinator: Coordinator, tmp_path: Path) -> None:
     folder = tmp_path / "site"
     enrol(coordinator.invite(), folder)
-    assert files(folder) == {"site.toml", "keys/site.key", "keys/cohort.key", "keys/site.crt", "keys/ca.crt"}
+    assert files(folder) == {
+        "site.toml",
+        "site.schema.json",
+        "keys/site.key",
+        "keys/cohort.key",
+        "keys/site.crt",
+        "keys/ca.crt",
+    }
     for name in ("site.key", "cohort.key"):
         assert stat.S_IMODE((folder / "keys" / name).stat().st_mode) == 0o600
     assert len((folder / "keys" / "cohort.key").read_bytes()) == 32
@@ -419,7 +426,7 @@ def test_the_template_names_every_key_and_can_be_put_in(tmp_path: Path) -> None:
 
 def test_the_example_is_the_template() -> None:
     example = (PROJECT / "configs" / "sites" / "st-mary.toml").read_text(encoding="utf-8")
-    assert example == site_template("st-mary", "federation.example.org:9443")
+    assert example == site_template("st-mary", "federation.example.org:9443", "../schemas")
 
 
 # The command line

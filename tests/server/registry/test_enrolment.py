@@ -489,7 +489,13 @@ def test_what_others_may_read(federation: Federation) -> None:
         for path in federation.folder.rglob("*")
         if path.is_file() and path.stat().st_mode & 0o077
     }
-    assert open_to_others == {"server.toml", "ca/ca.crt", "ca/crl.pem", "tls/server.crt"}
+    assert open_to_others == {
+        "server.toml",
+        "server.schema.json",
+        "ca/ca.crt",
+        "ca/crl.pem",
+        "tls/server.crt",
+    }
     assert stat.S_IMODE(federation.folder.stat().st_mode) == 0o700
 
 

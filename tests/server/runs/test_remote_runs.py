@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
 
 import psutil
 import pytest
@@ -85,6 +86,12 @@ def audit(federation: LocalFederation, event: str) -> list[Entry]:
     return [entry for entry in entries(federation.folder / "coordinator" / "audit") if entry.event == event]
 
 
+def told(ended: CompletedProcess[str]) -> dict[str, Any]:
+    """Return the one object that a command with `--json` prints."""
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
+
+
 def test_a_researcher_s_day(federation, tokens, wardround, tiny_job_file, tmp_path):
     job_file = tiny_job_file
     job_file.write_text(job_text(strategy_min_sites=1))
@@ -103,6 +110,11 @@ def test_a_researcher_s_day(federation, tokens, wardround, tiny_job_file, tmp_pa
     listed = wardround("ada", "runs").stdout
     assert name in listed
     assert "ada" in listed
+    [row] = told(wardround("ada", "runs", "--json"))["runs"]
+    assert (row["name"], row["status"], row["round"], row["researcher"]) == (name, "finished", 3, "ada")
+    watched = told(wardround("ada", "watch", name, "--json"))
+    assert watched["run"] == row
+    assert watched["description"]["status"] == "finished"
     assert wardround("ada", "fetch", name, "--out", "copy").returncode == 0
     copy, run = tmp_path / "ada" / "copy" / name, federation.folder / "coordinator" / "runs" / name
     for file in ("model.safetensors", "run.json", "metrics.csv", "events.jsonl"):

@@ -145,7 +145,7 @@ def test_a_table_that_is_none_is_refused(table: str, value: object) -> None:
         ({"job.rounds": True}, "[job] rounds: must be a whole number, got true"),
         ({"job.rounds": 0}, "[job] rounds: must be at least 1, got 0"),
         ({"job.seed": -1}, "[job] seed: must be at least 0, got -1"),
-        ({"job.name": "../../etc"}, "[job] name: must match "),
+        ({"job.name": "../../etc"}, "[job] name: must be a name"),
         ({"job.dataset": 3}, "[job] dataset: must be a text in quotes, got 3"),
         ({"training.learning_rate": -1e-3}, "[training] learning_rate: must be above 0.0, got -0.001"),
         ({"training.learning_rate": "1e-3"}, '[training] learning_rate: must be a number, got "1e-3"'),

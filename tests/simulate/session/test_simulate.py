@@ -126,6 +126,14 @@ def test_a_run_is_repeated_by_its_record(simulate, cli, tiny_job_file, tiny_data
     assert "belongs to another job" in refused.err
 
 
+def test_scripts_get_one_json_object(simulate):
+    said = simulate("--json", "--rounds", "1")
+    answer = json.loads(said.out)
+    assert answer["description"]["status"] == "finished"
+    assert answer["description"] == json.loads((Path(answer["run"]) / "run.json").read_text())
+    assert "Run folder" in said.err
+
+
 def test_the_tables_have_a_row_a_round_and_two_a_site(simulate):
     run = simulate().run
     metrics, sites = table(run / "metrics.csv"), table(run / "sites.csv")

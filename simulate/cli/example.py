@@ -1,0 +1,42 @@
+"""`wardround data example`: a small synthetic dataset to try everything with, made on the spot."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shared.cli.answer import Json, answer
+
+EXAMPLES = {
+    "phantom-brain": "segmentation: slices of heads, four hospitals; for configs/jobs/quickstart.toml",
+    "phantom-brain-3d": "segmentation: volumes of heads, NIfTI",
+    "phantom-lesions": "classification, generation: photographs of skin",
+    "phantom-nodules": "detection: slices with boxes",
+    "phantom-nodules-3d": "detection: volumes with boxes, NIfTI",
+    "phantom-survival": "survival: a table; for configs/jobs/phantom-survival.toml",
+    "phantom-survival-images": "survival: a table and images",
+}
+
+
+def example(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help=f"One of: {', '.join(EXAMPLES)}; without it they are listed.",
+            autocompletion=lambda: list(EXAMPLES),
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder to make it in, by its name.")] = Path("examples"),
+    seed: Annotated[int, typer.Option(min=0, help="Another seed gives other patients.")] = 1,
+    json: Json = False,
+) -> None:
+    """Make a synthetic dataset of several hospitals, with a site.toml for each; nothing is downloaded."""
+    if name is None:
+        answer(json, [f"{known:<24} {what}" for known, what in EXAMPLES.items()], examples=EXAMPLES)
+        return
+    from simulate.data.example import write_example
+
+    made = write_example(name, out / name, seed)
+    said = [f"{made.manifest}", *(f"{site}" for site in made.sites)]
+    answer(json, said, manifest=made.manifest, sites=made.sites)
