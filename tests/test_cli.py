@@ -171,8 +171,8 @@ def test_a_new_job_overwrites_nothing(tmp_path: Path) -> None:
     ("name", "task", "message"),
     [
         ("heart", "segmentatoin", "did you mean 'segmentation'?"),
-        ("../heart", "segmentation", "is no name for a job"),
-        ("Heart", "segmentation", "is no name for a job"),
+        ("../heart", "segmentation", "is not a name for a job"),
+        ("Heart", "segmentation", "is not a name for a job"),
     ],
 )
 def test_a_new_job_needs_a_valid_name_and_task(tmp_path: Path, name: str, task: str, message: str) -> None:

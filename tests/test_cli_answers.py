@@ -292,5 +292,5 @@ def test_what_the_user_can_put_right_ends_with_2(place: Path, tmp_path: Path, li
 
 def test_what_a_name_may_be(tmp_path: Path) -> None:
     ended = wardround("job", "new", "Chest X-ray", "--task", "classification", cwd=tmp_path)
-    assert ended.stderr.startswith("error: 'Chest X-ray' is no name for a job: lower-case letters, digits")
+    assert ended.stderr.startswith("error: 'Chest X-ray' is not a name for a job: lower-case letters, digits")
     assert "wardround job new chest-x-ray --task classification" in ended.stderr

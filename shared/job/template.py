@@ -47,7 +47,7 @@ def write_job(name: str, task: str, out: Path) -> Path:
     if not re.fullmatch(NAME, name):
         nearest = as_name(name)
         such_as = f"Such as: wardround job new {nearest} --task {task}" if nearest else None
-        raise JobError(f"'{shown(name)}' is no name for a job: {WHAT_A_NAME_IS}", remedy=such_as)
+        raise JobError(f"'{shown(name)}' is not a name for a job: {WHAT_A_NAME_IS}", remedy=such_as)
     text = job_template(name, task)
     parse_job(tomllib.loads(text), where=None)
     try:

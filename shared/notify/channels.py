@@ -132,7 +132,9 @@ def _context(authority: Path | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=authority)
     except OSError as error:
-        raise NotifyError(f"is no certificate that can be read ({error.strerror})", where=authority) from None
+        raise NotifyError(
+            f"is not a certificate that can be read ({error.strerror})", where=authority
+        ) from None
 
 
 def try_all(settings: NotifyTable, source: str) -> dict[str, str | None]:

@@ -184,4 +184,4 @@ def _read(where: str, secret: str) -> str:
     except OSError as error:
         raise NotifyError(f"can't be read ({error.strerror})", where=file) from None
     except UnicodeDecodeError:
-        raise NotifyError("is no text", where=file) from None
+        raise NotifyError("is not a text", where=file) from None
