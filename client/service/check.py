@@ -19,6 +19,7 @@ from client.training.compiler import HOW_TO_INSTALL, compiler_problem
 from shared.audit.verify import verify
 from shared.errors import WardroundError
 from shared.findings import GIB, Finding, State, disk_space, guarded
+from shared.notify.ready import channels_ready
 from shared.pki.certificates import (
     check_issued,
     common_name,
@@ -70,6 +71,8 @@ def check_site(folder: Path, coordinator: str | None = None, *, offline: bool = 
                 "failure", "data", "no dataset is offered", "Add a table [datasets.NAME] to site.toml."
             )
         yield from _what_policy_needs(config)
+        if config.notify.channels():
+            yield guarded("notify", partial(channels_ready, config.notify, "client"))
     yield guarded("disk", partial(disk_space, folder))
     yield _memory()
     if config is not None:

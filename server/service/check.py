@@ -20,6 +20,7 @@ from server.superlink.superlink import is_running
 from shared.audit.verify import entries, verify
 from shared.errors import WardroundError
 from shared.findings import Finding, State, disk_space, guarded
+from shared.notify.ready import channels_ready
 from shared.pki.authority import Authority
 from shared.pki.certificates import (
     check_issued,
@@ -55,6 +56,8 @@ def check_coordinator(folder: Path) -> Iterator[Finding]:
     yield guarded("authority", partial(_authority, folder))
     if config is not None:
         yield guarded("certificate", partial(_certificate, folder, config.server.host))
+        if config.notify.channels():
+            yield guarded("notify", partial(channels_ready, config.notify, "server"))
     yield guarded("registry", partial(_registry, folder))
     yield guarded("audit log", partial(_audit, folder))
     yield _secrets(folder)

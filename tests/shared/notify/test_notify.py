@@ -24,10 +24,12 @@ from shared.notify.channels import send
 from shared.notify.event import FIELDS, Event
 from shared.notify.messenger import Messenger, Teller
 from shared.notify.outbox import Outbox
+from shared.notify.ready import channels_ready
 from shared.notify.settings import NotifyError, NotifyTable
 from shared.pki.authority import Authority
 from shared.pki.certificates import new_key, pem_of, save_key, server_context
 from simulate.federation.processes import free_ports
+from tests.cli import wardround
 
 PROJECT = Path(__file__).parents[3]
 SECRET = "a-secret-of-many-letters"  # noqa: S105
@@ -250,6 +252,33 @@ def test_a_mail_goes_over_starttls_with_a_log_in(tls: Path, tmp_path: Path) -> N
     assert len(mails.taken) == 1
 
 
+# Commands
+
+
+def test_a_test_is_sent_through_every_channel_and_a_failure_ends_with_2(tmp_path: Path) -> None:
+    out = tmp_path / "told"
+    copy = "import sys; open(sys.argv[1], 'w').write(sys.stdin.read())"
+    program = json.dumps([sys.executable, "-c", copy, str(out)])
+    secret_file(tmp_path)
+    with receiving() as (receiver, port):
+        (tmp_path / "site.toml").write_text(
+            f'[site]\nname = "st-mary"\n[notify.command]\nrun = {program}\n'
+            f'[notify.webhook]\nurl = "http://127.0.0.1:{port}/"\nsecret = "file:secret"\n'
+        )
+        well = wardround("client", "notify", "--test", "--dir", tmp_path)
+        assert (well.returncode, well.stderr) == (0, "")
+        assert well.stdout.split() == ["command", "taken", "webhook", "taken"]
+        assert json.loads(out.read_text())["type"] == "wardround.test"
+        assert json.loads(receiver.requests[0][1])["source"] == SOURCE
+        receiver.status = 500
+        ill = wardround("client", "notify", "--test", "--json", "--dir", tmp_path)
+        assert ill.returncode == 2
+        channels = json.loads(ill.stdout)["channels"]
+        assert channels["command"] is None
+        assert "answered with status 500" in channels["webhook"]
+        assert SECRET not in ill.stdout + ill.stderr
+
+
 # Settings
 
 
@@ -290,6 +319,16 @@ def test_a_secret_that_others_may_read_is_not_used(tmp_path: Path) -> None:
     (tmp_path / "secret").chmod(0o600)
     with pytest.raises(NotifyError, match="fewer than 16 letters"):
         send(table, "webhook", an_event())
+
+
+def test_a_check_says_whether_what_channels_need_is_there(tmp_path: Path) -> None:
+    table = webhook("http://127.0.0.1:1/", tmp_path)
+    assert "by webhook" in channels_ready(table, "client").detail
+    (tmp_path / "secret").unlink()
+    with pytest.raises(NotifyError, match="can't be read"):
+        channels_ready(table, "client")
+    missing = channels_ready(NotifyTable.model_validate({"command": {"run": ["/nowhere/tell"]}}), "server")
+    assert (missing.state, missing.what) == ("failure", "notify")
 
 
 # What was told
