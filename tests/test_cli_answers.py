@@ -31,6 +31,7 @@ IN_A_FEDERATION = {  # tests/server/runs/test_remote_runs.py asks these of a coo
     *("login", "submit", "runs", "watch", "stop", "resume", "fetch"),
 }
 OF_A_SIMULATION = {"simulate", "audit-privacy"}  # tests/simulate/
+OF_RUNS = {"report", "show", "compare"}  # tests/server/report/test_commands.py
 
 
 def commands(group: click.Command) -> Iterator[tuple[str, click.Command]]:
@@ -127,7 +128,7 @@ ENDS_WITH = {"client status": 3}
 
 
 def test_what_is_asked_here_are_all_commands() -> None:
-    asked = ASKED.keys() | REFUSED.keys() | BY_THE_FIXTURE | IN_A_FEDERATION | OF_A_SIMULATION
+    asked = ASKED.keys() | REFUSED.keys() | BY_THE_FIXTURE | IN_A_FEDERATION | OF_A_SIMULATION | OF_RUNS
     assert COMMANDS.keys() - NO_ANSWER.keys() - asked == set()
 
 

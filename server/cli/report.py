@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from shared.cli.answer import Json, answer
+
 Runs = Annotated[
     list[Path],
     typer.Argument(
@@ -20,9 +22,6 @@ def report(
         Path | None,
         typer.Option(help="The page; report.html in the run's folder if not given.", show_default=False),
     ] = None,
-    json_: Annotated[
-        Path | None, typer.Option("--json", help="Write the content as JSON.", show_default=False)
-    ] = None,
     csv: Annotated[
         Path | None, typer.Option(help="Write each table as CSV into this folder.", show_default=False)
     ] = None,
@@ -34,16 +33,18 @@ def report(
         bool, typer.Option("--no-images", help="Leave out the example images of a rehearsal.")
     ] = False,
     local: Local = Path("runs"),
+    json: Json = False,
 ) -> None:
-    """Write what came out of runs as one page; as JSON, CSV or a model card where asked."""
+    """Write what came out of runs as one page; as CSV or a model card where asked; or print it as JSON."""
     folders = [_folder(run, local) for run in runs]
     if card is not None and len(folders) > 1:
         raise typer.BadParameter("a card is of one run", param_hint="--card")
+    if json:
+        _answer(folders)
+        return
     from server.report import write
 
     content = write.report_on(folders, images=not no_images)
-    if json_ is not None:
-        print(write.write_json(content, json_))
     if csv is not None:
         for file in write.write_csv(content, csv):
             print(file)
@@ -51,16 +52,20 @@ def report(
         from server.report.card import write_card
 
         print(write_card(folders[0], card))
-    if out is not None or (json_, csv, card) == (None, None, None):
+    if out is not None or (csv, card) == (None, None):
         print(write.write_html(content, out or _page(folders)))
 
 
 def show(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or its name.")],
     local: Local = Path("runs"),
+    json: Json = False,
 ) -> None:
     """Show what came out of a run on this machine: its tables, its curves, what went wrong."""
     folder = _folder(run, local)
+    if json:
+        _answer([folder])
+        return
     from rich.console import Console
 
     from server.report.terminal import print_run
@@ -72,15 +77,26 @@ def compare(
     first: Annotated[Path, typer.Argument(metavar="A", help="Folder of a run, or its name.")],
     second: Annotated[Path, typer.Argument(metavar="B", help="Of the run that it is compared with.")],
     local: Local = Path("runs"),
+    json: Json = False,
 ) -> None:
     """Show by how much two runs differ on the test patients, and whether that may be chance."""
     folders = [_folder(run, local) for run in (first, second)]
+    if json:
+        _answer(folders)
+        return
     from rich.console import Console
 
     from server.report.terminal import print_report
     from server.report.write import report_on
 
     print_report(Console(), report_on(folders))
+
+
+def _answer(folders: list[Path]) -> None:
+    """Print what a report of the runs has in it, but for its images."""
+    from server.report.write import report_on
+
+    answer(True, report=report_on(folders, images=False).as_json())
 
 
 def _page(folders: list[Path]) -> Path:

@@ -1,6 +1,5 @@
-"""Reports as files: a page, JSON, a table each as CSV."""
+"""Reports as files: a page, a table each as CSV."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,13 +38,6 @@ def write_html(report: Report, out: Path) -> Path:
     from server.report.render import html  # noqa: PLC0415  (with Altair)
 
     write_atomic(out, html(report).encode())
-    return out
-
-
-def write_json(report: Report, out: Path) -> Path:
-    """Write everything that a report says, but the pictures."""
-    content = json.dumps(report.as_json(), indent=2, ensure_ascii=False)
-    write_atomic(out, f"{content}\n".encode())
     return out
 
 

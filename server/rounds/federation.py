@@ -91,7 +91,6 @@ class Federation:
         self._numbers = numbers
         self._states = states
         self.statistics: Statistics = {}  # sums over all sites, that go with every model
-        self.summed: list[str] = []  # the sites in those sums
         self._heads = heads
         self._repeats = repeats
 

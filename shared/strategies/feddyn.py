@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field
 
 from shared.strategies.kept_whole import cut_down
@@ -71,7 +70,7 @@ class FedDyn(StrategyOptions):
 
     def diluted(self, kept: Vectors, share: float) -> Vectors:
         """Let h stay the mean of all slopes: those of the sites that are new were 0."""
-        return {H: np.float32(share) * kept[H]}
+        return {H: share * kept[H]}
 
 
 class Tilted(SiteHalf):

@@ -66,6 +66,14 @@ def test_two_runs_stand_side_by_side(folder: Path) -> None:
     assert "…" not in ended.stdout
 
 
+@pytest.mark.parametrize("command", [("show", "run-1"), ("compare", "run-1", "run-2")])
+def test_scripts_get_what_is_shown_as_one_object(folder: Path, command: tuple[str, ...]) -> None:
+    ended = wardround(*command, "--json", cwd=folder)
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["command"] == command[0]
+    assert json.loads(ended.stdout)["report"]["sections"]
+
+
 def test_runs_that_differ_in_the_seed_have_a_mean(tmp_path: Path, tiny_job) -> None:
     runs = [write_run(tmp_path, tiny_job(job_seed=seed), SITES, 1, f"seed-{seed}") for seed in (1, 2, 3)]
     for run, value in zip(runs, (0.2, 0.3, 0.7), strict=True):

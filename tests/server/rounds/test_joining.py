@@ -268,15 +268,15 @@ def test_a_site_that_comes_back_as_another_node_takes_its_old_place(tiny_job, fe
     federated = federate(tiny_job(job_rounds=2))
     grid = federated.grid
 
-    looks, names = [], grid.site_names
+    looks, nodes = [], grid.get_node_ids
 
     def moved():
-        looks.append(names())
+        looks.append(nodes())
         if len(looks) == 2:  # before round 2
             grid._apps[21], grid._names[21] = grid._apps.pop(BETA), grid._names.pop(BETA)
-        return names()
+        return nodes()
 
-    grid.site_names = moved
+    grid.get_node_ids = moved
     federated.loop.execute()
     assert federated.failures() == []
     record = Participation.read(federated.run.path)
@@ -334,6 +334,6 @@ def test_control_variates_stay_the_mean_of_all_sites(tiny_job):
     change = generator.normal(size=(4, 4)).astype(np.float32)
     before = {"model": np.zeros(5, np.float32), "control": c}
     mean = {"model": np.ones(5, np.float32), "control": c + change.mean(axis=0)}
-    sent = options.joined(options.conclude(mean, before, 1.0), before, 3 / 4)
+    sent = options.joined(options.conclude(mean, before, {}, 1.0)[0], before, 3 / 4)
     expected = np.vstack([own, np.zeros((1, 4), np.float32)]) + change
     np.testing.assert_allclose(sent["control"], expected.mean(axis=0), rtol=1e-5, atol=1e-6)

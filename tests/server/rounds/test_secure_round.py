@@ -272,7 +272,7 @@ def test_a_site_remembers_over_which_sites_statistics_were_summed(secure_job, fe
     federate(secure_job(task_class_weights="federation")).loop.execute()
     other = secure_job(task_class_weights="federation", job_name="another")
     again = federate(other)
-    again.loop._federation.gather()
+    again.loop._joining.gather(1)
     members = again.loop._federation.members
     members[:] = [member for member in members if member.name != "gamma"]
     with pytest.raises(RunError, match="0 sites revealed shares"):

@@ -334,7 +334,7 @@ class TestRounds:
     def test_one_stopped_before_its_first_checkpoint_starts_over(
         self, cli, simulate, tiny_job_file, tiny_data
     ):
-        def interrupt(_):
+        def interrupt(*_):
             raise KeyboardInterrupt
 
         with pytest.MonkeyPatch.context() as patch:
