@@ -28,6 +28,7 @@ from shared.wire.site_states import state_of
 
 _DESCRIBE_S, _GRACE_S = 600.0, 60.0  # a site may have to read its masks to count voxels
 _LATE_S = 10.0  # before a round: the others wait meanwhile
+_REST = 20.0  # times what the last such look took: of quick rounds not each pays for one
 _LARGEST_DESCRIPTION = 2**18  # bytes
 _SOONEST_LOOK, _LATEST_LOOK, _LONGER = 1.0, 15.0, 1.5  # seconds between looks while a run waits
 _CONNECTED_LOOK = 3.0  # seconds between looks at who is connected, and at whether the run was stopped
@@ -95,6 +96,7 @@ class Joining:
         self._standings: dict[str, Standing] = _standings_in(about)
         self._pauses: dict[str, _Pause] = {}
         self._here: set[str] = set()  # names of the sites that are connected
+        self._next_late = 0.0  # monotonic time of the next look between rounds
         self._oldest = 0.0  # monotonic time of the oldest description
         self._said: set[tuple[str, str]] = set()
 
@@ -127,7 +129,12 @@ class Joining:
         Args:
             round_: In which they take part.
         """
+        start = time.monotonic()
+        if start < self._next_late:
+            return False
         self._look(_LATE_S, _LATE_S)
+        end = time.monotonic()
+        self._next_late = end + _REST * (end - start)
         return self._take_in(round_)
 
     def describe(self) -> None:

@@ -17,6 +17,12 @@ ALPHA, BETA, GAMMA, DELTA = 10, 11, 12, 13
 NAMES = {ALPHA: "alpha", BETA: "beta", GAMMA: "gamma", DELTA: "delta"}
 
 
+@pytest.fixture(autouse=True)
+def looks_before_each_round(monkeypatch):
+    """Let rounds that take a moment ask each time, as rounds of minutes do."""
+    monkeypatch.setattr(joining, "_REST", 0.0)
+
+
 def in_state(state, times=10**6):
     """Return a hand with which a site is in a state for so many questions."""
     asked = []
