@@ -22,6 +22,19 @@ from shared.notify.settings import CommandTable, MailTable, NotifyError, NotifyT
 from shared.wire.proxy import open_client
 
 _PATIENCE = 30.0  # seconds for a server's answer
+_PASSED_ON = {
+    "PATH",
+    "HOME",
+    "USER",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "NO_PROXY",
+    "no_proxy",
+}
+"""Variables that a command sees: others may be secrets."""
 
 
 def send(settings: NotifyTable, channel: str, event: Event) -> None:
@@ -53,6 +66,7 @@ def run_command(table: CommandTable, event: Event) -> None:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            env={name: value for name, value in os.environ.items() if name in _PASSED_ON},
             start_new_session=True,
         )
     except OSError as error:

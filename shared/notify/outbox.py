@@ -43,9 +43,6 @@ class Outbox:
         path: The file; made if missing, readable by its user alone.
         clock: Seconds since 1970.
 
-    Attributes:
-        is_new: Nothing was ever written here.
-
     Raises:
         NotifyError: The file can't be used.
     """
@@ -53,7 +50,6 @@ class Outbox:
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         self._path = path
         self._clock = clock
-        self.is_new = not path.exists()
         try:
             path.touch(mode=0o600)
         except OSError as error:

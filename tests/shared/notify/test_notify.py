@@ -133,6 +133,15 @@ def test_what_looks_like_a_patient_a_file_or_a_secret_is_cleared() -> None:
 # Channels
 
 
+def test_a_command_sees_no_secret_of_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WARDROUND_WEBHOOK_SECRET", SECRET)
+    script = "import os, sys; open(sys.argv[1], 'w').write(repr(os.environ))"
+    program = [sys.executable, "-c", script, str(tmp_path / "seen")]
+    send(NotifyTable.model_validate({"command": {"run": program}}), "command", an_event())
+    assert "PATH" in (tmp_path / "seen").read_text()
+    assert SECRET not in (tmp_path / "seen").read_text()
+
+
 def test_a_command_reads_the_event_and_no_shell_reads_the_command(tmp_path: Path) -> None:
     out = tmp_path / "out; touch x"
     program = [sys.executable, "-c", "import sys; open(sys.argv[1], 'w').write(sys.stdin.read())", str(out)]
