@@ -274,7 +274,7 @@ def test_a_site_that_comes_back_as_another_node_takes_its_old_place(tiny_job, fe
     federated = federate(tiny_job(job_rounds=2))
     grid = federated.grid
 
-    names = grid.site_names
+    nodes = grid.get_node_ids
 
     def moved():
         begun = any(event.kind == "round_started" for event in federated.events)
