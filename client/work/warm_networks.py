@@ -31,7 +31,8 @@ from shared.tasks import make_task
 from shared.tasks.base import Models, Statistics, Task
 from shared.wire.packed_model import ModelState
 
-_EVALUATION_BATCH = 32
+EVALUATION_BATCH = 32
+"""Samples of a batch that is judged, at most."""
 JOBS_AT_HAND = 4
 """Jobs whose networks and data are kept: those of the runs that are being served side by side."""
 
@@ -147,7 +148,7 @@ def predictions(task: Task, models: Models, samples: Samples) -> Iterator[tuple[
     """Yield all samples in batches, prepared and on the device of the networks, and what these predict."""
     device = next(next(iter(models.values())).parameters()).device
     seed = seed_of(task.job.job.seed, "evaluate")
-    for indices in samples.batches(_EVALUATION_BATCH):
+    for indices in samples.batches(EVALUATION_BATCH):
         prepared = task.prepare(samples.batch(indices), seed)
         batch = prepared.each(lambda _, value: value.to(device))
         yield batch, task.predict(models, batch)

@@ -3,7 +3,7 @@
 A site that keeps its counts says 1 in place of each: on that side it has patients enough, and no more is
 known. Such a 1 is not a number of patients or images. It stands in the site's description, beside its
 update (`client/guard/release.py`), and in the run's report, where the guarantee
-(`server/rounds/guarantee.py`) and the audit of a finished run (`client/membership/finished_run.py`) must not
+(`server/rounds/guarantee.py`) and the audit of a finished run (`shared/finished_run.py`) must not
 take it for a number.
 """
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from shared.batch import Batch, Prediction
 from shared.metrics.states import MetricSet
+from shared.tasks.answers import Answer
 from shared.tasks.fields import fields_of
 from shared.tasks.look import Look
 from shared.tasks.options import TRAIN
@@ -148,6 +149,15 @@ class Task(ABC):
         """Run the networks on a batch as it is judged, without gradients; the networks' modes are kept."""
         with eval_mode(*models.values()):
             return self.forward(models, batch)
+
+    def answers(self, batch: Batch, predicted: Prediction) -> list[Answer] | None:
+        """Return what people read of each sample; None where the task says nothing of single ones.
+
+        Args:
+            batch: Prepared; it may lack the targets.
+            predicted: What `predict` returned for it.
+        """
+        return None
 
     def draw(self, models: Models, count: int, seed: int) -> Tensor | None:
         """Return images of nobody (count, C, *S) for people to look at; None where the task draws none."""

@@ -41,11 +41,11 @@ def audit_privacy(
     from client.guard.release import Release
     from client.guard.site_cohort import SiteCohort
     from client.membership.audit import audit_model
-    from client.membership.finished_run import FinishedRun
     from client.membership.population import Population
     from client.training.class_counts import statistics_for_loss
     from client.training.device import open_device
     from shared.errors import RunError
+    from shared.finished_run import FinishedRun
 
     if (site is None) == (site_name is None):
         raise RunError("give --site SITE.toml, or --site-name NAME for a simulated run", where=run)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.data.formats.picture import Picture
-from client.data.images.resize import padded, resize_image, resize_mask
+from client.data.images.resize import highest, padded, resize_image, resize_mask
 from client.data.images.target_shape import target_shape
 from shared.job.schema import DataTable
 
@@ -66,9 +66,25 @@ class Grid:
 
     def points(self, points: NDArray[np.float64]) -> NDArray[np.float32]:
         """Move places (N, D), counted in pixels from the image's edge."""
-        scale = np.divide(self.inner, self.before)
-        offset = np.array([(outer - inner) // 2 for outer, inner in zip(self.outer, self.inner, strict=True)])
-        return (points * scale + offset).astype(np.float32)
+        return (points * np.divide(self.inner, self.before) + self._offset).astype(np.float32)
+
+    def labels_before(self, scores: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Return the class of each pixel of the image as it was read (*S), from scores on the network's grid.
+
+        Args:
+            scores: Of each class (1 + K, *outer); resized linearly, and the highest wins.
+        """
+        inner = zip(self._offset, self.inner, strict=True)
+        return highest(scores[:, *(slice(low, low + length) for low, length in inner)], self.before)
+
+    def points_before(self, points: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Move places (N, D) back to the image as it was read; what lay in the padding moves to its edge."""
+        scale = np.divide(self.before, self.inner)
+        return np.clip((points.astype(np.float64) - self._offset) * scale, 0, self.before)
+
+    @property
+    def _offset(self) -> NDArray[np.int64]:
+        return np.array([(outer - inner) // 2 for outer, inner in zip(self.outer, self.inner, strict=True)])
 
 
 def _within(before: Shape, frame: Shape) -> Shape:

@@ -28,6 +28,23 @@ def resize_mask(mask: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.u
     return interpolate(torch.from_numpy(mask)[None, None], shape, mode="nearest-exact")[0, 0].numpy()
 
 
+def highest(scores: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return which class's score is the highest (*shape), of scores (K, *S) resized linearly.
+
+    One class at a time: all of them at a large volume's size would need much memory.
+    """
+    best = np.full(shape, -np.inf, np.float32)
+    found = np.zeros(shape, np.uint8)
+    mode = "bilinear" if len(shape) == 2 else "trilinear"
+    for index, channel in enumerate(np.ascontiguousarray(scores)):
+        own = channel
+        if channel.shape != shape:
+            own = interpolate(torch.from_numpy(channel)[None, None], shape, mode=mode)[0, 0].numpy()
+        higher = own > best
+        found[higher], best = index, np.maximum(own, best)
+    return found
+
+
 def padded(array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     """Return an array (C, *S) in the middle of a larger one, each channel's lowest value around it."""
     missing = [after - before for before, after in zip(array.shape[1:], shape, strict=True)]

@@ -59,6 +59,10 @@ class Kind(ABC):
         """Return the files that its value is read from."""
         return ()
 
+    def is_given(self, record: Record) -> bool:
+        """Say whether a row has a value, right or wrong: a target may be unknown where a model is used."""
+        return all(record.cells.get(column) for column in self.columns)
+
     def source(self, record: Record) -> str:
         """Return text that differs where the value could: hashes of files, cells of the manifest.
 

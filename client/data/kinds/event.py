@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.data.kinds.base import Kind
-from client.data.kinds.cells import number_in, yes_or_no
+from client.data.kinds.cells import is_missing, number_in, yes_or_no
 from client.data.kinds.tally import Tally
 from client.data.manifest.rows import Record
 from shared.errors import DataError
@@ -22,6 +22,10 @@ class EventKind(Kind):
     """
 
     in_manifest: ClassVar[bool] = True
+
+    def is_given(self, record: Record) -> bool:
+        """See the base class; what stands for a missing number is none."""
+        return not any(is_missing(record.cells.get(column, "")) for column in self.columns)
 
     def read(self, record: Record, scene: "Scene") -> NDArray[np.float32]:
         """See the base class."""

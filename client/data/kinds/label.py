@@ -19,6 +19,10 @@ class LabelKind(Kind):
 
     in_manifest: ClassVar[bool] = True
 
+    def is_given(self, record: Record) -> bool:
+        """See the base class; of several labels, an empty cell says that it has none."""
+        return self.field.columns[0] in record.cells if self.field.several else super().is_given(record)
+
     def read(self, record: Record, scene: "Scene") -> NDArray[np.int64] | NDArray[np.float32]:
         """See the base class."""
         own = self.field

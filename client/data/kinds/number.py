@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.data.kinds.base import Kind
-from client.data.kinds.cells import number_in
+from client.data.kinds.cells import is_missing, number_in
 from client.data.kinds.tally import Tally
 from client.data.manifest.rows import Record
 from shared.errors import DataError
@@ -19,6 +19,10 @@ class NumberKind(Kind):
     """(K,) float32, one for each column; not a number where it may be missing and is."""
 
     in_manifest: ClassVar[bool] = True
+
+    def is_given(self, record: Record) -> bool:
+        """See the base class; what stands for a missing number is none."""
+        return not any(is_missing(record.cells.get(column, "")) for column in self.columns)
 
     def read(self, record: Record, scene: "Scene") -> NDArray[np.float32]:
         """See the base class."""

@@ -66,6 +66,12 @@ class PlacesKind(Kind):
         cell = record.cells.get(self.field.columns[0], "")
         return () if not cell or cell.startswith("[") else (record.below(cell),)
 
+    def is_given(self, record: Record) -> bool:
+        """See the base class; an empty cell says that there is none."""
+        if self._beside:
+            return all(path.is_file() for path in self.files(record))
+        return all(column in record.cells for column in self.columns)
+
     def require_matches(self, records: Sequence[Record]) -> None:
         """See the base class."""
         if self._beside and records:

@@ -33,7 +33,10 @@ class Card:
         alarm: What is wrong with it in the eyes of a program; may be empty.
         prepared: Its planes as a network gets them.
         augmented: The same after a change as in training; empty where there is none.
+        histogram: Of its values; None shows none.
         facts: Names and values.
+        stage: What the first tiles are called.
+        curve: Horizontal and vertical places of a curve in 0..1; empty shows none.
     """
 
     title: str
@@ -41,8 +44,10 @@ class Card:
     alarm: str
     prepared: list[Tile]
     augmented: list[Tile]
-    histogram: Histogram
+    histogram: Histogram | None
     facts: list[tuple[str, str]]
+    stage: str = "prepared"
+    curve: Sequence[tuple[float, float]] = ()
 
 
 def card(chosen: Chosen, job: JobSpec | None, names: Sequence[str], seed: int) -> Card:

@@ -59,10 +59,11 @@ def _cell(card: Card) -> Image.Image:
     cell = Image.new("RGB", (max(width, LONGEST), LONGEST + _PLOT + 3 * _LINE), _GROUND)
     left = 0
     for tile in shown:
-        cell.paste(_marked(tile), (left, LONGEST - tile.picture.height))
+        cell.paste(marked(tile), (left, LONGEST - tile.picture.height))
         left += tile.picture.width + 4
     draw = ImageDraw.Draw(cell)
-    _plot(draw, card.histogram, (0, LONGEST + 4, cell.width - 1, LONGEST + _PLOT))
+    if card.histogram is not None:
+        _plot(draw, card.histogram, (0, LONGEST + 4, cell.width - 1, LONGEST + _PLOT))
     facts = dict(card.facts)
     why = ", ".join((*card.why, *([card.alarm] if card.alarm else [])))
     label = facts.get("label") or facts.get("target", "")
@@ -78,7 +79,8 @@ def _cell(card: Card) -> Image.Image:
     return cell
 
 
-def _marked(tile: Tile) -> Image.Image:
+def marked(tile: Tile) -> Image.Image:
+    """Return a tile's picture with the patient's sides written on it."""
     picture = tile.picture.copy()
     draw = ImageDraw.Draw(picture)
     width, height = picture.size

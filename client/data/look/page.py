@@ -91,10 +91,13 @@ def _card(card: Card) -> Iterator[str]:
     if card.alarm:
         yield f'<span class="alarm">{escape(card.alarm)}</span>'
     yield '</div>\n<div class="pair">'
-    yield from _stage("prepared", card.prepared, card.title)
+    yield from _stage(card.stage, card.prepared, card.title)
     yield from _stage("augmented", card.augmented, card.title)
     yield "</div>"
-    yield from _plot(card.histogram)
+    if card.histogram is not None:
+        yield from _plot(card.histogram)
+    if card.curve:
+        yield from _curve(card.curve)
     yield "<dl>"
     yield from (f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in card.facts)
     yield "</dl>\n</article>"
@@ -136,3 +139,9 @@ def _plot(values: Histogram) -> Iterator[str]:
         yield f'<polyline class="c{colour}" points="{points}"/>'
     ends = f"<span>{values.low:.4g}</span><span>{values.high:.4g}</span>"
     yield f'</svg>\n<small class="ends quiet">{ends}</small>'
+
+
+def _curve(places: Sequence[tuple[float, float]]) -> Iterator[str]:
+    points = " ".join(f"{100 * x:.2f},{_HEIGHT * (1 - y):.2f}" for x, y in places)
+    yield f'<svg class="plot" viewBox="0 0 100 {_HEIGHT}" preserveAspectRatio="none" aria-hidden="true">'
+    yield f'<polyline class="c0" points="{points}"/></svg>'

@@ -1,7 +1,7 @@
 """Flat views of an image: a picture as it is, a volume by one plane across each of its axes."""
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Optional
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +20,12 @@ class Sample(NamedTuple):
     Attributes:
         image: (C, *S).
         drawings: Of the fields that lie on it.
+        truth: Where the drawings were predicted, what is true.
     """
 
     image: NDArray[np.float32]
     drawings: tuple[Drawing, ...] = ()
+    truth: tuple[Drawing, ...] = ()
 
     @property
     def areas(self) -> list[NDArray[np.uint8]]:
@@ -59,6 +61,7 @@ class Plane:
         points: Row, column and number of those that lie in it, (N, 3).
         pixel: Height and width of a pixel in mm, or (1, 1) where it is unknown.
         marks: Where the patient's sides lie; empty texts where the file does not say.
+        truth: Of a prediction: the same view with what is true on it.
     """
 
     title: str
@@ -68,6 +71,7 @@ class Plane:
     points: NDArray[np.float32]
     pixel: tuple[float, float]
     marks: Marks = _NO_MARKS
+    truth: Optional["Plane"] = None
 
 
 def planes(
@@ -86,19 +90,31 @@ def planes(
     axes = sample.image.ndim - 1
     lengths = spacing or (1.0,) * axes
     sides = None if affine is None else [affine[:, axis] for axis in range(axes)]
+    true = Sample(sample.image, sample.truth)
     if axes == 2:
-        marks = _NO_MARKS if sides is None else _marks(down=sides[0], right=sides[1])
-        pixel = lengths[0], lengths[1]
-        return [Plane("", sample.image, sample.areas, sample.boxes, sample.points, pixel, marks)]
-    return [_across(axis, sample, lengths, sides) for axis in (2, 1, 0)]
+        view = _whole(sample, lengths, sides)
+        return [replace(view, truth=_whole(true, lengths, sides)) if sample.truth else view]
+    both = Sample(sample.image, (*sample.drawings, *sample.truth))
+    found = []
+    for axis in (2, 1, 0):
+        index = _middle(axis, both)
+        view = _across(axis, index, sample, lengths, sides)
+        truth = _across(axis, index, true, lengths, sides) if sample.truth else None
+        found.append(replace(view, truth=truth))
+    return found
+
+
+def _whole(sample: Sample, lengths: tuple[float, ...], sides: list[NDArray[np.float64]] | None) -> Plane:
+    marks = _NO_MARKS if sides is None else _marks(down=sides[0], right=sides[1])
+    pixel = lengths[0], lengths[1]
+    return Plane("", sample.image, sample.areas, sample.boxes, sample.points, pixel, marks)
 
 
 def _across(
-    axis: int, sample: Sample, lengths: tuple[float, ...], sides: list[NDArray[np.float64]] | None
+    axis: int, index: int, sample: Sample, lengths: tuple[float, ...], sides: list[NDArray[np.float64]] | None
 ) -> Plane:
-    """Return the plane across one axis: the later of the others runs up, the earlier one to the left."""
+    """Return a plane across one axis: the later of the others runs up, the earlier one to the left."""
     image, boxes, points = sample.image, sample.boxes, sample.points
-    index = _middle(axis, sample)
     columns, rows = (other for other in range(3) if other != axis)
     cut = np.moveaxis(image, axis + 1, 0)[index].transpose(0, 2, 1)[:, ::-1, ::-1]
     areas = [np.moveaxis(own, axis, 0)[index].T[::-1, ::-1] for own in sample.areas]

@@ -15,6 +15,7 @@ COLOURS = ("#e69f00", "#56b4e9", "#f0e442", "#cc79a7", "#009e73", "#d55e00", "#0
 _ENDS = (0.5, 99.5)  # percentiles that become black and white
 _MOST_CHANNELS = 4
 _BORDER = 2  # pixels
+_DOT = 3  # pixels of a dot along a row
 _ARM = 3  # of a cross
 
 
@@ -39,7 +40,7 @@ def window(image: NDArray[np.float32]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def tiles(views: Sequence[Plane], ends: tuple[float, float]) -> list[Tile]:
+def tiles(views: Sequence[Plane], ends: tuple[float, float], side: int = LONGEST) -> list[Tile]:
     """Return the planes of one image as pictures of one scale.
 
     One channel is grey and three are red, green and blue; of others each is shown by itself, four at most.
@@ -47,13 +48,14 @@ def tiles(views: Sequence[Plane], ends: tuple[float, float]) -> list[Tile]:
     Args:
         views: All planes of one image.
         ends: The values that are black and white.
+        side: Pixels of the longest side of all of them.
     """
     longest = max(
         length * millimetres
         for view in views
         for length, millimetres in zip(view.image.shape[1:], view.pixel, strict=True)
     )
-    return [tile for view in views for tile in _of_plane(view, ends, LONGEST / longest)]
+    return [tile for view in views for tile in _of_plane(view, ends, side / longest)]
 
 
 def _of_plane(view: Plane, ends: tuple[float, float], scale: float) -> list[Tile]:
@@ -75,6 +77,8 @@ def _of_plane(view: Plane, ends: tuple[float, float], scale: float) -> list[Tile
             picture = _outlined(picture, areas)
         _frame(picture, view)
         _cross(picture, view)
+        if view.truth is not None:
+            picture = _dotted(picture, view.truth)
         title = ", ".join(part for part in (view.title, name) if part)
         drawn.append(Tile(title, picture, view.marks))
     return drawn
@@ -100,27 +104,55 @@ def _resized(pixels: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
 
 def _outlined(picture: Image.Image, mask: NDArray[np.uint8]) -> Image.Image:
     """Draw the border of each structure, within it, in its colour."""
-    labels = np.asarray(
-        Image.fromarray(np.ascontiguousarray(mask)).resize(picture.size, Image.Resampling.NEAREST)
-    )
+    labels = _labels(mask, picture)
+    border = _border(labels)
+    pixels = np.array(picture)
+    pixels[border] = _PALETTE[(labels[border].astype(int) - 1) % len(COLOURS)]
+    return Image.fromarray(pixels)
+
+
+def _labels(mask: NDArray[np.uint8], picture: Image.Image) -> NDArray[np.uint8]:
+    drawn = Image.fromarray(np.ascontiguousarray(mask))
+    return np.asarray(drawn.resize(picture.size, Image.Resampling.NEAREST))
+
+
+def _border(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
     framed = np.pad(labels, _BORDER)
     inner = (slice(_BORDER, -_BORDER),) * 2
     steps = [step for step in range(-_BORDER, _BORDER + 1) if step]
     neighbours = [np.roll(framed, step, axis)[inner] for axis in (0, 1) for step in steps]
-    border = (labels != 0) & np.any([labels != other for other in neighbours], axis=0)
+    border: NDArray[np.bool_] = (labels != 0) & np.any([labels != other for other in neighbours], axis=0)
+    return border
+
+
+def _dotted(picture: Image.Image, truth: Plane) -> Image.Image:
+    """Draw the borders of what is true: white and black dots, with gaps in which a predicted one is seen."""
+    boxes = Image.new("1", picture.size)
+    draw = ImageDraw.Draw(boxes)
+    for box in truth.boxes:
+        draw.rectangle(_corners(box, picture, truth), outline=1)
+    border = np.array(boxes)
+    for areas in truth.areas:
+        border |= _border(_labels(areas, picture))
+    rows, columns = np.indices(border.shape)
+    place = (rows + columns) // _DOT % 4
     pixels = np.array(picture)
-    pixels[border] = _PALETTE[(labels[border].astype(int) - 1) % len(COLOURS)]
+    pixels[border & (place == 0)], pixels[border & (place == 1)] = 255, 0
     return Image.fromarray(pixels)
 
 
 def _frame(picture: Image.Image, view: Plane) -> None:
     """Draw the plane's boxes, each in the colour of its class."""
     draw = ImageDraw.Draw(picture)
+    for box in view.boxes:
+        draw.rectangle(_corners(box, picture, view), outline=COLOURS[int(box[-1]) % len(COLOURS)])
+
+
+def _corners(box: NDArray[np.float32], picture: Image.Image, view: Plane) -> tuple[int, int, int, int]:
+    """Return left, top, right and bottom of a box in the pixels of a picture."""
     scale = np.divide(picture.size[::-1], view.image.shape[1:])
-    for *ends, kind in view.boxes.tolist():
-        top, left, bottom, right = np.rint(ends * np.tile(scale, 2)).astype(int).tolist()
-        outline = COLOURS[int(kind) % len(COLOURS)]
-        draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=outline)
+    top, left, bottom, right = np.rint(box[:4].astype(float) * np.tile(scale, 2)).astype(int).tolist()
+    return left, top, max(left, right - 1), max(top, bottom - 1)
 
 
 def _cross(picture: Image.Image, view: Plane) -> None:

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from shared.batch import Batch, Prediction
 from shared.metrics.curves import check_edges, fine_edges, first_edges
 from shared.metrics.states import MetricSet
+from shared.tasks.answers import Answer, Cell
 from shared.tasks.classes import LOGITS, ClassesTask, classified_by
 from shared.tasks.classification.metrics import ClassificationMetrics
 from shared.tasks.look import Look
@@ -27,6 +29,29 @@ class ClassificationTask(ClassesTask):
     def __init__(self, job: "JobSpec") -> None:
         super().__init__(job)
         self._label = classified_by(job)[1]
+
+    def answers(self, batch: Batch, predicted: Prediction) -> list[Answer]:
+        """Return the class of each image, by several labels any number of them, and a score of each class."""
+        logits, classes, several = predicted[LOGITS].cpu().double(), self._label.classes, self._label.several
+        scores = logits.sigmoid() if several else logits.softmax(dim=1)
+        decided = logits > 0 if several else _is_one(logits.max(dim=1).indices, len(classes))
+        truth = None
+        if self.target in batch:
+            target = batch[self.target].cpu()
+            truth = target > 0 if several else _is_one(target, len(classes))
+        found = []
+        for number in range(len(batch)):
+            cells: dict[str, Cell] = {"predicted": self._named(decided[number])}
+            if truth is not None:
+                cells["true"] = self._named(truth[number])
+            cells |= {
+                f"score/{name}": float(score) for name, score in zip(classes, scores[number], strict=True)
+            }
+            found.append(Answer(cells))
+        return found
+
+    def _named(self, has: torch.Tensor) -> str:
+        return "|".join(name for name, there in zip(self._label.classes, has.tolist(), strict=True) if there)
 
     def metrics(self, edges: NDArray[np.float64] | None = None) -> MetricSet:
         """Return empty classification metrics."""
@@ -65,3 +90,7 @@ class ClassificationTask(ClassesTask):
     @property
     def _judged(self) -> int:
         return len(self._label.judged)
+
+
+def _is_one(indices: torch.Tensor, classes: int) -> torch.Tensor:
+    return torch.nn.functional.one_hot(indices, classes).bool()

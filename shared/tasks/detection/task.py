@@ -12,9 +12,10 @@ from torch.nn import functional
 
 from shared.batch import Batch, Prediction
 from shared.metrics.states import MetricSet
+from shared.tasks.answers import Answer, Cell, FoundBoxes
 from shared.tasks.base import Models, Task
 from shared.tasks.detection.maps import decode, losses
-from shared.tasks.detection.metrics import DetectionMetrics
+from shared.tasks.detection.metrics import OVERLAPS, DetectionMetrics
 from shared.tasks.detection.options import Detection
 from shared.tasks.detection.overlap import found
 from shared.tasks.look import Look
@@ -99,3 +100,26 @@ class DetectionTask(Task):
     def most_bins(self) -> int:
         """See the base class: none comes from the coordinator, and a masked sum has fewer all the same."""
         return self.job.evaluation.bins
+
+    def answers(self, batch: Batch, predicted: Prediction) -> list[Answer]:
+        """Return the boxes of each image; where the true ones are known, how many of those are found."""
+        parts = (predicted[name].detach().cpu() for name in ("boxes", "scores", "classes"))
+        answers = []
+        for number, (corners, logits, kinds) in enumerate(zip(*parts, strict=True)):
+            there = logits.isfinite()
+            boxes = FoundBoxes(corners[there], kinds[there], logits[there].double().sigmoid())
+            best = float(boxes.scores[0]) if len(boxes.scores) else 0.0
+            cells: dict[str, Cell] = {"boxes": len(boxes.scores), "best_score": best}
+            if "boxes" in batch:
+                cells |= self._compared(boxes, batch["boxes"][number].cpu())
+            answers.append(Answer(cells, boxes=boxes))
+        return answers
+
+    def _compared(self, boxes: FoundBoxes, truth: Tensor) -> dict[str, Cell]:
+        """Count the true boxes, and those that one of their class overlaps by enough."""
+        counts = dict.fromkeys(OVERLAPS.values(), 0)
+        for kind in range(len(self._options.classes)):
+            own, true = boxes.corners[boxes.classes == kind], truth[truth[:, -1] == kind, :-1]
+            for least in counts:
+                counts[least] += int(found(own, true, least).sum())
+        return {"true_boxes": len(truth)} | {f"found/{least}": count for least, count in counts.items()}

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from shared.batch import Batch, Prediction
 from shared.metrics.states import MetricSet
+from shared.tasks.answers import Answer, Cell
 from shared.tasks.base import Models
 from shared.tasks.classes import LOGITS, ClassesTask
 from shared.tasks.look import Look
-from shared.tasks.segmentation.metrics import SegmentationMetrics, count_voxels, dice
+from shared.tasks.segmentation.metrics import SegmentationMetrics, count_voxels, dice, surface_distances
 from shared.tasks.segmentation.options import Segmentation
 from shared.tasks.whole_images import Windows, padded
 
@@ -60,3 +61,39 @@ class SegmentationTask(ClassesTask):
             )
             for score, own, mask in zip(scores.tolist(), true, found, strict=True)
         ]
+
+    def answers(self, batch: Batch, predicted: Prediction) -> list[Answer]:
+        """Return the map of each image; where there is a mask, how right it is on the network's grid."""
+        maps = predicted[LOGITS].detach().cpu()
+        if self.target not in batch:
+            return [Answer({}, map=own) for own in maps]
+        found, targets = maps.max(dim=1).indices, batch[self.target].cpu()
+        voxels = count_voxels(found, targets, maps.shape[1])
+        answers = []
+        for number, own in enumerate(maps):
+            cells: dict[str, Cell] = {}
+            for structure, name in enumerate(self._options.classes):
+                counts = voxels[number, :, structure]
+                cells[f"dice/{name}"] = float(dice(counts[None, :, None]))
+                if self._options.distances:
+                    pair = found[number] == structure + 1, targets[number] == structure + 1
+                    cells |= self._distances(name, *pair, batch.spacing)
+                right, added, missed = counts.tolist()
+                cells |= {
+                    f"true_positives/{name}": right,
+                    f"false_positives/{name}": added,
+                    f"false_negatives/{name}": missed,
+                }
+            answers.append(Answer(cells, map=own))
+        return answers
+
+    def _distances(
+        self, name: str, found: Tensor, true: Tensor, spacing: Sequence[float] | None
+    ) -> dict[str, Cell]:
+        hd95 = agreement = math.nan
+        if found.any() and true.any():
+            both = found[None, None], true[None, None]
+            hd95, agreement = surface_distances(*both, spacing, self._options.surface_tolerance)
+        elif found.any() or true.any():
+            agreement = 0.0
+        return {f"hd95/{name}": hd95, f"surface_dice/{name}": agreement}

@@ -10,9 +10,10 @@ from torch import Tensor
 from shared.batch import Batch, Prediction
 from shared.metrics.states import MetricSet
 from shared.metrics.statistics import means_and_deviations, quantiles
+from shared.tasks.answers import Answer, Cell
 from shared.tasks.base import Models, Phase, Task
 from shared.tasks.options import TRAIN
-from shared.tasks.survival.losses import cox_losses, hazard_losses
+from shared.tasks.survival.losses import cox_losses, hazard_losses, mean_time, survival_at
 from shared.tasks.survival.metrics import SurvivalMetrics
 from shared.tasks.survival.options import COLUMNS, TIMES, Survival
 
@@ -109,3 +110,32 @@ class SurvivalTask(Task):
     def _any_edges(self) -> Tensor:
         """Return ends of as many intervals: before the statistics are known only their number matters."""
         return torch.linspace(0, 1, self._options.outputs + 1, dtype=torch.float64)[1:]
+
+    def answers(self, batch: Batch, predicted: Prediction) -> list[Answer]:
+        """Return of each row its chance to survive each interval; under Cox's loss its log hazard alone.
+
+        Cox's model orders patients: how many of them survive, its baseline hazard would say, which nobody
+        has estimated.
+        """
+        logits, edges = predicted[LOGITS].detach().cpu().double(), self.edges()
+        true = [self._known(batch, number) for number in range(len(batch))]
+        if edges is None:
+            return [
+                Answer({"log_hazard": float(own), **known}) for own, known in zip(logits, true, strict=True)
+            ]
+        survival = survival_at(logits)
+        times = torch.cat([edges.new_zeros(1), edges])
+        answers = []
+        for own, mean, known in zip(survival, mean_time(survival, edges), true, strict=True):
+            cells: dict[str, Cell] = {"risk": 1 - float(own[-1]), "mean_time": float(mean), **known}
+            chances = zip(edges.tolist(), own.tolist(), strict=True)
+            cells |= {f"survival/{edge:g}": chance for edge, chance in chances}
+            answers.append(Answer(cells, curve=(times, torch.cat([own.new_ones(1), own]))))
+        return answers
+
+    @staticmethod
+    def _known(batch: Batch, number: int) -> dict[str, Cell]:
+        if "event" not in batch:
+            return {}
+        time, observed = batch["event"][number].tolist()
+        return {"true_time": time, "true_event": int(observed)}

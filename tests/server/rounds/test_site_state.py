@@ -8,9 +8,9 @@ import pytest
 import safetensors.numpy
 import torch
 
-from client.membership.finished_run import FinishedRun
 from server.runs.folder import RunFolder
 from shared.errors import JobError, RunError
+from shared.finished_run import FinishedRun
 from shared.strategies.ditto import Beside
 from shared.strategies.feddyn import FedDyn
 from shared.strategies.vectors import MODEL

@@ -11,10 +11,10 @@ import torch
 from client.data.manifest.splits import CohortKey, Split
 from client.data.samples.batches import Samples
 from client.data.samples.site_data import SiteData
-from client.membership.finished_run import FinishedRun
 from client.work.warm_networks import Workshop, evaluate
 from server.runs.folder import RunFolder
 from shared.errors import JobError
+from shared.finished_run import FinishedRun
 from shared.job.schema import JobSpec
 from shared.networks.build import build_model, models_of
 from shared.tasks import make_task

@@ -1,9 +1,9 @@
-"""The folder of a finished run, as a site has a copy of it: the job, and the model that came of it."""
+"""The folder of a finished run, as whoever has a copy of it reads it: the job, and the models of it."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import safetensors
@@ -16,19 +16,25 @@ from shared.errors import RunError
 from shared.job.schema import JobSpec
 from shared.metrics.visibility import counts_are_told
 from shared.networks.build import build_model
-from shared.run_folder import HEADER, MODEL, RunRecord
+from shared.run_folder import ABOUT, BEST, HEADER, MODEL, RunRecord
+from shared.strategies.vectors import SiteHalf
+from shared.tasks.options import CLASS_COUNTS
 from shared.wire.packed_model import Layout
+
+Which = Literal["best", "last"]
+"""The model of the round that was chosen on validation patients and tested, or that of the last round."""
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run with its last model.
+    """A run with its models.
 
     Attributes:
         job: What was asked.
         rounds: That were done.
         sites: Those that took part, with what they said of themselves.
         statistics: Of all sites, that the job asks for.
+        description: All that `run.json` says.
     """
 
     path: Path
@@ -36,6 +42,7 @@ class FinishedRun:
     rounds: int
     sites: dict[str, Any]
     statistics: dict[str, NDArray[np.float64]]
+    description: dict[str, Any]
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -58,7 +65,12 @@ class FinishedRun:
                 where=path,
                 remedy="Finish the run, or fetch it with its models (`wardround fetch`).",
             )
-        return cls(path, run.job, rounds, sites, statistics)
+        needed = {spec.name for spec in run.job.task.statistics()} - {
+            CLASS_COUNTS
+        }  # which training alone needs
+        if missing := sorted(needed - statistics.keys()):
+            raise RunError(f"lacks what was summed over all sites: {', '.join(missing)}", where=path / ABOUT)
+        return cls(path, run.job, rounds, sites, statistics, description)
 
     def check_site(self, name: str, patients: int) -> None:
         """Make sure that a site was in the run, with the data that it has now.
@@ -83,26 +95,58 @@ class FinishedRun:
                 remedy="Audit with the data that the run had: who was trained on must be known.",
             )
 
-    def model(self, device: torch.device) -> nn.Module:
-        """Return the run's last model.
+    def file(self, which: Which = "last") -> Path:
+        """Return the file of a model; that of the last round is the best where the job chooses none."""
+        best = self.path / BEST
+        return best if which == "best" and best.is_file() else self.path / MODEL
+
+    def round_of(self, which: Which) -> int:
+        """Return the round after which a model was saved.
 
         Raises:
-            RunError: The file is damaged, or of another job.
+            RunError: The file is damaged.
         """
-        file = self.path / MODEL
+        return int(_header(self.file(which)).get("round", self.rounds))
+
+    @property
+    def sites_judge_their_own(self) -> bool:
+        """Whether the run's figures are of models of the sites' own, not of the one that it saved."""
+        model = build_model(self.job)
+        half = self.job.strategy.site(Layout.of(model), self.job.strategy.personal(model))
+        return type(half).judged is not SiteHalf.judged
+
+    def model(self, device: torch.device, which: Which = "last") -> nn.Module:
+        """Return a model of the run.
+
+        Raises:
+            RunError: The file is damaged, of another job, or a part of the model never left the sites.
+        """
+        file = self.file(which)
         model = build_model(self.job)
         if self.job.strategy.personal(model):
             raise RunError(
                 f"is not whole: with '{self.job.strategy.name}' a part of it stays at each site", where=file
             )
+        header = _header(file)
         try:
-            with safetensors.safe_open(file, "pt") as content:
-                header = json.loads((content.metadata() or {}).get(HEADER, "{}"))
             tensors = safetensors.torch.load_file(file)
             missing = model.load_state_dict(tensors, strict=False)
         except (OSError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
-            raise RunError(f"can't be read as a model ({error})", where=file) from None
+            raise _unreadable(file, error) from None
         unset = {entry.name for entry in Layout.of(model).entries} & set(missing.missing_keys)
         if header.get("job") != self.job.digest() or unset or missing.unexpected_keys:
             raise RunError("is the model of another job", where=file)
         return model.to(device)
+
+
+def _header(file: Path) -> dict[str, Any]:
+    try:
+        with safetensors.safe_open(file, "pt") as content:
+            found = json.loads((content.metadata() or {}).get(HEADER, "{}"))
+    except (OSError, ValueError, safetensors.SafetensorError) as error:
+        raise _unreadable(file, error) from None
+    return dict(found) if isinstance(found, dict) else {}
+
+
+def _unreadable(file: Path, error: Exception) -> RunError:
+    return RunError(f"can't be read as a model ({error})", where=file)

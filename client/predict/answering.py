@@ -1,0 +1,132 @@
+"""What a run's model says of rows: read, prepared and predicted as the evaluation of a round does it."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from client.data.cache.settings import CacheTable
+from client.data.kinds import Kind
+from client.data.manifest.rows import Manifest, Record
+from client.data.samples.sample_reader import Reader
+from client.data.samples.site_data import Samples
+from client.training.loop import place_model
+from client.work.warm_networks import EVALUATION_BATCH, predictions
+from shared.errors import DataError, RunError
+from shared.finished_run import FinishedRun, Which
+from shared.job.schema import JobSpec
+from shared.networks.build import models_of
+from shared.tasks import make_task
+from shared.tasks.answers import Answer
+from shared.tasks.base import Models, Task
+from shared.tasks.fields import first_of_role
+
+_MOST_BYTES = 2**28  # of prepared images that wait to be predicted together
+
+
+@dataclass(frozen=True)
+class Said:
+    """A row, and what a model said of it.
+
+    Attributes:
+        kinds: Of the fields that the row has.
+        answer: None where the row can't be used.
+        problem: Why it can't.
+    """
+
+    record: Record
+    kinds: Mapping[str, Kind]
+    answer: Answer | None = None
+    problem: DataError | None = None
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A model of a run on a device, ready to be asked."""
+
+    job: JobSpec
+    task: Task
+    models: Models
+
+    @classmethod
+    def of(cls, run: FinishedRun, which: Which, device: torch.device) -> "Predictor":
+        """Return a run's model as the evaluation of a round has it.
+
+        Raises:
+            RunError: The run's file can't be used.
+        """
+        torch.set_num_threads(run.job.training.threads)
+        model = place_model(run.model(torch.device("cpu"), which), run.job, device)
+        return cls(run.job, make_task(run.job, run.statistics), models_of(model))
+
+    def require_answers(self) -> None:
+        """Make sure that the task says something of single images.
+
+        Raises:
+            RunError: It does not.
+        """
+        if type(self.task).answers is Task.answers:
+            raise RunError(
+                f"the task '{self.job.task.name}' says nothing of single images that people could read",
+                remedy="A task of a package says it in `Task.answers` (docs/extending.md).",
+            )
+
+    def answers(self, manifest: Manifest, kinds: Mapping[str, Kind]) -> Iterator[Said]:
+        """Yield each row of a manifest in order, with what is said of it or why nothing can be.
+
+        Args:
+            manifest: Its records.
+            kinds: Of all fields of the job; a row may lack targets.
+        """
+        waiting: list[Said] = []
+        parts: list[Samples] = []
+        for record in manifest.records:
+            own = _given(record, kinds, manifest.columns)
+            try:
+                read = self._read(manifest, record, own)
+            except DataError as error:
+                yield from self._predicted(waiting, parts)
+                waiting, parts = [], []
+                yield Said(record, own, problem=error)
+                continue
+            if waiting and (own.keys() != waiting[0].kinds.keys() or _is_enough(parts)):
+                yield from self._predicted(waiting, parts)
+                waiting, parts = [], []
+            waiting.append(Said(record, own))
+            parts.append(read)
+        yield from self._predicted(waiting, parts)
+
+    def _read(self, manifest: Manifest, record: Record, kinds: Mapping[str, Kind]) -> Samples:
+        source = first_of_role({name: kind.field for name, kind in kinds.items()}, "input")
+        reader = Reader(manifest, self.job, kinds, source=source, cache=CacheTable(), image_filter=None)
+        return reader.read([record])
+
+    def _predicted(self, rows: list[Said], parts: list[Samples]) -> Iterator[Said]:
+        if not rows:
+            return
+        answers: list[Answer] = []
+        for batch, predicted in predictions(self.task, self.models, Samples.joined(self.job, parts)):
+            answers += self.task.answers(batch, predicted) or []
+        for row, answer in zip(rows, answers, strict=True):
+            yield Said(row.record, row.kinds, answer)
+
+
+def _given(record: Record, kinds: Mapping[str, Kind], columns: Iterable[str]) -> dict[str, Kind]:
+    """Return the kinds of the fields that a row has: targets may be unknown, in all rows or in some."""
+    there = set(columns)
+    return {
+        name: kind
+        for name, kind in kinds.items()
+        if set(kind.columns) <= there and (kind.field.role == "input" or kind.is_given(record))
+    }
+
+
+def _is_enough(parts: list[Samples]) -> bool:
+    held = sum(
+        value.numel() * value.element_size()
+        for part in parts
+        for column in part.columns.values()
+        for value in column
+        if isinstance(value, torch.Tensor)
+    )
+    return len(parts) >= EVALUATION_BATCH or held > _MOST_BYTES

@@ -1,0 +1,84 @@
+"""What a person sees of an answer: the image with what was predicted and what is true, and a card."""
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+
+from PIL import Image
+
+from client.data.kinds.drawing import Drawing
+from client.data.look.cards import Card
+from client.data.look.contact_sheet import marked
+from client.data.look.planes import Plane, Sample, planes
+from client.data.look.tiles import LONGEST, Tile, tiles, window
+from client.predict.geometry import Placed
+from shared.tasks.answers import Answer, Cell
+
+_OVERLAY = 512  # pixels of an overlay's longest side
+_GAP = 4
+_FACTS = 12  # on a card, of perhaps hundreds of columns
+_SURE = 0.3  # score of a box from which it is drawn, and at most so many of an image
+_MOST_BOXES = 20
+
+
+class Picture:
+    """An image with outlines, drawn in several sizes."""
+
+    def __init__(self, placed: Placed) -> None:
+        boxes = placed.boxes
+        if boxes is not None and placed.scores is not None:
+            boxes = boxes[placed.scores >= _SURE][:_MOST_BOXES]
+        found, true = Drawing(placed.mask, boxes), Drawing(placed.true_mask, placed.true_boxes)
+        sample = Sample(placed.picture.array, (found,), (true,))
+        self._planes: Sequence[Plane] = planes(sample, placed.picture.spacing, placed.picture.affine)
+        self._ends = window(sample.image)
+
+    def tiles(self, side: int = LONGEST) -> list[Tile]:
+        """Return the planes, their longest side as long as this."""
+        return tiles(self._planes, self._ends, side)
+
+    def overlay(self) -> bytes:
+        """Return the planes side by side as PNG."""
+        parts = [marked(tile) for tile in self.tiles(_OVERLAY)]
+        width = sum(part.width + _GAP for part in parts) - _GAP
+        whole = Image.new("RGB", (width, max(part.height for part in parts)))
+        left = 0
+        for part in parts:
+            whole.paste(part, (left, 0))
+            left += part.width + _GAP
+        stream = io.BytesIO()
+        whole.save(stream, "PNG")
+        return stream.getvalue()
+
+
+def card(title: str, cells: Mapping[str, Cell], answer: Answer, picture: Picture | None) -> Card:
+    """Return what the page shows of an image."""
+    known = [(name, shown(value)) for name, value in cells.items()]
+    facts = known[:_FACTS]
+    if len(known) > _FACTS:
+        facts.append(("more", f"{len(known) - _FACTS} columns in predictions.csv"))
+    return Card(
+        title=title,
+        why=(),
+        alarm="",
+        prepared=[] if picture is None else picture.tiles(),
+        augmented=[],
+        histogram=None,
+        facts=facts,
+        stage="predicted",
+        curve=_places(answer),
+    )
+
+
+def _places(answer: Answer) -> list[tuple[float, float]]:
+    if answer.curve is None:
+        return []
+    times, values = (part.tolist() for part in answer.curve)
+    return [(time / times[-1], value) for time, value in zip(times, values, strict=True)]
+
+
+def shown(value: Cell) -> str:
+    """Return a value as a person reads it; a dash where a figure has no meaning."""
+    if isinstance(value, float):
+        return f"{value:.3g}" if math.isfinite(value) else "–"
+    return str(value)

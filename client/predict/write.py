@@ -1,0 +1,237 @@
+"""The folder of predictions: a table, masks, overlays and a page, for their owner's eyes only."""
+
+import csv
+import io
+import math
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from client.data.kinds import Kind, first_of_kind, kinds_of
+from client.data.look.cards import Card
+from client.data.look.page import Sheet, page
+from client.data.look.write import require_new
+from client.data.manifest.rows import Manifest, Record
+from client.predict.answering import Predictor, Said
+from client.predict.drawing import Picture, card
+from client.predict.geometry import Placed, mask_file, place, sizes, written_corners
+from shared.errors import DataError
+from shared.tasks.answers import Cell
+from shared.text.plural import many
+from shared.text.printable import printable
+
+TABLE, BOXES, PAGE = "predictions.csv", "boxes.csv", "index.html"
+MASKS, OVERLAYS = "masks", "overlays"
+_CARDS = 200  # on the page: each is some 30 KB of it
+_ODD = re.compile(r"[^A-Za-z0-9._-]+")
+_LEGEND = (
+    "Outlines in colour are predicted, dotted ones are true. Volumes are cut where most of both is; R and L, "
+    "A and P, S and I are the patient's right and left, front and back, head and feet."
+)
+_CORNERS = ("x0", "y0", "x1", "y1", "z0", "z1")
+
+
+@dataclass
+class Counts:
+    """How many rows were predicted, and what is wrong with the others."""
+
+    predicted: int = 0
+    problems: list[DataError] = field(default_factory=list)
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """Give a folder (0700) that appears as `out` when everything in it is written.
+
+    Raises:
+        DataError: There is one already, or it can't be written.
+    """
+    require_new(out)
+    part = None
+    try:
+        part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        yield part
+        require_new(out)
+        part.rename(out)
+    except OSError as error:
+        raise DataError(f"can't be written ({error.strerror})", where=out) from None
+    finally:
+        if part is not None:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def put(path: Path, content: bytes) -> None:
+    """Write a new file that its owner alone can read."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+
+
+class Writer:
+    """Takes what was said of each row, and writes it."""
+
+    def __init__(self, folder: Path, predictor: Predictor) -> None:
+        self._folder = folder
+        self._job = predictor.job
+        kinds = kinds_of(predictor.job)
+        self._image = first_of_kind(kinds, "image")
+        self._classes = {kind: _classes(kinds, kind) for kind in ("mask", "boxes")}
+        self._rows: list[dict[str, Cell]] = []
+        self._boxes: list[dict[str, Cell]] = []
+        self.cards: list[Card] = []
+        self.counts = Counts()
+
+    @property
+    def has_outlines(self) -> bool:
+        """Whether there are masks or boxes to see."""
+        return any(self._classes.values())
+
+    def take(self, said: Said) -> None:
+        """Write what belongs to a row."""
+        record, image = said.record, self._name(said.record)
+        row: dict[str, Cell] = {"row": record.row, "patient": record.patient, "image": image}
+        problem = said.problem
+        if said.answer is not None:
+            try:
+                placed = place(record, said.kinds, self._job.data, said.answer)
+                row |= self._files(record, said, placed)
+            except DataError as error:
+                problem = error
+        if problem is None:
+            self.counts.predicted += 1
+        else:
+            row["problem"] = printable(problem.problem)
+        self._rows.append(row)
+
+    def _files(self, record: Record, said: Said, placed: Placed | None) -> dict[str, Cell]:
+        assert said.answer is not None  # noqa: S101 (its caller looked)
+        cells: dict[str, Cell] = dict(said.answer.cells)
+        name, files = f"{record.row:04d}-{_plain(self._name(record) or record.patient)}", {}
+        picture = None
+        if placed is not None:
+            if placed.mask is not None:
+                cells |= sizes(placed, self._classes["mask"])
+                ending, content = mask_file(placed)
+                files["mask"] = self._put(MASKS, name + ending, content)
+            if placed.boxes is not None:
+                self._boxes += self._box_rows(record, placed)
+            picture = Picture(placed)
+            files["overlay"] = self._put(OVERLAYS, f"{name}.png", picture.overlay())
+        if len(self.cards) < _CARDS:
+            title = f"Row {record.row}: {self._name(record) or record.patient}"
+            self.cards.append(card(title, cells, said.answer, picture))
+        return cells | files
+
+    def _box_rows(self, record: Record, placed: Placed) -> Iterator[dict[str, Cell]]:
+        assert placed.boxes is not None and placed.scores is not None  # noqa: S101, PT018 (its caller looked)
+        for corners, box, score in zip(written_corners(placed), placed.boxes, placed.scores, strict=True):
+            named = zip(_CORNERS, corners.tolist(), strict=False)
+            label = self._classes["boxes"][int(box[-1])]
+            yield {
+                "row": record.row,
+                "image": self._name(record),
+                **dict(named),
+                "class": label,
+                "score": float(score),
+            }
+
+    def _put(self, folder: str, name: str, content: bytes) -> str:
+        (self._folder / folder).mkdir(mode=0o700, exist_ok=True)
+        put(self._folder / folder / name, content)
+        return f"{folder}/{name}"
+
+    def _name(self, record: Record) -> str:
+        return record.cells.get(self._job.data.images[0], "") if self._image else ""
+
+    def finish(self, title: str, lines: Sequence[str]) -> None:
+        """Write the tables and the page."""
+        put(self._folder / TABLE, _csv(self._rows, last=("mask", "overlay", "problem")))
+        if self._classes["boxes"]:
+            put(
+                self._folder / BOXES,
+                _csv(
+                    self._boxes,
+                    first=("row", "image", *_CORNERS[: 2 * self._job.data.dimensions], "class", "score"),
+                ),
+            )
+        errors = [str(problem).splitlines()[0] for problem in self.counts.problems]
+        structures = self._classes["mask"] or self._classes["boxes"]
+        sheet = Sheet(title, list(lines), errors, [], structures, {"Images": self.cards})
+        put(self._folder / PAGE, page(sheet).encode())
+
+
+def write_predictions(
+    predictor: Predictor,
+    manifest: Manifest,
+    out: Path,
+    lines: Sequence[str],
+    track: Callable[[Iterable[Said], int], Iterable[Said]] = lambda said, _: said,
+) -> Counts:
+    """Write what a model says of the rows of a manifest into a new folder.
+
+    Raises:
+        DataError: The folder exists or can't be written, or no row could be used.
+    """
+    kinds = kinds_of(predictor.job)
+    with new_folder(out) as folder:
+        writer = Writer(folder, predictor)
+        writer.counts.problems += manifest.problems
+        for said in track(predictor.answers(manifest, kinds), len(manifest.records)):
+            writer.take(said)
+            if said.problem is not None:
+                writer.counts.problems.append(said.problem)
+        if not writer.counts.predicted:
+            raise _nothing(writer.counts, manifest)
+        rows = many(writer.counts.predicted, "row")
+        shown = rows if len(writer.cards) == writer.counts.predicted else f"The first {_CARDS} of {rows}"
+        how = [*lines, f"{shown}; all are in {TABLE}."]
+        if writer.has_outlines:
+            how.append(_LEGEND)
+        writer.finish(f"{manifest.path.stem}: {predictor.job.job.name}", how)
+    return writer.counts
+
+
+def _nothing(counts: Counts, manifest: Manifest) -> DataError:
+    if not counts.problems:
+        return DataError("has no rows", where=manifest.path)
+    first = counts.problems[0]
+    more = len(counts.problems) - 1
+    return DataError(
+        f"{first.problem}; nothing could be predicted" + (f", {more} more like this" if more else ""),
+        where=first.where,
+        remedy=first.remedy,
+    )
+
+
+def _classes(kinds: Mapping[str, Kind], kind: str) -> tuple[str, ...]:
+    name = first_of_kind(kinds, kind)
+    return kinds[name].field.classes if name else ()
+
+
+def _plain(name: str) -> str:
+    """Return the name of an image's file as part of another: its letters, without folders or ending."""
+    last = Path(name).name
+    for ending in (".gz", Path(last.removesuffix(".gz")).suffix):
+        last = last.removesuffix(ending) if ending else last
+    return _ODD.sub("_", last)[:80] or "image"
+
+
+def _csv(rows: Sequence[Mapping[str, Cell]], first: Sequence[str] = (), last: Sequence[str] = ()) -> bytes:
+    names = dict.fromkeys((*first, *(name for row in rows for name in row)))
+    columns = [*(name for name in names if name not in last), *(name for name in last if name in names)]
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_cell(row.get(column, "")) for column in columns] for row in rows)
+    return text.getvalue().encode()
+
+
+def _cell(value: Cell) -> str:
+    if isinstance(value, float):
+        return repr(value) if math.isfinite(value) else ""
+    return str(value)
