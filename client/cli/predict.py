@@ -26,6 +26,9 @@ def predict(
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N or auto.")] = "auto",
 ) -> None:
     """Write scores, masks, boxes and a page for each image; exit code 2 if one could not be used."""
+    from shared.run_folder import RunRecord
+
+    RunRecord.read(run)  # before the seconds that PyTorch takes
     from rich.console import Console
 
     from client.data.kinds import kinds_of

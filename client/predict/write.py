@@ -192,8 +192,13 @@ def write_predictions(
         how = [*lines, f"{shown}; all are in {TABLE}."]
         if writer.has_outlines:
             how.append(_LEGEND)
-        writer.finish(f"{manifest.path.stem}: {predictor.job.job.name}", how)
+        writer.finish(f"{predictor.job.job.name}: {_folder(manifest)}", how)
     return writer.counts
+
+
+def _folder(manifest: Manifest) -> str:
+    path = manifest.path.resolve()
+    return path.name if path.is_dir() else path.parent.name
 
 
 def _nothing(counts: Counts, manifest: Manifest) -> DataError:

@@ -14,11 +14,12 @@ from shared.batch import Batch, Prediction
 from shared.metrics.states import MetricSet
 from shared.tasks.answers import Answer, Cell, FoundBoxes
 from shared.tasks.base import Models, Task
-from shared.tasks.detection.maps import decode, losses
+from shared.tasks.detection.maps import PRIOR, decode, losses
 from shared.tasks.detection.metrics import OVERLAPS, DetectionMetrics
 from shared.tasks.detection.options import Detection
 from shared.tasks.detection.overlap import found
 from shared.tasks.look import Look
+from shared.tasks.programs import Pooled, Program
 from shared.tasks.whole_images import Windows, padded
 
 if TYPE_CHECKING:
@@ -101,6 +102,20 @@ class DetectionTask(Task):
         """See the base class: none comes from the coordinator, and a masked sum has fewer all the same."""
         return self.job.evaluation.bins
 
+    def program(self, models: Models) -> Program:
+        """Return the network: images to the map of the cells."""
+        options, axes = self._options, self.job.data.dimensions
+        return Program(
+            Pooled(models["model"], options.stride, axes),
+            {"image": self.image_input()},
+            MAPS,
+            "numbers of each cell: a logit of each class, to which `prior` is added and which peaks at the "
+            "centres of objects; how far the centre lies from the cell along each axis, in cells; the "
+            "logarithm of the object's size along each axis, in cells",
+            {"classes": options.classes, "stride": options.stride, "prior": PRIOR}
+            | {"largest_overlap": options.largest_overlap, "most_boxes": options.most_boxes},
+        )
+
     def answers(self, batch: Batch, predicted: Prediction) -> list[Answer]:
         """Return the boxes of each image; where the true ones are known, how many of those are found."""
         parts = (predicted[name].detach().cpu() for name in ("boxes", "scores", "classes"))
@@ -115,7 +130,7 @@ class DetectionTask(Task):
             answers.append(Answer(cells, boxes=boxes))
         return answers
 
-    def _compared(self, boxes: FoundBoxes, truth: Tensor) -> dict[str, Cell]:
+    def _compared(self, boxes: FoundBoxes, truth: Tensor) -> dict[str, int]:
         """Count the true boxes, and those that one of their class overlaps by enough."""
         counts = dict.fromkeys(OVERLAPS.values(), 0)
         for kind in range(len(self._options.classes)):
