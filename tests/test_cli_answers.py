@@ -31,7 +31,9 @@ IN_A_FEDERATION = {  # tests/server/runs/test_remote_runs.py asks these of a coo
     *("login", "submit", "runs", "watch", "stop", "resume", "fetch"),
 }
 OF_A_SIMULATION = {"simulate", "audit-privacy"}  # tests/simulate/
-OF_RUNS = {"report", "show", "compare"}  # tests/server/report/test_commands.py
+OF_RUNS = {  # tests/server/report/test_commands.py, tests/client/predict/, tests/client/export/
+    *("report", "show", "compare", "predict", "export", "verify"),
+}
 
 
 def commands(group: click.Command) -> Iterator[tuple[str, click.Command]]:

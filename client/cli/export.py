@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from shared.cli.answer import Json, answer
+
 
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.", show_default=False)],
@@ -22,6 +24,7 @@ def export(
             help="Private key that signs it. Default: your own, made at first use.", show_default=False
         ),
     ] = None,
+    json: Json = False,
 ) -> None:
     """Write a run's model for other programs, checked against the network and signed."""
     from shared.run_folder import RunRecord
@@ -36,9 +39,10 @@ def export(
     finished = FinishedRun.read(run)
     signer = prepare_key(key)
     export(finished, model, format_, out, signer)
-    print(f"{out}: signed by the key {fingerprint_of(signer)}")
+    lines = [f"{out}: signed by the key {fingerprint_of(signer)}"]
     if signer == own_key():
-        print(f"Whoever is to verify it needs {public_file(signer)}.")
+        lines.append(f"Whoever is to verify it needs {public_file(signer)}.")
+    answer(json, lines, folder=out, key=fingerprint_of(signer), public_key=public_file(signer))
 
 
 def verify(
@@ -47,9 +51,11 @@ def verify(
         Path | None,
         typer.Option(help="The signer's public key. Default: your own.", show_default=False),
     ] = None,
+    json: Json = False,
 ) -> None:
     """Check an export's signature and the digest of each of its files."""
     from client.export.signing import verify as check
 
     fingerprint = check(path, key)
-    print(f"{path}: every file is as it was signed by the key {fingerprint}")
+    said = f"{path}: every file is as it was signed by the key {fingerprint}"
+    answer(json, said, folder=path, key=fingerprint)

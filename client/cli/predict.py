@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from shared.cli.answer import Json, answer
+
 if TYPE_CHECKING:
     from shared.finished_run import FinishedRun, Which
 
@@ -24,6 +26,7 @@ def predict(
         Literal["best", "last"], typer.Option(help="The model that was tested, or that of the last round.")
     ] = "best",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N or auto.")] = "auto",
+    json: Json = False,
 ) -> None:
     """Write scores, masks, boxes and a page for each image; exit code 2 if one could not be used."""
     from shared.run_folder import RunRecord
@@ -46,14 +49,14 @@ def predict(
     require_new(out)
     finished = FinishedRun.read(run)
     predictor = Predictor.of(finished, model, open_device(device))
-    lines, console = _lines(finished, model), Console()
+    lines, console = _lines(finished, model), Console(stderr=json)
     for line in lines:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
     if type(predictor.task).draw is not Task.draw:
         if data is not None:
             raise RunError("draws images of nobody and says nothing of yours: leave out --data", where=run)
-        many_drawn = many(write_samples(predictor, out, lines), "image")
-        console.print(f"{many_drawn} drawn: {out / PAGE}", soft_wrap=True, highlight=False, markup=False)
+        drawn = write_samples(predictor, out, lines)
+        answer(json, f"{many(drawn, 'image')} drawn: {out / PAGE}", page=out / PAGE, drawn=drawn)
         return
     predictor.require_answers()
     if data is None:
@@ -62,8 +65,8 @@ def predict(
     counts = write_predictions(
         predictor, manifest, out, lines, lambda said, rows: _tracked(said, rows, console)
     )
-    rows = many(counts.predicted, "row")
-    console.print(f"{rows} predicted: {out / PAGE}", soft_wrap=True, highlight=False, markup=False)
+    said = f"{many(counts.predicted, 'row')} predicted: {out / PAGE}"
+    answer(json, said, page=out / PAGE, predicted=counts.predicted, problems=len(counts.problems))
     if counts.problems:
         _name(counts.problems)
         raise typer.Exit(2)

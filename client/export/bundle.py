@@ -9,6 +9,7 @@ from typing import Any
 import monai
 import nibabel
 import numpy as np
+import PIL
 import torch
 from monai import transforms
 from numpy.typing import NDArray
@@ -147,7 +148,7 @@ def _metadata(run: FinishedRun, program: Program, facts: dict[str, Any]) -> dict
         str(number): str(label) for number, label in enumerate(classes if isinstance(classes, list) else [])
     }
     packages = (
-        {"nibabel": nibabel.__version__} if run.job.data.dimensions == 3 else {"pillow": Image.__version__}
+        {"nibabel": nibabel.__version__} if run.job.data.dimensions == 3 else {"pillow": PIL.__version__}
     )
     taken = tensor | {
         "format": "magnitude",
