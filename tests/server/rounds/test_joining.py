@@ -332,6 +332,18 @@ def test_a_record_of_another_job_or_of_an_unfinished_run_repeats_nothing(tiny_jo
         Participation.read(tmp_path / "damaged.jsonl", job)
 
 
+def test_the_slopes_of_feddyn_stay_the_mean_of_all_sites(tiny_job):
+    options = tiny_job(strategy_name="feddyn", training_optimizer="sgd").strategy
+    generator = np.random.default_rng(1)
+    own = generator.normal(size=(3, 4)).astype(np.float32)  # of three sites; a fourth has 0
+    ways = generator.normal(size=(4, 5)).astype(np.float32)  # that each went in this round
+    kept = options.diluted({"h": own.mean(axis=0)}, 3 / 4)
+    before = {"model": np.zeros(5, np.float32)}
+    _, kept = options.conclude({"model": ways.mean(axis=0)}, before, kept, 1.0)
+    expected = np.vstack([own, np.zeros((1, 4), np.float32)]) - options.alpha * ways[:, :4]
+    np.testing.assert_allclose(kept["h"], expected.mean(axis=0), rtol=1e-5, atol=1e-6)
+
+
 def test_control_variates_stay_the_mean_of_all_sites(tiny_job):
     options = tiny_job(strategy_name="scaffold").strategy
     generator = np.random.default_rng(1)
