@@ -7,7 +7,7 @@ BENCHMARKS := $(shell grep -l __main__ benchmarks/*.py)
 SIDE_BY_SIDE := --numprocesses=logical --maxprocesses=4 --dist=loadfile --no-loadscope-reorder --durations=25
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
 
-.PHONY: help simulate federation test coverage lint types bench docs clean
+.PHONY: help simulate federation test benchtest coverage lint types bench docs clean
 
 help:  ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -19,9 +19,12 @@ federation: $(VENV)/installed  ## a coordinator and three hospitals as processes
 	$(BIN)/python -m simulate.federation.main configs/jobs/quickstart.toml
 
 test: $(VENV)/installed-dev  ## run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SIDE_BY_SIDE)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SIDE_BY_SIDE) --ignore=tests/benchmarks
 
-coverage: $(VENV)/installed-dev  ## the same, with coverage: a third slower
+benchtest: $(VENV)/installed-dev  ## run each benchmark quickly, held to no figure
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/benchmarks
+
+coverage: $(VENV)/installed-dev  ## both, with coverage: a third slower
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SIDE_BY_SIDE) --cov --cov-report=term:skip-covered
 
 lint: $(VENV)/installed-dev  ## check style and formatting
