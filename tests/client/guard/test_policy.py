@@ -504,7 +504,7 @@ def test_a_cap_for_a_dataset_that_does_not_exist_is_a_mistake(folder: Path) -> N
 
 
 def run(folder: Path, *arguments: str) -> CompletedProcess[str]:
-    return wardround("client", "budget", "--dir", folder, *arguments)
+    return wardround("client", "budget", "--dir", folder, *arguments, environment={"COLUMNS": "400"})
 
 
 def test_the_budget_on_the_command_line(folder: Path) -> None:

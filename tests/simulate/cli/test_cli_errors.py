@@ -233,15 +233,18 @@ class TestResume:
         text = (run / "run.json").read_text()
         (run / "run.json").write_text(text.replace('"status": "finished"', '"status": "stopped"'))
 
+    def content(self, run: Path) -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
     def test_a_finished_run(self, refused, run):
         assert "finished" in refused("--resume", run)
 
     def test_another_job(self, refused, run, tiny_job_file):
         self.unfinish(run)
-        before = {path: path.read_bytes() for path in run.iterdir()}
+        before = self.content(run)
         said = refused(tiny_job_file, "--resume", run, "--set", "job.seed=6")
         assert "another job" in said
-        assert {path: path.read_bytes() for path in run.iterdir()} == before
+        assert self.content(run) == before
 
     @pytest.mark.parametrize("how", ["cut short", "one bit flipped"])
     def test_a_damaged_checkpoint(self, refused, run, how):
