@@ -333,6 +333,6 @@ def test_masks_of_volumes_lie_where_their_images_lie(tmp_path) -> None:
         both = 2 * (found & true).sum() / max(1, found.sum() + true.sum())
         dice.append((both, float(row["dice/disc"])))
     on_file, on_grid = np.array(dice).T
-    assert on_file == pytest.approx(on_grid, abs=0.15)
+    assert (on_file > on_grid - 0.15).all()  # elsewhere it would be far lower; the finer grid may gain
     assert gzip.decompress((out / rows(out / "predictions.csv")[0]["mask"]).read_bytes())
     assert read_mask(out / rows(out / "predictions.csv")[0]["mask"], 1, 3).max() <= 1
