@@ -145,7 +145,7 @@ def test_private_training_bounds_the_gradient_through_both_networks(tiny_job: An
     for index in range(2):
         batch = task.prepare(samples.batch(np.array([index])), 0)
         model.zero_grad()
-        task.phases({})[0].loss(models_of(model), batch).sum().backward()
+        task.phases()[0].loss(models_of(model), batch).sum().backward()
         gradient = torch.cat([value.grad.flatten() for value in model.parameters()])
         assert gradient.norm() > bound
         expected = expected - gradient * bound / gradient.norm() / 2
