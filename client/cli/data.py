@@ -97,8 +97,9 @@ def look(
     from client.data.kinds.image_columns import image_columns
     from client.data.kinds.tiles import stack_of
     from client.data.look import Look, write_look
-    from client.data.look.write import CONTACT, PAGE, require_new
+    from client.data.look.write import CONTACT, PAGE
     from client.data.manifest.rows import manifest_path
+    from client.data.new_folder import require_new
     from shared.errors import DataError
     from shared.job.schema import load_job
 

@@ -35,7 +35,7 @@ def predict(
     from rich.console import Console
 
     from client.data.kinds import kinds_of
-    from client.data.look.write import require_new
+    from client.data.new_folder import require_new
     from client.predict.answering import Predictor
     from client.predict.rows import find_rows
     from client.predict.samples import write_samples

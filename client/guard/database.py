@@ -6,14 +6,12 @@ open.
 """
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import ClassVar
 
+from shared import database
 from shared.errors import SiteError
-
-WAIT = 30.0  # seconds for another process's transaction
 
 
 class Book:
@@ -47,33 +45,17 @@ def make_tables(db: sqlite3.Connection, schema: str) -> None:
         db.execute(statement)
 
 
-@contextmanager
-def transaction(path: Path, what: str, *, wal: bool = False) -> Iterator[sqlite3.Connection]:
-    """Open a file, made if missing, for one transaction; an exception undoes it.
-
-    When the block ends, what it wrote is on the disk.
+def transaction(path: Path, what: str, *, wal: bool = False) -> AbstractContextManager[sqlite3.Connection]:
+    """Return a transaction of one of the site's files, see `shared.database.transaction`.
 
     Args:
         path: The file.
         what: What the file is to people, for the error.
-        wal: Write ahead, so that who reads never waits for who writes. The caller keeps others away while the
-            file is made: its mode can't be changed under them.
+        wal: Write ahead.
 
     Raises:
         SiteError: The file can't be used.
     """
-    try:
-        with closing(sqlite3.connect(path, timeout=WAIT, isolation_level=None)) as db:
-            db.row_factory = sqlite3.Row
-            if wal:
-                db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = FULL")
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield db
-            except BaseException:
-                db.execute("ROLLBACK")
-                raise
-            db.execute("COMMIT")
-    except sqlite3.Error as error:
-        raise SiteError(f"{what} can't be used ({error})", where=path.name) from None
+    return database.transaction(
+        path, lambda error: SiteError(f"{what} can't be used ({error})", where=path.name), wal=wal
+    )

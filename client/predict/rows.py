@@ -36,7 +36,7 @@ def find_rows(data: Path, job: JobSpec, kinds: Mapping[str, Kind]) -> Manifest:
     found = scan_manifest(data, images, needs)
     usable = {
         found.at(record) for record in found.records
-    }  # a patient on two sides of a split is no fault here
+    }  # a patient on two sides of a split is not a fault here
     problems = [problem for problem in found.problems if problem.where not in usable]
     return Manifest(found.path, found.columns, found.records, problems)
 

@@ -13,8 +13,9 @@ from client.data.look.cards import Card
 from client.data.look.page import Sheet, page
 from client.data.look.planes import Sample, planes
 from client.data.look.tiles import tiles
+from client.data.new_folder import new_folder, put
 from client.predict.answering import Predictor
-from client.predict.write import PAGE, new_folder, put
+from client.predict.write import PAGE
 from shared.errors import RunError
 from shared.seeds import seed_of
 

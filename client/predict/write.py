@@ -3,20 +3,16 @@
 import csv
 import io
 import math
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from client.data.kinds import Kind, first_of_kind, kinds_of
 from client.data.look.cards import Card
 from client.data.look.page import Sheet, page
-from client.data.look.write import require_new
 from client.data.manifest.rows import Manifest, Record
+from client.data.new_folder import new_folder, put
 from client.predict.answering import Predictor, Said
 from client.predict.drawing import Picture, card
 from client.predict.geometry import Placed, mask_file, place, sizes, written_corners
@@ -42,34 +38,6 @@ class Counts:
 
     predicted: int = 0
     problems: list[DataError] = field(default_factory=list)
-
-
-@contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
-    """Give a folder (0700) that appears as `out` when everything in it is written.
-
-    Raises:
-        DataError: There is one already, or it can't be written.
-    """
-    require_new(out)
-    part = None
-    try:
-        part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-        yield part
-        require_new(out)
-        part.rename(out)
-    except OSError as error:
-        raise DataError(f"can't be written ({error.strerror})", where=out) from None
-    finally:
-        if part is not None:
-            shutil.rmtree(part, ignore_errors=True)
-
-
-def put(path: Path, content: bytes) -> None:
-    """Write a new file that its owner alone can read."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
 
 
 class Writer:

@@ -32,7 +32,7 @@ def backup(folder: Path, file: Path, audit: Audit, *, include_keys: bool) -> boo
     """Write a backup and say if the authority's key is in it.
 
     Raises:
-        FolderError: The folder is no coordinator's, the file exists already, or it can't be written.
+        FolderError: The folder is not a coordinator's, the file exists already, or it can't be written.
     """
     settings = load_settings(folder)
     paths = [path for path in _files(folder) if include_keys or not _is_open_key(path)]

@@ -6,11 +6,12 @@ killed between the two sends it again, under the same id.
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from shared.database import transaction
 from shared.notify.event import Event
 from shared.notify.settings import NotifyError
 
@@ -18,7 +19,6 @@ FILE = "notify.sqlite"
 MOST = 1000  # events that wait; beyond them the oldest are given up
 _FIRST_RETRY, _LATEST_RETRY = 5.0, 3600.0  # seconds
 _GIVE_UP = 7 * 86400.0  # seconds after which nobody needs to know any more
-_WAIT = 30.0  # seconds for another process's transaction
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS state (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS letter (number INTEGER PRIMARY KEY AUTOINCREMENT, channel TEXT NOT NULL,"
@@ -114,17 +114,7 @@ class Outbox:
             )
         return old.rowcount > 0
 
-    @contextmanager
-    def _change(self) -> Iterator[sqlite3.Connection]:
-        try:
-            with closing(sqlite3.connect(self._path, timeout=_WAIT, isolation_level=None)) as db:
-                db.execute("PRAGMA synchronous = FULL")
-                db.execute("BEGIN IMMEDIATE")
-                try:
-                    yield db
-                except BaseException:
-                    db.execute("ROLLBACK")
-                    raise
-                db.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise NotifyError(f"can't be used ({error})", where=self._path) from None
+    def _change(self) -> AbstractContextManager[sqlite3.Connection]:
+        return transaction(
+            self._path, lambda error: NotifyError(f"can't be used ({error})", where=self._path)
+        )

@@ -81,7 +81,7 @@ class Expected:
         """Return the mask that a row names, or None.
 
         Raises:
-            DataError: A file is missing in its name, or it is no path below the manifest.
+            DataError: A file is missing in its name, or it is not a path below the manifest.
         """
         column = self.column_of("mask")
         if column == "mask":

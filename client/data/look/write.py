@@ -1,9 +1,6 @@
 """Writing the page and the contact sheet of a checked dataset."""
 
 import io
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +11,7 @@ from client.data.look.cards import Card, card
 from client.data.look.choice import Chosen, choose
 from client.data.look.contact_sheet import contact_sheet
 from client.data.look.page import Sheet, page
+from client.data.new_folder import new_folder, put, require_new
 from shared.errors import DataError
 from shared.job.schema import JobSpec
 
@@ -33,20 +31,6 @@ class Look:
     job: JobSpec | None
     most: int
     seed: int
-
-
-def require_new(out: Path) -> None:
-    """Refuse a folder that is there already.
-
-    Raises:
-        DataError: It is.
-    """
-    if out.exists() or out.is_symlink():
-        raise DataError(
-            "exists already, and nothing is overwritten",
-            where=out,
-            remedy="Remove it, or name another folder with --out.",
-        )
 
 
 def write_look(
@@ -132,18 +116,6 @@ def _lines(report: Report, look: Look) -> list[str]:
 
 
 def _write(out: Path, files: dict[str, bytes]) -> None:
-    """Write a new folder (0700) with files (0600), all of them or nothing."""
-    part = None
-    try:
-        part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    with new_folder(out) as folder:
         for name, content in files.items():
-            handle = os.open(part / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-        require_new(out)
-        part.rename(out)
-    except OSError as error:
-        raise DataError(f"can't be written ({error.strerror})", where=out) from None
-    finally:
-        if part is not None:
-            shutil.rmtree(part, ignore_errors=True)
+            put(folder / name, content)
