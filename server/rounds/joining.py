@@ -94,6 +94,7 @@ class Joining:
         self._only: set[str] | None = set(about["sites"]) if is_repeated else None
         self._described: dict[str, Member] = {}
         self._standings: dict[str, Standing] = _standings_in(about)
+        self._told: dict[str, Standing] = dict(self._standings)  # the last that each site itself has said
         self._pauses: dict[str, _Pause] = {}
         self._here: set[str] = set()  # names of the sites that are connected
         self._next_late = 0.0  # monotonic time of the next look between rounds
@@ -307,6 +308,7 @@ class Joining:
             heard.add(name)
             self._described[name] = Member(node, name, description)
             self._standings.pop(name, None)
+            self._told.pop(name, None)
             self._pauses.pop(name, None)
             federation.figures_for[name] = description.figures_for
         for name in set(sites.values()) - heard:  # late, and said so
@@ -328,9 +330,11 @@ class Joining:
             self._pauses.setdefault(site, _Pause()).begin()
 
     def _stands(self, site: str, words: str, *, is_open: bool, holds: bool = False) -> None:
-        before = self._standings.get(site)
-        since = before.since if before is not None and before.words == words else utc_text()
-        self._standings[site] = Standing(words, since, is_open, holds)
+        known = (self._standings.get(site), self._told.get(site))
+        since = next((one.since for one in known if one is not None and one.words == words), utc_text())
+        self._standings[site] = standing = Standing(words, since, is_open, holds)
+        if words not in (NOT_CONNECTED, _NO_ANSWER):  # a site that was silent for a moment has not changed
+            self._told[site] = standing
 
     def _say(self, kind: Kind, site: str, reason: str) -> None:
         """Tell something of a site once.

@@ -154,6 +154,32 @@ def test_a_site_that_did_not_hear_the_question_has_not_said_no(tiny_job, federat
     assert sorted(about(federated)["sites"]) == sorted(NAMES.values())
 
 
+def test_a_site_that_was_silent_for_a_moment_waits_since_when_it_first_said_so(
+    tiny_job, federate, monkeypatch
+):
+    monkeypatch.setattr(joining._Pause, "begin", lambda _: None)
+    moments = (f"2026-11-26T10:{minute:02}:00+00:00" for minute in range(60))
+    monkeypatch.setattr(joining, "utc_text", lambda *_: next(moments))
+    federated = federate(tiny_job(job_rounds=1, strategy_min_sites=4))
+    states, seen = [SiteState.AWAITS_APPROVAL, 5, SiteState.AWAITS_APPROVAL, SiteState.OUTSIDE_HOURS], []
+
+    def answer(question, honest):
+        if question.metadata.message_type != f"query.{DESCRIBE}" or not states:
+            return [honest]
+        return [Message(Error(int(states.pop(0)), "words"), reply_to=question)]
+
+    def note(event):
+        if event.kind == "run_waiting":
+            seen.append(about(federated)["waiting"]["sites"]["beta"])
+
+    federated.loop._federation.listen = told_first(note, federated.loop._federation.listen)
+    federated.grid.changes[BETA] = answer
+    federated.loop.execute()
+    assert [one["state"] for one in seen] == ["approval", "no answer", "approval", "outside its hours"]
+    assert seen[2] == seen[0]
+    assert seen[3]["since"] > seen[1]["since"] > seen[0]["since"]
+
+
 def test_without_a_wait_it_begins_with_those_that_are_there(tiny_job, federate):
     federated = federate(tiny_job(job_rounds=1, strategy_min_sites=2, strategy_wait=0.0))
     federated.grid.changes[BETA] = in_state(SiteState.AWAITS_APPROVAL)

@@ -107,6 +107,9 @@ def test_a_first_submission_waits_for_approvals_and_takes_in_who_comes_late(
 
 def test_a_run_that_waits_can_be_stopped_and_goes_on_waiting(federation, tiny_job):
     job, runs = tiny_job(job_rounds=1, job_seed=7, strategy_min_sites=3), federation.runs()
+    if "delta" not in federation.processes:  # this test alone
+        federation.start("delta")
+        federation.await_sites()
     name = runs.submit(job)
     until(lambda: "alpha (approval, since " in reason(federation, name))
     runs.stop(name)
