@@ -250,7 +250,10 @@ WRONG = [
     "client approve {digest} --json --dir {site}",
     "server init {fed} --name lung --host x",
     "server init new --name Lung! --host x",
-    *(f"server {command} --dir {{nowhere}}" for command in ("sites", "check", "start", "audit verify")),
+    *(
+        f"server {command} --dir {{nowhere}}"
+        for command in ("sites", "check", "start", "audit verify", "audit show")
+    ),
     *(f"server {command} --dir {{nowhere}}" for command in ("people list", "projects list", "backup b.gz")),
     "server invite Bad! --dir {fed}",
     "server revoke nobody --dir {fed}",

@@ -9,8 +9,29 @@ import typer
 from shared.cli.answer import Json, answer
 from shared.cli.app import App
 
+
+def coordinator_folder(folder: Path) -> Path:
+    """Return the folder of a coordinator; refuse one in which nobody ever founded a federation.
+
+    Raises:
+        FolderError: Neither settings nor a registry nor an authority are there.
+    """
+    if any((folder / name).exists() for name in ("server.toml", "registry.sqlite", "ca")):
+        return folder
+    from server.folder.coordinator import FolderError
+
+    remedy = "`wardround server init` makes one; where it is elsewhere, name it with --dir."
+    raise FolderError("is not the folder of a coordinator", where=folder, remedy=remedy)
+
+
 Folder = Annotated[
-    Path, typer.Option("--dir", envvar="WARDROUND_SERVER_DIR", help="Folder made by `wardround server init`.")
+    Path,
+    typer.Option(
+        "--dir",
+        envvar="WARDROUND_SERVER_DIR",
+        help="Folder made by `wardround server init`.",
+        callback=coordinator_folder,
+    ),
 ]
 HERE = Path()
 Projects = Annotated[

@@ -35,12 +35,18 @@ class Command(TyperCommand):
 class App(typer.Typer):
     """A group of commands, all of class `Command`.
 
-    In the "markdown" mode of help texts, "[training]" is not taken for Rich's markup.
+    In the "markdown" mode of help texts, "[training]" is not taken for Rich's markup. Click itself suggests
+    a command for a misspelt one.
     """
 
     def __init__(self, **options: Any) -> None:
         alone = options.get("invoke_without_command", False)
-        super().__init__(**{"no_args_is_help": not alone, "rich_markup_mode": "markdown", **options})
+        defaults = {
+            "no_args_is_help": not alone,
+            "rich_markup_mode": "markdown",
+            "suggest_commands": False,
+        }
+        super().__init__(**{**defaults, **options})
 
     def command(
         self, name: str | None = None, **options: Any

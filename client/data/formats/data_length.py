@@ -1,11 +1,11 @@
 """How many numbers a MetaImage holds: where they are fewer or begin elsewhere, ITK makes some up or hangs."""
 
 import re
-import zlib
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 
+from client.data.formats.inflate import InflateError, inflater
 from shared.errors import DataError
 from shared.text.names import shown
 
@@ -145,7 +145,7 @@ def _inflated(file: Path, begin: int, length: int | None, needed: int, path: Pat
     Raises:
         DataError: They are damaged.
     """
-    unpacker, count = zlib.decompressobj(_EITHER), 0
+    unpacker, count = inflater(_EITHER), 0
     with file.open("rb") as source:
         source.seek(begin)
         packed = source.read()  # a length is believed only where the file has it
@@ -155,7 +155,7 @@ def _inflated(file: Path, begin: int, length: int | None, needed: int, path: Pat
         while packed and not unpacker.eof and count <= needed:
             count += len(unpacker.decompress(packed, _PIECE))
             packed = unpacker.unconsumed_tail
-    except zlib.error as error:
+    except InflateError as error:
         raise DataError(f"is damaged ({error})", where=path, remedy=_REMEDY) from None
     if count == needed and unpacker.eof and unpacker.unused_data.startswith(_GZIP):
         return needed + 1  # gzip's files may stand one behind the other

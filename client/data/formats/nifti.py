@@ -1,18 +1,17 @@
 """NIfTI files."""
 
-import gzip
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import nibabel
 import numpy as np
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
+from client.data.formats.inflate import GzipFile, InflateError, opened_gzip
 from client.data.formats.library_messages import warnings_heard
 from client.data.formats.limits import DEFLATED, RAW, require_plausible
 from client.data.formats.picture import Picture
@@ -75,8 +74,8 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         if not packed:
             yield file
             return
-        with gzip.GzipFile(fileobj=file) as inside:
-            yield cast(IO[bytes], inside)
+        with opened_gzip(file) as inside:
+            yield inside
 
 
 def _header(file: IO[bytes], path: Path) -> nibabel.Nifti1Header:
@@ -96,7 +95,7 @@ def _loaded(path: Path) -> tuple[nibabel.Nifti1Image, tuple[str, ...]]:
         _require_volume(header, path)
         kind = nibabel.Nifti2Image if isinstance(header, nibabel.Nifti2Header) else nibabel.Nifti1Image
         shape, itemsize, held = header.get_data_shape(), _dtype(header, path).itemsize, path.stat().st_size
-        packed = isinstance(file, gzip.GzipFile)
+        packed = isinstance(file, GzipFile)
         require_plausible(path, shape, itemsize, DEFLATED if packed else RAW, held)
         _require_extensions(path, file, header)
         begin = max(_HEAD, int(header.get_data_offset()))
@@ -171,7 +170,7 @@ def _unpacked(file: IO[bytes], path: Path, length: int) -> bytes:
         while piece := file.read(_PIECE):  # the checksum stands at the end
             beyond += len(piece)
             _require_read(beyond, path)
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, InflateError) as error:
         raise DataError(f"is damaged ({error})", where=path, remedy=_REMEDY) from None
     return content
 

@@ -1,7 +1,6 @@
 """Whether a PNG is whole: its checksums, and as many numbers as its header says; Pillow looks at neither."""
 
 import os
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
@@ -10,6 +9,7 @@ from typing import BinaryIO
 
 from PIL import Image
 
+from client.data.formats.inflate import InflateError, crc32, inflater, stored
 from client.data.formats.square_pixels import require_square
 from shared.errors import DataError
 from shared.text.printable import printable
@@ -82,7 +82,7 @@ def require_sound(file: BinaryIO, path: Path) -> tuple[Depth | None, Image.Image
                 _require(rows.add(content, len(parts)), "has its pixels in several places", path)
             else:
                 parts.append(whole)
-    except zlib.error as error:
+    except InflateError as error:
         raise DataError(f"is damaged ({error})", where=path, remedy=_REMEDY) from None
     file.seek(0)
     if rows is None:
@@ -111,7 +111,7 @@ class _Rows:
         self.depth, self._passes = Depth(header[8], header[9]), header[12]
         self._size = int.from_bytes(header[:4], "big"), int.from_bytes(header[4:8], "big")
         self.needed, self.count = _bytes_of(header), 0
-        self._unpacker = zlib.decompressobj()
+        self._unpacker = inflater()
         self._pieces: list[bytes] = []
         self._place: int | None = None
 
@@ -143,12 +143,12 @@ class _Rows:
         """
         if self.needed > _AT_ONCE or self._place is None:
             return None
-        stored = zlib.compress(b"".join(self._pieces), 0)
+        rows = stored(b"".join(self._pieces))
         mode = _PLAIN.get((self.depth.bits, self.depth.colour))
         if mode and not self._passes and all(part[4:8] in _NO_MATTER for part in parts[1:]):
-            return Image.frombytes(mode, self._size, stored, "zip", mode, 0)
-        pixels = b"IDAT" + stored
-        whole = len(stored).to_bytes(4, "big") + pixels + zlib.crc32(pixels).to_bytes(4, "big")
+            return Image.frombytes(mode, self._size, rows, "zip", mode, 0)
+        pixels = b"IDAT" + rows
+        whole = len(rows).to_bytes(4, "big") + pixels + crc32(pixels).to_bytes(4, "big")
         return BytesIO(b"".join([*parts[: self._place], whole, *parts[self._place :]]))
 
 
@@ -166,7 +166,7 @@ def _chunks(file: BinaryIO, path: Path) -> Iterator[tuple[bytes, bytes, bytes]]:
         length, name = int.from_bytes(head[:4], "big"), head[4:]
         _require(length <= size, "was cut short", path)
         content, checksum = file.read(length), file.read(4)
-        if name[:1].isupper() and zlib.crc32(content, zlib.crc32(name)).to_bytes(4, "big") != checksum:
+        if name[:1].isupper() and crc32(content, crc32(name)).to_bytes(4, "big") != checksum:
             part = printable(name.decode("latin-1"))
             raise DataError(
                 f"is damaged: the checksum of its part {part} is wrong", where=path, remedy=_REMEDY
