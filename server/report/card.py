@@ -10,11 +10,12 @@ from typing import Any
 
 from server.files import write_atomic
 from server.report import results, sections
-from server.report.content import Estimate, Section, Table, TableCell, number, words
+from server.report.content import Section, words
 from server.report.facts import RunFacts
 from server.report.tables import shown_metrics
 from server.report.words import privacy_of
 from shared.text.printable import printable
+from shared.web.tables import Estimate, Table, TableCell, number
 
 _PIPELINES = {
     "classification": "image-classification",

@@ -8,11 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from server.report.content import Estimate
 from shared.errors import RunError
 from shared.job.schema import JobSpec
 from shared.metrics.spec import metric_specs
 from shared.run_folder import EVENTS, TEST, RunRecord
+from shared.web.tables import Estimate
 
 SCORED_ALIKE = (
     "accuracy",

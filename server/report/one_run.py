@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from server.report import results, sections
-from server.report.content import Estimate, Picture, Report, Section, Table
+from server.report.content import Picture, Report, Section
 from server.report.facts import RunFacts
 from shared.errors import RunError
 from shared.metrics.figures import Figure
@@ -19,6 +19,7 @@ from shared.metrics.replicates import Tables
 from shared.run_folder import PATIENTS, REHEARSAL, TEST
 from shared.tasks import make_task
 from shared.tasks.base import Task
+from shared.web.tables import Estimate, Table
 
 _SAMPLES = "samples.png"
 _MOST_AUDITS = 50

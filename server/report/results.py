@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from server.report.comparison import sentences
-from server.report.content import Estimate, Section, Table, number, words
+from server.report.content import Section, words
 from server.report.facts import RunFacts
 from server.report.tables import shown_metrics
 from shared.metrics.figures import Figure, Point
 from shared.metrics.spec import metric_names
 from shared.tasks.fields import image_columns_of
+from shared.web.tables import Estimate, Table, number
 
 
 def results_section(facts: RunFacts) -> Section:

@@ -4,13 +4,14 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import Any
 
-from server.report.content import Section, Table, number, words
+from server.report.content import Section, words
 from server.report.facts import RunFacts, finite
 from server.report.tables import guarantee_lines, shown_metrics
 from server.report.words import asked, privacy_of
 from shared.metrics.figures import Figure, Point
 from shared.tasks.fields import image_columns_of
 from shared.text.plural import many
+from shared.web.tables import Table, number
 
 FEW_PATIENTS = 30
 """Test patients below which a report says that they are few."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from server.report import sections
-from server.report.content import Estimate, Report, Section, Table, words
+from server.report.content import Report, Section, words
 from server.report.facts import Outcome, RunFacts
 from server.report.one_run import patient_tables, task_of
 from server.report.tables import shown_metrics
@@ -18,6 +18,7 @@ from server.report.words import asked
 from shared.metrics.figures import Figure, Point
 from shared.metrics.replicates import Figures, Tables, patients_in
 from shared.metrics.spec import metric_names
+from shared.web.tables import Estimate, Table
 
 _DRAWS = 2000
 _LEAST_PATIENTS = 10

@@ -10,13 +10,13 @@ from rich.table import Table
 
 from server.report.columns import Column, fitting, print_whole, table_of
 from server.report.comparison import sentences
-from server.report.content import Estimate, number
 from server.report.facts import Outcome
 from shared.job.schema import JobSpec
 from shared.metrics.spec import metric_specs
 from shared.tasks.fields import image_columns_of
 from shared.text.plural import many
 from shared.text.printable import printable, shown
+from shared.web.tables import Estimate, number
 
 _COARSE = 0.02  # difference of two figures of one AUROC that wants a word
 _BINNED = (

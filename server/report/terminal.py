@@ -8,11 +8,12 @@ from rich.markup import escape
 
 from server.report import results, sections
 from server.report.columns import Column, fitting, print_whole, table_of
-from server.report.content import Report, Table, TableCell, as_table, number
+from server.report.content import Report
 from server.report.facts import RunFacts
 from server.report.tables import print_results, print_warnings
 from shared.metrics.figures import Figure
 from shared.text.printable import printable
+from shared.web.tables import Table, TableCell, as_table, number
 
 _LEVELS = "▁▂▃▄▅▆▇█"
 _MOST = 60  # rounds side by side

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from server.report.content import Table
 from shared.job.schema import JobSpec
 from shared.job_parts import networks_of, phases_of
 from shared.text.plural import many
+from shared.web.tables import Table
 
 
 def asked(job: JobSpec) -> Table:

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from server.report.content import Estimate, Table, words
+from server.report.content import words
 from server.report.terminal import print_run
 from server.report.write import report_on, write_csv, write_page
 from shared.errors import RunError
+from shared.web.tables import Estimate, Table
 from tests.server.report.runs import write_run
 
 MEGABYTE = 2**20
