@@ -26,6 +26,11 @@ _STATUS: dict[type[WardroundError], HTTPStatus] = {
 }
 
 
+def status_of_error(error: WardroundError) -> HTTPStatus:
+    """Return the status of an answer that says what went wrong."""
+    return next(status for kind, status in _STATUS.items() if isinstance(error, kind))
+
+
 def error_answer(
     status: HTTPStatus | int, error: str, remedy: str | None = None, headers: dict[str, str] | None = None
 ) -> JSONResponse:
@@ -48,7 +53,6 @@ def explained(endpoint: Endpoint) -> Endpoint:
                 reason = f"the role {request.user.role} may not do this"
             return error_answer(error.status_code, reason, headers=dict(error.headers or {}))
         except WardroundError as error:
-            status = next(status for kind, status in _STATUS.items() if isinstance(error, kind))
-            return error_answer(status, error.problem, error.remedy)
+            return error_answer(status_of_error(error), error.problem, error.remedy)
 
     return answer

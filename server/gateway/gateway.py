@@ -5,7 +5,7 @@ import socket
 import ssl
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -16,10 +16,11 @@ from server.folder.limits import Limits
 from server.gateway.listener import Listener
 from server.gateway.node_list import Roster
 from server.gateway.notices import Bell
-from server.gateway.people import PersonRegistry, build_people_app
+from server.gateway.people import LogIn, PersonRegistry, build_people_app
 from server.gateway.sites import SiteRegistry, SitesApp
 from server.superlink.superlink import SuperLink
 from shared.errors import WardroundError
+from shared.web.sessions import Sessions
 
 UPSTREAM_CONNECTIONS = httpx.Limits(max_connections=None, max_keepalive_connections=64)
 
@@ -69,13 +70,17 @@ class Routes:
 
     Attributes:
         people: On the people's listener, behind a token.
-        public: On the people's listener, open to all.
+        public: On the people's listener, open to all, or with a log-in of their own.
+        sessions: The log-ins of browsers.
         sites: On the sites' listener, to sites that are admitted.
+        versions: Gets the version of Wardround that each site says it has.
     """
 
     people: Sequence[BaseRoute] = ()
     public: Sequence[BaseRoute] = ()
+    sessions: Sessions[LogIn] | None = None
     sites: Sequence[Route] = ()
+    versions: dict[str, str] = field(default_factory=dict)
 
 
 class Gateway:
@@ -128,6 +133,7 @@ class Gateway:
                 trail=self._trail,
                 limits=sites.limits,
                 routes=self._routes.sites,
+                versions=self._routes.versions,
             )
             people_app = build_people_app(
                 self._people,
@@ -136,6 +142,7 @@ class Gateway:
                 lambda: self._superlink.healthy,
                 routes=self._routes.people,
                 public=self._routes.public,
+                sessions=self._routes.sessions,
             )
             listeners = [
                 Listener(sites_app, sites.sock, sites.context, sites.limits, self._trail),

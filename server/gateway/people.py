@@ -1,4 +1,4 @@
-"""What a person can reach: routes behind a token with a role, and a few that need none.
+"""What a person can reach: routes behind a token or a log-in, with a role, and a few that need neither.
 
 The routes themselves come from other parts. An endpoint that asks for more than the role `viewer` says so
 with Starlette's `@requires("researcher")` or `@requires("operator")`; `request.user` is the person.
@@ -23,17 +23,21 @@ from starlette.middleware import Middleware
 from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.audit.trail import AuditTrail
 from server.folder.limits import Limits
 from server.gateway.address_groups import network_of
 from server.gateway.request_limits import Bounded
+from shared.web.headers import SecureHeaders
+from shared.web.sessions import Session, Sessions
 
 Role = Literal["viewer", "researcher", "operator"]
 ROLES: tuple[Role, ...] = ("viewer", "researcher", "operator")  # each may do what those before it may
-HEALTH = "/v1/health"
+API, HEALTH = "/v1/", "/v1/health"
+FILES = "/static"
+"""Below it lie the style and the script of the pages, which hold nothing of anybody's."""
 FAILURES, FAILURES_S = 10, 60.0  # log-ins that may fail, and the time after which they are forgotten
 PENALTY_S = 1.0  # for which calls without a valid token wait at an address where more have failed
 ADDRESSES = 10_000
@@ -62,10 +66,22 @@ class PersonRegistry(Protocol):
         """Return whose token it is, if it is valid now."""
 
 
-class Caller(BaseUser):
-    """The person who calls; `request.user` in an endpoint."""
+class LogIn(Protocol):
+    """What a browser's log-in stands for."""
 
-    def __init__(self, person: Person) -> None:
+    def person(self) -> Person | None:
+        """Return whose it is, as the registry knows them now; None where it has ended."""
+
+
+class Caller(BaseUser):
+    """The person who calls; `request.user` in an endpoint.
+
+    Attributes:
+        session: The log-in of the browser that calls; None where a token came with the call itself.
+    """
+
+    def __init__(self, person: Person, session: Session[LogIn] | None = None) -> None:
+        self.session = session
         self.name = person.name
         self.role = person.role
         self.projects = person.projects
@@ -82,10 +98,14 @@ class Caller(BaseUser):
 
 
 class Tokens(AuthenticationBackend):
-    """Finds who calls by the bearer token (RFC 6750)."""
+    """Finds who calls by the bearer token (RFC 6750); on pages, by the cookie of a log-in.
 
-    def __init__(self, registry: PersonRegistry) -> None:
+    A browser sends a cookie whoever made it call. So it counts for pages alone, whose forms are checked.
+    """
+
+    def __init__(self, registry: PersonRegistry, sessions: Sessions[LogIn] | None) -> None:
         self._registry = registry
+        self._sessions = sessions
 
     def caller(self, conn: HTTPConnection) -> Caller | None:
         """Return who calls, None without a token; it is looked up once for a request.
@@ -95,7 +115,8 @@ class Tokens(AuthenticationBackend):
         """
         state = conn.scope.setdefault("state", {})
         if "caller" not in state:
-            state["caller"] = self._look_up(conn.headers.get("authorization"))
+            header = conn.headers.get("authorization")
+            state["caller"] = self._by_cookie(conn) if header is None else self._by_token(header)
         found = state["caller"]
         if isinstance(found, AuthenticationError):
             raise found
@@ -108,14 +129,19 @@ class Tokens(AuthenticationBackend):
             return None
         return AuthCredentials(ROLES[: ROLES.index(caller.role) + 1]), caller
 
-    def _look_up(self, header: str | None) -> Caller | AuthenticationError | None:
-        if header is None:
-            return None
+    def _by_token(self, header: str) -> Caller | AuthenticationError:
         scheme, _, token = header.partition(" ")
         person = self._registry.person_of(token.strip()) if scheme.lower() == "bearer" else None
         if person is None:
             return AuthenticationError("this token is not valid, or not any more")
         return Caller(person)
+
+    def _by_cookie(self, conn: HTTPConnection) -> Caller | None:
+        if self._sessions is None or conn.url.path.startswith(API):
+            return None
+        session = self._sessions.of(conn)
+        person = session.owner.person() if session else None
+        return Caller(person, session) if person else None
 
 
 class Failures:
@@ -157,7 +183,7 @@ class Watch:
         tokens: Tokens,
         trail: AuditTrail,
         failures: Failures,
-        public: frozenset[str],
+        public: Sequence[BaseRoute],
     ) -> None:
         self._app = app
         self._tokens = tokens
@@ -173,7 +199,7 @@ class Watch:
         if wait:
             self._trail.refused("log-in-blocked", address)
             await asyncio.sleep(PENALTY_S)
-            if scope["path"] not in self._public:
+            if not any(route.matches(scope)[0] == Match.FULL for route in self._public):
                 headers = {"retry-after": str(int(wait) + 1), "connection": "close"}
                 answer = Response("too many failed log-ins", HTTPStatus.TOO_MANY_REQUESTS, headers)
                 await answer(scope, receive, send)
@@ -197,6 +223,8 @@ class Watch:
         return caller is not None
 
     async def _note(self, scope: Scope, address: str, status: int) -> None:
+        if scope["path"] == HEALTH or scope["path"].startswith(f"{FILES}/"):
+            return
         call = {"method": scope["method"], "path": scope["path"][:200], "status": str(status)}
         user = scope.get("user")
         if isinstance(user, Caller):
@@ -204,7 +232,7 @@ class Watch:
         elif status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             self._failures.add(address)
             self._trail.refused("log-in-failed", address, **call)
-        elif scope["path"] != HEALTH:
+        else:
             self._trail.refused("call-without-log-in", address, **call)
 
 
@@ -235,6 +263,7 @@ def build_people_app(
     *,
     routes: Sequence[BaseRoute] = (),
     public: Sequence[BaseRoute] = (),
+    sessions: Sessions[LogIn] | None = None,
 ) -> Starlette:
     """Return the application behind the people's listener.
 
@@ -244,8 +273,10 @@ def build_people_app(
         limits: What a request may take.
         healthy: Whether the SuperLink serves; for `GET /v1/health`, 200 or 503.
         routes: Routes that need a valid token.
-        public: Routes that need none, such as the enrolment of a site with its invitation. Answers
-            with status 401 and 403 count as failed log-ins; after too many, these routes answer slowly.
+        public: Routes that need none, such as the enrolment of a site with its invitation, or say themselves
+            who may come, as pages do. Answers with status 401 and 403 count as failed log-ins; after too
+            many, these routes answer slowly.
+        sessions: The log-ins of browsers; they count for these routes alone.
     """
 
     async def health(_: Request) -> JSONResponse:
@@ -256,8 +287,7 @@ def build_people_app(
     def refused(_: HTTPConnection, error: AuthenticationError) -> Response:
         return _unauthorized(str(error))
 
-    tokens = Tokens(registry)
-    open_to_all = frozenset(route.path for route in public if isinstance(route, Route))
+    tokens = Tokens(registry, sessions)
     return Starlette(
         routes=[
             Route(HEALTH, health),
@@ -265,7 +295,8 @@ def build_people_app(
             Mount("/", routes=list(routes), middleware=[Middleware(LoggedIn)]),
         ],
         middleware=[
-            Middleware(Watch, tokens=tokens, trail=trail, failures=Failures(), public=open_to_all),
+            Middleware(SecureHeaders),
+            Middleware(Watch, tokens=tokens, trail=trail, failures=Failures(), public=public),
             Middleware(Bounded, limits=limits),
             Middleware(AuthenticationMiddleware, backend=tokens, on_error=refused),
         ],

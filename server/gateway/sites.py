@@ -6,6 +6,7 @@ site brings is counted, and bounded by what was asked of it.
 """
 
 import logging
+import re
 from collections.abc import AsyncIterator, Sequence
 from http import HTTPStatus
 from typing import Protocol
@@ -65,6 +66,7 @@ PASSED_ON = frozenset(
         b"flwr-package-version",
     }
 )
+_VERSION = re.compile(rb"wardround/([0-9A-Za-z.+-]{1,32})")
 NOT_PACKED = (b"accept-encoding", b"identity")  # packing costs time on loopback, and models hardly shrink
 UPSTREAM_TIMES = httpx.Timeout(connect=5.0, read=60.0, write=60.0, pool=30.0)
 
@@ -121,6 +123,7 @@ class SitesApp:
         limits: What a request may take.
         routes: What the coordinator itself answers to an admitted site, such as the renewal of its
             certificate; paths without parameters.
+        versions: Gets the version of Wardround that each site says it has.
     """
 
     def __init__(
@@ -133,7 +136,9 @@ class SitesApp:
         trail: AuditTrail,
         limits: Limits,
         routes: Sequence[Route] = (),
+        versions: dict[str, str] | None = None,
     ) -> None:
+        self._versions = {} if versions is None else versions
         self._own = Starlette(routes=routes, middleware=[Middleware(Bounded, limits=limits)])
         self._own_paths = frozenset(route.path.encode() for route in routes)
         self._registry = registry
@@ -153,6 +158,7 @@ class SitesApp:
         try:
             site = self._site(scope["state"]["peer"])
             who = site.name
+            self._note_version(who, scope)
             if path in self._own_paths:
                 await self._own(scope, receive, send)
                 return
@@ -175,6 +181,11 @@ class SitesApp:
         except (httpx.HTTPError, SuperLinkError) as error:
             log.warning("the SuperLink did not answer %s: %r", who, error)
             await exchange.refuse(_failure(error))
+
+    def _note_version(self, site: str, scope: Scope) -> None:
+        said = next((value for name, value in scope["headers"] if name == b"user-agent"), b"")
+        if found := _VERSION.fullmatch(said):
+            self._versions[site] = found[1].decode("ascii")
 
     def _site(self, peer: Peer) -> Site:
         """Return the site at the other end; asked anew for every request.

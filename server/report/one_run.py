@@ -25,17 +25,16 @@ _SAMPLES = "samples.png"
 _MOST_AUDITS = 50
 
 
-def report_of(path: Path, *, images: bool = True) -> Report:
+def report_of(facts: RunFacts, *, images: bool = True) -> Report:
     """Return the report of a run, finished or not.
 
     Args:
-        path: Its folder.
+        facts: What the run says.
         images: Whether a rehearsal's example images are shown.
 
     Raises:
-        RunError: There is no run, or a file of it can't be read.
+        RunError: A file of it can't be read.
     """
-    facts = RunFacts.read(path)
     parts = [
         results.results_section(facts),
         _figures_section(facts),

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from math import isnan
-from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
@@ -25,13 +24,12 @@ _LEAST_PATIENTS = 10
 _WHO = "who"  # table with a digest of the patients' names
 
 
-def report_of_several(paths: Sequence[Path]) -> Report:
+def report_of_several(runs: Sequence[RunFacts]) -> Report:
     """Return runs side by side.
 
     Raises:
-        RunError: One can't be read.
+        RunError: A file of one can't be read, or they can't be compared.
     """
-    runs = [RunFacts.read(path) for path in paths]
     names = _names(runs)
     parts = [
         _results(names, runs),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from server.files import write_atomic
 from server.report.content import Report
+from server.report.facts import RunFacts
 
 PAGE = "report.html"
 
@@ -19,6 +20,11 @@ def report_on(runs: Sequence[Path], *, images: bool = True) -> Report:
     Raises:
         RunError: One can't be read, or they can't be compared.
     """
+    return report_on_facts([RunFacts.read(run) for run in runs], images=images)
+
+
+def report_on_facts(runs: Sequence[RunFacts], *, images: bool = True) -> Report:
+    """Return the same of what runs say, as somebody may see it; raises as `report_on`."""
     if len(runs) == 1:
         from server.report.one_run import report_of  # noqa: PLC0415  (with PyTorch)
 

@@ -1,4 +1,4 @@
-"""A job that somebody submits: validated in a process of its own, which may take little and not for long.
+"""A job that somebody submits: read in a process of its own, which may take little and not for long.
 
 What validation costs is bounded by `shared/job/bounds.py`. Should something cost more after all, it holds up
 nobody but who submits it: the process has limits of processor time and memory, and a deadline.
@@ -9,6 +9,7 @@ import os
 import resource
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -51,10 +52,19 @@ class Refused:
 
 def validated(body: bytes) -> JobSpec | Refused:
     """Validate a submission; blocks for as long as that takes, at most `_DEADLINE` seconds."""
+    return _read("submission", body)
+
+
+def checked(content: bytes) -> JobSpec | Refused:
+    """Validate the content of a job file (TOML), as `validated` does a submission."""
+    return _read("file", content)
+
+
+def _read(kind: str, content: bytes) -> JobSpec | Refused:
     try:
         process = subprocess.run(  # noqa: S603  (this module)
-            [sys.executable, "-P", "-m", __name__, str(_PROCESSOR_S), str(_MEMORY)],
-            input=body,
+            [sys.executable, "-P", "-m", __name__, kind, str(_PROCESSOR_S), str(_MEMORY)],
+            input=content,
             capture_output=True,
             timeout=_DEADLINE,
             check=False,
@@ -89,15 +99,30 @@ def _validate(body: bytes) -> dict[str, Any]:
     )
 
 
+def _check(content: bytes) -> dict[str, Any]:
+    if len(content) > LONGEST_JOB:
+        return _refused("the job: is too long")
+    try:
+        job = parse_job(tomllib.loads(content.decode("utf-8-sig")), _WHAT)
+        return {"job": json.loads(job.canonical())}
+    except UnicodeDecodeError:
+        return _refused("the job: is not in UTF-8", "Save it as UTF-8.")
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        return _refused(f"the job: is not valid TOML: {error}")
+    except JobError as error:
+        return _refused(f"the job: {error.problem}", error.remedy)
+
+
 def _refused(error: str, remedy: str | None = None) -> dict[str, Any]:
     return {"status": int(HTTPStatus.BAD_REQUEST), "error": error, "remedy": remedy}
 
 
-def _main(processor_s: int, memory: int) -> None:
+def _main(kind: str, processor_s: int, memory: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (processor_s, processor_s))
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    print(json.dumps(_validate(sys.stdin.buffer.read())))
+    read = {"submission": _validate, "file": _check}[kind]
+    print(json.dumps(read(sys.stdin.buffer.read())))
 
 
 if __name__ == "__main__":
-    _main(*map(int, sys.argv[1:]))
+    _main(sys.argv[1], *map(int, sys.argv[2:]))

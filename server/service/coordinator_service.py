@@ -29,6 +29,7 @@ from server.gateway.enrolment_api import EnrolmentApi
 from server.gateway.gateway import Door, Gateway, Routes, listen
 from server.gateway.model_files import ModelsApi
 from server.gateway.notices import Bell, hang_bell
+from server.gateway.run_desk import RunDesk
 from server.gateway.runs_api import RunsApi
 from server.registry.enrolment import Registry
 from server.registry.people import People
@@ -37,6 +38,7 @@ from server.runs.local import Coordinator
 from server.runs.recovery import Recovery
 from server.service.coordinator_watch import CoordinatorWatch
 from server.superlink.superlink import SuperLink
+from server.web.coordinator_pages import CoordinatorPages
 from shared.flower.runs import Runs
 from shared.notify.messenger import Messenger
 from shared.pki.authority import Signatory
@@ -87,8 +89,16 @@ class Service:
         sites_tls, people_tls = (_context(self.folder, sites=sites) for sites in (True, False))
         sites = Door(listen(sites_address, settings.sites_port), sites_tls, limits.sites)
         people = Door(listen(people_address, settings.people_port), people_tls, limits.people)
+        desk = RunDesk(self.folder / RUNS, self._connect, self.trail, self.people.project_names)
+        versions: dict[str, str] = {}  # of Wardround at each site
+        pages = CoordinatorPages(settings.name, desk, self.registry, versions)
         gateway = Gateway(
-            self.superlink, self.registry, self.people, self.trail, self._routes(), bell=self.bell
+            self.superlink,
+            self.registry,
+            self.people,
+            self.trail,
+            self._routes(pages, desk, versions),
+            bell=self.bell,
         )
         runs = self.folder / RUNS
         recovery = Recovery(self.superlink, Coordinator(runs, self._connect, self.append), runs)
@@ -104,6 +114,7 @@ class Service:
             over.set()
             for task in beside:
                 task.cancel()
+            await pages.close()
 
     def _tell_people(self) -> threading.Event:
         """Begin to tell people what happens; setting what is returned ends it."""
@@ -112,13 +123,14 @@ class Service:
         Messenger(self.settings.notify, source, self.folder, watch.look, stop=over).start()
         return over
 
-    def _routes(self) -> Routes:
+    def _routes(self, pages: CoordinatorPages, desk: RunDesk, versions: dict[str, str]) -> Routes:
         enrolment = EnrolmentApi(self.registry, self.authority)
-        runs = RunsApi(self.folder / RUNS, self._connect, self.trail, self.people.project_names)
         models = ModelsApi(self.folder / MODELS)
         return Routes(
-            people=runs.routes(),
-            public=enrolment.people_routes(),
+            people=RunsApi(desk).routes(),
+            public=[*enrolment.people_routes(), *pages.routes()],
+            sessions=pages.sessions,
+            versions=versions,
             sites=[*enrolment.site_routes(), *models.site_routes(), *self.bell.allowances.site_routes()],
         )
 

@@ -197,6 +197,8 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "call-without-log-in": _CALL,
     "log-in-blocked": _CALL,
     "log-in-failed": _CALL,
+    "logged-in": _CALL,
+    "logged-out": _CALL,
 }
 
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from random import SystemRandom
 from typing import Any, TypeVar
 
@@ -157,6 +158,7 @@ class Connection:
         client = FleetHttpClient(self._url, interceptors=interceptors, verify=verify)
         client = routed(client, self._url, verify)
         client._client.headers["accept-encoding"] = "identity"
+        client._client.headers["user-agent"] = f"wardround/{version('wardround')}"
         client._client.event_hooks = {"response": [_bound]}
         return client
 

@@ -12,7 +12,7 @@ from shared.web.sessions import Session
 
 CSRF = "csrf"
 """Name of the hidden field."""
-_MOST_FIELDS = 50
+_MOST_FIELDS, _MOST_FILES = 50, 4
 _LONGEST_FIELD = 2**20  # bytes
 _FROM_ELSEWHERE = "this form does not come from a page of ours; open the page again and repeat it"
 
@@ -37,7 +37,7 @@ async def read_form(request: Request, session: Session[Any] | None) -> FormData:
         HTTPException: 403, it comes from elsewhere; 400, it is not understood.
     """
     check_origin(request)
-    form = await request.form(max_files=1, max_fields=_MOST_FIELDS, max_part_size=_LONGEST_FIELD)
+    form = await request.form(max_files=_MOST_FILES, max_fields=_MOST_FIELDS, max_part_size=_LONGEST_FIELD)
     if session is not None and not secrets.compare_digest(
         text_of(form, CSRF).encode(), session.csrf.encode()
     ):

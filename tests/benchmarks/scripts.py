@@ -11,7 +11,14 @@ ALL = [
 ]
 ON_REAL_DATA = {"science", "private_accuracy", "metric_bins", "bounded_sums", "statistics_noise"}
 # Each file of tests runs some, so that workers share them out; those that are not named are in the last one.
-FEDERATIONS = ["deployment_overhead", "faulty_network", "fifty_sites", "large_model", "many_watchers"]
+FEDERATIONS = [
+    "deployment_overhead",
+    "faulty_network",
+    "fifty_sites",
+    "large_model",
+    "many_watchers",
+    "watching",
+]
 SIMULATIONS = ["many_sites", "secure_aggregation", "simulation_overhead", "strategies", "update_filters"]
 OTHERS = [path.stem for path in ALL if path.stem not in {*FEDERATIONS, *SIMULATIONS, *ON_REAL_DATA}]
 OPTIONS = {"deployment_overhead": ["--without-flower"]}  # Flower's SuperNodes take minutes

@@ -24,7 +24,7 @@ function listen(page) {
     for (const [id, html] of Object.entries(parts)) if (id !== "over") put(id, html);
     if ("over" in parts) {
       source.close();
-      if (state) state.textContent = parts.over;
+      location.reload();
     }
   });
   addEventListener("pagehide", () => source.close());

@@ -39,6 +39,7 @@ from server.gateway.listener import Listener
 from server.gateway.model_files import ModelsApi
 from server.gateway.notices import Bell
 from server.gateway.people import build_people_app
+from server.gateway.run_desk import RunDesk
 from server.gateway.runs_api import RunsApi
 from server.gateway.sites import SitesApp
 from server.registry.enrolment import Registry
@@ -81,7 +82,7 @@ class Doors:
             self.trail,
             LIMITS,
             lambda: True,
-            routes=RunsApi(folder / "runs", self._no_flower, self.trail).routes(),
+            routes=RunsApi(RunDesk(folder / "runs", self._no_flower, self.trail)).routes(),
             public=enrolment.people_routes(),
         )
         self.key = new_key()

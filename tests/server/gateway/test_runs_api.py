@@ -21,6 +21,7 @@ from server.gateway.enrolment_api import EnrolmentApi
 from server.gateway.gateway import listen
 from server.gateway.listener import Listener
 from server.gateway.people import build_people_app
+from server.gateway.run_desk import RunDesk
 from server.gateway.runs_api import RunsApi
 from server.registry.people import People
 from server.runs.file_copies import write_copy
@@ -53,7 +54,7 @@ class Desk:
     def open(self) -> None:
         sock = listen("127.0.0.1", self.port)
         self.port = sock.getsockname()[1]
-        api = RunsApi(self.folder / "runs", self._no_flower, self.trail, self.people.project_names)
+        api = RunsApi(RunDesk(self.folder / "runs", self._no_flower, self.trail, self.people.project_names))
         enrolment = EnrolmentApi(None, self.authority)  # type: ignore[arg-type]  (nobody enrols here)
         limits = PeopleLimits()
         app = build_people_app(

@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 from shared.web.environment import size
 from shared.web.forms import read_form, text_of
 from shared.web.headers import SecureHeaders
-from shared.web.live import live_answer
+from shared.web.live import ALIVE, event, live_answer
 from shared.web.moments import relative, utc
 from shared.web.pages import Link, Pages
 from shared.web.sessions import Sessions
@@ -79,9 +79,9 @@ def browser(clock: Clock, tmp_path, monkeypatch) -> Iterator[TestClient]:
 
     async def news(_: Request) -> Response:
         async def parts():
-            yield {"one": "<p>\n</p>"}
-            yield {}
-            yield {"over": "finished"}
+            yield event({"one": "<p>\n</p>"})
+            yield ALIVE
+            yield event({"over": "finished"})
 
         return live_answer(parts())
 
@@ -178,7 +178,7 @@ def test_what_is_said_is_said_once(browser: TestClient) -> None:
 
 def test_live_parts_are_one_line_each(browser: TestClient) -> None:
     events = browser.get("/news").text.split("\n\n")
-    data = [json.loads(event.partition("data: ")[2]) for event in events if "data: " in event]
+    data = [json.loads(one.partition("data: ")[2]) for one in events if "data: " in one]
     assert data == [{"one": "<p>\n</p>"}, {"over": "finished"}]
 
 

@@ -1,0 +1,55 @@
+"""All pages of a coordinator, put together."""
+
+from collections.abc import Sequence
+
+from starlette.routing import BaseRoute
+
+from server.gateway.people import FILES, LogIn
+from server.gateway.run_desk import RunDesk
+from server.registry.enrolment import Registry
+from server.web.drawing import Drawer
+from server.web.federation_pages import FederationPages
+from server.web.live_runs import Painter
+from server.web.log_in import LOG_OUT, LogInPages
+from server.web.reports import ReportPages
+from server.web.run_pages import RunPages
+from server.web.shell import Shell
+from server.web.submit_pages import SubmitPages
+from shared.web.pages import Link, Pages
+from shared.web.sessions import Sessions
+
+_MENU = (Link("/", "Runs"), Link("/sites", "Sites"), Link("/people", "People"))
+
+
+class CoordinatorPages:
+    """The pages, and the log-ins of the browsers that look at them.
+
+    Args:
+        name: Of the federation.
+        desk: Does what is asked of runs.
+        registry: Sites, people and projects.
+        versions: Of Wardround at each site, as it last said.
+    """
+
+    def __init__(self, name: str, desk: RunDesk, registry: Registry, versions: dict[str, str]) -> None:
+        self.sessions: Sessions[LogIn] = Sessions("__Host-wardround", secure=True)
+        self._drawer = Drawer()
+        pages = Pages("server.web", name, _MENU, files=FILES, leave=LOG_OUT)
+        shell, painter = Shell(pages), Painter(pages, self._drawer)
+        self._pages = pages
+        federation = FederationPages(shell, desk, registry, versions)
+        self._parts = (
+            LogInPages(shell, self.sessions, registry, desk.trail),
+            RunPages(shell, desk, painter, federation.wanting),
+            ReportPages(shell, desk),
+            SubmitPages(shell, desk),
+            federation,
+        )
+
+    def routes(self) -> Sequence[BaseRoute]:
+        """Return the routes; each says itself who may come."""
+        return [*self._pages.file_routes(), *(route for part in self._parts for route in part.routes())]
+
+    async def close(self) -> None:
+        """End what runs beside."""
+        await self._drawer.close()

@@ -1,0 +1,129 @@
+"""One run as its page shows it: facts, curves, sites, and what a person may decide."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from server.report.content import words
+from server.report.facts import RunFacts, finite
+from server.report.sections import curve
+from server.report.tables import shown_metrics
+from server.runs.waiting import waiting_for
+from server.web.seen_run import SeenRun
+from server.web.story import SiteNow, Story
+from shared.metrics.figures import Figure
+from shared.metrics.spec import metric_names
+from shared.run_folder import AT_WORK
+from shared.web.environment import size
+from shared.web.moments import span
+from shared.web.tables import number
+
+LOSS = "train_loss"
+_KINDS = {"finished": "good", "running": "busy", "waiting": "warn", "stopped": "warn"}
+
+
+def kind_of(status: str) -> str:
+    """Return how the word for a run's state is marked."""
+    return _KINDS.get(status, "bad")
+
+
+@dataclass(frozen=True)
+class RunView:
+    """See above.
+
+    Attributes:
+        facts: What people look for first: name and value.
+        sites: What each does, with the bytes that it has sent where they may be seen.
+        waiting: For whom it waits.
+        reason: Why it failed.
+    """
+
+    name: str
+    status: str
+    kind: str
+    facts: Sequence[tuple[str, str]]
+    sites: Sequence[tuple[str, SiteNow, int | None]]
+    story: Story
+    waiting: str
+    reason: str
+
+
+def view_of(run: SeenRun, story: Story) -> RunView:
+    """Return a run as it stands, by its description and what its events amount to."""
+    about, status = run.read_description(), run.status
+    story.expect(about.get("sites") or {})
+    waiting = about.get("waiting") if status == "waiting" else None
+    story.expect((waiting or {}).get("sites") or {})
+    for name, standing in ((waiting or {}).get("sites") or {}).items():
+        state, since = str(standing.get("state", "")), str(standing.get("since", ""))
+        story.sites[name] = SiteNow("waits", "warn", f"{state}{f', since {since}' if since else ''}")
+    for name, reason in (about.get("left_out") or {}).items():
+        story.sites[name] = SiteNow("left out", "bad", str(reason))
+    facts = RunFacts(run)
+    sent = _bytes_by_site(facts)
+    return RunView(
+        name=run.path.name,
+        status=status,
+        kind=kind_of(status),
+        facts=list(_facts(facts, status, story)),
+        sites=[(name, story.sites[name], sent.get(name)) for name in _by_need(story.sites)],
+        story=story,
+        waiting=waiting_for(waiting) if waiting else "",
+        reason=str(about.get("reason") or ""),
+    )
+
+
+def _by_need(sites: Mapping[str, SiteNow]) -> list[str]:
+    """Return the names of sites: those first that something is wrong with."""
+    order = ("bad", "warn", "busy", "good")
+    return sorted(sites, key=lambda name: (order.index(sites[name].kind), name))
+
+
+def _facts(facts: RunFacts, status: str, story: Story) -> list[tuple[str, str]]:
+    rows = facts.rounds
+    done = max(story.round, len(rows))
+    found = [("rounds", f"{done} of {facts.job.job.rounds}")]
+    best = first_metric(facts)
+    latest = next((value for row in reversed(rows) if (value := finite(row.get(best))) is not None), None)
+    found.append((name_of(best), number(latest)))
+    if status in AT_WORK:
+        left = story.seconds_left()
+        found.append(("time left", "–" if left is None else f"about {span(left)}"))
+    moved = sum(finite(row.get("bytes")) or 0 for row in rows)
+    found.append(("sent and received", size(moved)))
+    lengths = [value for row in rows if (value := finite(row.get("seconds"))) is not None]
+    found.append(("a round", f"{sum(lengths) / len(lengths):.1f} s" if lengths else "–"))
+    return found
+
+
+def first_metric(facts: RunFacts) -> str:
+    """Return the metric that tells most of a run; its loss where no round has any."""
+    known = shown_metrics(facts.job)
+    return next((name for name in known if any(row.get(name) for row in facts.rounds)), LOSS)
+
+
+def metrics_of(facts: RunFacts) -> list[str]:
+    """Return the metrics that rounds have, those that tell most first."""
+    order = dict.fromkeys([*shown_metrics(facts.job), *metric_names(facts.job)])
+    return [name for name in order if any(row.get(name) for row in facts.rounds)]
+
+
+def name_of(metric: str) -> str:
+    """Return a metric as people say it."""
+    return "training loss" if metric == LOSS else words(metric)
+
+
+def curves_of(facts: RunFacts, metric: str) -> list[Figure]:
+    """Return the curves of a metric, or of the one that tells most, and of the loss."""
+    known = metrics_of(facts)
+    chosen = metric if metric in known else first_metric(facts)
+    figures = [curve(facts, name) for name in dict.fromkeys((chosen, LOSS))]
+    return [figure for figure in figures if figure is not None]
+
+
+def _bytes_by_site(facts: RunFacts) -> Mapping[str, int]:
+    sent: dict[str, Any] = {}
+    for row in facts.site_rows:
+        if (value := finite(row.get("bytes"))) is not None:
+            sent[row["site"]] = sent.get(row["site"], 0) + int(value)
+    return sent

@@ -1,0 +1,66 @@
+"""One coordinator for all tests of the pages: they look at its runs, and decide about others."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import httpx
+import pytest
+
+from server.runs.folder import RunFolder
+from tests.server.web.place import Place, open_place, write_runs
+
+
+@dataclass
+class Visitor:
+    """A browser without its screen."""
+
+    place: Place
+    client: httpx.Client
+    csrf: str = ""
+
+    def log_in(self, token: str, to: str = "/") -> httpx.Response:
+        answer = self.client.post(
+            "/log-in", data={"token": token, "next": to}, headers={"origin": self.place.url}
+        )
+        if 'name="csrf" value="' in answer.text:
+            self.csrf = answer.text.split('name="csrf" value="')[1].split('"')[0]
+        return answer
+
+    def post(self, path: str, **fields: object) -> httpx.Response:
+        files = {name: value for name, value in fields.items() if isinstance(value, tuple)}
+        data = {name: value for name, value in fields.items() if name not in files} | {"csrf": self.csrf}
+        return self.client.post(path, data=data, files=files or None, headers={"origin": self.place.url})
+
+
+@pytest.fixture(scope="package")
+def stage(tmp_path_factory) -> Iterator[tuple[Place, RunFolder]]:
+    with ExitStack() as stack:
+        place = stack.enter_context(open_place(tmp_path_factory.mktemp("pages") / "coordinator"))
+        yield place, write_runs(place, stack)
+
+
+@pytest.fixture
+def place(stage) -> Place:
+    return stage[0]
+
+
+@pytest.fixture
+def going(stage) -> RunFolder:
+    """Return the run that goes on."""
+    return stage[1]
+
+
+@pytest.fixture
+def visit(place: Place) -> Iterator:
+    """Return a function that opens a browser, logged in where somebody is named."""
+    with ExitStack() as stack:
+
+        def come(name: str = "") -> Visitor:
+            client = httpx.Client(verify=False, base_url=place.url, follow_redirects=True, timeout=60)  # noqa: S501
+            visitor = Visitor(place, stack.enter_context(client))
+            if name:
+                assert visitor.log_in(place.tokens[name]).status_code == 200
+            return visitor
+
+        yield come
