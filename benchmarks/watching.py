@@ -10,13 +10,10 @@ the cores that the coordinator takes for it, and how long rounds are; misses whe
 """
 
 import argparse
-import asyncio
 import csv
 import json
-import multiprocessing
 import os
-import re
-import ssl
+import subprocess
 import sys
 import tempfile
 import threading
@@ -26,13 +23,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from multiprocessing.connection import Connection
-from multiprocessing.synchronize import Event as Signal
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-import httpx
 import psutil
 from rich.console import Console
 from rich.table import Table
@@ -52,8 +46,7 @@ from simulate.federation.light_nodes import LightHost, LightNode  # noqa: E402
 from simulate.federation.processes import LocalFederation  # noqa: E402
 
 LATENCY, CORES, SLOWER = 1.0, 1.0, 1.05
-SIDE, PEOPLE, SHAKING = 48, 5, 16
-_DONE = re.compile(r"<dd>(\d+) of \d+</dd>")
+SIDE, PEOPLE = 48, 5
 
 
 @dataclass(frozen=True)
@@ -77,7 +70,7 @@ class Plan:
 
 
 FULL = Plan(sites=20, browsers=50, block=6, blocks=8, steps=12)
-QUICK = Plan(sites=3, browsers=6, block=3, blocks=2, steps=1)
+QUICK = Plan(sites=3, browsers=6, block=6, blocks=2, steps=30)
 
 
 def job_of(plan: Plan) -> JobSpec:
@@ -91,104 +84,41 @@ def job_of(plan: Plan) -> JobSpec:
     )
 
 
-@dataclass(frozen=True)
-class Page:
-    """The page of a run: the coordinator's address, the file of its authority, the run's name."""
+class Others:
+    """The process of the browsers, see `browsers.py`; a context manager."""
 
-    url: str
-    ca: Path
-    run: str
-
-
-class Browsers:
-    """Connections that read the live parts of a run's page.
-
-    Args:
-        page: Which.
-    """
-
-    def __init__(self, page: Page) -> None:
-        self._url, self._run = page.url, page.run
-        self._context = ssl.create_default_context(cafile=page.ca)
-        self._door = asyncio.Semaphore(SHAKING)
-        self.watching = 0
+    def __init__(self, url: str, ca: Path, tokens: list[str]) -> None:
+        command = [sys.executable, "-c", "import browsers; browsers.serve()"]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
         self.seen: list[tuple[int, float]] = []
         self.bytes = 0
+        self._ask(url=url, ca=str(ca), tokens=tokens)
 
-    async def look(self, tokens: list[str], count: int, stop: Signal, ready: Signal) -> None:
-        """Log in, open the pages and read until told to stop."""
-        cookies = [await self._log_in(token) for token in tokens]
-        tasks = [asyncio.create_task(self._read(cookies[number % len(cookies)])) for number in range(count)]
-        while self.watching < count:
-            await asyncio.sleep(0.05)
-        ready.set()
-        while not stop.is_set():
-            await asyncio.sleep(0.1)
-        if self.watching < count:
-            raise RuntimeError(f"{count - self.watching} browsers were cut off")
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    def __enter__(self) -> "Others":
+        return self
 
-    async def _log_in(self, token: str) -> str:
-        async with httpx.AsyncClient(verify=self._context, timeout=60) as client:
-            form = {"token": token, "next": "/"}
-            answer = await client.post(f"{self._url}/log-in", data=form, headers={"origin": self._url})
-            return answer.headers["set-cookie"].rpartition("__Host-wardround=")[2].partition(";")[0]
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
 
-    async def _read(self, cookie: str) -> None:
-        async with self._door:
-            port = int(self._url.rpartition(":")[2])
-            reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=self._context, limit=2**24)
-            head = (
-                f"GET /runs/{self._run}/live HTTP/1.1\r\nhost: 127.0.0.1\r\ncookie: __Host-wardround={cookie}"
-            )
-            writer.write(f"{head}\r\n\r\n".encode())
-            if b" 200 " not in (status := await reader.readline()):
-                raise RuntimeError(f"refused: {status!r}")
-        self.watching += 1
-        known = -1
+    @contextmanager
+    def watching(self, run: str, count: int) -> Iterator[None]:
+        """Let browsers come to the page of a run, and go again."""
+        self._ask(run=run, count=count)
         try:
-            while line := await reader.readline():
-                self.bytes += len(line)
-                if line.startswith(b"data: ") and (
-                    found := _DONE.search(json.loads(line[6:]).get("now", ""))
-                ):
-                    done = int(found[1])
-                    if known >= 0 and done > known:  # what was there when it came is not new
-                        self.seen.append((done, time.time()))
-                    known = done
+            yield
         finally:
-            self.watching -= 1
-            writer.close()
+            found = self._ask(leave=True)
+            self.seen += [(done, at) for done, at in found["seen"]]
+            self.bytes += found["bytes"]
 
-
-def browse(
-    page: Page, tokens: list[str], count: int, signals: tuple[Signal, Signal], pipe: Connection
-) -> None:
-    """Be the process of the browsers; it gives way to the others, as browsers are other machines."""
-    os.nice(19)
-    browsers = Browsers(page)
-    asyncio.run(browsers.look(tokens, count, *signals))
-    pipe.send((browsers.seen, browsers.bytes))
-
-
-@contextmanager
-def browsing(page: Page, tokens: list[str], count: int, out: list[Any]) -> Iterator[None]:
-    """Let browsers watch; adds what they have seen to `out`."""
-    context = multiprocessing.get_context("spawn")
-    stop, ready = context.Event(), context.Event()
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=browse, args=(page, tokens, count, (stop, ready), theirs))
-    process.start()
-    if not ready.wait(60):
-        raise RuntimeError("the browsers did not come")
-    try:
-        yield
-    finally:
-        stop.set()
-        out.append(ours.recv())
-        process.join()
+    def _ask(self, **what: Any) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(what) + "\n")
+        self._process.stdin.flush()
+        return dict(json.loads(self._process.stdout.readline()))
 
 
 def pages_cpu(gateway: psutil.Process) -> float:
@@ -205,7 +135,6 @@ def main() -> None:
     plan = QUICK if quick else FULL
     result: dict[str, Any] = {**conditions(), "sites": plan.sites, "browsers": plan.browsers}
     make_host = partial(LightHost, workshop=Workshop(open_device("cpu")), turn=threading.Lock())
-    seen: list[Any] = []
     cores: dict[bool, list[float]] = {True: [], False: []}
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
@@ -220,10 +149,9 @@ def main() -> None:
             tokens = [registry.add_person(f"person-{number}", "viewer") for number in range(PEOPLE)]
         url = f"https://127.0.0.1:{load_settings(coordinator).server.people_port}"
         gateway = psutil.Process(federation.processes["coordinator"].pid)
+        others = stack.enter_context(Others(url, coordinator / "ca" / "ca.crt", tokens))
         runs = federation.runs()
         run = runs.submit(job_of(plan))
-        page = Page(url, coordinator / "ca" / "ca.crt", run)
-        watch = partial(browsing, page, tokens, plan.browsers, seen)
         with ExitStack() as block:
             started, used = time.monotonic(), pages_cpu(gateway)
             for event in runs.follow(run):
@@ -232,23 +160,23 @@ def main() -> None:
                     cores[watched].append((pages_cpu(gateway) - used) / (time.monotonic() - started))
                     block.close()
                     if event.round < plan.rounds and not watched:
-                        block.enter_context(watch())
+                        block.enter_context(others.watching(run, plan.browsers))
                     started, used = time.monotonic(), pages_cpu(gateway)
         [row] = [row for row in runs.list() if row.name == run]
-        figures(plan, coordinator / "runs" / run, seen, result)
+        figures(plan, coordinator / "runs" / run, others, result)
     result |= {"status": row.status, "cores": median(cores[True]), "cores_unwatched": median(cores[False])}
     show(result)
     finish("watching", result, missed_of(result), quick=quick)
 
 
-def figures(plan: Plan, run: Path, seen: list[Any], result: dict[str, Any]) -> None:
+def figures(plan: Plan, run: Path, others: Others, result: dict[str, Any]) -> None:
     """Add how late browsers were, and how long rounds."""
     ended = {
         line["round"]: datetime.fromisoformat(line["time"]).timestamp()
         for line in map(json.loads, (run / "events.jsonl").read_text(encoding="utf-8").splitlines())
         if line["event"] == "round_finished"
     }
-    late = [at - ended[done] for of_block, _ in seen for done, at in of_block]
+    late = [at - ended[done] for done, at in others.seen]
     with (run / "metrics.csv").open(encoding="utf-8") as file:
         rounds = {int(row["round"]): float(row["seconds"]) for row in csv.DictReader(file)}
     # The first round of a block has browsers that come or go in it.
@@ -265,7 +193,7 @@ def figures(plan: Plan, run: Path, seen: list[Any], result: dict[str, Any]) -> N
         "late_median": median(late),
         "late_95": quantiles(late, n=20)[-1],
         "late_worst": max(late),
-        "bytes_per_browser_and_round": sum(size for _, size in seen) / max(len(late), 1),
+        "bytes_per_browser_and_round": others.bytes / len(late),
         "round_seconds": median(lengths[True]),
         "round_seconds_unwatched": median(lengths[False]),
         "slower": median(lengths[True]) / median(lengths[False]),

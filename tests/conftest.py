@@ -36,6 +36,7 @@ LONGEST = (
     "simulate/session/test_resume.py",
     "client/service/test_node.py",
     "server/runs/test_remote_runs.py",
+    "server/web/test_browser.py",
     "simulate/federation/test_hostile_nodes.py",
     "client/work/test_curious_coordinator.py",
     "test_readme.py",

@@ -2,11 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from shared.cli.answer import Json, answer
+
+if TYPE_CHECKING:
+    from server.folder.login import Code
 
 
 def login(
@@ -24,14 +27,29 @@ def login(
     token_file: Annotated[
         Path | None, typer.Option(help="File with the token; else it is asked for, or read from stdin.")
     ] = None,
+    account: Annotated[
+        bool,
+        typer.Option("--account", help="Log in with your institution's account, in a browser, not a token."),
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Log in to a coordinator with the token that its operator handed out."""
-    from server.folder.login import log_in, login_file
+    """Log in to a coordinator: with the token that its operator handed out, or with an account."""
+    from server.folder.login import log_in, login_file, token_by_account
 
-    name, role = log_in(url, authority, _read_token(token_file))
+    if account and token_file:
+        raise typer.BadParameter("an account needs no --token-file")
+    token = token_by_account(url, authority, _show) if account else _read_token(token_file)
+    name, role = log_in(url, authority, token)
     said = f"logged in as {name} ({role}); the token is in {login_file()}"
     answer(json, said, name=name, role=role, file=login_file())
+
+
+def _show(code: "Code") -> None:
+    lines = (
+        f"Open {code.address} in a browser, on whatever machine.",
+        f"Confirm only if it shows this code: {code.text}  ({code.seconds / 60:.0f} minutes)",
+    )
+    print(*lines, sep="\n", file=sys.stderr)
 
 
 def _read_token(file: Path | None) -> str:

@@ -15,6 +15,7 @@ from pydantic import Field, IPvAnyAddress, ValidationError, field_validator
 
 from server.audit.log import create_audit_key
 from server.folder.limits import Limits, PeopleLimits
+from server.oidc.settings import OidcTable
 from server.registry.enrolment import Registry
 from server.registry.store import REGISTRY
 from shared.errors import WardroundError
@@ -82,6 +83,16 @@ people_port = {people_port}
 # host = "mail.example.org"
 # sender = "wardround@example.org"
 # recipients = ["it@example.org"]
+
+# Log-in with accounts of an institution (OpenID Connect), beside tokens: docs/people.md.
+# [oidc]
+# issuer = "https://id.example.org/realms/heart"
+# client_id = "wardround"
+# client_secret = "file:oidc.secret"
+# [[oidc.groups]]
+# name = "heart-researchers"
+# role = "researcher"
+# projects = ["default"]
 """
 
 
@@ -130,6 +141,7 @@ class ServerConfig(Table):
     server: ServerTable
     limits: LimitsTable = LimitsTable()
     notify: NotifyTable = NotifyTable()
+    oidc: OidcTable | None = None
 
 
 def bind_address(host: str) -> str:
@@ -157,7 +169,8 @@ def load_settings(folder: Path) -> ServerConfig:
         config = ServerConfig.model_validate(read_toml(path, FolderError))
     except ValidationError as error:
         raise FolderError(describe(error, ServerConfig), where=path) from None
-    return config.model_copy(update={"notify": config.notify.based_on(folder)})
+    update = {"notify": config.notify.based_on(folder), "oidc": config.oidc and config.oidc.based_on(folder)}
+    return config.model_copy(update=update)
 
 
 def found(folder: Path, settings: ServerTable, passphrase: bytes | None, clock: Clock = utc_now) -> Authority:

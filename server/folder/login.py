@@ -3,6 +3,9 @@
 import os
 import re
 import stat
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -23,6 +26,7 @@ from shared.pki.certificates import (
     write_file,
 )
 from shared.table import Table
+from shared.text.printable import printable
 from shared.wire.address import join_address
 from shared.wire.https import TIMEOUT, exchange, parse_object, pinned_authority
 from shared.wire.proxy import open_client
@@ -82,6 +86,62 @@ def log_in(url: str, authority: str, token: str) -> tuple[str, str]:
         raise LoginError(f"can't be made ({error.strerror})", where=file.parent) from None
     write_file(file, login.model_dump_json().encode())
     return str(me.get("name")), str(me.get("role"))
+
+
+@dataclass(frozen=True)
+class Code:
+    """What somebody confirms in a browser.
+
+    Attributes:
+        text: To be compared there, or typed.
+        address: Where.
+        seconds: After which it ends.
+    """
+
+    text: str
+    address: str
+    seconds: float
+
+
+def token_by_account(
+    url: str, authority: str, show: Callable[[Code], None], sleep: Callable[[float], None] = time.sleep
+) -> str:
+    """Return a token for an account of the coordinator's provider, once it is confirmed in a browser.
+
+    Args:
+        url: As for `log_in`.
+        authority: As for `log_in`.
+        show: Shows the code to the user.
+        sleep: Waits for some seconds.
+
+    Raises:
+        LoginError: Nobody confirmed it in time, or the coordinator's answer is of no use.
+        CoordinatorError: It can't be reached, knows no provider, or refuses the account.
+        CredentialError: It has another authority.
+    """
+    url = _base(url)
+    context = pinned_context(_authority(url, authority))
+    with open_client(url, context, timeout=TIMEOUT) as client:
+        try:
+            asked = _Device.model_validate_json(exchange(client, "POST", f"{url}/v1/oidc/device"))
+        except ValidationError:
+            raise LoginError("the coordinator's answer is not understood", where=url) from None
+        show(Code(printable(asked.user_code), printable(asked.whole_address or asked.address), asked.seconds))
+        for _ in range(int(asked.seconds / asked.interval) + 1):
+            sleep(asked.interval)
+            answer = parse_object(exchange(client, "POST", f"{url}/v1/oidc/token", {"key": asked.key}))
+            if token := answer.get("token"):
+                return str(token)
+    raise LoginError("nobody confirmed the code in time", remedy="Begin again.")
+
+
+class _Device(Table):
+    key: str
+    user_code: Annotated[str, Field(max_length=100)]
+    address: Annotated[str, Field(pattern=r"^https?://", max_length=2000)]
+    whole_address: Annotated[str, Field(pattern=r"^(https?://.*)?$", max_length=2000)] = ""
+    seconds: Annotated[float, Field(gt=0, le=3600)]
+    interval: Annotated[float, Field(gt=0, le=600)]
 
 
 def load_login() -> Login:

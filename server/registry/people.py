@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, get_args
 
-from server.registry.projects import Projects, assign, leave_all, projects_of, the_only_project
+from server.registry.accounts import Accounts, account_of, end_account, is_account
+from server.registry.projects import assign, leave_all, projects_of, the_only_project
 from server.registry.store import RegistryError, as_time, check_name, token_hash
 from shared.text.names import suggestion
 
@@ -29,7 +30,7 @@ class Person:
     projects: tuple[str, ...]
 
 
-class People(Projects):
+class People(Accounts):
     """The people of a registry."""
 
     def add_person(self, name: str, role: str, days: int = PERSON_DAYS, projects: Sequence[str] = ()) -> str:
@@ -51,6 +52,8 @@ class People(Projects):
             raise RegistryError(f"unknown role '{role}'; {suggestion(role, get_args(Role))}")
         token = secrets.token_urlsafe(32)
         with self._change() as db:
+            if is_account(db, name):
+                raise RegistryError(f"'{name}' is an account's name here", remedy="Choose another name.")
             if db.execute("SELECT 1 FROM person WHERE name = ?", (name,)).fetchone():
                 remedy = f"For a new token: `wardround server people remove {name}`, then add again."
                 raise RegistryError(f"'{name}' is there already", remedy=remedy)
@@ -62,13 +65,14 @@ class People(Projects):
         return token
 
     def remove_person(self, name: str) -> None:
-        """End a person's token.
+        """End a person's token; an account can log in again as long as its provider's groups let it.
 
         Raises:
             RegistryError: There is no such person.
         """
         with self._change() as db:
-            if not db.execute("DELETE FROM person WHERE name = ?", (name,)).rowcount:
+            was_account = end_account(db, name)
+            if not db.execute("DELETE FROM person WHERE name = ?", (name,)).rowcount and not was_account:
                 names = [row["name"] for row in db.execute("SELECT name FROM person")]
                 raise RegistryError(f"there is no '{name}'; {suggestion(name, names)}")
             leave_all(db, "person", name)  # somebody else may get the name
@@ -85,8 +89,11 @@ class People(Projects):
         query = "SELECT name, role, expires FROM person WHERE token_hash = ?"
         with self._read() as db:
             row = db.execute(query, (token_hash(token),)).fetchone()
+            account = account_of(db, token) if row is None else None
             person = None if row is None else _person(db, row)
-        if person is not None and row["expires"] <= self._now():
+        if account is not None:
+            person = Person(account[0], account[1], account[2], account[3])  # type: ignore[arg-type]
+        if person is not None and person.expires.timestamp() <= self._now():
             self._audit("token-refused", person=person.name, reason="expired-token")
             return None
         return person

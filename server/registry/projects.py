@@ -66,7 +66,7 @@ class Projects(Store):
             RegistryError: There is no such project, or somebody belongs to it.
         """
         with self._change() as db:
-            _check_projects(db, [name])
+            check_projects(db, [name])
             found = _project(db, name)
             if members := (*found.people, *found.sites):
                 remedy = f"Let them leave it: `wardround server projects leave {name} --help`."
@@ -94,7 +94,7 @@ class Projects(Store):
             RegistryError: There is no such project, or it has no such member.
         """
         with self._change() as db:
-            _check_projects(db, [name])
+            check_projects(db, [name])
             if not db.execute(_LEAVE[kind] + " AND project = ?", (member, name)).rowcount:
                 known = _members(db, kind, name)
                 raise RegistryError(
@@ -145,7 +145,7 @@ def assign(db: sqlite3.Connection, kind: Kind, member: str, projects: Iterable[s
         RegistryError: There is no such project.
     """
     names = list(projects)
-    _check_projects(db, names)
+    check_projects(db, names)
     db.executemany(_JOIN[kind], [(member, name) for name in names])
 
 
@@ -184,7 +184,12 @@ def _members(db: sqlite3.Connection, kind: Kind, project: str) -> tuple[str, ...
     return tuple(row["name"] for row in db.execute(_MEMBERS[kind], (project,)))
 
 
-def _check_projects(db: sqlite3.Connection, names: Iterable[str]) -> None:
+def check_projects(db: sqlite3.Connection, names: Iterable[str]) -> None:
+    """Check that there are projects of these names.
+
+    Raises:
+        RegistryError: One is not there.
+    """
     known = _names(db)
     for name in names:
         if name not in known:

@@ -88,6 +88,23 @@ CREATE TABLE IF NOT EXISTS renewal (
 """
 
 
+ACCOUNTS = """
+CREATE TABLE IF NOT EXISTS account (
+    issuer TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    name TEXT NOT NULL UNIQUE,
+    PRIMARY KEY (issuer, subject)
+);
+CREATE TABLE IF NOT EXISTS account_token (
+    token_hash TEXT PRIMARY KEY,
+    name TEXT NOT NULL REFERENCES account (name),
+    role TEXT NOT NULL CHECK (role IN ('viewer', 'researcher', 'operator')),
+    projects TEXT NOT NULL,
+    expires INTEGER NOT NULL
+);
+"""
+
+
 class Audit(Protocol):
     """Writes an entry of the audit log."""
 
@@ -260,7 +277,8 @@ def _connect(path: Path) -> sqlite3.Connection:
         if version == 1:
             version = _migrate(db)
         if version == VERSION:
-            db.execute(RENEWALS)  # a registry, or a backup of one, may be older than this table
+            db.execute(RENEWALS)  # a registry, or a backup of one, may be older than these tables
+            db.executescript(ACCOUNTS)
     except sqlite3.Error as error:
         remedy = "Is this a folder made by `wardround server init`?"
         raise RegistryError(f"can't be opened ({error})", where=path, remedy=remedy) from None

@@ -1,5 +1,6 @@
 """The parts of a report of one run: what was asked, who took part, what came out, at what price."""
 
+import re
 from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import Any
@@ -16,6 +17,7 @@ from shared.web.tables import Table, number
 FEW_PATIENTS = 30
 """Test patients below which a report says that they are few."""
 
+_NO_NAME = re.compile(r"[^a-z0-9]+")  # a metric of a class has its label in its name
 _TROUBLES = {
     "site_failed": "failed",
     "site_left_out": "was left out",
@@ -111,7 +113,7 @@ def curve(facts: RunFacts, metric: str) -> Figure | None:
     name = "training loss" if metric == "train_loss" else words(metric)
     on = "" if metric == "train_loss" else " on validation patients"
     return Figure(
-        f"rounds-{metric.replace('_', '-')}",
+        "rounds-" + _NO_NAME.sub("-", metric),
         f"{name[0].upper()}{name[1:]}{on}",
         ("of", "round", name),
         [*points, *single],

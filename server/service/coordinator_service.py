@@ -29,8 +29,11 @@ from server.gateway.enrolment_api import EnrolmentApi
 from server.gateway.gateway import Door, Gateway, Routes, listen
 from server.gateway.model_files import ModelsApi
 from server.gateway.notices import Bell, hang_bell
+from server.gateway.oidc_api import OidcApi
 from server.gateway.run_desk import RunDesk
 from server.gateway.runs_api import RunsApi
+from server.oidc.log_ins import LogIns
+from server.oidc.provider import Provider
 from server.registry.enrolment import Registry
 from server.registry.people import People
 from server.registry.store import REGISTRY
@@ -39,10 +42,12 @@ from server.runs.recovery import Recovery
 from server.service.coordinator_watch import CoordinatorWatch
 from server.superlink.superlink import SuperLink
 from server.web.coordinator_pages import CoordinatorPages
+from server.web.oidc_pages import BACK
 from shared.flower.runs import Runs
 from shared.notify.messenger import Messenger
 from shared.pki.authority import Signatory
 from shared.pki.certificates import server_context
+from shared.wire.address import join_address
 
 log = logging.getLogger(__name__)
 
@@ -91,13 +96,14 @@ class Service:
         people = Door(listen(people_address, settings.people_port), people_tls, limits.people)
         desk = RunDesk(self.folder / RUNS, self._connect, self.trail, self.people.project_names)
         versions: dict[str, str] = {}  # of Wardround at each site
-        pages = CoordinatorPages(settings.name, desk, self.registry, versions)
+        log_ins = self._log_ins()
+        pages = CoordinatorPages(settings.name, desk, self.registry, versions=versions, log_ins=log_ins)
         gateway = Gateway(
             self.superlink,
             self.registry,
             self.people,
             self.trail,
-            self._routes(pages, desk, versions),
+            self._routes(pages, desk, versions, log_ins),
             bell=self.bell,
         )
         runs = self.folder / RUNS
@@ -123,12 +129,23 @@ class Service:
         Messenger(self.settings.notify, source, self.folder, watch.look, stop=over).start()
         return over
 
-    def _routes(self, pages: CoordinatorPages, desk: RunDesk, versions: dict[str, str]) -> Routes:
+    def _log_ins(self) -> LogIns | None:
+        """Return the log-ins with accounts of an institution, where `server.toml` names one."""
+        if self.settings.oidc is None:
+            return None
+        server = self.settings.server
+        redirect = f"https://{join_address(server.host, server.people_port)}{BACK}"
+        return LogIns(Provider(self.settings.oidc), self.people, redirect)
+
+    def _routes(
+        self, pages: CoordinatorPages, desk: RunDesk, versions: dict[str, str], log_ins: LogIns | None
+    ) -> Routes:
         enrolment = EnrolmentApi(self.registry, self.authority)
+        oidc = OidcApi(log_ins).routes() if log_ins else []
         models = ModelsApi(self.folder / MODELS)
         return Routes(
             people=RunsApi(desk).routes(),
-            public=[*enrolment.people_routes(), *pages.routes()],
+            public=[*enrolment.people_routes(), *pages.routes(), *oidc],
             sessions=pages.sessions,
             versions=versions,
             sites=[*enrolment.site_routes(), *models.site_routes(), *self.bell.allowances.site_routes()],

@@ -38,11 +38,19 @@ class LogInPages:
         sessions: Get the log-ins.
         registry: Knows the tokens.
         trail: The audit log.
+        account: What accounts of an institution are called, where one can log in with them.
     """
 
     def __init__(
-        self, shell: Shell, sessions: Sessions[LogIn], registry: PersonRegistry, trail: AuditTrail
+        self,
+        shell: Shell,
+        sessions: Sessions[LogIn],
+        registry: PersonRegistry,
+        *,
+        trail: AuditTrail,
+        account: str = "",
     ) -> None:
+        self._account = account
         self._shell = shell
         self._sessions = sessions
         self._registry = registry
@@ -92,5 +100,11 @@ class LogInPages:
         self, request: Request, target: str, problem: str = "", status: int = HTTPStatus.OK
     ) -> Response:
         return self._shell.pages.answer(
-            "log_in.html.j2", request, None, status=status, target=target, problem=problem
+            "log_in.html.j2",
+            request,
+            None,
+            status=status,
+            target=target,
+            problem=problem,
+            account=self._account,
         )

@@ -48,6 +48,7 @@ class ReportPages:
         self._shell = shell
         self._desk = desk
         self._turns = CapacityLimiter(_AT_ONCE)
+        self._turn_each: dict[str, CapacityLimiter] = {}
         self._kept: OrderedDict[tuple[Any, ...], Made] = OrderedDict()
 
     def routes(self) -> list[BaseRoute]:
@@ -93,7 +94,8 @@ class ReportPages:
         key = (request.user.role, whole, *map(_stamp, runs))
         if key not in self._kept:
             asked = {"runs": [str(run.path) for run in runs], "role": request.user.role, "whole": whole}
-            async with self._turns:
+            own = self._turn_each.setdefault(request.user.name, CapacityLimiter(1))
+            async with own, self._turns:
                 self._kept[key] = await _made(asked)
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)

@@ -15,7 +15,7 @@ from shared.metrics.figures import Figure
 from shared.metrics.spec import metric_names
 from shared.run_folder import AT_WORK
 from shared.web.environment import size
-from shared.web.moments import span
+from shared.web.moments import span, utc
 from shared.web.tables import number
 
 LOSS = "train_loss"
@@ -55,8 +55,8 @@ def view_of(run: SeenRun, story: Story) -> RunView:
     waiting = about.get("waiting") if status == "waiting" else None
     story.expect((waiting or {}).get("sites") or {})
     for name, standing in ((waiting or {}).get("sites") or {}).items():
-        state, since = str(standing.get("state", "")), str(standing.get("since", ""))
-        story.sites[name] = SiteNow("waits", "warn", f"{state}{f', since {since}' if since else ''}")
+        state, since = str(standing.get("state", "")), standing.get("since")
+        story.sites[name] = SiteNow("waits", "warn", f"{state}{f', since {utc(since)}' if since else ''}")
     for name, reason in (about.get("left_out") or {}).items():
         story.sites[name] = SiteNow("left out", "bad", str(reason))
     facts = RunFacts(run)

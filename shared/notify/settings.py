@@ -1,6 +1,5 @@
 """`[notify]`: who is told, of what, and how. The same table in `site.toml` and `server.toml`."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -8,6 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 
 from shared.errors import WardroundError
+from shared.secret_places import Secret, based, read_secret
 from shared.table import Table
 from shared.wire.address import is_loopback
 
@@ -26,8 +26,6 @@ EventName = Literal[
 ]
 Host = Annotated[str, Field(min_length=1, max_length=253)]
 MailAddress = Annotated[str, Field(pattern=r"^[^\s@<>,;]{1,64}@[^\s@<>,;]{1,255}$")]
-_FILE = "file:"
-Secret = Annotated[str, Field(pattern=r"^(file:.+|env:[A-Za-z_][A-Za-z0-9_]*)$")]
 
 
 class NotifyError(WardroundError):
@@ -78,7 +76,7 @@ class WebhookTable(Table):
         Raises:
             NotifyError: It can't be read, or is shorter than 16 bytes.
         """
-        secret = _read("[notify.webhook] secret", self.secret)
+        secret = read_secret("[notify.webhook] secret", self.secret, NotifyError)
         if len(secret) < 16:
             remedy = "Make one: openssl rand -base64 32"
             raise NotifyError("has fewer than 16 letters", where="[notify.webhook] secret", remedy=remedy)
@@ -123,7 +121,7 @@ class MailTable(Table):
         Raises:
             NotifyError: It can't be read.
         """
-        return _read("[notify.mail] password", self.password or "")
+        return read_secret("[notify.mail] password", self.password or "", NotifyError)
 
 
 class NotifyTable(Table):
@@ -158,30 +156,6 @@ class NotifyTable(Table):
         update: dict[str, Table] = {}
         for name in ("webhook", "mail"):
             if (table := getattr(self, name)) is not None:
-                based = {key: _based(value, folder) for key, value in table}
-                update[name] = table.model_copy(update=based)
+                placed = {key: based(value, folder) for key, value in table}
+                update[name] = table.model_copy(update=placed)
         return self.model_copy(update=update)
-
-
-def _based(value: object, folder: Path) -> object:
-    if isinstance(value, str) and value.startswith(_FILE):
-        return f"{_FILE}{folder / value.removeprefix(_FILE)}"
-    return folder / value if isinstance(value, Path) else value
-
-
-def _read(where: str, secret: str) -> str:
-    """Return a secret from where it is kept."""
-    kind, _, name = secret.partition(":")
-    if kind == "env":
-        if not (value := os.environ.get(name, "")):
-            raise NotifyError(f"the environment has no {name}", where=where)
-        return value
-    file = Path(name)
-    try:
-        if file.stat().st_mode & 0o077:
-            raise NotifyError("other users may read it", where=file, remedy=f"chmod 600 {file}")
-        return file.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise NotifyError(f"can't be read ({error.strerror})", where=file) from None
-    except UnicodeDecodeError:
-        raise NotifyError("is not a text", where=file) from None

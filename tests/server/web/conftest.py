@@ -35,9 +35,8 @@ class Visitor:
 
 @pytest.fixture(scope="package")
 def stage(tmp_path_factory) -> Iterator[tuple[Place, RunFolder]]:
-    with ExitStack() as stack:
-        place = stack.enter_context(open_place(tmp_path_factory.mktemp("pages") / "coordinator"))
-        yield place, write_runs(place, stack)
+    with open_place(tmp_path_factory.mktemp("pages") / "coordinator") as place:
+        yield place, write_runs(place)
 
 
 @pytest.fixture
@@ -47,8 +46,10 @@ def place(stage) -> Place:
 
 @pytest.fixture
 def going(stage) -> RunFolder:
-    """Return the run that goes on."""
-    return stage[1]
+    """Return the run that goes on, also where a test has stopped it."""
+    place, run = stage
+    run.describe(status="running")
+    return place.goes_on(run)
 
 
 @pytest.fixture

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import shutil
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
@@ -13,22 +15,29 @@ from server.audit.log import open_audit
 from server.audit.trail import AuditTrail
 from server.folder.coordinator import ServerTable, found
 from server.folder.limits import PeopleLimits
+from server.gateway.enrolment_api import EnrolmentApi
 from server.gateway.gateway import listen
 from server.gateway.listener import Listener
+from server.gateway.oidc_api import OidcApi
 from server.gateway.people import build_people_app
 from server.gateway.run_desk import RunDesk
 from server.gateway.runs_api import RunsApi
+from server.oidc.log_ins import LogIns
+from server.oidc.provider import Provider
+from server.oidc.settings import OidcTable
 from server.registry.enrolment import Registry
 from server.runs.folder import RunFolder
 from server.service.coordinator_service import registry_audit
 from server.web.coordinator_pages import CoordinatorPages
 from shared.audit.verify import entries
 from shared.job.schema import parse_job
+from shared.pki.authority import Authority
 from shared.pki.certificate_requests import certificate_request
 from shared.pki.certificates import new_key, server_context
 from tests.jobs import make_job
 from tests.server.report.runs import write_run
 
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 HOSTILE = "<script>document.title='owned'</script>"
 GOING = 6
 """Flower's number of the run that goes on."""
@@ -79,9 +88,21 @@ class Place:
     registry: Registry
     trail: AuditTrail
     clock: Clock
+    authority: Authority
     port: int = 0
     asked: list[str] = field(default_factory=list)
     tokens: dict[str, str] = field(default_factory=dict)
+
+    held: dict[str, ExitStack] = field(default_factory=dict)
+    skipped: float = 0.0
+
+    def time(self) -> float:
+        """Return seconds that only grow, of a clock that may be put forward."""
+        return time.monotonic() + self.skipped
+
+    def skip(self, seconds: float) -> None:
+        """Put that clock forward."""
+        self.skipped += seconds
 
     @property
     def url(self) -> str:
@@ -103,21 +124,29 @@ class Place:
         made.describe(flower_run=7, status="running")
         made.event("run_waiting", **{"for": "charite (approval)"})
 
+    def goes_on(self, run: RunFolder) -> RunFolder:
+        """Hold a run as its process does, where nothing holds it; returns it."""
+        if run.path.name not in self.held:
+            self.held[run.path.name] = ExitStack()
+            self.held[run.path.name].enter_context(run.lock())
+        return run
+
     def stopped(self, number: int) -> None:
         """Do what the process of a run does last."""
         for path in self.runs.iterdir():
             run = RunFolder.read(path)
             if run.read_description().get("flower_run") == number:
                 run.describe(status="stopped")
+                self.held.pop(path.name).close()
 
 
 @contextmanager
-def open_place(folder: Path) -> Iterator[Place]:
+def open_place(folder: Path, oidc: OidcTable | None = None) -> Iterator[Place]:
     """Found a federation and open its pages."""
     authority = found(folder, ServerTable(name="heart-trial", host="127.0.0.1"), None)
     trail, clock = AuditTrail(open_audit(folder).append), Clock()
     registry = Registry(folder / "registry.sqlite", registry_audit(trail), clock)
-    place = Place(folder, registry, trail, clock)
+    place = Place(folder, registry, trail, clock, authority)
     for site in SITES:
         days = 20 if site == "boston" else 340  # one certificate nears its end
         token = registry.invite(site)
@@ -129,16 +158,25 @@ def open_place(folder: Path) -> Iterator[Place]:
     registry.invite("toronto")
     for name, role in (("ada", "researcher"), ("vera", "viewer"), ("olga", "operator")):
         place.tokens[name] = registry.add_person(name, role, projects=["default"])
-    with closing(trail), closing(registry), _served(place):
+    with closing(trail), closing(registry), _served(place, oidc):
         yield place
+        for lock in place.held.values():
+            lock.close()
 
 
 @contextmanager
-def _served(place: Place) -> Iterator[None]:
+def _served(place: Place, oidc: OidcTable | None) -> Iterator[None]:
     sock = listen("127.0.0.1", 0)
     place.port = sock.getsockname()[1]
     desk = RunDesk(place.runs, lambda: Flower(place), place.trail, place.registry.project_names)
-    pages = CoordinatorPages("heart-trial", desk, place.registry, {"charite": "0.1.0"})
+    log_ins = None
+    if oidc is not None:
+        back = f"{place.url}/log-in/oidc/back"
+        log_ins = LogIns(Provider(oidc, place.time), place.registry, back, place.time)
+    versions = {"charite": "0.1.0"}
+    pages = CoordinatorPages("heart-trial", desk, place.registry, versions=versions, log_ins=log_ins)
+    enrolment = EnrolmentApi(None, place.authority)  # type: ignore[arg-type]  (nobody enrols here)
+    api = OidcApi(log_ins).routes() if log_ins else []
     limits, ready, held = PeopleLimits(), threading.Event(), []
     app = build_people_app(
         place.registry,
@@ -146,7 +184,7 @@ def _served(place: Place) -> Iterator[None]:
         limits,
         lambda: True,
         routes=RunsApi(desk).routes(),
-        public=pages.routes(),
+        public=[*enrolment.people_routes(), *pages.routes(), *api],
         sessions=pages.sessions,
     )
 
@@ -166,8 +204,8 @@ def _served(place: Place) -> Iterator[None]:
         thread.join()
 
 
-def write_runs(place: Place, stack: ExitStack) -> RunFolder:
-    """Write runs in every state; returns the one that goes on, which stays locked until the stack is left."""
+def write_runs(place: Place) -> RunFolder:
+    """Write runs in every state; returns the one that goes on."""
     job = make_job(job_name="heart-mri", job_rounds=12)
     of = {"project": "default", "researcher": "ada", "flower_run": 1}
     sites = list(SITES)
@@ -185,7 +223,7 @@ def write_runs(place: Place, stack: ExitStack) -> RunFolder:
         **of, status="waiting", waiting={"sites": standing, "until": "2026-12-03T08:00:00+00:00"}
     )
     waiting.event("run_waiting", **{"for": "charite (approval)", "until": "2026-12-03T08:00:00+00:00"})
-    stack.enter_context(waiting.lock())
+    place.goes_on(waiting)
     goes_on = of | shown | {"status": "running", "test": {}, "flower_run": GOING}
     path = write_run(place.runs, job, sites, 5, "heart-mri-20261126-090000", **goes_on)
     going = RunFolder.read(path)
@@ -193,5 +231,4 @@ def write_runs(place: Place, stack: ExitStack) -> RunFolder:
     going.event("round_started", round=6)
     going.event("site_done", round=6, site="charite", phase="train", loss=0.31, seconds=11.5)
     going.event("site_failed", round=6, site="boston", phase="train", reason=f"disk is full {HOSTILE}")
-    stack.enter_context(going.lock())
-    return going
+    return place.goes_on(going)

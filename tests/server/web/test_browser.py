@@ -1,7 +1,6 @@
 """The pages in a real Chromium: no error, no other host, nothing serious for axe, a keyboard is enough."""
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -9,10 +8,9 @@ import pytest
 
 from server.runs.folder import RunFolder
 from tests.jobs import job_text
+from tests.server.web.place import CHROMIUM, Place
 from tests.server.web.place import GOING as FLOWER_RUN
-from tests.server.web.place import Place
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 playwright = pytest.importorskip("playwright.sync_api")
 axe = pytest.importorskip("axe_core_python.sync_playwright")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")
@@ -70,6 +68,7 @@ def open_page(browser, place: Place) -> Iterator[Callable]:
         yield come
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 def test_every_page_is_quiet_alone_and_accessible(open_page, place: Place, size: str) -> None:
     page, judged = open_page(size), open_page(size, bypass_csp=True)
@@ -130,7 +129,6 @@ def test_a_keyboard_is_enough(open_page, place: Place, going: RunFolder, tmp_pat
     page.keyboard.press("Enter")
     page.wait_for_selector("text=is stopped")
     assert f"stop {FLOWER_RUN}" in place.asked
-    going.describe(status="running")
 
 
 def test_a_page_shows_what_happens_without_being_loaded_again(
