@@ -73,6 +73,18 @@ class Provider:
         self._metadata: tuple[float, Metadata] | None = None
         self._keys: tuple[float, list[dict[str, Any]]] | None = None
 
+    async def offers_devices(self) -> bool:
+        """Say whether devices can log in; the provider is asked for all that a log-in needs of it.
+
+        Raises:
+            OidcError: It can't be used, or our secret can't be read.
+        """
+        self.settings.read_secret()
+        metadata = await self._read_metadata()
+        if not await self._read_keys(fresh=True):
+            raise OidcError("the provider has no key that signs ID tokens", where=metadata.keys)
+        return bool(metadata.device)
+
     async def authorize_url(self, redirect: str, *, state: str, nonce: str, challenge: str) -> str:
         """Return where a browser is sent to log in (with PKCE, RFC 7636).
 

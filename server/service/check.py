@@ -1,5 +1,6 @@
 """Looking at everything that can go wrong at a coordinator before `wardround server start`."""
 
+import asyncio
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from server.audit.log import KEY as AUDIT_KEY
 from server.folder.coordinator import ServerConfig, load_settings
 from server.folder.passphrase import PASSPHRASE_FILE, read_passphrase
 from server.gateway.gateway import listen
+from server.oidc.provider import Provider
+from server.oidc.settings import OidcTable
 from server.registry.enrolment import Registry
 from server.registry.store import REGISTRY
 from server.superlink.superlink import is_running
@@ -58,6 +61,8 @@ def check_coordinator(folder: Path) -> Iterator[Finding]:
         yield guarded("certificate", partial(_certificate, folder, config.server.host))
         if config.notify.channels():
             yield guarded("notify", partial(channels_ready, config.notify, "server"))
+    if config is not None and config.oidc is not None:
+        yield guarded("accounts", partial(_accounts, folder, config.oidc))
     yield guarded("registry", partial(_registry, folder))
     yield guarded("audit log", partial(_audit, folder))
     yield _secrets(folder)
@@ -65,6 +70,17 @@ def check_coordinator(folder: Path) -> Iterator[Finding]:
     yield disk_space(folder)
     yield guarded("clock", partial(_clock, folder))
     yield _flower()
+
+
+def _accounts(folder: Path, settings: OidcTable) -> Finding:
+    with closing(Registry(folder / REGISTRY, lambda *_, **__: None)) as registry:
+        known = registry.project_names()
+    if missing := {project for group in settings.groups for project in group.projects} - set(known):
+        remedy = "Add them with `wardround server projects add`, or correct [[oidc.groups]]."
+        return Finding("failure", "accounts", f"no such project: {', '.join(sorted(missing))}", remedy)
+    devices = asyncio.run(Provider(settings).offers_devices())
+    how = "in browsers and on the command line" if devices else "in browsers"
+    return Finding("ok", "accounts", f"of {settings.issuer}: log-in {how}")
 
 
 def _ports(folder: Path, config: ServerConfig) -> Iterator[Finding]:

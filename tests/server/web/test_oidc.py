@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -12,12 +13,14 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+import tomli_w
 
 from server.folder.coordinator import FolderError, load_settings
 from server.folder.login import load_login, log_in, token_by_account
 from server.oidc.settings import OidcTable
 from server.registry.store import RegistryError
 from server.runs.remote import RemoteCoordinator
+from server.service.check import check_coordinator
 from shared.errors import WardroundError
 from shared.pki.certificates import fingerprint, load_certificate
 from simulate.federation.processes import free_ports
@@ -246,6 +249,23 @@ def test_a_device_that_did_not_begin_gets_nothing(client: httpx.Client) -> None:
     answer = client.post("/v1/oidc/token", json={"key": "x" * 43})
     assert "was not begun here" in answer.json()["error"]
     assert client.post("/v1/oidc/token", json={"key": ""}).status_code == 400
+
+
+def test_the_check_asks_the_provider(settings: OidcTable, hall: Place, tmp_path) -> None:
+    def said(**changed: object) -> tuple[str, str]:
+        shutil.copytree(hall.folder, tmp_path / "copy", dirs_exist_ok=True)
+        table = tomli_w.dumps({"oidc": settings.model_dump(mode="json", exclude_none=True) | changed})
+        with (tmp_path / "copy" / "server.toml").open("a", encoding="utf-8") as file:
+            file.write(table)
+        [found] = [one for one in check_coordinator(tmp_path / "copy") if one.what == "accounts"]
+        return found.state, found.detail
+
+    assert said() == ("ok", f"of {settings.issuer}: log-in in browsers and on the command line")
+    assert said(issuer="http://127.0.0.1:9")[0] == "failure"
+    assert "calls itself" in said(issuer=f"{settings.issuer}/")[1]
+    assert "no such project: nope" in said(groups=[{"name": "g", "role": "viewer", "projects": ["nope"]}])[1]
+    nowhere = {"client_secret": "env:WARDROUND_NO_SUCH_SECRET"}
+    assert "environment has no" in said(**nowhere)[1]
 
 
 @pytest.mark.parametrize(
