@@ -22,6 +22,7 @@ QUICKSTART = PROJECT / "configs" / "jobs" / "quickstart.toml"
 PRIVATE = PROJECT / "configs" / "jobs" / "skin-lesions-private.toml"
 NO_ANSWER = {
     "client start": "a service: it logs",
+    "client page": "a service: it prints a link",
     "server start": "a service: it logs",
     "job schema": "prints a JSON Schema already",
     "client schema": "prints a JSON Schema already",

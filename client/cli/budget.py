@@ -11,7 +11,6 @@ from shared.cli.app import App
 
 if TYPE_CHECKING:
     from client.guard.budget import Line
-    from client.guard.ledger import Ledger
     from client.settings.policy import Cap
 
 budget_app = App(
@@ -28,10 +27,11 @@ def budget(context: typer.Context, folder: NewFolder = HERE, json: Json = False)
     site_folder(folder)
     from client.guard.budget import lines
     from client.guard.job_book import JobBook
+    from client.guard.ledger import Ledger
     from client.settings.site import load_site
     from shared.cli.table import table_lines
 
-    found = list(lines(_ledger(folder), load_site(folder / "site.toml").policy.privacy))
+    found = list(lines(Ledger.of(folder), load_site(folder / "site.toml").policy.privacy))
     names = {job.digest: job.name for job in JobBook(folder / "state.sqlite").jobs()}
     titles = ("dataset", "job", "counted by", "rounds", "epsilon", "if honest", "left", "cap")
     said = table_lines(titles, [_cells(line, names) for line in found])
@@ -75,12 +75,13 @@ def plan(
     """Say what a job would cost here, and how many of its rounds fit; nothing is recorded."""
     from client.guard.budget import forecast
     from client.guard.cohort import Cohort
+    from client.guard.ledger import Ledger
     from client.settings.site import load_site
     from shared.job.schema import load_job
 
     folder, spec = site_folder(folder or context.obj), load_job(job)
     cohort = Cohort.rehearsed(folder)
-    found = forecast(_ledger(folder), cohort, load_site(folder / "site.toml"), spec)
+    found = forecast(Ledger.of(folder), cohort, load_site(folder / "site.toml"), spec)
     steps, rounds, honest = found.steps, spec.job.rounds, spec.privacy.honest_sites
     fit = "all of them: there is no cap" if found.fit is None else f"{found.fit} of {rounds}"
     facts = {
@@ -114,25 +115,15 @@ def plan(
 @budget_app.command()
 def repair(context: typer.Context, folder: SubFolder = None, json: Json = False) -> None:
     """Write the ledger anew from the audit log, which has every entry of it too."""
-    import getpass
-    import os
-
     from client.guard.budget import audited
+    from client.guard.decisions import user_here
+    from client.guard.ledger import Ledger
     from shared.audit.log import AuditLog
     from shared.pki.key_file import KeyFile
 
     folder = site_folder(folder or context.obj)
     entries = audited(folder)
-    _ledger(folder).repair(entries)
-    user = os.environ.get("SUDO_USER") or getpass.getuser()
+    Ledger.of(folder).repair(entries)
     log = AuditLog.open(folder / "audit", KeyFile(folder / "keys" / "site.key"))
-    log.append("ledger-repaired", sequence=len(entries), user=user)
+    log.append("ledger-repaired", sequence=len(entries), user=user_here())
     answer(json, f"The ledger has {len(entries)} entries, as the audit log has.", entries=len(entries))
-
-
-def _ledger(folder: Path) -> "Ledger":
-    from client.guard.ledger import LEDGER, Ledger
-    from shared.audit.log import AuditLog
-    from shared.pki.key_file import KeyFile
-
-    return Ledger(folder / LEDGER, AuditLog.open(folder / "audit", KeyFile(folder / "keys" / "site.key")))

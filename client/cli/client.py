@@ -8,6 +8,7 @@ from client.cli.enrol import add_enrolment_commands
 from client.cli.jobs import add_job_commands
 from client.cli.node import add_node_commands
 from client.cli.notify import notify
+from client.cli.page import page
 from client.cli.prepare import prepare
 from shared.cli.app import App
 
@@ -17,6 +18,7 @@ add_job_commands(client_app)
 client_app.command()(check)
 client_app.command()(prepare)
 client_app.command()(notify)
+client_app.command()(page)
 client_app.add_typer(audit_app, name="audit")
 client_app.add_typer(budget_app, name="budget")
 client_app.add_typer(cohort_app, name="cohort")

@@ -73,10 +73,8 @@ def accept(
     Whoever has both figures can tell what the few patients between them add. The decision is written into the
     audit log.
     """
-    import getpass
-    import os
-
     from client.guard.cohort_book import BOOK, CohortBook
+    from client.guard.decisions import user_here
     from client.settings.site import load_site
     from shared.audit.log import AuditLog
     from shared.pki.key_file import KeyFile
@@ -91,9 +89,8 @@ def accept(
             "joined or left since. Let them out?",
             abort=True,
         )
-    user = os.environ.get("SUDO_USER") or getpass.getuser()
     log = AuditLog.open(folder / "audit", KeyFile(folder / "keys" / "site.key"))
-    log.append("cohort-accepted", dataset=dataset, user=user)
+    log.append("cohort-accepted", dataset=dataset, user=user_here())
     number = CohortBook(folder / BOOK).accept(dataset)
     groups = many(number, "earlier group no longer counts", "earlier groups no longer count")
     said = f"{dataset}: accepted; {groups}."

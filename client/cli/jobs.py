@@ -48,8 +48,11 @@ def jobs(folder: Folder = HERE, json: Json = False) -> None:
 
 def _fields(job: "SeenJob") -> dict[str, object]:
     """Return what `--json` says of a job; its content is for `approve` to show."""
-    keys = ("digest", "name", "researcher", "decision", "decided_by", "decided", "rounds", "first_seen")
-    return {key: getattr(job, key) for key in keys}
+    from shared.text.phrase import phrase
+
+    keys = ("digest", "name", "researcher", "decision", "decided_by", "decided", "reason", "rounds")
+    fields = {key: getattr(job, key) for key in (*keys, "first_seen")}
+    return fields | {"phrase": phrase(job.digest)}
 
 
 def approve(
@@ -63,7 +66,7 @@ def approve(
     A job that was approved before may ask once more for all that it has asked for. With --json nothing is
     shown or asked: give --yes.
     """
-    from client.guard.approval_text import in_plain_words
+    from client.guard.approval_text import ApprovalText
     from client.guard.contributors import patients_behind
     from client.guard.job_book import JobBook
     from client.settings.site import load_site
@@ -75,33 +78,39 @@ def approve(
     if json and not yes:
         raise typer.BadParameter("--json asks nothing: give --yes too")
     if not json:
-        for line in in_plain_words(job, config, book.served.answers(job.digest), behind):
+        for line in ApprovalText.of(job, config, book.served.answers(job.digest), behind).lines():
             print(line)
     if not yes:
         typer.confirm("Approve this job?", abort=True)
     _decide(folder, job, "approved", as_json=json)
 
 
-def deny(digest: Digest, folder: Folder = HERE, json: Json = False) -> None:
+def deny(
+    digest: Digest,
+    folder: Folder = HERE,
+    reason: Annotated[str, typer.Option(help="Why; it stays at this site, and names no patient.")] = "",
+    json: Json = False,
+) -> None:
     """Refuse a job for good, or take an approval back; what has left the site can't be called back."""
     from client.guard.job_book import JobBook
 
-    _decide(folder, JobBook(folder / "state.sqlite").find(digest), "denied", as_json=json)
+    job = JobBook(folder / "state.sqlite").find(digest)
+    _decide(folder, job, "denied", reason, as_json=json)
 
 
-def _decide(folder: Path, job: "SeenJob", decision: "Decision", *, as_json: bool) -> None:
-    """Write a decision into the audit log, then into the book: none counts that is not in the log."""
-    import getpass
-    import os
-
-    from client.guard.job_book import JobBook
-    from shared.audit.log import AuditLog
-    from shared.pki.key_file import KeyFile
+def _decide(folder: Path, job: "SeenJob", decision: "Decision", reason: str = "", *, as_json: bool) -> None:
+    from client.guard.decisions import decide
+    from shared.text.phrase import phrase
     from shared.text.printable import printable
 
-    user = os.environ.get("SUDO_USER") or getpass.getuser()
-    log = AuditLog.open(folder / "audit", KeyFile(folder / "keys" / "site.key"))
-    log.append(f"job-{decision}", job=job.digest, user=user)
-    JobBook(folder / "state.sqlite").decide(job.digest, decision, user)
-    said = f"{printable(job.name)}, digest {job.digest}: {decision}"
-    answer(as_json, said, digest=job.digest, name=job.name, decision=decision, decided_by=user)
+    user = decide(folder, job, decision, reason)
+    said = f"{printable(job.name)}, digest {job.digest} ({phrase(job.digest)}): {decision}"
+    answer(
+        as_json,
+        said,
+        digest=job.digest,
+        phrase=phrase(job.digest),
+        name=job.name,
+        decision=decision,
+        decided_by=user,
+    )

@@ -5,7 +5,8 @@ Everything that the job's author wrote is escaped.
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 from client.guard.job_book import SeenJob
 from client.guard.release import Release
@@ -16,26 +17,48 @@ from client.settings.policy import PolicyTable
 from client.settings.site import SiteConfig
 from shared.job.schema import JobSpec
 from shared.job_parts import JobNetwork, networks_of
+from shared.text.phrase import phrase
 from shared.text.printable import printable
 
 
-def in_plain_words(seen: SeenJob, site: SiteConfig, answers: int, behind: str) -> list[str]:
-    """Return what a job would do here and what would leave, a line a fact.
+@dataclass(frozen=True)
+class ApprovalText:
+    """What a job would do here and what would leave; every text is printable as it stands.
 
-    Args:
-        seen: The job.
-        site: Its policy says what leaves.
-        answers: Given for the job's rounds so far.
-        behind: Whose images make up an update, as `client.guard.contributors` says it.
+    Attributes:
+        facts: By name: what the job is, reads, trains.
+        leaving: What leaves, and how often.
+        unusual: A sentence for each thing that few honest jobs have.
+        whole: All keys of the job, a line each.
     """
-    job = seen.spec()
-    lines = [f"{name:<11} {printable(fact)}" for name, fact in _facts(seen, job, site, answers).items()]
-    lines += ["What leaves this site:", *(f"  - {printable(what)}" for what in _leaving(job, site, behind))]
-    lines += ["No image leaves."]
-    found = unusual(job)
-    lines += ["What is unusual about it:" if found else "Nothing of it is unusual."]
-    lines += [f"  - {printable(what)}" for what in found]
-    return [*lines, "The whole job:", *(f"  {printable(line)}" for line in _whole(job))]
+
+    facts: dict[str, str]
+    leaving: tuple[str, ...]
+    unusual: tuple[str, ...]
+    whole: tuple[str, ...]
+
+    @classmethod
+    def of(cls, seen: SeenJob, site: SiteConfig, answers: int, behind: str) -> Self:
+        """Return the text of a job.
+
+        Args:
+            seen: The job.
+            site: Its policy says what leaves.
+            answers: Given for the job's rounds so far.
+            behind: Whose images make up an update, as `client.guard.contributors` says it.
+        """
+        job = seen.spec()
+        facts = {name: printable(fact) for name, fact in _facts(seen, job, site, answers).items()}
+        parts = (_leaving(job, site, behind), unusual(job), _whole(job))
+        return cls(facts, *(tuple(map(printable, part)) for part in parts))
+
+    def lines(self) -> list[str]:
+        """Return it for a terminal, a line a fact."""
+        lines = [f"{name:<11} {fact}" for name, fact in self.facts.items()]
+        lines += ["What leaves this site:", *(f"  - {what}" for what in self.leaving), "No image leaves."]
+        lines += ["What is unusual about it:" if self.unusual else "Nothing of it is unusual."]
+        lines += [f"  - {what}" for what in self.unusual]
+        return [*lines, "The whole job:", *(f"  {line}" for line in self.whole)]
 
 
 def _facts(seen: SeenJob, job: JobSpec, site: SiteConfig, answers: int) -> dict[str, str]:
@@ -45,6 +68,7 @@ def _facts(seen: SeenJob, job: JobSpec, site: SiteConfig, answers: int) -> dict[
         served += "; approved again, each of its requests is answered once more"
     return {
         "job": f"{job.job.name}, digest {seen.digest}",
+        "phrase": f"{phrase(seen.digest)} (`wardround job check` says the same to the researcher)",
         "researcher": f"{seen.researcher or 'not named'} (on the coordinator's word)",
         "task": job.task.subject,
         "network": ", ".join(_network(network) for network in networks_of(job)),

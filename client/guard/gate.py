@@ -267,7 +267,6 @@ class Gate:
         """
         self._refused_looks.pop(visit.job.digest(), None)
         optional = {} if sent.sha256 is None else {"sha256": sent.sha256}
-        entry = self._audit.append(
-            "reply-sent", bytes=sent.bytes, examples=sent.examples, **optional, **visit.fields()
-        )
+        of = {"run": str(visit.run), **visit.fields()}
+        entry = self._audit.append("reply-sent", bytes=sent.bytes, examples=sent.examples, **optional, **of)
         return log_proof.prove(self._audit, visit.known_head, entry.head, self._config.name)

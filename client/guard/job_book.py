@@ -35,7 +35,13 @@ CREATE TABLE IF NOT EXISTS served (
     rounds INTEGER NOT NULL,
     PRIMARY KEY (digest, day)
 );
+CREATE TABLE IF NOT EXISTS reason (
+    digest TEXT PRIMARY KEY,
+    said TEXT NOT NULL
+);
 """
+_REASON = "COALESCE((SELECT said FROM reason WHERE reason.digest = job.digest), '')"
+_ROUNDS = "COALESCE((SELECT SUM(rounds) FROM served WHERE served.digest = job.digest), 0)"
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,7 @@ class SeenJob:
         content: Canonical JSON.
         first_seen: UTC, ISO 8601; `decided` likewise.
         decided_by: User who decided; None while nobody has.
+        reason: What they gave as their reason; it stays at the site. Empty where they gave none.
         rounds: Rounds of training served so far.
     """
 
@@ -58,6 +65,7 @@ class SeenJob:
     decision: Decision
     decided: str | None
     decided_by: str | None
+    reason: str
     rounds: int
 
     def spec(self) -> JobSpec:
@@ -105,8 +113,8 @@ class JobBook(Book):
             )
         return "waiting", True
 
-    def decide(self, digest: str, decision: Decision, user: str) -> None:
-        """Write down what a person decided about a job.
+    def decide(self, digest: str, decision: Decision, user: str, reason: str = "") -> None:
+        """Write down what a person decided about a job, and why.
 
         An approval lets it ask again what it has asked, and sum metrics over the sites that were refused.
         """
@@ -118,6 +126,7 @@ class JobBook(Book):
                 "UPDATE job SET decision = ?, decided = ?, decided_by = ? WHERE digest = ?",
                 (decision, utc_text(), user, digest),
             )
+            db.execute("INSERT OR REPLACE INTO reason VALUES (?, ?)", (digest, reason))
 
     def take_round(self, digest: str, day: date, most: int | None) -> bool:
         """Count a round of training, unless the day's are used up; a round that fails counts too."""
@@ -134,8 +143,8 @@ class JobBook(Book):
     def jobs(self) -> list[SeenJob]:
         """Return every job that has arrived, newest first."""
         query = (
-            "SELECT job.*, COALESCE((SELECT SUM(rounds) FROM served WHERE served.digest = job.digest), 0)"
-            " AS rounds FROM job ORDER BY first_seen DESC, job.rowid DESC"
+            f"SELECT job.*, {_REASON} AS reason, {_ROUNDS} AS rounds FROM job"  # noqa: S608 (both are above)
+            " ORDER BY first_seen DESC, job.rowid DESC"
         )
         with self._change() as db:
             return [SeenJob(**row) for row in db.execute(query)]

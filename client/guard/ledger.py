@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Self
 
 from client.guard.database import make_tables, transaction
 from client.guard.ledger_entry import FIRST, LedgerEntry, Round, break_in
@@ -19,6 +20,7 @@ from client.settings.policy import BudgetError, Cap
 from shared.audit.log import AuditLog, Entry
 from shared.errors import SiteError
 from shared.files import Lock
+from shared.pki.key_file import KeyFile
 from shared.privacy.accounting import Steps, epsilon_of
 
 LEDGER = "ledger.sqlite"
@@ -84,6 +86,15 @@ class Ledger:
             0,
             FIRST,
         )  # number and chain of the last entry that was found to follow from the first
+
+    @classmethod
+    def of(cls, folder: Path) -> Self:
+        """Return the ledger of a site's folder, for a command or a page.
+
+        Raises:
+            WardroundError: Its audit log can't be used.
+        """
+        return cls(folder / LEDGER, AuditLog.open(folder / "audit", KeyFile(folder / "keys" / "site.key")))
 
     def reserve(self, asked: Round, cap: Cap | None, delta: float) -> float:
         """Record a round, or refuse it. It is on the disk, and in the audit log, when this returns.

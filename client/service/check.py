@@ -81,6 +81,25 @@ def check_site(folder: Path, coordinator: str | None = None, *, offline: bool = 
     yield guarded("service", partial(_service, folder))
 
 
+def check_at_a_glance(folder: Path) -> Iterator[Finding]:
+    """Check what needs neither a network nor the images: credentials, what the policy needs, room, service.
+
+    Args:
+        folder: With `site.toml` and `keys/`.
+
+    Raises:
+        SiteError: `site.toml` can't be used.
+    """
+    config = load_site(folder / "site.toml")
+    yield guarded("key", partial(_key, folder))
+    yield guarded("certificate", partial(_certificate, folder, config))
+    yield from _offered_twice(config)
+    yield from _what_policy_needs(config)
+    yield guarded("disk", partial(disk_space, folder))
+    yield _memory()
+    yield guarded("service", partial(_service, folder))
+
+
 def _key(folder: Path) -> Finding:
     load_key(folder / "keys" / "site.key")
     return Finding("ok", "key", "EC P-384, readable by this user only")

@@ -141,7 +141,7 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "service-stopped": (),
     "job-seen": ("job", "name", "researcher"),
     "job-approved": ("job", "user"),
-    "job-denied": ("job", "user"),
+    "job-denied": ("job", "user", "reason"),
     "privacy-spent": (
         "sequence",
         "moment",
@@ -164,7 +164,7 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "statistics-taken": ("job", "sha256"),
     "sum-unmasked": ("job", "round", "sites"),
     "request-failed": ("job", "phase", "round", "researcher", "reason"),
-    "reply-sent": ("job", "phase", "round", "split", "researcher", "bytes", "sha256", "examples"),
+    "reply-sent": ("run", "job", "phase", "round", "split", "researcher", "bytes", "sha256", "examples"),
     "certificate-renewed": ("serial",),
     # of the coordinator
     "federation-founded": ("federation", "user"),

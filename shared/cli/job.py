@@ -28,6 +28,7 @@ def check(
     from shared.networks import NETWORKS
     from shared.strategies import STRATEGIES
     from shared.tasks import TASKS
+    from shared.text.phrase import phrase
 
     job = load_job(file)
     training, data = job.training, job.data
@@ -42,6 +43,7 @@ def check(
         "name": job.job.name,
         "task": job.task.subject + TASKS.origin(job.task.name),
         "digest": job.digest(),
+        "phrase": phrase(job.digest()),
         "data": job.job.dataset + (f", {size}" if size else ""),
         "model": ", ".join(name + NETWORKS.origin(name) for name in network_names(job)),
         "training": f"{length}, {', '.join(_optimizers(job))}{arithmetic}",

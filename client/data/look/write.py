@@ -16,6 +16,7 @@ from shared.errors import DataError
 from shared.job.schema import JobSpec
 
 PAGE, CONTACT = "look.html", "contact-sheet.png"
+Track = Callable[[Sequence[Chosen]], Iterable[Chosen]]
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,7 @@ class Look:
     seed: int
 
 
-def write_look(
-    report: Report, look: Look, out: Path, track: Callable[[Sequence[Chosen]], Iterable[Chosen]] = iter
-) -> None:
+def write_look(report: Report, look: Look, out: Path, track: Track = iter) -> None:
     """Write the page and the contact sheet into a new folder, for their owner's eyes only.
 
     The same report and seed give the same bytes. The folder appears when both files are complete.
@@ -50,24 +49,32 @@ def write_look(
         DataError: No image can be shown, the folder exists or can't be written.
     """
     require_new(out)
+    sheet = _sheet(report, look, track)
+    _write(out, {PAGE: page(sheet).encode(), CONTACT: _picture(sheet)})
+
+
+def contact_picture(report: Report, look: Look, track: Track = iter) -> bytes:
+    """Return the contact sheet alone, as a PNG, which is written nowhere.
+
+    Raises:
+        DataError: No image can be shown.
+    """
+    return _picture(_sheet(report, look, track))
+
+
+def _picture(sheet: Sheet) -> bytes:
+    stream = io.BytesIO()
+    contact_sheet(sheet).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _sheet(report: Report, look: Look, track: Track) -> Sheet:
     chosen = choose(report.found, look.most, look.seed)
     if not chosen:
         problem = report.errors[0] if report.errors else "it has no rows"
         raise DataError(
             f"has no image that can be shown; the first problem: {problem}", where=report.manifest
         )
-    sheet = _sheet(report, look, chosen, track)
-    stream = io.BytesIO()
-    contact_sheet(sheet).save(stream, "PNG")
-    _write(out, {PAGE: page(sheet).encode(), CONTACT: stream.getvalue()})
-
-
-def _sheet(
-    report: Report,
-    look: Look,
-    chosen: dict[str, list[Chosen]],
-    track: Callable[[Sequence[Chosen]], Iterable[Chosen]],
-) -> Sheet:
     structures = _structures(report, look.job)
     sites: dict[str, list[Card]] = {site: [] for site in chosen}
     errors = [str(error) for error in report.errors]

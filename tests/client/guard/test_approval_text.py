@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.guard.approval_text import in_plain_words
+from client.guard.approval_text import ApprovalText
 from client.guard.contributors import patients_behind
 from client.guard.unusual_settings import unusual
 from client.training.compiler import compiler_problem
@@ -73,7 +73,9 @@ def test_whatever_a_job_has_in_it_the_text_is_ours(classes):
 def text_of(site, job):
     site.describe(job)
     config = site.site.config
-    return in_plain_words(site.book.find(job.digest()), config, 0, patients_behind(site.folder, config, job))
+    return ApprovalText.of(
+        site.book.find(job.digest()), config, 0, patients_behind(site.folder, config, job)
+    ).lines()
 
 
 def test_a_job_that_got_into_the_book_otherwise_is_escaped_all_the_same(make_site, job_of):
@@ -86,7 +88,7 @@ def test_a_job_that_got_into_the_book_otherwise_is_escaped_all_the_same(make_sit
     )
     seen = site.book.find(job.digest())
     object.__setattr__(seen, "spec", lambda: forged)
-    lines = in_plain_words(seen, site.site.config, 0, "")
+    lines = ApprovalText.of(seen, site.site.config, 0, "").lines()
     assert all(line.isprintable() for line in lines)
     assert sum(line.startswith("network ") for line in lines) == 1
     assert sum(line.startswith("No image leaves") for line in lines) == 1
