@@ -8,6 +8,7 @@ import typer
 
 from client.cli.client import client_app
 from client.cli.data import data_app
+from client.cli.export import export, verify
 from client.cli.predict import predict
 from server.cli.login import login
 from server.cli.report import compare, report, show
@@ -32,7 +33,7 @@ app = App(
 )
 app.command()(simulate)
 app.command()(audit_privacy)
-for command in (report, show, compare, predict, login, *COMMANDS):
+for command in (report, show, compare, predict, export, verify, login, *COMMANDS):
     app.command()(command)
 app.add_typer(job_app, name="job")
 data_app.command()(example)  # what it makes is simulated, and a hospital's side knows of no simulation

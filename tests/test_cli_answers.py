@@ -32,8 +32,8 @@ IN_A_FEDERATION = {  # tests/server/runs/test_remote_runs.py asks these of a coo
     *("login", "submit", "runs", "watch", "stop", "resume", "fetch"),
 }
 OF_A_SIMULATION = {"simulate", "audit-privacy"}  # tests/simulate/
-OF_RUNS = {  # tests/server/report/test_commands.py, tests/simulate/cli/test_predict.py
-    *("report", "show", "compare", "predict"),
+OF_RUNS = {  # tests/server/report/test_commands.py, tests/client/predict/, tests/client/export/
+    *("report", "show", "compare", "predict", "export", "verify"),
 }
 
 

@@ -17,6 +17,7 @@ from shared.tasks.answers import Answer
 from shared.tasks.fields import fields_of
 from shared.tasks.look import Look
 from shared.tasks.options import TRAIN
+from shared.tasks.programs import Input, Program
 
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
@@ -159,6 +160,10 @@ class Task(ABC):
         """
         return None
 
+    def program(self, models: Models) -> Program | None:
+        """Return what is exported of the networks; None where the task has nothing of use elsewhere."""
+        return None
+
     def draw(self, models: Models, count: int, seed: int) -> Tensor | None:
         """Return images of nobody (count, C, *S) for people to look at; None where the task draws none."""
         return None
@@ -171,6 +176,12 @@ class Task(ABC):
             batch: Prepared, with its targets.
         """
         return ()
+
+    def image_input(self) -> Input:
+        """Return an input that is the job's first image, as it is prepared; of a patch's size, if any."""
+        data = self.job.data
+        size = data.patch or data.size or []  # a job of images has one of them
+        return Input((data.channels, *size), "the image, prepared as preprocessing.json says")
 
     @abstractmethod
     def sample_losses(self, models: Models, batch: Batch, predicted: Prediction) -> Tensor:

@@ -12,9 +12,11 @@ from shared.batch import Batch, Prediction
 from shared.metrics.curves import check_edges, fine_edges, first_edges
 from shared.metrics.states import MetricSet
 from shared.tasks.answers import Answer, Cell
+from shared.tasks.base import Models
 from shared.tasks.classes import LOGITS, ClassesTask, classified_by
 from shared.tasks.classification.metrics import ClassificationMetrics
 from shared.tasks.look import Look
+from shared.tasks.programs import Program
 
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
@@ -49,6 +51,18 @@ class ClassificationTask(ClassesTask):
             }
             found.append(Answer(cells))
         return found
+
+    def program(self, models: Models) -> Program:
+        """Return the network: images to a logit of each class."""
+        label = self._label
+        how = "each by itself through a sigmoid" if label.several else "together through a softmax"
+        return Program(
+            models["model"],
+            {self.input: self.image_input()},
+            LOGITS,
+            f"a logit of each class; {how}, they are its scores",
+            {"classes": list(label.classes), "several": label.several},
+        )
 
     def _named(self, has: torch.Tensor) -> str:
         return "|".join(name for name, there in zip(self._label.classes, has.tolist(), strict=True) if there)

@@ -14,11 +14,12 @@ from shared.batch import Batch, Prediction
 from shared.metrics.states import MetricSet
 from shared.tasks.answers import Answer, Cell, FoundBoxes
 from shared.tasks.base import Models, Task
-from shared.tasks.detection.maps import decode, losses
+from shared.tasks.detection.maps import PRIOR, decode, losses
 from shared.tasks.detection.metrics import OVERLAPS, DetectionMetrics
 from shared.tasks.detection.options import Detection
 from shared.tasks.detection.overlap import found
 from shared.tasks.look import Look
+from shared.tasks.programs import Pooled, Program
 from shared.tasks.whole_images import Windows, padded
 
 if TYPE_CHECKING:
@@ -100,6 +101,20 @@ class DetectionTask(Task):
     def most_bins(self) -> int:
         """See the base class: none comes from the coordinator, and a masked sum has fewer all the same."""
         return self.job.evaluation.bins
+
+    def program(self, models: Models) -> Program:
+        """Return the network: images to the map of the cells."""
+        options, axes = self._options, self.job.data.dimensions
+        return Program(
+            Pooled(models["model"], options.stride, axes),
+            {"image": self.image_input()},
+            MAPS,
+            "numbers of each cell: a logit of each class, to which `prior` is added and which peaks at the "
+            "centres of objects; how far the centre lies from the cell along each axis, in cells; the "
+            "logarithm of the object's size along each axis, in cells",
+            {"classes": options.classes, "stride": options.stride, "prior": PRIOR}
+            | {"largest_overlap": options.largest_overlap, "most_boxes": options.most_boxes},
+        )
 
     def answers(self, batch: Batch, predicted: Prediction) -> list[Answer]:
         """Return the boxes of each image; where the true ones are known, how many of those are found."""

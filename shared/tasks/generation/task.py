@@ -15,6 +15,7 @@ from shared.tasks.base import Models, Phase, Task
 from shared.tasks.generation.features import Features
 from shared.tasks.generation.metrics import DRAWN, REAL, GenerationMetrics
 from shared.tasks.generation.options import Generation
+from shared.tasks.programs import Draws, Input, Program
 
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
@@ -80,6 +81,16 @@ class GenerationTask(Task):
             batch = batch.plus(label=torch.arange(count) % classes)
         with torch.no_grad():
             return super().predict(models, batch)["image"]
+
+    def program(self, models: Models) -> Program:
+        """Return the generator."""
+        options = self._options
+        inputs = {"noise": Input((options.latent,), "numbers of a standard normal distribution")}
+        if options.classes:
+            inputs["label"] = Input((), "the index of the class to draw (int64)", len(options.classes))
+        module = Draws(models["generator"], len(options.classes), unit=self._unit)
+        says = "images of nobody, in the range that preprocessing.json gives images"
+        return Program(module, inputs, "image", says, {"classes": list(options.classes)})
 
     def sample_losses(self, models: Models, batch: Batch, predicted: Prediction) -> Tensor:
         """Return the discriminator's, without a penalty."""

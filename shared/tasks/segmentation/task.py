@@ -15,6 +15,7 @@ from shared.tasks.answers import Answer, Cell
 from shared.tasks.base import Models
 from shared.tasks.classes import LOGITS, ClassesTask
 from shared.tasks.look import Look
+from shared.tasks.programs import Program, Whole
 from shared.tasks.segmentation.metrics import SegmentationMetrics, count_voxels, dice, surface_distances
 from shared.tasks.segmentation.options import Segmentation
 from shared.tasks.whole_images import Windows, padded
@@ -61,6 +62,16 @@ class SegmentationTask(ClassesTask):
             )
             for score, own, mask in zip(scores.tolist(), true, found, strict=True)
         ]
+
+    def program(self, models: Models) -> Program:
+        """Return the network: images to a map."""
+        return Program(
+            Whole(models["model"]),
+            {self.input: self.image_input()},
+            LOGITS,
+            "a logit of the background and of each structure for each pixel; the highest is its class",
+            {"classes": ["background", *self._options.classes]},
+        )
 
     def answers(self, batch: Batch, predicted: Prediction) -> list[Answer]:
         """Return the map of each image; where there is a mask, how right it is on the network's grid."""

@@ -13,6 +13,7 @@ from shared.metrics.statistics import means_and_deviations, quantiles
 from shared.tasks.answers import Answer, Cell
 from shared.tasks.base import Models, Phase, Task
 from shared.tasks.options import TRAIN
+from shared.tasks.programs import Input, OfTable, Program
 from shared.tasks.survival.losses import cox_losses, hazard_losses, mean_time, survival_at
 from shared.tasks.survival.metrics import SurvivalMetrics
 from shared.tasks.survival.options import COLUMNS, TIMES, Survival
@@ -110,6 +111,45 @@ class SurvivalTask(Task):
     def _any_edges(self) -> Tensor:
         """Return ends of as many intervals: before the statistics are known only their number matters."""
         return torch.linspace(0, 1, self._options.outputs + 1, dtype=torch.float64)[1:]
+
+    def program(self, models: Models) -> Program:
+        """Return the networks with the scale of the columns, so that they take a table as it is written."""
+        options, edges = self._options, self.edges()
+        scale = torch.stack([torch.zeros(len(self._is_number)), torch.ones(len(self._is_number))]).double()
+        if options.numbers:
+            for place, numbers in enumerate(self._scale()):
+                scale[place, self._is_number] = torch.from_numpy(numbers)
+        image = models.get("image")
+        module = OfTable(
+            models["model" if image is None else "record"],
+            image,
+            scale,
+            self._is_number,
+            indicators=options.indicators,
+        )
+        columns = [
+            f"{name}={value}" if name in options.categories else name
+            for name in options.columns
+            for value in options.categories.get(name, [name])
+        ]
+        says = (
+            "columns as the manifest has them, NaN where one is missing; of a category 0 or 1 for each value"
+        )
+        record = {"record": Input((len(columns),), says)}
+        facts: dict[str, object] = {"columns": columns}
+        if edges is None:
+            return Program(
+                module,
+                record | self._image(),
+                LOGITS,
+                "the log hazard: the higher, the sooner the event",
+                facts,
+            )
+        says = "a logit of the hazard in each interval; survival is the product of 1 - sigmoid up to it"
+        return Program(module, record | self._image(), LOGITS, says, facts | {"intervals": edges.tolist()})
+
+    def _image(self) -> dict[str, Input]:
+        return {"image": self.image_input()} if self._options.image else {}
 
     def answers(self, batch: Batch, predicted: Prediction) -> list[Answer]:
         """Return of each row its chance to survive each interval; under Cox's loss its log hazard alone.

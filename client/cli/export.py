@@ -1,0 +1,61 @@
+"""`wardround export` and `verify`: a run's model for other programs, and whether one is what was signed."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from shared.cli.answer import Json, answer
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="A new folder.", show_default=False)],
+    format_: Annotated[
+        Literal["bundle", "onnx", "torchscript", "safetensors"],
+        typer.Option("--format", help="For MONAI, ONNX Runtime or PyTorch; or the weights alone."),
+    ] = "bundle",
+    model: Annotated[
+        Literal["best", "last"], typer.Option(help="The model that was tested, or that of the last round.")
+    ] = "best",
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            help="Private key that signs it. Default: your own, made at first use.", show_default=False
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write a run's model for other programs, checked against the network and signed."""
+    from shared.run_folder import RunRecord
+
+    RunRecord.read(run)  # before the seconds that PyTorch takes
+    from client.data.look.write import require_new
+    from client.export.signing import fingerprint_of, own_key, prepare_key, public_file
+    from client.export.write import export
+    from shared.finished_run import FinishedRun
+
+    require_new(out)
+    finished = FinishedRun.read(run)
+    signer = prepare_key(key)
+    export(finished, model, format_, out, signer)
+    lines = [f"{out}: signed by the key {fingerprint_of(signer)}"]
+    if signer == own_key():
+        lines.append(f"Whoever is to verify it needs {public_file(signer)}.")
+    answer(json, lines, folder=out, key=fingerprint_of(signer), public_key=public_file(signer))
+
+
+def verify(
+    path: Annotated[Path, typer.Argument(help="Folder of an export.", show_default=False)],
+    key: Annotated[
+        Path | None,
+        typer.Option(help="The signer's public key. Default: your own.", show_default=False),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Check an export's signature and the digest of each of its files."""
+    from client.export.signing import verify as check
+
+    fingerprint = check(path, key)
+    said = f"{path}: every file is as it was signed by the key {fingerprint}"
+    answer(json, said, folder=path, key=fingerprint)
