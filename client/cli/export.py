@@ -30,7 +30,7 @@ def export(
     from shared.run_folder import RunRecord
 
     RunRecord.read(run)  # before the seconds that PyTorch takes
-    from client.data.look.write import require_new
+    from client.data.new_folder import require_new
     from client.export.signing import fingerprint_of, own_key, prepare_key, public_file
     from client.export.write import export
     from shared.finished_run import FinishedRun

@@ -2,8 +2,6 @@
 
 import json
 import math
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import monai
@@ -11,15 +9,11 @@ import nibabel
 import numpy as np
 import PIL
 import torch
-from monai import transforms
-from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
-from client.data.cache.preprocess import prepare
 from client.data.kinds import first_of_kind, kinds_of
-from client.data.manifest.rows import Record
+from client.export.elsewhere import require_same_preparation
+from client.export.example_files import picture_modes
 from client.export.preparation import preparation_program
-from client.export.programs import LARGEST_DIFFERENCE, quiet
 from shared.errors import RunError
 from shared.finished_run import FinishedRun
 from shared.job.schema import DataTable
@@ -32,9 +26,6 @@ _SCHEMA = (
 _MODES = ("L", "RGB", "I;16")
 """Pictures of PIL whose numbers are those of the file."""
 _ENDINGS = {2: (".png", ".jpg", ".jpeg", ".bmp"), 3: (".nii", ".nii.gz")}
-
-_THINNEST = 1.0  # mm between the voxels of the images made for comparing
-_TURNED = [[-1.0, 0, 0, 20], [0, -1.0, 0, 5], [0, 0, 1.5, 3], [0, 0, 0, 1]]
 
 
 def bundle_files(
@@ -61,22 +52,29 @@ def bundle_files(
         raise RunError(
             "sees whole images smaller than [data] patch: take --format safetensors", where=run.path
         )
-    content, prepared = preparation_program(data)
-    _require_same(run, prepared)
-    return {
+    if data.dimensions == 2 and not picture_modes(data):
+        raise RunError(f"sees {data.channels} channels, and no picture has so many", where=run.path)
+    files = {
         "models/model.ts": network,
-        "models/preprocessing.ts": content,
+        "models/preprocessing.ts": preparation_program(data),
         "configs/metadata.json": _json(_metadata(run, program, facts)),
-        "configs/inference.json": _json(_inference(data, program)),
+        "configs/inference.json": _json(inference(data, next(iter(program.inputs)))),
     }
+    require_same_preparation(run, files)
+    return files
 
 
 def _is_within(size: list[int], patch: list[int]) -> bool:
     return size != patch and all(length <= most for length, most in zip(size, patch, strict=True))
 
 
-def _inference(data: DataTable, program: Program) -> dict[str, Any]:
-    [name] = program.inputs
+def inference(data: DataTable, name: str) -> dict[str, Any]:
+    """Return the bundle's configuration, which reads and prepares files and asks the network.
+
+    Args:
+        data: The job's.
+        name: Of the one thing that the network takes, an image.
+    """
     run = (
         "$list(map(lambda path, item, net=@network_def, inferer=@inferer, device=@device, out=@output_dir: "
         "numpy.save(os.path.join(out, os.path.basename(path) + '.npy'), "
@@ -116,15 +114,19 @@ def _transforms(data: DataTable, name: str) -> list[dict[str, Any]]:
     """Return how MONAI reads and turns an image; the program does the rest."""
     if data.dimensions == 2:
         # LoadImage would go on to other readers where this one refuses: palettes would be read as numbers.
+        # And Pillow halves the bits of deep colours without a word.
         modes = ", ".join(f"'{mode}': image" for mode in _MODES)
-        read = f"(lambda image: {{{modes}}}[image.mode])(Image.open(path))"
+        mode = "image.mode + ';16' * ('RGB;16' in str(image.tile))"
+        read = f"(lambda image: {{{modes}}}[{mode}])(Image.open(path))"
         prepared = "lambda image: program(torch.as_tensor(image).float(), torch.ones(2))"
         first = "(lambda array: array[None] if array.ndim == 2 else array.transpose(2, 0, 1).copy())"
         upright = f"numpy.array(ImageOps.exif_transpose({read}))"
         func = f"$lambda path, program=@program: ({prepared})({first}({upright}))"
         return [{"_target_": "Lambdad", "keys": name, "func": func}]
     channel = "no_channel" if data.channels == 1 else -1
-    prepared = "$lambda image, program=@program: program(image.as_tensor(), image.pixdim)"
+    # MONAI takes every length for mm: what NIfTI says to be in another unit is refused.
+    spacing = "{0: image.pixdim, 2: image.pixdim}[int(image.meta['xyzt_units']) % 8]"
+    prepared = f"$lambda image, program=@program: program(image.as_tensor(), {spacing})"
     return [
         {"_target_": "LoadImaged", "keys": name, "image_only": True, "reader": "NibabelReader"},
         {"_target_": "EnsureChannelFirstd", "keys": name, "channel_dim": channel},
@@ -145,7 +147,8 @@ def _metadata(run: FinishedRun, program: Program, facts: dict[str, Any]) -> dict
     }
     classes = program.facts.get("classes", [])
     channels = {
-        str(number): str(label) for number, label in enumerate(classes if isinstance(classes, list) else [])
+        str(number): _inert(str(label))
+        for number, label in enumerate(classes if isinstance(classes, list) else [])
     }
     packages = (
         {"nibabel": nibabel.__version__} if run.job.data.dimensions == 3 else {"pillow": PIL.__version__}
@@ -187,67 +190,9 @@ def _metadata(run: FinishedRun, program: Program, facts: dict[str, Any]) -> dict
     }
 
 
-def _require_same(run: FinishedRun, program: torch.jit.ScriptModule) -> None:
-    """Compare what the bundle makes of files with what training makes of them.
-
-    Raises:
-        RunError: It is something else.
-    """
-    kinds = kinds_of(run.job)
-    name = first_of_kind(kinds, "image")
-    with tempfile.TemporaryDirectory() as folder:
-        for file in _files(Path(folder), run.job.data):
-            column = run.job.data.images[0]
-            record = Record(1, "nobody", (file,), cells={column: file.name}, folder=file.parent)
-            wanted = prepare(record, {name: kinds[name]}, run.job.data).values[name]
-            with quiet():
-                found = _as_bundled(file, run.job.data, program)
-            if wanted.shape != found.shape or not np.allclose(
-                wanted, found, rtol=LARGEST_DIFFERENCE, atol=LARGEST_DIFFERENCE
-            ):
-                raise RunError(
-                    "the bundle's preprocessing would be another one than training's", where=run.path
-                )
-
-
-def _as_bundled(file: Path, data: DataTable, program: torch.jit.ScriptModule) -> NDArray[np.float32]:
-    """Return an image as `_transforms` and the program make it; only MONAI itself evaluates expressions."""
-    if data.dimensions == 2:
-        array = np.array(ImageOps.exif_transpose(Image.open(file)))
-        array = array[None] if array.ndim == 2 else array.transpose(2, 0, 1).copy()
-        pixels, spacing = torch.as_tensor(array).float(), torch.ones(2)
-    else:
-        load = transforms.LoadImage(reader="NibabelReader", image_only=True)
-        first = transforms.EnsureChannelFirst(channel_dim="no_channel" if data.channels == 1 else -1)
-        image = transforms.Orientation("RAS", labels=None)(first(load(file)))
-        pixels, spacing = image.as_tensor(), image.pixdim
-    found: NDArray[np.float32] = program(pixels, spacing).numpy()
-    return found
-
-
-def _files(folder: Path, data: DataTable) -> list[Path]:
-    """Write images of nobody: smaller and larger than the network's, stored in other ways."""
-    source = np.random.default_rng(0)
-    size = np.array(data.size or data.patch or [32] * data.dimensions)
-    found = []
-    for number, factor in enumerate((0.6, 1.7)):
-        shape = np.maximum(4, np.rint(size * factor + np.arange(len(size)) * 3)).astype(int)
-        if data.size is None:  # larger than a patch, whatever becomes of it
-            shape = np.maximum(shape, np.ceil((size + 5) * np.array(data.spacing or 1) / _THINNEST)).astype(
-                int
-            )
-        if data.dimensions == 2:
-            colours = (3,) if data.channels == 3 else ()
-            pixels = source.integers(0, 255, (*shape, *colours)).astype(np.uint8)
-            found.append(folder / f"{number}.png")
-            Image.fromarray(pixels).save(found[-1])
-        else:
-            channels = (data.channels,) if data.channels > 1 else ()
-            values = source.normal(100, 30, (*shape, *channels)).astype(np.float32)
-            affine = np.diag([1.0, 1.2, 2.0, 1.0]) if number else np.array(_TURNED)
-            found.append(folder / f"{number}.nii.gz")
-            nibabel.save(nibabel.Nifti1Image(values, affine), found[-1])
-    return found
+def _inert(text: str) -> str:
+    """Return a text of the job so that MONAI reads it as a text, not as a file to load or an expression."""
+    return f" {text}" if text.startswith(("%", "@", "$")) else text
 
 
 def _json(content: dict[str, Any]) -> bytes:

@@ -144,9 +144,8 @@ class Preparation(nn.Module):
             raise RuntimeError("the image is smaller than the windows that the network sees")
 
 
-def preparation_program(data: DataTable) -> tuple[bytes, torch.jit.ScriptModule]:
-    """Return the program as bytes, and as it is read from them."""
+def preparation_program(data: DataTable) -> bytes:
+    """Return the program as a file of TorchScript."""
     stream = io.BytesIO()
     torch.jit.save(torch.jit.script(Preparation(data)), stream)
-    stream.seek(0)
-    return stream.getvalue(), torch.jit.load(stream)
+    return stream.getvalue()

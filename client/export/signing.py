@@ -4,13 +4,15 @@ The key is EC P-384, as those of the federation are: `model-signing` knows ellip
 certificates, and no Ed25519.
 """
 
+import base64
+import binascii
 import hashlib
+import json
 import os
-import re
 from pathlib import Path
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
@@ -19,8 +21,7 @@ from shared.pki.certificates import load_key, new_key, save_key, write_file
 
 SIGNATURE = "model.sig"
 _REMEDY = "pip install 'wardround[export]'"
-_CHANGED = re.compile(r"Hash mismatch for '([^']*)'")
-_OTHERS = re.compile(r"((?:Extra|Missing) files [^:]*: [^\"]*)")
+_MOST_NAMED = 5
 
 
 class SignatureError(WardroundError):
@@ -90,31 +91,81 @@ def verify(folder: Path, public: Path | None) -> str:
             where=path,
             remedy="Give the signer's public key with --key; take it from them, not from beside it.",
         )
+    known = _public(path)
+    _require_plain(folder)
     verifying = _library().verifying
+    configured = verifying.Config().use_elliptic_key_verifier(public_key=path)
     try:
-        known = _public(path)
-        configured = verifying.Config().use_elliptic_key_verifier(public_key=path)
         configured.set_hashing_config(_hashing(folder)).verify(folder, signature)
     except InvalidSignature:
         raise SignatureError("is not signed with this key, or was changed", where=signature) from None
     except (ValueError, KeyError, TypeError, OSError, AttributeError, IndexError) as error:
-        raise SignatureError(_reason(str(error)), where=folder, remedy=_trust(str(error))) from None
+        _require_signed(folder, signature)
+        if "Key mismatch" in str(error):
+            raise SignatureError(
+                "is signed with another key than the one that is trusted",
+                where=folder,
+                remedy="Give the signer's public key with --key.",
+            ) from None
+        raise SignatureError(f"can't be read ({_first_line(error)})", where=signature) from None
+    _require_signed(folder, signature)  # a signer's list of what is not looked at hides nothing
     return _fingerprint(known)
 
 
-def _reason(said: str) -> str:
-    """Return in our words what `model-signing` found."""
-    if "Key mismatch" in said:
-        return "is signed with another key than the one that is trusted"
-    found = [f"'{name}' was changed since" for name in _CHANGED.findall(said)]
-    found += [text.strip("'] ") for text in _OTHERS.findall(said)]
-    if found:
-        return "is not what was signed: " + "; ".join(found)
-    return f"the signature can't be read ({said.splitlines()[0][:200] if said else 'damaged'})"
+def _require_plain(folder: Path) -> None:
+    """Refuse what no export has: links, devices, empty folders.
+
+    Raises:
+        SignatureError: There is one, which it names.
+    """
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink():
+            raise SignatureError(f"is not what was signed: '{name}' is a link", where=folder)
+        if path.is_dir() and any(path.iterdir()):
+            continue
+        if not path.is_file():
+            raise SignatureError(f"is not what was signed: '{name}' is no file of an export", where=folder)
 
 
-def _trust(said: str) -> str | None:
-    return "Give the signer's public key with --key." if "Key mismatch" in said else None
+def _require_signed(folder: Path, signature: Path) -> None:
+    """Compare the files of a folder with the digests in its signature, whoever has made it.
+
+    Raises:
+        SignatureError: Some were changed, are missing or were added; it names them.
+    """
+    signed = _signed_digests(signature)
+    files = (path for path in folder.rglob("*") if path.is_file() and path != signature)
+    found = {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
+    wrong = [f"'{name}' was changed" for name in sorted(found.keys() & signed) if found[name] != signed[name]]
+    wrong += [f"'{name}' is missing" for name in sorted(signed.keys() - found)]
+    wrong += [f"'{name}' was added" for name in sorted(found.keys() - signed)]
+    if wrong:
+        more = [f"and {len(wrong) - _MOST_NAMED} more"] if len(wrong) > _MOST_NAMED else []
+        raise SignatureError(f"is not what was signed: {', '.join(wrong[:_MOST_NAMED] + more)}", where=folder)
+
+
+def _signed_digests(signature: Path) -> dict[str, str]:
+    """Return what a signature says of each file: names and SHA-256.
+
+    Raises:
+        SignatureError: It can't be read.
+    """
+    try:
+        envelope = json.loads(signature.read_bytes())["dsseEnvelope"]
+        resources = json.loads(base64.b64decode(envelope["payload"], validate=True))["predicate"]["resources"]
+        return {str(own["name"]): str(own["digest"]) for own in resources}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, binascii.Error) as error:
+        raise SignatureError(f"can't be read ({_first_line(error)})", where=signature) from None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "")[:200] or type(error).__name__
 
 
 def _hashing(folder: Path) -> Any:
@@ -131,7 +182,10 @@ def _library() -> Any:
 
 
 def _public(path: Path) -> EllipticCurvePublicKey:
-    key = serialization.load_pem_public_key(path.read_bytes())
+    try:
+        key = serialization.load_pem_public_key(path.read_bytes())
+    except (OSError, ValueError, UnsupportedAlgorithm) as error:
+        raise SignatureError(f"is not a public key in PEM form ({_first_line(error)})", where=path) from None
     if not isinstance(key, EllipticCurvePublicKey):
         raise SignatureError("is not a public key of an elliptic curve", where=path)
     return key

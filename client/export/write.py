@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 import torch
 
+from client.data.new_folder import new_folder
 from client.export.bundle import bundle_files
 from client.export.facts import card, has_image, licence, preprocessing, run_facts
 from client.export.programs import onnx_program, torchscript_program
 from client.export.signing import sign
-from client.predict.write import new_folder
 from shared.errors import RunError
 from shared.finished_run import FinishedRun, Which
 from shared.networks.build import models_of

@@ -2,11 +2,11 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,52 +14,37 @@ import torch
 from monai.networks.utils import eval_mode
 
 from client.data.kinds import kinds_of
-from client.data.manifest.rows import scan_manifest
+from client.export.example_files import example_files
+from client.export.preparation import preparation_program
 from client.predict.answering import Predictor
+from client.predict.rows import find_rows
 from shared.finished_run import FinishedRun
 from shared.job.schema import parse_job
-from shared.networks.build import build_model
+from shared.networks.build import build_model, models_of
 from shared.run_folder import JOB, MODEL
 from shared.tasks import make_task
-from shared.tasks.programs import Program
+from shared.tasks.base import Task
 from shared.wire.packed_model import Layout
 from tests.cli import wardround
-from tests.every_task import write_for_every_task
 from tests.jobs import job_tables
 
 pytest.importorskip("onnxruntime")
 
 SMALL = {"channels": [4, 8], "norm": "instance"}
-VOLUME = {"dimensions": 3, "size": [32, 32, 32]}
-JOBS = {
-    "cnn": {"task_name": "classification"},
-    "several-labels": {
-        "task_name": "classification",
-        "task_multi_label": True,
-    },
+VOLUME = {"dimensions": 3, "size": [16, 16, 16]}
+JOBS: dict[str, dict[str, Any]] = {
+    "cnn": {"task_name": "classification", "data": {"size": [16, 16], "channels": 3}},
     "unet": {"task_name": "segmentation", "data": {"size": [30, 27], "resize": "pad"}},
-    "attention_unet": {"task_name": "segmentation", "model": {"name": "attention-unet", **SMALL}},
     "dynunet": {
         "task_name": "segmentation",
         "model": {"name": "dynunet", "channels": [4, 8, 8], "norm": "instance"},
         "data": VOLUME,
     },
-    "swin_unetr": {
-        "task_name": "segmentation",
-        "model": {"name": "swin-unetr", "features": 12},
-        "data": {"dimensions": 3, "size": [32, 32, 64], "resize": "pad", "intensity": "percentile"},
-    },
     "vit": {
         "task_name": "classification",
+        "task_multi_label": True,
         "model": {"name": "vit", "patch": 8, "features": 24, "layers": 2},
-        "data": {"size": [32, 32]},
     },
-    "densenet": {
-        "task_name": "classification",
-        "model": {"name": "densenet121"},
-        "data": {"dimensions": 3, "size": [64, 32, 32], "intensity": "window", "window": [0.0, 200.0]},
-    },
-    "mlp": {"task_name": "survival", "task_scaling": {"age": [60.0, 12.0], "grade": [2.0, 1.0]}},
     "cox-with-image": {
         "task_name": "survival",
         "task": {
@@ -83,7 +68,9 @@ JOBS = {
     },
     "generator": {"task_name": "generation", "task_classes": ["small", "large"]},
 }
-BUNDLES = [name for name in JOBS if JOBS[name]["task_name"] not in ("survival", "generation")]
+"""Runs of every task."""
+
+BUNDLES = ["unet", "windows"]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -137,171 +124,219 @@ def export(run: Path, kind: str, out: Path, *more: object, code: int = 0) -> str
     return said.stdout + said.stderr
 
 
-def wanted(run: Path, count: int) -> tuple[Program, list[torch.Tensor], np.ndarray]:
+def wanted(run: Path, count: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Return inputs as large as the real ones, and what the network gives for them as the task asks it."""
     finished = FinishedRun.read(run)
     model = finished.model(torch.device("cpu"), "best")
-    from shared.networks.build import models_of
-
     program = make_task(finished.job).program(models_of(model))
     assert program is not None
-    tensors = [
-        torch.arange(count) % own.classes if own.classes else torch.rand(count, *own.shape) * 3
-        for own in program.inputs.values()
-    ]
-    if "record" in program.inputs:
-        tensors[list(program.inputs).index("record")][0, 0] = torch.nan
+    drawn = torch.Generator().manual_seed(count)
+    tensors = {
+        name: torch.arange(count) % own.classes
+        if own.classes
+        else torch.rand(count, *own.shape, generator=drawn) * 3
+        for name, own in program.inputs.items()
+    }
+    if "record" in tensors:
+        tensors["record"][0, 0] = torch.nan
     with eval_mode(model, program.module), torch.no_grad():
-        return program, tensors, program.module(*tensors).numpy()
+        found = program.module(*tensors.values()).numpy()
+    return {name: tensor.numpy() for name, tensor in tensors.items()}, found
 
 
 def alone(script: str, folder: Path) -> None:
     """Run Python where no Wardround can be imported."""
     said = subprocess.run(
-        [sys.executable, "-I", "-c", script], cwd=folder, capture_output=True, text=True, check=False
+        [sys.executable, "-I", "-c", NO_WARDROUND + script],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert said.returncode == 0, said.stderr
+    assert said.returncode == 0, said.stderr[-3000:]
 
 
 NO_WARDROUND = """
-import sys, numpy as np
+import sys
 sys.modules.update(dict.fromkeys(("wardround", "shared", "client", "server", "simulate")))  # not to be had
+"""
+ASK = """
+import onnxruntime, torch, numpy as np
+from pathlib import Path
+for run in Path().iterdir():
+    session = onnxruntime.InferenceSession(run / "onnx/model.onnx", providers=["CPUExecutionProvider"])
+    module = torch.jit.load(run / "torchscript/model.ts")
+    for count in (1, 4):
+        inputs = dict(np.load(run / f"{count}.npz"))
+        np.save(run / f"onnx-{count}.npy", session.run(None, inputs)[0])
+        tensors = map(torch.from_numpy, inputs.values())
+        np.save(run / f"torchscript-{count}.npy", module(*tensors).detach().numpy())
 """
 
 
-@pytest.mark.parametrize("name", JOBS)
-def test_onnx_and_torchscript_give_the_same_without_wardround(run_of, tmp_path, name) -> None:
-    for kind in ("onnx", "torchscript"):
-        export(run_of(name), kind, tmp_path / kind)
-    expected = {}
-    for count in (1, 4):
-        program, tensors, found = wanted(run_of(name), count)
-        expected[count] = found
-        for key, tensor in zip(program.inputs, tensors, strict=True):
-            np.save(tmp_path / f"{count}-{key}.npy", tensor.numpy())
-    names = list(program.inputs)
-    alone(
-        NO_WARDROUND
-        + f"""
-import onnxruntime, torch
-session = onnxruntime.InferenceSession("onnx/model.onnx", providers=["CPUExecutionProvider"])
-module = torch.jit.load("torchscript/model.ts")
-for count in (1, 4):
-    inputs = {{name: np.load(f"{{count}}-{{name}}.npy") for name in {names!r}}}
-    np.save(f"onnx-{{count}}.npy", session.run(None, inputs)[0])
-    np.save(f"torchscript-{{count}}.npy", module(*map(torch.from_numpy, inputs.values())).detach().numpy())
-""",
-        tmp_path,
-    )
-    for count, numbers in expected.items():
+@pytest.fixture(scope="module")
+def exported(run_of, tmp_path_factory) -> Path:
+    """Every run as ONNX and TorchScript, what goes in, and what one process without Wardround makes of it."""
+    pytest.importorskip("onnxscript")
+    folder = tmp_path_factory.mktemp("exported")
+    for name in JOBS:
+        (folder / name).mkdir()
         for kind in ("onnx", "torchscript"):
-            found = np.load(tmp_path / f"{kind}-{count}.npy")
-            np.testing.assert_allclose(found, numbers, rtol=1e-4, atol=1e-4)
+            export(run_of(name), kind, folder / name / kind)
+        for count in (1, 4):
+            inputs, _ = wanted(run_of(name), count)
+            np.savez(folder / name / f"{count}.npz", **inputs)
+    alone(ASK, folder)
+    return folder
 
 
-@pytest.mark.parametrize("name", BUNDLES)
-def test_a_bundle_passes_monais_own_verification(run_of, tmp_path, name) -> None:
+@pytest.mark.parametrize("kind", ["onnx", "torchscript"])
+@pytest.mark.parametrize("name", JOBS)
+def test_what_is_exported_gives_the_same_without_wardround(run_of, exported, name, kind) -> None:
+    for count in (1, 4):
+        found = np.load(exported / name / f"{kind}-{count}.npy")
+        np.testing.assert_allclose(found, wanted(run_of(name), count)[1], rtol=1e-4, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def bundles(run_of, tmp_path_factory) -> Path:
+    """Bundles that one process of MONAI has verified and run."""
     pytest.importorskip("fire")
-    bundle = tmp_path / "bundle"
-    export(run_of(name), "bundle", bundle)
-    metadata = json.loads((bundle / "configs/metadata.json").read_text())
-    schema = tmp_path / "schema.json"  # MONAI would fetch its own; this has what that one requires
+    folder = tmp_path_factory.mktemp("bundles")
+    schema = folder / "schema.json"  # MONAI would fetch its own; this has what that one requires
     schema.write_text(json.dumps({"type": "object", "required": REQUIRED}))
-    given = ["--meta_file", "configs/metadata.json"]
-    monai("verify_metadata", *given, "--filepath", schema, folder=bundle)
-    network = ["--net_id", "network_def", "--config_file", "configs/inference.json", "--device", "cpu"]
-    monai("verify_net_in_out", *given, *network, folder=bundle)
-    assert metadata["network_data_format"]["inputs"]["image"]["dtype"] == "float32"
+    for name in BUNDLES:
+        export(run_of(name), "bundle", folder / name)
+        (folder / f"{name}-images").mkdir()
+        example_files(folder / f"{name}-images", FinishedRun.read(run_of(name)).job.data)
+    alone(f"names, schema = {BUNDLES!r}, {str(schema)!r}" + VERIFY, folder)
+    return folder
 
 
+VERIFY = """
+import os
+from monai.bundle import run, verify_metadata, verify_net_in_out
+for name in names:
+    os.chdir(name)
+    meta = "configs/metadata.json"
+    verify_metadata(meta_file=meta, filepath=schema)
+    config = "configs/inference.json"
+    verify_net_in_out(net_id="network_def", meta_file=meta, config_file=config, device="cpu")
+    run(config_file=config, meta_file=meta, dataset_dir=f"../{name}-images")
+    os.chdir("..")
+"""
 REQUIRED = [
     *("schema", "version", "monai_version", "pytorch_version", "numpy_version", "required_packages_version"),
     *("task", "description", "authors", "copyright", "network_data_format"),
 ]
 
 
-def monai(*arguments: object, folder: Path) -> None:
-    command = [sys.executable, "-I", "-m", "monai.bundle", *map(str, arguments)]
-    said = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert said.returncode == 0, said.stderr[-3000:]
-
-
-def test_a_bundle_runs_on_files_and_gives_what_predict_is_given(run_of, tmp_path) -> None:
-    pytest.importorskip("fire")
-    data = write_for_every_task(tmp_path / "data", ("alpha",)).parent
-    bundle = tmp_path / "bundle"
-    export(run_of("unet"), "bundle", bundle)
-    (tmp_path / "pictures").mkdir()
-    manifest = scan_manifest(data)
-    for record in manifest.records:
-        shutil.copy(record.images[0], tmp_path / "pictures")
-    monai(
-        *("run", "--config_file", "configs/inference.json", "--meta_file", "configs/metadata.json"),
-        *("--dataset_dir", tmp_path / "pictures"),
-        folder=bundle,
-    )
-    predictor = Predictor.of(FinishedRun.read(run_of("unet")), "best", torch.device("cpu"))
-    for said in predictor.answers(manifest, kinds_of(predictor.job)):
+@pytest.mark.parametrize("name", BUNDLES)
+def test_a_bundle_passes_monais_own_verification_and_gives_what_predict_is_given(
+    run_of, bundles, name
+) -> None:
+    predictor = Predictor.of(FinishedRun.read(run_of(name)), "best", torch.device("cpu"))
+    kinds = kinds_of(predictor.job)
+    rows = find_rows(bundles / f"{name}-images", predictor.job, kinds)
+    answers = list(predictor.answers(rows, kinds))
+    assert len(answers) > 2
+    for said in answers:
         assert said.answer is not None
         assert said.answer.map is not None
-        found = np.load(bundle / f"eval/{said.record.images[0].name}.npy")
+        found = np.load(bundles / name / f"eval/{said.record.images[0].name}.npy")
         np.testing.assert_allclose(found, said.answer.map.numpy(), rtol=1e-3, atol=1e-4)
 
 
-def test_what_is_not_the_same_elsewhere_is_refused(run_of, tmp_path) -> None:
-    assert "takes one image" in export(run_of("mlp"), "bundle", tmp_path / "a", code=2)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("client.export.preparation.Preparation._ranged", _other)
-        said = export(run_of("cnn"), "bundle", tmp_path / "a", code=2)
-    assert "would be another one" in said
+def test_another_preparation_than_trainings_is_refused(run_of, tmp_path) -> None:
+    """Of either side: the one that is compared is the one that is exported."""
+    for place in ("client.export.bundle.preparation_program", "client.data.kinds.image.intensity"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(place, OTHER[place])
+            said = export(run_of("unet"), "bundle", tmp_path / "out", code=2)
+        assert "would be another one" in said
+        assert not (tmp_path / "out").exists()
+
+
+OTHER: dict[str, Callable[..., Any]] = {
+    "client.export.bundle.preparation_program": lambda data: preparation_program(
+        data.model_copy(update={"intensity": "minmax"})
+    ),
+    "client.data.kinds.image.intensity": lambda image, *_: image / 255,
+}
+
+
+def test_what_is_no_bundle_or_no_program_is_refused(run_of, tmp_path) -> None:
+    for name in ("cox-with-image", "generator"):
+        assert "takes one image" in export(run_of(name), "bundle", tmp_path / "a", code=2)
+    with pytest.MonkeyPatch.context() as patch:  # what a task of a package has that says nothing of it
+        patch.setattr("shared.tasks.segmentation.task.SegmentationTask.program", Task.program)
+        said = export(run_of("unet"), "onnx", tmp_path / "a", code=2)
+    assert "says nothing of what could be exported" in said
     assert not (tmp_path / "a").exists()
 
 
-def _other(self, image: torch.Tensor) -> torch.Tensor:
-    return image / 255
-
-
 def test_an_export_says_what_a_user_must_know(run_of, tmp_path) -> None:
-    export(run_of("swin_unetr"), "safetensors", tmp_path / "out")
+    export(run_of("windows"), "safetensors", tmp_path / "out")
     card = (tmp_path / "out/README.md").read_text()
     for text in (
-        "RAS+",
-        "32 x 32 x 64",
-        "1st percentile",
-        "dice_global | 0.250",
-        "Not a medical",
-        "disc",
+        *("RAS+", "2 x 2 x 2 mm", "windows of 16 x 16 x 16"),
+        *("dice_global | 0.250", "Not a medical", "disc"),
     ):
         assert text in card
     about = json.loads((tmp_path / "out/model.json").read_text())
-    assert about["inputs"]["image"]["shape"] == ["batch", 1, 32, 32, 64]
+    assert about["inputs"]["image"]["shape"] == ["batch", 1, 16, 16, 16]
     assert "Apache License" in (tmp_path / "out/LICENSE").read_text()
-    assert (tmp_path / "out/model.safetensors").read_bytes() == (run_of("swin_unetr") / MODEL).read_bytes()
+    assert (tmp_path / "out/model.safetensors").read_bytes() == (run_of("windows") / MODEL).read_bytes()
 
 
-def test_a_changed_byte_is_found(run_of, tmp_path) -> None:
-    said = export(run_of("cnn"), "onnx", tmp_path / "out")
+def test_whatever_was_changed_is_found_and_named(run_of, tmp_path) -> None:
+    out = tmp_path / "out"
+    said = export(run_of("cnn"), "torchscript", out)
     assert "signed by the key" in said
-    verified = wardround("verify", tmp_path / "out")
-    assert verified.returncode == 0, verified.stderr
-    for file in sorted((tmp_path / "out").iterdir()):
+    assert wardround("verify", out).returncode == 0
+    for file in sorted(out.iterdir()):
         before = file.read_bytes()
         for place in (0, len(before) // 2, len(before) - 1):
             content = bytearray(before)
             content[place] ^= 1
             file.write_bytes(content)
-            said = wardround("verify", tmp_path / "out")
-            assert said.returncode == 2, (file.name, place)
-            assert "Traceback" not in said.stderr
+            said = refusal(out)
             if file.name != "model.sig":
-                assert f"'{file.name}' was changed" in said.stderr
+                assert f"'{file.name}' was changed" in said
         file.write_bytes(before)
-    assert wardround("verify", tmp_path / "out").returncode == 0
-    (tmp_path / "out/.gitignore").write_text("more")
-    assert ".gitignore" in wardround("verify", tmp_path / "out").stderr
-    (tmp_path / "out/.gitignore").unlink()
-    (tmp_path / "out/LICENSE").unlink()
-    assert "LICENSE" in wardround("verify", tmp_path / "out").stderr
+    assert wardround("verify", out).returncode == 0
+    (out / ".gitignore").write_text("more")
+    assert "'.gitignore' was added" in refusal(out)
+    (out / ".gitignore").unlink()
+    (out / "more").mkdir()
+    assert "'more' is no file of an export" in refusal(out)
+    (out / "more").rmdir()
+    licence = (out / "LICENSE").rename(tmp_path / "LICENSE")
+    assert "'LICENSE' is missing" in refusal(out)
+    (out / "LICENSE").symlink_to(licence)
+    assert "'LICENSE' is a link" in refusal(out)
+
+
+def refusal(out: Path) -> str:
+    said = wardround("verify", out)
+    assert said.returncode == 2, said.stdout
+    assert "Traceback" not in said.stderr
+    return " ".join(said.stderr.split())
+
+
+def test_what_the_signer_did_not_look_at_was_not_signed(run_of, tmp_path) -> None:
+    """The format lets a signature name files that are left out."""
+    from model_signing import hashing, signing
+
+    out = tmp_path / "out"
+    export(run_of("cnn"), "safetensors", out)
+    (out / "model.sig").unlink()
+    (out / "more.bin").write_bytes(b"anything")
+    key = Path(os.environ["XDG_CONFIG_HOME"]) / "wardround/signing-key.pem"
+    config = signing.Config().use_elliptic_key_signer(private_key=key)
+    left_out = hashing.Config().set_ignored_paths(paths=[out / "model.sig", out / "more.bin"])
+    config.set_hashing_config(left_out).sign(out, out / "model.sig")
+    assert "'more.bin' was added" in refusal(out)
 
 
 def test_only_a_key_that_is_trusted_counts(run_of, tmp_path) -> None:
