@@ -8,8 +8,9 @@ import typer
 
 from client.cli.client import client_app
 from client.cli.data import data_app
-from client.cli.export import export, verify
+from client.cli.export import export
 from client.cli.predict import predict
+from client.cli.verify import verify
 from server.cli.login import login
 from server.cli.report import compare, report, show
 from server.cli.runs import COMMANDS

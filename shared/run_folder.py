@@ -26,7 +26,7 @@ REHEARSAL, PATIENTS = "rehearsal", "patients.safetensors"  # what only a rehears
 CHECKPOINT, MODEL, BEST = "checkpoint.safetensors", "model.safetensors", "best.safetensors"
 LOCK = ".lock"
 HEADER = "wardround"  # key of the metadata of our safetensors files
-_NOT_TRAINING = ("describe", "evaluate", "test")
+_NOT_TRAINING = ("describe", "evaluate", "test", "statement")
 
 
 class RunRecord:

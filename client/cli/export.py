@@ -1,4 +1,4 @@
-"""`wardround export` and `verify`: a run's model for other programs, and whether one is what was signed."""
+"""`wardround export`: a run's model for other programs."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -43,19 +43,3 @@ def export(
     if signer == own_key():
         lines.append(f"Whoever is to verify it needs {public_file(signer)}.")
     answer(json, lines, folder=out, key=fingerprint_of(signer), public_key=public_file(signer))
-
-
-def verify(
-    path: Annotated[Path, typer.Argument(help="Folder of an export.", show_default=False)],
-    key: Annotated[
-        Path | None,
-        typer.Option(help="The signer's public key. Default: your own.", show_default=False),
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Check an export's signature and the digest of each of its files."""
-    from client.export.signing import verify as check
-
-    fingerprint = check(path, key)
-    said = f"{path}: every file is as it was signed by the key {fingerprint}"
-    answer(json, said, folder=path, key=fingerprint)

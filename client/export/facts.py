@@ -1,5 +1,6 @@
 """What an export says about itself: the preprocessing in words and JSON, and the facts of its run."""
 
+import hashlib
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -82,6 +83,7 @@ def run_facts(run: FinishedRun, which: Which) -> dict[str, Any]:
         "job": run.job.digest(),
         "task": run.job.task.name,
         "subject": run.job.task.subject,
+        "model": hashlib.sha256(run.file(which).read_bytes()).hexdigest(),
         "round": run.round_of(which),
         "rounds": run.rounds,
         "strategy": run.job.strategy.name,

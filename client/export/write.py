@@ -9,18 +9,18 @@ import torch
 from client.data.new_folder import new_folder
 from client.export.bundle import bundle_files
 from client.export.facts import card, has_image, licence, preprocessing, run_facts
+from client.export.file_names import ABOUT, CARD, LICENCE, PREPROCESSING, WEIGHTS
 from client.export.programs import onnx_program, torchscript_program
 from client.export.signing import sign
 from shared.errors import RunError
 from shared.finished_run import FinishedRun, Which
 from shared.networks.build import models_of
+from shared.passport.documents import FILE as PASSPORT
 from shared.tasks import make_task
 from shared.tasks.programs import Program
 
 Format = Literal["bundle", "onnx", "torchscript", "safetensors"]
 Files = dict[str, bytes]
-
-CARD, LICENCE, ABOUT, PREPROCESSING = "README.md", "LICENSE", "model.json", "preprocessing.json"
 
 
 def export(run: FinishedRun, which: Which, kind: Format, out: Path, key: Path | None) -> None:
@@ -61,6 +61,8 @@ def export(run: FinishedRun, which: Which, kind: Format, out: Path, key: Path | 
         PREPROCESSING: _json(before),
     }
     content |= _model(run, which, kind, program, facts)
+    if (run.path / PASSPORT).is_file():
+        content[PASSPORT] = (run.path / PASSPORT).read_bytes()
     with new_folder(out) as folder:
         for name, part in content.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -97,7 +99,7 @@ def _model(run: FinishedRun, which: Which, kind: Format, program: Program, facts
         return bundle_files(run, program, torchscript_program(program), facts)
     # The network's own tensors, by their names in the network: what a run of the same job starts from.
     return {
-        "model.safetensors": run.file(which).read_bytes(),
+        WEIGHTS: run.file(which).read_bytes(),
         "job.json": run.job.canonical().encode(),
     }
 

@@ -1,5 +1,6 @@
 """Where a hospital decides about every request and writes down what it decided and sent."""
 
+import hashlib
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from client.guard.job_book import MOST_WAITING, JobBook
 from client.guard.ledger import LEDGER, Ledger
 from client.guard.ledger_entry import Round
 from client.guard.served_requests import Asked, Carried
+from client.guard.statement import statement_from
 from client.guard.waiting_jobs import how_to_approve
 from client.settings.policy import BudgetError, PolicyError, check_project
 from client.settings.site import SiteConfig
@@ -28,8 +30,11 @@ from client.settings.states import (
 from shared.audit.log import AuditLog
 from shared.audit.log_heads import Grown
 from shared.job.schema import JobSpec
+from shared.passport.documents import STATEMENT
+from shared.passport.envelope import Envelope
 from shared.pki.key_file import KeyFile
 from shared.privacy.accounting import Steps
+from shared.privacy.secagg.identity import Identity
 from shared.privacy.secagg.records import STATISTICS, TRAIN
 from shared.wire.messages import Sent
 
@@ -41,13 +46,15 @@ class Visit:
     """A request of the coordinator, as far as the policy looks at it.
 
     Attributes:
-        phase: ``describe``, ``statistics``, ``train``, ``evaluate`` or a stage of secure aggregation.
-        round: 0 for a description and for statistics, their stages too.
+        phase: ``describe``, ``statistics``, ``train``, ``evaluate``, ``statement`` or a stage of secure
+            aggregation.
+        round: 0 for a description, a statement and statistics, their stages too.
         split: For an evaluation.
         researcher: As the coordinator names them; empty where it names nobody.
         run: Flower's number of the run.
         known_head: Of the site's audit log, as the coordinator knows it; empty where it knows none.
         project: Of the run, as the coordinator names it.
+        run_name: As the coordinator names it; empty for a description.
     """
 
     job: JobSpec
@@ -58,6 +65,7 @@ class Visit:
     run: int
     known_head: str = ""
     project: str = ""
+    run_name: str = ""
 
     def fields(self) -> dict[str, object]:
         """Return what an audit entry says of the visit."""
@@ -203,7 +211,7 @@ class Gate:
     def _asked(self, visit: Visit) -> Asked | None:
         """Return the request as it is counted; None for a stage of secure aggregation, which is not."""
         job = visit.job.digest()
-        if visit.phase == "describe":
+        if visit.phase in ("describe", "statement"):
             return Asked(job, visit.phase, self._clock().toordinal())
         if visit.phase in ("train", "statistics"):
             return Asked(job, visit.phase, visit.round)
@@ -256,8 +264,34 @@ class Gate:
         fields.pop("split", None)
         self._audit.append("request-failed", reason=reason, **fields)
 
-    def sent(self, visit: Visit, sent: Sent) -> Grown:
+    def signed(self, visit: Visit, layout: str, identity: Identity) -> str:
+        """Return what the site signs about its part in a run, written from its own log, and write that down.
+
+        Args:
+            visit: Was admitted, so the job was approved here.
+            layout: Digest of the layout of the job's packed model.
+            identity: Signs.
+
+        Raises:
+            PolicyError: The site has taken no part in the run.
+            AuditError: The log can't be read or written, or an entry of the run was changed.
+            CredentialError: The certificate does not belong to the key.
+        """
+        statement = statement_from(self._audit.folder, visit.job, visit.run_name, layout, self._config.name)
+        envelope = Envelope.seal(STATEMENT, statement, identity.key, identity.certificate).text()
+        digest = hashlib.sha256(envelope.encode()).hexdigest()
+        who = {"researcher": visit.researcher} if visit.researcher else {}
+        job = visit.job.digest()
+        self._audit.append("statement-signed", job=job, run=visit.run_name, sha256=digest, **who)
+        return envelope
+
+    def sent(self, visit: Visit, sent: Sent, model: str = "") -> Grown:
         """Write down what is about to leave.
+
+        Args:
+            visit: Was taken on.
+            sent: What leaves.
+            model: SHA-256 of the model that came with the request; empty where none did.
 
         Returns:
             The head of the log, which goes with the reply, and the proof that it follows from the known one.
@@ -266,7 +300,9 @@ class Gate:
             CutLogError: It does not follow.
         """
         self._refused_looks.pop(visit.job.digest(), None)
-        optional = {} if sent.sha256 is None else {"sha256": sent.sha256}
-        of = {"run": str(visit.run), **visit.fields()}
-        entry = self._audit.append("reply-sent", bytes=sent.bytes, examples=sent.examples, **optional, **of)
+        optional = {"sha256": sent.sha256, "model": model, "run": visit.run_name}
+        known = {name: text for name, text in optional.items() if text}
+        entry = self._audit.append(
+            "reply-sent", bytes=sent.bytes, examples=sent.examples, **known, **visit.fields()
+        )
         return log_proof.prove(self._audit, visit.known_head, entry.head, self._config.name)

@@ -11,15 +11,16 @@ def check_request(job: JobSpec, phase: str, round_: int, split: str, site: str) 
 
     Args:
         job: What was approved.
-        phase: ``describe``, ``train``, ``evaluate``, ``statistics`` or a stage of secure aggregation.
-        round_: As the request says; 0 for a description, and for statistics with their stages.
+        phase: ``describe``, ``train``, ``evaluate``, ``statistics``, ``statement`` or a stage of secure
+            aggregation.
+        round_: As the request says; 0 for a description or statement, and for statistics with their stages.
         split: For an evaluation.
         site: Name of the site, for the error.
 
     Raises:
         PolicyError: The job has no such round, or no such evaluation after it.
     """
-    if phase == "describe":
+    if phase in ("describe", "statement"):
         return
     is_stage = phase.startswith("secagg-")
     if phase == "statistics" or (is_stage and not round_):

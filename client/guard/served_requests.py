@@ -16,7 +16,9 @@ MOST_ANSWERS = 2
 """How often one request of a job is answered."""
 
 MOST_DESCRIPTIONS = 10
-"""How often a job's data are described in a day: a run asks when it starts and when it is resumed."""
+"""How often a job's data are described in a day, or its runs are: when they start, and end."""
+
+_DAILY = {"describe": "the description of the data", "statement": "what is signed about a run"}
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS answered (
@@ -61,8 +63,8 @@ class Asked:
 
     Attributes:
         job: Digest.
-        phase: ``describe``, ``statistics``, ``train`` or ``evaluate``.
-        round: From 1; of a description the day, as a number; 0 for statistics.
+        phase: ``describe``, ``statistics``, ``train``, ``evaluate`` or ``statement``.
+        round: From 1; of a description or statement the day, as a number; 0 for statistics.
         split: ``val`` or ``test`` for an evaluation, otherwise empty.
     """
 
@@ -74,7 +76,7 @@ class Asked:
     @property
     def most(self) -> int:
         """How often it is answered."""
-        return MOST_DESCRIPTIONS if self.phase == "describe" else MOST_ANSWERS
+        return MOST_DESCRIPTIONS if self.phase in _DAILY else MOST_ANSWERS
 
     @property
     def model_of(self) -> int:
@@ -88,8 +90,8 @@ class Asked:
 
     def __str__(self) -> str:
         """Return it in words, without the job."""
-        if self.phase == "describe":
-            return "the description of the data"
+        if self.phase in _DAILY:
+            return _DAILY[self.phase]
         if self.phase == "statistics":
             return "the sums before the first round"
         where = f" on '{self.split}'" if self.split else ""
@@ -196,9 +198,9 @@ class Served(Book):
 
     def answers(self, job: str) -> int:
         """Return how many answers were given for a job's rounds."""
-        query = "SELECT SUM(times) AS sum FROM answered WHERE digest = ? AND phase != 'describe'"
+        query = "SELECT SUM(times) AS sum FROM answered WHERE digest = ? AND phase NOT IN (?, ?)"
         with self._change() as db:
-            return db.execute(query, (job,)).fetchone()["sum"] or 0
+            return db.execute(query, (job, *_DAILY)).fetchone()["sum"] or 0
 
 
 def _first(db: sqlite3.Connection, job: str, place: str, content: str) -> str | None:
@@ -227,7 +229,7 @@ def _answered(asked: Asked, site: str) -> PolicyError:
     return PolicyError(
         f"job.requests: {asked} was answered {asked.most} times, which is as often as it may be",
         where=site,
-        remedy=_again(asked.job) if asked.phase != "describe" else None,
+        remedy=None if asked.phase in _DAILY else _again(asked.job),
     )
 
 

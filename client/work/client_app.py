@@ -28,6 +28,7 @@ from shared.privacy.secagg.errors import SecureAggregationError
 from shared.text.redact import redact_error
 from shared.wire import messages
 from shared.wire.messages import MessageError
+from shared.wire.statement_message import STATEMENT, statement_reply
 from shared.wire.statistics_message import statistics_reply
 
 _log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ def make_app(site: Site) -> ClientApp:
 
     app.query(messages.DESCRIBE)(handler("describe", _describe))
     app.query(messages.STATISTICS)(handler("statistics", _statistics))
+    app.query(STATEMENT)(handler("statement", _statement))
     app.train()(handler("train", _train))
     app.evaluate()(handler("evaluate", _evaluate))
     for stage, work in QUERIES.items():
@@ -61,6 +63,10 @@ def _statistics(site: Site, visit: Visit, content: RecordDict, state: RecordDict
     if visit.job.privacy.secure_aggregation:
         return statistics_masked(site, visit, content, state)
     return statistics_reply(site.statistics(visit.job))
+
+
+def _statement(site: Site, visit: Visit, _: RecordDict, __: RecordDict) -> RecordDict:
+    return statement_reply(site.statement(visit))
 
 
 def _train(site: Site, visit: Visit, content: RecordDict, state: RecordDict) -> RecordDict:
@@ -88,11 +94,11 @@ def _answer(site: Site, message: Message, phase: str, work: Work, state: RecordD
     try:
         visit = read_visit(message.content, phase, message.metadata.run_id)
         site.admit(visit)
-        site.take(visit, message.content)
+        model = site.take(visit, message.content)
         with site.counted(visit), explained(site.config.name):
             content = work(site, visit, message.content, state)
         if site.gate is not None:
-            log_heads.add(content, site.gate.sent(visit, messages.measure(content)))
+            log_heads.add(content, site.gate.sent(visit, messages.measure(content), model))
         return Message(content, reply_to=message)
     except Exception as error:
         if site.gate is None and not isinstance(error, WardroundError):
@@ -108,7 +114,17 @@ def read_visit(content: RecordDict, phase: str, run: int) -> Visit:
     """
     asked = messages.read_question(content)
     job, known_head = read_job(asked.job), log_heads.asked(content)
-    return Visit(job, phase, asked.round, asked.split, asked.researcher, run, known_head, asked.project)
+    return Visit(
+        job,
+        phase,
+        asked.round,
+        asked.split,
+        asked.researcher,
+        run,
+        known_head,
+        project=asked.project,
+        run_name=asked.run,
+    )
 
 
 def explained_to_strangers(site: Site, visit: Visit | None, phase: str, error: Exception) -> tuple[int, str]:

@@ -27,7 +27,7 @@ from client.guard.request_rules import check_request
 from client.guard.site_cohort import SiteCohort
 from client.guard.statistics import part_of
 from client.guard.sum_book import SumBook
-from client.settings.policy import check_size
+from client.settings.policy import PolicyError, check_size
 from client.settings.site import SiteConfig
 from client.training.class_counts import statistics_for_loss
 from client.training.device import check_machine
@@ -109,8 +109,11 @@ class Site:
         if self.gate is not None:
             self.gate.admit(visit)
 
-    def take(self, visit: Visit, content: RecordDict) -> None:
+    def take(self, visit: Visit, content: RecordDict) -> str:
         """Take an admitted request on: remember its model, count it, and charge what it costs.
+
+        Returns:
+            The SHA-256 of the model that came with it; empty where nothing is remembered.
 
         Raises:
             PolicyError: It carries a model that is not that of its round, something is used up, or it would
@@ -121,12 +124,14 @@ class Site:
             self._cohort.check_update(visit.job, data, visit.round)
             self._cohort.tell(visit.job, data, "train")
         if self.gate is None or visit.phase not in ("train", "evaluate"):
-            return
+            return ""
         if visit.phase == "train" and visit.round == 1:
             check_first(visit.job, content, self.config.name)
-        self.gate.take(visit, carried_by(content))
+        carried = carried_by(content)
+        self.gate.take(visit, carried)
         if visit.phase == "train" and visit.job.privacy.mechanism == "dp-sgd":
             self.gate.reserve(visit, self._cohort.private_steps(visit.job, data))
+        return carried.model
 
     def counted(self, visit: Visit) -> AbstractContextManager[None]:
         """Count what is answered inside; a simulation, where nobody asks, does not."""
@@ -168,6 +173,18 @@ class Site:
         return packed(
             job.task.statistics(), part_of(job, task, data, release, self._cohort.standing_bounds(job))
         )
+
+    def statement(self, visit: Visit) -> str:
+        """Return what the site signs about its part in a run.
+
+        Raises:
+            PolicyError: It has taken no part in it, or has no audit log that says so.
+            WardroundError: The log or the certificate can't be used.
+        """
+        if self.gate is None or self.credentials is None:
+            raise PolicyError("job.run: a simulated site signs nothing", where=self.config.name)
+        layout = self._workshop.bench(visit.job.canonical()).wire.layout.digest()
+        return self.gate.signed(visit, layout, self.credentials.newest())
 
     def _training_data(self, job: JobSpec) -> SiteData:
         return self._cohort.for_training(job, self.data(job))

@@ -59,10 +59,15 @@ _STATE = "secure-aggregation"
 
 @dataclass(frozen=True)
 class Credentials:
-    """How a site shows who it is to the other sites, and whom it believes."""
+    """How a site shows who it is to the other sites, and whom it believes.
+
+    Attributes:
+        keys: The site's folder `keys`; None where there is none.
+    """
 
     identity: Identity
     trust: Trust
+    keys: Path | None = None
 
     @classmethod
     def load(cls, config: SiteConfig, keys: Path) -> Self:
@@ -74,7 +79,15 @@ class Credentials:
         identity, peers = Identity.load(config.name, keys), dict(config.peers)
         if peers:  # those of others; a site is sure of its own
             peers[config.name] = key_fingerprint(identity.key.public_key())
-        return cls(identity, Trust(load_certificate(keys / "ca.crt"), peers))
+        return cls(identity, Trust(load_certificate(keys / "ca.crt"), peers), keys)
+
+    def newest(self) -> Identity:
+        """Return the identity by the certificate of now, which may have been renewed since.
+
+        Raises:
+            CredentialError: A file is missing or can't be used.
+        """
+        return self.identity if self.keys is None else Identity.load(self.identity.site, self.keys)
 
 
 class SecureSite(Protocol):

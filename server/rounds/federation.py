@@ -1,12 +1,14 @@
 """The sites of a run: who takes part, who is drawn for a round, and what they answer."""
 
+import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
+from numpy.typing import NDArray
 
 from server.rounds.answer_size import largest_answer
 from server.rounds.deadline import Deadline, Quorum
@@ -93,6 +95,7 @@ class Federation:
         self.statistics: Statistics = {}  # sums over all sites, that go with every model
         self._heads = heads
         self._repeats = repeats
+        self._updates: dict[tuple[int, str], str] = {}  # SHA-256 by round and site
 
     @property
     def summed_sites(self) -> list[Member]:
@@ -197,13 +200,32 @@ class Federation:
         sites = {node: members[node].name for node in nodes}
 
         def checked(node: int, content: RecordDict) -> T:
-            return check(members[node], content)
+            answer = check(members[node], content)
+            if phase == "train" and self._heads is not None:
+                self._updates[round_, sites[node]] = messages.measure(content).sha256 or ""
+            return answer
 
         def failed(site: str, reason: str, _: int) -> None:
             self.fail(site, round_, phase, reason)
 
         for node, message, answer in self.answers(asked, sites, wait, checked, failed):
             yield Reply(members[node], message), answer
+
+    def receipts(
+        self, round_: int, model: NDArray[np.float32], trained: Collection[str] = ()
+    ) -> dict[str, Any]:
+        """Return the SHA-256 of a round's `model`, and of its `updates` by site; nothing in a simulation.
+
+        Args:
+            round_: The round; 0 for the first model.
+            model: After it, packed.
+            trained: The sites whose updates are in it.
+        """
+        if self._heads is None:
+            return {}
+        updates = {name: self._updates[round_, name] for name in trained}
+        self._updates.clear()
+        return {"model": hashlib.sha256(np.ascontiguousarray(model).data).hexdigest(), "updates": updates}
 
     def answers(
         self,

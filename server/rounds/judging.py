@@ -51,6 +51,21 @@ class Judged:
     tallies: dict[str, NDArray[np.int64] | None]
     kept: dict[str, Any] = field(default_factory=dict)
 
+    def rows(self, round_: int, phase: str) -> list[dict[str, Any]]:
+        """Return the rows of the sites in the table of a run."""
+        return [
+            {
+                "round": round_,
+                "site": name,
+                "phase": phase,
+                "examples": self.examples.get(name, ""),
+                "seconds": round(self.seconds[name], 3),
+                "bytes": self.bytes[name],
+                **scores,
+            }
+            for name, scores in self.sites.items()
+        ]
+
 
 class Judges:
     """Asks sites to evaluate models.

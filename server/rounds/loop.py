@@ -160,6 +160,11 @@ class RoundLoop:
         return result
 
     @property
+    def federation(self) -> Federation:
+        """The sites that take part."""
+        return self._federation
+
+    @property
     def statistics(self) -> list[float]:
         """The sums over all sites before the first round, packed."""
         return packed(self.job.task.statistics(), self.task.statistics).tolist()
@@ -172,7 +177,8 @@ class RoundLoop:
         statistics, summed = sum_up(self._federation, self.job)
         state = Checkpoint(0, first, statistics=statistics)
         names = _names(self._federation.can_train(1))
-        self._run.note_part(round=0, job=self.job.digest(), can_train=names, summed=summed)
+        receipts = self._federation.receipts(0, first)
+        self._run.note_part(round=0, job=self.job.digest(), can_train=names, summed=summed, **receipts)
         self._run.save(state)
         return state
 
@@ -202,6 +208,7 @@ class RoundLoop:
         vector, row, site_rows = self._train(state.vector, round_, best, drawn)
         trained = sorted({str(one["site"]) for one in site_rows})
         part = {"can_train": _names(trainers), "drawn": _names(drawn), "trained": trained}
+        part |= self._federation.receipts(round_, vector, trained)
         remembered = self._strategy.state() | self._conclude.state()
         remembered |= self._privacy.state() if self._privacy else {}
         unjudged = Unjudged(row | {"round": round_, "seconds": time.monotonic() - start}, site_rows, part)
@@ -221,7 +228,7 @@ class RoundLoop:
             state = replace(self._compare(state, judged), curves=judged.curves)
             row |= judged.federation
             part |= {"judges": _names(members), "judged": sorted(judged.sites)}
-            site_rows += _site_rows(state.round, "val", judged)
+            site_rows += judged.rows(state.round, "val")
         row["seconds"] = round(row["seconds"] + time.monotonic() - start, 3)
         disk.do(self._save, state, row, site_rows, part)
         return state
@@ -375,21 +382,6 @@ class RoundLoop:
 
 def _names(members: Iterable[Member]) -> list[str]:
     return [member.name for member in members]
-
-
-def _site_rows(round_: int, phase: str, judged: Judged) -> list[dict[str, Any]]:
-    return [
-        {
-            "round": round_,
-            "site": name,
-            "phase": phase,
-            "examples": judged.examples.get(name, ""),
-            "seconds": round(judged.seconds[name], 3),
-            "bytes": judged.bytes[name],
-            **scores,
-        }
-        for name, scores in judged.sites.items()
-    ]
 
 
 def _defined(values: dict[str, Any]) -> dict[str, float | int | str]:

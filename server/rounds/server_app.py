@@ -16,6 +16,7 @@ from server.registry.enrolment import Registry
 from server.registry.store import REGISTRY
 from server.rounds.attentive_grid import AttentiveGrid
 from server.rounds.loop import RoundLoop
+from server.rounds.passport import Passports
 from server.rounds.site_grid import SiteGrid
 from server.rounds.site_heads import SiteHeads, known_heads
 from server.runs.file_copies import run_path
@@ -54,6 +55,7 @@ def main(grid: Grid, context: Context) -> None:
             heads=SiteHeads(
                 audit.append, known_heads(folder / "audit"), name, SiteKeys(registry, folder / SUPERLINK).of
             ),
+            passports=Passports(folder, audit.append),
         )
 
 
@@ -68,6 +70,7 @@ def execute(
     project: str = "",
     resume: bool,
     heads: SiteHeads,
+    passports: Passports,
 ) -> None:
     """Run a job to its end, or go on with it.
 
@@ -81,6 +84,7 @@ def execute(
         project: Whose run it is.
         resume: Go on from the last checkpoint, if there is one.
         heads: Keeps the heads of the sites' audit logs.
+        passports: Writes the passport of the models.
 
     Raises:
         WardroundError: Something stopped it; it can be resumed.
@@ -88,4 +92,6 @@ def execute(
     run = RunFolder.open(run_path(runs, name), job) if resume else RunFolder.create(runs, job, name, project)
     work = at_work(run, resume=resume, flower_run=run_id, researcher=researcher)
     with suppress(RunStopped), work:  # whoever stopped it knows
-        RoundLoop(grid, job, run, heads, heads=heads).execute(resume=run.has_checkpoint())
+        loop = RoundLoop(grid, job, run, heads, heads=heads)
+        loop.execute(resume=run.has_checkpoint())
+        passports.write(run, loop.federation, loop.layout)

@@ -36,7 +36,7 @@ class Unjudged:
 
     row: dict[str, Any]
     sites: list[dict[str, Any]]
-    part: dict[str, list[str]] = field(default_factory=dict)  # who took part, see `server.runs.participation`
+    part: dict[str, Any] = field(default_factory=dict)  # who took part, see `server.runs.participation`
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,10 @@
 
 One line of JSON for each round, written with the round's rows of the tables: `can_train` are the sites that
 could train, `drawn` those that were asked to, `trained` those whose updates are in the model, `judges` those
-that were asked to judge it, `judged` those that did. Line 0 has the job's digest, and as `summed` the sites
-whose statistics were added up before the first round; the last line, with `test`, says the same of the test.
+that were asked to judge it, `judged` those that did. Of real sites it also has, as SHA-256, the packed
+`model` after the round and the `updates` in it, by site, for the run's passport. Line 0 has the job's
+digest, and as `summed` the sites whose statistics were added up before the first round; the last line, with
+`test`, says the same of the test.
 """
 
 import json
@@ -35,6 +37,8 @@ class Part(Table):
     trained: Names = Field([])
     judges: Names = Field([])
     judged: Names = Field([])
+    model: str = Field("", max_length=64)
+    updates: dict[Name, str] = Field({}, max_length=100_000)
 
 
 @dataclass(frozen=True)

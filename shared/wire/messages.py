@@ -53,7 +53,7 @@ class Request:
     vector: NDArray[np.float32]  # (layout.size,)
     split: str  # evaluation: "val" or "test"
     edges: NDArray[np.float64] | None  # evaluation: of the bins of scores; to be checked by the task
-    run: str  # name of the run, the same after it was resumed; may be empty
+    run: str  # as `Question.run`
     best: int = 0  # the best round so far, whose model may be asked for in the test; 0 where there is none
     statistics: tuple[float, ...] = ()  # sums over all sites that the job asks for, packed; to be checked
 
@@ -67,6 +67,7 @@ class Question:
     split: str
     researcher: str  # who submitted the job, on the coordinator's word; empty where it names nobody
     project: str = ""  # of the run, on the coordinator's word
+    run: str = ""  # name of the run, the same after it was resumed; empty in a description
 
 
 @dataclass(frozen=True)
@@ -173,14 +174,16 @@ def read_question(content: RecordDict) -> Question:
     round_, split, researcher = given["round"], given["split"], given["researcher"]
     if not isinstance(round_, int) or round_ < 0 or not isinstance(split, str):
         raise MessageError("'round' must be a number from 0 and 'split' a text")
-    project = given["project"]
-    for name, text in (("researcher", researcher), ("project", project)):
+    for name, text in (("researcher", researcher), ("project", given["project"])):
         if not isinstance(text, str) or not re.fullmatch(f"({NAME})?", text):
             raise MessageError(f"'{name}' must be a name, or empty")
     job = _value(config, "job", str)
     if len(job) > LARGEST_JOB:
         raise MessageError(f"'job' must have {LARGEST_JOB} characters at most")
-    return Question(job, round_, split, str(researcher), str(project))
+    run = config.get("run", "")
+    if not isinstance(run, str) or len(run) > _LONGEST_NAME:
+        raise MessageError("'run' must be a short text")
+    return Question(job, round_, split, str(researcher), str(given["project"]), run)
 
 
 def read_request(content: RecordDict) -> Request:
@@ -199,9 +202,6 @@ def read_request(content: RecordDict) -> Request:
     split = _value(config, "split", str)
     if split not in ("", "val", "test"):
         raise MessageError(f"asks for the split '{split}'")
-    run = config.get("run", "")
-    if not isinstance(run, str) or len(run) > _LONGEST_NAME:
-        raise MessageError("'run' must be a short text")
     return Request(
         job=_value(config, "job", str),
         round=_count(config, "round"),
@@ -209,7 +209,7 @@ def read_request(content: RecordDict) -> Request:
         vector=cast(NDArray[np.float32], vector),
         split=split,
         edges=cast(NDArray[np.float64], _array(arrays[EDGES], np.float64)) if EDGES in arrays else None,
-        run=run,
+        run=read_question(content).run,
         best=_count(config, "best") if "best" in config else 0,
         statistics=numbers_in(config, STATISTICS),
     )

@@ -4,8 +4,6 @@ One vector makes aggregation, clipping, masking and robust statistics one NumPy 
 one object. Its layout (what stands where) has a digest, so that two sides never mix vectors of two networks.
 """
 
-import hashlib
-import json
 import math
 import warnings
 from collections.abc import Collection
@@ -17,6 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from shared.wire.layout_digest import layout_digest
 
 BESIDE = ":"
 """Begins the names of what travels beside a model; no tensor of one has such a name."""
@@ -76,8 +76,7 @@ class Layout:
 
     def digest(self) -> str:
         """Return the SHA-256 of names, shapes and order, in hexadecimal."""
-        content = [self.parameters, [[entry.name, entry.shape] for entry in self.entries]]
-        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+        return layout_digest(self.parameters, ((entry.name, entry.shape) for entry in self.entries))
 
     def pack(self, model: nn.Module) -> NDArray[np.float32]:
         """Return the model's state as a new vector of shape (size,).

@@ -313,13 +313,14 @@ def test_what_leaves_is_in_the_log_before(folder: Path) -> None:
 
     hospital = Hospital(folder, AUTOMATIC)
     reply = hospital.send("train", job_of(), 2)
-    entry = hospital.log()[-1]
+    entry, model = hospital.log()[-1], build_model(job_of())
     vector = reply.content[messages.ARRAYS][messages.VECTOR].numpy()
     assert entry.event == "reply-sent"
     assert entry.fields == {
         "job": job_of().digest(),
         "phase": "train",
         "round": 2,
+        "model": hashlib.sha256(Layout.of(model).pack(model).tobytes()).hexdigest(),
         "bytes": vector.nbytes,
         "sha256": hashlib.sha256(vector.tobytes()).hexdigest(),
         "examples": 10,

@@ -183,6 +183,24 @@ def test_it_computes_what_the_simulation_does(federation, simulated, tiny_job, t
     assert fetched.returncode == 0, fetched.stderr
     assert results(tmp_path / name) == results(simulated(tiny_job()))
     assert name in run("runs", "--dir", coordinator).stdout
+    whole_passport(federation, tmp_path / name)
+    best = tmp_path / name / "best.safetensors"
+    content = best.read_bytes()
+    best.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    changed = run("verify", tmp_path / name, "--root", coordinator / "ca" / "ca.crt")
+    assert changed.returncode == 2
+    assert "best.safetensors: is not a model of the run" in changed.stderr
+
+
+def whole_passport(federation: LocalFederation, path: Path) -> None:
+    """Check that every site has signed its part in a run, by the command that anybody can type."""
+    root = federation.folder / "coordinator" / "ca" / "ca.crt"
+    said = run("verify", path, "--root", root, "--json")
+    assert said.returncode == 0, said.stderr
+    found = json.loads(said.stdout)
+    assert {site for site, own in found["sites"].items() if own["signed"]} == set(SITES)
+    assert found["run"] == path.name
+    assert "model.safetensors" in found["models"]
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "secure"])
@@ -370,6 +388,7 @@ def test_secure_aggregation_gives_the_model_of_the_simulation(federation, simula
     assert failures(list(runs.follow(name))) == []
     assert status(federation, name) == "finished"
     assert results(run_folder(federation, name)) == results(simulated(job))
+    whole_passport(federation, run_folder(federation, name))
 
 
 def test_a_new_key_under_a_running_service_leaves_its_audit_log_whole(federation, tiny_job):
@@ -378,6 +397,7 @@ def test_a_new_key_under_a_running_service_leaves_its_audit_log_whole(federation
         name = runs.submit(tiny_job(job_rounds=1, job_seed=seed))  # the same job may not be asked for again
         assert failures(list(runs.follow(name))) == []
         assert run("client", "audit", "verify", "--dir", folder).returncode == 0
+        whole_passport(federation, run_folder(federation, name))
 
     folder = federation.folder / "alpha"
     before = (folder / "keys" / "site.key").read_bytes()

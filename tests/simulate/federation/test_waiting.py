@@ -13,6 +13,7 @@ from server.runs.folder import RunFolder
 from server.runs.participation import Participation
 from shared.audit.verify import entries
 from shared.job.schema import JobSpec
+from shared.passport.check import load_passport, load_root
 from simulate.federation.processes import LocalFederation
 from simulate.session.session import Hospitals, execute, start
 from tests.cli import wardround
@@ -97,6 +98,11 @@ def test_a_first_submission_waits_for_approvals_and_takes_in_who_comes_late(
     assert record.lost == {"beta": 1}
     assert [record.of(number).trained for number in (1, 2)] == [["alpha", "gamma"], sorted(SITES)]
     assert json.loads((run_folder(federation, name) / "run.json").read_text())["joined"] == {"delta": 2}
+    root = load_root(federation.folder / "coordinator" / "ca" / "ca.crt")
+    passport = load_passport(run_folder(federation, name) / "passport.json", root)
+    assert passport.content.without == {}
+    trained = {site: passport.trained_in(site) for site in SITES}
+    assert trained == {"alpha": [1, 2], "beta": [2], "gamma": [1, 2], "delta": [2]}
 
     files = [federation.folder / site / "site.toml" for site in SITES]
     hospitals = Hospitals(files=files, repeats=record)
