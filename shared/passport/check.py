@@ -218,13 +218,17 @@ def open_statement(envelope: Envelope, authority: x509.Certificate, site: str) -
 def _rounds(passport: Passport) -> Iterator[str]:
     """Say what is wrong with the record of rounds itself."""
     content, numbers = passport.content, [one.round for one in passport.content.rounds]
-    if numbers != list(range(1, len(numbers) + 1)):
-        missing = sorted(set(range(1, max(numbers) + 1)) - set(numbers))
-        yield f"round {missing[0]} is missing" if missing else "its rounds are out of order"
-    if len(numbers) > json.loads(content.job)["job"]["rounds"]:
-        yield "it has more rounds than its job"
-    named = [(f"after round {one.round}", one.round) for one in content.files.values()]
-    if any(number and number not in numbers for _, number in named):
+    missing = next((place for place, number in enumerate(numbers, 1) if number != place), None)
+    if missing is not None:
+        yield f"round {missing} is missing"
+    try:
+        most = int(json.loads(content.job)["job"]["rounds"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        yield "its job can't be read"
+    else:
+        if len(numbers) > most:
+            yield "it has more rounds than its job"
+    if any(one.round and one.round not in numbers for one in content.files.values()):
         yield "a model was saved after a round that it does not have"
     if not moment(content.begun) <= moment(content.time):
         yield "it was signed before the run began"
