@@ -9,7 +9,7 @@ site.
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -259,7 +259,7 @@ def _credentials(site: SecureSite) -> Credentials:
         raise SecureAggregationError(
             "this site has no certificate to sign its keys with", where=site.config.name
         )
-    return site.credentials
+    return replace(site.credentials, identity=site.credentials.newest())
 
 
 def _check(header: Header, visit: Visit) -> None:

@@ -128,7 +128,15 @@ def _notes(outcome: Outcome) -> list[str]:
     parts += [
         f"{name} was late in {many(missed, 'round')}." for name, missed in about.get("late", {}).items()
     ]
-    return parts
+    return [*parts, *passport_notes(about)]
+
+
+def passport_notes(about: Mapping[str, Any]) -> list[str]:
+    """Return what a run's passport lacks; a run that is simulated has none, and nothing is said."""
+    passport = about.get("passport", {})
+    lacks = [f"The models have no passport: {passport['problem']}."] if "problem" in passport else []
+    unsigned = passport.get("without", {}).items()
+    return lacks + [f"{name} signed nothing for the passport: {reason}." for name, reason in unsigned]
 
 
 def _lines(estimate: Estimate) -> str:

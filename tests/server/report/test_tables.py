@@ -99,6 +99,16 @@ def test_who_was_late_is_named_with_the_rounds_that_it_missed(tiny_job):
     assert "beta was late in 3 rounds." in text
 
 
+def test_who_signed_nothing_for_the_passport_is_named(tiny_job):
+    job = tiny_job()
+    passport = {"signed": ["alpha"], "without": {"beta": "no answer within 60 s"}}
+    assert "beta signed nothing for the passport: no answer within 60 s." in printed(
+        job, described(job, passport=passport)
+    )
+    said = printed(job, described(job, passport={"problem": "the key can't be read"}))
+    assert "The models have no passport: the key can't be read." in said
+
+
 def test_a_figure_has_its_interval_and_the_patients_behind_it(tiny_job):
     job = tiny_job()
     metric = shown_metrics(job)[0]
