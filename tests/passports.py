@@ -95,7 +95,6 @@ def content(file: Path) -> dict[str, Any]:
         ],
         "tested_round": 2,
         "tested": list(SITES),
-        "patients": {site: {"train": 10} for site in SITES},
         "parameters": LAYOUT.parameters,
         "tensors": [{"name": entry.name, "shape": list(entry.shape)} for entry in LAYOUT.entries],
         "files": {"model.safetensors": {"sha256": hashlib.sha256(file.read_bytes()).hexdigest(), "round": 2}},

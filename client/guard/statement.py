@@ -40,7 +40,6 @@ def statement_from(log: Path, job: JobSpec, run: str, layout: str, site: str) ->
     if not trained and not judged:
         raise PolicyError("job.run: this site has taken no part in that run", where=site)
     charged = {one.fields["round"] for one in entries if one.event == CHARGED}
-    tells_examples = job.privacy.mechanism != "dp-sgd" and not job.privacy.secure_aggregation
     return Statement(
         site=site,
         run=run,
@@ -48,14 +47,7 @@ def statement_from(log: Path, job: JobSpec, run: str, layout: str, site: str) ->
         layout=layout,
         time=utc_text("milliseconds"),
         received=_received(trained, judged),
-        trained=[
-            Trained(
-                round=_number(fields, "round"),
-                update=str(fields["sha256"]),
-                examples=_number(fields, "examples") if tells_examples else None,
-            )
-            for fields in trained
-        ],
+        trained=[Trained(round=_number(fields, "round"), update=str(fields["sha256"])) for fields in trained],
         judged=[
             Judged.model_validate({"round": fields["round"], "split": fields["split"]}) for fields in judged
         ],

@@ -12,7 +12,7 @@ from flwr.app import RecordDict
 
 from server.audit.trail import Append
 from server.files import write_atomic
-from server.rounds.federation import Federation, Wait
+from server.rounds.federation import NO_ANSWER, Federation, Wait
 from server.rounds.site_texts import told
 from server.runs.folder import RunFolder
 from server.runs.participation import Part, Participation
@@ -28,6 +28,7 @@ from shared.passport.documents import (
     Released,
     Round,
     Statement,
+    Without,
 )
 from shared.passport.envelope import Envelope, PassportError
 from shared.pki.certificates import load_certificate, load_key
@@ -39,8 +40,10 @@ from shared.wire.statement_message import LARGEST, STATEMENT, read_statement, st
 log = logging.getLogger(__name__)
 
 _WAIT_S = 60.0  # a site may be at work for another run; the models are written by then
-_GONE = "was not there when the run ended"
+_GONE: Without = "was not there when the run ended"
 Signed = dict[str, tuple[Envelope, Statement]]
+Reasons = dict[str, tuple[Without, str]]
+"""Why a site has no statement: for everybody, and for the coordinator's people."""
 
 
 class Passports:
@@ -65,19 +68,20 @@ class Passports:
         """
         try:
             signed, without = self._write(run, federation, layout)
-        except WardroundError as error:
+        except (WardroundError, ValueError) as error:  # the models are there all the same
             log.warning("the run %s has no passport: %s", run.path.name, error)
-            run.describe(passport={"problem": error.problem})
+            run.describe(passport={"problem": told(str(error))})
         else:
-            run.describe(passport={"signed": sorted(signed), "without": without})
+            run.describe(passport={"signed": signed, "without": without})
 
-    def _write(self, run: RunFolder, federation: Federation, layout: Layout) -> tuple[Signed, dict[str, str]]:
+    def _write(
+        self, run: RunFolder, federation: Federation, layout: Layout
+    ) -> tuple[list[str], dict[str, str]]:
         authority = load_certificate(self._folder / "ca" / "ca.crt")
         key = load_key(self._folder / "tls" / "server.key")
         certificate = load_certificate(self._folder / "tls" / "server.crt")
-        signed, without = _collected(federation, run.path.name, authority)
-        content = _content(run, layout, authority, signed, without)
-        signed = {site: own for site, own in signed.items() if site in content.statements}
+        signed, reasons = _collected(federation, run.path.name, authority)
+        content = _content(run, layout, authority, signed, reasons)
         envelope = Envelope.seal(PASSPORT, content, key, certificate).text().encode()
         self._audit(
             "passport-written",
@@ -86,18 +90,16 @@ class Passports:
             sha256=hashlib.sha256(envelope).hexdigest(),
         )
         write_atomic(run.path / FILE, envelope)
-        return signed, dict(content.without)
+        return sorted(content.statements), {site: reasons[site][1] for site in content.without}
 
 
-def _collected(
-    federation: Federation, run: str, authority: x509.Certificate
-) -> tuple[Signed, dict[str, str]]:
+def _collected(federation: Federation, run: str, authority: x509.Certificate) -> tuple[Signed, Reasons]:
     """Ask the members of a run what they sign; return that, and why others sign nothing."""
     sites = {member.node_id: member.name for member in federation.members}
     question = statement_request(federation.job.canonical(), run, federation.researcher, federation.project)
     asked = [query_message(STATEMENT, question, node) for node in sites]
     signed: Signed = {}
-    without: dict[str, str] = {}
+    reasons: Reasons = {}
 
     def check(node: int, content: RecordDict) -> tuple[Envelope, Statement]:
         try:
@@ -106,19 +108,20 @@ def _collected(
         except PassportError as error:
             raise MessageError(f"its statement {error.problem}") from None
 
-    def failed(site: str, reason: str, _: int) -> None:
-        without[site] = told(reason)
+    def failed(site: str, reason: str, code: int) -> None:
+        why: Without = "refused" if code else "gave a statement that does not hold"
+        reasons[site] = ("gave no answer" if code == NO_ANSWER else why, told(reason))
 
     wait = Wait(0, "statement", _WAIT_S, _WAIT_S, _WAIT_S, LARGEST)
     for node, _, answer in federation.answers(asked, sites, wait, check, failed):
         signed[sites[node]] = answer
-    return signed, without
+    return signed, reasons
 
 
 def _content(
-    run: RunFolder, layout: Layout, authority: x509.Certificate, signed: Signed, without: dict[str, str]
+    run: RunFolder, layout: Layout, authority: x509.Certificate, signed: Signed, reasons: Reasons
 ) -> PassportContent:
-    """Return what the coordinator signs; statements that do not fit the run's record are left out, and why.
+    """Return what the coordinator signs; for statements that do not fit the run's record there are reasons.
 
     Raises:
         RunError: The record lacks what a passport says.
@@ -138,7 +141,6 @@ def _content(
         rounds=[_round(_recorded(run, record, number)) for number in range(1, about["rounds"] + 1)],
         tested_round=about["tested_round"],
         tested=[] if record.test is None else record.test.judged,
-        patients={site: own["patients"] for site, own in about["sites"].items()},
         parameters=layout.parameters,
         tensors=tensors,
         files=dict(_files(run.path, about)),
@@ -146,16 +148,19 @@ def _content(
         without={},
     )
     passport = Passport(content, {site: statement for site, (_, statement) in signed.items()})
-    reasons = {site: without.get(site, _GONE) for site in passport.sites if site not in signed}
-    for site in signed:
-        if problems := list(differences(passport, site)):
-            reasons[site] = told("; ".join(problems))
-    kept = {
-        site: one
-        for site, one in content.statements.items()
-        if site in passport.sites and site not in reasons
-    }
-    return content.model_copy(update={"statements": kept, "without": reasons})
+    for site in passport.sites:
+        if site not in signed:
+            reasons.setdefault(site, (_GONE, _GONE))
+        elif problems := list(differences(passport, site)):
+            said = told("; ".join(problems))
+            reasons[site] = ("signs something else than the coordinator has received", said)
+    kept = {site: one for site, one in content.statements.items() if site in passport.sites}
+    return content.model_copy(
+        update={
+            "statements": {site: one for site, one in kept.items() if site not in reasons},
+            "without": {site: reasons[site][0] for site in passport.sites if site in reasons},
+        }
+    )
 
 
 def _recorded(run: RunFolder, record: Participation, round_: int) -> Part:

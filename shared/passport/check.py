@@ -232,10 +232,6 @@ def _rounds(passport: Passport) -> Iterator[str]:
         yield "a model was saved after a round that it does not have"
     if not moment(content.begun) <= moment(content.time):
         yield "it was signed before the run began"
-    layout = layout_digest(content.parameters, ((one.name, one.shape) for one in content.tensors))
-    for site, own in passport.statements.items():
-        if own.layout != layout:
-            yield f"{site} signs another layout of the model"
 
 
 def differences(passport: Passport, site: str) -> Iterator[str]:
@@ -249,6 +245,10 @@ def differences(passport: Passport, site: str) -> Iterator[str]:
     else:
         if not moment(content.begun) - _CLOCKS <= moment(own.time) <= moment(content.time) + _CLOCKS:
             yield f"{site} signed before the run began or after its end, or its clock is wrong"
+        if own.layout != layout_digest(
+            content.parameters, ((one.name, one.shape) for one in content.tensors)
+        ):
+            yield f"{site} signs another layout of the model"
         yield from _trainings(passport, own)
         yield from _judgements(passport, own)
         for received in own.received:

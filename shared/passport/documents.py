@@ -23,7 +23,14 @@ D = TypeVar("D", bound=Table)
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 RunName = Annotated[str, Field(pattern=_RUN_NAME)]
 Moment = Annotated[str, Field(max_length=40)]
-Text = Annotated[str, Field(max_length=400)]
+Without = Literal[
+    "was not there when the run ended",
+    "gave no answer",
+    "refused",
+    "gave a statement that does not hold",
+    "signs something else than the coordinator has received",
+]
+"""Why a site has no statement; what else is known of it is for the coordinator's people alone."""
 
 
 class Received(Table):
@@ -39,12 +46,10 @@ class Trained(Table):
     Attributes:
         update: SHA-256 of the arrays as they were sent: masked under secure aggregation, encoded where the
             job filters updates.
-        examples: Training images behind it, as the site tells them; None where counts stay.
     """
 
     round: int = Field(ge=1)
     update: Digest
-    examples: int | None = Field(None, ge=0)
 
 
 class Judged(Table):
@@ -79,6 +84,9 @@ class Promise(Table):
 
 class Statement(Table):
     """What a site signs, written from its own audit log.
+
+    It goes wherever the model goes, further than any policy lets figures of single sites go: so it has no
+    number of patients or images.
 
     Attributes:
         run: The name that the coordinator gave it, as it stood in each request.
@@ -135,7 +143,6 @@ class PassportContent(Table):
         job: Canonical JSON: whose SHA-256 is in every statement.
         first: SHA-256 of the packed vector before the first round.
         tested: Sites that tested the model of `tested_round`.
-        patients: Of each site by split, as it told the coordinator.
         tensors: Of the packed vector, in its order; `parameters` numbers of it are trained.
         files: By name.
         statements: Of the sites.
@@ -151,12 +158,11 @@ class PassportContent(Table):
     rounds: Annotated[list[Round], Field(max_length=_MOST)]
     tested_round: int = Field(ge=0)
     tested: list[Name]
-    patients: dict[Name, dict[str, int]]
     parameters: int = Field(ge=0)
     tensors: Annotated[list[PackedTensor], Field(max_length=_MOST)]
     files: dict[Annotated[str, Field(pattern=r"^[a-z]{1,20}\.safetensors$")], Released]
     statements: dict[Name, Envelope]
-    without: dict[Name, Text]
+    without: dict[Name, Without]
 
 
 def moment(text: str) -> datetime:
