@@ -111,7 +111,7 @@ class FinishedRun:
     @property
     def sites_judge_their_own(self) -> bool:
         """Whether the run's figures are of models of the sites' own, not of the one that it saved."""
-        model = build_model(self.job)
+        model = build_model(self.job, started=False)
         half = self.job.strategy.site(Layout.of(model), self.job.strategy.personal(model))
         return type(half).judged is not SiteHalf.judged
 
@@ -122,7 +122,7 @@ class FinishedRun:
             RunError: The file is damaged, of another job, or a part of the model never left the sites.
         """
         file = self.file(which)
-        model = build_model(self.job)
+        model = build_model(self.job, started=False, adapted=False)
         if self.job.strategy.personal(model):
             raise RunError(
                 f"is not whole: with '{self.job.strategy.name}' a part of it stays at each site", where=file

@@ -15,6 +15,8 @@ IMAGE_NETWORKS = sorted(
     name for name, options in NETWORKS.items() if options.gives in TASK_OF and options.dimensions & {2, 3}
 )
 """The networks that see images."""
+IMAGE_NETWORKS_IN = [(name, axes) for name in IMAGE_NETWORKS for axes in sorted(NETWORKS[name].dimensions)]
+"""Each of them with each number of axes that its images may have."""
 
 # Small enough to be trained many times in a test; for the hospitals of `tests.conftest.write_dataset`.
 TINY: Tables = {

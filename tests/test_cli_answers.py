@@ -14,6 +14,8 @@ import wardround as program
 from client.guard.job_book import JobBook
 from shared.cli.table import table_lines
 from shared.job.schema import load_job
+from shared.networks.build import build_model
+from shared.start_files import write_start
 from tests.cli import wardround
 from tests.conftest import write_dataset
 
@@ -70,7 +72,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_dataset(place / "data", sites=("st-mary",), patients=30)
     with (place / "site" / "site.toml").open("a") as file:
         file.write(f'\n[datasets.discs]\nmanifest = "{place / "data"}"\n')
-    JobBook(place / "site" / "state.sqlite").meet(load_job(QUICKSTART), "jane")
+    job = load_job(QUICKSTART)
+    JobBook(place / "site" / "state.sqlite").meet(job, "jane")
+    write_start(place / "weights.safetensors", build_model(job).state_dict())
     return place
 
 
@@ -101,6 +105,7 @@ ASKED = {
     "server restore": "server restore copy.tar.gz again",
     "server revoke": "server revoke st-mary --dir again",
     "job check": f"job check {QUICKSTART}",
+    "job start": f"job start weights.safetensors --job {QUICKSTART} --out start.safetensors",
     "job new": "job new heart --task segmentation",
     "data check": "data check data",
     "data look": "data look data --out looked",
@@ -243,6 +248,7 @@ def test_a_folder_that_was_never_enrolled(tmp_path: Path, command: str, kind: st
 
 WRONG = [
     "client enrol nonsense",
+    "job start missing.pt --job missing.toml",
     "client approve abc --dir {site}",
     "client audit verify --head 1:zz --dir {site}",
     "client budget --dir {site} plan missing.toml",

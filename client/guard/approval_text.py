@@ -16,7 +16,7 @@ from client.guard.update_plan import length_of
 from client.settings.policy import PolicyTable
 from client.settings.site import SiteConfig
 from shared.job.schema import JobSpec
-from shared.job_parts import JobNetwork, networks_of
+from shared.job_parts import JobNetwork, is_sent_whole, networks_of, sent_parts
 from shared.text.phrase import phrase
 from shared.text.printable import printable
 
@@ -81,7 +81,7 @@ def _facts(seen: SeenJob, job: JobSpec, site: SiteConfig, answers: int) -> dict[
 
 def _network(network: JobNetwork) -> str:
     alone = network.table == "model"
-    return network.options.name if alone else f"{network.options.name} ({network.role})"
+    return network.options.in_words if alone else f"{network.options.in_words} ({network.role})"
 
 
 def _computing(job: JobSpec) -> dict[str, str]:
@@ -151,9 +151,11 @@ def _in_masked_sums(job: JobSpec, policy: PolicyTable, judged: str) -> Iterator[
 def _sent_part(job: JobSpec) -> str:
     """Return what of the trained model a job makes a site send."""
     update = job.update
-    if update.is_plain:
+    if is_sent_whole(job):
         return "the trained model"
-    what = "what training has changed" + (f" in {', '.join(update.parts)}" if update.parts else "")
+    adapted = any(network.options.lora for network in networks_of(job))
+    where = [*(sent_parts(job) or []), *(["the adapters"] if adapted else [])]
+    what = "what training has changed" + (f" in {', '.join(where)}" if where else "")
     if update.keep is not None:
         what += f", the largest {update.keep:.0%} of its numbers"
     what += f", in {update.bits} bits a number"

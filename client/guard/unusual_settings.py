@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from shared.job.schema import EvaluationTable, JobSpec
-from shared.job_parts import phases_of
+from shared.job_parts import networks_of, phases_of, sent_parts
 from shared.strategies import StrategyOptions
 
 FEW_IMAGES = 10  # behind an update
@@ -38,9 +38,13 @@ def _steps(job: JobSpec) -> Iterator[str]:
     if images is not None and images < FEW_IMAGES:
         yield f"At most {images} {'image is' if images == 1 else 'images are'} behind an update."
     fastest = max(own.learning_rate for own in phases_of(job).values())
+    fastest *= max([1.0, *training.rates.values()])
     if fastest > FAST:
         yield f"The steps are large ([training] learning_rate = {fastest:g})."
-    if job.update.parts is not None:
+    if any(network.options.lora for network in networks_of(job)):
+        what = " and ".join(["adapters", *(sent_parts(job) or [])])
+        yield f"Only {what} are trained and sent ([model.lora]); the other layers stay as they are."
+    elif job.update.parts is not None:
         yield f"Only {', '.join(job.update.parts)} is trained and sent ([update] parts)."
 
 

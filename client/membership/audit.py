@@ -14,6 +14,7 @@ from client.membership.population import Population
 from client.membership.shadows import halves, train_model
 from shared.errors import JobError
 from shared.job.schema import JobSpec
+from shared.networks.build import Files
 from shared.seeds import seed_of
 from shared.tasks import make_task
 from shared.tasks.base import Statistics
@@ -53,6 +54,7 @@ def audit_model(
     rounds: int,
     shadows: int,
     statistics: Statistics,
+    files: Files | None = None,
     track: Track = lambda items, _: items,
 ) -> Audit:
     """Attack a model.
@@ -64,6 +66,7 @@ def audit_model(
         rounds: That the model took.
         shadows: Shadow models to train, an even number from 4.
         statistics: Of the site, that the job's loss needs, and those of all sites that the job asks for.
+        files: Of weights that the job starts from, as for `build_model`.
         track: Shows progress over the shadow models.
 
     Raises:
@@ -85,6 +88,7 @@ def audit_model(
             rounds=rounds,
             device=next(model.parameters()).device,
             statistics=statistics,
+            files=files or {},
         )
         insides.append(inside)
         known.append(population.by_patient(confidences(image_losses(shadow, job, population, statistics))))

@@ -11,7 +11,7 @@ from client.membership.population import Chosen
 from client.training.loop import LocalTraining, place_model
 from client.training.private_loop import PrivateTraining
 from shared.job.schema import JobSpec
-from shared.networks.build import build_model
+from shared.networks.build import Files, build_model
 from shared.privacy.randomness import SeededRandomness
 from shared.seeds import seed_of
 from shared.tasks import make_task
@@ -43,6 +43,7 @@ def train_model(
     rounds: int,
     device: torch.device,
     statistics: Statistics,
+    files: Files,
 ) -> nn.Module:
     """Train as a site does that is alone in its federation, from the job's own first model.
 
@@ -53,9 +54,10 @@ def train_model(
         rounds: Rounds that the audited model took.
         device: Where to train.
         statistics: As for `make_task`.
+        files: As for `build_model`.
     """
     task = make_task(job, statistics)
-    model = place_model(build_model(job), job, device)
+    model = place_model(build_model(job, files=files), job, device)
     for round_ in range(1, rounds + 1):
         training: PrivateTraining | LocalTraining
         if job.privacy.mechanism == "dp-sgd":

@@ -8,10 +8,11 @@ from pydantic import Field, field_validator
 
 from client.settings.registries import registry_of
 from shared.errors import SiteError
-from shared.job.schema import JobSpec, Part, UpdateTable
-from shared.job_parts import network_names
+from shared.job.schema import JobSpec
+from shared.job_parts import changed_parts, network_names
 from shared.limits import LARGEST_MODEL_MB
 from shared.metrics.visibility import FiguresFor
+from shared.networks.options import Part
 from shared.privacy.options import LARGEST_DELTA
 from shared.privacy.secagg.limits import LEAST_SITES
 from shared.table import Name, Table
@@ -269,7 +270,7 @@ def check_job(policy: PolicyTable, job: JobSpec, site: str) -> None:
         problem = "policy.compile is false, and the job has its network compiled at the site"
         raise PolicyError(problem, where=site, remedy="Take [training] compile out of the job.")
     _check_secure_aggregation(policy, job, site)
-    _check_update(policy.update, job.update, site)
+    _check_update(policy.update, job, site)
 
 
 def _check_secure_aggregation(policy: PolicyTable, job: JobSpec, site: str) -> None:
@@ -284,10 +285,12 @@ def _check_secure_aggregation(policy: PolicyTable, job: JobSpec, site: str) -> N
         raise PolicyError(problem, where=site, remedy=f"Set [strategy] min_sites = {least}.")
 
 
-def _check_update(rules: UpdateRules, update: UpdateTable, site: str) -> None:
+def _check_update(rules: UpdateRules, job: JobSpec, site: str) -> None:
+    update = job.update
     if rules.parts is not None:
-        sent = update.parts or ["the whole network"]
-        beyond = [part for part in sent if update.parts is None or not is_within(part, rules.parts)]
+        sent = changed_parts(job)
+        beyond = ["the whole network"] if sent is None else []
+        beyond += [part for part in sent or [] if not is_within(part, rules.parts)]
         if beyond:
             problem = f"policy.update.parts does not allow to send {', '.join(beyond)}"
             remedy = f"Set [update] parts = {rules.parts} or parts of these."

@@ -19,12 +19,13 @@ _LEAST_STEPS = 32.0  # of the grid that the standard deviation of a site's share
 
 
 def share_deviation(job: JobSpec, round_: int) -> float:
-    """Return the standard deviation of the noise in each number of one site's update."""
+    """Return the standard deviation of the noise in a number of one site's update, where it is least."""
     [training] = phases_of(job).values()  # distributed noise is for one phase
     rate = training.learning_rate * schedule_factor(training, job.job.rounds, round_ - 1)
     assert job.privacy.noise_multiplier is not None  # noqa: S101 (distributed noise needs it)
     whole = job.privacy.noise_multiplier * job.privacy.max_grad_norm / training.batch_size
-    return rate * whole * noise_share(job)
+    slowest = min(factor for factor in (1.0, *job.training.rates.values()) if factor)
+    return rate * slowest * whole * noise_share(job)
 
 
 def check_resolution(job: JobSpec, round_: int, vector: NDArray[np.float32], codec: Codec) -> None:

@@ -22,6 +22,7 @@ from shared.batch import Batch
 from shared.errors import WardroundError
 from shared.job.schema import JobSpec
 from shared.networks.build import models_of
+from shared.networks.encoder import Encoder
 from shared.networks.frozen_parts import train_mode, trainable
 from shared.networks.random_state import drawn_from
 from shared.seeds import seed_of
@@ -57,8 +58,15 @@ class Trained:
 
 
 def place_model(model: nn.Module, job: JobSpec, device: torch.device) -> nn.Module:
-    """Put a network on a device, with the layout in memory in which it is trained."""
+    """Put a network on a device, with the layout in memory in which it is trained.
+
+    The features of images that are the same in each round are remembered, if a frozen part makes them.
+    """
     model = model.to(device)
+    if not job.data.augment:
+        for module in model.modules():
+            if isinstance(module, Encoder):
+                module.remember()
     own_layers = job.privacy.mechanism != "dp-sgd"  # Opacus knows the gradients of PyTorch's own alone
     if own_layers:
         suit_processor(model)
@@ -116,7 +124,7 @@ class LocalTraining:
         self._order = order or SampleOrder.public(job, len(samples), site)
         self._parameters = parameters or FlatParameters(trainable(model))
         self.works = [
-            Work(declared, job.job.rounds, self._parameters.runs(declared.parameters))
+            Work(declared, job.job.rounds, self._parameters.runs)
             for declared in declared_phases(job, task, self._models)
         ]
         self._autocast = _AUTOCAST.get(job.training.precision)

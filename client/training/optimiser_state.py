@@ -23,11 +23,11 @@ def moments_of(optimizer: torch.optim.Optimizer) -> Vectors:
 
 def take_up(optimizer: torch.optim.Optimizer, moments: Vectors) -> None:
     """Let an optimiser go on from what `moments_of` gave."""
-    [group] = optimizer.param_groups
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     states: dict[int, dict[str, Tensor]] = {}
     for name, vector in moments.items():
         number, _, key = name.partition(".")
-        parameter = group["params"][int(number)]
+        parameter = parameters[int(number)]
         shape = parameter.shape if vector.size == parameter.numel() else ()
         states.setdefault(int(number), {})[key] = tensor_of(vector).reshape(shape).clone()
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})

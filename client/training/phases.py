@@ -1,7 +1,7 @@
 """The phases of a training at work: the optimiser of each, and what it changes."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +12,7 @@ from torch import nn
 from shared.batch import Batch
 from shared.job.schema import JobSpec
 from shared.job.training_options import TrainingTable
-from shared.job_parts import phases_of
-from shared.networks.frozen_parts import trainable
+from shared.job_parts import phases_of, rate_of
 from shared.tasks.base import Models, Phase, Task
 
 
@@ -25,11 +24,21 @@ class Declared:
         phase: What the task says of it.
         training: The options that hold in it.
         parameters: The trainable ones of its networks; there are some.
+        factors: On the learning rate of each.
     """
 
     phase: Phase
     training: TrainingTable
     parameters: list[nn.Parameter]
+    factors: list[float]
+
+    @property
+    def by_factor(self) -> dict[float, list[nn.Parameter]]:
+        """The parameters with each factor."""
+        found: dict[float, list[nn.Parameter]] = {}
+        for parameter, factor in zip(self.parameters, self.factors, strict=True):
+            found.setdefault(factor, []).append(parameter)
+        return found
 
 
 def declared_phases(job: JobSpec, task: Task, models: Models) -> Iterator[Declared]:
@@ -42,9 +51,17 @@ def declared_phases(job: JobSpec, task: Task, models: Models) -> Iterator[Declar
     if [(spec.name, spec.networks) for spec in known] != [(own.name, own.networks) for own in phases]:
         raise ValueError(f"the phases of '{job.task.name}' are not those that its options name")
     for phase, training in zip(phases, known.values(), strict=True):
-        of_networks = (parameter for role in phase.networks for parameter in trainable(models[role]))
-        if parameters := list(dict.fromkeys(of_networks)):
-            yield Declared(phase, training, parameters)
+        factors: dict[nn.Parameter, float] = {}
+        for role in phase.networks:
+            factors |= _factors(models[role], "" if len(models) == 1 else f"{role}.", job.training.rates)
+        if factors:
+            yield Declared(phase, training, list(factors), list(factors.values()))
+
+
+def _factors(network: nn.Module, prefix: str, rates: Mapping[str, float]) -> dict[nn.Parameter, float]:
+    """Return the factor on the learning rate of each parameter of a network that is trained."""
+    named = network.named_parameters()
+    return {own: rate_of(prefix + name, rates) for name, own in named if own.requires_grad}
 
 
 class Work:
@@ -53,24 +70,30 @@ class Work:
     Args:
         declared: The phase.
         rounds: Of the whole run, for the schedule.
-        tensors: What the optimiser steps, where the parameters lie in fewer tensors.
+        runs: Returns what the optimiser steps for some parameters, where they lie in fewer tensors.
 
     Attributes:
         phase: What the task says of it.
         parameters: That it changes.
         tensors: That its optimiser steps.
         optimizer: Of these.
+        factors: On the learning rate of each parameter.
         clip: Largest norm of a step's gradient, or None.
     """
 
     def __init__(
-        self, declared: Declared, rounds: int, tensors: Sequence[nn.Parameter] | None = None
+        self,
+        declared: Declared,
+        rounds: int,
+        runs: Callable[[Sequence[nn.Parameter]], Sequence[nn.Parameter]] = list,
     ) -> None:
         self.phase = declared.phase
         self.parameters = declared.parameters
-        self.tensors = list(tensors or declared.parameters)
+        groups = {factor: list(runs(own)) for factor, own in declared.by_factor.items()}
+        self.tensors = [tensor for group in groups.values() for tensor in group]
         self.clip = declared.training.gradient_clip
-        self.optimizer = make_optimizer(self.tensors, declared.training)
+        self.optimizer = make_optimizer(groups, declared.training)
+        self.factors = dict(zip(declared.parameters, declared.factors, strict=True))
         self._training = declared.training
         self._rounds = rounds
         self._rates: list[float] = []
@@ -88,7 +111,7 @@ class Work:
         """Set the learning rate of the next step; see `schedule_factor`."""
         rate = self._training.learning_rate * schedule_factor(self._training, self._rounds, position)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["factor"]
         self._rates.append(rate)
 
     @property
@@ -104,12 +127,13 @@ def summed_rates(works: Sequence[Work], parameters: Sequence[nn.Parameter]) -> f
         works: The phases.
         parameters: All that are trained, in the order of the packed model.
     """
-    if len(works) == 1 and len(works[0].parameters) == len(parameters):
+    alike = all(factor == 1 for work in works for factor in work.factors.values())
+    if alike and len(works) == 1 and len(works[0].parameters) == len(parameters):
         return works[0].rates
     sums: dict[nn.Parameter, float] = {}
     for work in works:
-        for parameter in work.parameters:
-            sums[parameter] = sums.get(parameter, 0.0) + work.rates
+        for parameter, factor in work.factors.items():
+            sums[parameter] = sums.get(parameter, 0.0) + factor * work.rates
     parts = [np.full(own.numel(), sums.get(own, math.inf), np.float32) for own in parameters]
     return np.concatenate(parts)
 
@@ -119,8 +143,16 @@ def drawn_batch(job: JobSpec, task: Task, seed: int) -> Batch:
     return task.prepare(Batch.of_nobody(job.training.batch_size), seed)
 
 
-def make_optimizer(parameters: list[nn.Parameter], training: TrainingTable) -> torch.optim.Optimizer:
-    """Return the optimiser that a job names; fused, a step of Adam takes half the time on a CPU."""
+def make_optimizer(
+    groups: Mapping[float, Sequence[nn.Parameter]], training: TrainingTable
+) -> torch.optim.Optimizer:
+    """Return the optimiser that a job names; fused, a step of Adam takes half the time on a CPU.
+
+    Args:
+        groups: What it steps, by the factor on the learning rate.
+        training: Options that hold.
+    """
+    parameters = [{"params": list(tensors), "factor": factor} for factor, tensors in groups.items()]
     rate, decay = training.learning_rate, training.weight_decay
     if training.optimizer == "sgd":
         return torch.optim.SGD(parameters, rate, momentum=training.momentum, weight_decay=decay, fused=True)

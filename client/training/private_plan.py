@@ -21,9 +21,10 @@ def expected_units(job: JobSpec, steps: Steps, units: int) -> float:
     """Return by how many units a step's noisy sum is divided.
 
     Where the sites share the noise out, every site divides by the same number: otherwise a small site's
-    patients would weigh more in the sum than the others' noise allows for.
+    patients would weigh more in the sum than the others' noise allows for. A job may ask for it elsewhere.
     """
-    return job.training.batch_size if job.privacy.noise == "distributed" else steps.sample_rate * units
+    alike = job.privacy.noise == "distributed" or job.privacy.mean_over == "patients"
+    return job.training.batch_size if alike else steps.sample_rate * units
 
 
 def plan(job: JobSpec, units: int) -> Steps:

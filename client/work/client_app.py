@@ -24,6 +24,7 @@ from client.work.warm_networks import read_job
 from shared.audit import log_heads
 from shared.audit.fields import AuditError
 from shared.errors import JobError, SiteError, WardroundError
+from shared.job_parts import is_sent_whole
 from shared.privacy.secagg.errors import SecureAggregationError
 from shared.text.redact import redact_error
 from shared.wire import messages
@@ -74,7 +75,7 @@ def _train(site: Site, visit: Visit, content: RecordDict, state: RecordDict) -> 
         return train_masked(site, visit, content, state)
     request = messages.read_request(content)
     update = site.train(request)
-    encoded = None if visit.job.update.is_plain else site.encode(request, update.vector)
+    encoded = None if is_sent_whole(visit.job) else site.encode(request, update.vector)
     return messages.train_reply(update, encoded)
 
 

@@ -9,7 +9,10 @@ from numpy.typing import NDArray
 from client.guard.served_requests import Carried
 from client.settings.policy import PolicyError
 from shared.job.schema import JobSpec
+from shared.job_parts import networks_of
 from shared.networks.build import build_model
+from shared.networks.lora import names_without_adapters
+from shared.networks.start_weights import digest_of, given_by_start
 from shared.strategies.wire import Wire
 from shared.wire.flat_array import view
 from shared.wire.messages import (
@@ -46,21 +49,46 @@ def carried_by(content: RecordDict) -> Carried:
 
 
 def check_first(job: JobSpec, content: RecordDict, site: str) -> None:
-    """Check that a message carries the model that the job's seed gives.
+    """Check that a message carries the model that the job's seed gives, and where it names one its start.
 
-    It is built once more for it, which takes as long as to load a network.
+    It is built once more for it, which takes as long as to load a network. What comes of a file of weights is
+    known by the digest that the job has of it.
 
     Raises:
         MessageError: It carries no vector of the model's length.
         PolicyError: It carries another model.
     """
-    first = _first(job)
+    network = build_model(job)
+    layout = Layout.of(network)
+    wire = Wire.of(network, job.strategy)
+    first = wire.first(layout.pack(network))
     vector = read_vector(_record(content), first.size)
-    if not np.allclose(vector, first, rtol=_RELATIVE, atol=_ABSOLUTE):
+    drawn = np.ones(first.size, bool)
+    drawn[wire.layout.places(_require_start(job, wire, vector, site))] = False
+    if not np.allclose(vector[drawn], first[drawn], rtol=_RELATIVE, atol=_ABSOLUTE):
         problem = "job.model: round 1 does not begin with the model that the job's seed gives"
         raise PolicyError(
             problem, where=site, remedy="Coordinator and site must run the same version of Wardround."
         )
+
+
+def _require_start(job: JobSpec, wire: Wire, vector: NDArray[np.float32], site: str) -> set[str]:
+    """Return the names of the tensors that files of weights give, once they were found to be the job's."""
+    tensors, found = wire.layout.state_dict(vector), set()
+    for network in networks_of(job):
+        if network.options.start_sha256 is None:
+            continue
+        prefix = network.prefix
+        own = {name.removeprefix(prefix): name for name in tensors if name.startswith(prefix)}
+        names = names_without_adapters(own)
+        given = given_by_start(network.options, {name: tensors[own[names[name]]] for name in names})
+        if digest_of(given) != network.options.start_sha256:
+            problem = f"job.model: round 1 does not begin with the weights of [{network.table}] start_sha256"
+            raise PolicyError(
+                problem, where=site, remedy="Ask the coordinator which file it has under that name."
+            )
+        found |= {own[names[name]] for name in given}
+    return found
 
 
 def _record(content: RecordDict) -> ArrayRecord:
@@ -68,8 +96,3 @@ def _record(content: RecordDict) -> ArrayRecord:
     if not isinstance(record, ArrayRecord):
         raise MessageError("carries no model")
     return record
-
-
-def _first(job: JobSpec) -> NDArray[np.float32]:
-    network = build_model(job)
-    return Wire.of(network, job.strategy).first(Layout.of(network).pack(network))

@@ -4,7 +4,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from client.training.loop import place_model
 from shared.batch import Batch, Prediction
 from shared.errors import JobError
 from shared.job.schema import JobSpec, parse_job
+from shared.job_parts import counts_are_sent
 from shared.metrics.states import MetricSet
 from shared.networks.build import build_model, models_of
 from shared.networks.frozen_parts import trainable
@@ -42,7 +43,7 @@ class Bench:
     """A job made ready: its network with its state, the site's half of the strategy, and what is sent.
 
     Attributes:
-        own: The numbers of the first model that never leave a site.
+        own: The numbers of the first model that do not travel.
         lay_out: Returns the network's trainable parameters, laid out once for all rounds of local training.
     """
 
@@ -108,7 +109,7 @@ class Workshop:
         state, wire = ModelState(model), Wire.of(model, job.strategy)
         own = state.pack()[wire.own] if wire.own.size else np.empty(0, np.float32)
         half = job.strategy.site(wire.model, wire.personal)
-        update_filter = UpdateFilter(job.update, wire.layout)
+        update_filter = UpdateFilter(job.update, partial(counts_are_sent, job), wire.layout)
         lay_out = cache(lambda: FlatParameters(trainable(model)))
         return Bench(job, task, model, state, wire, half, own, update_filter, lay_out)
 

@@ -62,6 +62,8 @@ people_port = {people_port}
 # Address of this machine on which each listens; without it every one, and loopback where `host` is there.
 # sites_address = "0.0.0.0"
 # people_address = "10.0.0.5"
+# Folder with the weights that jobs may start from, NAME.safetensors each (docs/start.md).
+# starts = "starts"
 
 # What a peer may take; all keys are in docs/gateway.md, with what holds where nothing is written.
 # [limits.sites]
@@ -113,6 +115,11 @@ class ServerTable(Table):
         None, description="Address of this machine on which the listener for sites listens."
     )
     people_address: IPvAnyAddress | None = Field(None, description="The same for people.")
+    starts: Path = Field(
+        Path("starts"),
+        description="Folder with the weights that jobs may start from, NAME.safetensors each; from the "
+        "folder of this file, if it is not absolute.",
+    )
 
     def listen_addresses(self) -> tuple[str, str]:
         """Return the address to bind for sites, and the one for people."""

@@ -1,6 +1,7 @@
 """How large an answer of a site can be: what the gateway takes of it."""
 
 from shared.job.schema import JobSpec
+from shared.job_parts import is_sent_whole
 
 _HEAD = 64 * 2**10  # bytes around the numbers: metrics, an error's text, the heads of pieces
 _KEYS = 2**10  # bytes of sealed shares or signed keys for each other site
@@ -16,7 +17,7 @@ def largest_answer(job: JobSpec, numbers: int, states: int, sites: int) -> int:
         states: Numbers of the metric states.
         sites: That are asked together.
     """
-    plain = job.update.is_plain and not job.privacy.secure_aggregation
+    plain = is_sent_whole(job) and not job.privacy.secure_aggregation
     content = max((4 if plain else 8) * numbers, 8 * states)
     keys = _KEYS * sites if job.privacy.secure_aggregation else 0
     return content + content // _PIECES + keys + _HEAD

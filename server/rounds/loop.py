@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from flwr.app import Message, MetricRecord, RecordDict
 from numpy.typing import NDArray
-from torch import nn
 
 from server.report.comparison import from_counts
 from server.rounds.answer_checks import check_update
@@ -39,11 +38,13 @@ from server.runs.participation import Participation
 from shared.errors import RunError
 from shared.job.model_size import check_model_size
 from shared.job.schema import JobSpec
+from shared.job_parts import counts_are_sent, is_sent_whole
 from shared.metrics.spec import is_better, metric_names
 from shared.metrics.statistics import packed
 from shared.networks.build import build_model
 from shared.privacy.filters import UpdateFilter
 from shared.privacy.secagg.wide import WORDS
+from shared.start_files import starts_of
 from shared.strategies.exact_mean import in_range
 from shared.strategies.flower_halves import WEIGHT
 from shared.strategies.wire import Wire
@@ -97,7 +98,7 @@ class RoundLoop:
         about = run.read_description()
         self.task = make_task(job)
         check_model_size(job)
-        self.wire = Wire.of(self._initial_model(), job.strategy)
+        self.wire = Wire.of(build_model(job, started=False), job.strategy)
         self.layout = self.wire.layout
         sizes = WORDS * sum(spec.size for spec in job.task.statistics())
         self._federation = Federation(
@@ -115,7 +116,7 @@ class RoundLoop:
         is_private = job.privacy.mechanism == "site-level"
         self._joining = Joining(self._federation, run)
         self._privacy = SiteLevel(job, rehearsal=rehearsal) if is_private else None
-        self._filter = UpdateFilter(job.update, self.layout)
+        self._filter = UpdateFilter(job.update, partial(counts_are_sent, job), self.layout)
         self._strategy = job.strategy.centre(self.layout, self._privacy)
         self._conclude = Conclusion(job.strategy, self.wire)
         self._judges = Judges(
@@ -173,7 +174,7 @@ class RoundLoop:
         return {name: numbers.tolist() for name, numbers in self.task.statistics.items()}
 
     def _first(self) -> Checkpoint:
-        first = self.wire.first(self.wire.model.pack(self._initial_model()))
+        first = self.wire.first(self.first_model())
         statistics, summed = sum_up(self._federation, self.job)
         state = Checkpoint(0, first, statistics=statistics)
         names = _names(self._federation.can_train(1))
@@ -182,8 +183,9 @@ class RoundLoop:
         self._run.save(state)
         return state
 
-    def _initial_model(self) -> nn.Module:
-        return build_model(self.job)  # not kept: it may be large
+    def first_model(self) -> NDArray[np.float32]:
+        """Return the model that the run begins with, packed; made anew, as it may be large."""
+        return self.wire.model.pack(build_model(self.job, files=starts_of(self.job, self._run.path)))
 
     def _restore(self, state: Checkpoint) -> None:
         """Take up what was added up before the first round, and what strategy and noise remember since."""
@@ -302,7 +304,7 @@ class RoundLoop:
     ) -> Iterator[Message]:
         """Yield each valid update, weighed as the job says; note what its site did."""
         round_ = weights.round
-        decode = None if self.job.update.is_plain else partial(self._filter.decode, base=base)
+        decode = None if is_sent_whole(self.job) else partial(self._filter.decode, base=base)
 
         def check(member: Member, content: RecordDict) -> messages.Update:
             update = messages.read_update(content, self.layout.size, decode)

@@ -10,7 +10,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from server.audit.log import open_audit
-from server.folder.coordinator import COORDINATOR, MODELS, RUNS
+from server.folder.coordinator import COORDINATOR, MODELS, RUNS, load_settings
 from server.gateway.model_files import Outbox
 from server.registry.enrolment import Registry
 from server.registry.store import REGISTRY
@@ -22,6 +22,7 @@ from server.rounds.site_heads import SiteHeads, known_heads
 from server.runs.file_copies import run_path
 from server.runs.folder import RunFolder
 from server.runs.life import at_work
+from server.runs.start_files import keep_starts
 from server.superlink.site_names import SUPERLINK, SiteKeys, all_sites, project_sites
 from shared.flower import RunStopped
 from shared.job.schema import JobSpec, parse_job
@@ -49,6 +50,7 @@ def main(grid: Grid, context: Context) -> None:
             folder / RUNS,
             name,
             context.run_id,
+            starts=folder / load_settings(folder).server.starts,
             researcher=str(config["researcher"]),
             project=project,
             resume=bool(config["resume"]),
@@ -66,6 +68,7 @@ def execute(
     name: str,
     run_id: int,
     *,
+    starts: Path,
     researcher: str,
     project: str = "",
     resume: bool,
@@ -80,6 +83,7 @@ def execute(
         runs: Folder of the run folders.
         name: Of the run's folder.
         run_id: Flower's number of the run.
+        starts: Folder of the files of weights that jobs may start from.
         researcher: Who submitted it; empty names nobody.
         project: Whose run it is.
         resume: Go on from the last checkpoint, if there is one.
@@ -92,6 +96,8 @@ def execute(
     run = RunFolder.open(run_path(runs, name), job) if resume else RunFolder.create(runs, job, name, project)
     work = at_work(run, resume=resume, flower_run=run_id, researcher=researcher)
     with suppress(RunStopped), work:  # whoever stopped it knows
+        if not run.has_checkpoint():
+            keep_starts(run, starts)
         loop = RoundLoop(grid, job, run, heads, heads=heads)
         loop.execute(resume=run.has_checkpoint())
         passports.write(run, loop.federation, loop.layout)

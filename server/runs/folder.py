@@ -203,14 +203,18 @@ class RunFolder(RunRecord):
                 write_atomic(self.path / EVENTS, events[: events.rfind("\n") + 1].encode())
 
     def save_model(self, name: str, layout: "Layout", vector: NDArray[np.float32], round_: int) -> Path:
-        """Write a model as named tensors; returns the file."""
+        """Write a model as named tensors, whole and with adapters merged into layers; returns the file."""
         import safetensors.torch  # noqa: PLC0415  (with PyTorch)
+
+        from shared.networks.build import fixed_tensors  # noqa: PLC0415
+        from shared.networks.lora import without_adapters  # noqa: PLC0415
 
         path = self.path / f"{name}.safetensors"
         header = {"job": self.job.digest(), "layout": layout.digest(), "round": round_}
         # One key: safetensors writes several in an order that changes from process to process.
         metadata_ = {HEADER: json.dumps(header, sort_keys=True)}
-        write_atomic(path, safetensors.torch.save(layout.state_dict(vector), metadata_))
+        tensors = {**fixed_tensors(self.job), **layout.state_dict(vector)}
+        write_atomic(path, safetensors.torch.save(dict(without_adapters(self.job, tensors)), metadata_))
         return path
 
 

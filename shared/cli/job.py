@@ -8,6 +8,7 @@ import typer
 
 from shared.cli.answer import Json, answer
 from shared.cli.app import App, task_names
+from shared.cli.start import start, starts_in_words
 
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
@@ -15,23 +16,27 @@ if TYPE_CHECKING:
 job_app = App(
     help="Check a job file, print its schema, begin a new one.",
 )
+job_app.command()(start)
 
 
 @job_app.command()
 def check(
     file: Annotated[Path, typer.Argument(help="Job file (TOML).", show_default=False)], json: Json = False
 ) -> None:
-    """Say whether a job file is valid, and if not, everything that is wrong with it."""
+    """Say whether a job file is valid, and if not, everything that is wrong with it.
+
+    Weights that it starts from are matched with its network where they lie beside it.
+    """
     from shared.further_metrics import METRICS
     from shared.job.schema import load_job
-    from shared.job_parts import network_names
+    from shared.job_parts import networks_of
     from shared.networks import NETWORKS
     from shared.strategies import STRATEGIES
     from shared.tasks import TASKS
     from shared.text.phrase import phrase
 
     job = load_job(file)
-    training, data = job.training, job.data
+    training, data, networks = job.training, job.data, [network.options for network in networks_of(job)]
     size = " x ".join(map(str, data.size or data.patch or []))
     arithmetic = f", {training.precision}" if training.precision != "float32" else ""
     arithmetic += ", compiled at each site whose policy allows it" if training.compile else ""
@@ -45,12 +50,14 @@ def check(
         "digest": job.digest(),
         "phrase": phrase(job.digest()),
         "data": job.job.dataset + (f", {size}" if size else ""),
-        "model": ", ".join(name + NETWORKS.origin(name) for name in network_names(job)),
+        "model": ", ".join(dict.fromkeys(own.in_words + NETWORKS.origin(own.name) for own in networks)),
         "training": f"{length}, {', '.join(_optimizers(job))}{arithmetic}",
         "strategy": f"{job.strategy.name}{STRATEGIES.origin(job.strategy.name)}, {job.job.rounds} rounds, "
         f"at least {job.strategy.min_sites} sites",
         **({"metrics": ", ".join(metrics)} if metrics else {}),
     }
+    if any(own.start_sha256 for own in networks):
+        facts["start"] = starts_in_words(job, file.parent)
     said = [f"{file}: valid", *(f"  {name:<9} {value}" for name, value in facts.items())]
     answer(json, said, file=file, **facts)
 

@@ -61,7 +61,7 @@ def _about_bytes(job: JobSpec) -> float:
 def _bytes(canonical: str) -> int:
     job = parse_job(json.loads(canonical), "the job")
     with torch.device("meta"), _Unfilled():
-        network = build_model(job)
+        network = build_model(job, started=False)
         return Wire.of(network, job.strategy).layout.size * 4
 
 

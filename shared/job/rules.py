@@ -33,6 +33,7 @@ def check(job: "JobSpec") -> None:
         _optimizer,
         _network,
         _network_input,
+        _start,
         _batch,
         _network_size,
         _metrics,
@@ -119,6 +120,12 @@ def _network_input(job: "JobSpec") -> None:
             raise ValueError(
                 f"[data] channels: '{model.name}' takes {sorted(model.input_channels)}; got {ends.channels}"
             )
+
+
+def _start(job: "JobSpec") -> None:
+    for network in networks_of(job):
+        for problem in network.options.start_problems(network.ends, private=job.privacy.mechanism != "none"):
+            raise ValueError(f"[{network.table}] {problem}")
 
 
 def _batch(job: "JobSpec") -> None:

@@ -19,6 +19,7 @@ from shared.job.bounds import check_bounds
 from shared.job.errors import describe
 from shared.job.training_options import TrainingTable
 from shared.networks import NETWORKS, NetworkOptions
+from shared.networks.options import Part
 from shared.privacy.options import PrivacyTable
 from shared.strategies import STRATEGIES, StrategyOptions
 from shared.table import ONE, SEVERAL, Label, Name, Positive, Table
@@ -237,9 +238,6 @@ class EvaluationTable(Table):
         if self.patience is not None and self.select_best is None:
             raise ValueError("patience: needs select_best")
         return self
-
-
-Part = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$", max_length=200)]
 
 
 class UpdateTable(Table):

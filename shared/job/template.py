@@ -19,7 +19,8 @@ from shared.tasks import TASKS
 from shared.text.names import NAME, WHAT_A_NAME_IS, as_name, shown, suggestion
 
 Schema = Mapping[str, Any]
-PHASE = "training.PHASE"
+PHASE, LORA = "training.PHASE", "model.lora"
+"""Tables within others, which a job begins without."""
 TABLES_BEGIN = "<!-- The tables below are written by `make docs` from shared/job/schema.py. -->\n"
 KINDS = {
     "integer": "whole number",
@@ -86,7 +87,7 @@ def _written(table: str, start: Mapping[str, Any]) -> Iterator[tuple[str, Mappin
     own = start.get(table, {})
     holds_tables = table in ("model", "training")
     within = {key: value for key, value in own.items() if holds_tables and isinstance(value, dict)}
-    if table != PHASE and (len(within) < len(own) or not own):
+    if table not in (PHASE, LORA) and (len(within) < len(own) or not own):
         yield table, {key: value for key, value in own.items() if key not in within}
     yield from ((f"{table}.{key}", value) for key, value in within.items())
 
@@ -124,9 +125,21 @@ def _tables() -> Iterator[tuple[str, list[Schema]]]:
     schema = JobSpec.model_json_schema()
     for table, field in schema["properties"].items():
         references = _choices(field)
-        yield table, [schema["$defs"][item["$ref"].rpartition("/")[2]] for item in references]
+        yield table, [_keys_of(schema["$defs"][item["$ref"].rpartition("/")[2]]) for item in references]
+        if table == "model":
+            yield LORA, [schema["$defs"]["LoraTable"]]
         if table == "training":
             yield PHASE, [schema["$defs"]["PhaseTable"]]
+
+
+def _keys_of(table: Schema) -> Schema:
+    """Return the schema of a table without the tables that lie in it, which are shown by themselves."""
+    kept = {key: field for key, field in table["properties"].items() if not _is_table(field)}
+    return {**table, "properties": kept}
+
+
+def _is_table(field: Schema) -> bool:
+    return any("$ref" in item for item in field.get("anyOf", []))
 
 
 def _choices(field: Schema) -> list[Schema]:

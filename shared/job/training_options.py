@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from shared.networks.options import Part
 from shared.table import SEVERAL, Table
 
 Optimizer = Annotated[Literal["sgd", "adam", "adamw"], Field(description="Of the local training.")]
@@ -73,9 +74,16 @@ class TrainingTable(Table):
     schedule: Schedule = "constant"
     warmup_rounds: WarmupRounds = 0
     gradient_clip: GradientClip | None = Field(None, examples=[1.0])
+    rates: dict[Part, Annotated[float, Field(ge=0, le=1000)]] = Field(
+        {},
+        max_length=1000,
+        exclude_if=operator.not_,  # a job without it keeps the digest that it had before there was such a key
+        description="Factors on the learning rate by modules of the model, such as { encoder = 0.1 }; of two "
+        "that hold a tensor the inner one counts. What has 0 is neither trained nor sent.",
+    )
     keep_optimizer: bool = Field(
         False,
-        exclude_if=operator.not_,  # a job without it keeps the digest that it had before there was such a key
+        exclude_if=operator.not_,  # as for rates
         description="Keep the optimiser's moments at each site from round to round; otherwise each round "
         "begins without any.",
     )
@@ -86,7 +94,7 @@ class TrainingTable(Table):
     )
     compile: bool = Field(
         False,
-        exclude_if=operator.not_,  # as for keep_optimizer
+        exclude_if=operator.not_,  # as for rates
         description="Compile the networks at each site for its machine, for quicker steps after the first. "
         "Needs a C++ compiler there, and [policy] compile of the site.",
     )
@@ -105,10 +113,10 @@ class TrainingTable(Table):
     @model_validator(mode="before")
     @classmethod
     def _tables_are_phases(cls, table: Any) -> Any:
-        """Take the tables within for those of phases: no key of `[training]` is a table."""
+        """Take the tables within for those of phases: of the keys of `[training]` only `rates` is a table."""
         if not isinstance(table, dict):
             return table
-        phases = {key: value for key, value in table.items() if isinstance(value, dict)}
+        phases = {key: value for key, value in table.items() if isinstance(value, dict) and key != "rates"}
         keys = {key: value for key, value in table.items() if key not in phases}
         return keys | {SEVERAL: phases} if phases else table
 

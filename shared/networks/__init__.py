@@ -10,6 +10,7 @@ from shared.networks.densenet import DenseNet121Options
 from shared.networks.discriminator import DiscriminatorOptions
 from shared.networks.dynunet import DynUNetOptions
 from shared.networks.efficientnet import EfficientNetB0Options
+from shared.networks.efficientnet_lite import EfficientNetLite0Options
 from shared.networks.generator import GeneratorOptions
 from shared.networks.mlp import MLPOptions
 from shared.networks.options import Ends, NetworkOptions
@@ -30,6 +31,7 @@ NETWORKS = Registry(
         ResNetOptions,
         DenseNet121Options,
         EfficientNetB0Options,
+        EfficientNetLite0Options,
         ViTOptions,
         UNetOptions,
         DynUNetOptions,

@@ -1,27 +1,31 @@
 """What a job may say about its network, and what every network says about itself; loads no PyTorch."""
 
 import math
+import operator
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from shared.table import Table
+from shared.networks.packaged import Packaged
+from shared.table import Name, Table
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from shared.job.schema import DataTable
 
 Norm = Annotated[
-    Literal["instance", "batch", "group"],
+    Literal["instance", "batch", "group", "frozen"],
     Field(
         description="Normalisation. `batch` mixes patients and keeps statistics that differ from hospital to "
-        "hospital; `instance` and `group` (8 groups, or fewer where the features ask for it) do neither."
+        "hospital; `instance` and `group` (8 groups, or fewer where the features ask for it) do neither. "
+        "`frozen` is batch norm as the start weights have it: nothing of it is trained or mixes patients."
     ),
 ]
+Part = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$", max_length=200)]
 Levels = Annotated[
     list[Annotated[int, Field(ge=2, le=2048)]],
     Field(max_length=8, description="Features of each level, which halves the image."),
@@ -77,6 +81,28 @@ class Ends:
         return int(3**self.dimensions)
 
 
+class LoraTable(Table):
+    """`[model.lora]`: adapters are trained beside the layers, which stay as they are (Hu et al. 2022)."""
+
+    rank: int = Field(8, ge=1, le=256, description="Width of an adapter.")
+    alpha: float | None = Field(
+        None, gt=0, examples=[16.0], description="Adapters count alpha / rank; without it 1."
+    )
+    layers: list[Part] | None = Field(
+        None,
+        min_length=1,
+        max_length=1000,
+        examples=[["encoder"]],
+        description="Modules whose linear layers and convolutions get adapters; without it all but those in "
+        "[update] parts, which are trained whole.",
+    )
+
+    @property
+    def scale(self) -> float:
+        """By how much the adapters count."""
+        return 1.0 if self.alpha is None else self.alpha / self.rank
+
+
 class NetworkOptions(Table):
     """Options that every network has, and what every network says about itself.
 
@@ -86,15 +112,37 @@ class NetworkOptions(Table):
         obstacle: Why it can't be trained with differential privacy; None where it can: Opacus gets each
             sample's gradient, once batch norm is replaced and activations work out of place.
         input_channels: Numbers of channels that an image may have; None for any.
+        packaged: Weights that it may start from, by the name that a job gives: those of its module `encoder`.
     """
 
     gives: ClassVar[Output]
     dimensions: ClassVar[frozenset[int]] = frozenset({2, 3})
     obstacle: ClassVar[str | None] = None
     input_channels: ClassVar[frozenset[int] | None] = None
+    packaged: ClassVar[Mapping[str, Packaged]] = {}
 
     name: str
     dropout: float = Field(0.0, ge=0.0, lt=1.0, description="Share of activations dropped in training.")
+    start: Name | None = Field(
+        None,
+        exclude_if=operator.not_,  # a job without it keeps the digest that it had before there was such a key
+        examples=["imagenet"],
+        description="Weights that the network starts from, in place of drawn ones (docs/start.md).",
+    )
+    start_sha256: str | None = Field(
+        None,
+        pattern=r"^[0-9a-f]{64}$",
+        exclude_if=operator.not_,
+        description="Of the weights of a file, as `wardround job start` prints it.",
+    )
+    fresh: list[Part] | None = Field(
+        None,
+        min_length=1,
+        max_length=1000,
+        exclude_if=operator.not_,
+        examples=[["head"]],
+        description="Modules for which the file has nothing, and which are drawn.",
+    )
 
     @abstractmethod
     def build(self, ends: Ends) -> "nn.Module":
@@ -102,6 +150,67 @@ class NetworkOptions(Table):
 
         Batch norm is what all of MONAI's classes can have: the norm of the job replaces it.
         """
+
+    lora: LoraTable | None = Field(
+        None,
+        exclude_if=operator.not_,
+        description="Adapters that are trained in place of the layers, in a table of their own.",
+    )
+
+    @property
+    def in_words(self) -> str:
+        """Its name, what it starts from, and whether it has adapters."""
+        text = self.name
+        if (packaged := self.packaged.get(self.start or "")) is not None:
+            text += f" from {packaged.source}"
+        elif self.start is not None:
+            text += f" from weights '{self.start}' of the coordinator's (SHA-256 {self.start_sha256})"
+        return text if self.lora is None else f"{text}, with adapters of rank {self.lora.rank}"
+
+    def start_problems(self, ends: Ends, *, private: bool) -> Iterator[str]:
+        """Yield what is wrong with the weights that the network starts from, each naming a key.
+
+        Args:
+            ends: Of the network.
+            private: Whether the job has a mechanism of differential privacy.
+        """
+        norm = getattr(self, "norm", None)
+        if self.start is None:
+            for key in ("start_sha256", "fresh"):
+                if getattr(self, key) is not None:
+                    yield f"{key}: is about start weights, and there is no start"
+            if norm == "frozen":
+                yield "norm: 'frozen' needs start weights, which have the statistics; set start"
+            return
+        if norm == "batch" and private:
+            yield "norm: must be 'frozen' in a private job with start weights, as batch norm mixes patients"
+        packaged = self.packaged.get(self.start)
+        yield from self._file_problems() if packaged is None else self._packaged_problems(packaged, ends)
+
+    def _file_problems(self) -> Iterator[str]:
+        if self.start_sha256 is None:
+            known = f" ('{self.name}' has {', '.join(self.packaged)} without it)" if self.packaged else ""
+            yield (
+                f"start_sha256: is missing{known}; `wardround job start FILE --job JOB.toml` prints it for a "
+                "file of weights"
+            )
+
+    def _packaged_problems(self, packaged: Packaged, ends: Ends) -> Iterator[str]:
+        if self.start_sha256 is not None or self.fresh is not None:
+            yield f"start: Wardround knows the weights '{self.start}'; leave out start_sha256 and fresh"
+        if ends.channels != packaged.channels:
+            yield f"start: '{self.start}' takes images of {packaged.channels} channels ([data] channels)"
+        if getattr(self, "norm", None) in {"instance", "group"}:
+            yield f"norm: must be 'frozen' or 'batch' with start = '{self.start}'"
+
+    def start_from(self, model: "nn.Module", tensors: "Mapping[str, Tensor]") -> None:
+        """Put packaged weights into a network.
+
+        Args:
+            model: As `build` gave it.
+            tensors: Of the package, by their names there.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def about_numbers(self, ends: Ends) -> float:

@@ -6,13 +6,13 @@ it. Statistics, such as those of batch norm, are not trained but counted: they a
 a rounded variance could become negative.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.privacy.codecs import Codec, Dense, Int8, TopK, Vector
-from shared.text.names import is_within
 from shared.wire.messages import MessageError
 from shared.wire.packed_model import Layout
 
@@ -28,14 +28,15 @@ class UpdateFilter:
 
     Args:
         table: Of the job.
+        is_sent: Says by its name whether a tensor that is not trained is sent.
         layout: Of the model as `shared.networks.build.build_model` builds it for the job: what is frozen
             stands behind what is trained.
     """
 
-    def __init__(self, table: "UpdateTable", layout: Layout) -> None:
+    def __init__(self, table: "UpdateTable", is_sent: Callable[[str], bool], layout: Layout) -> None:
         self._table = table
         self.trained = layout.parameters
-        self._statistics = _statistics(table, layout)
+        self._statistics = _statistics(is_sent, layout)
         self._numbers = _codec(table, self.trained)
         self._counts = Dense(self._statistics.size, "float32")
 
@@ -150,13 +151,12 @@ def _codec(table: "UpdateTable", size: int) -> Codec:
     return Dense(size, table.precision)
 
 
-def _statistics(table: "UpdateTable", layout: Layout) -> NDArray[np.int64]:
+def _statistics(is_sent: Callable[[str], bool], layout: Layout) -> NDArray[np.int64]:
     """Return the places of what is sent but not trained: statistics of the parts, and what is no model's."""
     spans, begin = [], 0
     for entry in layout.entries:
         end = begin + entry.size
-        of_parts = table.parts is None or is_within(entry.name, table.parts)
-        if begin >= layout.parameters and (of_parts or entry.is_beside):
+        if begin >= layout.parameters and (entry.is_beside or is_sent(entry.name)):
             spans.append(np.arange(begin, end))
         begin = end
     return np.concatenate([np.empty(0, dtype=np.int64), *spans])

@@ -10,7 +10,7 @@ LARGEST_DELTA = 1e-3
 """A delta of one over the patients allows that one of them is published whole."""
 
 _BOTH = {"epsilon", "noise_multiplier", "delta"}  # keys of [privacy] by the mechanisms that have them
-_DP_SGD = {"max_grad_norm", "unit", "images_per_patient", "noise", "honest_sites"}
+_DP_SGD = {"max_grad_norm", "unit", "images_per_patient", "mean_over", "noise", "honest_sites"}
 _SITE_LEVEL = {"max_update_norm", "adaptive_clipping"}
 
 
@@ -56,6 +56,13 @@ class PrivacyTable(Table):
         ge=1,
         description="dp-sgd, unit 'patient': images, drawn at random, over which a patient's gradient is the "
         "mean.",
+    )
+    mean_over: Literal["sites", "patients"] = Field(
+        "sites",
+        exclude_if=lambda over: over == "sites",  # a job without it keeps the digest that it had before
+        description="dp-sgd: 'sites': each site divides its noisy sum by the units that it expects in a "
+        "step, so that sites count alike and a small one's noise is large. 'patients': all divide by "
+        "batch_size, so that units count alike, and a small site's noise is no larger than another's.",
     )
     noise: Literal["local", "distributed"] = Field(
         "local",

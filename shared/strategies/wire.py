@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,11 @@ class Wire:
 
     Attributes:
         model: Layout of the network.
-        layout: Of what travels: the tensors of the network that are not personal, in their order, and behind
-            them what a strategy sends beside the model.
+        layout: Of what travels: the tensors of the network that are neither personal nor fixed, in their
+            order, and behind them what a strategy sends beside the model.
         beside: Length of each vector beside the model, by name, in their order.
-        own: Places in the network's vector of what is personal: it never leaves a site.
+        own: Places in the network's vector of what is personal, and never leaves a site, or fixed, and is at
+            the site already (`shared.networks.build`).
         personal: Names of the personal tensors.
         remembered: Length of each vector that the coordinator keeps between rounds, by name.
     """
@@ -47,9 +48,10 @@ class Wire:
             JobError: The strategy can't work with the network.
         """
         whole, personal = Layout.of(model), options.personal(model)
-        places = whole.places(personal)
+        stays = personal | cast("frozenset[str]", getattr(model, "fixed", frozenset()))
+        places = whole.places(stays)
         shared = Layout(
-            tuple(entry for entry in whole.entries if entry.name not in personal),
+            tuple(entry for entry in whole.entries if entry.name not in stays),
             whole.parameters - int(np.count_nonzero(places < whole.parameters)),
         )
         beside = dict(options.sends(shared))
@@ -73,7 +75,7 @@ class Wire:
 
         Args:
             vector: Shape (layout.size,).
-            own: Put in the places that are personal, shape (own.size,); zeros where it is None.
+            own: Put in the places of `own`, shape (own.size,); zeros where it is None.
 
         Raises:
             ValueError: The vector has another size.

@@ -46,6 +46,7 @@ def audit_privacy(
     from client.training.device import open_device
     from shared.errors import RunError
     from shared.finished_run import FinishedRun
+    from shared.start_files import starts_of
 
     if (site is None) == (site_name is None):
         raise RunError("give --site SITE.toml, or --site-name NAME for a simulated run", where=run)
@@ -62,6 +63,7 @@ def audit_privacy(
         Population.of(data, finished.job),
         rounds=finished.rounds,
         shadows=shadows,
+        files=starts_of(finished.job, run),
         statistics={**finished.statistics, **statistics_for_loss(finished.job, data, {})},
         track=lambda halves, count: _tracked(halves, count, console),
     )

@@ -53,6 +53,13 @@ def simulate(
             help="Folds, for a job with [data] fold. Default: 5.", min=2, max=20, show_default=False
         ),
     ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with the weights NAME.safetensors that the job starts from. Default: the job's.",
+            show_default=False,
+        ),
+    ] = None,
     scanner_shift: Annotated[
         bool, typer.Option("--scanner-shift", help="Give each site a scanner of its own.")
     ] = False,
@@ -108,7 +115,7 @@ def simulate(
     if job is None and resume is None and as_in is None:
         raise typer.BadParameter("give a JOB.toml, --resume RUN or --as-in RUN")
     shares = _given(test=test, validation=validation, folds=folds)
-    begun_with = (data, site, sites, partition, scanner_shift, baselines, device, shares, as_in)
+    begun_with = (data, site, sites, partition, scanner_shift, baselines, device, shares, as_in, start)
     if resume is not None and any(begun_with):
         raise RunError(
             "a resumed run has its hospitals and device; only --workers can change", where="--resume"
@@ -124,7 +131,8 @@ def simulate(
     from client.data.manifest.splits import SplitTable
     from server.runs.folder import RunFolder
     from server.runs.participation import Participation
-    from simulate.session.session import Hospitals, execute, start
+    from simulate.session.session import Hospitals, execute
+    from simulate.session.session import start as begin
 
     console = Console(stderr=json)  # with --json stdout is the object's alone
     if resume is not None:
@@ -134,8 +142,17 @@ def simulate(
             assert as_in is not None  # noqa: S101 (checked above)
             job = RunFolder.read(as_in).job
         record = None if as_in is None else Participation.read(as_in, job)
-        hospitals = Hospitals(site or [], data, sites, partition, scanner_shift, record, SplitTable(**shares))
-        run = start(
+        hospitals = Hospitals(
+            site or [],
+            data,
+            sites,
+            partition,
+            scanner_shift,
+            record,
+            SplitTable(**shares),
+            start or _folder_of_starts(job_file, as_in),
+        )
+        run = begin(
             job,
             hospitals,
             out,
@@ -147,6 +164,15 @@ def simulate(
     execute(run, workers, console, resume=resume is not None)
     if json:
         answer(json, run=run.path, description=run.read_description())
+
+
+def _folder_of_starts(job_file: Path | None, as_in: Path | None) -> Path:
+    """Return where weights that a job starts from are: beside its file, or with the run that is repeated."""
+    from shared.run_folder import START
+
+    if job_file is None and as_in is not None:
+        return (as_in if as_in.is_dir() else as_in.parent) / START
+    return Path() if job_file is None else job_file.parent
 
 
 def _command() -> str:

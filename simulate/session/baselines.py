@@ -24,7 +24,6 @@ from client.work.warm_networks import Bench, evaluate
 from shared.batch import Batch
 from shared.metrics.spec import is_better
 from shared.metrics.statistics import added_up, unpacked
-from shared.networks.build import build_model
 from shared.tasks.base import Statistics
 
 POOLED = "pooled"
@@ -58,7 +57,13 @@ class PooledSamples:
 
 
 def train_baseline(
-    bench: Bench, name: str, members: Mapping[str, Site], everyone: Mapping[str, Site], rounds: int
+    bench: Bench,
+    name: str,
+    members: Mapping[str, Site],
+    everyone: Mapping[str, Site],
+    *,
+    rounds: int,
+    first: NDArray[np.float32],
 ) -> tuple[Mapping[str, Any], Mapping[str, torch.Tensor]]:
     """Train on the members' data and test at every site.
 
@@ -68,13 +73,13 @@ def train_baseline(
         members: The sites whose data it trains on.
         everyone: The sites whose test patients it is judged on.
         rounds: Rounds that the federated run took.
+        first: The model that it began with.
 
     Returns:
         Test metrics of everyone together and of each site, and the tensor "vector" of the model tested.
     """
     job = bench.job
-    initial = build_model(job)
-    bench.state.unpack(bench.state.layout.pack(initial))
+    bench.state.unpack(first)
     data = [site.data(job) for site in members.values()]
     parts = [item.split("train") for item in data]
     counts = [statistics_for_loss(job, item, {}) for item in data]

@@ -88,7 +88,10 @@ class SimulationHost:
             members = {name: self._site(name) for name in call.payload["members"]}
             everyone = {name: self._site(name) for name in call.payload["everyone"]}
             bench = self._workshop.bench(call.payload["job"])
-            return train_baseline(bench, call.site, members, everyone, call.payload["rounds"])
+            first = call.tensors["first"].numpy()
+            return train_baseline(
+                bench, call.site, members, everyone, rounds=call.payload["rounds"], first=first
+            )
         if call.kind == JUDGE:
             vector = call.tensors["vector"].numpy()
             request = Request(**call.payload, vector=vector, split="test", edges=None)

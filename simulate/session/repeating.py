@@ -41,5 +41,5 @@ def check_record(job: JobSpec, record: Participation, sites: Set[str]) -> list[s
 def _keeps_between_rounds(job: JobSpec) -> bool:
     if job.training.keep_optimizer or job.update.compression == "top-k":
         return True
-    wire = Wire.of(build_model(job), job.strategy)
+    wire = Wire.of(build_model(job, started=False), job.strategy)
     return bool(job.strategy.site(wire.model, wire.personal).keeps)

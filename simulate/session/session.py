@@ -23,6 +23,7 @@ from server.runs.events import Event, Listener
 from server.runs.folder import RunFolder, plain
 from server.runs.life import at_work
 from server.runs.participation import Participation
+from server.runs.start_files import keep_starts
 from shared.errors import RunError, WardroundError
 from shared.job.schema import JobSpec
 from shared.metrics.replicates import Tables
@@ -63,6 +64,7 @@ class Hospitals:
     scanner_shift: bool = False
     repeats: Participation | None = None  # who took part in the run that is to be repeated
     shares: SplitTable = field(default_factory=SplitTable)  # of hospitals without files of their own
+    starts: Path = Path()  # folder of the weights that the job starts from
 
 
 def start(
@@ -96,6 +98,7 @@ def start(
             baselines=baselines,
         )
         warnings = check_sites(job, sites, setup.cohorts(), track)
+        keep_starts(run, hospitals.starts)
         if hospitals.repeats is not None:
             warnings += check_record(job, hospitals.repeats, {site.name for site in sites})
     except BaseException:
@@ -220,6 +223,7 @@ def _baselines(run: RunFolder, loop: RoundLoop, workers: Workers, listen: Listen
     plans = {POOLED: trainers} | {_ALONE + name: [name] for name in trainers}
     missing = [plan for plan in plans if not (folder / f"{plan}.json").exists()]
     listen(Event("baselines_started", data={"models": len(missing)}))
+    first = torch.from_numpy(loop.first_model())
     workers.submit(
         [
             Call(
@@ -227,7 +231,7 @@ def _baselines(run: RunFolder, loop: RoundLoop, workers: Workers, listen: Listen
                 plan.removeprefix(_ALONE),
                 BASELINE,
                 {"job": run.job.canonical(), "members": plans[plan], "everyone": names, "rounds": rounds},
-                {},
+                {"first": first},
             )
             for number, plan in enumerate(missing)
         ]

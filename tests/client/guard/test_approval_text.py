@@ -132,6 +132,8 @@ def test_the_training_loss_is_named_where_it_leaves(make_site, job_of, opened, p
         ({"training_batch_size": 2, "training_local_steps": 3}, "At most 6 images"),
         ({"training_learning_rate": 5.0}, "steps are large"),
         ({"update_parts": ["head.1"]}, "Only head.1"),
+        ({"update_parts": ["head.1"], "model_lora": {}}, "Only adapters and head.1 are trained"),
+        ({"training_rates": {"head": 200.0}}, "The steps are large"),
         ({"job_rounds": 100_000}, "100000 rounds"),
         ({"strategy_min_sites": 1}, "with one site"),
         ({"strategy_min_sites": 2}, "with 2 sites"),
@@ -200,3 +202,14 @@ def test_a_compiled_network_and_other_arithmetic_are_said(make_site, job_of, mon
     job = job_of(training_compile=True, training_precision="bfloat16")
     [computing] = [line for line in text_of(site, job) if line.startswith("computing")]
     assert "bfloat16, with compiled networks: PyTorch writes C++ code" in computing
+
+
+def test_what_a_network_starts_from_and_its_adapters_are_said(make_site, job_of):
+    start = {"model_start": "given", "model_start_sha256": "ab" * 32, "model_lora": {"rank": 3}}
+    text = text_of(make_site('approval = "manual"\n'), job_of(**start))
+    [network] = [line for line in text if line.startswith("network")]
+    assert (
+        f"cnn from weights 'given' of the coordinator's (SHA-256 {'ab' * 32}), with adapters of rank 3"
+        in network
+    )
+    assert any("what training has changed in the adapters" in line for line in text)

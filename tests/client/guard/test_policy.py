@@ -129,6 +129,11 @@ AUTOMATIC = 'approval = "automatic"\n'
         ('approval = "manual"', "policy.approval", {}),
         ('[policy.update]\nparts = ["head"]', "policy.update.parts", {}),
         ('[policy.update]\nparts = ["head"]', "policy.update.parts", {"update_parts": ["head.1", "levels"]}),
+        (
+            '[policy.update]\nparts = ["head"]',
+            "policy.update.parts",
+            {"model_lora": {}, "update_parts": ["head"]},
+        ),
         ("[policy.update]\nmax_bits = 16", "policy.update.max_bits", {}),
         ("[policy.update]\nmax_bits = 8", "policy.update.max_bits", {"update_precision": "bfloat16"}),
         ("[policy.update]\nmax_share = 0.1", "policy.update.max_share", {"update_compression": "int8"}),

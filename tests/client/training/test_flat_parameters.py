@@ -33,7 +33,10 @@ def test_an_optimiser_takes_the_same_steps(optimizer: str, tiny_job) -> None:
     apart, together = network(), network()
     flat = FlatParameters(trainable(together))
     flat.collect_gradients()
-    steps = [make_optimizer(trainable(apart), training), make_optimizer([flat.vector], training)]
+    steps = [
+        make_optimizer({1.0: trainable(apart)}, training),
+        make_optimizer({1.0: [flat.vector]}, training),
+    ]
     for _ in range(3):
         for model, step in zip((apart, together), steps, strict=True):
             step.zero_grad(set_to_none=False)

@@ -80,7 +80,7 @@ def test_the_ledger_is_charged_for_the_discriminator_alone() -> None:
 def test_momentum_is_the_first_beta_of_adam(name: str) -> None:
     for options, beta in (({}, 0.9), ({"training_momentum": 0.0}, 0.0)):
         spec = job(training_optimizer=name, **options)
-        [group] = make_optimizer([torch.nn.Parameter(torch.zeros(2))], spec.training).param_groups
+        [group] = make_optimizer({1.0: [torch.nn.Parameter(torch.zeros(2))]}, spec.training).param_groups
         assert group["betas"] == (beta, 0.999)
 
 

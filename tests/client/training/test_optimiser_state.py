@@ -19,14 +19,14 @@ def steps(optimizer: torch.optim.Optimizer, parameter: torch.nn.Parameter, count
 def test_an_optimiser_goes_on_as_if_it_had_never_stopped(name):
     training = make_job(training_optimizer=name).training
     whole, first = (torch.nn.Parameter(torch.ones(5)) for _ in range(2))
-    optimizer = make_optimizer([whole], training)
+    optimizer = make_optimizer({1.0: [whole]}, training)
     steps(optimizer, whole, 3)
     steps(optimizer, whole, 2)
 
-    stopped = make_optimizer([first], training)
+    stopped = make_optimizer({1.0: [first]}, training)
     steps(stopped, first, 3)
     second = torch.nn.Parameter(first.detach().clone())
-    going_on = make_optimizer([second], training)
+    going_on = make_optimizer({1.0: [second]}, training)
     take_up(going_on, moments_of(stopped))
     steps(going_on, second, 2)
     assert torch.equal(whole, second)

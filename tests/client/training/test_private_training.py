@@ -13,6 +13,7 @@ from torch import nn
 
 from client.data.samples.batches import Samples
 from client.training.clipping import GhostSum, PerSampleSum
+from client.training.loop import place_model
 from client.training.private_loop import (
     PrivateTraining,
     micro_batches,
@@ -24,10 +25,11 @@ from shared.batch import Batch
 from shared.job.schema import JobSpec
 from shared.networks import NETWORKS
 from shared.networks.build import build_model
+from shared.networks.lora import adapters_of
 from shared.privacy.randomness import SecretRandomness, SeededRandomness
 from shared.tasks import make_task
 from shared.tasks.losses import training_loss
-from tests.jobs import IMAGE_NETWORKS, TASK_OF
+from tests.jobs import IMAGE_NETWORKS_IN, TASK_OF
 
 pytestmark = pytest.mark.filterwarnings("ignore:Full backward hook")
 CPU = torch.device("cpu")
@@ -192,6 +194,25 @@ def test_sites_that_share_the_noise_divide_by_the_same_number(tiny_job: Any) -> 
     assert torch.allclose(train(shared, samples) * 100, train(local, samples) * 5, atol=1e-5)
 
 
+def test_patients_count_alike_where_a_job_wants_it(tiny_job: Any) -> None:
+    """Of two sites the smaller one moves the model less, and its noise is no larger than the other's."""
+    few, many = ["ann", "ben"], ["ann", "ben", "cas", "dan"]
+    job = private_job(tiny_job, privacy_mean_over="patients", training_batch_size=8)
+    by_site = private_job(tiny_job, training_batch_size=8)
+    for patients in (few, many):
+        alike, by_sites = (train(own, samples_for(own, patients)) for own in (job, by_site))
+        torch.testing.assert_close(alike * 8, by_sites * len(patients), rtol=1e-3, atol=1e-6)
+    noisy = private_job(
+        tiny_job,
+        privacy_mean_over="patients",
+        privacy_noise_multiplier=50.0,
+        privacy_max_grad_norm=1e-3,
+        training_batch_size=8,
+    )
+    deviations = [float(train(noisy, samples_for(noisy, patients)).std()) for patients in (few, many)]
+    assert deviations == pytest.approx([50e-3 / 8] * 2, rel=0.1)
+
+
 def test_a_step_without_anybody_is_noise_alone(tiny_job: Any) -> None:
     job = private_job(tiny_job, privacy_noise_multiplier=1.0)
 
@@ -251,8 +272,7 @@ def test_micro_batches_do_not_change_the_step(tiny_job: Any, monkeypatch: pytest
     ("name", "dimensions"),
     [
         pytest.param(name, dimensions, marks=pytest.mark.slow if (name, dimensions) in LARGE else ())
-        for name in IMAGE_NETWORKS
-        for dimensions in (2, 3)
+        for name, dimensions in IMAGE_NETWORKS_IN
         if NETWORKS[name].obstacle is None
     ],
 )
@@ -339,3 +359,47 @@ def test_two_images_move_a_detector_by_their_own_clipped_gradients(tiny_job: Any
     samples = Samples(job, columns, patients=["a", "b"], keys=["a", "b"], spacings=[None, None])
     expected = -(gradients[0] * middle / norms[0] + gradients[1]) / 2
     torch.testing.assert_close(train(job, samples), expected, rtol=1e-3, atol=1e-5 * middle)
+
+
+def test_a_step_on_remembered_features_is_that_of_the_whole_network(tiny_job: Any) -> None:
+    model = {"name": "efficientnet-lite0", "start": "imagenet", "norm": "frozen", "unit_features": True}
+    job = private_job(
+        tiny_job,
+        model=model,
+        model_norm="frozen",
+        data_size=[64, 64],
+        data_channels=3,
+        update_parts=["head"],
+        privacy_max_grad_norm=0.3,
+    )
+    samples, task, moved = samples_for(job, PATIENTS), make_task(job), []
+    for prepare in (place_model, lambda model, *_: model):
+        network = prepare(build_model(job, seed=1), job, CPU)
+        before = weights(network)
+        drawn = SeededRandomness(7)
+        PrivateTraining(network, task, samples, job, site="a", device=CPU, randomness=drawn).run(1)
+        moved.append(weights(network) - before)
+    remembered, whole = moved
+    assert 0.001 < float(whole.norm()) <= 0.3 * (1 + 1e-3)
+    torch.testing.assert_close(remembered, whole, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["cnn", "unet", "efficientnet-lite0"])
+def test_adapters_are_trained_privately(tiny_job: Any, name: str) -> None:
+    """The noise of a step is on the adapters alone, and a patient moves them by the clipping norm at most."""
+    task = TASK_OF[NETWORKS[name].gives]
+    model = {"name": name, "norm": "group", "lora": {"rank": 2}}
+    job = private_job(
+        tiny_job, task, model=model, model_norm="group", data_size=[64, 64], privacy_max_grad_norm=0.5
+    )
+    samples = samples_for(job, ["ann", "ben"])
+    network = build_model(job, seed=1)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    drawn = SeededRandomness(7)
+    PrivateTraining(network, make_task(job), samples, job, site="a", device=CPU, randomness=drawn).run(1)
+    after = network.state_dict()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved
+    assert moved <= adapters_of(network)
+    change = torch.cat([(after[name] - before[name]).flatten() for name in moved])
+    assert 0.001 < float(change.norm()) <= 0.5 * (1 + 1e-3)

@@ -20,7 +20,7 @@ from shared.networks.build import build_model
 from shared.tasks import make_task
 from shared.wire.packed_model import Layout
 from tests.batches import predict
-from tests.jobs import IMAGE_NETWORKS, TASK_OF, make_job
+from tests.jobs import IMAGE_NETWORKS, IMAGE_NETWORKS_IN, TASK_OF, make_job
 
 pytestmark = pytest.mark.filterwarnings("ignore:Full backward hook")  # Opacus hooks the first layer too
 
@@ -72,8 +72,7 @@ def sample_losses(logits: Tensor) -> Tensor:
     return (logits - targets).square().flatten(1).mean(1)
 
 
-@pytest.mark.parametrize("dimensions", [2, 3])
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize(("name", "dimensions"), IMAGE_NETWORKS_IN)
 def test_a_network_takes_a_training_step(name: str, dimensions: int) -> None:
     job = small_job(name, dimensions)
     model = build_model(job, seed=1)

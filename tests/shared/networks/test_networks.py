@@ -11,15 +11,14 @@ from hypothesis import strategies as st
 from shared.errors import JobError
 from shared.job.schema import JobSpec
 from shared.networks import NETWORKS
-from tests.jobs import IMAGE_NETWORKS, TASK_OF, make_job
+from tests.jobs import IMAGE_NETWORKS_IN, TASK_OF, make_job
 
 
 def job(model: dict[str, Any], task: str = "segmentation", **options: Any) -> JobSpec:
     return make_job(task_name=task, model=model, **options)
 
 
-@pytest.mark.parametrize("name", IMAGE_NETWORKS)
-@pytest.mark.parametrize("dimensions", [2, 3])
+@pytest.mark.parametrize(("name", "dimensions"), IMAGE_NETWORKS_IN)
 def test_every_network_has_defaults_for_64_pixels(name: str, dimensions: int) -> None:
     task = TASK_OF[NETWORKS[name].gives]
     spec = job({"name": name}, task, data_size=[64] * dimensions, data_dimensions=dimensions)

@@ -11,6 +11,7 @@ from shared.job.schema import UpdateTable
 from shared.networks.build import build_model
 from shared.privacy.codecs import BLOCK, Dense, Int8, TopK
 from shared.privacy.filters import UpdateFilter
+from shared.text.names import is_within
 from shared.wire.messages import MessageError
 from shared.wire.packed_model import Layout
 from tests.jobs import make_job
@@ -46,7 +47,8 @@ def layout_and_parts(request):
 
 def filter_of(layout_and_parts, name, **changes):
     layout, parts = layout_and_parts
-    return UpdateFilter(TABLES[name].model_copy(update={"parts": parts, **changes}), layout)
+    table = TABLES[name].model_copy(update={"parts": parts, **changes})
+    return UpdateFilter(table, lambda tensor: parts is None or is_within(tensor, parts), layout)
 
 
 def near(size, spread, seed=0):
