@@ -7,7 +7,7 @@ BENCHMARKS := $(shell grep -l __main__ benchmarks/*.py)
 SIDE_BY_SIDE := --numprocesses=logical --maxprocesses=4 --dist=loadfile --no-loadscope-reorder --durations=25
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
 
-.PHONY: help simulate federation test benchtest coverage lint types bench docs clean
+.PHONY: help simulate federation test benchtest coverage lint types bench site docs clean
 
 help:  ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -38,6 +38,9 @@ bench: $(VENV)/installed-dev  ## run every benchmark; fails where a figure is mi
 	@failed=0; for script in $(BENCHMARKS); do \
 		echo "== $$script"; $(BIN)/python $$script || failed=1; \
 	done; exit $$failed
+
+site: $(VENV)/installed-dev  ## build the documentation site into build/site; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 docs: $(VENV)/installed-dev  ## renew the tables of docs/job.md and the JSON Schemas from the models
 	$(BIN)/python -m shared.job.template docs/job.md

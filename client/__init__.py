@@ -1,1 +1,1 @@
-"""What runs in the hospital."""
+"""Wardround: what runs in the hospital."""

@@ -1,1 +1,1 @@
-"""What runs at the coordinator."""
+"""Wardround: what runs at the coordinator."""

@@ -1,1 +1,1 @@
-"""What coordinator and hospital must agree on."""
+"""Wardround: what coordinator and hospital must agree on."""

@@ -1,1 +1,1 @@
-"""All hospitals of a federation, simulated on one machine."""
+"""Wardround: all hospitals of a federation, simulated on one machine."""

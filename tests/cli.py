@@ -8,7 +8,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from wardround import main
+from wardround.cli import main
 
 PROJECT = Path(__file__).parents[1]
 

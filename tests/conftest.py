@@ -40,6 +40,8 @@ LONGEST = (
     "simulate/federation/test_hostile_nodes.py",
     "client/work/test_curious_coordinator.py",
     "test_readme.py",
+    "test_notebooks.py",
+    "test_site.py",
     "test_plugin.py",
     "simulate/session/test_simulate.py",
     "simulate/federation/test_restore_drill.py",

@@ -24,15 +24,15 @@ def wardround(*arguments: str | Path, cwd: Path = PROJECT) -> CompletedProcess[s
 
 
 def test_it_runs_as_a_program() -> None:
-    ended = subprocess.run([sys.executable, PROJECT / "wardround.py", "--version"], cwd=PROJECT, check=False)
+    ended = subprocess.run([sys.executable, "-m", "wardround", "--version"], cwd=PROJECT, check=False)
     assert ended.returncode == 0
 
 
 def loaded(*arguments: str | Path) -> set[str]:
     """Return the modules that a command has loaded when it ends."""
     script = (
-        "import json, sys, wardround\n"
-        "try: wardround.main(sys.argv[1:])\n"
+        "import json, sys\nfrom wardround.cli import main\n"
+        "try: main(sys.argv[1:])\n"
         "except SystemExit: pass\n"
         "print(json.dumps(list(sys.modules)))"
     )
@@ -185,9 +185,9 @@ def test_a_new_job_needs_a_valid_name_and_task(tmp_path: Path, name: str, task: 
 def run_main(command: str, *, wait_for: str | None = None) -> tuple[int, str]:
     """Run `main()` with one more command, whose body is given; interrupt it once it prints `wait_for`."""
     script = (
-        f"import sys, time, wardround\nfrom shared.errors import *\n@wardround.app.command()\n"
-        f"def extra():\n    'Says [training] and [bold].'\n    {command}\n"
-        f"sys.argv[0] = 'wardround'\nwardround.main()"
+        f"import sys, time\nfrom shared.errors import *\nfrom wardround.cli import app, main\n"
+        f"@app.command()\ndef extra():\n    'Says [training] and [bold].'\n    {command}\n"
+        f"sys.argv[0] = 'wardround'\nmain()"
     )
     argument = "--help" if command == "..." else "extra"
     process = subprocess.Popen(

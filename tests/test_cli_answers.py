@@ -10,7 +10,6 @@ import click
 import pytest
 import typer
 
-import wardround as program
 from client.guard.job_book import JobBook
 from shared.cli.table import table_lines
 from shared.job.schema import load_job
@@ -18,6 +17,7 @@ from shared.networks.build import build_model
 from shared.start_files import write_start
 from tests.cli import wardround
 from tests.conftest import write_dataset
+from wardround.cli import app
 
 PROJECT = Path(__file__).parents[1]
 QUICKSTART = PROJECT / "configs" / "jobs" / "quickstart.toml"
@@ -34,8 +34,8 @@ IN_A_FEDERATION = {  # tests/server/runs/test_remote_runs.py asks these of a coo
     *("login", "submit", "runs", "watch", "stop", "resume", "fetch"),
 }
 OF_A_SIMULATION = {"simulate", "audit-privacy"}  # tests/simulate/
-OF_RUNS = {  # tests/server/report/test_commands.py, tests/client/predict/, tests/client/export/
-    *("report", "show", "compare", "predict", "export", "verify"),
+OF_RUNS = {  # tests/server/report/test_commands.py, tests/client/predict/, tests/client/export/, tests/server/track/
+    *("report", "show", "compare", "predict", "export", "verify", "track"),
 }
 
 
@@ -51,7 +51,7 @@ def commands(group: click.Command) -> Iterator[tuple[str, click.Command]]:
             yield f"{name} {rest}".strip(), found
 
 
-COMMANDS = {name: command for name, command in commands(typer.main.get_command(program.app)) if name}
+COMMANDS = {name: command for name, command in commands(typer.main.get_command(app)) if name}
 
 
 @pytest.fixture(scope="module")

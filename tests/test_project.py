@@ -50,7 +50,7 @@ def test_an_installed_wardround_has_every_module(pyproject: dict[str, dict[str, 
         str(PROJECT), include=pyproject["tool"]["setuptools"]["packages"]["find"]["include"]
     )
     tops = {name for name in found if "." not in name}
-    assert tops == {"shared", "client", "server", "simulate"}
+    assert tops == {"shared", "client", "server", "simulate", "wardround"}
     for top in tops:
         for module in (PROJECT / top).rglob("*.py"):
             assert ".".join(module.parent.relative_to(PROJECT).parts) in found, f"{module} is not installed"

@@ -150,9 +150,8 @@ def manifest(
         f"{written.kind}: {written.rows} {'image' if written.rows == 1 else 'images'} of {written.patients} "
         f"{'patient' if written.patients == 1 else 'patients'}",
         f"'{file}' is of patient '{name}': if that is not one person, delete the manifest and give --patient",
-        *(["In the job:", "  [data]"] if written.lines else []),
-        *(f"  {line}" for line in written.lines),
-        f"Then: {shlex.join(['wardround', 'data', 'check', str(folder)])}",
+        *_said_of_job(written.lines),
+        f"Then: {shlex.join(['wardround', 'job', 'new', 'NAME', '--task', 'TASK', '--data', str(folder)])}",
     ]
     answer(
         json,
@@ -164,6 +163,18 @@ def manifest(
         example={"file": str(file), "patient": name},
         job_data=written.lines,
     )
+
+
+def _said_of_job(lines: Sequence[str]) -> Iterator[str]:
+    """Yield what a job says of the data, under its tables."""
+    of_data = [line for line in lines if line.startswith(("images", "channels"))]
+    of_task = [line for line in lines if line not in of_data]
+    if lines:
+        yield "A job says (job new --data fills it in):"
+    for table, own in (("data", of_data), ("task", of_task)):
+        if own:
+            yield f"  [{table}]"
+            yield from (f"  {line}" for line in own)
 
 
 def _fields(report: "Report") -> dict[str, object]:

@@ -1,16 +1,13 @@
 """`wardround predict`: a finished run's model on images."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from shared.cli.answer import Json, answer
-
-if TYPE_CHECKING:
-    from shared.finished_run import FinishedRun, Which
 
 _MOST = 20  # problems that are named before "and so many more"
 
@@ -34,61 +31,27 @@ def predict(
     RunRecord.read(run)  # before the seconds that PyTorch takes
     from rich.console import Console
 
-    from client.data.kinds import kinds_of
-    from client.data.new_folder import require_new
-    from client.predict.answering import Predictor
-    from client.predict.rows import find_rows
-    from client.predict.samples import write_samples
-    from client.predict.write import PAGE, write_predictions
-    from client.training.device import open_device
-    from shared.errors import RunError
-    from shared.finished_run import FinishedRun
-    from shared.tasks.base import Task
+    from client.predict.run_model import predict_with
     from shared.text.plural import many
 
-    require_new(out)
-    finished = FinishedRun.read(run)
-    predictor = Predictor.of(finished, model, open_device(device))
-    lines, console = _lines(finished, model), Console(stderr=json)
-    for line in lines:
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
-    if type(predictor.task).draw is not Task.draw:
-        if data is not None:
-            raise RunError("draws images of nobody and says nothing of yours: leave out --data", where=run)
-        drawn = write_samples(predictor, out, lines)
-        answer(json, f"{many(drawn, 'image')} drawn: {out / PAGE}", page=out / PAGE, drawn=drawn)
-        return
-    predictor.require_answers()
-    if data is None:
-        raise RunError("says something of images: give --data", where=run)
-    manifest = find_rows(data, finished.job, kinds_of(finished.job))
-    counts = write_predictions(
-        predictor, manifest, out, lines, lambda said, rows: _tracked(said, rows, console)
+    console = Console(stderr=json)
+    told = predict_with(
+        run,
+        data,
+        out,
+        which=model,
+        device=device,
+        say=lambda line: console.print(line, soft_wrap=True, highlight=False, markup=False),
+        track=lambda said, rows: _tracked(said, rows, console),
     )
-    said = f"{many(counts.predicted, 'row')} predicted: {out / PAGE}"
-    answer(json, said, page=out / PAGE, predicted=counts.predicted, problems=len(counts.problems))
-    if counts.problems:
-        _name(counts.problems)
+    if told.drawn is not None:
+        answer(json, f"{many(told.drawn, 'image')} drawn: {told.page}", page=told.page, drawn=told.drawn)
+        return
+    said = f"{many(told.predicted, 'row')} predicted: {told.page}"
+    answer(json, said, page=told.page, predicted=told.predicted, problems=len(told.problems))
+    if told.problems:
+        _name(told.problems)
         raise typer.Exit(2)
-
-
-def _lines(run: "FinishedRun", which: "Which") -> list[str]:
-    """Say which model it is."""
-    from shared.run_folder import BEST
-
-    is_best = run.file(which).name == BEST
-    what = "chosen on validation patients" if is_best else "the last"
-    lines = [
-        f"Model of round {run.round_of(which)} of {run.rounds} of the run {run.path.resolve().name}, {what}."
-    ]
-    if which == "best" and not is_best:
-        lines.append("The job chooses no best round.")
-    if run.sites_judge_their_own:
-        lines.append(
-            f"With '{run.job.strategy.name}' each site has a model of its own, which stays there: this is "
-            "the shared one, and the figures of the run are of theirs."
-        )
-    return lines
 
 
 def _tracked(items: Iterable[Any], count: int, console: Any) -> Iterable[Any]:
@@ -99,7 +62,7 @@ def _tracked(items: Iterable[Any], count: int, console: Any) -> Iterable[Any]:
     return track(items, "Predicting", total=count, console=console, transient=True)
 
 
-def _name(problems: list[Any]) -> None:
+def _name(problems: Sequence[Any]) -> None:
     """Print what was wrong, to the error output."""
     from shared.text.plural import many
     from shared.text.printable import printable_lines

@@ -4,11 +4,13 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing import connection, resource_tracker
 from multiprocessing.context import SpawnProcess
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -70,7 +72,7 @@ class ProcessPool(Pool[ProcessLink]):
             name="wardround-worker",
             daemon=True,
         )
-        with _inherited(self._threads):
+        with _inherited(self._threads), _without_program():
             process.start()
         theirs.close()  # so that the worker's death shows as the end of the pipe
         return ProcessLink(process, Channel(ours))
@@ -82,6 +84,20 @@ class ProcessPool(Pool[ProcessLink]):
         by_pipe = {link.channel.connection: link for link in links}
         readable = connection.wait(list(by_pipe), timeout)
         return [(link, link.receive()) for pipe, link in by_pipe.items() if pipe in readable]
+
+
+@contextmanager
+def _without_program() -> Iterator[None]:
+    """Keep a new process from running the caller's script once more, which it needs nothing of.
+
+    `spawn` imports it there; a script that simulates without `if __name__ == "__main__":` would start again.
+    """
+    program = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = program
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 #        -v /srv/wardround:/site -v /data:/data:ro wardround-site
 FROM python:3.11-slim AS build
 WORKDIR /source
-COPY pyproject.toml constraints.txt README.md LICENSE wardround.py ./
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY wardround wardround
 COPY shared shared
 COPY client client
 COPY server server

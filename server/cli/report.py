@@ -36,7 +36,7 @@ def report(
     json: Json = False,
 ) -> None:
     """Write what came out of runs as one page; as CSV or a model card where asked; or print it as JSON."""
-    folders = [_folder(run, local) for run in runs]
+    folders = [run_folder(run, local) for run in runs]
     if card is not None and len(folders) > 1:
         raise typer.BadParameter("a card is of one run", param_hint="--card")
     if json:
@@ -53,7 +53,7 @@ def report(
 
         print(write_card(folders[0], card))
     if out is not None or (csv, card) == (None, None):
-        print(write.write_html(content, out or _page(folders)))
+        print(write.write_html(content, out or write.page_of(folders)))
 
 
 def show(
@@ -62,7 +62,7 @@ def show(
     json: Json = False,
 ) -> None:
     """Show what came out of a run on this machine: its tables, its curves, what went wrong."""
-    folder = _folder(run, local)
+    folder = run_folder(run, local)
     if json:
         _answer([folder])
         return
@@ -80,7 +80,7 @@ def compare(
     json: Json = False,
 ) -> None:
     """Show by how much two runs differ on the test patients, and whether that may be chance."""
-    folders = [_folder(run, local) for run in (first, second)]
+    folders = [run_folder(run, local) for run in (first, second)]
     if json:
         _answer(folders)
         return
@@ -99,11 +99,7 @@ def _answer(folders: list[Path]) -> None:
     answer(True, report=report_on(folders, images=False).as_json())
 
 
-def _page(folders: list[Path]) -> Path:
-    return folders[0] / "report.html" if len(folders) == 1 else Path("comparison.html")
-
-
-def _folder(run: Path, local: Path) -> Path:
+def run_folder(run: Path, local: Path) -> Path:
     """Return the folder of a run, given by its path or by its name below `local`.
 
     Raises:

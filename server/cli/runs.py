@@ -32,10 +32,11 @@ def submit(
     json: Json = False,
 ) -> None:
     """Run a job on the federation's sites; prints the name of the run."""
+    from server.runs.reach import control_of
     from shared.job.schema import load_job
 
     job = load_job(job_file)
-    control = _control(folder)
+    control = control_of(folder)
     name = control.submit(job, project)
     _named(control, name, follow=follow, as_json=json)
 
@@ -60,7 +61,9 @@ def runs(
     if local is None and folder is None and not login_file().exists():
         local = Path("runs")
     if local is None:
-        found = _control(folder).list()
+        from server.runs.reach import control_of
+
+        found = control_of(folder).list()
     else:
         from server.runs.local_runs import local_runs
 
@@ -83,7 +86,9 @@ def runs(
 
 def watch(name: RunName, folder: Folder = None, json: Json = False) -> None:
     """Show the progress of a run until it ends, then its results."""
-    control = _control(folder)
+    from server.runs.reach import control_of
+
+    control = control_of(folder)
     if not json:
         _show(control, name)
         return
@@ -94,13 +99,17 @@ def watch(name: RunName, folder: Folder = None, json: Json = False) -> None:
 
 def stop(name: RunName, folder: Folder = None, json: Json = False) -> None:
     """Stop a run; `resume` goes on with it."""
-    _control(folder).stop(name)
+    from server.runs.reach import control_of
+
+    control_of(folder).stop(name)
     answer(json, f"{name} is stopped", run=name)
 
 
 def resume(name: RunName, folder: Folder = None, follow: Follow = False, json: Json = False) -> None:
     """Go on with a run that was stopped, failed or was interrupted, after its last whole round."""
-    control = _control(folder)
+    from server.runs.reach import control_of
+
+    control = control_of(folder)
     control.resume(name)
     _named(control, name, follow=follow, as_json=json)
 
@@ -112,7 +121,9 @@ def fetch(
     json: Json = False,
 ) -> None:
     """Copy a run's folder and check its models by their digests."""
-    copy = _control(folder).fetch(name, out)
+    from server.runs.reach import control_of
+
+    copy = control_of(folder).fetch(name, out)
     answer(json, str(copy), run=name, folder=copy)
 
 
@@ -145,16 +156,3 @@ def _show(control: "RunControl", name: str) -> None:
     from server.report.show_run import show_run
 
     show_run(control, name)
-
-
-def _control(folder: Path | None) -> "RunControl":
-    """Return the runs of a folder of this machine, or of the coordinator that the user has logged in to."""
-    if folder is None:
-        from server.folder.login import load_login
-        from server.runs.remote import RemoteCoordinator
-
-        return RemoteCoordinator(load_login())
-    from server.audit.log import operator_audit
-    from server.runs.local import open_coordinator
-
-    return open_coordinator(folder, operator_audit(folder))

@@ -34,9 +34,14 @@ def report_on_facts(runs: Sequence[RunFacts], *, images: bool = True) -> Report:
     return report_of_several(runs)
 
 
+def page_of(runs: Sequence[Path]) -> Path:
+    """Return where the page of runs is written if nobody says."""
+    return runs[0] / PAGE if len(runs) == 1 else Path("comparison.html")
+
+
 def write_page(run: Path, out: Path | None = None) -> Path:
     """Write the page of a run into its folder, or elsewhere; returns the file."""
-    return write_html(report_on([run]), out or run / PAGE)
+    return write_html(report_on([run]), out or page_of([run]))
 
 
 def write_html(report: Report, out: Path) -> Path:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shared.cli.answer import Json, answer
-from shared.cli.app import App, task_names
+from shared.cli.app import App
 from shared.cli.start import start, starts_in_words
 
 if TYPE_CHECKING:
@@ -79,26 +79,3 @@ def schema() -> None:
     from shared.json_schema import schema_text
 
     print(schema_text(JobSpec), end="")
-
-
-@job_app.command()
-def new(
-    name: Annotated[
-        str, typer.Argument(help="Name of the job, in lower case: chest-x-ray.", show_default=False)
-    ],
-    task: Annotated[
-        str, typer.Option(help="What the model learns, one of: {tasks}.", autocompletion=task_names)
-    ],
-    out: Annotated[
-        Path | None, typer.Option(help="File to write; NAME.toml if not given.", show_default=False)
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Write a commented job file to begin with, NAME.toml if not told otherwise; no file is overwritten.
-
-    It may name one of these networks: {networks}; and one of these strategies: {strategies}.
-    """
-    from shared.job.template import write_job
-
-    written = write_job(name, task, out or Path(f"{name}.toml"))
-    answer(json, str(written), file=written)

@@ -364,12 +364,21 @@ def load_job(path: Path, overrides: dict[str, Any] | None = None) -> JobSpec:
         JobError: The file is missing, is not TOML, or is not a valid job.
     """
     table = read_toml(path, JobError)
-    for dotted, value in (overrides or {}).items():
-        _override(table, dotted, value, path)
+    override(table, overrides or {}, path)
     return parse_job(table, path)
 
 
-def _override(table: dict[str, Any], dotted: str, value: object, path: Path) -> None:
+def override(table: dict[str, Any], values: dict[str, Any], path: Path | None) -> None:
+    """Set keys of a job's table, given as dotted keys ('training.learning_rate').
+
+    Raises:
+        JobError: One names no key.
+    """
+    for dotted, value in values.items():
+        _override(table, dotted, value, path)
+
+
+def _override(table: dict[str, Any], dotted: str, value: object, path: Path | None) -> None:
     *heads, key = dotted.split(".")
     if len(heads) not in (1, 2) or not key:
         raise JobError(

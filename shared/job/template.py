@@ -8,7 +8,7 @@ import re
 import sys
 import textwrap
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +37,46 @@ BOUNDS = {
 }
 
 
-def write_job(name: str, task: str, out: Path) -> Path:
+Tables = Mapping[str, Mapping[str, Any]]
+
+
+def write_job(name: str, task: str, out: Path, given: Callable[[], Tables] = dict) -> Path:
     """Write a commented job file and return its path.
+
+    Args:
+        name: Of the job.
+        task: That it names.
+        out: The file.
+        given: As for `new_job_text`.
 
     Raises:
         JobError: The name or the task is not valid, or the file exists already or can't be written.
+    """
+    if out.exists():
+        raise _exists(out)
+    text = new_job_text(name, task, given)
+    try:
+        with out.open("x", encoding="utf-8") as file:
+            file.write(text)
+        write_schema("job", JobSpec, out.parent)
+    except FileExistsError:
+        raise _exists(out) from None
+    except OSError as error:
+        raise JobError(f"can't be written ({error.strerror})", where=out) from None
+    return out
+
+
+def new_job_text(name: str, task: str, given: Callable[[], Tables] = dict) -> str:
+    """Return the text of a commented job file, which was checked.
+
+    Args:
+        name: Of the job.
+        task: That it names.
+        given: Gives what stands in its tables instead of what the task's example has; asked once the name and
+            the task are known to be right.
+
+    Raises:
+        JobError: The name or the task is not valid.
     """
     if task not in TASKS:
         raise JobError(f"unknown task '{task}'; {suggestion(task, TASKS)}")
@@ -49,27 +84,24 @@ def write_job(name: str, task: str, out: Path) -> Path:
         nearest = as_name(name)
         such_as = f"Such as: wardround job new {nearest} --task {task}" if nearest else None
         raise JobError(f"'{shown(name)}' is not a name for a job: {WHAT_A_NAME_IS}", remedy=such_as)
-    text = job_template(name, task)
+    text = job_template(name, task, given())
     parse_job(tomllib.loads(text), where=None)
-    try:
-        with out.open("x", encoding="utf-8") as file:
-            file.write(text)
-        write_schema("job", JobSpec, out.parent)
-    except FileExistsError:
-        raise JobError("exists already", where=out, remedy="Name another file with --out.") from None
-    except OSError as error:
-        raise JobError(f"can't be written ({error.strerror})", where=out) from None
-    return out
+    return text
 
 
-def job_template(name: str, task: str) -> str:
+def _exists(out: Path) -> JobError:
+    return JobError("exists already", where=out, remedy="Name another file with --out.")
+
+
+def job_template(name: str, task: str, given: Tables | None = None) -> str:
     """Return a job file with every key explained; those that have a default are commented out."""
     example = TASKS[task].example
-    start = {
+    start: dict[str, Mapping[str, Any]] = {
         **example,
         "job": {"name": name, "dataset": name, "rounds": 20},
         "task": {"name": task, **example["task"]},
     }
+    start |= {table: {**start.get(table, {}), **own} for table, own in (given or {}).items()}
     blocks = [
         f"{schema_line('job')}\n"
         "# Check this file with `wardround job check`; what is commented out is a default or an example."

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from server.cli.track import To
 from shared.cli.answer import Json, answer
 
 
@@ -100,6 +101,7 @@ def simulate(
         Path | None,
         typer.Option(metavar="RUN", help="Go on with a run that was stopped.", show_default=False),
     ] = None,
+    track: To = None,
     json: Json = False,
 ) -> None:
     """Train a job across simulated hospitals and show what each of them gets from it."""
@@ -131,9 +133,11 @@ def simulate(
     from client.data.manifest.splits import SplitTable
     from server.runs.folder import RunFolder
     from server.runs.participation import Participation
+    from server.track.settings import targets_of
     from simulate.session.session import Hospitals, execute
     from simulate.session.session import start as begin
 
+    targets = targets_of(track)  # before the data are read
     console = Console(stderr=json)  # with --json stdout is the object's alone
     if resume is not None:
         run = RunFolder.open(resume, job)
@@ -161,7 +165,7 @@ def simulate(
             track=lambda rows: tracked(rows, console, "Checking the data"),
         )
         run.describe(command=_command())
-    execute(run, workers, console, resume=resume is not None)
+    execute(run, workers, console, resume=resume is not None, track=targets)
     if json:
         answer(json, run=run.path, description=run.read_description())
 

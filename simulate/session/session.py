@@ -24,6 +24,7 @@ from server.runs.folder import RunFolder, plain
 from server.runs.life import at_work
 from server.runs.participation import Participation
 from server.runs.start_files import keep_starts
+from server.track.tracker import Tracker, open_tracker
 from shared.errors import RunError, WardroundError
 from shared.job.schema import JobSpec
 from shared.metrics.replicates import Tables
@@ -122,7 +123,14 @@ def _sites(job: JobSpec, hospitals: Hospitals, out: Path, folder: Path) -> list[
     )
 
 
-def execute(run: RunFolder, workers: str | None, console: Console, *, resume: bool = False) -> None:
+def execute(
+    run: RunFolder,
+    workers: str | None,
+    console: Console,
+    *,
+    resume: bool = False,
+    track: Sequence[str] = (),
+) -> None:
     """Run a simulation to its end and print the table.
 
     Args:
@@ -130,6 +138,7 @@ def execute(run: RunFolder, workers: str | None, console: Console, *, resume: bo
         workers: As for `open_workers`; None for one process per core, and no more than there are sites.
         console: Shows progress and the table.
         resume: Go on from the last checkpoint.
+        track: Trackers that are told of it, as `server.track.sink.Target` has them.
 
     Raises:
         WardroundError: Something stopped it; it can be resumed, or was removed where it had not begun.
@@ -139,8 +148,9 @@ def execute(run: RunFolder, workers: str | None, console: Console, *, resume: bo
     if not resume:
         print_warnings(console, run.read_description()["warnings"])
     try:
-        with at_work(run, resume=resume, workers=workers, device=setup.device):
-            _run(run, setup, workers, console, resume=resume)
+        tracker = open_tracker(run, track, goes_on=resume)
+        with tracker.until_the_end_of(run), at_work(run, resume=resume, workers=workers, device=setup.device):
+            _run(run, setup, workers, console, tracker, resume=resume)
     except WardroundError:
         if not resume and not run.has_begun():  # nothing to resume, and the user reads the reason now
             shutil.rmtree(run.path)
@@ -167,7 +177,9 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _run(run: RunFolder, setup: Setup, workers: str, console: Console, *, resume: bool) -> None:
+def _run(
+    run: RunFolder, setup: Setup, workers: str, console: Console, tracker: Tracker, *, resume: bool
+) -> None:
     kept = run.path.resolve() / _KEPT
     factory = HostFactory(setup.model_dump_json(), kept)
     with (
@@ -177,15 +189,24 @@ def _run(run: RunFolder, setup: Setup, workers: str, console: Console, *, resume
         grid = LocalGrid(pool, [site.name for site in setup.sites])
         record = run.path / _REPEATS
         repeats = Participation.read(record, run.job) if record.exists() else None
-        loop = RoundLoop(grid, run.job, run, progress, strict=True, repeats=repeats, rehearsal=True)
+        listen = _both(progress, tracker)
+        loop = RoundLoop(grid, run.job, run, listen, strict=True, repeats=repeats, rehearsal=True)
         result = loop.execute(resume=resume)
         write_samples(run, result.vector)
         if all(site.policy.share_site_metrics for site in setup.sites):
             _compare(run, loop, result, pool)
         if setup.baselines:
-            _baselines(run, loop, pool, progress)
+            _baselines(run, loop, pool, listen)
         run.describe(startup_seconds=pool.startup_seconds)
     shutil.rmtree(kept, ignore_errors=True)  # a run that has finished is not resumed
+
+
+def _both(first: Listener, second: Listener) -> Listener:
+    def listen(event: Event) -> None:
+        first(event)
+        second(event)
+
+    return listen
 
 
 def _compare(run: RunFolder, loop: RoundLoop, result: Result, workers: Workers) -> None:

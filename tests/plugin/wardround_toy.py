@@ -5,22 +5,27 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from shared.further_metrics.options import MetricOptions
-from shared.metrics.spec import MetricSpec
-from shared.networks.options import Ends, VectorOptions
-from shared.strategies.options import StrategyOptions
-from shared.strategies.vectors import MODEL, SiteHalf, Train, Vectors
-from shared.tasks.classification.options import Classification
-from shared.tasks.fields import Field as SampleField
-from shared.tasks.options import PhaseSpec, TaskOptions
+from wardround.extend import (
+    MODEL,
+    Classification,
+    Ends,
+    MetricOptions,
+    MetricSpec,
+    PhaseSpec,
+    SampleField,
+    SiteHalf,
+    StrategyOptions,
+    TaskOptions,
+    Train,
+    VectorOptions,
+    Vectors,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from wardround_toy_pair import PairTask
 
-    from shared.batch import Batch, Prediction
-    from shared.job.schema import DataTable, JobSpec
-    from shared.wire.packed_model import Layout
+    from wardround.extend import Batch, DataTable, JobSpec, Layout, Prediction
 
 LAST = "last"
 

@@ -4,16 +4,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from shared.metrics.spec import MetricSpec
-from shared.networks.options import Ends
-from shared.tasks.fields import Field as SampleField
-from shared.tasks.options import ClassesOptions
+from wardround.extend import ClassesOptions, Ends, MetricSpec, SampleField
 
 if TYPE_CHECKING:
     from wardround_toy_outline import OutlineTask
 
-    from shared.job.schema import DataTable, JobSpec
-    from shared.tasks.classification.task import ClassificationTask
+    from wardround.extend import ClassificationTask, DataTable, JobSpec
 
 EXAMPLE: Mapping[str, Mapping[str, Any]] = {
     "task": {"classes": ["early", "late"]},
@@ -59,7 +55,7 @@ class ToyStage(ClassesOptions):
 
     def build(self, job: "JobSpec") -> "ClassificationTask":
         """See the base class."""
-        from shared.tasks.classification.task import ClassificationTask
+        from wardround.extend import ClassificationTask
 
         return ClassificationTask(job)
 

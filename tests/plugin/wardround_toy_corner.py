@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from client.data.kinds.points import PointsKind
-from client.data.manifest.rows import Record
+from wardround.extend import PointsKind, Record
 
 
 class CornerKind(PointsKind):

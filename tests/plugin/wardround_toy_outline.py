@@ -7,13 +7,20 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shared.batch import Batch, Prediction
-from shared.metrics.replicates import Rivals, Tables
-from shared.metrics.states import LARGEST_LOSS, Mean, MetricSet, bounded
-from shared.tasks.classes import ClassesTask
+from wardround.extend import (
+    LARGEST_LOSS,
+    Batch,
+    ClassesTask,
+    Mean,
+    MetricSet,
+    Prediction,
+    Rivals,
+    Tables,
+    bounded,
+)
 
 if TYPE_CHECKING:
-    from shared.job.schema import JobSpec
+    from wardround.extend import JobSpec
 
 
 class OutlineTask(ClassesTask):

@@ -9,12 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from shared.batch import Batch, Prediction
-from shared.metrics.states import LARGEST_LOSS, Mean, MetricSet, bounded
-from shared.tasks.base import Models, Phase, Task
+from wardround.extend import LARGEST_LOSS, Batch, Mean, MetricSet, Models, Phase, Prediction, Task, bounded
 
 if TYPE_CHECKING:
-    from shared.job.schema import JobSpec
+    from wardround.extend import JobSpec
 
 
 class PairTask(Task):

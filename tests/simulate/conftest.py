@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import wardround
+from wardround.cli import main
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def cli(capsys, monkeypatch, tmp_path) -> Callable[..., Said]:
     def run(*arguments: object) -> Said:
         code = 0
         try:
-            wardround.main([str(argument) for argument in arguments])
+            main([str(argument) for argument in arguments])
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 0
         said = capsys.readouterr()

@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,13 @@ from shared.text.names import shown
 
 _CHANNEL = re.compile(r"(.+)_(\d{4})")  # nnU-Net: CASE_0000 is the first channel of CASE
 _NUMBER = re.compile(r"(.+?)[_-]\d+")
-_MASK_FOLDERS = ("masks", "labels", "annotations", "segmentations")
+_IMAGE_FOLDERS = ("images", "image", "imgs", "img")
+_MASK_FOLDERS = ("masks", "labels", "annotations", "segmentations", "mask", "label")
 _MASK_WORDS = ("", "_mask", "-mask", "_seg", "-seg", "_segmentation", "_label")
 
 
 def read_folder(folder: Path, masks: str | None = None) -> Folder:
-    """Return what a folder holds: BIDS, nnU-Net, Decathlon, images and masks, or classes.
+    """Return what a folder holds: BIDS, nnU-Net, Decathlon, images with masks, or classes.
 
     Args:
         folder: The folder.
@@ -36,9 +37,9 @@ def read_folder(folder: Path, masks: str | None = None) -> Folder:
     if (folder / "dataset.json").is_file():
         facts = _facts(folder / "dataset.json")
         return _nnunet(folder, facts) or _decathlon(folder, facts)
-    if (folder / "images").is_dir():
-        return _images_and_masks(folder)
-    return _class_folders(folder)
+    if images := next((name for name in _IMAGE_FOLDERS if (folder / name).is_dir()), None):
+        return _images_and_masks(folder, images)
+    return _masks_beside_images(folder) or _class_folders(folder)
 
 
 def patients(found: Folder, pattern: str | None) -> list[str]:
@@ -137,30 +138,59 @@ def _listed(folder: Path, name: str, where: Path) -> str:
     return Path(name).as_posix()
 
 
-def _images_and_masks(folder: Path) -> Folder:
+def _images_and_masks(folder: Path, called: str) -> Folder:
     """Read images/NAME.EXT with masks/NAME.EXT or NAME_mask.EXT; subfolders must be the same in both."""
     beside = [name for name in _MASK_FOLDERS if (folder / name).is_dir()]
     if len(beside) != 1:
         found = " and ".join(f"'{name}'" for name in beside) or "no folder of masks"
-        raise DataError(f"has {found} beside 'images'", where=folder, remedy=REMEDY)
-    images = _by_name(folder / "images")
+        raise DataError(f"has {found} beside '{called}'", where=folder, remedy=REMEDY)
+    images = _by_name(folder / called)
     masks = _by_name(folder / beside[0])
     fitting = {name: [name + word for word in _MASK_WORDS if name + word in masks] for name in images}
+    used = {own[0] for own in fitting.values() if own}
+    require_none("are masks without an image", [name for name in masks if name not in used], folder)
+    rows = _pairs(folder, images, masks, fitting)
+    return Folder(f"{called} and {beside[0]}", rows, cases=_cases(images), whose=_folders_between(images))
+
+
+def _masks_beside_images(folder: Path) -> Folder | None:
+    """Read NAME.EXT with NAME_mask.EXT beside it, in folders of patients or of classes; None without such.
+
+    Folders whose names have no digit are taken for classes: those of patients are numbered.
+    """
+    files = _by_name(folder)
+    fitting = {name: [name + word for word in _MASK_WORDS[1:] if name + word in files] for name in files}
+    masks = {mask for own in fitting.values() for mask in own}
+    if not masks:
+        return None
+    images = {name: path for name, path in files.items() if name not in masks}
+    rows = _pairs(folder, images, files, {name: fitting[name] for name in images})
+    whose = _folders_between(images)
+    between = {name for name in whose if name}
+    if len(between) > 1 and None not in whose and not any(map(str.isdigit, "".join(between))):
+        rows = [{**row, "label": normal(name or "")} for row, name in zip(rows, whose, strict=True)]
+        whose = [None] * len(rows)
+    return Folder("masks beside their images", rows, cases=_cases(images), whose=whose)
+
+
+def _pairs(
+    folder: Path, images: Mapping[str, Path], masks: Mapping[str, Path], fitting: Mapping[str, list[str]]
+) -> list[dict[str, str]]:
+    """Return the rows of images and masks, in the order of the images' names; each image has one mask."""
     require_none("have several masks", [name for name, own in fitting.items() if len(own) > 1], folder)
-    pairs = {own[0]: masks[own[0]] for own in fitting.values() if own}
     require_none("have no mask", [name for name, own in fitting.items() if not own], folder)
-    require_none("are masks without an image", [name for name in masks if name not in pairs], folder)
-    rows = [
+    return [
         {"image": below(folder, path), "mask": below(folder, masks[fitting[name][0]])}
         for name, path in sorted(images.items())
     ]
-    names = sorted(images)
-    return Folder(
-        f"images and {beside[0]}",
-        rows,
-        cases=[Path(name).name for name in names],
-        whose=[Path(name).parent.as_posix() if "/" in name else None for name in names],
-    )
+
+
+def _cases(images: Iterable[str]) -> list[str]:
+    return [Path(name).name for name in sorted(images)]
+
+
+def _folders_between(images: Iterable[str]) -> list[str | None]:
+    return [Path(name).parent.as_posix() if "/" in name else None for name in sorted(images)]
 
 
 def _class_folders(folder: Path) -> Folder:

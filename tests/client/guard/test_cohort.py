@@ -199,13 +199,13 @@ def ask(
 
 
 def test_a_person_sees_who_waits_and_decides(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    import wardround
     from shared.audit.verify import entries
     from shared.pki.certificates import new_key, save_key
+    from wardround.cli import main
 
     def client(*arguments: str) -> str:
         with pytest.raises(SystemExit) as end:
-            wardround.main(["client", "cohort", "--dir", str(folder), *arguments])
+            main(["client", "cohort", "--dir", str(folder), *arguments])
         assert not end.value.code
         return capsys.readouterr().out
 

@@ -25,7 +25,6 @@ from cryptography.hazmat.primitives.hashes import SHA384
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-import wardround
 from server.folder.backup import backup, restore
 from server.folder.coordinator import FolderError, ServerTable, found, load_settings, renew_server_certificate
 from server.registry.enrolment import Registry
@@ -45,6 +44,7 @@ from shared.pki.certificates import (
     pem_of,
 )
 from shared.pki.join_string import parse_join
+from wardround.cli import main
 
 PROJECT = Path(__file__).parents[3]
 
@@ -672,7 +672,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
             for name, value in env.items():
                 patch.setenv(name, value)
             try:
-                wardround.main(["server", *arguments])
+                main(["server", *arguments])
                 code = 0
             except SystemExit as end:
                 code = int(end.code or 0)
@@ -733,7 +733,7 @@ def test_an_operators_day(tmp_path: Path, server: Command) -> None:
 
 
 def test_the_passphrase_is_asked_on_the_terminal_and_not_shown(tmp_path: Path) -> None:
-    script = [sys.executable, str(PROJECT / "wardround.py"), "server", "init", str(tmp_path / "fed")]
+    script = [sys.executable, "-m", "wardround", "server", "init", str(tmp_path / "fed")]
     script += ["--name", "lung-eu", "--host", "fed.example.org"]
     process, terminal = pty.fork()
     if process == 0:

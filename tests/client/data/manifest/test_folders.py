@@ -132,6 +132,46 @@ def test_images_and_masks_where_one_patient_has_several(tmp_path: Path) -> None:
     assert rows_of(tmp_path)[2]["mask"] == "masks/bert_1_mask.png"
 
 
+def test_what_a_job_says_stands_under_its_tables(tmp_path: Path) -> None:
+    nnunet(tmp_path)
+    said = command(str(tmp_path)).output
+    assert "  [data]\n  images = [" in said
+    assert "  [task]\n  classes = [" in said
+
+
+@pytest.mark.parametrize("names", [("image", "mask"), ("imgs", "label")])
+def test_folders_in_the_singular_and_shortened(tmp_path: Path, names: tuple[str, str]) -> None:
+    picture(tmp_path / names[0] / "a.png")
+    mask(tmp_path / names[1] / "a.png")
+    assert write_manifest(tmp_path, None).kind == f"{names[0]} and {names[1]}"
+
+
+def test_masks_beside_their_images_in_folders_of_patients(tmp_path: Path) -> None:
+    for name in ("TCGA_1/cut_1", "TCGA_1/cut_2", "TCGA_2/cut_1"):
+        picture(tmp_path / f"{name}.png")
+        mask(tmp_path / f"{name}_mask.png")
+    assert (write_manifest(tmp_path, None).rows, len(rows_of(tmp_path)[0])) == (3, 3)
+    assert [row["patient"] for row in rows_of(tmp_path)] == ["TCGA_1", "TCGA_1", "TCGA_2"]
+    assert rows_of(tmp_path)[1]["mask"] == "TCGA_1/cut_2_mask.png"
+
+
+def test_masks_beside_their_images_in_folders_of_classes(tmp_path: Path) -> None:
+    """A mask is never taken for an image of the class."""
+    for name in ("benign/benign (1)", "benign/benign (2)", "malignant/malignant (1)"):
+        picture(tmp_path / f"{name}.png")
+        mask(tmp_path / f"{name}_mask.png")
+    assert (write_manifest(tmp_path, None).patients, len(rows_of(tmp_path))) == (3, 3)
+    assert [row["label"] for row in rows_of(tmp_path)] == ["benign", "benign", "malignant"]
+
+
+def test_one_image_without_a_mask_beside_it_is_named(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        picture(tmp_path / f"{name}.png")
+    mask(tmp_path / "a_mask.png")
+    with pytest.raises(DataError, match="b have no mask"):
+        write_manifest(tmp_path, None)
+
+
 def test_names_that_are_a_number_apart_are_not_one_patient(tmp_path: Path) -> None:
     for number in range(3):
         picture(tmp_path / f"images/ISIC_{number:07}.png")

@@ -9,12 +9,14 @@ import typer
 from client.cli.client import client_app
 from client.cli.data import data_app
 from client.cli.export import export
+from client.cli.new_job import new
 from client.cli.predict import predict
 from client.cli.verify import verify
 from server.cli.login import login
 from server.cli.report import compare, report, show
 from server.cli.runs import COMMANDS
 from server.cli.server import server_app
+from server.cli.track import track
 from shared.cli.app import App
 from shared.cli.job import job_app
 from shared.errors import WardroundError
@@ -34,8 +36,9 @@ app = App(
 )
 app.command()(simulate)
 app.command()(audit_privacy)
-for command in (report, show, compare, predict, export, verify, login, *COMMANDS):
+for command in (report, show, compare, predict, export, verify, track, login, *COMMANDS):
     app.command()(command)
+job_app.command()(new)  # which reads data
 app.add_typer(job_app, name="job")
 data_app.command()(example)  # what it makes is simulated, and a hospital's side knows of no simulation
 app.add_typer(data_app, name="data")

@@ -1,0 +1,90 @@
+"""A finished run's model on images, from the run's folder to the folder of predictions."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from client.data.kinds import kinds_of
+from client.data.new_folder import require_new
+from client.predict.answering import Predictor, Said
+from client.predict.rows import find_rows
+from client.predict.samples import write_samples
+from client.predict.write import PAGE, write_predictions
+from client.training.device import open_device
+from shared.errors import DataError, RunError
+from shared.finished_run import FinishedRun, Which
+from shared.run_folder import BEST
+from shared.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Told:
+    """What was written.
+
+    Attributes:
+        predicted: Rows.
+        problems: Why others could not be used.
+        drawn: Images of nobody, where the task draws them; otherwise None.
+    """
+
+    page: Path
+    predicted: int = 0
+    problems: Sequence[DataError] = ()
+    drawn: int | None = None
+
+
+def predict_with(
+    run: Path,
+    data: Path | None,
+    out: Path,
+    *,
+    which: Which = "best",
+    device: str = "auto",
+    say: Callable[[str], None] = lambda _: None,
+    track: Callable[[Iterable[Said], int], Iterable[Said]] = lambda said, _: said,
+) -> Told:
+    """Ask a run's model about images and write what it says into a new folder.
+
+    Args:
+        run: Folder of a finished run.
+        data: A manifest, its folder, or a folder of images; None for a task that draws images of nobody.
+        out: The new folder.
+        which: The model.
+        device: `cpu`, `cuda`, `cuda:N` or `auto`.
+        say: Told which model it is, before anything is predicted.
+        track: Wraps the rows, of which there are so many, to show progress.
+
+    Raises:
+        WardroundError: The folder exists, the run has no model, or no row could be used.
+    """
+    require_new(out)
+    finished = FinishedRun.read(run)
+    predictor = Predictor.of(finished, which, open_device(device))
+    lines = list(_which_model(finished, which))
+    for line in lines:
+        say(line)
+    if type(predictor.task).draw is not Task.draw:
+        if data is not None:
+            raise RunError("draws images of nobody and says nothing of yours: leave out --data", where=run)
+        return Told(out / PAGE, drawn=write_samples(predictor, out, lines))
+    predictor.require_answers()
+    if data is None:
+        raise RunError("says something of images: give --data", where=run)
+    manifest = find_rows(data, finished.job, kinds_of(finished.job))
+    counts = write_predictions(predictor, manifest, out, lines, track)
+    return Told(out / PAGE, counts.predicted, counts.problems)
+
+
+def _which_model(run: FinishedRun, which: Which) -> Iterator[str]:
+    """Say which model it is."""
+    is_best = run.file(which).name == BEST
+    what = "chosen on validation patients" if is_best else "the last"
+    name = run.path.resolve().name
+    yield f"Model of round {run.round_of(which)} of {run.rounds} of the run {name}, {what}."
+    if which == "best" and not is_best:
+        yield "The job chooses no best round."
+    if run.sites_judge_their_own:
+        yield (
+            f"With '{run.job.strategy.name}' each site has a model of its own, which stays there: this is "
+            "the shared one, and the figures of the run are of theirs."
+        )

@@ -1,0 +1,1 @@
+"""Wardround's runs in the trackers that researchers keep: TensorBoard, MLflow, Weights & Biases."""
