@@ -34,7 +34,7 @@ IN_A_FEDERATION = {  # tests/server/runs/test_remote_runs.py asks these of a coo
     *("login", "submit", "runs", "watch", "stop", "resume", "fetch"),
 }
 OF_A_SIMULATION = {"simulate", "audit-privacy"}  # tests/simulate/
-OF_RUNS = {  # tests/server/report/test_commands.py, tests/client/predict/, tests/client/export/, tests/server/track/
+OF_RUNS = {  # tests/server/report/test_commands.py, tests/server/track/, tests/*/cli/
     *("report", "show", "compare", "predict", "export", "verify", "track"),
 }
 
