@@ -76,6 +76,7 @@ class Progress:
             "not_evaluated": self._not_evaluated,
             "site_late": self._late,
             "site_weighed_less": self._weighed_less,
+            "round_repeated": self._round_repeated,
             "round_finished": self._round_finished,
             "run_finished": self._run_finished,
             "baselines_started": self._baselines_started,
@@ -132,6 +133,13 @@ class Progress:
         self._say(
             f"round {event.round}: site {event.site} counts as {weight} samples instead of {claimed} "
             "(strategy.largest_share)",
+            style="yellow",
+        )
+
+    def _round_repeated(self, event: Event) -> None:
+        reason = event.data.get("reason", "no reason given")
+        self._say(
+            f"round {event.round} is repeated once its sites are back: {reason}",
             style="yellow",
         )
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from server.rounds.answer_size import largest_answer
 from server.rounds.deadline import Deadline, Quorum
 from server.rounds.forwarding_grid import ForwardingGrid
+from server.rounds.missing_sites import NO_ANSWER, comes_back
 from server.rounds.site_grid import SiteGrid
 from server.rounds.site_heads import SiteHeads
 from server.rounds.site_texts import told
@@ -28,7 +29,6 @@ from shared.wire.messages import Description, MessageError
 from shared.wire.packed_model import Layout
 
 T = TypeVar("T")
-NO_ANSWER = -1  # in place of a code
 _LEAST_GRACE = 10.0  # seconds after a quorum, where the job doesn't say how many
 
 
@@ -83,6 +83,7 @@ class Federation:
         self.researcher = researcher
         self.project = project
         self.members: list[Member] = []
+        self.away: set[str] = set()  # sites that did not answer when last asked, and may later
         self.late: set[str] = set()  # members that were not there when the run began
         self.only_judging: dict[str, str] = {}
         self.left_out: dict[str, str] = {}
@@ -262,14 +263,21 @@ class Federation:
                 # Who says no has said what it has for the job: others are waited for no longer.
                 quorum.heard(valid=reason is None or wait.phase == "describe")
             if reason is not None:
-                failed(site, reason, message.error.code if message.has_error() else 0)
+                code = message.error.code if message.has_error() else 0
+                self._note_away(site, code)
+                failed(site, reason, code)
                 continue
+            self.away.discard(site)
             yield node, message, answer
         for site in sorted(waiting.values()):
             if deadline.was_shortened and deadline.is_over:
                 self.listen(Event("site_late", wait.round, site, wait.phase))
             else:
+                self._note_away(site, NO_ANSWER)
                 failed(site, f"no answer within {wait.timeout:g} s", NO_ANSWER)
+
+    def _note_away(self, site: str, code: int) -> None:
+        (self.away.add if comes_back(code) else self.away.discard)(site)
 
     def _proven(self, site: str, message: Message) -> RecordDict:
         """Return the content of an answer, once the site has shown that its audit log has grown.

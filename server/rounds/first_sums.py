@@ -3,6 +3,7 @@
 from flwr.app import Message, RecordDict
 
 from server.rounds.federation import Federation, Member
+from server.rounds.missing_sites import MissingSitesError
 from server.rounds.secure_sum import Plan, SecureSum
 from server.rounds.statistic_checks import check_statistics, within_share
 from server.runs.events import Event
@@ -54,7 +55,7 @@ def _open(federation: Federation, job: JobSpec, asked: list[Message]) -> tuple[d
     answers = federation.exchange(asked, 0, messages.STATISTICS, check)
     parts = {reply.member.name: part for reply, part in answers}
     if len(parts) < job.strategy.min_sites:
-        raise RunError(
+        raise MissingSitesError(
             f"{len(parts)} sites returned the statistics of their patients, the job needs "
             f"{job.strategy.min_sites}",
             where="[strategy] min_sites",
@@ -75,7 +76,7 @@ def _masked(
         return unpacked(specs, wide.decode(secure.server.total())), sorted(row["site"] for row in rows)
     except (SecureAggregationError, ValueError) as error:
         problem = error.problem if isinstance(error, SecureAggregationError) else str(error)
-        raise RunError(
+        raise MissingSitesError(
             f"secure aggregation: {problem}",
             where="before round 1",
             remedy="Nothing of a single site was revealed. Once the sites are back, start the run again.",

@@ -14,6 +14,7 @@ from flwr.app import RecordDict
 
 from server.rounds.answer_checks import check_description
 from server.rounds.federation import Federation, Member, Wait, trains
+from server.rounds.missing_sites import is_silent
 from server.rounds.site_texts import told
 from server.runs.events import Event, Kind
 from server.runs.folder import RunFolder
@@ -320,8 +321,8 @@ class Joining:
         state = state_of(code)
         if state is None or self._federation.strict:
             self._say("site_failed", site, reason)
-            is_silent = code != 0 and code < messages.CRASH  # nobody's own words: Flower's, or none at all
-            self._stands(site, _NO_ANSWER if is_silent else told(reason), is_open=is_silent)
+            silent = is_silent(code)
+            self._stands(site, _NO_ANSWER if silent else told(reason), is_open=silent)
         else:
             self._stands(site, state.words, is_open=state.passes, holds=state.passes)
             if not state.passes:

@@ -24,6 +24,7 @@ from server.rounds.first_sums import sum_up
 from server.rounds.guarantee import guarantee
 from server.rounds.joining import Joining
 from server.rounds.judging import Judged, Judges, reduce_to
+from server.rounds.missing_sites import MissingSitesError
 from server.rounds.population import Population
 from server.rounds.secure_round import SecureRound
 from server.rounds.site_grid import SiteGrid
@@ -35,7 +36,6 @@ from server.runs.events import Event, Listener
 from server.runs.folder import RunFolder
 from server.runs.log import record_and_tell
 from server.runs.participation import Participation
-from shared.errors import RunError
 from shared.job.model_size import check_model_size
 from shared.job.schema import JobSpec
 from shared.job_parts import counts_are_sent, is_sent_whole
@@ -277,7 +277,7 @@ class RoundLoop:
             replies = iter(self._federation.sorted(list(replies)))
         arrays, metrics = self._strategy.aggregate_train(round_, replies)
         if len(rows) < self.job.strategy.min_sites or arrays is None:
-            raise RunError(
+            raise MissingSitesError(
                 f"round {round_}: {len(rows)} sites returned an update, the job needs "
                 f"{self.job.strategy.min_sites}",
                 where=self._run.path,

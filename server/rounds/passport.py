@@ -12,7 +12,8 @@ from flwr.app import RecordDict
 
 from server.audit.trail import Append
 from server.files import write_atomic
-from server.rounds.federation import NO_ANSWER, Federation, Wait
+from server.rounds.federation import Federation, Wait
+from server.rounds.missing_sites import NO_ANSWER
 from server.rounds.site_texts import told
 from server.runs.folder import RunFolder
 from server.runs.participation import Part, Participation

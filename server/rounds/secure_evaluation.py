@@ -8,9 +8,9 @@ from flwr.app import Message, MetricRecord
 from numpy.typing import NDArray
 
 from server.rounds.federation import Federation
+from server.rounds.missing_sites import MissingSitesError
 from server.rounds.secure_sum import Plan, SecureSum
 from server.runs.events import Event, Listener
-from shared.errors import RunError
 from shared.job.schema import JobSpec
 from shared.metrics.states import MetricSet
 from shared.privacy.secagg.errors import FewerBehindError, SecureAggregationError, TooFewJudgesError
@@ -71,7 +71,7 @@ class SecureEvaluation:
             return self._metrics(asked, round_, split, task, edges)
         except SecureAggregationError as error:
             if split == TEST and not isinstance(error, TooFewJudgesError):
-                raise RunError(
+                raise MissingSitesError(
                     f"secure aggregation: {error.problem}",
                     where="test",
                     remedy="Nothing of a single site was revealed. Once the sites are back, go on with "

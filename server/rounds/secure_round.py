@@ -8,9 +8,9 @@ from flwr.app import Message, MetricRecord
 from numpy.typing import NDArray
 
 from server.rounds.federation import Federation
+from server.rounds.missing_sites import MissingSitesError
 from server.rounds.secure_sum import Plan, SecureSum
 from server.runs.events import Listener
-from shared.errors import RunError
 from shared.job.schema import JobSpec
 from shared.privacy.filters import UpdateFilter
 from shared.privacy.secagg.errors import SecureAggregationError
@@ -65,7 +65,7 @@ class SecureRound:
         try:
             yield self._mean_of(list(asked), rows)
         except SecureAggregationError as error:
-            raise RunError(
+            raise MissingSitesError(
                 f"secure aggregation: {error.problem}",
                 where=f"round {self._plan.round}",
                 remedy="Nothing of a single site was revealed. Once the sites are back, go on with --resume.",

@@ -16,6 +16,7 @@ from server.registry.enrolment import Registry
 from server.registry.store import REGISTRY
 from server.rounds.attentive_grid import AttentiveGrid
 from server.rounds.loop import RoundLoop
+from server.rounds.missing_sites import to_the_end
 from server.rounds.passport import Passports
 from server.rounds.site_grid import SiteGrid
 from server.rounds.site_heads import SiteHeads, known_heads
@@ -98,6 +99,5 @@ def execute(
     with suppress(RunStopped), work:  # whoever stopped it knows
         if not run.has_checkpoint():
             keep_starts(run, starts)
-        loop = RoundLoop(grid, job, run, heads, heads=heads)
-        loop.execute(resume=run.has_checkpoint())
+        loop = to_the_end(run, lambda: RoundLoop(grid, job, run, heads, heads=heads))
         passports.write(run, loop.federation, loop.layout)

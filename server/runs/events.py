@@ -16,6 +16,7 @@ Kind = Literal[
     "not_evaluated",
     "site_late",
     "site_weighed_less",
+    "round_repeated",
     "round_finished",
     "run_finished",
     "baselines_started",
@@ -36,7 +37,7 @@ class Event:
         data: `run_waiting`: `for`, sites and their states; `until`, when it begins at the latest, or fails.
             `run_started`: `rounds`, `sites`; when resumed also `round`, the last one finished.
             `site_done`: `loss`, `seconds`.
-            `site_failed`, `site_only_judges`, `site_left_out`, `not_evaluated`: `reason`.
+            `site_failed`, `site_only_judges`, `site_left_out`, `not_evaluated`, `round_repeated`: `reason`.
             `site_late`: a quorum had answered, and the grace period after it was over.
             `site_weighed_less`: `weight` as cut down to the job's `largest_share`, `claimed`.
             `round_finished`: the federation's metrics. `baselines_started`: `models`.

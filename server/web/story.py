@@ -123,7 +123,10 @@ class Story:
                 site.state, site.kind = "done", "good"
 
 
-_OF_RUN = {"run_waiting", "run_started", "round_started", "round_finished", "not_evaluated", "run_finished"}
+_OF_RUN = {
+    *("run_waiting", "run_started", "round_started", "round_repeated"),
+    *("round_finished", "not_evaluated", "run_finished"),
+}
 
 
 def words_of(line: Mapping[str, Any]) -> str:
@@ -141,6 +144,7 @@ def words_of(line: Mapping[str, Any]) -> str:
         "site_late": f"{when}{site} was late",
         "site_weighed_less": f"{when}{site} counts for less than it claims",
         "not_evaluated": f"{when}no metrics{because}",
+        "round_repeated": f"round {round_} is repeated once its sites are back{because}",
         "round_finished": f"round {round_} is finished",
         "run_finished": "is finished",
         "line_left_out": "an event that is too long to be shown",

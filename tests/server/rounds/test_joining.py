@@ -7,10 +7,11 @@ import pytest
 from flwr.app import Error, Message
 
 from server.rounds import joining
+from server.rounds.missing_sites import MissingSitesError, to_the_end
 from server.runs.folder import RunFolder
 from server.runs.participation import Participation
 from shared.errors import RunError
-from shared.wire.messages import DESCRIBE
+from shared.wire.messages import CRASH, DESCRIBE
 from shared.wire.site_states import SiteState
 
 ALPHA, BETA, GAMMA, DELTA = 10, 11, 12, 13
@@ -275,6 +276,68 @@ def test_under_secure_aggregation_a_late_site_trains_and_does_not_judge(tiny_job
         site.sums = None  # the hospitals of a simulation remember no sums
     repeated.loop.execute()
     assert results(repeated) == results(federated)
+
+
+def leaving_after(round_, code, times):
+    """Return a hand with which a site is away from the training of a round on, for so many questions."""
+    left = [times]
+
+    def answer(question, honest):
+        kind = question.metadata.message_type
+        is_away = left[0] < times or (kind == "train" and question.content["config"]["round"] == round_)
+        if not is_away or left[0] == 0:
+            return [honest]
+        left[0] -= 1
+        return [Message(Error(int(code), "words that nobody parses"), reply_to=question)]
+
+    return answer
+
+
+@pytest.mark.parametrize("code", [SiteState.OUTSIDE_HOURS, SiteState.USED_UP, 5])
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_round_whose_sites_are_away_is_repeated_once_they_are_back(
+    code, masked, tiny_job, federate, monkeypatch
+):
+    monkeypatch.setattr(joining._Pause, "begin", lambda _: None)
+    options = {"privacy_secure_aggregation": True, "strategy_weight": "equal"} if masked else {}
+    job = tiny_job(job_rounds=3, strategy_name="fedadam", strategy_min_sites=4, **options)
+    undisturbed = federate(job)
+    undisturbed.loop.execute()
+    run, hand, loops = federate(job).run, leaving_after(2, code, 3), []
+
+    def make():
+        loops.append(federate(job, run=run))
+        loops[-1].grid.changes[BETA] = hand
+        return loops[-1].loop
+
+    to_the_end(run, make)
+    assert len(loops) == 2
+    assert waits(loops[1])[0].startswith("beta (")
+    repeated = [event for one in loops for event in one.events if event.kind == "round_repeated"]
+    assert [event.round for event in repeated] == [2]
+    assert results(loops[-1]) == results(undisturbed)
+
+
+@pytest.mark.parametrize("code", [CRASH, SiteState.DENIED])
+def test_a_round_that_fails_for_other_reasons_ends_the_run(code, tiny_job, federate):
+    federated = federate(tiny_job(job_rounds=2, strategy_min_sites=4))
+    federated.grid.changes[BETA] = leaving_after(2, code, 1)
+    with pytest.raises(MissingSitesError, match="round 2: 3 sites returned an update, the job needs 4"):
+        to_the_end(federated.run, lambda: federated.loop)
+
+
+def test_sites_that_are_lost_again_each_time_end_the_run(tiny_job, federate):
+    job = tiny_job(job_rounds=2, strategy_min_sites=4)
+    first, made = federate(job), []
+
+    def make():
+        made.append(federate(job, run=first.run))
+        made[-1].grid.changes[BETA] = leaving_after(2, 5, 1)
+        return made[-1].loop
+
+    with pytest.raises(MissingSitesError, match="round 2: 3 sites"):
+        to_the_end(first.run, make)
+    assert len(made) == 3
 
 
 def test_the_guarantee_for_whole_sites_lets_nobody_in_later(tiny_job, federate):
