@@ -133,11 +133,11 @@ class Place:
 
     def stopped(self, number: int) -> None:
         """Do what the process of a run does last."""
-        for path in self.runs.iterdir():
-            run = RunFolder.read(path)
+        for name in list(self.held):
+            run = RunFolder.read(self.runs / name)
             if run.read_description().get("flower_run") == number:
                 run.describe(status="stopped")
-                self.held.pop(path.name).close()
+                self.held.pop(name).close()
 
 
 @contextmanager
@@ -220,7 +220,9 @@ def write_runs(place: Place) -> RunFolder:
     waiting = RunFolder.create(place.runs, make_job(job_name="lung-ct"), "lung-ct-20261126-080000", "default")
     standing = {"charite": {"state": "approval", "since": "2026-11-26T08:00:10+00:00"}}
     waiting.describe(
-        **of, status="waiting", waiting={"sites": standing, "until": "2026-12-03T08:00:00+00:00"}
+        **(of | {"flower_run": 4}),
+        status="waiting",
+        waiting={"sites": standing, "until": "2026-12-03T08:00:00+00:00"},
     )
     waiting.event("run_waiting", **{"for": "charite (approval)", "until": "2026-12-03T08:00:00+00:00"})
     place.goes_on(waiting)
