@@ -65,14 +65,27 @@ class Watched:
 
 
 @contextmanager
-def watched_tab(width: int = WIDTHS[0]) -> Iterator[Watched]:
-    """Open a tab in a browser of its own, without any cookie."""
+def watched_tab(
+    width: int = WIDTHS[0], *, trusts_all: bool = False, scripts: bool = True
+) -> Iterator[Watched]:
+    """Open a tab in a browser of its own, without any cookie.
+
+    Args:
+        width: Of its window, in pixels.
+        trusts_all: Takes every certificate.
+        scripts: Runs them.
+    """
     program = shutil.which("chromium")
     if program is None:
         pytest.skip("needs Debian's chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        tab = Watched(browser.new_context(viewport={"width": width, "height": 900}).new_page())
+        context = browser.new_context(
+            viewport={"width": width, "height": 900},
+            ignore_https_errors=trusts_all,
+            java_script_enabled=scripts,
+        )
+        tab = Watched(context.new_page())
         tab.page.on(
             "console", lambda said: tab.complaints.append(said.text) if said.type == "error" else None
         )

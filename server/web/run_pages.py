@@ -24,6 +24,7 @@ from server.web.shell import Shell
 from server.web.story import Story
 from shared.pki.certificates import utc_now
 from shared.run_folder import AT_WORK, RunRecord
+from shared.text.phrase import phrase
 from shared.web.live import live_answer
 from shared.web.tables import Table
 
@@ -105,6 +106,7 @@ class RunPages:
             row=row,
             view=shown.view,
             asked=shown.asked,
+            phrase=phrase(run.job.digest()),
             results=shown.results,
             metrics=shown.metrics,
             metric=metric if metric in dict(shown.metrics) else first_metric(shown.facts),

@@ -47,6 +47,12 @@ class RunView:
     waiting: str
     reason: str
 
+    @property
+    def lost(self) -> list[tuple[str, SiteNow]]:
+        """The sites that a run at work has lost, or left out."""
+        at_work = self.status in AT_WORK
+        return [(name, site) for name, site, _ in self.sites if at_work and site.kind == "bad"]
+
 
 def view_of(run: SeenRun, story: Story) -> RunView:
     """Return a run as it stands, by its description and what its events amount to."""

@@ -21,6 +21,7 @@ from server.web.run_view import kind_of, name_of
 from server.web.shell import Shell
 from shared.job.bounds import LONGEST_JOB
 from shared.job.schema import JobSpec
+from shared.text.phrase import phrase
 from shared.web.forms import text_of
 from shared.web.tables import Table, TableCell
 
@@ -77,6 +78,7 @@ class SubmitPages:
             request,
             job=job,
             digest=job.digest(),
+            phrase=phrase(job.digest()),
             canonical=job.canonical(),
             asked=asked(job),
             project=project,

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -37,7 +36,6 @@ from shared.pki.certificates import new_key, server_context
 from tests.jobs import make_job
 from tests.server.report.runs import write_run
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 HOSTILE = "<script>document.title='owned'</script>"
 GOING = 6
 """Flower's number of the run that goes on."""

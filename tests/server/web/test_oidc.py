@@ -24,7 +24,8 @@ from server.service.check import check_coordinator
 from shared.errors import WardroundError
 from shared.pki.certificates import fingerprint, load_certificate
 from simulate.federation.processes import free_ports
-from tests.server.web.place import CHROMIUM, Place, open_place
+from tests.browser import watched_tab
+from tests.server.web.place import Place, open_place
 
 PROVIDER = Path(__file__).with_name("provider.py")
 USERS = {
@@ -110,20 +111,14 @@ def test_an_account_logs_in_with_what_its_groups_give(client: httpx.Client, hall
 
 def test_a_real_browser_goes_there_and_comes_back_logged_in(hall: Place) -> None:
     """Its cookie is strict, and the way back from another site must not lose it."""
-    if CHROMIUM is None:
-        pytest.skip("needs Debian's chromium")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_context(ignore_https_errors=True).new_page()
-        page.goto(f"{hall.url}/sites")
-        page.click("text=your institution's account")
-        page.fill("#user", "grace")
-        page.click("button")
-        page.wait_for_url(f"{hall.url}/sites")
-        assert page.text_content("h1") == "Sites"
-        assert "grace-hopper" in page.text_content("header")
-        browser.close()
+    with watched_tab(trusts_all=True) as tab:
+        tab.page.goto(f"{hall.url}/sites")
+        tab.page.click("text=your institution's account")
+        tab.page.fill("#user", "grace")
+        tab.page.click("button")
+        tab.page.wait_for_url(f"{hall.url}/sites")
+        assert tab.page.text_content("h1") == "Sites"
+        assert "grace-hopper" in (tab.page.text_content("header") or "")
 
 
 def test_what_goes_to_the_provider_is_bound_to_this_browser(client: httpx.Client) -> None:

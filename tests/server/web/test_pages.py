@@ -8,6 +8,7 @@ import pytest
 
 from server.runs.folder import RunFolder
 from shared.audit.verify import entries
+from shared.text.phrase import phrase
 from tests.jobs import job_text, make_job
 from tests.server.web.conftest import Visitor
 from tests.server.web.place import HOSTILE, Place, open_place
@@ -172,6 +173,7 @@ def test_a_job_is_explained_and_then_submitted(visit, place: Place) -> None:
     )
     assert answer.status_code == 200
     assert job.digest() in answer.text
+    assert phrase(job.digest()) in answer.text
     assert "segmentation of disc" in answer.text
     assert "0.812" in answer.text
     assert place.asked == before
