@@ -21,6 +21,7 @@ _PHASES = {
     "statistics": "sums before the first round",
     "train": "the update",
     "evaluate": "metrics",
+    "statement": "what the site signs about its part",
 }
 _SENTENCES = {
     "job-seen": ("The job {job} arrived", " from {researcher}", "."),
@@ -35,6 +36,7 @@ _SENTENCES = {
         ", {left:.2f} is left",
         ".",
     ),
+    "statement-signed": ("The site's part in the run {run} of {job} was signed", "."),
     "sum-unmasked": ("A sum of {sites} sites of {job} was unmasked", "."),
     "statistics-taken": ("Sums of all sites were taken for {job}", "."),
     "service-started": ("The service started", ", version {version}", "."),

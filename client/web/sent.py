@@ -17,7 +17,7 @@ class SentRun:
     """What has left for one run of a job.
 
     Attributes:
-        run: The coordinator's number of it; empty where the log does not say.
+        run: The coordinator's name of it; empty where the log does not say.
         name: Of the job.
         first: When the first reply left: UTC, ISO 8601; `last` likewise.
         newest: All that has left, newest first.
@@ -73,10 +73,20 @@ def sent_runs(folder: Path) -> list[SentRun]:
     for entry in backwards(folder / "audit", [_MARK]):
         key = str(entry.fields.get("job", "")), str(entry.fields.get("run", ""))
         found.setdefault(key, []).append(entry)
+    _settle(found)
     return [
         SentRun(job, run, names.get(job, job[:20]), own[-1].time, own[0].time, own)
         for (job, run), own in found.items()
     ]
+
+
+def _settle(found: dict[tuple[str, str], list[Entry]]) -> None:
+    """Put what names no run (descriptions, stages of secure sums) to the run of its job, if it has one."""
+    for job in [job for job, run in found if not run]:
+        runs = [key for key in found if key[0] == job and key[1]]
+        if len(runs) == 1:
+            found[runs[0]] += found.pop((job, ""))
+            found[runs[0]].sort(key=lambda entry: entry.seq, reverse=True)
 
 
 def _bytes(entry: Entry) -> int:

@@ -8,9 +8,10 @@ import pytest
 from client.settings.policy import Cap, PolicyTable, UpdateRules
 from client.settings.policy_words import policy_lines
 from client.web.log import Choice, LogCheck, newest
+from client.web.sent import sent_runs
 from client.web.standing import standing
 from shared.text.phrase import phrase
-from tests.client.web.hospital import Hospital
+from tests.client.web.hospital import RUN, Hospital
 
 STRICT = PolicyTable(
     tasks=["segmentation"],
@@ -53,6 +54,19 @@ def test_what_is_set_is_told_from_what_is_not() -> None:
     assert lines["hours"].is_set
     assert not lines["compile"].is_set
     assert lines["approval"].refuses == "a job that nobody approved, or was denied"
+
+
+def test_what_names_no_run_stands_with_its_jobs_and_a_signature_has_words(own_hospital: Hospital) -> None:
+    hospital = own_hospital
+    of = {"job": hospital.trained.digest(), "researcher": "omar"}
+    hospital.log.append("reply-sent", phase="describe", round=0, bytes=0, examples=30, **of)
+    hospital.log.append("statement-signed", run=RUN, sha256="ab" * 32, **of)
+    hospital.log.append("reply-sent", phase="statement", round=0, run=RUN, bytes=0, examples=0, **of)
+    said = [line.said for line in newest(hospital.folder, Choice(), 2)[0]]
+    assert said[0].startswith("What the site signs about its part of")
+    assert said[1].startswith(f"The site's part in the run {RUN} of")
+    [run] = [one for one in sent_runs(hospital.folder) if one.job == of["job"]]
+    assert [entry.fields["phase"] for entry in run.newest][:2] == ["statement", "describe"]
 
 
 def test_every_entry_of_a_log_is_a_sentence(hospital: Hospital) -> None:
