@@ -6,6 +6,8 @@ from collections.abc import Iterator
 import pytest
 from starlette.testclient import TestClient
 
+from client.service.health import Health, socket_of
+from client.service.state import StateFolder
 from client.web.app import hospital_app
 from client.web.entry import OneTimeLink
 from shared.audit.verify import entries
@@ -104,6 +106,18 @@ def test_a_person_approves_the_job_that_they_read(browser: Browser) -> None:
     assert (last.event, last.fields["job"]) == ("job-approved", job.digest())
     assert last.fields["user"] == hospital.book.find(job.digest()).decided_by
     assert "approved the job disc-outline" in browser.get("/log").text
+
+
+def test_it_works_beside_the_service(browser: Browser) -> None:
+    """What the service holds while it runs keeps nobody from deciding, and it hears of the decision."""
+    hospital, state = browser.hospital, browser.hospital.folder / "state"
+    folder = StateFolder(state)
+    with folder.lock(), Health([socket_of(state)]) as health:
+        folder.tell("online")
+        health.serving(yes=True)
+        assert "takes part" in browser.get("/").text
+        browser.decide(hospital.waiting, "approve")
+        assert hospital.book.meet(hospital.waiting, "jane") == ("approved", False)
 
 
 def test_a_denial_has_a_reason_that_stays_here(browser: Browser) -> None:
