@@ -39,8 +39,8 @@ bench: $(VENV)/installed-dev  ## run every benchmark; fails where a figure is mi
 		echo "== $$script"; $(BIN)/python $$script || failed=1; \
 	done; exit $$failed
 
-site: $(VENV)/installed-dev  ## build the documentation site into build/site; a broken link is an error
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+site: $(VENV)/installed-dev  ## build the documentation site into build/site, with the notebooks run; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 RUN_NOTEBOOKS=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 docs: $(VENV)/installed-dev  ## renew the tables of docs/job.md and the JSON Schemas from the models
 	$(BIN)/python -m shared.job.template docs/job.md

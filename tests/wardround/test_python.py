@@ -151,7 +151,7 @@ def test_a_script_without_a_guard_simulates_with_processes(tiny_data: Path, tmp_
     script = tmp_path / "script.py"
     script.write_text(
         "import wardround\nprint('begun', flush=True)\n"
-        f"run = wardround.simulate('tiny.toml', data={str(tiny_data)!r}, workers='2', progress=False)\n"
+        f"run = wardround.simulate('tiny.toml', data={str(tiny_data)!r}, workers='1', progress=False)\n"
         "print(run.status)\n"
     )
     done = subprocess.run(

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
+import wardround as python
 from server.audit.log import operator_audit
 from server.folder.coordinator import load_settings, login_command
 from server.folder.login import load_login, log_in
@@ -139,6 +140,19 @@ def test_a_researcher_s_day(federation, tokens, wardround, tiny_job_file, tmp_pa
     )
     assert tokens["ada"] not in logs
     assert "HTTP Request" not in logs  # httpx is quiet
+
+
+def test_the_same_day_in_python(remote, tiny_job_file, tmp_path, capsys):
+    remote("ada")
+    tiny_job_file.write_text(job_text(strategy_min_sites=1, job_rounds=1))
+    submitted = python.submit(tiny_job_file)
+    submitted.wait()
+    assert "round 1/1" in capsys.readouterr().out
+    assert submitted.status == "finished"
+    assert [event.kind for event in submitted.events()][-1] == "run_finished"
+    run = submitted.fetch(tmp_path / "copy")
+    assert (run.name, run.status, run.job.rounds) == (submitted.name, "finished", 1)
+    assert run.path == tmp_path / "copy" / submitted.name
 
 
 def test_a_site_refuses_whom_its_policy_does_not_name(remote, tiny_job):
