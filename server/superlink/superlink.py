@@ -34,6 +34,7 @@ from shared.wire.unix_socket import socket_address
 log = logging.getLogger(__name__)
 
 PROGRAM = (sys.executable, "-P", "-m", "shared.flower.program", "flower-superlink")
+RUN = "server.rounds.server_app"  # what the process of a run imports
 SHIM = Path(__file__).with_name("die_with_parent.py")
 TOLD = "listens"  # file that says to other processes of this user where the SuperLink is now
 KEPT_BACK = ("FLWR_", "WARDROUND_CA_", "CREDENTIALS_DIRECTORY")
@@ -218,7 +219,7 @@ class SuperLink:
             console_log.replace(self.folder / "console.1.log")
         with console_log.open("w") as console:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", SHIM, str(os.getpid()), *PROGRAM, self.socket.resolve()),
+                *(sys.executable, "-I", SHIM, str(os.getpid()), *PROGRAM, self.socket.resolve(), RUN),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,

@@ -1,0 +1,83 @@
+"""A process for each run, forked from one that has loaded what they need."""
+
+import os
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from shared.flower import fork_server
+from shared.flower.fork_server import ForkServer
+
+PROJECT = Path(__file__).parents[3]
+SERVER = """
+import os, sys
+from pathlib import Path
+from shared.flower.fork_server import fork_runs
+
+def run(folder, token):
+    loaded = "colorsys" in sys.modules
+    with open(folder / "told", "w") as told:  # a named pipe
+        told.write(f"{token} {os.getpid()} {os.getppid()} {loaded} {sys.stdin.read()!r}")
+    with open(folder / "end") as end:  # another one
+        end.read()
+    (folder / f"{token} has ended").touch()
+
+fork_runs(run, Path(sys.argv[1]), ["nowhere", "colorsys"])
+"""
+
+
+@pytest.fixture
+def forks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ForkServer:
+    monkeypatch.chdir(PROJECT)
+    for pipe in ("told", "end"):
+        os.mkfifo(tmp_path / pipe)
+    return ForkServer([sys.executable, "-c", SERVER, str(tmp_path)])
+
+
+def start(forks: ForkServer, token: str, folder: Path) -> tuple[psutil.Process, psutil.Process, list[str]]:
+    """Start a run; returns its process, that from which it was forked, and what else it tells."""
+    forks.start(token)
+    name, pid, parent, *rest = (folder / "told").read_text().split()
+    assert name == token
+    return psutil.Process(int(pid)), psutil.Process(int(parent)), rest
+
+
+def end(folder: Path) -> None:
+    (folder / "end").write_text("")
+
+
+def test_each_run_has_a_process_that_finds_everything_loaded(forks: ForkServer, tmp_path: Path) -> None:
+    first, parent, told = start(forks, "first", tmp_path)
+    end(tmp_path)
+    second, same_parent, told_too = start(forks, "second", tmp_path)
+    end(tmp_path)
+    assert told == told_too == ["True", "''"]  # loaded, and no token but its own
+    assert first != second
+    assert parent == same_parent
+
+
+def test_what_nobody_needs_ends_with_its_last_run(
+    forks: ForkServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, parent, _ = start(forks, "early", tmp_path)
+    forks.look()  # another run may come soon
+    monkeypatch.setattr(fork_server, "KEPT", 0.0)
+    forks.look()
+    end(tmp_path)
+    parent.wait()
+    assert (tmp_path / "early has ended").exists()
+    _, another, _ = start(forks, "late", tmp_path)
+    end(tmp_path)
+    assert another != parent
+
+
+def test_one_that_was_killed_is_started_again(forks: ForkServer, tmp_path: Path) -> None:
+    _, parent, _ = start(forks, "early", tmp_path)
+    end(tmp_path)
+    parent.kill()
+    parent.wait()
+    _, another, _ = start(forks, "late", tmp_path)
+    end(tmp_path)
+    assert another != parent
