@@ -224,3 +224,12 @@ def test_an_interrupt_is_one_line() -> None:
     code, output = run_main("print('ready', flush=True); time.sleep(60)", wait_for="ready")
     assert code == 130
     assert output == "interrupted\n"
+
+
+def test_the_service_of_a_hospital_loads_no_pytorch() -> None:
+    """Its worker process does; the service hands messages to it, and is there all day."""
+    script = "import json, sys, client.service.site_service; print(json.dumps(list(sys.modules)))"
+    ended = subprocess.run(
+        [sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    assert not set(json.loads(ended.stdout)) & {"torch", "monai", "torchmetrics", "opacus", "scipy"}

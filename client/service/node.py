@@ -179,7 +179,7 @@ class Node:
 
     def _call(self, ticket: Ticket, kind: str, content: RecordDict) -> Call:
         """Return what the worker is to do; what can't be read is a ValueError."""
-        payload, tensors = pack(content)
+        payload, arrays = pack(content)
         self._calls += 1
         metadata = ticket.head.metadata
         payload |= {
@@ -188,7 +188,7 @@ class Node:
             "node": self._fleet.node_id,
             "run": ticket.run_id,
         }
-        return Call(self._calls, self._site, kind, payload, tensors)
+        return Call(self._calls, self._site, kind, payload, arrays)
 
     def _work(self, calls: list[Call], ticket: Ticket, deadline: float) -> Outcome:
         """Let the worker do what is asked.
@@ -259,7 +259,7 @@ def _message(ticket: Ticket, outcome: Outcome) -> Message:
         return _error(ticket, messages.CRASH, "the site's worker failed; the site's log tells more")
     if "error" in outcome.payload:
         return _error(ticket, *outcome.payload["error"])
-    return Message(unpack(outcome.payload, outcome.tensors), reply_to=ticket.head)
+    return Message(unpack(outcome.payload, outcome.arrays), reply_to=ticket.head)
 
 
 def _turned_away(ticket: Ticket, looked: Outcome, named: int) -> Message:

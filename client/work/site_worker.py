@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from flwr.app import Context, Message, Metadata, RecordDict
 from flwr.clientapp import ClientApp
+from numpy.typing import NDArray
 
 from client.guard.gate import Gate
 from client.guard.sum_book import SumBook
@@ -58,7 +58,7 @@ class SiteHost:
         self._app = make_app(site)
         self._states = RunStates(site_file.parent / "state" / "runs")
 
-    def handle(self, call: Call) -> tuple[Mapping[str, Any], Mapping[str, torch.Tensor]]:
+    def handle(self, call: Call) -> tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]]:
         """Serve a message; whatever goes wrong is logged here, and leaves as a reason that names nobody."""
         try:
             run = call.payload["run"]
@@ -81,7 +81,7 @@ def look_at(site: Site, call: Call) -> dict[str, Any]:
 
 def serve_message(
     app: ClientApp, call: Call, node_id: int, run_id: int = 1, state: RecordDict | None = None
-) -> tuple[Mapping[str, Any], Mapping[str, torch.Tensor]]:
+) -> tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]]:
     """Hand a message that was taken apart to a ClientApp, and take its reply apart.
 
     Args:
@@ -107,7 +107,7 @@ def serve_message(
     )
     state = RecordDict() if state is None else state
     context = Context(run_id=run_id, node_id=node_id, node_config={}, state=state, run_config={})
-    reply = app(Message(content=unpack(call.payload, call.tensors), metadata=metadata), context)
+    reply = app(Message(content=unpack(call.payload, call.arrays), metadata=metadata), context)
     if reply.has_error():
         return {"error": (reply.error.code, reply.error.reason)}, {}
     return pack(reply.content)

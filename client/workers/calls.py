@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-import torch
+from numpy.typing import NDArray
 
 from shared.errors import WardroundError
 
@@ -26,7 +26,7 @@ class Call:
         site: Calls of one site go to a worker that served it before, where its model and data are warm.
         kind: What is asked; with the site it tells how long a call will take.
         payload: Small and picklable.
-        tensors: CPU tensors of any shape. A tensor object that is in several calls (the global model) is
+        arrays: Of any shape. An array object that is in several calls (the global model) is
             shared once. Neither the caller, until the outcome is there, nor the host may change them.
     """
 
@@ -34,7 +34,7 @@ class Call:
     site: str
     kind: str
     payload: Mapping[str, Any]
-    tensors: Mapping[str, torch.Tensor]
+    arrays: Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,14 @@ class Outcome:
     Attributes:
         id: The call's.
         payload: What the host returned; None when the call failed.
-        tensors: What the host returned, on the CPU; the receiver's own.
+        arrays: What the host returned; the receiver's own.
         error: A ``WardroundError`` as the host raised it, or a ``HostError`` for anything else.
         seconds: Time inside the host.
     """
 
     id: int
     payload: Mapping[str, Any] | None = None
-    tensors: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     error: BaseException | None = None
     seconds: float = 0.0
 
@@ -63,8 +63,8 @@ class HostError(Exception):
 class Host(Protocol):
     """Serves the calls of one worker; lives as long as the worker and keeps models and datasets warm."""
 
-    def handle(self, call: Call) -> tuple[Mapping[str, Any], Mapping[str, torch.Tensor]]:
-        """Return the payload and the tensors of the reply."""
+    def handle(self, call: Call) -> tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]]:
+        """Return the payload and the arrays of the reply."""
         ...
 
 
@@ -126,10 +126,10 @@ def answer(host: Host, call: Call) -> Outcome:
     """Let the host handle a call, and turn whatever happens into an outcome."""
     start = time.perf_counter()
     try:
-        payload, tensors = host.handle(call)
+        payload, arrays = host.handle(call)
     except Exception as error:
         return Outcome(call.id, error=portable(error), seconds=time.perf_counter() - start)
-    return Outcome(call.id, payload, tensors, seconds=time.perf_counter() - start)
+    return Outcome(call.id, payload, arrays, seconds=time.perf_counter() - start)
 
 
 def portable(error: Exception) -> Exception:

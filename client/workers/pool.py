@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
-import torch
+from numpy.typing import NDArray
 
 from client.workers.calls import Call, Host, Outcome, Workers
 from client.workers.schedule import Job, Schedule
@@ -58,7 +58,7 @@ class Link(ABC):
 
     @abstractmethod
     def send(self, call: Call, shared: Mapping[str, Any]) -> None:
-        """Start a call; ``shared`` stands for the call's tensors. A dead worker shows as ``Died`` later."""
+        """Start a call; ``shared`` stands for the call's arrays. A dead worker shows as ``Died`` later."""
 
     @abstractmethod
     def kill(self) -> None:
@@ -104,8 +104,8 @@ class Pool(Workers, Generic[LinkT]):
         """Start a worker without waiting for it."""
 
     @abstractmethod
-    def _share(self, tensor: torch.Tensor) -> Any:
-        """Return what stands for the tensor until it is sent, then for a copy that workers can read."""
+    def _share(self, array: NDArray[Any]) -> Any:
+        """Return what stands for the array until it is sent, then for a copy that workers can read."""
 
     @abstractmethod
     def _events(self, links: Sequence[LinkT], timeout: float | None) -> list[tuple[LinkT, Event]]:
@@ -120,11 +120,11 @@ class Pool(Workers, Generic[LinkT]):
         """See the base class."""
         if not self._workers:
             raise RunError("the workers are closed", remedy="open new ones")
-        tensors = {id(tensor): tensor for call in calls for tensor in call.tensors.values()}
-        copies = {key: self._share(tensor) for key, tensor in tensors.items()}
+        arrays = {id(array): array for call in calls for array in call.arrays.values()}
+        copies = {key: self._share(array) for key, array in arrays.items()}
         for call in calls:
-            shared = {name: copies[id(tensor)] for name, tensor in call.tensors.items()}
-            self._schedule.add([Job(replace(call, tensors={}), shared)])
+            shared = {name: copies[id(array)] for name, array in call.arrays.items()}
+            self._schedule.add([Job(replace(call, arrays={}), shared)])
         self._dispatch()
 
     def wait(self, timeout: float | None) -> list[Outcome]:

@@ -7,16 +7,28 @@ import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from multiprocessing import connection
+from typing import Any
 
-import torch
+from numpy.typing import NDArray
 
 from client.workers.calls import Host, Outcome, answer, portable
 from client.workers.pool import Ready, Refused
-from client.workers.shared_tensors import Channel, SharedTensor
+from client.workers.shared_arrays import Channel, SharedArray
 
 
-def serve(channel: Channel, pickled_factory: bytes, threads: int) -> None:
-    """Build the host, then answer calls until the parent closes the pipe or is gone."""
+def serve(channel: Channel, pickled_factory: bytes, threads: int, environment: Mapping[str, str]) -> None:
+    """Build the host, then answer calls until the parent closes the pipe or is gone.
+
+    Args:
+        channel: To the parent.
+        pickled_factory: Makes the host.
+        threads: Of PyTorch.
+        environment: The parent's; that of a process which was forked is older.
+    """
+    os.environ.clear()
+    os.environ.update(environment)
+    import torch  # noqa: PLC0415 (the parent, which imports this function, may have no need of it)
+
     torch.set_num_threads(threads)
     torch.set_num_interop_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -34,18 +46,18 @@ def serve(channel: Channel, pickled_factory: bytes, threads: int) -> None:
 
 
 def _answer_next(channel: Channel, host: Host) -> None:
-    call, tensors = channel.receive()
-    outcome = answer(host, replace(call, tensors=tensors))
+    call, arrays = channel.receive()
+    outcome = answer(host, replace(call, arrays=arrays))
     try:
-        channel.send(replace(outcome, tensors={}), _shared(outcome.tensors))
+        channel.send(replace(outcome, arrays={}), _shared(outcome.arrays))
     except OSError:
         raise
     except Exception as error:  # nothing was sent: the reply can't be pickled
         channel.send(Outcome(outcome.id, error=portable(error), seconds=outcome.seconds), {})
 
 
-def _shared(tensors: Mapping[str, torch.Tensor]) -> dict[str, SharedTensor]:
-    return {name: SharedTensor(tensor.detach()) for name, tensor in tensors.items()}
+def _shared(arrays: Mapping[str, NDArray[Any]]) -> dict[str, SharedArray]:
+    return {name: SharedArray(array) for name, array in arrays.items()}
 
 
 def _end_with_parent() -> None:

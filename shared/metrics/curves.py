@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import PchipInterpolator
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -188,6 +187,8 @@ def _roc(positives: Counts, negatives: Counts) -> tuple[Floats, Floats]:
     rank = found + wrong
     if len(rank) < 3:
         return found, wrong
+    from scipy.interpolate import PchipInterpolator  # noqa: PLC0415 (the coordinator needs no curve)
+
     along = rank[:-1, None] + np.diff(rank)[:, None] * np.arange(_POINTS) / _POINTS
     smooth = PchipInterpolator(rank, found)(along)
     # The curve may rise faster than one positive per image; then there are only positives.

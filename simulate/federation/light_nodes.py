@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import torch
+from numpy.typing import NDArray
 
 from client.service.health import Health
 from client.service.node import Node
@@ -44,7 +44,7 @@ class LightHost:
         self._app = make_app(self._site)
         self._turn = turn
 
-    def handle(self, call: Call) -> tuple[Mapping[str, Any], Mapping[str, torch.Tensor]]:
+    def handle(self, call: Call) -> tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]]:
         """Serve a message."""
         with self._turn:
             if call.kind == HEAD:

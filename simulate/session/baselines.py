@@ -64,7 +64,7 @@ def train_baseline(
     *,
     rounds: int,
     first: NDArray[np.float32],
-) -> tuple[Mapping[str, Any], Mapping[str, torch.Tensor]]:
+) -> tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]]:
     """Train on the members' data and test at every site.
 
     Args:
@@ -111,7 +111,7 @@ def train_baseline(
         "federation": _scores(bench, list(states.values())),
         "sites": {site: _scores(bench, [state]) for site, state in states.items()},
     }
-    return payload, {"vector": torch.from_numpy(vector)}
+    return payload, {"vector": vector}
 
 
 def _total(statistics: Sequence[Statistics]) -> Statistics:

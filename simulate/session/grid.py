@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import torch
 from flwr.app import Error, Message, RecordDict
+from numpy.typing import NDArray
 
 from client.workers.records import pack, unpack
 from server.rounds.deadline import Deadline
@@ -61,16 +61,16 @@ class LocalGrid(SiteGrid):
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Hand messages to the workers; returns their ids."""
         calls, ids = [], []
-        shared: dict[int, torch.Tensor] = {}
+        shared: dict[int, NDArray[Any]] = {}
         for message in messages:
             self._count += 1
             identity = str(self._count)
             self._asked[identity] = assign_id(message, identity)
-            payload, tensors = pack(message.content, shared)
+            payload, arrays = pack(message.content, shared)
             site = self._sites[message.metadata.dst_node_id]
             payload |= {"type": message.metadata.message_type, "id": identity}
             payload["state"] = self._states.get(site, {"records": {}})
-            calls.append(Call(self._count, site, message.metadata.message_type, payload, tensors))
+            calls.append(Call(self._count, site, message.metadata.message_type, payload, arrays))
             ids.append(identity)
         self._workers.submit(calls)
         return ids
@@ -130,4 +130,4 @@ def _answer(asked: Message, outcome: Outcome) -> Message:
         return Message(Error(messages.CRASH, str(outcome.error)), reply_to=asked)
     if "error" in outcome.payload:
         return Message(Error(*outcome.payload["error"]), reply_to=asked)
-    return Message(unpack(outcome.payload, outcome.tensors), reply_to=asked)
+    return Message(unpack(outcome.payload, outcome.arrays), reply_to=asked)

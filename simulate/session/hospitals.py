@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from flwr.clientapp import ClientApp
+from numpy.typing import NDArray
 from pydantic import Field
 
 from client.guard.cohort import Cohort
@@ -82,23 +82,24 @@ class SimulationHost:
         self._sites: dict[str, Site] = {}
         self._apps: dict[str, ClientApp] = {}
 
-    def handle(self, call: Call) -> tuple[Mapping[str, Any], Mapping[str, torch.Tensor]]:
+    def handle(self, call: Call) -> tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]]:
         """Serve a message to one hospital, train a baseline, or look at the test behind its figures."""
         if call.kind == BASELINE:
             members = {name: self._site(name) for name in call.payload["members"]}
             everyone = {name: self._site(name) for name in call.payload["everyone"]}
             bench = self._workshop.bench(call.payload["job"])
-            first = call.tensors["first"].numpy()
+            first = call.arrays["first"]
             return train_baseline(
                 bench, call.site, members, everyone, rounds=call.payload["rounds"], first=first
             )
         if call.kind == JUDGE:
-            vector = call.tensors["vector"].numpy()
+            vector = call.arrays["vector"]
             request = Request(**call.payload, vector=vector, split="test", edges=None)
-            return judge(self._site(call.site), request)
+            _, tables = judge(self._site(call.site), request)
+            return {}, {name: table.numpy() for name, table in tables.items()}
         state = unpack(call.payload["state"], {})
-        payload, tensors = serve_message(self._app(call.site), call, node_id(call.site), state=state)
-        return {**payload, "state": pack(state)[0]}, tensors
+        payload, arrays = serve_message(self._app(call.site), call, node_id(call.site), state=state)
+        return {**payload, "state": pack(state)[0]}, arrays
 
     def _site(self, name: str) -> Site:
         if name not in self._sites:

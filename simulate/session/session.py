@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
 from rich.console import Console
 
 from client.data.manifest.pooled_sites import Row
@@ -28,6 +27,7 @@ from server.track.tracker import Tracker, open_tracker
 from shared.errors import RunError, WardroundError
 from shared.job.schema import JobSpec
 from shared.metrics.replicates import Tables
+from shared.wire.packed_model import tensor_of
 from simulate.session.baselines import POOLED
 from simulate.session.grid import LocalGrid
 from simulate.session.hospitals import BASELINE, JUDGE, HostFactory, Setup
@@ -212,7 +212,7 @@ def _both(first: Listener, second: Listener) -> Listener:
 def _compare(run: RunFolder, loop: RoundLoop, result: Result, workers: Workers) -> None:
     """Describe what the test metrics are worth, with the patients behind them before it."""
     names = sorted(run.read_description()["sites"])
-    vector = torch.from_numpy(result.vector)
+    vector = result.vector
     payload = {
         "job": run.job.canonical(),
         "round": result.round,
@@ -228,7 +228,7 @@ def _compare(run: RunFolder, loop: RoundLoop, result: Result, workers: Workers) 
         for outcome in workers.wait(None):
             if outcome.payload is None:
                 raise outcome.error or RunError("a test failed without a reason")
-            tables[names[outcome.id]] = outcome.tensors
+            tables[names[outcome.id]] = {name: tensor_of(array) for name, array in outcome.arrays.items()}
     by_name = keep(run, {name: tables[name] for name in names})
     run.describe(comparison=compare(loop.task, by_name))
 
@@ -244,7 +244,7 @@ def _baselines(run: RunFolder, loop: RoundLoop, workers: Workers, listen: Listen
     plans = {POOLED: trainers} | {_ALONE + name: [name] for name in trainers}
     missing = [plan for plan in plans if not (folder / f"{plan}.json").exists()]
     listen(Event("baselines_started", data={"models": len(missing)}))
-    first = torch.from_numpy(loop.first_model())
+    first = loop.first_model()
     workers.submit(
         [
             Call(
@@ -264,7 +264,7 @@ def _baselines(run: RunFolder, loop: RoundLoop, workers: Workers, listen: Listen
             if outcome.payload is None:
                 raise outcome.error or RunError("a baseline failed without a reason")
             plan = missing[outcome.id]
-            vector = outcome.tensors["vector"].numpy()
+            vector = outcome.arrays["vector"]
             run.save_model(f"baselines/{plan}", loop.wire.model, vector, outcome.payload["round"])
             write_atomic(folder / f"{plan}.json", json.dumps(plain(outcome.payload)).encode())
             listen(Event("baseline_done", site=plan, data={"seconds": outcome.seconds}))

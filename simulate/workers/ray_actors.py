@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from client.workers.calls import Call, Host, Outcome, answer, portable
 from client.workers.pool import Died, Event, Link, Pool, Ready, Refused, worker_environment
@@ -21,7 +23,7 @@ except ImportError as error:
 
 
 class HostActor:
-    """Holds the host of one worker; tensors cross as arrays, which Ray's object store does not pickle."""
+    """Holds the host of one worker; arrays cross as they are, which Ray's object store does not pickle."""
 
     _host: Host
 
@@ -38,9 +40,8 @@ class HostActor:
     def answer(self, call: Call, names: list[str], *arrays: Any) -> Outcome:
         """Handle a call; ``arrays`` are what the references that the parent sent stand for."""
         # The store's memory is read-only, and torch has no tensors that are: copied.
-        tensors = {name: torch.tensor(array) for name, array in zip(names, arrays, strict=True)}
-        outcome = answer(self._host, replace(call, tensors=tensors))
-        return replace(outcome, tensors={name: _array(tensor) for name, tensor in outcome.tensors.items()})
+        copies = {name: np.array(array) for name, array in zip(names, arrays, strict=True)}
+        return answer(self._host, replace(call, arrays=copies))
 
 
 class ActorLink(Link):
@@ -64,8 +65,7 @@ class ActorLink(Link):
         except Exception as error:  # Ray could not carry the actor's reply or the factory
             return Died(f"failed in Ray ({error})")
         if isinstance(event, Outcome):
-            tensors = {name: torch.tensor(array) for name, array in event.tensors.items()}
-            return replace(event, tensors=tensors)
+            return replace(event, arrays={name: np.array(array) for name, array in event.arrays.items()})
         return event
 
     def kill(self) -> None:
@@ -109,8 +109,8 @@ class RayWorkers(Pool[ActorLink]):
         )
         return ActorLink(actor, actor.start.remote(self._factory, self._threads))
 
-    def _share(self, tensor: torch.Tensor) -> Any:
-        return ray.put(_array(tensor))
+    def _share(self, array: NDArray[Any]) -> Any:
+        return ray.put(array)
 
     def _events(self, links: Sequence[ActorLink], timeout: float | None) -> list[tuple[ActorLink, Event]]:
         by_reference = {link.expected: link for link in links if link.expected is not None}
@@ -132,7 +132,3 @@ def _connect(cpus: int | None) -> None:
         else:
             return
     ray.init(address="local", num_cpus=cpus, include_dashboard=False, **quiet)
-
-
-def _array(tensor: torch.Tensor) -> Any:
-    return tensor.detach().numpy()

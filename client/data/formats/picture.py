@@ -4,7 +4,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-import nibabel.orientations
 import numpy as np
 from numpy.typing import NDArray
 
@@ -64,7 +63,9 @@ class Turn:
         Raises:
             ValueError: The affine squeezes an axis to nothing.
         """
-        to_ras = nibabel.orientations.io_orientation(affine)
+        from nibabel.orientations import io_orientation  # noqa: PLC0415 (loads pydicom; a node needs neither)
+
+        to_ras = io_orientation(affine)
         if np.isnan(to_ras).any():
             raise ValueError("its affine squeezes an axis to nothing")
         by_ras = {int(ras): (axis, step < 0) for axis, (ras, step) in enumerate(to_ras)}

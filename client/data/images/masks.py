@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation
 
 from client.data.formats.picture import Picture
 from shared.errors import DataError
@@ -186,6 +185,8 @@ def _sharpened(raw: NDArray[Any], path: Path) -> NDArray[Any]:
 def _is_blurred(raw: NDArray[Any]) -> bool:
     """Say if whatever lies between black and white touches white: the edges of one structure."""
     between = (raw > _ENDS) & (raw < 255 - _ENDS)
+    from scipy.ndimage import binary_dilation  # noqa: PLC0415 (few masks need it)
+
     return not (between & ~binary_dilation(raw >= 255 - _ENDS, iterations=_EDGE)).any()
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from client.work.site_host import SiteHostFactory
 from client.workers.calls import Call, Workers
+from client.workers.processes import ProcessPool
 from client.workers.records import pack, unpack
 from shared.job.schema import JobSpec
 from shared.networks.build import build_model
@@ -53,12 +54,12 @@ class Hospitals:
 
     Args:
         folders: Of each site, by its name.
-        open_workers: As `ProcessPool`, which begins a process for each hospital, or `InProcess`.
+        processes: Names of those whose worker is a process of its own.
     """
 
-    def __init__(self, folders: Mapping[str, Path], open_workers: Callable[..., Workers] = InProcess) -> None:
+    def __init__(self, folders: Mapping[str, Path], processes: Collection[str] = ()) -> None:
         self._folders = folders
-        self._open = open_workers
+        self._processes = processes
         self._numbers = itertools.count(1)
         self._pools: dict[str, Workers] = {}
 
@@ -78,24 +79,24 @@ class Hospitals:
 
     def _start(self, name: str) -> None:
         factory = SiteHostFactory(self._folders[name] / "site.toml")
-        if self._open is InProcess:
-            self._pools[name] = InProcess(factory, threads=1)
+        if name in self._processes:
+            self._pools[name] = ProcessPool(1, factory, threads=1)
         else:
-            self._pools[name] = self._open(1, factory, threads=1)
+            self._pools[name] = InProcess(factory, threads=1)
 
     def ask(self, site: str, kind: str, content: RecordDict, run: int) -> RecordDict:
         """Hand a message to a hospital and return the content of its answer."""
         number = next(self._numbers)
-        payload, tensors = pack(content)
+        payload, arrays = pack(content)
         payload |= {"type": kind, "id": str(number), "node": node_id(site), "run": run}
         pool = self._pools[site]
-        pool.submit([Call(number, site, kind, payload, tensors)])
+        pool.submit([Call(number, site, kind, payload, arrays)])
         (outcome,) = pool.wait(None)
         if outcome.payload is None:
             raise RefusedError(str(outcome.error))
         if "error" in outcome.payload:
             raise RefusedError(outcome.payload["error"][1])
-        return unpack(outcome.payload, outcome.tensors)
+        return unpack(outcome.payload, outcome.arrays)
 
 
 class Coordinator:

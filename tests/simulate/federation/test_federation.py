@@ -16,15 +16,14 @@ from typing import Any
 
 import psutil
 import pytest
-import torch
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.node_pb2 import Node
 from flwr.supernode.fleet_http_client import FleetHttpClient
+from numpy.typing import NDArray
 from rich.console import Console
 
-from client.work.site_host import SiteHostFactory
+from client.work.site_worker import SiteHost
 from client.workers.calls import Call, Workers
-from client.workers.processes import ProcessPool
 from server.registry.store import DEFAULT_PROJECT
 from server.runs.events import Event
 from server.runs.folder import RunFolder
@@ -36,6 +35,7 @@ from simulate.data.phantom import make_phantom
 from simulate.federation.light_nodes import LightNode
 from simulate.federation.processes import LocalFederation
 from simulate.session.session import Hospitals, execute, start
+from simulate.workers.in_process import InProcess
 from tests.cli import wardround
 from tests.simulate.session.test_survival import job as survival_job
 
@@ -98,19 +98,19 @@ class Barrier:
 
 
 class HeldHost:
-    """Hands a hospital's messages to its worker process, and trainings when the test lets it."""
+    """Hands a hospital's messages to its worker, and trainings when the test lets it."""
 
     def __init__(self, workers: Workers, barrier: Barrier) -> None:
         self._workers = workers
         self._barrier = barrier
 
-    def handle(self, call: Call) -> tuple[Mapping[str, Any], Mapping[str, torch.Tensor]]:
+    def handle(self, call: Call) -> tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]]:
         if call.kind == "train":
             self._barrier.hold(call.payload["records"]["config"][1]["round"])
         self._workers.submit([call])
         [outcome] = self._workers.wait(None)
         assert outcome.payload is not None, outcome.error
-        return outcome.payload, outcome.tensors
+        return outcome.payload, outcome.arrays
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def barrier(federation: LocalFederation) -> Iterator[Barrier]:
     """Give a fourth site, and what holds its training."""
     made, folder = Barrier(), federation.folder / HELD
     with (
-        ProcessPool(1, SiteHostFactory(folder / "site.toml"), threads=1) as workers,
+        InProcess(lambda: SiteHost(folder / "site.toml"), threads=1) as workers,
         LightNode(folder, lambda config: HeldHost(workers, made)),
     ):
         federation.await_online({HELD})
@@ -339,7 +339,8 @@ def superlink(federation: LocalFederation) -> int:
 
 
 def server_app(federation: LocalFederation) -> int:
-    return descendant(federation, "flwr-serverapp")
+    [run] = psutil.Process(descendant(federation, "flwr-serverapp")).children()
+    return run.pid
 
 
 def descendant(federation: LocalFederation, program: str) -> int:

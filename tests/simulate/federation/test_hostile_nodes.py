@@ -9,9 +9,9 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
-import torch
 
 from client.guard.gate import Gate
 from client.service.state import told
@@ -82,10 +82,10 @@ class Twisting(LightHost):
         self._kind, self._twist = kind, twist
 
     def handle(self, call):
-        payload, tensors = super().handle(call)
+        payload, arrays = super().handle(call)
         if call.kind == self._kind:
-            return self._twist(dict(payload), dict(tensors))
-        return payload, tensors
+            return self._twist(dict(payload), dict(arrays))
+        return payload, arrays
 
 
 # 'delta' does not keep a log until it says that it does, and 'gamma' neither until the last test: whoever has
@@ -100,9 +100,9 @@ def with_heads(*heads: str):
     """Return a twist that says something of a log that does not exist."""
     given = iter([*heads, *[heads[-1]] * 99])
 
-    def twist(payload, tensors):
+    def twist(payload, arrays):
         payload["records"]["audit"] = ("config", {"head": next(given)})
-        return payload, tensors
+        return payload, arrays
 
     return twist
 
@@ -117,9 +117,9 @@ def noted(federation: LocalFederation, event: str) -> list[dict]:
 
 
 def test_an_answer_far_larger_than_the_model_is_not_taken(federation, run):
-    def bomb(payload, tensors):
-        tensors[f"arrays/{VECTOR}"] = torch.rand(100 * MIB // 4)
-        return payload, tensors
+    def bomb(payload, arrays):
+        arrays[f"arrays/{VECTOR}"] = np.random.default_rng(0).random(100 * MIB // 4, np.float32)
+        return payload, arrays
 
     superlink = next(
         child
@@ -155,9 +155,9 @@ class Withholding(Fleet):
 
 
 def test_an_answer_whose_pieces_do_not_come_holds_up_no_other(federation, run):
-    def large(payload, tensors):
-        tensors[f"arrays/{VECTOR}"] = torch.rand(8 * MIB // 4)
-        return payload, tensors
+    def large(payload, arrays):
+        arrays[f"arrays/{VECTOR}"] = np.random.default_rng(0).random(8 * MIB // 4, np.float32)
+        return payload, arrays
 
     with LightNode(federation.folder / "delta", hostile("train", large), Withholding):
         federation.await_online({"delta"})
@@ -194,9 +194,9 @@ def test_an_answer_in_pieces_counts_once_it_is_whole(federation, run):
 def test_who_lives_and_does_not_answer_holds_a_round_for_the_grace_only(federation, run):
     wake = threading.Event()
 
-    def hold(payload, tensors):
+    def hold(payload, arrays):
         wake.wait(60)
-        return payload, tensors
+        return payload, arrays
 
     def look(event: Event) -> None:
         if (event.kind, event.round) == ("round_started", 3):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from flwr.app import Message
+from numpy.typing import NDArray
 
 from client.training.device import open_device
 from client.work.warm_networks import Workshop
@@ -40,8 +40,8 @@ def federation(tiny_data: Path, tmp_path_factory) -> Iterator[LocalFederation]:
 
 
 def spoiled(value: float):
-    def spoil(vector: torch.Tensor) -> torch.Tensor:
-        changed = vector.clone()
+    def spoil(vector: NDArray) -> NDArray:
+        changed = vector.copy()
         changed[3] = value
         return changed
 
@@ -53,7 +53,7 @@ LIES = {
     2: (spoiled(np.inf), "numbers that are not finite"),
     3: (spoiled(1e30), "a number too large"),
     4: (lambda vector: vector[:-1], "a vector of shape"),
-    5: (lambda vector: vector.double(), "float64"),
+    5: (lambda vector: vector.astype(np.float64), "float64"),
 }
 
 
@@ -61,11 +61,11 @@ class Liar(LightHost):
     """Sends other updates than it has trained."""
 
     def handle(self, call):
-        payload, tensors = super().handle(call)
+        payload, arrays = super().handle(call)
         if call.kind == "train":
             lie, _ = LIES[call.payload["records"]["config"][1]["round"]]
-            tensors = {f"arrays/{VECTOR}": lie(tensors[f"arrays/{VECTOR}"])}
-        return payload, tensors
+            arrays = {f"arrays/{VECTOR}": lie(arrays[f"arrays/{VECTOR}"])}
+        return payload, arrays
 
 
 class Replaying(Fleet):

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from client.workers.processes import ProcessPool
 from shared.job.schema import JobSpec
 from shared.networks.build import build_model
 from shared.pki.certificates import key_fingerprint, load_key
@@ -247,8 +246,8 @@ def test_pinned_sites_are_summed_and_no_others(folders, job):
         coordinator.sum(same_model(coordinator.first, FEWER)).total()
 
 
-def test_worker_processes_refuse_both_and_remember_across_a_restart(folders, job):
-    with Hospitals(folders, ProcessPool) as hospitals:
+def test_a_worker_process_refuses_both_and_remembers_across_a_restart(folders, job):
+    with Hospitals(folders, processes={"alpha"}) as hospitals:
         coordinator = Coordinator(hospitals, job)
         model = coordinator.first
         with pytest.raises(RefusedError, match="is not what the sites of this round have signed"):

@@ -25,7 +25,7 @@ class Echo:
             raise DataError("the disk is gone", where="/images")
         if call.site == "buggy":
             raise ZeroDivisionError
-        return {"records": call.payload["records"]}, dict(call.tensors)
+        return {"records": call.payload["records"]}, dict(call.arrays)
 
 
 @pytest.fixture
@@ -46,8 +46,8 @@ def same(content: RecordDict) -> bool:
 
 
 def test_a_message_is_put_together_again():
-    payload, tensors = pack(RecordDict(CONTENT))
-    assert same(unpack(payload, tensors))
+    payload, arrays = pack(RecordDict(CONTENT))
+    assert same(unpack(payload, arrays))
 
 
 def test_each_site_answers_its_own_question(grid):

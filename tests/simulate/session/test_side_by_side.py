@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from flwr.app import Message
 
 from client.work.site_worker import SiteHost
@@ -57,7 +56,7 @@ class Hosts:
     def __init__(self, hosts: Mapping[str, SiteHost], run: int) -> None:
         self._hosts, self._run = hosts, run
 
-    def handle(self, call: Call) -> tuple[Mapping[str, Any], Mapping[str, torch.Tensor]]:
+    def handle(self, call: Call) -> tuple[Mapping[str, Any], Mapping[str, np.ndarray]]:
         payload = {**call.payload, "run": self._run, "node": node_id(call.site)}
         return self._hosts[call.site].handle(replace(call, payload=payload))
 

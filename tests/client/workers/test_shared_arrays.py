@@ -1,29 +1,31 @@
-"""Messages with tensors between two processes of one machine."""
+"""Messages with arrays between two processes of one machine."""
 
 import multiprocessing
 import os
 import socket
 from pathlib import Path
 
+import numpy as np
 import pytest
-import torch
 
-from client.workers.shared_tensors import Channel, SharedTensor
+from client.workers.shared_arrays import Channel, SharedArray
 
 OPEN_FILES = Path("/proc/self/fd")
 
 
-def test_a_message_larger_than_the_pipe_arrives_with_its_tensors() -> None:
+def test_a_message_larger_than_the_pipe_arrives_with_its_arrays() -> None:
     ours, theirs = (Channel(end) for end in multiprocessing.Pipe())
-    vector = torch.arange(1000.0)
-    tensors = {"vector": SharedTensor(vector), "empty": SharedTensor(torch.empty(0, 3))}
+    vector = np.arange(1000.0)
+    arrays = {"vector": SharedArray(vector), "empty": SharedArray(np.empty((0, 3)))}
     if os.fork() == 0:
-        ours.send({"text": "x" * 1_000_000}, tensors)
+        ours.send({"text": "x" * 1_000_000}, arrays)
         os._exit(0)
     message, received = theirs.receive()
     os.wait()
     assert message == {"text": "x" * 1_000_000}
-    assert torch.equal(received["vector"], vector)
+    assert np.array_equal(received["vector"], vector)
+    received["vector"] += 1  # it is the receiver's own
+    assert vector[0] == 0
     assert received["empty"].shape == (0, 3)
 
 

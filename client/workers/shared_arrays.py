@@ -1,46 +1,57 @@
-"""Messages with tensors between two processes of one machine.
+"""Messages with arrays between two processes of one machine.
 
-The tensors lie in anonymous memory files whose descriptors travel over the pipe. Nothing has a name, so
+The arrays lie in anonymous memory files whose descriptors travel over the pipe. Nothing has a name, so
 nothing is left behind when a process is killed, and the size of /dev/shm (64 MB in most containers) does not
-matter. ``torch.multiprocessing`` shares through /dev/shm and a listening socket: as fast, but it keeps a file
+matter. PyTorch is not loaded: a hospital's node, which hands messages to its worker, has no need of it.
+``torch.multiprocessing`` shares through /dev/shm and a listening socket: as fast, but it keeps a file
 open for every tensor received, leaves a folder in /tmp for every process killed, and keeps the memory of
 messages that a killed worker had not read.
 """
 
+import ctypes
+import math
+import mmap
 import os
 import pickle
 import socket
 import struct
 import tempfile
+import weakref
 from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import cached_property
 from multiprocessing.connection import Connection
 from typing import Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *3 * (ctypes.c_int,), ctypes.c_long)
+_libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+_FAILED = ctypes.c_void_p(-1).value
 _LENGTH = struct.Struct("!Q")
-_MOST_TENSORS = 253  # in a message: SCM_MAX_FD of Linux
+_MOST_ARRAYS = 253  # in a message: SCM_MAX_FD of Linux
 
 
-class SharedTensor:
-    """A tensor until it is first sent, then its copy in shared memory; gone when the last reference is."""
+class SharedArray:
+    """An array until it is first sent, then its copy in shared memory; gone when the last reference is."""
 
-    def __init__(self, tensor: torch.Tensor) -> None:
-        self.dtype, self.shape = tensor.dtype, tensor.shape
-        self._tensor: torch.Tensor | None = tensor
+    def __init__(self, array: NDArray[Any]) -> None:
+        self.dtype, self.shape, self.size = array.dtype, array.shape, array.size
+        self._array: NDArray[Any] | None = array
         self._file: int | None = None
 
     def descriptor(self) -> int:
         """Return the file descriptor of the shared copy."""
         if self._file is None:
-            assert self._tensor is not None  # noqa: S101 (it is there until the file is)
+            assert self._array is not None  # noqa: S101 (it is there until the file is)
             self._file = _anonymous_file()
-            content = self._tensor.reshape(-1).view(torch.uint8).numpy()
+            content = np.ascontiguousarray(self._array).reshape(-1).view(np.uint8)
             with open(self._file, "wb", closefd=False) as file:  # faster than through a mapping
                 file.write(content.data)
-            self._tensor = None
+            self._array = None
         return self._file
 
     def __del__(self) -> None:
@@ -49,36 +60,36 @@ class SharedTensor:
 
 
 class Channel:
-    """One end of a two-way pipe for messages with tensors.
+    """One end of a two-way pipe for messages with arrays.
 
-    A message is its length, pickled bytes and the descriptors of its tensors, and leaves in one piece: the
+    A message is its length, pickled bytes and the descriptors of its arrays, and leaves in one piece: the
     other end wakes up once.
     """
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
 
-    def send(self, message: object, tensors: Mapping[str, SharedTensor]) -> None:
-        """Send a picklable message and tensors.
+    def send(self, message: object, arrays: Mapping[str, SharedArray]) -> None:
+        """Send a picklable message and arrays.
 
         Raises:
             OSError: The other end is gone.
         """
-        layout = {name: (shared.dtype, shared.shape) for name, shared in tensors.items()}
-        files = [shared.descriptor() for shared in tensors.values() if shared.shape.numel()]
+        layout = {name: (shared.dtype, shared.shape) for name, shared in arrays.items()}
+        files = [shared.descriptor() for shared in arrays.values() if shared.size]
         content = pickle.dumps((message, layout))
         whole = _LENGTH.pack(len(content)) + content
         sent = socket.send_fds(self._socket, [whole], files)
         self._socket.sendall(memoryview(whole)[sent:])
 
-    def receive(self) -> tuple[Any, dict[str, torch.Tensor]]:
-        """Block until a message is there; its tensors are private, copied only when they are written to.
+    def receive(self) -> tuple[Any, dict[str, NDArray[Any]]]:
+        """Block until a message is there; its arrays are private, copied only when they are written to.
 
         Raises:
             EOFError: The other end is gone.
             OSError: The other end is gone.
         """
-        length, descriptors, _, _ = socket.recv_fds(self._socket, _LENGTH.size, _MOST_TENSORS)
+        length, descriptors, _, _ = socket.recv_fds(self._socket, _LENGTH.size, _MOST_ARRAYS)
         with ExitStack() as unused:
             for descriptor in descriptors:
                 unused.callback(os.close, descriptor)
@@ -87,7 +98,7 @@ class Channel:
             unused.pop_all()  # a process that is killed in the middle leaves no memory behind
         files = iter(descriptors)
         return message, {
-            name: _map(next(files), dtype, shape) if shape.numel() else torch.empty(shape, dtype=dtype)
+            name: _map(next(files), dtype, shape) if math.prod(shape) else np.empty(shape, dtype)
             for name, (dtype, shape) in layout.items()
         }
 
@@ -117,8 +128,16 @@ def _anonymous_file() -> int:
         return os.dup(file.fileno())
 
 
-def _map(file: int, dtype: torch.dtype, shape: torch.Size) -> torch.Tensor:
+def _map(file: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    size = math.prod(shape) * dtype.itemsize
     try:
-        return torch.from_file(f"/dev/fd/{file}", shared=False, size=shape.numel(), dtype=dtype).view(shape)
+        # Python's own mmap keeps the file open as long as the mapping lives.
+        place = _libc.mmap(None, size, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE, file, 0)
+        if place == _FAILED:
+            raise OSError(ctypes.get_errno(), "the memory of a message can't be mapped")
     finally:
         os.close(file)
+    content = (ctypes.c_char * size).from_address(place)
+    unmap = weakref.finalize(content, _libc.munmap, place, size)
+    unmap.atexit = False  # arrays may live as long as the process
+    return np.frombuffer(memoryview(content), dtype).reshape(shape)
