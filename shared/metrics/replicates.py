@@ -173,10 +173,10 @@ def figures_of(
 def _load(metrics: "MetricSet", names: Collection[str], row: Tensor) -> None:
     start = 0
     for name in names:
-        metrics.metrics[name].reset()
-        states = _copied(metrics, name)
-        for state, empty in states.items():
+        metric = metrics.metrics[name]
+        metric.reset()
+        for state, default in metric.metric_state.items():
+            empty = torch.as_tensor(default)
             values = row[start : start + empty.numel()]
-            states[state] = values.reshape(empty.shape).to(empty.dtype)
+            setattr(metric, state, values.reshape(empty.shape).to(empty.dtype))
             start += empty.numel()
-        _set(metrics, name, states)

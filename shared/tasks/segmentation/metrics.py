@@ -94,9 +94,10 @@ class SegmentationMetrics(MetricSet):
 
     def settled(self) -> Mapping[str, Metric]:
         """Return the metrics with the Dice of each patient seen so far."""
+        if self._is_settled or not self.patients:
+            return self.metrics
         by_patient = self.metrics["dice_patient"].clone()
-        if self.patients and not self._is_settled:
-            by_patient.update(dice(torch.stack(list(self.patients.values()))).nan_to_num(nan=1.0))
+        by_patient.update(dice(torch.stack(list(self.patients.values()))).nan_to_num(nan=1.0))
         return {**self.metrics, "dice_patient": by_patient}
 
     def settle(self) -> None:
