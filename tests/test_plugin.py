@@ -184,13 +184,9 @@ with LocalFederation(folder) as federation:
 
 
 @pytest.mark.slow
-def test_runs_of_two_networks(installed):
-    done = run(installed, "pytest", "-q", "-p", "no:cacheprovider", "tests/simulate/session/two_networks.py")
-    assert done.returncode == 0, done.stdout[-5000:]
-
-
-def test_tasks_of_classes_have_all_that_the_built_in_ones_have(installed):
-    done = run(installed, "pytest", "-q", "-p", "no:cacheprovider", "tests/simulate/session/toy_classes.py")
+def test_runs_of_two_networks_and_tasks_of_classes_have_all_that_the_built_in_ones_have(installed):
+    files = [f"tests/simulate/session/{name}.py" for name in ("two_networks", "toy_classes")]
+    done = run(installed, "pytest", "-q", "-p", "no:cacheprovider", *files)
     assert done.returncode == 0, done.stdout[-5000:]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import timedelta
@@ -198,6 +199,7 @@ def test_services_tell_people(federation, tiny_data: Path, tmp_path: Path) -> No
             if not any(one == source and other.startswith(kind) for one, other in found_events)
         }
         assert all(process.poll() is None for process in running.processes.values()), running.log("alpha")
+        time.sleep(0.05)  # leaves the processor to the services
     [waits] = [event for event in events() if event["type"] == "wardround.job-waits"]
     assert waits["data"]["name"] == "tiny"
     assert {event["data"]["run"] for event in events() if "run" in event["data"]} == {name}

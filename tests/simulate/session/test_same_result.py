@@ -85,8 +85,14 @@ def in_the_middle(sampled, tiny_data, tmp_path, hold_images):
 
 
 @pytest.mark.slow
-def test_kill_9_leaves_no_process_and_the_run_resumes(sampled, in_the_middle, tmp_path):
+def test_a_killed_worker_is_replaced_and_kill_9_leaves_no_process_and_the_run_resumes(
+    sampled, in_the_middle, tmp_path
+):
     process, worker, held = in_the_middle
+    worker.kill()
+    worker.wait()
+    worker, killed = held.meet(process.pid), worker
+    assert worker != killed
     workers = psutil.Process(process.pid).children(recursive=True)
     assert len(workers) >= 2
     assert worker in workers
@@ -99,18 +105,6 @@ def test_kill_9_leaves_no_process_and_the_run_resumes(sampled, in_the_middle, tm
     assert status_of(run) == "interrupted"
     assert simulate("--resume", run, "--workers", "in-process") == run
     assert model(run) == sampled[1]
-
-
-@pytest.mark.slow
-def test_a_killed_worker_is_replaced(sampled, in_the_middle):
-    process, worker, held = in_the_middle
-    worker.kill()
-    worker.wait()
-    assert held.meet(process.pid) != worker
-    held.let_go()
-    said, error = process.communicate()
-    assert process.returncode == 0, error
-    assert model(folder_of(said)) == sampled[1]
 
 
 @pytest.mark.slow
