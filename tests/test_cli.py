@@ -65,6 +65,11 @@ def test_a_run_that_is_not_there_is_said_before_anything_heavy_is_loaded(argumen
     assert not loaded(*arguments) & HEAVY
 
 
+def test_examples_are_made_without_the_libraries_that_train(tmp_path: Path) -> None:
+    made = loaded("data", "example", "phantom-brain", "--out", tmp_path)
+    assert not made & {"torch", "monai", "flwr", "torchmetrics"}
+
+
 @pytest.mark.parametrize("side", ["client", "server"])
 def test_a_check_that_fails_ends_with_2(side: str, tmp_path: Path) -> None:
     assert wardround(side, "check", "--dir", tmp_path).returncode == 2

@@ -9,11 +9,13 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 
 import numpy as np
-from monai.transforms import RandBiasField
+from numpy.polynomial.legendre import leggrid2d, leggrid3d
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from shared.seeds import seed_of
+
+_DEGREE = 3  # of the bias field's polynomial
 
 
 @dataclass(frozen=True)
@@ -100,11 +102,23 @@ class Scanner:
 
 @lru_cache(maxsize=256)
 def _sensitivity(seed: int, bias: float, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Return the coil's field, above 0 and at most 1, shape (1, *shape): the same for every image."""
-    field = RandBiasField(degree=3, coeff_range=(-bias, bias), prob=1.0)
-    field.set_random_state(seed=seed % 2**32)  # NumPy's RandomState, which MONAI draws from, takes 32 bits
-    values = np.asarray(field(np.ones((1, *shape), np.float32)), np.float32)
-    return values / values.max()
+    """Return the coil's field, above 0 and at most 1, shape (1, *shape): the same for every image.
+
+    It is that of MONAI's `RandBiasField` of degree 3, whose import takes longer than to draw all patients.
+    """
+    random = np.random.RandomState(seed % 2**32)  # it takes 32 bits
+    random.rand()  # whether there is a field
+    terms = [powers for powers in np.ndindex(*[_DEGREE + 1] * len(shape)) if _is_term(powers)]
+    coefficients = np.zeros([_DEGREE + 1] * len(shape))
+    coefficients[tuple(np.transpose(terms))] = random.uniform(-bias, bias, len(terms))
+    x, y, *z = (np.linspace(-1.0, 1.0, side, dtype=np.float32) for side in shape)
+    field = leggrid3d(x, y, z[0], coefficients) if z else leggrid2d(x, y, coefficients)
+    values = np.exp(field)[None].astype(np.float32)
+    return np.asarray(values / values.max(), np.float32)
+
+
+def _is_term(powers: tuple[int, ...]) -> bool:
+    return powers[1] <= powers[0] if len(powers) == 2 else sum(powers) <= _DEGREE
 
 
 def _resample(image: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from simulate.data.scanner import Scanner
+from simulate.data.scanner import Scanner, _sensitivity
 
 SHAPES = [(1, 40, 30), (3, 24, 24), (1, 20, 16, 12), (2, 9, 8, 3)]
 
@@ -106,3 +106,14 @@ def test_another_process_draws_and_scans_the_same() -> None:
     code = "from tests.simulate.data.test_scanner import fingerprint; print(fingerprint())"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True, cwd=ROOT)
     assert other.stdout.strip() == fingerprint()
+
+
+@pytest.mark.parametrize("shape", [(96, 96), (31, 64), (16, 12, 10)])
+@pytest.mark.parametrize("seed", [0, 1, 2**32 + 5, 2**63 - 1])
+def test_the_coils_field_is_that_of_monai(seed: int, shape: tuple[int, ...]) -> None:
+    from monai.transforms import RandBiasField
+
+    field = RandBiasField(degree=3, coeff_range=(-0.2, 0.2), prob=1.0)
+    field.set_random_state(seed=seed % 2**32)
+    expected = np.asarray(field(np.ones((1, *shape), np.float32)), np.float32)
+    assert np.array_equal(_sensitivity(seed, 0.2, shape), expected / expected.max())
