@@ -157,12 +157,12 @@ def _average_precision(positives: Counts, negatives: Counts) -> float:
     found, wrong = _roc(positives, negatives)
     above, total = 0, 0.0
     for inside, others in zip(positives[::-1].tolist(), negatives[::-1].tolist(), strict=True):
+        if not inside:
+            continue
         rank = np.linspace(1, inside, min(inside, _RANKS))
         # The i-th of p positives in a bin is expected where i / (p + 1) of them have passed.
         false = np.interp(above + rank * inside / (inside + 1), found, wrong)
-        total += (
-            inside * float(_precision(above + rank, false, rank, inside, others).sum()) / max(len(rank), 1)
-        )
+        total += inside * float(_precision(above + rank, false, rank, inside, others).sum()) / len(rank)
         above += inside
     return total / above
 
