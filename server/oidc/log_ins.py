@@ -5,7 +5,7 @@ import base64
 import hashlib
 import secrets
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +18,7 @@ from server.registry.people import People
 
 _BROWSER_S = 600.0  # seconds in which somebody must have logged in
 _MOST = 1000
+_BEGUN, _BEGUN_S = 30, 60.0  # log-ins of devices, each of which asks the provider, and in what time
 _OVER = "this log-in has ended, or was not begun here; begin again"
 Kept = TypeVar("Kept")
 
@@ -99,6 +100,7 @@ class LogIns:
         self._clock = clock
         self._browsers: UnderWay[InBrowser] = UnderWay(clock)
         self._devices: UnderWay[OfDevice] = UnderWay(clock)
+        self._begun: deque[float] = deque(maxlen=_BEGUN)
 
     async def begin(self, target: str) -> tuple[str, str]:
         """Return the key of a browser's log-in, for its cookie, and where the browser goes.
@@ -134,8 +136,12 @@ class LogIns:
         """Return the key of a device's log-in, and what its user must confirm.
 
         Raises:
-            OidcError: The provider can't be used.
+            OidcError: The provider can't be used, or too many have begun.
         """
+        now = self._clock()
+        if len(self._begun) == _BEGUN and now < self._begun[0] + _BEGUN_S:  # anybody may begin one
+            raise OidcError("too many log-ins have just begun", remedy="Try again in a minute.")
+        self._begun.append(now)
         code = await self._provider.begin_device()
         log_in = OfDevice(code, code.interval, self._clock() + code.interval)
         return self._devices.add(log_in, code.seconds), code

@@ -25,6 +25,7 @@ from shared.web.live import ALIVE, event
 from shared.web.pages import Pages
 
 _PAUSE_S = 0.3  # between two looks at what has happened
+_REST = 3.0  # times what drawing took: of quick rounds not each is drawn
 _EVENTS = 64  # that are kept for those who are a little behind
 _Key = tuple[Path, str, str]
 
@@ -94,8 +95,10 @@ class _Live:
         self._events: deque[bytes] = deque(maxlen=_EVENTS)
         self._count = 0  # of events so far
         self._news = asyncio.Event()
+        self._clock = asyncio.get_running_loop().time
         self._drawn: object = None  # the round whose curves are drawn
         self._drawing: asyncio.Task[None] | None = None
+        self._next_drawing = 0.0
         self._task = asyncio.create_task(self._keep())
 
     @property
@@ -111,9 +114,8 @@ class _Live:
 
     async def events(self) -> AsyncIterator[bytes]:
         """Yield what a browser is sent: everything, and then what changes."""
-        clock = asyncio.get_running_loop().time
-        end, known = clock() + LONGEST_STREAM, -1
-        while clock() < end:
+        end, known = self._clock() + LONGEST_STREAM, -1
+        while self._clock() < end:
             if known < self._count - len(self._events) or known < 0:
                 known, content = self._count, [event(self._parts)] if self._parts else [ALIVE]
             else:
@@ -162,14 +164,17 @@ class _Live:
     async def _paint(self, story: Story) -> None:
         run = await self._seen()
         self._tell(await self._desk.quickly(partial(self._painter.text_parts, run, story)))
-        if story.round != self._drawn and (self._drawing is None or self._drawing.done()):
+        idle = self._drawing is None or self._drawing.done()
+        if story.round != self._drawn and idle and self._clock() >= self._next_drawing:
             self._drawn = story.round
             self._drawing = asyncio.create_task(self._draw(run))
 
     async def _draw(self, run: SeenRun) -> None:
+        begun = self._clock()
         with contextlib.suppress(WardroundError):  # the next round tries again
             facts = await self._desk.quickly(partial(_read, run))
             self._tell({"curves": await self._painter.curves(facts, self._metric)})
+        self._next_drawing = self._clock() + _REST * (self._clock() - begun)
 
     async def _seen(self) -> SeenRun:
         role = self._coordinator.role

@@ -240,6 +240,14 @@ def test_a_device_logs_in_once_somebody_confirms_it(hall: Place, issuer: str, tm
         token_by_account(hall.url, authority, shown.append, deny)
 
 
+def test_who_begins_all_the_time_does_not_trouble_the_provider(client: httpx.Client, hall: Place) -> None:
+    hall.skip(61)
+    answers = [client.post("/v1/oidc/device").status_code for _ in range(31)]
+    assert answers == [201] * 30 + [409]
+    hall.skip(61)
+    assert client.post("/v1/oidc/device").status_code == 201
+
+
 def test_a_device_that_did_not_begin_gets_nothing(client: httpx.Client) -> None:
     answer = client.post("/v1/oidc/token", json={"key": "x" * 43})
     assert "was not begun here" in answer.json()["error"]
