@@ -20,10 +20,10 @@ from client.settings.site import load_site
 from client.web.budgets import budgets, spent_by_jobs
 from client.web.door import Door, Endpoint, View
 from client.web.entry import OneTimeLink, OwnHost
-from client.web.jobs import all_jobs, decide_seen, job_view
-from client.web.log import Choice, LogCheck, newest
+from client.web.jobs import all_jobs, decide_seen, job_view, table_of_jobs
+from client.web.log import Choice, LogCheck, newest, table_of_lines
 from client.web.looks import Looks
-from client.web.sent import sent_runs
+from client.web.sent import sent_runs, table_of_runs
 from client.web.standing import standing
 from shared.audit.fields import EVENTS
 from shared.errors import WardroundError
@@ -121,7 +121,15 @@ class HospitalPage:
     def _jobs(self, request: Request, session: Session[str]) -> Response:
         jobs = all_jobs(self._folder)
         policy = load_site(self._folder / "site.toml").policy
-        return self._door.answer("jobs.html.j2", request, session, jobs=jobs, policy=policy, phrase=phrase)
+        return self._door.answer(
+            "jobs.html.j2",
+            request,
+            session,
+            jobs=jobs,
+            file=table_of_jobs(jobs),
+            policy=policy,
+            phrase=phrase,
+        )
 
     def _job(self, request: Request, session: Session[str]) -> Response:
         view = job_view(self._folder, _digest(request))
@@ -137,7 +145,13 @@ class HospitalPage:
         asked = request.query_params.get("job"), request.query_params.get("run")
         chosen = [run for run in runs if (run.job, run.run) == asked]
         return self._door.answer(
-            "sent.html.j2", request, session, runs=runs, chosen=chosen, coordinator=coordinator
+            "sent.html.j2",
+            request,
+            session,
+            runs=runs,
+            file=table_of_runs(runs),
+            chosen=chosen,
+            coordinator=coordinator,
         )
 
     def _log(self, request: Request, session: Session[str]) -> Response:
@@ -149,6 +163,7 @@ class HospitalPage:
             session,
             choice=choice,
             entries=found,
+            file=table_of_lines(found),
             has_older=has_older,
             checked=self._log_check.look(),
             jobs=all_jobs(self._folder),

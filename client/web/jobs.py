@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from shared.errors import SiteError, WardroundError
 from shared.job.schema import JobSpec
 from shared.text.phrase import phrase
 from shared.text.plural import many
+from shared.web.tables import Table
 
 BOOK = "state.sqlite"
 
@@ -64,6 +66,16 @@ def all_jobs(folder: Path) -> list[SeenJob]:
     """Return the jobs that have arrived, newest first; nothing is written."""
     book = folder / BOOK
     return JobBook(book).jobs() if book.exists() else []
+
+
+def table_of_jobs(jobs: Sequence[SeenJob]) -> Table:
+    """Return jobs as a table, with what was decided about each."""
+    rows = [
+        (job.name, job.digest, job.decision, job.decided_by, job.reason, job.researcher, job.first_seen)
+        for job in jobs
+    ]
+    columns = ("job", "digest", "decision", "by", "reason", "researcher", "first seen")
+    return Table("jobs", "Jobs", columns, rows)
 
 
 def job_view(folder: Path, digest: str) -> JobView:

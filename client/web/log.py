@@ -11,6 +11,7 @@ from shared.audit.fields import Value
 from shared.audit.log import Entry, log_files, parse_entry
 from shared.audit.verify import Problem, verify
 from shared.pki.certificates import load_key
+from shared.web.tables import Table
 
 MOST = 100
 """Entries on a page."""
@@ -112,6 +113,12 @@ def backwards(log: Path, marks: Sequence[bytes] = ()) -> Iterator[Entry]:
                 yield parse_entry(line + b"\n")
             except ValueError:
                 continue
+
+
+def table_of_lines(lines: Sequence[Line]) -> Table:
+    """Return entries as a table."""
+    rows = [(line.number, line.time, line.event, line.said, line.details) for line in lines]
+    return Table("audit-log", "Entries", ("number", "time", "event", "what happened", "fields"), rows)
 
 
 def _line(entry: Entry, names: Mapping[str, str]) -> Line:

@@ -89,6 +89,26 @@ def _settle(found: dict[tuple[str, str], list[Entry]]) -> None:
             found[runs[0]].sort(key=lambda entry: entry.seq, reverse=True)
 
 
+def table_of_runs(runs: Sequence[SentRun]) -> Table:
+    """Return runs as a table, with how much has left for each."""
+    rows = [
+        (
+            run.name,
+            run.job,
+            run.run,
+            run.researcher,
+            run.rounds,
+            len(run.newest),
+            run.bytes,
+            run.first,
+            run.last,
+        )
+        for run in runs
+    ]
+    columns = ("job", "digest", "run", "researcher", "rounds", "replies", "bytes", "first", "last")
+    return Table("sent", "What was sent, by run", columns, rows)
+
+
 def _bytes(entry: Entry) -> int:
     return _whole(entry, "bytes") or 0
 

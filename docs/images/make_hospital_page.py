@@ -14,7 +14,7 @@ from tests.client.web.hospital import Hospital, make_hospital
 
 _HERE = Path(__file__).parent
 _WIDTH = 1000
-_COLOURS = 64
+_COLOURS = 128
 
 
 def draw(hospital: Hospital) -> None:
@@ -37,5 +37,5 @@ def _save(tab: Watched, name: str) -> None:
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as place:
-        draw(make_hospital(Path(place)))
+    with tempfile.TemporaryDirectory(prefix="st-mary-") as place:
+        draw(make_hospital(Path(place), patients=180, budget=20.0))

@@ -31,7 +31,7 @@ figures_for = "operators"
 max_bits = 32
 
 [policy.privacy.discs]
-epsilon = 8.0
+epsilon = {}
 delta = 1e-5
 required = false
 """
@@ -65,8 +65,14 @@ class Hospital:
         return self.book.find(job.digest()).decision
 
 
-def make_hospital(place: Path) -> Hospital:
-    """Let a hospital join a federation by files, and give it a past."""
+def make_hospital(place: Path, patients: int = 30, budget: float = 8.0) -> Hospital:
+    """Let a hospital join a federation by files, and give it a past.
+
+    Args:
+        place: Gets the folders of both, and the data.
+        patients: Of the hospital, a third of them to train on.
+        budget: Epsilon that they may lose.
+    """
 
     def run(line: str, stdin: str = "") -> str:
         ended = wardround(*shlex.split(line), stdin=stdin, cwd=place)
@@ -78,13 +84,13 @@ def make_hospital(place: Path) -> Hospital:
     key = run("client enrol - --dir site --request-out site.csr", join).split("  ")[-1].strip()
     run(f"server sign site.csr --fingerprint {key} --dir fed")
     run("client enrol - --dir site --certificate site.csr.crt", join)
-    write_dataset(place / "data", sites=("st-mary",), patients=30, side=32)
+    write_dataset(place / "data", sites=("st-mary",), patients=patients, side=32)
     data = f'[datasets.discs]\nmanifest = "{place / "data"}"\n'
-    (place / "site" / "site.toml").write_text(SITE + data + POLICY)
-    return _with_a_past(place / "site")
+    (place / "site" / "site.toml").write_text(SITE + data + POLICY.format(budget))
+    return _with_a_past(place / "site", Cap(epsilon=budget, delta=1e-5))
 
 
-def _with_a_past(folder: Path) -> Hospital:
+def _with_a_past(folder: Path, cap: Cap) -> Hospital:
     private = {"privacy_mechanism": "dp-sgd", "privacy_noise_multiplier": 1.1, "strategy_weight": "equal"}
     hospital = Hospital(
         folder,
@@ -106,7 +112,7 @@ def _with_a_past(folder: Path) -> Hospital:
     ledger = Ledger.of(folder)
     for round_ in (1, 2):
         asked = Round("discs", trained, RUN, round_, "patient", Steps(1.1, 0.2, 12))
-        ledger.reserve(asked, Cap(epsilon=8.0, delta=1e-5), 1e-5)
+        ledger.reserve(asked, cap, 1e-5)
         of = {"job": trained, "round": round_, "researcher": "omar", "run": RUN}
         log = hospital.log
         log.append("reply-sent", phase="train", bytes=151_732, examples=20, sha256="ab" * 32, **of)

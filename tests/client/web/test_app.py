@@ -205,6 +205,7 @@ def test_what_was_sent_is_told_by_run_and_round(browser: Browser) -> None:
 def test_the_log_is_filtered_and_checked(browser: Browser) -> None:
     hospital = browser.hospital
     assert "every entry follows from the one before" in browser.get("/log").text
+    assert 'download="audit-log.csv"' in browser.get("/log").text
     denied = browser.get(f"/log?job={hospital.denied.digest()}&event=job-denied").text
     assert denied.count("denied the job") == 1
     assert "There is no such entry" in browser.get("/log?day=1999-01-01").text
