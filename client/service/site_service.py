@@ -9,6 +9,7 @@ from client.service.health import Health, socket_of
 from client.service.node import Node
 from client.service.presence import Presence
 from client.service.renewal import Renewal
+from client.service.site_numbers import site_numbers
 from client.service.site_watch import SiteWatch
 from client.service.state import StateFolder
 from client.settings.enrolment import settle
@@ -19,6 +20,7 @@ from shared.audit.log import AuditLog
 from shared.errors import SiteError
 from shared.flower.fleet import Fleet
 from shared.memory import give_back_large_blocks
+from shared.monitoring.publish import published
 from shared.notify.messenger import Messenger
 from shared.pki.certificates import client_context, load_key
 from shared.pki.key_file import KeyFile
@@ -42,7 +44,8 @@ def serve_folder(folder: Path, stop: threading.Event, health: str | None = None)
         raise SiteError("names no coordinator", where=f"{site_file}: [site] coordinator")
     state = StateFolder(folder / "state")
     addresses = [socket_of(folder / "state"), *([health] if health else [])]
-    with state.lock(), Health(addresses) as answers:
+    numbers = published(config.monitoring, site_numbers(folder, config), "wardround-site")
+    with state.lock(), numbers, Health(addresses) as answers:
         settle(keys)
         presence = Presence(state, answers)
         url, key = f"https://{config.site.coordinator}", load_key(keys / "site.key")

@@ -12,6 +12,7 @@ from client.settings.states import NoDatasetError
 from shared.errors import SiteError
 from shared.job.errors import describe
 from shared.job.schema import JobSpec
+from shared.monitoring.settings import MonitoringTable
 from shared.notify.settings import NotifyTable
 from shared.table import Name, Table
 from shared.text.names import suggestion
@@ -63,6 +64,7 @@ class SiteConfig(Table):
     )
     cache: CacheTable = CacheTable()
     notify: NotifyTable = NotifyTable()
+    monitoring: MonitoringTable = MonitoringTable()
 
     @model_validator(mode="after")
     def _caps_of_datasets(self) -> Self:
@@ -119,5 +121,5 @@ def load_site(path: Path) -> SiteConfig:
     }
     folder = config.cache.folder
     cache = config.cache.model_copy(update={"folder": None if folder is None else base / folder})
-    notify = config.notify.based_on(base)
-    return config.model_copy(update={"datasets": datasets, "cache": cache, "notify": notify})
+    based = {"notify": config.notify.based_on(base), "monitoring": config.monitoring.based_on(base)}
+    return config.model_copy(update={"datasets": datasets, "cache": cache, **based})

@@ -21,6 +21,7 @@ from server.registry.store import REGISTRY
 from shared.errors import WardroundError
 from shared.job.errors import describe
 from shared.json_schema import write_schema
+from shared.monitoring.settings import MonitoringTable
 from shared.notify.settings import NotifyTable
 from shared.pki.authority import Authority, Signatory
 from shared.pki.certificates import (
@@ -95,6 +96,11 @@ people_port = {people_port}
 # name = "heart-researchers"
 # role = "researcher"
 # projects = ["default"]
+
+# Numbers for Prometheus, on this machine's loopback or for node_exporter; docs/monitoring.md.
+# [monitoring]
+# port = 9464
+# textfile = "/var/lib/node_exporter"
 """
 
 
@@ -149,6 +155,7 @@ class ServerConfig(Table):
     limits: LimitsTable = LimitsTable()
     notify: NotifyTable = NotifyTable()
     oidc: OidcTable | None = None
+    monitoring: MonitoringTable = MonitoringTable()
 
 
 def bind_address(host: str) -> str:
@@ -176,8 +183,8 @@ def load_settings(folder: Path) -> ServerConfig:
         config = ServerConfig.model_validate(read_toml(path, FolderError))
     except ValidationError as error:
         raise FolderError(describe(error, ServerConfig), where=path) from None
-    update = {"notify": config.notify.based_on(folder), "oidc": config.oidc and config.oidc.based_on(folder)}
-    return config.model_copy(update=update)
+    based = {name: getattr(config, name) for name in ("notify", "oidc", "monitoring")}
+    return config.model_copy(update={name: table and table.based_on(folder) for name, table in based.items()})
 
 
 def found(folder: Path, settings: ServerTable, passphrase: bytes | None, clock: Clock = utc_now) -> Authority:

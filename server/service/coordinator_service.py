@@ -39,11 +39,13 @@ from server.registry.people import People
 from server.registry.store import REGISTRY
 from server.runs.local import Coordinator
 from server.runs.recovery import Recovery
+from server.service.coordinator_numbers import coordinator_numbers
 from server.service.coordinator_watch import CoordinatorWatch
 from server.superlink.superlink import SuperLink
 from server.web.coordinator_pages import CoordinatorPages
 from server.web.oidc_pages import BACK
 from shared.flower.runs import Runs
+from shared.monitoring.publish import published
 from shared.notify.messenger import Messenger
 from shared.pki.authority import Signatory
 from shared.pki.certificates import server_context
@@ -197,9 +199,11 @@ async def run_service(folder: Path, authority: Signatory, append: Append, stop: 
     allow_open_files()
     os.environ[COORDINATOR] = str(folder.resolve())  # for the processes of runs
     async with open_service(folder, authority, append) as service:
-        append("service-started", version=version("wardround"))
-        await service.serve(stop)
-        append("service-stopped")
+        numbers = coordinator_numbers(folder, service.settings)
+        with published(service.settings.monitoring, numbers, "wardround-coordinator"):
+            append("service-started", version=version("wardround"))
+            await service.serve(stop)
+            append("service-stopped")
 
 
 def stop_on_signals() -> asyncio.Event:
