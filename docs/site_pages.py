@@ -18,7 +18,11 @@ PROJECT = Path(__file__).parents[1]
 RUNS = "RUN_NOTEBOOKS" in os.environ  # which takes more than a minute
 ROOT_PAGES = ("CONTRIBUTING.md", "CHANGELOG.md")
 NOTEBOOK = r"\]\(([\w/-]+)\.ipynb\)"  # a link to one, which leads to its page
-ROOT_FILES = ("configs/server/server.toml",)
+ROOT_FILES = (
+    "configs/server/server.toml",
+    "configs/schemas/server.schema.json",
+    "deploy/grafana/wardround.json",
+)
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
