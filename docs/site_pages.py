@@ -18,16 +18,14 @@ PROJECT = Path(__file__).parents[1]
 RUNS = "RUN_NOTEBOOKS" in os.environ  # which takes more than a minute
 ROOT_PAGES = ("CONTRIBUTING.md", "CHANGELOG.md")
 NOTEBOOK = r"\]\(([\w/-]+)\.ipynb\)"  # a link to one, which leads to its page
-ROOT_FILES = (
-    "configs/server/server.toml",
-    "configs/schemas/server.schema.json",
-    "deploy/grafana/wardround.json",
-)
+OUTSIDE = r"\]\(\.\./([^)#\s]+)"  # a link to a file of the project outside docs/
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     """Add the pages and files of the root, and a page for each notebook."""
-    for name in (*ROOT_PAGES, *ROOT_FILES):
+    texts = [page.read_text(encoding="utf-8") for page in (PROJECT / "docs").glob("*.md")]
+    linked = {name for text in texts for name in re.findall(OUTSIDE, text)}
+    for name in sorted(linked.union(ROOT_PAGES)):
         files.append(File.generated(config, name, abs_src_path=str(PROJECT / name)))
     for notebook in sorted((PROJECT / "docs" / "notebooks").glob("*.ipynb")):
         place = f"notebooks/{notebook.stem}.md"
@@ -42,8 +40,7 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
     if page.file.src_uri.startswith("notebooks/"):
         return markdown
     markdown = re.sub(NOTEBOOK, r"](\1.md)", markdown)
-    names = "|".join(map(re.escape, (*ROOT_PAGES, *ROOT_FILES)))
-    return re.sub(rf"\]\(\.\./({names})", r"](\1", markdown)
+    return re.sub(OUTSIDE, r"](\1", markdown)
 
 
 def notebook_page(notebook: Path) -> str:

@@ -43,6 +43,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def test_every_page_is_in_the_navigation_and_in_the_list() -> None:
+    for page in DOCS.glob("*.md"):
+        assert f": {page.name}\n" in (PROJECT / "mkdocs.yml").read_text(encoding="utf-8")
+        assert page.stem == "README" or f"]({page.name})" in read("README.md"), page.name
+
+
 @pytest.mark.slow
 def test_every_page_is_there_and_leads_to_the_others(site: Path) -> None:
     for page in DOCS.glob("*.md"):
