@@ -9,6 +9,8 @@ from datetime import datetime
 from server.registry.projects import Projects, check_projects
 from server.registry.store import RegistryError, as_time, check_name, token_hash
 
+Facts = tuple[str, str, datetime, tuple[str, ...]]
+"""Name, role, end of the log-in, and projects of an account."""
 _MOST_TOKENS = 20  # of one account at a time: more end the oldest
 
 
@@ -50,13 +52,17 @@ class Accounts(Projects):
         return token
 
 
-def account_of(db: sqlite3.Connection, token: str) -> tuple[str, str, datetime, tuple[str, ...]] | None:
+def accounts_in(db: sqlite3.Connection) -> list[Facts]:
+    """Return name, role, end and projects of each account that has logged in lately, by its last log-in."""
+    rows = db.execute("SELECT name, role, projects, expires FROM account_token ORDER BY expires, rowid")
+    return list({row["name"]: _facts(row) for row in rows}.values())
+
+
+def account_of(db: sqlite3.Connection, token: str) -> Facts | None:
     """Return name, role, end and projects of the account whose token this is."""
     query = "SELECT name, role, projects, expires FROM account_token WHERE token_hash = ?"
     row = db.execute(query, (token_hash(token),)).fetchone()
-    if row is None:
-        return None
-    return row["name"], row["role"], as_time(row["expires"]), tuple(json.loads(row["projects"]))
+    return None if row is None else _facts(row)
 
 
 def end_account(db: sqlite3.Connection, name: str) -> bool:
@@ -68,6 +74,10 @@ def end_account(db: sqlite3.Connection, name: str) -> bool:
 def is_account(db: sqlite3.Connection, name: str) -> bool:
     """Say whether a name is an account's."""
     return db.execute("SELECT 1 FROM account WHERE name = ?", (name,)).fetchone() is not None
+
+
+def _facts(row: sqlite3.Row) -> Facts:
+    return row["name"], row["role"], as_time(row["expires"]), tuple(json.loads(row["projects"]))
 
 
 def _named(db: sqlite3.Connection, issuer: str, subject: str, wanted: str) -> tuple[str, bool]:

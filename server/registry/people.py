@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, get_args
 
-from server.registry.accounts import Accounts, account_of, end_account, is_account
+from pydantic import TypeAdapter
+
+from server.registry.accounts import (
+    Accounts,
+    Facts,
+    account_of,
+    accounts_in,
+    end_account,
+    is_account,
+)
 from server.registry.projects import assign, leave_all, projects_of, the_only_project
 from server.registry.store import RegistryError, as_time, check_name, token_hash
 from shared.text.names import suggestion
@@ -79,10 +88,11 @@ class People(Accounts):
         self._audit("person-removed", person=name)
 
     def people(self) -> list[Person]:
-        """Return everyone, by name, with those whose token has ended."""
+        """Return everyone, by name, with those whose token has ended, and accounts that have logged in."""
         with self._read() as db:
-            rows = db.execute("SELECT name, role, expires FROM person ORDER BY name").fetchall()
-            return [_person(db, row) for row in rows]
+            rows = db.execute("SELECT name, role, expires FROM person").fetchall()
+            people = [_person(db, row) for row in rows] + [_with_account(own) for own in accounts_in(db)]
+            return sorted(people, key=lambda person: person.name)
 
     def person_of(self, token: str) -> Person | None:
         """Return whose token this is, unless it has ended."""
@@ -92,11 +102,16 @@ class People(Accounts):
             account = account_of(db, token) if row is None else None
             person = None if row is None else _person(db, row)
         if account is not None:
-            person = Person(account[0], account[1], account[2], account[3])  # type: ignore[arg-type]
+            person = _with_account(account)
         if person is not None and person.expires.timestamp() <= self._now():
             self._audit("token-refused", person=person.name, reason="expired-token")
             return None
         return person
+
+
+def _with_account(facts: Facts) -> Person:
+    name, role, expires, projects = facts
+    return Person(name, TypeAdapter(Role).validate_python(role), expires, projects)
 
 
 def _person(db: sqlite3.Connection, row: sqlite3.Row) -> Person:

@@ -206,6 +206,7 @@ def test_tokens_of_accounts_end_by_themselves_and_by_the_operator(hall: Place) -
     assert hall.registry.person_of(first) is None
     hall.clock.days = 0
     second = token()
+    assert [person.role for person in hall.registry.people() if person.name == "max"] == ["viewer"]
     hall.registry.remove_person("max")
     assert hall.registry.person_of(second) is None
     many = [token() for _ in range(25)]
