@@ -20,7 +20,14 @@ from simulate.session.session import Hospitals, execute, start
 STEP = len(STRATEGIES)
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["simulate.session.session", "simulate.session.hospitals", "monai.networks.nets", "torch._dynamo"]
+    [
+        "simulate.session.session",
+        "simulate.session.hospitals",
+        "monai.networks.nets",
+        "torch._dynamo",
+        "altair",
+        "jinja2",
+    ]
 )
 
 
