@@ -30,7 +30,10 @@ from server.runs.folder import RunFolder
 from shared.audit.verify import entries
 from shared.flower.connection import Connection
 from shared.job.schema import JobSpec
+from shared.networks.build import build_model
+from shared.networks.start_weights import digest_of, match
 from shared.pki.certificates import client_context, load_key
+from shared.start_files import write_start
 from simulate.data.phantom import make_phantom
 from simulate.federation.light_nodes import LightNode
 from simulate.federation.processes import LocalFederation
@@ -132,7 +135,8 @@ def simulated(federation: LocalFederation, tmp_path: Path) -> Callable[..., Path
 
     def run(job: JobSpec, sites: tuple[str, ...] = SITES) -> Path:
         files = [federation.folder / site / "site.toml" for site in sites]
-        folder = start(job, Hospitals(files=files), tmp_path / "simulated", "cpu", baselines=False)
+        hospitals = Hospitals(files=files, starts=federation.folder / "coordinator" / "starts")
+        folder = start(job, hospitals, tmp_path / "simulated", "cpu", baselines=False)
         execute(folder, "in-process", Console(file=io.StringIO()))
         return folder.path
 
@@ -214,6 +218,24 @@ def test_other_tasks_are_judged_as_in_the_simulation(federation, simulated, tiny
     name = federation.runs().submit(job)
     assert failures(list(federation.runs().follow(name))) == []
     assert results(run_folder(federation, name)) == results(simulated(job))
+
+
+@pytest.mark.parametrize("lora", [None, {"rank": 2}], ids=["all of it", "adapters"])
+def test_a_job_starts_from_the_coordinators_file_as_in_the_simulation(federation, simulated, tiny_job, lora):
+    weights = build_model(tiny_job(), seed=9).state_dict()
+    taken = match(build_model(tiny_job()), weights).taken
+    starts = federation.folder / "coordinator" / "starts"
+    starts.mkdir(exist_ok=True)
+    name = "whole" if lora is None else "adapted"
+    start = {"model_start": name, "model_start_sha256": digest_of(taken), "model_lora": lora}
+    job = tiny_job(job_rounds=2, **start)
+    missing = federation.runs().submit(job)
+    until(lambda: status(federation, missing) == "failed")
+    assert "is missing, and the job starts from it" in federation.runs().look(missing).row.reason
+    write_start(starts / f"{name}.safetensors", weights)
+    run = federation.runs().submit(job)
+    assert failures(list(federation.runs().follow(run))) == []
+    assert results(run_folder(federation, run)) == results(simulated(job))
 
 
 @pytest.mark.parametrize("secure", [False, True])
