@@ -89,7 +89,8 @@ class Dataset:
         """Return the dataset of a folder of images, writing its manifest where it has none.
 
         Args:
-            folder: BIDS, nnU-Net, Decathlon, images and masks, or a folder for each class.
+            folder: BIDS, nnU-Net, Decathlon, images and masks, or a folder for each class; the last two
+                also in a folder for each hospital.
             patient: Regular expression that finds the patient in an image's path.
             masks: BIDS: what the paths of the masks have in common, where there are several kinds.
 

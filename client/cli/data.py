@@ -127,7 +127,10 @@ def look(
 @data_app.command()
 def manifest(
     folder: Annotated[
-        Path, typer.Argument(help="BIDS, nnU-Net, Decathlon, images and masks, or a folder per class.")
+        Path,
+        typer.Argument(
+            help="BIDS, nnU-Net, Decathlon, images and masks, a folder per class; also per hospital."
+        ),
     ],
     patient: Annotated[
         str | None, typer.Option(help="Regular expression that finds the patient in an image's path.")

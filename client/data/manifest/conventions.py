@@ -9,7 +9,16 @@ from typing import Any
 
 from client.data.manifest.bids import is_bids, read_bids
 from client.data.manifest.csv_files import is_there, normal
-from client.data.manifest.folder_content import REMEDY, Folder, below, is_image, require_none, stem
+from client.data.manifest.folder_content import (
+    REMEDY,
+    Folder,
+    below,
+    is_image,
+    joined,
+    require_none,
+    stem,
+    subfolders,
+)
 from shared.errors import DataError
 from shared.text.names import shown
 
@@ -17,11 +26,15 @@ _CHANNEL = re.compile(r"(.+)_(\d{4})")  # nnU-Net: CASE_0000 is the first channe
 _NUMBER = re.compile(r"(.+?)[_-]\d+")
 _IMAGE_FOLDERS = ("images", "image", "imgs", "img")
 _MASK_FOLDERS = ("masks", "labels", "annotations", "segmentations", "mask", "label")
+_SIDES = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
 _MASK_WORDS = ("", "_mask", "-mask", "_seg", "-seg", "_segmentation", "_label")
 
 
 def read_folder(folder: Path, masks: str | None = None) -> Folder:
-    """Return what a folder holds: BIDS, nnU-Net, Decathlon, images with masks, or classes.
+    """Return what a folder holds: BIDS, nnU-Net, Decathlon, images with masks, or classes, of all hospitals.
 
     Args:
         folder: The folder.
@@ -37,9 +50,9 @@ def read_folder(folder: Path, masks: str | None = None) -> Folder:
     if (folder / "dataset.json").is_file():
         facts = _facts(folder / "dataset.json")
         return _nnunet(folder, facts) or _decathlon(folder, facts)
-    if images := next((name for name in _IMAGE_FOLDERS if (folder / name).is_dir()), None):
+    if images := _image_folder(folder):
         return _images_and_masks(folder, images)
-    return _masks_beside_images(folder) or _class_folders(folder)
+    return _sides(folder) or _hospitals(folder) or _masks_beside_images(folder) or _class_folders(folder)
 
 
 def patients(found: Folder, pattern: str | None) -> list[str]:
@@ -138,6 +151,51 @@ def _listed(folder: Path, name: str, where: Path) -> str:
     return Path(name).as_posix()
 
 
+def _sides(folder: Path) -> Folder | None:
+    """Read train/, val/ and test/, each of which follows a convention by itself; None where it is not so."""
+    parts = {path: _SIDES.get(path.name.lower()) for path in subfolders(folder)}
+    sides = {path: side for path, side in parts.items() if side}
+    if len(sides) != len(parts) or len(sides) < 2 or _images(folder):
+        return None
+    found = {path: (side, _side(path)) for path, side in sides.items()}
+    return joined(folder, found, "split", "side of the split")
+
+
+def _side(folder: Path) -> Folder:
+    if images := _image_folder(folder):
+        return _images_and_masks(folder, images)
+    return _masks_beside_images(folder) or _labelled(folder)
+
+
+def _hospitals(folder: Path) -> Folder | None:
+    """Read HOSPITAL/images beside HOSPITAL/masks, or HOSPITAL/CLASS/NAME.EXT; None where it is not so.
+
+    Folders of classes have the same names at two hospitals or more, none of which has a digit: those of
+    patients are numbered.
+    """
+    parts = subfolders(folder)
+    if len(parts) < 2 or _images(folder):
+        return None
+    called = {part: _image_folder(part) for part in parts}
+    if all(called.values()):
+        found = {part: _images_and_masks(part, images) for part, images in called.items() if images}
+    elif _have_classes(parts):
+        found = {part: _labelled(part) for part in parts}
+    else:
+        return None
+    return joined(folder, {part: (normal(part.name), own) for part, own in found.items()}, "site", "hospital")
+
+
+def _have_classes(parts: Iterable[Path]) -> bool:
+    names = Counter(inner.name for part in parts for inner in subfolders(part))
+    numbered = any(map(str.isdigit, "".join(names)))
+    return max(names.values(), default=0) > 1 and not numbered and not any(map(_images, parts))
+
+
+def _image_folder(folder: Path) -> str | None:
+    return next((name for name in _IMAGE_FOLDERS if (folder / name).is_dir()), None)
+
+
 def _images_and_masks(folder: Path, called: str) -> Folder:
     """Read images/NAME.EXT with masks/NAME.EXT or NAME_mask.EXT; subfolders must be the same in both."""
     beside = [name for name in _MASK_FOLDERS if (folder / name).is_dir()]
@@ -194,19 +252,24 @@ def _folders_between(images: Iterable[str]) -> list[str | None]:
 
 
 def _class_folders(folder: Path) -> Folder:
-    """Read CLASS/NAME.EXT or CLASS/PATIENT/NAME.EXT."""
-    names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    found = {name: _by_name(folder / name) for name in names}
-    empty = [name for name, files in found.items() if not files]
-    if len(found) < 2 or empty or any(is_image(path.name) for path in folder.iterdir()):
+    """Read CLASS/NAME.EXT or CLASS/PATIENT/NAME.EXT of several classes, beside which lies no image."""
+    if len(subfolders(folder)) < 2:
+        raise DataError("follows no known convention", where=folder, remedy=REMEDY)
+    return _labelled(folder)
+
+
+def _labelled(folder: Path) -> Folder:
+    """Read CLASS/NAME.EXT or CLASS/PATIENT/NAME.EXT of one class or more."""
+    found = {normal(part.name): _by_name(part) for part in subfolders(folder)}
+    if not found or not all(found.values()) or _images(folder):
         raise DataError("follows no known convention", where=folder, remedy=REMEDY)
     rows, cases, whose = [], [], []
     for label, files in found.items():
         for name, path in sorted(files.items()):
-            rows.append({"image": below(folder, path), "label": normal(label)})
+            rows.append({"image": below(folder, path), "label": label})
             cases.append(Path(name).name)
             whose.append(Path(name).parent.as_posix() if "/" in name else None)
-    return Folder("a folder for each class", rows, ("image",), dict(enumerate(names, 1)), cases, whose)
+    return Folder("a folder for each class", rows, ("image",), dict(enumerate(found, 1)), cases, whose)
 
 
 def _classes(facts: dict[str, Any]) -> dict[int, str]:

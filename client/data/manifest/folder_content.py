@@ -1,6 +1,6 @@
 """What a folder without a manifest holds, whatever convention it follows, and what the conventions share."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from client.data.images.readers import ENDINGS
 from shared.errors import DataError
 
 EXAMPLES = 3
+_FILES = ("image", "mask")
 REMEDY = "See docs/data.md for the folders that are known, or write a manifest.csv by hand."
 
 
@@ -30,6 +31,42 @@ class Folder:
     classes: dict[int, str] = field(default_factory=dict)
     cases: list[str] = field(default_factory=list)
     whose: list[str | None] = field(default_factory=list)
+
+
+def joined(folder: Path, parts: Mapping[Path, tuple[str, Folder]], column: str, what: str) -> Folder:
+    """Return what the folders inside of a folder hold as one, with a further column.
+
+    Args:
+        folder: In which they lie.
+        parts: The value of the column, and what is there, for each of them.
+        column: Such as `site` or `split`.
+        what: Each of the folders is for.
+
+    Raises:
+        DataError: They don't follow the same convention.
+    """
+    found = [own for _, own in parts.values()]
+    kinds = list(dict.fromkeys(own.kind for own in found))
+    if len(kinds) > 1 or any(own.rows[0].keys() != found[0].rows[0].keys() for own in found):
+        raise DataError(f"has not the same in each {what}", where=folder, remedy=REMEDY)
+    rows = [
+        {column: value, **row, **{file: f"{path.name}/{row[file]}" for file in _FILES if file in row}}
+        for path, (value, own) in parts.items()
+        for row in own.rows
+    ]
+    names = sorted({name for own in found for name in own.classes.values()})
+    return Folder(
+        f"{kinds[0]}, in a folder for each {what}",
+        rows,
+        classes=dict(enumerate(names, 1)),
+        cases=[case for own in found for case in own.cases],
+        whose=[patient for own in found for patient in own.whose],
+    )
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """Return the folders in a folder, without hidden ones."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def is_image(name: str) -> bool:

@@ -190,6 +190,53 @@ def test_a_folder_for_each_class_and_in_it_one_for_each_patient(tmp_path: Path) 
     assert written.lines == ['classes = ["benign", "malignant"]']
 
 
+def test_a_folder_for_each_hospital_with_images_and_masks(tmp_path: Path) -> None:
+    for name in ("north/images/anna_1", "north/images/anna_2", "south/images/bert_1"):
+        picture(tmp_path / f"{name}.png")
+        mask(tmp_path / f"{name.replace('images', 'masks')}.png")
+    written = write_manifest(tmp_path, None)
+    assert written.kind == "images and masks, in a folder for each hospital"
+    assert (written.patients, written.lines) == (2, [])
+    assert rows_of(tmp_path)[2] == {
+        "patient": "bert",
+        "site": "south",
+        "image": "south/images/bert_1.png",
+        "mask": "south/masks/bert_1.png",
+    }
+
+
+def test_a_folder_for_each_hospital_and_in_it_one_for_each_class(tmp_path: Path) -> None:
+    """A class that one hospital lacks is no reason to take hospitals for classes."""
+    for name in ("north/benign/p1", "north/malignant/p2", "south/benign/p3"):
+        picture(tmp_path / f"{name}.png")
+    assert write_manifest(tmp_path, None).lines == ['classes = ["benign", "malignant"]']
+    assert [(row["site"], row["label"]) for row in rows_of(tmp_path)] == [
+        ("north", "benign"),
+        ("north", "malignant"),
+        ("south", "benign"),
+    ]
+
+
+def test_hospitals_with_different_folders_are_refused(tmp_path: Path) -> None:
+    for hospital, images in (("north", "images"), ("south", "imgs")):
+        picture(tmp_path / f"{hospital}/{images}/a.png")
+        mask(tmp_path / f"{hospital}/masks/a.png")
+    with pytest.raises(DataError, match="has not the same in each hospital"):
+        write_manifest(tmp_path, None)
+
+
+@pytest.mark.parametrize("inside", ["{side}/benign/{n}.png", "{side}/images/{n}.png"])
+def test_a_folder_for_each_side_of_the_split(tmp_path: Path, inside: str) -> None:
+    for number, side in enumerate(("train", "valid", "test")):
+        picture(tmp_path / inside.format(side=side, n=f"p{number}"))
+        if "images" in inside:
+            mask(tmp_path / inside.format(side=side, n=f"p{number}").replace("images", "masks"))
+    write_manifest(tmp_path, None)
+    rows = {row["patient"]: (row["split"], row.get("label")) for row in rows_of(tmp_path)}
+    label = "benign" if "benign" in inside else None
+    assert rows == {"p0": ("train", label), "p1": ("val", label), "p2": ("test", label)}
+
+
 def test_a_pattern_finds_the_patient_or_the_folder_is_refused(tmp_path: Path) -> None:
     for name in ("a-17-left", "a-17-right", "b-9-left"):
         picture(tmp_path / f"sick/{name}.png")
