@@ -36,12 +36,14 @@ def verify(
     from shared.errors import WardroundError
     from shared.passport.documents import FILE
 
+    if not path.exists():
+        raise WardroundError("there is no such file or folder", where=path)
     is_export = (path / SIGNATURE).is_file()
     lines: list[str] = []
     found: dict[str, Any] = {}
     if root is None and not is_export:
         raise WardroundError(
-            f"is no export (it has no {SIGNATURE}), and a run or a model is checked by its passport",
+            f"is not an export (it has no {SIGNATURE}), and a run or a model is checked by its passport",
             where=path,
             remedy="Give the certificate of the federation's authority with --root.",
         )

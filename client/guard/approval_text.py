@@ -18,6 +18,7 @@ from client.settings.site import SiteConfig
 from shared.job.schema import JobSpec
 from shared.job_parts import JobNetwork, is_sent_whole, networks_of, sent_parts
 from shared.text.phrase import phrase
+from shared.text.plural import many
 from shared.text.printable import printable
 
 
@@ -106,7 +107,9 @@ def _strategy(job: JobSpec) -> str:
 
 def _leaving(job: JobSpec, site: SiteConfig, behind: str) -> Iterator[str]:
     policy = site.policy
-    model = f"{_sent_part(job)}, after each of {job.job.rounds} rounds, {MOST_ANSWERS} times at most"
+    rounds = many(job.job.rounds, "round")
+    model = f"{_sent_part(job)}, after each of {rounds}, in each {MOST_ANSWERS} times at most"
+    model += " (again where the answer was lost)"
     if job.privacy.secure_aggregation:
         model += ", masked: the coordinator gets its sum with the other sites' alone"
     yield f"{model}; {_protection(job)}"
@@ -177,8 +180,7 @@ def _protection(job: JobSpec) -> str:
     if privacy.honest_sites is not None:
         noise += f" in the sum, if {privacy.honest_sites} of the sites in it are honest"
     return (
-        f"it is differentially private for each {privacy.unit}: {noise} "
-        "(`wardround client budget` says what is left)"
+        f"it is differentially private for each {privacy.unit}: {noise}; the privacy budget says what is left"
     )
 
 

@@ -28,9 +28,11 @@ def patients_behind(folder: Path, config: SiteConfig, job: JobSpec) -> str:
         return f"nobody knows, since the data can't be used for it now: {error.problem}"
     fewest, most = min(counts), max(counts)
     number = str(fewest) if fewest == most else f"{fewest} to {most}"
-    expected = " (to be expected)" if job.privacy.mechanism == "dp-sgd" else ""
+    expected = " on average" if job.privacy.mechanism == "dp-sgd" else ""
     text = f"images of {number} patient{'s' * (most != 1)} of this site{expected}"
     least = config.policy.min_patients_in_update
+    if most < least and not job.privacy.secure_aggregation:
+        return f"{text}, fewer than the {least} of policy.min_patients_in_update: every round is refused"
     if fewest < least and not job.privacy.secure_aggregation:
         text += f", and a round with fewer than {least} is refused (policy.min_patients_in_update)"
     return text

@@ -11,6 +11,7 @@ from shared.audit.fields import Value
 from shared.audit.log import Entry, log_files, parse_entry
 from shared.audit.verify import Problem, verify
 from shared.pki.certificates import load_key
+from shared.web.environment import size
 from shared.web.tables import Table
 
 MOST = 100
@@ -24,16 +25,17 @@ _PHASES = {
     "evaluate": "metrics",
     "statement": "what the site signs about its part",
 }
+_SIDES = {"train": "training", "val": "validation"}
 _SENTENCES = {
     "job-seen": ("The job {job} arrived", " from {researcher}", "."),
     "job-approved": ("{user} approved the job {job}", "."),
     "job-denied": ("{user} denied the job {job}", ", because: {reason}", "."),
-    "reply-sent": ("{what} of {job} left: {bytes} bytes", "."),
+    "reply-sent": ("{what} of {job} left: {size}", "."),
     "request-refused": ("A request of {job} was refused", " by {rule}", "."),
     "request-failed": ("A request failed", ": {reason}", "."),
     "privacy-spent": (
         "Round {round} of {job} was counted",
-        ": '{dataset}' has lost epsilon {epsilon:.2f}",
+        ": epsilon {epsilon:.2f} of the budget of '{dataset}' is spent",
         ", {left:.2f} is left",
         ".",
     ),
@@ -131,6 +133,8 @@ def _line(entry: Entry, names: Mapping[str, str]) -> Line:
 def _said(event: str, fields: Mapping[str, Value]) -> str:
     """Return a sentence: the pieces of it whose fields the entry has."""
     told = {"user": "somebody", **fields, "what": what_left(fields).capitalize()}
+    if isinstance(count := fields.get("bytes"), int):
+        told["size"] = size(count)
     pieces = _SENTENCES.get(event, (event.replace("-", " ").capitalize(), "."))
     if "reason" in told:
         told["reason"] = str(told["reason"]).rstrip(".")
@@ -145,7 +149,7 @@ def what_left(fields: Mapping[str, Value]) -> str:
     """Return what a reply carried, in words, with its round."""
     phase, split = str(fields.get("phase", "")), fields.get("split")
     what = _PHASES.get(phase, f"a step of secure aggregation ({phase})")
-    on = f" on '{split}'" if split else ""
+    on = f" on {_SIDES.get(str(split), split)} patients" if split else ""
     return f"{what}{on}" + (f" of round {fields['round']}" if fields.get("round") else "")
 
 

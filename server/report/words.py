@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from server.report.content import words
 from shared.job.schema import JobSpec
 from shared.job_parts import networks_of, phases_of
 from shared.text.plural import many
@@ -57,7 +58,7 @@ def _best(job: JobSpec) -> str:
     if chosen is None:
         return "the last one: nothing chooses"
     patience = job.evaluation.patience
-    text = f"the one with the best {chosen.replace('_', ' ')} on validation patients"
+    text = f"the one with the best {words(chosen)} on validation patients"
     return (
         text if patience is None else f"{text}; stopped after {many(patience, 'round')} without a better one"
     )

@@ -84,7 +84,7 @@ def write_phantom(name: str, final: Path, seed: int) -> Path:
     """
     if name not in PHANTOMS:
         problem = f"unknown synthetic dataset '{name}'; {suggestion(name, PHANTOMS)}"
-        raise DataError(problem, remedy="Give the path of a manifest (--data) to use other data.")
+        raise DataError(problem, remedy="Other data are used from a manifest of their own: `--data FOLDER`.")
     try:
         if not (final / "manifest.csv").exists():
             _write(PHANTOMS[name], name, final, seed)

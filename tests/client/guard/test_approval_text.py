@@ -110,7 +110,12 @@ def test_the_text_has_the_whole_job(make_site, job_of):
         assert f"[{table}]" in text
         for key, value in values.items():
             assert value is None or f"  {key} = " in text
-    for fact in ("weight_decay = 0.0375", "head.1", "after each of 3 rounds, 2 times at most", job.digest()):
+    for fact in (
+        "weight_decay = 0.0375",
+        "head.1",
+        "after each of 3 rounds, in each 2 times at most",
+        job.digest(),
+    ):
         assert fact in text
     assert "behind each such update: images of 4 patients of this site" in text
 

@@ -226,7 +226,7 @@ def test_a_page_whose_files_can_not_be_used_says_why(browser: Browser) -> None:
 def test_a_private_job_says_what_it_costs_of_the_budget(browser: Browser) -> None:
     text = browser.get(f"/jobs/{browser.hospital.private.digest()}").text
     assert "Not enough is left" in text
-    assert "Of 3 rounds 0 would be trained" in text
+    assert "None of 3 rounds would be trained" in text
     assert "Near its end" in browser.get("/budgets").text
     assert "is in no budget" in browser.get(f"/jobs/{browser.hospital.waiting.digest()}").text
 
@@ -244,3 +244,11 @@ def test_pictures_are_for_the_log_in_alone_and_kept_nowhere(browser: Browser) ->
     assert sorted(browser.hospital.folder.rglob("*")) == before
     browser.cookies.clear()
     assert browser.get("/data/discs/contact-sheet.png").status_code == 401
+
+
+def test_a_job_is_told_in_plain_words(browser: Browser) -> None:
+    """A person reads the page without its command line beside them."""
+    text = browser.get(f"/jobs/{browser.hospital.private.digest()}").text
+    assert "every round is refused" in text  # 7 patients, and the policy wants 10
+    assert "Epsilon bounds what anybody can learn of one patient" in text
+    assert "`" not in text

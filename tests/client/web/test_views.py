@@ -74,10 +74,8 @@ def test_every_entry_of_a_log_is_a_sentence(hospital: Hospital) -> None:
     assert not has_older
     assert [line.number for line in found] == sorted((line.number for line in found), reverse=True)
     said = [line.said for line in found]
-    assert "The update of round 1 of disc-size left: 151732 bytes." in said
-    assert any(
-        line.startswith("Round 2 of disc-size was counted: 'discs' has lost epsilon ") for line in said
-    )
+    assert "The update of round 1 of disc-size left: 151.7 kB." in said
+    assert any(line.startswith("Round 2 of disc-size was counted: epsilon ") for line in said)
     assert all(line.endswith(".") and ".." not in line for line in said)
     older, more = newest(hospital.folder, Choice(before=found[3].number), most=2)
     assert [line.number for line in older] == [line.number for line in found[4:6]]
