@@ -12,6 +12,7 @@ from client.data.kinds.image_columns import image_columns
 from client.data.manifest.conventions import read_folder
 from client.data.manifest.rows import manifest_path
 from client.data.manifest.splits import CohortKey, Split
+from client.data.suggested_survival import suggested_survival
 from shared.errors import DataError
 from shared.job.template import write_job
 from shared.tasks import TASKS
@@ -49,6 +50,9 @@ def suggested(data: Path, task: str) -> dict[str, dict[str, Any]]:
     path = manifest_path(data)
     columns = image_columns(path)
     options = TASKS[task]
+    kinds = {field.kind for field in options.declared.values()}
+    if {"table", "event"} <= kinds:
+        return {"task": suggested_survival(path)}
     if "image" not in options.declared or not columns:
         return {}
     report = check_dataset(path, Expected(images=columns), split=Split(CohortKey.drawn(0)))

@@ -8,7 +8,7 @@ from client.data.manifest.rows import Record
 from shared.errors import DataError
 
 MISSING = frozenset({"", "na", "n/a", "nan", "none", "null", "missing", "unknown", "."})
-_YES = frozenset({"1", "1.0", "true", "yes"})
+YES = frozenset({"1", "1.0", "true", "yes"})
 _NO = frozenset({"0", "0.0", "false", "no"})
 
 
@@ -43,6 +43,6 @@ def yes_or_no(record: Record, column: str) -> bool:
         DataError: It says neither.
     """
     cell = record.cells.get(column, "").casefold()
-    if cell not in _YES | _NO:
+    if cell not in YES | _NO:
         raise DataError(f"the {column} '{cell}' is neither 0 nor 1")
-    return cell in _YES
+    return cell in YES

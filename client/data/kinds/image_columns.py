@@ -8,7 +8,7 @@ from client.data.kinds.image import PixelsKind
 from client.data.manifest.csv_files import is_there, read_table
 from client.data.manifest.rows import manifest_path
 
-_OF_ROWS = {"patient", "site", "split"}
+OF_ROWS = {"patient", "site", "split"}
 _FILE = re.compile(r".*\.[A-Za-z][A-Za-z0-9]{1,4}(\.gz)?")  # what the name of a file looks like
 
 
@@ -28,7 +28,7 @@ def image_columns(path: Path) -> tuple[str, ...]:
     header, rows = read_table(path)
     if "image" in header or not rows:
         return ("image",)
-    others = _OF_ROWS | {name for name, kind in KINDS.items() if not issubclass(kind, PixelsKind)}
+    others = OF_ROWS | {name for name, kind in KINDS.items() if not issubclass(kind, PixelsKind)}
     first = zip(header, rows[0][1], strict=False)
     found = [name for name, cell in first if name not in others and cell and is_there(path.parent / cell)]
     if found:

@@ -159,10 +159,18 @@ def manifest_path(path: Path) -> Path:
     """
     found = path / "manifest.csv" if path.is_dir() else path
     if not found.is_file():
-        raise DataError(
-            "there is no manifest here", where=found, remedy="Give the CSV that lists the images."
-        )
+        raise DataError("there is no manifest here", where=found, remedy=_instead(path))
     return found
+
+
+def _instead(path: Path) -> str:
+    """Say what may be meant, where a folder has no manifest."""
+    tables = sorted(path.glob("*.csv")) if path.is_dir() else []
+    if len(tables) == 1:
+        return f"If '{tables[0].name}' is the table of the patients, give that file."
+    if path.is_dir():
+        return "Give the CSV that lists the images, or make it: `wardround data manifest FOLDER`."
+    return "Give the CSV that lists the images."
 
 
 def scan_manifest(path: Path, images: Sequence[str] = ("image",), needs: Sequence[str] = ()) -> Manifest:

@@ -141,3 +141,35 @@ def test_the_name_is_checked_before_the_data_are_read(tmp_path: Path) -> None:
 def test_a_table_has_nothing_to_fill_in(tmp_path: Path) -> None:
     data = write(tmp_path / "data", [{"patient": "a", "time": "3", "event": "1", "age": "60", "grade": "2"}])
     assert suggested(data, "survival") == {}
+
+
+def test_survival_has_the_columns_of_the_table(tmp_path: Path) -> None:
+    rows = [
+        {
+            "patient": f"p{number}",
+            "site": "north",
+            "age": "" if number == 3 else str(40 + number),
+            "sex": ("female", "male", "unknown")[number % 3],
+            "note": f"free text {number}",
+            "same": "1",
+            "time": str(number + 1.5),
+            "event": str(number % 2),
+        }
+        for number in range(40)
+    ]
+    job = job_of(write(tmp_path / "data", rows), "survival", tmp_path)
+    assert (job.task.columns, job.task.categories) == (["age", "sex"], {"sex": ["female", "male"]})
+    assert 30 < job.task.horizon < 40
+
+
+def test_survival_without_a_time_says_what_to_call_it(tmp_path: Path) -> None:
+    data = write(tmp_path / "data", [{"patient": "a", "days": "3", "event": "1"}])
+    with pytest.raises(DataError, match="has no column 'time'") as raised:
+        suggested(data, "survival")
+    assert "There are: patient, days, event" in str(raised.value)
+
+
+def test_a_single_table_in_a_folder_may_be_meant(tmp_path: Path) -> None:
+    (tmp_path / "patients.csv").write_text("patient,age\na,3\n")
+    with pytest.raises(DataError, match=r"If 'patients\.csv' is the table"):
+        suggested(tmp_path, "survival")
