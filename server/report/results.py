@@ -53,7 +53,8 @@ def _federation_table(facts: RunFacts) -> Table:
     for name in _ordered(facts):
         one = metrics.get(name) or {}
         rows.append([words(name), facts.estimate(name), *(one.get(rival) for rival in rivals)])
-    notes = ["Rivals see no image: they show what a figure is worth."] if rivals else []
+    see = "The last column sees" if len(rivals) == 1 else "The last two columns see"
+    notes = [f"{see} no image: what a figure is worth shows beside such an answer."] if rivals else []
     return Table("results", "All hospitals together", columns, rows, notes)
 
 
@@ -88,7 +89,11 @@ def _site_table(facts: RunFacts) -> Table:
             *(facts.estimate(one) for one in metrics),
         ]
     )
-    notes = ["A dash: the test has no such figure, as with one class only."]
+    what = images.removeprefix("test ").capitalize()
+    notes = [
+        f"{what} are rounded by the hospitals, so that there may seem to be fewer than patients.",
+        "A dash: the test has no such figure, as with one class only.",
+    ]
     return Table("results-by-site", "Each hospital", columns, rows, notes, strong=1)
 
 

@@ -181,7 +181,7 @@ def _folder_of_starts(job_file: Path | None, as_in: Path | None) -> Path:
 
 def _command() -> str:
     """Return what was typed, for the report; it holds nothing secret."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return shlex.join(["wardround", *sys.argv[1:]])
 
 
 def _require_run(folder: Path) -> None:

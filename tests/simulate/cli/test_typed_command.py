@@ -1,0 +1,13 @@
+"""The command that a report repeats can be typed."""
+
+import sys
+
+import pytest
+
+from simulate.cli.simulate import _command
+
+
+@pytest.mark.parametrize("program", ["/opt/bin/wardround", "/src/wardround/__main__.py"])
+def test_however_it_was_started(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
+    monkeypatch.setattr(sys, "argv", [program, "simulate", "my job.toml", "--rounds", "3"])
+    assert _command() == "wardround simulate 'my job.toml' --rounds 3"
