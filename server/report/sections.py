@@ -158,8 +158,10 @@ def promises_section(facts: RunFacts, audits: list[Table]) -> Section:
         if facts.job.privacy.mechanism == "none":
             says.append("No bound is promised on what the model or an update tells of a single patient.")
     if not audits:
+        site = "--site-name SITE" if facts.is_rehearsal else "--site site.toml"
         says.append(
-            "No attack on the model was recorded (wardround audit-privacy RUN --json RUN/audit-SITE.json)."
+            "No attack on the model was recorded "
+            f"(wardround audit-privacy RUN {site} --json > RUN/audit-SITE.json)."
         )
     return Section("promises", "What was promised to patients", says, tables=audits)
 

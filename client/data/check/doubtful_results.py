@@ -92,7 +92,7 @@ def _empty_masks(seen: Sequence[Seen]) -> Iterator[str]:
         masks, are = many(len(test), "mask"), "is" if empty == 1 else "are"
         yield (
             f"{empty} of the {masks} in the test {are} empty: whoever always says that there is nothing has "
-            f"a dice_image of {empty / len(test):.2f}; look at dice_global"
+            f"a Dice per image (dice_image) of {empty / len(test):.2f}; look at dice_global"
         )
 
 

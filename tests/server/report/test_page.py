@@ -109,6 +109,7 @@ def test_the_numbers_are_those_of_the_run(large: Path) -> None:
     page = page_of(large)[1]
     assert f"{about['test']['federation']['auroc']:.3f}" in page.text
     assert "800" in page.text  # test patients
+    assert "audit-privacy RUN --site site.toml --json > RUN/audit-SITE.json" in page.text
     assert "Images are rounded by the hospitals" in page.text
 
 

@@ -127,7 +127,7 @@ def test_a_small_test_says_how_little_it_can_show():
 def test_empty_masks_make_an_empty_answer_look_good():
     rows = [seen(i, side="test", empty=i % 2 == 0) for i in range(40)]
     assert "20 of the 40 masks in the test are empty" in said(rows)
-    assert "dice_image of 0.50" in said(rows)
+    assert "(dice_image) of 0.50" in said(rows)
     assert "empty" not in said([seen(i, side="test", empty=False) for i in range(40)])
 
 
