@@ -37,9 +37,9 @@ class Painter:
     pages: Pages
     drawer: Drawer
 
-    def text_parts(self, run: SeenRun, story: Story) -> dict[str, str]:
+    def text_parts(self, run: SeenRun, story: Story, tables: RunFacts) -> dict[str, str]:
         """Return the parts that are text: what a run does now."""
-        view = view_of(run, story)
+        view = view_of(run, story, tables)
         return {
             name: self.pages.part(f"run_{name}.html.j2", view=view) for name in ("now", "sites", "events")
         }
@@ -48,7 +48,8 @@ class Painter:
         """Return the part with the curves."""
         figures = curves_of(facts, metric)
         drawn = await self.drawer.draw(figures)
-        return self.pages.part("run_curves.html.j2", figures=list(zip(figures, drawn, strict=True)))
+        shown = list(zip(figures, drawn, strict=True))
+        return self.pages.part("run_curves.html.j2", figures=shown, run=facts.name, metric=metric)
 
 
 class LiveRuns:
@@ -99,6 +100,7 @@ class _Live:
         self._drawn: object = None  # the round whose curves are drawn
         self._drawing: asyncio.Task[None] | None = None
         self._next_drawing = 0.0
+        self._tables: tuple[int, RunFacts] | None = None  # and after which round they were read
         self._task = asyncio.create_task(self._keep())
 
     @property
@@ -163,17 +165,19 @@ class _Live:
 
     async def _paint(self, story: Story) -> None:
         run = await self._seen()
-        self._tell(await self._desk.quickly(partial(self._painter.text_parts, run, story)))
+        if self._tables is None or self._tables[0] != story.round:
+            self._tables = story.round, await self._desk.quickly(partial(read_tables, run))
+        tables = self._tables[1]
+        self._tell(await self._desk.quickly(partial(self._painter.text_parts, run, story, tables)))
         idle = self._drawing is None or self._drawing.done()
         if story.round != self._drawn and idle and self._clock() >= self._next_drawing:
             self._drawn = story.round
-            self._drawing = asyncio.create_task(self._draw(run))
+            self._drawing = asyncio.create_task(self._draw(tables))
 
-    async def _draw(self, run: SeenRun) -> None:
+    async def _draw(self, tables: RunFacts) -> None:
         begun = self._clock()
         with contextlib.suppress(WardroundError):  # the next round tries again
-            facts = await self._desk.quickly(partial(_read, run))
-            self._tell({"curves": await self._painter.curves(facts, self._metric)})
+            self._tell({"curves": await self._painter.curves(tables, self._metric)})
         self._next_drawing = self._clock() + _REST * (self._clock() - begun)
 
     async def _seen(self) -> SeenRun:
@@ -181,7 +185,7 @@ class _Live:
         return await self._desk.quickly(lambda: SeenRun(self._run.path, self._run.job, role))
 
 
-def _read(run: SeenRun) -> RunFacts:
+def read_tables(run: SeenRun) -> RunFacts:
     """Return a run's facts with its tables read, so that nothing more is read where others wait."""
     facts = RunFacts(run)
     _ = facts.rounds, facts.site_rows

@@ -17,8 +17,8 @@ from server.report.words import asked
 from server.runs.control import RunRow
 from server.runs.local import Coordinator
 from server.web.federation_view import SiteView
-from server.web.live_runs import LiveRuns, Painter
-from server.web.run_view import RunView, first_metric, kind_of, metrics_of, name_of, view_of
+from server.web.live_runs import LiveRuns, Painter, read_tables
+from server.web.run_view import RunView, curves_of, first_metric, kind_of, metrics_of, name_of, view_of
 from server.web.seen_run import SeenRun
 from server.web.shell import Shell
 from server.web.story import Story
@@ -26,7 +26,7 @@ from shared.pki.certificates import utc_now
 from shared.run_folder import AT_WORK, RunRecord
 from shared.text.phrase import phrase
 from shared.web.live import live_answer
-from shared.web.tables import Table
+from shared.web.tables import Table, as_table
 
 _OPEN = ("failed", "interrupted")  # what somebody has to decide about
 _MOST_OPEN, _RECENT_DAYS = 5, 14
@@ -68,6 +68,7 @@ class RunPages:
             route("/", self.list),
             route("/runs/{run}", self.look),
             route("/runs/{run}/live", self.live),
+            route("/runs/{run}/numbers", self.numbers),
             route("/runs/{run}/stop", self.stop, method="POST", role="researcher"),
             route("/runs/{run}/resume", self.resume, method="POST", role="researcher"),
         ]
@@ -115,6 +116,14 @@ class RunPages:
             can_change=may_change(user, row.researcher),
         )
 
+    async def numbers(self, request: Request) -> Response:
+        """Show the curves of a run as tables."""
+        run = await self._open(request)
+        seen = await self._desk.quickly(partial(SeenRun.seen, run, request.user.role))
+        facts = await self._desk.quickly(partial(read_tables, seen))
+        tables = [as_table(figure) for figure in curves_of(facts, request.query_params.get("metric", ""))]
+        return self._shell.answer("numbers.html.j2", request, run=facts.name, tables=tables)
+
     async def live(self, request: Request) -> Response:
         """Stream what changes on the page of a run."""
         run, metric = await self._open(request), request.query_params.get("metric", "")
@@ -152,7 +161,7 @@ def _look(run: SeenRun) -> Look:
         story.take(line)
     results = results_section(facts) if facts.test else None
     return Look(
-        view=view_of(run, story),
+        view=view_of(run, story, facts),
         facts=facts,
         metrics=[(name, name_of(name)) for name in metrics_of(facts)],
         asked=asked(run.job),

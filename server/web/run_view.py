@@ -54,8 +54,14 @@ class RunView:
         return [(name, site) for name, site, _ in self.sites if at_work and site.kind == "bad"]
 
 
-def view_of(run: SeenRun, story: Story) -> RunView:
-    """Return a run as it stands, by its description and what its events amount to."""
+def view_of(run: SeenRun, story: Story, tables: RunFacts) -> RunView:
+    """Return a run as it stands.
+
+    Args:
+        run: Its description is read anew.
+        story: What its events amount to.
+        tables: The run with its tables as they were after the last round.
+    """
     about, status = run.read_description(), run.status
     story.expect(about.get("sites") or {})
     waiting = about.get("waiting") if status == "waiting" else None
@@ -65,13 +71,12 @@ def view_of(run: SeenRun, story: Story) -> RunView:
         story.sites[name] = SiteNow("waits", "warn", f"{state}{f', since {utc(since)}' if since else ''}")
     for name, reason in (about.get("left_out") or {}).items():
         story.sites[name] = SiteNow("left out", "bad", str(reason))
-    facts = RunFacts(run)
-    sent = _bytes_by_site(facts)
+    sent = _bytes_by_site(tables)
     return RunView(
         name=run.path.name,
         status=status,
         kind=kind_of(status),
-        facts=list(_facts(facts, status, story)),
+        facts=list(_facts(tables, status, story)),
         sites=[(name, story.sites[name], sent.get(name)) for name in _by_need(story.sites)],
         story=story,
         waiting=waiting_for(waiting) if waiting else "",

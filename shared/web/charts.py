@@ -22,6 +22,8 @@ _GREY = "#8a8f98"
 _DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 4], [10, 4], [1, 3])
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
 _SIZE = re.compile(r'width="([\d.]+)" height="([\d.]+)" viewBox="[^"]*"')
+_PATH = re.compile(r' d="[^"]*"')
+_LONG = re.compile(r"(\.\d)\d+")  # no reader sees a hundredth of a pixel
 _FONT = "system-ui, sans-serif"
 _WIDTH, _HEIGHT, _SQUARE = 330, 220, 260
 _LETTER = 7.5  # pixels, in the widest of the fonts that a reader may have
@@ -40,6 +42,7 @@ def svg(figure: Figure) -> str:
     drawn = str(vl_convert.vegalite_to_svg(chart.to_dict(validate=False), vl_version="6.4"))
     drawn = re.sub(r'id="([^"]*)"', rf'id="{figure.name}-\1"', drawn)
     drawn = re.sub(r"url\(#([^)]*)\)", rf"url(#{figure.name}-\1)", drawn)
+    drawn = _PATH.sub(lambda path: _LONG.sub(r"\1", path[0]), drawn)
     drawn = _SIZE.sub(lambda found: _wider(found, figure), drawn, count=1)
     return drawn.replace("<svg ", '<svg role="img" aria-hidden="true" focusable="false" ', 1)
 

@@ -20,6 +20,7 @@ PATHS = (
     "/runs/lung-ct-20261126-080000",
     f"/runs/{FINISHED}/report",
     f"/compare?run={FINISHED}&run=heart-mri-20261121-091500",
+    f"/runs/{GOING}/numbers?metric=iou",
     "/submit",
     "/sites",
     "/people",
