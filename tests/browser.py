@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from axe_core_python.sync_playwright import Axe
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 WIDTHS = (1440, 390)
 """Pixels of a desk's screen and of a telephone's."""
@@ -63,35 +63,52 @@ class Watched:
                 return
         raise AssertionError(f"the keyboard does not come to '{name}'")
 
+    @contextmanager
+    def another(self, *, scripts: bool = True) -> Iterator["Watched"]:
+        """Open a tab of somebody else's in the same browser, which takes every certificate.
+
+        Args:
+            scripts: Runs them.
+        """
+        browser = self.page.context.browser
+        assert browser is not None
+        with _opened(browser, WIDTHS[0], trusts_all=True, scripts=scripts) as tab:
+            tab.page.bring_to_front()
+            yield tab
+
 
 @contextmanager
-def watched_tab(
-    width: int = WIDTHS[0], *, trusts_all: bool = False, scripts: bool = True
-) -> Iterator[Watched]:
+def watched_tab(width: int = WIDTHS[0], *, trusts_all: bool = False) -> Iterator[Watched]:
     """Open a tab in a browser of its own, without any cookie.
 
     Args:
         width: Of its window, in pixels.
         trusts_all: Takes every certificate.
-        scripts: Runs them.
     """
     program = shutil.which("chromium")
     if program is None:
         pytest.skip("needs Debian's chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        context = browser.new_context(
-            viewport={"width": width, "height": 900},
-            ignore_https_errors=trusts_all,
-            java_script_enabled=scripts,
-        )
-        tab = Watched(context.new_page())
-        tab.page.on(
-            "console", lambda said: tab.complaints.append(said.text) if said.type == "error" else None
-        )
-        tab.page.on("pageerror", lambda error: tab.complaints.append(str(error)))
-        tab.page.on("request", lambda request: tab.asked.append(request.url))
         try:
-            yield tab
+            with _opened(browser, width, trusts_all=trusts_all, scripts=True) as tab:
+                yield tab
         finally:
             browser.close()
+
+
+@contextmanager
+def _opened(browser: Browser, width: int, *, trusts_all: bool, scripts: bool) -> Iterator[Watched]:
+    context = browser.new_context(
+        viewport={"width": width, "height": 900},
+        ignore_https_errors=trusts_all,
+        java_script_enabled=scripts,
+    )
+    tab = Watched(context.new_page())
+    tab.page.on("console", lambda said: tab.complaints.append(said.text) if said.type == "error" else None)
+    tab.page.on("pageerror", lambda error: tab.complaints.append(str(error)))
+    tab.page.on("request", lambda request: tab.asked.append(request.url))
+    try:
+        yield tab
+    finally:
+        context.close()

@@ -66,38 +66,38 @@ def test_a_page_that_is_not_there_says_so(tab: Watched, place: Place) -> None:
     tab.complaints.clear()  # the browser itself says that it is not there
 
 
-def test_a_keyboard_is_enough(place: Place, going: RunFolder, tmp_path: Path) -> None:
+def test_a_keyboard_is_enough(tab: Watched, place: Place, going: RunFolder, tmp_path: Path) -> None:
     """Log in, submit and stop without a mouse; the file is chosen by the dialog of the system."""
     (tmp_path / "keys.toml").write_text(job_text(job_name="keys"), encoding="utf-8")
-    with watched_tab(trusts_all=True) as tab:
-        page = tab.page
+    with tab.another() as own:
+        page = own.page
         page.goto(place.url)
-        assert tab.focused() == "Token"  # where one begins
+        assert own.focused() == "Token"  # where one begins
         page.keyboard.type(place.tokens["ada"])
         page.keyboard.press("Enter")
         page.wait_for_url(f"{place.url}/")
-        tab.tab_to("Submit a job")
+        own.tab_to("Submit a job")
         page.keyboard.press("Enter")
         page.wait_for_url("**/submit")
-        tab.tab_to("Job file")
+        own.tab_to("Job file")
         with page.expect_file_chooser() as chooser:
             page.keyboard.press("Enter")
         chooser.value.set_files(tmp_path / "keys.toml")
-        tab.tab_to("Check the job")
+        own.tab_to("Check the job")
         page.keyboard.press("Enter")
         page.wait_for_selector("text=What it asks for")
-        tab.tab_to("Submit this job")
+        own.tab_to("Submit this job")
         page.keyboard.press("Enter")
         page.wait_for_url("**/runs/keys-*")
         assert [asked for asked in place.asked if asked.startswith("start keys-")]
         page.goto(f"{place.url}/runs/{GOING}")
-        tab.tab_to("Stop this run …")
+        own.tab_to("Stop this run …")
         page.keyboard.press("Enter")
-        tab.tab_to(f"Stop {GOING}")
+        own.tab_to(f"Stop {GOING}")
         page.keyboard.press("Enter")
         page.wait_for_selector("text=is stopped")
         assert f"stop {FLOWER_RUN}" in place.asked
-        assert not tab.complaints
+        assert not own.complaints
 
 
 def test_a_page_shows_what_happens_without_being_loaded_again(
@@ -124,14 +124,14 @@ def test_a_page_is_loaded_again_when_its_run_ends(tab: Watched, place: Place, go
     assert not tab.complaints
 
 
-def test_pages_work_without_a_script(place: Place, going: RunFolder) -> None:
-    with watched_tab(trusts_all=True, scripts=False) as tab:
-        log_in(tab, place, "vera")
-        tab.page.goto(f"{place.url}/runs/{GOING}")
-        assert "5 of 12" in (tab.page.text_content("#now") or "")
-        assert tab.page.locator("#curves svg").count() == 2
-        tab.page.goto(f"{place.url}/")
+def test_pages_work_without_a_script(tab: Watched, place: Place, going: RunFolder) -> None:
+    with tab.another(scripts=False) as own:
+        log_in(own, place, "vera")
+        own.page.goto(f"{place.url}/runs/{GOING}")
+        assert "5 of 12" in (own.page.text_content("#now") or "")
+        assert own.page.locator("#curves svg").count() == 2
+        own.page.goto(f"{place.url}/")
         for name in (FINISHED, "heart-mri-20261121-091500"):
-            tab.page.check(f"input[value='{name}']")
-        tab.page.click("text=Compare the chosen runs")
-        assert "side by side" in (tab.page.text_content("h1") or "")
+            own.page.check(f"input[value='{name}']")
+        own.page.click("text=Compare the chosen runs")
+        assert "side by side" in (own.page.text_content("h1") or "")
