@@ -102,7 +102,7 @@ def test_a_first_submission_waits_for_approvals_and_takes_in_who_comes_late(
     passport = load_passport(run_folder(federation, name) / "passport.json", root)
     assert passport.content.without == {}
     trained = {site: passport.trained_in(site) for site in SITES}
-    assert trained == {"alpha": [1, 2], "beta": [2], "gamma": [1, 2], "delta": [2]}
+    assert trained == {"alpha": [1, 2, 3], "beta": [2, 3], "gamma": [1, 2, 3], "delta": [2, 3]}
 
     files = [federation.folder / site / "site.toml" for site in SITES]
     hospitals = Hospitals(files=files, repeats=record)
