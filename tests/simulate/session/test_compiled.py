@@ -90,7 +90,7 @@ def federation(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 def simulated(job: Path, *hospitals: Path, out: Path, workers: str = "in-process") -> Path:
     """Run a simulation on a manifest or on the settings of hospitals; returns the run's folder."""
     files = [part for path in hospitals for part in ("--site" if path.suffix == ".toml" else "--data", path)]
-    command = [sys.executable, "-m", "simulate", job, *files, "--out", out, "--workers", workers]
+    command = [sys.executable, "-m", "wardround", "simulate", job, *files, "--out", out, "--workers", workers]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return Path(done.stdout.strip().rpartition("Run folder: ")[2])

@@ -17,7 +17,7 @@ from tests.jobs import job_text
 
 
 def command(*arguments: str | Path) -> list[str]:
-    return [sys.executable, "-m", "simulate", *(str(argument) for argument in arguments)]
+    return [sys.executable, "-m", "wardround", "simulate", *(str(argument) for argument in arguments)]
 
 
 def simulate(*arguments: str | Path) -> Path:

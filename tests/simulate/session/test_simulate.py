@@ -177,11 +177,12 @@ def test_the_federations_row_is_what_pooling_the_predictions_gives(plain, tiny_j
     assert description(run)["test"]["federation"]["dice_global"] == pytest.approx(dice, abs=1e-6)
 
 
-def test_python_m_simulate_does_the_same(tiny_job_file, tiny_data, tmp_path, plain):
+def test_python_m_wardround_does_the_same(tiny_job_file, tiny_data, tmp_path, plain):
     _, expected = plain
     command = [
         sys.executable,
         "-m",
+        "wardround",
         "simulate",
         tiny_job_file,
         "--data",
