@@ -81,7 +81,7 @@ class UnitFeatures(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Return features (B, N + 1) of features (B, N)."""
         centred = features - features.mean(1, keepdim=True)
-        constant = features.new_full((len(features), 1), _CONSTANT)
+        constant = torch.full_like(features[:, :1], _CONSTANT)  # exported for any number of images
         return torch.cat([functional.normalize(centred, dim=1), constant], dim=1)
 
 

@@ -44,7 +44,7 @@ def test_the_encoder_gives_the_features_of_the_published_one() -> None:
     ramp = torch.linspace(-1, 1, 3 * 64 * 80).reshape(1, 3, 64, 80)
     encoder = build_model(lite_job()).eval().encoder
     assert isinstance(encoder, Encoder)
-    features = encoder(ramp)[0]
+    features = encoder(ramp)[0].detach()
     # As of `EfficientNet.from_name("efficientnet-lite0")` of the package efficientnet-lite-pytorch 0.1.0.
     published = [3.6866753, 2.3785005, 3.0472190, 2.2501395]
     assert features[[113, 423, 897, 930]].tolist() == pytest.approx(published, rel=1e-4)
@@ -162,3 +162,10 @@ def test_nothing_is_remembered_where_images_or_weights_change(options: dict[str,
     job = lite_job(**{"update_parts": ["head"]} | options)
     model = place_model(build_model(job), job, CPU)
     assert model.encoder.memory is None
+
+
+def test_what_is_traced_on_two_images_takes_any_number() -> None:
+    model = build_model(lite_job(model={**PRETRAINED, "unit_features": True, "unit_range": True})).eval()
+    traced = torch.jit.trace(model, images(2))
+    for count in (1, 3):
+        torch.testing.assert_close(traced(images(count)), model(images(count)), rtol=1e-4, atol=1e-5)
