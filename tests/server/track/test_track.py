@@ -71,8 +71,10 @@ def records(content: bytes) -> Iterator[bytes]:
 
 def of_wandb(place: Path, name: str) -> dict[str, list[tuple[int, float]]]:
     """Read the file that `wandb sync` would send."""
+    import wandb
     from wandb.proto.wandb_internal_pb2 import Record
 
+    wandb.teardown()  # as at the end of a program: its service has written everything then
     [file] = place.glob(f"wandb/offline-run-*-{name}/run-{name}.wandb")
     found: dict[str, list[tuple[int, float]]] = {}
     for data in records(file.read_bytes()):
