@@ -81,6 +81,9 @@ def _to_log_in(request: Request) -> Response:
 
 def own_path(text: str) -> str:
     """Return a path on this host, as a link or a form gave it; the first page where it leads elsewhere."""
-    parts = urlsplit(text)
-    is_own = text.startswith("/") and not text.startswith(("//", "/\\")) and not parts.netloc
+    try:
+        is_elsewhere = bool(urlsplit(text).netloc)
+    except ValueError:  # no address at all, such as //[
+        return "/"
+    is_own = text.startswith("/") and not text.startswith(("//", "/\\")) and not is_elsewhere
     return text if is_own and text.isprintable() and "\\" not in text else "/"

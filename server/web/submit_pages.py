@@ -132,5 +132,5 @@ def _rehearsal_of(job: JobSpec, content: bytes) -> Rehearsal:
         rows: list[list[TableCell]] = [[name_of(name), outcome.estimate(name)] for name in shown_metrics(job)]
         title = f"What came out of the rehearsal, {outcome.test_patients() or '–'} test patients"
         return Rehearsal(table=Table("rehearsal", title, ("metric", "the model"), rows))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError):
         return Rehearsal("is not the run.json of a rehearsal")

@@ -37,7 +37,12 @@ async def read_form(request: Request, session: Session[Any] | None) -> FormData:
         HTTPException: 403, it comes from elsewhere; 400, it is not understood.
     """
     check_origin(request)
-    form = await request.form(max_files=_MOST_FILES, max_fields=_MOST_FIELDS, max_part_size=_LONGEST_FIELD)
+    try:
+        form = await request.form(
+            max_files=_MOST_FILES, max_fields=_MOST_FIELDS, max_part_size=_LONGEST_FIELD
+        )
+    except ValueError:  # of the parser and of codecs; Starlette answers its own errors alone
+        raise HTTPException(HTTPStatus.BAD_REQUEST, "the form is not understood") from None
     if session is not None and not secrets.compare_digest(
         text_of(form, CSRF).encode(), session.csrf.encode()
     ):

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,8 @@ class Estimate:
 
 
 TableCell = Cell | Estimate
+_BEGINS_FORMULA = {"=", "+", "-", "@", "\t", "\r", "\n"}
+_FIGURE = re.compile(r"-?[\d.]*( to -?[\d.]+)?")  # a minus before one begins no formula
 
 
 @dataclass(frozen=True)
@@ -106,4 +109,5 @@ def _parts(cell: TableCell) -> list[Cell]:
 
 def _safe(cell: TableCell) -> TableCell:
     """Return a cell that no spreadsheet takes for a formula."""
-    return f"'{cell}" if isinstance(cell, str) and cell[:1] in {"=", "+", "@", "\t", "\r"} else cell
+    is_text = isinstance(cell, str) and not _FIGURE.fullmatch(cell)
+    return f"'{cell}" if is_text and str(cell)[:1] in _BEGINS_FORMULA else cell

@@ -154,6 +154,9 @@ def test_a_cell_is_no_formula() -> None:
         "'=1+1,0.5,0.25,0.75",
         "'@x,,,",
     ]
+    texts = ["-2+3+cmd", "-1", "-0.5 to 0.5", "-", "+1", "\n=1", "a-b"]
+    [shown] = csv.reader(io.StringIO(Table("t", "t", texts, []).as_csv()))
+    assert shown == ["'-2+3+cmd", "-1", "-0.5 to 0.5", "-", "'+1", "'\n=1", "a-b"]
 
 
 @pytest.mark.parametrize("status", ["failed", "stopped"])

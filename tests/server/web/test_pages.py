@@ -57,6 +57,9 @@ def test_a_log_in_is_written_and_leads_where_one_wanted_to_go(visit, place: Plac
     assert visitor.log_in(place.tokens["vera"], "https://elsewhere.test/").url.host == "127.0.0.1"
     assert visitor.log_in(place.tokens["vera"], "//elsewhere.test").url.host == "127.0.0.1"
     assert visitor.log_in(place.tokens["vera"], "/\\elsewhere.test").url.host == "127.0.0.1"
+    for no_address in ("//[", "//[::1", "//a\u2100b/"):
+        assert visitor.log_in(place.tokens["vera"], no_address).url.path == "/"
+        assert visit().client.get("/log-in", params={"next": no_address}).status_code == 200
 
 
 def test_a_log_in_ends_with_its_token(visit, place: Place) -> None:
@@ -201,8 +204,20 @@ def test_a_file_that_is_no_job_is_explained(visit, content: bytes, said: str) ->
     assert "Traceback" not in answer.text
 
 
-@pytest.mark.parametrize("content", [b"{", b"[]", b'{"digest": 1}', b'{"digest": "0"}', b"[" * 9000])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{",
+        b"[]",
+        b'{"digest": 1}',
+        b'{"digest": "0"}',
+        b"[" * 9000,
+        b'{"digest": "DIGEST", "comparison": {"patients": Infinity}}',
+        b'{"digest": "DIGEST", "sites": {"a": {"patients": {"test": 1e999}}}}',
+    ],
+)
 def test_a_rehearsal_that_is_none_does_no_harm(visit, content: bytes) -> None:
+    content = content.replace(b"DIGEST", make_job(job_name="knee").digest().encode())
     job = ("job.toml", job_text(job_name="knee").encode())
     answer = visit("ada").post("/submit", job=job, rehearsal=("run.json", content), project="default")
     assert answer.status_code == 200

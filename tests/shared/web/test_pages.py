@@ -168,6 +168,24 @@ def test_a_form_without_its_word_is_refused(browser: TestClient) -> None:
         assert browser.post("/say", data={**wrong, "text": "x"}, headers={"origin": URL}).status_code == 403
 
 
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        ("boundary=x", b"no boundary"),
+        ("boundary=" + "x" * 9000, b"x"),
+        ("boundary=x", b"--x\r\n" + b"A: b\r\n" * 1000 + b"\r\nb\r\n--x--\r\n"),
+        (
+            "boundary=x; charset=undefined",
+            b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n\xff\r\n--x--\r\n',
+        ),
+        ("", b"x"),
+    ],
+)
+def test_a_form_that_is_none_is_refused(browser: TestClient, kind: str, content: bytes) -> None:
+    headers = {"origin": URL, "content-type": f"multipart/form-data; {kind}"}
+    assert browser.post("/enter", content=content, headers=headers).status_code == 400
+
+
 def test_what_is_said_is_said_once(browser: TestClient) -> None:
     csrf = log_in(browser)
     answer = browser.post("/say", data={"csrf": csrf, "text": HOSTILE}, headers={"origin": URL})
