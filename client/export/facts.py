@@ -10,6 +10,7 @@ from shared.finished_run import FinishedRun, Which
 from shared.job.schema import DataTable
 from shared.tasks.fields import fields_of
 from shared.tasks.programs import Program
+from shared.text.markdown import in_markdown
 
 _INTENSITY = {
     "zscore": "each channel loses its mean and is divided by its standard deviation (1 where that is 0)",
@@ -104,7 +105,10 @@ def run_facts(run: FinishedRun, which: Which) -> dict[str, Any]:
 
 
 def card(facts: Mapping[str, Any], program: Program, steps: list[str]) -> str:
-    """Return the model card: Hugging Face's header, and what a user must know."""
+    """Return the model card: Hugging Face's header, and what a user must know.
+
+    Whatever a job has named, such as a class, is escaped.
+    """
     lines = [
         "---",
         "library_name: wardround",
@@ -114,9 +118,8 @@ def card(facts: Mapping[str, Any], program: Program, steps: list[str]) -> str:
         f"# {facts['name']}",
         "",
     ]
-    lines.append(
-        f"Trained for {facts['subject']}, by {len(facts['sites'])} sites together; no image left a hospital."
-    )
+    subject = in_markdown(facts["subject"])
+    lines.append(f"Trained for {subject}, by {len(facts['sites'])} sites together; no image left a hospital.")
     lines += [
         "",
         "Not a medical device. Whoever uses it for patients must validate it on their own first.",
@@ -124,10 +127,10 @@ def card(facts: Mapping[str, Any], program: Program, steps: list[str]) -> str:
     ]
     lines += ["## What goes in", ""]
     lines += [
-        f"- `{name}` (batch, {', '.join(map(str, own.shape))}): {own.says}"
+        f"- `{name}` (batch, {', '.join(map(str, own.shape))}): {in_markdown(own.says)}"
         for name, own in program.inputs.items()
     ]
-    lines += ["", "## What comes out", "", f"`{program.output}`: {program.says}."]
+    lines += ["", "## What comes out", "", f"`{program.output}`: {in_markdown(program.says)}."]
     lines += [f"- {name}: {_text(value)}" for name, value in program.facts.items()]
     lines += ["", "## Preprocessing", "", *(f"{number}. {step}" for number, step in enumerate(steps, 1)), ""]
     lines += ["## How good it was", "", *_tested(facts), "", "## How it came to be", ""]
@@ -165,7 +168,7 @@ def _tested(facts: Mapping[str, Any]) -> list[str]:
     for name, value in figures.items():
         ends = facts["intervals"].get(name)
         interval = f"{ends[0]:.3f} to {ends[1]:.3f}" if ends else "–"
-        lines.append(f"| {name} | {value:.3f} | {interval} |")
+        lines.append(f"| {in_markdown(name)} | {value:.3f} | {interval} |")
     return lines
 
 
@@ -177,8 +180,8 @@ def _text(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(_text, value))
     if isinstance(value, Mapping):
-        return "; ".join(f"{name}: {_text(own)}" for name, own in value.items())
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+        return "; ".join(f"{in_markdown(name)}: {_text(own)}" for name, own in value.items())
+    return f"{value:.6g}" if isinstance(value, float) else in_markdown(value)
 
 
 def has_image(run: FinishedRun) -> bool:

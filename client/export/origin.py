@@ -83,7 +83,7 @@ def _of_program(passport: Passport, folder: Path, *, signed: bool) -> Origin:
         )
     try:
         digest = json.loads((folder / ABOUT).read_bytes())["run"]["model"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise PassportError("does not say of which model it was made", where=folder / ABOUT) from None
     for name, released in passport.content.files.items():
         if released.sha256 == digest:
@@ -109,8 +109,8 @@ def _check_run(passport: Passport, folder: Path) -> None:
         job = hashlib.sha256((folder / JOB).read_bytes()).hexdigest()
         lines = (folder / PARTICIPATION).read_text(encoding="utf-8").splitlines()
         parts = [json.loads(line) for line in lines]
-        trained = {one["round"]: one["trained"] for one in parts if one["round"] and not one.get("test")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        trained = {int(one["round"]): one["trained"] for one in parts if one["round"] and not one.get("test")}
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise PassportError(f"can't be compared with its passport ({error})", where=folder) from None
     if job != passport.digest:
         raise PassportError("is another job than that of the passport", where=folder / JOB)

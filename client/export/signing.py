@@ -99,7 +99,7 @@ def verify(folder: Path, public: Path | None) -> str:
         configured.set_hashing_config(_hashing(folder)).verify(folder, signature)
     except InvalidSignature:
         raise SignatureError("is not signed with this key, or was changed", where=signature) from None
-    except (ValueError, KeyError, TypeError, OSError, AttributeError, IndexError) as error:
+    except (ValueError, LookupError, TypeError, OSError, AttributeError, RecursionError) as error:
         _require_signed(folder, signature)
         if "Key mismatch" in str(error):
             raise SignatureError(

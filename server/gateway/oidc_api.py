@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from server.gateway.address_groups import network_of
 from server.gateway.answers import explained
 from server.gateway.request_body import parse_body
 from server.oidc.log_ins import LogIns
@@ -43,9 +44,9 @@ class OidcApi:
             Route("/v1/oidc/token", explained(self.ask), methods=["POST"]),
         ]
 
-    async def begin(self, _: Request) -> Response:
+    async def begin(self, request: Request) -> Response:
         """Begin a log-in."""
-        key, code = await self._log_ins.begin_device()
+        key, code = await self._log_ins.begin_device(network_of(request.scope["client"][0]))
         answer = {
             "key": key,
             "user_code": code.user_code,

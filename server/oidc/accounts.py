@@ -26,8 +26,8 @@ def rights_of(settings: OidcTable, claims: Mapping[str, Any]) -> Rights:
         OidcError: They are in no group that is let in.
     """
     said = claims.get(settings.groups_claim)
-    groups = {said} if isinstance(said, str) else {one for one in said or () if isinstance(one, str)}
-    own = [group for group in settings.groups if group.name in groups]
+    listed = said if isinstance(said, list) else [said]
+    own = [group for group in settings.groups if group.name in listed]
     if not own:
         raise OidcError(
             "this account is in none of the groups that are let in here",

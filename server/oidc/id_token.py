@@ -22,8 +22,20 @@ def usable_keys(jwks: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
         key
         for key in (keys if isinstance(keys, list) else ())
-        if isinstance(key, dict) and key.get("kty") in _KINDS and key.get("use", "sig") == "sig"
+        if isinstance(key, dict)
+        and key.get("kty") in _KINDS
+        and key.get("use", "sig") == "sig"
+        and _is_read(key)
     ]
+
+
+def _is_read(key: dict[str, Any]) -> bool:
+    """Say whether a key is one: of a set with one that is none the library takes nothing."""
+    try:
+        KeySet.import_key_set({"keys": [key]})
+    except (JoseError, ValueError, TypeError, KeyError):
+        return False
+    return True
 
 
 def checked_claims(

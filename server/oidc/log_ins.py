@@ -5,7 +5,7 @@ import base64
 import hashlib
 import secrets
 import time
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,26 +17,45 @@ from server.oidc.settings import OidcError
 from server.registry.people import People
 
 _BROWSER_S = 600.0  # seconds in which somebody must have logged in
-_MOST = 1000
-_BEGUN, _BEGUN_S = 30, 60.0  # log-ins of devices, each of which asks the provider, and in what time
+_MOST, _MOST_EACH = 1000, 20  # under way in all, and begun from one network
 _OVER = "this log-in has ended, or was not begun here; begin again"
 Kept = TypeVar("Kept")
 
 
 class UnderWay(Generic[Kept]):
-    """What is kept of log-ins under way, by a secret key; the oldest ends where there are too many."""
+    """What is kept of log-ins under way, by a secret key.
+
+    Nobody needs to be known to begin one. So where there are too many, the oldest ends of the network that
+    has begun most: one address ends no log-in of another.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._kept: OrderedDict[str, tuple[float, Kept]] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[float, str, Kept]] = OrderedDict()
 
-    def add(self, kept: Kept, seconds: float) -> str:
+    def add(self, kept: Kept, seconds: float, network: str) -> str:
         """Keep something for some seconds; returns its key."""
         key = secrets.token_urlsafe(32)
-        self._kept[key] = self._clock() + seconds, kept
-        if len(self._kept) > _MOST:
-            self._kept.popitem(last=False)
+        self._kept[key] = self._clock() + seconds, network, kept
+        if self._count(network) > _MOST_EACH:
+            self._end_oldest(network)
+        elif len(self._kept) > _MOST:
+            [(most, _)] = Counter(own for _, own, _ in self._kept.values()).most_common(1)
+            self._end_oldest(most)
         return key
+
+    def is_full(self, network: str) -> bool:
+        """Say whether as much is under way from a network as may be."""
+        return self._count(network) >= _MOST_EACH
+
+    def _count(self, network: str) -> int:
+        now = self._clock()
+        for key in [key for key, (ends, _, _) in self._kept.items() if now > ends]:
+            del self._kept[key]
+        return sum(own == network for _, own, _ in self._kept.values())
+
+    def _end_oldest(self, network: str) -> None:
+        del self._kept[next(key for key, (_, own, _) in self._kept.items() if own == network)]
 
     def of(self, key: str) -> Kept:
         """Return what a key stands for.
@@ -44,7 +63,7 @@ class UnderWay(Generic[Kept]):
         Raises:
             OidcError: Nothing any more.
         """
-        ends, kept = self._kept.get(key, (0.0, None))
+        ends, _, kept = self._kept.get(key, (0.0, "", None))
         if kept is None or self._clock() > ends:
             self._kept.pop(key, None)
             raise OidcError(_OVER)
@@ -100,10 +119,13 @@ class LogIns:
         self._clock = clock
         self._browsers: UnderWay[InBrowser] = UnderWay(clock)
         self._devices: UnderWay[OfDevice] = UnderWay(clock)
-        self._begun: deque[float] = deque(maxlen=_BEGUN)
 
-    async def begin(self, target: str) -> tuple[str, str]:
+    async def begin(self, target: str, network: str) -> tuple[str, str]:
         """Return the key of a browser's log-in, for its cookie, and where the browser goes.
+
+        Args:
+            target: Where the person wanted to go.
+            network: From which the browser calls.
 
         Raises:
             OidcError: The provider can't be used.
@@ -112,7 +134,7 @@ class LogIns:
         url = await self._provider.authorize_url(
             self._redirect, state=log_in.state, nonce=log_in.nonce, challenge=log_in.challenge
         )
-        return self._browsers.add(log_in, _BROWSER_S), url
+        return self._browsers.add(log_in, _BROWSER_S, network), url
 
     async def finish(self, key: str, state: str, code: str, error: str) -> tuple[str, str]:
         """Return a token for who comes back from the provider, and where they wanted to go.
@@ -132,19 +154,24 @@ class LogIns:
         )
         return await self._token(claims), log_in.target
 
-    async def begin_device(self) -> tuple[str, DeviceCode]:
+    async def begin_device(self, network: str) -> tuple[str, DeviceCode]:
         """Return the key of a device's log-in, and what its user must confirm.
 
+        Args:
+            network: From which the device calls.
+
         Raises:
-            OidcError: The provider can't be used, or too many have begun.
+            OidcError: The provider can't be used, or that network has too many log-ins under way: each asks
+                the provider for a code.
         """
-        now = self._clock()
-        if len(self._begun) == _BEGUN and now < self._begun[0] + _BEGUN_S:  # anybody may begin one
-            raise OidcError("too many log-ins have just begun", remedy="Try again in a minute.")
-        self._begun.append(now)
+        if self._devices.is_full(network):
+            raise OidcError(
+                "too many log-ins of devices are under way from this address",
+                remedy="Wait until one ends, or log in with a token.",
+            )
         code = await self._provider.begin_device()
         log_in = OfDevice(code, code.interval, self._clock() + code.interval)
-        return self._devices.add(log_in, code.seconds), code
+        return self._devices.add(log_in, code.seconds, network), code
 
     async def ask_device(self, key: str) -> str:
         """Return a token once a device's log-in is confirmed.

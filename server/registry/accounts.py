@@ -12,6 +12,12 @@ from server.registry.store import RegistryError, as_time, check_name, token_hash
 Facts = tuple[str, str, datetime, tuple[str, ...]]
 """Name, role, end of the log-in, and projects of an account."""
 _MOST_TOKENS = 20  # of one account at a time: more end the oldest
+# Of whoever was removed too: their runs, and what hospitals allow them, would be those of the next account of
+# that name, which with many providers people choose themselves.
+_TAKEN = (
+    "SELECT 1 FROM person WHERE name = :name UNION SELECT 1 FROM account WHERE name = :name"
+    " UNION SELECT 1 FROM former_person WHERE name = :name"
+)
 
 
 class Accounts(Projects):
@@ -31,7 +37,7 @@ class Accounts(Projects):
             hours: For how long the token is valid.
 
         Raises:
-            RegistryError: The name is not valid, or somebody else's; there is no such project.
+            RegistryError: The name is not valid, or is or was somebody else's; there is no such project.
         """
         check_name(wanted)
         token = secrets.token_urlsafe(32)
@@ -84,9 +90,8 @@ def _named(db: sqlite3.Connection, issuer: str, subject: str, wanted: str) -> tu
     query = "SELECT name FROM account WHERE issuer = ? AND subject = ?"
     if row := db.execute(query, (issuer, subject)).fetchone():
         return row["name"], False
-    taken = "SELECT 1 FROM person WHERE name = ? UNION SELECT 1 FROM account WHERE name = ?"
-    if db.execute(taken, (wanted, wanted)).fetchone():
+    if db.execute(_TAKEN, {"name": wanted}).fetchone():
         remedy = "Runs are known by these names: let the provider give the account another one."
-        raise RegistryError(f"the name '{wanted}' is somebody else's here", remedy=remedy)
+        raise RegistryError(f"the name '{wanted}' is, or was, somebody else's here", remedy=remedy)
     db.execute("INSERT INTO account VALUES (?, ?, ?)", (issuer, subject, wanted))
     return wanted, True

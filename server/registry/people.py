@@ -84,7 +84,9 @@ class People(Accounts):
             if not db.execute("DELETE FROM person WHERE name = ?", (name,)).rowcount and not was_account:
                 names = [row["name"] for row in db.execute("SELECT name FROM person")]
                 raise RegistryError(f"there is no '{name}'; {suggestion(name, names)}")
-            leave_all(db, "person", name)  # somebody else may get the name
+            leave_all(db, "person", name)  # the operator may give the name to somebody else
+            if not was_account:
+                db.execute("INSERT OR IGNORE INTO former_person VALUES (?)", (name,))
         self._audit("person-removed", person=name)
 
     def people(self) -> list[Person]:

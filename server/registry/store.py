@@ -102,6 +102,7 @@ CREATE TABLE IF NOT EXISTS account_token (
     projects TEXT NOT NULL,
     expires INTEGER NOT NULL
 );
+CREATE TABLE IF NOT EXISTS former_person (name TEXT PRIMARY KEY);
 """
 
 

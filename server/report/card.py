@@ -14,6 +14,7 @@ from server.report.content import Section, words
 from server.report.facts import RunFacts
 from server.report.tables import shown_metrics
 from server.report.words import privacy_of
+from shared.text.markdown import in_markdown
 from shared.text.printable import printable
 from shared.web.tables import Estimate, Table, TableCell, number
 
@@ -24,7 +25,6 @@ _PIPELINES = {
     "generation": "unconditional-image-generation",
 }
 _MISSING = "*Not known to Wardround: to be written by whoever releases the model.*"
-_MARKS = str.maketrans({mark: f"\\{mark}" for mark in "\\`*_[]<>|#"})
 
 
 def write_card(folder: Path, out: Path) -> Path:
@@ -39,8 +39,8 @@ def write_card(folder: Path, out: Path) -> Path:
 
 def card(facts: RunFacts) -> str:
     """Return the card of a run's model; whatever a job or a site has written is escaped."""
-    lines = ["---", *_front_matter(facts), "---", "", f"# {_text(facts.job.job.name)}", ""]
-    lines += [f"{_text(_what(facts))}", ""]
+    lines = ["---", *_front_matter(facts), "---", "", f"# {in_markdown(facts.job.job.name)}", ""]
+    lines += [f"{in_markdown(_what(facts))}", ""]
     lines += _model_facts(facts)
     parts = (
         results.results_section(facts),
@@ -115,7 +115,7 @@ def _model_facts(facts: RunFacts) -> Iterator[str]:
     yield ""
     yield "| what | fact |"
     yield "| --- | --- |"
-    yield from (f"| {name} | {_text(value)} |" for name, value in rows.items())
+    yield from (f"| {name} | {in_markdown(value)} |" for name, value in rows.items())
     yield ""
     for title in (
         "Who should use it, and for whom",
@@ -129,7 +129,7 @@ def _model_facts(facts: RunFacts) -> Iterator[str]:
     if warns:
         yield "**Warnings.**"
         yield ""
-        yield from (f"- {_text(text)}" for text in warns)
+        yield from (f"- {in_markdown(text)}" for text in warns)
         yield ""
 
 
@@ -137,9 +137,9 @@ def _section(section: Section) -> Iterator[str]:
     yield f"## {section.title}"
     yield ""
     for text in section.says:
-        yield _text(text)
+        yield in_markdown(text)
         yield ""
-    yield from (f"- {_text(text)}" for text in section.warns)
+    yield from (f"- {in_markdown(text)}" for text in section.warns)
     if section.warns:
         yield ""
     for line in section.commands:
@@ -150,21 +150,16 @@ def _section(section: Section) -> Iterator[str]:
 
 
 def _table(table: Table) -> Iterator[str]:
-    yield f"**{_text(table.title)}**"
+    yield f"**{in_markdown(table.title)}**"
     yield ""
-    yield f"| {' | '.join(map(_text, table.columns))} |"
+    yield f"| {' | '.join(map(in_markdown, table.columns))} |"
     yield f"|{' --- |' * len(table.columns)}"
-    yield from (f"| {' | '.join(_text(_cell(cell)) for cell in row)} |" for row in table.rows)
+    yield from (f"| {' | '.join(in_markdown(_cell(cell)) for cell in row)} |" for row in table.rows)
     yield ""
     for note in table.notes:
-        yield _text(note)
+        yield in_markdown(note)
         yield ""
 
 
 def _cell(cell: TableCell) -> Any:
     return number(cell) if cell is None or isinstance(cell, float) else cell
-
-
-def _text(text: Any) -> str:
-    """Return a text in which Markdown reads no mark, and HTML none either."""
-    return printable(text).translate(_MARKS)

@@ -7,6 +7,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from server.audit.trail import AuditTrail
+from server.gateway.address_groups import network_of
 from server.gateway.people import LogIn, PersonRegistry
 from server.oidc.log_ins import LogIns
 from server.web.log_in import TokenLogIn
@@ -52,8 +53,9 @@ class OidcPages:
 
     async def go(self, request: Request) -> Response:
         """Send a browser to the provider."""
+        target = own_path(request.query_params.get("next", "/"))
         try:
-            key, url = await self._log_ins.begin(own_path(request.query_params.get("next", "/")))
+            key, url = await self._log_ins.begin(target, network_of(request.scope["client"][0]))
         except WardroundError as error:
             return self._failed(request, error)
         answer = RedirectResponse(url, HTTPStatus.SEE_OTHER)

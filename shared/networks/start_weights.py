@@ -22,6 +22,7 @@ from shared.wire.packed_model import Layout
 
 Tensors = Mapping[str, Tensor]
 _MOST = 0.3  # of a network's names begin with what is around it
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _STATISTICS = ("running_mean", "running_var")
 
 
@@ -69,10 +70,10 @@ def match(model: nn.Module, tensors: Tensors) -> Match:
     which most tensors fit is taken.
 
     Raises:
-        JobError: Nothing fits, or two pairs of beginnings fit equally well.
+        JobError: Nothing fits, two pairs of beginnings fit equally well, or what fits is not all finite.
     """
     shapes = {entry.name: entry.shape for entry in Layout.of(model).entries}
-    floats = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
+    floats = {name: tensor.resolve_neg() for name, tensor in tensors.items() if _has_numbers(tensor)}
     fitting: dict[frozenset[tuple[str, str]], None] = {}
     most = 0
     for theirs in _beginnings(floats):
@@ -86,7 +87,7 @@ def match(model: nn.Module, tensors: Tensors) -> Match:
         raise JobError("nothing in it fits the network, by name and shape")
     if len(fitting) > 1:
         raise JobError("its tensors fit the network in more than one way")
-    taken = {own: floats[theirs].detach().float().contiguous() for own, theirs in next(iter(fitting))}
+    taken = {own: _finite(theirs, floats[theirs].detach().float()) for own, theirs in next(iter(fitting))}
     used = frozenset(theirs for _, theirs in next(iter(fitting)))
     ordered = {name: taken[name] for name in shapes if name in taken}
     return Match(
@@ -95,6 +96,21 @@ def match(model: nn.Module, tensors: Tensors) -> Match:
         [name for name in shapes if name not in taken],
         [name for name in tensors if name not in used and not name.endswith("num_batches_tracked")],
     )
+
+
+def _has_numbers(tensor: Tensor) -> bool:
+    """Say whether a tensor holds a float for each place; files of PyTorch have other kinds too."""
+    is_plain = tensor.layout is torch.strided and not tensor.is_meta and not tensor.is_nested
+    return is_plain and tensor.dtype in _FLOATS
+
+
+def _finite(name: str, numbers: Tensor) -> Tensor:
+    if not bool(numbers.isfinite().all()):
+        raise JobError(
+            f"{printable(name)} holds what is not a finite number (in float32)",
+            remedy="Take weights from before the training that lost them.",
+        )
+    return numbers.contiguous()
 
 
 def _pairs(

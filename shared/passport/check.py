@@ -162,11 +162,12 @@ def _packed_digest(passport: Passport, file: Path) -> str:
             return ""
         packed = hashlib.sha256()
         for tensor in passport.content.tensors:
-            if list(tensors[tensor.name].shape) != tensor.shape:
+            numbers = tensors[tensor.name]
+            if list(numbers.shape) != tensor.shape or numbers.dtype != np.float32:
                 return ""
-            packed.update(np.ascontiguousarray(tensors[tensor.name], np.dtype("<f4")).tobytes())
+            packed.update(np.ascontiguousarray(numbers, np.dtype("<f4")).tobytes())
         return packed.hexdigest()
-    except (OSError, ValueError, safetensors.SafetensorError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, safetensors.SafetensorError) as error:
         raise PassportError(f"can't be read as a model ({error})", where=file) from None
 
 

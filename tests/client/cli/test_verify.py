@@ -67,6 +67,8 @@ def test_whatever_was_changed_in_a_run_is_named(desk) -> None:
     for name, before, after, said in (
         ("participation.jsonl", '"beta", ', "", "participation.jsonl: says of round 1 something else"),
         ("participation.jsonl", '{"round": 2', '{"round": 3', "participation.jsonl: says of round 2"),
+        ("participation.jsonl", '{"round": 2', '{"round": "2nd"', "can't be compared with its passport"),
+        ("participation.jsonl", '{"round": 2', '{"round": ' + "[" * 5000, "can't be compared with its"),
         ("job.json", '"seed":5', '"seed":6', "job.json: is another job"),
         ("passport.json", "A", "B", "passport.json: "),
     ):
@@ -108,7 +110,13 @@ def test_an_export_is_checked_by_the_root_and_the_key_of_its_signer(desk, tmp_pa
     assert "by its signer made of model.safetensors" in verify(desk, program, "--key", public).stdout
     assert "--key" in verify(desk, program, code=2).stderr
     assert "--root" in wardround("verify", program, "--key", public).stdout
-    (program / "model.json").write_text(json.dumps({"run": {"model": MODELS[0]}}))
-    (program / "model.sig").unlink()
-    sign(program, tmp_path / "key.pem")
-    assert "not in the passport" in verify(desk, program, "--key", public, code=2).stderr
+    for about, said in (
+        (json.dumps({"run": {"model": MODELS[0]}}), "not in the passport"),
+        ('{"run": ' + "[" * 90_000, "does not say of which model"),
+    ):
+        (program / "model.json").write_text(about)
+        (program / "model.sig").unlink()
+        sign(program, tmp_path / "key.pem")
+        assert said in verify(desk, program, "--key", public, code=2).stderr
+    (program / "model.sig").write_text("[" * 90_000)
+    assert "can't be read" in verify(desk, program, "--key", public, code=2).stderr

@@ -14,10 +14,13 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 import tomli_w
+from joserfc.jwk import RSAKey
 
 from server.folder.coordinator import FolderError, load_settings
 from server.folder.login import load_login, log_in, token_by_account
-from server.oidc.settings import OidcTable
+from server.oidc.id_token import usable_keys
+from server.oidc.log_ins import UnderWay
+from server.oidc.settings import OidcError, OidcTable
 from server.registry.store import RegistryError
 from server.runs.remote import RemoteCoordinator
 from server.service.check import check_coordinator
@@ -34,6 +37,8 @@ USERS = {
     "noone": {"preferred_username": "noone", "groups": ["others"]},
     "thief": {"preferred_username": "ada", "groups": ["heart-researchers"]},
     "nameless": {"groups": "heart-readers"},
+    "numbered": {"preferred_username": "numbered", "groups": 5},
+    "keyed": {"preferred_username": "keyed", "groups": {"heart-operators": False}},
 }
 GROUPS = [
     {"name": "heart-readers", "role": "viewer", "projects": ["default"]},
@@ -169,7 +174,13 @@ def test_a_way_back_is_gone_once(client: httpx.Client, hall: Place) -> None:
 
 @pytest.mark.parametrize(
     ("user", "said"),
-    [("noone", "none of the groups"), ("thief", "somebody else"), ("nameless", "has no")],
+    [
+        ("noone", "none of the groups"),
+        ("numbered", "none of the groups"),
+        ("keyed", "none of the groups"),
+        ("thief", "somebody else"),
+        ("nameless", "has no"),
+    ],
 )
 def test_who_is_not_let_in(client: httpx.Client, user: str, said: str) -> None:
     answer = go(client, user)
@@ -194,6 +205,47 @@ def test_a_name_stays_with_its_account(hall: Place) -> None:
         hall.registry.add_person("kim", "viewer", projects=["default"])
     with pytest.raises(RegistryError, match="no project"):
         hall.registry.log_in_account("iss", "3", "lee", role="viewer", projects=["nope"], hours=1)
+    hall.registry.add_person("lea", "researcher", projects=["default"])
+    hall.registry.remove_person("lea")
+    with pytest.raises(RegistryError, match="was, somebody else's"):  # her runs would be theirs
+        log_in_as("4", "lea", "researcher")
+    hall.registry.add_person("lea", "viewer", projects=["default"])  # the operator knows who it is
+    hall.registry.remove_person("lea")
+
+
+def test_one_address_crowds_nobody_out(hall: Place) -> None:
+    """Whoever is not logged in may begin log-ins, thousands of them."""
+    under_way: UnderWay[str] = UnderWay(hall.time)
+    others = [under_way.add(f"log-in {number}", 600, f"10.0.0.{number}") for number in range(10)]
+    flood = [under_way.add("flood", 600, "192.0.2.1") for _ in range(3000)]
+    assert [under_way.of(key) for key in others] == [f"log-in {number}" for number in range(10)]
+    assert under_way.of(flood[-1]) == "flood"
+    with pytest.raises(OidcError, match="has ended"):
+        under_way.of(flood[0])
+    for number in range(3000):  # and from many addresses, those that have begun most
+        under_way.add("flood", 600, f"192.0.{number % 100}.2")
+    assert [under_way.of(key) for key in others] == [f"log-in {number}" for number in range(10)]
+
+
+def test_devices_of_one_address_ask_the_provider_so_often_and_not_more(
+    client: httpx.Client, hall: Place
+) -> None:
+    answers = [client.post("/v1/oidc/device") for _ in range(25)]
+    assert {answer.status_code for answer in answers[-5:]} == {409}
+    assert "under way from this address" in answers[-1].json()["error"]
+    hall.skip(2000)
+    assert client.post("/v1/oidc/device").status_code == 201
+
+
+def test_a_key_that_is_none_leaves_the_others() -> None:
+    key = RSAKey.generate_key(2048, {"kid": "one"}).as_dict(private=False)
+    odd = [
+        {"kty": "RSA", "n": 5},
+        {"kty": "EC", "crv": "none", "x": "", "y": ""},
+        {"kty": "oct", "k": "AA"},
+        7,
+    ]
+    assert usable_keys({"keys": [*odd, key]}) == [key]
 
 
 def test_tokens_of_accounts_end_by_themselves_and_by_the_operator(hall: Place) -> None:

@@ -1,5 +1,6 @@
 """Weights that a job starts from: matched by name and shape, put in, and known by their digest."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,35 @@ def test_a_head_for_other_classes_is_drawn() -> None:
     found = match(build_model(network_job()), other)
     assert found.fresh == ["head"]
     assert found.unused == ["head.1.weight", "head.1.bias"]
+
+
+@pytest.mark.parametrize("lost", [math.nan, math.inf, 1e300])
+def test_weights_that_are_not_finite_are_refused(lost: float) -> None:
+    model = build_model(network_job())
+    weights = tensors_of(model)
+    name = next(iter(weights))
+    weights[name] = torch.full_like(weights[name], lost, dtype=torch.float64)
+    with pytest.raises(JobError, match=f"{name} holds what is not a finite number"):
+        match(model, weights)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda tensor: tensor.to("meta"),
+        lambda tensor: tensor.flatten(1).to_sparse(),
+        lambda tensor: torch.nested.nested_tensor([tensor]),
+        lambda tensor: tensor.to(torch.complex64),
+        lambda tensor: tensor.to(torch.float8_e4m3fn),
+    ],
+)
+def test_tensors_of_other_kinds_are_none_of_the_network(other: Any) -> None:
+    """A file of PyTorch may hold them, though nothing in it is run."""
+    model = build_model(network_job())
+    weights = tensors_of(model)
+    name = next(name for name, tensor in weights.items() if tensor.ndim > 1)
+    found = match(model, weights | {name: other(weights[name])})
+    assert found.missing == [name]
 
 
 def test_what_fits_nowhere_is_refused() -> None:

@@ -150,6 +150,24 @@ def test_a_coordinator_can_release_no_numbers_that_it_did_not_send(desk) -> None
         check_model(passport, desk.model)
 
 
+@pytest.mark.parametrize("kind", [("F64", 8), ("C64", 8), ("I32", 4), ("BF16", 2), ("F8_E4M3", 1)])
+def test_numbers_of_another_kind_are_not_those_that_were_sent(desk, kind) -> None:
+    """Cast to float32 they would be; who loads the file has others, or none."""
+    name, size = kind
+    header, content_, at = {}, b"", 0
+    for tensor, numbers in TENSORS.items():
+        as_numpy = {"F64": np.float64, "C64": np.complex64, "I32": np.int32}.get(name)
+        own = numbers.astype(as_numpy).tobytes() if as_numpy else bytes(size * numbers.size)
+        header[tensor] = {"dtype": name, "shape": list(numbers.shape), "data_offsets": [at, at + len(own)]}
+        content_, at = content_ + own, at + len(own)
+    head = json.dumps(header).encode()
+    desk.model.write_bytes(len(head).to_bytes(8, "little") + head + content_)
+    desk.content = content(desk.model)
+    passport = load_passport(desk.write(), load_root(desk.federation.root))
+    with pytest.raises(WardroundError, match=r"does not hold the numbers|can't be read as a model"):
+        check_model(passport, desk.model)
+
+
 def test_a_root_is_an_authority(desk, tmp_path) -> None:
     (tmp_path / "site.crt").write_bytes(pem_of(desk.federation.sites["alpha"].certificate))
     with pytest.raises(WardroundError, match="is not the certificate of a federation's authority"):

@@ -280,7 +280,7 @@ def test_an_export_says_what_a_user_must_know(run_of, tmp_path) -> None:
     card = (tmp_path / "out/README.md").read_text()
     for text in (
         *("RAS+", "2 x 2 x 2 mm", "windows of 16 x 16 x 16"),
-        *("dice_global | 0.250", "Not a medical", "disc"),
+        *("dice\\_global | 0.250", "Not a medical", "disc"),
     ):
         assert text in card
     about = json.loads((tmp_path / "out/model.json").read_text())
