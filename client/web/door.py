@@ -40,7 +40,7 @@ class Door:
         if request.method != "GET" or not self._link.take(request.path_params["token"]):
             raise HTTPException(HTTPStatus.FORBIDDEN, "this link was used already, or is of another start")
         answer = RedirectResponse("/", HTTPStatus.SEE_OTHER)
-        self._sessions.begin(user_here(), answer)
+        self._sessions.begin(user_here(), user_here(), answer)
         return answer
 
     async def leave(self, request: Request) -> Response:

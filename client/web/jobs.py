@@ -91,7 +91,7 @@ def job_view(folder: Path, digest: str) -> JobView:
     text = ApprovalText.of(job, config, book.served.answers(job.digest), behind)
     refusal = _refusal(config, job, spec)
     cost, no_cost = _cost(folder, config, spec)
-    seen = _seen(job, text, refusal)
+    seen = _seen(job, text, refusal, *_cost_in_words(cost), no_cost)
     return JobView(
         job,
         phrase(job.digest),
@@ -144,8 +144,16 @@ def _in_short(job: SeenJob, spec: JobSpec) -> str:
     return f"{asks} {leaves} {guarantee} No image leaves."
 
 
-def _seen(job: SeenJob, text: ApprovalText, refusal: str) -> str:
-    what = [job.digest, job.decision, job.decided, asdict(text), refusal]
+def _cost_in_words(cost: Forecast | None) -> list[str]:
+    """Return the figures of a cost as the page shows them."""
+    if cost is None:
+        return []
+    cap = "no budget" if cost.cap is None else repr(cost.cap)
+    return [*(f"{epsilon:.2f}" for epsilon in (cost.job_epsilon, cost.spent, cost.after)), cap, str(cost.fit)]
+
+
+def _seen(job: SeenJob, text: ApprovalText, refusal: str, *cost: str) -> str:
+    what = [job.digest, job.decision, job.decided, asdict(text), refusal, cost]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()
 
 

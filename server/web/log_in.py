@@ -85,7 +85,7 @@ class LogInPages:
         )
         answer = RedirectResponse(target, HTTPStatus.SEE_OTHER)
         self._sessions.end(request, answer)  # nobody's earlier log-in goes on under a new name
-        self._sessions.begin(log_in, answer)
+        self._sessions.begin(log_in, person.name, answer)
         return answer
 
     async def leave(self, request: Request) -> Response:

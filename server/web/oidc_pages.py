@@ -79,7 +79,7 @@ class OidcPages:
         )
         answer = self._shell.pages.answer("oidc_back.html.j2", request, None, target=target, name=person.name)
         self._sessions.end(request, answer)
-        self._sessions.begin(log_in, answer)
+        self._sessions.begin(log_in, person.name, answer)
         answer.delete_cookie(_COOKIE, path="/", secure=True, httponly=True, samesite="lax")
         return answer
 

@@ -10,7 +10,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 LIFE_S, IDLE_S = 12 * 3600.0, 3600.0
-_MOST = 1000
+_MOST, _MOST_EACH = 1000, 20  # in all, and of one person
 Owner = TypeVar("Owner")
 
 
@@ -20,6 +20,7 @@ class Session(Generic[Owner]):
 
     Attributes:
         owner: Whose it is.
+        name: Of the person.
         csrf: Stands in every form: who only makes a browser send one doesn't know it.
         started: When it began, in seconds of the clock.
         seen: When it was last used.
@@ -27,6 +28,7 @@ class Session(Generic[Owner]):
     """
 
     owner: Owner
+    name: str
     started: float
     seen: float
     csrf: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
@@ -68,13 +70,21 @@ class Sessions(Generic[Owner]):
         self._clock = clock
         self._sessions: dict[str, Session[Owner]] = {}
 
-    def begin(self, owner: Owner, response: Response) -> Session[Owner]:
-        """Begin a log-in, whose cookie goes with a response; the idlest ends where there are too many."""
+    def begin(self, owner: Owner, name: str, response: Response) -> Session[Owner]:
+        """Begin a log-in, whose cookie goes with a response.
+
+        Where there are too many, the idlest ends: of a person's their own, so that nobody logs others out.
+
+        Args:
+            owner: Whose it is.
+            name: Of the person, who may have several owners' log-ins: one for each token.
+            response: Gets the cookie.
+        """
         self._forget_ended()
-        if len(self._sessions) >= _MOST:
-            del self._sessions[min(self._sessions, key=lambda key: self._sessions[key].seen)]
+        self._make_room([key for key, one in self._sessions.items() if one.name == name], _MOST_EACH)
+        self._make_room(list(self._sessions), _MOST)
         key, now = secrets.token_urlsafe(32), self._clock()
-        session = self._sessions[key] = Session(owner, now, now)
+        session = self._sessions[key] = Session(owner, name, now, now)
         response.set_cookie(
             self._cookie, key, path="/", secure=self._secure, httponly=True, samesite="strict"
         )
@@ -92,6 +102,10 @@ class Sessions(Generic[Owner]):
         """End the log-in of a request, and let the browser forget its cookie."""
         self._sessions.pop(connection.cookies.get(self._cookie, ""), None)
         response.delete_cookie(self._cookie, path="/", secure=self._secure, httponly=True, samesite="strict")
+
+    def _make_room(self, keys: list[str], most: int) -> None:
+        if len(keys) >= most:
+            del self._sessions[min(keys, key=lambda key: self._sessions[key].seen)]
 
     def _forget_ended(self) -> None:
         for key in [key for key, session in self._sessions.items() if self._is_over(session)]:

@@ -62,7 +62,7 @@ def browser(clock: Clock, tmp_path, monkeypatch) -> Iterator[TestClient]:
     async def enter(request: Request) -> Response:
         form = await read_form(request, None)
         answer = RedirectResponse("/", 303)
-        sessions.begin(text_of(form, "name"), answer)
+        sessions.begin(text_of(form, "name"), text_of(form, "name"), answer)
         return answer
 
     async def leave(request: Request) -> Response:
@@ -166,6 +166,23 @@ def test_a_form_without_its_word_is_refused(browser: TestClient) -> None:
     log_in(browser)
     for wrong in ({}, {"csrf": ""}, {"csrf": "x" * 43}, {"csrf": "é"}):
         assert browser.post("/say", data={**wrong, "text": "x"}, headers={"origin": URL}).status_code == 403
+
+
+def test_who_logs_in_often_logs_nobody_else_out(clock: Clock) -> None:
+    sessions: Sessions[str] = Sessions("__Host-toy", secure=True, clock=clock)
+
+    def enter(name: str, token: str) -> Request:
+        answer = Response()
+        sessions.begin(token, name, answer)
+        cookie = answer.headers["set-cookie"].partition(";")[0].encode()
+        return Request({"type": "http", "headers": [(b"cookie", cookie)]})
+
+    olga = enter("olga", "her token")
+    clock.now += 60  # idler than all that follow
+    eves = [enter("eve", f"token {number}") for number in range(1500)]
+    assert sessions.of(olga) is not None
+    assert sessions.of(eves[-1]) is not None
+    assert sessions.of(eves[0]) is None
 
 
 @pytest.mark.parametrize(
