@@ -1,11 +1,13 @@
 """A provider as the coordinator talks to it: its metadata and keys, codes and device codes for ID tokens."""
 
+import asyncio
 import json
 import ssl
 import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -16,7 +18,9 @@ from server.oidc.settings import OidcError, OidcTable, is_safe
 
 _TIMEOUT_S = 15.0
 _LONGEST = 2**20  # bytes of an answer
+_DEADLINE_S = 30.0  # for an answer as a whole, however it drips
 _METADATA_S = 3600.0  # after which metadata are read again
+_AGAIN_S = 5.0  # after which a provider that could not be used is tried again, whoever asks meanwhile
 _KEYS_S = 30.0  # for which keys are not read again, whatever a token names
 _DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 _WELL_KNOWN = "/.well-known/openid-configuration"
@@ -71,6 +75,8 @@ class Provider:
         self.settings = settings
         self._clock = clock
         self._metadata: tuple[float, Metadata] | None = None
+        self._failed: tuple[float, OidcError] | None = None
+        self._reading = asyncio.Lock()
         self._keys: tuple[float, list[dict[str, Any]]] | None = None
 
     async def offers_devices(self) -> bool:
@@ -182,24 +188,34 @@ class Provider:
         return await self._exchange("POST", url, form=form, headers=headers)
 
     async def _read_metadata(self) -> Metadata:
-        now = self._clock()
-        if self._metadata is None or now > self._metadata[0] + _METADATA_S:
-            issuer = self.settings.issuer
-            found = await self._exchange("GET", issuer.rstrip("/") + _WELL_KNOWN)
-            if found.get("issuer") != issuer:
-                raise OidcError(f"the provider calls itself {str(found.get('issuer'))[:200]!r}", where=issuer)
-            methods = found.get("token_endpoint_auth_methods_supported") or ["client_secret_basic"]
-            self._metadata = (
-                now,
-                Metadata(
-                    authorize=_address(found, "authorization_endpoint"),
-                    token=_address(found, "token_endpoint"),
-                    keys=_address(found, "jwks_uri"),
-                    device=_address(found, "device_authorization_endpoint", needed=False),
-                    post_only="client_secret_basic" not in methods and "client_secret_post" in methods,
-                ),
-            )
-        return self._metadata[1]
+        async with self._reading:  # whoever comes without a log-in asks for them: once is enough
+            now = self._clock()
+            if self._metadata is not None and now <= self._metadata[0] + _METADATA_S:
+                return self._metadata[1]
+            if self._failed is not None and now <= self._failed[0] + _AGAIN_S:
+                error = self._failed[1]
+                raise OidcError(error.problem, where=error.where, remedy=error.remedy)
+            try:
+                self._metadata = now, await self._asked_metadata()
+            except OidcError as error:
+                self._failed = self._clock(), error
+                raise
+            return self._metadata[1]
+
+    async def _asked_metadata(self) -> Metadata:
+        issuer = self.settings.issuer
+        found = await self._exchange("GET", issuer.rstrip("/") + _WELL_KNOWN)
+        if found.get("issuer") != issuer:
+            raise OidcError(f"the provider calls itself {str(found.get('issuer'))[:200]!r}", where=issuer)
+        methods = found.get("token_endpoint_auth_methods_supported")
+        methods = methods if isinstance(methods, list) else ["client_secret_basic"]
+        return Metadata(
+            authorize=_address(found, "authorization_endpoint"),
+            token=_address(found, "token_endpoint"),
+            keys=_address(found, "jwks_uri"),
+            device=_address(found, "device_authorization_endpoint", needed=False),
+            post_only="client_secret_basic" not in methods and "client_secret_post" in methods,
+        )
 
     async def _read_keys(self, *, fresh: bool) -> list[dict[str, Any]]:
         if self._keys is None or (fresh and self._may_read_keys()):
@@ -225,11 +241,14 @@ class Provider:
             NotYetError: It says that nobody has confirmed a code yet.
             OidcError: It can't be reached, refuses, or says nothing of use.
         """
-        authority = self.settings.authority
-        verify = ssl.create_default_context(cafile=authority) if authority else ssl.create_default_context()
-        content = bytearray()
+        content, authority = bytearray(), self.settings.authority
+        try:  # a context takes long to make: in a thread, as others are waiting
+            verify = await asyncio.to_thread(partial(ssl.create_default_context, cafile=authority))
+        except OSError as error:
+            raise OidcError(f"can't be read as certificates ({error.strerror})", where=authority) from None
         try:
             async with (
+                asyncio.timeout(_DEADLINE_S),
                 httpx.AsyncClient(verify=verify, timeout=_TIMEOUT_S) as client,
                 client.stream(
                     method, url, data=form, headers={"accept": "application/json", **(headers or {})}
@@ -239,7 +258,7 @@ class Provider:
                     content += chunk
                     if len(content) > _LONGEST:
                         raise OidcError("the provider's answer is too long", where=url)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
             raise OidcError(f"the provider can't be reached ({type(error).__name__})", where=url) from None
         try:
             found = json.loads(content)

@@ -1,5 +1,6 @@
 """Log-in with accounts of a provider that runs as a process: by browser, as a device; who is not let in."""
 
+import asyncio
 import json
 import re
 import shutil
@@ -20,6 +21,7 @@ from server.folder.coordinator import FolderError, load_settings
 from server.folder.login import load_login, log_in, token_by_account
 from server.oidc.id_token import usable_keys
 from server.oidc.log_ins import UnderWay
+from server.oidc.provider import Provider
 from server.oidc.settings import OidcError, OidcTable
 from server.registry.store import RegistryError
 from server.runs.remote import RemoteCoordinator
@@ -235,6 +237,34 @@ def test_devices_of_one_address_ask_the_provider_so_often_and_not_more(
     assert "under way from this address" in answers[-1].json()["error"]
     hall.skip(2000)
     assert client.post("/v1/oidc/device").status_code == 201
+
+
+def test_a_provider_that_can_not_be_used_is_asked_once_whoever_comes(settings: OidcTable) -> None:
+    """Nobody needs to be known to ask for a log-in; each used to become a question to the provider."""
+    asked, now = [], [0.0]
+
+    async def count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 500 Oh\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}")
+        await writer.drain()
+        writer.close()
+
+    async def flood() -> list[BaseException | str]:
+        async with await asyncio.start_server(count, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            away = settings.model_copy(update={"issuer": f"http://127.0.0.1:{port}"})
+            provider = Provider(away, lambda: now[0])
+
+            async def ask() -> str:
+                return await provider.authorize_url("back", state="s", nonce="n", challenge="c")
+
+            errors = await asyncio.gather(*(ask() for _ in range(50)), return_exceptions=True)
+            now[0] = 6.0  # seconds later it is asked again
+            return [*errors, *await asyncio.gather(ask(), return_exceptions=True)]
+
+    errors = asyncio.run(flood())
+    assert len(asked) == 2
+    assert all(isinstance(error, OidcError) and "refuses (500)" in str(error) for error in errors)
 
 
 def test_a_key_that_is_none_leaves_the_others() -> None:
