@@ -1,5 +1,6 @@
 """`wardround server init, invite, sites, revoke, sign, people, backup, restore`."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -42,6 +43,7 @@ Projects = Annotated[
         show_default=False,
     ),
 ]
+_NEXT = ("check", "start", "invite SITE", "people add NAME --role researcher")
 people_app = App(help="People who may talk to the coordinator.")
 
 
@@ -80,6 +82,9 @@ def init(
     said = [f"{folder}: the federation '{name}'", f"  authority  SHA-256 {authority_print}"]
     if not passphrase:
         said.append("  The authority's key has no passphrase: whoever reads its file can admit sites.")
+    at = shlex.join(["--dir", str(folder)])
+    said.append("Then:")
+    said += [f"  wardround server {step} {at}" for step in _NEXT]
     answer(json, said, folder=folder, federation=name, authority=authority_print, passphrase=passphrase)
 
 

@@ -770,6 +770,7 @@ def test_a_passphrase_is_made_where_its_file_is_not_there(tmp_path: Path, server
 def test_people_by_command(tmp_path: Path, server: Command) -> None:
     made = server("init", "fed", "--name", "lung-eu", "--host", "fed.example.org", "--no-passphrase")
     assert "has no passphrase" in made.stdout
+    assert "wardround server invite SITE --dir fed" in made.stdout
     added = server("people", "add", "j.smith", "--role", "operator", "--dir", "fed")
     assert len(added.stdout.split()) == 1
     shown = server("people", "list", "--dir", "fed").stdout
