@@ -1,5 +1,6 @@
 """`wardround job new`: a job to begin with; what it says of data, only a side that has data can read."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -32,12 +33,23 @@ def new(
 
     It may name one of these networks: {networks}; and one of these strategies: {strategies}.
     """
+    out = out or Path(f"{name}.toml")
     if data is None:
         from shared.job.template import write_job
 
-        written = write_job(name, task, out or Path(f"{name}.toml"))
-    else:
-        from client.data.suggested_job import write_job_of
+        answer(json, str(write_job(name, task, out)), file=out)
+        return
+    from client.data.suggested_job import write_job_of
 
-        written = write_job_of(data, name, task, out or Path(f"{name}.toml"))
-    answer(json, str(written), file=written)
+    write_job_of(data, name, task, out)
+    answer(json, [str(out), f"Then: {_simulate(out, data)}"], file=out)
+
+
+def _simulate(job: Path, data: Path) -> str:
+    """Return the command that trains a job on data, which are cut into hospitals if they name none."""
+    from client.data.manifest.csv_files import read_table
+    from client.data.manifest.rows import manifest_path
+
+    words = ["wardround", "simulate", str(job), "--data", str(data)]
+    has_sites = "site" in read_table(manifest_path(data))[0]
+    return shlex.join(words if has_sites else [*words, "--sites", "3", "--partition", "iid"])

@@ -162,6 +162,14 @@ def test_survival_has_the_columns_of_the_table(tmp_path: Path) -> None:
     assert 30 < job.task.horizon < 40
 
 
+@pytest.mark.parametrize(("column", "options"), [("site", ""), ("ward", " --sites 3 --partition iid")])
+def test_what_to_type_next_is_said(tmp_path: Path, column: str, options: str) -> None:
+    rows = [{"patient": name, column: "north", "image": image(32, 32), "label": name} for name in "abc"]
+    write(tmp_path / "data", rows)
+    said = wardround("job", "new", "mine", "--task", "classification", "--data", "data", cwd=tmp_path).stdout
+    assert said.splitlines() == ["mine.toml", f"Then: wardround simulate mine.toml --data data{options}"]
+
+
 def test_survival_without_a_time_says_what_to_call_it(tmp_path: Path) -> None:
     data = write(tmp_path / "data", [{"patient": "a", "days": "3", "event": "1"}])
     with pytest.raises(DataError, match="has no column 'time'") as raised:
