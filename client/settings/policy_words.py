@@ -1,6 +1,7 @@
 """The hospital's policy, line by line: what each means here in plain words, and what it refuses."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -90,13 +91,18 @@ def _people(what: str, key: str) -> Callable[[PolicyTable], Words]:
 
 
 def _most(key: str, some: str, none: str, refuses: str) -> Callable[[PolicyTable], Words]:
-    """Return words of a number; `{}` in them stands for it."""
+    """Return words of a number; `{}` in them stands for it, before a plural."""
 
     def words(policy: PolicyTable) -> Words:
         value = getattr(policy, key)
-        return (none, NOTHING) if value is None else (some.format(value), refuses.format(value))
+        return (none, NOTHING) if value is None else (_counted(some, value), _counted(refuses, value))
 
     return words
+
+
+def _counted(text: str, value: float) -> str:
+    said = text.format(value)
+    return re.sub(r"\b1 (round|site|patient|time)s\b", r"1 \1", said) if value == 1 else said
 
 
 def _yes_or_no(key: str, yes: Words, no: Words) -> Callable[[PolicyTable], Words]:
@@ -156,13 +162,13 @@ _WORDS: dict[str, Callable[[PolicyTable], Words]] = {
         "rounds_per_day",
         "All jobs together train here {} rounds a day at most.",
         "Rounds of a day are not counted.",
-        "the round after the {}th of a day",
+        "a round after {} rounds in one day",
     ),
     "evaluations_per_day": _most(
         "evaluations_per_day",
         "Models of all jobs are judged here {} times a day at most.",
         "Evaluations of a day are not counted.",
-        "the evaluation after the {}th of a day",
+        "an evaluation after {} in one day",
     ),
     "hours": _hours,
     "max_model_mb": _most(

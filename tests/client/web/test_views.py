@@ -56,6 +56,15 @@ def test_what_is_set_is_told_from_what_is_not() -> None:
     assert lines["approval"].refuses == "a job that nobody approved, or was denied"
 
 
+def test_a_line_of_the_policy_counts_as_people_do() -> None:
+    lines = {
+        line.key: line for line in policy_lines(PolicyTable(max_rounds=1, rounds_per_day=2, min_sites=1))
+    }
+    assert lines["max_rounds"].means == "A job has 1 round at most."
+    assert lines["rounds_per_day"].refuses == "a round after 2 rounds in one day"
+    assert lines["min_sites"].means == "A round needs 1 site or more."
+
+
 def test_what_names_no_run_stands_with_its_jobs_and_a_signature_has_words(own_hospital: Hospital) -> None:
     hospital = own_hospital
     of = {"job": hospital.trained.digest(), "researcher": "omar"}
