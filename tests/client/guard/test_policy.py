@@ -322,7 +322,6 @@ def test_what_leaves_is_in_the_log_before(folder: Path) -> None:
     vector = reply.content[messages.ARRAYS][messages.VECTOR].numpy()
     assert entry.event == "reply-sent"
     assert entry.fields == {
-        "run": "1",
         "job": job_of().digest(),
         "phase": "train",
         "round": 2,
