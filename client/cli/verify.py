@@ -71,7 +71,7 @@ def _lines(passport: "Passport") -> list[str]:
     rows = [
         (
             site,
-            _ranges(passport.trained_in(site)) or "-",
+            _trained(passport, site),
             "yes" if site in content.tested else "-",
             _promise(passport.statements[site].promise) if site in passport.statements else "",
             "signed" if site in passport.statements else f"NOT SIGNED: {content.without[site]}",
@@ -93,6 +93,7 @@ def _keys(passport: "Passport") -> dict[str, Any]:
     sites = {
         site: {
             "rounds": passport.trained_in(site),
+            "not_taken": passport.not_taken(site),
             "tested": site in content.tested,
             "signed": site in passport.statements,
             "promise": passport.statements[site].promise.model_dump()
@@ -110,6 +111,13 @@ def _keys(passport: "Passport") -> dict[str, Any]:
         "rounds": len(content.rounds),
         "sites": sites,
     }
+
+
+def _trained(passport: "Passport", site: str) -> str:
+    late = _ranges(passport.not_taken(site))
+    return (_ranges(passport.trained_in(site)) or "-") + (
+        f" (signs {late} too: came too late)" if late else ""
+    )
 
 
 def _promise(promise: "Promise") -> str:

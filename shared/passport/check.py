@@ -57,6 +57,15 @@ class Passport:
         """Return the rounds whose model has an update of a site in it."""
         return [one.round for one in self.content.rounds if site in one.updates]
 
+    def not_taken(self, site: str) -> list[int]:
+        """Return the rounds for which a site signs an update that is in no model.
+
+        It came too late, says the coordinator, which nobody else can tell.
+        """
+        own = self.statements.get(site)
+        signed = {one.round for one in own.trained} if own else set()
+        return sorted(signed - set(self.trained_in(site)))
+
     @property
     def sites(self) -> list[str]:
         """The sites that took part: whose updates are in a model, or who judged one."""
@@ -109,6 +118,7 @@ def load_passport(path: Path, authority: x509.Certificate) -> Passport:
         raise PassportError(error.problem, where=path) from None
     problems += [
         *_rounds(passport),
+        *_parts(passport),
         *(each for site in passport.sites for each in differences(passport, site)),
     ]
     _refuse(problems, path)
@@ -235,6 +245,17 @@ def _rounds(passport: Passport) -> Iterator[str]:
         yield "it was signed before the run began"
 
 
+def _parts(passport: Passport) -> Iterator[str]:
+    """Say which sites have a part by their own word alone, and which reasons are for nothing."""
+    sites, content = set(passport.sites), passport.content
+    for site in sorted(content.statements.keys() - sites):
+        yield f"{site} signs that it took part, and the coordinator that it did not"
+    for site in sorted(content.without.keys() & content.statements.keys()):
+        yield f"{site} has a statement, and the coordinator a reason why it has none"
+    for site in sorted(content.without.keys() - sites - content.statements.keys()):
+        yield f"{site} is said to have signed nothing, and took no part"
+
+
 def differences(passport: Passport, site: str) -> Iterator[str]:
     """Say where what a site signs and what the coordinator signs differ."""
     own, content = passport.statements.get(site), passport.content
@@ -244,7 +265,8 @@ def differences(passport: Passport, site: str) -> Iterator[str]:
     elif (own.run, own.job) != (content.run, passport.digest):
         yield f"the statement of {site} is of another run or job"
     else:
-        if not moment(content.begun) - _CLOCKS <= moment(own.time) <= moment(content.time) + _CLOCKS:
+        signed = moment(own.time)  # differences: a begin in the year 1 has no ten minutes before it
+        if signed - moment(content.begun) < -_CLOCKS or signed - moment(content.time) > _CLOCKS:
             yield f"{site} signed before the run began or after its end, or its clock is wrong"
         if own.layout != layout_digest(
             content.parameters, ((one.name, one.shape) for one in content.tensors)

@@ -62,6 +62,13 @@ def removed_round(content: dict[str, Any]) -> None:
     content |= {"tested_round": 1, "tested": [], "files": {}}
 
 
+def removed_site(content: dict[str, Any], site: str) -> None:
+    for one in content["rounds"]:
+        del one["updates"][site]
+        one["judged"].remove(site)
+    content["tested"].remove(site)
+
+
 FORGED: dict[str, tuple[Change, str]] = {
     "an unsigned site": (lambda own: own["statements"].pop("beta"), "beta took part, and signs nothing"),
     "the last round": (removed_round, "alpha signs that it trained in round 2, which is missing"),
@@ -88,9 +95,34 @@ FORGED: dict[str, tuple[Change, str]] = {
         lambda own: own["statements"].update(beta=own["statements"]["alpha"]),
         "the statement of beta is signed by 'alpha'",
     ),
+    "a site, but not its statement": (
+        lambda own: removed_site(own, "beta"),
+        "beta signs that it took part, and the coordinator that it did not",
+    ),
+    "that a site signed nothing": (
+        lambda own: own.update(without={"beta": "refused"}),
+        "beta has a statement, and the coordinator a reason",
+    ),
+    "a site that was not there": (
+        lambda own: own.update(without={"zeta": "refused"}),
+        "zeta is said to have signed nothing, and took no part",
+    ),
     "the time": (lambda own: own.update(begun=(NOW + timedelta(days=1)).isoformat()), "before the run began"),
     "the federation": (lambda own: own.update(federation="heart-us"), "the root certificate another"),
 }
+
+
+def test_an_update_that_is_in_no_model_is_said(desk) -> None:
+    del desk.content["rounds"][0]["updates"]["beta"]
+    passport = load_passport(desk.write(), load_root(desk.federation.root))
+    assert passport.trained_in("beta") == [2]
+    assert passport.not_taken("beta") == [1]
+    assert passport.not_taken("alpha") == []
+
+
+def test_a_run_that_began_in_the_year_1_is_compared(desk) -> None:
+    desk.content["begun"] = "0001-01-01T00:00:00+00:00"
+    assert load_passport(desk.write(), load_root(desk.federation.root)).sites == list(SITES)
 
 
 @pytest.mark.parametrize("what", FORGED)
