@@ -73,7 +73,7 @@ def spent_by_jobs(budget: Budget, folder: Path) -> Table:
     return Table(
         f"{budget.total.dataset}-{budget.total.unit}",
         f"{budget.total.dataset}: spent by each job",
-        ("job", "digest", "rounds", "epsilon", "true if honest"),
+        ("job", "digest", "rounds", "epsilon", "holds if honest"),
         rows,
         notes=("Epsilons are composed, not added: those of the jobs do not add up to that of the dataset.",),
     )

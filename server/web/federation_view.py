@@ -44,7 +44,7 @@ class SiteView:
     def wants(self) -> str:
         """What somebody has to do about it; nothing where it is well."""
         if self.state == "lost":
-            return "has not been heard of; is its service running?"
+            return "has not been heard from; is its service running?"
         if self.days is not None and self.days < _FEW_DAYS and self.state not in {"revoked", "invited"}:
             return f"has a certificate that ends in {self.days} {'day' if self.days == 1 else 'days'}"
         return ""
@@ -105,7 +105,7 @@ def _state(state: str, seen: datetime | None, now: datetime) -> tuple[str, str]:
         return "revoked", "bad"
     if seen is None:
         return "not yet seen", "warn"
-    return ("here", "good") if (now - seen).total_seconds() < _LOST_S else ("lost", "bad")
+    return ("online", "good") if (now - seen).total_seconds() < _LOST_S else ("lost", "bad")
 
 
 def _from_runs(coordinator: Coordinator) -> tuple[dict[str, Sequence[str]], dict[str, tuple[str, str]]]:

@@ -135,12 +135,12 @@ def _lines(figure: Figure) -> Any:
 
 
 def _names(figure: Figure, front: Sequence[Any], named: Sequence[str], look: Mapping[str, Any]) -> Any:
-    """Return the names of lines: at their ends, moved apart; of squares, in the corner that is free.
+    """Return the names of lines: at their ends, moved apart; of squares, where all end at one, beside it.
 
     Letters have the ink of the page, since few colours can be read; a piece of the line stands before them.
     """
     if figure.unit:
-        return _corner_names(named, look, left=figure.columns[1] == "recall")
+        return _names_beside(named, look)
     last = {str(point[0]): point for point in front}
     ups = [float(point[2]) for point in figure.points if point[2] is not None]
     gap = 17 / _HEIGHT * ((max(ups) - min(ups)) or 1.0)  # the axis is longer than the range
@@ -161,21 +161,17 @@ def _names(figure: Figure, front: Sequence[Any], named: Sequence[str], look: Map
     return dots + text
 
 
-def _corner_names(named: Sequence[str], look: Mapping[str, Any], *, left: bool) -> Any:
-    line, name_at = ((0.03, 0.1), 0.12) if left else ((0.9, 0.97), 0.88)
-    rows = [
-        {_SERIES: name, "from": line[0], "to": line[1], "at": name_at, _UP: 0.05 + 0.075 * place}
-        for place, name in enumerate(reversed(named))
-    ]
-    scale = alt.Scale(domain=[0, 1])
-    base = alt.Chart(alt.Data(values=rows)).encode(y=alt.Y(f"{_UP}:Q", scale=scale))
+def _names_beside(named: Sequence[str], look: Mapping[str, Any]) -> Any:
+    rows = [{_SERIES: name, _UP: 0.97 - 0.075 * place} for place, name in enumerate(named)]
+    base = alt.Chart(alt.Data(values=rows)).encode(y=alt.Y(f"{_UP}:Q", scale=alt.Scale(domain=[0, 1])))
     pieces = base.mark_rule(strokeWidth=2).encode(
-        x=alt.X("from:Q", scale=scale), x2="to:Q", color=look["color"], strokeDash=look["strokeDash"]
+        x=alt.value(_SQUARE + 12),
+        x2=alt.value(_SQUARE + 32),
+        color=look["color"],
+        strokeDash=look["strokeDash"],
     )
-    text = base.mark_text(
-        align="left" if left else "right", baseline="middle", fontSize=12, font=_FONT, color=INK
-    )
-    return pieces + text.encode(x=alt.X("at:Q", scale=scale), text=f"{_SERIES}:N")
+    text = base.mark_text(align="left", baseline="middle", fontSize=12, font=_FONT, color=INK)
+    return pieces + text.encode(x=alt.value(_SQUARE + 38), text=f"{_SERIES}:N")
 
 
 def _best_and_worst(figure: Figure, names: Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ from shared.tasks.fields import Field
 if TYPE_CHECKING:
     from torch import Tensor
 
-_OUTCOMES = ("found", "missed", "wrongly taken for it")
+_OUTCOMES = ("found", "missed", "taken for it")
 
 
 def curve_figures(curves: Curves, label: Field) -> Iterator[Figure]:
