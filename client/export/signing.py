@@ -68,7 +68,7 @@ def sign(folder: Path, key: Path) -> None:
     """
     signing = _library().signing
     configured = signing.Config().use_elliptic_key_signer(private_key=key)
-    configured.set_hashing_config(_hashing(folder)).sign(folder, folder / SIGNATURE)
+    configured.set_hashing_config(_hashing()).sign(folder, folder / SIGNATURE)
 
 
 def verify(folder: Path, public: Path | None) -> str:
@@ -96,7 +96,7 @@ def verify(folder: Path, public: Path | None) -> str:
     verifying = _library().verifying
     configured = verifying.Config().use_elliptic_key_verifier(public_key=path)
     try:
-        configured.set_hashing_config(_hashing(folder)).verify(folder, signature)
+        configured.set_hashing_config(_hashing()).verify(folder, signature)
     except InvalidSignature:
         raise SignatureError("is not signed with this key, or was changed", where=signature) from None
     except (ValueError, LookupError, TypeError, OSError, AttributeError, RecursionError) as error:
@@ -168,9 +168,12 @@ def _first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), "")[:200] or type(error).__name__
 
 
-def _hashing(folder: Path) -> Any:
-    """Return how the files are hashed: all of them, hidden ones and those of Git too, but the signature."""
-    return _library().hashing.Config().set_ignored_paths(paths=[folder / SIGNATURE], ignore_git_paths=False)
+def _hashing() -> Any:
+    """Return how the files are hashed: all of them, hidden ones and those of Git too, but the signature.
+
+    The library takes what is ignored from the model's folder on, however that is given.
+    """
+    return _library().hashing.Config().set_ignored_paths(paths=[SIGNATURE], ignore_git_paths=False)
 
 
 def _library() -> Any:
