@@ -95,8 +95,7 @@ def _facts(facts: RunFacts, status: str, story: Story) -> list[tuple[str, str]]:
     done = max(story.round, len(rows))
     found = [("rounds", f"{done} of {facts.job.job.rounds}")]
     best = first_metric(facts)
-    latest = next((value for row in reversed(rows) if (value := finite(row.get(best))) is not None), None)
-    found.append((name_of(best), number(latest)))
+    found.append(_score(facts, best))
     if status in AT_WORK:
         left = story.seconds_left()
         found.append(("time left", "–" if left is None else f"about {span(left)}"))
@@ -105,6 +104,17 @@ def _facts(facts: RunFacts, status: str, story: Story) -> list[tuple[str, str]]:
     lengths = [value for row in rows if (value := finite(row.get("seconds"))) is not None]
     found.append(("a round", f"{sum(lengths) / len(lengths):.1f} s" if lengths else "–"))
     return found
+
+
+def _score(facts: RunFacts, metric: str) -> tuple[str, str]:
+    """Return a metric of the test, if there was one; otherwise that of the newest round."""
+    tested = facts.estimate(metric).value
+    if tested is not None:
+        return f"{name_of(metric)}, test", number(tested)
+    latest = next(
+        (value for row in reversed(facts.rounds) if (value := finite(row.get(metric))) is not None), None
+    )
+    return name_of(metric) if metric == LOSS else f"{name_of(metric)}, validation", number(latest)
 
 
 def first_metric(facts: RunFacts) -> str:

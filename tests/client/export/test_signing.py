@@ -23,5 +23,5 @@ def test_a_folder_may_be_named_from_where_one_stands(
     monkeypatch.chdir(tmp_path / where)
     verify(Path(named), None)
     (tmp_path / "model" / "README.md").write_text("another card\n")
-    with pytest.raises(SignatureError, match="'README.md' was changed"):
+    with pytest.raises(SignatureError, match=r"'README\.md' was changed"):
         verify(Path(named), None)

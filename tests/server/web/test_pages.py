@@ -245,6 +245,15 @@ def test_a_report_is_a_page_and_a_file(visit) -> None:
     assert vera.client.get(f"/compare?run={FINISHED}").status_code == 400
 
 
+def test_a_score_says_of_whom_it_is(visit, going: RunFolder) -> None:
+    """The newest round's score on validation patients stood above that of the test, under one name."""
+    vera = visit("vera")
+    assert "Dice (all voxels), test" in vera.client.get(f"/runs/{FINISHED}").text
+    live = vera.client.get(f"/runs/{going.path.name}").text
+    assert "Dice (all voxels), validation" in live
+    assert "Dice (all voxels), test" not in live
+
+
 def test_what_is_live_comes_as_it_happens(visit, going: RunFolder) -> None:
     vera = visit("vera")
     with vera.client.stream("GET", f"/runs/{going.path.name}/live") as answer:
