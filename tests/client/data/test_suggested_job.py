@@ -138,9 +138,10 @@ def test_the_name_is_checked_before_the_data_are_read(tmp_path: Path) -> None:
         write_job_of(tmp_path / "nowhere", "My Job", "segmentation", tmp_path / "job.toml")
 
 
-def test_a_table_has_nothing_to_fill_in(tmp_path: Path) -> None:
+def test_a_table_of_which_no_column_tells_anything_is_refused(tmp_path: Path) -> None:
     data = write(tmp_path / "data", [{"patient": "a", "time": "3", "event": "1", "age": "60", "grade": "2"}])
-    assert suggested(data, "survival") == {}
+    with pytest.raises(DataError, match="no column of numbers or of categories"):
+        suggested(data, "survival")
 
 
 def test_survival_has_the_columns_of_the_table(tmp_path: Path) -> None:
