@@ -1,6 +1,5 @@
 """Who may open the hospital's page: who has the link of the terminal, once, and sits at this machine."""
 
-import re
 import secrets
 from http import HTTPStatus
 
@@ -8,7 +7,7 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-_OWN_HOST = re.compile(r"(127(\.\d{1,3}){3}|localhost|\[::1\])(:\d{1,5})?", re.IGNORECASE)
+from shared.wire.address import calls_this_machine
 
 
 class OneTimeLink:
@@ -31,17 +30,14 @@ class OneTimeLink:
 
 
 class OwnHost:
-    """Lets requests through that call this machine by its own name.
-
-    A page of another host whose name was made to point here (DNS rebinding) calls it by that name.
-    """
+    """Lets requests through that call this machine by its own name."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or refuse."""
-        if scope["type"] == "http" and not _OWN_HOST.fullmatch(Headers(scope=scope).get("host", "")):
+        if scope["type"] == "http" and not calls_this_machine(Headers(scope=scope).get("host", "")):
             refusal = PlainTextResponse("this is not the page's name", HTTPStatus.MISDIRECTED_REQUEST)
             await refusal(scope, receive, send)
             return

@@ -2,16 +2,20 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 
-from prometheus_client import CollectorRegistry, start_http_server, write_to_textfile
+from prometheus_client import CollectorRegistry, make_wsgi_app, write_to_textfile
 from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import ThreadingWSGIServer
 from prometheus_client.registry import Collector
 
 from shared.errors import WardroundError
 from shared.monitoring.settings import MonitoringTable
+from shared.wire.address import calls_this_machine
 
 log = logging.getLogger(__name__)
 WRITE_S = 15.0  # between two files
@@ -78,17 +82,36 @@ def published(settings: MonitoringTable, numbers: Numbers, name: str) -> Iterato
 
 def _serve(port: int, registry: CollectorRegistry) -> Callable[[], None]:
     """Answer at a port of loopback; returns what ends that."""
+    numbers = make_wsgi_app(registry)
+
+    def answer(environment: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        if not calls_this_machine(environment.get("HTTP_HOST", "")):  # a browser that was led here
+            start("421 Misdirected Request", [])
+            return [b"this is not the name of these numbers"]
+        return numbers(environment, start)
+
     try:
-        server, _ = start_http_server(port, _LOOPBACK, registry)
+        server = make_server(_LOOPBACK, port, answer, ThreadingWSGIServer, _Silent)
     except OSError as error:
         problem = f"can't be listened on ({error.strerror})"
         raise MonitoringError(problem, where=f"[monitoring] port = {port}", remedy="Take another.") from None
 
+    thread = threading.Thread(target=server.serve_forever, name="monitoring port", daemon=True)
+    thread.start()
+
     def close() -> None:
         server.shutdown()
         server.server_close()
+        thread.join()
 
     return close
+
+
+class _Silent(WSGIRequestHandler):
+    """Writes no line about each request."""
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the library's name)
+        """Write nothing."""
 
 
 def _write(folder: Path, name: str, registry: CollectorRegistry) -> Callable[[], None]:

@@ -1,12 +1,14 @@
 """Addresses of peers as settings name them, ``host:port``."""
 
 import ipaddress
+import re
 from typing import Annotated
 
 from pydantic import AfterValidator
 
 from shared.pki.certificates import HOST
 
+_OWN_HOST = re.compile(r"(127(\.\d{1,3}){3}|localhost|\[::1\])(:\d{1,5})?", re.IGNORECASE)
 _EXAMPLES = "such as fed.example.org:9443, 192.0.2.7:9443 or [2001:db8::7]:9443"
 
 
@@ -45,6 +47,14 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host.lower() == "localhost" or host.lower().endswith(".localhost")
+
+
+def calls_this_machine(host: str) -> bool:
+    """Say whether the `Host` of a request is a name of this machine that nobody else can give it.
+
+    A page of another host whose name was made to point here (DNS rebinding) calls it by that name.
+    """
+    return _OWN_HOST.fullmatch(host) is not None
 
 
 def _is_ip(text: str, version: int) -> bool:

@@ -122,6 +122,10 @@ def test_the_port_is_on_loopback_alone_and_ends_with_the_service(hospital: Hospi
     with published(MonitoringTable(port=port), numbers, "x"):
         answer = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False)
         assert ("wardround_site_info", (("site", "st-mary"), ("version", "0.1.0"))) in read(answer.text)
+        led_here = httpx.get(  # by a page whose name was made to point to this machine
+            f"http://127.0.0.1:{port}/metrics", headers={"host": "elsewhere.test"}, trust_env=False
+        )
+        assert (led_here.status_code, "wardround" in led_here.text) == (421, False)
         with pytest.raises(MonitoringError, match="can't be listened on"):
             published(MonitoringTable(port=port), numbers, "x").__enter__()
         with pytest.raises(OSError, match="refused"):
