@@ -1,5 +1,6 @@
 """A tracker as a run sees it: something that takes numbers by name and round."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from shared.errors import RunError
 from shared.text.names import suggestion
 
 KINDS = ("tensorboard", "mlflow", "wandb")
+_PASSWORD = re.compile(r"://[^/@]*:[^/]*@")
 EXTRA = "Install it: pip install 'wardround[{kind}]'."
 
 
@@ -52,9 +54,15 @@ class Target:
         """Read `KIND:PLACE`.
 
         Raises:
-            RunError: It is not of this form, or of another tracker.
+            RunError: It is not of this form, of another tracker, or holds a password.
         """
         kind, _, place = text.partition(":")
+        if _PASSWORD.search(place):  # it would stand in lists of processes, logs and messages
+            raise RunError(
+                "holds a password, which others would read",
+                where=_PASSWORD.sub("://…@", text),
+                remedy="MLflow reads MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.",
+            )
         if kind not in KINDS:
             raise RunError(f"unknown tracker '{kind}'; {suggestion(kind, KINDS)}", where=text)
         if not place:

@@ -172,6 +172,7 @@ def test_a_run_that_goes_on_is_the_same_one_there(kind: str, tmp_path: Path) -> 
         ("tensorbord:x", "did you mean 'tensorboard'?"),
         ("tensorboard", "names no place"),
         ("wandb:", "names no place"),
+        ("mlflow:https://ada:hunter2@mlflow.example.org", "holds a password"),
     ],
 )
 def test_what_is_no_tracker_is_said_before_the_data_are_read(
@@ -181,6 +182,7 @@ def test_what_is_no_tracker_is_said_before_the_data_are_read(
     ended = wardround("simulate", "tiny.toml", "--data", "nowhere", "--track", target, cwd=tmp_path)
     assert ended.returncode == 2
     assert message in ended.stderr
+    assert "hunter2" not in ended.stderr
     assert not (tmp_path / "runs").exists()
 
 
