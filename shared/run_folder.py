@@ -24,6 +24,7 @@ ROUNDS, SITES, PARTICIPATION = "metrics.csv", "sites.csv", "participation.jsonl"
 TEST = "test.json"
 REHEARSAL, PATIENTS = "rehearsal", "patients.safetensors"  # what only a rehearsal sees
 CHECKPOINT, MODEL, BEST = "checkpoint.safetensors", "model.safetensors", "best.safetensors"
+SIMULATION = "simulation.json"  # how the hospitals of a rehearsal were made
 START = "start"  # folder with the weights that the job names by start_sha256
 LOCK = ".lock"
 HEADER = "wardround"  # key of the metadata of our safetensors files

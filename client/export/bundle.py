@@ -13,6 +13,7 @@ import torch
 from client.data.kinds import first_of_kind, kinds_of
 from client.export.elsewhere import require_same_preparation
 from client.export.example_files import picture_modes
+from client.export.facts import trained_by
 from client.export.preparation import preparation_program
 from shared.errors import RunError
 from shared.finished_run import FinishedRun
@@ -181,7 +182,7 @@ def _metadata(run: FinishedRun, program: Program, facts: dict[str, Any]) -> dict
         "required_packages_version": packages,
         "name": facts["name"],
         "task": facts["subject"],
-        "description": f"By {len(facts['sites'])} sites together. Gives {program.says}.",
+        "description": f"Trained {trained_by(facts)}. Gives {program.says}.",
         "authors": "the sites of the run, see README.md",
         "copyright": "see README.md",
         "intended_use": "Not a medical device.",

@@ -8,9 +8,11 @@ from typing import Any
 
 from shared.finished_run import FinishedRun, Which
 from shared.job.schema import DataTable
+from shared.run_folder import SIMULATION
 from shared.tasks.fields import fields_of
 from shared.tasks.programs import Program
 from shared.text.markdown import in_markdown
+from shared.text.plural import many
 
 _INTENSITY = {
     "zscore": "each channel loses its mean and is divided by its standard deviation (1 where that is 0)",
@@ -88,6 +90,7 @@ def run_facts(run: FinishedRun, which: Which) -> dict[str, Any]:
         "round": run.round_of(which),
         "rounds": run.rounds,
         "strategy": run.job.strategy.name,
+        "simulated": (run.path / SIMULATION).exists(),
         "sites": {name: dict(own.get("patients", {})) for name, own in run.sites.items()},
         "test": dict(said.get("test", {}).get("federation", {})),
         "tested_round": said.get("tested_round"),
@@ -104,6 +107,14 @@ def run_facts(run: FinishedRun, which: Which) -> dict[str, Any]:
     }
 
 
+def trained_by(facts: Mapping[str, Any]) -> str:
+    """Return who trained a model, in words; a rehearsal never passes for a federation."""
+    count = len(facts["sites"])
+    if facts["simulated"]:
+        return f"by {many(count, 'simulated site')} on one machine: a rehearsal, no real federation"
+    return f"by {many(count, 'site')} together; no image left a hospital"
+
+
 def card(facts: Mapping[str, Any], program: Program, steps: list[str]) -> str:
     """Return the model card: Hugging Face's header, and what a user must know.
 
@@ -118,8 +129,7 @@ def card(facts: Mapping[str, Any], program: Program, steps: list[str]) -> str:
         f"# {facts['name']}",
         "",
     ]
-    subject = in_markdown(facts["subject"])
-    lines.append(f"Trained for {subject}, by {len(facts['sites'])} sites together; no image left a hospital.")
+    lines.append(f"Trained for {in_markdown(facts['subject'])}, {trained_by(facts)}.")
     lines += [
         "",
         "Not a medical device. Whoever uses it for patients must validate it on their own first.",
@@ -140,6 +150,7 @@ def card(facts: Mapping[str, Any], program: Program, steps: list[str]) -> str:
         f"- job `{facts['job']}`",
         f"- privacy: {facts['privacy']}" + (f" ({_text(facts['guarantee'])})" if facts["guarantee"] else ""),
         *(f"- {site}: {_patients(own)}" for site, own in sorted(facts["sites"].items())),
+        *(["- patients are numbers as the sites round them"] if facts["sites"] else []),
         "",
         "## Licence",
         "",

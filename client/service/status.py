@@ -4,6 +4,7 @@ from pathlib import Path
 
 from client.service.health import Answer, ask, socket_of
 from client.service.state import told
+from shared.web.moments import utc
 
 
 def service_state(folder: Path) -> tuple[Answer, str]:
@@ -15,9 +16,10 @@ def service_state(folder: Path) -> tuple[Answer, str]:
     last = told(state)
     if not last:
         return "no answer", "the service has never run here"
+    since = utc(last["since"])
     answer = ask(socket_of(state))
     if answer == "no answer" and last["status"] != "stopped":
-        was = f"process {last['pid']} ended without a word, {last['status']} since {last['since']}"
+        was = f"process {last['pid']} ended without a word, {last['status']} since {since}"
         return answer, f"the service does not run; {was}"
     detail = f" ({last['detail']})" if last["detail"] else ""
-    return answer, f"{last['status']}{detail} since {last['since']}, process {last['pid']}"
+    return answer, f"{last['status']}{detail} since {since}, process {last['pid']}"

@@ -32,6 +32,7 @@ _SENTENCES = {
     "job-denied": ("{user} denied the job {job}", ", because: {reason}", "."),
     "reply-sent": ("{what} of {job} left: {size}", "."),
     "request-refused": ("A request of {job} was refused", " by {rule}", "."),
+    "not-approved": ("A request of {job} was not answered: nobody here has approved it", "."),
     "request-failed": ("A request failed", ": {reason}", "."),
     "privacy-spent": (
         "Round {round} of {job} was counted",
@@ -135,6 +136,8 @@ def _said(event: str, fields: Mapping[str, Value]) -> str:
     told = {"user": "somebody", **fields, "what": what_left(fields).capitalize()}
     if isinstance(count := fields.get("bytes"), int):
         told["size"] = size(count)
+    if told.get("rule") == "policy.approval":
+        event = "not-approved"
     pieces = _SENTENCES.get(event, (event.replace("-", " ").capitalize(), "."))
     if "reason" in told:
         told["reason"] = str(told["reason"]).rstrip(".")

@@ -70,7 +70,10 @@ class Bell:
                     self._ring()
                 else:
                     self.allowances.allow(writer, **json.loads(line))
-        except ConnectionError:
+        except (
+            ConnectionError,
+            asyncio.CancelledError,
+        ):  # the coordinator stops: Python would log a traceback
             return
         finally:
             self.allowances.end(writer)

@@ -11,7 +11,7 @@ from typing import Any
 from shared.errors import RunError
 from shared.job.schema import JobSpec
 from shared.metrics.spec import metric_specs
-from shared.run_folder import EVENTS, TEST, RunRecord
+from shared.run_folder import EVENTS, SIMULATION, TEST, RunRecord
 from shared.web.tables import Estimate
 
 SCORED_ALIKE = (
@@ -148,7 +148,7 @@ class RunFacts(Outcome):
     @property
     def is_rehearsal(self) -> bool:
         """Whether its hospitals were simulated."""
-        return (self.record.path / "simulation.json").exists()
+        return (self.record.path / SIMULATION).exists()
 
     def states(self) -> dict[str, Any]:
         """Return the metric states of the test, nothing where none are kept.

@@ -41,7 +41,8 @@ class Painter:
         """Return the parts that are text: what a run does now."""
         view = view_of(run, story, tables)
         return {
-            name: self.pages.part(f"run_{name}.html.j2", view=view) for name in ("now", "sites", "events")
+            name: self.pages.part(f"run_{name}.html.j2", view=view)
+            for name in ("status", "now", "sites", "events")
         }
 
     async def curves(self, facts: RunFacts, metric: str) -> Markup:

@@ -27,6 +27,7 @@ from server.track.tracker import Tracker, open_tracker
 from shared.errors import RunError, WardroundError
 from shared.job.schema import JobSpec
 from shared.metrics.replicates import Tables
+from shared.run_folder import SIMULATION
 from shared.wire.packed_model import tensor_of
 from simulate.session.baselines import POOLED
 from simulate.session.grid import LocalGrid
@@ -44,7 +45,6 @@ from simulate.session.setup import (
 )
 from simulate.workers import Call, Workers, open_workers
 
-_SETUP = "simulation.json"
 _REPEATS = "repeats.jsonl"
 _KEPT = "kept"  # folder of what the sites keep between rounds
 _OPEN = (
@@ -107,7 +107,7 @@ def start(
         raise
     if hospitals.repeats is not None:
         write_atomic(run.path / _REPEATS, hospitals.repeats.text().encode())
-    write_atomic(run.path / _SETUP, setup.model_dump_json(indent=2).encode())
+    write_atomic(run.path / SIMULATION, setup.model_dump_json(indent=2).encode())
     run.describe(warnings=warnings)
     return run
 
@@ -143,7 +143,7 @@ def execute(
     Raises:
         WardroundError: Something stopped it; it can be resumed, or was removed where it had not begun.
     """
-    setup = Setup.read(run.path / _SETUP)
+    setup = Setup.read(run.path / SIMULATION)
     workers = workers or str(min(_cores(), len(setup.sites)))
     if not resume:
         print_warnings(console, run.read_description()["warnings"])

@@ -56,6 +56,14 @@ def test_what_is_set_is_told_from_what_is_not() -> None:
     assert lines["approval"].refuses == "a job that nobody approved, or was denied"
 
 
+def test_a_request_for_a_job_that_waits_is_no_refusal(own_hospital: Hospital) -> None:
+    job = own_hospital.waiting.digest()
+    own_hospital.log.append("request-refused", job=job, rule="policy.approval")
+    assert newest(own_hospital.folder, Choice(), 1)[0][0].said == (
+        "A request of disc-outline was not answered: nobody here has approved it."
+    )
+
+
 def test_a_line_of_the_policy_counts_as_people_do() -> None:
     lines = {
         line.key: line for line in policy_lines(PolicyTable(max_rounds=1, rounds_per_day=2, min_sites=1))

@@ -266,6 +266,7 @@ def test_what_is_live_comes_as_it_happens(visit, going: RunFolder) -> None:
                 if "curves" in parts:
                     break
         assert "<svg" in parts["curves"]
+        assert "running" in parts["status"]
         going.event("site_done", round=6, site="lyon", phase="train", loss=0.4567, seconds=3.0)
         for line in lines:
             if line.startswith("data: ") and "0.457" in json.loads(line[6:]).get("sites", ""):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from client.predict.rows import find_rows
 from shared.finished_run import FinishedRun
 from shared.job.schema import parse_job
 from shared.networks.build import build_model, models_of
-from shared.run_folder import JOB, MODEL
+from shared.run_folder import JOB, MODEL, SIMULATION
 from shared.tasks import make_task
 from shared.tasks.base import Task
 from shared.wire.packed_model import Layout
@@ -215,6 +216,7 @@ def bundles(run_of, tmp_path_factory) -> Path:
 
 VERIFY = """
 import os
+import shutil
 from monai.bundle import run, verify_metadata, verify_net_in_out
 for name in names:
     os.chdir(name)
@@ -287,6 +289,17 @@ def test_an_export_says_what_a_user_must_know(run_of, tmp_path) -> None:
     assert about["inputs"]["image"]["shape"] == ["batch", 1, 16, 16, 16]
     assert "Apache License" in (tmp_path / "out/LICENSE").read_text()
     assert (tmp_path / "out/model.safetensors").read_bytes() == (run_of("windows") / MODEL).read_bytes()
+
+
+def test_a_rehearsal_never_passes_for_a_federation(run_of, tmp_path) -> None:
+    run = Path(shutil.copytree(run_of("windows"), tmp_path / "run"))
+    export(run, "safetensors", tmp_path / "real")
+    (run / SIMULATION).write_text("{}")
+    export(run, "safetensors", tmp_path / "simulated")
+    real, simulated = ((tmp_path / name / "README.md").read_text() for name in ("real", "simulated"))
+    assert "by 2 sites together; no image left a hospital" in real
+    assert "by 2 simulated sites on one machine: a rehearsal, no real federation" in simulated
+    assert "no image left" not in simulated
 
 
 def test_whatever_was_changed_is_found_and_named(run_of, tmp_path) -> None:
