@@ -5,7 +5,7 @@ from typing import Any
 
 from server.report.comparison import sentences
 from server.report.content import Section, words
-from server.report.facts import RunFacts
+from server.report.facts import RunFacts, finite
 from server.report.tables import shown_metrics
 from shared.metrics.figures import Figure, Point
 from shared.metrics.spec import metric_names
@@ -17,6 +17,8 @@ def results_section(facts: RunFacts) -> Section:
     """Return what came out, with intervals."""
     if not facts.test:
         return Section("results", "What came out", ("The run has not been tested.",))
+    if all(finite(value) is None for value in (facts.test.get("federation") or {}).values()):
+        return Section("results", "What came out", _withheld(facts))
     patients = facts.test_patients()
     rehearsed = facts.comparison.get("how") == "bootstrap"
     behind = (
@@ -39,6 +41,16 @@ def results_section(facts: RunFacts) -> Section:
     )
     return Section(
         "results", "What came out", says, tuple(sentences(facts.comparison)), tables, _cross_site(facts)
+    )
+
+
+def _withheld(facts: RunFacts) -> tuple[str, ...]:
+    about = facts.about
+    return (
+        f"The model of round {about.get('tested_round')} of {about.get('rounds')} was tested, and no score "
+        "left the hospitals: how good it is, nobody here knows.",
+        "A hospital's own scores leave where its policy says share_site_metrics = true; those of all "
+        "hospitals together where the job asks for secure aggregation (docs/policy.md).",
     )
 
 

@@ -87,7 +87,10 @@ def _rounds_trained(facts: RunFacts) -> dict[str, int]:
 def learning_section(facts: RunFacts) -> Section:
     """Return how the rounds went."""
     figures = [figure for metric in _followed(facts) if (figure := curve(facts, metric)) is not None]
-    says = () if figures else ("No round has been finished.",)
+    nothing = "No round has been finished."
+    if facts.rounds:
+        nothing = "There is no curve: the hospitals keep their scores and their training loss to themselves."
+    says = () if figures else (nothing,)
     return Section("learning", "How it learnt", says, figures=figures)
 
 

@@ -50,7 +50,8 @@ class Painter:
         figures = curves_of(facts, metric)
         drawn = await self.drawer.draw(figures)
         shown = list(zip(figures, drawn, strict=True))
-        return self.pages.part("run_curves.html.j2", figures=shown, run=facts.name, metric=metric)
+        asked = {"run": facts.name, "metric": metric, "rounds": len(facts.rounds)}
+        return self.pages.part("run_curves.html.j2", figures=shown, **asked)
 
 
 class LiveRuns:

@@ -1,7 +1,7 @@
 """One run as its page shows it: facts, curves, sites, and what a person may decide."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from server.report.content import words
@@ -77,11 +77,18 @@ def view_of(run: SeenRun, story: Story, tables: RunFacts) -> RunView:
         status=status,
         kind=kind_of(status),
         facts=list(_facts(tables, status, story)),
-        sites=[(name, story.sites[name], sent.get(name)) for name in _by_need(story.sites)],
+        sites=[(name, _now(story.sites[name], status), sent.get(name)) for name in _by_need(story.sites)],
         story=story,
         waiting=waiting_for(waiting) if waiting else "",
         reason=str(about.get("reason") or ""),
     )
+
+
+def _now(site: SiteNow, status: str) -> SiteNow:
+    """Return what a site does; in a run that is over none is at work."""
+    if status in AT_WORK or site.kind != "busy":
+        return site
+    return replace(site, state="stopped", kind="warn")
 
 
 def _by_need(sites: Mapping[str, SiteNow]) -> list[str]:

@@ -15,6 +15,7 @@ from server.report.content import words
 from server.report.terminal import print_run
 from server.report.write import report_on, write_csv, write_page
 from shared.errors import RunError
+from shared.metrics.spec import metric_names
 from shared.web.tables import Estimate, Table
 from tests.server.report.runs import write_run
 
@@ -111,6 +112,26 @@ def test_the_numbers_are_those_of_the_run(large: Path) -> None:
     assert "800" in page.text  # test patients
     assert "audit-privacy RUN --site site.toml --json > RUN/audit-SITE.json" in page.text
     assert "Images are rounded by the hospitals" in page.text
+
+
+def test_scores_that_stay_at_the_hospitals_are_said_to(tmp_path: Path, tiny_job) -> None:
+    """A table of dashes, 'an unknown number of patients' and 'no round has been finished' stood there."""
+    nothing = {"federation": dict.fromkeys(metric_names(tiny_job)), "sites": {}, "examples": {}}
+    run = write_run(tmp_path, tiny_job, ["alpha", "beta"], 3, test=nothing, comparison={})
+    for name in ("metrics.csv", "sites.csv"):
+        with (run / name).open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        kept = {"round", "site", "sites", "phase", "seconds", "bytes"}
+        blank = [{key: value if key in kept else "" for key, value in row.items()} for row in rows]
+        with (run / name).open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(blank)
+    text = page_of(run)[1].text
+    assert "no score left the hospitals" in text
+    assert "There is no curve: the hospitals keep their scores" in text
+    assert "No round has been finished" not in text
+    assert "unknown number" not in text
 
 
 def test_every_table_is_a_csv(large: Path, tmp_path: Path) -> None:

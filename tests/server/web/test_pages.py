@@ -245,6 +245,14 @@ def test_a_report_is_a_page_and_a_file(visit) -> None:
     assert vera.client.get(f"/compare?run={FINISHED}").status_code == 400
 
 
+def test_no_site_is_at_work_in_a_run_that_is_over(visit, place: Place) -> None:
+    name = "heart-mri-20261122-101010"
+    run = RunFolder.read(place.runs / name)
+    run.event("round_started", round=1)
+    run.event("site_joined", site="charite")
+    assert "at work" not in visit("ada").client.get(f"/runs/{name}").text
+
+
 def test_a_score_says_of_whom_it_is(visit, going: RunFolder) -> None:
     """The newest round's score on validation patients stood above that of the test, under one name."""
     vera = visit("vera")
