@@ -6,7 +6,7 @@ from typing import Any
 from server.report.comparison import sentences
 from server.report.content import Section, words
 from server.report.facts import RunFacts, finite
-from server.report.tables import shown_metrics
+from server.report.tables import NO_SCORES, shown_metrics
 from shared.metrics.figures import Figure, Point
 from shared.metrics.spec import metric_names
 from shared.tasks.fields import image_columns_of
@@ -47,10 +47,9 @@ def results_section(facts: RunFacts) -> Section:
 def _withheld(facts: RunFacts) -> tuple[str, ...]:
     about = facts.about
     return (
-        f"The model of round {about.get('tested_round')} of {about.get('rounds')} was tested, and no score "
-        "left the hospitals: how good it is, nobody here knows.",
-        "A hospital's own scores leave where its policy says share_site_metrics = true; those of all "
-        "hospitals together where the job asks for secure aggregation (docs/policy.md).",
+        f"The model of round {about.get('tested_round')} of {about.get('rounds')} was tested, and how good "
+        "it is, nobody here knows.",
+        NO_SCORES,
     )
 
 

@@ -198,9 +198,7 @@ def _troubles(facts: RunFacts) -> Iterator[str]:
     silent = {str(line.get("reason", "")) for line in facts.events if line["event"] == "not_evaluated"}
     yield from (f"No metrics in some rounds: {reason}" for reason in sorted(silent))
     patients = facts.test_patients() if facts.test else None
-    if (
-        patients is not None and patients < FEW_PATIENTS and not facts.is_rehearsal
-    ):  # whose data check said so
+    if patients and patients < FEW_PATIENTS and not facts.is_rehearsal:  # whose data check said so
         yield (
             f"The test has {many(patients, 'patient')}: what differs between models of such a test is "
             "mostly chance."

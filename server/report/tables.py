@@ -23,7 +23,7 @@ _BINNED = (
     "This AUROC is of the scores themselves. A real run, with one bin for ten test patients, shows {:.3f} "
     "(docs/metrics.md): with so few patients that is coarse."
 )
-_NO_SCORES = (
+NO_SCORES = (
     "There are no metrics: hospitals let no scores of their own leave, or too few patients are behind them. "
     "With [privacy] secure_aggregation = true they are summed over the hospitals; else these set "
     "share_site_metrics = true (docs/policy.md)."
@@ -67,8 +67,12 @@ def results_tables(job: JobSpec, description: Mapping[str, Any], width: int) -> 
 def _result_columns(outcome: Outcome) -> list[Column]:
     about = outcome.about
     sites, left_out = list(about["test"]["sites"]), list(about["left_out"])
-    tested = [*(_count(outcome.test_patients(name)) for name in sites), *("–" for _ in left_out)]
-    columns = [Column("test\npatients", [*tested, _count(outcome.test_patients())])]
+    tested = [outcome.test_patients(name) for name in sites]
+    total = outcome.test_patients()
+    if all(outcome.estimate(metric).value is None for metric in shown_metrics(outcome.job)):
+        tested, total = [count or None for count in tested], total or None  # 0: too few to be told
+    counted = [*map(_count, tested), *("–" for _ in left_out), _count(total)]
+    columns = [Column("test\npatients", counted)]
     baselines = about.get("baselines")
     for metric in shown_metrics(outcome.job)[: 1 if baselines else None]:
         values = [
@@ -206,7 +210,7 @@ def print_missing_scores(console: Console, description: Mapping[str, Any]) -> No
     """Say why a run has no metrics, where it has none."""
     scores = description["test"]["federation"].values()
     if all(score is None or math.isnan(score) for score in scores):
-        console.print(_NO_SCORES, soft_wrap=True, highlight=False, markup=False)
+        console.print(NO_SCORES, soft_wrap=True, highlight=False, markup=False)
 
 
 def print_guarantee(console: Console, description: Mapping[str, Any]) -> None:

@@ -128,7 +128,8 @@ def test_scores_that_stay_at_the_hospitals_are_said_to(tmp_path: Path, tiny_job)
             writer.writeheader()
             writer.writerows(blank)
     text = page_of(run)[1].text
-    assert "no score left the hospitals" in text
+    assert "nobody here knows" in text
+    assert "hospitals let no scores of their own leave" in text
     assert "There is no curve: the hospitals keep their scores" in text
     assert "No round has been finished" not in text
     assert "unknown number" not in text
