@@ -9,7 +9,6 @@ import pytest
 from rich.console import Console
 
 from server.report.content import Report
-from server.report.one_run import report_of
 from server.report.write import report_on
 from simulate.session.session import Hospitals, execute, start
 from tests.every_task import write_for_every_task
@@ -46,14 +45,14 @@ def figures_of(report: Report) -> set[str]:
 def test_every_kind_of_job_ends_with_a_report(data: Path, tmp_path: Path, task: str) -> None:
     run = run_of(data, tmp_path, task_name=task)
     page = Page((run / "report.html").read_text(encoding="utf-8"))
-    report = report_of(run)
+    report = report_on([run])
     assert FIGURES[task] <= figures_of(report)
     assert {"rounds-train-loss"} <= figures_of(report)
     pictures = [picture.name for section in report.sections for picture in section.pictures]
     drawn = {"generation": ["samples"], "survival": []}.get(task, ["best", "median", "worst"])
     assert pictures == drawn
     assert len(page.all("img")) == len(drawn)
-    assert [part.name for part in report_of(run, images=False).sections if part.pictures] == []
+    assert [part.name for part in report_on([run], images=False).sections if part.pictures] == []
     about = json.loads((run / "run.json").read_text())
     assert about["comparison"]["patients"] == 16
     assert set(about["comparison"]["sites"]) == {"alpha", "beta", "gamma", "delta"}
@@ -61,7 +60,7 @@ def test_every_kind_of_job_ends_with_a_report(data: Path, tmp_path: Path, task: 
 
 def test_baselines_show_each_model_at_each_hospital(data: Path, tmp_path: Path) -> None:
     run = run_of(data, tmp_path, baselines=True)
-    report = report_of(run)
+    report = report_on([run])
     assert "cross-site" in figures_of(report)
     tables = {table.name: table for section in report.sections for table in section.tables}
     about = json.loads((run / "run.json").read_text())
