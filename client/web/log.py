@@ -30,7 +30,7 @@ _SENTENCES = {
     "job-seen": ("The job {job} arrived", " from {researcher}", "."),
     "job-approved": ("{user} approved the job {job}", "."),
     "job-denied": ("{user} denied the job {job}", ", because: {reason}", "."),
-    "reply-sent": ("{what} of {job} left: {size}", "."),
+    "reply-sent": ("{what} of {job} left", ": {size}", "."),
     "request-refused": ("A request of {job} was refused", " by {rule}", "."),
     "not-approved": ("A request of {job} was not answered: nobody here has approved it", "."),
     "request-failed": ("A request failed", ": {reason}", "."),
@@ -134,7 +134,10 @@ def _line(entry: Entry, names: Mapping[str, str]) -> Line:
 def _said(event: str, fields: Mapping[str, Value]) -> str:
     """Return a sentence: the pieces of it whose fields the entry has."""
     told = {"user": "somebody", **fields, "what": what_left(fields).capitalize()}
-    if isinstance(count := fields.get("bytes"), int):
+    count = fields.get("bytes")
+    if (
+        isinstance(count, int) and count > 0
+    ):  # the bytes of arrays: numbers of patients and signatures are none
         told["size"] = size(count)
     if told.get("rule") == "policy.approval":
         event = "not-approved"

@@ -80,7 +80,7 @@ def test_what_names_no_run_stands_with_its_jobs_and_a_signature_has_words(own_ho
     hospital.log.append("statement-signed", run=RUN, sha256="ab" * 32, **of)
     hospital.log.append("reply-sent", phase="statement", round=0, run=RUN, bytes=0, examples=0, **of)
     said = [line.said for line in newest(hospital.folder, Choice(), 2)[0]]
-    assert said[0].startswith("What the site signs about its part of")
+    assert said[0] == "What the site signs about its part of disc-size left."
     assert said[1].startswith(f"The site's part in the run {RUN} of")
     [run] = [one for one in sent_runs(hospital.folder) if one.job == of["job"]]
     assert [entry.fields["phase"] for entry in run.newest][:2] == ["statement", "describe"]
