@@ -46,13 +46,16 @@ class Check:
         return frame(rows)
 
     def __repr__(self) -> str:
+        from shared.text.plural import many
+
         said = "can be trained on" if self.trainable else f"can't be trained on: {self.errors[0]}"
         return (
-            f"<Check: {self.images} images of {self.patients} patients {said}; {len(self.warnings)} warnings>"
+            f"<Check: {many(self.images, 'image')} of {many(self.patients, 'patient')} {said}; "
+            f"{many(len(self.warnings), 'warning')}>"
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Dataset:
     """Images with their targets: a folder with a `manifest.csv`, or that file.
 
@@ -62,6 +65,9 @@ class Dataset:
     """
 
     path: Path
+
+    def __init__(self, path: Path | str) -> None:
+        object.__setattr__(self, "path", Path(path))
 
     @classmethod
     def example(cls, name: str, out: Path | str = "examples", *, seed: int = 1) -> "Dataset":

@@ -90,7 +90,7 @@ def test_a_report_a_card_and_a_comparison(run: wardround.Run, tmp_path: Path) ->
 
 
 def test_a_dataset_is_checked_for_a_job(tiny_data: Path, tmp_path: Path) -> None:
-    data = wardround.Dataset(tiny_data.parent)
+    data = wardround.Dataset(str(tiny_data.parent))
     (tmp_path / "tiny.toml").write_text(job_text())
     found = data.check(tmp_path / "tiny.toml")
     assert (found.trainable, found.patients, found.images) == (True, 12, 24)

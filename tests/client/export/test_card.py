@@ -19,6 +19,7 @@ def test_a_class_of_the_job_is_text() -> None:
         "tested_round": 2,
         "strategy": "fedavg",
         "privacy": "none",
+        "simulated": False,
         "sites": {"alpha": {}},
         "test": {f"sensitivity/{HOSTILE}": 0.5},
         "test_patients": 9,

@@ -116,8 +116,8 @@ def test_the_numbers_are_those_of_the_run(large: Path) -> None:
 
 def test_scores_that_stay_at_the_hospitals_are_said_to(tmp_path: Path, tiny_job) -> None:
     """A table of dashes, 'an unknown number of patients' and 'no round has been finished' stood there."""
-    nothing = {"federation": dict.fromkeys(metric_names(tiny_job)), "sites": {}, "examples": {}}
-    run = write_run(tmp_path, tiny_job, ["alpha", "beta"], 3, test=nothing, comparison={})
+    nothing = {"federation": dict.fromkeys(metric_names(tiny_job())), "sites": {}, "examples": {}}
+    run = write_run(tmp_path, tiny_job(), ["alpha", "beta"], 3, test=nothing, comparison={})
     for name in ("metrics.csv", "sites.csv"):
         with (run / name).open(newline="") as file:
             rows = list(csv.DictReader(file))
