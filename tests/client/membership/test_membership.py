@@ -97,8 +97,8 @@ def audit(job, manifest, *, rounds: int):
     population = Population.of(SiteData.load(manifest, job, site="alpha", split=SPLIT), job)
     members = population.chosen(population.members)
     device = torch.device("cpu")
-    model = train_model(job, members, name="target", rounds=rounds, device=device, statistics={})
-    return audit_model(model, job, population, rounds=rounds, shadows=4, statistics={})
+    model = train_model(job, members, name="target", rounds=rounds, device=device, statistics={}, files={})
+    return audit_model(model, job, population, rounds=rounds, shadows=4, statistics={}, files={})
 
 
 OVERFIT = {"training_local_epochs": 8, "training_batch_size": 4, "data_augment": []}
@@ -151,7 +151,7 @@ def test_an_images_loss_does_not_depend_on_the_others(tiny_job, dataset) -> None
     job = tiny_job(model_norm="batch")
     population = Population.of(SiteData.load(dataset, job, site="alpha", split=SPLIT), job)
     members = population.chosen(population.members)
-    model = train_model(job, members, name="t", rounds=1, device=torch.device("cpu"), statistics={})
+    model = train_model(job, members, name="t", rounds=1, device=torch.device("cpu"), statistics={}, files={})
     losses = image_losses(model, job, population)
     task, last = make_task(job), population.samples.batch([71])
     alone = sample_losses(task, predict(task, model, last["image"]).double(), last["mask"])
@@ -163,7 +163,7 @@ def test_a_loss_that_compares_patients_is_refused(tiny_job, dataset) -> None:
     job = tiny_job(task_name="survival", task_loss="cox", task_intervals=None)
     population = Population.of(SiteData.load(dataset, job, site="alpha", split=SPLIT), job)
     with pytest.raises(JobError, match="compares patients with each other, and so says little about one"):
-        audit_model(torch.nn.Identity(), job, population, rounds=1, shadows=4, statistics={})
+        audit_model(torch.nn.Identity(), job, population, rounds=1, shadows=4, statistics={}, files={})
 
 
 def test_a_loss_that_float32_rounds_to_none_is_told_from_a_smaller_one(tiny_job, dataset) -> None:
@@ -192,4 +192,4 @@ def test_an_odd_number_of_shadow_models_is_refused(tiny_job, dataset) -> None:
     job = tiny_job()
     population = Population.of(SiteData.load(dataset, job, site="alpha", split=SPLIT), job)
     with pytest.raises(JobError, match="5 shadow models"):
-        audit_model(torch.nn.Identity(), job, population, rounds=1, shadows=5, statistics={})
+        audit_model(torch.nn.Identity(), job, population, rounds=1, shadows=5, statistics={}, files={})

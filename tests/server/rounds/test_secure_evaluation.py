@@ -198,7 +198,7 @@ def test_more_bins_than_the_claimed_patients_allow_are_merged(secure_job, federa
     federated = federate(secure_job(**CLASSIFY, evaluation_bins=1000))
     loop, site = federated.loop, make_sites(tiny_data, SITES, tmp_path / "alone")[0]
     config = messages.request_config(loop.job.canonical(), loop.layout.digest(), 1, split="val")
-    record = messages.evaluation_record(loop.layout.pack(loop._initial_model()), loop.task.first_edges(1000))
+    record = messages.evaluation_record(loop.first_model(), loop.task.first_edges(1000))
     request = messages.read_request(RecordDict({messages.ARRAYS: record, messages.CONFIG: config}))
     for patients, most in ((40, 4), (9, 1)):
         metrics, states = site.summand(request, judging=True, patients=patients)
