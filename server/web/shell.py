@@ -14,6 +14,7 @@ from starlette.routing import Route
 from server.gateway.answers import status_of_error
 from server.gateway.people import ROLES, Caller, Role
 from shared.errors import WardroundError
+from shared.text.printable import printable
 from shared.web.forms import read_form
 from shared.web.pages import Pages
 
@@ -86,4 +87,4 @@ def own_path(text: str) -> str:
     except ValueError:  # no address at all, such as //[
         return "/"
     is_own = text.startswith("/") and not text.startswith(("//", "/\\")) and not is_elsewhere
-    return text if is_own and text.isprintable() and "\\" not in text else "/"
+    return text if is_own and printable(text) == text and "\\" not in text else "/"
