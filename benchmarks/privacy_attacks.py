@@ -109,7 +109,7 @@ def job_of(epsilon: float | None, *, quick: bool) -> JobSpec:
 def attacked(job: JobSpec, manifest: Path, shadows: int) -> tuple[Audit, float, float]:
     """Train a model, attack it; returns with the figures its mean loss on members and on the others."""
     population = Population.of(SiteData.load(manifest, job, site="hospital", split=SPLIT), job)
-    settings: dict[str, Any] = {"rounds": job.job.rounds, "statistics": {}}
+    settings: dict[str, Any] = {"rounds": job.job.rounds, "statistics": {}, "files": {}}
     model = train_model(job, population.chosen(population.members), name="target", device=CPU, **settings)
     audit = audit_model(model, job, population, shadows=shadows, **settings)
     losses = population.by_patient(image_losses(model, job, population))
