@@ -28,7 +28,7 @@ def read_secret(where: str, secret: str, error: type[WardroundError]) -> str:
         error: What is raised where it can't be read.
 
     Raises:
-        WardroundError: It is not there, is no text, or others may read it.
+        WardroundError: It is not there, is not text, or others may read it.
     """
     kind, _, name = secret.partition(":")
     if kind == "env":

@@ -39,7 +39,7 @@ def check_origin(path: Path, passport: Path, root: Path, *, signed: bool) -> Ori
 
     Raises:
         PassportError: Something does not hold; all that was found is named.
-        CredentialError: The root is no authority's certificate.
+        CredentialError: The root is not the certificate of an authority.
     """
     authority = load_root(root)
     if not passport.is_file():

@@ -125,7 +125,7 @@ def _require_plain(folder: Path) -> None:
         if path.is_dir() and any(path.iterdir()):
             continue
         if not path.is_file():
-            raise SignatureError(f"is not what was signed: '{name}' is no file of an export", where=folder)
+            raise SignatureError(f"is not what was signed: '{name}' is not a file of an export", where=folder)
 
 
 def _require_signed(folder: Path, signature: Path) -> None:

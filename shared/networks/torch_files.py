@@ -18,7 +18,7 @@ def read_torch_weights(content: bytes, where: object) -> dict[str, Tensor]:
     """Return the tensors of a file by name; of a checkpoint with more in it, those of its model.
 
     Raises:
-        JobError: It is no such file, holds what is not a tensor, or would run code.
+        JobError: It is not such a file, holds what is not a tensor, or would run code.
     """
     try:
         found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)

@@ -322,7 +322,7 @@ def test_whatever_was_changed_is_found_and_named(run_of, tmp_path) -> None:
     assert "'.gitignore' was added" in refusal(out)
     (out / ".gitignore").unlink()
     (out / "more").mkdir()
-    assert "'more' is no file of an export" in refusal(out)
+    assert "'more' is not a file of an export" in refusal(out)
     (out / "more").rmdir()
     licence = (out / "LICENSE").rename(tmp_path / "LICENSE")
     assert "'LICENSE' is missing" in refusal(out)
