@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from shared.tasks.classification.task import ClassificationTask as ClassificationTask
     from shared.tasks.fields import Field as _Field
     from shared.tasks.look import Look as Look
+    from shared.tasks.look import Shown as Shown
     from shared.tasks.options import ClassesOptions as ClassesOptions
     from shared.tasks.options import PhaseSpec as PhaseSpec
     from shared.tasks.options import TaskOptions as TaskOptions
@@ -108,7 +109,7 @@ _PLACES = {
     "shared.tasks.classification.options": ("Classification",),
     "shared.tasks.classification.task": ("ClassificationTask",),
     "shared.tasks.fields": ("SampleField",),
-    "shared.tasks.look": ("Look",),
+    "shared.tasks.look": ("Look", "Shown"),
     "shared.tasks.options": ("ClassesOptions", "PhaseSpec", "TaskOptions"),
     "shared.tasks.segmentation.options": ("Segmentation",),
     "shared.tasks.segmentation.task": ("SegmentationTask",),

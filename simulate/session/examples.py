@@ -108,14 +108,7 @@ def drawn(image: NDArray[np.float32], look: Look, spacing: tuple[float, ...] | N
         look: What is drawn on it.
         spacing: Millimetres along each axis, or None.
     """
-    target = Sample(image, (Drawing(look.true, look.true_boxes),))
-    answer = Sample(image, (Drawing(look.found, look.found_boxes),))
-    pictures = [
-        ("true", _tile(target, spacing, target)),
-        ("predicted", _tile(answer, spacing, target)),
-    ]
-    if look.true is None and look.true_boxes is None:
-        pictures = pictures[:1]
+    pictures = _pictures(image, look, spacing)
     width = sum(picture.width for _, picture in pictures) + _GAP * (len(pictures) - 1)
     sheet = Image.new("RGB", (width, pictures[0][1].height + (_HEADING if len(pictures) > 1 else 0)))
     left, draw = 0, ImageDraw.Draw(sheet)
@@ -129,12 +122,28 @@ def drawn(image: NDArray[np.float32], look: Look, spacing: tuple[float, ...] | N
     return content.getvalue()
 
 
-def _tile(sample: Sample, spacing: tuple[float, ...] | None, at: Sample) -> Image.Image:
+def _pictures(
+    image: NDArray[np.float32], look: Look, spacing: tuple[float, ...] | None
+) -> list[tuple[str, Image.Image]]:
+    if look.pictures:
+        samples = [(own.title, Sample(own.image, (Drawing(own.mask),))) for own in look.pictures]
+    else:
+        samples = [("true", Sample(image, (Drawing(look.true, look.true_boxes),)))]
+        if look.true is not None or look.true_boxes is not None:
+            samples.append(("predicted", Sample(image, (Drawing(look.found, look.found_boxes),))))
+    first = samples[0][1]
+    ends = window(first.image)
+    return [(title, _tile(sample, spacing, first, ends)) for title, sample in samples]
+
+
+def _tile(
+    sample: Sample, spacing: tuple[float, ...] | None, at: Sample, ends: tuple[float, float]
+) -> Image.Image:
     """Return a plane of a sample as a picture: of a volume the one with the most of what is true."""
     if sample.image.ndim == 4:
         sample = _flat(sample, at)
         spacing = None if spacing is None else spacing[:2]
-    return tiles(planes(sample, spacing)[:1], window(sample.image))[0].picture
+    return tiles(planes(sample, spacing)[:1], ends)[0].picture
 
 
 def _flat(sample: Sample, at: Sample) -> Sample:

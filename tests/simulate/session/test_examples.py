@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from shared.tasks.look import Look
+from shared.tasks.look import Look, Shown
 from simulate.session.examples import Example, chosen, drawn
 
 
@@ -48,3 +48,15 @@ def test_the_best_and_the_worst_are_of_all_sites() -> None:
     found = chosen([own("a", 0.9, 0.5, 0.1), own("b", 0.8, 0.6, 0.0), {}, own("c", 0.7, 0.55, 0.2)])
     assert {rank: one.site for rank, one in found.items()} == {"best": "a", "median": "c", "worst": "b"}
     assert chosen([{}, {}]) == {}
+
+
+def test_answers_that_are_images_stand_side_by_side_in_one_brightness() -> None:
+    image = np.tile(np.linspace(0, 1, 16, dtype=np.float32), (1, 16, 1))
+    shown = tuple(
+        Shown(title, image * scale) for title, scale in (("noisy", 1), ("restored", 0.5), ("true", 1))
+    )
+    sheet = Image.open(io.BytesIO(drawn(image, Look(1.0, "", pictures=shown), None))).convert("L")
+    alone = Image.open(io.BytesIO(drawn(image, Look(1.0, ""), None)))
+    assert sheet.width > 3 * alone.width
+    brightest = [np.asarray(sheet)[20:, start : start + 160].max() for start in (0, 168, 336)]
+    assert brightest[0] == brightest[2] > brightest[1] + 100
