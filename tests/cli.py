@@ -2,9 +2,11 @@
 
 import io
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from subprocess import CompletedProcess
+from subprocess import CompletedProcess, Popen
+from typing import Any
 
 import pytest
 
@@ -43,3 +45,19 @@ def _exit_code(arguments: list[str]) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
+
+
+@contextmanager
+def started(command: Sequence[object], **options: Any) -> Iterator[Popen[str]]:
+    """Start a program that serves until it is told to end; a test that fails leaves none behind.
+
+    Args:
+        command: The program and its arguments.
+        options: Of `Popen`.
+    """
+    with Popen([str(part) for part in command], text=True, **options) as process:
+        try:
+            yield process
+        except BaseException:
+            process.kill()
+            raise

@@ -292,13 +292,14 @@ def connect_here(superlink: Path) -> Runs:
         RunError: No coordinator runs there.
     """
     try:
-        return Runs(socket_of(superlink))
-    except OSError:
+        socket = socket_of(superlink)
+    except FileNotFoundError:
         raise RunError(
             "no coordinator runs here",
             where=superlink.parent,
             remedy="Name its folder with --dir, and start it if it is stopped.",
         ) from None
+    return Runs(socket)
 
 
 def _waiting(about: Mapping[str, Any]) -> str:

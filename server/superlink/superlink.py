@@ -29,7 +29,7 @@ from shared.files import Lock, is_locked
 from shared.flower.control import Control, NodeInfo
 from shared.flower.local import URL
 from shared.memory import BLOCK
-from shared.wire.unix_socket import socket_address
+from shared.wire.unix_socket import TRUSTS_NOBODY, socket_address
 
 log = logging.getLogger(__name__)
 
@@ -258,7 +258,7 @@ class SuperLink:
         started = asyncio.get_running_loop().time()
         seen, misses = False, 0
         ended = asyncio.create_task(process.wait())
-        transport = httpx.AsyncHTTPTransport(uds=socket_address(self.socket))
+        transport = httpx.AsyncHTTPTransport(verify=TRUSTS_NOBODY, uds=socket_address(self.socket))
         async with httpx.AsyncClient(transport=transport, trust_env=False, timeout=patience.answer) as client:
             while not ended.done():
                 if await _serves(client):
@@ -319,7 +319,9 @@ class _Following(httpx.AsyncBaseTransport):
         """Send a request to where the socket is now."""
         if self._inner is None or self._to != self._where():
             self._to, retired = self._where(), self._inner
-            self._inner = httpx.AsyncHTTPTransport(uds=socket_address(self._to), limits=self._limits)
+            self._inner = httpx.AsyncHTTPTransport(
+                verify=TRUSTS_NOBODY, uds=socket_address(self._to), limits=self._limits
+            )
             if retired is not None:
                 await retired.aclose()
         return await self._inner.handle_async_request(request)

@@ -10,7 +10,7 @@ from typing import TypeVar
 import httpx
 from flwr.supercore.protobuf.client import ProtobufClient
 
-from shared.wire.unix_socket import socket_address
+from shared.wire.unix_socket import TRUSTS_NOBODY, socket_address
 
 URL = "http://superlink"
 """What requests to the socket have for a host; it is looked up nowhere."""
@@ -26,6 +26,6 @@ def by_socket(client: Client, socket: Path) -> Client:
         socket: Where the SuperLink listens.
     """
     client._client.close()
-    transport = httpx.HTTPTransport(uds=socket_address(socket))
+    transport = httpx.HTTPTransport(verify=TRUSTS_NOBODY, uds=socket_address(socket))
     client._client = httpx.Client(transport=transport, timeout=client._client.timeout, trust_env=False)
     return client

@@ -73,10 +73,10 @@ def published(settings: MonitoringTable, numbers: Numbers, name: str) -> Iterato
     registry = CollectorRegistry(auto_describe=False)
     registry.register(numbers)
     with ExitStack() as stack:
-        if settings.port is not None:
-            stack.callback(_serve(settings.port, registry))
         if settings.textfile is not None:
             stack.callback(_write(settings.textfile, f"{name}.prom", registry))
+        if settings.port is not None:
+            stack.callback(_serve(settings.port, registry))
         yield
 
 

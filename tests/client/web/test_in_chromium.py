@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser import WIDTHS, Watched, watched_tab
+from tests.cli import started
 from tests.client.web.hospital import RUN, Hospital
 
 
@@ -21,7 +22,7 @@ def site(copied: Callable[[Path], Hospital], tmp_path_factory: pytest.TempPathFa
 def tab(site: Hospital) -> Iterator[Watched]:
     """A tab at the overview of the hospital's page."""
     command = [sys.executable, "-m", "wardround", "client", "page", "--dir", str(site.folder)]
-    with watched_tab() as tab, subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with watched_tab() as tab, started(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         link = next(found[0] for line in process.stdout if (found := re.search(r"http://\S+", line)))
         tab.page.goto(link)

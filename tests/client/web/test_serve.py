@@ -10,7 +10,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.cli import wardround
+from tests.cli import started, wardround
 from tests.client.web.hospital import Hospital
 
 
@@ -41,7 +41,7 @@ def test_a_port_that_is_taken_is_said(hospital: Hospital, tmp_path: Path) -> Non
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
 def test_the_link_is_printed_once_and_never_logged(hospital: Hospital, end: signal.Signals) -> None:
     command = [sys.executable, "-m", "wardround", "client", "page", "--dir", str(hospital.folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         link = next(found[0] for line in process.stdout if (found := re.search(r"http://\S+", line)))

@@ -25,6 +25,7 @@ from server.registry.enrolment import Registry
 from server.registry.people import People
 from shared.pki.certificates import client_context, load_key
 from simulate.federation.processes import free_ports
+from tests.cli import started
 
 PROJECT = Path(__file__).parents[3]
 START = """
@@ -72,10 +73,9 @@ def coordinator(tmp_path: Path) -> Iterator[Coordinator]:
     folder = tmp_path / "coordinator"
     settings = ServerTable(name="trial", host="127.0.0.1", sites_port=sites_port, people_port=people_port)
     found(folder, settings, None)
-    with subprocess.Popen(
+    with started(
         [sys.executable, "-c", START, folder],
         stdout=subprocess.PIPE,
-        text=True,
         env={**os.environ, "PYTHONPATH": str(PROJECT)},
     ) as process:
         running = Coordinator(folder, settings, process)

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from server.superlink import superlink as module
 from server.superlink.superlink import Patience, SuperLink, SuperLinkError
+from tests.cli import started
 
 PROJECT = Path(__file__).parents[3]
 PARENT = """
@@ -64,10 +65,9 @@ def descendants(pid: int) -> list[psutil.Process]:
 @pytest.fixture
 def parent(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A process that keeps a SuperLink and prints its number once it serves."""
-    with subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(tmp_path / "superlink")],
+    with started(
+        [sys.executable, "-c", PARENT, tmp_path / "superlink"],
         stdout=subprocess.PIPE,
-        text=True,
         cwd=PROJECT,
         env={**os.environ, "PYTHONPATH": str(PROJECT)},
     ) as process:

@@ -30,6 +30,7 @@ from shared.errors import WardroundError
 from shared.pki.certificates import fingerprint, load_certificate
 from simulate.federation.processes import free_ports
 from tests.browser import watched_tab
+from tests.cli import started
 from tests.server.web.place import Place, open_place
 
 PROVIDER = Path(__file__).with_name("provider.py")
@@ -55,7 +56,7 @@ def issuer() -> Iterator[str]:
     address = f"http://127.0.0.1:{port}"
     environment = {"AUTHLIB_INSECURE_TRANSPORT": "1", "PATH": "/usr/bin"}
     command = [sys.executable, str(PROVIDER), str(port), address, json.dumps(USERS)]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+    with started(command, env=environment, stderr=subprocess.DEVNULL) as process:
         while True:
             try:
                 httpx.get(f"{address}/jwks").raise_for_status()

@@ -24,6 +24,7 @@ from shared.audit.fields import EVENTS
 from shared.monitoring.audit_count import AuditCount
 from shared.monitoring.publish import MonitoringError, Numbers, published
 from shared.monitoring.settings import MonitoringTable
+from tests.cli import started
 from tests.client.web.hospital import Hospital, make_hospital
 from tests.jobs import make_job
 
@@ -145,7 +146,7 @@ def test_a_service_publishes_what_its_settings_say(hospital: Hospital, tmp_path:
         file.write(f'\n[monitoring]\nport = {port}\ntextfile = "numbers"\n')
     (folder / "numbers").mkdir()
     command = [sys.executable, "-m", "wardround", "client", "start", "--dir", str(folder)]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+    with started(command, stderr=subprocess.DEVNULL) as process:
         found = read(_answer(process, f"http://127.0.0.1:{port}/metrics"))
         written = read((folder / "numbers" / "wardround-site.prom").read_text())
         process.terminate()
@@ -155,7 +156,7 @@ def test_a_service_publishes_what_its_settings_say(hospital: Hospital, tmp_path:
     assert not list((folder / "numbers").iterdir())
 
 
-def _answer(process: subprocess.Popen[bytes], url: str) -> str:
+def _answer(process: subprocess.Popen[str], url: str) -> str:
     """Return what a process answers once it listens."""
     while True:
         assert process.poll() is None
