@@ -3,9 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BENCHMARKS := $(shell grep -l __main__ benchmarks/*.py)
-# A worker takes whole files, in the order that tests/conftest.py gives them: the longest first. One more than there are
+# A worker takes whole files, in the order that tests/conftest.py gives them: the longest first. Two for each of few
 # cores, as tests of federations wait for each other's processes; above four they only take memory.
-WORKERS := $(shell cores=$$(OMP_NUM_THREADS= nproc); echo $$((cores < 3 ? cores + 1 : 4)))
+WORKERS := $(shell cores=$$(OMP_NUM_THREADS= nproc); echo $$((cores < 2 ? 2 : 4)))
 SIDE_BY_SIDE := --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder --durations=25
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
 
