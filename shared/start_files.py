@@ -8,6 +8,7 @@ import safetensors.torch
 from torch import Tensor
 
 from shared.errors import JobError
+from shared.job.model_size import model_size
 from shared.job.schema import JobSpec
 from shared.job_parts import networks_of
 from shared.networks.torch_files import read_torch_weights
@@ -75,6 +76,22 @@ def write_start(path: Path, tensors: Mapping[str, Tensor]) -> None:
 def start_path(run: Path, sha256: str) -> Path:
     """Return where a run's folder has the weights of a digest."""
     return run / START / f"{sha256}.safetensors"
+
+
+def kept_files(job: JobSpec, run: Path) -> dict[str, bytes]:
+    """Return those of the files in a run's folder that each site gets once and keeps, by their digests.
+
+    Raises:
+        JobError: A file is missing or can't be read.
+    """
+    found = {}
+    for digest in model_size(job).once:
+        path = start_path(run, digest)
+        try:
+            found[digest] = path.read_bytes()
+        except OSError as error:
+            raise JobError(f"can't be read ({error.strerror})", where=path) from None
+    return found
 
 
 def starts_of(job: JobSpec, run: Path) -> Mapping[str | None, Mapping[str, Tensor]]:

@@ -21,6 +21,7 @@ from shared.flower.connection import RefusedError, RunOverError, StoppedError
 from shared.flower.fleet import HEARTBEAT, Fleet, Ticket
 from shared.flower.stored import named_bytes, without_arrays
 from shared.wire import messages
+from shared.wire.starts_message import without_starts
 
 _ENDED_TWICE = "the site's service ended twice over this message"
 _log = logging.getLogger(__name__)
@@ -157,7 +158,8 @@ class Node:
                 self._note_refusal(looked)
                 if looked.payload is None or named > looked.payload.get("most", 0):
                     return _turned_away(ticket, looked, named)
-                content = self._fleet.complete(content)
+                at_hand = looked.payload.get("at_hand", ())
+                content = self._fleet.complete(without_starts(content, at_hand))
             calls = [self._call(ticket, ticket.head.metadata.message_type, content)]
             del content
             outcome = self._work(calls, ticket, deadline)

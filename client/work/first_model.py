@@ -4,15 +4,14 @@ import hashlib
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
-from numpy.typing import NDArray
 
 from client.guard.served_requests import Carried
 from client.settings.policy import PolicyError
 from shared.job.schema import JobSpec
 from shared.job_parts import networks_of
-from shared.networks.build import build_model
-from shared.networks.lora import names_without_adapters
-from shared.networks.start_weights import digest_of, given_by_start
+from shared.networks.adapter_names import names_without_adapters
+from shared.networks.build import Files, build_model, fixed_names
+from shared.networks.start_weights import Tensors, digest_of, given_by_start
 from shared.strategies.wire import Wire
 from shared.wire.flat_array import view
 from shared.wire.messages import (
@@ -48,23 +47,31 @@ def carried_by(content: RecordDict) -> Carried:
     return Carried(model, edges, statistics)
 
 
-def check_first(job: JobSpec, content: RecordDict, site: str) -> None:
+def check_first(job: JobSpec, content: RecordDict, site: str, files: Files) -> None:
     """Check that a message carries the model that the job's seed gives, and where it names one its start.
 
     It is built once more for it, which takes as long as to load a network. What comes of a file of weights is
     known by the digest that the job has of it.
 
+    Args:
+        job: Whose first model it is.
+        content: Of the message.
+        site: Its name, for errors.
+        files: Of weights that the site keeps, see `client.work.start_store`.
+
     Raises:
         MessageError: It carries no vector of the model's length.
         PolicyError: It carries another model.
     """
-    network = build_model(job)
+    network = build_model(job, files=files)
     layout = Layout.of(network)
     wire = Wire.of(network, job.strategy)
     first = wire.first(layout.pack(network))
     vector = read_vector(_record(content), first.size)
     drawn = np.ones(first.size, bool)
-    drawn[wire.layout.places(_require_start(job, wire, vector, site))] = False
+    kept = {name: own for name, own in network.state_dict().items() if name in fixed_names(network)}
+    tensors = {**kept, **wire.layout.state_dict(vector)}
+    drawn[wire.layout.places(_require_start(job, tensors, site))] = False
     if not np.allclose(vector[drawn], first[drawn], rtol=_RELATIVE, atol=_ABSOLUTE):
         problem = "job.model: round 1 does not begin with the model that the job's seed gives"
         raise PolicyError(
@@ -72,9 +79,9 @@ def check_first(job: JobSpec, content: RecordDict, site: str) -> None:
         )
 
 
-def _require_start(job: JobSpec, wire: Wire, vector: NDArray[np.float32], site: str) -> set[str]:
+def _require_start(job: JobSpec, tensors: Tensors, site: str) -> set[str]:
     """Return the names of the tensors that files of weights give, once they were found to be the job's."""
-    tensors, found = wire.layout.state_dict(vector), set()
+    found = set()
     for network in networks_of(job):
         if network.options.start_sha256 is None:
             continue

@@ -38,7 +38,7 @@ from client.work.secure_aggregation import Credentials
 from client.work.strategy_work import Memory, do_round, judged_model
 from client.work.warm_networks import JOBS_AT_HAND, Bench, Workshop, evaluate, read_job
 from shared.errors import JobError
-from shared.job.model_size import is_larger, model_bytes
+from shared.job.model_size import is_larger, model_size
 from shared.job.schema import JobSpec
 from shared.metrics.curves import bins_for
 from shared.metrics.states import MetricSet
@@ -105,7 +105,7 @@ class Site:
         check_machine(visit.job, self._workshop.device, self.config.name)
         check_request(visit.job, visit.phase, visit.round, visit.split, self.config.name)
         if is_larger(visit.job, policy.max_model_mb):
-            check_size(policy, model_bytes(visit.job) / 1e6, self.config.name)
+            check_size(policy, model_size(visit.job).all / 1e6, self.config.name)
         if self.gate is not None:
             self.gate.admit(visit)
 
@@ -123,10 +123,14 @@ class Site:
             data = self._training_data(visit.job)
             self._cohort.check_update(visit.job, data, visit.round)
             self._cohort.tell(visit.job, data, "train")
-        if self.gate is None or visit.phase not in ("train", "evaluate"):
+        if visit.phase not in ("train", "evaluate"):
+            return ""
+        self._workshop.begin(visit.job.canonical(), content)
+        if self.gate is None:
             return ""
         if visit.phase == "train" and visit.round == 1:
-            check_first(visit.job, content, self.config.name)
+            files = self._workshop.starts.take(model_size(visit.job).once, content)
+            check_first(visit.job, content, self.config.name, files)
         carried = carried_by(content)
         self.gate.take(visit, carried)
         if visit.phase == "train" and visit.job.privacy.mechanism == "dp-sgd":
@@ -136,6 +140,10 @@ class Site:
     def counted(self, visit: Visit) -> AbstractContextManager[None]:
         """Count what is answered inside; a simulation, where nobody asks, does not."""
         return nullcontext() if self.gate is None else self.gate.counted(visit)
+
+    def starts_at_hand(self, job: JobSpec) -> list[str]:
+        """Return the SHA-256 of those weights that a job starts from which need not be sent."""
+        return self._workshop.starts.at_hand(model_size(job).once)
 
     def data(self, job: JobSpec) -> SiteData:
         """Return the site's data for a job, kept warm as long as few other jobs ask.

@@ -10,14 +10,17 @@ from flwr.app import RecordDict
 
 from client.work.client_app import explained_to_strangers, read_visit
 from client.work.hospital import Site
-from shared.job.model_size import model_bytes
+from shared.job.model_size import model_size
 
 _BESIDE = 2**20  # bytes that may travel beside a model
+_NAMES = 2**22  # bytes of the names and shapes in a file of weights
 _STAGE = 16 * 2**20  # bytes of a stage of secure aggregation: the keys and shares of all sites
 
 
 def look(site: Site, kind: str, head: RecordDict, run: int) -> dict[str, Any]:
-    """Return `most`, the bytes of arrays that may be fetched for a message, or `error`, a code and a reason.
+    """Return what of a message's arrays may be fetched, or `error`, a code and a reason.
+
+    `most` are the bytes of all of them, `at_hand` the SHA-256 of weights of a start that need not be fetched.
 
     Args:
         site: Decides.
@@ -31,8 +34,9 @@ def look(site: Site, kind: str, head: RecordDict, run: int) -> dict[str, Any]:
         visit = read_visit(head, phase, run)
         site.admit(visit)
         if phase not in ("train", "evaluate"):
-            return {"most": _STAGE}
-        edges = 8 * visit.job.task.edges_size(visit.job.evaluation.bins)
-        return {"most": _BESIDE + edges + model_bytes(visit.job)}
+            return {"most": _STAGE, "at_hand": []}
+        edges, size = 8 * visit.job.task.edges_size(visit.job.evaluation.bins), model_size(visit.job)
+        most = _BESIDE + edges + size.all + _NAMES * len(size.once)
+        return {"most": most, "at_hand": site.starts_at_hand(visit.job)}
     except Exception as error:  # whatever it is, the coordinator gets an answer
         return {"error": explained_to_strangers(site, visit, phase, error)}

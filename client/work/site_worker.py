@@ -19,6 +19,7 @@ from client.work.request_heads import look
 from client.work.run_states import RunStates
 from client.work.run_store import RunStore
 from client.work.secure_aggregation import Credentials
+from client.work.start_store import StartStore
 from client.work.warm_networks import Workshop
 from client.workers.calls import HEAD, Call
 from client.workers.records import pack, unpack
@@ -45,18 +46,18 @@ class SiteHost:
         device = open_device(name, config.device.memory_gib)
         gate = Gate.open(site_file.parent, config)
         credentials = Credentials.load(config, site_file.parent / "keys")
-        store = RunStore(site_file.parent / "state" / "kept")
+        state = site_file.parent / "state"
         site = Site(
             config,
-            Workshop(device, kernels=site_file.parent / "state" / "kernels"),
+            Workshop(device, kernels=state / "kernels", starts=StartStore(state / "starts")),
             gate=gate,
             credentials=credentials,
-            store=store,
+            store=RunStore(state / "kept"),
             sums=SumBook(site_file.parent / "state.sqlite"),
         )
         self._site = site
         self._app = make_app(site)
-        self._states = RunStates(site_file.parent / "state" / "runs")
+        self._states = RunStates(state / "runs")
 
     def handle(self, call: Call) -> tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]]:
         """Serve a message; whatever goes wrong is logged here, and leaves as a reason that names nobody."""

@@ -2,13 +2,14 @@
 
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from flwr.app import RecordDict
 from monai.networks.utils import eval_mode
 from numpy.typing import NDArray
 from torch import nn
@@ -17,12 +18,14 @@ from client.data.samples.site_data import Samples
 from client.training.compiler import keep_kernels_in, users_cache
 from client.training.flat_parameters import FlatParameters
 from client.training.loop import place_model
+from client.work.start_store import StartStore
 from shared.batch import Batch, Prediction
 from shared.errors import JobError
+from shared.job.model_size import model_size
 from shared.job.schema import JobSpec, parse_job
 from shared.job_parts import counts_are_sent
 from shared.metrics.states import MetricSet
-from shared.networks.build import build_model, models_of
+from shared.networks.build import Files, build_model, models_of
 from shared.networks.frozen_parts import trainable
 from shared.privacy.filters import UpdateFilter
 from shared.seeds import seed_of
@@ -43,7 +46,8 @@ class Bench:
     """A job made ready: its network with its state, the site's half of the strategy, and what is sent.
 
     Attributes:
-        own: The numbers of the first model that do not travel.
+        own: The numbers of the first model that do not travel with each.
+        lacks: SHA-256 of the files of weights that the job starts from, whose numbers are not yet in `own`.
         lay_out: Returns the network's trainable parameters, laid out once for all rounds of local training.
     """
 
@@ -54,6 +58,7 @@ class Bench:
     wire: Wire
     half: SiteHalf
     own: NDArray[np.float32]
+    lacks: Collection[str]
     filter: UpdateFilter
     lay_out: Callable[[], FlatParameters]
 
@@ -79,10 +84,18 @@ class Workshop:
         device: Where models are built.
         keep: Number of jobs kept; the least recently used one goes first.
         kernels: Folder of compiled kernels; None takes the one that all runs of this user share.
+        starts: Weights that jobs start from; without it each message brings them.
     """
 
-    def __init__(self, device: torch.device, keep: int = JOBS_AT_HAND, kernels: Path | None = None) -> None:
+    def __init__(
+        self,
+        device: torch.device,
+        keep: int = JOBS_AT_HAND,
+        kernels: Path | None = None,
+        starts: StartStore | None = None,
+    ) -> None:
         self.device = device
+        self.starts = starts or StartStore()
         self._kernels = kernels
         self._keep = keep
         self._benches: OrderedDict[str, Bench] = OrderedDict()
@@ -101,17 +114,33 @@ class Workshop:
         self._benches.move_to_end(canonical)
         return self._benches[canonical]
 
-    def _made_ready(self, job: JobSpec) -> Bench:
+    def begin(self, canonical: str, content: RecordDict) -> None:
+        """Put into a job's network what files of weights give to it, once.
+
+        Args:
+            canonical: The job.
+            content: Of the message that may bring the files.
+
+        Raises:
+            WardroundError: As `bench` and `StartStore.take`.
+        """
+        bench = self.bench(canonical)
+        if bench.lacks:
+            files = self.starts.take(bench.lacks, content)
+            self._benches[canonical] = self._made_ready(bench.job, files)
+
+    def _made_ready(self, job: JobSpec, files: Files | None = None) -> Bench:
         if job.training.compile:
             keep_kernels_in(self._kernels or users_cache())
         task = make_task(job)
-        model = place_model(build_model(job), job, self.device)
+        model = place_model(build_model(job, files=files), job, self.device)
         state, wire = ModelState(model), Wire.of(model, job.strategy)
         own = state.pack()[wire.own] if wire.own.size else np.empty(0, np.float32)
         half = job.strategy.site(wire.model, wire.personal)
         update_filter = UpdateFilter(job.update, partial(counts_are_sent, job), wire.layout)
         lay_out = cache(lambda: FlatParameters(trainable(model)))
-        return Bench(job, task, model, state, wire, half, own, update_filter, lay_out)
+        lacks = model_size(job).once.keys() - (files or {}).keys()
+        return Bench(job, task, model, state, wire, half, own, sorted(lacks), update_filter, lay_out)
 
 
 @lru_cache(maxsize=8)

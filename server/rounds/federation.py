@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
-from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
@@ -27,6 +27,7 @@ from shared.strategies import StrategyOptions
 from shared.wire import messages
 from shared.wire.messages import Description, MessageError
 from shared.wire.packed_model import Layout
+from shared.wire.starts_message import STARTS
 
 T = TypeVar("T")
 _LEAST_GRACE = 10.0  # seconds after a quorum, where the job doesn't say how many
@@ -94,6 +95,7 @@ class Federation:
         self._numbers = numbers
         self._states = states
         self.statistics: Statistics = {}  # sums over all sites, that go with every model
+        self.starts = ArrayRecord()  # files of weights that each site gets once
         self._heads = heads
         self._repeats = repeats
         self._updates: dict[tuple[int, str], str] = {}  # SHA-256 by round and site
@@ -167,16 +169,22 @@ class Federation:
     def reached(self, asked: Iterable[Message], round_: int, split: str) -> list[Message]:
         """Return the messages for sites that will answer: all, or those that did in the run that is repeated.
 
+        They bring what sites keep of the files that the job starts from; who has it does not ask for it.
+
         Args:
             asked: What trains in the round, or judges the model after it.
             round_: The round.
             split: That is judged; empty for the training.
         """
-        if self._repeats is None:
-            return list(asked)
-        part = self._repeats.judging(round_, split) if split else self._repeats.of(round_)
-        nodes = {member.node_id for member in self._named(part.judged if split else part.trained)}
-        return [message for message in asked if message.metadata.dst_node_id in nodes]
+        asked = list(asked)
+        if self._repeats is not None:
+            part = self._repeats.judging(round_, split) if split else self._repeats.of(round_)
+            nodes = {member.node_id for member in self._named(part.judged if split else part.trained)}
+            asked = [message for message in asked if message.metadata.dst_node_id in nodes]
+        if self.starts:
+            for message in asked:
+                message.content[STARTS] = self.starts
+        return asked
 
     def _named(self, names: Collection[str]) -> list[Member]:
         return [member for member in self.members if member.name in names]

@@ -44,12 +44,13 @@ from shared.metrics.statistics import packed
 from shared.networks.build import build_model
 from shared.privacy.filters import UpdateFilter
 from shared.privacy.secagg.wide import WORDS
-from shared.start_files import starts_of
+from shared.start_files import kept_files, starts_of
 from shared.strategies.exact_mean import in_range
 from shared.strategies.flower_halves import WEIGHT
 from shared.strategies.wire import Wire
 from shared.tasks import make_task
 from shared.wire import messages
+from shared.wire.starts_message import STARTS, starts_record
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,7 @@ class RoundLoop:
         """
         state = self._run.load() if resume and self._run.has_begun() else None
         self._joining.gather(1 if state is None else state.round + 1)
+        self._federation.starts = starts_record(kept_files(self.job, self._run.path))
         state = state or self._first()  # a run has begun once its sites are there
         self._restore(state)
         self._population.restore(self._run, state)
@@ -288,6 +290,7 @@ class RoundLoop:
         trained = messages.read_vector(arrays, self.layout.size)
         sent = vector.nbytes * len(members) + (0 if secure is None else secure.asked)
         sent += sum(row["bytes"] for row in rows)
+        sent += self._population.new * messages.array_bytes(RecordDict({STARTS: self._federation.starts}))
         summary = {"sites": len(rows), "train_loss": loss, "bytes": sent}
         # A mean of equal numbers may differ from them in the last bit: what is frozen is put back.
         mean = self._filter.expand(self._filter.select(trained), vector)

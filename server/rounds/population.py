@@ -33,6 +33,11 @@ class Population:
         return sites / len(self._sites)
 
     @property
+    def new(self) -> int:
+        """How many could not train before this round."""
+        return len(self._sites) - self._before
+
+    @property
     def share_before(self) -> float:
         """The share of those that could train before this round; 1 where none is new, and in the first."""
         return self._before / len(self._sites) if self._before else 1.0

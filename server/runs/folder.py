@@ -208,12 +208,14 @@ class RunFolder(RunRecord):
 
         from shared.networks.build import fixed_tensors  # noqa: PLC0415
         from shared.networks.lora import without_adapters  # noqa: PLC0415
+        from shared.start_files import starts_of  # noqa: PLC0415
 
         path = self.path / f"{name}.safetensors"
         header = {"job": self.job.digest(), "layout": layout.digest(), "round": round_}
         # One key: safetensors writes several in an order that changes from process to process.
         metadata_ = {HEADER: json.dumps(header, sort_keys=True)}
-        tensors = {**fixed_tensors(self.job), **layout.state_dict(vector)}
+        fixed = fixed_tensors(self.job, starts_of(self.job, self.path))
+        tensors = {**fixed, **layout.state_dict(vector)}
         write_atomic(path, safetensors.torch.save(dict(without_adapters(self.job, tensors)), metadata_))
         return path
 

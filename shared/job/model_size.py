@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -12,29 +13,48 @@ from torch.overrides import TorchFunctionMode
 from shared.errors import JobError
 from shared.job.rules import about_model_megabytes
 from shared.job.schema import JobSpec, parse_job
-from shared.job_parts import network_names
+from shared.job_parts import network_names, networks_of
 from shared.limits import LARGEST_MODEL_MB
 from shared.networks import NETWORKS
-from shared.networks.build import build_model
+from shared.networks.build import build_model, fixed_names, models_of, started_tensors
 from shared.strategies.wire import Wire
 from shared.wire.packed_model import Entry, Layout
 
 _SURELY = 3  # times what is estimated is surely more than there is
 
 
-def model_bytes(job: JobSpec) -> int:
-    """Return the bytes of a job's model as it travels, with what its strategy sends beside it."""
-    return _bytes(job.canonical())
+@dataclass(frozen=True)
+class ModelSize:
+    """What of a job's model travels, in bytes.
+
+    Attributes:
+        each: With every model, what its strategy sends beside it included.
+        once: Of the files of weights that a site gets once and keeps, as something of them never changes: by
+            the SHA-256 that the job has of them.
+    """
+
+    each: int
+    once: Mapping[str, int]
+
+    @property
+    def all(self) -> int:
+        """Both together."""
+        return self.each + sum(self.once.values())
+
+
+def model_size(job: JobSpec) -> ModelSize:
+    """Return what of a job's model travels."""
+    return _size(job.canonical())
 
 
 def is_larger(job: JobSpec, megabytes: float) -> bool:
-    """Say whether a job's model has more MB (10^6 bytes).
+    """Say whether a job's model, with what travels of it once, has more MB (10^6 bytes).
 
     Most are so far from it that none need be built; what a package says of its own network is not believed.
     """
     if any(name in NETWORKS.package for name in network_names(job)):
-        return model_bytes(job) > megabytes * 1e6
-    return _about_bytes(job) * _SURELY > megabytes * 1e6 and model_bytes(job) > megabytes * 1e6
+        return model_size(job).all > megabytes * 1e6
+    return _about_bytes(job) * _SURELY > megabytes * 1e6 and model_size(job).all > megabytes * 1e6
 
 
 def check_model_size(job: JobSpec) -> None:
@@ -45,7 +65,7 @@ def check_model_size(job: JobSpec) -> None:
     """
     if is_larger(job, LARGEST_MODEL_MB):
         raise JobError(
-            f"the model has {model_bytes(job) / 1e6:.0f} MB, and {LARGEST_MODEL_MB:.0f} MB is the most",
+            f"the model has {model_size(job).all / 1e6:.0f} MB, and {LARGEST_MODEL_MB:.0f} MB is the most",
             where="[model]",
             remedy="Take fewer features or levels.",
         )
@@ -58,11 +78,17 @@ def _about_bytes(job: JobSpec) -> float:
 
 
 @lru_cache(maxsize=16)
-def _bytes(canonical: str) -> int:
+def _size(canonical: str) -> ModelSize:
     job = parse_job(json.loads(canonical), "the job")
     with torch.device("meta"), _Unfilled():
-        network = build_model(job, started=False)
-        return Wire.of(network, job.strategy).layout.size * 4
+        model = build_model(job, started=False)
+        once = {}
+        for network in networks_of(job):
+            digest = network.options.start_sha256
+            if digest is not None and any(name.startswith(network.prefix) for name in fixed_names(model)):
+                own = models_of(model)[network.role]
+                once[digest] = 4 * sum(started_tensors(own, network).values())
+        return ModelSize(4 * Wire.of(model, job.strategy).layout.size, once)
 
 
 class _Unfilled(TorchFunctionMode):

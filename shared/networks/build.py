@@ -16,11 +16,13 @@ from monai.networks.layers.factories import Norm
 from torch import Tensor, nn
 
 from shared.job_parts import JobNetwork, networks_of
+from shared.networks.adapter_names import names_without_adapters
 from shared.networks.frozen_parts import freeze_all_but, freeze_by_rate, freeze_norms, frozen_tensors
 from shared.networks.lora import adapt, adapters_of
 from shared.networks.random_state import drawn_from
-from shared.networks.start_weights import Tensors, put_into
+from shared.networks.start_weights import Tensors, given_by_start, put_into
 from shared.seeds import seed_of
+from shared.wire.packed_model import Layout
 
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
@@ -61,8 +63,9 @@ def build_model(
 
     Returns:
         A module from images (B, C, *S) to what the task needs: (B, K), or (B, K, *S) for a map.
-        Its `divisor` is what must divide the sizes S. `fixed` names the tensors that need not travel: they
-        come from a package and stay as they are. Only the job's `[update] parts` of it can be trained.
+        Its `divisor` is what must divide the sizes S. `fixed` names the tensors that do not travel with every
+        model: they come from a package or a file and stay as they are. Only the job's `[update] parts` of it
+        can be trained.
         Each of several networks is drawn from a seed of its own, so that it does not depend on the others.
 
     Raises:
@@ -126,17 +129,38 @@ def _build(job: "JobSpec", network: JobNetwork, seed: int, given: _Given) -> nn.
 
 def _fixed(networks: Iterable[JobNetwork], models: Mapping[str, nn.Module]) -> Iterator[str]:
     for network in networks:
-        if network.options.start in network.options.packaged:
-            encoder = models[network.role].get_submodule("encoder")
+        options, model = network.options, models[network.role]
+        if options.start in options.packaged:
+            encoder = model.get_submodule("encoder")
             yield from (f"{network.prefix}encoder.{name}" for name in frozen_tensors(encoder))
+        elif options.start_sha256 is not None:
+            given = started_tensors(model, network)
+            yield from (network.prefix + name for name in frozen_tensors(model) if name in given)
 
 
-def fixed_tensors(job: "JobSpec") -> dict[str, Tensor]:
-    """Return by name what of a job's model does not travel, as a package brings it along."""
-    if not any(network.options.start in network.options.packaged for network in networks_of(job)):
+def started_tensors(model: nn.Module, network: JobNetwork) -> dict[str, int]:
+    """Return what the file of a network's start gives: numbers of each tensor, by its name with adapters."""
+    sizes = {entry.name: entry.size for entry in Layout.of(model).entries}
+    given = given_by_start(network.options, names_without_adapters(sizes))
+    return {name: sizes[name] for name in given.values()}
+
+
+def fixed_names(model: nn.Module) -> frozenset[str]:
+    """Return the names of what does not travel with every model, see `build_model`."""
+    return cast("frozenset[str]", getattr(model, "fixed", frozenset()))
+
+
+def fixed_tensors(job: "JobSpec", files: Files) -> dict[str, Tensor]:
+    """Return by name what of a job's model does not travel with it, as a package or a file brings it along.
+
+    Args:
+        job: Whose model it is.
+        files: As for `build_model`.
+    """
+    if all(network.options.start is None for network in networks_of(job)):
         return {}
-    model = build_model(job)
-    names = cast("frozenset[str]", model.fixed)
+    model = build_model(job, files=files)
+    names = fixed_names(model)
     return {name: tensor for name, tensor in model.state_dict().items() if name in names}
 
 

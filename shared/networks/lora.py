@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from shared.errors import JobError
 from shared.job_parts import networks_of
+from shared.networks.adapter_names import DOWN, UP, names_without_adapters
 from shared.networks.options import LoraTable
 from shared.text.names import is_within, suggestion
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from shared.job.schema import JobSpec
 
 _CONVOLUTIONS = {2: nn.Conv2d, 3: nn.Conv3d}
-_BASE, _DOWN, _UP = ".base.", ".down.weight", ".up.weight"
 
 
 class Adapted(nn.Module):
@@ -93,7 +93,7 @@ def adapt(model: nn.Module, table: LoraTable, whole: Collection[str]) -> None:
 def adapters_of(model: nn.Module) -> set[str]:
     """Return the names of the tensors of a network's adapters."""
     adapted = (name for name, layer in model.named_modules() if isinstance(layer, Adapted))
-    return {layer + end for layer in adapted for end in (_DOWN, _UP)}
+    return {layer + end for layer in adapted for end in (DOWN, UP)}
 
 
 def _can_be_adapted(layer: nn.Module) -> bool:
@@ -101,19 +101,6 @@ def _can_be_adapted(layer: nn.Module) -> bool:
     if isinstance(layer, nn.Conv2d | nn.Conv3d):
         return layer.groups == 1 and math.prod(layer.weight.shape[1:]) > 1
     return type(layer) is nn.Linear  # attention has subclasses of it whose weights it reads itself
-
-
-def names_without_adapters(names: Collection[str]) -> dict[str, str]:
-    """Return for each tensor that a network has without its adapters the name that it has with them."""
-    adapted = {name.removesuffix(_DOWN) for name in names if name.endswith(_DOWN)}
-    found = {}
-    for name in names:
-        layer, base, rest = name.rpartition(_BASE)
-        if base and layer in adapted:
-            found[f"{layer}.{rest}"] = name
-        elif not name.endswith((_DOWN, _UP)) or name.removesuffix(_DOWN).removesuffix(_UP) not in adapted:
-            found[name] = name
-    return found
 
 
 @torch.no_grad()
@@ -129,7 +116,7 @@ def merged(tensors: Mapping[str, Tensor], table: LoraTable) -> dict[str, Tensor]
         tensor = tensors[with_adapters]
         layer = name.removesuffix(".weight")
         if with_adapters != name and name.endswith(".weight"):
-            down, up = tensors[layer + _DOWN], tensors[layer + _UP]
+            down, up = tensors[layer + DOWN], tensors[layer + UP]
             change = up.flatten(1).double() @ down.flatten(1).double()
             tensor = (tensor.double() + table.scale * change.view(tensor.shape)).float()
         found[name] = tensor

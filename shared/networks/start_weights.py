@@ -9,6 +9,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from shared.text.printable import printable
 from shared.wire.packed_model import Layout
 
 Tensors = Mapping[str, Tensor]
+T = TypeVar("T")
 _MOST = 0.3  # of a network's names begin with what is around it
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _STATISTICS = ("running_mean", "running_var")
@@ -154,8 +156,8 @@ def digest_of(tensors: Tensors) -> str:
     return found.hexdigest()
 
 
-def given_by_start(options: NetworkOptions, tensors: Tensors) -> dict[str, Tensor]:
-    """Return those of a network's tensors that its start gives: all but what is drawn."""
+def given_by_start(options: NetworkOptions, tensors: Mapping[str, T]) -> dict[str, T]:
+    """Return those of a network's tensors that its start gives, by their names: all but what is drawn."""
     fresh = options.fresh or []
     return {name: tensor for name, tensor in tensors.items() if not is_within(name, fresh)}
 

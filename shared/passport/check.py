@@ -13,6 +13,7 @@ import safetensors.numpy
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from shared.networks.adapter_names import adapted_layers
 from shared.passport.documents import (
     PASSPORT,
     STATEMENT,
@@ -151,24 +152,34 @@ def check_model(passport: Passport, file: Path, name: str | None = None) -> Rele
         raise PassportError(
             f"is not a model of the run {run}: no file of its passport has its SHA-256", where=file
         )
-    if not _has_beside(passport) and _packed_digest(passport, file) != passport.models.get(found[0].round):
+    if _travels_as_saved(passport) and _packed_digest(passport, file) != passport.models.get(found[0].round):
         raise PassportError(
             f"does not hold the numbers of round {found[0].round} that the sites were sent", where=file
         )
     return found[0]
 
 
-def _has_beside(passport: Passport) -> bool:
-    """Say whether something of the strategy travelled with the model, which no file of a model holds."""
-    return any(tensor.beside for tensor in passport.content.tensors)
+def _travels_as_saved(passport: Passport) -> bool:
+    """Say whether what travelled is in the file of a model, number by number.
+
+    What a strategy sends beside a model is in none, and adapters are merged into their layers.
+    """
+    tensors = passport.content.tensors
+    return not adapted_layers([tensor.name for tensor in tensors]) and not any(one.beside for one in tensors)
+
+
+def _starts(passport: Passport) -> bool:
+    """Say whether a network of the job starts from weights, of which parts may not have travelled."""
+    model = json.loads(passport.content.job).get("model", {})
+    return any("start" in table for table in (model, *model.values()) if isinstance(table, dict))
 
 
 def _packed_digest(passport: Passport, file: Path) -> str:
-    """Return the SHA-256 of a file's tensors, packed as they travel."""
+    """Return the SHA-256 of a file's tensors, packed as they travel; what never changes may stay at home."""
     try:
         tensors = safetensors.numpy.load_file(file)
-        order = [tensor.name for tensor in passport.content.tensors]
-        if set(tensors) != set(order):
+        sent = {tensor.name for tensor in passport.content.tensors}
+        if not (sent == set(tensors) or (_starts(passport) and sent < set(tensors))):
             return ""
         packed = hashlib.sha256()
         for tensor in passport.content.tensors:

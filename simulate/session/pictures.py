@@ -11,6 +11,7 @@ from server.files import write_atomic
 from server.runs.folder import RunFolder
 from shared.networks.build import build_model, models_of
 from shared.seeds import seed_of
+from shared.start_files import starts_of
 from shared.strategies.vectors import MODEL
 from shared.strategies.wire import Wire
 from shared.tasks import make_task
@@ -32,7 +33,7 @@ def write_samples(run: RunFolder, vector: NDArray[np.float32]) -> None:
     task = make_task(run.job)
     if type(task).draw is Task.draw:
         return
-    model = build_model(run.job)
+    model = build_model(run.job, files=starts_of(run.job, run.path))
     state, wire = ModelState(model), Wire.of(model, run.job.strategy)
     state.unpack(wire.split(vector, state.pack()[wire.own])[MODEL])
     drawn = task.draw(models_of(model), _SIDE**2, seed_of(run.job.job.seed, "samples"))

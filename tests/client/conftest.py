@@ -19,6 +19,7 @@ from client.settings.site import load_site
 from client.work.client_app import make_app
 from client.work.hospital import Site
 from client.work.run_store import RunStore
+from client.work.start_store import StartStore
 from client.work.warm_networks import Workshop
 from shared.job.schema import JobSpec
 from shared.networks.build import build_model
@@ -43,7 +44,7 @@ class GuardedSite:
 
     def restart(self) -> None:
         config = load_site(self.folder / "site.toml")
-        workshop = Workshop(torch.device("cpu"))
+        workshop = Workshop(torch.device("cpu"), starts=StartStore(self.folder / "starts"))
         gate, store = Gate.open(self.folder, config), RunStore(self.folder / "kept")
         self.site = Site(config, workshop, gate=gate, store=store)
         self._app = make_app(self.site)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
+import safetensors.torch
 from flwr.app import Array, ArrayRecord, Message, RecordDict
 
 from client.service.node import Node
@@ -19,9 +20,12 @@ from shared.flower.connection import LARGEST_ANSWER, PIECE, ArrayPiece, Connecti
 from shared.flower.fleet import Fleet
 from shared.flower.stored import take_out
 from shared.networks.build import build_model
+from shared.networks.start_weights import digest_of
 from shared.pki.certificates import new_key
+from shared.strategies.wire import Wire
 from shared.wire import messages
 from shared.wire.packed_model import Layout
+from shared.wire.starts_message import STARTS, starts_record
 from simulate.workers import open_workers
 from tests.questions import question
 
@@ -128,6 +132,58 @@ def test_what_a_job_needs_is_asked_for_and_trained_on(make_site, job_of):
     reply = asking("train", take_out(whole, asking.coordinator.put))
     assert asking.coordinator.pieces == 1
     assert messages.read_update(reply.content, layout.size).examples > 0
+
+
+def started(job_of, **options):
+    """Return a job that starts from a file and trains the head alone, and that file."""
+    source = build_model(job_of(**options), seed=9)
+    tensors = {name: one for name, one in source.state_dict().items() if one.is_floating_point()}
+    start = {"model_start": "given", "model_start_sha256": digest_of(tensors), "update_parts": ["head"]}
+    return job_of(**start, **options), safetensors.torch.save(tensors)
+
+
+def asked(job, file: bytes, round_: int, put) -> RecordDict:
+    digest = job.model.start_sha256
+    model = build_model(job, files={digest: safetensors.torch.load(file)})
+    wire = Wire.of(model, job.strategy)
+    first = wire.first(wire.model.pack(model))
+    config = messages.request_config(job.canonical(), wire.layout.digest(), round_)
+    starts = starts_record({digest: file})
+    whole = {messages.ARRAYS: messages.vector_record(first), messages.CONFIG: config, STARTS: starts}
+    return take_out(RecordDict(whole), put)
+
+
+def test_weights_that_never_change_are_fetched_once_and_again_where_they_are_lost(make_site, job_of):
+    site = make_site()
+    job, file = started(job_of, model_channels=[64, 128])
+    fetched = []
+    for round_ in (1, 2, 3):
+        asking = Asking(site)  # each with nothing in its memory
+        reply = asking("train", asked(job, file, round_, asking.coordinator.put))
+        assert messages.UPDATE in reply.content[messages.ARRAYS]
+        fetched.append(asking.coordinator.pieces)
+        site.restart()
+        if round_ == 2:
+            [kept] = (site.folder / "starts").iterdir()
+            content = kept.read_bytes()
+            kept.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert fetched == [1, 0, 1]
+    assert [kept.read_bytes() for kept in (site.folder / "starts").iterdir()] == [file]
+
+
+def test_other_weights_than_those_of_the_job_are_refused_and_not_kept(make_site, job_of):
+    site = make_site()
+    asking = Asking(site)
+    job, file = started(job_of, model_channels=[64, 128])
+    weights = safetensors.torch.load(file)
+    wrong = safetensors.torch.save({name: tensor + 1 for name, tensor in weights.items()})
+    content = asked(job, file, 1, asking.coordinator.put)
+    content[STARTS] = starts_record({job.model.start_sha256: wrong})
+    reply = asking("train", content)
+    assert "job.model: the weights that came are not those of start_sha256" in reply.error.reason
+    assert not list((site.folder / "starts").glob("*"))
+    del content[STARTS]
+    assert "brings none of the weights" in asking("train", content).error.reason
 
 
 def test_a_refused_head_is_in_the_audit_log(make_site, job_of):

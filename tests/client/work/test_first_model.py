@@ -39,7 +39,7 @@ def test_weights_of_a_file_are_known_by_the_digest_of_the_job(strategy: str) -> 
     model = build_model(job, files={digest_of(tensors): tensors})
     wire = Wire.of(model, job.strategy)
     first = wire.first(layout.pack(model))
-    check_first(job, carried(first), "here")
+    check_first(job, carried(first), "here", {})
 
     refused = {
         "does not begin with the weights of": wire.first(layout.pack(build_model(job))),
@@ -51,13 +51,27 @@ def test_weights_of_a_file_are_known_by_the_digest_of_the_job(strategy: str) -> 
     changed[layout.places(["levels.0.weight"])[:1]] *= np.float32(1.0001)
     for message, vector in [*refused.items(), ("does not begin with the weights of", changed)]:
         with pytest.raises(PolicyError, match=message):
-            check_first(job, carried(vector), "here")
+            check_first(job, carried(vector), "here", {})
+
+
+def test_what_never_changes_is_at_the_site_and_the_rest_is_that_of_the_file() -> None:
+    source = build_model(job_of({}), seed=9)
+    tensors = {name: one for name, one in source.state_dict().items() if one.is_floating_point()}
+    files = {digest_of(tensors): tensors}
+    job = job_of({"start": "given", "start_sha256": digest_of(tensors)}, update={"parts": ["head"]})
+    model = build_model(job, files=files)
+    wire = Wire.of(model, job.strategy)
+    assert {entry.name.partition(".")[0] for entry in wire.layout.entries} == {"head"}
+    first = wire.first(wire.model.pack(model))
+    check_first(job, carried(first), "here", files)
+    with pytest.raises(PolicyError, match="does not begin with the weights of"):
+        check_first(job, carried(first * np.float32(1.0001)), "here", files)
 
 
 def test_without_a_file_it_is_what_the_seed_draws() -> None:
     job = job_of({})
     layout = Layout.of(build_model(job))
     first = layout.pack(build_model(job))
-    check_first(job, carried(first), "here")
+    check_first(job, carried(first), "here", {})
     with pytest.raises(PolicyError, match="the model that the job's seed gives"):
-        check_first(job, carried(first * np.float32(1.01)), "here")
+        check_first(job, carried(first * np.float32(1.01)), "here", {})

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import JobError
-from shared.job.model_size import check_model_size, is_larger, model_bytes
+from shared.job.model_size import check_model_size, is_larger, model_size
 from shared.job.rules import about_model_megabytes
 from shared.limits import LARGEST_MODEL_MB
 from shared.networks import NETWORKS
@@ -40,7 +40,7 @@ def test_the_estimate_is_right_to_a_third(network, channels, data):
     name, dimensions = network
     options = {key: data.draw(values, key) for key, values in OPTIONS.get(name, {}).items()}
     job = job_of({"name": name, **options}, dimensions, data_channels=channels)
-    numbers = model_bytes(job) / 4
+    numbers = model_size(job).each / 4
     small = 20_000  # numbers of norms and biases, which do not grow with the product of two levels
     assert numbers / 1.4 - small < about_model_megabytes(job) * 1e6 / 4 < numbers * 4 / 3 + small
 
@@ -69,7 +69,7 @@ def test_what_a_package_says_of_the_size_of_its_network_is_not_believed(monkeypa
     monkeypatch.setattr(NETWORKS["cnn"], "about_numbers", lambda *_: 1.0)
     job = job_of({"name": "cnn", "channels": [512, 512]})
     assert is_larger(job, 5.0)
-    assert not is_larger(job, model_bytes(job) / 1e6)
+    assert not is_larger(job, model_size(job).each / 1e6)
     with pytest.raises(JobError, match="2000 MB is the most"):
         check_model_size(job_of({"name": "cnn", "channels": [2048] * 8}, 3, data_size=[512] * 3))
 

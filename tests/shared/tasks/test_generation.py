@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from shared.batch import Batch
 from shared.errors import JobError
-from shared.job.model_size import model_bytes
+from shared.job.model_size import model_size
 from shared.job.rules import about_model_megabytes
 from shared.job.schema import JobSpec
 from shared.job_parts import networks_of
@@ -199,7 +199,7 @@ def test_both_networks_learn_in_2d_and_3d(size: list[int], norm: str) -> None:
         assert losses.shape == (3,)
         found = torch.autograd.grad(losses.mean(), list(model[phase.name].parameters()))
         assert all(float(gradient.abs().max()) > 0 for gradient in found if gradient.dim() > 1)
-    assert about_model_megabytes(spec) * 1e6 == pytest.approx(model_bytes(spec), rel=0.3)
+    assert about_model_megabytes(spec) * 1e6 == pytest.approx(model_size(spec).each, rel=0.3)
 
 
 @pytest.mark.parametrize(

@@ -220,22 +220,31 @@ def test_other_tasks_are_judged_as_in_the_simulation(federation, simulated, tiny
     assert results(run_folder(federation, name)) == results(simulated(job))
 
 
-@pytest.mark.parametrize("lora", [None, {"rank": 2}], ids=["all of it", "adapters"])
-def test_a_job_starts_from_the_coordinators_file_as_in_the_simulation(federation, simulated, tiny_job, lora):
+@pytest.mark.parametrize(
+    ("lora", "secure"), [(None, False), ({"rank": 2}, False), ({"rank": 2}, True)], ids=str
+)
+def test_a_job_starts_from_the_coordinators_file_as_in_the_simulation(
+    federation, simulated, tiny_job, lora, secure
+):
     weights = build_model(tiny_job(), seed=9).state_dict()
     taken = match(build_model(tiny_job()), weights).taken
     starts = federation.folder / "coordinator" / "starts"
     starts.mkdir(exist_ok=True)
-    name = "whole" if lora is None else "adapted"
+    name = f"{'whole' if lora is None else 'adapted'}-{secure}".lower()
     start = {"model_start": name, "model_start_sha256": digest_of(taken), "model_lora": lora}
-    job = tiny_job(job_rounds=2, **start)
+    job = tiny_job(job_rounds=2, privacy_secure_aggregation=secure, **start)
     missing = federation.runs().submit(job)
     until(lambda: status(federation, missing) == "failed")
     assert "is missing, and the job starts from it" in federation.runs().look(missing).row.reason
     write_start(starts / f"{name}.safetensors", weights)
-    run = federation.runs().submit(job)
-    assert failures(list(federation.runs().follow(run))) == []
-    assert results(run_folder(federation, run)) == results(simulated(job))
+    submitted = federation.runs().submit(job)
+    assert failures(list(federation.runs().follow(submitted))) == []
+    folder = run_folder(federation, submitted)
+    assert results(folder) == results(simulated(job))
+    whole_passport(federation, folder)
+    for site in SITES:  # what never changes is kept there, for the next run too
+        kept = federation.folder / site / "state" / "starts"
+        assert (kept / f"{digest_of(taken)}.safetensors").exists() == (lora is not None)
 
 
 @pytest.mark.parametrize("secure", [False, True])

@@ -16,7 +16,7 @@ from client.data.manifest.splits import CohortKey, Split, SplitTable
 from client.data.samples.site_data import SiteData
 from client.guard.release import Release
 from client.settings.policy import PolicyError, PolicyTable, check_job
-from shared.job.model_size import is_larger, model_bytes
+from shared.job.model_size import is_larger, model_size
 from shared.job.schema import JobSpec, parse_job
 from shared.networks.build import build_model
 from simulate.session.judging import LEAST_PATIENTS
@@ -112,8 +112,8 @@ def test_tied_weights_travel_once_and_stay_tied(
     assert last.keys() == {name for name, _ in first.named_parameters()}
     assert first[2] is first[4]
     assert all(np.abs(last[name] - own.detach().numpy()).max() > 0 for name, own in first.named_parameters())
-    assert not is_larger(job, model_bytes(job) / 1e6)
-    assert is_larger(job, model_bytes(job) / 1e6 - 0.0001)
+    assert not is_larger(job, model_size(job).each / 1e6)
+    assert is_larger(job, model_size(job).each / 1e6 - 0.0001)
 
 
 def test_a_stage_is_beside_one_answer_for_all_and_the_name_of_the_hospital(simulated: Any) -> None:

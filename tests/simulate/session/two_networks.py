@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from shared.errors import JobError
-from shared.job.model_size import model_bytes
+from shared.job.model_size import model_size
 from shared.job.rules import about_model_megabytes
 from shared.job.schema import JobSpec, parse_job
 from shared.networks.build import build_model
@@ -75,8 +75,8 @@ def test_phases_that_see_no_sample_have_nothing_to_protect() -> None:
 
 def test_the_size_of_a_model_is_that_of_all_its_networks() -> None:
     job = pair()
-    assert model_bytes(job) == 4 * Layout.of(build_model(job)).size
-    assert about_model_megabytes(job) == pytest.approx(model_bytes(job) / 1e6, rel=1 / 3)
+    assert model_size(job).each == 4 * Layout.of(build_model(job)).size
+    assert about_model_megabytes(job) == pytest.approx(model_size(job).each / 1e6, rel=1 / 3)
 
 
 def test_a_new_job_has_a_table_for_each_network_and_phase(tmp_path: Path) -> None:
