@@ -142,6 +142,15 @@ def description_of(path: Path) -> dict[str, Any]:
     return content
 
 
+def stamp_of(file: Path) -> tuple[int, int, int] | None:
+    """Return what changes whenever a file does, as a new one takes its place; None where there is none."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
 def status_of(path: Path) -> str:
     """Return the status of the run in a folder.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from server.registry.people import Role
 from server.runs.local import Coordinator
 from server.runs.visibility import Figures
-from shared.run_folder import ABOUT, RunRecord
+from shared.run_folder import ABOUT, RunRecord, stamp_of
 
 _MOST = 256  # runs and roles that are kept
 _Stamp = tuple[int, int, int] | None
@@ -25,7 +25,7 @@ class AtHand:
 
     async def figures(self, coordinator: Coordinator, run: RunRecord) -> Figures:
         """Return what the one for whom a coordinator works may see of a run."""
-        key, stamp = (run.path, coordinator.role), _stamp(run.path / ABOUT)
+        key, stamp = (run.path, coordinator.role), stamp_of(run.path / ABOUT)
         found = self._kept.get(key)
         if found is None or found[0] != stamp or stamp is None:
             if len(self._kept) >= _MOST:
@@ -33,12 +33,3 @@ class AtHand:
             found = stamp, await self._read(lambda: coordinator.figures(run))
             self._kept[key] = found
         return found[1]
-
-
-def _stamp(path: Path) -> _Stamp:
-    """Return what changes whenever a file does: a new one takes its place."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns

@@ -26,7 +26,7 @@ from server.superlink.superlink import socket_of
 from shared.errors import RunError, WardroundError
 from shared.flower.runs import Runs
 from shared.job.schema import JobSpec
-from shared.run_folder import AT_WORK, EVENTS, JOB, RunRecord, description_of
+from shared.run_folder import ABOUT, AT_WORK, EVENTS, JOB, ROUNDS, RunRecord, description_of, stamp_of
 
 _LOOK = 0.2  # seconds between looks at what a run has written
 _START = 120.0  # seconds in which Flower must have started a run's process
@@ -34,6 +34,21 @@ _FROM_FLOWER = 3.0  # seconds between questions to Flower while a run has not be
 _REASON = 200  # characters of why a run can't be read
 _RESTART = 30.0  # seconds in which a SuperLink that ended is there again
 Answer = TypeVar("Answer")
+
+
+class KeptRows:
+    """Rows of a list of runs, for as long as the files of a run stay as they are."""
+
+    def __init__(self) -> None:
+        self._rows: dict[Path, tuple[object, RunRow]] = {}
+
+    def row(self, folder: Path, read: Callable[[Path], RunRow]) -> RunRow:
+        """Return the row of a run; of one at work it is read anew, as its process may have died."""
+        stamp = [stamp_of(folder / name) for name in (ABOUT, ROUNDS)]
+        known = self._rows.get(folder)
+        if known is None or known[0] != stamp or known[1].status in AT_WORK:
+            known = self._rows[folder] = stamp, read(folder)
+        return known[1]
 
 
 class Coordinator:
@@ -127,10 +142,15 @@ class Coordinator:
             raise UnknownRunError("there is no such run", where=name, remedy="`wardround runs` lists them.")
         return RunRecord.read(path)
 
-    def list(self) -> list[RunRow]:
-        """Return all runs, the newest first."""
-        folders = (path.parent for path in self._runs.glob(f"*/{JOB}"))
-        rows = [self._listed(folder) for folder in folders if self._sees(folder)]
+    def list(self, kept: KeptRows | None = None) -> list[RunRow]:
+        """Return all runs, the newest first.
+
+        Args:
+            kept: Rows of the last time, for who asks again: what has not changed since is not read.
+        """
+        folders = [path.parent for path in self._runs.glob(f"*/{JOB}")]
+        kept = KeptRows() if kept is None else kept
+        rows = [kept.row(folder, self._listed) for folder in folders if self._sees(folder)]
         return sorted(rows, key=lambda row: row.started, reverse=True)
 
     def look(self, name: str) -> RunDetails:

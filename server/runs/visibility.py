@@ -29,7 +29,16 @@ _OF_RUN = frozenset(
 )
 _OF_EVENT = ("time", "event", "round", "site", "phase", "reason")
 _OF_ROW = ("round", "site", "phase")
-_WITH_DIGITS = re.compile(r"\S*\d\S*")
+_WORDS = re.compile(
+    r"""
+    # What counts rounds, sites and seconds of waiting, or is the job's own demand, tells of no patient.
+    (?P<of_run> (?<![\w.,-])
+      (?: round\ \d+ | \d+\ sites? | within\ [\d.]+\ s | the\ job\ (?:needs|asks\ for)\ \d+ )
+      (?![\w-]|[.,]\d) )
+    | \S*\d\S*
+    """,
+    re.VERBOSE,
+)
 
 
 class Figures:
@@ -123,12 +132,13 @@ class Figures:
         }
 
     def _without_numbers(self, text: str) -> str:
-        """Return a text whose words have no digits, but for the names of sites."""
+        """Return a text whose words have no digits, but for names of sites and what counts the run's own."""
 
         def kept(word: re.Match[str]) -> str:
-            return word[0] if word[0].strip(".,:;()'\"") in self._names else "…"
+            is_shown = word["of_run"] or word[0].strip(".,:;()'\"") in self._names
+            return word[0] if is_shown else "…"
 
-        return _WITH_DIGITS.sub(kept, str(text))
+        return _WORDS.sub(kept, str(text))
 
     def _test(self, test: Mapping[str, Any]) -> dict[str, Any]:
         shown = self.shown(test["sites"])

@@ -1,17 +1,16 @@
 """Watching runs: one look for all who watch a run, in a thread only where its files have changed."""
 
 import asyncio
-import contextlib
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from server.runs.event_tail import EventTail
+from server.runs.shared_looks import SharedLook, SharedLooks
 from shared.errors import RunError
-from shared.run_folder import ABOUT, EVENTS, RunRecord
+from shared.run_folder import ABOUT, EVENTS, RunRecord, stamp_of
 
 LOOK_S = 0.2  # between looks at whether a run's files have changed
 STATUS_S = 2.0  # between looks at the rest: a run whose process died changes no file
@@ -32,7 +31,7 @@ class Watching:
 
     def __init__(self, read: Read) -> None:
         self._read = read
-        self._shared: dict[Path, _Shared] = {}
+        self._looks: SharedLooks[_RunLook] = SharedLooks()
 
     async def follow(self, run: RunRecord, after: int, pause: float) -> AsyncGenerator[Look, None]:
         """Yield the lines of a run after the first so many, as they come; the last look has the run's status.
@@ -54,30 +53,16 @@ class Watching:
             if ended or tail.is_behind:
                 continue
             known = tail.line
-            async with self._join(run, tail) as shared:
+            begin = partial(_RunLook, run, tail.line, self._read)
+            async with self._looks.join(run.path, begin) as shared:
                 while ended is None and (look := await shared.after(known, pause)) is not None:
                     known = look[0][-1][0] if look[0] else known
                     ended = look[1]
                     yield look
             tail.know(known)
 
-    @asynccontextmanager
-    async def _join(self, run: RunRecord, tail: EventTail) -> AsyncIterator["_Shared"]:
-        shared = self._shared.get(run.path)
-        if shared is None or shared.is_over:
-            shared = self._shared[run.path] = _Shared(run, tail.line, self._read)
-        shared.watchers += 1
-        try:
-            yield shared
-        finally:
-            shared.watchers -= 1
-            if not shared.watchers:
-                shared.close()
-                if self._shared.get(run.path) is shared:
-                    del self._shared[run.path]
 
-
-class _Shared:
+class _RunLook(SharedLook):
     """One run, looked at for all who watch it.
 
     Args:
@@ -87,7 +72,6 @@ class _Shared:
     """
 
     def __init__(self, run: RunRecord, line: int, read: Read) -> None:
-        self.watchers = 0
         self._folder = run.path
         self._tail = EventTail(run, line)
         self._read = read
@@ -95,17 +79,7 @@ class _Shared:
         self._gone = line  # the last line before those that are kept
         self._ended: str | None = None
         self._error: RunError | None = None
-        self._news = asyncio.Event()
-        self._task = asyncio.create_task(self._keep())
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing more will come."""
-        return self._task.done()
-
-    def close(self) -> None:
-        """Look no more."""
-        self._task.cancel()
+        super().__init__()
 
     async def after(self, line: int, pause: float) -> Look | None:
         """Return the lines after one, once there are some, the run has ended, or so many seconds have passed.
@@ -115,10 +89,7 @@ class _Shared:
         Raises:
             RunError: The run is not there any more.
         """
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(pause):
-                while not self._is_news(line):
-                    await self._news.wait()
+        await self._wait(lambda: self._is_news(line), pause)
         if self._error:
             raise self._error
         if line < self._gone:
@@ -134,7 +105,7 @@ class _Shared:
         due = 0.0
         try:
             while self._ended is None:
-                stamp = self._stamp()
+                stamp = [stamp_of(self._folder / name) for name in _FILES]
                 if stamp != seen or clock() >= due:
                     seen, due = stamp, clock() + STATUS_S
                     await self._look()
@@ -153,18 +124,3 @@ class _Shared:
                 self._gone = self._lines.popleft()[0]
             if lines or self._ended:
                 self._tell()
-
-    def _tell(self) -> None:
-        self._news.set()
-        self._news = asyncio.Event()
-
-    def _stamp(self) -> list[tuple[int, int, int] | None]:
-        """Return what changes whenever a file of the run does."""
-        stamps: list[tuple[int, int, int] | None] = []
-        for name in _FILES:
-            try:
-                found = (self._folder / name).stat()
-                stamps.append((found.st_ino, found.st_size, found.st_mtime_ns))
-            except OSError:
-                stamps.append(None)
-        return stamps

@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
+from server.gateway.people import Caller
 from server.gateway.run_desk import RunDesk
 from server.registry.enrolment import Registry
 from server.web.federation_view import Federation, SiteView, federation_of
@@ -35,24 +36,23 @@ class FederationPages:
 
     async def sites(self, request: Request) -> Response:
         """Show the sites; those that somebody has to look after first."""
-        found = await self._found(request)
+        found = await self._found(request.user)
         wanting = [site for site in found.sites if site.wants]
         return self._shell.answer("sites.html.j2", request, sites=found.sites, wanting=wanting)
 
-    async def wanting(self, request: Request) -> list[SiteView]:
+    async def wanting(self, user: Caller) -> list[SiteView]:
         """Return the sites that an operator has to look after."""
-        if request.user.role != "operator":
+        if user.role != "operator":
             return []
-        return [site for site in (await self._found(request)).sites if site.wants]
+        return [site for site in (await self._found(user)).sites if site.wants]
 
     async def people(self, request: Request) -> Response:
         """Show projects, and to operators everybody's roles."""
-        found = await self._found(request)
+        found = await self._found(request.user)
         return self._shell.answer(
             "people.html.j2", request, people=found.people, projects=found.projects, now=utc_now()
         )
 
-    async def _found(self, request: Request) -> Federation:
-        user = request.user
+    async def _found(self, user: Caller) -> Federation:
         look = partial(federation_of, self._registry, self._desk.of(user), user, self._versions, utc_now())
         return await self._desk.quickly(look)

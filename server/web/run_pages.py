@@ -4,19 +4,22 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
+from server.gateway.people import Caller
 from server.gateway.run_desk import Change, RunDesk, may_change
 from server.report.content import Section
 from server.report.facts import RunFacts
 from server.report.results import results_section
 from server.report.words import asked
 from server.runs.control import RunRow
-from server.runs.local import Coordinator
+from server.runs.local import Coordinator, KeptRows
 from server.web.federation_view import SiteView
+from server.web.live_list import LiveList
 from server.web.live_runs import LiveRuns, Painter, read_tables
 from server.web.run_view import RunView, curves_of, first_metric, kind_of, metrics_of, name_of, view_of
 from server.web.seen_run import SeenRun
@@ -30,7 +33,7 @@ from shared.web.tables import Table, as_table
 
 _OPEN = ("failed", "interrupted")  # what somebody has to decide about
 _MOST_OPEN, _RECENT_DAYS = 5, 14
-Wanting = Callable[[Request], Awaitable[Sequence[SiteView]]]
+Wanting = Callable[[Caller], Awaitable[Sequence[SiteView]]]
 
 
 @dataclass(frozen=True)
@@ -60,12 +63,14 @@ class RunPages:
         self._desk = desk
         self._painter = painter
         self._live = LiveRuns(desk, painter)
+        self._live_list = LiveList()
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes."""
         route = self._shell.route
         return [
             route("/", self.list),
+            route("/live", self.live_list),
             route("/runs/{run}", self.look),
             route("/runs/{run}/live", self.live),
             route("/runs/{run}/numbers", self.numbers),
@@ -76,22 +81,36 @@ class RunPages:
     async def list(self, request: Request) -> Response:
         """Show the runs; those that wait for somebody first."""
         rows = await self._desk.quickly(self._desk.of(request.user).list)
-        waiting = [row for row in rows if row.status == "waiting"]
+        return self._shell.answer("runs.html.j2", request, **await self._listed(request.user, rows))
+
+    async def live_list(self, request: Request) -> Response:
+        """Stream what changes in the list of runs."""
+        user, kept = request.user, KeptRows()
+
+        async def make() -> dict[str, str]:
+            rows = await self._desk.quickly(partial(self._desk.of(user).list, kept))
+            shown = await self._listed(user, rows)
+            return {
+                name: self._painter.pages.part(f"runs_{name}.html.j2", **shown) for name in ("open", "all")
+            }
+
+        return live_answer(self._live_list.follow(user, make))
+
+    async def _listed(self, user: Caller, rows: Sequence[RunRow]) -> dict[str, Any]:
+        """Return what the list of runs shows."""
         recent = (utc_now() - timedelta(days=_RECENT_DAYS)).isoformat()
         stuck = [
             row
             for row in rows
-            if row.status in _OPEN and row.started > recent and may_change(request.user, row.researcher)
+            if row.status in _OPEN and row.started > recent and may_change(user, row.researcher)
         ]
-        return self._shell.answer(
-            "runs.html.j2",
-            request,
-            rows=rows,
-            waiting=waiting,
-            stuck=stuck[:_MOST_OPEN],
-            sites=await self._wanting(request),
-            kind_of=kind_of,
-        )
+        return {
+            "rows": rows,
+            "waiting": [row for row in rows if row.status == "waiting"],
+            "stuck": stuck[:_MOST_OPEN],
+            "sites": await self._wanting(user),
+            "kind_of": kind_of,
+        }
 
     async def look(self, request: Request) -> Response:
         """Show a run."""

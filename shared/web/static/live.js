@@ -6,10 +6,12 @@ function put(id, html) {
   if (!place || place.dataset.html === html) return;
   const open = [...place.querySelectorAll("details[open]")].map((one) => one.id);
   const focused = place.contains(document.activeElement) ? document.activeElement.id : "";
+  const chosen = [...place.querySelectorAll("input:checked")].map((one) => one.id);
   const scrolled = [...place.querySelectorAll(".wide")].map((one) => one.scrollLeft);
   place.innerHTML = html;
   place.dataset.html = html;
   for (const id of open) if (id) document.getElementById(id)?.setAttribute("open", "");
+  for (const id of chosen) if (id) document.getElementById(id)?.setAttribute("checked", "");
   [...place.querySelectorAll(".wide")].forEach((one, at) => { one.scrollLeft = scrolled[at] || 0; });
   if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
 }

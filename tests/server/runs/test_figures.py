@@ -163,6 +163,21 @@ def test_texts_keep_names_and_lose_numbers() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("round 3: 2 sites returned an update, the job needs 3", None),
+        ("site-001: no answer within 300 s", None),
+        ("about 30 training patients, the job asks for 20", "about … training patients, the job asks for 20"),
+        ("12.5 sites, 1,200 sites, round 3-7, round 3a", "… sites, … sites, round … round …"),
+        ("17 patients in 3 rounds of 41", "… patients in … rounds of …"),
+    ],
+)
+def test_what_counts_the_runs_own_stays_in_a_reason(text: str, shown: str | None) -> None:
+    figures = Figures({"sites": {"site-001": {}}}, "viewer")
+    assert figures.reason(text) == (shown or text)
+
+
+@pytest.mark.parametrize(
     "description",
     [{}, {"figures": {"alpha": "everybody"}}, {"sites": {"alpha": {}}}, {"figures": {"alpha": "operators"}}],
 )

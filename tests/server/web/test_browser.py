@@ -116,6 +116,24 @@ def test_a_page_shows_what_happens_without_being_loaded_again(
     assert not tab.complaints
 
 
+def test_the_list_of_runs_is_live_and_keeps_what_is_chosen(
+    tab: Watched, place: Place, going: RunFolder
+) -> None:
+    page = tab.page
+    page.goto(f"{place.url}/")
+    page.check(f"input[value='{FINISHED}']")
+    loads = len(tab.asked)
+    waiting = {"for": "its sites", "sites": {"st-mary": {"state": "waits for approval"}}}
+    going.describe(status="waiting", waiting=waiting)
+    page.wait_for_selector(f"tr:has-text('{GOING}'):has-text('waiting')")
+    page.wait_for_selector(f"#open:has-text('{GOING}')")
+    assert page.is_checked(f"input[value='{FINISHED}']")
+    going.describe(status="running", waiting=None)
+    page.wait_for_selector(f"tr:has-text('{GOING}'):has-text('running')")
+    assert [url for url in tab.asked[loads:] if not url.endswith("/live")] == []
+    assert not tab.complaints
+
+
 def test_a_page_is_loaded_again_when_its_run_ends(tab: Watched, place: Place, going: RunFolder) -> None:
     tab.page.goto(f"{place.url}/runs/{GOING}")
     tab.page.wait_for_selector("#live-state:text('live')")
