@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from server.report.content import words
 from shared.job.schema import JobSpec
 from shared.metrics.intervals import Interval, of_auroc, of_mean, wilson
 from shared.metrics.naive_answers import constant_answer, one_class, site_alone
@@ -143,8 +144,8 @@ def sentences(found: Mapping[str, Any]) -> Iterator[str]:
             "AUROC is undefined."
         )
     for name, reason in found.get("no_interval", {}).items():
-        yield f"{_words(name)} has no interval: {reason}."
-    metrics = {_words(name): one for name, one in found.get("metrics", {}).items()}
+        yield f"{words(name)} has no interval: {reason}."
+    metrics = {words(name): one for name, one in found.get("metrics", {}).items()}
     yield from _beside_the_site(metrics)
     yield from _beside_one_answer(metrics)
 
@@ -179,7 +180,3 @@ def _gain(one: Mapping[str, Any], rival: str, answer: str = "value") -> float:
     """Return by how much an answer is better than a rival."""
     more = float(one[answer] - one[rival])
     return -more if one.get("lower_is_better") else more
-
-
-def _words(metric: str) -> str:
-    return {"auroc": "AUROC"}.get(metric, metric.replace("_", " "))

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from server.report.columns import Column, fitting, print_whole, table_of
 from server.report.comparison import sentences
+from server.report.content import words
 from server.report.facts import Outcome
 from shared.job.schema import JobSpec
 from shared.metrics.spec import metric_specs
@@ -60,7 +61,7 @@ def results_tables(job: JobSpec, description: Mapping[str, Any], width: int) -> 
     round_, rounds = description["tested_round"], description["rounds"]
     tables[0].title = f"{job.job.name}: the model of round {round_} of {rounds} on the test patients"
     if description.get("baselines"):
-        tables[0].title += f": {_words(shown_metrics(job)[0])}"
+        tables[0].title += f": {words(shown_metrics(job)[0])}"
     return tables
 
 
@@ -80,7 +81,7 @@ def _result_columns(outcome: Outcome) -> list[Column]:
             *(Estimate(None) for _ in left_out),
         ]
         cells = [_lines(value) for value in (*values, outcome.estimate(metric))]
-        columns.append(Column("federated" if baselines else _words(metric).replace(" ", "\n", 1), cells))
+        columns.append(Column("federated" if baselines else words(metric).replace(" ", "\n", 1), cells))
     return [*columns, *_baseline_columns(outcome)] if baselines else columns
 
 
@@ -154,10 +155,6 @@ def _count(value: int | None) -> str:
     return "–" if value is None else str(value)
 
 
-def _words(metric: str) -> str:
-    return metric.replace("_", " ")
-
-
 def print_results(console: Console, job: JobSpec, description: Mapping[str, Any]) -> None:
     """Print what a finished run has brought: the table, what it is worth, what it promises."""
     for table in results_tables(job, description, console.width):
@@ -202,7 +199,7 @@ def _comparison_table(metrics: Mapping[str, Any], patients: int | None) -> Table
     for name, one in metrics.items():
         interval = f"{number(one['low'])} to {number(one['high'])}"
         rivals = (number(one.get("constant")), number(one.get("site")))
-        table.add_row(name.replace("_", " "), number(one["value"]), interval, *rivals)
+        table.add_row(words(name), number(one["value"]), interval, *rivals)
     return table
 
 
@@ -227,7 +224,7 @@ def guarantee_lines(description: Mapping[str, Any]) -> list[str]:
     same: dict[str, list[str]] = {}
     for name, facts in found["sites"].items():
         same.setdefault(facts["words"], []).append(name)
-    lines = [f"{', '.join(names)}: {words}" for words, names in same.items()]
+    lines = [f"{', '.join(names)}: {said}" for said, names in same.items()]
     return ["Privacy", found["note"], *lines]
 
 

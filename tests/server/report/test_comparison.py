@@ -140,7 +140,7 @@ def test_why_a_figure_has_no_interval_is_said(tiny_job):
     job = tiny_job(task_name="generation")
     reasons = {"frechet": "it is none"}
     found = comparison(job, {}, {}, {}, one_class={}, patients=4, how="bootstrap", no_interval=reasons)
-    assert list(sentences(found)) == ["frechet has no interval: it is none."]
+    assert list(sentences(found)) == ["Fréchet distance has no interval: it is none."]
 
 
 def test_a_segmentation_has_nothing_to_compare_by_counts(tiny_job):
