@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shared.cli.answer import Json, answer
+from shared.cli.answer import Json, answer, answer_line
 
 if TYPE_CHECKING:
     from server.runs.control import RunControl
@@ -89,12 +89,10 @@ def watch(name: RunName, folder: Folder = None, json: Json = False) -> None:
     from server.runs.reach import control_of
 
     control = control_of(folder)
-    if not json:
+    if json:
+        _print_events(control, name)
+    else:
         _show(control, name)
-        return
-    for _ in control.follow(name):
-        pass
-    _print_run(control, name)
 
 
 def stop(name: RunName, folder: Folder = None, json: Json = False) -> None:
@@ -133,21 +131,21 @@ COMMANDS = (submit, runs, watch, stop, resume, fetch)
 def _named(control: "RunControl", name: str, *, follow: bool, as_json: bool) -> None:
     """Print the name of a run that has begun or goes on, then follow it if that is wanted."""
     if as_json and follow:
-        for _ in control.follow(name):
-            pass
-        _print_run(control, name)
+        _print_events(control, name)
         return
     answer(as_json, name, run=name)
     if follow:
         _show(control, name)
 
 
-def _print_run(control: "RunControl", name: str) -> None:
-    """Print a run that has ended, as one JSON object; one that has not finished ends with 2, as in words."""
+def _print_events(control: "RunControl", name: str) -> None:
+    """Print each event as it happens, then the run; one that has not finished ends with 2, as in words."""
     from dataclasses import asdict
 
+    for event in control.follow(name):
+        answer_line(event=event.kind, round=event.round, site=event.site, phase=event.phase, **event.data)
     found = control.look(name)
-    answer(True, run=asdict(found.row), description=dict(found.description))
+    answer_line(run=asdict(found.row), description=dict(found.description))
     if found.row.status != "finished":
         raise typer.Exit(2)
 

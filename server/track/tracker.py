@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import Any
 
-from server.runs.control import parse_event
+from server.runs.control import RunControl, parse_event
 from server.runs.events import Event
 from server.track.sink import About, Sink, Target
 from shared.errors import RunError
+from shared.job.schema import JobSpec
 from shared.run_folder import ENDED, RunRecord
 
 log = logging.getLogger(__name__)
@@ -49,13 +50,12 @@ class Tracker:
         try:
             yield
         finally:
-            self.finish(run)
+            self.finish(run.read_description(), run.status)
 
-    def finish(self, run: RunRecord) -> None:
-        """Take the end of a run."""
-        about = run.read_description()
-        test = _all("test", (about.get("test") or {}).get("federation") or {})
-        self._pass_on(lambda sink: sink.finish(test, run.status))
+    def finish(self, description: Mapping[str, Any], status: str) -> None:
+        """Take the end of a run: what `run.json` says of it, and how it ended."""
+        test = _all("test", (description.get("test") or {}).get("federation") or {})
+        self._pass_on(lambda sink: sink.finish(test, status))
         self._sinks = {}
 
     def _pass_on(self, do: Any) -> None:
@@ -78,8 +78,12 @@ def open_tracker(run: RunRecord, targets: Sequence[str], *, goes_on: bool = Fals
     Raises:
         RunError: One can't be used.
     """
+    return _open(run.path.resolve().name, run.job, targets, goes_on=goes_on)
+
+
+def _open(name: str, job: JobSpec, targets: Sequence[str], *, goes_on: bool = False) -> Tracker:
     asked = [Target.parse(text) for text in targets]
-    about = About(run.path.resolve().name, dict(_flat(json.loads(run.job.canonical()))))
+    about = About(name, dict(_flat(json.loads(job.canonical()))))
     return Tracker({str(target): target.open(about, goes_on=goes_on) for target in asked})
 
 
@@ -96,7 +100,27 @@ def track_finished(run: RunRecord, targets: Sequence[str]) -> None:
         event = parse_event(line)
         if event is not None:
             tracker(event)
-    tracker.finish(run)
+    tracker.finish(run.read_description(), run.status)
+
+
+def track_going(control: RunControl, name: str, targets: Sequence[str]) -> None:
+    """Tell trackers of a run of a coordinator: what has happened, and what happens until it ends.
+
+    They are told what may be seen of it by the person whose log-in it is.
+
+    Args:
+        control: The coordinator's runs.
+        name: Of the run.
+        targets: As `Target.parse` reads them.
+
+    Raises:
+        WardroundError: There is no such run, the coordinator can't be asked, or a tracker can't be used.
+    """
+    tracker = _open(name, control.look(name).job, targets)
+    for event in control.follow(name):
+        tracker(event)
+    ended = control.look(name)
+    tracker.finish(ended.description, ended.row.status)
 
 
 def _of_site(event: Event) -> dict[str, float]:

@@ -28,6 +28,11 @@ def answer(as_json: bool, lines: Iterable[object] | str = (), /, **keys: Any) ->
         print(line, flush=True)
 
 
+def answer_line(**keys: Any) -> None:
+    """Print one object of an answer that comes bit by bit (JSON Lines): each is a line, with `command`."""
+    print(json.dumps({"command": _command(), **keys}, default=_plain), flush=True)
+
+
 def _command() -> str:
     """Return what stands behind `wardround`: `client jobs`."""
     import click

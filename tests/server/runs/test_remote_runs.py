@@ -113,9 +113,16 @@ def test_a_researcher_s_day(federation, tokens, wardround, tiny_job_file, tmp_pa
     assert "ada" in listed
     [row] = told(wardround("ada", "runs", "--json"))["runs"]
     assert (row["name"], row["status"], row["round"], row["researcher"]) == (name, "finished", 3, "ada")
-    watched = told(wardround("ada", "watch", name, "--json"))
+    *events, watched = map(json.loads, wardround("ada", "watch", name, "--json").stdout.splitlines())
+    assert [(one["event"], one["round"]) for one in events][-2:] == [
+        ("round_finished", 3),
+        ("run_finished", 3),
+    ]
     assert watched["run"] == row
     assert watched["description"]["status"] == "finished"
+    followed = told(wardround("ada", "track", name, "--follow", "--to", "tensorboard:tb", "--json"))
+    assert (followed["run"], followed["to"]) == (name, ["tensorboard:tb"])
+    assert (tmp_path / "ada" / "tb" / name).is_dir()
     assert wardround("ada", "fetch", name, "--out", "copy").returncode == 0
     copy, run = tmp_path / "ada" / "copy" / name, federation.folder / "coordinator" / "runs" / name
     for file in ("model.safetensors", "run.json", "metrics.csv", "events.jsonl"):

@@ -3,14 +3,15 @@
 import importlib.util
 import json
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from server.runs.control import RunDetails, RunRow, parse_event
 from server.runs.events import Event
 from server.track.sink import About, Target
-from server.track.tracker import Tracker
+from server.track.tracker import Tracker, track_going
 from shared.errors import RunError
 from shared.run_folder import RunRecord
 from tests.cli import wardround
@@ -140,6 +141,40 @@ def test_a_tracker_has_what_the_run_has(
     assert [step for step, _ in found["train/loss/alpha"]] == [1, 2, 3]
 
 
+class Going:
+    """The runs of a coordinator, of which one goes on while it is followed."""
+
+    def __init__(self, record: RunRecord, meanwhile: Callable[[int], None]) -> None:
+        self._record = record
+        self._meanwhile = meanwhile
+
+    def look(self, name: str) -> RunDetails:
+        row = RunRow(name, self._record.status, 3, 3, "", "", "", "")
+        return RunDetails(row, self._record.job, self._record.read_description())
+
+    def follow(self, name: str) -> Iterator[Event]:
+        for line in self._record.events():
+            if event := parse_event(line):
+                yield event
+                if event.kind == "round_finished":
+                    self._meanwhile(event.round)
+
+
+def test_a_run_of_a_coordinator_is_told_as_it_goes_on(run: tuple[RunRecord, Path], tmp_path: Path) -> None:
+    needs("tensorboard")
+    record, seen = run[0], []
+
+    def look(_: int) -> None:
+        points = of_tensorboard(tmp_path, "heart-1")
+        seen.append([round_ for round_, _ in points["validation/dice_global"]])
+
+    track_going(Going(record, look), "heart-1", [f"tensorboard:{tmp_path}"])
+    assert seen == [[1], [1, 2], [1, 2, 3]]
+    found = of_tensorboard(tmp_path, "heart-1")
+    for name, values in expected(record).items():
+        assert [value for _, value in found[name]] == pytest.approx(values, rel=1e-6), name
+
+
 @pytest.mark.parametrize("kind", NAMES)
 def test_a_run_is_not_tracked_twice_in_one_place(run: tuple[RunRecord, Path], kind: str) -> None:
     needs(kind)
@@ -220,7 +255,7 @@ def test_a_tracker_that_fails_is_left_out_and_stops_nothing(
     tracker = Tracker({"disk": broken})
     for number in (1, 2, 3):
         tracker(Event("round_finished", number, data={"dice_global": 0.5}))
-    tracker.finish(run[0])
+    tracker.finish({}, "finished")
     assert broken.rounds == [1]
     assert caplog.text.count("disk is told nothing more of this run: No space left on device") == 1
 
