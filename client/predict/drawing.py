@@ -51,8 +51,8 @@ class Picture:
         return stream.getvalue()
 
 
-def card(title: str, cells: Mapping[str, Cell], answer: Answer, picture: Picture | None) -> Card:
-    """Return what the page shows of an image."""
+def card(title: str, cells: Mapping[str, Cell], answer: Answer, shown_of_it: list[Tile]) -> Card:
+    """Return what the page shows of a sample, beside these pictures."""
     known = [(name, shown(value)) for name, value in cells.items()]
     facts = known[:_FACTS]
     if len(known) > _FACTS:
@@ -61,7 +61,7 @@ def card(title: str, cells: Mapping[str, Cell], answer: Answer, picture: Picture
         title=title,
         why=(),
         alarm="",
-        prepared=[] if picture is None else picture.tiles(),
+        prepared=shown_of_it,
         augmented=[],
         histogram=None,
         facts=facts,

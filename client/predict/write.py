@@ -11,9 +11,11 @@ from pathlib import Path
 from client.data.kinds import Kind, first_of_kind, kinds_of
 from client.data.look.cards import Card
 from client.data.look.page import Sheet, page
+from client.data.look.tiles import Tile
 from client.data.manifest.rows import Manifest, Record
 from client.data.new_folder import new_folder, put
 from client.predict.answering import Predictor, Said
+from client.predict.attention import Attended, attended
 from client.predict.drawing import Picture, card
 from client.predict.geometry import Placed, mask_file, place, sizes, written_corners
 from shared.errors import DataError
@@ -21,7 +23,7 @@ from shared.tasks.answers import Cell
 from shared.text.plural import many
 from shared.text.printable import printable
 
-TABLE, BOXES, PAGE = "predictions.csv", "boxes.csv", "index.html"
+TABLE, BOXES, ATTENTION, PAGE = "predictions.csv", "boxes.csv", "attention.csv", "index.html"
 MASKS, OVERLAYS = "masks", "overlays"
 _CARDS = 200  # on the page: each is some 30 KB of it
 _ODD = re.compile(r"[^A-Za-z0-9._-]+")
@@ -51,6 +53,7 @@ class Writer:
         self._classes = {kind: _classes(kinds, kind) for kind in ("mask", "boxes")}
         self._rows: list[dict[str, Cell]] = []
         self._boxes: list[dict[str, Cell]] = []
+        self._attention: list[dict[str, Cell]] = []
         self.cards: list[Card] = []
         self.counts = Counts()
 
@@ -80,7 +83,7 @@ class Writer:
         assert said.answer is not None  # noqa: S101 (its caller looked)
         cells: dict[str, Cell] = dict(said.answer.cells)
         name, files = f"{record.row:04d}-{_plain(self._name(record) or record.patient)}", {}
-        picture = None
+        shown: list[Tile] = []
         if placed is not None:
             if placed.mask is not None:
                 cells |= sizes(placed, self._classes["mask"])
@@ -89,10 +92,16 @@ class Writer:
             if placed.boxes is not None:
                 self._boxes += self._box_rows(record, placed)
             picture = Picture(placed)
+            shown = picture.tiles()
             files["overlay"] = self._put(OVERLAYS, f"{name}.png", picture.overlay())
+        if (looked_at := _looked_at(said)) is not None:
+            shown += looked_at.tiles
+            self._attention += looked_at.rows
+            if looked_at.maps is not None:
+                files["overlay"] = self._put(OVERLAYS, f"{name}.png", looked_at.maps)
         if len(self.cards) < _CARDS:
             title = f"Row {record.row}: {self._name(record) or record.patient}"
-            self.cards.append(card(title, cells, said.answer, picture))
+            self.cards.append(card(title, cells, said.answer, shown))
         return cells | files
 
     def _box_rows(self, record: Record, placed: Placed) -> Iterator[dict[str, Cell]]:
@@ -127,10 +136,18 @@ class Writer:
                     first=("row", "image", *_CORNERS[: 2 * self._job.data.dimensions], "class", "score"),
                 ),
             )
+        if self._attention:
+            put(self._folder / ATTENTION, _csv(self._attention))
         errors = [str(problem).splitlines()[0] for problem in self.counts.problems]
         structures = self._classes["mask"] or self._classes["boxes"]
         sheet = Sheet(title, list(lines), errors, [], structures, {"Images": self.cards})
         put(self._folder / PAGE, page(sheet).encode())
+
+
+def _looked_at(said: Said) -> Attended | None:
+    if said.answer is None or said.answer.attention is None:
+        return None
+    return attended(said.record, said.kinds, said.answer.attention.numpy())
 
 
 def write_predictions(

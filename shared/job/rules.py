@@ -106,6 +106,8 @@ def _network(job: "JobSpec") -> None:
                 f"[{network.table}] name: '{name}' is not for {job.task.name} "
                 f"{network.ends.of_what}; {suggestion(name, fitting)}"
             )
+        if (problem := network.options.problem(network.ends)) is not None:
+            raise ValueError(f"[{network.table}] {problem}")
 
 
 def _network_input(job: "JobSpec") -> None:

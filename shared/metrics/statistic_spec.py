@@ -13,6 +13,7 @@ Kind = Literal["counts", "moments", "histogram"]
 
 LARGEST_VALUE = 2.0**40  # of a column of numbers: what is beyond counts as this
 _MOST_NUMBERS = 8192  # of all statistics of a job
+_MOST_NAMED = 100  # of its columns or classes
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,9 @@ class StatisticSpec:
     @property
     def told(self) -> str:
         """What leaves a site of it, in words."""
-        names = ", ".join(self.of)
+        names = ", ".join(self.of[:_MOST_NAMED])
+        if len(self.of) > _MOST_NAMED:
+            names += f" and {len(self.of) - _MOST_NAMED} more"
         return {
             "counts": f"the rounded number of training images (or voxels) of each class: {names}",
             "moments": f"how many training patients have each of these columns, mean and spread: {names}",

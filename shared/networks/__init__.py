@@ -4,6 +4,13 @@ The registry of the options is the list: names, policies, templates, tables of d
 Nothing here loads PyTorch; `NetworkOptions.build` does.
 """
 
+from shared.networks.aggregators import (
+    AttentionMILOptions,
+    CLAMOptions,
+    PoolingOptions,
+    RecurrentOptions,
+    TransformerOptions,
+)
 from shared.networks.attention_unet import AttentionUNetOptions
 from shared.networks.cnn import CNNOptions
 from shared.networks.densenet import DenseNet121Options
@@ -42,6 +49,11 @@ NETWORKS = Registry(
         MLPOptions,
         GeneratorOptions,
         DiscriminatorOptions,
+        PoolingOptions,
+        AttentionMILOptions,
+        TransformerOptions,
+        CLAMOptions,
+        RecurrentOptions,
     ),
     NetworkOptions,  # type: ignore[type-abstract]
 )
@@ -53,5 +65,7 @@ def fitting_networks(ends: Ends) -> list[str]:
     return [
         name
         for name, options in NETWORKS.items()
-        if options.gives == ends.gives and ends.dimensions in options.dimensions
+        if options.gives == ends.gives
+        and ends.dimensions in options.dimensions
+        and ends.stack in options.stacks
     ]

@@ -4,7 +4,7 @@ import math
 import operator
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -35,6 +35,9 @@ Levels = Annotated[
 Output = Literal["vector", "map", "image"]
 """What a network gives: numbers for an image, or for each of its pixels; or an image, drawn from numbers."""
 
+Stack = Literal["one", "bag", "series"]
+"""What a network takes of a sample: one image or table, or several, whose order may mean something."""
+
 
 @dataclass(frozen=True)
 class Ends:
@@ -47,6 +50,7 @@ class Ends:
         outputs: Numbers, for an image or for each of its pixels; where it draws an image, its channels.
         size: Pixels along each axis of what it is trained on.
         gives: Which of these.
+        stack: How many images or tables a sample is.
     """
 
     dimensions: int
@@ -54,6 +58,7 @@ class Ends:
     outputs: int
     size: list[int]
     gives: Output
+    stack: Stack = "one"
 
     @classmethod
     def of(cls, data: "DataTable", outputs: int, gives: Output) -> "Ends":
@@ -65,10 +70,21 @@ class Ends:
         """Return the ends of a network that takes so many numbers and gives a vector."""
         return cls(0, inputs, outputs, [], "vector")
 
+    def of_several(self, stack: Stack) -> "Ends":
+        """Return the same for a bag or a series."""
+        return replace(self, stack=stack)
+
+    def giving(self, outputs: int) -> "Ends":
+        """Return the same with so many outputs."""
+        return replace(self, outputs=outputs)
+
     @property
     def of_what(self) -> str:
         """What it takes, in words."""
-        return f"in {self.dimensions}D" if self.dimensions else "of a table"
+        if self.stack == "one":
+            return f"in {self.dimensions}D" if self.dimensions else "of a table"
+        each = f"images in {self.dimensions}D" if self.dimensions else "vectors"
+        return f"of a {self.stack} of {each}"
 
     @classmethod
     def of_drawn(cls, data: "DataTable", inputs: int) -> "Ends":
@@ -112,6 +128,8 @@ class NetworkOptions(Table):
         obstacle: Why it can't be trained with differential privacy; None where it can: Opacus gets each
             sample's gradient, once batch norm is replaced and activations work out of place.
         input_channels: Numbers of channels that an image may have; None for any.
+        stacks: What it takes of a sample. For several, `build` returns a module that is given them and
+            which of them are there (see `shared.networks.aggregator_modules`).
         packaged: Weights that it may start from, by the name that a job gives: those of its module `encoder`.
     """
 
@@ -119,6 +137,7 @@ class NetworkOptions(Table):
     dimensions: ClassVar[frozenset[int]] = frozenset({2, 3})
     obstacle: ClassVar[str | None] = None
     input_channels: ClassVar[frozenset[int] | None] = None
+    stacks: ClassVar[frozenset[Stack]] = frozenset({"one"})
     packaged: ClassVar[Mapping[str, Packaged]] = {}
 
     name: str
@@ -225,6 +244,10 @@ class NetworkOptions(Table):
     def divisor(self) -> int:
         """Number that must divide the image's size along each axis."""
         return 1
+
+    def problem(self, ends: Ends) -> str | None:
+        """Return what of its options does not go with its ends, with the key, or None."""
+        return None
 
     def size_problem(self, size: Sequence[int]) -> str | None:
         """Return what the network needs and images (or patches) of this size in pixels lack, or None.

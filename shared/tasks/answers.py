@@ -33,9 +33,11 @@ class Answer:
         map: Logits (1 + K, *S) of the background and the structures, on the grid that the network sees.
         boxes: Where the task finds any.
         curve: Times and values (N,) each; such as the chance to survive.
+        attention: Share of each instance (N,) of a bag or a series, in their order.
     """
 
     cells: Mapping[str, Cell]
     map: Tensor | None = None
     boxes: FoundBoxes | None = None
     curve: tuple[Tensor, Tensor] | None = None
+    attention: Tensor | None = None

@@ -53,7 +53,11 @@ class ClassesTask(Task):
         return (self.phase(TRAIN, partial(self._training_losses, loss)),)
 
     def _training_losses(self, loss: SampleLoss, models: Models, batch: Batch) -> Tensor:
-        return loss(self.forward(models, batch)[LOGITS].float(), batch[self.target])
+        return self.training_losses(loss, self.forward(models, batch), batch)
+
+    def training_losses(self, loss: SampleLoss, predicted: Prediction, batch: Batch) -> Tensor:
+        """Return what training minimises (B,), given the loss of logits and targets."""
+        return loss(predicted[LOGITS].float(), batch[self.target])
 
     def forward(self, models: Models, batch: Batch) -> Prediction:
         """Return the logits of the images of a batch."""

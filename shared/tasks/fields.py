@@ -27,6 +27,8 @@ class Field:
         values: Of a mask: the class index that each of its values stands for, 0 is the background; None takes
             the values as they are.
         instances: Of a mask: all values above 0 are one structure.
+        length: Of vectors: how many numbers each has; 0 takes any number.
+        order: Of vectors: the column of their table by which they are ordered, which is none of the numbers.
     """
 
     kind: str
@@ -39,6 +41,8 @@ class Field:
     several: bool = False
     values: Mapping[int, int] | None = None
     instances: bool = False
+    length: int = 0
+    order: str | None = None
 
     @property
     def exclusive(self) -> bool:

@@ -55,7 +55,7 @@ def examples_of(bench: Bench, samples: Samples, scores: Sequence[float]) -> dict
     image = next((name for name, own in fields_of(bench.job).items() if own.kind == "image"), None)
     order = np.argsort(np.array(scores), kind="stable")  # what is not a number comes last
     order = order[: int(np.isfinite(scores).sum())]
-    if not len(order) or image is None:
+    if not len(order):
         return {}
     places = dict(zip(RANKS, (order[-1], order[len(order) // 2], order[0]), strict=True))
     found: dict[str, Tensor] = {}
@@ -65,8 +65,11 @@ def examples_of(bench: Bench, samples: Samples, scores: Sequence[float]) -> dict
         device = next(bench.model.parameters()).device
         batch = batch.each(lambda _, value: value.to(device))  # noqa: B023 (called at once)
         look = bench.task.looks(bench.task.predict(bench.models, batch), batch)[0]
+        if image is None and not look.pictures:
+            return {}
         spacing = None if batch.spacing is None else tuple(batch.spacing)
-        picture = drawn(batch[image][0].float().cpu().numpy(), look, spacing)
+        whole = None if image is None else batch[image][0].float().cpu().numpy()
+        picture = drawn(whole, look, spacing)
         found[rank] = _bytes(picture)
         found[f"{rank}/score"] = torch.tensor(look.score, dtype=torch.float64)
         found[f"{rank}/says"] = _bytes(look.says.encode())
@@ -100,11 +103,12 @@ def chosen(found: Sequence[Mapping[str, Example]]) -> dict[str, Example]:
     }
 
 
-def drawn(image: NDArray[np.float32], look: Look, spacing: tuple[float, ...] | None) -> bytes:
+def drawn(image: NDArray[np.float32] | None, look: Look, spacing: tuple[float, ...] | None) -> bytes:
     """Return a PNG: the image with what is true, and beside it the same with what was predicted.
 
     Args:
-        image: (C, *S); of a volume the plane with the most of what is true is shown.
+        image: (C, *S); of a volume the plane with the most of what is true is shown. None where a look has
+            pictures of its own.
         look: What is drawn on it.
         spacing: Millimetres along each axis, or None.
     """
@@ -123,9 +127,9 @@ def drawn(image: NDArray[np.float32], look: Look, spacing: tuple[float, ...] | N
 
 
 def _pictures(
-    image: NDArray[np.float32], look: Look, spacing: tuple[float, ...] | None
+    image: NDArray[np.float32] | None, look: Look, spacing: tuple[float, ...] | None
 ) -> list[tuple[str, Image.Image]]:
-    if look.pictures:
+    if look.pictures or image is None:
         samples = [(own.title, Sample(own.image, (Drawing(own.mask),))) for own in look.pictures]
     else:
         samples = [("true", Sample(image, (Drawing(look.true, look.true_boxes),)))]

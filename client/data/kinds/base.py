@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,6 +20,22 @@ from shared.tasks.fields import Field
 
 if TYPE_CHECKING:
     from client.data.kinds.row_images import Scene
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One of several images or rows that are a value together.
+
+    Attributes:
+        file: That it is of, as the manifest names it; empty where a table has it.
+        left: Of a tile of a slide, in pixels of its finest level; likewise `top`, `width`, `height`.
+    """
+
+    file: str
+    left: int | None = None
+    top: int | None = None
+    width: int | None = None
+    height: int | None = None
 
 
 class Kind(ABC):
@@ -123,6 +140,14 @@ class Kind(ABC):
     def drawing(self, value: NDArray[Any]) -> Drawing:
         """Return how a value is drawn over its image, where a person looks at the data; here, not at all."""
         return Drawing()
+
+    def instances(self, record: Record) -> Sequence[Instance]:
+        """Return what the instances of a bag or a series are, in their order; nothing of other values.
+
+        Raises:
+            DataError: A file can't be read.
+        """
+        return ()
 
     def tally(self, value: NDArray[Any], into: Tally) -> None:  # noqa: B027 (images have nothing to count)
         """Count a value that was read, for a person who checks the data."""

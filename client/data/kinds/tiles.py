@@ -18,7 +18,7 @@ from client.data.images.intensity import intensity
 from client.data.images.network_grid import Grid
 from client.data.images.readers import ENDINGS, read_images
 from client.data.images.refusing import guarded
-from client.data.kinds.base import Kind
+from client.data.kinds.base import Instance, Kind
 from client.data.kinds.image import PixelsKind
 from client.data.kinds.slide_tiles import Tiling, drawn, tile, tiling
 from client.data.kinds.tally import Tally
@@ -80,6 +80,30 @@ class TilesKind(PixelsKind):
             key = content_hash(path)
             found += [(path, scene.filtered(one, key)) for one in self._of_file(path, key)]
         return found
+
+    def instances(self, record: Record) -> list[Instance]:
+        """See the base class."""
+        found: list[Instance] = []
+        for path in self.files(record):
+            name, key = self._name(record, path), content_hash(path)
+            if self.mpp is not None:
+                found += guarded(path, lambda: self._placed(path, name, key))  # noqa: B023 (called at once)
+            else:
+                found += [Instance(name) for _ in self._of_file(path, key)]
+        return found
+
+    @staticmethod
+    def _name(record: Record, path: Path) -> str:
+        return path.relative_to(record.folder).as_posix() if path.is_relative_to(record.folder) else path.name
+
+    def _placed(self, path: Path, name: str, key: str) -> list[Instance]:
+        with open_slide(path) as slide:
+            found, places, _ = self.tiling(slide, key)
+            rows, columns = np.divide(slide.levels[0].shape, found.level.shape)
+        height, width = round(found.side[0] * rows), round(found.side[1] * columns)
+        return [
+            Instance(name, round(left * columns), round(top * rows), width, height) for top, left in places
+        ]
 
     def _of_file(self, path: Path, key: str) -> Sequence[Picture]:
         """Return the images of one file; `key` is the SHA-256 of its content."""

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from shared.metrics.spec import MetricSpec
+from shared.metrics.statistic_spec import StatisticSpec
 from shared.networks import Ends
 from shared.tasks.fields import Field as SampleField
 from shared.tasks.options import Classes, ClassesOptions
+from shared.tasks.stack_options import SEVERAL, StackTable
 
 if TYPE_CHECKING:
     from shared.job.schema import DataTable, JobSpec
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Classification(ClassesOptions):
-    """Gives each image a class, or any number of labels."""
+    """Gives each image, or each bag or series of instances, a class, or any number of labels."""
 
     declared: ClassVar[Mapping[str, SampleField]] = {
         "image": SampleField("image"),
@@ -42,6 +44,7 @@ class Classification(ClassesOptions):
     loss: Literal["cross-entropy", "balanced-softmax", "focal"] = Field(
         "cross-entropy", description="What training minimises."
     )
+    stack: StackTable | None = SEVERAL
 
     @model_validator(mode="after")
     def _labels(self) -> Self:
@@ -54,7 +57,19 @@ class Classification(ClassesOptions):
     def fields(self) -> Mapping[str, SampleField]:
         """See the base class."""
         label = replace(self.declared["label"], classes=tuple(self.classes), several=self.multi_label)
-        return {**self.declared, "label": label}
+        if self.stack is None:
+            return {**self.declared, "label": label}
+        return {self.stack.kind: self.stack.field, "label": label}
+
+    @property
+    def subject(self) -> str:
+        """See the base class."""
+        of_what = "" if self.stack is None else f" of a {self.stack.of_what}"
+        return f"{self.name}{of_what}: {', '.join(self.classes)}" if of_what else super().subject
+
+    def statistics(self) -> tuple[StatisticSpec, ...]:
+        """See the base class; and the scale of vectors."""
+        return (*super().statistics(), *(() if self.stack is None else self.stack.statistics()))
 
     @property
     def counted(self) -> int:
@@ -63,6 +78,8 @@ class Classification(ClassesOptions):
 
     def networks(self, data: "DataTable") -> dict[str, Ends]:
         """One logit per class."""
+        if self.stack is not None:
+            return self.stack.networks(data, len(self.classes))
         return {"model": Ends.of(data, len(self.classes), "vector")}
 
     def metrics(self) -> tuple[MetricSpec, ...]:
@@ -88,4 +105,8 @@ class Classification(ClassesOptions):
         """See the base class."""
         from shared.tasks.classification.task import ClassificationTask
 
-        return ClassificationTask(job)
+        if self.stack is None:
+            return ClassificationTask(job)
+        from shared.tasks.classification.stacked import StackedClassification
+
+        return StackedClassification(job, self.stack)

@@ -52,7 +52,7 @@ class ClassificationTask(ClassesTask):
             found.append(Answer(cells))
         return found
 
-    def program(self, models: Models) -> Program:
+    def program(self, models: Models) -> Program | None:
         """Return the network: images to a logit of each class."""
         label = self._label
         how = "each by itself through a sigmoid" if label.several else "together through a softmax"

@@ -1,0 +1,128 @@
+"""A sample of several instances, a bag or a series, as `[task.stack]` describes it; loads no PyTorch."""
+
+import operator
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal, Self
+
+from pydantic import Field, model_validator
+
+from shared.metrics.statistic_spec import StatisticSpec
+from shared.networks import Ends
+from shared.networks.options import Stack
+from shared.table import Label, Table
+from shared.tasks.fields import Field as SampleField
+
+if TYPE_CHECKING:
+    from shared.job.schema import DataTable
+
+ENCODER, AGGREGATOR = "encoder", "aggregator"
+"""Roles of the two networks: one sees each instance by itself, the other what it says of them all."""
+
+MOMENTS = "vectors"
+"""Name of the statistic: of each number of a vector, its mean and the mean of its square over a bag."""
+
+
+class StackTable(Table):
+    """`[task.stack]`: a sample is a bag of tiles or vectors, or a series, with one target.
+
+    With `features` the job has two networks: `[model.encoder]` makes so many numbers of each instance, and
+    `[model.aggregator]` sees those of all. Without it one network, `[model]`, sees the instances themselves.
+    """
+
+    kind: Literal["tiles", "series", "vectors"] = Field(
+        description="What an instance is: a tile of a slide or one of several images; a frame of a series; "
+        "a row of numbers."
+    )
+    column: Label | None = Field(
+        None,
+        examples=["slide"],
+        description="Column of the manifest that names them, or the table of the vectors beside it "
+        "(`vectors.csv`); without it a column of the kind's name.",
+    )
+    features: int | None = Field(
+        None,
+        ge=1,
+        le=8192,
+        examples=[64],
+        description="Numbers that [model.encoder] makes of each instance for [model.aggregator].",
+    )
+    length: int | None = Field(
+        None, ge=1, le=8192, examples=[166], description="Of vectors: how many numbers each has."
+    )
+    order: Label | None = Field(
+        None,
+        examples=["month"],
+        description="Of vectors: the column of numbers by which they are a series; it is not one of "
+        "`length`. Without it they are a bag.",
+    )
+    scaling: Literal["federation", "none"] | None = Field(
+        None,
+        description="Of vectors: each number gets mean 0 and deviation 1 over the training patients of all "
+        "sites ('federation', the default), or stays as it is.",
+    )
+
+    @model_validator(mode="after")
+    def _fits_the_kind(self) -> Self:
+        if self.kind == "vectors":
+            if self.length is None:
+                raise ValueError("length: is missing; say how many numbers a vector has")
+            return self
+        for key in ("length", "order", "scaling"):
+            if getattr(self, key) is not None:
+                raise ValueError(f"{key}: is about vectors, and these are {self.kind}")
+        return self
+
+    @property
+    def are(self) -> Stack:
+        """Whether their order means something."""
+        return "series" if self.kind == "series" or self.order is not None else "bag"
+
+    @property
+    def of_what(self) -> str:
+        """What a sample is, in a few words."""
+        if self.kind == "series":
+            return "series of images"
+        return f"{self.are} of {self.kind}"
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether vectors are brought to one scale by sums over all sites."""
+        return self.kind == "vectors" and self.scaling != "none"
+
+    @property
+    def field(self) -> SampleField:
+        """The field of a sample; its name is the kind's."""
+        default = (f"{self.kind}.csv",) if self.kind == "vectors" else ()
+        columns = default if self.column is None else (self.column,)
+        return SampleField(self.kind, columns, length=self.length or 0, order=self.order)
+
+    def networks(self, data: "DataTable", outputs: int) -> dict[str, Ends]:
+        """Return the ends of the networks that give so many numbers for a sample."""
+        if self.kind == "vectors":
+            whole = Ends.of_table(self.length or 0, outputs)
+        else:
+            whole = Ends.of(data, outputs, "vector")
+        if self.features is None:
+            return {"model": whole.of_several(self.are)}
+        return {
+            ENCODER: whole.giving(self.features),
+            AGGREGATOR: Ends.of_table(self.features, outputs).of_several(self.are),
+        }
+
+    def statistics(self) -> Iterator[StatisticSpec]:
+        """Yield what is added up over the training patients of all sites."""
+        if self.is_scaled:
+            names = [
+                f"{what} {number + 1}"
+                for what in ("number", "square of")
+                for number in range(self.length or 0)
+            ]
+            yield StatisticSpec.moments(MOMENTS, names).unless("take [task.stack] scaling = 'none'")
+
+
+SEVERAL = Field(
+    None,
+    exclude_if=operator.not_,  # a job without it keeps the digest that it had before there was such a key
+    description="A sample is a bag or a series of instances, in a table of its own.",
+)
+"""The key `stack` of a task's options."""

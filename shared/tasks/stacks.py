@@ -1,0 +1,131 @@
+"""What runs the networks of a task whose samples are bags or series of instances."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from shared.batch import Batch, Prediction
+from shared.metrics.statistics import means_and_deviations
+from shared.networks.aggregator_modules import ATTENTION, OUTPUT, Aggregated
+from shared.tasks.base import Models, Statistics, Task
+from shared.tasks.fields import PIXELS
+from shared.tasks.look import Shown
+from shared.tasks.stack_options import AGGREGATOR, ENCODER, MOMENTS, StackTable
+
+_SHOWN = 4  # instances of a sample
+_AT_ONCE = 64  # instances in an encoder at a time, where no gradient needs all of what it computes
+
+
+class Stacks:
+    """From the instances of a batch to one output for each sample.
+
+    Args:
+        table: The job's.
+    """
+
+    def __init__(self, table: StackTable) -> None:
+        self._table = table
+        self.name = table.kind
+
+    def forward(self, models: Models, batch: Batch) -> Aggregated:
+        """Return what the last network says of each sample: see `shared.networks.aggregator_modules`."""
+        stacks: Sequence[Tensor] = batch[self.name]
+        if ENCODER in models:
+            counts = [len(stack) for stack in stacks]
+            stacks = _encoded(models[ENCODER], torch.cat(list(stacks))).split(counts)
+        found: Aggregated = models[AGGREGATOR if ENCODER in models else "model"](*padded(stacks))
+        return found
+
+    def attention(self, predicted: Prediction, batch: Batch, number: int) -> Tensor | None:
+        """Return the share of the attention (N,) of each instance of a sample; None where there is none."""
+        if ATTENTION not in predicted:
+            return None
+        return predicted[ATTENTION][number, : len(batch[self.name][number])].float().cpu()
+
+    def pictures(self, predicted: Prediction, batch: Batch, number: int) -> tuple[Shown, ...]:
+        """Return a few instances of a sample, in their order: where there is attention, those with the most.
+
+        Vectors can't be seen: of them there are none.
+        """
+        stack = batch[self.name][number]
+        if self.name not in PIXELS:
+            return ()
+        attention = self.attention(predicted, batch, number)
+        word, few = ("frame" if self.name == "series" else "tile"), min(_SHOWN, len(stack))
+        if attention is None:
+            chosen = torch.linspace(0, len(stack) - 1, few).round().long().tolist()
+            titles = [f"{word} {place + 1}" for place in chosen]
+        else:
+            chosen = sorted(attention.topk(few).indices.tolist())
+            titles = [f"{word} {place + 1}: {attention[place]:.2f}" for place in chosen]
+        images = (stack[place].float().cpu().numpy() for place in chosen)
+        return tuple(Shown(title, image) for title, image in zip(titles, images, strict=True))
+
+    def measure(self, batch: Batch) -> dict[str, Tensor]:
+        """Return what samples add to the statistics: bags count alike, however many instances they have."""
+        if not self._table.is_scaled:
+            return {}
+        means = [
+            torch.stack([bag.double().mean(0), bag.double().square().mean(0)]) for bag in batch[self.name]
+        ]
+        return {MOMENTS: torch.stack(means).flatten(1)}
+
+    def scaled(self, batch: Batch, statistics: Statistics) -> Batch:
+        """Return a batch whose vectors have mean 0 and deviation 1 over all sites, where the job asks for it.
+
+        A number that is the same everywhere becomes 0.
+        """
+        if not self._table.is_scaled:
+            return batch
+        both, _ = means_and_deviations(statistics[MOMENTS])
+        means, squares = torch.from_numpy(both).view(2, -1)
+        variances = squares - means.square()
+        flat = variances <= 1e-12 * squares
+        deviations = torch.where(flat, torch.inf, variances.clamp(min=0).sqrt())
+        return batch.plus(
+            **{self.name: [((bag.double() - means) / deviations).float() for bag in batch[self.name]]}
+        )
+
+
+class StackedTask(Task):
+    """What a task does otherwise where its samples are bags or series: it stands before its base class.
+
+    Attributes:
+        stacks: Set when it is made.
+        output: Name of the tensor (B, K) that the networks of one image would give.
+    """
+
+    stacks: Stacks
+    output: ClassVar[str] = "logits"
+
+    def measure(self, batch: Batch) -> dict[str, Tensor]:
+        """See the base class: of vectors, their scale."""
+        return {**super().measure(batch), **self.stacks.measure(batch)}
+
+    def prepare(self, batch: Batch, seed: int) -> Batch:
+        """See the base class: vectors are brought to one scale."""
+        return self.stacks.scaled(super().prepare(batch, seed), self.statistics)
+
+    def forward(self, models: Models, batch: Batch) -> Prediction:
+        """Return the output, and what else the aggregator says of the instances."""
+        found = dict(self.stacks.forward(models, batch))
+        return {self.output: found.pop(OUTPUT), **found}
+
+
+def padded(stacks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return the stacks (N_i, ...) of B samples as one tensor (B, N, ...), and which are there (B, N)."""
+    counts = torch.tensor([len(stack) for stack in stacks])
+    there = torch.arange(int(counts.max())) < counts[:, None]
+    return pad_sequence(list(stacks), batch_first=True), there.to(stacks[0].device)
+
+
+def _encoded(encoder: nn.Module, instances: Tensor) -> Tensor:
+    """Return the features (N, F) of instances (N, ...)."""
+    needs_all = torch.is_grad_enabled() and any(own.requires_grad for own in encoder.parameters())
+    if needs_all:
+        features: Tensor = encoder(instances)
+        return features
+    return torch.cat([encoder(part) for part in instances.split(_AT_ONCE)])
