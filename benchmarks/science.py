@@ -5,13 +5,16 @@
 
 Each run is what `wardround simulate --baselines` does with the shipped job: the three kinds of models make
 the same number of optimiser steps, are chosen on validation patients and judged once on the test patients of
-all sites.
+all sites. What was found of each study, and a picture of its first run, go into build/science, from which
+docs/images/make_gallery.py makes docs/gallery.md.
 """
 
 import argparse
 import csv
+import json
 import math
 import os
+import shutil
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -29,6 +32,8 @@ from simulate.session.session import Hospitals, execute, start
 
 PROJECT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("WARDROUND_DATA", PROJECT.parent / "shared" / "data"))
+KEPT = PROJECT / "build" / "science"
+_PICTURES = ("rehearsal/median.png", "samples.png")  # the first of them that a run has
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,8 @@ def main() -> None:
         scores = {seed: run(name, seed, console, quick=options.quick) for seed in seeds}
         figures[name], problems = judge(name, scores, console)
         missed += problems
+        if not options.quick:
+            keep_scores(name, scores)
     finish("science", figures, missed, quick=options.quick)
 
 
@@ -90,7 +97,30 @@ def run(name: str, seed: int, console: Console, *, quick: bool) -> dict[str, flo
             data = with_split(data / "manifest.csv", study.split, Path(out) / "manifest.csv")
         folder = start(job, Hospitals(data=data), Path(out), "auto", baselines=True)
         execute(folder, str(len(os.sched_getaffinity(0))), console)
+        if not quick:
+            keep_picture(folder, name)
         return scores_of(folder, study.metric)
+
+
+def keep_picture(folder: RunFolder, name: str) -> None:
+    """Copy a picture of a run to where it is kept, if there is none of its study yet."""
+    KEPT.mkdir(parents=True, exist_ok=True)
+    kept = KEPT / f"{name}.png"
+    found = [folder.path / picture for picture in _PICTURES if (folder.path / picture).exists()]
+    if found and not kept.exists():
+        shutil.copy(found[0], kept)
+
+
+def keep_scores(name: str, scores: dict[int, dict[str, float]]) -> None:
+    """Write what was found of each seed, beside that of other seeds with the same job."""
+    kept = KEPT / f"{name}.json"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    job = load_job(PROJECT / "configs" / "jobs" / f"{name}.toml").digest()
+    before = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    rows = before.get("scores", {}) if before.get("job") == job else {}
+    rows |= {str(seed): row for seed, row in scores.items()}
+    found = {"metric": STUDIES[name].metric, "job": job, "scores": rows}
+    kept.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
 def with_split(manifest: Path, column: str, out: Path) -> Path:
