@@ -21,6 +21,7 @@ class Field:
         role: Inputs are what a model sees; targets are never shaded.
         grid: The field whose grid it lies on. A mask, boxes or points without one lie on the first image. An
             image without one is fitted by itself.
+        channels: Of an image: how many; None for as many as the job's images have.
         categories: Of a table: the values of each column that is not a number, in their order.
         classes: Of a label, a mask or boxes: the names, in the order of their indices.
         several: Of a label: a sample may have any number of classes.
@@ -29,6 +30,8 @@ class Field:
         instances: Of a mask: all values above 0 are one structure.
         length: Of vectors: how many numbers each has; 0 takes any number.
         order: Of vectors: the column of their table by which they are ordered, which is none of the numbers.
+        tells_of: Of what is read from the files of another field, such as the scale of its values: that
+            field. It has no column of its own.
     """
 
     kind: str
@@ -36,6 +39,7 @@ class Field:
     required: bool = True
     role: Role = "input"
     grid: str | None = None
+    channels: int | None = None
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
     several: bool = False
@@ -43,6 +47,7 @@ class Field:
     instances: bool = False
     length: int = 0
     order: str | None = None
+    tells_of: str | None = None
 
     @property
     def exclusive(self) -> bool:
@@ -68,9 +73,13 @@ def fields_of(job: "JobSpec") -> dict[str, Field]:
     """Return the fields of a job's samples, with the columns that they are read from."""
     declared = job.task.fields()
     image = next((name for name, own in declared.items() if own.kind == "image"), None)
-    return {
+    found = {
         name: own.of_columns(*(job.data.images if name == image else (name,)))
         for name, own in declared.items()
+    }
+    return {
+        name: own if own.tells_of is None else replace(own, columns=found[own.tells_of].columns)
+        for name, own in found.items()
     }
 
 
@@ -102,7 +111,7 @@ def target_columns(fields: Mapping[str, Field]) -> tuple[str, ...]:
     return tuple(
         column
         for name, own in fields.items()
-        if own.kind != "image"
+        if own.kind != "image" and own.tells_of is None
         for column in own.columns or (name,)
         if not is_side_table(column)
     )

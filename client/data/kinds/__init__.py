@@ -10,6 +10,7 @@ from client.data.kinds.label import LabelKind
 from client.data.kinds.mask import MaskKind
 from client.data.kinds.number import NumberKind
 from client.data.kinds.points import PointsKind
+from client.data.kinds.scale import ScaleKind
 from client.data.kinds.series import SeriesKind
 from client.data.kinds.table import TableKind
 from client.data.kinds.tiles import TilesKind
@@ -34,6 +35,7 @@ KINDS: Installed[Kind] = Installed(
         "tiles": TilesKind,
         "series": SeriesKind,
         "vectors": VectorsKind,
+        "scale": ScaleKind,
     },
     Kind,  # type: ignore[type-abstract]
 )

@@ -124,7 +124,8 @@ def _read_group(
 ) -> tuple[dict[str, Picture], dict[str, Picture]]:
     """Read images of one grid and the masks on it; of several masks each is read beside the images."""
     paths = [path for kind in images.values() for path in kind.files(record)]
-    layout = Layout(data.dimensions, data.channels * len(images), data.colour, data.geometry)
+    channels = [kind.field.channels or data.channels for kind in images.values()]
+    layout = Layout(data.dimensions, sum(channels), data.colour, data.geometry)
     whole: Picture | None = None
     raws: dict[str, Picture] = {}
     for name, kind in masks.items():
@@ -135,5 +136,5 @@ def _read_group(
     whole = whole or read_files(paths, None, layout)[0]
     if len(images) == 1:
         return dict.fromkeys(images, whole), raws
-    arrays = np.split(whole.array, len(images))
+    arrays = np.split(whole.array, np.cumsum(channels)[:-1])
     return {name: replace(whole, array=array) for name, array in zip(images, arrays, strict=True)}, raws

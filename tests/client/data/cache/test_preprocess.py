@@ -11,7 +11,7 @@ from client.data.cache.cache import DiskCache
 from client.data.cache.prepared import Prepared
 from client.data.cache.preprocess import preparation_digest
 from client.data.images.file_hash import content_hash
-from client.data.images.intensity import intensity
+from client.data.images.intensity import intensity, scale_of
 from client.data.images.readers import Picture
 from client.data.images.resize import resize_image, resize_mask
 from client.data.images.target_shape import target_shape
@@ -46,6 +46,21 @@ def test_intensities(kind: str) -> None:
             assert (channel.min(), channel.max()) == (0, 1)
     if kind == "window":
         np.testing.assert_allclose(out, np.clip(image / 80, 0, 1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["zscore", "minmax", "percentile", "window", "none"])
+def test_values_come_back_in_the_units_of_the_file(kind: str) -> None:
+    image = RNG.normal(40, 300, (2, 16, 16)).astype(np.float32)
+    tissue = image[0] > -200
+    for inside in (None, tissue):
+        data = table(intensity=kind, **({"window": [-60, 80]} if kind == "window" else {}))
+        low, width = scale_of(image, data, inside).T[..., None, None]
+        back, counted = low + width * intensity(image, data, inside), np.ones_like(image, bool)
+        if inside is not None:
+            counted &= inside
+        if kind in ("percentile", "window"):
+            counted &= (image > low) & (image < low + width)
+        np.testing.assert_allclose(back[counted], image[counted], rtol=1e-4, atol=1e-2)
 
 
 @pytest.mark.parametrize("kind", ["zscore", "minmax", "percentile"])
