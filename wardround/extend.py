@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from shared.strategies.vectors import Vectors as Vectors
     from shared.tasks.answers import Answer as Answer
     from shared.tasks.answers import FoundBoxes as FoundBoxes
+    from shared.tasks.answers import FoundImage as FoundImage
     from shared.tasks.base import Models as Models
     from shared.tasks.base import Phase as Phase
     from shared.tasks.base import Task as Task
@@ -103,7 +104,7 @@ _PLACES = {
     "shared.strategies.flower_halves": ("CentralHalf",),
     "shared.strategies.options": ("FlowerOptions", "StrategyOptions"),
     "shared.strategies.vectors": ("MODEL", "SiteHalf", "Train", "Trained", "Vectors"),
-    "shared.tasks.answers": ("Answer", "FoundBoxes"),
+    "shared.tasks.answers": ("Answer", "FoundBoxes", "FoundImage"),
     "shared.tasks.base": ("Models", "Phase", "Task"),
     "shared.tasks.classes": ("ClassesTask",),
     "shared.tasks.classification.options": ("Classification",),

@@ -105,7 +105,9 @@ class Predictor:
         if not rows:
             return
         answers: list[Answer] = []
-        for batch, predicted in predictions(self.task, self.models, Samples.joined(self.job, parts)):
+        for batch, predicted in predictions(
+            self.task, self.models, Samples.joined(self.job, parts), given=True
+        ):
             answers += self.task.answers(batch, predicted) or []
         for row, answer in zip(rows, answers, strict=True):
             yield Said(row.record, row.kinds, answer)

@@ -2,7 +2,8 @@
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from PIL import Image
 
@@ -12,6 +13,7 @@ from client.data.look.contact_sheet import marked
 from client.data.look.planes import Plane, Sample, planes
 from client.data.look.tiles import LONGEST, Tile, tiles, window
 from client.predict.geometry import Placed
+from client.predict.images import PlacedImage
 from shared.tasks.answers import Answer, Cell
 
 _OVERLAY = 512  # pixels of an overlay's longest side
@@ -22,7 +24,7 @@ _MOST_BOXES = 20
 
 
 class Picture:
-    """An image with outlines, drawn in several sizes."""
+    """An image with outlines, or beside those that were made of it, drawn in several sizes."""
 
     def __init__(self, placed: Placed) -> None:
         boxes = placed.boxes
@@ -30,12 +32,28 @@ class Picture:
             boxes = boxes[placed.scores >= _SURE][:_MOST_BOXES]
         found, true = Drawing(placed.mask, boxes), Drawing(placed.true_mask, placed.true_boxes)
         sample = Sample(placed.picture.array, (found,), (true,))
-        self._planes: Sequence[Plane] = planes(sample, placed.picture.spacing, placed.picture.affine)
+        place = placed.picture.spacing, placed.picture.affine
+        self._planes: Sequence[Plane] = planes(sample, *place)
         self._ends = window(sample.image)
+        self._made = [(name, made) for name, made in placed.images.items() if made.holds != "numbers"]
+        self._place = place
 
     def tiles(self, side: int = LONGEST) -> list[Tile]:
         """Return the planes, their longest side as long as this."""
-        return tiles(self._planes, self._ends, side)
+        if not self._made:
+            return tiles(self._planes, self._ends, side)
+        return [tile for name, made in self._made for tile in self._pair(name, made, side)]
+
+    def _pair(self, name: str, made: PlacedImage, side: int) -> Iterator[Tile]:
+        """Yield what was given and what was made of it, in one brightness where both have the same units."""
+        before, ends = made.before, window(made.array)
+        if before is not None:
+            ends = window(before)
+        views = self._planes if before is None else planes(Sample(before), *self._place)
+        given = tiles(views, self._ends if before is None else ends, side)
+        after = tiles(planes(Sample(made.array), *self._place), ends, side)
+        for title, shown in (("given", given), (name, after)):
+            yield from (replace(one, title=", ".join(filter(None, (title, one.title)))) for one in shown)
 
     def overlay(self) -> bytes:
         """Return the planes side by side as PNG."""
@@ -65,7 +83,7 @@ def card(title: str, cells: Mapping[str, Cell], answer: Answer, shown_of_it: lis
         augmented=[],
         histogram=None,
         facts=facts,
-        stage="predicted",
+        stage="" if answer.images else "predicted",
         curve=_places(answer),
     )
 

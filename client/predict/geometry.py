@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from client.data.formats.nifti import nifti_header
 from client.data.formats.picture import Picture
 from client.data.images.network_grid import Grid
 from client.data.images.readers import structure_indices
@@ -20,15 +19,10 @@ from client.data.kinds import Kind, first_of_kind
 from client.data.kinds.mask import MaskKind
 from client.data.kinds.row_images import Scene, read_scene
 from client.data.manifest.rows import Record
+from client.predict.images import PlacedImage, place_image
+from client.predict.places import NIFTI, as_stored_nifti, stored_affine
 from shared.job.schema import DataTable
 from shared.tasks.answers import Answer, FoundBoxes
-
-_NIFTI = (".nii", ".nii.gz")
-# What of a NIfTI header says where the image lies; the rest may name the patient.
-_PLACE = (
-    *("pixdim", "xyzt_units", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"),
-    *("qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"),
-)
 
 
 @dataclass(frozen=True)
@@ -40,6 +34,7 @@ class Placed:
         mask: Class of each pixel (*S).
         boxes: (N, 2 D + 1), see `client.data.kinds.boxes`.
         scores: Of each box (N,).
+        images: By what they are.
         true_mask: As `mask`.
         true_boxes: As `boxes`.
     """
@@ -49,6 +44,7 @@ class Placed:
     mask: NDArray[np.uint8] | None
     boxes: NDArray[np.float32] | None
     scores: NDArray[np.float64] | None
+    images: Mapping[str, PlacedImage]
     true_mask: NDArray[np.uint8] | None
     true_boxes: NDArray[np.float32] | None
 
@@ -73,6 +69,7 @@ def place(record: Record, kinds: Mapping[str, Kind], data: DataTable, answer: An
         None if answer.map is None else grid.labels_before(answer.map.float().numpy()),
         boxes,
         scores,
+        {what: place_image(found, name, data, scene) for what, found in answer.images.items()},
         _true_mask(record, kinds, scene),
         _true_boxes(record, kinds, scene, grid),
     )
@@ -125,38 +122,13 @@ def mask_file(placed: Placed) -> tuple[str, bytes]:
     """
     picture, mask = placed.picture, placed.mask
     assert mask is not None  # noqa: S101 (asked for where there is one)
-    if placed.file.name.lower().endswith(_NIFTI):
-        return ".nii.gz", _packed(_as_stored_nifti(placed.file, picture.turn.undo(mask)))
+    if placed.file.name.lower().endswith(NIFTI):
+        return ".nii.gz", _packed(as_stored_nifti(placed.file, picture.turn.undo(mask)))
     if len(picture.shape) == 3:
-        return ".nii.gz", _packed(nibabel.Nifti1Image(picture.turn.undo(mask), _stored_affine(picture)))
+        return ".nii.gz", _packed(nibabel.Nifti1Image(picture.turn.undo(mask), stored_affine(picture)))
     stream = io.BytesIO()
     Image.fromarray(mask).save(stream, "PNG")
     return ".png", stream.getvalue()
-
-
-def _as_stored_nifti(file: Path, mask: NDArray[np.uint8]) -> nibabel.Nifti1Image:
-    header = nifti_header(file)
-    own = nibabel.Nifti1Header()
-    own.set_data_dtype(np.uint8)
-    shape = (*header.get_data_shape(), 1, 1)[:3]
-    own.set_data_shape(shape)
-    for key in _PLACE:
-        own[key] = header[key]
-    own["pixdim"][4:] = 1
-    return nibabel.Nifti1Image(mask.reshape(shape), None, own)
-
-
-def _stored_affine(picture: Picture) -> NDArray[np.float64]:
-    """Return the affine (4, 4) of a volume in its file's own order of axes; the inverse of `Turn.place`."""
-    turned, turn, affine = picture.affine, picture.turn, np.eye(4)
-    if turned is None:
-        turned = np.column_stack([np.diag(picture.spacing or (1.0,) * 3), np.zeros(3)])
-    affine[:3, 3] = turned[:, 3]
-    for place_, (axis, flip) in enumerate(zip(turn.axes, turn.flipped, strict=True)):
-        step = turned[:, place_]
-        affine[:3, axis] = -step if flip else step
-        affine[:3, 3] += step * (picture.shape[place_] - 1) if flip else 0
-    return affine
 
 
 def _packed(image: Any) -> bytes:

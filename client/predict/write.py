@@ -1,4 +1,4 @@
-"""The folder of predictions: a table, masks, overlays and a page, for their owner's eyes only."""
+"""The folder of predictions: a table, masks, images, overlays and a page, for their owner's eyes only."""
 
 import csv
 import io
@@ -18,6 +18,7 @@ from client.predict.answering import Predictor, Said
 from client.predict.attention import Attended, attended
 from client.predict.drawing import Picture, card
 from client.predict.geometry import Placed, mask_file, place, sizes, written_corners
+from client.predict.images import image_file
 from shared.errors import DataError
 from shared.tasks.answers import Cell
 from shared.text.plural import many
@@ -54,6 +55,7 @@ class Writer:
         self._rows: list[dict[str, Cell]] = []
         self._boxes: list[dict[str, Cell]] = []
         self._attention: list[dict[str, Cell]] = []
+        self._made: dict[str, None] = {}  # what images are made, in order
         self.cards: list[Card] = []
         self.counts = Counts()
 
@@ -91,6 +93,10 @@ class Writer:
                 files["mask"] = self._put(MASKS, name + ending, content)
             if placed.boxes is not None:
                 self._boxes += self._box_rows(record, placed)
+            for what, made in placed.images.items():
+                ending, content = image_file(made, placed.picture, placed.file)
+                files[what] = self._put(what, name + ending, content)
+                self._made[what] = None
             picture = Picture(placed)
             shown = picture.tiles()
             files["overlay"] = self._put(OVERLAYS, f"{name}.png", picture.overlay())
@@ -127,7 +133,7 @@ class Writer:
 
     def finish(self, title: str, lines: Sequence[str]) -> None:
         """Write the tables and the page."""
-        put(self._folder / TABLE, _csv(self._rows, last=("mask", "overlay", "problem")))
+        put(self._folder / TABLE, _csv(self._rows, last=("mask", *self._made, "overlay", "problem")))
         if self._classes["boxes"]:
             put(
                 self._folder / BOXES,

@@ -174,11 +174,21 @@ def evaluate(bench: Bench, samples: Samples, edges: NDArray[np.float64] | None =
     return metrics
 
 
-def predictions(task: Task, models: Models, samples: Samples) -> Iterator[tuple[Batch, Prediction]]:
-    """Yield all samples in batches, prepared and on the device of the networks, and what these predict."""
+def predictions(
+    task: Task, models: Models, samples: Samples, *, given: bool = False
+) -> Iterator[tuple[Batch, Prediction]]:
+    """Yield all samples in batches, prepared and on the device of the networks, and what these predict.
+
+    Args:
+        task: Of the networks.
+        models: They.
+        samples: What they are shown.
+        given: Whether images are somebody's own, to be taken as they are, and not a test.
+    """
+    prepare = task.prepare_given if given else task.prepare
     device = next(next(iter(models.values())).parameters()).device
     seed = seed_of(task.job.job.seed, "evaluate")
     for indices in samples.batches(EVALUATION_BATCH):
-        prepared = task.prepare(samples.batch(indices), seed)
+        prepared = prepare(samples.batch(indices), seed)
         batch = prepared.each(lambda _, value: value.to(device))
         yield batch, task.predict(models, batch)

@@ -1,7 +1,8 @@
-"""What networks say of one sample, as people read it: a row of a table, a mask, boxes, a curve."""
+"""What networks say of one sample, as people read it: a row of a table, a mask, boxes, images, a curve."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from torch import Tensor
 
@@ -24,6 +25,27 @@ class FoundBoxes:
 
 
 @dataclass(frozen=True)
+class FoundImage:
+    """An image that is made of the one that was given: restored, moved, of another sequence.
+
+    Attributes:
+        values: (C, *S), on the grid that the network sees.
+        holds: What its numbers are: `units`, prepared values of an image field, brought back to the units of
+            that field's file; `share`, from 0 (black) to 1 (white), in nobody's units; or `numbers`, such as
+            millimetres, written as they are.
+        of: The field whose units these are; the first image where it is not said.
+        channels: Which of that field's channels they are; all of them for None.
+        fine: Whether it stays on the network's grid, which may be finer than the file's.
+    """
+
+    values: Tensor
+    holds: Literal["units", "share", "numbers"]
+    of: str | None = None
+    channels: tuple[int, ...] | None = None
+    fine: bool = False
+
+
+@dataclass(frozen=True)
 class Answer:
     """What is said of one sample.
 
@@ -32,6 +54,8 @@ class Answer:
             it is. What is not defined is not a number.
         map: Logits (1 + K, *S) of the background and the structures, on the grid that the network sees.
         boxes: Where the task finds any.
+        images: By what they are, in a word that a file may be called by ("restored"). They lie on the first
+            image.
         curve: Times and values (N,) each; such as the chance to survive.
         attention: Share of each instance (N,) of a bag or a series, in their order.
     """
@@ -39,5 +63,6 @@ class Answer:
     cells: Mapping[str, Cell]
     map: Tensor | None = None
     boxes: FoundBoxes | None = None
+    images: Mapping[str, FoundImage] = field(default_factory=dict)
     curve: tuple[Tensor, Tensor] | None = None
     attention: Tensor | None = None

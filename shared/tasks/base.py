@@ -117,6 +117,13 @@ class Task(ABC):
         """
         return batch
 
+    def prepare_given(self, batch: Batch, seed: int) -> Batch:
+        """Return a batch of somebody's own images, to be answered: here as for a test.
+
+        A task that spoils images, so that networks learn to restore them, leaves these as they are.
+        """
+        return self.prepare(batch, seed)
+
     def phases(self) -> Sequence[Phase]:
         """Return what a step of training does, in order: here one phase, for all networks and `losses`.
 

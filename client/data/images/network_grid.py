@@ -74,8 +74,16 @@ class Grid:
         Args:
             scores: Of each class (1 + K, *outer); resized linearly, and the highest wins.
         """
+        return highest(self.inner_of(scores), self.before)
+
+    def image_before(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return an image (C, *outer) as large as it was read, (C, *S), resized linearly."""
+        return resize_image(np.ascontiguousarray(self.inner_of(array)), self.before)
+
+    def inner_of(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return (C, *outer) without the padding: (C, *inner)."""
         inner = zip(self._offset, self.inner, strict=True)
-        return highest(scores[:, *(slice(low, low + length) for low, length in inner)], self.before)
+        return array[:, *(slice(low, low + length) for low, length in inner)]
 
     def points_before(self, points: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Move places (N, D) back to the image as it was read; what lay in the padding moves to its edge."""
