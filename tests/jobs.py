@@ -45,6 +45,16 @@ BY_TASK: dict[str, Tables] = {
         "model": {"name": "mlp", "hidden": [4]},
         "data": {},
     },
+    "restoration": {
+        "task": {"name": "restoration", "degradations": [{"kind": "gaussian", "level": 0.1}]},
+        "model": {"name": "unet", "channels": [4, 8], "num_res_units": 0, "norm": "instance"},
+        "data": {"size": [16, 16], "intensity": "window", "window": [0.0, 255.0]},
+    },
+    "synthesis": {
+        "task": {"name": "synthesis", "reference": ["mask"]},
+        "model": {"name": "unet", "channels": [4, 8], "num_res_units": 0, "norm": "instance"},
+        "data": {"size": [16, 16], "intensity": "window", "window": [0.0, 255.0]},
+    },
     "generation": {
         "task": {"name": "generation", "latent": 8},
         "model": {

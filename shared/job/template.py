@@ -247,7 +247,7 @@ def _values(field: Schema) -> str:
     count = f"{least} or more" if most is None else str(least) if least == most else f"{least} to {most}"
     items = inner["items"]
     if "type" not in items:  # tables of one kind or another
-        return f"list of {count} tables, each with a name"
+        return f"list of {count} tables, each with a {items['discriminator']['propertyName']}"
     if "enum" in items:
         return f"list of any of: {', '.join(map(str, items['enum']))}"
     each = f", each {' and '.join(_bounds(items))}" if _bounds(items) else ""

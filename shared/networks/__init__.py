@@ -15,6 +15,7 @@ from shared.networks.attention_unet import AttentionUNetOptions
 from shared.networks.cnn import CNNOptions
 from shared.networks.densenet import DenseNet121Options
 from shared.networks.discriminator import DiscriminatorOptions
+from shared.networks.dncnn import DnCNNOptions
 from shared.networks.dynunet import DynUNetOptions
 from shared.networks.efficientnet import EfficientNetB0Options
 from shared.networks.efficientnet_lite import EfficientNetLite0Options
@@ -46,6 +47,7 @@ NETWORKS = Registry(
         AttentionUNetOptions,
         SwinUNETROptions,
         VNetOptions,
+        DnCNNOptions,
         MLPOptions,
         GeneratorOptions,
         DiscriminatorOptions,

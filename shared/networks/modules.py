@@ -32,6 +32,26 @@ class CNN(nn.Module):
         return cast(Tensor, self.head(self.levels(images).flatten(2).mean(2)))
 
 
+class DnCNN(nn.Module):
+    """Convolution and ReLU, then convolution, norm and ReLU, then a convolution (Zhang et al. 2017).
+
+    Shapes: (B, C, *S) to (B, K, *S).
+    """
+
+    def __init__(self, ends: Ends, features: int, layers: int, dropout: float) -> None:
+        super().__init__()
+        conv, norm = Conv[Conv.CONV, ends.dimensions], Norm[Norm.BATCH, ends.dimensions]
+        inner: list[nn.Module] = [conv(ends.channels, features, 3, padding=1), nn.ReLU()]
+        for _ in range(layers - 2):
+            inner += [conv(features, features, 3, padding=1), norm(features), nn.ReLU(), nn.Dropout(dropout)]
+        self.inner = nn.Sequential(*inner)
+        self.last = conv(features, ends.outputs, 3, padding=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the map (B, K, *S) of images (B, C, *S)."""
+        return cast(Tensor, self.last(self.inner(images)))
+
+
 class Generator(nn.Module):
     """A linear layer to a small map, then for each level: double, convolve, norm, ReLU.
 

@@ -11,8 +11,10 @@ from shared.tasks.classification.options import Classification
 from shared.tasks.detection.options import Detection
 from shared.tasks.generation.options import Generation
 from shared.tasks.options import TaskOptions
+from shared.tasks.restoration.options import Restoration
 from shared.tasks.segmentation.options import Segmentation
 from shared.tasks.survival.options import Survival
+from shared.tasks.synthesis.options import Synthesis
 
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 TASKS = Registry(
     "wardround.tasks",
-    (Classification, Segmentation, Detection, Generation, Survival),
+    (Classification, Segmentation, Detection, Generation, Restoration, Synthesis, Survival),
     TaskOptions,  # type: ignore[type-abstract]
 )
 """The options of every task, by the name that a job gives."""

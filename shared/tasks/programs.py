@@ -1,6 +1,6 @@
 """What a run's networks compute as one module that knows nothing of Wardround: what is exported."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from shared.tasks.whole_images import padded
+
+TENTH = 0.1
+"""In what a correction of an image is counted: one whose network is untrained then changes it little."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,20 @@ class Whole(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return the map (B, K, *S) of images (B, C, *S)."""
         return padded(self.model, images)
+
+
+class Corrects(Whole):
+    """A network that says what to add to channels of an image, or what they should be: within 0 and 1."""
+
+    def __init__(self, model: nn.Module, channels: Sequence[int], *, residual: bool) -> None:
+        super().__init__(model)
+        self._channels, self._residual = list(channels), residual
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the corrected channels (B, K, *S) of images (B, C, *S)."""
+        chosen = images[:, self._channels]
+        found = super().forward(chosen)
+        return torch.clamp(chosen + TENTH * found if self._residual else found, 0.0, 1.0)
 
 
 class Pooled(Whole):

@@ -10,6 +10,7 @@ from shared.cli.answer import Json, answer
 EXAMPLES = {
     "phantom-brain": "segmentation: slices of heads, four hospitals; for configs/jobs/quickstart.toml",
     "phantom-brain-3d": "segmentation: volumes of heads, NIfTI",
+    "phantom-sequences": "synthesis, restoration: slices of heads before and after contrast, and FLAIR",
     "phantom-lesions": "classification, generation: photographs of skin",
     "phantom-nodules": "detection: slices with boxes",
     "phantom-nodules-3d": "detection: volumes with boxes, NIfTI",

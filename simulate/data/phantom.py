@@ -19,7 +19,7 @@ from PIL import Image
 from shared.errors import DataError
 from shared.seeds import seed_of
 from shared.text.names import suggestion
-from simulate.data.anatomy import LESIONS, TUMOUR, draw_brain, draw_lesion
+from simulate.data.anatomy import LESIONS, TUMOUR, draw_brain, draw_lesion, draw_sequences
 from simulate.data.findings import Finding, draw_findings
 from simulate.data.scanner import Scanner
 
@@ -133,6 +133,21 @@ def _brain_slices(folder: Path, seed: int) -> Iterator[Row]:
             image = _place(folder, "images", patient, f"{stem}.png")
             mask = _place(folder, "masks", patient, f"{stem}.png")
             Image.fromarray(patient.scanned(pixels[None], stem)[0]).save(image)
+            Image.fromarray(np.where(structures == TUMOUR, 255, 0).astype(np.uint8)).save(mask)
+            yield _row(folder, patient, image) | {"mask": mask.relative_to(folder).as_posix()}
+
+
+def _brain_sequences(folder: Path, seed: int) -> Iterator[Row]:
+    """Four axial slices of a head, 64 x 64, in colour files: before contrast, FLAIR, after contrast."""
+    heights = np.linspace(-0.35, 0.45, 4)
+    for patient in _patients({"north": 24, "south": 16, "east": 12, "west": 8}, seed):
+        slices, labels = draw_brain(patient.rng, heights, (64, 64), tumour=patient.rng.random() < 0.85)
+        for number, (pixels, structures) in enumerate(zip(slices, labels, strict=True), start=1):
+            stem = f"{patient.name}-{number}"
+            image = _place(folder, "images", patient, f"{stem}.png")
+            mask = _place(folder, "masks", patient, f"{stem}.png")
+            taken = patient.scanned(draw_sequences(pixels, structures == TUMOUR), stem)
+            Image.fromarray(np.moveaxis(taken, 0, -1)).save(image)
             Image.fromarray(np.where(structures == TUMOUR, 255, 0).astype(np.uint8)).save(mask)
             yield _row(folder, patient, image) | {"mask": mask.relative_to(folder).as_posix()}
 
@@ -274,6 +289,7 @@ Maker = Callable[[Path, int], Iterator[Row]]
 PHANTOMS: dict[str, Maker] = {
     "phantom-brain": _brain_slices,
     "phantom-brain-3d": _brain_volumes,
+    "phantom-sequences": _brain_sequences,
     "phantom-lesions": _skin_lesions,
     "phantom-nodules": _nodules,
     "phantom-nodules-3d": _nodule_volumes,

@@ -116,6 +116,7 @@ OF_TASK = {
     "survival": {"data_augment": None, "task_scaling": {"age": [60.0, 12.0], "grade": [2.0, 0.8]}},
     "detection": {},
     "generation": {"task_penalty": 0.0},
+    "restoration": {},
 }
 
 

@@ -17,8 +17,9 @@ from client.data.images.readers import Layout, read_files
 from client.data.kinds import kinds_of
 from client.data.manifest.rows import Record
 from client.predict.geometry import mask_file, place, written_corners
+from client.predict.images import image_file
 from shared.job.schema import JobSpec
-from shared.tasks.answers import Answer, FoundBoxes
+from shared.tasks.answers import Answer, FoundBoxes, FoundImage
 from tests.jobs import make_job
 
 AFFINES = {
@@ -105,6 +106,73 @@ def test_a_mask_lies_on_its_image(tmp_path, kind, resize) -> None:
     assert bright.any()
     assert dark.any()
     assert (bright == (values > values.mean())).mean() > 0.9
+
+
+def image_job(kind: str, **options: object) -> JobSpec:
+    dimensions = 3 if kind in AFFINES else 2
+    return make_job(task_name="restoration", data_dimensions=dimensions, **options)
+
+
+@pytest.mark.parametrize("resize", ["stretch", "pad"])
+@pytest.mark.parametrize("kind", [*KINDS, "slice"])
+def test_an_image_comes_back_in_its_own_units_and_place(tmp_path, kind, resize) -> None:
+    size = [size * 2 for size in SIZES[3 if kind in AFFINES else 2]]
+    options = {"data_window": None, "data_intensity": "minmax", "data_size": size, "data_resize": resize}
+    job, file = image_job(kind, **options), written(tmp_path, kind)
+    kinds = kinds_of(job)
+    image = torch.from_numpy(prepare(row(file), kinds, job.data).values["image"])
+    answer = Answer({}, images={"restored": FoundImage(image, "units")})
+    placed = place(row(file), kinds, job.data, answer)
+    assert placed is not None
+    ending, content = image_file(placed.images["restored"], placed.picture, file)
+    made = tmp_path / f"made{ending}"
+    made.write_bytes(content)
+    if file.suffix == ".gz":
+        own, other = nibabel.load(file), nibabel.load(made)
+        assert own.shape == other.shape
+        assert other.get_data_dtype() == np.float32
+        np.testing.assert_array_equal(own.affine, other.affine)
+        before, after = own.get_fdata(), other.get_fdata()
+    else:
+        before, after = read_files([file], None, Layout())[0].array[0], np.asarray(Image.open(made))
+        assert after.dtype == np.uint8
+    assert np.abs(before - after).mean() < 0.02 * np.ptp(before)
+
+
+def test_finer_images_lie_where_their_voxels_do(tmp_path) -> None:
+    """A corner of the file's grid is a corner of the finer one, whatever way the file is stored."""
+    for kind in AFFINES:
+        job = image_job(kind, data_window=None, data_intensity="minmax", data_size=[44, 56, 36])
+        file = written(tmp_path, kind)
+        kinds = kinds_of(job)
+        image = torch.from_numpy(prepare(row(file), kinds, job.data).values["image"])
+        answer = Answer({}, images={"restored": FoundImage(image, "units", fine=True)})
+        placed = place(row(file), kinds, job.data, answer)
+        assert placed is not None
+        ending, content = image_file(placed.images["restored"], placed.picture, file)
+        (tmp_path / f"fine{ending}").write_bytes(content)
+        own, fine = nibabel.load(file), nibabel.load(tmp_path / f"fine{ending}")
+        assert sorted(fine.shape) == [36, 44, 56]
+        for corner in ([0, 0, 0], [1, 1, 1], [1, 0, 1]):
+            ends = [part.affine @ [*(np.array(corner) * part.shape - 0.5), 1] for part in (own, fine)]
+            np.testing.assert_allclose(*ends, atol=1e-4)
+
+
+def test_numbers_are_written_as_they_are(tmp_path) -> None:
+    """A field of two channels on a picture of 8 bits: no PNG could hold it."""
+    job, file = image_job("plain", data_size=[24, 20]), written(tmp_path, "plain")
+    values = torch.randn(2, 24, 20)
+    placed = place(
+        row(file), kinds_of(job), job.data, Answer({}, images={"moved": FoundImage(values, "numbers")})
+    )
+    assert placed is not None
+    ending, content = image_file(placed.images["moved"], placed.picture, file)
+    (tmp_path / f"moved{ending}").write_bytes(content)
+    moved = nibabel.load(tmp_path / f"moved{ending}")
+    assert moved.shape == (*placed.picture.shape, 1, 2)
+    assert (
+        abs(np.asarray(moved.dataobj)[..., 0, :].mean(axis=(0, 1)) - values.mean((1, 2)).numpy()).max() < 0.1
+    )
 
 
 @given(

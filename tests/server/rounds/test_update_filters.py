@@ -180,8 +180,14 @@ OF_TASK = {
     "survival": {"data_augment": None, "task_intervals": None, "task_horizon": 60.0},
     "detection": {},
     "generation": {"training_keep_optimizer": True},
+    "restoration": {},
 }
-PARTS = {"survival": "3", "detection": "model.2", "generation": "generator"}
+PARTS = {
+    "survival": "3",
+    "detection": "model.2",
+    "restoration": "model.2",
+    "generation": "generator",
+}
 
 
 @pytest.mark.parametrize("task", NEWER)

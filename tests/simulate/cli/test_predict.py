@@ -22,7 +22,7 @@ from tests.cli import wardround
 from tests.every_task import write_for_every_task
 from tests.jobs import job_text
 
-TASKS = ("classification", "segmentation", "detection", "survival", "generation")
+TASKS = ("classification", "segmentation", "detection", "survival", "generation", "restoration")
 Run = Callable[..., Path]
 
 
@@ -168,6 +168,24 @@ def test_survival_is_what_was_tested(predicted, run_of, data) -> None:
     assert brier == pytest.approx(figures_of(run_of("survival"))["integrated_brier"], rel=1e-5)
     assert (predicted("survival") / "index.html").read_text().count("<polyline") == len(
         rows(data / "manifest.csv")
+    )
+
+
+def test_images_are_restored_as_they_are(predicted, data) -> None:
+    """Nothing is degraded before: an image is changed by as much as it differs from the restored one."""
+    out = predicted("restoration")
+    for said, row in zip(rows(out / "predictions.csv"), rows(data / "manifest.csv"), strict=True):
+        before, after = (
+            np.asarray(Image.open(file)) for file in (data / row["image"], out / said["restored"])
+        )
+        assert after.shape == before.shape
+        change = np.abs(before.astype(float) - after).mean() / 255
+        assert change == pytest.approx(float(said["mean_change"]), abs=0.003)
+    page = (out / "index.html").read_text()
+    assert (
+        page.count("<figcaption>given")
+        == page.count("<figcaption>restored")
+        == len(rows(data / "manifest.csv"))
     )
 
 

@@ -21,6 +21,8 @@ FIGURES = {
     "detection": {"froc", "precision-recall"},
     "survival": {"brier", "survival"},
     "generation": set(),
+    "restoration": set(),
+    "synthesis": set(),
 }
 
 

@@ -17,7 +17,7 @@ from client.data.cache.prepared import Prepared
 from client.data.cache.preprocess import prepare
 from client.data.check.dataset_check import check_dataset
 from client.data.check.expected import Expected
-from client.data.kinds import Kind, make_kinds
+from client.data.kinds import Kind, kinds_of, make_kinds
 from client.data.kinds.row_images import NOTHING
 from client.data.kinds.tally import Tally
 from client.data.manifest.rows import Record, scan_manifest
@@ -26,7 +26,7 @@ from client.data.samples.site_data import SiteData
 from shared.errors import DataError
 from shared.job.schema import JobSpec
 from shared.tasks.classification.options import Classification
-from shared.tasks.fields import Field
+from shared.tasks.fields import Field, fields_of, needed_columns, target_columns
 from tests.jobs import make_job
 
 SPLIT = Split(CohortKey.drawn(0))
@@ -401,3 +401,15 @@ def test_a_column_that_is_not_required_may_be_missing_where_data_are_checked(
     fields["weight"] = replace(fields["weight"], required=True)
     with pytest.raises(DataError, match="has no column 'weight'"):
         check_dataset(manifest, Expected.of(job), split=SPLIT)
+
+
+def test_a_scale_is_that_of_its_image_and_needs_no_column(tmp_path) -> None:
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8) * 2).save(tmp_path / "a.png")
+    job = make_job(task_name="restoration", data_size=[8, 8], data_intensity="minmax", data_window=None)
+    record = Record(2, "p", (tmp_path / "a.png",), cells={"image": "a.png"}, folder=tmp_path)
+    kinds = kinds_of(job)
+    assert kinds["scale"].columns == ("image",)
+    assert needed_columns(fields_of(job)) == target_columns(fields_of(job)) == ()
+    found = prepare(record, kinds, job.data).values
+    low, width = found["scale"][0]
+    np.testing.assert_allclose(low + width * found["image"][0], np.arange(64).reshape(8, 8) * 2, atol=1e-4)

@@ -1,0 +1,1 @@
+"""Restoration: noise, coarse pixels, motion and shading are taken out of images."""

@@ -1,0 +1,56 @@
+"""Parallel rays through pictures (C, H, W), and back: Radon's transform and filtered back projection.
+
+Lengths are in pixels; rays lie one pixel apart, as many as the longer side has pixels.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample, pad
+
+
+def projected(image: Tensor, angles: int) -> Tensor:
+    """Return sums along rays (C, angles, N) of a picture, over half a turn."""
+    height, width = image.shape[1:]
+    side = max(height, width)
+    tall, wide = side - height, side - width
+    square = pad(image, (wide // 2, wide - wide // 2, tall // 2, tall - tall // 2))
+    places = affine_grid(_turns(angles), [angles, len(image), side, side], align_corners=False)
+    turned = grid_sample(square.expand(angles, -1, -1, -1), places, align_corners=False)
+    return turned.sum(2).transpose(0, 1)
+
+
+def filtered_back(rays: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Return the picture (C, H, W) of sums along rays (C, angles, N): ramp filter, linear interpolation.
+
+    Kak and Slaney 1988, "Principles of computerized tomographic imaging", equations 3.21 and 3.22.
+    """
+    channels, angles, count = rays.shape
+    filtered = _ramped(rays)
+    rows, columns = (torch.arange(length) - (length - 1) / 2 for length in size)
+    turn = torch.arange(angles) * math.pi / angles
+    places = columns * turn.cos()[:, None, None] + rows[:, None] * turn.sin()[:, None, None]
+    across = (2 * places / count).view(angles, 1, -1)
+    grid = torch.stack([across, torch.zeros_like(across)], dim=3)
+    lines = filtered.transpose(0, 1)[:, :, None]  # (angles, C, 1, N)
+    smeared = grid_sample(lines, grid, align_corners=False).sum(0)
+    return smeared.view(channels, *size) * math.pi / angles
+
+
+def _turns(angles: int) -> Tensor:
+    """Return the matrices (angles, 2, 3) that lay the rays of each angle along the rows."""
+    turn = torch.arange(angles) * math.pi / angles
+    cos, sin, none = turn.cos(), turn.sin(), torch.zeros(angles)
+    return torch.stack([torch.stack([cos, -sin, none], 1), torch.stack([sin, cos, none], 1)], 1)
+
+
+def _ramped(rays: Tensor) -> Tensor:
+    """Filter sums along rays by the ramp that is sampled in space, which keeps the mean right."""
+    count = rays.shape[-1]
+    length = 2 ** math.ceil(math.log2(2 * count))
+    steps = torch.fft.fftfreq(length, 1 / length)  # 0, 1, ..., -1
+    kernel = torch.where(steps.long() % 2 == 1, -1 / (math.pi * steps) ** 2, 0.0)
+    kernel[0] = 0.25
+    filtered = torch.fft.irfft(torch.fft.rfft(rays, length) * torch.fft.rfft(kernel).real, length)
+    return filtered[..., :count]

@@ -1,0 +1,1 @@
+"""Synthesis: channels of an image are made from others of it."""
