@@ -1,6 +1,7 @@
 """A new folder for its owner's eyes only: whole, or not there at all."""
 
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,11 +12,17 @@ from shared.errors import DataError
 
 
 def require_new(out: Path) -> None:
-    """Refuse a folder that is there already.
+    """Refuse a folder that is there already, or that would lie in one that is not.
 
     Raises:
-        DataError: It is.
+        DataError: It is, or it would.
     """
+    if not out.parent.is_dir():
+        raise DataError(
+            "can't be made: the folder in which it would lie is not there",
+            where=out,
+            remedy=f"Make it: mkdir -p {shlex.quote(str(out.parent))}",
+        )
     if out.exists() or out.is_symlink():
         raise DataError(
             "exists already, and nothing is overwritten",

@@ -1,7 +1,8 @@
 """What a table says of the job that is to learn survival from it: its columns, their values, a horizon."""
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,16 @@ from shared.errors import DataError
 TIME, EVENT = "time", "event"
 _MOST_VALUES = 20  # of a category: what has more looks like names or free text
 _MOST_COLUMNS = 1024
+_PLACES = {"site", "hospital", "centre", "center", "clinic", "institution", "institute", "fold", "split"}
 _SHARE = 0.9  # of the times of events that lie before the horizon
 
 
 def suggested_survival(path: Path) -> dict[str, Any]:
     """Return `[task]` of a survival job: every column that is a number or a category, and the horizon.
 
-    What has one value in all rows is left out, and so is text with many values.
+    What has one value in all rows is left out, and so is text with many values, and what says by its name, or
+    by having one value at each hospital, to which hospital or fold a row belongs: a model would learn who
+    treats whom.
 
     Args:
         path: The CSV.
@@ -41,7 +45,7 @@ def suggested_survival(path: Path) -> dict[str, Any]:
         if name not in table:
             remedy = f"Name the column with {what} '{name}'. There are: {', '.join(header[:12])}."
             raise DataError(f"has no column '{name}'", where=path, remedy=remedy)
-    others = {*OF_ROWS, *image_columns(path), TIME, EVENT, "mask", "label"}
+    others = {*OF_ROWS, *image_columns(path), *_of_places(table), TIME, EVENT, "mask", "label"}
     known = {name: _known(cells) for name, cells in table.items() if name not in others}
     numbers = {name for name, cells in known.items() if cells and all(map(_is_number, cells))}
     told = {name: sorted(set(cells)) for name, cells in known.items() if len(set(cells)) > 1}
@@ -54,6 +58,16 @@ def suggested_survival(path: Path) -> dict[str, Any]:
     categories = {name: values for name, values in categories.items() if name in columns}
     found: dict[str, Any] = {"columns": columns, "horizon": _horizon(table)}
     return found | ({"categories": categories} if categories else {})
+
+
+def _of_places(table: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Yield the columns that say to which hospital or fold a row belongs."""
+    sites = table.get("site", ())
+    for name, cells in table.items():
+        is_named_so = bool(_PLACES & set(re.split(r"[^a-z]+", name.casefold())))
+        follows = len(set(sites)) > 1 and len(set(zip(sites, cells, strict=True))) == len(set(sites))
+        if is_named_so or (follows and len(set(cells)) > 1):
+            yield name
 
 
 def _known(cells: Sequence[str]) -> list[str]:

@@ -163,6 +163,24 @@ def test_survival_has_the_columns_of_the_table(tmp_path: Path) -> None:
     assert 30 < job.task.horizon < 40
 
 
+def test_survival_has_no_column_that_names_the_hospital(tmp_path: Path) -> None:
+    rows = [
+        {
+            "patient": f"p{number}",
+            "site": f"site-{number % 3}",
+            "Tissue Source Site": f"T{number % 3}{number % 2}",
+            "fold": str(number % 5),
+            "scanner": ("one", "one", "other")[number % 3],
+            "age": str(40 + number),
+            "time": str(number + 1.5),
+            "event": str(number % 2),
+        }
+        for number in range(40)
+    ]
+    job = job_of(write(tmp_path / "data", rows), "survival", tmp_path)
+    assert (job.task.columns, job.task.categories) == (["age"], {})
+
+
 @pytest.mark.parametrize(("column", "options"), [("site", ""), ("ward", " --sites 3 --partition iid")])
 def test_what_to_type_next_is_said(tmp_path: Path, column: str, options: str) -> None:
     rows = [{"patient": name, column: "north", "image": image(32, 32), "label": name} for name in "abc"]

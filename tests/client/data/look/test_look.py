@@ -157,6 +157,13 @@ def test_nothing_is_written_over(folder: Path) -> None:
     assert sorted(file.name for file in folder.parent.iterdir()) == ["data", "job.toml", "out"]
 
 
+def test_a_folder_that_is_not_there_is_named(folder: Path) -> None:
+    result = look(folder, "results/out")
+    assert result.exit_code != 0
+    assert "the folder in which it would lie is not there" in str(result.exception)
+    assert f"mkdir -p {folder.parent / 'results'}" in str(result.exception)
+
+
 def test_what_the_check_finds_comes_before_the_images(folder: Path) -> None:
     (folder / "2.png").unlink()
     (folder / "8.png").write_bytes((folder / "7.png").read_bytes())
