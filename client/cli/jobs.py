@@ -10,6 +10,8 @@ from shared.cli.answer import Json, answer
 
 if TYPE_CHECKING:
     from client.guard.job_book import Decision, SeenJob
+    from client.settings.site import SiteConfig
+    from shared.job.schema import JobSpec
 
 Digest = Annotated[
     str, typer.Argument(metavar="DIGEST", help="Digest of the job, or its first 20 or more digits.")
@@ -70,6 +72,7 @@ def approve(
     from client.guard.contributors import patients_behind
     from client.guard.job_book import JobBook
     from client.settings.site import load_site
+    from shared.text.printable import printable
 
     book = JobBook(folder / "state.sqlite")
     job = book.find(digest)
@@ -80,9 +83,25 @@ def approve(
     if not json:
         for line in ApprovalText.of(job, config, book.served.answers(job.digest), behind).lines():
             print(line)
+        if why := _why_no_round(folder, config, job.spec()):
+            print(f"NO ROUND OF IT WOULD BE TRAINED, whatever is decided here: {printable(why)}")
     if not yes:
         typer.confirm("Approve this job?", abort=True)
     _decide(folder, job, "approved", as_json=json)
+
+
+def _why_no_round(folder: Path, config: "SiteConfig", job: "JobSpec") -> str:
+    from client.guard.budget import forecast, why_no_round
+    from client.guard.cohort import Cohort
+    from client.guard.ledger import Ledger
+    from shared.errors import WardroundError
+
+    if job.privacy.mechanism != "dp-sgd":
+        return ""
+    try:
+        return why_no_round(forecast(Ledger.of(folder), Cohort.rehearsed(folder), config, job), job)
+    except WardroundError as error:
+        return why_no_round(error, job)
 
 
 def deny(

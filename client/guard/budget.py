@@ -9,10 +9,10 @@ from client.guard.ledger import EVENT, Ledger
 from client.guard.ledger_entry import LedgerEntry
 from client.guard.release import Release
 from client.guard.site_cohort import SiteCohort
-from client.settings.policy import Cap
+from client.settings.policy import Cap, PolicyError
 from client.settings.site import SiteConfig
 from shared.audit.verify import entries, verify
-from shared.errors import JobError, SiteError
+from shared.errors import JobError, SiteError, WardroundError
 from shared.job.schema import JobSpec
 from shared.pki.certificates import load_key
 from shared.privacy.accounting import Steps, epsilon_of, rounds_within
@@ -147,3 +147,20 @@ def audited(folder: Path) -> list[LedgerEntry]:
             f"is not whole: {problems[0]}", where=log, remedy="See `wardround client audit verify`."
         )
     return [LedgerEntry.read(entry.fields) for entry in entries(log) if entry.event == EVENT]
+
+
+def why_no_round(found: Forecast | WardroundError, job: JobSpec) -> str:
+    """Return why a site would train no round of a private job, whatever a person decides.
+
+    Args:
+        found: What `forecast` returned or raised.
+        job: The job.
+
+    Returns:
+        Nothing where rounds would be trained, or where nobody can say.
+    """
+    if isinstance(found, Forecast):
+        if found.fit == 0:
+            return f"not enough is left of the privacy budget of '{job.job.dataset}' for one"
+        return ""
+    return found.problem if isinstance(found, PolicyError) else ""

@@ -27,6 +27,7 @@ from client.settings.states import (
     UsedUpError,
     check_moment,
 )
+from shared.audit.fields import Value
 from shared.audit.log import AuditLog
 from shared.audit.log_heads import Grown
 from shared.job.schema import JobSpec
@@ -300,9 +301,9 @@ class Gate:
             CutLogError: It does not follow.
         """
         self._refused_looks.pop(visit.job.digest(), None)
-        optional = {"sha256": sent.sha256, "model": model, "run": visit.run_name}
-        known = {name: text for name, text in optional.items() if text}
-        entry = self._audit.append(
-            "reply-sent", bytes=sent.bytes, examples=sent.examples, **known, **visit.fields()
-        )
+        texts = {"sha256": sent.sha256, "model": model, "run": visit.run_name}
+        known: dict[str, Value] = {name: text for name, text in texts.items() if text}
+        if sent.examples is not None:
+            known["examples"] = sent.examples
+        entry = self._audit.append("reply-sent", bytes=sent.bytes, **known, **visit.fields())
         return log_proof.prove(self._audit, visit.known_head, entry.head, self._config.name)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from client.guard.approval_text import ApprovalText
-from client.guard.budget import Forecast, forecast
+from client.guard.budget import Forecast, forecast, why_no_round
 from client.guard.cohort import Cohort
 from client.guard.contributors import patients_behind
 from client.guard.decisions import decide
@@ -42,6 +42,7 @@ class JobView:
         refusal: Why the policy refuses it, whatever a person decides; empty where it does not.
         cost: Of which budget; None where it asks for no differential privacy, or where nobody can say.
         no_cost: Why there is no cost.
+        no_round: Why no round of it would be trained, though the policy admits it; empty where some would.
         seen: SHA-256 of what is shown: an approval is for this alone.
     """
 
@@ -54,6 +55,7 @@ class JobView:
     refusal: str
     cost: Forecast | None
     no_cost: str
+    no_round: str
     seen: str
 
     @property
@@ -90,7 +92,7 @@ def job_view(folder: Path, digest: str) -> JobView:
     behind = patients_behind(folder, config, spec)
     text = ApprovalText.of(job, config, book.served.answers(job.digest), behind)
     refusal = _refusal(config, job, spec)
-    cost, no_cost = _cost(folder, config, spec)
+    cost, no_cost, no_round = _cost(folder, config, spec)
     seen = _seen(job, text, refusal, *_cost_in_words(cost), no_cost)
     return JobView(
         job,
@@ -102,6 +104,7 @@ def job_view(folder: Path, digest: str) -> JobView:
         refusal,
         cost,
         no_cost,
+        "" if refusal else no_round,
         seen,
     )
 
@@ -168,13 +171,13 @@ def _refusal(config: SiteConfig, job: SeenJob, spec: JobSpec) -> str:
     return ""
 
 
-def _cost(folder: Path, config: SiteConfig, spec: JobSpec) -> tuple[Forecast | None, str]:
+def _cost(folder: Path, config: SiteConfig, spec: JobSpec) -> tuple[Forecast | None, str, str]:
+    """Return what a job would cost, or why nobody can say; and why no round would be trained."""
     if spec.privacy.mechanism != "dp-sgd":
-        return (
-            None,
-            "It asks for no differential privacy, so it is in no budget: the ledger does not count it.",
-        )
+        no_cost = "It asks for no differential privacy, so it is in no budget: the ledger does not count it."
+        return None, no_cost, ""
     try:
-        return forecast(Ledger.of(folder), Cohort.rehearsed(folder), config, spec), ""
+        found = forecast(Ledger.of(folder), Cohort.rehearsed(folder), config, spec)
     except WardroundError as error:
-        return None, f"Nobody can say what it would cost: {error.problem}."
+        return None, f"Nobody can say what it would cost: {error.problem}.", why_no_round(error, spec)
+    return found, "", why_no_round(found, spec)

@@ -155,6 +155,8 @@ def what_left(fields: Mapping[str, Value]) -> str:
     """Return what a reply carried, in words, with its round."""
     phase, split = str(fields.get("phase", "")), fields.get("split")
     what = _PHASES.get(phase, f"a step of secure aggregation ({phase})")
+    if phase == "evaluate" and fields.get("examples") == 0:  # the policy lets no figure leave
+        what = "no metrics (zeros in their place)"
     on = f" on {_SIDES.get(str(split), split)} patients" if split else ""
     return f"{what}{on}" + (f" of round {fields['round']}" if fields.get("round") else "")
 

@@ -76,7 +76,7 @@ class Sent:
 
     bytes: int  # of the arrays
     sha256: str | None  # of the arrays' bytes; None where there are none
-    examples: int
+    examples: int | None  # None where the reply names none, as behind masks
 
 
 @dataclass(frozen=True)
@@ -345,11 +345,11 @@ def measure(content: RecordDict) -> Sent:
         digest.update(array.data)
     counts = content.get(METRICS, {})
     config = content.get(CONFIG, {})
-    described = sum(value for key, value in config.items() if key.startswith("examples-"))
+    described = [value for key, value in config.items() if key.startswith("examples-")]
     return Sent(
         bytes=array_bytes(content),
         sha256=digest.hexdigest() if arrays else None,
-        examples=counts.get("num-examples", described),
+        examples=counts.get("num-examples", sum(described) if described else None),
     )
 
 

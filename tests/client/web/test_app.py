@@ -11,6 +11,7 @@ from client.service.state import StateFolder
 from client.web.app import hospital_app
 from client.web.entry import OneTimeLink
 from shared.audit.verify import entries
+from tests.cli import wardround
 from tests.client.web.hospital import RUN, Hospital
 from tests.jobs import make_job
 
@@ -237,6 +238,11 @@ def test_a_private_job_says_what_it_costs_of_the_budget(browser: Browser) -> Non
     text = browser.get(f"/jobs/{browser.hospital.private.digest()}").text
     assert "Not enough is left" in text
     assert "None of 3 rounds would be trained" in text
+    top = text.partition("Is it the researcher")[0]
+    assert "No round of it would be trained</strong> whatever is decided here: not enough is left" in top
+    digest = browser.hospital.private.digest()
+    said = wardround("client", "approve", digest, "--dir", browser.hospital.folder, stdin="n\n")
+    assert "NO ROUND OF IT WOULD BE TRAINED, whatever is decided here: not enough is left" in said.stdout
     assert "Near its end" in browser.get("/budgets").text
     assert "is in no budget" in browser.get(f"/jobs/{browser.hospital.waiting.digest()}").text
 

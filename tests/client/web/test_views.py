@@ -86,6 +86,18 @@ def test_what_names_no_run_stands_with_its_jobs_and_a_signature_has_words(own_ho
     assert [entry.fields["phase"] for entry in run.newest][:2] == ["statement", "describe"]
 
 
+def test_metrics_that_the_policy_keeps_are_told_from_those_that_left(own_hospital: Hospital) -> None:
+    of = {"job": own_hospital.trained.digest(), "run": RUN, "phase": "evaluate", "split": "test", "round": 2}
+    said = []
+    for examples in ({"examples": 0}, {"examples": 20}, {}):  # the last behind masks
+        own_hospital.log.append("reply-sent", bytes=2_184, **examples, **of)
+        said.append(newest(own_hospital.folder, Choice(), 1)[0][0].said)
+    what = "on test patients of round 2 of disc-size left"
+    assert said[0].startswith(f"No metrics (zeros in their place) {what}")
+    assert said[1].startswith(f"Metrics {what}")
+    assert said[2] == said[1]
+
+
 def test_every_entry_of_a_log_is_a_sentence(hospital: Hospital) -> None:
     found, has_older = newest(hospital.folder, Choice())
     assert not has_older
