@@ -30,6 +30,7 @@ from shared.pki.authority import Authority
 from shared.pki.certificates import new_key, pem_of, save_key, server_context
 from simulate.federation.processes import free_ports
 from tests.cli import wardround
+from tests.proxy import Proxy
 
 PROJECT = Path(__file__).parents[3]
 SECRET = "a-secret-of-many-letters"  # noqa: S105
@@ -205,8 +206,10 @@ class Mails:
 
 
 @contextmanager
-def mail_server(context: Any) -> Iterator[tuple[Mails, int]]:
+def mail_server(context: Any, *, at_once: bool = False) -> Iterator[tuple[Mails, int]]:
+    """Run a mail server: TLS after STARTTLS, or from the first byte, as at port 465."""
     mails = Mails()
+    tls = {"ssl_context": context} if at_once else {"tls_context": context, "require_starttls": True}
 
     def log_in(_server: Any, _session: Any, _envelope: Any, _how: str, data: Any) -> AuthResult:
         right = (data.login, data.password) == (b"ward", PASSWORD.encode())
@@ -216,10 +219,10 @@ def mail_server(context: Any) -> Iterator[tuple[Mails, int]]:
         mails,
         hostname="127.0.0.1",
         port=free_ports(1)[0],
-        tls_context=context,
-        require_starttls=True,
         auth_required=True,
+        auth_require_tls=not at_once,  # it knows of no other TLS than STARTTLS
         authenticator=log_in,
+        **tls,
     )
     controller.start()
     try:
@@ -228,8 +231,8 @@ def mail_server(context: Any) -> Iterator[tuple[Mails, int]]:
         controller.stop()
 
 
-def mail(port: int, tls: Path, folder: Path, password: str = PASSWORD) -> NotifyTable:
-    table = {
+def mail(port: int, tls: Path, folder: Path, password: str = PASSWORD, **more: object) -> NotifyTable:
+    table = more | {
         "host": "127.0.0.1",
         "port": port,
         "sender": "wardround@example.org",
@@ -259,6 +262,48 @@ def test_a_mail_goes_over_starttls_with_a_log_in(tls: Path, tmp_path: Path) -> N
         with pytest.raises(NotifyError, match="can't be reached"):
             send(unknown, "mail", event)
     assert len(mails.taken) == 1
+
+
+def test_a_mail_goes_over_tls_from_the_first_byte(tls: Path, tmp_path: Path) -> None:
+    event = an_event()
+    with mail_server(server_context(tls, sites=False), at_once=True) as (mails, port):
+        table = mail(port, tls, tmp_path, encryption="tls")
+        send(table, "mail", event)
+        [taken] = mails.taken
+        assert f"Message-ID: <{event.id}@wardround>" in taken
+        assert table.mail is not None
+        unknown = table.model_copy(update={"mail": table.mail.model_copy(update={"authority": None})})
+        with pytest.raises(NotifyError, match=r"can't be reached .*certificate verify failed"):
+            send(unknown, "mail", event)
+    assert len(mails.taken) == 1
+
+
+def test_a_webhook_goes_through_the_proxy_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority, key = Authority.create(tmp_path / "ca", "fed", "hooks.example.org"), new_key()
+    (tmp_path / "tls").mkdir()
+    save_key(tmp_path / "tls" / "server.key", key)
+    signed = authority.sign_server(key.public_key(), "hooks.example.org")
+    (tmp_path / "tls" / "server.crt").write_bytes(pem_of(signed))
+    table = webhook(
+        "https://hooks.example.org/a-secret-path", tmp_path, authority=str(tmp_path / "ca" / "ca.crt")
+    )
+    event = an_event()
+    with (
+        receiving(server_context(tmp_path, sites=False)) as (receiver, port),
+        Proxy(f"127.0.0.1:{port}", user="ward:proxy-password") as proxy,
+    ):
+        monkeypatch.setenv("HTTPS_PROXY", f"http://ward:proxy-password@{proxy.address}")
+        send(table, "webhook", event)
+        assert receiver.ids() == [event.id]
+        assert proxy.asked == ["hooks.example.org:443"]  # the path is for the receiver alone
+        monkeypatch.setenv("HTTPS_PROXY", f"http://ward:wrong@{proxy.address}")
+        with pytest.raises(NotifyError, match="can't be reached") as refused:
+            send(table, "webhook", event)
+    assert "wrong" not in str(refused.value)
+    assert "a-secret-path" not in str(refused.value)
+    assert receiver.ids() == [event.id]
 
 
 # Commands
