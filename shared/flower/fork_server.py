@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -19,11 +19,15 @@ from typing import IO
 KEPT = 600.0
 """Seconds without a new run after which the memory is given back; the next run loads again."""
 
+_BEGUN = "WARDROUND_BEGUN"  # in the environment: number of the pipe on which forks say that they have begun
 _log = logging.getLogger("flwr")
 
 
 class ForkServer:
     """The other end: starts the process that forks, when there is something to start.
+
+    Each fork says first of all that it has begun. What was handed to a process that ended before is handed to
+    another one.
 
     Args:
         command: Of a program that calls `fork_runs`.
@@ -33,6 +37,8 @@ class ForkServer:
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
         self._left: list[subprocess.Popen[bytes]] = []  # they wait for their runs to end
+        self._waiting: list[str] = []  # tokens of runs that have not begun
+        self._begun: IO[bytes] | None = None  # gives the tokens of those that have
         self._asked = 0.0
 
     def start(self, token: str) -> None:
@@ -42,18 +48,62 @@ class ForkServer:
             token: Proves to Flower that it is the run's: travels over a pipe that nobody else reads.
         """
         self._asked = time.monotonic()
+        self._waiting.append(token)
         if self._process is None or self._process.poll() is not None:
-            self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE)  # noqa: S603 (ours)
-        _pipe(self._process).write(f"{token}\n".encode())
-        _pipe(self._process).flush()
+            self._start_process()
+        else:
+            self._hand([token])
 
     def look(self) -> None:
-        """Let go of what nobody has needed for long, and of what has ended."""
-        if self._process is not None and time.monotonic() - self._asked > KEPT:
+        """Let go of what nobody has needed for long, and of what has ended; start again what was killed."""
+        ended = self._process is not None and self._process.poll() is not None
+        self._note_begun(to_the_end=ended)
+        if ended and self._waiting:
+            _log.warning("what starts runs was killed, and is started again")
+            self._start_process()
+        idle = time.monotonic() - self._asked > KEPT and not self._waiting
+        if self._process is not None and idle:
             _pipe(self._process).close()
             self._left.append(self._process)
             self._process = None
         self._left = [process for process in self._left if process.poll() is None]
+
+    def _start_process(self) -> None:
+        """Start the process that forks, and hand it all runs that have not begun."""
+        self._note_begun(to_the_end=True)
+        reads, writes = os.pipe()
+        environment = os.environ | {_BEGUN: str(writes)}
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 (ours)
+                self._command, stdin=subprocess.PIPE, pass_fds=[writes], env=environment
+            )
+        finally:
+            os.close(writes)
+        os.set_blocking(reads, False)
+        self._begun = open(reads, "rb", buffering=0)  # noqa: SIM115, PTH123 (of a pipe)
+        self._hand(self._waiting)
+
+    def _hand(self, tokens: Sequence[str]) -> None:
+        assert self._process is not None  # noqa: S101 (started before)
+        with suppress(BrokenPipeError):  # it is dying: the next look starts another
+            _pipe(self._process).write("".join(f"{token}\n" for token in tokens).encode())
+            _pipe(self._process).flush()
+
+    def _note_begun(self, *, to_the_end: bool) -> None:
+        """Forget the tokens of runs that have begun.
+
+        Args:
+            to_the_end: The process has ended: what it has forked says so at once, or has ended with it.
+        """
+        if self._begun is None:
+            return
+        os.set_blocking(self._begun.fileno(), to_the_end)
+        said = self._begun.read()
+        begun = set((said or b"").decode().split())
+        self._waiting = [token for token in self._waiting if token not in begun]
+        if to_the_end:
+            self._begun.close()
+            self._begun = None
 
 
 def _pipe(process: subprocess.Popen[bytes]) -> IO[bytes]:
@@ -78,9 +128,12 @@ def fork_runs(run: Callable[[Path, str], None], socket: Path, modules: list[str]
     gc.freeze()  # so that the collector of a fork leaves the shared memory shared
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel forgets those that have ended
     on_ctrl_c = signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started this says when it ends
+    begun = int(os.environ.pop(_BEGUN))
     with open(0, "rb", buffering=0, closefd=False) as tokens:  # unread, so that a fork finds no other run's
         while token := tokens.readline():
             if os.fork() == 0:
+                os.write(begun, token)
+                os.close(begun)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 signal.signal(signal.SIGINT, on_ctrl_c)
                 _close_stdin()

@@ -73,6 +73,30 @@ def test_what_nobody_needs_ends_with_its_last_run(
     assert another != parent
 
 
+def test_a_run_is_not_lost_with_what_was_to_fork_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(PROJECT)
+    for pipe in ("told", "end", "loads"):
+        os.mkfifo(tmp_path / pipe)
+    # Killed while it loads: nobody has read the token of the run yet.
+    loads = "import os, sys\nwith open(sys.argv[1] + '/loads', 'w') as f: f.write(str(os.getpid()))\n"
+    forks = ForkServer([sys.executable, "-c", loads + SERVER, str(tmp_path)])
+    forks.start("early")
+    first = psutil.Process(int((tmp_path / "loads").read_text()))
+    first.suspend()
+    forks.start("second")
+    first.kill()
+    forks._process.wait()
+    forks.look()
+    (tmp_path / "loads").read_text()
+    names = set()
+    for _ in range(2):
+        names.add((tmp_path / "told").read_text().split()[0])
+        end(tmp_path)
+    assert names == {"early", "second"}
+    forks.look()
+    assert not forks._waiting
+
+
 def test_one_that_was_killed_is_started_again(forks: ForkServer, tmp_path: Path) -> None:
     _, parent, _ = start(forks, "early", tmp_path)
     end(tmp_path)
