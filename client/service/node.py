@@ -5,6 +5,7 @@ new one; then the coordinator gets an error reply, and the site goes on.
 """
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -27,6 +28,8 @@ _ENDED_TWICE = "the site's service ended twice over this message"
 _log = logging.getLogger(__name__)
 _STOP_LOOK = 0.5  # seconds between looks whether to stop, while the worker is busy
 _FRESH = 2.0  # seconds: whether a younger message is waited for need not be asked
+_DESCRIBE = f"query.{messages.DESCRIBE}"
+_PREPARING = 300.0  # seconds in which data are made ready though nobody waits: they are asked for again
 _STILL_WANTED = 5.0  # seconds between looks whether a run still waits for what is being worked on
 _SOONEST_LOOK, _LATEST_LOOK = 0.08, 3.0  # seconds between questions for work
 _PATIENCE = 0.04  # ask again after this part of the time since the last work: so much later a message is seen
@@ -202,17 +205,25 @@ class Node:
         """
         workers = self._workers()
         workers.submit([calls.pop()])
-        next_look = time.monotonic() + _STILL_WANTED
+        begun = time.monotonic()
+        next_look, is_wanted = begun + _STILL_WANTED, True
         while not self._stop.is_set():
             outcomes = workers.wait(_STOP_LOOK)
-            if outcomes:
+            if outcomes and is_wanted:
                 return outcomes[0]
+            if outcomes:
+                raise RunOverError
             if time.monotonic() < min(deadline, next_look):
                 continue
-            if time.monotonic() >= deadline or not self._fleet.is_awaited(ticket):
+            is_wanted = is_wanted and time.monotonic() < deadline and self._fleet.is_awaited(ticket)
+            prepares = (
+                ticket.head.metadata.message_type == _DESCRIBE and time.monotonic() < begun + _PREPARING
+            )
+            if not is_wanted and not prepares:
                 workers.cancel()
                 raise RunOverError
             next_look = time.monotonic() + _STILL_WANTED
+            deadline = deadline if is_wanted else math.inf
         raise StoppedError
 
     def _workers(self) -> Workers:

@@ -14,9 +14,9 @@ from flwr.app import Array, ArrayRecord, Message, RecordDict
 from client.service.node import Node
 from client.service.presence import Presence
 from client.work.site_worker import look_at, serve_message
-from client.workers.calls import HEAD
+from client.workers.calls import HEAD, Outcome
 from shared.audit.verify import entries
-from shared.flower.connection import LARGEST_ANSWER, PIECE, ArrayPiece, Connection
+from shared.flower.connection import LARGEST_ANSWER, PIECE, ArrayPiece, Connection, RunOverError
 from shared.flower.fleet import Fleet
 from shared.flower.stored import take_out
 from shared.networks.build import build_model
@@ -132,6 +132,41 @@ def test_what_a_job_needs_is_asked_for_and_trained_on(make_site, job_of):
     reply = asking("train", take_out(whole, asking.coordinator.put))
     assert asking.coordinator.pieces == 1
     assert messages.read_update(reply.content, layout.size).examples > 0
+
+
+class SlowWorkers:
+    """Workers that have an outcome when the test lets them."""
+
+    def __init__(self) -> None:
+        self.looks, self.cancelled = 0, False
+        self.ready = 0  # at which look
+
+    def submit(self, calls) -> None:
+        self.looks = 0
+
+    def wait(self, timeout: float) -> list[Outcome]:
+        self.looks += 1
+        return [Outcome(1, {"records": {}})] if self.ready and self.looks >= self.ready else []
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+@pytest.mark.parametrize(
+    ("kind", "prepared"), [("query.describe", True), ("train", False)], ids=["describes", "trains"]
+)
+def test_data_are_made_ready_for_the_next_question_though_nobody_waits_any_more(
+    make_site, job_of, kind: str, prepared: bool
+):
+    asking, workers = Asking(make_site()), SlowWorkers()
+    asking._node._pool = workers
+    workers.ready = 3
+    head = question(kind, messages.describe_request(job_of().canonical()))
+    head.metadata.ttl = 0.0
+    with pytest.raises(RunOverError):
+        asking._node._reply(SimpleNamespace(is_enclosed=True, head=head, run_id=1))
+    assert workers.cancelled is not prepared
+    assert workers.looks == (3 if prepared else 1)
 
 
 def started(job_of, **options):
