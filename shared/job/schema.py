@@ -137,6 +137,12 @@ class DataTable(Table):
         examples=[256],
         description="Tiles with tissue of a slide, at most, drawn from the job's seed; without it all.",
     )
+    stain: Literal["reinhard", "macenko"] | None = Field(
+        None,
+        exclude_if=operator.not_,
+        examples=["macenko"],
+        description="Brings the colours of tissue in tiles to one stain, slide by slide (docs/bags.md).",
+    )
     frames: int | None = Field(
         None,
         ge=1,

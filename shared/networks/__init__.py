@@ -13,6 +13,7 @@ from shared.networks.aggregators import (
 )
 from shared.networks.attention_unet import AttentionUNetOptions
 from shared.networks.cnn import CNNOptions
+from shared.networks.conv_lstm import ConvLSTMOptions
 from shared.networks.densenet import DenseNet121Options
 from shared.networks.discriminator import DiscriminatorOptions
 from shared.networks.dncnn import DnCNNOptions
@@ -56,6 +57,7 @@ NETWORKS = Registry(
         TransformerOptions,
         CLAMOptions,
         RecurrentOptions,
+        ConvLSTMOptions,
     ),
     NetworkOptions,  # type: ignore[type-abstract]
 )

@@ -19,12 +19,7 @@ class CNN(nn.Module):
 
     def __init__(self, ends: Ends, features: list[int], dropout: float) -> None:
         super().__init__()
-        conv, norm = Conv[Conv.CONV, ends.dimensions], Norm[Norm.BATCH, ends.dimensions]
-        pool = Pool[Pool.MAX, ends.dimensions]
-        levels: list[nn.Module] = []
-        for before, after in zip([ends.channels, *features], features, strict=False):
-            levels += [conv(before, after, 3, padding=1), norm(after), nn.ReLU(), pool(2, ceil_mode=True)]
-        self.levels = nn.Sequential(*levels)
+        self.levels = cnn_levels(ends, features)
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(features[-1], ends.outputs))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -50,6 +45,16 @@ class DnCNN(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return the map (B, K, *S) of images (B, C, *S)."""
         return cast(Tensor, self.last(self.inner(images)))
+
+
+def cnn_levels(ends: Ends, features: list[int]) -> nn.Sequential:
+    """Return convolution, norm, ReLU and pooling for each level."""
+    conv, norm = Conv[Conv.CONV, ends.dimensions], Norm[Norm.BATCH, ends.dimensions]
+    pool = Pool[Pool.MAX, ends.dimensions]
+    levels: list[nn.Module] = []
+    for before, after in zip([ends.channels, *features], features, strict=False):
+        levels += [conv(before, after, 3, padding=1), norm(after), nn.ReLU(), pool(2, ceil_mode=True)]
+    return nn.Sequential(*levels)
 
 
 class Generator(nn.Module):

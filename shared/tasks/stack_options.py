@@ -19,7 +19,7 @@ ENCODER, AGGREGATOR = "encoder", "aggregator"
 """Roles of the two networks: one sees each instance by itself, the other what it says of them all."""
 
 MOMENTS = "vectors"
-"""Name of the statistic: of each number of a vector, its mean and the mean of its square over a bag."""
+"""Name of the statistic: of each number of a vector, its mean and its variance within a bag."""
 
 
 class StackTable(Table):
@@ -114,7 +114,7 @@ class StackTable(Table):
         if self.is_scaled:
             names = [
                 f"{what} {number + 1}"
-                for what in ("number", "square of")
+                for what in ("number", "spread of number")
                 for number in range(self.length or 0)
             ]
             yield StatisticSpec.moments(MOMENTS, names).unless("take [task.stack] scaling = 'none'")

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from shared.batch import Batch, Prediction
-from shared.metrics.statistics import means_and_deviations
 from shared.networks.aggregator_modules import ATTENTION, OUTPUT, Aggregated
 from shared.tasks.base import Models, Statistics, Task
 from shared.tasks.fields import PIXELS
@@ -16,6 +15,7 @@ from shared.tasks.look import Shown
 from shared.tasks.stack_options import AGGREGATOR, ENCODER, MOMENTS, StackTable
 
 _SHOWN = 4  # instances of a sample
+_SAME = 1e-12  # of a squared mean: a variance below it is of rounding
 _AT_ONCE = 64  # instances in an encoder at a time, where no gradient needs all of what it computes
 
 
@@ -65,13 +65,15 @@ class Stacks:
         return tuple(Shown(title, image) for title, image in zip(titles, images, strict=True))
 
     def measure(self, batch: Batch) -> dict[str, Tensor]:
-        """Return what samples add to the statistics: bags count alike, however many instances they have."""
+        """Return what samples add to the statistics: bags count alike, however many instances they have.
+
+        Of each number the mean of a bag, and its variance within the bag: what is added to either by a
+        hospital's noise makes no difference of them negative.
+        """
         if not self._table.is_scaled:
             return {}
-        means = [
-            torch.stack([bag.double().mean(0), bag.double().square().mean(0)]) for bag in batch[self.name]
-        ]
-        return {MOMENTS: torch.stack(means).flatten(1)}
+        bags = [bag.double() for bag in batch[self.name]]
+        return {MOMENTS: torch.stack([torch.cat([bag.mean(0), bag.var(0, correction=0)]) for bag in bags])}
 
     def scaled(self, batch: Batch, statistics: Statistics) -> Batch:
         """Return a batch whose vectors have mean 0 and deviation 1 over all sites, where the job asks for it.
@@ -80,14 +82,15 @@ class Stacks:
         """
         if not self._table.is_scaled:
             return batch
-        both, _ = means_and_deviations(statistics[MOMENTS])
-        means, squares = torch.from_numpy(both).view(2, -1)
-        variances = squares - means.square()
-        flat = variances <= 1e-12 * squares
-        deviations = torch.where(flat, torch.inf, variances.clamp(min=0).sqrt())
-        return batch.plus(
-            **{self.name: [((bag.double() - means) / deviations).float() for bag in batch[self.name]]}
-        )
+        count, total, squares = torch.from_numpy(statistics[MOMENTS]).unbind(1)
+        both = total / count.clamp(min=1)
+        means, within = both.tensor_split(2)
+        between = (squares / count.clamp(min=1) - both.square())[: len(means)]
+        variances = between.clamp(min=0) + within.clamp(min=0)
+        varies = variances > _SAME * means.square().clamp(min=_SAME)
+        deviations = torch.where(varies, variances, 1.0).sqrt()
+        bags = [((bag.double() - means) / deviations).float() for bag in batch[self.name]]
+        return batch.plus(**{self.name: bags})
 
 
 class StackedTask(Task):

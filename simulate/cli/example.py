@@ -16,6 +16,9 @@ EXAMPLES = {
     "phantom-nodules-3d": "detection: volumes with boxes, NIfTI",
     "phantom-survival": "survival: a table; for configs/jobs/phantom-survival.toml",
     "phantom-survival-images": "survival: a table and images",
+    "phantom-slides": "classification of bags: whole slides; for configs/jobs/phantom-slides.toml",
+    "phantom-cine": "classification of series: beating hearts; for configs/jobs/phantom-cine.toml",
+    "phantom-rhythm": "classification of series: electrocardiograms; for configs/jobs/phantom-rhythm.toml",
 }
 
 

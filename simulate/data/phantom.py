@@ -20,8 +20,10 @@ from shared.errors import DataError
 from shared.seeds import seed_of
 from shared.text.names import suggestion
 from simulate.data.anatomy import LESIONS, TUMOUR, draw_brain, draw_lesion, draw_sequences
+from simulate.data.beats import LEADS, RHYTHMS, draw_cine, draw_rhythm
 from simulate.data.findings import Finding, draw_findings
 from simulate.data.scanner import Scanner
+from simulate.data.slides import draw_slide, write_slide
 
 Row = dict[str, str]
 _EDITION = 1  # raise it when the pictures change: old ones on disk are then not taken for new ones
@@ -270,6 +272,57 @@ def _followed(patient: _Patient, risk: float) -> Row:
     return {"time": f"{min(death, end):.2f}", "event": str(int(death <= end))}
 
 
+_STAINS = {"north": (1.0, 1.0), "south": (1.4, 0.7), "east": (0.75, 1.3), "west": (1.2, 1.2)}
+
+
+def _slides(folder: Path, seed: int) -> Iterator[Row]:
+    """A slide of each patient, 448 x 448 at 2 micrometres; half of them have a tumour, and its mask."""
+    for patient in _patients({"north": 16, "south": 12, "east": 8, "west": 4}, seed):
+        tumour = bool(patient.rng.random() < 0.5)
+        pixels, sick = draw_slide(patient.rng, _STAINS[patient.site], tumour=tumour)
+        slide = _place(folder, "slides", patient, f"{patient.name}.tif")
+        place = _place(folder, "tumours", patient, f"{patient.name}.png")
+        write_slide(slide, pixels)
+        Image.fromarray(sick.astype(np.uint8) * 255).reduce(4).save(place)
+        row = _row(folder, patient, slide)
+        yield {
+            **{"tiles" if key == "image" else key: cell for key, cell in row.items()},
+            "label": "tumour" if tumour else "normal",
+            "tumour": place.relative_to(folder).as_posix(),
+        }
+
+
+_NARROW = 0.5  # below it, too little of a chamber's volume leaves it
+
+
+def _cines(folder: Path, seed: int) -> Iterator[Row]:
+    """A folder of frames of each patient, one beat, with how much of the chamber's volume leaves it."""
+    for patient in _patients({"north": 40, "south": 28, "east": 20}, seed):
+        ejected = float(patient.rng.uniform(0.2, 0.75))
+        frames = draw_cine(patient.rng, ejected)
+        for number, frame in enumerate(frames, 1):
+            file = _place(folder, "frames", patient, f"{patient.name}/{number:02d}.png")
+            Image.fromarray(np.rint(255 * frame).astype(np.uint8)).save(file)
+        row = _row(folder, patient, file.parent)
+        yield {
+            **{"series" if key == "image" else key: cell for key, cell in row.items()},
+            "label": "low" if ejected < _NARROW else "normal",
+            "ejected": f"{ejected:.3f}",
+        }
+
+
+def _rhythms(folder: Path, seed: int) -> Iterator[Row]:
+    """Six seconds of two leads of each patient, as a table beside the manifest, of one of three rhythms."""
+    with (folder / "vectors.csv").open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["patient", "step", *(f"lead {number + 1}" for number in range(LEADS))])
+        for patient in _patients({"north": 64, "south": 44, "east": 32}, seed):
+            rhythm = str(patient.rng.choice(RHYTHMS))
+            for step, leads in enumerate(draw_rhythm(patient.rng, rhythm)):
+                writer.writerow([patient.name, step, *(f"{value:.3f}" for value in leads)])
+            yield {"site": patient.site, "patient": patient.name, "split": patient.split, "label": rhythm}
+
+
 def _place(folder: Path, kind: str, patient: _Patient, file: str) -> Path:
     path = folder / kind / patient.site / file
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -295,4 +348,7 @@ PHANTOMS: dict[str, Maker] = {
     "phantom-nodules-3d": _nodule_volumes,
     "phantom-survival": _survival,
     "phantom-survival-images": _survival_images,
+    "phantom-slides": _slides,
+    "phantom-cine": _cines,
+    "phantom-rhythm": _rhythms,
 }

@@ -9,7 +9,15 @@ PROJECT = Path(__file__).parents[2]
 ALL = [
     path for path in sorted((PROJECT / "benchmarks").glob("*.py")) if "__main__" in path.read_text("utf-8")
 ]
-ON_REAL_DATA = {"science", "private_accuracy", "metric_bins", "bounded_sums", "statistics_noise"}
+ON_REAL_DATA = {
+    "science",
+    "private_accuracy",
+    "metric_bins",
+    "bounded_sums",
+    "statistics_noise",
+    "bags",
+    "attention",
+}
 # Each file of tests runs some, so that workers share them out; those that are not named are in the last one.
 FEDERATIONS = [
     "deployment_overhead",
@@ -19,7 +27,14 @@ FEDERATIONS = [
     "many_watchers",
     "watching",
 ]
-SIMULATIONS = ["many_sites", "secure_aggregation", "simulation_overhead", "strategies", "update_filters"]
+SIMULATIONS = [
+    "many_sites",
+    "sequences",
+    "secure_aggregation",
+    "simulation_overhead",
+    "strategies",
+    "update_filters",
+]
 OTHERS = [path.stem for path in ALL if path.stem not in {*FEDERATIONS, *SIMULATIONS, *ON_REAL_DATA}]
 OPTIONS = {"deployment_overhead": ["--without-flower"]}  # Flower's SuperNodes take minutes
 

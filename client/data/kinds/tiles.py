@@ -18,6 +18,7 @@ from client.data.images.intensity import intensity
 from client.data.images.network_grid import Grid
 from client.data.images.readers import ENDINGS, read_images
 from client.data.images.refusing import guarded
+from client.data.images.stain import Stain, restained
 from client.data.kinds.base import Instance, Kind
 from client.data.kinds.image import PixelsKind
 from client.data.kinds.slide_tiles import Tiling, drawn, tile, tiling
@@ -41,7 +42,7 @@ class TilesKind(PixelsKind):
     """
 
     stacks: ClassVar[bool] = False
-    settings: ClassVar[frozenset[str]] = PixelsKind.settings | {"mpp", "tiles"}
+    settings: ClassVar[frozenset[str]] = PixelsKind.settings | {"mpp", "tiles", "stain"}
 
     @property
     def mpp(self) -> float | None:
@@ -79,7 +80,22 @@ class TilesKind(PixelsKind):
         for path in self.files(record):
             key = content_hash(path)
             found += [(path, scene.filtered(one, key)) for one in self._of_file(path, key)]
-        return found
+        return found if self.data.stain is None else self._restained(found, self.data.stain)
+
+    def _restained(self, found: list[tuple[Path, Picture]], stain: Stain) -> list[tuple[Path, Picture]]:
+        """Return the tiles in one stain, by that of their slide; files that are tiles by that of the bag."""
+        if self.mpp is None:
+            colours = restained([picture.array for _, picture in found], stain)
+            return [
+                (path, replace(picture, array=own))
+                for (path, picture), own in zip(found, colours, strict=True)
+            ]
+        whole: list[tuple[Path, Picture]] = []
+        for path in dict.fromkeys(path for path, _ in found):
+            pictures = [picture for own, picture in found if own == path]
+            colours = guarded(path, partial(restained, [picture.array for picture in pictures], stain))
+            whole += [(path, replace(one, array=own)) for one, own in zip(pictures, colours, strict=True)]
+        return whole
 
     def instances(self, record: Record) -> list[Instance]:
         """See the base class."""

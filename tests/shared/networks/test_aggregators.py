@@ -98,7 +98,7 @@ def test_a_bag_without_padding_is_judged_as_by_monai(name: str, mode: str) -> No
 def test_gated_attention_is_that_of_the_paper() -> None:
     model, (sample,) = network("attention-mil", hidden=[]).eval(), bags(4)
     tanh, gate, score = model.scores.tanh, model.scores.gate, model.scores.score
-    raw = [float(score(torch.tanh(tanh(h)) * torch.sigmoid(gate(h)))) for h in sample]  # equation 9
+    raw = [score(torch.tanh(tanh(h)) * torch.sigmoid(gate(h))).item() for h in sample]  # equation 9
     shares = [math.exp(one) / sum(map(math.exp, raw)) for one in raw]
     found = model(*padded([sample]))
     assert found[ATTENTION][0].tolist() == pytest.approx(shares, rel=1e-5)
@@ -141,3 +141,34 @@ def test_heads_divide_the_features() -> None:
 def test_a_network_of_images_sees_no_bag() -> None:
     with pytest.raises(JobError, match="'mlp' is not for classification of a bag of vectors"):
         bag_job("mlp")
+
+
+def frames_network() -> nn.Module:
+    job = make_job(
+        task_name="classification",
+        task_stack={"kind": "series"},
+        model={"name": "conv-lstm", "channels": [4], "features": 4},
+        data={"size": [8, 8], "channels": 2},
+    )
+    return build_model(job, seed=1).eval()
+
+
+def test_frames_that_are_padded_change_nothing() -> None:
+    model, generator = frames_network(), torch.Generator().manual_seed(0)
+    series = [torch.randn(length, 2, 8, 8, generator=generator) for length in (3, 5, 1)]
+    together = model(*padded(series))[OUTPUT]
+    for number, one in enumerate(series):
+        torch.testing.assert_close(together[number], model(*padded([one]))[OUTPUT][0])
+    assert not torch.allclose(together[0], model(*padded([series[0].flip(0)]))[OUTPUT][0], atol=1e-4)
+
+
+def test_a_map_is_remembered_as_the_paper_says() -> None:
+    model, generator = frames_network(), torch.Generator().manual_seed(0)
+    frames = torch.randn(2, 2, 8, 8, generator=generator)
+    hidden = cell = torch.zeros(1, 4, 4, 4)
+    for frame in frames:
+        enter, forget, leave, new = model.gates(torch.cat([model.levels(frame[None]), hidden], 1)).chunk(4, 1)
+        cell = torch.sigmoid(forget) * cell + torch.sigmoid(enter) * torch.tanh(new)
+        hidden = torch.sigmoid(leave) * torch.tanh(cell)
+    expected = model.head(hidden.mean((2, 3)))
+    torch.testing.assert_close(model(*padded([frames]))[OUTPUT], expected)
