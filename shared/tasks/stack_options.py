@@ -11,6 +11,7 @@ from shared.networks import Ends
 from shared.networks.options import Stack
 from shared.table import Label, Table
 from shared.tasks.fields import Field as SampleField
+from shared.tasks.fields import is_side_table
 
 if TYPE_CHECKING:
     from shared.job.schema import DataTable
@@ -70,6 +71,17 @@ class StackTable(Table):
         for key in ("length", "order", "scaling"):
             if getattr(self, key) is not None:
                 raise ValueError(f"{key}: is about vectors, and these are {self.kind}")
+        return self
+
+    @model_validator(mode="after")
+    def _names_no_folder(self) -> Self:
+        if self.column is None:
+            return self
+        if is_side_table(self.column) != (self.kind == "vectors"):
+            kind = "a table, such as 'vectors.csv'" if self.kind == "vectors" else "a column, and no table"
+            raise ValueError(f"column: {self.kind} are named by {kind}")
+        if self.kind == "vectors" and ("/" in self.column or "\\" in self.column):
+            raise ValueError("column: the table lies beside the manifest; name no folder")
         return self
 
     @property

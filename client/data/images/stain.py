@@ -65,7 +65,8 @@ def _changed(tile: Pixels, change: Callable[[NDArray[np.float64]], NDArray[np.fl
 
 
 def _is_tissue(pixels: NDArray[np.float64]) -> NDArray[np.bool_]:
-    return (_density(pixels) > _LEAST_DENSITY).any(axis=0)
+    there: NDArray[np.bool_] = _density(pixels).max(axis=0) > _LEAST_DENSITY
+    return there
 
 
 def _density(pixels: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -91,8 +92,9 @@ def stains_of(tissue: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray
     plane = vectors[:, :0:-1]  # of the two largest eigenvalues
     plane *= np.where(plane[0] < 0, -1, 1)
     angles = np.arctan2(*(plane.T @ density)[::-1])
-    ends = [plane @ (np.cos(angle), np.sin(angle)) for angle in np.percentile(angles, _ANGLES)]
-    stains = np.stack(sorted(ends, key=lambda end: -end[0]), axis=1)  # haematoxylin takes more of the red
+    ends = np.percentile(angles, _ANGLES)
+    stains = plane @ np.stack([np.cos(ends), np.sin(ends)])
+    stains = stains[:, np.argsort(-stains[0])]  # haematoxylin takes more of the red
     amounts = np.linalg.lstsq(stains, density, rcond=None)[0]
     return stains, np.maximum(np.percentile(amounts, _STRONGEST, axis=1), 1e-3)
 

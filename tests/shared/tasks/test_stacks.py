@@ -168,6 +168,9 @@ def test_vectors_get_the_scale_of_all_sites_however_many_a_bag_has() -> None:
         ({"kind": "vectors"}, "length: is missing"),
         ({"kind": "tiles", "length": 3}, "length: is about vectors, and these are tiles"),
         ({"kind": "series", "order": "month"}, "order: is about vectors, and these are series"),
+        ({"kind": "vectors", "length": 3, "column": "vectors"}, "column: vectors are named by a table"),
+        ({"kind": "tiles", "column": "tiles.csv"}, "column: tiles are named by a column, and no table"),
+        ({"kind": "vectors", "length": 3, "column": "../vectors.csv"}, "name no folder"),
         ({"kind": "slides"}, r"\[task\] stack.kind: unknown name \"slides\""),
     ],
 )
