@@ -10,6 +10,8 @@ from pydantic import Field
 
 from shared.table import Table
 
+_KIND = Field(description="Which of the degradations.")
+
 
 class Degradation(Table):
     """One way to spoil an image (C, *S) whose values are within 0 and 1.
@@ -28,7 +30,7 @@ class Gaussian(Degradation):
 
     each_pixel = True
 
-    kind: Literal["gaussian"]
+    kind: Literal["gaussian"] = _KIND
     level: float = Field(0.08, gt=0, le=10, description="Standard deviation, in shares of the range 0 to 1.")
 
 
@@ -37,7 +39,7 @@ class Rician(Degradation):
 
     each_pixel = True
 
-    kind: Literal["rician"]
+    kind: Literal["rician"] = _KIND
     level: float = Field(0.08, gt=0, le=10, description="Standard deviation in each channel.")
 
 
@@ -46,14 +48,14 @@ class Poisson(Degradation):
 
     each_pixel = True
 
-    kind: Literal["poisson"]
+    kind: Literal["poisson"] = _KIND
     photons: float = Field(100.0, gt=0, le=1e9, description="Photons that a pixel of value 1 counts.")
 
 
 class LowDose(Degradation):
     """CT with few photons: each ray counts them, and the noise is reconstructed with the image; in 2D."""
 
-    kind: Literal["low-dose"]
+    kind: Literal["low-dose"] = _KIND
     photons: float = Field(2e4, ge=100, le=1e9, description="Photons of a ray before the patient.")
     attenuation: float = Field(
         4.0, gt=0, le=20, description="Line integral through the image's width where all of it is 1."
@@ -64,7 +66,7 @@ class LowDose(Degradation):
 class Downsample(Degradation):
     """Means over larger pixels, brought back to the size by linear interpolation: super-resolution."""
 
-    kind: Literal["downsample"]
+    kind: Literal["downsample"] = _KIND
     factor: list[Annotated[float, Field(ge=1, le=32)]] = Field(
         [2.0],
         min_length=1,
@@ -76,7 +78,7 @@ class Downsample(Degradation):
 class Motion(Degradation):
     """A patient who moves while the lines of an MR image are taken: each part of them sees another pose."""
 
-    kind: Literal["motion"]
+    kind: Literal["motion"] = _KIND
     moves: int = Field(4, ge=1, le=64, description="How often the patient moves.")
     shift: float = Field(
         0.03, ge=0, le=0.5, description="Standard deviation of a shift, in shares of the image's length."
@@ -89,7 +91,7 @@ class Motion(Degradation):
 class Bias(Degradation):
     """A smooth field of brightness, as of an uneven MR coil: the image times the exponential of cosines."""
 
-    kind: Literal["bias"]
+    kind: Literal["bias"] = _KIND
     level: float = Field(0.3, gt=0, le=5, description="Standard deviation of the field's logarithm.")
 
 
