@@ -182,6 +182,24 @@ def test_a_coordinator_can_release_no_numbers_that_it_did_not_send(desk) -> None
         check_model(passport, desk.model)
 
 
+def test_what_never_travelled_may_be_in_the_model_of_a_job_that_starts_from_weights(desk) -> None:
+    safetensors.numpy.save_file(TENSORS | {"base": np.zeros(3, np.float32)}, desk.model)
+    desk.content = content(desk.model)
+    with pytest.raises(WardroundError, match="does not hold the numbers of round 2"):
+        check_model(load_passport(desk.write(), load_root(desk.federation.root)), desk.model)
+
+    job = make_job(job_rounds=2, model_start="given", model_start_sha256="ab" * 32)
+    for own in desk.statements.values():
+        own["job"] = job.digest()
+    desk.content |= {"job": job.canonical()}
+    assert check_model(load_passport(desk.write(), load_root(desk.federation.root)), desk.model).round == 2
+    changed = TENSORS | {"base": np.zeros(3, np.float32), "bias": np.zeros(2, np.float32)}
+    safetensors.numpy.save_file(changed, desk.model)
+    desk.content = content(desk.model) | {"job": job.canonical()}
+    with pytest.raises(WardroundError, match="does not hold the numbers of round 2"):
+        check_model(load_passport(desk.write(), load_root(desk.federation.root)), desk.model)
+
+
 @pytest.mark.parametrize("kind", [("F64", 8), ("C64", 8), ("I32", 4), ("BF16", 2), ("F8_E4M3", 1)])
 def test_numbers_of_another_kind_are_not_those_that_were_sent(desk, kind) -> None:
     """Cast to float32 they would be; who loads the file has others, or none."""
