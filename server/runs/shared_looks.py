@@ -2,10 +2,13 @@
 
 import asyncio
 import contextlib
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
+
+_log = logging.getLogger(__name__)
 
 
 class SharedLook(ABC):
@@ -15,6 +18,7 @@ class SharedLook(ABC):
         self.watchers = 0
         self._news = asyncio.Event()
         self._task = asyncio.create_task(self._keep())
+        self._task.add_done_callback(self._note_end)
 
     @property
     def is_over(self) -> bool:
@@ -28,6 +32,12 @@ class SharedLook(ABC):
     @abstractmethod
     async def _keep(self) -> None:
         """Look, and tell those who wait, until there is nothing more to see."""
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        """Let those who wait see that nothing more will come; a fault of the program is written down."""
+        self._tell()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("what several look at can't be looked at any more", exc_info=error)
 
     def _tell(self) -> None:
         """Wake those who wait."""

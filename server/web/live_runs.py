@@ -106,8 +106,6 @@ class _Live(LiveParts):
                     await asyncio.sleep(_PAUSE_S)
         except WardroundError as error:
             self._show({"over": error.problem})
-        finally:
-            asyncio.get_running_loop().call_soon(self._tell)
 
     async def _paint(self, story: Story) -> None:
         run = await self._seen()
