@@ -261,6 +261,8 @@ def _bounds(field: Schema) -> list[str]:
 def _spelt(value: object) -> str:
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{_spelt(key)} = {_spelt(inner)}" for key, inner in value.items()) + " }"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_spelt, value))}]"
     return json.dumps(value, ensure_ascii=False)
 
 

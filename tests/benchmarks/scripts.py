@@ -17,6 +17,7 @@ ON_REAL_DATA = {
     "statistics_noise",
     "bags",
     "attention",
+    "synthetic_channel",
 }
 # Each file of tests runs some, so that workers share them out; those that are not named are in the last one.
 FEDERATIONS = [

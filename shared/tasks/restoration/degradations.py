@@ -17,9 +17,11 @@ class Degradation(Table):
     """One way to spoil an image (C, *S) whose values are within 0 and 1.
 
     Attributes:
+        words: What it does, for people who decide about the job.
         each_pixel: Whether it changes each pixel by itself, another way in each draw.
     """
 
+    words: ClassVar[str]
     each_pixel: ClassVar[bool] = False
 
     kind: str
@@ -29,6 +31,7 @@ class Gaussian(Degradation):
     """Adds normal noise."""
 
     each_pixel = True
+    words = "Gaussian noise"
 
     kind: Literal["gaussian"] = _KIND
     level: float = Field(0.08, gt=0, le=10, description="Standard deviation, in shares of the range 0 to 1.")
@@ -38,6 +41,7 @@ class Rician(Degradation):
     """Noise of an MR magnitude image: normal in both of its channels (Gudbjartsson and Patz 1995)."""
 
     each_pixel = True
+    words = "Rician noise"
 
     kind: Literal["rician"] = _KIND
     level: float = Field(0.08, gt=0, le=10, description="Standard deviation in each channel.")
@@ -47,6 +51,7 @@ class Poisson(Degradation):
     """Noise of counted photons, as of PET, X-ray and microscopy."""
 
     each_pixel = True
+    words = "noise of counts"
 
     kind: Literal["poisson"] = _KIND
     photons: float = Field(100.0, gt=0, le=1e9, description="Photons that a pixel of value 1 counts.")
@@ -54,6 +59,8 @@ class Poisson(Degradation):
 
 class LowDose(Degradation):
     """CT with few photons: each ray counts them, and the noise is reconstructed with the image; in 2D."""
+
+    words = "noise of low-dose CT"
 
     kind: Literal["low-dose"] = _KIND
     photons: float = Field(2e4, ge=100, le=1e9, description="Photons of a ray before the patient.")
@@ -65,6 +72,8 @@ class LowDose(Degradation):
 
 class Downsample(Degradation):
     """Means over larger pixels, brought back to the size by linear interpolation: super-resolution."""
+
+    words = "larger pixels"
 
     kind: Literal["downsample"] = _KIND
     factor: list[Annotated[float, Field(ge=1, le=32)]] = Field(
@@ -78,6 +87,8 @@ class Downsample(Degradation):
 class Motion(Degradation):
     """A patient who moves while the lines of an MR image are taken: each part of them sees another pose."""
 
+    words = "motion"
+
     kind: Literal["motion"] = _KIND
     moves: int = Field(4, ge=1, le=64, description="How often the patient moves.")
     shift: float = Field(
@@ -90,6 +101,8 @@ class Motion(Degradation):
 
 class Bias(Degradation):
     """A smooth field of brightness, as of an uneven MR coil: the image times the exponential of cosines."""
+
+    words = "uneven brightness"
 
     kind: Literal["bias"] = _KIND
     level: float = Field(0.3, gt=0, le=5, description="Standard deviation of the field's logarithm.")

@@ -55,7 +55,9 @@ class Restoration(ImageOptions):
         "2019).",
     )
     channels: Channels = Field(
-        None, description="Channels of the image that are restored, counted from 1; without it all."
+        None,
+        examples=[[2]],
+        description="Channels of the image that are restored, counted from 1; without it all.",
     )
     residual: bool = Field(
         True, description="The network says what to add to the image (Zhang et al. 2017), not what it is."
@@ -111,7 +113,7 @@ class Restoration(ImageOptions):
     @property
     def subject(self) -> str:
         """See the base class."""
-        spoilt = " and ".join(own.kind for own in self.degradations)
+        spoilt = " and ".join(own.words for own in self.degradations)
         return f"images from copies with {spoilt}" if spoilt else "images from noisy ones"
 
     def problems(self, job: "JobSpec") -> Iterator[str]:

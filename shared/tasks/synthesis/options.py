@@ -93,7 +93,7 @@ class Synthesis(ImageOptions):
         """The discriminator learns first."""
         if self.method == "direct":
             return super().phases(data)
-        return PhaseSpec(GENERATOR, (GENERATOR,)), PhaseSpec(CRITIC, (CRITIC,))
+        return PhaseSpec(CRITIC, (CRITIC,)), PhaseSpec(GENERATOR, (GENERATOR,))
 
     def metrics(self) -> tuple[MetricSpec, ...]:
         """See the base class."""

@@ -61,7 +61,7 @@ class SynthesisTask(Task):
         """See the base class."""
         if self._options.method == "direct":
             return super().phases()
-        return self.phase(GENERATOR, self._to_fool), self.phase(CRITIC, self._to_tell)
+        return self.phase(CRITIC, self._to_tell), self.phase(GENERATOR, self._to_fool)
 
     def losses(self, models: Models, batch: Batch) -> Tensor:
         """See the base class."""

@@ -291,4 +291,4 @@ def test_mistakes_are_named(options: dict[str, Any], said: str) -> None:
 def test_a_job_says_what_it_restores() -> None:
     spec = spoiling("rician", "bias")
     assert isinstance(spec.task, Restoration)
-    assert spec.task.subject == "images from copies with rician and bias"
+    assert spec.task.subject == "images from copies with Rician noise and uneven brightness"

@@ -126,7 +126,7 @@ def test_two_networks_compete() -> None:
     """The discriminator's loss falls as it tells them apart; the other's as it is close and fools it."""
     spec, batch = job(**PAIR, task_closeness=2.0), batch_of(4)
     task, models = make_task(spec), models_of(build_model(spec))
-    maker, critic = task.phases()
+    critic, maker = task.phases()
     assert (maker.networks, critic.networks) == (("generator",), ("discriminator",))
     apart = task.sample_losses(models, batch, task.forward(models, batch))
     seen, made = batch["image"][:, :2], task.forward(models, batch)["image"]
