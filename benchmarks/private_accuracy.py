@@ -42,7 +42,9 @@ def main() -> None:
     for seed in seeds:
         chosen = {"private": small(jobs(seed)["private"])} if options.quick else jobs(seed)
         for name, job in chosen.items():
-            scores.setdefault(name, []).append(score(job, console))
+            found = score(job, console)
+            console.print(f"{name}, seed {seed}: {found:.3f}")  # who stops here knows so much
+            scores.setdefault(name, []).append(found)
     table = Table(title=f"{METRIC} on the test patients of all sites, seeds {seeds}")
     for column in ("job", "mean", "each seed"):
         table.add_column(column)
