@@ -58,5 +58,5 @@ def test_links_lead_somewhere():
 
 
 def test_the_table_has_the_columns_that_the_command_prints():
-    for column in ("site", "patients", "images", "dice", "iou", "federation", "Run folder:"):
+    for column in ("site", "patients", "images", "Dice", "IoU", "federation", "Run folder:"):
         assert column in README

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 from rich.text import Text
 
+from server.report.content import words
 from server.runs.events import Event
 from shared.text.plural import many
 from shared.text.printable import printable
@@ -145,11 +146,11 @@ class Progress:
 
     def _round_finished(self, event: Event) -> None:
         metrics = [
-            f"{name} {value:.4g}" for name in event.data if (value := _number(event, name)) is not None
+            f"{words(name)} {value:.4g}" for name in event.data if (value := _number(event, name)) is not None
         ]
         score = _number(event, self._metric) if self._metric else None
         if score is not None:
-            self._score = f"{self._metric} {score:.4g}"
+            self._score = f"{words(str(self._metric))} {score:.4g}"
         self._bar.update(self._task, completed=event.round)
         self._describe(event)
         self._bar.refresh()

@@ -42,8 +42,8 @@ def test_a_log_file_gets_one_line_a_round_and_one_a_failure() -> None:
         "site clinic is left out: 1 patient, the job asks for 5",
         "round 1: site south failed (train): [training] loss became NaN",
     ]
-    assert lines[3].startswith("round 1/2, loss 0.625, dice_global 0.5, ")
-    assert lines[4].startswith("round 2/2, loss 0.375, dice_global 0.875, ")
+    assert lines[3].startswith("round 1/2, loss 0.625, Dice (all voxels) 0.5, ")
+    assert lines[4].startswith("round 2/2, loss 0.375, Dice (all voxels) 0.875, ")
     assert lines[5].startswith("finished in ")
     assert len(lines) == 6
 
@@ -57,7 +57,14 @@ def test_a_log_file_gets_no_control_characters() -> None:
 
 def test_a_terminal_shows_rounds_sites_loss_and_metric() -> None:
     text = shown(RUN, terminal=True)
-    for part in ("1/2", "1/3 sites", "loss 0.75", "dice_global 0.5", "left", "[training] loss became NaN"):
+    for part in (
+        "1/2",
+        "1/3 sites",
+        "loss 0.75",
+        "Dice (all voxels) 0.5",
+        "left",
+        "[training] loss became NaN",
+    ):
         assert part in text
 
 

@@ -81,3 +81,17 @@ def test_what_the_estimate_lets_through_is_counted_exactly():
     with pytest.raises(JobError, match="2000 MB is the most"):
         check_model_size(job)
     check_model_size(job_of({"name": "segresnet", "features": 128}, 3))
+
+
+def test_what_travels_once_counts_beside_what_travels_with_each_model():
+    channels = [64, 128, 256]
+    whole = model_size(job_of({"name": "cnn", "channels": channels})).each
+    start = {"start": "given", "start_sha256": "ab" * 32}
+    job = job_of({"name": "cnn", "channels": channels, "lora": {"rank": 1}, **start})
+    size = model_size(job)
+    assert size.once == {"ab" * 32: whole}
+    assert size.each < 0.05 * whole
+    assert is_larger(job, (whole - 1) / 1e6)
+    all_trained = job_of({"name": "cnn", "channels": channels, **start})
+    assert model_size(all_trained).once == {}
+    assert model_size(all_trained).each == whole
