@@ -1,6 +1,6 @@
 """Does attention lie where the tumour is, which nobody has shown to the model?
 
-    python benchmarks/attention.py [phantom-slides] [brain-grade] [--seeds 1 2 3] [--quick]
+    python benchmarks/attention.py [phantom-slides] [brain-bags] [--seeds 1 2 3] [--quick]
 
 Each run is the shipped job, federated. Of the test patients whose bag holds instances with a tumour (tiles of
 which a quarter is tumour; slices whose mask is not empty): the share of the attention that these got, beside
@@ -8,9 +8,7 @@ their share of the instances, and the difference of the two with an interval by 
 """
 
 import argparse
-import csv
 import io
-import os
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable
@@ -18,24 +16,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from brains import PACK, Row, bags_of_brains, rows
 from common import conditions, finish
 from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from client.data.manifest.grouping import Grouping, write_grouped
 from client.predict.run_model import predict_with
 from shared.job.schema import load_job
 from simulate.session.session import Hospitals, execute, start
 
 PROJECT = Path(__file__).parents[1]
-DATA = Path(os.environ.get("WARDROUND_DATA", PROJECT.parent / "shared" / "data")) / "brain_lgg_5sites_2d"
-GRADE = "neoplasm_histologic_grade"
 SHRUNK = 4  # how much smaller than its slide the mask of a synthetic tumour is
 LEAST = 0.25  # of a tile that counts as tumour
 DRAWS = 2000
-Row = dict[str, str]
 
 
 def main() -> None:
@@ -60,8 +55,8 @@ def main() -> None:
     ):
         table.add_column(column)
     for name in options.jobs or list(JOBS):
-        if name == "brain-grade" and not DATA.is_dir():
-            figures["skipped"][name] = f"{DATA} is not there; set WARDROUND_DATA"
+        if name == "brain-bags" and not PACK.is_dir():
+            figures["skipped"][name] = f"{PACK} is not there; set WARDROUND_DATA"
             continue
         row = measured(name, options.seeds[: 1 if options.quick else None], quick=options.quick)
         figures[name] = row
@@ -91,7 +86,7 @@ def measured(name: str, seeds: list[int], *, quick: bool) -> dict[str, Any]:
         )
         with tempfile.TemporaryDirectory(prefix="wardround-attention-") as place:
             folder = Path(place)
-            data = patients_of_brains(folder) if name == "brain-grade" else None
+            data = bags_of_brains(folder) if name == "brain-bags" else None
             run = start(job, Hospitals(data=data), folder / "runs", "cpu", baselines=False)
             execute(run, "in-process", Console(file=io.StringIO()))
             accuracies.append(run.read_description()["test"]["federation"]["balanced_accuracy"])
@@ -123,12 +118,12 @@ def shares_of(
 ) -> dict[str, tuple[float, float]]:
     """Return for each test patient with a tumour the share of the attention on it, and of the instances."""
     testing = {row["patient"] for row in manifest if row["split"] == "test"}
-    by_patient: dict[str, list[Row]] = defaultdict(list)
+    by_bag: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in said:
         if row["patient"] in testing:
-            by_patient[row["patient"]].append(row)
+            by_bag[row["patient"], row["row"]].append(row)
     found = {}
-    for patient, own in by_patient.items():
+    for (patient, _), own in by_bag.items():
         ill = np.array([is_tumour(row) for row in own])
         if ill.any() and not ill.all():
             attention = np.array([float(row["attention"]) for row in own])
@@ -153,29 +148,11 @@ def in_slides(manifest: Path) -> Callable[[Row], bool]:
 
 def in_brains(_: Path) -> Callable[[Row], bool]:
     """Return what says whether a slice has a tumour, by the pack's own label."""
-    ill = {Path(row["image"]).name for row in rows(DATA / "manifest.csv") if row["label"] == "1"}
+    ill = {Path(row["image"]).name for row in rows(PACK / "manifest.csv") if row["label"] == "1"}
     return lambda row: Path(row["file"]).name in ill
 
 
-def patients_of_brains(folder: Path) -> Path:
-    """Write a manifest of patients with ten slices each, but for the one without a grade."""
-    write_grouped(DATA / "manifest.csv", folder / "all.csv", Grouping(order="slice", label=GRADE))
-    known = [row for row in rows(folder / "all.csv") if row["label"]]
-    path = folder / "patients.csv"
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, list(known[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(known)
-    return path
-
-
-def rows(path: Path) -> list[Row]:
-    """Return the rows of a CSV."""
-    with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
-
-
-JOBS = {"phantom-slides": in_slides, "brain-grade": in_brains}
+JOBS = {"phantom-slides": in_slides, "brain-bags": in_brains}
 
 
 if __name__ == "__main__":

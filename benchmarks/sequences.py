@@ -1,6 +1,6 @@
 """Does the order of a series help? Networks that know it beside the same encoder frame by frame, paired.
 
-    python benchmarks/sequences.py [phantom-cine] [phantom-rhythm] [--seeds 1 2 3] [--data FOLDER] [--quick]
+    python benchmarks/sequences.py [phantom-cine] [phantom-rhythm] [brain-series] [--seeds 1 2 3] [--quick]
 
 Each run is the shipped job, federated, and the same job with `mean-pooling` in place of its aggregator: the
 mean of what each frame says by itself. Both are asked about the same test patients of all hospitals; the
@@ -8,7 +8,6 @@ difference of their balanced accuracies has an interval by a bootstrap over pati
 """
 
 import argparse
-import csv
 import io
 import tempfile
 import tomllib
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from brains import rows, series_of_brains
 from common import conditions, finish
 from numpy.typing import NDArray
 from rich.console import Console
@@ -27,7 +27,7 @@ from shared.job.schema import JobSpec, parse_job
 from simulate.session.session import Hospitals, execute, start
 
 PROJECT = Path(__file__).parents[1]
-JOBS = ("phantom-cine", "phantom-rhythm")
+JOBS, BRAINS = ("phantom-cine", "phantom-rhythm"), "brain-series"
 DRAWS = 2000
 Answers = dict[tuple[int, str], tuple[str, str]]
 """(seed, patient) -> true class, predicted class"""
@@ -38,10 +38,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("jobs", nargs="*", help="files, or names of configs/jobs; both phantoms by default")
+    parser.add_argument("jobs", nargs="*", choices=[*JOBS, BRAINS, []], help="both phantoms by default")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--networks", nargs="+", default=[], help="besides the job's own: names of networks")
-    parser.add_argument("--data", type=Path, help="manifest of a job that is not of a synthetic dataset")
     parser.add_argument("--quick", action="store_true", help="one seed, one round; no figure is held")
     options = parser.parse_args()
     figures: dict[str, Any] = {**conditions()}
@@ -53,7 +52,7 @@ def main() -> None:
         pooled = answers(name, "mean-pooling", options)
         for network in [None, *options.networks]:
             own = answers(name, network, options)
-            row = paired(own, pooled, same_patients=options.data is not None)
+            row = paired(own, pooled, same_patients=name == BRAINS)
             figures[f"{name}, {network or 'its own'}"] = row
             low, high = row["interval"]
             table.add_row(
@@ -76,9 +75,10 @@ def answers(name: str, network: str | None, options: argparse.Namespace) -> Answ
     for seed in options.seeds[: 1 if options.quick else None]:
         with tempfile.TemporaryDirectory(prefix="wardround-series-") as place:
             folder, job = Path(place), job_of(name, network, seed, quick=options.quick)
-            run = start(job, Hospitals(data=options.data), folder, "cpu", baselines=False)
+            data = series_of_brains(folder) if name == BRAINS else None
+            run = start(job, Hospitals(data=data), folder, "cpu", baselines=False)
             execute(run, "in-process", Console(file=io.StringIO()))
-            data = options.data or next(folder.glob(".phantoms/*/*/manifest.csv"))
+            data = data or next(folder.glob(".phantoms/*/*/manifest.csv"))
             predict_with(run.path, data, folder / "said", device="cpu")
             testing = {row["patient"] for row in rows(data) if row["split"] == "test"}
             for row in rows(folder / "said" / "predictions.csv"):
@@ -89,15 +89,9 @@ def answers(name: str, network: str | None, options: argparse.Namespace) -> Answ
     return found
 
 
-def rows(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a CSV."""
-    with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
-
-
 def job_of(name: str, network: str | None, seed: int, *, quick: bool) -> JobSpec:
     """Return a job, with another aggregator where one is named."""
-    path = Path(name) if name.endswith(".toml") else PROJECT / "configs" / "jobs" / f"{name}.toml"
+    path = PROJECT / "configs" / "jobs" / f"{name}.toml"
     table = tomllib.loads(path.read_text(encoding="utf-8"))
     table["job"]["seed"] = seed
     if quick:

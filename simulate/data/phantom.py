@@ -278,7 +278,7 @@ _STAINS = {"north": (1.0, 1.0), "south": (1.4, 0.7), "east": (0.75, 1.3), "west"
 def _slides(folder: Path, seed: int) -> Iterator[Row]:
     """A slide of each patient, 448 x 448 at 2 micrometres; half of them have a tumour, and its mask."""
     for patient in _patients({"north": 16, "south": 12, "east": 8, "west": 4}, seed):
-        tumour = bool(patient.rng.random() < 0.5)
+        tumour = bool(patient.rng.random() < _HALF)
         pixels, sick = draw_slide(patient.rng, _STAINS[patient.site], tumour=tumour)
         slide = _place(folder, "slides", patient, f"{patient.name}.tif")
         place = _place(folder, "tumours", patient, f"{patient.name}.png")
@@ -292,13 +292,15 @@ def _slides(folder: Path, seed: int) -> Iterator[Row]:
         }
 
 
-_NARROW = 0.5  # below it, too little of a chamber's volume leaves it
+_HALF = 0.5
+_LOW, _NORMAL = (0.2, 0.4), (0.55, 0.75)  # shares of a chamber's volume that leave it
 
 
 def _cines(folder: Path, seed: int) -> Iterator[Row]:
     """A folder of frames of each patient, one beat, with how much of the chamber's volume leaves it."""
     for patient in _patients({"north": 40, "south": 28, "east": 20}, seed):
-        ejected = float(patient.rng.uniform(0.2, 0.75))
+        low = bool(patient.rng.random() < _HALF)
+        ejected = float(patient.rng.uniform(*(_LOW if low else _NORMAL)))
         frames = draw_cine(patient.rng, ejected)
         for number, frame in enumerate(frames, 1):
             file = _place(folder, "frames", patient, f"{patient.name}/{number:02d}.png")
@@ -306,7 +308,7 @@ def _cines(folder: Path, seed: int) -> Iterator[Row]:
         row = _row(folder, patient, file.parent)
         yield {
             **{"series" if key == "image" else key: cell for key, cell in row.items()},
-            "label": "low" if ejected < _NARROW else "normal",
+            "label": "low" if low else "normal",
             "ejected": f"{ejected:.3f}",
         }
 

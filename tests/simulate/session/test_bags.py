@@ -20,7 +20,7 @@ SLIDES: dict[str, Any] = {
     "task_classes": ["normal", "tumour"],
     "task_stack": {"kind": "tiles", "features": 8},
     "model": {
-        "encoder": {"name": "cnn", "channels": [8], "norm": "group"},
+        "encoder": {"name": "cnn", "channels": [8], "norm": "batch"},  # others take a tile's colour away
         "aggregator": {"name": "attention-mil", "attention": 8},
     },
     "data": {
