@@ -70,6 +70,10 @@ if TYPE_CHECKING:
     from shared.tasks.options import TaskOptions as TaskOptions
     from shared.tasks.segmentation.options import Segmentation as Segmentation
     from shared.tasks.segmentation.task import SegmentationTask as SegmentationTask
+    from shared.tasks.stack_options import SEVERAL as SEVERAL
+    from shared.tasks.stack_options import StackTable as StackTable
+    from shared.tasks.stacks import StackedTask as StackedTask
+    from shared.tasks.stacks import Stacks as Stacks
     from shared.tasks.whole_images import Windows as Windows
     from shared.tasks.whole_images import padded as padded
     from shared.wire.packed_model import Layout as Layout
@@ -114,6 +118,8 @@ _PLACES = {
     "shared.tasks.options": ("ClassesOptions", "PhaseSpec", "TaskOptions"),
     "shared.tasks.segmentation.options": ("Segmentation",),
     "shared.tasks.segmentation.task": ("SegmentationTask",),
+    "shared.tasks.stack_options": ("SEVERAL", "StackTable"),
+    "shared.tasks.stacks": ("StackedTask", "Stacks"),
     "shared.tasks.whole_images": ("Windows", "padded"),
     "shared.wire.packed_model": ("Layout",),
 }
