@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from client.data.samples.batches import Samples
 from client.training.clipping import GhostSum, PerSampleSum
 from shared.batch import Batch
 from shared.errors import JobError
@@ -16,6 +17,7 @@ from shared.networks.aggregator_modules import ATTENTION
 from shared.networks.build import build_model, models_of
 from shared.tasks import make_task
 from shared.tasks.stack_options import MOMENTS
+from tests.client.training.test_private_training import train
 from tests.jobs import make_job
 from tests.shared.networks.test_aggregators import AGGREGATORS, LENGTH, bag_job, bags
 
@@ -90,6 +92,32 @@ def test_private_training_without_room_for_gradients_does_the_same() -> None:
         found.append(torch.cat([one.flatten() for one in clipped.take()]))
         clipped.close()
     torch.testing.assert_close(*found)
+
+
+def test_a_private_round_moves_by_the_clipped_gradients_of_two_patients() -> None:
+    """Full batch, no noise to speak of: a step is the mean of what each patient's bag says, cut down."""
+    options = {
+        "training_batch_size": 100,
+        "training_optimizer": "sgd",
+        "training_momentum": 0.0,
+        "training_learning_rate": 1.0,
+        "privacy_mechanism": "dp-sgd",
+        "privacy_noise_multiplier": 1e-9,
+        "privacy_max_grad_norm": BOUND,
+        "training_local_epochs": 1,
+        "data_augment": [],
+    }
+    job, patients = tiles_job(**options), ["ann", "ben"]
+    columns = {"tiles": tiles(3, 5), "label": torch.tensor([0, 1])}
+    samples = Samples(job, columns, patients=patients, keys=patients, spacings=[None, None])
+    moved = train(job, samples)
+    model, task = build_model(job, seed=1), make_task(job)
+    batch, expected = Batch(columns, patients), torch.zeros_like(moved)
+    for number in range(2):
+        loss = task.phases()[0].loss(models_of(model), batch.chosen([number])).sum()
+        own = torch.cat([gradient.flatten() for gradient in gradients_of(model, loss)])
+        expected -= own * min(1.0, BOUND / float(own.norm())) / 2
+    torch.testing.assert_close(moved, expected, rtol=1e-3, atol=1e-6)
 
 
 def gradients_of(model: nn.Module, loss: Tensor) -> list[Tensor]:
