@@ -98,7 +98,7 @@ def _maps(record: Record, kind: Kind, attention: NDArray[np.float32]) -> list[Im
 def _map(path: Path, kind: TilesKind, shares: NDArray[np.float32]) -> tuple[int, Image.Image]:
     with open_slide(path) as slide:
         tiling, places, _ = kind.tiling(slide, content_hash(path))
-    picture = tiling.thumbnail.astype(np.float32)
+        picture = slide.thumbnail(_MAP).astype(np.float32)
     scale = np.divide(picture.shape[:2], tiling.level.shape)
     for place, share in zip(places, shares, strict=False):
         top, left = np.multiply(place, scale).round().astype(int)

@@ -87,9 +87,13 @@ class Slide(ABC):
         fitting = [level for level in self.levels if max(level.mpp) <= mpp * _SAME]
         return fitting[-1] if fitting else self.levels[0]
 
-    def thumbnail(self) -> NDArray[np.uint8]:
-        """Return the whole slide made small, block by block, (rows, columns, 3)."""
-        level = self.levels[-1]
+    def thumbnail(self, least: int = 0) -> NDArray[np.uint8]:
+        """Return the whole slide made small, block by block, (rows, columns, 3).
+
+        Args:
+            least: Pixels of its longer side, where a level has as many; at most 2048.
+        """
+        level = next((one for one in reversed(self.levels) if max(one.shape) >= least), self.levels[0])
         rows, columns = level.shape
         factor = max(1, -(-max(rows, columns) // _THUMBNAIL))
         block = _BLOCK // factor * factor or factor
