@@ -65,6 +65,19 @@ class Field:
         return self if self.columns else replace(self, columns=columns)
 
 
+@dataclass(frozen=True)
+class Pairing:
+    """How a site makes samples of two of its patients each.
+
+    Attributes:
+        columns: Each column that is filled, and the column of the other patient's row that it is filled from.
+        partners: How many other patients each row is paired with, at most.
+    """
+
+    columns: Mapping[str, str]
+    partners: int
+
+
 PIXELS = frozenset({"image", "tiles", "series"})
 """The kinds whose values are pixels."""
 
@@ -81,6 +94,13 @@ def fields_of(job: "JobSpec") -> dict[str, Field]:
         name: own if own.tells_of is None else replace(own, columns=found[own.tells_of].columns)
         for name, own in found.items()
     }
+
+
+def written_fields_of(job: "JobSpec") -> dict[str, Field]:
+    """Return those of a job's fields that stand in a row itself, not in that of a patient paired with it."""
+    pairing = job.task.pairing(job.data)
+    filled = pairing.columns.keys() if pairing else frozenset[str]()
+    return {name: own for name, own in fields_of(job).items() if not filled & set(own.columns)}
 
 
 def image_columns_of(job: "JobSpec") -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from shared.metrics.spec import MetricSpec
 from shared.metrics.statistic_spec import StatisticSpec
 from shared.table import Label, Positive, Table
 from shared.tasks.fields import Field as SampleField
-from shared.tasks.fields import first_of_role
+from shared.tasks.fields import Pairing, first_of_role
 
 if TYPE_CHECKING:
     from shared.job.schema import DataTable, JobSpec
@@ -66,6 +66,10 @@ class TaskOptions(Table):
     def fields(self) -> Mapping[str, SampleField]:
         """Return what a sample is made of, by name."""
         return self.declared
+
+    def pairing(self, data: "DataTable") -> Pairing | None:
+        """Return how sites pair their patients; None where a sample is of one row."""
+        return None
 
     def classified(self) -> tuple[str, SampleField] | None:
         """Return the target whose classes `Task.predict` gives `logits` for, and its name; None for none.

@@ -21,7 +21,7 @@ from shared.networks import NETWORKS
 from shared.notify.settings import NotifyTable
 from shared.strategies import STRATEGIES
 from shared.tasks import TASKS
-from shared.tasks.fields import fields_of, image_columns_of, needed_columns
+from shared.tasks.fields import image_columns_of, needed_columns, written_fields_of
 from simulate.data.partition import partition, site_name, write_site_manifests
 from simulate.data.phantom import PHANTOMS, make_phantom
 
@@ -81,7 +81,7 @@ def sites_of_manifest(job: JobSpec, manifest: Path, shares: SplitTable) -> list[
     Raises:
         DataError: The manifest can't be read, has no such column, or a value of it makes no name.
     """
-    found = scan_manifest(manifest, image_columns_of(job), needed_columns(fields_of(job)))
+    found = scan_manifest(manifest, image_columns_of(job), needed_columns(written_fields_of(job)))
     if "site" not in found.columns:
         raise DataError(
             "has no column 'site'",

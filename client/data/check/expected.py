@@ -9,11 +9,17 @@ from numpy.typing import NDArray
 
 from client.data.images.mask_files import Mask
 from client.data.images.readers import Layout, Picture, mask_indices, structure_indices
-from client.data.kinds import Kind, first_of_kind, kinds_of
+from client.data.kinds import Kind, first_of_kind, written_kinds_of
 from client.data.manifest.rows import Record
 from shared.job.schema import JobSpec
 from shared.tasks import TASKS
-from shared.tasks.fields import Field, fields_of, image_columns_of, needed_columns, target_columns
+from shared.tasks.fields import (
+    Field,
+    image_columns_of,
+    needed_columns,
+    target_columns,
+    written_fields_of,
+)
 
 
 @dataclass(frozen=True)
@@ -23,7 +29,7 @@ class Expected:
     Attributes:
         task: Decides which columns must be there.
         job: Where there is one.
-        kinds: Of the fields of a job's samples.
+        kinds: Of the fields that a job reads of a row.
     """
 
     task: str | None = None
@@ -53,7 +59,7 @@ class Expected:
     @property
     def _fields(self) -> Mapping[str, Field]:
         if self.job is not None:
-            return fields_of(self.job)
+            return written_fields_of(self.job)
         return TASKS[self.task].declared if self.task else {}
 
     def class_indices(self, raw: Picture, path: Path) -> NDArray[np.uint8]:
@@ -91,6 +97,6 @@ class Expected:
     @classmethod
     def of(cls, job: JobSpec) -> "Expected":
         """Return what a job expects."""
-        named = next((own for own in fields_of(job).values() if own.kind in ("label", "mask")), None)
+        named = next((own for own in written_fields_of(job).values() if own.kind in ("label", "mask")), None)
         classes, several = (None, False) if named is None else (named.classes, named.several)
-        return cls(job.task.name, classes, image_columns_of(job), several, job, kinds_of(job))
+        return cls(job.task.name, classes, image_columns_of(job), several, job, written_kinds_of(job))

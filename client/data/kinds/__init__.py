@@ -18,7 +18,7 @@ from client.data.kinds.vectors import VectorsKind
 from shared.errors import JobError
 from shared.job.schema import DataTable, JobSpec
 from shared.registry import Installed
-from shared.tasks.fields import Field, fields_of
+from shared.tasks.fields import Field, fields_of, written_fields_of
 from shared.text.names import suggestion
 
 KINDS: Installed[Kind] = Installed(
@@ -41,7 +41,7 @@ KINDS: Installed[Kind] = Installed(
 )
 """The kinds of fields by name, those of installed packages too."""
 
-__all__ = ["KINDS", "Kind", "file_columns", "first_of_kind", "kinds_of", "make_kinds"]
+__all__ = ["KINDS", "Kind", "file_columns", "first_of_kind", "kinds_of", "make_kinds", "written_kinds_of"]
 
 
 def make_kinds(fields: Mapping[str, Field], data: DataTable, seed: int = 0) -> dict[str, Kind]:
@@ -72,13 +72,23 @@ def kinds_of(job: JobSpec) -> dict[str, Kind]:
     return make_kinds(fields_of(job), job.data, job.job.seed)
 
 
+def written_kinds_of(job: JobSpec) -> dict[str, Kind]:
+    """Return what reads the fields that stand in a manifest's row; see `written_fields_of`.
+
+    Raises:
+        JobError: A field is of a kind that is not installed here.
+    """
+    written = written_fields_of(job)
+    return {name: kind for name, kind in kinds_of(job).items() if name in written}
+
+
 def file_columns(job: JobSpec) -> tuple[str, ...]:
     """Return the columns whose cells name files, and the tables beside the manifest, that a job reads.
 
     Raises:
         JobError: A field is of a kind that is not installed here.
     """
-    return tuple(column for kind in kinds_of(job).values() for column in kind.file_columns)
+    return tuple(column for kind in written_kinds_of(job).values() for column in kind.file_columns)
 
 
 def first_of_kind(kinds: Mapping[str, Kind], kind: str) -> str:

@@ -13,7 +13,7 @@ from client.data.cache.preprocess import prepare
 from client.data.check.expected import Expected
 from client.data.images.mask_files import mask_files
 from client.data.images.readers import Picture, mask_values, read_files
-from client.data.kinds import Kind, first_of_kind, kinds_of
+from client.data.kinds import Kind, first_of_kind, written_kinds_of
 from client.data.kinds.drawing import Drawing
 from client.data.look.planes import Sample
 from client.data.manifest.rows import Record
@@ -56,7 +56,7 @@ def view(record: Record, job: JobSpec | None, values: Sequence[int], seed: int) 
     """
     if job is None:
         return _as_stored(record, values)
-    kinds = kinds_of(job)
+    kinds = written_kinds_of(job)
     if not first_of_kind(kinds, "image"):
         raise DataError("has no image to look at", remedy="Look at the data without --job.")
     expected = Expected.of(job)
@@ -89,7 +89,7 @@ def _augmented(prepared: Prepared, job: JobSpec, key: str, seed: int) -> Sample 
     columns = {name: [torch.from_numpy(value)] for name, value in prepared.values.items()}
     samples = Samples(job, columns, patients=[""], keys=[key], spacings=[None])
     changed = samples.batch([0], augment_seed=seed)
-    return _shown({name: changed[name][0].numpy() for name in columns}, kinds_of(job))
+    return _shown({name: changed[name][0].numpy() for name in columns}, written_kinds_of(job))
 
 
 def _as_stored(record: Record, values: Sequence[int]) -> View:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from client.data.cache.settings import CacheTable
-from client.data.kinds import Kind, kinds_of
+from client.data.kinds import Kind, kinds_of, written_kinds_of
 from client.data.kinds.row_images import ImageFilter
+from client.data.manifest.partners import with_partners
 from client.data.manifest.rows import SPLITS, Manifest, Record, require, scan_manifest
 from client.data.manifest.splits import Split
 from client.data.motion.steps import whole
@@ -89,16 +90,21 @@ class SiteData:
             JobError: The job names a fold that the split has not.
         """
         declared = kinds_of(job)
-        needs = [column for kind in declared.values() if kind.field.required for column in kind.columns]
+        written, pairing = written_kinds_of(job), job.task.pairing(job.data)
+        needs = [column for kind in written.values() if kind.field.required for column in kind.columns]
         found = scan_manifest(manifest, image_columns_of(job), needs)
         require(found.problems)
-        kinds = {name: kind for name, kind in declared.items() if set(kind.columns) <= set(found.columns)}
+        filled = pairing.columns if pairing else {}
+        columns = {*found.columns, *(new for new, old in filled.items() if old in found.columns)}
+        kinds = {name: kind for name, kind in declared.items() if columns.issuperset(kind.columns)}
         sides = split.sides(found.records, job.data.fold)
         pairs = list(zip(found.records, sides, strict=True))
         if column_value is not None:
             pairs = _of_site(found, pairs, column_value)
         if admit is not None:
             pairs = _admitted(pairs, admit)
+        if pairing is not None:
+            pairs = with_partners(found, pairs, pairing, job.job.seed)
         require(found.missing_files([record for record, _ in pairs], lambda record: _files(record, kinds)))
         by_side = {side: [record for record, where in pairs if where == side] for side in SPLITS}
         own = replace(found, records=[record for record, _ in pairs])  # not the rows of a hundred sites
