@@ -42,6 +42,11 @@ BY_TASK: dict[str, Tables] = {
         "model": {"name": "unet", "channels": [4, 8], "num_res_units": 0, "norm": "instance"},
         "evaluation": {"select_best": "ap30"},
     },
+    "registration": {
+        "task": {"name": "registration", "partners": 1},
+        "model": {"name": "unet", "channels": [4, 8], "num_res_units": 0, "norm": "instance"},
+        "data": {"size": [16, 16], "intensity": "percentile"},
+    },
     "survival": {
         "task": {"name": "survival", "columns": ["age", "grade"], "intervals": [12.0, 36.0, 60.0]},
         "model": {"name": "mlp", "hidden": [4]},

@@ -11,6 +11,7 @@ from shared.tasks.classification.options import Classification
 from shared.tasks.detection.options import Detection
 from shared.tasks.generation.options import Generation
 from shared.tasks.options import TaskOptions
+from shared.tasks.registration.options import Registration
 from shared.tasks.restoration.options import Restoration
 from shared.tasks.segmentation.options import Segmentation
 from shared.tasks.survival.options import Survival
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 TASKS = Registry(
     "wardround.tasks",
-    (Classification, Segmentation, Detection, Generation, Restoration, Synthesis, Survival),
+    (Classification, Segmentation, Detection, Registration, Generation, Restoration, Synthesis, Survival),
     TaskOptions,  # type: ignore[type-abstract]
 )
 """The options of every task, by the name that a job gives."""

@@ -12,6 +12,7 @@ from client.data.kinds.number import NumberKind
 from client.data.kinds.points import PointsKind
 from client.data.kinds.scale import ScaleKind
 from client.data.kinds.series import SeriesKind
+from client.data.kinds.spacing import SpacingKind
 from client.data.kinds.table import TableKind
 from client.data.kinds.tiles import TilesKind
 from client.data.kinds.vectors import VectorsKind
@@ -32,6 +33,7 @@ KINDS: Installed[Kind] = Installed(
         "table": TableKind,
         "boxes": BoxesKind,
         "points": PointsKind,
+        "spacing": SpacingKind,
         "tiles": TilesKind,
         "series": SeriesKind,
         "vectors": VectorsKind,

@@ -181,11 +181,13 @@ OF_TASK = {
     "detection": {},
     "generation": {"training_keep_optimizer": True},
     "restoration": {},
+    "registration": {"data_augment": None},
 }
 PARTS = {
     "survival": "3",
     "detection": "model.2",
     "restoration": "model.2",
+    "registration": "model.2",
     "generation": "generator",
 }
 

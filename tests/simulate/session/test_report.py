@@ -23,6 +23,7 @@ FIGURES = {
     "generation": set(),
     "restoration": set(),
     "synthesis": set(),
+    "registration": set(),
 }
 
 

@@ -1,0 +1,1 @@
+"""Registration: one image is moved onto another."""
