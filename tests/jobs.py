@@ -47,6 +47,11 @@ BY_TASK: dict[str, Tables] = {
         "model": {"name": "unet", "channels": [4, 8], "num_res_units": 0, "norm": "instance"},
         "data": {"size": [16, 16], "intensity": "percentile"},
     },
+    "instances": {
+        "task": {"name": "instances", "classes": ["disc"]},
+        "model": {"name": "unet", "channels": [4, 8], "num_res_units": 0, "norm": "instance"},
+        "evaluation": {"select_best": "pq"},
+    },
     "survival": {
         "task": {"name": "survival", "columns": ["age", "grade"], "intervals": [12.0, 36.0, 60.0]},
         "model": {"name": "mlp", "hidden": [4]},

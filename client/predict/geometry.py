@@ -14,7 +14,6 @@ from PIL import Image
 
 from client.data.formats.picture import Picture
 from client.data.images.network_grid import Grid
-from client.data.images.readers import structure_indices
 from client.data.kinds import Kind, first_of_kind
 from client.data.kinds.mask import MaskKind
 from client.data.kinds.row_images import Scene, read_scene
@@ -31,7 +30,7 @@ class Placed:
 
     Attributes:
         file: The image's first.
-        mask: Class of each pixel (*S).
+        mask: Class of each pixel (*S), or the number of its instance.
         boxes: (N, 2 D + 1), see `client.data.kinds.boxes`.
         scores: Of each box (N,).
         images: By what they are.
@@ -41,11 +40,11 @@ class Placed:
 
     picture: Picture
     file: Path
-    mask: NDArray[np.uint8] | None
+    mask: NDArray[np.uint8] | NDArray[np.int32] | None
     boxes: NDArray[np.float32] | None
     scores: NDArray[np.float64] | None
     images: Mapping[str, PlacedImage]
-    true_mask: NDArray[np.uint8] | None
+    true_mask: NDArray[np.uint8] | NDArray[np.int32] | None
     true_boxes: NDArray[np.float32] | None
 
 
@@ -66,7 +65,7 @@ def place(record: Record, kinds: Mapping[str, Kind], data: DataTable, answer: An
     return Placed(
         picture,
         kinds[name].files(record)[0],
-        None if answer.map is None else grid.labels_before(answer.map.float().numpy()),
+        _mask_before(answer, grid),
         boxes,
         scores,
         {what: place_image(found, name, data, scene) for what, found in answer.images.items()},
@@ -75,17 +74,23 @@ def place(record: Record, kinds: Mapping[str, Kind], data: DataTable, answer: An
     )
 
 
+def _mask_before(answer: Answer, grid: Grid) -> NDArray[np.uint8] | NDArray[np.int32] | None:
+    if answer.instances is not None:
+        return grid.numbers_before(answer.instances.numpy())
+    return None if answer.map is None else grid.labels_before(answer.map.float().numpy())
+
+
 def _boxes_before(found: FoundBoxes, grid: Grid) -> NDArray[np.float32]:
     low, high = (grid.points_before(part.numpy()) for part in found.corners.tensor_split(2, dim=1))
     return np.concatenate([low, high, found.classes.numpy()[:, None]], axis=1).astype(np.float32)
 
 
-def _true_mask(record: Record, kinds: Mapping[str, Kind], scene: Scene) -> NDArray[np.uint8] | None:
-    name = first_of_kind(kinds, "mask")
-    kind = kinds.get(name)
-    if not isinstance(kind, MaskKind) or name not in scene.raws:
-        return None
-    return structure_indices(scene.raws[name], kind.files(record)[0], kind.field)
+def _true_mask(
+    record: Record, kinds: Mapping[str, Kind], scene: Scene
+) -> NDArray[np.uint8] | NDArray[np.int32] | None:
+    found = (kind for name, kind in kinds.items() if isinstance(kind, MaskKind) and name in scene.raws)
+    kind = next(found, None)
+    return None if kind is None else kind.stored(record, scene)
 
 
 def _true_boxes(
@@ -120,8 +125,10 @@ def mask_file(placed: Placed) -> tuple[str, bytes]:
     Of a NIfTI file: NIfTI of its shape, with its own affine. Of other volumes: NIfTI in the file's order of
     axes, where it lies. Of other pictures: PNG, as large as the picture as it is shown.
     """
-    picture, mask = placed.picture, placed.mask
-    assert mask is not None  # noqa: S101 (asked for where there is one)
+    picture = placed.picture
+    assert placed.mask is not None  # noqa: S101 (asked for where there is one)
+    kept = np.uint8 if placed.mask.dtype == np.uint8 else np.uint16  # few programs read 32 bits
+    mask: NDArray[np.integer[Any]] = placed.mask.astype(kept)
     if placed.file.name.lower().endswith(NIFTI):
         return ".nii.gz", _packed(as_stored_nifti(placed.file, picture.turn.undo(mask)))
     if len(picture.shape) == 3:

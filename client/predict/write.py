@@ -51,7 +51,7 @@ class Writer:
         self._job = predictor.job
         kinds = kinds_of(predictor.job)
         self._image = first_of_kind(kinds, "image")
-        self._classes = {kind: _classes(kinds, kind) for kind in ("mask", "boxes")}
+        self._classes = {kind: _classes(kinds, kind) for kind in ("mask", "instances", "boxes")}
         self._rows: list[dict[str, Cell]] = []
         self._boxes: list[dict[str, Cell]] = []
         self._attention: list[dict[str, Cell]] = []
@@ -88,7 +88,8 @@ class Writer:
         shown: list[Tile] = []
         if placed is not None:
             if placed.mask is not None:
-                cells |= sizes(placed, self._classes["mask"])
+                if self._classes["mask"]:
+                    cells |= sizes(placed, self._classes["mask"])
                 ending, content = mask_file(placed)
                 files["mask"] = self._put(MASKS, name + ending, content)
             if placed.boxes is not None:
@@ -145,7 +146,7 @@ class Writer:
         if self._attention:
             put(self._folder / ATTENTION, _csv(self._attention))
         errors = [str(problem).splitlines()[0] for problem in self.counts.problems]
-        structures = self._classes["mask"] or self._classes["boxes"]
+        structures = next(filter(None, self._classes.values()), ())
         sheet = Sheet(title, list(lines), errors, [], structures, {"Images": self.cards})
         put(self._folder / PAGE, page(sheet).encode())
 

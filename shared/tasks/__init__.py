@@ -10,6 +10,7 @@ from shared.registry import Registry
 from shared.tasks.classification.options import Classification
 from shared.tasks.detection.options import Detection
 from shared.tasks.generation.options import Generation
+from shared.tasks.instances.options import Instances
 from shared.tasks.options import TaskOptions
 from shared.tasks.registration.options import Registration
 from shared.tasks.restoration.options import Restoration
@@ -23,7 +24,17 @@ if TYPE_CHECKING:
 
 TASKS = Registry(
     "wardround.tasks",
-    (Classification, Segmentation, Detection, Registration, Generation, Restoration, Synthesis, Survival),
+    (
+        Classification,
+        Segmentation,
+        Detection,
+        Instances,
+        Registration,
+        Generation,
+        Restoration,
+        Synthesis,
+        Survival,
+    ),
     TaskOptions,  # type: ignore[type-abstract]
 )
 """The options of every task, by the name that a job gives."""

@@ -1,4 +1,4 @@
-"""What networks say of one sample, as people read it: a row of a table, a mask, boxes, images, a curve."""
+"""What networks say of one sample, as people read it: a row of a table, masks, boxes, images, a curve."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -53,6 +53,7 @@ class Answer:
         cells: Of its row in a table, by column: what was predicted and, where the truth is known, how right
             it is. What is not defined is not a number.
         map: Logits (1 + K, *S) of the background and the structures, on the grid that the network sees.
+        instances: Of each pixel (*S), int32: the number of its instance, 0 for none; on the same grid.
         boxes: Where the task finds any.
         images: By what they are, in a word that a file may be called by ("restored"). They lie on the first
             image.
@@ -62,6 +63,7 @@ class Answer:
 
     cells: Mapping[str, Cell]
     map: Tensor | None = None
+    instances: Tensor | None = None
     boxes: FoundBoxes | None = None
     images: Mapping[str, FoundImage] = field(default_factory=dict)
     curve: tuple[Tensor, Tensor] | None = None

@@ -29,7 +29,8 @@ class Look:
         score: How good the answer is; more is better. It orders samples, and has no other meaning. Not a
             number where there is nothing to see.
         says: True and predicted, in words.
-        true: Mask (*S) of class indices, 0 is background; None where there is none.
+        true: Mask (*S) of class indices, or of numbers of instances, 0 is background; None where there is
+            none.
         found: The mask that is predicted.
         true_boxes: (N, 2 D + 1), as of `client.data.kinds.boxes`; None where there are none.
         found_boxes: Those that are predicted.
@@ -39,8 +40,8 @@ class Look:
 
     score: float
     says: str
-    true: NDArray[np.uint8] | None = None
-    found: NDArray[np.uint8] | None = None
+    true: NDArray[np.uint8] | NDArray[np.int32] | None = None
+    found: NDArray[np.uint8] | NDArray[np.int32] | None = None
     true_boxes: NDArray[np.float32] | None = None
     found_boxes: NDArray[np.float32] | None = None
     pictures: tuple[Shown, ...] = ()

@@ -14,6 +14,7 @@ EXAMPLES = {
     "phantom-lesions": "classification, generation: photographs of skin",
     "phantom-nodules": "detection: slices with boxes",
     "phantom-nodules-3d": "detection: volumes with boxes, NIfTI",
+    "phantom-cells": "instances: pictures of cells; for configs/jobs/phantom-cells.toml",
     "phantom-survival": "survival: a table; for configs/jobs/phantom-survival.toml",
     "phantom-survival-images": "survival: a table and images",
     "phantom-slides": "classification of bags: whole slides; for configs/jobs/phantom-slides.toml",

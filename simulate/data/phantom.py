@@ -21,6 +21,7 @@ from shared.seeds import seed_of
 from shared.text.names import suggestion
 from simulate.data.anatomy import LESIONS, TUMOUR, draw_brain, draw_lesion, draw_sequences
 from simulate.data.beats import LEADS, RHYTHMS, draw_cine, draw_rhythm
+from simulate.data.cells import draw_cells
 from simulate.data.findings import Finding, draw_findings
 from simulate.data.scanner import Scanner
 from simulate.data.slides import draw_slide, write_slide
@@ -221,6 +222,19 @@ def _boxes(findings: list[Finding], axes: tuple[int, ...]) -> str:
     return json.dumps(boxes)
 
 
+def _cells(folder: Path, seed: int) -> Iterator[Row]:
+    """Two pictures of a patient, 96 x 96, with up to 24 cells each, and a 16-bit map of their numbers."""
+    for patient in _patients({"north": 24, "south": 18, "east": 12, "west": 8}, seed):
+        for number in range(1, 3):
+            stem = f"{patient.name}-{number}"
+            pixels, numbers = draw_cells(patient.rng, (96, 96))
+            image = _place(folder, "images", patient, f"{stem}.png")
+            mask = _place(folder, "masks", patient, f"{stem}.png")
+            Image.fromarray(patient.scanned(pixels[None], stem)[0]).save(image)
+            Image.fromarray(numbers).save(mask)
+            yield _row(folder, patient, image) | {"mask": mask.relative_to(folder).as_posix()}
+
+
 HAZARDS = {"age": 0.04, "grade": 0.5, "marker": -0.6}  # log of the hazard's ratio for one more of each
 BASE_HAZARD = 0.012  # a month, of somebody of 60 years, grade 2 and marker 0
 _FOLLOW_UP = {"north": 60.0, "south": 36.0, "east": 72.0, "west": 48.0}  # months at most
@@ -348,6 +362,7 @@ PHANTOMS: dict[str, Maker] = {
     "phantom-lesions": _skin_lesions,
     "phantom-nodules": _nodules,
     "phantom-nodules-3d": _nodule_volumes,
+    "phantom-cells": _cells,
     "phantom-survival": _survival,
     "phantom-survival-images": _survival_images,
     "phantom-slides": _slides,

@@ -14,6 +14,7 @@ from client.data.check.doubtful_results import Seen, doubts, rows
 from client.data.check.expected import Expected
 from client.data.check.fingerprints import fingerprint
 from client.data.check.identifying_headers import identifying_fields
+from client.data.check.instance_maps import InstanceMaps
 from client.data.check.other_fields import count_in, further, has_text
 from client.data.images.file_hash import content_hash
 from client.data.images.mask_files import Mask, mask_files
@@ -165,6 +166,7 @@ class _Check:
         }
         self.seen: list[Seen] = []
         self.text = TextFinder()
+        self.instances = InstanceMaps()
         self.report = Report(
             found.path,
             images=len(self.rows),
@@ -281,6 +283,8 @@ class _Check:
             values = mask_values(raw, path)
             names = [str(value) for value in values]
             share = np.isin(np.rint(raw.array), values).mean()
+        if expected.takes_values_for_structures:
+            self.instances.take(np.rint(raw.array[0]).astype(np.int64))
         report.read_masks += 1
         report.empty_masks += not names
         for name in names:
@@ -307,7 +311,7 @@ class _Check:
             for site, tally in report.events.items()
             if not tally.counts["observed"]
         ]
-        report.warnings += doubts(self.seen)
+        report.warnings += [*self.instances.doubts(), *doubts(self.seen)]
         if report.texts:
             report.warnings.append(
                 f"{many(len(report.texts), 'row')} with what looks like text in the frames of a series: "

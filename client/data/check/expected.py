@@ -62,6 +62,12 @@ class Expected:
             return written_fields_of(self.job)
         return TASKS[self.task].declared if self.task else {}
 
+    @property
+    def takes_values_for_structures(self) -> bool:
+        """Whether the values of a mask are structures because nobody has said what they are."""
+        mask = self.kinds.get(first_of_kind(self.kinds, "mask"))
+        return mask is None or (mask.field.values is None and not mask.field.instances)
+
     def class_indices(self, raw: Picture, path: Path) -> NDArray[np.uint8]:
         """Return a mask as the indices of the classes.
 

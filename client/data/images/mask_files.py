@@ -14,6 +14,7 @@ Mask = Path | tuple[Path, ...]
 """A map of labels, or a file for each class in the order of the job's classes."""
 
 _LOSSY = (".jpg", ".jpeg")
+_SINGLE = (".png", ".bmp", ".tif", ".tiff", ".nii", ".nii.gz", ".mha", ".nrrd")
 
 
 def mask_files(mask: Mask | None) -> tuple[Path, ...]:
@@ -21,6 +22,13 @@ def mask_files(mask: Mask | None) -> tuple[Path, ...]:
     if mask is None:
         return ()
     return mask if isinstance(mask, tuple) else (mask,)
+
+
+def masks_in(path: Path) -> tuple[Path, ...]:
+    """Return the masks of one structure each in a folder; none of a file or a DICOM series."""
+    if not path.is_dir():
+        return ()
+    return tuple(file for file in sorted(path.iterdir()) if file.name.lower().endswith(_SINGLE))
 
 
 def one_map(pictures: Sequence[Picture], paths: Sequence[Path], classes: int) -> Picture:
@@ -43,7 +51,7 @@ def one_map(pictures: Sequence[Picture], paths: Sequence[Path], classes: int) ->
             where=paths[0],
             remedy="Name one file for each class, in the order of [task] classes, or one map of labels.",
         )
-    labels = np.zeros(pictures[0].shape, np.uint8)
+    labels = np.zeros(pictures[0].shape, np.min_scalar_type(len(pictures)))
     for number, (picture, path) in enumerate(zip(pictures, paths, strict=True), 1):
         if path.suffix.lower() in _LOSSY:
             raise DataError("is a JPEG, whose values blur", where=path, remedy="Save masks as PNG.")
@@ -53,7 +61,7 @@ def one_map(pictures: Sequence[Picture], paths: Sequence[Path], classes: int) ->
                 f"overlaps {paths[shared[0] - 1].name} in {len(shared)} "
                 f"{'pixel' if labels.ndim == 2 else 'voxel'}{'s' * (len(shared) != 1)}",
                 where=path,
-                remedy="A pixel is of one class: cut one structure out of the other.",
+                remedy="A pixel is of one of them: cut one out of the other.",
             )
         labels[structure] = number
     return replace(pictures[0], array=labels[None])

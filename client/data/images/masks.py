@@ -18,6 +18,7 @@ _ENDS, _EDGE = (
     2,
 )  # of blurred masks: how near to black or white a value lies, how many pixels an edge is wide
 _SHOWN = 6
+_ALIKE = 0.5  # of neighbouring pixels of objects that have one value; of an image far fewer have
 _LARGEST = 2**53  # of a label: whole numbers beyond are not exact
 
 
@@ -106,10 +107,22 @@ def values_of(picture: Picture, path: Path, *, lossy: bool = False) -> NDArray[n
     Raises:
         DataError: As `label_map`; or it has too many values for a map of labels.
     """
-    found = _different(label_map(picture, path, lossy=lossy))
-    if found.size > MOST_LABELS:
+    values = label_map(picture, path, lossy=lossy)
+    found = _different(values)
+    if found.size > MOST_LABELS and not is_map(values):
         raise _looks_like_an_image(found, path)
     return found[found != 0]
+
+
+def is_map(values: NDArray[Any]) -> bool:
+    """Say whether most neighbouring pixels, neither of them background, have one value (*S)."""
+    same = both = 0
+    for axis in range(values.ndim):
+        moved = np.moveaxis(values, axis, 0)
+        inside = (moved[1:] != 0) & (moved[:-1] != 0)
+        both += int(inside.sum())
+        same += int((inside & (moved[1:] == moved[:-1])).sum())
+    return same >= _ALIKE * both
 
 
 def _different(values: NDArray[Any]) -> NDArray[Any]:
@@ -144,7 +157,8 @@ def _one_structure(
     raise DataError(
         f"holds {there.size} values ({_named(there)}), but the job has one class",
         where=path,
-        remedy="If each is an instance of the structure: [task] mask = 'any'. "
+        remedy="If each is an instance of the structure: [task] name = 'instances' finds each one, and "
+        "mask = 'any' makes one structure of them. "
         + _mapping(found, "If they are several structures: [task] labels = "),
     )
 
@@ -194,7 +208,8 @@ def _looks_like_an_image(found: NDArray[np.int64], path: Path) -> DataError:
     return DataError(
         f"holds {found.size} values from {found.min()} to {found.max()}: it looks like an image, not a mask",
         where=path,
-        remedy="Does the column 'mask' name the right files?",
+        remedy="Does the column 'mask' name the right files? A map of so many instances needs a job whose "
+        "task is 'instances'.",
     )
 
 

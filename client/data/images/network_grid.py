@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.data.formats.picture import Picture
-from client.data.images.resize import highest, padded, resize_image, resize_mask
+from client.data.images.resize import highest, padded, resize_image, resize_mask, resize_numbers
 from client.data.images.target_shape import target_shape
 from shared.job.schema import DataTable
 
@@ -60,6 +60,13 @@ class Grid:
         resized: NDArray[np.uint8] = padded(resize_mask(mask, self.inner)[None], self.outer)[0]
         return resized
 
+    def numbers(self, numbers: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Resize and pad the numbers of instances (*S); nothing is in the padding."""
+        resized = resize_numbers(numbers, self.inner)
+        found = np.zeros(self.outer, np.int32)
+        found[self._inside] = resized
+        return found
+
     def padded(self, array: NDArray[Any]) -> NDArray[Any]:
         """Pad a resized image (C, *S)."""
         return padded(array, self.outer)
@@ -82,13 +89,22 @@ class Grid:
 
     def inner_of(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return (C, *outer) without the padding: (C, *inner)."""
-        inner = zip(self._offset, self.inner, strict=True)
-        return array[:, *(slice(low, low + length) for low, length in inner)]
+        return array[:, *self._inside]
+
+    def numbers_before(self, numbers: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Return the numbers of instances on the image as it was read (*S), from those on (*outer)."""
+        return resize_numbers(np.ascontiguousarray(numbers[self._inside]), self.before)
 
     def points_before(self, points: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Move places (N, D) back to the image as it was read; what lay in the padding moves to its edge."""
         scale = np.divide(self.before, self.inner)
         return np.clip((points.astype(np.float64) - self._offset) * scale, 0, self.before)
+
+    @property
+    def _inside(self) -> tuple[slice, ...]:
+        """Where in the padded image the resized one is."""
+        inner = zip(self._offset.tolist(), self.inner, strict=True)
+        return tuple(slice(low, low + length) for low, length in inner)
 
     @property
     def _offset(self) -> NDArray[np.int64]:

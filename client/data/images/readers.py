@@ -122,7 +122,8 @@ class Layout:
     def of(cls, job: JobSpec) -> "Layout":
         """Return what a job wants."""
         data = job.data
-        classes = next((own.classes for own in job.task.fields().values() if own.kind == "mask"), ())
+        mask = next((own for own in job.task.fields().values() if own.kind == "mask"), None)
+        classes = () if mask is None or mask.instances else mask.classes
         return cls(data.dimensions, data.channels, data.colour, data.geometry, classes)
 
 

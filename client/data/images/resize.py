@@ -28,6 +28,14 @@ def resize_mask(mask: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.u
     return interpolate(torch.from_numpy(mask)[None, None], shape, mode="nearest-exact")[0, 0].numpy()
 
 
+def resize_numbers(numbers: NDArray[np.int32], shape: tuple[int, ...]) -> NDArray[np.int32]:
+    """Resize (*S) by taking the nearest of whole numbers up to 2^24."""
+    if numbers.shape == shape:
+        return numbers
+    exact = torch.from_numpy(numbers).float()[None, None]  # PyTorch resizes no integers of 32 bits
+    return interpolate(exact, shape, mode="nearest-exact")[0, 0].int().numpy()
+
+
 def highest(scores: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """Return which class's score is the highest (*shape), of scores (K, *S) resized linearly.
 

@@ -6,6 +6,7 @@ from client.data.kinds.base import Kind
 from client.data.kinds.boxes import BoxesKind
 from client.data.kinds.event import EventKind
 from client.data.kinds.image import ImageKind
+from client.data.kinds.instances import InstancesKind
 from client.data.kinds.label import LabelKind
 from client.data.kinds.mask import MaskKind
 from client.data.kinds.number import NumberKind
@@ -27,6 +28,7 @@ KINDS: Installed[Kind] = Installed(
     {
         "image": ImageKind,
         "mask": MaskKind,
+        "instances": InstancesKind,
         "label": LabelKind,
         "number": NumberKind,
         "event": EventKind,

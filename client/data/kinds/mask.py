@@ -39,7 +39,20 @@ class MaskKind(Kind):
         """See the base class."""
         return "-".join(content_hash(path) for path in self.files(record))
 
-    def read(self, record: Record, scene: "Scene") -> NDArray[np.uint8]:
+    @property
+    def structures(self) -> tuple[str, ...]:
+        """The structures of which each has a file, where a mask is in several; none says any number."""
+        return () if self.field.instances else self.field.classes
+
+    def stored(self, record: Record, scene: "Scene") -> NDArray[np.uint8] | NDArray[np.int32]:
+        """Return the values (*S) on the grid of the image's file, as they are drawn and counted.
+
+        Raises:
+            DataError: They are not what the job takes.
+        """
+        return structure_indices(scene.raws[self.name], self.files(record)[0], self.field)
+
+    def read(self, record: Record, scene: "Scene") -> NDArray[Any]:
         """See the base class."""
         indices = structure_indices(scene.raws[self.name], self.files(record)[0], self.field)
         return scene.grid_of(self).labels(indices)

@@ -33,6 +33,7 @@ class Tally:
         missing: Column -> rows that have nothing in it.
         facts: Names of numbers that may well be the same in all rows.
         none: What a row may have any number of -> rows that have none.
+        doubtful: What looks wrong, in words -> rows of which it is so.
     """
 
     rows: int = 0
@@ -41,6 +42,7 @@ class Tally:
     missing: Counter[str] = field(default_factory=Counter)
     none: Counter[str] = field(default_factory=Counter)
     facts: set[str] = field(default_factory=set)
+    doubtful: Counter[str] = field(default_factory=Counter)
 
     def number(self, column: str, value: float) -> None:
         """Count a number in, or that it is missing."""
@@ -55,7 +57,8 @@ class Tally:
         self.number(name, value)
 
     def doubts(self) -> Iterator[str]:
-        """Yield which columns say nothing: they are missing in all rows, or have one value."""
+        """Yield what looks wrong, and which columns are missing in all rows, or have one value."""
+        yield from (f"{what} ({rows} of {self.rows} rows)" for what, rows in self.doubtful.items())
         for column in dict.fromkeys([*self.numbers, *self.missing]):
             if column in self.facts:
                 continue

@@ -14,7 +14,7 @@ from client.data.kinds.drawing import Drawing
 from client.data.kinds.tiles import TilesKind, stack_of
 from client.data.look.choice import Chosen
 from client.data.look.histogram import Histogram, histogram
-from client.data.look.planes import planes
+from client.data.look.planes import Areas, planes
 from client.data.look.stacks import stack_facts, stack_pictures
 from client.data.look.tiles import Tile, tiles, window
 from client.data.look.views import View, view
@@ -120,7 +120,7 @@ def _facts(seen: View, label: str | None, names: Sequence[str]) -> list[tuple[st
 def _of(drawing: Drawing, names: Sequence[str]) -> Iterator[str]:
     """Yield what is drawn, in words."""
     if drawing.areas is not None:
-        yield _shares(drawing.areas, names)
+        yield _number(drawing.areas) if drawing.instances else _shares(drawing.areas, names)
     if drawing.boxes is not None:
         yield _counts(drawing.boxes, names)
     if drawing.points is not None:
@@ -139,7 +139,12 @@ def _values(array: NDArray[Any]) -> str:
     return f"{np.min(array):.4g} to {np.max(array):.4g}"
 
 
-def _shares(mask: NDArray[np.uint8], names: Sequence[str]) -> str:
+def _number(numbers: Areas) -> str:
+    """Return '12 instances' of a map of them."""
+    return many(int(np.count_nonzero(np.unique(numbers))), "instance")
+
+
+def _shares(mask: Areas, names: Sequence[str]) -> str:
     """Return 'tumour 3.2 %' of the voxels for each structure, or 'empty'."""
     if not mask.any():
         return "empty"

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from client.data.kinds.drawing import Drawing
 
+Areas = NDArray[np.uint8] | NDArray[np.int32]
 Marks = tuple[str, str, str, str]  # at the top, right, bottom and left: R or L, A or P, S or I
 _NAMES = ("sagittal", "coronal", "axial")
 _TOWARDS, _AWAY = "RAS", "LPI"
@@ -28,7 +29,7 @@ class Sample(NamedTuple):
     truth: tuple[Drawing, ...] = ()
 
     @property
-    def areas(self) -> list[NDArray[np.uint8]]:
+    def areas(self) -> list[Areas]:
         """Those of all fields, each (*S)."""
         return [own.areas for own in self.drawings if own.areas is not None]
 
@@ -66,7 +67,7 @@ class Plane:
 
     title: str
     image: NDArray[np.float32]
-    areas: list[NDArray[np.uint8]]
+    areas: list[Areas]
     boxes: NDArray[np.float32]
     points: NDArray[np.float32]
     pixel: tuple[float, float]

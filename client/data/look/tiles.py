@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from client.data.look.planes import Marks, Plane
+from client.data.look.planes import Areas, Marks, Plane
 
 LONGEST = 160  # pixels of a tile's longer side; two fit side by side on a phone
 # Okabe and Ito 2008, without black, in an order that tells neighbours apart on grey.
@@ -102,7 +102,7 @@ def _resized(pixels: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
     return picture
 
 
-def _outlined(picture: Image.Image, mask: NDArray[np.uint8]) -> Image.Image:
+def _outlined(picture: Image.Image, mask: Areas) -> Image.Image:
     """Draw the border of each structure, within it, in its colour."""
     labels = _labels(mask, picture)
     border = _border(labels)
@@ -111,12 +111,12 @@ def _outlined(picture: Image.Image, mask: NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def _labels(mask: NDArray[np.uint8], picture: Image.Image) -> NDArray[np.uint8]:
-    drawn = Image.fromarray(np.ascontiguousarray(mask))
+def _labels(mask: Areas, picture: Image.Image) -> Areas:
+    drawn = Image.fromarray(np.ascontiguousarray(mask))  # of uint8 or int32
     return np.asarray(drawn.resize(picture.size, Image.Resampling.NEAREST))
 
 
-def _border(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def _border(labels: Areas) -> NDArray[np.bool_]:
     framed = np.pad(labels, _BORDER)
     inner = (slice(_BORDER, -_BORDER),) * 2
     steps = [step for step in range(-_BORDER, _BORDER + 1) if step]

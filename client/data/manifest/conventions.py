@@ -52,7 +52,13 @@ def read_folder(folder: Path, masks: str | None = None) -> Folder:
         return _nnunet(folder, facts) or _decathlon(folder, facts)
     if images := _image_folder(folder):
         return _images_and_masks(folder, images)
-    return _sides(folder) or _hospitals(folder) or _masks_beside_images(folder) or _class_folders(folder)
+    return (
+        _sides(folder)
+        or _single_masks(folder)
+        or _hospitals(folder)
+        or _masks_beside_images(folder)
+        or _class_folders(folder)
+    )
 
 
 def patients(found: Folder, pattern: str | None) -> list[str]:
@@ -164,7 +170,30 @@ def _sides(folder: Path) -> Folder | None:
 def _side(folder: Path) -> Folder:
     if images := _image_folder(folder):
         return _images_and_masks(folder, images)
-    return _masks_beside_images(folder) or _labelled(folder)
+    return _single_masks(folder) or _masks_beside_images(folder) or _labelled(folder)
+
+
+def _single_masks(folder: Path) -> Folder | None:
+    """Read CASE/images/NAME.EXT, one image a case, beside the masks of its objects in CASE/masks.
+
+    So lie the cells of the Data Science Bowl 2018. None where a folder has another number of images, or all
+    of them have one mask of the image's own name.
+    """
+    parts = subfolders(folder)
+    cases = [(part, _image_folder(part), _mask_folders(part)) for part in parts]
+    if not cases or _images(folder) or not all(called and len(masks) == 1 for _, called, masks in cases):
+        return None
+    rows, paired = [], []
+    for part, called, masks in cases:
+        images, objects = _images(part / str(called)), _images(part / masks[0])
+        if len(images) != 1 or not objects:
+            return None
+        paired.append([stem(path.name) for path in objects] == [stem(images[0].name)])
+        rows.append({"image": below(folder, images[0]), "mask": below(folder, part / masks[0])})
+    if all(paired):
+        return None
+    names = [part.name for part in parts]
+    return Folder("a folder for each image, with a mask for each object", rows, cases=names, whose=[*names])
 
 
 def _hospitals(folder: Path) -> Folder | None:
@@ -198,17 +227,34 @@ def _image_folder(folder: Path) -> str | None:
 
 def _images_and_masks(folder: Path, called: str) -> Folder:
     """Read images/NAME.EXT with masks/NAME.EXT or NAME_mask.EXT; subfolders must be the same in both."""
-    beside = [name for name in _MASK_FOLDERS if (folder / name).is_dir()]
+    beside = _mask_folders(folder)
     if len(beside) != 1:
         found = " and ".join(f"'{name}'" for name in beside) or "no folder of masks"
         raise DataError(f"has {found} beside '{called}'", where=folder, remedy=REMEDY)
     images = _by_name(folder / called)
+    if (objects := _folders_of_masks(folder / beside[0], images)) is not None:
+        rows = [
+            {"image": below(folder, path), "mask": below(folder, objects[name])}
+            for name, path in sorted(images.items())
+        ]
+        how = f"{called} and a folder of masks for each"
+        return Folder(how, rows, cases=_cases(images), whose=_folders_between(images))
     masks = _by_name(folder / beside[0])
     fitting = {name: [name + word for word in _MASK_WORDS if name + word in masks] for name in images}
     used = {own[0] for own in fitting.values() if own}
     require_none("are masks without an image", [name for name in masks if name not in used], folder)
     rows = _pairs(folder, images, masks, fitting)
     return Folder(f"{called} and {beside[0]}", rows, cases=_cases(images), whose=_folders_between(images))
+
+
+def _mask_folders(folder: Path) -> list[str]:
+    return [name for name in _MASK_FOLDERS if (folder / name).is_dir()]
+
+
+def _folders_of_masks(folder: Path, images: Iterable[str]) -> dict[str, Path] | None:
+    """Return NAME -> masks/NAME, a folder with the mask of each object; None where an image has none."""
+    found = {name: folder / name for name in images}
+    return found if found and all(path.is_dir() and _images(path) for path in found.values()) else None
 
 
 def _masks_beside_images(folder: Path) -> Folder | None:

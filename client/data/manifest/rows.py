@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from client.data.images.mask_files import Mask, mask_files
+from client.data.images.mask_files import Mask, mask_files, masks_in
 from client.data.manifest.csv_files import file_below, is_there, missing, read_table
 from client.data.manifest.identity import CUT_REMEDY, cut, cut_ids, require_identity, require_unmarked
 from shared.errors import DataError
@@ -245,14 +245,14 @@ def _record(
 
 
 def mask_below(folder: Path, cell: str) -> Mask:
-    """Return the file that a cell names, or the several of 'a|b'.
+    """Return the file that a cell names, the several of 'a|b', or those of a folder of masks.
 
     Raises:
         ValueError: One of the several is not named, or is a path of Windows with a drive.
     """
     whole = file_below(folder, cell)
     if "|" not in cell or is_there(whole):
-        return whole
+        return masks_in(whole) or whole
     names = [name.strip() for name in cell.split("|")]
     if "" in names:
         raise ValueError(

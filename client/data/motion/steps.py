@@ -47,7 +47,7 @@ class Step(ABC):
 
     @abstractmethod
     def labels(self, values: Value) -> Tensor:
-        """Move labels (..., *S), uint8; between pixels the nearest counts, beyond the edge is background."""
+        """Move labels (..., *S), at most 2^24; between pixels the nearest counts, beyond the edge is 0."""
 
     @abstractmethod
     def points(self, points: Tensor) -> Tensor:
@@ -190,7 +190,7 @@ class Warp(Step):
         tensor = whole(values)
         numbers = tensor.reshape(1, -1, *self._shape_of(tensor)).float()
         moved = grid_sample(numbers, self._grid(tensor), mode="nearest", align_corners=False)
-        return moved.reshape(tensor.shape).to(torch.uint8)
+        return moved.reshape(tensor.shape).to(tensor.dtype)
 
     def points(self, points: Tensor) -> Tensor:
         """See the base class."""

@@ -361,6 +361,29 @@ def test_two_images_move_a_detector_by_their_own_clipped_gradients(tiny_job: Any
     torch.testing.assert_close(train(job, samples), expected, rtol=1e-3, atol=1e-5 * middle)
 
 
+def test_two_images_move_what_finds_instances_by_their_own_clipped_gradients(tiny_job: Any) -> None:
+    """One has two objects and the other none; the bound lies between the norms of their gradients."""
+    images = torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(3))
+    numbers = torch.zeros(2, 16, 16, dtype=torch.int32)
+    numbers[0, 2:9, 2:7], numbers[0, 2:9, 7:14] = 1, 2
+    task = make_task(private_job(tiny_job, "instances"))
+    model = build_model(task.job, seed=1)
+    gradients = []
+    for image, own in zip(images, numbers, strict=True):
+        [phase] = task.phases()
+        batch = task.prepare(Batch({"image": image[None], "instances": own[None]}, ["p"], keys=["k"]), 1)
+        loss = phase.loss({"model": model}, batch)
+        found = torch.autograd.grad(loss.sum(), list(model.parameters()))
+        gradients.append(torch.cat([gradient.flatten() for gradient in found]))
+    norms = [float(gradient.norm()) for gradient in gradients]
+    middle = sum(norms) / 2
+    job = private_job(tiny_job, "instances", privacy_max_grad_norm=middle)
+    columns = {"image": images, "instances": numbers}
+    samples = Samples(job, columns, patients=["a", "b"], keys=["a", "b"], spacings=[None, None])
+    expected = -sum(g * min(1.0, middle / n) for g, n in zip(gradients, norms, strict=True)) / 2
+    torch.testing.assert_close(train(job, samples), expected, rtol=1e-3, atol=1e-5 * middle)
+
+
 def test_a_step_on_remembered_features_is_that_of_the_whole_network(tiny_job: Any) -> None:
     model = {"name": "efficientnet-lite0", "start": "imagenet", "norm": "frozen", "unit_features": True}
     job = private_job(

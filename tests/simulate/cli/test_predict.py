@@ -22,7 +22,7 @@ from tests.cli import wardround
 from tests.every_task import write_for_every_task
 from tests.jobs import job_text
 
-TASKS = ("classification", "segmentation", "detection", "survival", "generation", "restoration")
+TASKS = ("classification", "segmentation", "detection", "instances", "survival", "generation", "restoration")
 Run = Callable[..., Path]
 
 
@@ -116,6 +116,29 @@ def test_masks_are_what_was_tested(predicted, run_of, data) -> None:
     figures = figures_of(run_of("segmentation"))
     assert 2 * found / (2 * found + added + missed) == pytest.approx(figures["dice_global"])
     assert np.mean(by_image) == pytest.approx(figures["dice_image"])
+
+
+def test_instances_are_what_was_tested(predicted, run_of, data) -> None:
+    """Of one disc in each image, counted by hand; maps have 16 bits."""
+    out = predicted("instances")
+    matched, added, missed, overlap, apart = 0, 0, 0, 0.0, []
+    for said, row in of_test(out, data):
+        numbers = np.asarray(Image.open(out / said["mask"]))
+        assert numbers.dtype == np.uint16
+        true = np.asarray(Image.open(data / row["mask"])) > 0
+        ratios = [
+            float(((numbers == number) & true).sum() / ((numbers == number) | true).sum())
+            for number in range(1, numbers.max() + 1)
+        ]
+        right = [ratio for ratio in ratios if ratio > 0.5]
+        assert int(said["instances"]) == len(ratios)
+        assert [int(said[name]) for name in ("true_instances", "found")] == [1, len(right)]
+        matched, overlap = matched + len(right), overlap + sum(right)
+        added, missed = added + len(ratios) - len(right), missed + 1 - len(right)
+        apart.append(abs(len(ratios) - 1))
+    figures = figures_of(run_of("instances"))
+    assert overlap / (matched + (added + missed) / 2) == pytest.approx(figures["pq"])
+    assert np.mean(apart) == pytest.approx(figures["count_error"])
 
 
 def test_boxes_are_what_was_tested(predicted, run_of, data) -> None:

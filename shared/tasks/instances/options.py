@@ -1,0 +1,86 @@
+"""What a job may say about instances."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from shared.metrics.spec import MetricSpec
+from shared.networks import Ends
+from shared.table import Label
+from shared.tasks.fields import Field as SampleField
+from shared.tasks.options import TaskOptions
+
+if TYPE_CHECKING:
+    from shared.job.schema import DataTable, JobSpec
+    from shared.tasks.instances.task import InstancesTask
+
+OneClass = Annotated[list[Label], Field(min_length=1, max_length=1)]
+
+
+class Instances(TaskOptions):
+    """Finds each object of a kind with its outline, and counts them: cells, nuclei, follicles."""
+
+    declared: ClassVar[Mapping[str, SampleField]] = {
+        "image": SampleField("image"),
+        "instances": SampleField("instances", columns=("mask",), role="target"),
+    }
+    takes_patches = True
+    example: ClassVar[Mapping[str, Mapping[str, object]]] = {
+        "task": {"classes": ["cell"]},
+        "model": {"name": "unet"},
+        "data": {"size": [128, 128]},
+        "training": {"local_epochs": 1},
+        "strategy": {"name": "fedavg"},
+        "evaluation": {"select_best": "pq"},
+    }
+
+    name: Literal["instances"]
+    classes: OneClass = Field(description="What the instances are of: one name.")
+    apart: Literal["depth", "components"] = Field(
+        "depth",
+        description="How objects that touch are told apart: 'depth' learns how far each pixel is from its "
+        "object's edge; 'components' takes each connected piece of foreground for one object.",
+    )
+    least_depth: float = Field(
+        0.5, gt=0, lt=1, description="Depth from which pixels are the core of an object, 1 in its middle."
+    )
+    least_size: int = Field(
+        8,
+        ge=1,
+        le=2**20,
+        description="Pixels of the smallest object that is told; smaller ones are left out.",
+    )
+
+    def fields(self) -> Mapping[str, SampleField]:
+        """See the base class."""
+        return {
+            **self.declared,
+            "instances": replace(self.declared["instances"], classes=tuple(self.classes)),
+        }
+
+    @property
+    def subject(self) -> str:
+        """See the base class."""
+        return f"instances of {self.classes[0]}, and their number"
+
+    def networks(self, data: "DataTable") -> dict[str, Ends]:
+        """A logit of the foreground and, unless pieces are told apart by themselves, one of the depth."""
+        return {"model": Ends.of(data, 2 if self.apart == "depth" else 1, "map")}
+
+    def metrics(self) -> tuple[MetricSpec, ...]:
+        """See the base class."""
+        return (
+            MetricSpec("pq", shown=1),
+            MetricSpec("sq", shown=3),
+            MetricSpec("rq", shown=2),
+            MetricSpec("aji", shown=4),
+            MetricSpec("count_error", lower_is_better=True, shown=5),
+        )
+
+    def build(self, job: "JobSpec") -> "InstancesTask":
+        """See the base class."""
+        from shared.tasks.instances.task import InstancesTask
+
+        return InstancesTask(job, self)
