@@ -88,8 +88,8 @@ def _boxes_before(found: FoundBoxes, grid: Grid) -> NDArray[np.float32]:
 def _true_mask(
     record: Record, kinds: Mapping[str, Kind], scene: Scene
 ) -> NDArray[np.uint8] | NDArray[np.int32] | None:
-    found = (kind for name, kind in kinds.items() if isinstance(kind, MaskKind) and name in scene.raws)
-    kind = next(found, None)
+    masks = {name: kind for name, kind in kinds.items() if isinstance(kind, MaskKind) and kind.is_predicted}
+    kind = next((kind for name, kind in masks.items() if name in scene.raws), None)
     return None if kind is None else kind.stored(record, scene)
 
 

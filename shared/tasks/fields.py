@@ -28,6 +28,7 @@ class Field:
         values: Of a mask: the class index that each of its values stands for, 0 is the background; None takes
             the values as they are.
         instances: Of a mask: all values above 0 are one structure.
+        region: Of a mask: it says where the others count, and is not to be predicted.
         length: Of vectors: how many numbers each has; 0 takes any number.
         order: Of vectors: the column of their table by which they are ordered, which is none of the numbers.
         tells_of: Of what is read from the files of another field, such as the scale of its values: that
@@ -45,6 +46,7 @@ class Field:
     several: bool = False
     values: Mapping[int, int] | None = None
     instances: bool = False
+    region: bool = False
     length: int = 0
     order: str | None = None
     tells_of: str | None = None

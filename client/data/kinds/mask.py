@@ -40,6 +40,11 @@ class MaskKind(Kind):
         return "-".join(content_hash(path) for path in self.files(record))
 
     @property
+    def is_predicted(self) -> bool:
+        """Whether it is what a model should find, and not only where that counts."""
+        return not self.field.region
+
+    @property
     def structures(self) -> tuple[str, ...]:
         """The structures of which each has a file, where a mask is in several; none says any number."""
         return () if self.field.instances else self.field.classes

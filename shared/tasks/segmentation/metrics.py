@@ -19,12 +19,16 @@ from shared.metrics.replicates import Rivals, Tables, joined
 from shared.metrics.states import LARGEST_LOSS, Cells, Mean, MetricSet, Totals, bounded
 from shared.tasks.classes import classified_by
 from shared.tasks.segmentation.options import Segmentation
+from shared.tasks.segmentation.voxel_scores import BINS, score_counts, voxel_figures
 
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
 
 VOXELS = "voxels"
 """Table of what was found, added and missed of each patient (P, 3, structures)."""
+
+SCORES = "scores"
+"""Metric with the voxels in each bin of their scores."""
 
 DISTANCES = ("hd95", "hd95_undefined", "surface_dice")
 LARGEST_DISTANCE = 2.0**12  # mm or voxels between two surfaces of one image: what is above counts as this
@@ -49,7 +53,12 @@ class SegmentationMetrics(MetricSet):
         means = ("dice_image", "dice_patient", *(DISTANCES if options.distances else ()))
         super().__init__(
             job,
-            {"loss": Mean(), "overlap": Totals(3, structures), **{name: Mean(structures) for name in means}},
+            {
+                "loss": Mean(),
+                "overlap": Totals(3, structures),
+                **{name: Mean(structures) for name in means},
+                **({SCORES: Totals(2, BINS, structures)} if options.voxel_metrics else {}),
+            },
         )
 
     def update(self, predicted: Prediction, batch: Batch, losses: Tensor) -> None:
@@ -64,6 +73,8 @@ class SegmentationMetrics(MetricSet):
         self.add("loss", batch.patients, bounded(losses[:, None], LARGEST_LOSS))
         self.add_up("overlap", batch.patients, voxels)
         self.add("dice_image", batch.patients, dice(voxels).nan_to_num(nan=1.0))
+        if self.options.voxel_metrics:
+            self.add_up(SCORES, batch.patients, score_counts(logits, targets, batch))
         for patient, counts in zip(batch.patients, voxels, strict=True):
             self.patients[patient] = self.patients.get(patient, torch.zeros_like(counts)) + counts
         if self.options.distances:
@@ -71,7 +82,7 @@ class SegmentationMetrics(MetricSet):
 
     def largest(self, name: str, state: str) -> float:
         """See the base class; a size that the job does not fix is at most 2^31 voxels."""
-        if name == "overlap":
+        if name in ("overlap", SCORES):
             size = self.job.data.size
             return math.prod(size) if size is not None else _LARGEST_IMAGE
         return {"loss": LARGEST_LOSS, "hd95": LARGEST_DISTANCE}.get(name, 1.0) if state == "total" else 1.0
@@ -84,6 +95,7 @@ class SegmentationMetrics(MetricSet):
             "dice_image",
             "dice_patient",
             *(DISTANCES if self.options.distances else ()),
+            *([SCORES] if self.options.voxel_metrics else ()),
         ]
         for structure, patients in enumerate(voxels.sum(axis=0).T.tolist()):
             yield Cells(patients, of_structures, structure)
@@ -158,10 +170,12 @@ class SegmentationMetrics(MetricSet):
     def report(self) -> dict[str, float]:
         """Compute every metric of the job: means over the structures, then the single structures."""
         metrics = self.settled()
-        means = {name: metric for name, metric in metrics.items() if name not in ("loss", "overlap")}
+        means = {name: metric for name, metric in metrics.items() if name not in ("loss", "overlap", SCORES)}
         # torchmetrics returns a scalar for one structure.
         single = {name: metric.compute().reshape(-1) for name, metric in means.items()}
         tp, fp, fn = metrics["overlap"].compute().double()
+        if self.options.voxel_metrics:
+            single |= voxel_figures(metrics[SCORES].compute(), metrics["overlap"].compute())
         single["dice_global"] = 2 * tp / (2 * tp + fp + fn)
         single["iou"] = tp / (tp + fp + fn)
         values = {name: float(value.nanmean()) for name, value in single.items()}

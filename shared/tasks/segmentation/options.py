@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from shared.job.schema import DataTable, JobSpec
     from shared.tasks.segmentation.task import SegmentationTask
 
+REGION = "region"
+"""Name of the field that says where pixels count."""
+
+VOXELS = ("accuracy", "sensitivity", "specificity", "auroc")
+"""The metrics of single voxels."""
+
 Value = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
 
 
@@ -51,10 +57,22 @@ class Segmentation(ClassesOptions):
     mask: Literal["labels", "any"] = Field(
         "labels", description="'any' makes one structure of all values above 0 (a map of instances)."
     )
-    loss: Literal["cross-entropy", "dice", "dice-ce", "batch-dice-ce", "focal"] = Field(
+    loss: Literal["cross-entropy", "dice", "dice-ce", "batch-dice-ce", "cldice-ce", "focal"] = Field(
         "cross-entropy",
         description="What training minimises; 'batch-dice-ce' takes the Dice over the batch, not of each "
-        "image.",
+        "image; 'cldice-ce' keeps the middle lines of tubes, such as vessels, in one piece.",
+    )
+    tube_radius: int = Field(
+        5, ge=1, le=50, description="Pixels of the largest radius of a tube, for 'cldice-ce'."
+    )
+    region: Label | None = Field(
+        None,
+        examples=["field_of_view"],
+        description="Column of a mask of where pixels count: those outside are neither learnt nor judged, "
+        "and are background.",
+    )
+    voxel_metrics: bool = Field(
+        False, description="Also report accuracy, sensitivity, specificity and AUROC of the voxels."
     )
     distances: bool = Field(
         False, description="Also report the 95th-percentile Hausdorff distance and surface Dice (slow)."
@@ -79,7 +97,10 @@ class Segmentation(ClassesOptions):
             values=self.label_indices(),
             instances=self.mask == "any",
         )
-        return {**self.declared, "mask": mask}
+        if self.region is None:
+            return {**self.declared, "mask": mask}
+        region = SampleField("mask", (self.region,), role="target", classes=("region",), region=True)
+        return {**self.declared, "mask": mask, REGION: region}
 
     def label_indices(self) -> dict[int, int] | None:
         """Return the class index that each value of a mask stands for, 0 for the background."""
@@ -106,6 +127,8 @@ class Segmentation(ClassesOptions):
             MetricSpec("dice_patient", shown=2, classes=single),
             MetricSpec("iou", shown=4, classes=single),
         ]
+        if self.voxel_metrics:
+            found += [MetricSpec(name, classes=single) for name in VOXELS]
         if self.distances:
             found += [
                 MetricSpec("hd95", lower_is_better=True, classes=single),

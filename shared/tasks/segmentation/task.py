@@ -17,7 +17,8 @@ from shared.tasks.classes import LOGITS, ClassesTask
 from shared.tasks.look import Look
 from shared.tasks.programs import Program, Whole
 from shared.tasks.segmentation.metrics import SegmentationMetrics, count_voxels, dice, surface_distances
-from shared.tasks.segmentation.options import Segmentation
+from shared.tasks.segmentation.options import REGION, Segmentation
+from shared.tasks.segmentation.region import within
 from shared.tasks.whole_images import Windows, padded
 
 if TYPE_CHECKING:
@@ -39,6 +40,16 @@ class SegmentationTask(ClassesTask):
         """Return empty segmentation metrics; they bin no scores."""
         return SegmentationMetrics(self.job, self._options)
 
+    def prepare(self, batch: Batch, seed: int) -> Batch:
+        """See the base class: outside of the region there is background."""
+        if REGION not in batch or self.target not in batch:
+            return batch
+        return batch.plus(**{self.target: batch[self.target] * (batch[REGION] > 0)})
+
+    def forward(self, models: Models, batch: Batch) -> Prediction:
+        """See the base class."""
+        return {LOGITS: within(super().forward(models, batch)[LOGITS], batch)}
+
     def logits(self, model: nn.Module, images: Tensor) -> Tensor:
         """Run the network on images (B, C, *S) of any size."""
         return padded(model, images)
@@ -47,7 +58,7 @@ class SegmentationTask(ClassesTask):
         """Return the logits of whole images, without gradients; the network's mode is kept."""
         model = models["model"]
         with eval_mode(model):
-            return {LOGITS: self._windows.map_of(model, batch[self.input])}
+            return {LOGITS: within(self._windows.map_of(model, batch[self.input]), batch)}
 
     def looks(self, predicted: Prediction, batch: Batch) -> Sequence[Look]:
         """See the base class: both masks, and their Dice, the mean over the structures that either has."""

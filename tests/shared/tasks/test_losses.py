@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from monai.losses import DiceCELoss
+from monai.losses.cldice import soft_skel
 from torch import Tensor
 from torch.nn import functional
 
@@ -140,3 +141,36 @@ def test_missing_counts_are_named(counts: Any) -> None:
 def test_a_loss_that_can_not_be_weighted_refuses_weights(loss: str, task: str) -> None:
     with pytest.raises(JobError, match="class_weights"):
         job(loss, task, task_class_weights="site")
+
+
+@pytest.mark.parametrize("axes", [2, 3])
+def test_the_loss_of_tubes_is_that_of_the_paper(axes: int) -> None:
+    """Equations 1 to 3 of Shit et al. by hand: half of the mask is found, and half of its middle line."""
+    shape = (9,) * axes
+    true = torch.zeros(1, *shape, dtype=torch.uint8)
+    lane = (slice(3, 6),) * (axes - 1)
+    true[(0, *lane)] = 1  # 3 pixels wide, its middle line is 1 wide
+    found = true.clone()
+    found[..., 4:] = 0
+    logits = torch.stack([30 * (1 - found.float()), 30 * found.float()], dim=1)
+    spec = make_job(
+        task_classes=["a"],
+        task_loss="cldice-ce",
+        task_tube_radius=3,
+        data_dimensions=axes,
+        data_size=list(shape),
+    )
+    plain = evaluation_loss(
+        spec.model_copy(update={"task": spec.task.model_copy(update={"loss": "dice-ce"})})
+    )
+    lines = [soft_skel(own[:, None].float(), 3)[:, 0] for own in (found, true)]
+    precision = ((lines[0] * true).sum() + 1) / (lines[0].sum() + 1)
+    sensitivity = ((lines[1] * found).sum() + 1) / (lines[1].sum() + 1)
+    assert precision == 1
+    assert float(sensitivity) == pytest.approx(0.5, abs=0.1)
+    centre = 2 * precision * sensitivity / (precision + sensitivity)
+    overlap = 2 * found.sum() / (found.sum() + true.sum())
+    entropy = functional.cross_entropy(logits, true.long())
+    value = evaluation_loss(spec)(logits, true)
+    assert float(value) == pytest.approx(float(entropy + (2 - overlap - centre) / 2), abs=1e-3)
+    assert float(plain(logits, true)) == pytest.approx(float(entropy + 1 - overlap), abs=1e-3)
