@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from shared.tasks.classes import ClassesTask as ClassesTask
     from shared.tasks.classification.options import Classification as Classification
     from shared.tasks.classification.task import ClassificationTask as ClassificationTask
+    from shared.tasks.explained import Explained as Explained
     from shared.tasks.fields import Field as _Field
     from shared.tasks.look import Look as Look
     from shared.tasks.look import Shown as Shown
@@ -113,6 +114,7 @@ _PLACES = {
     "shared.tasks.classes": ("ClassesTask",),
     "shared.tasks.classification.options": ("Classification",),
     "shared.tasks.classification.task": ("ClassificationTask",),
+    "shared.tasks.explained": ("Explained",),
     "shared.tasks.fields": ("SampleField",),
     "shared.tasks.look": ("Look", "Shown"),
     "shared.tasks.options": ("ClassesOptions", "PhaseSpec", "TaskOptions"),

@@ -218,6 +218,8 @@ def predict(
     *,
     model: Literal["best", "last"] = "best",
     device: str = "auto",
+    explain: Sequence[str] = (),
+    of: str | None = None,
 ) -> Predictions:
     """Ask a finished run's model about images.
 
@@ -227,6 +229,8 @@ def predict(
         out: A new folder.
         model: The model that was tested, or that of the last round.
         device: `cpu`, `cuda`, `cuda:N` or `auto`.
+        explain: Methods that say why, such as `["grad-cam"]` (docs/explanations.md).
+        of: The class that they explain; None takes the predicted one.
 
     Raises:
         WardroundError: The folder is there already, the run has no model, or no image could be used.
@@ -234,7 +238,7 @@ def predict(
     from client.predict.run_model import predict_with
 
     asked = None if data is None else Path(data)
-    told = predict_with(_run(run).path, asked, Path(out), which=model, device=device)
+    told = predict_with(_run(run).path, asked, Path(out), which=model, device=device, explain=explain, of=of)
     return Predictions(Path(out), tuple(str(problem) for problem in told.problems))
 
 

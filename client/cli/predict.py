@@ -23,6 +23,18 @@ def predict(
         Literal["best", "last"], typer.Option(help="The model that was tested, or that of the last round.")
     ] = "best",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N or auto.")] = "auto",
+    explain: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Also show why: grad-cam, integrated-gradients, smooth-gradient, occlusion, shap, lime or "
+            "attention; repeat it for several.",
+            show_default=False,
+        ),
+    ] = None,
+    of: Annotated[
+        str | None,
+        typer.Option(help="The class that is explained. Default: what is predicted.", show_default=False),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Write scores, masks, boxes and a page for each image; exit code 2 if one could not be used."""
@@ -41,6 +53,8 @@ def predict(
         out,
         which=model,
         device=device,
+        explain=explain or (),
+        of=of,
         say=lambda line: console.print(line, soft_wrap=True, highlight=False, markup=False),
         track=lambda said, rows: _tracked(said, rows, console),
     )

@@ -1,17 +1,22 @@
 """What a run's model says of rows: read, prepared and predicted as the evaluation of a round does it."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from client.data.cache.settings import CacheTable
 from client.data.kinds import Kind
 from client.data.manifest.rows import Manifest, Record
+from client.data.motion.steps import whole
 from client.data.samples.sample_reader import Reader
 from client.data.samples.site_data import Samples
+from client.explain.explainer import Explainer
 from client.training.loop import place_model
 from client.work.warm_networks import EVALUATION_BATCH, predictions
+from shared.batch import Batch, Prediction
 from shared.errors import DataError, RunError
 from shared.finished_run import FinishedRun, Which
 from shared.job.schema import JobSpec
@@ -21,6 +26,7 @@ from shared.tasks.answers import Answer
 from shared.tasks.base import Models, Task
 from shared.tasks.fields import first_of_role
 
+_COMPARED = 16  # images that an explanation compares with, at most
 _MOST_BYTES = 2**28  # of prepared images that wait to be predicted together
 
 
@@ -47,6 +53,7 @@ class Predictor:
     job: JobSpec
     task: Task
     models: Models
+    explainer: Explainer | None = None
 
     @classmethod
     def of(cls, run: FinishedRun, which: Which, device: torch.device) -> "Predictor":
@@ -108,9 +115,34 @@ class Predictor:
         for batch, predicted in predictions(
             self.task, self.models, Samples.joined(self.job, parts), given=True
         ):
-            answers += self.task.answers(batch, predicted) or []
+            answers += self._answers(batch, predicted)
         for row, answer in zip(rows, answers, strict=True):
             yield Said(row.record, row.kinds, answer)
+
+    def _answers(self, batch: Batch, predicted: Prediction) -> list[Answer]:
+        answers = self.task.answers(batch, predicted) or []
+        if self.explainer is None:
+            return answers
+        reasons = self.explainer.reasons(self.task, self.models, batch, predicted)
+        return [
+            replace(answer, cells={**answer.cells, "explained": why.about}, reasons=why.maps)
+            for answer, why in zip(answers, reasons, strict=True)
+        ]
+
+    def comparing(self, manifest: Manifest, kinds: Mapping[str, Kind]) -> "Predictor":
+        """Return the same, whose explainer compares with images of a manifest, evenly spread over it."""
+        if self.explainer is None or not self.explainer.compares:
+            return self
+        step = max(1, len(manifest.records) // _COMPARED)
+        others: dict[str, list[Tensor]] = {
+            name: [] for name, kind in kinds.items() if kind.field.kind == "image"
+        }
+        for record in manifest.records[::step][:_COMPARED]:
+            with suppress(DataError):  # it is said where the row comes
+                read = self._read(manifest, record, _given(record, kinds, manifest.columns))
+                for name in others.keys() & read.columns.keys():
+                    others[name].append(whole(read.columns[name][0]))
+        return replace(self, explainer=replace(self.explainer, others=others))
 
 
 def _given(record: Record, kinds: Mapping[str, Kind], columns: Iterable[str]) -> dict[str, Kind]:

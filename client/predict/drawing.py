@@ -16,7 +16,7 @@ from client.predict.geometry import Placed
 from client.predict.images import PlacedImage
 from shared.tasks.answers import Answer, Cell
 
-_OVERLAY = 512  # pixels of an overlay's longest side
+OVERLAY_SIDE = 512  # pixels of an overlay's longest side
 _GAP = 4
 _FACTS = 12  # on a card, of perhaps hundreds of columns
 _SURE = 0.3  # score of a box from which it is drawn, and at most so many of an image
@@ -57,16 +57,21 @@ class Picture:
 
     def overlay(self) -> bytes:
         """Return the planes side by side as PNG."""
-        parts = [marked(tile) for tile in self.tiles(_OVERLAY)]
-        width = sum(part.width + _GAP for part in parts) - _GAP
-        whole = Image.new("RGB", (width, max(part.height for part in parts)))
-        left = 0
-        for part in parts:
-            whole.paste(part, (left, 0))
-            left += part.width + _GAP
-        stream = io.BytesIO()
-        whole.save(stream, "PNG")
-        return stream.getvalue()
+        return side_by_side(self.tiles(OVERLAY_SIDE))
+
+
+def side_by_side(shown: Sequence[Tile]) -> bytes:
+    """Return tiles side by side as PNG."""
+    parts = [marked(tile) for tile in shown]
+    width = sum(part.width + _GAP for part in parts) - _GAP
+    whole = Image.new("RGB", (width, max(part.height for part in parts)))
+    left = 0
+    for part in parts:
+        whole.paste(part, (left, 0))
+        left += part.width + _GAP
+    stream = io.BytesIO()
+    whole.save(stream, "PNG")
+    return stream.getvalue()
 
 
 def card(title: str, cells: Mapping[str, Cell], answer: Answer, shown_of_it: list[Tile]) -> Card:

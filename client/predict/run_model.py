@@ -1,11 +1,12 @@
 """A finished run's model on images, from the run's folder to the folder of predictions."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from client.data.kinds import kinds_of
 from client.data.new_folder import require_new
+from client.explain.explainer import Explainer
 from client.predict.answering import Predictor, Said
 from client.predict.rows import find_rows
 from client.predict.samples import write_samples
@@ -40,6 +41,8 @@ def predict_with(
     *,
     which: Which = "best",
     device: str = "auto",
+    explain: Sequence[str] = (),
+    of: str | None = None,
     say: Callable[[str], None] = lambda _: None,
     track: Callable[[Iterable[Said], int], Iterable[Said]] = lambda said, _: said,
 ) -> Told:
@@ -51,6 +54,8 @@ def predict_with(
         out: The new folder.
         which: The model.
         device: `cpu`, `cuda`, `cuda:N` or `auto`.
+        explain: Methods that say why, of `client.explain.methods`.
+        of: The class that they explain; None takes the predicted one.
         say: Told which model it is, before anything is predicted.
         track: Wraps the rows, of which there are so many, to show progress.
 
@@ -58,8 +63,9 @@ def predict_with(
         WardroundError: The folder exists, the run has no model, or no row could be used.
     """
     require_new(out)
+    explainer = _explainer(explain, of)
     finished = FinishedRun.read(run)
-    predictor = Predictor.of(finished, which, open_device(device))
+    predictor = replace(Predictor.of(finished, which, open_device(device)), explainer=explainer)
     lines = list(_which_model(finished, which))
     for line in lines:
         say(line)
@@ -71,8 +77,19 @@ def predict_with(
     if data is None:
         raise RunError("says something of images: give --data", where=run)
     manifest = find_rows(data, finished.job, kinds_of(finished.job))
+    predictor = predictor.comparing(manifest, kinds_of(finished.job))
     counts = write_predictions(predictor, manifest, out, lines, track)
     return Told(out / PAGE, counts.predicted, counts.problems)
+
+
+def _explainer(methods: Sequence[str], of: str | None) -> Explainer | None:
+    if not methods:
+        if of is not None:
+            raise RunError("says which class is explained, and nothing is: give --explain", where="--of")
+        return None
+    explainer = Explainer(list(dict.fromkeys(methods)), of)
+    explainer.require_known()
+    return explainer
 
 
 def _which_model(run: FinishedRun, which: Which) -> Iterator[str]:

@@ -16,16 +16,17 @@ from client.data.manifest.rows import Manifest, Record
 from client.data.new_folder import new_folder, put
 from client.predict.answering import Predictor, Said
 from client.predict.attention import Attended, attended
-from client.predict.drawing import Picture, card
+from client.predict.drawing import OVERLAY_SIDE, Picture, card, side_by_side
 from client.predict.geometry import Placed, mask_file, place, sizes, written_corners
 from client.predict.images import image_file
+from client.predict.reasons import LEGEND, reasons_on
 from shared.errors import DataError
 from shared.tasks.answers import Cell
 from shared.text.plural import many
 from shared.text.printable import printable
 
 TABLE, BOXES, ATTENTION, PAGE = "predictions.csv", "boxes.csv", "attention.csv", "index.html"
-MASKS, OVERLAYS = "masks", "overlays"
+MASKS, OVERLAYS, REASONS = "masks", "overlays", "reasons"
 _CARDS = 200  # on the page: each is some 30 KB of it
 _ODD = re.compile(r"[^A-Za-z0-9._-]+")
 _LEGEND = (
@@ -56,6 +57,7 @@ class Writer:
         self._boxes: list[dict[str, Cell]] = []
         self._attention: list[dict[str, Cell]] = []
         self._made: dict[str, None] = {}  # what images are made, in order
+        self._reasons: dict[str, None] = {}  # columns of their files, in order
         self.cards: list[Card] = []
         self.counts = Counts()
 
@@ -63,6 +65,11 @@ class Writer:
     def has_outlines(self) -> bool:
         """Whether there are masks or boxes to see."""
         return any(self._classes.values())
+
+    @property
+    def has_reasons(self) -> bool:
+        """Whether there are maps of reasons to see."""
+        return bool(self._reasons)
 
     def take(self, said: Said) -> None:
         """Write what belongs to a row."""
@@ -101,6 +108,14 @@ class Writer:
             picture = Picture(placed)
             shown = picture.tiles()
             files["overlay"] = self._put(OVERLAYS, f"{name}.png", picture.overlay())
+            for reason in reasons_on(placed, self._job.data, said.answer):
+                shown += reason.tiles()
+                ending, content = reason.file()
+                self._reasons |= {reason.method: None, f"overlay/{reason.method}": None}
+                files[reason.method] = self._put(REASONS, f"{name}-{reason.method}{ending}", content)
+                files[f"overlay/{reason.method}"] = self._put(
+                    OVERLAYS, f"{name}-{reason.method}.png", side_by_side(reason.tiles(OVERLAY_SIDE))
+                )
         if (looked_at := _looked_at(said)) is not None:
             shown += looked_at.tiles
             self._attention += looked_at.rows
@@ -134,7 +149,10 @@ class Writer:
 
     def finish(self, title: str, lines: Sequence[str]) -> None:
         """Write the tables and the page."""
-        put(self._folder / TABLE, _csv(self._rows, last=("mask", *self._made, "overlay", "problem")))
+        put(
+            self._folder / TABLE,
+            _csv(self._rows, last=("mask", *self._made, *self._reasons, "overlay", "problem")),
+        )
         if self._classes["boxes"]:
             put(
                 self._folder / BOXES,
@@ -184,6 +202,8 @@ def write_predictions(
         how = [*lines, f"{shown}; all are in {TABLE}."]
         if writer.has_outlines:
             how.append(_LEGEND)
+        if writer.has_reasons:
+            how.append(LEGEND)
         writer.finish(f"{predictor.job.job.name}: {_folder(manifest)}", how)
     return writer.counts
 

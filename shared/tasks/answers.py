@@ -58,6 +58,8 @@ class Answer:
         images: By what they are, in a word that a file may be called by ("restored"). They lie on the first
             image.
         curve: Times and values (N,) each; such as the chance to survive.
+        reasons: Maps (*S) of what speaks for the answer (above zero) and against it, by the method that found
+            them; on the grid that the network sees.
         attention: Share of each instance (N,) of a bag or a series, in their order.
     """
 
@@ -68,3 +70,4 @@ class Answer:
     images: Mapping[str, FoundImage] = field(default_factory=dict)
     curve: tuple[Tensor, Tensor] | None = None
     attention: Tensor | None = None
+    reasons: Mapping[str, Tensor] = field(default_factory=dict)

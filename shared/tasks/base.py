@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from shared.batch import Batch, Prediction
 from shared.metrics.states import MetricSet
 from shared.tasks.answers import Answer
+from shared.tasks.explained import Explained
 from shared.tasks.fields import fields_of
 from shared.tasks.look import Look
 from shared.tasks.options import TRAIN
@@ -166,6 +167,18 @@ class Task(ABC):
             predicted: What `predict` returned for it.
         """
         return None
+
+    def explained(self, predicted: Prediction, of: str | None = None) -> Sequence[Explained]:
+        """Return for each sample what explanations are about; nothing where a task has no such number.
+
+        Args:
+            predicted: What `predict` returned.
+            of: A class; None takes what is predicted.
+
+        Raises:
+            RunError: There is no such class.
+        """
+        return ()
 
     def program(self, models: Models) -> Program | None:
         """Return what is exported of the networks; None where the task has nothing of use elsewhere."""

@@ -18,6 +18,7 @@ from client.work.warm_networks import Bench
 from shared.seeds import seed_of
 from shared.tasks.fields import fields_of
 from shared.tasks.look import Look
+from simulate.session.reasons import with_reasons
 
 RANKS = ("best", "median", "worst")
 _GAP = 8  # pixels between two pictures
@@ -64,7 +65,8 @@ def examples_of(bench: Bench, samples: Samples, scores: Sequence[float]) -> dict
         batch = bench.task.prepare(samples.batch([int(place)]), seed)
         device = next(bench.model.parameters()).device
         batch = batch.each(lambda _, value: value.to(device))  # noqa: B023 (called at once)
-        look = bench.task.looks(bench.task.predict(bench.models, batch), batch)[0]
+        predicted = bench.task.predict(bench.models, batch)
+        look = with_reasons(bench.task.looks(predicted, batch)[0], bench.task, bench.models, batch, predicted)
         if image is None and not look.pictures:
             return {}
         spacing = None if batch.spacing is None else tuple(batch.spacing)

@@ -18,6 +18,7 @@ ON_REAL_DATA = {
     "bags",
     "attention",
     "synthetic_channel",
+    "explanations",
 }
 # Each file of tests runs some, so that workers share them out; those that are not named are in the last one.
 FEDERATIONS = [

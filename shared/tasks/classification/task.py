@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,14 +10,18 @@ import torch
 from numpy.typing import NDArray
 
 from shared.batch import Batch, Prediction
+from shared.errors import RunError
 from shared.metrics.curves import check_edges, fine_edges, first_edges
 from shared.metrics.states import MetricSet
 from shared.tasks.answers import Answer, Cell
 from shared.tasks.base import Models
 from shared.tasks.classes import LOGITS, ClassesTask, classified_by
 from shared.tasks.classification.metrics import ClassificationMetrics
+from shared.tasks.explained import Explained
+from shared.tasks.fields import fields_of
 from shared.tasks.look import Look
 from shared.tasks.programs import Program
+from shared.text.names import suggestion
 
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
@@ -31,6 +36,7 @@ class ClassificationTask(ClassesTask):
     def __init__(self, job: "JobSpec") -> None:
         super().__init__(job)
         self._label = classified_by(job)[1]
+        self._kind = fields_of(job)[self.input].kind
 
     def answers(self, batch: Batch, predicted: Prediction) -> list[Answer]:
         """Return the class of each image, by several labels any number of them, and a score of each class."""
@@ -51,6 +57,23 @@ class ClassificationTask(ClassesTask):
             }
             found.append(Answer(cells))
         return found
+
+    def explained(self, predicted: Prediction, of: str | None = None) -> list[Explained]:
+        """See the base class: the logit of a class, here of the one with the highest."""
+        if self._kind != "image":
+            return []
+        names = self._label.classes
+        if of is not None and of not in names:
+            raise RunError(f"there is no class '{of}'; {suggestion(of, names)}", where=self.job.job.name)
+        places = predicted[LOGITS].argmax(dim=1).tolist()
+        chosen = places if of is None else [names.index(of)] * len(places)
+        return [
+            Explained(self.input, f"what speaks for {names[place]}", partial(self._logit, place))
+            for place in chosen
+        ]
+
+    def _logit(self, place: int, models: Models, batch: Batch) -> torch.Tensor:
+        return self.forward(models, batch)[LOGITS][:, place]
 
     def program(self, models: Models) -> Program | None:
         """Return the network: images to a logit of each class."""

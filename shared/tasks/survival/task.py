@@ -6,12 +6,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from shared.batch import Batch, Prediction
+from shared.errors import RunError
 from shared.metrics.states import MetricSet
 from shared.metrics.statistics import means_and_deviations, quantiles
 from shared.tasks.answers import Answer, Cell
 from shared.tasks.base import Models, Phase, Task
+from shared.tasks.explained import Explained
 from shared.tasks.options import TRAIN
 from shared.tasks.programs import Input, OfTable, Program
 from shared.tasks.survival.losses import cox_losses, hazard_losses, mean_time, survival_at
@@ -111,6 +114,19 @@ class SurvivalTask(Task):
     def _any_edges(self) -> Tensor:
         """Return ends of as many intervals: before the statistics are known only their number matters."""
         return torch.linspace(0, 1, self._options.outputs + 1, dtype=torch.float64)[1:]
+
+    def explained(self, predicted: Prediction, of: str | None = None) -> list[Explained]:
+        """See the base class: of jobs with an image the log hazard, or the hazard up to the last interval."""
+        if of is not None:
+            raise RunError(f"there is no class '{of}', as survival has none", where=self.job.job.name)
+        if "image" not in self.roles:
+            return []
+        return [Explained("image", "what speaks for an early event", self._hazard)] * len(predicted[LOGITS])
+
+    def _hazard(self, models: Models, batch: Batch) -> Tensor:
+        """Return (B,); of intervals the sum of -log(1 - hazard), which is the cumulative hazard."""
+        logits = self.forward(models, batch)[LOGITS]
+        return logits[:, 0] if self.edges() is None else functional.softplus(logits).sum(dim=1)
 
     def program(self, models: Models) -> Program:
         """Return the networks with the scale of the columns, so that they take a table as it is written."""

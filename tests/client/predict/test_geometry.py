@@ -18,6 +18,7 @@ from client.data.kinds import kinds_of
 from client.data.manifest.rows import Record
 from client.predict.geometry import mask_file, place, written_corners
 from client.predict.images import image_file
+from client.predict.reasons import reasons_on
 from shared.job.schema import JobSpec
 from shared.tasks.answers import Answer, FoundBoxes, FoundImage
 from tests.jobs import make_job
@@ -173,6 +174,33 @@ def test_numbers_are_written_as_they_are(tmp_path) -> None:
     assert (
         abs(np.asarray(moved.dataobj)[..., 0, :].mean(axis=(0, 1)) - values.mean((1, 2)).numpy()).max() < 0.1
     )
+
+
+@pytest.mark.parametrize("resize", ["stretch", "pad"])
+@pytest.mark.parametrize("kind", [*KINDS, "slice"])
+def test_reasons_lie_on_their_image(tmp_path, kind, resize) -> None:
+    """The map is the image itself, so that one that is turned or moved would show."""
+    job = job_of(kind, "segmentation", resize)
+    file = written(tmp_path, kind)
+    kinds = {"image": kinds_of(job)["image"]}
+    image = torch.from_numpy(prepare(row(file), kinds, job.data).values["image"])
+    answer = Answer({}, reasons={"grad-cam": image[0]})
+    placed = place(row(file), kinds, job.data, answer)
+    assert placed is not None
+    [reasons] = reasons_on(placed, job.data, answer)
+    ending, content = reasons.file()
+    path = tmp_path / f"map{ending}"
+    path.write_bytes(content)
+    if file.suffix == ".gz":
+        own, other = nibabel.load(file), nibabel.load(path)
+        np.testing.assert_array_equal(own.affine, other.affine)
+        pair = own.get_fdata(), other.get_fdata()
+    else:
+        pair = read_files([file], None, Layout())[0].array[0], np.asarray(Image.open(path), np.float64)
+        pair = tuple(part[pair[1] > 0] for part in pair)  # what speaks against is not in a picture
+    assert pair[0].shape == pair[1].shape
+    assert np.corrcoef(*(part.ravel() for part in pair))[0, 1] > 0.98
+    assert len(reasons.tiles()) == (3 if kind in AFFINES else 1)
 
 
 @given(

@@ -22,6 +22,7 @@ from tests.cli import wardround
 from tests.every_task import write_for_every_task
 from tests.jobs import job_text
 
+METHODS = ("grad-cam", "integrated-gradients", "occlusion", "shap")
 TASKS = ("classification", "segmentation", "detection", "instances", "survival", "generation", "restoration")
 Run = Callable[..., Path]
 
@@ -314,6 +315,45 @@ def test_personal_strategies_say_which_model_it_is(run_of, data, tmp_path) -> No
     fedbn = run_of("segmentation", strategy_name="fedbn")
     refused = predict(fedbn, "--data", data, "--out", tmp_path / "b", code=2)
     assert "a part of it stays at each site" in refused.stderr
+
+
+def test_reasons_lie_on_their_images(predicted, run_of, data, tmp_path) -> None:
+    """What is predicted is the same; each method has a map and a picture of each row, for the owner alone."""
+    run, out = run_of("classification"), tmp_path / "out"
+    asked = [part for name in METHODS for part in ("--explain", name)]
+    predict(run, "--data", data, "--out", out, *asked)
+    before = rows(predicted("classification") / "predictions.csv")
+    for said, other, row in zip(
+        rows(out / "predictions.csv"), before, rows(data / "manifest.csv"), strict=True
+    ):
+        assert {name: said[name] for name in other} == other
+        assert said["explained"] == f"what speaks for {said['predicted']}"
+        image = Image.open(data / row["image"])
+        for name in METHODS:
+            found = np.asarray(Image.open(out / said[name]))
+            assert found.shape == image.size[::-1]
+            assert found.max() in (0, 255)  # Grad-CAM may find nothing that speaks for a class
+            assert Image.open(out / said[f"overlay/{name}"]).mode == "RGB"
+    assert not any(path.stat().st_mode & 0o77 for path in out.rglob("*"))
+    assert "not what is ill" in (out / "index.html").read_text()
+    predict(run, "--data", data, "--out", tmp_path / "again", *asked)
+    assert content(tmp_path / "again") == content(out)
+
+
+@pytest.mark.parametrize(
+    ("task", "asked", "says"),
+    [
+        ("classification", ["--explain", "gradcam"], "did you mean 'grad-cam'"),
+        ("classification", ["--explain", "grad-cam", "--of", "smal"], "did you mean 'small'"),
+        ("classification", ["--of", "small"], "give --explain"),
+        ("classification", ["--explain", "attention"], "take another method"),
+        ("segmentation", ["--explain", "grad-cam"], "has no single number of an image"),
+    ],
+)
+def test_what_can_not_be_explained_is_said(run_of, data, tmp_path, task, asked, says) -> None:
+    said = predict(run_of(task), "--data", data, "--out", tmp_path / "out", *asked, code=2)
+    assert says in said.stderr.replace("Take", "take")
+    assert not (tmp_path / "out").exists()
 
 
 def volume_run(folder: Path, data: Path) -> Path:
