@@ -64,7 +64,7 @@ def predict(
     said = f"{many(told.predicted, 'row')} predicted: {told.page}"
     answer(json, said, page=told.page, predicted=told.predicted, problems=len(told.problems))
     if told.problems:
-        _name(told.problems)
+        name_problems(told.problems)
         raise typer.Exit(2)
 
 
@@ -76,7 +76,7 @@ def _tracked(items: Iterable[Any], count: int, console: Any) -> Iterable[Any]:
     return track(items, "Predicting", total=count, console=console, transient=True)
 
 
-def _name(problems: Sequence[Any]) -> None:
+def name_problems(problems: Sequence[Any]) -> None:
     """Print what was wrong, to the error output."""
     from shared.text.plural import many
     from shared.text.printable import printable_lines

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -56,7 +57,7 @@ class Predictor:
     explainer: Explainer | None = None
 
     @classmethod
-    def of(cls, run: FinishedRun, which: Which, device: torch.device) -> "Predictor":
+    def of(cls, run: FinishedRun, which: Which, device: torch.device) -> Self:
         """Return a run's model as the evaluation of a round has it.
 
         Raises:
@@ -115,11 +116,12 @@ class Predictor:
         for batch, predicted in predictions(
             self.task, self.models, Samples.joined(self.job, parts), given=True
         ):
-            answers += self._answers(batch, predicted)
+            answers += self.answers_of(batch, predicted)
         for row, answer in zip(rows, answers, strict=True):
             yield Said(row.record, row.kinds, answer)
 
-    def _answers(self, batch: Batch, predicted: Prediction) -> list[Answer]:
+    def answers_of(self, batch: Batch, predicted: Prediction) -> list[Answer]:
+        """Return what is said of each sample of a batch."""
         answers = self.task.answers(batch, predicted) or []
         if self.explainer is None:
             return answers

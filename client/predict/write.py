@@ -1,8 +1,5 @@
 """The folder of predictions: a table, masks, images, overlays and a page, for their owner's eyes only."""
 
-import csv
-import io
-import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +13,7 @@ from client.data.manifest.rows import Manifest, Record
 from client.data.new_folder import new_folder, put
 from client.predict.answering import Predictor, Said
 from client.predict.attention import Attended, attended
+from client.predict.csv_table import csv_table
 from client.predict.drawing import OVERLAY_SIDE, Picture, card, side_by_side
 from client.predict.geometry import Placed, mask_file, place, sizes, written_corners
 from client.predict.images import image_file
@@ -151,18 +149,18 @@ class Writer:
         """Write the tables and the page."""
         put(
             self._folder / TABLE,
-            _csv(self._rows, last=("mask", *self._made, *self._reasons, "overlay", "problem")),
+            csv_table(self._rows, last=("mask", *self._made, *self._reasons, "overlay", "problem")),
         )
         if self._classes["boxes"]:
             put(
                 self._folder / BOXES,
-                _csv(
+                csv_table(
                     self._boxes,
                     first=("row", "image", *_CORNERS[: 2 * self._job.data.dimensions], "class", "score"),
                 ),
             )
         if self._attention:
-            put(self._folder / ATTENTION, _csv(self._attention))
+            put(self._folder / ATTENTION, csv_table(self._attention))
         errors = [str(problem).splitlines()[0] for problem in self.counts.problems]
         structures = next(filter(None, self._classes.values()), ())
         sheet = Sheet(title, list(lines), errors, [], structures, {"Images": self.cards})
@@ -236,19 +234,3 @@ def _plain(name: str) -> str:
     for ending in (".gz", Path(last.removesuffix(".gz")).suffix):
         last = last.removesuffix(ending) if ending else last
     return _ODD.sub("_", last)[:80] or "image"
-
-
-def _csv(rows: Sequence[Mapping[str, Cell]], first: Sequence[str] = (), last: Sequence[str] = ()) -> bytes:
-    names = dict.fromkeys((*first, *(name for row in rows for name in row)))
-    columns = [*(name for name in names if name not in last), *(name for name in last if name in names)]
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([_cell(row.get(column, "")) for column in columns] for row in rows)
-    return text.getvalue().encode()
-
-
-def _cell(value: Cell) -> str:
-    if isinstance(value, float):
-        return repr(value) if math.isfinite(value) else ""
-    return str(value)

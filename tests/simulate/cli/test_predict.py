@@ -356,6 +356,42 @@ def test_what_can_not_be_explained_is_said(run_of, data, tmp_path, task, asked, 
     assert not (tmp_path / "out").exists()
 
 
+def test_an_image_finds_its_like_in_an_archive(run_of, data, tmp_path) -> None:
+    """The archive has the query's own images too, under another name: they are the most alike."""
+    table = rows(data / "manifest.csv")
+    (tmp_path / "again").mkdir()
+    with (tmp_path / "again/manifest.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, table[0])
+        writer.writeheader()
+        for row in table:
+            writer.writerow({**row, "patient": f"other-{row['patient']}", "image": str(data / row["image"])})
+    asked = ("retrieve", run_of("classification"), "--archive", data, "--query", tmp_path / "again")
+    said = wardround(*asked, "--out", tmp_path / "out", "--count", 3, "--json")
+    assert said.returncode == 0, said.stderr
+    answer = json.loads(said.stdout)
+    found = rows(tmp_path / "out/neighbours.csv")
+    assert (answer["queries"], answer["archive"], len(found)) == (len(table), len(table), 3 * len(table))
+    best = [row for row in found if row["rank"] == "1"]
+    assert [float(row["likeness"]) for row in best] == pytest.approx([1.0] * len(table))
+    right = np.mean([row["label"] == row["found_label"] for row in found])
+    assert answer["goodness"]["precision"] == pytest.approx(right)
+    assert "data:image/png" in (tmp_path / "out/index.html").read_text()
+    assert not any(path.stat().st_mode & 0o77 for path in (tmp_path / "out").rglob("*"))
+    own = wardround(*asked[:4], "--query", data, "--out", tmp_path / "own")
+    assert own.returncode == 0, own.stderr
+    names = [(row["row"], row["found_patient"]) for row in rows(tmp_path / "own/neighbours.csv")]
+    patient = {str(number): row["patient"] for number, row in enumerate(table, 2)}
+    assert all(patient[row] != other for row, other in names)
+
+
+def test_only_features_of_whole_images_are_compared(run_of, data, tmp_path) -> None:
+    asked = ("retrieve", run_of("segmentation"), "--archive", data, "--query", data)
+    said = wardround(*asked, "--out", tmp_path / "out")
+    assert said.returncode == 2
+    assert "'segmentation' has no features of whole images" in said.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def volume_run(folder: Path, data: Path) -> Path:
     """Simulate a job on volumes that are resampled and covered by windows."""
     (folder / "job.toml").write_text(

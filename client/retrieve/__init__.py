@@ -1,0 +1,1 @@
+"""Images of a hospital's own archive that a model finds like another; nothing of it leaves."""
