@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from shared.batch import Batch
+from shared.further_metrics.feature_moments import FEATURES
+from shared.further_metrics.robust_accuracy import ATTACKED
 from shared.metrics.states import MetricSet
 from shared.tasks.base import Task
 
@@ -25,7 +28,9 @@ def judge(
     task: Task, metrics: MetricSet, logits: Tensor, targets: Tensor, patients: Sequence[str], **more: Any
 ) -> None:
     """Add logits (B, K, *S) and the targets to metrics, as an evaluation does; more as for `batch_of`."""
-    batch, predicted = batch_of(task, targets, patients, **more), {"logits": logits}
+    features = torch.nn.functional.normalize(logits.flatten(1).repeat(1, 32)[:, :32])
+    predicted = {"logits": logits, ATTACKED: logits, FEATURES: features}
+    batch = batch_of(task, targets, patients, **more)
     task.update(metrics, predicted, batch, task.sample_losses({}, batch, predicted))
 
 

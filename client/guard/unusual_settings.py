@@ -41,6 +41,8 @@ def _steps(job: JobSpec) -> Iterator[str]:
     fastest *= max([1.0, *training.rates.values()])
     if fastest > FAST:
         yield f"The steps are large ([training] learning_rate = {fastest:g})."
+    if (against := training.adversarial) is not None:
+        yield f"Images are changed by up to {against.epsilon:g} before each step ([training.adversarial])."
     if any(network.options.lora for network in networks_of(job)):
         what = " and ".join(["adapters", *(sent_parts(job) or [])])
         yield f"Only {what} are trained and sent ([model.lora]); the other layers stay as they are."

@@ -15,16 +15,20 @@ from client.data.motion.steps import whole
 from client.data.samples.sample_reader import Reader
 from client.data.samples.site_data import Samples
 from client.explain.explainer import Explainer
+from client.predict.usual import familiar_of
 from client.training.loop import place_model
 from client.work.warm_networks import EVALUATION_BATCH, predictions
 from shared.batch import Batch, Prediction
 from shared.errors import DataError, RunError
 from shared.finished_run import FinishedRun, Which
+from shared.further_metrics.familiar import Familiar
+from shared.further_metrics.feature_moments import FEATURES
 from shared.job.schema import JobSpec
 from shared.networks.build import models_of
 from shared.tasks import make_task
 from shared.tasks.answers import Answer
 from shared.tasks.base import Models, Task
+from shared.tasks.classes import LOGITS
 from shared.tasks.fields import first_of_role
 
 _COMPARED = 16  # images that an explanation compares with, at most
@@ -55,6 +59,7 @@ class Predictor:
     task: Task
     models: Models
     explainer: Explainer | None = None
+    familiar: Familiar | None = None
 
     @classmethod
     def of(cls, run: FinishedRun, which: Which, device: torch.device) -> Self:
@@ -65,7 +70,8 @@ class Predictor:
         """
         torch.set_num_threads(run.job.training.threads)
         model = place_model(run.model(torch.device("cpu"), which), run.job, device)
-        return cls(run.job, make_task(run.job, run.statistics), models_of(model))
+        task = make_task(run.job, run.statistics)
+        return cls(run.job, task, models_of(model), familiar=familiar_of(run, task))
 
     def require_answers(self) -> None:
         """Make sure that the task says something of single images.
@@ -123,6 +129,10 @@ class Predictor:
     def answers_of(self, batch: Batch, predicted: Prediction) -> list[Answer]:
         """Return what is said of each sample of a batch."""
         answers = self.task.answers(batch, predicted) or []
+        if self.familiar is not None:
+            cells = self.familiar.cells(predicted[FEATURES], predicted[LOGITS])
+            pairs = zip(answers, cells, strict=True)
+            answers = [replace(answer, cells={**answer.cells, **own}) for answer, own in pairs]
         if self.explainer is None:
             return answers
         reasons = self.explainer.reasons(self.task, self.models, batch, predicted)

@@ -5,7 +5,8 @@ at most `max_norm` (L2) to the sum (Abadi et al., CCS 2016, "Deep learning with 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -85,6 +86,17 @@ class ClippedSum(ABC):
     @abstractmethod
     def _add_together(self, batch: Batch, owners: Tensor) -> None:
         """Add gradients, as `add`, that the hooks have after one backward pass."""
+
+    @contextmanager
+    def unseen(self) -> Iterator[None]:
+        """Let the model be asked without the hooks seeing it."""
+        looking = self._hooks.hooks_enabled
+        self._hooks.disable_hooks()
+        try:
+            yield
+        finally:
+            if looking:
+                self._hooks.enable_hooks()
 
     def take(self) -> list[Tensor]:
         """Return the sum, one tensor a trainable parameter, and begin a new one."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from client.data.samples.read_ahead import ahead
+from client.training.adversarial import attacked
 from client.training.channels_last import suit_channels_last
 from client.training.flat_parameters import FlatParameters
 from client.training.phases import Work, declared_phases, drawn_batch, summed_rates
@@ -63,7 +64,7 @@ def place_model(model: nn.Module, job: JobSpec, device: torch.device) -> nn.Modu
     The features of images that are the same in each round are remembered, if a frozen part makes them.
     """
     model = model.to(device)
-    if not job.data.augment:
+    if not job.data.augment and job.training.adversarial is None:
         for module in model.modules():
             if isinstance(module, Encoder):
                 module.remember()
@@ -171,12 +172,17 @@ class LocalTraining:
     def _step(self, batch: Batch, pull: Pull | None, round_: int, step: int) -> Tensor:
         """Go through the phases with a batch; returns the loss of the first one."""
         batch = to_device(batch, self._task, self._device, channels_last=self._channels_last)
+        batch = self._attacked(batch, round_, step)
         losses = []
         for work in self.works:
             work.set_rate(round_ - 1 + step / self._order.steps)
             seen = batch if work.phase.sees_data else self._drawn(round_, step)
             losses.append(self._descend(work, seen, pull))
         return losses[0]
+
+    def _attacked(self, batch: Batch, round_: int, step: int) -> Batch:
+        seed = seed_of(self._seed, "attack", self._site, round_, step)
+        return attacked(batch, self._job, self.works[0].phase, self._models, seed)
 
     def _drawn(self, round_: int, step: int) -> Batch:
         seed = seed_of(self._seed, "nobody", self._site, round_, step)

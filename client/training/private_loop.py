@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from client.training.adversarial import attacked
 from client.training.clipping import ClippedSum, GhostSum, PerSampleSum
 from client.training.loop import Trained, TrainingSamples, batches_ahead, to_device
 from client.training.phases import Work, declared_phases, drawn_batch, summed_rates
@@ -188,7 +189,10 @@ class PrivateTraining:
         prepare = partial(self._prepared_alone, round_, step)
         batches = batches_ahead(self._samples, asked, prepare, seed, self._device)
         for batch, (_, owners) in zip(batches, parts, strict=True):
-            clipped.add(self._placed(batch), torch.tensor(owners, device=self._device))
+            placed = self._placed(batch)
+            with clipped.unseen():
+                placed = attacked(placed, self._job, work.phase, self._models, seed)
+            clipped.add(placed, torch.tensor(owners, device=self._device))
 
     def _prepared_alone(self, round_: int, step: int, batch: Batch, _: int) -> Batch:
         """Prepare each sample by itself: what is drawn for one must not depend on who else is drawn."""

@@ -55,6 +55,14 @@ class MetricOptions(Table):
         """Return the names of a sample's values, where it has several."""
         return ()
 
+    def columns(self, task: "TaskOptions") -> int:
+        """Return how many values a sample has: one for each class, or a single one."""
+        return max(1, len(self.classes(task)))
+
+    def figure(self, task: "TaskOptions", means: "Tensor") -> float:
+        """Return the metric from the means of the values (columns,)."""
+        return float(means.nanmean())
+
     @abstractmethod
     def values(
         self, job: "JobSpec", predicted: "Prediction", batch: "Batch"

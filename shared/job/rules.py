@@ -31,6 +31,7 @@ def check(job: "JobSpec") -> None:
         _networks,
         _phases,
         _optimizer,
+        _adversarial,
         _network,
         _network_input,
         _start,
@@ -96,6 +97,23 @@ def _optimizer(job: "JobSpec") -> None:
         raise ValueError("[training] keep_optimizer: 'sgd' without momentum remembers nothing to keep")
     if job.privacy.mechanism == "dp-sgd":
         raise ValueError("[training] keep_optimizer: private training begins each round with a new optimiser")
+
+
+def _adversarial(job: "JobSpec") -> None:
+    if job.training.adversarial is None:
+        return
+    inputs = [own.kind for own in job.task.fields().values() if own.role == "input"]
+    if (images := inputs.count("image")) != 1:
+        raise ValueError(
+            f"[training.adversarial]: changes the image of a sample, and in {job.task.name} it has {images}"
+        )
+    if len(phases_of(job)) > 1:
+        raise ValueError(
+            f"[training.adversarial]: raises the one loss of a step, and a step of '{job.task.name}' has "
+            "several phases"
+        )
+    if job.training.compile:
+        raise ValueError("[training] compile: an attack asks the networks in another mode; leave it out")
 
 
 def _network(job: "JobSpec") -> None:

@@ -19,7 +19,7 @@ from shared.tasks import TASKS
 from shared.text.names import NAME, WHAT_A_NAME_IS, as_name, shown, suggestion
 
 Schema = Mapping[str, Any]
-PHASE, LORA, STACK = "training.PHASE", "model.lora", "task.stack"
+PHASE, LORA, STACK, ADVERSARIAL = "training.PHASE", "model.lora", "task.stack", "training.adversarial"
 """Tables within others, which a job begins without."""
 TABLES_BEGIN = "<!-- The tables below are written by `make docs` from shared/job/schema.py. -->\n"
 KINDS = {
@@ -119,7 +119,7 @@ def _written(table: str, start: Mapping[str, Any]) -> Iterator[tuple[str, Mappin
     own = start.get(table, {})
     holds_tables = table in ("model", "training")
     within = {key: value for key, value in own.items() if holds_tables and isinstance(value, dict)}
-    if table not in (PHASE, LORA, STACK) and (len(within) < len(own) or not own):
+    if table not in (PHASE, LORA, STACK, ADVERSARIAL) and (len(within) < len(own) or not own):
         yield table, {key: value for key, value in own.items() if key not in within}
     yield from ((f"{table}.{key}", value) for key, value in within.items())
 
@@ -164,6 +164,7 @@ def _tables() -> Iterator[tuple[str, list[Schema]]]:
             yield LORA, [schema["$defs"]["LoraTable"]]
         if table == "training":
             yield PHASE, [schema["$defs"]["PhaseTable"]]
+            yield ADVERSARIAL, [schema["$defs"]["AdversarialTable"]]
 
 
 def _keys_of(table: Schema) -> Schema:

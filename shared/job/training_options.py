@@ -24,6 +24,9 @@ WarmupRounds = Annotated[
 GradientClip = Annotated[float, Field(gt=0, description="Largest L2 norm of a step's gradient.")]
 
 
+_TABLES = ("rates", "adversarial")  # keys that are tables, and none of a phase
+
+
 def _own() -> Any:
     return Field(None, exclude_if=lambda value: value is None)
 
@@ -53,6 +56,24 @@ def _tables_for_phases(schema: dict[str, Any]) -> None:
     phases = schema["properties"].pop(SEVERAL)
     schema["additionalProperties"] = phases["additionalProperties"]
     _describe(schema)
+
+
+class AdversarialTable(Table):
+    """`[training.adversarial]`: images are changed against the model before each step (Madry et al. 2018)."""
+
+    epsilon: float = Field(
+        gt=0,
+        le=1000,
+        description="Largest change of each number of an image, in the units of prepared images: deviations "
+        "with 'zscore', and parts of the range with the others.",
+    )
+    steps: int = Field(
+        1,
+        ge=1,
+        le=100,
+        description="Steps of the attack; each takes as long as one of training. One begins at a drawn place "
+        "(Wong et al. 2020), and several are PGD.",
+    )
 
 
 class TrainingTable(Table):
@@ -98,6 +119,11 @@ class TrainingTable(Table):
         description="Compile the networks at each site for its machine, for quicker steps after the first. "
         "Needs a C++ compiler there, and [policy] compile of the site.",
     )
+    adversarial: AdversarialTable | None = Field(
+        None,
+        exclude_if=operator.not_,  # as for rates
+        description="Training on images that are changed against the model, in a table of its own.",
+    )
     threads: int = Field(
         1, ge=1, le=64, description="CPU threads of a site's training. The result depends on it bit by bit."
     )
@@ -113,10 +139,11 @@ class TrainingTable(Table):
     @model_validator(mode="before")
     @classmethod
     def _tables_are_phases(cls, table: Any) -> Any:
-        """Take the tables within for those of phases: of the keys of `[training]` only `rates` is a table."""
+        """Take the tables within for those of phases, but for the keys of `[training]` that are tables."""
         if not isinstance(table, dict):
             return table
-        phases = {key: value for key, value in table.items() if isinstance(value, dict) and key != "rates"}
+        tables = {key: value for key, value in table.items() if isinstance(value, dict)}
+        phases = {key: value for key, value in tables.items() if key not in _TABLES}
         keys = {key: value for key, value in table.items() if key not in phases}
         return keys | {SEVERAL: phases} if phases else table
 

@@ -139,7 +139,7 @@ class MetricSet(ABC):
     def __init__(self, job: "JobSpec", metrics: Mapping[str, Metric]) -> None:
         self.job = job
         self._further = {metric.name: metric for metric in job.evaluation.metrics}
-        means = {name: Mean(max(1, len(own.classes(job.task)))) for name, own in self._further.items()}
+        means = {name: Mean(own.columns(job.task)) for name, own in self._further.items()}
         self.metrics = {**metrics, **means}
         require_sums(self.metrics)
         self._values: dict[str, list[tuple[Sequence[str], Tensor, Tensor]]] = {}
@@ -184,7 +184,7 @@ class MetricSet(ABC):
         """Add a batch to the metrics that the job asks for besides those of its task."""
         for name, own in self._further.items():
             values, counted = own.values(self.job, predicted, batch)
-            if values.shape != (wanted := (len(batch), max(1, len(own.classes(self.job.task))))):
+            if values.shape != (wanted := (len(batch), own.columns(self.job.task))):
                 raise WardroundError(
                     f"gives values of shape {tuple(values.shape)} for a batch, not {wanted}",
                     where=f"[evaluation] metrics '{name}'",
@@ -338,7 +338,7 @@ class MetricSet(ABC):
         values: dict[str, float] = {}
         for name, own in self._further.items():
             single = self.metrics[name].compute().reshape(-1)
-            values[name] = float(single.nanmean())
+            values[name] = own.figure(self.job.task, single)
             labels = own.classes(self.job.task)
             values |= {f"{name}/{label}": float(single[i]) for i, label in enumerate(labels)}
         return values

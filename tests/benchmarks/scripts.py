@@ -19,6 +19,7 @@ ON_REAL_DATA = {
     "attention",
     "synthetic_channel",
     "explanations",
+    "robustness",
     "retrieval",
 }
 # Each file of tests runs some, so that workers share them out; those that are not named are in the last one.

@@ -11,9 +11,16 @@ from numpy.typing import NDArray
 
 from shared.batch import Batch, Prediction
 from shared.errors import RunError
+from shared.further_metrics.familiar import projected
+from shared.further_metrics.feature_moments import FEATURES, FeatureMoments
+from shared.further_metrics.robust_accuracy import ATTACKED, RobustAccuracy
 from shared.metrics.curves import check_edges, fine_edges, first_edges
 from shared.metrics.states import MetricSet
+from shared.networks.features import last_features
+from shared.networks.modes import asked
+from shared.seeds import seed_of
 from shared.tasks.answers import Answer, Cell
+from shared.tasks.attacks import Attack
 from shared.tasks.base import Models
 from shared.tasks.classes import LOGITS, ClassesTask, classified_by
 from shared.tasks.classification.metrics import ClassificationMetrics
@@ -26,6 +33,8 @@ from shared.text.names import suggestion
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
 
+_NEED_MORE = FeatureMoments | RobustAccuracy  # metrics of more than the logits
+
 
 class ClassificationTask(ClassesTask):
     """One output per class of the target that `TaskOptions.classified` names.
@@ -37,6 +46,35 @@ class ClassificationTask(ClassesTask):
         super().__init__(job)
         self._label = classified_by(job)[1]
         self._kind = fields_of(job)[self.input].kind
+
+    def predict(self, models: Models, batch: Batch) -> Prediction:
+        """See the base class; and what metrics that the job asks for need besides the logits."""
+        asked_for = [own for own in self.job.evaluation.metrics if isinstance(own, _NEED_MORE)]
+        if not asked_for:
+            return super().predict(models, batch)
+        with last_features(list(models.values())) as seen:
+            found = dict(super().predict(models, batch))
+        for own in asked_for:
+            if isinstance(own, FeatureMoments):
+                found[FEATURES] = projected(self._seen(seen), own.features, self.job.job.seed)
+            elif self.target in batch:
+                images = self._attacked(Attack.of(self.job, own.epsilon, own.steps), models, batch)
+                changed = batch.plus(**{self.input: images})
+                found[ATTACKED] = super().predict(models, changed)[LOGITS]
+        return found
+
+    def _seen(self, seen: Sequence[torch.Tensor]) -> torch.Tensor:
+        if not seen:
+            raise RunError(f"the network ends in no linear layer, so '{self.job.job.name}' has no features")
+        return seen[0].float()
+
+    def _attacked(self, attack: Attack, models: Models, batch: Batch) -> torch.Tensor:
+        def losses(images: torch.Tensor) -> torch.Tensor:
+            changed = batch.plus(**{self.input: images})
+            return self.sample_losses(models, changed, self.forward(models, changed))
+
+        with asked(models.values()):
+            return attack.on(batch[self.input], losses, batch.seeds(seed_of(self.job.job.seed, "attack")))
 
     def answers(self, batch: Batch, predicted: Prediction) -> list[Answer]:
         """Return the class of each image, by several labels any number of them, and a score of each class."""

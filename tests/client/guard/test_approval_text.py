@@ -139,6 +139,7 @@ def test_the_training_loss_is_named_where_it_leaves(make_site, job_of, opened, p
         ({"update_parts": ["head.1"]}, "Only head.1"),
         ({"update_parts": ["head.1"], "model_lora": {}}, "Only adapters and head.1 are trained"),
         ({"training_rates": {"head": 200.0}}, "The steps are large"),
+        ({"training_adversarial": {"epsilon": 0.25}}, "changed by up to 0.25 before each step"),
         ({"job_rounds": 100_000}, "100000 rounds"),
         ({"strategy_min_sites": 1}, "with one site"),
         ({"strategy_min_sites": 2}, "with 2 sites"),

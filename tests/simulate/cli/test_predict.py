@@ -392,6 +392,26 @@ def test_only_features_of_whole_images_are_compared(run_of, data, tmp_path) -> N
     assert not (tmp_path / "out").exists()
 
 
+def test_an_image_of_another_kind_is_unusual(run_of, data, tmp_path) -> None:
+    """The run is asked for the sums of its features; stripes are like nothing that it was tested on."""
+    metrics = [{"name": "feature_moments", "features": 4}, {"name": "robust_accuracy", "steps": 2}]
+    run = run_of("classification", evaluation={"metrics": metrics})
+    figures = figures_of(run)
+    assert 0 < figures["feature_moments"] < 1
+    assert 0 <= figures["robust_accuracy"] <= figures["accuracy"]
+    (tmp_path / "images").mkdir()
+    stripes = np.tile(np.array([0, 255], np.uint8), (32, 16))
+    Image.fromarray(stripes).save(tmp_path / "images/stripes.png")
+    predict(run, "--data", tmp_path / "images", "--out", tmp_path / "other")
+    predict(run, "--data", data, "--out", tmp_path / "own")
+    [other], own = rows(tmp_path / "other/predictions.csv"), rows(tmp_path / "own/predictions.csv")
+    tested = [float(said["distance"]) for said, row in of_test(tmp_path / "own", data)]
+    assert np.mean(tested) < 2.5  # of the very images behind the sums; 2 is the root of their four numbers
+    assert {row["unusual"] for row in own} <= {"yes", "no"}
+    assert float(other["distance"]) > max(tested)
+    assert "unusual" in (tmp_path / "own/index.html").read_text()
+
+
 def volume_run(folder: Path, data: Path) -> Path:
     """Simulate a job on volumes that are resampled and covered by windows."""
     (folder / "job.toml").write_text(
