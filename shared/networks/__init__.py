@@ -24,6 +24,7 @@ from shared.networks.generator import GeneratorOptions
 from shared.networks.mlp import MLPOptions
 from shared.networks.options import Ends, NetworkOptions
 from shared.networks.resnet import ResNetOptions
+from shared.networks.retinanet import RetinaNetOptions
 from shared.networks.segresnet import SegResNetOptions
 from shared.networks.swin_unetr import SwinUNETROptions
 from shared.networks.unet import UNetOptions
@@ -49,6 +50,7 @@ NETWORKS = Registry(
         SwinUNETROptions,
         VNetOptions,
         DnCNNOptions,
+        RetinaNetOptions,
         MLPOptions,
         GeneratorOptions,
         DiscriminatorOptions,

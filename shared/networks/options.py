@@ -32,8 +32,9 @@ Levels = Annotated[
 ]
 
 
-Output = Literal["vector", "map", "image"]
-"""What a network gives: numbers for an image, or for each of its pixels; or an image, drawn from numbers."""
+Output = Literal["vector", "map", "image", "boxes"]
+"""What a network gives: numbers for an image, for each of its pixels, or for each of its anchors, which its
+method `anchors` returns; or an image, drawn from numbers."""
 
 Stack = Literal["one", "bag", "series"]
 """What a network takes of a sample: one image or table, or several, whose order may mean something."""

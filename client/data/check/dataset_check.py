@@ -284,7 +284,7 @@ class _Check:
             names = [str(value) for value in values]
             share = np.isin(np.rint(raw.array), values).mean()
         if expected.takes_values_for_structures:
-            self.instances.take(np.rint(raw.array[0]).astype(np.int64))
+            self.instances.take(raw.array[0])
         report.read_masks += 1
         report.empty_masks += not names
         for name in names:

@@ -11,6 +11,7 @@ from client.data.images.instances import pieces, renumbered
 from client.data.images.masks import is_map
 
 _WHOLE = 0.95  # share of the values that are one piece each
+_LARGEST = 2**24  # pixels: to look at larger ones would take longer than to read them
 _LEAST = 3  # different numbers of values in the masks: structures are mostly the same ones everywhere
 
 
@@ -31,12 +32,14 @@ class InstanceMaps:
     counted: bool = True
 
     def take(self, mask: NDArray[Any]) -> None:
-        """Look at the values of a mask (*S)."""
-        highest = int(np.max(mask, initial=0))
+        """Look at the values of a mask (*S), whole numbers of any type."""
+        if mask.size > _LARGEST:
+            return
+        highest = round(float(np.max(mask, initial=0)))
         if highest <= 1 or not self.counted:
             self.counts |= {highest} - {0}
             return
-        numbers, count = renumbered(mask)
+        numbers, count = renumbered(np.rint(mask))
         self.counted = highest == count and is_map(numbers)
         if self.counted:
             self.counts.add(count)

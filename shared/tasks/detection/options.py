@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from shared.metrics.spec import MetricSpec
 from shared.networks import Ends
+from shared.networks.options import Output
 from shared.table import Label
 from shared.tasks.fields import Field as SampleField
 from shared.tasks.options import Classes, TaskOptions
@@ -44,6 +45,12 @@ class Detection(TaskOptions):
         description="Where the boxes are: a column of the manifest, a table beside it (`boxes.csv`), or one "
         "column for each number (x0, y0, x1, y1[, z0, z1][, class]).",
     )
+    method: Literal["centres", "anchors"] = Field(
+        "centres",
+        exclude_if="centres".__eq__,  # such jobs keep the digest that they had before there was such a key
+        description="What finds boxes: a map with peaks at their centres (any network that gives a map), or "
+        "anchors ('retinanet').",
+    )
     stride: Literal[1, 2, 4] = Field(
         2, description="Pixels along each axis of a cell, in which one object of a class can be."
     )
@@ -73,7 +80,8 @@ class Detection(TaskOptions):
 
     def networks(self, data: "DataTable") -> dict[str, Ends]:
         """One logit for each class, and the place and the size of an object along each axis."""
-        return {"model": Ends.of(data, len(self.classes) + 2 * data.dimensions, "map")}
+        gives: Output = "boxes" if self.method == "anchors" else "map"
+        return {"model": Ends.of(data, len(self.classes) + 2 * data.dimensions, gives)}
 
     def metrics(self) -> tuple[MetricSpec, ...]:
         """See the base class."""
@@ -92,6 +100,10 @@ class Detection(TaskOptions):
                 f"[task] boxes: names {len(self.boxes)} columns; one, or {corners} for the corners and one "
                 "more for the class"
             )
+        if self.method == "anchors":
+            if job.data.patch is not None:
+                yield "[data] patch: anchors are on whole images of one size; set [data] size"
+            return
         cells = math.prod(length // self.stride for length in job.data.patch or job.data.size or [])
         if cells < self.most_boxes:
             yield f"[task] most_boxes: {self.most_boxes} can't be found in a map of {cells} cells"

@@ -1,19 +1,20 @@
-"""Detection of objects in images and volumes: a map whose peaks are their centres."""
+"""Detection of objects in images and volumes: a map whose peaks are their centres, or anchors."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from monai.networks.utils import eval_mode
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from shared.batch import Batch, Prediction
 from shared.metrics.states import MetricSet
 from shared.tasks.answers import Answer, Cell, FoundBoxes
 from shared.tasks.base import Models, Task
+from shared.tasks.detection.anchors import anchor_losses, decode_anchors
 from shared.tasks.detection.maps import PRIOR, decode, losses
 from shared.tasks.detection.metrics import OVERLAPS, DetectionMetrics
 from shared.tasks.detection.options import Detection
@@ -26,14 +27,15 @@ if TYPE_CHECKING:
     from shared.job.schema import JobSpec
 
 MAPS = "maps"
-"""Name of what the network gives, (B, K + 2 D, *S): see `shared.tasks.detection.maps`."""
+"""Name of what the network gives: (B, K + 2 D, *S), see `shared.tasks.detection.maps`; of anchors
+(B, A, K + 2 D), see `shared.tasks.detection.anchors`."""
 
 _SHOWN = 0.3  # probability from which a box is drawn
 _OVERLAP = 0.3  # intersection over union from which it is right
 
 
 class DetectionTask(Task):
-    """Boxes of several classes, in 2D or 3D, without anchors.
+    """Boxes of several classes, in 2D or 3D.
 
     Targets are lists of boxes, (N, 2 D + 1) float32 for each image: see `client.data.kinds.boxes`.
     """
@@ -42,14 +44,26 @@ class DetectionTask(Task):
         super().__init__(job)
         self._options = options
         self._windows = Windows(job)
+        self._has_anchors = options.method == "anchors"
 
     def forward(self, models: Models, batch: Batch) -> Prediction:
         """Return the maps of the images of a batch."""
-        return {MAPS: self._pooled(padded(models["model"], batch["image"]))}
+        model, images = models["model"], batch["image"]
+        return {MAPS: model(images) if self._has_anchors else self._pooled(padded(model, images))}
 
     def predict(self, models: Models, batch: Batch) -> Prediction:
         """Return maps, and `boxes` (B, M, 2 D), `scores` (B, M), `classes` (B, M), the best box first."""
         model, images, options = models["model"], batch["image"], self._options
+        if self._has_anchors:
+            with eval_mode(model):
+                maps = model(images)
+            size = images.shape[2:]
+            most, largest = options.most_boxes, options.largest_overlap
+            anchors = anchors_of(model, size)
+            detections = decode_anchors(
+                maps, anchors, size, len(options.classes), most=most, largest_overlap=largest
+            )
+            return {MAPS: maps, **vars(detections)}
         with eval_mode(model):
             maps = self._pooled(self._windows.map_of(model, images))
         detections = decode(
@@ -64,6 +78,9 @@ class DetectionTask(Task):
 
     def sample_losses(self, models: Models, batch: Batch, predicted: Prediction) -> Tensor:
         """Return one loss per image, (B,)."""
+        if self._has_anchors:
+            anchors = anchors_of(models["model"], batch["image"].shape[2:])
+            return anchor_losses(predicted[MAPS], batch["boxes"], anchors, len(self._options.classes))
         return losses(predicted[MAPS], batch["boxes"], len(self._options.classes), self._options.stride)
 
     def looks(self, predicted: Prediction, batch: Batch) -> Sequence[Look]:
@@ -103,8 +120,20 @@ class DetectionTask(Task):
         return self.job.evaluation.bins
 
     def program(self, models: Models) -> Program:
-        """Return the network: images to the map of the cells."""
+        """Return the network: images to the map of the cells, or to what the anchors give."""
         options, axes = self._options, self.job.data.dimensions
+        if self._has_anchors:
+            return Program(
+                models["model"],
+                {"image": self.image_input()},
+                MAPS,
+                "numbers of each anchor (`anchors`: centre and size in pixels, along each axis): a logit of "
+                "each class; how far the object's centre is from the anchor's, in sizes of the anchor; the "
+                "logarithm of the object's size over the anchor's",
+                {"classes": options.classes, "largest_overlap": options.largest_overlap}
+                | {"most_boxes": options.most_boxes}
+                | {"anchors": anchors_of(models["model"], self.job.data.size or []).tolist()},
+            )
         return Program(
             Pooled(models["model"], options.stride, axes),
             {"image": self.image_input()},
@@ -138,3 +167,9 @@ class DetectionTask(Task):
             for least in counts:
                 counts[least] += int(found(own, true, least).sum())
         return {"true_boxes": len(truth)} | {f"found/{least}": count for least, count in counts.items()}
+
+
+def anchors_of(model: nn.Module, size: Sequence[int]) -> Tensor:
+    """Return the anchors (A, 2 D) of a network that has some, on images of a size (*S)."""
+    anchors: Callable[[Sequence[int]], Tensor] = model.anchors  # type: ignore[assignment]
+    return anchors(size)

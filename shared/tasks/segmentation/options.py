@@ -1,5 +1,6 @@
 """What a job may say about a segmentation."""
 
+import operator
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
@@ -63,16 +64,23 @@ class Segmentation(ClassesOptions):
         "image; 'cldice-ce' keeps the middle lines of tubes, such as vessels, in one piece.",
     )
     tube_radius: int = Field(
-        5, ge=1, le=50, description="Pixels of the largest radius of a tube, for 'cldice-ce'."
+        5,
+        ge=1,
+        le=50,
+        exclude_if=(5).__eq__,
+        description="Pixels of the largest radius of a tube, for 'cldice-ce'.",
     )
     region: Label | None = Field(
         None,
+        exclude_if=operator.not_,  # jobs without it keep the digest that they had before there was such a key
         examples=["field_of_view"],
         description="Column of a mask of where pixels count: those outside are neither learnt nor judged, "
         "and are background.",
     )
     voxel_metrics: bool = Field(
-        False, description="Also report accuracy, sensitivity, specificity and AUROC of the voxels."
+        False,
+        exclude_if=operator.not_,
+        description="Also report accuracy, sensitivity, specificity and AUROC of the voxels.",
     )
     distances: bool = Field(
         False, description="Also report the 95th-percentile Hausdorff distance and surface Dice (slow)."
