@@ -28,7 +28,7 @@ def judge(
     task: Task, metrics: MetricSet, logits: Tensor, targets: Tensor, patients: Sequence[str], **more: Any
 ) -> None:
     """Add logits (B, K, *S) and the targets to metrics, as an evaluation does; more as for `batch_of`."""
-    features = torch.nn.functional.normalize(logits.flatten(1).repeat(1, 32)[:, :32])
+    features = torch.nn.functional.normalize(logits.flatten(1)[:, :32].repeat(1, 32)[:, :32])
     predicted = {"logits": logits, ATTACKED: logits, FEATURES: features}
     batch = batch_of(task, targets, patients, **more)
     task.update(metrics, predicted, batch, task.sample_losses({}, batch, predicted))
