@@ -10,20 +10,30 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from monai.losses import DiceLoss, FocalLoss
-from monai.losses.cldice import soft_skel
+from monai.losses import FocalLoss
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from shared.tasks.options import ClassesOptions
 from shared.tasks.precision import full
+from shared.tasks.region_losses import (
+    SampleLoss,
+    added,
+    boundary,
+    dice,
+    generalised_dice,
+    of_levels,
+    per_image,
+    tubes,
+    tversky,
+)
+from shared.tasks.segmentation.options import Segmentation
 
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
 
-SampleLoss = Callable[[Tensor, Tensor], Tensor]
-"""(logits (B, K, *S), targets (B, *S) or, with several labels, (B, K)) -> losses (B,)."""
+__all__ = ["SampleLoss", "class_weights", "evaluation_loss", "public_counts", "training_loss"]
 
 
 def training_loss(job: "JobSpec", class_counts: NDArray[np.int64] | None) -> SampleLoss:
@@ -45,7 +55,7 @@ def training_loss(job: "JobSpec", class_counts: NDArray[np.int64] | None) -> Sam
     if class_counts.shape != (options.counted,):
         raise ValueError(f"class counts: expected {options.counted}, got shape {class_counts.shape}")
     if options.class_weights == "none":
-        return _balanced_softmax(class_counts)
+        return _balanced_softmax(class_counts, options.label_smoothing)
     return _for_training(options, class_weights(class_counts))
 
 
@@ -57,8 +67,10 @@ def _classes_of(job: "JobSpec") -> ClassesOptions:
 
 def _for_training(options: ClassesOptions, weights: Tensor | None) -> SampleLoss:
     if options.loss == "batch-dice-ce":
-        return _sum(_dice(over_batch=True), _cross_entropy(weights))
-    return _named(options, weights)
+        loss = added(dice(over_batch=True), _cross_entropy(weights, options.label_smoothing))
+    else:
+        loss = _named(options, weights, options.label_smoothing)
+    return of_levels(loss) if options.takes_levels else loss
 
 
 def public_counts(job: "JobSpec") -> NDArray[np.int64] | None:
@@ -70,7 +82,7 @@ def public_counts(job: "JobSpec") -> NDArray[np.int64] | None:
 
 
 def evaluation_loss(job: "JobSpec") -> SampleLoss:
-    """Build the loss as it is reported: without weights, and so the same function at every site.
+    """Build the loss as it is reported: without weights or smoothing, and so the same at every site.
 
     Balanced softmax is judged by the cross-entropy, as its paper tests with the plain softmax, and the Dice
     over the batch by that of each image: what is reported must not depend on how images are batched.
@@ -91,31 +103,29 @@ def class_weights(counts: NDArray[np.int64]) -> Tensor:
     return torch.from_numpy(weights).float()
 
 
-def _named(options: ClassesOptions, weights: Tensor | None) -> SampleLoss:
-    name = options.loss
+def _named(options: ClassesOptions, weights: Tensor | None, smoothing: float = 0.0) -> SampleLoss:
     if options.classified()[1].several:
-        return _multi_label(name, weights)
-    if name == "focal":
+        return _multi_label(options.loss, weights)
+    if isinstance(options, Segmentation) and options.loss in _OF_REGIONS:
+        return _OF_REGIONS[options.loss](options)
+    if options.loss == "focal":
         return _focal(weights)
-    if name == "dice":
-        return _dice()
-    if name == "cldice-ce":
-        return _sum(_cldice(options), _cross_entropy(weights))
-    if name in {"dice-ce", "batch-dice-ce"}:
-        return _sum(_dice(), _cross_entropy(weights))
-    return _cross_entropy(weights)
+    cross_entropy = _cross_entropy(weights, smoothing)
+    if isinstance(options, Segmentation) and options.loss == "cldice-ce":
+        return added(tubes(options.tube_radius), cross_entropy)
+    return added(dice(), cross_entropy) if options.loss in {"dice-ce", "batch-dice-ce"} else cross_entropy
 
 
-def _sum(first: SampleLoss, second: SampleLoss) -> SampleLoss:
-    return lambda logits, targets: first(logits, targets) + second(logits, targets)
+def _cross_entropy(weights: Tensor | None, smoothing: float = 0.0) -> SampleLoss:
+    """Cross-entropy of the softmax; a share of labels is spread over all classes (Szegedy et al. 2016)."""
 
-
-def _cross_entropy(weights: Tensor | None) -> SampleLoss:
     def loss(logits: Tensor, targets: Tensor) -> Tensor:
         scores = full(logits)
         weight = None if weights is None else weights.to(scores)
-        losses = functional.cross_entropy(scores, targets.long(), weight=weight, reduction="none")
-        return _per_image(losses)
+        losses = functional.cross_entropy(
+            scores, targets.long(), weight=weight, reduction="none", label_smoothing=smoothing
+        )
+        return per_image(losses)
 
     return loss
 
@@ -126,19 +136,19 @@ def _multi_label(name: str, weights: Tensor | None) -> SampleLoss:
     bce = torch.nn.BCEWithLogitsLoss(reduction="none")
     element = focal if name == "focal" else bce
     scale = torch.ones(1) if weights is None else weights
-    return lambda logits, targets: _per_image(
+    return lambda logits, targets: per_image(
         element(full(logits), targets.to(full(logits))) * scale.to(logits.device)
     )
 
 
-def _balanced_softmax(counts: NDArray[np.int64]) -> SampleLoss:
+def _balanced_softmax(counts: NDArray[np.int64], smoothing: float) -> SampleLoss:
     """Cross-entropy of logits shifted by the log of the class's share (Ren et al., NeurIPS 2020).
 
     A class without images counts as if it had one, which keeps its logit finite: a site that never sees it
     then hardly pushes it down.
     """
     prior = torch.from_numpy(np.log(np.maximum(counts, 1) / np.maximum(counts, 1).sum())).float()
-    cross_entropy = _cross_entropy(None)
+    cross_entropy = _cross_entropy(None, smoothing)
     return lambda logits, targets: cross_entropy(logits + prior.to(logits.device), targets)
 
 
@@ -146,51 +156,14 @@ def _focal(weights: Tensor | None) -> SampleLoss:
     """Focal loss of the softmax, gamma 2 (Lin et al., ICCV 2017)."""
     focal = FocalLoss(to_onehot_y=True, use_softmax=True, gamma=2.0, weight=weights, reduction="none")
     # Only the true class has a term, so the sum over classes is the loss of the voxel.
-    return lambda logits, targets: _per_image(focal(logits, targets[:, None]).sum(dim=1))
+    return lambda logits, targets: per_image(focal(logits, targets[:, None]).sum(dim=1))
 
 
-def _dice(*, over_batch: bool = False) -> SampleLoss:
-    """Soft Dice of each image or of the whole batch, mean over the structures (Milletari et al., 3DV 2016).
-
-    The background is left out: nearly all of it is easy, and its Dice near 1 would hide the structures.
-    The Dice of an image without a structure has almost no gradient; over the batch, false alarms there count.
-    """
-    dice = DiceLoss(
-        include_background=False, to_onehot_y=True, softmax=True, reduction="none", batch=over_batch
-    )
-
-    def loss(logits: Tensor, targets: Tensor) -> Tensor:
-        losses = dice(full(logits), targets[:, None])
-        return losses.mean().expand(len(targets)) if over_batch else _per_image(losses)
-
-    return loss
-
-
-def _cldice(options: ClassesOptions) -> SampleLoss:
-    """Half of the soft Dice's loss and half of the soft centre-line Dice's, of each image.
-
-    Shit et al., CVPR 2021, equation 3 and algorithms 1 and 2, with alpha 0.5: the shares of either middle
-    line that lie in the other's mask; 1 is added to both parts of each, as in the authors' code.
-    """
-    dice, steps = _dice(), getattr(options, "tube_radius", 1)
-
-    def loss(logits: Tensor, targets: Tensor) -> Tensor:
-        scores = full(logits)
-        found = scores.softmax(dim=1)[:, 1:]
-        classes = torch.arange(1, scores.shape[1], device=targets.device)
-        true = (targets[:, None] == classes.view(1, -1, *[1] * (targets.ndim - 1))).to(found)
-        lines = soft_skel(found, steps), soft_skel(true, steps)
-        precision, sensitivity = _share_within(lines[0], true), _share_within(lines[1], found)
-        centre = 2 * precision * sensitivity / (precision + sensitivity)
-        return (dice(logits, targets) + 1 - centre.mean(dim=1)) / 2
-
-    return loss
-
-
-def _share_within(line: Tensor, mask: Tensor) -> Tensor:
-    """Return the share of a middle line (B, K, *S) that lies in a mask, (B, K)."""
-    return ((line * mask).flatten(2).sum(2) + 1) / (line.flatten(2).sum(2) + 1)
-
-
-def _per_image(losses: Tensor) -> Tensor:
-    return losses.reshape(len(losses), -1).mean(dim=1)
+_OF_REGIONS: dict[str, Callable[[Segmentation], SampleLoss]] = {
+    "dice": lambda _: dice(),
+    "tversky": lambda options: tversky(options.tversky_beta),
+    "focal-tversky": lambda options: tversky(options.tversky_beta, focal=True),
+    "generalised-dice": lambda _: generalised_dice(),
+    "boundary": lambda options: added(generalised_dice(), boundary(), options.boundary_weight),
+}
+"""Losses of segmentation that weigh structures by themselves."""

@@ -1,5 +1,6 @@
 """What a job may say about its task: `[task]`, checked without loading PyTorch."""
 
+import operator
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -54,11 +55,13 @@ class TaskOptions(Table):
     Attributes:
         declared: What a sample is made of, as far as it is the same for every job.
         takes_patches: Whether it may be trained on crops of its images (`[data] patch`).
+        takes_levels: Whether its loss takes the maps of several levels (`[model] deep_supervision`).
         example: The tables of a job to begin with; `[job]` and `[task] name` are added.
     """
 
     declared: ClassVar[Mapping[str, SampleField]]
     takes_patches: ClassVar[bool] = False
+    takes_levels: ClassVar[bool] = False
     example: ClassVar[Mapping[str, Mapping[str, Any]]]
 
     name: str
@@ -139,6 +142,19 @@ class ClassesOptions(TaskOptions):
         "count: counts are the patients'.",
     )
 
+    label_smoothing: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        exclude_if=operator.not_,  # a job without it keeps the digest that it had before there was such a key
+        examples=[0.1],
+        description="Share of each label that training spreads over all classes; for losses with a "
+        "cross-entropy.",
+    )
+
+    smoothed: ClassVar[frozenset[str]] = frozenset(
+        {"cross-entropy", "balanced-softmax", "dice-ce", "batch-dice-ce", "cldice-ce"}
+    )  # losses that take smoothed labels
     counts_itself: ClassVar[frozenset[str]] = frozenset()  # losses that need class counts by their nature
     unweighted: ClassVar[Mapping[str, str]] = {}  # losses that take no class weights, and why
 
@@ -156,6 +172,11 @@ class ClassesOptions(TaskOptions):
     @property
     def needs_counts(self) -> bool:
         """See the base class."""
+        return self.corrects_for_counts
+
+    @property
+    def corrects_for_counts(self) -> bool:
+        """Whether the loss makes up for how often classes occur."""
         return self.class_weights != "none" or self.loss in self.counts_itself
 
     @property
@@ -175,6 +196,17 @@ class ClassesOptions(TaskOptions):
     def _distinct(self) -> Self:
         if len(set(self.classes)) != len(self.classes):
             raise ValueError("classes: a name appears twice")
+        return self
+
+    @model_validator(mode="after")
+    def _smoothing(self) -> Self:
+        if not self.label_smoothing:
+            return self
+        if self.classified()[1].several:
+            raise ValueError("label_smoothing: is for one label per image (or pixel)")
+        if self.loss not in self.smoothed:
+            fitting = ", ".join(sorted(self.smoothed))
+            raise ValueError(f"label_smoothing: '{self.loss}' has no cross-entropy (one of: {fitting})")
         return self
 
     @model_validator(mode="after")

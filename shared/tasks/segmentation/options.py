@@ -24,6 +24,8 @@ REGION = "region"
 VOXELS = ("accuracy", "sensitivity", "specificity", "auroc")
 """The metrics of single voxels."""
 
+_KEYS_OF = {"tversky_beta": ("tversky", "focal-tversky"), "boundary_weight": ("boundary",)}
+
 Value = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
 
 
@@ -35,7 +37,14 @@ class Segmentation(ClassesOptions):
         "mask": SampleField("mask", role="target"),
     }
     takes_patches = True
-    unweighted: ClassVar[Mapping[str, str]] = {"dice": "weighs structures equally"}
+    takes_levels = True
+    unweighted: ClassVar[Mapping[str, str]] = {
+        "dice": "weighs structures equally",
+        "tversky": "weighs structures equally",
+        "focal-tversky": "weighs structures by how wrong they are",
+        "generalised-dice": "weighs classes by their volume in each image",
+        "boundary": "weighs classes by their volume in each image",
+    }
     example: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "task": {"classes": ["tumour"], "loss": "dice-ce"},
         "model": {"name": "unet"},
@@ -58,10 +67,36 @@ class Segmentation(ClassesOptions):
     mask: Literal["labels", "any"] = Field(
         "labels", description="'any' makes one structure of all values above 0 (a map of instances)."
     )
-    loss: Literal["cross-entropy", "dice", "dice-ce", "batch-dice-ce", "cldice-ce", "focal"] = Field(
+    loss: Literal[
+        "cross-entropy",
+        "dice",
+        "dice-ce",
+        "batch-dice-ce",
+        "cldice-ce",
+        "focal",
+        "tversky",
+        "focal-tversky",
+        "generalised-dice",
+        "boundary",
+    ] = Field(
         "cross-entropy",
         description="What training minimises; 'batch-dice-ce' takes the Dice over the batch, not of each "
-        "image; 'cldice-ce' keeps the middle lines of tubes, such as vessels, in one piece.",
+        "image; 'cldice-ce' keeps the middle lines of tubes, such as vessels, in one piece (docs/tasks.md).",
+    )
+    tversky_beta: float = Field(
+        0.7,
+        gt=0,
+        lt=1,
+        exclude_if=lambda value: value == 0.7,  # a job without it keeps the digest that it had before
+        description="Weight of missed pixels in 'tversky' and 'focal-tversky'; pixels added wrongly have 1 - "
+        "tversky_beta.",
+    )
+    boundary_weight: float = Field(
+        0.01,
+        gt=0,
+        le=1000,
+        exclude_if=lambda value: value == 0.01,  # as for tversky_beta
+        description="Weight of the distance to the border, beside the generalised Dice, in 'boundary'.",
     )
     tube_radius: int = Field(
         5,
@@ -82,10 +117,39 @@ class Segmentation(ClassesOptions):
         exclude_if=operator.not_,
         description="Also report accuracy, sensitivity, specificity and AUROC of the voxels.",
     )
+    keep_largest: list[Label] = Field(
+        [],
+        max_length=256,
+        exclude_if=operator.not_,  # a job without it keeps the digest that it had before there was such a key
+        examples=[["liver"]],
+        description="Structures of whose predicted parts the largest alone stays.",
+    )
+    least_size: dict[Label, Annotated[int, Field(ge=2, le=2**31)]] = Field(
+        {},
+        max_length=256,
+        exclude_if=operator.not_,  # as for keep_largest
+        examples=[{"lesion": 20}],
+        description="Pixels (voxels) that each predicted part of a structure has at least; smaller ones go.",
+    )
     distances: bool = Field(
         False, description="Also report the 95th-percentile Hausdorff distance and surface Dice (slow)."
     )
     surface_tolerance: float = Field(1.0, gt=0, description="Millimetres within which surfaces agree.")
+
+    @model_validator(mode="after")
+    def _keys_of_losses(self) -> Self:
+        for key, losses in _KEYS_OF.items():
+            if getattr(self, key) != type(self).model_fields[key].default and self.loss not in losses:
+                raise ValueError(f"{key}: is for loss = {' or '.join(repr(loss) for loss in losses)}")
+        return self
+
+    @model_validator(mode="after")
+    def _postprocessed(self) -> Self:
+        for key in ("keep_largest", "least_size"):
+            for name in getattr(self, key):
+                if name not in self.classes:
+                    raise ValueError(f"{key}: '{name}' is not a class; {suggestion(name, self.classes)}")
+        return self
 
     @model_validator(mode="after")
     def _labels(self) -> Self:
@@ -109,6 +173,12 @@ class Segmentation(ClassesOptions):
             return {**self.declared, "mask": mask}
         region = SampleField("mask", (self.region,), role="target", classes=("region",), region=True)
         return {**self.declared, "mask": mask, REGION: region}
+
+    @property
+    def removed_parts(self) -> dict[str, object]:
+        """What is removed from predicted maps, by key; nothing where it is empty."""
+        found: dict[str, object] = {"keep_largest": self.keep_largest, "least_size": self.least_size}
+        return {key: value for key, value in found.items() if value}
 
     def label_indices(self) -> dict[int, int] | None:
         """Return the class index that each value of a mask stands for, 0 for the background."""

@@ -10,9 +10,13 @@ _SURE = 30.0  # logits: a cross-entropy of less than 1e-12
 
 
 def within(logits: Tensor, batch: Batch) -> Tensor:
-    """Return logits (B, 1 + K, *S) that say background outside of the region, where no gradient is."""
+    """Return logits (B, 1 + K, *S), or (B, M, 1 + K, *S) of levels, that say background outside of the region.
+
+    There no gradient is.
+    """
     if REGION not in batch:
         return logits
+    inside = batch[REGION][:, None] > 0
     outside = torch.full_like(logits[:1], -_SURE)
-    outside[:, 0] = 0
-    return torch.where(batch[REGION][:, None] > 0, logits, outside)
+    outside.select(-inside.ndim + 1, 0).zero_()
+    return torch.where(inside if logits.ndim == inside.ndim else inside[:, None], logits, outside)

@@ -18,6 +18,7 @@ from shared.tasks.look import Look
 from shared.tasks.programs import Program, Whole
 from shared.tasks.segmentation.metrics import SegmentationMetrics, count_voxels, dice, surface_distances
 from shared.tasks.segmentation.options import REGION, Segmentation
+from shared.tasks.segmentation.postprocess import cleaned
 from shared.tasks.segmentation.region import within
 from shared.tasks.whole_images import Windows, padded
 
@@ -55,10 +56,11 @@ class SegmentationTask(ClassesTask):
         return padded(model, images)
 
     def predict(self, models: Models, batch: Batch) -> Prediction:
-        """Return the logits of whole images, without gradients; the network's mode is kept."""
+        """Return the logits of whole images, post-processed, without gradients; keeps the mode."""
         model = models["model"]
         with eval_mode(model):
-            return {LOGITS: within(self._windows.map_of(model, batch[self.input]), batch)}
+            found = within(self._windows.map_of(model, batch[self.input]), batch)
+        return {LOGITS: cleaned(found, self._options) if self._options.removed_parts else found}
 
     def looks(self, predicted: Prediction, batch: Batch) -> Sequence[Look]:
         """See the base class: both masks, and their Dice, the mean over the structures that either has."""
@@ -81,7 +83,7 @@ class SegmentationTask(ClassesTask):
             {self.input: self.image_input()},
             LOGITS,
             "a logit of the background and of each structure for each pixel; the highest is its class",
-            {"classes": ["background", *self._options.classes]},
+            {"classes": ["background", *self._options.classes], **self._options.removed_parts},
         )
 
     def answers(self, batch: Batch, predicted: Prediction) -> list[Answer]:

@@ -154,7 +154,7 @@ def test_a_table_that_is_none_is_refused(table: str, value: object) -> None:
         ({"training.local_steps": 5}, "[training] local_epochs: give either local_epochs or local_steps"),
         (
             {"task.loss": "balanced-softmax"},
-            '[task] loss: unknown name "balanced-softmax"; one of: batch-dice-ce, cldice-ce',
+            '[task] loss: unknown name "balanced-softmax"; one of: batch-dice-ce, boundary, ',
         ),
         (
             {"evaluation.select_best": "dice_globl"},

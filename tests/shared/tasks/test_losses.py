@@ -174,3 +174,86 @@ def test_the_loss_of_tubes_is_that_of_the_paper(axes: int) -> None:
     value = evaluation_loss(spec)(logits, true)
     assert float(value) == pytest.approx(float(entropy + (2 - overlap - centre) / 2), abs=1e-3)
     assert float(plain(logits, true)) == pytest.approx(float(entropy + 1 - overlap), abs=1e-3)
+
+
+def two_voxels_of_four() -> tuple[Tensor, Tensor]:
+    """Return logits and targets of 2 x 2 pixels: the structure is the upper row, found with 0.8 and 0.4."""
+    foreground = torch.tensor([[[0.8, 0.4], [0.2, 0.1]]], dtype=torch.float64)
+    return torch.stack([1 - foreground, foreground], dim=1).log(), torch.tensor([[[1, 1], [0, 0]]])
+
+
+def loss_of(name: str, logits: Tensor, targets: Tensor, **options: Any) -> float:
+    spec = make_job(task_loss=name, task_classes=["a"], **options)
+    return float(training_loss(spec, None)(logits, targets)[0])
+
+
+def test_tversky_is_its_paper_s_index() -> None:
+    """Equation 2 of Salehi et al. 2017: found 1.2, added 0.3, missed 0.8."""
+    pair = two_voxels_of_four()
+    index = 1.2 / (1.2 + 0.3 * 0.3 + 0.7 * 0.8)
+    assert loss_of("tversky", *pair) == pytest.approx(1 - index, abs=1e-5)
+    assert loss_of("focal-tversky", *pair) == pytest.approx((1 - index) ** 0.75, abs=1e-5)
+    even = loss_of("tversky", *pair, task_tversky_beta=0.5)
+    assert even == pytest.approx(loss_of("dice", *pair), abs=1e-5)
+
+
+def test_a_structure_found_whole_leaves_the_focal_loss_a_slope() -> None:
+    logits = torch.tensor([[-200.0, 200.0], [200.0, -200.0]]).T[None, :, :, None].requires_grad_()
+    spec = make_job(task_loss="focal-tversky", task_classes=["a"])
+    training_loss(spec, None)(logits, torch.tensor([[[1], [0]]])).sum().backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+
+
+def test_generalised_dice_weighs_classes_by_their_squared_volume() -> None:
+    """Sudre et al. 2017: one pixel of the structure counts as much as three of the background."""
+    foreground = torch.tensor([[[0.8, 0.4], [0.2, 0.1]]], dtype=torch.float64)
+    logits, targets = torch.stack([1 - foreground, foreground], dim=1).log(), torch.tensor([[[1, 0], [0, 0]]])
+    weights = {"a": 1.0, "background": 1 / 9}
+    both = {"a": 0.8, "background": 0.6 + 0.8 + 0.9}
+    sums = {"a": 1.5 + 1, "background": 2.5 + 3}
+    found = 2 * sum(weights[own] * both[own] for own in both) / sum(weights[own] * sums[own] for own in both)
+    assert loss_of("generalised-dice", logits, targets) == pytest.approx(1 - found, abs=1e-5)
+
+
+def test_the_boundary_loss_adds_the_signed_distance() -> None:
+    """Kervadec et al. 2019: the border's pixels have 0 inside and 1 outside; further out 2."""
+    foreground = torch.tensor([[[0.9], [0.8], [0.3], [0.2]]], dtype=torch.float64)
+    logits, targets = (
+        torch.stack([1 - foreground, foreground], dim=1).log(),
+        torch.tensor([[[1], [1], [0], [0]]]),
+    )
+    distance = (-1 * 0.9 + 0 * 0.8 + 1 * 0.3 + 2 * 0.2) / 4
+    region = loss_of("generalised-dice", logits, targets)
+    found = loss_of("boundary", logits, targets, task_boundary_weight=0.5)
+    assert found == pytest.approx(region + 0.5 * distance, abs=1e-6)
+
+
+def test_a_smoothed_label_is_spread_over_all_classes_in_training_alone() -> None:
+    spec = job("cross-entropy", "classification", task_label_smoothing=0.3)
+    logits, targets = batch(spec)
+    spread = 0.7 * functional.one_hot(targets, 3) + 0.1
+    expected = -(spread * logits.log_softmax(1)).sum(1)
+    torch.testing.assert_close(training_loss(spec, None)(logits, targets), expected)
+    plain = functional.cross_entropy(logits, targets, reduction="none")
+    torch.testing.assert_close(evaluation_loss(spec)(logits, targets), plain)
+
+
+@pytest.mark.parametrize(
+    ("loss", "options", "message"),
+    [
+        ("dice", {"task_label_smoothing": 0.1}, "label_smoothing: 'dice' has no cross-entropy"),
+        ("tversky", {"task_class_weights": "site"}, "class_weights: must be 'none', as 'tversky' weighs"),
+        ("dice", {"task_tversky_beta": 0.5}, "tversky_beta: is for loss = 'tversky' or 'focal-tversky'"),
+        ("tversky", {"task_boundary_weight": 0.5}, "boundary_weight: is for loss = 'boundary'"),
+    ],
+)
+def test_keys_of_another_loss_are_refused(loss: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(JobError) as refused:
+        job(loss, "segmentation", **options)
+    assert message in str(refused.value)
+
+
+def test_labels_of_several_are_not_smoothed() -> None:
+    with pytest.raises(JobError, match="label_smoothing: is for one label per image"):
+        job("cross-entropy", "classification", task_multi_label=True, task_label_smoothing=0.1)
