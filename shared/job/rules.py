@@ -8,6 +8,7 @@ from shared.limits import LARGEST_JOB, LARGEST_MODEL_MB
 from shared.metrics.spec import metric_names
 from shared.metrics.statistic_spec import check_specs
 from shared.networks import NETWORKS, fitting_networks
+from shared.networks.options import DeepMapOptions
 from shared.privacy.secagg.limits import LEAST_SITES
 from shared.tasks.fields import PIXELS
 from shared.text.names import shown, suggestion
@@ -126,6 +127,14 @@ def _network(job: "JobSpec") -> None:
             )
         if (problem := network.options.problem(network.ends)) is not None:
             raise ValueError(f"[{network.table}] {problem}")
+
+        if isinstance(network.options, DeepMapOptions) and network.options.deep_supervision:
+            _levels(job, network.table)
+
+
+def _levels(job: "JobSpec", table: str) -> None:
+    if not job.task.takes_levels:
+        raise ValueError(f"[{table}] deep_supervision: is for tasks with a mask, not for {job.task.name}")
 
 
 def _network_input(job: "JobSpec") -> None:

@@ -12,22 +12,36 @@ from shared.networks.aggregators import (
     TransformerOptions,
 )
 from shared.networks.attention_unet import AttentionUNetOptions
+from shared.networks.capsule import CapsuleOptions
+from shared.networks.cascade import CascadeOptions
 from shared.networks.cnn import CNNOptions
 from shared.networks.conv_lstm import ConvLSTMOptions
+from shared.networks.dense_unet import DenseUNetOptions
 from shared.networks.densenet import DenseNet121Options
 from shared.networks.discriminator import DiscriminatorOptions
 from shared.networks.dncnn import DnCNNOptions
 from shared.networks.dynunet import DynUNetOptions
 from shared.networks.efficientnet import EfficientNetB0Options
 from shared.networks.efficientnet_lite import EfficientNetLite0Options
+from shared.networks.fcn import FCNOptions
 from shared.networks.generator import GeneratorOptions
+from shared.networks.highresnet import HighResNetOptions
+from shared.networks.inception import InceptionOptions
+from shared.networks.mednext import MedNeXtOptions
 from shared.networks.mlp import MLPOptions
 from shared.networks.options import Ends, NetworkOptions
 from shared.networks.resnet import ResNetOptions
 from shared.networks.retinanet import RetinaNetOptions
+from shared.networks.segnet import SegNetOptions
 from shared.networks.segresnet import SegResNetOptions
+from shared.networks.segresnet_ds import SegResNetDSOptions
+from shared.networks.senet import SENetOptions
 from shared.networks.swin_unetr import SwinUNETROptions
+from shared.networks.two_paths import TwoPathsOptions
 from shared.networks.unet import UNetOptions
+from shared.networks.unet_plus_plus import UNetPlusPlusOptions
+from shared.networks.unetr import UNETROptions
+from shared.networks.vgg import VGGOptions
 from shared.networks.vit import ViTOptions
 from shared.networks.vnet import VNetOptions
 from shared.registry import Registry
@@ -51,6 +65,20 @@ NETWORKS = Registry(
         VNetOptions,
         DnCNNOptions,
         RetinaNetOptions,
+        VGGOptions,
+        InceptionOptions,
+        SENetOptions,
+        CapsuleOptions,
+        FCNOptions,
+        SegNetOptions,
+        TwoPathsOptions,
+        CascadeOptions,
+        DenseUNetOptions,
+        UNetPlusPlusOptions,
+        HighResNetOptions,
+        MedNeXtOptions,
+        SegResNetDSOptions,
+        UNETROptions,
         MLPOptions,
         GeneratorOptions,
         DiscriminatorOptions,

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from shared.networks.options import Ends, Levels, MapOptions, Norm
+from shared.networks.options import DeepMapOptions, Ends, Levels, Norm
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-class DynUNetOptions(MapOptions):
+class DynUNetOptions(DeepMapOptions):
     """The U-Net of nnU-Net (Isensee et al. 2021; MONAI `DynUNet`); a map, 2D and 3D."""
 
     name: Literal["dynunet"]
@@ -34,10 +34,10 @@ class DynUNetOptions(MapOptions):
 
     def build(self, ends: Ends) -> "nn.Module":
         """See the base class."""
-        from monai.networks.nets import DynUNet
+        from shared.networks.modules import TaughtDynUNet
 
         strides = [1] + [2] * (len(self.channels) - 1)
-        model = DynUNet(
+        model = TaughtDynUNet(
             ends.dimensions,
             ends.channels,
             ends.outputs,
@@ -48,8 +48,12 @@ class DynUNetOptions(MapOptions):
             dropout=self.dropout or None,
             norm_name="batch",
             res_block=self.residual,
+            deep_supervision=self.deep_supervision,
+            deep_supr_num=len(self.channels) - 2,
         )
         # MONAI holds each block a second time, under `skip_layers`, from where it is run; Opacus would hook
         # both.
         del model.input_block, model.downsamples, model.bottleneck, model.upsamples
+        if self.deep_supervision:
+            del model.deep_supervision_heads
         return model

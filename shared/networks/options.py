@@ -287,3 +287,14 @@ class MapOptions(NetworkOptions):
     def divisor(self) -> int:
         """Every level must halve evenly, or the halves of the network don't meet; the task pads for it."""
         return self.stride
+
+
+class DeepMapOptions(MapOptions):
+    """A network of maps whose coarser levels may be taught too, by maps of their own."""
+
+    deep_supervision: bool = Field(
+        False,
+        exclude_if=operator.not_,  # a job without it keeps the digest that it had before there was such a key
+        description="Coarser levels give maps in training too, enlarged to the image's size; each one's loss "
+        "counts half of the finer one's.",
+    )

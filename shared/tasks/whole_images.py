@@ -15,7 +15,7 @@ OVERLAP = 0.25  # of neighbouring windows, as MONAI has it; 0.5 would cost 1.5 t
 
 
 def padded(model: nn.Module, images: Tensor) -> Tensor:
-    """Run a network on images (B, C, *S) of any size, and return its map (B, K, *S).
+    """Run a network on images (B, C, *S) of any size; returns its map (B, K, *S), or several (B, M, K, *S).
 
     A network that halves its input several times says so in its attribute `divisor`; images are padded to a
     multiple of it, by repeating their border, and the map is cut back.
@@ -27,7 +27,7 @@ def padded(model: nn.Module, images: Tensor) -> Tensor:
         pad = [number for extra in reversed(missing) for number in (0, extra)]
         images = functional.pad(images, pad, mode="replicate")
     found: Tensor = model(images)
-    for axis, size in enumerate(sizes, start=2):
+    for axis, size in enumerate(sizes, start=-len(sizes)):
         found = found.narrow(axis, 0, size)
     return found
 

@@ -10,7 +10,7 @@ _SURE = 30.0  # logits: a cross-entropy of less than 1e-12
 
 
 def within(logits: Tensor, batch: Batch) -> Tensor:
-    """Return logits (B, 1 + K, *S), or (B, M, 1 + K, *S) of levels, that say background outside of the region.
+    """Return logits (B, 1 + K, *S), or (B, M, 1 + K, *S) of levels, that say background outside the region.
 
     There no gradient is.
     """

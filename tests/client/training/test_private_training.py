@@ -30,6 +30,7 @@ from shared.privacy.randomness import SecretRandomness, SeededRandomness
 from shared.tasks import make_task
 from shared.tasks.losses import training_loss
 from tests.jobs import IMAGE_NETWORKS_IN, TASK_OF
+from tests.shared.networks.test_models import SMALL
 
 pytestmark = pytest.mark.filterwarnings("ignore:Full backward hook")
 CPU = torch.device("cpu")
@@ -278,6 +279,7 @@ def test_micro_batches_do_not_change_the_step(tiny_job: Any, monkeypatch: pytest
 )
 def test_every_private_network_takes_a_private_step(tiny_job: Any, name: str, dimensions: int) -> None:
     small = {"channels": [8, 16, 32]} if "channels" in NETWORKS[name].model_fields else {}
+    small |= SMALL.get(name, {})
     norm = "batch" if "norm" in NETWORKS[name].model_fields else None
     network = NETWORKS[name](name=name, **small, **({"norm": norm} if norm else {}))
     size = [min(network.stride, 32)] * dimensions
@@ -286,10 +288,7 @@ def test_every_private_network_takes_a_private_step(tiny_job: Any, name: str, di
     job = private_job(
         tiny_job,
         TASK_OF[network.gives],
-        model_name=name,
-        model_channels=small.get("channels"),
-        model_num_res_units=None,
-        model_norm=norm,
+        model={"name": name, **small, **({"norm": norm} if norm else {})},
         data_dimensions=dimensions,
         data_size=size,
         data_channels=1,
