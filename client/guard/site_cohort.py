@@ -14,6 +14,7 @@ from client.guard.release import Release
 from client.guard.update_plan import check_update, patients_in_round, units_in_round
 from client.settings.policy import PolicyError
 from client.settings.site import SiteConfig
+from client.training.class_balance import ClassGroups
 from client.training.private_plan import plan
 from client.training.sample_order import SampleOrder
 from shared.job.schema import JobSpec
@@ -101,6 +102,7 @@ class SiteCohort:
             site=self._config.name,
             round_to=policy.round_counts_to,
             least=policy.min_patients_in_update,
+            classes=ClassGroups.of(job, data.written_targets(), data.training_patients),
         )
 
     def name_of(self, job: JobSpec, patients: frozenset[str]) -> str:

@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from client.membership.population import Chosen
+from client.training.class_balance import ClassGroups
 from client.training.loop import LocalTraining, place_model
 from client.training.private_loop import PrivateTraining
+from client.training.sample_order import SampleOrder
 from shared.job.schema import JobSpec
 from shared.networks.build import Files, build_model
 from shared.privacy.randomness import SeededRandomness
@@ -66,6 +68,8 @@ def train_model(
                 model, task, samples, job, site=name, device=device, randomness=randomness
             )
         else:
-            training = LocalTraining(model, task, samples, job, site=name, device=device)
+            classes = ClassGroups.of_samples(job, samples)
+            order = SampleOrder.public(job, len(samples), name, classes=classes)
+            training = LocalTraining(model, task, samples, job, site=name, device=device, order=order)
         training.run(round_)
     return model

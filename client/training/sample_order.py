@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from client.data.manifest.splits import CohortKey
 from client.settings.policy import rounded
+from client.training.class_balance import ClassGroups
 from shared.job.schema import JobSpec
 from shared.job.training_options import TrainingTable
 
@@ -32,6 +34,7 @@ class SampleOrder:
         images: How many there are.
         batches_per_pass: Of nearly the same size; together they hold every image once.
         steps: Of a round.
+        classes: The images by class, where each class is taken as often as the others.
     """
 
     key: CohortKey
@@ -41,6 +44,7 @@ class SampleOrder:
     images: int
     batches_per_pass: int
     steps: int
+    classes: ClassGroups | None = None
 
     @classmethod
     def of(
@@ -54,6 +58,7 @@ class SampleOrder:
         round_to: int,
         least: int,
         steps: int | None = None,
+        classes: ClassGroups | None = None,
     ) -> "SampleOrder":
         """Return the order of a job.
 
@@ -66,14 +71,24 @@ class SampleOrder:
             round_to: The policy's `round_counts_to`.
             least: The policy's `min_patients_in_update`.
             steps: Of a round; None takes what the job says.
+            classes: Of a job that samples by class.
         """
+        if classes is None and job.training.sampling == "class-balanced":
+            raise ValueError("sampling by class needs the class of each image")
         batches = batches_per_pass(images, job.training.batch_size, round_to)
         if steps is None:
             steps = steps_of(job.training, images, round_to, least)
-        return cls(key, job.digest(), seed, site, images, batches, steps)
+        return cls(key, job.digest(), seed, site, images, batches, steps, classes)
 
     @classmethod
-    def public(cls, job: JobSpec, images: int, site: str, steps: int | None = None) -> "SampleOrder":
+    def public(
+        cls,
+        job: JobSpec,
+        images: int,
+        site: str,
+        steps: int | None = None,
+        classes: ClassGroups | None = None,
+    ) -> "SampleOrder":
         """Return an order that whoever knows the job can tell: for what stays on this machine."""
         return cls.of(
             job,
@@ -84,6 +99,7 @@ class SampleOrder:
             round_to=_ROUND_TO,
             least=1,
             steps=steps,
+            classes=classes,
         )
 
     def batches(self, round_: int) -> Iterator[list[int]]:
@@ -92,9 +108,13 @@ class SampleOrder:
             number, batch = divmod(step, self.batches_per_pass)
             if batch == 0:
                 seed = self.key.seed(self.job, self.seed, "order", self.site, round_, number)
-                order = np.random.default_rng(seed).permutation(self.images)
-                parts = np.array_split(order, self.batches_per_pass)
+                parts = np.array_split(self._pass(np.random.default_rng(seed)), self.batches_per_pass)
             yield parts[batch].tolist()
+
+    def _pass(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        if self.classes is None:
+            return rng.permutation(self.images)
+        return np.array(self.classes.drawn(rng, self.images))
 
 
 def batches_per_pass(images: int, batch_size: int, round_to: int) -> int:

@@ -11,6 +11,7 @@ from shared.networks import NETWORKS, fitting_networks
 from shared.networks.options import DeepMapOptions
 from shared.privacy.secagg.limits import LEAST_SITES
 from shared.tasks.fields import PIXELS
+from shared.tasks.options import ClassesOptions
 from shared.text.names import shown, suggestion
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def check(job: "JobSpec") -> None:
         _phases,
         _optimizer,
         _adversarial,
+        _sampling,
         _network,
         _network_input,
         _start,
@@ -115,6 +117,26 @@ def _adversarial(job: "JobSpec") -> None:
         )
     if job.training.compile:
         raise ValueError("[training] compile: an attack asks the networks in another mode; leave it out")
+
+
+def _sampling(job: "JobSpec") -> None:
+    if job.training.sampling == "shuffled":
+        return
+    found = job.task.classified()
+    if found is None or found[1].kind != "label" or found[1].several:
+        raise ValueError(
+            f"[training] sampling: 'class-balanced' is for one label per image, and {job.task.name} has none"
+        )
+    if isinstance(job.task, ClassesOptions) and job.task.corrects_for_counts:
+        raise ValueError(
+            "[training] sampling: 'class-balanced' shows classes equally often, and class_weights or a loss "
+            "that corrects for class counts would do so again; take one of them"
+        )
+    if job.privacy.mechanism == "dp-sgd":
+        raise ValueError(
+            "[training] sampling: must be 'shuffled' with 'dp-sgd', which draws patients with one chance: "
+            "which classes are rare at a site no noise protects"
+        )
 
 
 def _network(job: "JobSpec") -> None:

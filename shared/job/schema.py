@@ -15,6 +15,7 @@ from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from shared.errors import JobError
 from shared.further_metrics import METRICS, MetricOptions
+from shared.job.augmentations import Augmentation
 from shared.job.bounds import check_bounds
 from shared.job.errors import describe
 from shared.job.training_options import TrainingTable
@@ -118,7 +119,7 @@ class DataTable(Table):
         examples=[[-1000.0, 400.0]],
         description="Lowest and highest value kept (CT: Hounsfield units).",
     )
-    augment: list[Literal["flip", "rotate90", "rotate", "zoom", "intensity", "noise", "gamma"]] = Field(
+    augment: list[Augmentation] = Field(
         [],
         max_length=16,
         description="Random changes to training images, seeded by run, round, site and sample.",
@@ -190,6 +191,8 @@ class DataTable(Table):
                 raise ValueError(f"{key}: every number must be above 0")
         if (self.window is not None) != (self.intensity == "window"):
             raise ValueError("window: is needed with intensity = 'window', and only there")
+        if "colour" in self.augment and (self.channels != 3 or self.dimensions != 2):
+            raise ValueError("augment: 'colour' is for images of three channels ([data] channels = 3)")
         if self.tiles is not None and self.mpp is None:
             raise ValueError("tiles: is about whole slides, and needs mpp")
         if self.mpp is not None and (self.dimensions != 2 or self.size is None):

@@ -102,6 +102,12 @@ class TrainingTable(Table):
         description="Factors on the learning rate by modules of the model, such as { encoder = 0.1 }; of two "
         "that hold a tensor the inner one counts. What has 0 is neither trained nor sent.",
     )
+    sampling: Literal["shuffled", "class-balanced"] = Field(
+        "shuffled",
+        exclude_if=lambda value: value == "shuffled",  # as for rates
+        description="Which images a pass takes: each once; or each class as often as the others, whose "
+        "patients take turns (for one label per image).",
+    )
     keep_optimizer: bool = Field(
         False,
         exclude_if=operator.not_,  # as for rates

@@ -15,13 +15,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from client.data.samples.site_data import Samples
+from client.data.samples.site_data import Samples, SiteData
+from client.training.class_balance import ClassGroups
 from client.training.class_counts import statistics_for_loss
 from client.training.loop import LocalTraining
 from client.training.sample_order import SampleOrder, steps_of
 from client.work.hospital import Site
 from client.work.warm_networks import Bench, evaluate
 from shared.batch import Batch
+from shared.job.schema import JobSpec
 from shared.metrics.spec import is_better
 from shared.metrics.statistics import added_up, unpacked
 from shared.tasks.base import Statistics
@@ -99,7 +101,7 @@ def train_baseline(
         job,
         site=name,
         device=next(bench.model.parameters()).device,
-        order=SampleOrder.public(job, len(pooled), name, steps),
+        order=SampleOrder.public(job, len(pooled), name, steps, classes_of(job, data)),
         parameters=bench.parameters,
     )
     torch.set_num_threads(job.training.threads)
@@ -112,6 +114,13 @@ def train_baseline(
         "sites": {site: _scores(bench, [state]) for site, state in states.items()},
     }
     return payload, {"vector": vector}
+
+
+def classes_of(job: JobSpec, data: Sequence[SiteData]) -> ClassGroups | None:
+    """Return the images of several sites by class, where the job samples by class."""
+    targets = [own for site in data if (own := site.written_targets()) is not None]
+    patients = [patient for site in data for patient in site.training_patients]
+    return ClassGroups.of(job, torch.cat(targets) if targets else None, patients)
 
 
 def _total(statistics: Sequence[Statistics]) -> Statistics:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from client.data.kinds.row_images import Scene
 
 LEAST_SEEN = 0.25  # of a box, or of the image: with less of it in sight a box is dropped
+_WITHIN = (0.0, 0.25, 0.5, 0.75, 1.0)  # of a box along each axis: places that are moved where lines bend
 _BEYOND = 1.0  # pixels: annotators' programs may count from 1, or to the last pixel
 _CORNERS = (
     ("x_min", "y_min", "x_max", "y_max", "z_min", "z_max"),
@@ -144,6 +145,9 @@ def _moved(boxes: Tensor, step: Step) -> Tensor:
     ends = boxes[:, : 2 * axes].reshape(-1, 2, axes)
     which = list(product((0, 1), repeat=axes))
     corners = torch.stack([ends[:, list(choice), range(axes)] for choice in which], dim=1)
+    if step.bends:  # the outermost may lie between corners
+        shares = ends.new_tensor(list(product(_WITHIN, repeat=axes)))
+        corners = ends[:, None, 0] + shares * (ends[:, 1] - ends[:, 0])[:, None]
     places = step.points(corners.reshape(-1, axes)).reshape(corners.shape)
     return _seen(places.amin(1), places.amax(1), boxes[:, 2 * axes :], step.shape(step.before))
 

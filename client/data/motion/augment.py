@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from client.data.motion.elastic import Elastic
 from client.data.motion.steps import Crop, Flip, QuarterTurns, Shape, Step, Warp, padding_before
 
 CHANCE = 0.5  # of each change, in each sample
@@ -21,6 +22,9 @@ ZOOM = 0.1
 SCALE, SHIFT = 0.1, 0.1  # shares of the values, and of the image's standard deviation
 NOISE = 0.05  # of the image's standard deviation
 GAMMA = 1.5
+CROP = 0.8  # least part of each axis that is magnified
+BEND, CONTROLS = 0.03, 5  # largest displacement, as a share of the axis; control points along it
+SATURATION, HUE, CHANNEL = 0.2, 0.1 * math.pi, 0.05  # shares, and the largest turn about grey
 
 Centre = Callable[[np.random.Generator], Sequence[int] | None]
 """Draws a pixel of what a task looks for; None where the sample has nothing of it."""
@@ -54,6 +58,45 @@ def zoom(shape: Shape, rng: np.random.Generator) -> Step | None:
     return Warp(torch.eye(len(shape)) / factor, shape) if chosen else None
 
 
+def crop_and_magnify(shape: Shape, rng: np.random.Generator) -> Step | None:
+    """Magnify a part of 80 to 100 percent of each axis to the whole, wherever it lies."""
+    chosen, part = rng.random() < CHANCE, rng.uniform(CROP, 1)
+    places = rng.uniform(-1, 1, len(shape))
+    if not chosen:
+        return None
+    room = [float(place) * length * (1 - part) / 2 for place, length in zip(places, shape, strict=True)]
+    return Warp(torch.eye(len(shape)) * part, shape, tuple(room))
+
+
+def elastic(shape: Shape, rng: np.random.Generator) -> Step | None:
+    """Bend by up to 3 percent of each axis, smoothly between 5 control points along it."""
+    chosen = rng.random() < CHANCE
+    drawn = rng.uniform(-1, 1, (len(shape), *[CONTROLS] * len(shape)))
+    if not chosen:
+        return None
+    most = BEND * np.array(shape).reshape(-1, *[1] * len(shape))
+    return Elastic(torch.from_numpy(drawn * most).float(), shape)
+
+
+def colour(image: Tensor, rng: np.random.Generator) -> Tensor:
+    """Change saturation by up to 20, each channel by up to 5 percent, and turn hues by up to 18 degrees.
+
+    Args:
+        image: (..., 3, H, W); grey is the mean of the channels, and hues lie around it.
+        rng: Where the draws come from.
+    """
+    chosen = rng.random() < CHANCE
+    saturation, angle = rng.uniform(1 - SATURATION, 1 + SATURATION), rng.uniform(-HUE, HUE)
+    gains = rng.uniform(1 - CHANNEL, 1 + CHANNEL, 3)
+    if not chosen:
+        return image
+    grey = image.mean(dim=-3, keepdim=True)
+    hue = image - grey
+    across = (hue.roll(1, dims=-3) - hue.roll(-1, dims=-3)) / math.sqrt(3)
+    turned = grey + saturation * (math.cos(angle) * hue + math.sin(angle) * across)
+    return turned * torch.from_numpy(gains).float()[:, None, None]
+
+
 def gamma(image: Tensor, rng: np.random.Generator) -> Tensor:
     """Bend the values between the image's lowest and highest by a power of 1/1.5 to 1.5."""
     chosen, power = rng.random() < CHANCE, GAMMA ** rng.uniform(-1, 1)
@@ -83,9 +126,12 @@ MOTIONS: dict[str, Callable[[Shape, np.random.Generator], Step | None]] = {
     "rotate90": rotate90,
     "rotate": rotate,
     "zoom": zoom,
+    "crop": crop_and_magnify,
+    "elastic": elastic,
 }
 SHADINGS: dict[str, Callable[[Tensor, np.random.Generator], Tensor]] = {
     "gamma": gamma,
+    "colour": colour,
     "intensity": intensity,
     "noise": noise,
 }

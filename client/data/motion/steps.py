@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import EllipsisType
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -37,7 +37,10 @@ class Step(ABC):
 
     Attributes:
         before: The spatial shape before it.
+        bends: Whether straight lines become bent ones.
     """
+
+    bends: ClassVar[bool] = False
 
     before: Shape
 
@@ -169,10 +172,12 @@ class Warp(Step):
     Attributes:
         matrix: (D, D), from offsets from the centre in the output, in pixels, to the input.
         before: The spatial shape.
+        shift: Added to the places in the input, in pixels along each axis; nothing where it is empty.
     """
 
     matrix: Tensor
     before: Shape
+    shift: tuple[float, ...] = ()
 
     def picture(self, values: Value) -> Tensor:
         """See the base class; beyond the edge the border goes on."""
@@ -195,6 +200,8 @@ class Warp(Step):
     def points(self, points: Tensor) -> Tensor:
         """See the base class."""
         centre = points.new_tensor(self.before) / 2
+        if self.shift:
+            points = points - points.new_tensor(self.shift)
         return (points - centre) @ torch.linalg.inv(self.matrix).T + centre
 
     def _shape_of(self, tensor: Tensor) -> Shape:
@@ -205,5 +212,6 @@ class Warp(Step):
         half = torch.tensor(shape) / 2
         # grid_sample counts from -1 to 1, last axis first
         normalised = (self.matrix * half / half[:, None]).flip(0, 1)
-        theta = torch.cat([normalised, torch.zeros(len(half), 1)], dim=1)[None]
+        shift = torch.tensor(self.shift) / half if self.shift else torch.zeros(len(half))
+        theta = torch.cat([normalised, shift.flip(0)[:, None]], dim=1)[None]
         return affine_grid(theta, [1, 1, *shape], align_corners=False)

@@ -1,6 +1,7 @@
 """What a job may say about a classification."""
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
@@ -46,12 +47,24 @@ class Classification(ClassesOptions):
     )
     stack: StackTable | None = SEVERAL
 
+    mixup: float | None = Field(
+        None,
+        gt=0,
+        le=10,
+        exclude_if=operator.not_,  # a job without it keeps the digest that it had before there was such a key
+        examples=[0.2],
+        description="Train on mixtures of two images and of their labels, with shares of a beta "
+        "distribution that has this number twice.",
+    )
+
     @model_validator(mode="after")
     def _labels(self) -> Self:
         if not self.multi_label and len(self.classes) < 2:
             raise ValueError("classes: a classification needs two classes, or multi_label = true")
         if self.multi_label and self.loss == "balanced-softmax":
             raise ValueError("loss: 'balanced-softmax' is for one label per image")
+        if self.mixup is not None and self.stack is not None:
+            raise ValueError("mixup: is for single images, not for several instances with one label")
         return self
 
     def fields(self) -> Mapping[str, SampleField]:
@@ -100,6 +113,15 @@ class Classification(ClassesOptions):
     def edges_size(self, bins: int) -> int:
         """See the base class."""
         return bins * len(self.classes)
+
+    def private_problems(self, job: "JobSpec") -> Iterator[str]:
+        """See the base class."""
+        if self.mixup is not None:
+            yield (
+                "[task] mixup: mixes images of patients, and differential privacy clips the gradient of "
+                "each; leave it out"
+            )
+        yield from super().private_problems(job)
 
     def build(self, job: "JobSpec") -> "ClassificationTask":
         """See the base class."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from shared.batch import Batch, Prediction
 from shared.errors import RunError
@@ -24,9 +25,11 @@ from shared.tasks.attacks import Attack
 from shared.tasks.base import Models
 from shared.tasks.classes import LOGITS, ClassesTask, classified_by
 from shared.tasks.classification.metrics import ClassificationMetrics
+from shared.tasks.classification.options import Classification
 from shared.tasks.explained import Explained
 from shared.tasks.fields import fields_of
 from shared.tasks.look import Look
+from shared.tasks.losses import SampleLoss
 from shared.tasks.programs import Program
 from shared.text.names import suggestion
 
@@ -75,6 +78,21 @@ class ClassificationTask(ClassesTask):
 
         with asked(models.values()):
             return attack.on(batch[self.input], losses, batch.seeds(seed_of(self.job.job.seed, "attack")))
+
+    def _training_losses(self, loss: SampleLoss, models: Models, batch: Batch) -> Tensor:
+        """Return the losses (B,), of mixtures (Zhang et al. 2018) those of both labels, each by its share.
+
+        A batch has one share, as in the authors' code; it is drawn from the seed of the round.
+        """
+        options = self.job.task
+        alpha = options.mixup if isinstance(options, Classification) else None
+        if alpha is None:
+            return super()._training_losses(loss, models, batch)
+        own, targets = batch[self.input], batch[self.target]
+        share = float(torch.distributions.Beta(alpha, alpha).sample())
+        other = torch.randperm(len(own)).to(own.device)
+        logits = self.logits(models["model"], share * own + (1 - share) * own[other]).float()
+        return share * loss(logits, targets) + (1 - share) * loss(logits, targets[other])
 
     def answers(self, batch: Batch, predicted: Prediction) -> list[Answer]:
         """Return the class of each image, by several labels any number of them, and a score of each class."""

@@ -168,7 +168,7 @@ def test_resized_and_warped(tmp_path_factory, shape, data, corner, seed):
         Image.fromarray(picture).save(path)
     files["mask"].write_bytes(files["image"].read_bytes())
     box = [columns, rows, columns + 8, rows + 8, "a"]
-    job = job_of(2, augment=[*EXACT, "rotate", "zoom"], **data)
+    job = job_of(2, augment=[*EXACT, "rotate", "zoom", "crop", "elastic"], **data)
     samples, _ = sample_of(files, [box], [[columns + 3.5, rows + 3.5]], job)
     for batch in (samples.batch([0]), samples.batch([0], augment_seed=seed)):
         image, mask, boxes, points = (batch[name][0] for name in FIELDS)

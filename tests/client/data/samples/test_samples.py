@@ -10,7 +10,7 @@ from torch import Tensor
 from client.data.kinds import make_kinds
 from client.data.motion.augment import MOTIONS, SHADINGS
 from client.data.samples.batches import Samples
-from shared.errors import DataError
+from shared.errors import DataError, JobError
 from shared.job.schema import JobSpec
 from shared.tasks.fields import Field
 from tests.jobs import make_job
@@ -34,8 +34,11 @@ def marked(shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     return mask[None].float() + torch.linspace(0, 0.2, mask.numel()).reshape(1, *shape), mask
 
 
+GREY = [name for name in SHADINGS if name != "colour"]  # for images of any number of channels
+
+
 @pytest.mark.parametrize("shape", [(12, 12), (10, 14), (8, 8, 6)])
-@pytest.mark.parametrize("name", [*MOTIONS, *SHADINGS])
+@pytest.mark.parametrize("name", [*MOTIONS, *GREY])
 def test_augmentation_is_seeded_and_keeps_image_and_mask_together(name: str, shape: tuple[int, ...]) -> None:
     image, mask = marked(shape)
     samples = samples_of(job_of(len(shape), augment=[name]), image=image[None], mask=mask[None])
@@ -75,7 +78,7 @@ def test_a_small_image_is_padded_to_the_patch() -> None:
 
 @pytest.mark.parametrize("name", list(MOTIONS))
 def test_an_image_that_is_a_target_moves_with_its_input_and_keeps_its_values(name: str) -> None:
-    job = job_of(augment=[name, *SHADINGS])
+    job = job_of(augment=[name, *GREY])
     kinds = make_kinds({"source": Field("image"), "target": Field("image", role="target")}, job.data)
     image = torch.from_numpy(np.random.default_rng(0).normal(size=(1, 1, 12, 12)).astype(np.float32))
     moving = samples_of(job_of(augment=[name]), kinds=kinds, source=image, target=image)
@@ -96,3 +99,36 @@ def test_one_patch_is_not_cut_out_of_images_of_several_shapes() -> None:
     samples = samples_of(job, kinds=kinds, fixed=torch.zeros(1, 1, 12, 12), moving=torch.zeros(1, 1, 12, 10))
     with pytest.raises(DataError, match="several shapes"):
         samples.batch([0], augment_seed=1)
+
+
+def test_colours_change_and_grey_and_brightness_stay_about() -> None:
+    image = torch.rand(1, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+    grey = image.mean(1, keepdim=True).expand(-1, 3, -1, -1).clone()
+    job = job_of(augment=["colour"], channels=3)
+    kinds = make_kinds({"image": Field("image")}, job.data)
+    changed = 0
+    for seed in range(8):
+        both = [samples_of(job, kinds=kinds, image=own) for own in (image, grey)]
+        coloured, plain = (own.batch([0], augment_seed=seed)["image"] for own in both)
+        changed += not torch.equal(coloured, image)
+        torch.testing.assert_close(plain / grey, (plain / grey).mean((2, 3), keepdim=True).expand_as(grey))
+        assert float((plain / grey - 1).abs().max()) <= 0.05 + 1e-6
+        torch.testing.assert_close(coloured.mean(1), image.mean(1), atol=0.06, rtol=0)
+    assert 1 <= changed < 8
+    with pytest.raises(JobError, match=r"'colour' is for images of three channels"):
+        job_of(augment=["colour"])
+
+
+def test_crops_are_magnified_wherever_they_lie() -> None:
+    """What is seen is 80 to 100 percent of each axis, and its middle need not be that of the image."""
+    where = torch.stack(torch.meshgrid(torch.arange(20.0), torch.arange(20.0), indexing="ij"))[None]
+    job = make_job(data_size=[20, 20], data_channels=2, data_augment=["crop"])
+    kinds = make_kinds({"image": Field("image")}, job.data)
+    samples = samples_of(job, kinds=kinds, image=where)
+    seen = [samples.batch([0], augment_seed=seed)["image"][0] for seed in range(30)]
+    spans = torch.tensor([float(own[0].max() - own[0].min()) for own in seen])
+    middles = torch.stack([own.mean((1, 2)) for own in seen])
+    assert 0.78 * 19 < spans.min() < 0.9 * 19
+    assert spans.max() <= 19
+    assert (middles - 9.5).abs().max() > 0.5
+    assert (middles - 9.5).abs().max() <= 2
