@@ -2,12 +2,13 @@
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from shared.cli.answer import Json, answer
 from shared.cli.app import task_names
+from shared.errors import JobError
 
 
 def new(
@@ -24,6 +25,13 @@ def new(
             show_default=False,
         ),
     ] = None,
+    plan: Annotated[
+        Literal["cpu", "gpu"] | None,
+        typer.Option(
+            help="Plan the training of a segmentation for such machines: spacing, patch, network, batch.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="File to write; NAME.toml if not given.", show_default=False)
     ] = None,
@@ -34,6 +42,8 @@ def new(
     It may name one of these networks: {networks}; and one of these strategies: {strategies}.
     """
     out = out or Path(f"{name}.toml")
+    if plan is not None and data is None:
+        raise JobError("--plan: needs data to plan for", remedy="Name them with --data.")
     if data is None:
         from shared.job.template import write_job
 
@@ -41,7 +51,7 @@ def new(
         return
     from client.data.suggested_job import write_job_of
 
-    write_job_of(data, name, task, out)
+    write_job_of(data, name, task, out, plan)
     answer(json, [str(out), f"Then: {_simulate(out, data)}"], file=out)
 
 

@@ -12,8 +12,9 @@ from client.data.kinds.image_columns import image_columns
 from client.data.manifest.conventions import read_folder
 from client.data.manifest.rows import manifest_path
 from client.data.manifest.splits import CohortKey, Split
+from client.data.planned_job import Machine, planned
 from client.data.suggested_survival import suggested_survival
-from shared.errors import DataError
+from shared.errors import DataError, JobError
 from shared.job.template import write_job
 from shared.tasks import TASKS
 from shared.text.names import LABEL
@@ -26,27 +27,38 @@ _MOST_LABELS = 256
 _VOLUMES = 2  # in a batch
 
 
-def write_job_of(data: Path, name: str, task: str, out: Path) -> Path:
+def write_job_of(data: Path, name: str, task: str, out: Path, plan: Machine | None = None) -> Path:
     """Write a commented job file, as `write_job`, with what the data say filled in; returns its path.
+
+    Args:
+        data: As for `suggested`.
+        name: Of the job.
+        task: What is to be learnt.
+        out: The file.
+        plan: As for `suggested`.
 
     Raises:
         JobError: The name, the task or the file can't be used.
         DataError: The data can't.
     """
-    return write_job(name, task, out, lambda: suggested(data, task))
+    return write_job(name, task, out, lambda: suggested(data, task, plan))
 
 
-def suggested(data: Path, task: str) -> dict[str, dict[str, Any]]:
+def suggested(data: Path, task: str, plan: Machine | None = None) -> dict[str, dict[str, Any]]:
     """Return tables of a job, as far as the data tell: `[data]`, and the classes of `[task]`.
 
     Args:
         data: A manifest, or the folder that holds one.
         task: What is to be learnt; of a task without an image, or with targets that only a person can name,
             less is filled in.
+        plan: The machine for which the training of a segmentation is planned; None plans nothing.
 
     Raises:
+        JobError: Another task is to be planned.
         DataError: The manifest or a file can't be used, or the data lack what the task learns from.
     """
+    if plan is not None and task != "segmentation":
+        raise JobError(f"--plan: is for segmentation, not for {task}")
     path = manifest_path(data)
     columns = image_columns(path)
     options = TASKS[task]
@@ -64,6 +76,8 @@ def suggested(data: Path, task: str) -> dict[str, dict[str, Any]]:
     targets = {field.kind for field in options.declared.values() if field.role == "target"}
     if "mask" in targets:
         tables["task"] = _structures(report, path)
+        for table, own in planned(report, plan).items() if plan else ():
+            tables[table] = {**tables.get(table, {}), **own}
     elif "label" in targets:
         tables["task"] = _labels(report, path)
     return tables

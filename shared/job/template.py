@@ -101,7 +101,9 @@ def job_template(name: str, task: str, given: Tables | None = None) -> str:
         "job": {"name": name, "dataset": name, "rounds": 20},
         "task": {"name": task, **example["task"]},
     }
-    start |= {table: {**start.get(table, {}), **own} for table, own in (given or {}).items()}
+    for table, own in (given or {}).items():
+        merged = {**start.get(table, {}), **own}
+        start[table] = {key: value for key, value in merged.items() if value is not None}
     blocks = [
         f"{schema_line('job')}\n"
         "# Check this file with `wardround job check`; what is commented out is a default or an example."
