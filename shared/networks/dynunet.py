@@ -34,10 +34,13 @@ class DynUNetOptions(DeepMapOptions):
 
     def build(self, ends: Ends) -> "nn.Module":
         """See the base class."""
-        from shared.networks.modules import TaughtDynUNet
+        from monai.networks.nets import DynUNet
+
+        from shared.networks.map_modules import LevelledDynUNet
 
         strides = [1] + [2] * (len(self.channels) - 1)
-        model = TaughtDynUNet(
+        kind = LevelledDynUNet if self.deep_supervision else DynUNet
+        model = kind(
             ends.dimensions,
             ends.channels,
             ends.outputs,

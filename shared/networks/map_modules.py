@@ -5,6 +5,7 @@ from typing import cast
 
 import torch
 from monai.networks.layers.factories import Conv, Norm, Pool
+from monai.networks.nets.dynunet import DynUNet, DynUNetSkipLayer
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -18,6 +19,12 @@ def enlarged(features: Tensor, size: Sequence[int]) -> Tensor:
     """Return features (B, F, *S) at another size, mixed linearly."""
     mode = _LINEAR[features.ndim - 2]
     return functional.interpolate(features, size=tuple(size), mode=mode, align_corners=False)
+
+
+def stacked(maps: Sequence[Tensor]) -> Tensor:
+    """Return maps (B, K, *S) of several levels as one (B, M, K, *S), of the size of the first."""
+    size = maps[0].shape[2:]
+    return torch.stack([own if own.shape[2:] == size else enlarged(own, size) for own in maps], dim=1)
 
 
 class Stacked(nn.Module):
@@ -42,10 +49,26 @@ class Stacked(nn.Module):
             return found
         maps = list(found)
         maps = [maps.pop(self.finest), *(maps if self.finest == 0 else reversed(maps))]
-        if not self.training or len(maps) == 1:
-            return maps[0]
-        size = maps[0].shape[2:]
-        return torch.stack([own if own.shape[2:] == size else enlarged(own, size) for own in maps], dim=1)
+        return stacked(maps) if self.training and len(maps) > 1 else maps[0]
+
+
+class LevelledDynUNet(DynUNet):
+    """MONAI's network without what it remembers: MONAI keeps what heads give, and with it a step's graph."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the map (B, K, *S); in training those of all levels (B, M, K, *S), the finest first."""
+        maps: list[Tensor] = []
+        finest = cast(Tensor, self.output_block(self._through(self.skip_layers, x, maps)))
+        return stacked([finest, *reversed(maps)]) if maps else finest
+
+    def _through(self, layer: nn.Module, features: Tensor, maps: list[Tensor]) -> Tensor:
+        if not isinstance(layer, DynUNetSkipLayer):
+            return cast(Tensor, layer(features))
+        skipped = layer.downsample(features)
+        found = cast(Tensor, layer.upsample(self._through(layer.next_layer, skipped, maps), skipped))
+        if self.training and layer.super_head is not None:
+            maps.append(layer.super_head(found))
+        return found
 
 
 class FCN(nn.Module):

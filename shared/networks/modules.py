@@ -4,9 +4,8 @@ import math
 from itertools import pairwise
 from typing import cast
 
-import torch
 from monai.networks.layers.factories import Conv, Norm, Pool
-from monai.networks.nets import DynUNet, ResNet, ResNetBlock, ResNetBottleneck
+from monai.networks.nets import ResNet, ResNetBlock, ResNetBottleneck
 from torch import Tensor, nn
 
 from shared.networks.options import Ends
@@ -115,16 +114,6 @@ def residual_network(name: str, ends: Ends, *, stem_stride: int, dropout: float)
     )
     model.fc = nn.Sequential(nn.Dropout(dropout), model.fc)
     return model
-
-
-class TaughtDynUNet(DynUNet):
-    """MONAI's network, which lets go of what its heads gave: it would keep the last step's graph."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the map (B, K, *S); in training those of all levels (B, M, K, *S), the finest first."""
-        maps: Tensor = super().forward(x)
-        self.heads[:] = [torch.empty(0)] * len(self.heads)
-        return maps
 
 
 class FirstOutput(nn.Module):

@@ -18,7 +18,13 @@ from shared.tasks import make_task
 from shared.tasks.losses import training_loss
 from tests.batches import predict
 from tests.jobs import make_job
-from tests.shared.networks.test_models import SMALL, images_for, small_job
+from tests.shared.networks.test_models import (
+    SMALL,
+    images_for,
+    per_sample_gradients,
+    sample_losses,
+    small_job,
+)
 
 DEEP = [name for name, options in NETWORKS.items() if issubclass(options, DeepMapOptions)]
 
@@ -44,6 +50,21 @@ def test_a_deeply_supervised_network_is_taught_at_several_levels_and_judged_at_o
     copy.deepcopy(model)  # nothing of a step is held on to
     unmoved = [tensor for tensor, own in model.named_parameters() if own.grad is None]
     assert unmoved == []
+
+
+@pytest.mark.filterwarnings("ignore:Full backward hook")
+@pytest.mark.parametrize("name", [name for name in DEEP if NETWORKS[name].obstacle is None])
+def test_private_training_has_the_gradient_of_each_sample_at_all_levels(name: str) -> None:
+    job = deep_job(name)
+    model, images = build_model(job, seed=1), images_for(job)
+    plain = copy.deepcopy(model)
+    sample_losses(plain(images)).sum().backward()
+    samples = per_sample_gradients(model, images)
+    expected = [parameter.grad for parameter in plain.parameters()]
+    largest = max(float(gradient.abs().max()) for gradient in expected if gradient is not None)
+    for gradient, sample in zip(expected, samples, strict=True):
+        assert sample.shape[0] == len(images)
+        torch.testing.assert_close(sample.sum(0), gradient, rtol=1e-3, atol=1e-5 * largest)
 
 
 def test_each_level_counts_half_of_the_finer_one() -> None:

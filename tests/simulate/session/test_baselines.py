@@ -7,6 +7,7 @@ import pytest
 
 import client.training.loop
 from simulate.session.hospitals import BASELINE, SimulationHost
+from tests.jobs import job_text
 
 
 @pytest.fixture
@@ -92,3 +93,15 @@ def test_a_site_may_be_called_pooled(simulate, tiny_data, tmp_path):
     told = description(simulate(*options, "--baselines", "--rounds", "1").run)["baselines"]
     assert told["alone"].keys() == {"pooled", "beta", "gamma"}
     assert told["alone"]["pooled"] != told["pooled"]
+
+
+def test_a_job_that_samples_by_class_and_mixes_images_repeats_and_has_baselines(simulate, tmp_path):
+    job = tmp_path / "balanced.toml"
+    job.write_text(
+        job_text(task_name="classification", task_mixup=0.4, training_sampling="class-balanced", job_rounds=1)
+    )
+    first = simulate("--baselines", job=job).run
+    again = simulate("--baselines", job=job).run
+    assert (first / "model.safetensors").read_bytes() == (again / "model.safetensors").read_bytes()
+    assert description(first)["baselines"] == description(again)["baselines"]
+    assert description(first)["baselines"]["alone"].keys() == {"alpha", "beta", "gamma", "delta"}
