@@ -2,6 +2,7 @@
 
     python benchmarks/science.py [STUDY ...] [--seeds 1 2 3] [--quick]
 
+Without a study all of `STUDIES` run. Where a pack has published folds, each fold stands in place of a seed.
 Each run is what `wardround simulate --baselines` does with the shipped job: the three kinds of models make
 the same number of optimiser steps, are chosen on validation patients and judged once on the test patients of
 all sites. What was found of each study, and a picture of its first run, go into build/science, from which
@@ -33,7 +34,8 @@ from torch.nn.functional import one_hot
 from client.data.images.readers import read_mask
 from client.data.kinds import kinds_of
 from client.data.kinds.row_images import read_scene
-from client.data.manifest.rows import scan_manifest
+from client.data.manifest.joining import join
+from client.data.manifest.rows import manifest_path, scan_manifest
 from server.runs.folder import RunFolder
 from shared.batch import Batch
 from shared.job.schema import JobSpec, TrainingTable, load_job
@@ -61,6 +63,7 @@ class Study:
         table: The manifest, where it is not `manifest.csv`.
         made: Writes a manifest into a folder.
         decibels: Whether figures are compared by their differences.
+        folds: Columns in whose place somebody tests who is 'val' there.
     """
 
     pack: str
@@ -70,12 +73,21 @@ class Study:
     table: str = ""
     made: Callable[[Path], Path] | None = None
     decibels: bool = False
+    folds: tuple[str, ...] = ()
 
     def beside(self, federated: float, pooled: float) -> float:
         """Return the share of the pooled figure, or the difference to it."""
         return federated - pooled if self.decibels else federated / pooled
 
 
+def brains_with_genes(out: Path) -> Path:
+    """Write the slices of patients whose survival and genes are known, with these; return the manifest."""
+    table = DATA / "survival_gbmlgg_hospitals" / "manifest.csv"
+    images = DATA / "brain_lgg_5sites_2d"
+    return join(images, table, out / "joined.csv", theirs="brain_lgg_patient", drop=True).path
+
+
+_FOLDS = tuple(f"fold_{k}" for k in range(5))  # published with the pack (Chen et al. 2022)
 STUDIES = {
     "brain-lgg": Study("brain_lgg_5sites_2d", "dice_global", 0.95),
     "skin-lesions": Study("skin_ham_4sites", "balanced_accuracy", 0.90),
@@ -88,6 +100,14 @@ STUDIES = {
     "tcga-brca": Study("tabular_tcga_brca6", "concordance", 0.95, "flamby_fold"),
     "musk1": Study("mil_benchmarks", "accuracy", 0.90, table="musk1_manifest.csv"),
     "brain-bags": Study("brain_lgg_5sites_2d", "auroc", 0.90, made=bags_of_brains),
+    "glioma-survival": Study("survival_gbmlgg_hospitals", "concordance", 0.97, folds=_FOLDS),
+    "brain-survival-fusion": Study(
+        "brain_lgg_5sites_2d", "concordance", 0.97, made=brains_with_genes, folds=_FOLDS
+    ),
+    "rotterdam-gbsg": Study("survival_rotterdam_gbsg", "concordance", 0.97),
+    "skin-record": Study("skin_ham_4sites", "balanced_accuracy", 0.90),
+    "skin-age": Study("skin_ham_4sites", "r2", 0.95),
+    "hippocampus-volume": Study("hippocampus_nifti", "r2", 0.95),
 }
 
 
@@ -113,7 +133,10 @@ def main() -> None:
             print(f"{name}: skipped, {why}", file=sys.stderr)
             figures["skipped"][name] = why
             continue
-        scores = {seed: run(name, seed, console, quick=options.quick) for seed in seeds}
+        runs = [(f"{seed}", seed, STUDIES[name].split) for seed in seeds]
+        if STUDIES[name].folds:
+            runs = [(fold, 1, fold) for fold in STUDIES[name].folds[: 1 if options.quick else None]]
+        scores = {title: run(name, seed, split, console, quick=options.quick) for title, seed, split in runs}
         figures[name], problems = judge(name, scores, console)
         if name == "retina-vessels":
             figures["second observer"] = second_observer(DATA / STUDIES[name].pack, console)
@@ -123,8 +146,16 @@ def main() -> None:
     finish("science", figures, missed, quick=options.quick)
 
 
-def run(name: str, seed: int, console: Console, *, quick: bool) -> dict[str, float]:
-    """Return the metric of each kind of model on the test patients of all sites."""
+def run(name: str, seed: int, split: str | None, console: Console, *, quick: bool) -> dict[str, float]:
+    """Return the metric of each kind of model on the test patients of all sites.
+
+    Args:
+        name: Of the study.
+        seed: Of the job.
+        split: Column that says who tests; None for `split`.
+        console: For the run's own words.
+        quick: One round of two steps.
+    """
     study = STUDIES[name]
     job = load_job(PROJECT / "configs" / "jobs" / f"{name}.toml", {"job.seed": seed})
     if quick:
@@ -133,8 +164,8 @@ def run(name: str, seed: int, console: Console, *, quick: bool) -> dict[str, flo
         data = DATA / study.pack / study.table
         if study.made is not None:
             data = study.made(Path(out))
-        if study.split is not None:
-            data = with_split(data / "manifest.csv", study.split, Path(out) / "manifest.csv")
+        if split is not None:
+            data = with_split(manifest_path(data), split, Path(out) / "split.csv")
         folder = start(job, Hospitals(data=data), Path(out), "auto", baselines=True)
         execute(folder, str(len(os.sched_getaffinity(0))), console)
         if not quick:
@@ -151,7 +182,7 @@ def keep_picture(folder: RunFolder, name: str) -> None:
         shutil.copy(found[0], kept)
 
 
-def keep_scores(name: str, scores: dict[int, dict[str, float]]) -> None:
+def keep_scores(name: str, scores: dict[str, dict[str, float]]) -> None:
     """Write what was found of each seed, beside that of other seeds with the same job."""
     kept = KEPT / f"{name}.json"
     kept.parent.mkdir(parents=True, exist_ok=True)
@@ -164,12 +195,14 @@ def keep_scores(name: str, scores: dict[int, dict[str, float]]) -> None:
 
 
 def with_split(manifest: Path, column: str, out: Path) -> Path:
-    """Write a manifest of a table whose column `column` is called `split`."""
-    header, _, rows = manifest.read_text(encoding="utf-8").partition("\n")
-    names = ["split" if name == column else name for name in next(csv.reader([header]))]
+    """Write a manifest of a table whose column `column` is called `split`; who is 'val' in a fold tests."""
+    with manifest.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
     with out.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerow(names)
-        file.write(rows)
+        writer = csv.DictWriter(file, dict.fromkeys([*rows[0], "split"]), lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({**row, "split": row[column].replace("val", "test")})
     return out
 
 
@@ -193,16 +226,16 @@ def scores_of(folder: RunFolder, metric: str) -> dict[str, float]:
 
 
 def judge(
-    name: str, scores: dict[int, dict[str, float]], console: Console
+    name: str, scores: dict[str, dict[str, float]], console: Console
 ) -> tuple[dict[str, Any], list[str]]:
     """Print a study's table; return its figures and what it misses."""
     study = STUDIES[name]
     columns = ("federated", "alone", "best alone", "pooled")
     table = Table(title=f"{name}: {study.metric} on the test patients of all sites")
-    for column in ("seed", *columns):
+    for column in ("fold" if study.folds else "seed", *columns):
         table.add_column(column, justify="right")
     for seed, row in scores.items():
-        table.add_row(str(seed), *(f"{row[column]:.3f}" for column in columns))
+        table.add_row(seed, *(f"{row[column]:.3f}" for column in columns))
     means = {column: sum(row[column] for row in scores.values()) / len(scores) for column in columns}
     intervals = {column: interval([row[column] for row in scores.values()]) for column in columns}
     table.add_section()
@@ -211,7 +244,7 @@ def judge(
     beside = study.beside(means["federated"], means["pooled"])
     figures = {
         "metric": study.metric,
-        "seeds": list(scores),
+        "folds" if study.folds else "seeds": list(scores),
         "mean": {column: round(means[column], 4) for column in columns},
         "half_width_95": {column: round(intervals[column], 4) for column in columns},
         "federated_of_pooled": round(beside, 4),
@@ -223,6 +256,8 @@ def judge(
         missed.append(f"{name}: federated is {beside:.3f} {how} pooled, not {study.least_of_pooled}")
     if not means["federated"] > means["alone"]:
         missed.append(f"{name}: federated is not above the mean of the local-only models")
+    behind = [fold for fold, row in scores.items() if study.folds and not row["federated"] > row["alone"]]
+    missed += [f"{name}: federated is not above the local-only models in {fold}" for fold in behind]
     return figures, missed
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.conftest import SITES, write_dataset
 
-NEWER = ("survival", "detection", "instances", "generation", "restoration", "registration")
+NEWER = ("survival", "detection", "instances", "generation", "restoration", "registration", "regression")
 """The tasks besides classification and segmentation, on which most other tests stand."""
 
 

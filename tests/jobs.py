@@ -67,6 +67,11 @@ BY_TASK: dict[str, Tables] = {
         "model": {"name": "unet", "channels": [4, 8], "num_res_units": 0, "norm": "instance"},
         "data": {"size": [16, 16], "intensity": "window", "window": [0.0, 255.0]},
     },
+    "regression": {
+        "task": {"name": "regression", "targets": ["age"]},
+        "model": {"name": "cnn", "channels": [4, 8]},
+        "evaluation": {"select_best": "r2"},
+    },
     "generation": {
         "task": {"name": "generation", "latent": 8},
         "model": {

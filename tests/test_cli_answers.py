@@ -111,6 +111,7 @@ ASKED = {
     "data look": "data look data --out looked",
     "data manifest": "data manifest classes",
     "data group": "data group data --out bags.csv",
+    "data join": "data join data ages.csv --out data/joined.csv",
     "data example": "data example phantom-survival --out examples",
     "server notify": "server notify --dir fed",
     "client notify": "client notify --dir site",
@@ -149,6 +150,10 @@ def test_an_answer_is_one_json_object(place: Path, name: str) -> None:
             (place / "classes" / kind / f"p{kind}.png").write_bytes(
                 next((place / "data" / "images").glob("st*.png")).read_bytes()
             )
+    if name == "data join":
+        rows = (place / "data" / "manifest.csv").read_text().splitlines()
+        patient = rows[1].split(",")[rows[0].split(",").index("patient")]
+        (place / "ages.csv").write_text(f"patient,years\n{patient},61\n")
     ended = wardround(*shlex.split(ASKED[name]), "--json", cwd=place)
     assert ended.returncode == ENDS_WITH.get(name, 0), ended.stderr
     answer = json.loads(ended.stdout)
@@ -288,6 +293,7 @@ WRONG = [
     "data look missing",
     "data manifest missing",
     "data group missing --out bags.csv",
+    "data join missing table.csv --out joined.csv",
     "data example nothing",
     "nonsense",
     "client nonsense",

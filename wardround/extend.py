@@ -69,6 +69,8 @@ if TYPE_CHECKING:
     from shared.tasks.options import ClassesOptions as ClassesOptions
     from shared.tasks.options import PhaseSpec as PhaseSpec
     from shared.tasks.options import TaskOptions as TaskOptions
+    from shared.tasks.record_task import RecordTask as RecordTask
+    from shared.tasks.records import RecordOptions as RecordOptions
     from shared.tasks.segmentation.options import Segmentation as Segmentation
     from shared.tasks.segmentation.task import SegmentationTask as SegmentationTask
     from shared.tasks.stack_options import SEVERAL as SEVERAL
@@ -118,6 +120,8 @@ _PLACES = {
     "shared.tasks.fields": ("SampleField",),
     "shared.tasks.look": ("Look", "Shown"),
     "shared.tasks.options": ("ClassesOptions", "PhaseSpec", "TaskOptions"),
+    "shared.tasks.record_task": ("RecordTask",),
+    "shared.tasks.records": ("RecordOptions",),
     "shared.tasks.segmentation.options": ("Segmentation",),
     "shared.tasks.segmentation.task": ("SegmentationTask",),
     "shared.tasks.stack_options": ("SEVERAL", "StackTable"),

@@ -191,6 +191,42 @@ def group(
     answer(json, lines, manifest=made.path, rows=made.rows, sizes=made.sizes, left_out=made.left_out)
 
 
+@data_app.command()
+def join(
+    path: Annotated[Path, typer.Argument(help="The manifest, or the folder that holds manifest.csv.")],
+    table: Annotated[Path, typer.Argument(help="A CSV with further columns: clinic, laboratory, genes.")],
+    out: Annotated[Path, typer.Option(help="The new manifest.")],
+    by: Annotated[
+        str, typer.Option(help="Column of the manifest that finds the row in the table.")
+    ] = "patient",
+    theirs: Annotated[str, typer.Option(help="The same in the table, where it is called otherwise.")] = "",
+    drop: Annotated[bool, typer.Option("--drop", help="Leave out rows that the table has not.")] = False,
+    json: Json = False,
+) -> None:
+    """Put the columns of a second table beside the rows of a manifest, into a new one."""
+    from client.data.manifest.joining import join as join_tables
+
+    joined = join_tables(path, table, out, by=by, theirs=theirs, drop=drop)
+    lines = [
+        str(joined.path),
+        f"{many(joined.rows, 'row')}, {joined.matched} with a row in {table}; there, "
+        f"{many(joined.unused, 'row')} of none of these",
+        f"{many(len(joined.added), 'column')} added",
+    ]
+    if joined.kept:
+        lines.append(f"as the manifest has them: {', '.join(joined.kept)}")
+    answer(
+        json,
+        lines,
+        manifest=joined.path,
+        rows=joined.rows,
+        matched=joined.matched,
+        unused=joined.unused,
+        added=list(joined.added),
+        kept=list(joined.kept),
+    )
+
+
 def _said_of_job(lines: Sequence[str]) -> Iterator[str]:
     """Yield what a job says of the data, under its tables."""
     of_data = [line for line in lines if line.startswith(("images", "channels"))]
@@ -256,7 +292,7 @@ def _expected(
         return Expected.of(load_job(job))
     if task is not None and task not in TASKS:
         raise JobError(f"--task: unknown task '{task}'; {suggestion(task, TASKS)}")
-    if task is not None and any(field.kind == "table" for field in TASKS[task].declared.values()):
+    if task is not None and any(field.kind in ("table", "number") for field in TASKS[task].declared.values()):
         raise JobError(f"--task: '{task}' looks at columns that a job names", remedy="Give --job JOB.toml.")
     names = tuple(name.strip() for name in classes.split(",")) if classes else None
     if not images and task is None:

@@ -13,10 +13,12 @@ from client.data.manifest.conventions import read_folder
 from client.data.manifest.rows import manifest_path
 from client.data.manifest.splits import CohortKey, Split
 from client.data.planned_job import Machine, planned
+from client.data.suggested_columns import suggested_record
 from client.data.suggested_survival import suggested_survival
 from shared.errors import DataError, JobError
-from shared.job.template import write_job
+from shared.job.template import Tables, write_job
 from shared.tasks import TASKS
+from shared.tasks.records import RecordOptions
 from shared.text.names import LABEL
 
 _LONGEST = {2: 128, 3: 64}  # pixels along an axis: what two cores train in minutes
@@ -44,8 +46,8 @@ def write_job_of(data: Path, name: str, task: str, out: Path, plan: Machine | No
     return write_job(name, task, out, lambda: suggested(data, task, plan))
 
 
-def suggested(data: Path, task: str, plan: Machine | None = None) -> dict[str, dict[str, Any]]:
-    """Return tables of a job, as far as the data tell: `[data]`, and the classes of `[task]`.
+def suggested(data: Path, task: str, plan: Machine | None = None) -> Tables:
+    """Return tables of a job, as far as the data tell: `[data]`, and the classes or columns of `[task]`.
 
     Args:
         data: A manifest, or the folder that holds one.
@@ -65,12 +67,14 @@ def suggested(data: Path, task: str, plan: Machine | None = None) -> dict[str, d
     kinds = {field.kind for field in options.declared.values()}
     if {"table", "event"} <= kinds:
         return {"task": suggested_survival(path)}
+    if not columns and issubclass(options, RecordOptions):
+        return suggested_record(path, predicts_numbers="number" in kinds)
     if "image" not in options.declared or not columns:
         return {}
     report = check_dataset(path, Expected(images=columns), split=Split(CohortKey.drawn(0)))
     if report.errors:
         raise report.errors[0]
-    tables = {"data": _data(report, columns)}
+    tables: dict[str, dict[str, Any]] = {"data": _data(report, columns)}
     if "dimensions" in tables["data"]:
         tables["training"] = {"batch_size": _VOLUMES}
     targets = {field.kind for field in options.declared.values() if field.role == "target"}

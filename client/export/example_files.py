@@ -113,6 +113,8 @@ def _shape(data: DataTable, factor: float, number: int) -> NDArray[np.int64]:
     """Return a spatial shape, upright: smaller or larger than the network's, of other proportions."""
     if data.size is not None:
         wanted = np.array(data.size) * factor + 3 * np.arange(len(data.size)) + number
+        if data.resize == "keep":  # none may be larger at the job's scale
+            wanted = np.minimum(wanted, np.array(data.size) // max(max(stored.voxel) for stored in _STORED))
         return np.maximum(4, np.rint(wanted)).astype(np.int64)
     patch = np.array(data.patch or [32] * data.dimensions)
     thinnest = 1 if data.spacing is None else min(min(stored.voxel) for stored in _STORED)

@@ -46,9 +46,10 @@ def _steps(data: DataTable) -> list[str]:
             if data.colour == "rgb"
             else "Colour becomes its luminance (BT.601)."
         )
-    if data.spacing is not None and data.size is None:
+    keeps = data.resize == "keep"
+    if data.spacing is not None and (data.size is None or keeps):
         steps.append(f"Resampled to {' x '.join(f'{length:g}' for length in data.spacing)} mm for each axis.")
-    if data.size is not None:
+    if data.size is not None and not keeps:
         size = " x ".join(map(str, data.size))
         how = "each axis by itself" if data.resize == "stretch" else "all axes alike, within it"
         steps.append(f"Resized to {size}, {how}.")
@@ -57,7 +58,7 @@ def _steps(data: DataTable) -> list[str]:
         if flat
         else "a Gaussian of (factor - 1) / 2 voxels along shrinking axes, then trilinear"
     )
-    if data.size is not None or data.spacing is not None:
+    if (data.size is not None and not keeps) or data.spacing is not None:
         steps.append(f"Resizing is {method}; pixels are areas (align_corners = False).")
     window = data.window or [0, 0]
     steps.append(
@@ -65,8 +66,9 @@ def _steps(data: DataTable) -> list[str]:
         if data.intensity == "window"
         else f"Over the whole image, {_INTENSITY[data.intensity]}."
     )
-    if data.resize == "pad" and data.size is not None:
-        steps.append("Padded to the size on both sides alike, with the lowest value of each channel.")
+    if data.resize != "stretch" and data.size is not None:
+        size = " x ".join(map(str, data.size))
+        steps.append(f"Padded to {size} on both sides alike, with the lowest value of each channel.")
     if data.patch is not None:
         patch = " x ".join(map(str, data.patch))
         steps.append(

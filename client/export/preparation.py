@@ -29,7 +29,9 @@ class Preparation(nn.Module):
         self._dimensions, self._channels = data.dimensions, data.channels
         self._colour = data.colour or ""
         self._size = [] if data.size is None else list(data.size)
-        self._spacing = [] if data.spacing is None or data.size is not None else list(data.spacing)
+        self._keeps = data.resize == "keep"
+        scaled = data.spacing is not None and (data.size is None or self._keeps)
+        self._spacing = list(data.spacing or []) if scaled else []
         self._patch = [] if data.patch is None else list(data.patch)
         self._pads = data.resize == "pad"
         self._intensity = data.intensity
@@ -40,14 +42,15 @@ class Preparation(nn.Module):
         """Return what the network sees (C, *S), float32."""
         image = self._coloured(image.float())
         before: list[int] = list(image.shape[1:])
-        outer = before
-        if len(self._size) > 0:
-            outer = self._size
-        elif len(self._spacing) > 0:
-            outer = [
+        scaled = before
+        if len(self._spacing) > 0:
+            scaled = [
                 max(1, self._rounded(before[axis] * float(spacing[axis]) / self._spacing[axis]))
                 for axis in range(self._dimensions)
             ]
+        outer = scaled
+        if len(self._size) > 0:
+            outer = self._size
         inner = outer
         if self._pads and len(self._size) > 0:
             scale = min([outer[axis] / before[axis] for axis in range(self._dimensions)])
@@ -55,6 +58,10 @@ class Preparation(nn.Module):
                 min(outer[axis], max(1, self._rounded(before[axis] * scale)))
                 for axis in range(self._dimensions)
             ]
+        if self._keeps and len(self._size) > 0:
+            inner = scaled
+            if any([inner[axis] > outer[axis] for axis in range(self._dimensions)]):  # noqa: C419 (TorchScript)
+                raise RuntimeError("the image is larger than the size that the network sees")
         image = self._padded(self._ranged(self._resized(image, inner)), outer)
         self._require_windows(image)
         return image

@@ -59,13 +59,15 @@ def _exact(_: Names, samples: Counts) -> Counts:
 
 def _bound_mean(metrics: MetricSet, name: str, mean: Mean, bounds: Bounds) -> None:
     values, largest = metrics.values(name), metrics.limit(name, "total")
+    signed = metrics.is_signed(name)
     bounds = replace(bounds, looks=values.sums.shape[1])
     for column in range(values.sums.shape[1]):
         there = values.counts[:, column]
         if np.count_nonzero(there) < bounds.least:
             mean.total[column] = mean.count[column] = 0
             continue
-        total, images = bounds.column(name, values, column, largest), int(there.sum())
+        total = bounds.column(name, values, column, largest, signed=signed)
+        images = int(there.sum())
         if metrics.is_partial(name):
             noisy, _ = bounds.counts(values.patients, np.stack([there, values.images - there], axis=1))
             told = max(bounds.least, int(noisy))

@@ -55,7 +55,7 @@ def place(record: Record, kinds: Mapping[str, Kind], data: DataTable, answer: An
         DataError: The image can't be read any more.
     """
     name = first_of_kind(kinds, "image")
-    if not name:
+    if not name or not kinds[name].is_given(record):
         return None
     scene = read_scene(record, kinds, data)
     picture, grid = scene.pictures[name], scene.grids[name]

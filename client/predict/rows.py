@@ -8,7 +8,7 @@ from client.data.manifest.folder_content import below, is_image, stem
 from client.data.manifest.rows import Manifest, Record, scan_manifest
 from shared.errors import DataError
 from shared.job.schema import JobSpec
-from shared.tasks.fields import image_columns_of
+from shared.tasks.fields import image_columns_of, may_lack_images
 
 MANIFEST = "manifest.csv"
 
@@ -33,7 +33,7 @@ def find_rows(data: Path, job: JobSpec, kinds: Mapping[str, Kind]) -> Manifest:
     ]
     if data.is_dir() and not (data / MANIFEST).is_file():
         return _images_below(data, images, needs, job.data.dimensions)
-    found = scan_manifest(data, images, needs)
+    found = scan_manifest(data, images, needs, may_lack_images=may_lack_images(job))
     usable = {
         found.at(record) for record in found.records
     }  # a patient on two sides of a split is not a fault here

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from PIL import Image, ImageChops, ImageFilter
 
-from simulate.data.phantom import SCANNERS, make_phantom
+from simulate.data.patients import SCANNERS
+from simulate.data.phantom import make_phantom
 
 TILES, SIDE = 3, 96
 

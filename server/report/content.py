@@ -28,6 +28,10 @@ _SAID = {
     "tre": "landmarks apart (mm)",
     "tre_before": "landmarks apart before (mm)",
     "folded": "share folded",
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "r2": "R²",
+    "relative_mae": "MAE beside the mean's",
 }
 
 

@@ -83,9 +83,11 @@ class DataTable(Table):
         examples=[[1.0, 1.0]],
         description="Millimetres along each axis; images are resampled.",
     )
-    resize: Literal["stretch", "pad"] = Field(
+    resize: Literal["stretch", "pad", "keep"] = Field(
         "stretch",
-        description="How images get their size: each axis by itself, or all alike and the rest padded.",
+        description="How images get their size: each axis by itself; all alike and the rest padded; or they "
+        "keep their scale (of `spacing`, where it is given) and are padded alone, so that a larger one is "
+        "refused.",
     )
     colour: Literal["rgb", "grey"] | None = Field(
         None,

@@ -37,7 +37,8 @@ BOUNDS = {
 }
 
 
-Tables = Mapping[str, Mapping[str, Any]]
+Tables = Mapping[str, Mapping[str, Any] | None]
+"""Tables of a job by name; None for one of which the example's keys do not fit."""
 
 
 def write_job(name: str, task: str, out: Path, given: Callable[[], Tables] = dict) -> Path:
@@ -102,7 +103,7 @@ def job_template(name: str, task: str, given: Tables | None = None) -> str:
         "task": {"name": task, **example["task"]},
     }
     for table, own in (given or {}).items():
-        merged = {**start.get(table, {}), **own}
+        merged = {} if own is None else {**start.get(table, {}), **own}
         start[table] = {key: value for key, value in merged.items() if value is not None}
     blocks = [
         f"{schema_line('job')}\n"

@@ -101,8 +101,11 @@ def means_and_deviations(moments: Numbers) -> tuple[Numbers, Numbers]:
 def quantiles(counts: Numbers, number: int, low: float, high: float) -> Numbers:
     """Return the ends (number,) of intervals that hold equal parts of a histogram; the last is `high`.
 
-    Within a bin values are taken to be spread evenly, so the ends ascend.
+    Within a bin values are taken to be spread evenly, so the ends ascend; of a histogram that holds nothing
+    they are evenly apart.
     """
+    if not counts.any():
+        return np.linspace(low, high, number + 1)[1:]
     bounds = np.linspace(low, high, len(counts) + 1)
     below = np.concatenate([[0.0], np.cumsum(counts)])
     wanted = below[-1] * np.arange(1, number) / number

@@ -24,6 +24,7 @@ from shared.networks.dynunet import DynUNetOptions
 from shared.networks.efficientnet import EfficientNetB0Options
 from shared.networks.efficientnet_lite import EfficientNetLite0Options
 from shared.networks.fcn import FCNOptions
+from shared.networks.fusion import FusionOptions
 from shared.networks.generator import GeneratorOptions
 from shared.networks.highresnet import HighResNetOptions
 from shared.networks.inception import InceptionOptions
@@ -80,6 +81,7 @@ NETWORKS = Registry(
         SegResNetDSOptions,
         UNETROptions,
         MLPOptions,
+        FusionOptions,
         GeneratorOptions,
         DiscriminatorOptions,
         PoolingOptions,

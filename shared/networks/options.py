@@ -32,9 +32,10 @@ Levels = Annotated[
 ]
 
 
-Output = Literal["vector", "map", "image", "boxes"]
+Output = Literal["vector", "map", "image", "boxes", "fused"]
 """What a network gives: numbers for an image, for each of its pixels, or for each of its anchors, which its
-method `anchors` returns; or an image, drawn from numbers."""
+method `anchors` returns; an image, drawn from numbers; or numbers for the features of an image and of a
+record, brought together."""
 
 Stack = Literal["one", "bag", "series"]
 """What a network takes of a sample: one image or table, or several, whose order may mean something."""
@@ -47,7 +48,7 @@ class Ends:
     Attributes:
         dimensions: 2 or 3; 0 for the columns of a table.
         channels: Channels of an image, or numbers of a table; where it draws an image, numbers that it draws
-            it from.
+            it from; where it brings features together, those of both inputs.
         outputs: Numbers, for an image or for each of its pixels; where it draws an image, its channels.
         size: Pixels along each axis of what it is trained on.
         gives: Which of these.
@@ -79,9 +80,16 @@ class Ends:
         """Return the same with so many outputs."""
         return replace(self, outputs=outputs)
 
+    @classmethod
+    def of_features(cls, features: int, outputs: int) -> "Ends":
+        """Return the ends of a network that brings so many features of an image and of a record together."""
+        return cls(0, 2 * features, outputs, [], "fused")
+
     @property
     def of_what(self) -> str:
         """What it takes, in words."""
+        if self.gives == "fused":
+            return "of features"
         if self.stack == "one":
             return f"in {self.dimensions}D" if self.dimensions else "of a table"
         each = f"images in {self.dimensions}D" if self.dimensions else "vectors"

@@ -13,6 +13,7 @@ from shared.tasks.generation.options import Generation
 from shared.tasks.instances.options import Instances
 from shared.tasks.options import TaskOptions
 from shared.tasks.registration.options import Registration
+from shared.tasks.regression.options import Regression
 from shared.tasks.restoration.options import Restoration
 from shared.tasks.segmentation.options import Segmentation
 from shared.tasks.survival.options import Survival
@@ -34,6 +35,7 @@ TASKS = Registry(
         Restoration,
         Synthesis,
         Survival,
+        Regression,
     ),
     TaskOptions,  # type: ignore[type-abstract]
 )

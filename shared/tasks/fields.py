@@ -111,6 +111,11 @@ def image_columns_of(job: "JobSpec") -> tuple[str, ...]:
     return tuple(job.data.images) if has_image else ()
 
 
+def may_lack_images(job: "JobSpec") -> bool:
+    """Say whether rows of a job may have no image."""
+    return any(own.kind == "image" and not own.required for own in job.task.fields().values())
+
+
 def first_of_role(fields: Mapping[str, Field], role: Role) -> str:
     """Return the name of the first field with a role.
 
@@ -124,8 +129,11 @@ def first_of_role(fields: Mapping[str, Field], role: Role) -> str:
 
 
 def needed_columns(fields: Mapping[str, Field]) -> tuple[str, ...]:
-    """Return the columns, beside those of images, without which a manifest is of no use to a task."""
-    return target_columns({name: own for name, own in fields.items() if own.required})
+    """Return the columns, beside those of images, without which a manifest is of no use to a task.
+
+    A target may be missing in a row, but not in all of them.
+    """
+    return target_columns({name: own for name, own in fields.items() if own.required or own.role == "target"})
 
 
 def target_columns(fields: Mapping[str, Field]) -> tuple[str, ...]:

@@ -89,15 +89,40 @@ class Pooled(Whole):
         return pool(maps, self._stride, ceil_mode=True)
 
 
+def clipped(values: Tensor, most: float | None) -> Tensor:
+    """Return values within -most to most; what is not a number stays so."""
+    return values if most is None else values.clamp(-most, most)
+
+
+def known(image: Tensor) -> Tensor:
+    """Return images (B, C, *S) with 0 for those that a row lacks, which are not a number."""
+    return torch.where(_lacks(image).view(-1, *[1] * (image.dim() - 1)), torch.zeros_like(image), image)
+
+
+def lacking(image: Tensor, record: Tensor) -> Tensor:
+    """Return 1 where a row has no image, and where nothing of its record is known (B, 2).
+
+    Args:
+        image: (B, C, *S)
+        record: (B, columns), as it is read.
+    """
+    return torch.stack([_lacks(image), record.isnan().all(dim=1)], dim=1).to(image.dtype)
+
+
+def _lacks(image: Tensor) -> Tensor:
+    return image.flatten(1).isnan().all(dim=1)
+
+
 class OfTable(nn.Module):
     """A network that sees the columns of a table, which it brings to one scale itself.
 
     Args:
         model: Sees the table.
-        image: Sees the image beside it, where there is one; the outputs are added.
+        beside: Sees the image beside it, and the network that brings the features of both together.
         scale: Mean and deviation of each column (2, K).
         is_number: Which columns are numbers, of which `indicators` say whether they are missing.
         indicators: Whether they do.
+        clip: Deviations beyond which a number counts as this many; None for no end.
     """
 
     means: Tensor
@@ -105,24 +130,61 @@ class OfTable(nn.Module):
     numbers: Tensor
 
     def __init__(
-        self, model: nn.Module, image: nn.Module | None, scale: Tensor, is_number: Tensor, *, indicators: bool
+        self,
+        model: nn.Module,
+        beside: tuple[nn.Module, nn.Module] | None,
+        scale: Tensor,
+        is_number: Tensor,
+        *,
+        indicators: bool,
+        clip: float | None,
     ) -> None:
         super().__init__()
-        self.model, self.image = model, image
+        self.model = model
+        self._clip = clip
+        self.image = None if beside is None else beside[0]
+        self.fusion = None if beside is None else beside[1]
         self.register_buffer("means", scale[0])
         self.register_buffer("deviations", scale[1])
         self.register_buffer("numbers", is_number.nonzero()[:, 0])
         self._indicators = indicators
 
     def forward(self, record: Tensor, image: Tensor | None = None) -> Tensor:
-        """Return logits (B, K) of tables (B, columns), not a number where one is missing."""
-        scaled = ((record.double() - self.means) / self.deviations).float()
+        """Return what is predicted (B, K) of tables (B, columns), not a number where one is missing."""
+        scaled = clipped((record.double() - self.means) / self.deviations, self._clip).float()
         missing = scaled.isnan()
         seen = torch.where(missing, torch.zeros_like(scaled), scaled)
         if self._indicators:
             seen = torch.cat([seen, missing.index_select(1, self.numbers).float()], dim=1)
         found: Tensor = self.model(seen)
-        return found if self.image is None else self.image(image) + found
+        if self.image is None or self.fusion is None or image is None:
+            return found
+        fused: Tensor = self.fusion(self.image(known(image)), found, lacking(image, record))
+        return fused
+
+
+class Rescaled(nn.Module):
+    """A module whose output is brought from standard deviations to its own units.
+
+    Args:
+        module: Gives (B, K).
+        means: (K,)
+        deviations: (K,)
+    """
+
+    means: Tensor
+    deviations: Tensor
+
+    def __init__(self, module: nn.Module, means: Tensor, deviations: Tensor) -> None:
+        super().__init__()
+        self.module = module
+        self.register_buffer("means", means)
+        self.register_buffer("deviations", deviations)
+
+    def forward(self, first: Tensor, second: Tensor | None = None) -> Tensor:
+        """Return the output for what the module takes, which are one tensor or two."""
+        found: Tensor = self.module(first) if second is None else self.module(first, second)
+        return found * self.deviations + self.means
 
 
 class Draws(nn.Module):

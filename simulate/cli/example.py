@@ -15,6 +15,8 @@ EXAMPLES = {
     "phantom-nodules": "detection: slices with boxes",
     "phantom-nodules-3d": "detection: volumes with boxes, NIfTI",
     "phantom-cells": "instances: pictures of cells; for configs/jobs/phantom-cells.toml",
+    "phantom-burden": "regression: pictures and a number; for configs/jobs/phantom-burden.toml",
+    "phantom-records": "classification: pictures beside a table; for configs/jobs/phantom-records.toml",
     "phantom-survival": "survival: a table; for configs/jobs/phantom-survival.toml",
     "phantom-survival-images": "survival: a table and images",
     "phantom-slides": "classification of bags: whole slides; for configs/jobs/phantom-slides.toml",

@@ -24,11 +24,13 @@ class Finding:
         kind: One of `FINDINGS`.
         low: Its first pixel along each axis.
         high: The first behind it.
+        pixels: Of the image that are inside.
     """
 
     kind: str
     low: tuple[int, ...]
     high: tuple[int, ...]
+    pixels: int
 
 
 def draw_findings(
@@ -92,4 +94,4 @@ def _boxed(kind: str, inside: NDArray[np.bool_]) -> Finding:
     """Return the box around the pixels of a finding."""
     places = np.argwhere(inside)
     low, high = places.min(axis=0), places.max(axis=0) + 1
-    return Finding(kind, tuple(low.tolist()), tuple(high.tolist()))
+    return Finding(kind, tuple(low.tolist()), tuple(high.tolist()), len(places))

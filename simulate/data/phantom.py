@@ -8,12 +8,10 @@ import csv
 import json
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from shared.errors import DataError
@@ -23,39 +21,11 @@ from simulate.data.anatomy import LESIONS, TUMOUR, draw_brain, draw_lesion, draw
 from simulate.data.beats import LEADS, RHYTHMS, draw_cine, draw_rhythm
 from simulate.data.cells import draw_cells
 from simulate.data.findings import Finding, draw_findings
-from simulate.data.scanner import Scanner
+from simulate.data.patients import Row, patients, place, row
+from simulate.data.records import burden, records, survival, survival_images
 from simulate.data.slides import draw_slide, write_slide
 
-Row = dict[str, str]
 _EDITION = 1  # raise it when the pictures change: old ones on disk are then not taken for new ones
-SCANNERS = {  # chosen, not drawn, so that any seed shows four scanners that are unlike each other
-    "north": Scanner(gamma=0.65, curve=0.2, bias=0.1, blur=0.004, resolution=0.95, noise=0.012, seed=1),
-    "south": Scanner(gamma=1.5, curve=-0.3, bias=0.15, blur=0.002, resolution=1.0, noise=0.05, seed=2),
-    "east": Scanner(gamma=0.9, curve=0.3, bias=0.12, blur=0.008, resolution=0.6, noise=0.02, seed=3),
-    "west": Scanner(gamma=0.9, curve=-0.6, bias=0.28, blur=0.004, resolution=0.8, noise=0.035, seed=4),
-}
-_TEST_EVERY = 4  # every fourth patient of a hospital is for testing
-
-
-@dataclass(frozen=True)
-class _Patient:
-    """A patient of a synthetic hospital, whose every random number comes from `rng`."""
-
-    site: str
-    number: int
-    rng: np.random.Generator
-
-    @property
-    def name(self) -> str:
-        return f"{self.site}-{self.number:03d}"
-
-    @property
-    def split(self) -> str:
-        return "train" if self.number % _TEST_EVERY else "test"
-
-    def scanned(self, image: NDArray[np.float32], key: str) -> NDArray[np.uint8]:
-        """Take an image (C, *S) of 0..1 with the hospital's scanner; return it as 8 bit."""
-        return np.rint(255 * SCANNERS[self.site](image, key)).astype(np.uint8)
 
 
 def make_phantom(name: str, folder: Path, seed: int) -> Path:
@@ -70,8 +40,8 @@ def make_phantom(name: str, folder: Path, seed: int) -> Path:
         seed: Another seed gives other patients.
 
     Returns:
-        The manifest, with the columns `site`, `patient`, `image`, `split`, and `mask`, `label` or `boxes`: a
-        quarter of each hospital's patients is for testing.
+        The manifest, with the columns `site`, `patient`, `image`, `split`, and what is true: `mask`, `label`,
+        `boxes` or numbers. A quarter of each hospital's patients is for testing.
 
     Raises:
         DataError: There is no such phantom, or the folder can't be written.
@@ -120,39 +90,33 @@ def _write(maker: "Maker", name: str, final: Path, seed: int) -> None:
                 raise
 
 
-def _patients(hospitals: dict[str, int], seed: int) -> Iterator[_Patient]:
-    for site, count in hospitals.items():
-        for number in range(1, count + 1):
-            yield _Patient(site, number, np.random.default_rng(seed_of(seed, site, number)))
-
-
 def _brain_slices(folder: Path, seed: int) -> Iterator[Row]:
     """Six axial slices of a head, 96 x 96, each with its tumour's mask (0 or 255); some heads have none."""
     heights = np.linspace(-0.45, 0.55, 6)
-    for patient in _patients({"north": 24, "south": 16, "east": 12, "west": 8}, seed):
+    for patient in patients({"north": 24, "south": 16, "east": 12, "west": 8}, seed):
         slices, labels = draw_brain(patient.rng, heights, (96, 96), tumour=patient.rng.random() < 0.85)
         for number, (pixels, structures) in enumerate(zip(slices, labels, strict=True), start=1):
             stem = f"{patient.name}-{number}"
-            image = _place(folder, "images", patient, f"{stem}.png")
-            mask = _place(folder, "masks", patient, f"{stem}.png")
+            image = place(folder, "images", patient, f"{stem}.png")
+            mask = place(folder, "masks", patient, f"{stem}.png")
             Image.fromarray(patient.scanned(pixels[None], stem)[0]).save(image)
             Image.fromarray(np.where(structures == TUMOUR, 255, 0).astype(np.uint8)).save(mask)
-            yield _row(folder, patient, image) | {"mask": mask.relative_to(folder).as_posix()}
+            yield row(folder, patient, image) | {"mask": mask.relative_to(folder).as_posix()}
 
 
 def _brain_sequences(folder: Path, seed: int) -> Iterator[Row]:
     """Four axial slices of a head, 64 x 64, in colour files: before contrast, FLAIR, after contrast."""
     heights = np.linspace(-0.35, 0.45, 4)
-    for patient in _patients({"north": 24, "south": 16, "east": 12, "west": 8}, seed):
+    for patient in patients({"north": 24, "south": 16, "east": 12, "west": 8}, seed):
         slices, labels = draw_brain(patient.rng, heights, (64, 64), tumour=patient.rng.random() < 0.85)
         for number, (pixels, structures) in enumerate(zip(slices, labels, strict=True), start=1):
             stem = f"{patient.name}-{number}"
-            image = _place(folder, "images", patient, f"{stem}.png")
-            mask = _place(folder, "masks", patient, f"{stem}.png")
+            image = place(folder, "images", patient, f"{stem}.png")
+            mask = place(folder, "masks", patient, f"{stem}.png")
             taken = patient.scanned(draw_sequences(pixels, structures == TUMOUR), stem)
             Image.fromarray(np.moveaxis(taken, 0, -1)).save(image)
             Image.fromarray(np.where(structures == TUMOUR, 255, 0).astype(np.uint8)).save(mask)
-            yield _row(folder, patient, image) | {"mask": mask.relative_to(folder).as_posix()}
+            yield row(folder, patient, image) | {"mask": mask.relative_to(folder).as_posix()}
 
 
 def _brain_volumes(folder: Path, seed: int) -> Iterator[Row]:
@@ -160,14 +124,14 @@ def _brain_volumes(folder: Path, seed: int) -> Iterator[Row]:
     heights = np.linspace(-0.95, 0.95, 32)
     # Array axes are right-to-left, front-to-back and upwards; NIfTI counts the first two the other way.
     affine = np.diag([-5.0, -5.0, 6.0, 1.0])
-    for patient in _patients({"north": 12, "south": 8, "east": 4}, seed):
+    for patient in patients({"north": 12, "south": 8, "east": 4}, seed):
         slices, labels = draw_brain(patient.rng, heights, (40, 32), tumour=True)
-        image = _place(folder, "images", patient, f"{patient.name}.nii.gz")
-        mask = _place(folder, "masks", patient, f"{patient.name}.nii.gz")
+        image = place(folder, "images", patient, f"{patient.name}.nii.gz")
+        mask = place(folder, "masks", patient, f"{patient.name}.nii.gz")
         taken = patient.scanned(slices.transpose(2, 1, 0)[None], patient.name)[0]
         nibabel.save(nibabel.Nifti1Image(taken, affine), image)
         nibabel.save(nibabel.Nifti1Image(labels.transpose(2, 1, 0), affine), mask)
-        yield _row(folder, patient, image) | {"mask": mask.relative_to(folder).as_posix()}
+        yield row(folder, patient, image) | {"mask": mask.relative_to(folder).as_posix()}
 
 
 _LESION_SHARES = {
@@ -180,36 +144,36 @@ _LESION_SHARES = {
 
 def _skin_lesions(folder: Path, seed: int) -> Iterator[Row]:
     """Colour pictures, 64 x 64, one or two of a patient's lesion; each hospital sees another mix of kinds."""
-    for patient in _patients({"north": 100, "south": 70, "east": 40, "west": 24}, seed):
+    for patient in patients({"north": 100, "south": 70, "east": 40, "west": 24}, seed):
         kind = str(patient.rng.choice(LESIONS, p=_LESION_SHARES[patient.site]))
         for number in range(1, patient.rng.integers(1, 3) + 1):
             stem = f"{patient.name}-{number}"
-            image = _place(folder, "images", patient, f"{stem}.png")
+            image = place(folder, "images", patient, f"{stem}.png")
             taken = patient.scanned(draw_lesion(patient.rng, kind, 64), stem)
             Image.fromarray(np.moveaxis(taken, 0, -1)).save(image)
-            yield _row(folder, patient, image) | {"label": kind}
+            yield row(folder, patient, image) | {"label": kind}
 
 
 def _nodules(folder: Path, seed: int) -> Iterator[Row]:
     """Three pictures of a patient, 64 x 64, with up to three nodules or cavities each, in boxes."""
-    for patient in _patients({"north": 28, "south": 20, "east": 14, "west": 10}, seed):
+    for patient in patients({"north": 28, "south": 20, "east": 14, "west": 10}, seed):
         for number in range(1, 4):
             stem = f"{patient.name}-{number}"
             pixels, findings = draw_findings(patient.rng, (64, 64))
-            image = _place(folder, "images", patient, f"{stem}.png")
+            image = place(folder, "images", patient, f"{stem}.png")
             Image.fromarray(patient.scanned(pixels[None], stem)[0]).save(image)
-            yield _row(folder, patient, image) | {"boxes": _boxes(findings, (1, 0))}
+            yield row(folder, patient, image) | {"boxes": _boxes(findings, (1, 0))}
 
 
 def _nodule_volumes(folder: Path, seed: int) -> Iterator[Row]:
     """Volumes of 32 x 32 x 24 voxels of 2 x 2 x 3 mm, with up to three nodules or cavities each, in boxes."""
     affine = np.diag([-2.0, -2.0, 3.0, 1.0])
-    for patient in _patients({"north": 16, "south": 12, "east": 8}, seed):
+    for patient in patients({"north": 16, "south": 12, "east": 8}, seed):
         pixels, findings = draw_findings(patient.rng, (32, 32, 24))
-        image = _place(folder, "images", patient, f"{patient.name}.nii.gz")
+        image = place(folder, "images", patient, f"{patient.name}.nii.gz")
         taken = patient.scanned(pixels[None], patient.name)[0]
         nibabel.save(nibabel.Nifti1Image(taken, affine), image)
-        yield _row(folder, patient, image) | {"boxes": _boxes(findings, (0, 1, 2))}
+        yield row(folder, patient, image) | {"boxes": _boxes(findings, (0, 1, 2))}
 
 
 def _boxes(findings: list[Finding], axes: tuple[int, ...]) -> str:
@@ -224,66 +188,15 @@ def _boxes(findings: list[Finding], axes: tuple[int, ...]) -> str:
 
 def _cells(folder: Path, seed: int) -> Iterator[Row]:
     """Two pictures of a patient, 96 x 96, with up to 24 cells each, and a 16-bit map of their numbers."""
-    for patient in _patients({"north": 24, "south": 18, "east": 12, "west": 8}, seed):
+    for patient in patients({"north": 24, "south": 18, "east": 12, "west": 8}, seed):
         for number in range(1, 3):
             stem = f"{patient.name}-{number}"
             pixels, numbers = draw_cells(patient.rng, (96, 96))
-            image = _place(folder, "images", patient, f"{stem}.png")
-            mask = _place(folder, "masks", patient, f"{stem}.png")
+            image = place(folder, "images", patient, f"{stem}.png")
+            mask = place(folder, "masks", patient, f"{stem}.png")
             Image.fromarray(patient.scanned(pixels[None], stem)[0]).save(image)
             Image.fromarray(numbers).save(mask)
-            yield _row(folder, patient, image) | {"mask": mask.relative_to(folder).as_posix()}
-
-
-HAZARDS = {"age": 0.04, "grade": 0.5, "marker": -0.6}  # log of the hazard's ratio for one more of each
-BASE_HAZARD = 0.012  # a month, of somebody of 60 years, grade 2 and marker 0
-_FOLLOW_UP = {"north": 60.0, "south": 36.0, "east": 72.0, "west": 48.0}  # months at most
-_UNKNOWN = 0.1  # share of the patients whose marker nobody measured
-
-
-def _survival(folder: Path, seed: int) -> Iterator[Row]:
-    """A table without images: months until death or the end of follow-up, which differs between hospitals.
-
-    Times are exponential with the hazard `BASE_HAZARD` times the exponential of what `HAZARDS` says of each
-    column, cut by a follow-up that is uniform up to the hospital's longest.
-    """
-    for patient in _patients({"north": 160, "south": 110, "east": 80, "west": 50}, seed):
-        rng = patient.rng
-        age, grade = round(float(rng.normal(60, 12)), 1), int(rng.integers(1, 4))
-        marker = round(float(rng.normal()), 3)
-        risk = HAZARDS["age"] * (age - 60) + HAZARDS["grade"] * (grade - 2) + HAZARDS["marker"] * marker
-        followed = _followed(patient, risk)
-        yield {
-            "site": patient.site,
-            "patient": patient.name,
-            "split": patient.split,
-            "age": str(age),
-            "grade": str(grade),
-            "marker": "" if rng.random() < _UNKNOWN else str(marker),
-            "sex": str(rng.choice(["female", "male"])),
-            **followed,
-        }
-
-
-IMAGE_HAZARD = 0.9  # log of the hazard's ratio for one finding more in the image
-
-
-def _survival_images(folder: Path, seed: int) -> Iterator[Row]:
-    """A picture of each patient, 48 x 48, beside a table: who has more nodules and is older dies sooner."""
-    for patient in _patients({"north": 100, "south": 70, "east": 50}, seed):
-        pixels, findings = draw_findings(patient.rng, (48, 48))
-        image = _place(folder, "images", patient, f"{patient.name}.png")
-        Image.fromarray(patient.scanned(pixels[None], patient.name)[0]).save(image)
-        age = round(float(patient.rng.normal(60, 12)), 1)
-        risk = HAZARDS["age"] * (age - 60) + IMAGE_HAZARD * (len(findings) - 1)
-        yield _row(folder, patient, image) | {"age": str(age), **_followed(patient, risk)}
-
-
-def _followed(patient: _Patient, risk: float) -> Row:
-    """Return how long a patient was followed, and whether the event came by then."""
-    death = float(patient.rng.exponential(1 / (BASE_HAZARD * np.exp(risk))))
-    end = float(patient.rng.uniform(0, _FOLLOW_UP[patient.site]))
-    return {"time": f"{min(death, end):.2f}", "event": str(int(death <= end))}
+            yield row(folder, patient, image) | {"mask": mask.relative_to(folder).as_posix()}
 
 
 _STAINS = {"north": (1.0, 1.0), "south": (1.4, 0.7), "east": (0.75, 1.3), "west": (1.2, 1.2)}
@@ -291,18 +204,18 @@ _STAINS = {"north": (1.0, 1.0), "south": (1.4, 0.7), "east": (0.75, 1.3), "west"
 
 def _slides(folder: Path, seed: int) -> Iterator[Row]:
     """A slide of each patient, 448 x 448 at 2 micrometres; half of them have a tumour, and its mask."""
-    for patient in _patients({"north": 16, "south": 12, "east": 8, "west": 4}, seed):
+    for patient in patients({"north": 16, "south": 12, "east": 8, "west": 4}, seed):
         tumour = bool(patient.rng.random() < _HALF)
         pixels, sick = draw_slide(patient.rng, _STAINS[patient.site], tumour=tumour)
-        slide = _place(folder, "slides", patient, f"{patient.name}.tif")
-        place = _place(folder, "tumours", patient, f"{patient.name}.png")
+        slide = place(folder, "slides", patient, f"{patient.name}.tif")
+        marks = place(folder, "tumours", patient, f"{patient.name}.png")
         write_slide(slide, pixels)
-        Image.fromarray(sick.astype(np.uint8) * 255).reduce(4).save(place)
-        row = _row(folder, patient, slide)
+        Image.fromarray(sick.astype(np.uint8) * 255).reduce(4).save(marks)
+        cells = row(folder, patient, slide)
         yield {
-            **{"tiles" if key == "image" else key: cell for key, cell in row.items()},
+            **{"tiles" if key == "image" else key: cell for key, cell in cells.items()},
             "label": "tumour" if tumour else "normal",
-            "tumour": place.relative_to(folder).as_posix(),
+            "tumour": marks.relative_to(folder).as_posix(),
         }
 
 
@@ -312,16 +225,16 @@ _LOW, _NORMAL = (0.2, 0.4), (0.55, 0.75)  # shares of a chamber's volume that le
 
 def _cines(folder: Path, seed: int) -> Iterator[Row]:
     """A folder of frames of each patient, one beat, with how much of the chamber's volume leaves it."""
-    for patient in _patients({"north": 40, "south": 28, "east": 20}, seed):
+    for patient in patients({"north": 40, "south": 28, "east": 20}, seed):
         low = bool(patient.rng.random() < _HALF)
         ejected = float(patient.rng.uniform(*(_LOW if low else _NORMAL)))
         frames = draw_cine(patient.rng, ejected)
         for number, frame in enumerate(frames, 1):
-            file = _place(folder, "frames", patient, f"{patient.name}/{number:02d}.png")
+            file = place(folder, "frames", patient, f"{patient.name}/{number:02d}.png")
             Image.fromarray(np.rint(255 * frame).astype(np.uint8)).save(file)
-        row = _row(folder, patient, file.parent)
+        cells = row(folder, patient, file.parent)
         yield {
-            **{"series" if key == "image" else key: cell for key, cell in row.items()},
+            **{"series" if key == "image" else key: cell for key, cell in cells.items()},
             "label": "low" if low else "normal",
             "ejected": f"{ejected:.3f}",
         }
@@ -332,26 +245,11 @@ def _rhythms(folder: Path, seed: int) -> Iterator[Row]:
     with (folder / "vectors.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["patient", "step", *(f"lead {number + 1}" for number in range(LEADS))])
-        for patient in _patients({"north": 64, "south": 44, "east": 32}, seed):
+        for patient in patients({"north": 64, "south": 44, "east": 32}, seed):
             rhythm = str(patient.rng.choice(RHYTHMS))
             for step, leads in enumerate(draw_rhythm(patient.rng, rhythm)):
                 writer.writerow([patient.name, step, *(f"{value:.3f}" for value in leads)])
             yield {"site": patient.site, "patient": patient.name, "split": patient.split, "label": rhythm}
-
-
-def _place(folder: Path, kind: str, patient: _Patient, file: str) -> Path:
-    path = folder / kind / patient.site / file
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
-
-
-def _row(folder: Path, patient: _Patient, image: Path) -> Row:
-    return {
-        "site": patient.site,
-        "patient": patient.name,
-        "split": patient.split,
-        "image": image.relative_to(folder).as_posix(),
-    }
 
 
 Maker = Callable[[Path, int], Iterator[Row]]
@@ -363,8 +261,10 @@ PHANTOMS: dict[str, Maker] = {
     "phantom-nodules": _nodules,
     "phantom-nodules-3d": _nodule_volumes,
     "phantom-cells": _cells,
-    "phantom-survival": _survival,
-    "phantom-survival-images": _survival_images,
+    "phantom-burden": burden,
+    "phantom-records": records,
+    "phantom-survival": survival,
+    "phantom-survival-images": survival_images,
     "phantom-slides": _slides,
     "phantom-cine": _cines,
     "phantom-rhythm": _rhythms,

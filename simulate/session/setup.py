@@ -21,7 +21,7 @@ from shared.networks import NETWORKS
 from shared.notify.settings import NotifyTable
 from shared.strategies import STRATEGIES
 from shared.tasks import TASKS
-from shared.tasks.fields import image_columns_of, needed_columns, written_fields_of
+from shared.tasks.fields import image_columns_of, may_lack_images, needed_columns, written_fields_of
 from simulate.data.partition import partition, site_name, write_site_manifests
 from simulate.data.phantom import PHANTOMS, make_phantom
 
@@ -81,7 +81,8 @@ def sites_of_manifest(job: JobSpec, manifest: Path, shares: SplitTable) -> list[
     Raises:
         DataError: The manifest can't be read, has no such column, or a value of it makes no name.
     """
-    found = scan_manifest(manifest, image_columns_of(job), needed_columns(written_fields_of(job)))
+    needs = needed_columns(written_fields_of(job))
+    found = scan_manifest(manifest, image_columns_of(job), needs, may_lack_images=may_lack_images(job))
     if "site" not in found.columns:
         raise DataError(
             "has no column 'site'",

@@ -31,7 +31,7 @@ from client.data.manifest.pooled_sites import Part, Row, read_parts
 from client.data.manifest.rows import SPLITS, Record, label_indices
 from client.data.manifest.splits import Split
 from shared.errors import DataError
-from shared.tasks.fields import PIXELS
+from shared.tasks.fields import PIXELS, may_lack_images
 from shared.text.plural import many
 
 
@@ -153,8 +153,13 @@ class _Check:
     def __init__(self, parts: Sequence[Part], expected: Expected) -> None:
         self.expected = expected
         self._label_column, self._mask_column = expected.column_of("label"), expected.column_of("mask")
+        job = expected.job
         found = read_parts(
-            parts, expected.images, expected.needs, expected.job.data.fold if expected.job else None
+            parts,
+            expected.images,
+            expected.needs,
+            job.data.fold if job else None,
+            may_lack_images=job is not None and may_lack_images(job),
         )
         self.rows = found.rows
         read = found.columns if expected.task is None else expected.columns
@@ -311,7 +316,7 @@ class _Check:
             for site, tally in report.events.items()
             if not tally.counts["observed"]
         ]
-        report.warnings += [*self.instances.doubts(), *doubts(self.seen)]
+        report.warnings += [*self.instances.doubts(), *self._without_image(), *doubts(self.seen)]
         if report.texts:
             report.warnings.append(
                 f"{many(len(report.texts), 'row')} with what looks like text in the frames of a series: "
@@ -323,6 +328,11 @@ class _Check:
         for note, noted in report.notes.items():
             report.warnings.append(f"{note} ({rows(row.where for row in noted)})")
         return report
+
+    def _without_image(self) -> Iterator[str]:
+        without = sum(not row.record.images for row in self.rows)
+        if self.expected.images and without:
+            yield f"{many(without, 'row')} without an image"
 
     def _count(self, site: str | None, side: str) -> tuple[int, int]:
         """Return the patients and images of a site (None: of all) on one side."""
@@ -345,7 +355,9 @@ class _Check:
         if lacking := [name for name, there in found.items() if not there]:
             report.warnings.append(f"no training image of class {', '.join(lacking)}")
         for name, tally in report.tallies.items():
-            if lacking := [one for one in self.expected.kinds[name].field.classes if not tally.counts[one]]:
+            kind = self.expected.kinds[name]
+            of_classes = kind.field.classes if kind.classes else ()
+            if lacking := [one for one in of_classes if not tally.counts[one]]:
                 report.warnings.append(f"nothing in {name} is of class {', '.join(lacking)}")
         without = sum(not row.record.cells.get(self._mask_column) for row in self.rows)
         if self._mask_column in self.columns and without:

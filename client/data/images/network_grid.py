@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from client.data.formats.picture import Picture
 from client.data.images.resize import highest, padded, resize_image, resize_mask, resize_numbers
-from client.data.images.target_shape import target_shape
+from client.data.images.target_shape import resampled_shape, target_shape
 from shared.job.schema import DataTable
 
 Shape = tuple[int, ...]
@@ -39,7 +39,10 @@ class Grid:
             DataError: See `target_shape`.
         """
         before, outer = picture.shape, target_shape(picture, data, where)
-        inner = _within(before, outer) if data.resize == "pad" and data.size is not None else outer
+        inner = outer
+        if data.size is not None and data.resize != "stretch":
+            pads = data.resize == "pad"
+            inner = _within(before, outer) if pads else resampled_shape(picture, data, where)
         if picture.spacing is None:
             return cls(before, inner, outer, None)
         lengths = zip(picture.spacing, before, inner, strict=True)

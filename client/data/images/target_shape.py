@@ -18,6 +18,24 @@ def target_shape(picture: Picture, data: DataTable, where: Path) -> tuple[int, .
     """Return the spatial shape after resampling to the job's spacing and resizing to its size.
 
     Raises:
+        DataError: See `resampled_shape`; or the image is to keep its scale and is larger than the size.
+    """
+    resampled = resampled_shape(picture, data, where) if data.size is None or data.resize == "keep" else ()
+    if data.size is None:
+        return resampled
+    if any(own > most for own, most in zip(resampled, data.size, strict=False)):
+        raise DataError(
+            f"has {size(resampled)} pixels at the job's scale, and [data] size is {size(data.size)}",
+            where=where,
+            remedy="Take a larger size, or another `resize` than 'keep'.",
+        )
+    return tuple(data.size)
+
+
+def resampled_shape(picture: Picture, data: DataTable, where: Path) -> tuple[int, ...]:
+    """Return the spatial shape after resampling to the job's spacing, if it has one.
+
+    Raises:
         DataError: The job wants a spacing and the file does not say its own; or the size of its voxels would
             make next to nothing of the image, or more than any memory holds.
     """
@@ -27,8 +45,6 @@ def target_shape(picture: Picture, data: DataTable, where: Path) -> tuple[int, .
             where=where,
             remedy="Give files that say the size of a voxel, or a job with [data] size and without spacing.",
         )
-    if data.size is not None:
-        return tuple(data.size)
     if data.spacing is None or picture.spacing is None:
         return picture.shape
     lengths = zip(picture.shape, picture.spacing, data.spacing, strict=True)

@@ -17,6 +17,7 @@ from client.data.kinds.spacing import SpacingKind
 from client.data.kinds.table import TableKind
 from client.data.kinds.tiles import TilesKind
 from client.data.kinds.vectors import VectorsKind
+from client.data.kinds.volume import VolumeKind
 from shared.errors import JobError
 from shared.job.schema import DataTable, JobSpec
 from shared.registry import Installed
@@ -40,6 +41,7 @@ KINDS: Installed[Kind] = Installed(
         "series": SeriesKind,
         "vectors": VectorsKind,
         "scale": ScaleKind,
+        "volume": VolumeKind,
     },
     Kind,  # type: ignore[type-abstract]
 )

@@ -43,16 +43,42 @@ class PixelsKind(Kind):
 
 
 class ImageKind(PixelsKind):
-    """(C, *S) float32: resampled, resized, its values brought to a common range."""
+    """(C, *S) float32: resampled, resized, its values brought to a common range.
+
+    An image that a row may lack, and does, is not a number.
+    """
 
     needs_image: ClassVar[bool] = True
 
+    def is_given(self, record: Record) -> bool:
+        """See the base class; one that must be there is read, whatever the cells say."""
+        return self.field.required or super().is_given(record)
+
     def files(self, record: Record) -> tuple[Path, ...]:
-        """See the base class: one for each column."""
+        """See the base class: one for each column; none where the row lacks the image."""
+        if not self.is_given(record):
+            return ()
         return tuple(record.file(column) for column in self.field.columns)
+
+    def source(self, record: Record) -> str:
+        """See the base class; what is drawn for a row without an image follows from its patient."""
+        return super().source(record) or f"no image of {record.patient}"
+
+    def move(self, value: Value, steps: Sequence[Step]) -> Tensor:
+        """See the base class; what is lacking stays so."""
+        return whole(value) if self._is_lacking(value) else super().move(value, steps)
+
+    def shade(self, value: Tensor, names: Sequence[str], rng: np.random.Generator) -> Tensor:
+        """See the base class; what is lacking stays so."""
+        return value if self._is_lacking(value) else super().shade(value, names, rng)
+
+    def _is_lacking(self, value: Value) -> bool:
+        return not self.field.required and bool(whole(value).isnan().all())
 
     def read(self, record: Record, scene: "Scene") -> NDArray[np.float32]:
         """See the base class."""
+        if self.name not in scene.pictures:
+            return np.full((self.data.channels, *(self.data.size or [])), np.nan, np.float32)
         picture, grid = scene.pictures[self.name], scene.grids[self.name]
         image = intensity(grid.image(picture.array), self.data, grid.tissue(picture.background))
         padded: NDArray[np.float32] = grid.padded(image)

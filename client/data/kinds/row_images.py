@@ -95,7 +95,9 @@ def read_scene(
     Raises:
         DataError: As `client.data.images.readers.read_files`.
     """
-    images = {name: kind for name, kind in kinds.items() if isinstance(kind, ImageKind)}
+    images = {
+        name: kind for name, kind in kinds.items() if isinstance(kind, ImageKind) and kind.is_given(record)
+    }
     masks = {name: kind for name, kind in kinds.items() if isinstance(kind, MaskKind)}
     members: dict[str, dict[str, ImageKind]] = defaultdict(dict)
     for name, kind in images.items():

@@ -60,7 +60,12 @@ class Rows:
 
 
 def read_parts(
-    parts: Sequence[Part], images: Sequence[str], needs: Sequence[str], fold: int | None = None
+    parts: Sequence[Part],
+    images: Sequence[str],
+    needs: Sequence[str],
+    fold: int | None = None,
+    *,
+    may_lack_images: bool = False,
 ) -> Rows:
     """Read the manifests of the parts, each once.
 
@@ -69,13 +74,17 @@ def read_parts(
         images: The columns that hold the image's files.
         needs: Further columns that the task needs.
         fold: Which fold validates; None takes the split's own validation patients.
+        may_lack_images: A row may have no image.
 
     Raises:
         DataError: A manifest is missing, has no rows (of a site) or lacks a column.
         JobError: A split has not so many folds.
     """
     paths = [manifest_path(part.manifest) for part in parts]
-    manifests = {path: scan_manifest(path, images, needs) for path in dict.fromkeys(paths)}
+    manifests = {
+        path: scan_manifest(path, images, needs, may_lack_images=may_lack_images)
+        for path in dict.fromkeys(paths)
+    }
     rows = [
         row
         for part, path in zip(parts, paths, strict=True)

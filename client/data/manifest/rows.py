@@ -1,6 +1,6 @@
 """A dataset of a hospital: the manifest, a CSV with one row per image."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -173,13 +173,20 @@ def _instead(path: Path) -> str:
     return "Give the CSV that lists the images."
 
 
-def scan_manifest(path: Path, images: Sequence[str] = ("image",), needs: Sequence[str] = ()) -> Manifest:
+def scan_manifest(
+    path: Path,
+    images: Sequence[str] = ("image",),
+    needs: Sequence[str] = (),
+    *,
+    may_lack_images: bool = False,
+) -> Manifest:
     """Read a manifest and keep a list of its bad rows.
 
     Args:
         path: The CSV, or the folder that holds it as `manifest.csv`.
         images: The columns that hold the image's files.
         needs: Further columns that the task needs: 'label', 'mask'.
+        may_lack_images: A row may have no image.
 
     Raises:
         DataError: The file is missing, can't be read, has no rows, or lacks a column.
@@ -194,7 +201,11 @@ def scan_manifest(path: Path, images: Sequence[str] = ("image",), needs: Sequenc
     records, problems = [], []
     for number, cells in rows:
         try:
-            records.append(_record(path.parent, number, dict(zip(header, cells, strict=True)), images, needs))
+            own = dict(zip(header, cells, strict=True))
+            if may_lack_images:
+                _require_all_or_none(own, images)
+            here = () if may_lack_images and not any(own[name] for name in images) else images
+            records.append(_record(path.parent, number, own, here, needs))
         except ValueError as error:
             text = f"has {len(cells)} cell{'s' * (len(cells) != 1)}, but the header has {len(header)}"
             reason = str(error) if len(cells) == len(header) else text
@@ -213,6 +224,13 @@ def require(problems: Sequence[DataError]) -> None:
     raise DataError(
         first.problem, where=first.where, remedy=f"{first.remedy} {remedy}" if first.remedy else remedy
     )
+
+
+def _require_all_or_none(cells: Mapping[str, str], images: Sequence[str]) -> None:
+    """Refuse a row that has some of its images: ValueError."""
+    empty = [name for name in images if not cells[name]]
+    if empty and len(empty) < len(images):
+        raise ValueError(f"the {empty[0]} is empty; a row has all of its images or none")
 
 
 def _record(

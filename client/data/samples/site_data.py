@@ -20,7 +20,7 @@ from client.data.motion.steps import whole
 from client.data.samples.batches import Samples
 from client.data.samples.sample_reader import Reader
 from shared.job.schema import JobSpec
-from shared.tasks.fields import fields_of, first_of_role, image_columns_of
+from shared.tasks.fields import fields_of, first_of_role, image_columns_of, may_lack_images
 
 __all__ = ["Admit", "Samples", "SiteData"]
 
@@ -91,8 +91,13 @@ class SiteData:
         """
         declared = kinds_of(job)
         written, pairing = written_kinds_of(job), job.task.pairing(job.data)
-        needs = [column for kind in written.values() if kind.field.required for column in kind.columns]
-        found = scan_manifest(manifest, image_columns_of(job), needs)
+        needs = [
+            column
+            for kind in written.values()
+            if kind.field.required or kind.field.role == "target"
+            for column in kind.columns
+        ]
+        found = scan_manifest(manifest, image_columns_of(job), needs, may_lack_images=may_lack_images(job))
         require(found.problems)
         filled = pairing.columns if pairing else {}
         columns = {*found.columns, *(new for new, old in filled.items() if old in found.columns)}

@@ -1,7 +1,7 @@
 """What a job may say about a classification."""
 
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
@@ -12,6 +12,7 @@ from shared.metrics.statistic_spec import StatisticSpec
 from shared.networks import Ends
 from shared.tasks.fields import Field as SampleField
 from shared.tasks.options import Classes, ClassesOptions
+from shared.tasks.records import RecordOptions
 from shared.tasks.stack_options import SEVERAL, StackTable
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from shared.tasks.classification.task import ClassificationTask
 
 
-class Classification(ClassesOptions):
-    """Gives each image, or each bag or series of instances, a class, or any number of labels."""
+class Classification(RecordOptions, ClassesOptions):
+    """Gives each image, record, both, or bag or series of instances, a class or any number of labels."""
 
     declared: ClassVar[Mapping[str, SampleField]] = {
         "image": SampleField("image"),
@@ -63,26 +64,37 @@ class Classification(ClassesOptions):
             raise ValueError("classes: a classification needs two classes, or multi_label = true")
         if self.multi_label and self.loss == "balanced-softmax":
             raise ValueError("loss: 'balanced-softmax' is for one label per image")
-        if self.mixup is not None and self.stack is not None:
-            raise ValueError("mixup: is for single images, not for several instances with one label")
+        if self.stack is not None and not (self.image and self.sees_images_alone):
+            raise ValueError("stack: is in place of an image; leave out columns and image")
+        if self.mixup is not None and not (self.stack is None and self.sees_images_alone):
+            raise ValueError(
+                "mixup: is for single images, not for records or several instances with one label"
+            )
         return self
+
+    @property
+    def predicted_columns(self) -> Sequence[str]:
+        """See the base class."""
+        return ("label",)
+
+    @property
+    def subject(self) -> str:
+        """See the base class."""
+        if self.stack is not None:
+            return f"{self.name} of a {self.stack.of_what}: {', '.join(self.classes)}"
+        return super().subject if self.sees_images_alone else f"{super().subject} from {self.seen}"
 
     def fields(self) -> Mapping[str, SampleField]:
         """See the base class."""
         label = replace(self.declared["label"], classes=tuple(self.classes), several=self.multi_label)
         if self.stack is None:
-            return {**self.declared, "label": label}
+            return {**self.inputs(), "label": label}
         return {self.stack.kind: self.stack.field, "label": label}
 
-    @property
-    def subject(self) -> str:
-        """See the base class."""
-        of_what = "" if self.stack is None else f" of a {self.stack.of_what}"
-        return f"{self.name}{of_what}: {', '.join(self.classes)}" if of_what else super().subject
-
     def statistics(self) -> tuple[StatisticSpec, ...]:
-        """See the base class; and the scale of vectors."""
-        return (*super().statistics(), *(() if self.stack is None else self.stack.statistics()))
+        """See the base class; and the scale of vectors and of columns."""
+        of_stack = () if self.stack is None else self.stack.statistics()
+        return (*super().statistics(), *of_stack, *self.column_statistics())
 
     @property
     def counted(self) -> int:
@@ -90,10 +102,10 @@ class Classification(ClassesOptions):
         return len(self.classes)
 
     def networks(self, data: "DataTable") -> dict[str, Ends]:
-        """One logit per class."""
+        """See `RecordOptions.input_networks`: one logit per class."""
         if self.stack is not None:
             return self.stack.networks(data, len(self.classes))
-        return {"model": Ends.of(data, len(self.classes), "vector")}
+        return self.input_networks(data, len(self.classes))
 
     def metrics(self) -> tuple[MetricSpec, ...]:
         """See the base class."""
@@ -125,10 +137,10 @@ class Classification(ClassesOptions):
 
     def build(self, job: "JobSpec") -> "ClassificationTask":
         """See the base class."""
-        from shared.tasks.classification.task import ClassificationTask
+        from shared.tasks.classification.task import ClassificationTask, RecordClassificationTask
 
-        if self.stack is None:
-            return ClassificationTask(job)
-        from shared.tasks.classification.stacked import StackedClassification
+        if self.stack is not None:
+            from shared.tasks.classification.stacked import StackedClassification
 
-        return StackedClassification(job, self.stack)
+            return StackedClassification(job, self.stack)
+        return ClassificationTask(job) if self.sees_images_alone else RecordClassificationTask(job)

@@ -31,6 +31,7 @@ from shared.tasks.fields import fields_of
 from shared.tasks.look import Look
 from shared.tasks.losses import SampleLoss
 from shared.tasks.programs import Program
+from shared.tasks.record_task import RecordTask
 from shared.text.names import suggestion
 
 if TYPE_CHECKING:
@@ -133,15 +134,18 @@ class ClassificationTask(ClassesTask):
 
     def program(self, models: Models) -> Program | None:
         """Return the network: images to a logit of each class."""
-        label = self._label
-        how = "each by itself through a sigmoid" if label.several else "together through a softmax"
-        return Program(
-            models["model"],
-            {self.input: self.image_input()},
-            LOGITS,
-            f"a logit of each class; {how}, they are its scores",
-            {"classes": list(label.classes), "several": label.several},
-        )
+        inputs = {self.input: self.image_input()}
+        return Program(models["model"], inputs, LOGITS, self._meaning, self._facts)
+
+    @property
+    def _meaning(self) -> str:
+        several = self._label.several
+        how = "each by itself through a sigmoid" if several else "together through a softmax"
+        return f"a logit of each class; {how}, they are its scores"
+
+    @property
+    def _facts(self) -> dict[str, object]:
+        return {"classes": list(self._label.classes), "several": self._label.several}
 
     def _named(self, has: torch.Tensor) -> str:
         return "|".join(name for name, there in zip(self._label.classes, has.tolist(), strict=True) if there)
@@ -183,6 +187,18 @@ class ClassificationTask(ClassesTask):
     @property
     def _judged(self) -> int:
         return len(self._label.judged)
+
+
+class RecordClassificationTask(RecordTask, ClassificationTask):
+    """The same from the columns of a table, or from an image and them."""
+
+    def forward(self, models: Models, batch: Batch) -> Prediction:
+        """Return the logits (B, K)."""
+        return {LOGITS: self.outputs(models, batch)}
+
+    def program(self, models: Models) -> Program:
+        """Return the networks with the scale of the columns."""
+        return self.program_of(models, LOGITS, self._meaning, self._facts)
 
 
 def _is_one(indices: torch.Tensor, classes: int) -> torch.Tensor:

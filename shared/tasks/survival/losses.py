@@ -1,4 +1,4 @@
-"""The two losses of survival, and what is read from a network's output: plain functions of tensors.
+"""The losses of survival, and what is read from a network's output: plain functions of tensors.
 
 Times are in whatever unit the manifest has; `observed` is 1 where the event came, 0 where somebody was
 censored.
@@ -77,6 +77,68 @@ def survival_at(logits: Tensor) -> Tensor:
     return (-softplus(logits.double())).cumsum(dim=1).exp()
 
 
+def deephit_losses(logits: Tensor, times: Tensor, observed: Tensor, edges: Tensor) -> Tensor:
+    """Return the negative log likelihood of the interval of the event (Lee et al., AAAI 2018, equation 3).
+
+    The chances of all intervals, and of no event before the last edge, add up to 1. Who was censored has
+    survived an interval as in `hazard_losses`.
+
+    Args:
+        logits: Of the event in each interval (B, K); that of none is 0.
+        times: (B,)
+        observed: (B,)
+        edges: (K,)
+
+    Returns:
+        (B,)
+    """
+    chances = _log_chances(logits)
+    starts = torch.cat([edges.new_zeros(1), edges[:-1]])
+    until = times[:, None]
+    interval = (until >= edges).sum(dim=1, keepdim=True)
+    outlived = (until >= (starts + edges) / 2).sum(dim=1, keepdim=True)
+    later = torch.arange(chances.shape[1], device=logits.device) >= outlived
+    surviving = chances.masked_fill(~later, -torch.inf).logsumexp(dim=1)
+    return -torch.where(observed > 0, chances.gather(1, interval)[:, 0], surviving)
+
+
+def ranking_loss(logits: Tensor, times: Tensor, observed: Tensor, edges: Tensor, sigma: float) -> Tensor:
+    """Return the ranking loss of DeepHit over the pairs of a batch (Lee et al. 2018, equation 4).
+
+    For whoever had the event and each who was followed longer it is the exponential of how much likelier the
+    event was by then for the other, over sigma; the mean over these pairs.
+
+    Args:
+        logits: (B, K)
+        times: (B,)
+        observed: (B,)
+        edges: (K,)
+        sigma: How steep it is.
+    """
+    died = 1 - surviving(logits)
+    interval = (times[:, None] >= edges).sum(dim=1).clamp(max=len(edges) - 1)
+    by_then = died[:, interval].T  # (B, B): of whom the row had the event, the chance of each column by then
+    pairs_ = (observed[:, None] > 0) & (times[:, None] < times[None, :])
+    terms = ((by_then - by_then.diagonal()[:, None]) / sigma).exp()
+    return (terms * pairs_).sum() / pairs_.sum().clamp(min=1)
+
+
+def surviving(logits: Tensor) -> Tensor:
+    """Return the chance of surviving each interval and all before it (B, K), from logits of DeepHit."""
+    chances = _log_chances(logits)
+    return 1 - chances[:, :-1].exp().cumsum(dim=1).clamp(max=1)
+
+
+def survival_of(loss: str, logits: Tensor) -> Tensor:
+    """Return the chance of surviving each interval and all before it (B, K), from what a loss has trained."""
+    return surviving(logits.double()) if loss == "deephit" else survival_at(logits)
+
+
+def _log_chances(logits: Tensor) -> Tensor:
+    logits = logits.float() if logits.dtype == torch.float16 else logits
+    return torch.cat([logits, torch.zeros_like(logits[:, :1])], dim=1).log_softmax(dim=1)
+
+
 def mean_time(survival: Tensor, edges: Tensor) -> Tensor:
     """Return the mean time until the event, up to the last edge (B,): the area below the survival curve.
 
@@ -132,3 +194,37 @@ def brier_scores(survival: Tensor, times: Tensor, observed: Tensor, edges: Tenso
     alive = times[:, None] >= edges
     known = alive | (observed[:, None] > 0)
     return (alive.double() - survival.double()) ** 2, known
+
+
+def survival_until(survival: Tensor, times: Tensor, edges: Tensor) -> Tensor:
+    """Return the chance of surviving until each patient's own time (B,); after the last edge, until that.
+
+    Args:
+        survival: At each edge (B, K), and 1 at time 0; straight between them.
+        times: (B,)
+        edges: (K,)
+    """
+    ends = torch.cat([edges.new_zeros(1), edges])
+    curve = torch.cat([torch.ones_like(survival[:, :1]), survival], dim=1)
+    place = torch.bucketize(times.contiguous(), ends, right=True).clamp(1, len(edges))
+    low, high = ends[place - 1], ends[place]
+    before, after = (curve.gather(1, which[:, None])[:, 0] for which in (place - 1, place))
+    return before + (after - before) * ((times - low) / (high - low)).clamp(0, 1)
+
+
+def shares_by_chance(chances: Tensor, observed: Tensor, bins: int) -> Tensor:
+    """Return in which bin of 0..1 each patient's chance of surviving until their own time lies (B, bins).
+
+    If a model is calibrated, as many patients are in each (Haider et al., JMLR 2020, "Effective ways to build
+    and evaluate individual survival distributions"). Who was censored may still have the event at any lower
+    chance, and is spread evenly over them.
+
+    Args:
+        chances: (B,)
+        observed: 1 where the event came at that time (B,).
+        bins: Of equal width.
+    """
+    lows = torch.arange(bins, dtype=chances.dtype) / bins
+    spread = (chances[:, None] - lows).clamp(0, 1 / bins) / chances.clamp(min=1e-12)[:, None]
+    own = torch.nn.functional.one_hot((chances * bins).long().clamp(0, bins - 1), bins).to(chances)
+    return torch.where((observed[:, None] > 0) | (chances[:, None] <= 1e-12), own, spread)

@@ -19,7 +19,15 @@ from shared.metrics.figures import Figure, Point
 from shared.metrics.replicates import TRAIN, Draws, Rivals, Tables, joined
 from shared.metrics.states import LARGEST_LOSS, Mean, MetricSet, bounded
 from shared.tasks.survival.figures import survival_by_risk
-from shared.tasks.survival.losses import brier_scores, cox_losses, mean_time, pairs, survival_at
+from shared.tasks.survival.losses import (
+    brier_scores,
+    cox_losses,
+    mean_time,
+    pairs,
+    shares_by_chance,
+    survival_of,
+    survival_until,
+)
 from shared.tasks.survival.options import Survival
 from shared.tasks.survival.resampled import errors_of_curves, kaplan_meier, pairs_of_draws
 
@@ -28,6 +36,8 @@ if TYPE_CHECKING:
 
 RISK, TIME, OBSERVED, EVENTS = "risk", "time", "observed", "events"
 """Tables of each patient of a test (P,), and of each row (N, 2)."""
+
+CALIBRATION_BINS = 10
 
 LARGEST_PAIRS = 2.0**16  # pairs of a patient, and so patients who test at one site
 
@@ -49,8 +59,10 @@ class SurvivalMetrics(MetricSet):
         self._edges = edges
         self._rows: list[tuple[list[str], Tensor, Tensor]] = []  # patients, scores (B,), events (B, 2)
         self._is_settled = False
-        brier = {} if edges is None else {"integrated_brier": Mean(len(edges))}
-        super().__init__(job, {"loss": Mean(), "concordance": Mean(2), **brier})
+        of_curves: dict[str, Metric] = {}
+        if edges is not None:
+            of_curves = {"integrated_brier": Mean(len(edges)), "calibration": Mean(CALIBRATION_BINS)}
+        super().__init__(job, {"loss": Mean(), "concordance": Mean(2), **of_curves})
 
     def update(self, predicted: Prediction, batch: Batch, losses: Tensor) -> None:
         """Add a batch: `logits` (B, 1) or (B, K), and the `event` (B, 2) of each row."""
@@ -59,10 +71,14 @@ class SurvivalMetrics(MetricSet):
         if edges is None:
             self._rows.append((patients, logits[:, 0], event))
             return
-        survival = survival_at(logits)
+        survival = survival_of(self.options.loss, logits)
         self._rows.append((patients, -mean_time(survival, edges), event))
         self.add("loss", patients, bounded(losses[:, None], LARGEST_LOSS))
-        self.add("integrated_brier", patients, *brier_scores(survival, event[:, 0], event[:, 1], edges))
+        time, observed = event.unbind(dim=1)
+        self.add("integrated_brier", patients, *brier_scores(survival, time, observed, edges))
+        within = torch.where(time < edges[-1], observed, 0.0)  # nothing is said of what comes later
+        chances = survival_until(survival, time, edges)
+        self.add("calibration", patients, shares_by_chance(chances, within, CALIBRATION_BINS))
 
     def largest(self, name: str, state: str) -> float:
         """See the base class."""
@@ -105,9 +121,10 @@ class SurvivalMetrics(MetricSet):
         return states
 
     def figures(self) -> Iterator[Figure]:
-        """See the base class: the Brier score over time."""
+        """See the base class: the Brier score over time, and how well chances of surviving are calibrated."""
         if self._edges is None:
             return
+        yield from self._calibration_figure()
         errors = self.metrics["integrated_brier"].compute().reshape(-1).tolist()
         points: list[Point] = [
             ("the model", edge, round(error, 5))
@@ -122,6 +139,24 @@ class SurvivalMetrics(MetricSet):
                 points,
                 says="The squared error of the predicted survival at the end of each interval; 0 is best.",
             )
+
+    def _calibration_figure(self) -> Iterator[Figure]:
+        shares = self.metrics["calibration"].compute().tolist()
+        if math.isnan(shares[0]):
+            return
+        middles = [(place + 0.5) / CALIBRATION_BINS for place in range(CALIBRATION_BINS)]
+        points: list[Point] = [
+            ("the model", middle, round(share, 5)) for middle, share in zip(middles, shares, strict=True)
+        ]
+        points += [("calibrated", middle, 1 / CALIBRATION_BINS) for middle in (middles[0], middles[-1])]
+        yield Figure(
+            "calibration",
+            "Calibration",
+            ("of", "predicted chance of surviving until the own time", "share of the patients"),
+            points,
+            says="The share of the patients by the predicted chance of surviving until their own time; a "
+            "calibrated model has a tenth in each bin.",
+        )
 
     def patient_figures(self, sites: Mapping[str, Tables]) -> Iterator[Figure]:
         """See the base class: how patients of low and high risk survived."""
@@ -175,6 +210,8 @@ class SurvivalMetrics(MetricSet):
         values["loss"] = float(metrics["loss"].compute())
         if self._edges is not None:
             values["integrated_brier"] = self._integrated(metrics["integrated_brier"].compute().reshape(-1))
+            off = metrics["calibration"].compute() - 1 / CALIBRATION_BINS
+            values["calibration_error"] = float(off.abs().sum()) / 2
         return values
 
     def _integrated(self, errors: Tensor) -> float:

@@ -181,6 +181,28 @@ def test_survival_has_no_column_that_names_the_hospital(tmp_path: Path) -> None:
     assert (job.task.columns, job.task.categories) == (["age"], {})
 
 
+def test_a_table_without_images_makes_a_job_of_its_columns(tmp_path: Path) -> None:
+    rows = [
+        {
+            "patient": f"p{number}",
+            "site": f"site-{number % 2}",
+            "age": "" if number == 3 else str(40 + number),
+            "sex": ("female", "male")[number % 2 ^ number // 4 % 2],
+            "label": ("benign", "malignant")[number // 3 % 2],
+            "volume": str(1.5 * number),
+        }
+        for number in range(40)
+    ]
+    data = write(tmp_path / "data", rows)
+    job = job_of(data, "classification", tmp_path)
+    assert (job.task.classes, job.task.columns) == (["benign", "malignant"], ["age", "sex", "volume"])
+    assert not job.task.image
+    (tmp_path / "of-numbers").mkdir()
+    job = job_of(data, "regression", tmp_path / "of-numbers")
+    assert (job.task.targets, job.task.columns) == (["volume"], ["age", "sex"])
+    assert job.task.categories == {"sex": ["female", "male"]}
+
+
 @pytest.mark.parametrize(("column", "options"), [("site", ""), ("ward", " --sites 3 --partition iid")])
 def test_what_to_type_next_is_said(tmp_path: Path, column: str, options: str) -> None:
     rows = [{"patient": name, column: "north", "image": image(32, 32), "label": name} for name in "abc"]

@@ -32,6 +32,7 @@ DATA: dict[str, dict[str, Any]] = {
     "volume": {**SOLID, "intensity": "percentile"},
     "padded volume": {**SOLID, "resize": "pad", **WINDOW},
     "volume of two channels": {**SOLID, "channels": 2},
+    "volume at its scale": {**SOLID, "size": [40, 40, 40], "spacing": [1.5, 1.0, 2.0], "resize": "keep"},
     "resampled": {
         "dimensions": 3,
         "spacing": [1.5, 1.0, 2.0],
@@ -49,6 +50,7 @@ OTHERWISE: dict[str, dict[str, Any]] = {
     "volume": {"intensity": "minmax"},
     "padded volume": {"window": (20.0, 151.0)},
     "volume of two channels": {"resize": "pad"},
+    "volume at its scale": {"resize": "pad"},
     "resampled": {"spacing": [1.5, 1.0, 2.1]},
 }
 """What no export may take for the same: the smallest change of a step."""

@@ -323,3 +323,14 @@ def test_a_structure_that_few_have_adds_no_distance():
         assert metrics.metrics[name].count[1] == 0
         assert metrics.metrics[name].total[1] == 0
     assert metrics.metrics["overlap"].total[:, 1].sum() == 0
+
+
+def test_a_mean_that_may_be_below_zero_stays_there() -> None:
+    """Targets of a regression, in standard deviations from the mean of all sites: here all are below it."""
+    job = make_job(task_name="regression", task_scaling={"age": [50.0, 20.0]})
+    task, metrics = make_task(job), make_task(job).metrics()
+    ages = torch.from_numpy(np.random.default_rng(0).uniform(10, 40, (80, 1))).float()
+    batch = Batch({"number": ages}, [f"p{number:02d}" for number in range(80)])
+    task.update(metrics, {"standard": torch.zeros(80, 1)}, batch, torch.zeros(80))
+    told = bounded(metrics, job).settled()["target"].compute()
+    assert float(told) == pytest.approx(float((ages.mean() - 50) / 20), abs=0.15)

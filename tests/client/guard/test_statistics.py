@@ -167,6 +167,10 @@ def test_no_few_patients_steer_the_intervals() -> None:
         assert told == pytest.approx(exact, rel=0.12)
 
 
+def test_intervals_of_a_hospital_without_an_event_are_evenly_apart() -> None:
+    assert quantiles(np.zeros(8), 4, 0.0, 10.0).tolist() == [2.5, 5, 7.5, 10]
+
+
 @given(st.lists(st.integers(0, 50), min_size=4, max_size=20).filter(any), st.integers(2, 12))
 def test_intervals_ascend_and_hold_equal_parts(counts: list[int], number: int) -> None:
     ends = quantiles(np.array(counts, float), number, 0.0, 10.0)

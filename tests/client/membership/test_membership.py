@@ -117,6 +117,7 @@ OF_TASK = {
     "detection": {},
     "generation": {"task_penalty": 0.0},
     "restoration": {},
+    "regression": {"task_scaling": {"age": [60.0, 12.0]}},
 }
 
 

@@ -64,7 +64,7 @@ def job_of(kind: str, task: str, resize: str) -> JobSpec:
 KINDS = ["plain", "exif", *AFFINES]
 
 
-@pytest.mark.parametrize("resize", ["stretch", "pad"])
+@pytest.mark.parametrize("resize", ["stretch", "pad", "keep"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_boxes_come_back_as_a_manifest_has_them(tmp_path, kind, resize) -> None:
     job = job_of(kind, "detection", resize)
@@ -83,7 +83,7 @@ def test_boxes_come_back_as_a_manifest_has_them(tmp_path, kind, resize) -> None:
     np.testing.assert_allclose(placed.true_boxes, placed.boxes, atol=1e-4)
 
 
-@pytest.mark.parametrize("resize", ["stretch", "pad"])
+@pytest.mark.parametrize("resize", ["stretch", "pad", "keep"])
 @pytest.mark.parametrize("kind", [*KINDS, "slice"])
 def test_a_mask_lies_on_its_image(tmp_path, kind, resize) -> None:
     """The class of a pixel is how bright it is, so that a mask that is turned or moved would show."""

@@ -182,6 +182,7 @@ OF_TASK = {
     "generation": {"training_keep_optimizer": True},
     "restoration": {},
     "registration": {"data_augment": None},
+    "regression": {"training_optimizer": "sgd"},  # Adam's first steps, of opposite signs, cancel out
 }
 PARTS = {
     "survival": "3",
@@ -189,6 +190,7 @@ PARTS = {
     "restoration": "model.2",
     "registration": "model.2",
     "generation": "generator",
+    "regression": "head",
 }
 
 

@@ -158,6 +158,18 @@ def test_no_number_is_beyond_what_was_said_of_it() -> None:
         ({"task_intervals": None}, "give the end of each, or a horizon"),
         ({"task_horizon": 5.0}, "give the end of each, or a horizon"),
         ({"task_loss": "cox"}, "'cox' has none"),
+        ({"task_mean_over": "patients"}, "mean_over: is of 'cox', and the loss is 'hazard'"),
+        ({"task_ranking": 0.1}, "ranking: is of 'deephit', and the loss is 'hazard'"),
+        (
+            {
+                "task_loss": "deephit",
+                "task_ranking": 0.1,
+                "task_scaling": {"age": [60.0, 12.0], "grade": [2.0, 1.0]},
+                "privacy_mechanism": "dp-sgd",
+                "privacy_epsilon": 5.0,
+            },
+            "compares the patients of a batch under the loss 'deephit' with a ranking",
+        ),
         ({"task_scaling": {"age": [60.0, 12.0]}}, "scaling: 'grade' is missing"),
         ({"task_scaling": {"age": [60.0, 0.0], "grade": [1.0, 1.0]}}, "of 'age' must be above 0"),
         ({"data_size": [32, 32]}, r"\[data\] size: is about images"),
@@ -183,15 +195,20 @@ def test_what_a_survival_job_can_not_say(options: dict[str, Any], message: str) 
         job(**options)
 
 
-def test_beside_an_image_the_outputs_of_two_networks_are_added() -> None:
+def test_beside_an_image_a_third_network_brings_both_together() -> None:
     spec = job(
         task_image=True,
         task_scaling={"age": [60.0, 10.0], "grade": [2.0, 0.5]},
+        task_features=8,
         data_size=[16, 16],
-        model={"image": {"name": "cnn", "channels": [4]}, "record": {"name": "mlp", "hidden": [3]}},
+        model={
+            "image": {"name": "cnn", "channels": [4]},
+            "record": {"name": "mlp", "hidden": [3]},
+            "fusion": {"name": "gated"},
+        },
     )
     task, models = make_task(spec), models_of(build_model(spec, seed=1))
-    assert set(models) == {"image", "record"}
+    assert set(models) == {"image", "record", "fusion"}
     values = {
         "image": torch.randn(2, 1, 16, 16),
         "record": torch.tensor([[50.0, 2.0], [70.0, float("nan")]]),
@@ -199,11 +216,80 @@ def test_beside_an_image_the_outputs_of_two_networks_are_added() -> None:
     }
     batch = task.prepare(Batch(values, ["a", "b"]), 0)
     assert batch["record"].tolist() == [[-1.0, 0.0], [1.0, 0.0]]
+    assert batch["lacking"].tolist() == [[0.0, 0.0], [0.0, 0.0]]
     found = task.predict(models, batch)["logits"]
-    torch.testing.assert_close(found, models["image"](batch["image"]) + models["record"](batch["record"]))
+    features = models["image"](batch["image"]), models["record"](batch["record"])
+    torch.testing.assert_close(found, models["fusion"](*features, batch["lacking"]))
     [phase] = task.phases()
     phase.loss(models, batch).mean().backward()
     assert all(one.grad is not None for network in models.values() for one in network.parameters())
+
+
+@pytest.mark.parametrize("ranking", [0.0, 0.5])
+def test_deephit_trains_and_says_a_curve_that_falls(ranking: float) -> None:
+    spec = job(
+        task_loss="deephit", task_ranking=ranking, task_scaling={"age": [60.0, 10.0], "grade": [2.0, 0.5]}
+    )
+    task, models = make_task(spec), models_of(build_model(spec, seed=1))
+    values = {
+        "record": torch.tensor([[50.0, 2.0], [70.0, 3.0]]),
+        "event": torch.tensor([[20.0, 1], [50.0, 0]]),
+    }
+    batch = task.prepare(Batch(values, ["a", "b"]), 0)
+    [phase] = task.phases()
+    loss = phase.loss(models, batch)
+    assert loss.shape == (() if ranking else (2,))
+    predicted = task.predict(models, batch)
+    likelihood = task.sample_losses(models, batch, predicted).mean()
+    assert (loss.mean() > likelihood) == bool(ranking)
+    for answer in task.answers(batch, predicted) or []:
+        chances = [float(answer.cells[f"survival/{edge}"]) for edge in (12, 36, 60)]
+        assert 1 > chances[0] > chances[1] > chances[2] > 0
+        assert answer.cells["risk"] == pytest.approx(1 - chances[2])
+
+
+def three_sites() -> list[Batch]:
+    """Return sites whose hazards, follow-up and numbers of patients differ."""
+    draw, sites = np.random.default_rng(7), []
+    for count, hazard, censored in ((40, 0.3, 0.35), (25, 0.8, 0.6), (15, 0.1, 0.2)):
+        columns = draw.normal(size=(count, 2)).round(2)
+        times = draw.exponential(1 / (hazard * np.exp(columns @ [0.8, -0.5]))).round(1) + 0.1
+        events = np.stack([times.round(1), draw.random(count) > censored], axis=1)
+        values = {"record": torch.from_numpy(columns).float(), "event": torch.from_numpy(events).float()}
+        sites.append(Batch(values, [""] * count))
+    return sites
+
+
+@pytest.mark.parametrize(
+    ("ties", "fitted"), [("efron", [0.54258467, -0.30465002]), ("breslow", [0.53830883, -0.30020297])]
+)
+def test_a_federation_of_whole_sites_has_the_coefficients_of_a_stratified_cox_model(
+    ties: str, fitted: list[float]
+) -> None:
+    """Those of statsmodels 0.15 (PHReg with strata, both) and lifelines 0.30.3 (CoxPHFitter, Efron)."""
+    scaling = {"age": [0.0, 1.0], "grade": [0.0, 1.0]}
+    options = {**COX, "task_ties": ties, "task_mean_over": "patients", "task_scaling": scaling}
+    task = make_task(job(**options, model_hidden=[]))
+    models, sites = models_of(build_model(task.job, seed=1)), three_sites()
+    patients = sum(len(site) for site in sites)
+    [phase] = task.phases()
+    step = torch.optim.SGD(models["model"].parameters(), lr=2.0)
+    for _ in range(
+        200
+    ):  # the mean of the sites' models after a step each is a step along their mean gradient
+        step.zero_grad()
+        for site in sites:
+            (phase.loss(models, site) * (len(site) / patients)).backward()
+        step.step()
+    assert next(models["model"].parameters())[0].tolist() == pytest.approx(fitted, abs=1e-3)
+
+
+def test_it_learns_from_images_alone() -> None:
+    spec = job(task_image=True, task_columns=[], data_size=[16, 16], model={"name": "cnn", "channels": [4]})
+    task, models = make_task(spec), models_of(build_model(spec, seed=1))
+    batch = Batch({"image": torch.randn(2, 1, 16, 16)}, ["a", "b"])
+    assert task.predict(models, task.prepare(batch, 0))["logits"].shape == (2, 3)
+    assert spec.task.subject == "survival (time, event) from images"
 
 
 def test_what_is_missing_is_the_mean_of_all_sites_and_can_be_told() -> None:

@@ -1,4 +1,4 @@
-"""The two losses of survival and its pairs, against loops over patients and against published software."""
+"""The losses of survival and its pairs, against loops over patients and against published software."""
 
 import math
 
@@ -11,10 +11,15 @@ from shared.tasks.survival.losses import (
     Ties,
     brier_scores,
     cox_losses,
+    deephit_losses,
     hazard_losses,
     mean_time,
     pairs,
+    ranking_loss,
+    shares_by_chance,
     survival_at,
+    survival_until,
+    surviving,
 )
 
 # Ten patients with two events at time 3, two at 5, one censored there, and two columns.
@@ -175,3 +180,64 @@ def test_nobody_who_was_censored_before_a_time_is_judged_there() -> None:
     assert known.tolist() == [[True, True], [False, False], [True, False], [True, True]]
     assert scores[0].tolist() == pytest.approx([0.81, 0.36])
     assert scores[3].tolist() == pytest.approx([0.01, 0.16])
+
+
+def test_deephit_is_the_likelihood_of_the_interval_of_the_event() -> None:
+    """Lee et al. 2018, equation 3; edges at 2, 4 and 6, so the middles are 1, 3 and 5."""
+    logits = torch.randn(6, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    edges = torch.tensor([2.0, 4.0, 6.0], dtype=torch.float64)
+    times = torch.tensor([1.0, 2.0, 9.0, 0.5, 3.5, 9.0], dtype=torch.float64)
+    observed = torch.tensor([1.0, 1, 1, 0, 0, 0], dtype=torch.float64)
+    chances = torch.cat([logits, torch.zeros(6, 1)], dim=1).softmax(dim=1).numpy()
+    wanted = [
+        *(-math.log(chances[row, interval]) for row, interval in enumerate((0, 1, 3))),
+        0.0,  # before the first middle nothing is known
+        -math.log(chances[4, 2:].sum()),
+        -math.log(chances[5, 3]),
+    ]
+    found = deephit_losses(logits, times, observed, edges)
+    np.testing.assert_allclose(found.numpy(), wanted, atol=1e-12)
+    np.testing.assert_allclose(surviving(logits).numpy(), 1 - chances[:, :3].cumsum(axis=1), atol=1e-12)
+
+
+def test_deephit_ranks_whoever_had_the_event_above_those_who_were_followed_longer() -> None:
+    """Lee et al. 2018, equation 4, one pair after another."""
+    logits = torch.randn(5, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    edges = torch.tensor([2.0, 4.0, 6.0], dtype=torch.float64)
+    times = torch.tensor([1.0, 3.0, 3.0, 5.0, 7.0], dtype=torch.float64)
+    observed = torch.tensor([1.0, 1, 0, 1, 0], dtype=torch.float64)
+    died, terms = 1 - surviving(logits).numpy(), []
+    for i in range(5):
+        for j in range(5):
+            if observed[i] and times[i] < times[j]:
+                by_then = int((times[i] >= edges).sum())
+                terms.append(math.exp(-(died[i, by_then] - died[j, by_then]) / 0.1))
+    found = ranking_loss(logits, times, observed, edges, 0.1)
+    assert float(found) == pytest.approx(np.mean(terms), rel=1e-9)
+
+
+def test_the_chance_until_the_own_time_lies_between_the_edges_around_it() -> None:
+    survival, edges = torch.tensor([[0.8, 0.4]]).repeat(5, 1), torch.tensor([10.0, 20.0])
+    found = survival_until(survival, torch.tensor([0.0, 5.0, 10.0, 17.5, 99.0]), edges)
+    assert found.tolist() == pytest.approx([1.0, 0.9, 0.8, 0.5, 0.4])
+
+
+def test_who_was_censored_is_spread_over_lower_chances() -> None:
+    """Haider et al. 2020, section 3.5: of a chance of 0.25, 0.1 / 0.25 go to each whole bin below."""
+    found = shares_by_chance(torch.tensor([0.25, 0.25, 1.0, 0.0]), torch.tensor([1.0, 0.0, 1.0, 0.0]), 10)
+    assert found[0].tolist() == [0, 0, 1, 0, 0, 0, 0, 0, 0, 0]
+    assert found[1, :4].tolist() == pytest.approx([0.4, 0.4, 0.2, 0.0])
+    assert found[2, 9] == found[3, 0] == 1
+    torch.testing.assert_close(found.sum(dim=1), torch.ones(4))
+
+
+def test_a_calibrated_model_has_as_many_patients_in_each_bin() -> None:
+    """Times are drawn from the predicted curves themselves, and some are censored before."""
+    draw = torch.Generator().manual_seed(0)
+    edges = torch.linspace(1, 40, 40, dtype=torch.float64)
+    rates = 0.05 + 0.1 * torch.rand(4000, 1, generator=draw, dtype=torch.float64)
+    deaths = torch.empty(4000, dtype=torch.float64).exponential_(generator=draw) / rates[:, 0]
+    ends = 30 * torch.rand(4000, generator=draw, dtype=torch.float64)
+    chances = survival_until((-rates * edges).exp(), torch.minimum(deaths, ends), edges)
+    shares = shares_by_chance(chances, (deaths <= ends).double(), 10).mean(dim=0)
+    assert shares.tolist() == pytest.approx([0.1] * 10, abs=0.02)

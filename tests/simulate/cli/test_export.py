@@ -56,8 +56,13 @@ JOBS: dict[str, dict[str, Any]] = {
             "image": True,
             "indicators": True,
             "scaling": {"age": [60.0, 12.0]},
+            "missing_images": True,
         },
-        "model": {"image": {"name": "cnn", "channels": [4, 8]}, "record": {"name": "mlp", "hidden": [4]}},
+        "model": {
+            "image": {"name": "cnn", "channels": [4, 8]},
+            "record": {"name": "mlp", "hidden": [4]},
+            "fusion": {"name": "gated", "hidden": [4]},
+        },
         "data": {"size": [16, 16]},
         "strategy_min_sites": 2,
     },
@@ -140,6 +145,9 @@ def wanted(run: Path, count: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     }
     if "record" in tensors:
         tensors["record"][0, 0] = torch.nan
+        tensors["record"][-1] = torch.nan
+        if "image" in tensors:
+            tensors["image"][1:2] = torch.nan
     with eval_mode(model, program.module), torch.no_grad():
         found = program.module(*tensors.values()).numpy()
     return {name: tensor.numpy() for name, tensor in tensors.items()}, found

@@ -23,7 +23,16 @@ from tests.every_task import write_for_every_task
 from tests.jobs import job_text
 
 METHODS = ("grad-cam", "integrated-gradients", "occlusion", "shap")
-TASKS = ("classification", "segmentation", "detection", "instances", "survival", "generation", "restoration")
+TASKS = (
+    "classification",
+    "segmentation",
+    "detection",
+    "instances",
+    "survival",
+    "generation",
+    "restoration",
+    "regression",
+)
 Run = Callable[..., Path]
 
 
@@ -173,6 +182,13 @@ def overlap(first: list[float], second: list[float]) -> float:
     both = np.prod(np.clip(high - low, 0, None))
     area = [np.prod(np.subtract(box[2:], box[:2])) for box in (first, second)]
     return float(both / (sum(area) - both))
+
+
+def test_regression_is_what_was_tested(predicted, run_of, data) -> None:
+    pairs = of_test(predicted("regression"), data)
+    errors = [float(said["predicted/age"]) - float(row["age"]) for said, row in pairs]
+    assert [float(said["error/age"]) for said, _ in pairs] == pytest.approx(errors, abs=1e-4)
+    assert np.abs(errors).mean() == pytest.approx(figures_of(run_of("regression"))["mae"], rel=1e-5)
 
 
 def test_survival_is_what_was_tested(predicted, run_of, data) -> None:

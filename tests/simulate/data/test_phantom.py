@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from shared.errors import DataError
-from simulate.data.phantom import PHANTOMS, SCANNERS, make_phantom
+from simulate.data.patients import SCANNERS
+from simulate.data.phantom import PHANTOMS, make_phantom
 
 MAKE = """
 import sys

@@ -39,6 +39,7 @@ OPTIONS: dict[str, Any] = {
     "model": {
         "image": {"name": "cnn", "channels": [8, 16], "norm": "group"},
         "record": {"name": "mlp", "hidden": []},
+        "fusion": {"name": "concat"},
     },
     "training_batch_size": 16,
     "evaluation": {"select_best": "concordance"},
@@ -119,7 +120,7 @@ def test_checks_look_at_the_image_and_the_table(cli: Any, manifest: Path, tmp_pa
     assert "maybe" in said.out + said.err
 
 
-def test_private_training_bounds_the_gradient_through_both_networks(tiny_job: Any) -> None:
+def test_private_training_bounds_the_gradient_through_all_networks(tiny_job: Any) -> None:
     """What two patients change is the mean of their gradients, each clipped over image and table together."""
     bound = 0.05
     job = private_job(

@@ -12,6 +12,7 @@ from client.data.cache.prepared import Prepared
 from client.data.cache.preprocess import preparation_digest
 from client.data.images.file_hash import content_hash
 from client.data.images.intensity import intensity, scale_of
+from client.data.images.network_grid import Grid
 from client.data.images.readers import Picture
 from client.data.images.resize import resize_image, resize_mask
 from client.data.images.target_shape import target_shape
@@ -85,6 +86,16 @@ def test_resampling_to_a_spacing() -> None:
     assert target_shape(picture, data, Path("a")) == (5, 10)
     with pytest.raises(DataError, match="says no spacing"):
         target_shape(Picture(picture.array, None), data, Path("a.png"))
+
+
+def test_an_image_that_keeps_its_scale_is_padded_or_refused() -> None:
+    data = table(size=[8, 12], spacing=[1.0, 2.0], resize="keep")
+    picture = Picture(np.zeros((1, 10, 20), np.float32), (0.5, 1.0))
+    grid = Grid.of(picture, data, Path("a"))
+    assert (grid.inner, grid.outer, grid.spacing) == ((5, 10), (8, 12), (1.0, 2.0))
+    with pytest.raises(DataError, match="has 5x13 pixels at the job's scale"):
+        Grid.of(Picture(np.zeros((1, 10, 26), np.float32), (0.5, 1.0)), data, Path("a"))
+    assert Grid.of(picture, table(size=[12, 30], resize="keep"), Path("a")).inner == (10, 20)
 
 
 def digest_of(**data: object) -> str:

@@ -413,3 +413,31 @@ def test_a_scale_is_that_of_its_image_and_needs_no_column(tmp_path) -> None:
     found = prepare(record, kinds, job.data).values
     low, width = found["scale"][0]
     np.testing.assert_allclose(low + width * found["image"][0], np.arange(64).reshape(8, 8) * 2, atol=1e-4)
+
+
+def test_a_volume_is_that_of_the_mask_as_its_file_has_it(tmp_path: Path) -> None:
+    """Masks of 5 and of 2 voxels of 2 x 2 x 3 mm, whatever the size that a network sees."""
+    mask = np.zeros((6, 5, 4), np.uint8)
+    mask[:5, 0, 0], mask[:2, 1, 1] = 1, 2
+    affine = np.diag([2.0, 2.0, 3.0, 1.0])
+    nibabel.save(nibabel.Nifti1Image(mask, affine), tmp_path / "mask.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(mask.astype(np.float32), affine), tmp_path / "image.nii.gz")
+    job = make_job(
+        task_name="regression",
+        task_targets=["core", "edema"],
+        task_volume_of="mask",
+        data={"dimensions": 3, "size": [8, 8, 8], "augment": ["flip"]},
+    )
+    kinds = make_kinds(job.task.fields(), job.data)
+    own = row(tmp_path, image="image.nii.gz", mask="mask.nii.gz")
+    value = prepare(own, kinds, job.data).values["number"]
+    np.testing.assert_allclose(value, [5 * 12 / 1000, 2 * 12 / 1000], rtol=1e-6)
+    tally = Tally(rows=1)
+    kinds["number"].tally(value, tally)
+    assert "core: 0.06 to 0.06, mean 0.06" in list(tally.lines())
+    Image.fromarray(mask[:, :, 0]).save(tmp_path / "mask.png")
+    Image.fromarray(mask[:, :, 0]).save(tmp_path / "image.png")
+    flat = make_job(task_name="regression", task_targets=["core", "edema"], task_volume_of="mask")
+    kinds = make_kinds(flat.task.fields(), flat.data)
+    with pytest.raises(DataError, match="does not say how large its voxels are"):
+        prepare(row(tmp_path, image="image.png", mask="mask.png"), kinds, flat.data)
