@@ -19,6 +19,7 @@ FIGURES = {
     "classification": {"roc", "precision-recall", "calibration", "confusion"},
     "segmentation": {"dice-1"},
     "detection": {"froc", "precision-recall"},
+    "instances": {"instances"},
     "survival": {"brier", "survival"},
     "generation": set(),
     "restoration": set(),
