@@ -17,6 +17,7 @@ from PIL import Image
 from client.data.cache.preprocess import prepare
 from client.data.formats.picture import Turn
 from client.data.kinds import Kind, make_kinds
+from client.data.kinds.boxes import LEAST_SEEN
 from client.data.manifest.rows import Record
 from client.data.samples.batches import Samples
 from shared.batch import Batch
@@ -201,3 +202,36 @@ def test_a_box_out_of_its_image_is_refused(tmp_path):
         assert said in str(caught.value)
     with pytest.raises(DataError, match="a point lies out of its image"):
         sample_of(files, [], [[2, 15]], job)
+
+
+@given(
+    corners=st.lists(
+        st.tuples(st.integers(0, 17), st.integers(0, 17), st.integers(2, 9), st.integers(2, 9)), max_size=4
+    ),
+    patch=st.tuples(st.integers(5, 24), st.integers(5, 24)),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_a_box_that_a_patch_cuts_is_what_is_left_of_it_or_gone(corners, patch, seed):
+    """Each object is painted into a channel of its own: what is seen of it says where its box is."""
+    boxes = torch.tensor([[y, x, min(20, y + h), min(20, x + w), 0] for y, x, h, w in corners]).reshape(-1, 5)
+    image = torch.zeros(len(boxes) + 1, 20, 20)
+    for channel, (top, left, bottom, right, _) in zip(image, boxes.tolist(), strict=False):
+        channel[top:bottom, left:right] = 1
+    job = make_job(
+        task_name="detection",
+        task_classes=["a"],
+        data_size=None,
+        data_patch=list(patch),
+        data_augment=EXACT,
+        data_channels=len(image),
+        task_most_boxes=1,
+    )
+    columns = {"image": image[None], "boxes": [boxes.float()]}
+    samples = Samples(job, columns, patients=["p"], keys=["k"], spacings=[None])
+    batch = samples.batch([0], augment_seed=seed)
+    expected = []
+    for channel, (top, left, bottom, right, _) in zip(batch["image"][0], boxes.tolist(), strict=False):
+        seen = channel.nonzero()
+        if len(seen) >= LEAST_SEEN * min((bottom - top) * (right - left), patch[0] * patch[1]):
+            expected.append([*seen.amin(0).tolist(), *(seen.amax(0) + 1).tolist(), 0])
+    assert batch["boxes"][0].tolist() == expected
