@@ -78,6 +78,8 @@ def suggested(data: Path, task: str, plan: Machine | None = None) -> Tables:
     if "dimensions" in tables["data"]:
         tables["training"] = {"batch_size": _VOLUMES}
     targets = {field.kind for field in options.declared.values() if field.role == "target"}
+    if "instances" in targets:
+        tables["data"] = _patched(tables["data"], report)
     if "mask" in targets:
         tables["task"] = _structures(report, path)
         for table, own in planned(report, plan).items() if plan else ():
@@ -95,8 +97,7 @@ def _data(report: Report, columns: tuple[str, ...]) -> dict[str, Any]:
             where=report.manifest,
             remedy="Make a manifest of each: a network sees one or the other.",
         )
-    sizes = [[int(length) for length in size.split("x")] for size in report.sizes.elements()]
-    usual = [median(lengths) for lengths in zip(*sizes, strict=True)]
+    usual = _usual_size(report)
     scale = min(1.0, _LONGEST[len(usual)] / max(usual))
     tables: dict[str, Any] = {} if columns == ("image",) else {"images": list(columns)}
     tables["size"] = [max(2, round(length * scale / _MULTIPLE)) * _MULTIPLE for length in usual]
@@ -108,6 +109,19 @@ def _data(report: Report, columns: tuple[str, ...]) -> dict[str, Any]:
     elif channels != [1]:
         tables["channels"] = channels[0]
     return tables
+
+
+def _usual_size(report: Report) -> list[float]:
+    sizes = [[int(length) for length in size.split("x")] for size in report.sizes.elements()]
+    return [median(lengths) for lengths in zip(*sizes, strict=True)]
+
+
+def _patched(data: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Return `[data]` with patches of images at their own size: small objects would all but vanish."""
+    usual = _usual_size(report)
+    longest = _LONGEST[len(usual)]
+    patch = [min(longest, max(1, round(length / _MULTIPLE)) * _MULTIPLE) for length in usual]
+    return {"patch": patch, **{key: value for key, value in data.items() if key != "size"}}
 
 
 def _structures(report: Report, path: Path) -> dict[str, Any]:

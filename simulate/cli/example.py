@@ -13,7 +13,7 @@ EXAMPLES = {
     "phantom-sequences": "synthesis, restoration: slices of heads before and after contrast, and FLAIR",
     "phantom-lesions": "classification, generation: photographs of skin",
     "phantom-nodules": "detection: slices with boxes",
-    "phantom-nodules-3d": "detection: volumes with boxes, NIfTI",
+    "phantom-nodules-3d": "detection: volumes with boxes, NIfTI; for configs/jobs/phantom-nodules-3d.toml",
     "phantom-cells": "instances: pictures of cells; for configs/jobs/phantom-cells.toml",
     "phantom-burden": "regression: pictures and a number; for configs/jobs/phantom-burden.toml",
     "phantom-records": "classification: pictures beside a table; for configs/jobs/phantom-records.toml",

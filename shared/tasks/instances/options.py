@@ -29,9 +29,9 @@ class Instances(TaskOptions):
     takes_patches = True
     example: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "task": {"classes": ["cell"]},
-        "model": {"name": "unet"},
-        "data": {"size": [128, 128]},
-        "training": {"local_epochs": 1},
+        "model": {"name": "unet", "channels": [16, 32, 64, 128]},
+        "data": {"patch": [128, 128], "augment": ["flip", "rotate90", "zoom", "intensity"]},
+        "training": {"local_steps": 40, "batch_size": 8},
         "strategy": {"name": "fedavg"},
         "evaluation": {"select_best": "pq"},
     }

@@ -219,3 +219,40 @@ def test_points_come_back(shapes) -> None:
     scores = np.stack([(labels == index).astype(np.float32) for index in range(3)])
     same = Grid(before, before, before, None)
     np.testing.assert_array_equal(same.labels_before(scores), labels)
+
+
+@pytest.mark.parametrize("resize", ["stretch", "pad"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_instances_lie_on_their_image_with_numbers_of_16_bits(tmp_path, kind, resize) -> None:
+    """Bright pixels are instance 300, the others none: what is turned or moved would show."""
+    job = job_of(kind, "instances", resize)
+    file = written(tmp_path, kind)
+    kinds = {"image": kinds_of(job)["image"]}
+    image = prepare(row(file), kinds, job.data).values["image"][0]
+    numbers = torch.from_numpy(np.where(image > 0, 300, 0).astype(np.int32))
+    placed = place(row(file), kinds, job.data, Answer({}, instances=numbers))
+    assert placed is not None
+    assert placed.mask is not None
+    original = placed.picture.array[0]
+    (tmp_path / "mask").mkdir()
+    ending, content = mask_file(placed)
+    mask = tmp_path / f"mask/m{ending}"
+    mask.write_bytes(content)
+    picture, raw = read_files([file], mask, Layout(len(original.shape)))
+    assert raw is not None
+    assert set(np.unique(raw.array)) == {0, 300}
+    low, high = (picture.array[0][raw.array[0] == value].mean() for value in (0, 300))
+    assert high > low + 20
+
+
+def test_where_pixels_count_is_not_what_is_true(tmp_path) -> None:
+    job = make_job(task_region="view", data_size=[14, 11])
+    file = written(tmp_path, "plain")
+    view = np.zeros((14, 11), np.uint8)
+    view[3:12, 2:9] = 255
+    Image.fromarray(view).save(tmp_path / "view.png")
+    record = row(file, view="view.png")
+    kinds = {name: kind for name, kind in kinds_of(job).items() if name != "mask"}
+    placed = place(record, kinds, job.data, Answer({}, map=torch.zeros(2, 14, 11)))
+    assert placed is not None
+    assert placed.true_mask is None

@@ -18,8 +18,9 @@ from client.data.manifest.new_manifest import write_manifest
 from client.data.manifest.rows import scan_manifest
 from client.data.manifest.splits import CohortKey, Split
 from client.data.samples.batches import Samples
+from client.data.suggested_job import write_job_of
 from shared.errors import DataError
-from shared.job.schema import JobSpec
+from shared.job.schema import JobSpec, load_job
 from tests.jobs import make_job
 from tests.simulate.data.test_phantom import rows_of
 
@@ -204,3 +205,16 @@ def test_images_beside_a_folder_of_masks_for_each(tmp_path: Path) -> None:
     assert write_manifest(tmp_path, None).kind == "images and a folder of masks for each"
     assert [row["mask"] for row in rows_of(tmp_path / "manifest.csv")] == ["masks/x", "masks/y"]
     assert [found.max() for found in numbers_in(tmp_path / "manifest.csv", job())] == [2, 2]
+
+
+def test_a_suggested_job_sees_cells_at_their_own_size(tmp_path: Path) -> None:
+    large = np.zeros((200, 300), np.uint16)
+    large[20:30, 40:52], large[100:113, 200:210] = 1, 2
+    manifest = write(tmp_path, [large, large])
+    for number in range(2):
+        Image.fromarray(np.zeros((200, 300), np.uint8)).save(tmp_path / f"{number}.png")
+    out = write_job_of(manifest, "cells", "instances", tmp_path / "cells.toml")
+    spec = load_job(out)
+    assert spec.data.patch == [128, 128]
+    assert spec.data.size is None
+    assert spec.task.name == "instances"
