@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from shared.errors import JobError as JobError
     from shared.errors import WardroundError as WardroundError
     from shared.further_metrics.options import MetricOptions as MetricOptions
-    from shared.job.schema import DataTable as DataTable
+    from shared.job.data_options import DataTable as DataTable
     from shared.job.schema import JobSpec as JobSpec
     from shared.metrics.figures import Figure as Figure
     from shared.metrics.histograms import Histograms as Histograms
@@ -100,7 +100,8 @@ _PLACES = {
     "shared.batch": ("Batch", "Prediction"),
     "shared.errors": ("DataError", "JobError", "WardroundError"),
     "shared.further_metrics.options": ("MetricOptions",),
-    "shared.job.schema": ("DataTable", "JobSpec"),
+    "shared.job.data_options": ("DataTable",),
+    "shared.job.schema": ("JobSpec",),
     "shared.metrics.figures": ("Figure",),
     "shared.metrics.histograms": ("Histograms",),
     "shared.metrics.replicates": ("Rivals", "Tables"),

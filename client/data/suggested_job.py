@@ -18,6 +18,7 @@ from client.data.suggested_survival import suggested_survival
 from shared.errors import DataError, JobError
 from shared.job.template import Tables, write_job
 from shared.tasks import TASKS
+from shared.tasks.options import TaskOptions
 from shared.tasks.records import RecordOptions
 from shared.text.names import LABEL
 
@@ -71,6 +72,12 @@ def suggested(data: Path, task: str, plan: Machine | None = None) -> Tables:
         return suggested_record(path, predicts_numbers="number" in kinds)
     if "image" not in options.declared or not columns:
         return {}
+    return _of_images(path, columns, options, plan)
+
+
+def _of_images(
+    path: Path, columns: tuple[str, ...], options: type[TaskOptions], plan: Machine | None
+) -> Tables:
     report = check_dataset(path, Expected(images=columns), split=Split(CohortKey.drawn(0)))
     if report.errors:
         raise report.errors[0]

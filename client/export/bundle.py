@@ -17,7 +17,7 @@ from client.export.facts import trained_by
 from client.export.preparation import preparation_program
 from shared.errors import RunError
 from shared.finished_run import FinishedRun
-from shared.job.schema import DataTable
+from shared.job.data_options import DataTable
 from shared.tasks.programs import Program
 from shared.tasks.whole_images import OVERLAP
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from shared.job.schema import DataTable
+from shared.job.data_options import DataTable
 
 _SMALLER, _LARGER = 0.6, 1.7
 _BEYOND = 5  # pixels by which an image is larger than the patches that cover it

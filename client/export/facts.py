@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.finished_run import FinishedRun, Which
-from shared.job.schema import DataTable
+from shared.job.data_options import DataTable
 from shared.run_folder import SIMULATION
 from shared.tasks.fields import fields_of
 from shared.tasks.programs import Program

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from shared.job.schema import DataTable
+from shared.job.data_options import DataTable
 
 
 class Preparation(nn.Module):

@@ -20,7 +20,7 @@ from client.data.kinds.row_images import Scene, read_scene
 from client.data.manifest.rows import Record
 from client.predict.images import PlacedImage, place_image
 from client.predict.places import NIFTI, as_stored_nifti, stored_affine
-from shared.job.schema import DataTable
+from shared.job.data_options import DataTable
 from shared.tasks.answers import Answer, FoundBoxes
 
 

@@ -15,7 +15,7 @@ from client.data.images.network_grid import Grid
 from client.data.kinds.row_images import Scene
 from client.data.kinds.scale import image_scale
 from client.predict.places import NIFTI, as_stored_nifti, stored_affine
-from shared.job.schema import DataTable
+from shared.job.data_options import DataTable
 from shared.tasks.answers import FoundImage
 
 _COLOURS = 3

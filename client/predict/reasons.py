@@ -17,7 +17,7 @@ from client.data.look.tiles import LONGEST, Tile, tiles, window
 from client.explain.colours import overlaid, strongest
 from client.predict.geometry import Placed
 from client.predict.places import NIFTI, as_stored_nifti, stored_affine
-from shared.job.schema import DataTable
+from shared.job.data_options import DataTable
 from shared.tasks.answers import Answer
 
 LEGEND = (

@@ -15,7 +15,7 @@ from shared.table import Name, Table
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from shared.job.schema import DataTable
+    from shared.job.data_options import DataTable
 
 Norm = Annotated[
     Literal["instance", "batch", "group", "frozen"],

@@ -15,7 +15,8 @@ from shared.tasks.fields import Field as SampleField
 from shared.tasks.fields import Pairing, first_of_role
 
 if TYPE_CHECKING:
-    from shared.job.schema import DataTable, JobSpec
+    from shared.job.data_options import DataTable
+    from shared.job.schema import JobSpec
     from shared.networks import Ends
     from shared.tasks.base import Task
 

@@ -13,7 +13,7 @@ from shared.tasks.fields import Field as SampleField
 from shared.tasks.options import TaskOptions
 
 if TYPE_CHECKING:
-    from shared.job.schema import DataTable
+    from shared.job.data_options import DataTable
 
 COLUMNS = "columns"
 """Name of the statistic: moments of the columns of numbers."""

@@ -14,7 +14,7 @@ from shared.tasks.fields import Field as SampleField
 from shared.tasks.fields import is_side_table
 
 if TYPE_CHECKING:
-    from shared.job.schema import DataTable
+    from shared.job.data_options import DataTable
 
 ENCODER, AGGREGATOR = "encoder", "aggregator"
 """Roles of the two networks: one sees each instance by itself, the other what it says of them all."""

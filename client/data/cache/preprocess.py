@@ -12,7 +12,7 @@ from client.data.cache.prepared import Prepared
 from client.data.kinds.base import Kind
 from client.data.kinds.row_images import ImageFilter, read_scene
 from client.data.manifest.rows import Record
-from shared.job.schema import DataTable
+from shared.job.data_options import DataTable
 from shared.tasks.fields import Field
 
 VERSION = 4

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.job.schema import DataTable
+from shared.job.data_options import DataTable
 
 _Ends = tuple[NDArray[np.floating] | float, NDArray[np.floating] | float]
 

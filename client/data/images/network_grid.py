@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from client.data.formats.picture import Picture
 from client.data.images.resize import highest, padded, resize_image, resize_mask, resize_numbers
 from client.data.images.target_shape import resampled_shape, target_shape
-from shared.job.schema import DataTable
+from shared.job.data_options import DataTable
 
 Shape = tuple[int, ...]
 

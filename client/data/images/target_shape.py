@@ -8,7 +8,7 @@ import numpy as np
 from client.data.formats.picture import Picture
 from client.data.images.geometry import size
 from shared.errors import DataError
-from shared.job.schema import DataTable
+from shared.job.data_options import DataTable
 
 _LARGEST_CHANGE = 16  # of the number of voxels along an axis, through resampling
 _MOST_VOXELS = 2**29

@@ -19,7 +19,8 @@ from client.data.kinds.tiles import TilesKind
 from client.data.kinds.vectors import VectorsKind
 from client.data.kinds.volume import VolumeKind
 from shared.errors import JobError
-from shared.job.schema import DataTable, JobSpec
+from shared.job.data_options import DataTable
+from shared.job.schema import JobSpec
 from shared.registry import Installed
 from shared.tasks.fields import Field, fields_of, written_fields_of
 from shared.text.names import suggestion

@@ -15,7 +15,7 @@ from client.data.kinds.drawing import Drawing
 from client.data.kinds.tally import Tally
 from client.data.manifest.rows import Record
 from client.data.motion.steps import Step, Value, whole
-from shared.job.schema import DataTable
+from shared.job.data_options import DataTable
 from shared.tasks.fields import Field
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from client.data.manifest.csv_files import read_table
 from client.data.manifest.rows import Record
 from client.data.manifest.side_tables import SideTable, side_table_path
 from shared.errors import DataError
-from shared.job.schema import DataTable
+from shared.job.data_options import DataTable
 from shared.tasks.fields import Field, is_side_table
 
 if TYPE_CHECKING:

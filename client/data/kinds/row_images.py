@@ -16,7 +16,7 @@ from client.data.kinds.base import Kind
 from client.data.kinds.image import ImageKind
 from client.data.kinds.mask import MaskKind
 from client.data.manifest.rows import Record
-from shared.job.schema import DataTable
+from shared.job.data_options import DataTable
 
 
 class ImageFilter(Protocol):

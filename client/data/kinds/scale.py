@@ -9,7 +9,7 @@ from client.data.images.intensity import scale_of
 from client.data.kinds.base import Kind
 from client.data.kinds.image import PixelsKind
 from client.data.manifest.rows import Record
-from shared.job.schema import DataTable
+from shared.job.data_options import DataTable
 
 if TYPE_CHECKING:
     from client.data.kinds.row_images import Scene

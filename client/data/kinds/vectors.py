@@ -14,7 +14,7 @@ from client.data.kinds.tally import Tally
 from client.data.manifest.rows import Record
 from client.data.manifest.side_tables import SideTable, side_table_path
 from shared.errors import DataError
-from shared.job.schema import DataTable
+from shared.job.data_options import DataTable
 from shared.tasks.fields import Field
 from shared.text.names import suggestion
 from shared.text.plural import many

@@ -16,7 +16,8 @@ from shared.tasks.records import RecordOptions
 from shared.tasks.stack_options import SEVERAL, StackTable
 
 if TYPE_CHECKING:
-    from shared.job.schema import DataTable, JobSpec
+    from shared.job.data_options import DataTable
+    from shared.job.schema import JobSpec
     from shared.tasks.classification.task import ClassificationTask
 
 
@@ -67,9 +68,7 @@ class Classification(RecordOptions, ClassesOptions):
         if self.stack is not None and not (self.image and self.sees_images_alone):
             raise ValueError("stack: is in place of an image; leave out columns and image")
         if self.mixup is not None and not (self.stack is None and self.sees_images_alone):
-            raise ValueError(
-                "mixup: is for single images, not for records or several instances with one label"
-            )
+            raise ValueError("mixup: is for single images, not for records, bags or series")
         return self
 
     @property

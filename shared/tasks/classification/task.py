@@ -60,14 +60,14 @@ class ClassificationTask(ClassesTask):
             found = dict(super().predict(models, batch))
         for own in asked_for:
             if isinstance(own, FeatureMoments):
-                found[FEATURES] = projected(self._seen(seen), own.features, self.job.job.seed)
+                found[FEATURES] = projected(self._last(seen), own.features, self.job.job.seed)
             elif self.target in batch:
                 images = self._attacked(Attack.of(self.job, own.epsilon, own.steps), models, batch)
                 changed = batch.plus(**{self.input: images})
                 found[ATTACKED] = super().predict(models, changed)[LOGITS]
         return found
 
-    def _seen(self, seen: Sequence[torch.Tensor]) -> torch.Tensor:
+    def _last(self, seen: Sequence[torch.Tensor]) -> torch.Tensor:
         if not seen:
             raise RunError(f"the network ends in no linear layer, so '{self.job.job.name}' has no features")
         return seen[0].float()

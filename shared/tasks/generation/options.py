@@ -12,7 +12,8 @@ from shared.tasks.fields import Field as SampleField
 from shared.tasks.options import PhaseSpec, TaskOptions
 
 if TYPE_CHECKING:
-    from shared.job.schema import DataTable, JobSpec
+    from shared.job.data_options import DataTable
+    from shared.job.schema import JobSpec
     from shared.tasks.generation.task import GenerationTask
 
 _GAN = {"generator": {"name": "generator"}, "discriminator": {"name": "discriminator"}}

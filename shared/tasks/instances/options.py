@@ -13,7 +13,8 @@ from shared.tasks.fields import Field as SampleField
 from shared.tasks.options import TaskOptions
 
 if TYPE_CHECKING:
-    from shared.job.schema import DataTable, JobSpec
+    from shared.job.data_options import DataTable
+    from shared.job.schema import JobSpec
     from shared.tasks.instances.task import InstancesTask
 
 OneClass = Annotated[list[Label], Field(min_length=1, max_length=1)]

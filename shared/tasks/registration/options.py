@@ -13,7 +13,8 @@ from shared.tasks.fields import Pairing
 from shared.tasks.options import TaskOptions
 
 if TYPE_CHECKING:
-    from shared.job.schema import DataTable, JobSpec
+    from shared.job.data_options import DataTable
+    from shared.job.schema import JobSpec
     from shared.tasks.registration.task import RegistrationTask
 
 LEAST_PIXELS = 8  # along each axis: second derivatives of a field need some

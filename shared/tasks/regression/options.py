@@ -15,7 +15,8 @@ from shared.tasks.fields import Field as SampleField
 from shared.tasks.records import RecordOptions, moments_of
 
 if TYPE_CHECKING:
-    from shared.job.schema import DataTable, JobSpec
+    from shared.job.data_options import DataTable
+    from shared.job.schema import JobSpec
     from shared.tasks.regression.task import RegressionTask
 
 TARGETS = "targets"

@@ -15,7 +15,8 @@ from shared.tasks.options import Classes, ClassesOptions
 from shared.text.names import suggestion
 
 if TYPE_CHECKING:
-    from shared.job.schema import DataTable, JobSpec
+    from shared.job.data_options import DataTable
+    from shared.job.schema import JobSpec
     from shared.tasks.segmentation.task import SegmentationTask
 
 REGION = "region"

@@ -17,7 +17,8 @@ from shared.tasks.options import TRAIN, PhaseSpec
 from shared.tasks.records import Categories, Indicators, RecordOptions, Scaling, SeesImage
 
 if TYPE_CHECKING:
-    from shared.job.schema import DataTable, JobSpec
+    from shared.job.data_options import DataTable
+    from shared.job.schema import JobSpec
     from shared.tasks.survival.task import SurvivalTask
 
 TIMES = "times"

@@ -15,7 +15,8 @@ from shared.tasks.images.specs import specs
 from shared.tasks.options import PhaseSpec
 
 if TYPE_CHECKING:
-    from shared.job.schema import DataTable, JobSpec
+    from shared.job.data_options import DataTable
+    from shared.job.schema import JobSpec
     from shared.tasks.synthesis.task import SynthesisTask
 
 COPIED = "copied"

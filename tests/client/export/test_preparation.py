@@ -17,7 +17,8 @@ from client.export.bundle import inference
 from client.export.example_files import example_files
 from client.export.preparation import Preparation
 from client.export.programs import LARGEST_DIFFERENCE
-from shared.job.schema import DataTable, JobSpec
+from shared.job.data_options import DataTable
+from shared.job.schema import JobSpec
 from tests.jobs import make_job
 
 FLAT = {"size": [20, 17]}

@@ -18,7 +18,8 @@ from client.data.images.resize import resize_image, resize_mask
 from client.data.images.target_shape import target_shape
 from client.data.kinds import kinds_of
 from shared.errors import DataError
-from shared.job.schema import DataTable, JobSpec
+from shared.job.data_options import DataTable
+from shared.job.schema import JobSpec
 from tests.jobs import make_job
 
 RNG = np.random.default_rng(0)

@@ -21,7 +21,7 @@ from client.data.formats.dicom.structures import polygon
 from client.data.images.intensity import intensity
 from client.data.images.readers import Layout, read_files, read_image, read_raw_mask
 from shared.errors import DataError
-from shared.job.schema import DataTable
+from shared.job.data_options import DataTable
 
 SIDE, SLICES = 8, 5
 

@@ -9,7 +9,7 @@ from client.data.kinds.row_images import NOTHING
 from client.data.kinds.vectors import VectorsKind
 from client.data.manifest.rows import Record
 from shared.errors import DataError
-from shared.job.schema import DataTable
+from shared.job.data_options import DataTable
 from shared.tasks.fields import Field
 
 TABLE = """patient,month,a,b
