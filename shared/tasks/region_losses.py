@@ -9,6 +9,7 @@ from collections.abc import Callable
 import torch
 from monai.losses import BoundaryLoss, DiceLoss, GeneralizedDiceLoss, TverskyLoss
 from monai.losses.cldice import soft_skel
+from monai.networks.utils import one_hot
 from torch import Tensor
 
 from shared.tasks.precision import full
@@ -94,13 +95,21 @@ def generalised_dice() -> SampleLoss:
 
 
 def boundary() -> SampleLoss:
-    """Mean of the foreground's probability times its distance from the true border (Kervadec et al. 2019).
+    """Mean of what is wrong times its distance from the true border (Kervadec et al., MIDL 2019, equation 5).
 
     Distances are in pixels of the network's grid: below 0 inside, above 0 outside, 0 everywhere if the image
-    lacks the structure. They are computed in main memory from the mask as it was augmented.
+    lacks the structure. They are computed in main memory from the mask as it was augmented. The paper has a
+    constant of each image besides; without it the loss is never below 0, as sums over sites want it.
     """
-    monai = BoundaryLoss(include_background=False, to_onehot_y=True, softmax=True, reduction="none")
-    return lambda logits, targets: per_image(monai(full(logits), targets[:, None]))
+    monai = BoundaryLoss()
+
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
+        found = full(logits).softmax(dim=1)[:, 1:]
+        true = one_hot(targets[:, None], num_classes=logits.shape[1])[:, 1:].to(found)
+        distances = monai.compute_distance_map(true.cpu()).to(found)
+        return per_image((found - true) * distances)
+
+    return loss
 
 
 def tubes(steps: int) -> SampleLoss:

@@ -5,7 +5,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
-from monai.losses import DiceCELoss
+from monai.losses import BoundaryLoss, DiceCELoss
 from monai.losses.cldice import soft_skel
 from torch import Tensor
 from torch.nn import functional
@@ -217,13 +217,15 @@ def test_generalised_dice_weighs_classes_by_their_squared_volume() -> None:
 
 
 def test_the_boundary_loss_adds_the_signed_distance() -> None:
-    """Kervadec et al. 2019: the border's pixels have 0 inside and 1 outside; further out 2."""
+    """Kervadec et al. 2019: the border's pixels have 0 inside and 1 outside; further out 2, further in -1."""
     foreground = torch.tensor([[[0.9], [0.8], [0.3], [0.2]]], dtype=torch.float64)
     logits, targets = (
         torch.stack([1 - foreground, foreground], dim=1).log(),
         torch.tensor([[[1], [1], [0], [0]]]),
     )
-    distance = (-1 * 0.9 + 0 * 0.8 + 1 * 0.3 + 2 * 0.2) / 4
+    distance = (-1 * (0.9 - 1) + 0 * (0.8 - 1) + 1 * 0.3 + 2 * 0.2) / 4
+    monai = BoundaryLoss(include_background=False, to_onehot_y=True, softmax=True)
+    assert distance == pytest.approx(float(monai(logits, targets[:, None])) + 1 / 4)  # but for a constant
     region = loss_of("generalised-dice", logits, targets)
     found = loss_of("boundary", logits, targets, task_boundary_weight=0.5)
     assert found == pytest.approx(region + 0.5 * distance, abs=1e-6)
