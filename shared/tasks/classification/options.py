@@ -125,6 +125,12 @@ class Classification(RecordOptions, ClassesOptions):
         """See the base class."""
         return bins * len(self.classes)
 
+    def problems(self, job: "JobSpec") -> Iterator[str]:
+        """See the base class."""
+        if self.mixup is not None and job.training.adversarial is not None:
+            yield "[task] mixup: draws other mixtures each time that an attack asks; leave one of them out"
+        yield from super().problems(job)
+
     def private_problems(self, job: "JobSpec") -> Iterator[str]:
         """See the base class."""
         if self.mixup is not None:

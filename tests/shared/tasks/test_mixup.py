@@ -57,3 +57,19 @@ def test_private_training_can_not_mix_patients() -> None:
             strategy_min_patients=1,
             privacy={"mechanism": "dp-sgd", "noise_multiplier": 1.0},
         )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"training_adversarial": {"epsilon": 0.1}},
+            "mixup: draws other mixtures each time that an attack asks",
+        ),
+        ({"task_stack": {"kind": "series"}}, "mixup: is for single images"),
+    ],
+)
+def test_what_mixtures_do_not_go_with_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(JobError) as refused:
+        make_job(task_name="classification", task_mixup=0.2, **options)
+    assert message in str(refused.value)
