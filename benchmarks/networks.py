@@ -3,9 +3,9 @@
     python benchmarks/networks.py [NAME ...] [--rounds 6] [--seed 1] [--quick]
 
 Each network that sees pictures has its default options. A step is of 8 pictures of 64 pixels along each axis
-with one channel, on one core. The result is that of `wardround simulate` at four synthetic hospitals: tumours
-in brain slices, of networks that give a vector whether a slice has one. All take as many rounds and steps,
-whatever these cost, at one learning rate. `--quick` has two networks and no result: no figure is held.
+of one channel (or three), on one core. The result is that of `wardround simulate` at four synthetic sites:
+tumours in brain slices, or of networks that give a vector kinds of skin lesions. All take as many rounds and
+steps, whatever these cost, at one learning rate. `--quick` has two networks and no result: no figure is held.
 """
 
 import argparse
@@ -26,12 +26,15 @@ from shared.networks import NETWORKS
 from shared.networks.build import build_model
 from shared.tasks import make_task
 from shared.wire.packed_model import Layout
+from simulate.data.anatomy import LESIONS
 from simulate.session.session import Hospitals, execute, start
 from tests.jobs import IMAGE_NETWORKS, TASK_OF
 
 PIXELS, IMAGES, STEPS = 64, 8, 5
 SCORE = {"segmentation": "dice_global", "classification": "auroc"}
-CLASSES = {"segmentation": ["tumour"], "classification": ["none", "tumour"]}
+CLASSES = {"segmentation": ["tumour"], "classification": list(LESIONS)}
+DATASET = {"segmentation": "phantom-brain", "classification": "phantom-lesions"}
+CHANNELS = {"segmentation": 1, "classification": 3}
 LOSS = {"segmentation": "dice-ce", "classification": "cross-entropy"}
 
 
@@ -76,11 +79,11 @@ def main() -> None:
 
 
 def job_of(name: str, rounds: int, seed: int) -> JobSpec:
-    """Return the quickstart job with pictures of 64 pixels, or its brains as a classification."""
+    """Return a job on synthetic brains or skin, with pictures of 64 pixels."""
     task = TASK_OF[NETWORKS[name].gives]
     return make_job(
         task_name=task,
-        job={"name": "networks", "dataset": "phantom-brain", "rounds": max(rounds, 1), "seed": seed},
+        job={"name": "networks", "dataset": DATASET[task], "rounds": max(rounds, 1), "seed": seed},
         task_classes=CLASSES[task],
         task_loss=LOSS[task],
         model={"name": name},
@@ -89,7 +92,7 @@ def job_of(name: str, rounds: int, seed: int) -> JobSpec:
             "size": [PIXELS] * 2,
             "intensity": "zscore",
             "augment": ["flip"],
-            "channels": 3 if NETWORKS[name].input_channels == frozenset({3}) else 1,
+            "channels": CHANNELS[task],
         },
         training={"local_epochs": 1, "batch_size": IMAGES, "learning_rate": 2e-3, "schedule": "cosine"},
         strategy={"name": "fedavg"},

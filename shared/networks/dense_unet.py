@@ -1,6 +1,5 @@
 """Dense U-Nets, and hybrids of planes and volume."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -37,11 +36,11 @@ class DenseUNetOptions(MapOptions):
         """Each block below the first halves."""
         return 2 ** (len(self.layers) - 1)
 
-    def size_problem(self, size: Sequence[int]) -> str | None:
+    def problem(self, ends: Ends) -> str | None:
         """See the base class."""
-        if self.hybrid and len(size) != 3:
-            return "volumes ([data] dimensions = 3) where hybrid = true"
-        return super().size_problem(size)
+        if self.hybrid and ends.dimensions != 3:
+            return "hybrid: is for volumes ([data] dimensions = 3)"
+        return super().problem(ends)
 
     def about_numbers(self, ends: Ends) -> float:
         """See the base class."""

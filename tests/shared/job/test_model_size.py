@@ -25,6 +25,34 @@ OPTIONS = {
     "attention-unet": {"channels": LEVELS},
     "segresnet": {"features": st.sampled_from([8, 16, 64])},
     "swin-unetr": {"features": st.sampled_from([12, 24, 48])},
+    "vgg": {
+        "variant": st.sampled_from(["alexnet", "vgg11", "vgg19"]),
+        "width": st.sampled_from([0.25, 1.0]),
+        "hidden": st.sampled_from([64, 4096]),
+    },
+    "inception": {"width": st.sampled_from([0.25, 1.0, 2.0])},
+    "senet": {
+        "variant": st.sampled_from(["se-resnet", "se-resnext", "resnext"]),
+        "layers": st.sampled_from([[1, 1, 1, 1], [3, 4, 23, 3]]),
+    },
+    "capsule": {"features": st.sampled_from([8, 256]), "types": st.integers(1, 32)},
+    "fcn": {"channels": LEVELS},
+    "segnet": {"channels": LEVELS},
+    "two-paths": {"channels": LEVELS, "hidden": st.sampled_from([8, 300])},
+    "cascade": {"channels": LEVELS, "num_res_units": st.integers(0, 4)},
+    "dense-unet": {
+        "features": st.sampled_from([8, 64]),
+        "growth": st.sampled_from([4, 48]),
+        "layers": st.sampled_from([[2, 2], [6, 12, 24, 16]]),
+    },
+    "unet++": {"channels": st.permutations([8, 16, 33, 64, 128])},
+    "highresnet": {"features": st.sampled_from([4, 32]), "repeat": st.integers(1, 4)},
+    "mednext": {"variant": st.sampled_from("SBML"), "features": st.sampled_from([8, 32])},
+    "segresnet-ds": {
+        "features": st.sampled_from([8, 32]),
+        "blocks": st.sampled_from([[1, 1], [1, 2, 4, 4, 4]]),
+    },
+    "unetr": {"features": st.sampled_from([8, 32]), "hidden": st.sampled_from([96, 768])},
 }
 
 

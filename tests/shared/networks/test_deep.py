@@ -109,7 +109,7 @@ def test_a_hybrid_looks_at_planes_and_at_the_volume() -> None:
     assert model(images).shape == (2, 3, *images.shape[2:])
     kernels = {tuple(module.kernel_size) for module in model.modules() if isinstance(module, torch.nn.Conv3d)}
     assert {(3, 3, 1), (3, 3, 3)} <= kernels
-    with pytest.raises(JobError, match=r"'dense-unet' needs volumes"):
+    with pytest.raises(JobError, match=r"\[model\] hybrid: is for volumes"):
         make_job(model={"name": "dense-unet", "hybrid": True}, data_size=[32, 32])
 
 
