@@ -24,7 +24,7 @@ class InceptionOptions(VectorOptions):
     def about_numbers(self, ends: Ends) -> float:
         """See the base class."""
         stem = 7**ends.dimensions * 64 * self.width * ends.channels
-        return stem + (5.9e6 if ends.dimensions == 2 else 19.3e6) * self.width**2
+        return stem + (5.9e6 if ends.dimensions == 2 else 14.5e6) * self.width**2
 
     def build(self, ends: Ends) -> "nn.Module":
         """See the base class."""
