@@ -6,23 +6,27 @@ from numpy.typing import NDArray
 # Okabe and Ito's vermilion and blue: told apart by everybody, and dark and light in black-and-white print.
 _FOR, _AGAINST = (0xD5, 0x5E, 0x00), (0x00, 0x72, 0xB2)
 _SHADE = 0.75  # of the colour, where a map is strongest
+_FULL = 0.99  # share of the pixels whose strength is below what has all of the colour: few are far stronger
 _STRONGEST = 0.95  # share of the pixels that lie below what is outlined
 
 
 def overlaid(
     image: NDArray[np.float32], reasons: NDArray[np.float32], ends: tuple[float, float]
 ) -> NDArray[np.float32]:
-    """Return an image (3, *S) in 0..1, orange where the map is above zero, blue where it is below.
+    """Return a grey image (3, *S) in 0..1, orange where the map is above zero, blue where it is below.
 
     Args:
-        image: (C, *S); of other than three channels the first is grey.
+        image: (C, *S); of three channels their mean is shown, otherwise the first.
         reasons: (*S).
         ends: The values of the image that are black and white.
     """
     low, high = ends
-    grey = np.clip((image - low) / max(high - low, 1e-6), 0, 1)
-    shown = grey if len(grey) == 3 else np.repeat(grey[:1], 3, axis=0)
-    strength = np.clip(reasons / max(float(np.abs(reasons).max()), 1e-12), -1, 1)
+    chosen = image.mean(axis=0) if len(image) == 3 else image[0]
+    grey = np.clip((chosen - low) / max(high - low, 1e-6), 0, 1)
+    shown = np.repeat(grey[None], 3, axis=0)
+    sizes = np.abs(reasons)
+    full = float(np.quantile(sizes, _FULL)) or float(sizes.max()) or 1.0
+    strength = np.clip(reasons / full, -1, 1)
     for colour, share in ((_FOR, strength.clip(min=0)), (_AGAINST, (-strength).clip(min=0))):
         target = np.array(colour, np.float32).reshape(3, *[1] * reasons.ndim) / 255
         shown = shown + _SHADE * share * (target - shown)
