@@ -220,6 +220,7 @@ def predict(
     device: str = "auto",
     explain: Sequence[str] = (),
     of: str | None = None,
+    usual: Path | str | None = None,
 ) -> Predictions:
     """Ask a finished run's model about images.
 
@@ -231,14 +232,24 @@ def predict(
         device: `cpu`, `cuda`, `cuda:N` or `auto`.
         explain: Methods that say why, such as `["grad-cam"]` (docs/explanations.md).
         of: The class that they explain; None takes the predicted one.
+        usual: Labelled images of your own, from which follows how unusual others are (docs/robustness.md).
 
     Raises:
         WardroundError: The folder is there already, the run has no model, or no image could be used.
     """
     from client.predict.run_model import predict_with
 
-    asked = None if data is None else Path(data)
-    told = predict_with(_run(run).path, asked, Path(out), which=model, device=device, explain=explain, of=of)
+    asked, known = (None if one is None else Path(one) for one in (data, usual))
+    told = predict_with(
+        _run(run).path,
+        asked,
+        Path(out),
+        which=model,
+        device=device,
+        explain=explain,
+        of=of,
+        usual=known,
+    )
     return Predictions(Path(out), tuple(str(problem) for problem in told.problems))
 
 

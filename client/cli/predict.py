@@ -35,6 +35,14 @@ def predict(
         str | None,
         typer.Option(help="The class that is explained. Default: what is predicted.", show_default=False),
     ] = None,
+    usual: Annotated[
+        Path | None,
+        typer.Option(
+            help="Labelled images of your own, to say how unusual others are. Default: the run's test, if "
+            "its job asked for feature_moments.",
+            show_default=False,
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Write scores, masks, boxes and a page for each image; exit code 2 if one could not be used."""
@@ -55,6 +63,7 @@ def predict(
         device=device,
         explain=explain or (),
         of=of,
+        usual=usual,
         say=lambda line: console.print(line, soft_wrap=True, highlight=False, markup=False),
         track=lambda said, rows: _tracked(said, rows, console),
     )

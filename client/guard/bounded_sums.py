@@ -59,6 +59,10 @@ def _exact(_: Names, samples: Counts) -> Counts:
 
 def _bound_mean(metrics: MetricSet, name: str, mean: Mean, bounds: Bounds) -> None:
     values, largest = metrics.values(name), metrics.limit(name, "total")
+    if metrics.needs_exact(name):
+        mean.total.zero_()
+        mean.count.zero_()
+        return
     signed = metrics.is_signed(name)
     bounds = replace(bounds, looks=values.sums.shape[1])
     for column in range(values.sums.shape[1]):

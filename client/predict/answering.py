@@ -15,16 +15,16 @@ from client.data.motion.steps import whole
 from client.data.samples.sample_reader import Reader
 from client.data.samples.site_data import Samples
 from client.explain.explainer import Explainer
-from client.predict.usual import familiar_of
 from client.training.loop import place_model
 from client.work.warm_networks import EVALUATION_BATCH, predictions
 from shared.batch import Batch, Prediction
 from shared.errors import DataError, RunError
 from shared.finished_run import FinishedRun, Which
-from shared.further_metrics.familiar import Familiar
-from shared.further_metrics.feature_moments import FEATURES
+from shared.further_metrics.familiar import Familiar, projected
+from shared.further_metrics.feature_moments import FEATURES, moments_of
 from shared.job.schema import JobSpec
 from shared.networks.build import models_of
+from shared.networks.features import last_features
 from shared.tasks import make_task
 from shared.tasks.answers import Answer
 from shared.tasks.base import Models, Task
@@ -70,8 +70,7 @@ class Predictor:
         """
         torch.set_num_threads(run.job.training.threads)
         model = place_model(run.model(torch.device("cpu"), which), run.job, device)
-        task = make_task(run.job, run.statistics)
-        return cls(run.job, task, models_of(model), familiar=familiar_of(run, task))
+        return cls(run.job, make_task(run.job, run.statistics), models_of(model))
 
     def require_answers(self) -> None:
         """Make sure that the task says something of single images.
@@ -130,7 +129,7 @@ class Predictor:
         """Return what is said of each sample of a batch."""
         answers = self.task.answers(batch, predicted) or []
         if self.familiar is not None:
-            cells = self.familiar.cells(predicted[FEATURES], predicted[LOGITS])
+            cells = self.familiar.cells(self.features(batch, predicted), predicted[LOGITS])
             pairs = zip(answers, cells, strict=True)
             answers = [replace(answer, cells={**answer.cells, **own}) for answer, own in pairs]
         if self.explainer is None:
@@ -140,6 +139,17 @@ class Predictor:
             replace(answer, cells={**answer.cells, "explained": why.about}, reasons=why.maps)
             for answer, why in zip(answers, reasons, strict=True)
         ]
+
+    def features(self, batch: Batch, predicted: Prediction) -> Tensor:
+        """Return the features (B, N) of a batch by which it is unusual or not."""
+        if FEATURES in predicted:
+            found: Tensor = predicted[FEATURES]
+            return found
+        with last_features(list(self.models.values())) as seen:
+            self.task.predict(self.models, batch)
+        if not seen:
+            raise RunError("the network ends in no linear layer, which would have features to compare")
+        return projected(seen[0].float(), moments_of(self.job).features, self.job.job.seed)
 
     def comparing(self, manifest: Manifest, kinds: Mapping[str, Kind]) -> "Predictor":
         """Return the same, whose explainer compares with images of a manifest, evenly spread over it."""

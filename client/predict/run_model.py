@@ -10,10 +10,12 @@ from client.explain.explainer import Explainer
 from client.predict.answering import Predictor, Said
 from client.predict.rows import find_rows
 from client.predict.samples import write_samples
+from client.predict.usual import asks_what_is_usual, familiar_of, usual_here
 from client.predict.write import PAGE, write_predictions
 from client.training.device import open_device
 from shared.errors import DataError, RunError
 from shared.finished_run import FinishedRun, Which
+from shared.further_metrics.familiar import Familiar
 from shared.run_folder import BEST
 from shared.tasks.base import Task
 
@@ -43,6 +45,7 @@ def predict_with(
     device: str = "auto",
     explain: Sequence[str] = (),
     of: str | None = None,
+    usual: Path | None = None,
     say: Callable[[str], None] = lambda _: None,
     track: Callable[[Iterable[Said], int], Iterable[Said]] = lambda said, _: said,
 ) -> Told:
@@ -56,6 +59,8 @@ def predict_with(
         device: `cpu`, `cuda`, `cuda:N` or `auto`.
         explain: Methods that say why, of `client.explain.methods`.
         of: The class that they explain; None takes the predicted one.
+        usual: Labelled images of the hospital's own, as `data`, by which others are unusual or not; None
+            takes the sums of the run's test, if it asked for them.
         say: Told which model it is, before anything is predicted.
         track: Wraps the rows, of which there are so many, to show progress.
 
@@ -78,8 +83,19 @@ def predict_with(
         raise RunError("says something of images: give --data", where=run)
     manifest = find_rows(data, finished.job, kinds_of(finished.job))
     predictor = predictor.comparing(manifest, kinds_of(finished.job))
+    predictor = replace(predictor, familiar=_familiar(finished, predictor, usual))
+    if predictor.familiar is None and asks_what_is_usual(finished.job):
+        lines.append("No hospital told what is usual, as its policy bounds sums: give --usual.")
+        say(lines[-1])
     counts = write_predictions(predictor, manifest, out, lines, track)
     return Told(out / PAGE, counts.predicted, counts.problems)
+
+
+def _familiar(run: FinishedRun, predictor: Predictor, usual: Path | None) -> Familiar | None:
+    if usual is None:
+        return familiar_of(run, predictor.task)
+    kinds = kinds_of(run.job)
+    return usual_here(predictor, find_rows(usual, run.job, kinds), kinds)
 
 
 def _explainer(methods: Sequence[str], of: str | None) -> Explainer | None:

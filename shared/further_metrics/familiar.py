@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Self
 import torch
 from scipy.stats import chi2
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, pad
 
-from shared.errors import RunError
 from shared.further_metrics.feature_moments import ENERGIES, FeatureMoments
 from shared.further_metrics.options import classified_as
 from shared.seeds import seed_of
@@ -61,7 +60,7 @@ class Familiar:
             means,
             vectors / values @ vectors.T,
             float(within.trace()),
-            float(chi2.ppf(1 - _RARE, number)) ** 0.5,
+            float(chi2.ppf(1 - _RARE, max(1, int((second.diagonal() > 0).sum())))) ** 0.5,
             low + rare * (high - low) / bins,
         )
 
@@ -94,17 +93,10 @@ class Familiar:
 def projected(features: Tensor, number: int, seed: int) -> Tensor:
     """Return features (B, N) scaled to length 1, in so many directions that are drawn at random (B, number).
 
-    Raises:
-        RunError: There are fewer features.
+    Of a network with fewer features there are zeros behind them.
     """
     size = features.shape[1]
-    if size < number:
-        raise RunError(
-            f"the network has {size} features of an image, fewer than {number}",
-            where="[evaluation] metrics 'feature_moments'",
-            remedy=f"Set features = {size} or less.",
-        )
     generator = torch.Generator().manual_seed(seed_of(seed, "directions"))
-    drawn = torch.randn(size, number, generator=generator, dtype=torch.float64)
-    directions = torch.linalg.qr(drawn).Q.to(features)
-    return normalize(features) @ directions
+    drawn = torch.randn(size, min(number, size), generator=generator, dtype=torch.float64)
+    found = normalize(features) @ torch.linalg.qr(drawn).Q.to(features)
+    return pad(found, (0, number - found.shape[1]))

@@ -26,6 +26,7 @@ class MetricOptions(Table):
         lower_is_better: Whether a smaller value is the better one.
         largest: Largest absolute value; what is beyond counts as this.
         signed: Whether a value may be below 0; the coordinator refuses a sum below 0 otherwise.
+        exact: Whether it is worth nothing with noise on it: a site with `min_group` above 1 leaves it out.
 
     Example:
         ::
@@ -44,6 +45,7 @@ class MetricOptions(Table):
     lower_is_better: ClassVar[bool] = False
     largest: ClassVar[float]
     signed: ClassVar[bool] = False
+    exact: ClassVar[bool] = False
 
     name: str
 

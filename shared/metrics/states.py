@@ -195,6 +195,10 @@ class MetricSet(ABC):
         """Say whether values of a mean may be below 0."""
         return name in self.signed or (name in self._further and self._further[name].signed)
 
+    def needs_exact(self, name: str) -> bool:
+        """Say whether a mean tells nothing once it is bounded, so that a site that bounds leaves it out."""
+        return name in self._further and self._further[name].exact
+
     def limit(self, name: str, state: str) -> float:
         """Return the largest absolute value that one sample adds to each number of a metric's state."""
         if name in self._further:

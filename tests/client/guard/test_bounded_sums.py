@@ -14,6 +14,7 @@ from client.data.manifest.splits import CohortKey
 from client.guard.bounded_sums import _bound_mean, bound
 from client.guard.bounds import Bounds, rung
 from shared.batch import Batch
+from shared.further_metrics.feature_moments import FeatureMoments
 from shared.job.schema import JobSpec
 from shared.metrics.patient_values import PatientValues
 from shared.metrics.states import MetricSet
@@ -334,3 +335,31 @@ def test_a_mean_that_may_be_below_zero_stays_there() -> None:
     task.update(metrics, {"standard": torch.zeros(80, 1)}, batch, torch.zeros(80))
     told = bounded(metrics, job).settled()["target"].compute()
     assert float(told) == pytest.approx(float((ages.mean() - 50) / 20), abs=0.15)
+
+
+def moments() -> tuple[MetricSet, JobSpec]:
+    """Return sums of features that are all below 0, of 40 patients."""
+    asked = [{"name": "feature_moments"}]
+    job = make_job(task_name="classification", evaluation={"metrics": asked})
+    task, generator = make_task(job), torch.Generator().manual_seed(0)
+    metrics, logits = task.metrics(), -1 - torch.rand(40, 2, generator=generator)
+    judge(task, metrics, logits, torch.arange(40) % 2, [f"p{number}" for number in range(40)])
+    return metrics, job
+
+
+def test_a_mean_below_zero_is_told_below_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics, job = moments()
+    monkeypatch.setattr(FeatureMoments, "exact", False)
+    found = bounded(metrics, job, least=2).metrics["feature_moments"]
+    exact = metrics.metrics["feature_moments"]
+    below = exact.total < 0
+    assert below.sum() >= 64
+    assert (found.total[below] < 0).double().mean() > 0.5
+
+
+def test_a_mean_that_noise_would_drown_is_left_out() -> None:
+    metrics, job = moments()
+    found = bounded(metrics, job).metrics["feature_moments"]
+    assert found.count.sum() == found.total.abs().sum() == 0
+    exact = bounded(metrics, job, least=1).metrics["feature_moments"]
+    assert torch.equal(exact.total, metrics.metrics["feature_moments"].total)

@@ -7,7 +7,7 @@ from scipy.spatial.distance import mahalanobis
 from sklearn.metrics import roc_auc_score
 
 from shared.batch import Batch
-from shared.errors import JobError, RunError
+from shared.errors import JobError
 from shared.further_metrics.familiar import Familiar, projected
 from shared.further_metrics.feature_moments import FEATURES
 from shared.tasks import make_task
@@ -79,8 +79,9 @@ def test_directions_are_of_the_seed_and_keep_lengths_within_one() -> None:
     assert torch.equal(found, projected(features, 8, seed=1))
     whole = projected(features, 40, seed=1)
     torch.testing.assert_close(whole.norm(dim=1), torch.ones(6))
-    with pytest.raises(RunError, match="Set features = 40 or less"):
-        projected(features, 41, seed=1)
+    more = projected(features, 42, seed=1)
+    torch.testing.assert_close(more[:, :40], whole)
+    assert not more[:, 40:].any()
 
 
 def test_masks_have_no_features_of_an_image() -> None:

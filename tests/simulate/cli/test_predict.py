@@ -426,6 +426,14 @@ def test_an_image_of_another_kind_is_unusual(run_of, data, tmp_path) -> None:
     assert {row["unusual"] for row in own} <= {"yes", "no"}
     assert float(other["distance"]) > max(tested)
     assert "unusual" in (tmp_path / "own/index.html").read_text()
+    plain = run_of("classification")
+    predict(plain, "--data", tmp_path / "images", "--out", tmp_path / "here", "--usual", data)
+    predict(plain, "--data", data, "--out", tmp_path / "self", "--usual", data)
+    [other] = rows(tmp_path / "here/predictions.csv")
+    distances = [float(row["distance"]) for row in rows(tmp_path / "self/predictions.csv")]
+    assert float(other["distance"]) > np.mean(distances)
+    wrong = predict(run_of("segmentation"), "--data", data, "--out", tmp_path / "no", "--usual", data, code=2)
+    assert "what is usual is for tasks that give an image one class" in wrong.stderr
 
 
 def volume_run(folder: Path, data: Path) -> Path:
