@@ -89,6 +89,10 @@ NEAR = {"epsilon": 0.1}
             r"\[training.adversarial\]: changes the image of a sample, and in survival it has 0",
         ),
         (
+            {"task_name": "classification", "training_adversarial": NEAR, "task_mixup": 0.2},
+            r"\[task\] mixup: \[training.adversarial\] raises the loss of one image",
+        ),
+        (
             {"task_name": "generation", "training_adversarial": NEAR},
             "a step of 'generation' has several phases",
         ),
