@@ -27,7 +27,7 @@ from shared.job.schema import JobSpec, parse_job
 from simulate.session.session import Hospitals, execute, start
 
 PROJECT = Path(__file__).parents[1]
-JOBS, BRAINS = ("phantom-cine", "phantom-rhythm"), "brain-series"
+JOBS, BRAINS = ("phantom-rhythm", "phantom-cine"), "brain-series"
 DRAWS = 2000
 Answers = dict[tuple[int, str], tuple[str, str]]
 """(seed, patient) -> true class, predicted class"""
@@ -41,14 +41,14 @@ def main() -> None:
     parser.add_argument("jobs", nargs="*", choices=[*JOBS, BRAINS, []], help="both phantoms by default")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--networks", nargs="+", default=[], help="besides the job's own: names of networks")
-    parser.add_argument("--quick", action="store_true", help="one seed, one round; no figure is held")
+    parser.add_argument("--quick", action="store_true", help="one job, seed and round; no figure is held")
     options = parser.parse_args()
     figures: dict[str, Any] = {**conditions()}
     missed: list[str] = []
     table = Table(title="balanced accuracy on the test patients of all hospitals, all seeds together")
     for column in ("job", "network", "in order", "frame by frame", "difference, 95 %", "patients"):
         table.add_column(column)
-    for name in options.jobs or JOBS:
+    for name in options.jobs or JOBS[: 1 if options.quick else None]:
         pooled = answers(name, "mean-pooling", options)
         for network in [None, *options.networks]:
             own = answers(name, network, options)

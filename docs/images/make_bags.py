@@ -29,7 +29,7 @@ def picture(folder: Path) -> Image.Image:
         slide.paste((0, 120, 60), mask=border)
         for place, shown in enumerate((slide, Image.open(said / overlays[row["patient"]]))):
             sheet.paste(shown.resize((SIDE, SIDE)), (number * (SIDE + GAP), place * (SIDE + GAP)))
-    return sheet.quantize(128)
+    return sheet.quantize(64)
 
 
 def answered(name: str, folder: Path) -> tuple[Path, Path]:
