@@ -162,6 +162,16 @@ class Segmentation(ClassesOptions):
             raise ValueError("mask: 'any' makes one structure, so it needs one class and no labels")
         return self
 
+    @model_validator(mode="after")
+    def _region(self) -> Self:
+        if self.region == "mask":
+            raise ValueError("region: 'mask' is what is to be found; name another column")
+        if self.region is not None and self.class_weights in ("site", "federation"):
+            raise ValueError(
+                "class_weights: counts voxels outside of the region too; take 'public' with class_shares"
+            )
+        return self
+
     def fields(self) -> Mapping[str, SampleField]:
         """See the base class."""
         mask = replace(

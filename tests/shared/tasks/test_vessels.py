@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from client.guard.bounded_sums import bound
 from client.guard.metric_release import withhold
 from shared.batch import Batch
+from shared.errors import JobError
 from shared.job.schema import JobSpec
 from shared.metrics.spec import metric_names
 from shared.metrics.states import MetricSet
@@ -126,3 +127,16 @@ def test_what_leaves_of_voxels_is_bounded() -> None:
     withhold(metrics, silent(5), 10)
     after = metrics.compute()
     assert after["auroc"] == pytest.approx(before["auroc"], abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"task_class_weights": "site"}, "counts voxels outside of the region too"),
+        ({"task_region": "mask"}, "'mask' is what is to be found"),
+    ],
+)
+def test_what_does_not_go_with_a_region_is_said(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(JobError) as refused:
+        job(**{"task_loss": "cross-entropy"} | options)
+    assert said in str(refused.value)
