@@ -181,7 +181,7 @@ OF_TASK = {
     "detection": {},
     "generation": {"training_keep_optimizer": True},
     "restoration": {},
-    "registration": {"data_augment": None},
+    "registration": {"data_augment": None, "task_pairs": "rows", "task_moving": ["image"]},
     "regression": {"training_optimizer": "sgd"},  # Adam's first steps, of opposite signs, cancel out
 }
 PARTS = {
