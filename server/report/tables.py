@@ -32,12 +32,15 @@ NO_SCORES = (
 
 
 def shown_metrics(job: JobSpec) -> list[str]:
-    """Return the metrics of the table: the job's own criterion, those that it asks for, its task's."""
+    """Return the metrics of the table: the job's own criterion, those that it asks for, its task's.
+
+    A task that knows no truth (images that are noisy everywhere) has its loss alone.
+    """
     best = job.evaluation.select_best
     first = [best] if best is not None and best != "loss" else []
     asked = [metric.name for metric in job.evaluation.metrics]
     specs = sorted((spec for spec in metric_specs(job) if spec.shown), key=lambda spec: spec.shown)
-    return list(dict.fromkeys([*first, *asked, *(spec.name for spec in specs)]))[:4]
+    return list(dict.fromkeys([*first, *asked, *(spec.name for spec in specs)]))[:4] or ["loss"]
 
 
 def results_tables(job: JobSpec, description: Mapping[str, Any], width: int) -> list[Table]:

@@ -60,17 +60,23 @@ class Whole(nn.Module):
 
 
 class Corrects(Whole):
-    """A network that says what to add to channels of an image, or what they should be: within 0 and 1."""
+    """A network that makes channels within 0 and 1 of others: it says what they are, or what to add to some.
 
-    def __init__(self, model: nn.Module, channels: Sequence[int], *, residual: bool) -> None:
+    Args:
+        model: Sees the channels.
+        channels: Of the image, that it sees.
+        corrected: Which of those its answer is added to: none, one, or one for each channel that it gives.
+    """
+
+    def __init__(self, model: nn.Module, channels: Sequence[int], corrected: Sequence[int]) -> None:
         super().__init__(model)
-        self._channels, self._residual = list(channels), residual
+        self._channels, self._corrected = list(channels), list(corrected)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the corrected channels (B, K, *S) of images (B, C, *S)."""
-        chosen = images[:, self._channels]
-        found = super().forward(chosen)
-        return torch.clamp(chosen + TENTH * found if self._residual else found, 0.0, 1.0)
+        """Return channels (B, K, *S) of images (B, C, *S)."""
+        seen = images[:, self._channels]
+        found = super().forward(seen)
+        return torch.clamp(seen[:, self._corrected] + TENTH * found if self._corrected else found, 0.0, 1.0)
 
 
 class Pooled(Whole):

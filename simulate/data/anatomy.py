@@ -157,13 +157,14 @@ def _tumour(
 
 # What is dark and bright in FLAIR, and what the same tissue is in T1, which turns grey and white around.
 _FLAIR, _T1 = (0.0, 0.08, 0.16, 0.38, 0.5, 0.66, 1.0), (0.0, 0.1, 0.2, 0.72, 0.55, 0.42, 0.34)
+_GREY = 0.5  # what grey matter is in FLAIR
 _RIM = 2.5  # pixels of a tumour's border that takes up contrast
 
 
 def draw_sequences(flair: Floats, tumour: NDArray[np.bool_]) -> Floats:
     """Return a slice before contrast, as it is and after contrast, (3, H, W).
 
-    Contrast brightens vessels, which are the brightest in FLAIR, and the rim of a tumour, the more the
+    Contrast brightens grey matter, vessels (the brightest in FLAIR) and the rim of a tumour, the more the
     brighter the tumour is; so what comes after follows from the other two, and from neither alone.
 
     Args:
@@ -173,7 +174,8 @@ def draw_sequences(flair: Floats, tumour: NDArray[np.bool_]) -> Floats:
     before = np.interp(flair, _FLAIR, _T1).astype(np.float32)
     depth = ndimage.distance_transform_edt(tumour)
     rim = np.clip(1 - np.abs(depth - _RIM) / _RIM, 0, 1) * (depth > 0)
-    taken_up = rim * np.clip(flair - 0.4, 0, None) + 0.5 * np.clip((flair - 0.7) / 0.1, 0, 1) * (depth == 0)
+    vessels, grey = np.clip((flair - 0.7) / 0.1, 0, 1), np.exp(-(((flair - _GREY) / 0.06) ** 2))
+    taken_up = rim * np.clip(flair - 0.4, 0, None) + (0.5 * vessels + 0.2 * grey) * (depth == 0)
     return np.stack([before, flair, np.clip(before + taken_up, 0, 1)]).astype(np.float32)
 
 

@@ -142,10 +142,11 @@ class RestorationTask(Task):
 
     def program(self, models: Models) -> Program:
         """Return the network with what it needs: images to restored ones."""
+        corrected = range(len(self._channels)) if self._options.residual else ()
         return Program(
-            Corrects(models["model"], self._channels, residual=self._options.residual),
+            Corrects(models["model"], self._channels, corrected),
             {"image": self.image_input()},
-            MADE,
+            "restored",
             "the restored image, within 0 and 1 as it is prepared",
             {"channels": [number + 1 for number in self._channels]},
         )

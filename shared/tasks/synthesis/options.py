@@ -52,6 +52,13 @@ class Synthesis(ImageOptions):
         description="Columns of the images that are made, a channel each, in place of target: on the grid of "
         "the image, and not needed where the model is used.",
     )
+    corrects: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        examples=[1],
+        description="Channel of source that is near to what is made: the network says what to add to it.",
+    )
     method: Literal["direct", "pix2pix"] = Field(
         "direct",
         description="A network that is right on average; or one against a discriminator, which also wants it "
@@ -69,6 +76,8 @@ class Synthesis(ImageOptions):
             raise ValueError("source: is missing; which channels does the network see?")
         if both := set(self.source or ()) & set(self.target or ()):
             raise ValueError(f"target: channel {min(both)} is in source too, and nothing is left to make")
+        if self.corrects is not None and self.source is not None and self.corrects not in self.source:
+            raise ValueError(f"corrects: channel {self.corrects} is not in source")
         return self
 
     def fields(self) -> Mapping[str, SampleField]:
@@ -112,6 +121,8 @@ class Synthesis(ImageOptions):
         yield from unit_range_problems(job)
         yield from check_channels("source", self.source, job.data.channels)
         yield from check_channels("target", self.target, job.data.channels)
+        if self.corrects is not None:
+            yield from check_channels("corrects", [self.corrects], job.data.channels)
         for name in ("intensity", "noise", "gamma"):
             if name in job.data.augment and self.target is not None:
                 yield f"[data] augment: '{name}' would change what is to be made; leave it out"

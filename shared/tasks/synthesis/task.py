@@ -19,7 +19,7 @@ from shared.tasks.images.closeness import clipped, distances, psnr, ssim
 from shared.tasks.images.metrics import MADE, ImageMetrics
 from shared.tasks.look import Look, Shown
 from shared.tasks.precision import full
-from shared.tasks.programs import Corrects, Program
+from shared.tasks.programs import TENTH, Corrects, Program
 from shared.tasks.synthesis.options import COPIED, CRITIC, GENERATOR, Synthesis
 from shared.tasks.whole_images import Windows, padded
 
@@ -36,6 +36,7 @@ class SynthesisTask(Task):
         self._windows = Windows(job)
         self._maker = "model" if options.method == "direct" else GENERATOR
         self._source = [number - 1 for number in options.source or range(1, job.data.channels + 1)]
+        self._base = None if options.corrects is None else self._source.index(options.corrects - 1)
         self._target = [number - 1 for number in options.target or ()]
 
     def _seen(self, batch: Batch) -> Tensor:
@@ -69,13 +70,19 @@ class SynthesisTask(Task):
 
     def forward(self, models: Models, batch: Batch) -> Prediction:
         """Return the `image` (B, K, *S) that is made."""
-        return {MADE: full(padded(models[self._maker], self._seen(batch)))}
+        seen = self._seen(batch)
+        return {MADE: self._corrected(seen, full(padded(models[self._maker], seen)))}
+
+    def _corrected(self, seen: Tensor, found: Tensor) -> Tensor:
+        """Return what a network says, or the channel that it corrects with what it adds."""
+        return found if self._base is None else seen[:, [self._base]] + TENTH * found
 
     def predict(self, models: Models, batch: Batch) -> Prediction:
         """Return the same of whole images, within 0 and 1."""
-        model = models[self._maker]
+        model, seen = models[self._maker], self._seen(batch)
         with eval_mode(model):
-            return {MADE: clipped(full(self._windows.map_of(model, self._seen(batch))))}
+            found = full(self._windows.map_of(model, seen))
+        return {MADE: clipped(self._corrected(seen, found))}
 
     def sample_losses(self, models: Models, batch: Batch, predicted: Prediction) -> Tensor:
         """Return how far the made images are from the true ones, (B,)."""
@@ -131,9 +138,9 @@ class SynthesisTask(Task):
         """Return the network that makes images."""
         made: list[str | int] = [*(self._options.reference or ()), *(number + 1 for number in self._target)]
         return Program(
-            Corrects(models[self._maker], self._source, residual=False),
+            Corrects(models[self._maker], self._source, [] if self._base is None else [self._base]),
             {"image": self.image_input()},
-            MADE,
+            "made",
             "the image that is made, within 0 and 1",
             {"source": [number + 1 for number in self._source], "target": made},
         )

@@ -204,6 +204,11 @@ def test_only_chosen_channels_are_restored() -> None:
     task.update(metrics, predicted, batch, task.sample_losses(models, batch, predicted))
     error = float((predicted["image"] - pictures[:, 1:2]).abs().mean())
     assert metrics.compute()["mae"] == pytest.approx(20 * error, rel=1e-5)
+    program = task.program(models)
+    assert program is not None
+    torch.testing.assert_close(
+        program.module.eval()(pictures), task.predict(models, task.prepare_given(batch, 1))["image"]
+    )
     others = pictures.clone()
     others[:, [0, 2]] = 0
     again = task.prepare(batch_of(others), 1)

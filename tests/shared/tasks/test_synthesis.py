@@ -122,6 +122,17 @@ def test_a_column_may_hold_what_is_made() -> None:
     assert answer.cells == {}
 
 
+def test_a_channel_may_be_corrected() -> None:
+    """An untrained network then begins near to a copy of it; what is exported does the same."""
+    spec, batch = job(task_corrects=2), batch_of(3)
+    task, models = make_task(spec), models_of(build_model(spec))
+    made, copied = task.predict(models, batch)["image"], batch["image"][:, 1:2]
+    assert float((made - copied).abs().mean()) < 0.15
+    program = task.program(models)
+    assert program is not None
+    torch.testing.assert_close(program.module.eval()(batch["image"]), made)
+
+
 def test_two_networks_compete() -> None:
     """The discriminator's loss falls as it tells them apart; the other's as it is close and fools it."""
     spec, batch = job(**PAIR, task_closeness=2.0), batch_of(4)
@@ -145,6 +156,7 @@ def test_two_networks_compete() -> None:
         ({"task_source": None}, "source: is missing"),
         ({"task_source": [1, 3]}, "target: channel 3 is in source too"),
         ({"task_target": [4]}, "[task] target: there is no channel 4"),
+        ({"task_corrects": 3}, "corrects: channel 3 is not in source"),
         ({"data_augment": ["noise"]}, "[data] augment: 'noise' would change what is to be made"),
         ({"data_intensity": "zscore", "data_window": None}, "[data] intensity: 'zscore'"),
         ({"task_method": "pix2pix"}, "model"),

@@ -63,6 +63,15 @@ def test_every_kind_of_job_ends_with_a_report(data: Path, tmp_path: Path, task: 
     assert set(about["comparison"]["sites"]) == {"alpha", "beta", "gamma", "delta"}
 
 
+def test_a_task_that_knows_no_truth_shows_its_loss(data: Path, tmp_path: Path) -> None:
+    """Images that are noisy everywhere: there is nothing to judge the answers by."""
+    noisy = {"task_name": "restoration", "task_degradations": None, "task_learns_from": "noise2void"}
+    run = run_of(data, tmp_path, baselines=True, **noisy)
+    about = json.loads((run / "run.json").read_text())
+    assert set(about["test"]["federation"]) == {"loss"}
+    assert "changed by" in (run / "report.html").read_text(encoding="utf-8")
+
+
 def test_baselines_show_each_model_at_each_hospital(data: Path, tmp_path: Path) -> None:
     run = run_of(data, tmp_path, baselines=True)
     report = report_on([run])
