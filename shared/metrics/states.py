@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 LARGEST_COUNT = 2**53  # above it, float64 can't hold every whole number
 LARGEST_LOSS = 2.0**10  # of one image: what is above counts as this, so that any sum of images is bounded
 
-
 Recount = Callable[[NDArray[np.str_], NDArray[np.integer], int, int], NDArray[np.int64]]
 """(patients (N,) of images, cell of each (N,), number of cells, how often each image is counted so) -> images
 told to be in each cell (cells,)."""
