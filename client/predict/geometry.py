@@ -18,6 +18,7 @@ from client.data.kinds import Kind, first_of_kind
 from client.data.kinds.mask import MaskKind
 from client.data.kinds.row_images import Scene, read_scene
 from client.data.manifest.rows import Record
+from client.predict.displacements import PlacedField, place_field
 from client.predict.images import PlacedImage, place_image
 from client.predict.places import NIFTI, as_stored_nifti, stored_affine
 from shared.job.data_options import DataTable
@@ -34,6 +35,7 @@ class Placed:
         boxes: (N, 2 D + 1), see `client.data.kinds.boxes`.
         scores: Of each box (N,).
         images: By what they are.
+        displacement: To another image.
         true_mask: As `mask`.
         true_boxes: As `boxes`.
     """
@@ -44,6 +46,7 @@ class Placed:
     boxes: NDArray[np.float32] | None
     scores: NDArray[np.float64] | None
     images: Mapping[str, PlacedImage]
+    displacement: PlacedField | None
     true_mask: NDArray[np.uint8] | NDArray[np.int32] | None
     true_boxes: NDArray[np.float32] | None
 
@@ -69,6 +72,7 @@ def place(record: Record, kinds: Mapping[str, Kind], data: DataTable, answer: An
         boxes,
         scores,
         {what: place_image(found, name, data, scene) for what, found in answer.images.items()},
+        None if answer.displacement is None else place_field(answer.displacement, name, scene),
         _true_mask(record, kinds, scene),
         _true_boxes(record, kinds, scene, grid),
     )
@@ -88,9 +92,18 @@ def _boxes_before(found: FoundBoxes, grid: Grid) -> NDArray[np.float32]:
 def _true_mask(
     record: Record, kinds: Mapping[str, Kind], scene: Scene
 ) -> NDArray[np.uint8] | NDArray[np.int32] | None:
-    masks = {name: kind for name, kind in kinds.items() if isinstance(kind, MaskKind) and kind.is_predicted}
+    masks = {
+        name: kind
+        for name, kind in kinds.items()
+        if isinstance(kind, MaskKind) and kind.is_predicted and _on_first(kind, kinds)
+    }
     kind = next((kind for name, kind in masks.items() if name in scene.raws), None)
     return None if kind is None else kind.stored(record, scene)
+
+
+def _on_first(kind: Kind, kinds: Mapping[str, Kind]) -> bool:
+    """Say whether a field lies on the first image."""
+    return kind.field.grid in (None, first_of_kind(kinds, "image"))
 
 
 def _true_boxes(

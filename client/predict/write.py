@@ -14,6 +14,7 @@ from client.data.new_folder import new_folder, put
 from client.predict.answering import Predictor, Said
 from client.predict.attention import Attended, attended
 from client.predict.csv_table import csv_table
+from client.predict.displacements import field_file
 from client.predict.drawing import OVERLAY_SIDE, Picture, card, side_by_side
 from client.predict.geometry import Placed, mask_file, place, sizes, written_corners
 from client.predict.images import image_file
@@ -24,7 +25,7 @@ from shared.text.plural import many
 from shared.text.printable import printable
 
 TABLE, BOXES, ATTENTION, PAGE = "predictions.csv", "boxes.csv", "attention.csv", "index.html"
-MASKS, OVERLAYS, REASONS = "masks", "overlays", "reasons"
+MASKS, OVERLAYS, REASONS, DISPLACEMENTS = "masks", "overlays", "reasons", "displacements"
 _CARDS = 200  # on the page: each is some 30 KB of it
 _ODD = re.compile(r"[^A-Za-z0-9._-]+")
 _LEGEND = (
@@ -99,10 +100,7 @@ class Writer:
                 files["mask"] = self._put(MASKS, name + ending, content)
             if placed.boxes is not None:
                 self._boxes += self._box_rows(record, placed)
-            for what, made in placed.images.items():
-                ending, content = image_file(made, placed.picture, placed.file)
-                files[what] = self._put(what, name + ending, content)
-                self._made[what] = None
+            files |= self._images(name, placed)
             picture = Picture(placed)
             shown = picture.tiles()
             files["overlay"] = self._put(OVERLAYS, f"{name}.png", picture.overlay())
@@ -123,6 +121,18 @@ class Writer:
             title = f"Row {record.row}: {self._name(record) or record.patient}"
             self.cards.append(card(title, cells, said.answer, shown))
         return cells | files
+
+    def _images(self, name: str, placed: Placed) -> dict[str, str]:
+        """Write the images that were made of one, and how far its pixels lie from another."""
+        files = {}
+        for what, made in placed.images.items():
+            ending, content = image_file(made, placed.picture, placed.file)
+            files[what] = self._put(what, name + ending, content)
+            self._made[what] = None
+        if placed.displacement is not None:
+            content = field_file(placed.displacement, placed.picture)
+            files["displacement"] = self._put(DISPLACEMENTS, f"{name}.nii.gz", content)
+        return files
 
     def _box_rows(self, record: Record, placed: Placed) -> Iterator[dict[str, Cell]]:
         assert placed.boxes is not None and placed.scores is not None  # noqa: S101, PT018 (its caller looked)
@@ -149,7 +159,10 @@ class Writer:
         """Write the tables and the page."""
         put(
             self._folder / TABLE,
-            csv_table(self._rows, last=("mask", *self._made, *self._reasons, "overlay", "problem")),
+            csv_table(
+                self._rows,
+                last=("mask", *self._made, "displacement", *self._reasons, "overlay", "problem"),
+            ),
         )
         if self._classes["boxes"]:
             put(

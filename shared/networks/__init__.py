@@ -45,6 +45,7 @@ from shared.networks.unetr import UNETROptions
 from shared.networks.vgg import VGGOptions
 from shared.networks.vit import ViTOptions
 from shared.networks.vnet import VNetOptions
+from shared.networks.voxelmorph import VoxelMorphOptions
 from shared.registry import Registry
 
 __all__ = ["NETWORKS", "Ends", "NetworkOptions", "fitting_networks"]
@@ -64,6 +65,7 @@ NETWORKS = Registry(
         AttentionUNetOptions,
         SwinUNETROptions,
         VNetOptions,
+        VoxelMorphOptions,
         DnCNNOptions,
         RetinaNetOptions,
         VGGOptions,

@@ -46,6 +46,20 @@ class FoundImage:
 
 
 @dataclass(frozen=True)
+class FoundField:
+    """Where each pixel of the first image belongs in another image.
+
+    Attributes:
+        values: (D, *S) on the grid that the network sees, in its pixels along each axis: a pixel's place plus
+            this is the place in the other image, on that one's own grid of the same size.
+        to: The other image's field.
+    """
+
+    values: Tensor
+    to: str
+
+
+@dataclass(frozen=True)
 class Answer:
     """What is said of one sample.
 
@@ -57,6 +71,7 @@ class Answer:
         boxes: Where the task finds any.
         images: By what they are, in a word that a file may be called by ("restored"). They lie on the first
             image.
+        displacement: Between the first image and another one.
         curve: Times and values (N,) each; such as the chance to survive.
         reasons: Maps (*S) of what speaks for the answer (above zero) and against it, by the method that found
             them; on the grid that the network sees.
@@ -68,6 +83,7 @@ class Answer:
     instances: Tensor | None = None
     boxes: FoundBoxes | None = None
     images: Mapping[str, FoundImage] = field(default_factory=dict)
+    displacement: FoundField | None = None
     curve: tuple[Tensor, Tensor] | None = None
     attention: Tensor | None = None
     reasons: Mapping[str, Tensor] = field(default_factory=dict)

@@ -17,6 +17,8 @@ EXAMPLES = {
     "phantom-cells": "instances: pictures of cells; for configs/jobs/phantom-cells.toml",
     "phantom-burden": "regression: pictures and a number; for configs/jobs/phantom-burden.toml",
     "phantom-records": "classification: pictures beside a table; for configs/jobs/phantom-records.toml",
+    "phantom-pairs": "registration: heads and the same deformed; for configs/jobs/phantom-register.toml",
+    "phantom-pairs-3d": "registration: volumes of heads and the same deformed, NIfTI",
     "phantom-survival": "survival: a table; for configs/jobs/phantom-survival.toml",
     "phantom-survival-images": "survival: a table and images",
     "phantom-slides": "classification of bags: whole slides; for configs/jobs/phantom-slides.toml",

@@ -21,6 +21,7 @@ from simulate.data.anatomy import LESIONS, TUMOUR, draw_brain, draw_lesion, draw
 from simulate.data.beats import LEADS, RHYTHMS, draw_cine, draw_rhythm
 from simulate.data.cells import draw_cells
 from simulate.data.findings import Finding, draw_findings
+from simulate.data.pairs import head_pairs, head_volume_pairs
 from simulate.data.patients import Row, patients, place, row
 from simulate.data.records import burden, records, survival, survival_images
 from simulate.data.slides import draw_slide, write_slide
@@ -263,6 +264,8 @@ PHANTOMS: dict[str, Maker] = {
     "phantom-cells": _cells,
     "phantom-burden": burden,
     "phantom-records": records,
+    "phantom-pairs": head_pairs,
+    "phantom-pairs-3d": head_volume_pairs,
     "phantom-survival": survival,
     "phantom-survival-images": survival_images,
     "phantom-slides": _slides,

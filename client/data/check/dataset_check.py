@@ -309,6 +309,7 @@ class _Check:
         elif idle := [site for site, counts in report.sites.items() if not counts["train"][1]]:
             report.warnings.append(f"no training data at site {', '.join(idle)}: it only judges the model")
         self._classes()
+        report.warnings += self._unpaired()
         for tally in report.tallies.values():
             report.warnings += tally.doubts()
         report.warnings += [
@@ -342,6 +343,16 @@ class _Check:
             if row.side == side and (site is None or (row.record.site or "all") == site)
         ]
         return len({(row.manifest.path, row.record.patient) for row in chosen}), len(chosen)
+
+    def _unpaired(self) -> Iterator[str]:
+        """Yield where a site has one patient of a side, and a job pairs patients."""
+        job = self.expected.job
+        if job is None or job.task.pairing(job.data) is None:
+            return
+        for site, sides in self.report.sites.items():
+            for side, (patients, _) in sides.items():
+                if patients == 1:
+                    yield f"site {site} has one patient in '{side}', and nobody to pair this one with there"
 
     def _classes(self) -> None:
         report, classes = self.report, self.expected.classes or ()

@@ -76,7 +76,7 @@ class Grid:
 
     def points(self, points: NDArray[np.float64]) -> NDArray[np.float32]:
         """Move places (N, D), counted in pixels from the image's edge."""
-        return (points * np.divide(self.inner, self.before) + self._offset).astype(np.float32)
+        return (points * np.divide(self.inner, self.before) + self.offset).astype(np.float32)
 
     def labels_before(self, scores: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Return the class of each pixel of the image as it was read (*S), from scores on the network's grid.
@@ -101,16 +101,17 @@ class Grid:
     def points_before(self, points: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Move places (N, D) back to the image as it was read; what lay in the padding moves to its edge."""
         scale = np.divide(self.before, self.inner)
-        return np.clip((points.astype(np.float64) - self._offset) * scale, 0, self.before)
+        return np.clip((points.astype(np.float64) - self.offset) * scale, 0, self.before)
 
     @property
     def _inside(self) -> tuple[slice, ...]:
         """Where in the padded image the resized one is."""
-        inner = zip(self._offset.tolist(), self.inner, strict=True)
+        inner = zip(self.offset.tolist(), self.inner, strict=True)
         return tuple(slice(low, low + length) for low, length in inner)
 
     @property
-    def _offset(self) -> NDArray[np.int64]:
+    def offset(self) -> NDArray[np.int64]:
+        """Pixels of padding before the image along each axis, (D,)."""
         return np.array([(outer - inner) // 2 for outer, inner in zip(self.outer, self.inner, strict=True)])
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from shared.batch import Batch, Prediction
 from shared.metrics.states import MetricSet
-from shared.tasks.answers import Answer, Cell
+from shared.tasks.answers import Answer, Cell, FoundField, FoundImage
 from shared.tasks.base import Models, Task
 from shared.tasks.look import Look, Shown
 from shared.tasks.programs import Program
@@ -140,7 +140,14 @@ class RegistrationTask(Task):
             for values, time in zip(overlaps, ("_before", ""), strict=False):
                 cells |= {f"dice{time}/{name}": float(values[number, k]) for k, name in enumerate(classes)}
             cells |= {"folded": folds[number], "largest_displacement_pixels": far[number]}
-            answers.append(Answer(cells, map=None if maps is None else _scores_of(maps[number])))
+            answers.append(
+                Answer(
+                    cells,
+                    map=None if maps is None else _scores_of(maps[number]),
+                    images={MOVED: FoundImage(predicted[MOVED][number], "units", of="moving")},
+                    displacement=FoundField(field[number], to="moving"),
+                )
+            )
         return answers
 
     def program(self, models: Models) -> Program:

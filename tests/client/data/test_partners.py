@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from client.data.check.dataset_check import check_dataset
+from client.data.check.expected import Expected
 from client.data.manifest.partners import with_partners
 from client.data.manifest.rows import Manifest, Record
 from client.data.manifest.splits import CohortKey, Split
@@ -116,3 +118,14 @@ def test_rows_that_have_both_images_are_taken_as_they_are(tmp_path: Path) -> Non
     job = make_job(task_name="registration", task_pairs="rows", data_augment=None)
     data = SiteData.load(path, job, site="alpha", split=Split(CohortKey.drawn(1)))
     assert sum(data.examples.values()) == len(lines)
+
+
+def test_a_check_names_a_side_with_nobody_to_be_paired_with(tmp_path: Path) -> None:
+    path = write_dataset(tmp_path / "data", ("alpha",), patients=3)
+    job = make_job(task_name="registration", task_classes=["disc"])
+    report = check_dataset(path, Expected.of(job), split=Split(CohortKey.drawn(1)))
+    assert not report.errors
+    sides = {side for side, (patients, _) in report.sites["alpha"].items() if patients == 1}
+    assert sides
+    for side in sides:
+        assert any(f"one patient in '{side}'" in warning for warning in report.warnings)

@@ -32,6 +32,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "attention-unet": {"channels": [8, 16, 32]},
     "segresnet": {"features": 8},
     "swin-unetr": {"features": 12},
+    "voxelmorph": {"channels": [4, 8], "last": [4]},
     "dncnn": {"features": 8, "layers": 3},
     "vgg": {"width": 1 / 16, "hidden": 8},
     "inception": {"width": 1 / 16},

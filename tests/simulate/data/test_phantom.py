@@ -1,5 +1,6 @@
 import csv
 import hashlib
+import json
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import nibabel
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from shared.errors import DataError
 from simulate.data.patients import SCANNERS
@@ -188,3 +190,26 @@ def test_a_dataset_that_lost_its_manifest_is_not_used(tmp_path: Path) -> None:
     make_phantom("phantom-brain-3d", tmp_path, 1).unlink()
     with pytest.raises(DataError, match="can't be written"):
         make_phantom("phantom-brain-3d", tmp_path, 1)
+
+
+@pytest.mark.parametrize("name", ["phantom-pairs", "phantom-pairs-3d"])
+def test_landmarks_of_pairs_are_at_the_same_places_of_the_head(made: dict[str, Path], name: str) -> None:
+    """What one image has at a landmark the other has where it should be, but for the scanner."""
+    manifest, differences, beside = made[name], [], []
+    for row in rows_of(manifest)[:12]:
+        arrays = []
+        for column in ("image", "moving"):
+            path = manifest.parent / row[column]
+            volume = name.endswith("3d")
+            arrays.append(np.asarray(nibabel.load(path).dataobj if volume else Image.open(path), float))
+        if not name.endswith("3d"):
+            arrays = [array.T for array in arrays]  # x before y
+        fixed, moving = (np.array(json.loads(row[column])) for column in ("points", "moving_points"))
+        assert len(fixed) == len(moving) > 4
+        seen = [
+            ndimage.map_coordinates(array, places.T, order=1)
+            for array, places in zip(arrays, (fixed, moving), strict=True)
+        ]
+        differences.append(np.abs(seen[0] - seen[1]).mean())
+        beside.append(np.abs(seen[0] - ndimage.map_coordinates(arrays[1], fixed.T, order=1)).mean())
+    assert np.mean(differences) < 0.6 * np.mean(beside)
