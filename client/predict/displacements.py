@@ -57,7 +57,7 @@ def _reached(
     seen = _per_axis(here + 0.5, np.divide(grid.inner, grid.before), grid.offset.astype(float))
     moved = seen + np.stack([map_coordinates(part, seen - 0.5, order=1, mode="nearest") for part in field])
     scale = np.divide(other.before, other.inner)
-    return _per_axis(moved, scale, -other.offset * scale) - 0.5
+    return _per_axis(moved, scale, -(other.offset * scale).astype(float)) - 0.5
 
 
 def _per_axis(
