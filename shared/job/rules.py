@@ -10,7 +10,7 @@ from shared.metrics.statistic_spec import check_specs
 from shared.networks import NETWORKS, fitting_networks
 from shared.networks.options import DeepMapOptions
 from shared.privacy.secagg.limits import LEAST_SITES
-from shared.tasks.fields import PIXELS
+from shared.tasks.fields import PIXELS, is_side_table
 from shared.tasks.options import ClassesOptions
 from shared.text.names import shown, suggestion
 
@@ -73,6 +73,9 @@ def _data(job: "JobSpec") -> None:
 
 
 def _task(job: "JobSpec") -> None:
+    for column in (column for own in job.task.fields().values() for column in own.columns):
+        if is_side_table(column) and {"/", "\\"} & set(column):
+            raise ValueError(f"[task]: the table '{column}' lies beside the manifest; name no folder")
     for problem in (*job.task.problems(job), *check_specs(job.task.statistics())):
         raise ValueError(problem)
     if job.data.patch is not None and not job.task.takes_patches:

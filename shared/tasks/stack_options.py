@@ -74,14 +74,12 @@ class StackTable(Table):
         return self
 
     @model_validator(mode="after")
-    def _names_no_folder(self) -> Self:
+    def _is_named(self) -> Self:
         if self.column is None:
             return self
         if is_side_table(self.column) != (self.kind == "vectors"):
             kind = "a table, such as 'vectors.csv'" if self.kind == "vectors" else "a column, and no table"
             raise ValueError(f"column: {self.kind} are named by {kind}")
-        if self.kind == "vectors" and ("/" in self.column or "\\" in self.column):
-            raise ValueError("column: the table lies beside the manifest; name no folder")
         return self
 
     @property

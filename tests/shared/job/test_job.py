@@ -153,6 +153,10 @@ def test_a_table_that_is_none_is_refused(table: str, value: object) -> None:
         ({"training.weight_decay": float("inf")}, "[training] weight_decay: must be a finite number"),
         ({"training.local_steps": 5}, "[training] local_epochs: give either local_epochs or local_steps"),
         (
+            {"task": {"name": "detection", "classes": ["cell"], "boxes": ["../boxes.csv"]}},
+            "[task]: the table '../boxes.csv' lies beside the manifest; name no folder",
+        ),
+        (
             {"task.loss": "balanced-softmax"},
             '[task] loss: unknown name "balanced-softmax"; one of: batch-dice-ce, boundary, ',
         ),

@@ -57,7 +57,7 @@ def test_every_hospital_has_patients_to_train_and_to_test_on(made: dict[str, Pat
     sides: dict[str, set[tuple[str, str]]] = {}
     for row in rows:
         sides.setdefault(row["patient"], set()).add((row["site"], row["split"]))
-        assert "image" not in row or (made[name].parent / row["image"]).is_file()
+        assert not row.get("image") or (made[name].parent / row["image"]).is_file()
     assert all(len(side) == 1 for side in sides.values())
     patients = Counter(side for (side,) in sides.values())
     sites = {row["site"] for row in rows}
