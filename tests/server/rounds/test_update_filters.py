@@ -179,6 +179,7 @@ def test_private_updates_can_be_filtered_as_well(tiny_job, federate):
 OF_TASK = {
     "survival": {"data_augment": None, "task_intervals": None, "task_horizon": 60.0},
     "detection": {},
+    "instances": {},
     "generation": {"training_keep_optimizer": True},
     "restoration": {},
     "registration": {"data_augment": None, "task_pairs": "rows", "task_moving": ["image"]},
@@ -187,6 +188,7 @@ OF_TASK = {
 PARTS = {
     "survival": "3",
     "detection": "model.2",
+    "instances": "model.2",
     "restoration": "model.2",
     "registration": "model.2",
     "generation": "generator",
