@@ -118,8 +118,6 @@ def _adversarial(job: "JobSpec") -> None:
             f"[training.adversarial]: raises the one loss of a step, and a step of '{job.task.name}' has "
             "several phases"
         )
-    if getattr(job.task, "mixup", None) is not None:
-        raise ValueError("[task] mixup: [training.adversarial] raises the loss of one image, not of two")
     if job.training.compile:
         raise ValueError("[training] compile: an attack asks the networks in another mode; leave it out")
 

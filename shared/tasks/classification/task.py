@@ -49,7 +49,8 @@ class ClassificationTask(ClassesTask):
     def __init__(self, job: "JobSpec") -> None:
         super().__init__(job)
         self._label = classified_by(job)[1]
-        self._kind = fields_of(job)[self.input].kind
+        fields = fields_of(job).items()
+        self._image = next((name for name, own in fields if own.kind == "image"), None)
 
     def predict(self, models: Models, batch: Batch) -> Prediction:
         """See the base class; and what metrics that the job asks for need besides the logits."""
@@ -117,15 +118,15 @@ class ClassificationTask(ClassesTask):
 
     def explained(self, predicted: Prediction, of: str | None = None) -> list[Explained]:
         """See the base class: the logit of a class, here of the one with the highest."""
-        if self._kind != "image":
+        image, names = self._image, self._label.classes
+        if image is None:
             return []
-        names = self._label.classes
         if of is not None and of not in names:
             raise RunError(f"there is no class '{of}'; {suggestion(of, names)}", where=self.job.job.name)
         places = predicted[LOGITS].argmax(dim=1).tolist()
         chosen = places if of is None else [names.index(of)] * len(places)
         return [
-            Explained(self.input, f"what speaks for {names[place]}", partial(self._logit, place))
+            Explained(image, f"what speaks for {names[place]}", partial(self._logit, place))
             for place in chosen
         ]
 
