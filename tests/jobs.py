@@ -72,6 +72,19 @@ BY_TASK: dict[str, Tables] = {
         "model": {"name": "cnn", "channels": [4, 8]},
         "evaluation": {"select_best": "r2"},
     },
+    "vae": {
+        "task": {"name": "vae", "latent": 8},
+        "model": {
+            "encoder": {"name": "discriminator", "channels": [8, 16]},
+            "decoder": {"name": "generator", "channels": [8, 16]},
+        },
+        "data": {"size": [16, 16], "intensity": "window", "window": [0.0, 255.0]},
+    },
+    "diffusion": {
+        "task": {"name": "diffusion", "drawing_steps": 4},
+        "model": {"name": "diffusion-unet", "channels": [8, 16]},
+        "data": {"size": [16, 16], "intensity": "window", "window": [0.0, 255.0]},
+    },
     "generation": {
         "task": {"name": "generation", "latent": 8},
         "model": {

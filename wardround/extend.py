@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from shared.strategies.vectors import Vectors as Vectors
     from shared.tasks.answers import Answer as Answer
     from shared.tasks.answers import FoundBoxes as FoundBoxes
+    from shared.tasks.answers import FoundField as FoundField
     from shared.tasks.answers import FoundImage as FoundImage
     from shared.tasks.base import Models as Models
     from shared.tasks.base import Phase as Phase
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from shared.tasks.classification.task import ClassificationTask as ClassificationTask
     from shared.tasks.explained import Explained as Explained
     from shared.tasks.fields import Field as _Field
+    from shared.tasks.fields import Pairing as Pairing
     from shared.tasks.look import Look as Look
     from shared.tasks.look import Shown as Shown
     from shared.tasks.options import ClassesOptions as ClassesOptions
@@ -112,13 +114,13 @@ _PLACES = {
     "shared.strategies.flower_halves": ("CentralHalf",),
     "shared.strategies.options": ("FlowerOptions", "StrategyOptions"),
     "shared.strategies.vectors": ("MODEL", "SiteHalf", "Train", "Trained", "Vectors"),
-    "shared.tasks.answers": ("Answer", "FoundBoxes", "FoundImage"),
+    "shared.tasks.answers": ("Answer", "FoundBoxes", "FoundField", "FoundImage"),
     "shared.tasks.base": ("Models", "Phase", "Task"),
     "shared.tasks.classes": ("ClassesTask",),
     "shared.tasks.classification.options": ("Classification",),
     "shared.tasks.classification.task": ("ClassificationTask",),
     "shared.tasks.explained": ("Explained",),
-    "shared.tasks.fields": ("SampleField",),
+    "shared.tasks.fields": ("Pairing", "SampleField"),
     "shared.tasks.look": ("Look", "Shown"),
     "shared.tasks.options": ("ClassesOptions", "PhaseSpec", "TaskOptions"),
     "shared.tasks.record_task": ("RecordTask",),

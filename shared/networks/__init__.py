@@ -18,6 +18,7 @@ from shared.networks.cnn import CNNOptions
 from shared.networks.conv_lstm import ConvLSTMOptions
 from shared.networks.dense_unet import DenseUNetOptions
 from shared.networks.densenet import DenseNet121Options
+from shared.networks.diffusion_unet import DiffusionUNetOptions
 from shared.networks.discriminator import DiscriminatorOptions
 from shared.networks.dncnn import DnCNNOptions
 from shared.networks.dynunet import DynUNetOptions
@@ -86,6 +87,7 @@ NETWORKS = Registry(
         FusionOptions,
         GeneratorOptions,
         DiscriminatorOptions,
+        DiffusionUNetOptions,
         PoolingOptions,
         AttentionMILOptions,
         TransformerOptions,

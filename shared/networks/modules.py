@@ -4,6 +4,7 @@ import math
 from itertools import pairwise
 from typing import cast
 
+import torch
 from monai.networks.layers.factories import Conv, Norm, Pool
 from monai.networks.nets import ResNet, ResNetBlock, ResNetBottleneck
 from torch import Tensor, nn
@@ -126,3 +127,23 @@ class FirstOutput(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return the first output of the network."""
         return cast(Tensor, self.network(images)[0])
+
+
+class Timed(nn.Module):
+    """A network of diffusion that reads how noisy an image is off a channel of it.
+
+    Args:
+        network: Takes images and times, from 0 to 1000.
+        place: Of the channel, whose pixels are all alike: from 0 to 1.
+    """
+
+    def __init__(self, network: nn.Module, place: int) -> None:
+        super().__init__()
+        self.network = network
+        self._place = place
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return what is said of images (B, C, *S) for each pixel."""
+        times = 1000 * images[:, self._place].flatten(1)[:, 0]
+        rest = torch.cat([images[:, : self._place], images[:, self._place + 1 :]], dim=1)
+        return cast(Tensor, self.network(rest, times))

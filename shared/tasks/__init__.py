@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from shared.registry import Registry
 from shared.tasks.classification.options import Classification
 from shared.tasks.detection.options import Detection
+from shared.tasks.diffusion.options import Diffusion
 from shared.tasks.generation.options import Generation
 from shared.tasks.instances.options import Instances
 from shared.tasks.options import TaskOptions
@@ -18,6 +19,7 @@ from shared.tasks.restoration.options import Restoration
 from shared.tasks.segmentation.options import Segmentation
 from shared.tasks.survival.options import Survival
 from shared.tasks.synthesis.options import Synthesis
+from shared.tasks.vae.options import VAE
 
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
@@ -32,6 +34,8 @@ TASKS = Registry(
         Instances,
         Registration,
         Generation,
+        VAE,
+        Diffusion,
         Restoration,
         Synthesis,
         Survival,

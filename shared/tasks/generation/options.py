@@ -1,15 +1,13 @@
 """What a job may say about a generation."""
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from shared.metrics.spec import MetricSpec
 from shared.networks import Ends
-from shared.table import Label
-from shared.tasks.fields import Field as SampleField
-from shared.tasks.options import PhaseSpec, TaskOptions
+from shared.tasks.generation.drawing_options import DrawingOptions
+from shared.tasks.options import PhaseSpec
 
 if TYPE_CHECKING:
     from shared.job.data_options import DataTable
@@ -19,10 +17,9 @@ if TYPE_CHECKING:
 _GAN = {"generator": {"name": "generator"}, "discriminator": {"name": "discriminator"}}
 
 
-class Generation(TaskOptions):
+class Generation(DrawingOptions):
     """Draws images like the hospitals' with a generator and a discriminator (Goodfellow et al. 2014)."""
 
-    declared: ClassVar[Mapping[str, SampleField]] = {"image": SampleField("image")}
     example: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "task": {},
         "model": _GAN,
@@ -40,12 +37,6 @@ class Generation(TaskOptions):
     }
 
     name: Literal["generation"]
-    classes: list[Label] = Field(
-        [],
-        max_length=256,
-        examples=[["benign", "malignant"]],
-        description="Values of the column `label`; with them, images of a class are drawn.",
-    )
     latent: int = Field(64, ge=1, le=4096, description="Random numbers that an image is drawn from.")
     loss: Literal["logistic", "hinge"] = Field(
         "logistic",
@@ -59,23 +50,6 @@ class Generation(TaskOptions):
         description="Weight of the squared gradient of the discriminator at real images, R1 (Mescheder et "
         "al. 2018), which keeps it from growing steep; 0 for none, as private training needs it.",
     )
-    features: int = Field(
-        16, ge=2, le=64, description="Numbers of an image that the Fréchet distance compares."
-    )
-
-    @model_validator(mode="after")
-    def _distinct(self) -> Self:
-        if len(set(self.classes)) != len(self.classes):
-            raise ValueError("classes: a name appears twice")
-        if len(self.classes) == 1:
-            raise ValueError("classes: one class says nothing; give two or more, or none")
-        return self
-
-    def fields(self) -> Mapping[str, SampleField]:
-        """See the base class; a label is what an image is drawn for, and predicted by nobody."""
-        if not self.classes:
-            return self.declared
-        return {**self.declared, "label": SampleField("label", classes=tuple(self.classes))}
 
     def networks(self, data: "DataTable") -> dict[str, Ends]:
         """The discriminator sees the class as channels of the image."""
@@ -91,19 +65,6 @@ class Generation(TaskOptions):
         return (
             PhaseSpec("discriminator", ("discriminator",)),
             PhaseSpec("generator", ("generator",), sees_data=False),
-        )
-
-    def metrics(self) -> tuple[MetricSpec, ...]:
-        """See the base class."""
-        return (MetricSpec("frechet", lower_is_better=True, shown=1),)
-
-    @property
-    def subject(self) -> str:
-        """See the base class."""
-        return (
-            f"images like those of {', '.join(self.classes)}"
-            if self.classes
-            else "images like the hospitals'"
         )
 
     def problems(self, job: "JobSpec") -> Iterator[str]:

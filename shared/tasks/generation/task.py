@@ -3,17 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import one_hot, relu, softplus
+from torch.nn.functional import relu, softplus
 
 from shared.batch import Batch, Prediction
-from shared.metrics.states import MetricSet
-from shared.tasks.base import Models, Phase, Task
-from shared.tasks.generation.features import Features
-from shared.tasks.generation.metrics import DRAWN, REAL, GenerationMetrics
+from shared.tasks.base import Models, Phase
+from shared.tasks.generation.drawing import DrawingTask
 from shared.tasks.generation.options import Generation
 from shared.tasks.programs import Draws, Input, Program
 
@@ -31,24 +27,17 @@ _FOOLS: Mapping[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-class GenerationTask(Task):
+class GenerationTask(DrawingTask):
     """Beside each real image one is drawn, of the same class where there are classes."""
 
     def __init__(self, job: "JobSpec", options: Generation) -> None:
-        super().__init__(job)
+        super().__init__(job, options)
         self._options = options
-        self._unit = job.data.intensity in ("minmax", "percentile", "window")
-        size = job.data.size or []
-        self._features = Features(job.data.channels, size, options.features, unit=self._unit)
 
-    def prepare(self, batch: Batch, seed: int) -> Batch:
-        """Add `noise` (B, latent); for nobody's batch also a `label`, each class as often as any other."""
-        sources = [torch.Generator().manual_seed(own) for own in batch.seeds(seed)]
-        latent, classes = self._options.latent, len(self._options.classes)
-        drawn = {"noise": torch.stack([torch.randn(latent, generator=source) for source in sources])}
-        if classes and "label" not in batch:
-            drawn["label"] = torch.stack([torch.randint(classes, (), generator=source) for source in sources])
-        return batch.plus(**drawn)
+    def noise(self, sources: list[torch.Generator]) -> dict[str, Tensor]:
+        """Return `noise` (B, latent)."""
+        latent = self._options.latent
+        return {"noise": torch.stack([torch.randn(latent, generator=source) for source in sources])}
 
     def phases(self) -> Sequence[Phase]:
         """See the base class."""
@@ -56,31 +45,16 @@ class GenerationTask(Task):
 
     def forward(self, models: Models, batch: Batch) -> Prediction:
         """Return `image` (B, C, *S) as drawn, and how real it looks to the discriminator, `realness` (B,)."""
-        vector = batch["noise"]
-        if self._options.classes:
-            vector = torch.cat([vector, self._one_hot(batch)], dim=1)
-        image = models["generator"](vector)
-        image = image.sigmoid() if self._unit else image
+        image = self.drawn(models, batch)
         return {"image": image, "realness": self._realness(models, batch, image)}
 
-    def predict(self, models: Models, batch: Batch) -> Prediction:
-        """Add what evaluation compares: `real` (B,), how real the real one looks, and features of both."""
-        with torch.no_grad():
-            drawn = super().predict(models, batch)
-            features = self._features.to(drawn["image"].device)
-            return {
-                **drawn,
-                f"{REAL}_features": features(batch["image"]),
-                f"{DRAWN}_features": features(drawn["image"]),
-            }
-
-    def draw(self, models: Models, count: int, seed: int) -> Tensor:
-        """See the base class; classes take turns."""
-        batch = self.prepare(Batch.of_nobody(count), seed)
-        if classes := len(self._options.classes):
-            batch = batch.plus(label=torch.arange(count) % classes)
-        with torch.no_grad():
-            return super().predict(models, batch)["image"]
+    def drawn(self, models: Models, batch: Batch) -> Tensor:
+        """See the base class."""
+        vector = batch["noise"]
+        if self._options.classes:
+            vector = torch.cat([vector, self.one_hot(batch)], dim=1)
+        image: Tensor = models["generator"](vector)
+        return image.sigmoid() if self.unit else image
 
     def program(self, models: Models) -> Program:
         """Return the generator."""
@@ -88,7 +62,7 @@ class GenerationTask(Task):
         inputs = {"noise": Input((options.latent,), "numbers of a standard normal distribution")}
         if options.classes:
             inputs["label"] = Input((), "the index of the class to draw (int64)", len(options.classes))
-        module = Draws(models["generator"], len(options.classes), unit=self._unit)
+        module = Draws(models["generator"], len(options.classes), unit=self.unit)
         says = "images of nobody, in the range that preprocessing.json gives images"
         return Program(module, inputs, "image", says, {"classes": list(options.classes)})
 
@@ -97,10 +71,6 @@ class GenerationTask(Task):
         return _TELLS[self._options.loss](
             self._realness(models, batch, batch["image"]), predicted["realness"]
         )
-
-    def metrics(self, edges: NDArray[np.float64] | None = None) -> MetricSet:
-        """See the base class."""
-        return GenerationMetrics(self.job, self._options.features)
 
     def _to_tell(self, models: Models, batch: Batch) -> Tensor:
         images, drawn = batch["image"], self.forward(models, batch)["realness"]
@@ -116,14 +86,8 @@ class GenerationTask(Task):
 
     def _realness(self, models: Models, batch: Batch, images: Tensor) -> Tensor:
         """Return the discriminator's answers (B,), which see the class as further channels."""
-        if self._options.classes:
-            planes = self._one_hot(batch).view(len(images), -1, *[1] * (images.dim() - 2))
-            images = torch.cat([images, planes.expand(-1, -1, *images.shape[2:])], dim=1)
-        answers: Tensor = models["discriminator"](images)[:, 0]
+        answers: Tensor = models["discriminator"](self.with_class(images, batch))[:, 0]
         return answers
-
-    def _one_hot(self, batch: Batch) -> Tensor:
-        return one_hot(batch["label"], len(self._options.classes)).float()
 
 
 def _steepness(real: Tensor, images: Tensor) -> Tensor:

@@ -26,6 +26,8 @@ FIGURES = {
     "synthesis": set(),
     "registration": set(),
     "regression": {"agreement-1"},
+    "vae": set(),
+    "diffusion": set(),
 }
 
 
@@ -54,7 +56,8 @@ def test_every_kind_of_job_ends_with_a_report(data: Path, tmp_path: Path, task: 
     assert FIGURES[task] <= figures_of(report)
     assert {"rounds-train-loss"} <= figures_of(report)
     pictures = [picture.name for section in report.sections for picture in section.pictures]
-    drawn = {"generation": ["samples"], "survival": []}.get(task, ["best", "median", "worst"])
+    samples = {name: ["samples"] for name in ("generation", "vae", "diffusion")}
+    drawn = {**samples, "survival": []}.get(task, ["best", "median", "worst"])
     assert pictures == drawn
     assert len(page.all("img")) == len(drawn)
     assert [part.name for part in report_on([run], images=False).sections if part.pictures] == []

@@ -1,0 +1,1 @@
+"""Diffusion: images are drawn out of noise, a little at a time."""
