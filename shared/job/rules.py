@@ -28,6 +28,7 @@ def check(job: "JobSpec") -> None:
     """Raise ValueError, naming table and key, where two tables contradict each other."""
     for rule in (
         _length,
+        _tables,
         _data,
         _task,
         _networks,
@@ -59,6 +60,12 @@ def _length(job: "JobSpec") -> None:
         raise ValueError(f"the job has {characters} characters as JSON, and {LARGEST_JOB} is the most")
 
 
+def _tables(job: "JobSpec") -> None:
+    for column in (column for own in job.task.fields().values() for column in own.columns):
+        if is_side_table(column) and {"/", "\\"} & set(column):
+            raise ValueError(f"[task]: the table '{column}' lies beside the manifest; name no folder")
+
+
 def _data(job: "JobSpec") -> None:
     kinds = {own.kind for own in job.task.fields().values()}
     for key, kind in (("mpp", "tiles"), ("stain", "tiles"), ("frames", "series"), ("frame_step", "series")):
@@ -73,9 +80,6 @@ def _data(job: "JobSpec") -> None:
 
 
 def _task(job: "JobSpec") -> None:
-    for column in (column for own in job.task.fields().values() for column in own.columns):
-        if is_side_table(column) and {"/", "\\"} & set(column):
-            raise ValueError(f"[task]: the table '{column}' lies beside the manifest; name no folder")
     for problem in (*job.task.problems(job), *check_specs(job.task.statistics())):
         raise ValueError(problem)
     if job.data.patch is not None and not job.task.takes_patches:

@@ -9,7 +9,8 @@ from shared.networks import Ends
 from shared.tasks.generation.drawing_options import DrawingOptions
 
 if TYPE_CHECKING:
-    from shared.job.schema import DataTable, JobSpec
+    from shared.job.data_options import DataTable
+    from shared.job.schema import JobSpec
     from shared.tasks.vae.task import VAETask
 
 
