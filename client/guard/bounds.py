@@ -36,11 +36,13 @@ class Bounds:
         noise: Gives seeds.
         looks: Numbers that are told together, one for each structure or class: a model can be made that shows
             one patient in all of them, so the noise of each grows with the root of their number.
+        moved: Patients whose values one patient's images can move, at most: 2 where samples are pairs.
     """
 
     least: int
     noise: Noise
     looks: int = 1
+    moved: int = 1
 
     def column(
         self, what: str, values: PatientValues, column: int, largest: float, *, signed: bool = False
@@ -144,7 +146,7 @@ class Bounds:
 
         What each patient's images have is taken to be within one unit.
         """
-        return float(images.max(initial=0)) * self.least / _DEVIATIONS * self.looks**0.5
+        return float(images.max(initial=0)) * self.moved * self.least / _DEVIATIONS * self.looks**0.5
 
     def _generator(self, what: str, patients: Names, *numbers: NDArray[np.generic]) -> np.random.Generator:
         digest = hashlib.sha256(f"{what}\x1f{patients.tolist()}".encode())

@@ -120,7 +120,8 @@ class SiteCohort:
         seed = partial(
             self._cohort(job).key.seed, "noise", job.digest(), request.round, request.split, *hashes
         )
-        return Bounds(self._config.policy.min_group, seed)
+        moved = 1 if job.task.pairing(job.data) is None else 2
+        return Bounds(self._config.policy.min_group, seed, moved=moved)
 
     def standing_bounds(self, job: JobSpec) -> Bounds:
         """Return how figures of the data alone are bounded: whatever job asks, they have the same noise.

@@ -363,3 +363,10 @@ def test_a_mean_that_noise_would_drown_is_left_out() -> None:
     assert found.count.sum() == found.total.abs().sum() == 0
     exact = bounded(metrics, job, least=1).metrics["feature_moments"]
     assert torch.equal(exact.total, metrics.metrics["feature_moments"].total)
+
+
+def test_where_samples_are_pairs_noise_is_twice_as_large() -> None:
+    """A patient is in the pairs of others too: what he moves is as much again."""
+    counts = np.full(20, 3)
+    alone, pairs = (Bounds(LEAST, CohortKey.drawn(1).seed, moved=moved) for moved in (1, 2))
+    assert pairs.deviation(counts) == 2 * alone.deviation(counts)
