@@ -18,9 +18,9 @@ from shared.flower.fork_server import fork_runs
 
 def run(folder, token):
     loaded = "colorsys" in sys.modules
-    with open(folder / "told", "w") as told:  # a named pipe
+    with open(folder / f"{token} told", "w") as told:  # a named pipe
         told.write(f"{token} {os.getpid()} {os.getppid()} {loaded} {sys.stdin.read()!r}")
-    with open(folder / "end") as end:  # another one
+    with open(folder / f"{token} end") as end:  # another one
         end.read()
     (folder / f"{token} has ended").touch()
 
@@ -31,28 +31,32 @@ fork_runs(run, Path(sys.argv[1]), ["nowhere", "colorsys"])
 @pytest.fixture
 def forks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ForkServer:
     monkeypatch.chdir(PROJECT)
-    for pipe in ("told", "end"):
-        os.mkfifo(tmp_path / pipe)
     return ForkServer([sys.executable, "-c", SERVER, str(tmp_path)])
+
+
+def make_pipes(folder: Path, token: str) -> None:
+    for pipe in ("told", "end"):
+        os.mkfifo(folder / f"{token} {pipe}")
 
 
 def start(forks: ForkServer, token: str, folder: Path) -> tuple[psutil.Process, psutil.Process, list[str]]:
     """Start a run; returns its process, that from which it was forked, and what else it tells."""
+    make_pipes(folder, token)
     forks.start(token)
-    name, pid, parent, *rest = (folder / "told").read_text().split()
+    name, pid, parent, *rest = (folder / f"{token} told").read_text().split()
     assert name == token
     return psutil.Process(int(pid)), psutil.Process(int(parent)), rest
 
 
-def end(folder: Path) -> None:
-    (folder / "end").write_text("")
+def end(folder: Path, token: str) -> None:
+    (folder / f"{token} end").write_text("")
 
 
 def test_each_run_has_a_process_that_finds_everything_loaded(forks: ForkServer, tmp_path: Path) -> None:
     first, parent, told = start(forks, "first", tmp_path)
-    end(tmp_path)
+    end(tmp_path, "first")
     second, same_parent, told_too = start(forks, "second", tmp_path)
-    end(tmp_path)
+    end(tmp_path, "second")
     assert told == told_too == ["True", "''"]  # loaded, and no token but its own
     assert first != second
     assert parent == same_parent
@@ -65,18 +69,19 @@ def test_what_nobody_needs_ends_with_its_last_run(
     forks.look()  # another run may come soon
     monkeypatch.setattr(fork_server, "KEPT", 0.0)
     forks.look()
-    end(tmp_path)
+    end(tmp_path, "early")
     parent.wait()
     assert (tmp_path / "early has ended").exists()
     _, another, _ = start(forks, "late", tmp_path)
-    end(tmp_path)
+    end(tmp_path, "late")
     assert another != parent
 
 
 def test_a_run_is_not_lost_with_what_was_to_fork_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(PROJECT)
-    for pipe in ("told", "end", "loads"):
-        os.mkfifo(tmp_path / pipe)
+    os.mkfifo(tmp_path / "loads")
+    for token in ("early", "second"):
+        make_pipes(tmp_path, token)
     # Killed while it loads: nobody has read the token of the run yet.
     loads = "import os, sys\nwith open(sys.argv[1] + '/loads', 'w') as f: f.write(str(os.getpid()))\n"
     forks = ForkServer([sys.executable, "-c", loads + SERVER, str(tmp_path)])
@@ -88,20 +93,18 @@ def test_a_run_is_not_lost_with_what_was_to_fork_it(tmp_path: Path, monkeypatch:
     forks._process.wait()
     forks.look()
     (tmp_path / "loads").read_text()
-    names = set()
-    for _ in range(2):
-        names.add((tmp_path / "told").read_text().split()[0])
-        end(tmp_path)
-    assert names == {"early", "second"}
+    for token in ("early", "second"):
+        assert (tmp_path / f"{token} told").read_text().split()[0] == token
+        end(tmp_path, token)
     forks.look()
     assert not forks._waiting
 
 
 def test_one_that_was_killed_is_started_again(forks: ForkServer, tmp_path: Path) -> None:
     _, parent, _ = start(forks, "early", tmp_path)
-    end(tmp_path)
+    end(tmp_path, "early")
     parent.kill()
     parent.wait()
     _, another, _ = start(forks, "late", tmp_path)
-    end(tmp_path)
+    end(tmp_path, "late")
     assert another != parent
