@@ -9,7 +9,7 @@ WORKERS := $(shell cores=$$(OMP_NUM_THREADS= nproc); echo $$((cores < 2 ? 2 : 4)
 SIDE_BY_SIDE := --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder --durations=25
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
 
-.PHONY: help simulate federation test benchtest coverage lint types bench site docs clean
+.PHONY: help simulate federation test benchtest coverage lint types bench site gallery docs clean
 
 help:  ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -43,6 +43,9 @@ bench: $(VENV)/installed-dev  ## run every benchmark; fails where a figure is mi
 
 site: $(VENV)/installed-dev  ## build the documentation site into build/site, with the notebooks run; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 RUN_NOTEBOOKS=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+gallery: $(VENV)/installed-dev  ## write docs/gallery.md: pictures of synthetic hospitals, figures that benchmarks/science.py left
+	OMP_NUM_THREADS=1 $(BIN)/python -m docs.images.make_gallery
 
 docs: $(VENV)/installed-dev  ## renew the tables of docs/job.md and the JSON Schemas from the models
 	$(BIN)/python -m shared.job.template docs/job.md
