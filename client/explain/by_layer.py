@@ -27,7 +27,7 @@ def grad_cam(subject: Subject) -> Tensor:
     """
     if any(_attending(subject.networks)):
         raise RunError(
-            "the network's features are no map behind its attention",
+            "the network's features behind its attention are not a map",
             where="--explain grad-cam",
             remedy="Take attention, or a method that looks at images alone.",
         )

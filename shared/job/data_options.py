@@ -110,7 +110,7 @@ class DataTable(Table):
         le=10_000,
         exclude_if=operator.not_,
         examples=[4],
-        description="Every so manieth frame of a series, from the first; not beside `frames`.",
+        description="Every n-th frame of a series, from the first; not beside `frames`.",
     )
     fold: int | None = Field(
         None,

@@ -60,7 +60,7 @@ class InstancesKind(MaskKind):
 
     @property
     def classes(self) -> int:
-        """See the base class: numbers of instances are no classes."""
+        """See the base class: numbers of instances are not classes."""
         return 0
 
     def class_counts(self, value: Tensor) -> NDArray[np.int64]:
