@@ -118,12 +118,14 @@ class Predictor:
         if not rows:
             return
         answers: list[Answer] = []
-        for batch, predicted in predictions(
-            self.task, self.models, Samples.joined(self.job, parts), given=True
-        ):
+        for batch, predicted in self.run(Samples.joined(self.job, parts)):
             answers += self.answers_of(batch, predicted)
         for row, answer in zip(rows, answers, strict=True):
             yield Said(row.record, row.kinds, answer)
+
+    def run(self, samples: Samples) -> Iterator[tuple[Batch, Prediction]]:
+        """Yield samples in batches, with what the networks predict."""
+        return predictions(self.task, self.models, samples, given=True)
 
     def answers_of(self, batch: Batch, predicted: Prediction) -> list[Answer]:
         """Return what is said of each sample of a batch."""

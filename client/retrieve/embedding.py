@@ -1,16 +1,20 @@
 """The features by which images are compared."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from client.data.samples.site_data import Samples
 from client.predict.answering import Predictor
 from shared.batch import Batch, Prediction
 from shared.errors import RunError
 from shared.networks.features import last_features
 from shared.tasks.answers import Answer
+
+_VECTORS = "vectors"
 
 
 @dataclass(frozen=True)
@@ -41,15 +45,21 @@ class Embedder(Predictor):
                 remedy="Take a run of a classification of images.",
             )
 
-    def answers_of(self, batch: Batch, predicted: Prediction) -> list[Answer]:
-        """See the base class.
+    def run(self, samples: Samples) -> Iterator[tuple[Batch, Prediction]]:
+        """See the base class; with the features.
 
         Raises:
             RunError: The network has no layer that sees a vector for each image.
         """
         with last_features(list(self.models.values())) as seen:
-            self.task.predict(self.models, batch)
-        if not seen:
-            raise RunError("the network ends in no linear layer, which would have features to compare")
-        vectors = normalize(seen[0].detach().double().flatten(1)).cpu()
+            for batch, predicted in super().run(samples):
+                if not seen:
+                    raise RunError(
+                        "the network ends in no linear layer, which would have features to compare"
+                    )
+                yield batch, {**predicted, _VECTORS: seen[0]}
+
+    def answers_of(self, batch: Batch, predicted: Prediction) -> list[Answer]:
+        """See the base class."""
+        vectors = normalize(predicted[_VECTORS].detach().double().flatten(1)).cpu()
         return [Embedded({}, vector=vector) for vector in vectors]
