@@ -16,9 +16,9 @@ from shared.pki.certificates import new_key, openssh
 KEY = new_key()
 
 
-def grow(log: AuditLog, entries: int) -> list[str]:
-    """Write entries; returns the head after each."""
-    return [log.append("job-seen", job="0" * 64, name=f"job-{number}").head for number in range(entries)]
+def grow(log: AuditLog, entries: int, name: str = "job") -> list[str]:
+    """Write entries; returns the head after each. Logs that shall differ need another name: times may be the same."""
+    return [log.append("job-seen", job="0" * 64, name=f"{name}-{number}").head for number in range(entries)]
 
 
 @pytest.mark.parametrize("rotate_bytes", [1, 2000, 2**20])
@@ -43,7 +43,7 @@ def test_a_log_that_was_put_back_and_padded_shows_nothing(tmp_path_factory, kept
     known = grow(log, lost)[-1]
     shutil.rmtree(folder / "log")
     shutil.copytree(folder / "old", folder / "log")
-    heads = [first, *grow(AuditLog.open(folder / "log", KEY), padding)]
+    heads = [first, *grow(AuditLog.open(folder / "log", KEY), padding, "padding")]
     assert not holds(folder / "log", known)
     assert not any(grew(folder / "log", known, head) for head in heads)
     assert grew(folder / "log", first, heads[-1])
