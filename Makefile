@@ -7,6 +7,8 @@ BENCHMARKS := $(shell grep -l __main__ benchmarks/*.py)
 # cores, as tests of federations wait for each other's processes; above four they only take memory.
 WORKERS := $(shell cores=$$(OMP_NUM_THREADS= nproc); echo $$((cores < 2 ? 2 : 4)))
 SIDE_BY_SIDE := --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder --durations=25
+# Hundreds of processes load this project's code: compiled once, also where the environment says otherwise.
+TESTED := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
 
 .PHONY: help simulate federation test benchtest coverage lint types bench site gallery docs clean
@@ -21,13 +23,13 @@ federation: $(VENV)/installed  ## a coordinator and three hospitals as processes
 	$(BIN)/python -m simulate.federation.main configs/jobs/quickstart.toml
 
 test: $(VENV)/installed-dev  ## run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SIDE_BY_SIDE) --ignore=tests/benchmarks
+	$(TESTED) $(SIDE_BY_SIDE) --ignore=tests/benchmarks
 
 benchtest: $(VENV)/installed-dev  ## run each benchmark quickly, held to no figure
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/benchmarks
+	$(TESTED) $(SIDE_BY_SIDE) tests/benchmarks
 
 coverage: $(VENV)/installed-dev  ## both, with coverage: a third slower
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SIDE_BY_SIDE) --cov --cov-report=term:skip-covered
+	$(TESTED) $(SIDE_BY_SIDE) --cov --cov-report=term:skip-covered
 
 lint: $(VENV)/installed-dev  ## check style and formatting
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """What tests of all parts share."""
 
 import csv
+import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -65,6 +66,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first."""
     places = {PROJECT / "tests" / name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+def pytest_collection_finish() -> None:
+    """Keep what was imported out of each search for garbage."""
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _processes_as_at_a_hospital() -> Iterator[None]:
+    """Let processes that tests start find no more than a hospital has installed."""
+    folders = [str(PROJECT / "tests" / "as_at_a_hospital"), os.environ.get("PYTHONPATH", "")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, folders)))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """The notebooks run from top to bottom in an empty folder, and are kept without what they print."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,7 @@ def test_there_are_four() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", f"{PROJECT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     notebook = nbformat.read(path, as_version=4)
     client = nbclient.NotebookClient(

@@ -1,7 +1,5 @@
 """What an installed package adds: jobs may name it, and a hospital must name it first."""
 
-import csv
-import json
 import os
 import subprocess
 import sys
@@ -33,7 +31,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check"]
     command = [sys.executable, "-m", "pip", "install", *options, "--target", str(place), str(source)]
     subprocess.run(command, check=True, capture_output=True, timeout=300)
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(place), str(PROJECT)])}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(place), str(PROJECT), os.environ["PYTHONPATH"]])}
 
 
 PAIR = {
@@ -166,71 +164,9 @@ for number in range(5):
     ]
 
 
-FEDERATION = """
-import json, sys
-from contextlib import suppress
-from pathlib import Path
-import wardround.cli
-from shared.job.schema import load_job
-from simulate.federation.processes import LocalFederation
-data, folder, *jobs = map(Path, sys.argv[1:])
-told, sites = {}, []
-with LocalFederation(folder) as federation:
-    for site in ("alpha", "beta"):
-        sites += ["--site", str(federation.enrol(site, {"discs": data}) / "site.toml")]
-        federation.start(site)
-    federation.await_sites()
-    runs = federation.runs()
-    for job in jobs:
-        name = runs.submit(load_job(job))
-        kinds = [event.kind for event in runs.follow(name)]
-        told[job.stem] = [kinds[-1], str(runs.fetch(name, folder)), str(folder / f"simulated-{job.stem}")]
-(folder / "told.json").write_text(json.dumps(told))
-for job in jobs:
-    options = ["--workers", "in-process", "--out", told[job.stem][-1]]
-    with suppress(SystemExit):
-        wardround.cli.main(["simulate", str(job), *sites, *options])
-"""
-
-
 @pytest.mark.slow
 def test_runs_of_two_networks_and_tasks_of_classes_have_all_that_the_built_in_ones_have(installed):
-    files = [f"tests/simulate/session/{name}.py" for name in ("two_networks", "toy_classes")]
-    done = run(installed, "pytest", "-q", "-p", "no:cacheprovider", *files)
+    files = ("session/two_networks", "session/toy_classes", "federation/toy_federation")
+    paths = [f"tests/simulate/{file}.py" for file in files]
+    done = run(installed, "pytest", "-q", "-p", "no:cacheprovider", *paths)
     assert done.returncode == 0, done.stdout[-5000:]
-
-
-@pytest.fixture(scope="module")
-def runs(installed, tiny_data, tmp_path_factory) -> dict[str, list[str]]:
-    """Run both jobs in one federation, and simulated at its hospitals.
-
-    Returns:
-        How each job ended, where its run is, and in which folder that of its simulation.
-    """
-    folder, jobs = tmp_path_factory.mktemp("f"), tmp_path_factory.mktemp("jobs")  # sockets have short paths
-    arguments = [tiny_data, folder, write_toy(jobs), write_pair(jobs)]
-    done = subprocess.run(
-        [sys.executable, "-c", FEDERATION, *arguments],
-        env=installed,
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads((folder / "told.json").read_text())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("job", "name", "least"),  # a metric that no part of Wardround has, and the least that it can be
-    [("toy", "toy-sureness", 0.25), ("pair", "fooled", 0.0)],
-)
-def test_simulated_and_deployed_it_gives_the_same_model(runs, job, name, least):
-    kind, deployed, simulated = runs[job]
-    assert kind == "run_finished"
-    [model] = Path(simulated).glob("*/model.safetensors")
-    assert model.read_bytes() == (Path(deployed) / "model.safetensors").read_bytes()
-    with (model.parent / "metrics.csv").open(newline="") as file:
-        assert all(least <= float(row[name]) <= 1 for row in csv.DictReader(file))

@@ -38,8 +38,8 @@ def svg(figure: Figure) -> str:
     """
     figure = replace(figure, points=[_printable(point) for point in figure.points])
     draw = {"matrix": _matrix, "dots": _dots}.get(figure.kind, _lines)
-    chart = _styled(draw(figure))
-    drawn = str(vl_convert.vegalite_to_svg(chart.to_dict(validate=False), vl_version="6.4"))
+    chart = draw(figure).to_dict(validate=False)
+    drawn = str(vl_convert.vegalite_to_svg(chart | {"config": _style()}, vl_version="6.4"))
     drawn = re.sub(r'id="([^"]*)"', rf'id="{figure.name}-\1"', drawn)
     drawn = re.sub(r"url\(#([^)]*)\)", rf"url(#{figure.name}-\1)", drawn)
     drawn = _PATH.sub(lambda path: _LONG.sub(r"\1", path[0]), drawn)
@@ -59,7 +59,8 @@ def _wider(size: re.Match[str], figure: Figure) -> str:
     return f'width="{width:g}" height="{height:g}" viewBox="0 0 {width:g} {height:g}"'
 
 
-def _styled(chart: Any) -> Any:
+def _style() -> dict[str, Any]:
+    """Return Vega-Lite's table of what all figures have in common."""
     axis = {
         "labelColor": INK,
         "titleColor": INK,
@@ -78,12 +79,14 @@ def _styled(chart: Any) -> Any:
     legend = {
         key: axis[key] for key in ("labelColor", "titleColor", "labelFont", "titleFont", "labelFontSize")
     }
-    return (
-        chart.configure(background="transparent", font=_FONT, aria=False)
-        .configure_view(stroke=None)
-        .configure_axis(**axis)
-        .configure_legend(**legend, title=None, orient="top", symbolStrokeColor=INK, labelLimit=240)
-    )
+    return {
+        "background": "transparent",
+        "font": _FONT,
+        "aria": False,
+        "view": {"stroke": None},
+        "axis": axis,
+        "legend": legend | {"title": None, "orient": "top", "symbolStrokeColor": INK, "labelLimit": 240},
+    }
 
 
 def _values(figure: Figure, points: Sequence[Sequence[Cell]]) -> alt.Data:

@@ -81,13 +81,14 @@ def compare(task: Task, sites: Mapping[str, Tables]) -> dict[str, Any]:
     if not tested:
         return {}
     patients = sum(patients_in(tables) for tables in tested.values())
+    has_intervals = patients >= LEAST_PATIENTS
     generator = np.random.default_rng(task.job.job.seed)
-    drawn_patients = generator.multinomial(patients, np.full(patients, 1 / patients), _DRAWS)
+    number = _DRAWS if has_intervals else 0
+    drawn_patients = generator.multinomial(patients, np.full(patients, 1 / patients), number)
     draws = np.vstack([np.ones(patients, np.int64), drawn_patients])  # the first is the test itself
     metrics = task.metrics(task.fine_edges())
     figures = metrics.resampled(list(tested.values()), draws)
     rivals, wanted = metrics.rivals(tested), _wanted(task.job)
-    has_intervals = patients >= LEAST_PATIENTS
     found = comparison(
         task.job,
         {name: float(found[0]) for name, found in figures.items()},

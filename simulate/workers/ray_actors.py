@@ -14,7 +14,10 @@ from client.workers.calls import Call, Host, Outcome, answer, portable
 from client.workers.pool import Died, Event, Link, Pool, Ready, Refused, worker_environment
 from shared.errors import RunError
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when Ray is imported
+# Read when Ray is imported, and when it starts: actors have an environment and so processes of their own, and
+# none of those that would be started ahead.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 try:
     import ray
     from ray.exceptions import RayActorError

@@ -1,6 +1,7 @@
 """A hospital's service as a process of its own, behind a line to a real coordinator that can be cut."""
 
 import json
+import os
 import signal
 import sqlite3
 import time
@@ -96,7 +97,7 @@ def let_it_end(federation: LocalFederation, name: str) -> None:
 @pytest.fixture(scope="module")
 def hospital(tiny_data: Path, tmp_path_factory) -> Iterator[Hospital]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
         health = f"127.0.0.1:{free_ports(1)[0]}"
         with (
             LocalFederation(tmp_path_factory.mktemp("federation")) as federation,

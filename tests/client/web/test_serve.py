@@ -47,7 +47,7 @@ def test_the_link_is_printed_once_and_never_logged(hospital: Hospital, end: sign
         link = next(found[0] for line in process.stdout if (found := re.search(r"http://\S+", line)))
         token = link.rpartition("/")[2]
         assert {place.laddr.ip for place in psutil.Process(process.pid).net_connections()} == {"127.0.0.1"}
-        with httpx.Client(follow_redirects=True, trust_env=False) as client:
+        with httpx.Client(follow_redirects=True, trust_env=False, timeout=300) as client:
             assert "Waiting for your decision" in client.get(link).text
             assert client.get(link).status_code == 403
             assert client.get(link, headers={"host": "evil.example"}).status_code == 421

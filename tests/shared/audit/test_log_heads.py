@@ -17,7 +17,7 @@ KEY = new_key()
 
 
 def grow(log: AuditLog, entries: int, name: str = "job") -> list[str]:
-    """Write entries; returns the head after each. Logs that shall differ need another name: times may be the same."""
+    """Write entries; returns the head after each. Logs that differ need another name."""
     return [log.append("job-seen", job="0" * 64, name=f"{name}-{number}").head for number in range(entries)]
 
 

@@ -150,7 +150,6 @@ def test_the_seed_alone_decides_the_initial_weights(name: str) -> None:
 
 
 def test_another_process_with_other_threads_starts_from_the_same_bits() -> None:
-    root = Path(__file__).parents[3]
     code = "\n".join(
         [
             "import importlib.util",
@@ -160,9 +159,13 @@ def test_another_process_with_other_threads_starts_from_the_same_bits() -> None:
             "print(*[here.weights_digest(name, seed=1) for name in here.DRAWN])",
         ]
     )
-    environment = os.environ | {"OMP_NUM_THREADS": "2", "PYTHONPATH": str(root)}
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        env=os.environ | {"OMP_NUM_THREADS": "2"},
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout.split() == [weights_digest(name, seed=1) for name in DRAWN]
 

@@ -4,26 +4,21 @@ import contextlib
 import io
 import json
 import os
-import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from subprocess import CompletedProcess
-from typing import Any
 
 import psutil
 import pytest
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.node_pb2 import Node
 from flwr.supernode.fleet_http_client import FleetHttpClient
-from numpy.typing import NDArray
 from rich.console import Console
 
-from client.work.site_worker import SiteHost
-from client.workers.calls import Call, Workers
 from server.registry.store import DEFAULT_PROJECT
 from server.runs.events import Event
 from server.runs.folder import RunFolder
@@ -35,16 +30,16 @@ from shared.networks.start_weights import digest_of, match
 from shared.pki.certificates import client_context, load_key
 from shared.start_files import write_start
 from simulate.data.phantom import make_phantom
-from simulate.federation.light_nodes import LightNode
 from simulate.federation.processes import LocalFederation
 from simulate.session.session import Hospitals, execute, start
-from simulate.workers.in_process import InProcess
 from tests.cli import wardround
+from tests.simulate.federation.held_sites import Barrier, Sites
 from tests.simulate.session.test_survival import job as survival_job
 
 pytestmark = pytest.mark.slow
 
 SITES = ("alpha", "beta", "gamma")
+PROCESSES = SITES[:2]  # hospitals with a service and a worker of their own
 HELD = "delta"  # a site whose training waits until the test lets it go on; it has joined, and is not there
 PROJECT = Path(__file__).parents[3]
 
@@ -61,17 +56,24 @@ def tables(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def federation(tiny_data: Path, tables: Path, tmp_path_factory) -> Iterator[LocalFederation]:
-    with LocalFederation(tmp_path_factory.mktemp("federation")) as running:
+def sites(tiny_data: Path, tables: Path, tmp_path_factory) -> Iterator[Sites]:
+    """Give a federation's sites: all but those in `PROCESSES` are in this process."""
+    with LocalFederation(tmp_path_factory.mktemp("federation")) as running, Sites(running) as made:
         for site in SITES:
             folder = running.enrol(site, {"discs": tiny_data, "phantom-survival": tables})
             serve_one_project(folder / "site.toml")
+        running.enrol(HELD, {"discs": tiny_data}, seed=5)  # split by the job's seed, as in its simulation
+        for site in PROCESSES:
             running.start(site)
-        running.enrol(
-            HELD, {"discs": tiny_data}, seed=5
-        )  # its host has no folder, and splits by the job's seed
+        for site in set(SITES) - set(PROCESSES):
+            made.start(site)
         running.await_sites()
-        yield running
+        yield made
+
+
+@pytest.fixture(scope="module")
+def federation(sites: Sites) -> LocalFederation:
+    return sites.federation
 
 
 def serve_one_project(file: Path) -> None:
@@ -80,53 +82,13 @@ def serve_one_project(file: Path) -> None:
     file.write_text(text.replace("\n[policy]\n", f'\n[policy]\nprojects = ["{DEFAULT_PROJECT}"]\n'))
 
 
-class Barrier:
-    """Holds the training of a site: a run can't go beyond that round before the test says so."""
-
-    def __init__(self) -> None:
-        self._met: queue.Queue[int] = queue.Queue()
-        self._open = threading.Semaphore(0)
-
-    def hold(self, round_: int) -> None:
-        self._met.put(round_)
-        self._open.acquire()
-
-    def meet(self, round_: int) -> None:
-        """Wait until the site trains in a round."""
-        assert self._met.get() == round_
-
-    def let_go(self, times: int = 1) -> None:
-        """Let the site go on."""
-        self._open.release(times)
-
-
-class HeldHost:
-    """Hands a hospital's messages to its worker, and trainings when the test lets it."""
-
-    def __init__(self, workers: Workers, barrier: Barrier) -> None:
-        self._workers = workers
-        self._barrier = barrier
-
-    def handle(self, call: Call) -> tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]]:
-        if call.kind == "train":
-            self._barrier.hold(call.payload["records"]["config"][1]["round"])
-        self._workers.submit([call])
-        [outcome] = self._workers.wait(None)
-        assert outcome.payload is not None, outcome.error
-        return outcome.payload, outcome.arrays
-
-
 @pytest.fixture
-def barrier(federation: LocalFederation) -> Iterator[Barrier]:
+def barrier(sites: Sites) -> Iterator[Barrier]:
     """Give a fourth site, and what holds its training."""
-    made, folder = Barrier(), federation.folder / HELD
-    with (
-        InProcess(lambda: SiteHost(folder / "site.toml"), threads=1) as workers,
-        LightNode(folder, lambda config: HeldHost(workers, made)),
-    ):
-        federation.await_online({HELD})
-        yield made
-        made.let_go(1000)
+    sites.held[HELD] = made = Barrier()
+    sites.start(HELD)
+    yield made
+    sites.stop(HELD)
 
 
 @pytest.fixture
@@ -207,8 +169,7 @@ def whole_passport(federation: LocalFederation, path: Path) -> None:
     assert "model.safetensors" in found["models"]
 
 
-@pytest.mark.parametrize("secure", [False, True], ids=["plain", "secure"])
-@pytest.mark.parametrize("task", ["classification", "generation"])
+@pytest.mark.parametrize(("task", "secure"), [("classification", False), ("generation", True)])
 def test_other_tasks_are_judged_as_in_the_simulation(federation, simulated, tiny_job, task, secure):
     job = tiny_job(
         task_name=task,
@@ -220,9 +181,7 @@ def test_other_tasks_are_judged_as_in_the_simulation(federation, simulated, tiny
     assert results(run_folder(federation, name)) == results(simulated(job))
 
 
-@pytest.mark.parametrize(
-    ("lora", "secure"), [(None, False), ({"rank": 2}, False), ({"rank": 2}, True)], ids=str
-)
+@pytest.mark.parametrize(("lora", "secure"), [(None, False), ({"rank": 2}, True)], ids=str)
 def test_a_job_starts_from_the_coordinators_file_as_in_the_simulation(
     federation, simulated, tiny_job, lora, secure
 ):
@@ -383,16 +342,17 @@ def descendant(federation: LocalFederation, program: str) -> int:
     raise AssertionError(f"no {program} runs")
 
 
-def test_a_site_that_never_answers_holds_nobody_up(federation, tiny_job, hold_images):
+def test_a_site_that_never_answers_holds_nobody_up(federation, sites, tiny_job):
     job = tiny_job(job_rounds=1, strategy_min_sites=2, strategy_grace=5.0)
     runs = federation.runs()
-    in_gammas_training = hold_images("gamma", "train")
+    sites.held["gamma"] = in_gammas_training = Barrier()
     name = runs.submit(job)
-    in_gammas_training.meet(federation.processes["gamma"].pid)
+    in_gammas_training.meet(1)
     events = []
     for event in runs.follow(name):
         events.append(event)
         if event.kind == "site_late":
+            sites.held.clear()
             in_gammas_training.let_go()
     late = [(event.site, event.phase) for event in events if event.kind == "site_late"]
     assert late[0] == ("gamma", "train")
@@ -401,7 +361,7 @@ def test_a_site_that_never_answers_holds_nobody_up(federation, tiny_job, hold_im
     sites = (run_folder(federation, name) / "sites.csv").read_text()
     assert "1,alpha,train" in sites
     assert "1,gamma,train" not in sites
-    federation.await_sites()  # it is back
+    federation.await_online(set(SITES))  # it is back
 
 
 def test_too_few_sites_is_said_at_the_end_of_the_wait(federation, tiny_job):

@@ -1,4 +1,4 @@
-"""Real hospitals that decide by hand: a run waits for them, survives, and takes in who comes later."""
+"""Hospitals that decide by hand: a run waits for them, survives, and takes in who comes later."""
 
 import io
 import json
@@ -17,6 +17,7 @@ from shared.passport.check import load_passport, load_root
 from simulate.federation.processes import LocalFederation
 from simulate.session.session import Hospitals, execute, start
 from tests.cli import wardround
+from tests.simulate.federation.held_sites import Barrier, Sites
 from tests.simulate.federation.test_federation import results, run_folder, status, until
 
 pytestmark = pytest.mark.slow
@@ -26,15 +27,21 @@ SITES = ("alpha", "beta", "gamma", "delta")
 
 @pytest.fixture(scope="module")
 def federation(tiny_data: Path, tmp_path_factory) -> Iterator[LocalFederation]:
-    """Give a federation whose hospitals approve each job by hand; the last one has not started yet."""
+    """Give a federation whose hospitals approve each job by hand."""
     with LocalFederation(tmp_path_factory.mktemp("federation")) as running:
         for site in SITES:
             file = running.enrol(site, {"discs": tiny_data}) / "site.toml"
             file.write_text(file.read_text().replace('approval = "automatic"', 'approval = "manual"'))
-        for site in SITES[:3]:
-            running.start(site)
-        running.await_sites()
         yield running
+
+
+@pytest.fixture(scope="module")
+def sites(federation: LocalFederation) -> Iterator[Sites]:
+    """Give the hospitals; the last one has not started yet."""
+    with Sites(federation) as made:
+        for site in SITES[:3]:
+            made.start(site)
+        yield made
 
 
 def decide(federation: LocalFederation, job: JobSpec, decision: str, *sites: str) -> None:
@@ -53,10 +60,10 @@ def refusals(federation: LocalFederation, site: str) -> int:
 
 
 def test_a_first_submission_waits_for_approvals_and_takes_in_who_comes_late(
-    federation, tiny_job, hold_images, tmp_path
+    federation, sites, tiny_job, tmp_path
 ):
     job = tiny_job(job_rounds=3, strategy_min_sites=2, strategy_grace=20.0)
-    in_alphas_training, in_betas_training = hold_images("alpha", "train"), hold_images("beta", "train")
+    sites.held |= {"alpha": (in_alphas_training := Barrier()), "beta": (in_betas_training := Barrier())}
     name = federation.runs().submit(job)
     until(lambda: reason(federation, name).count("(approval, since ") == 3)
     assert status(federation, name) == "waiting"
@@ -77,12 +84,12 @@ def test_a_first_submission_waits_for_approvals_and_takes_in_who_comes_late(
     assert again["sites"]["beta"] == about["sites"]["beta"]
 
     decide(federation, job, "approved", "beta", "gamma")  # all that are connected: it begins
-    in_alphas_training.meet(federation.processes["alpha"].pid)
-    in_betas_training.meet(federation.processes["beta"].pid)
+    in_alphas_training.meet(1)
+    in_betas_training.meet(1)
+    sites.held.clear()  # in later rounds
     assert status(federation, name) == "running"
     assert refusals(federation, "gamma") == 1  # however often it was looked at
-    federation.start("delta")
-    federation.await_sites()
+    sites.start("delta")
     JobBook(federation.folder / "delta" / "state.sqlite").meet(job, "")
     decide(federation, job, "approved", "delta")
     in_alphas_training.let_go()
@@ -111,11 +118,9 @@ def test_a_first_submission_waits_for_approvals_and_takes_in_who_comes_late(
     assert results(repeated.path) == results(run_folder(federation, name))
 
 
-def test_a_run_that_waits_can_be_stopped_and_goes_on_waiting(federation, tiny_job):
+def test_a_run_that_waits_can_be_stopped_and_goes_on_waiting(federation, sites, tiny_job):
     job, runs = tiny_job(job_rounds=1, job_seed=7, strategy_min_sites=3), federation.runs()
-    if "delta" not in federation.processes:  # this test alone
-        federation.start("delta")
-        federation.await_sites()
+    sites.start("delta")
     name = runs.submit(job)
     until(lambda: "alpha (approval, since " in reason(federation, name))
     runs.stop(name)
@@ -123,7 +128,7 @@ def test_a_run_that_waits_can_be_stopped_and_goes_on_waiting(federation, tiny_jo
     assert reason(federation, name) == ""
     runs.resume(name)
     until(lambda: "alpha (approval, since " in reason(federation, name))
-    until(lambda: reason(federation, name).count("(approval, since ") == len(federation.processes) - 1)
+    until(lambda: reason(federation, name).count("(approval, since ") == len(SITES))
     decide(federation, job, "denied", "alpha")
     decide(federation, job, "approved", "beta", "gamma", "delta")
     assert list(runs.follow(name))[-1].kind == "run_finished"
@@ -131,6 +136,7 @@ def test_a_run_that_waits_can_be_stopped_and_goes_on_waiting(federation, tiny_jo
     assert "alpha" not in about["sites"]
 
 
+@pytest.mark.usefixtures("sites")
 def test_at_its_deadline_a_run_fails_with_the_reasons(federation, tiny_job):
     job, runs = tiny_job(job_rounds=1, job_seed=8, strategy_min_sites=3, strategy_wait=1.0), federation.runs()
     name = runs.submit(job)

@@ -1,15 +1,13 @@
 """Compiled networks give the same bits however a run goes: resumed, deployed, in phases, with two workers.
 
 To compile takes longest: the networks are the smallest, and compiled once for all these tests, and once more
-at a hospital. The other processes find them compiled.
+at a hospital. The other processes find them compiled, and are forked from one that has loaded PyTorch.
 """
 
+import json
 import os
-import shutil
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +15,10 @@ import pytest
 
 from client.training.compiler import compiler_problem
 from shared.errors import JobError
-from shared.job.schema import JobSpec, load_job
+from shared.job.schema import JobSpec
 from simulate.federation.processes import LocalFederation
 from simulate.session.session import Hospitals, start
+from tests.cli import wardround
 from tests.conftest import SITES
 from tests.jobs import job_text, make_job
 from tests.simulate.session.test_resume import CONTEXT, run_to_the_end
@@ -29,12 +28,11 @@ pytestmark = [
     pytest.mark.skipif(compiler_problem() is not None, reason="needs a C++ compiler"),
 ]
 
-PROJECT = Path(__file__).parents[3]
 CNN: dict[str, Any] = {
     "task_name": "classification",
     "model_channels": [4],
     "job_rounds": 2,
-    "strategy_min_sites": 2,
+    "strategy_min_sites": 1,
     "training_compile": True,
 }
 PAIR: dict[str, Any] = {
@@ -45,28 +43,7 @@ PAIR: dict[str, Any] = {
     "job_rounds": 1,
     "training_compile": True,
 }
-HOSPITALS = SITES[:2]
-TRAINING = """
-import sys
-from pathlib import Path
-import torch
-from client.data.samples.batches import Samples
-from client.work.warm_networks import Workshop
-from client.training.loop import LocalTraining
-from torch._dynamo.utils import counters
-from shared.job.schema import load_job
-torch.set_num_threads(1)
-job = load_job(Path(sys.argv[2]))
-bench = Workshop(torch.device("cpu"), kernels=Path(sys.argv[1])).bench(job.canonical())
-images = torch.randn(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
-samples = Samples(job, {"image": images, "label": torch.tensor([0, 1, 1, 0])}, patients=list("abcd"),
-    keys=list("abcd"), spacings=[None] * 4)
-for round_ in (1, 2):
-    LocalTraining(bench.model, bench.task, samples, job, site="a", device=torch.device("cpu"),
-        parameters=bench.parameters).run(round_)
-    cached = [counters["inductor"][f"fxgraph_cache_{what}"] for what in ("hit", "miss")]
-    print(counters["stats"]["unique_graphs"], *cached)
-"""
+SITE = SITES[0]
 
 
 @pytest.fixture(scope="module")
@@ -80,47 +57,84 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def federation(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalFederation]:
-    """Give a coordinator and hospitals that have not started yet."""
+    """Give a coordinator and a hospital that has not started yet."""
     with LocalFederation(tmp_path_factory.mktemp("f")) as running:
-        for site in HOSPITALS:
-            running.enrol(site, {"discs": tiny_data})
+        running.enrol(SITE, {"discs": tiny_data})
         yield running
 
 
-def simulated(job: Path, *hospitals: Path, out: Path, workers: str = "in-process") -> Path:
-    """Run a simulation on a manifest or on the settings of hospitals; returns the run's folder."""
-    files = [part for path in hospitals for part in ("--site" if path.suffix == ".toml" else "--data", path)]
-    command = [sys.executable, "-m", "wardround", "simulate", job, *files, "--out", out, "--workers", workers]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return Path(done.stdout.strip().rpartition("Run folder: ")[2])
+def in_a_process(cache: Path, work: Callable[..., None], *arguments: object) -> int:
+    """Do something in a process that was forked before anything was compiled; returns its exit code."""
+    process = CONTEXT.Process(target=with_cache, args=(cache, work, *arguments))
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def with_cache(cache: Path, work: Callable[..., None], *arguments: object) -> None:
+    os.environ["XDG_CACHE_HOME"] = str(cache)  # that of a process which was forked may be older
+    work(*arguments)
 
 
 def model(run: Path) -> bytes:
     return (run / "model.safetensors").read_bytes()
 
 
+def kernels(cache: Path) -> set[Path]:
+    return set((cache / "wardround" / "kernels").rglob("*.so"))
+
+
+def simulated(cache: Path, job: JobSpec, hospitals: Hospitals, out: Path) -> bytes:
+    """Return the model of a simulation in one other process."""
+    run = start(job, hospitals, out, "cpu", baselines=False).path
+    assert in_a_process(cache, run_to_the_end, run, job, False, None) == 0
+    return model(run)
+
+
 @pytest.fixture(scope="module")
-def expected(
-    cache: Path, federation: LocalFederation, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, bytes]:
-    """Return a job as a file, and its model at the hospitals from one process, which compiles its network."""
-    folder = tmp_path_factory.mktemp("expected")
-    job = folder / "job.toml"
-    job.write_text(job_text(**CNN))
-    run = simulated(job, *settings(federation), out=folder)
-    assert list((cache / "wardround" / "kernels").rglob("*.so"))
-    return job, model(run)
+def hospital(federation: LocalFederation) -> Hospitals:
+    return Hospitals(files=[federation.folder / SITE / "site.toml"])
 
 
-def test_another_process_compiles_nothing_and_neither_does_another_round(
-    expected: tuple[Path, bytes], cache: Path
-) -> None:
-    job, kernels = expected[0], cache / "wardround" / "kernels"
-    assert kernels.stat().st_mode & 0o077 == 0
-    command = [sys.executable, "-c", TRAINING, kernels, job]
-    done = subprocess.run(list(map(str, command)), cwd=PROJECT, capture_output=True, text=True, check=True)
-    first, second = ([int(number) for number in line.split()] for line in done.stdout.splitlines())
+@pytest.fixture(scope="module")
+def expected(cache: Path, hospital: Hospitals, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Return the model of the job at the hospital from one process, which compiles its network."""
+    bits = simulated(cache, make_job(**CNN), hospital, tmp_path_factory.mktemp("expected"))
+    assert kernels(cache)
+    return bits
+
+
+def train_twice(kernels: Path, told: Path) -> None:
+    """Write down, for two rounds, how many graphs were compiled and how many of them were known."""
+    import torch
+    from torch._dynamo.utils import counters
+
+    from client.data.samples.batches import Samples
+    from client.training.loop import LocalTraining
+    from client.work.warm_networks import Workshop
+
+    job, cpu = make_job(**CNN), torch.device("cpu")
+    bench = Workshop(cpu, kernels=kernels).bench(job.canonical())
+    images = torch.randn(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    values = {"image": images, "label": torch.tensor([0, 1, 1, 0])}
+    samples = Samples(job, values, patients=list("abcd"), keys=list("abcd"), spacings=[None] * 4)
+    rounds = []
+    for number in (1, 2):
+        training = LocalTraining(
+            bench.model, bench.task, samples, job, site="a", device=cpu, parameters=bench.parameters
+        )
+        training.run(number)
+        cached = [counters["inductor"][f"fxgraph_cache_{what}"] for what in ("hit", "miss")]
+        rounds.append([counters["stats"]["unique_graphs"], *cached])
+    told.write_text(json.dumps(rounds))
+
+
+@pytest.mark.usefixtures("expected")
+def test_another_process_compiles_nothing_and_neither_does_another_round(cache: Path, tmp_path: Path) -> None:
+    folder, told = cache / "wardround" / "kernels", tmp_path / "told.json"
+    assert folder.stat().st_mode & 0o077 == 0
+    assert in_a_process(cache, train_twice, folder, told) == 0
+    first, second = json.loads(told.read_text())
     assert first == second
     graphs, hits, misses = first
     assert graphs > 0
@@ -128,52 +142,39 @@ def test_another_process_compiles_nothing_and_neither_does_another_round(
     assert misses == 0
 
 
-def settings(federation: LocalFederation) -> list[Path]:
-    return [federation.folder / site / "site.toml" for site in HOSPITALS]
-
-
-def go_on(cache: Path, run: Path, job: JobSpec, moment: int | None) -> None:
-    os.environ["XDG_CACHE_HOME"] = str(cache)  # of a process that may have been forked from an older one
-    run_to_the_end(run, job, resume=moment is None, moment=moment)
-
-
 def test_a_run_that_was_killed_and_resumed(
-    expected: tuple[Path, bytes], federation: LocalFederation, cache: Path, tmp_path: Path
+    expected: bytes, hospital: Hospitals, cache: Path, tmp_path: Path
 ) -> None:
-    job, bits = expected
-    spec = load_job(job)
-    path = start(spec, Hospitals(files=settings(federation)), tmp_path, "cpu", baselines=False).path
-    for moment, code in ((12, -signal.SIGKILL), (None, 0)):
-        process = CONTEXT.Process(target=go_on, args=(cache, path, spec, moment))
-        process.start()
-        process.join()
-        assert process.exitcode == code
-    assert model(path) == bits
+    job = make_job(**CNN)
+    path = start(job, hospital, tmp_path, "cpu", baselines=False).path
+    assert in_a_process(cache, run_to_the_end, path, job, False, 12) == -signal.SIGKILL
+    assert in_a_process(cache, run_to_the_end, path, job, True, None) == 0
+    assert model(path) == expected
 
 
-def test_real_hospitals(
-    expected: tuple[Path, bytes], federation: LocalFederation, cache: Path, tmp_path: Path
+def test_a_real_hospital_with_kernels_of_its_own(
+    expected: bytes, federation: LocalFederation, tmp_path: Path
 ) -> None:
-    """Each has kernels of its own: one compiles them, the other has them from before."""
-    job, bits = expected
-    shutil.copytree(cache / "wardround" / "kernels", federation.folder / HOSPITALS[0] / "state" / "kernels")
-    for site in HOSPITALS:
-        federation.start(site)
+    federation.start(SITE)
     federation.await_sites()
     runs = federation.runs()
-    name = runs.submit(load_job(job))
+    name = runs.submit(make_job(**CNN))
     kinds = [event.kind for event in runs.follow(name)]
     assert kinds[-1] == "run_finished"
     assert "site_failed" not in kinds
-    assert model(runs.fetch(name, tmp_path)) == bits
+    assert model(runs.fetch(name, tmp_path)) == expected
+    assert list((federation.folder / SITE / "state" / "kernels").rglob("*.so"))
 
 
 def test_two_networks_in_phases(cache: Path, tiny_data: Path, tmp_path: Path) -> None:
     """Compiled by one process, found compiled by two workers."""
-    job = tmp_path / "pair.toml"
+    bits = simulated(cache, make_job(**PAIR), Hospitals(data=tiny_data), tmp_path / "one")
+    compiled, job = kernels(cache), tmp_path / "pair.toml"
     job.write_text(job_text(**PAIR))
-    bits = model(simulated(job, tiny_data, out=tmp_path))
-    assert model(simulated(job, tiny_data, out=tmp_path, workers="2")) == bits
+    said = wardround("simulate", job, "--data", tiny_data, "--out", tmp_path, "--workers", "2")
+    assert said.returncode == 0, said.stderr
+    assert model(Path(said.stdout.strip().rpartition("Run folder: ")[2])) == bits
+    assert kernels(cache) == compiled
 
 
 def test_a_gradient_of_a_gradient_can_not_be_compiled() -> None:

@@ -78,7 +78,7 @@ def outcome(path: Path, *besides: str) -> dict[str, bytes]:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_killed_and_resumed_as_if_never_stopped(name, tiny_job, tiny_data, tmp_path):
-    job = tiny_job(strategy_name=name)
+    job = tiny_job(strategy_name=name, job_rounds=2)
     whole = new_run(job, tiny_data, tmp_path / "whole")
     run_to_the_end(whole, job, resume=False, moment=None)
     assert status_of(whole) == "finished"

@@ -102,7 +102,7 @@ def all_outcomes(workers: Workers, calls: list[Call]) -> list[Outcome]:
     """Submit the calls and return their outcomes in the calls' order."""
     workers.submit(calls)
     outcomes: dict[int, Outcome] = {}
-    while arrived := workers.wait(60):
+    while arrived := workers.wait(None):
         outcomes |= {outcome.id: outcome for outcome in arrived}
     return [outcomes[item.id] for item in calls]
 
@@ -136,7 +136,7 @@ def workers(request: pytest.FixtureRequest) -> Iterator[Workers]:
         with open_workers(request.param, SampleHost, torch.get_num_threads()) as opened:
             yield opened
     else:
-        import ray
+        from simulate.workers.ray_actors import ray
 
         # Room for the pools that other tests open meanwhile; alone, they start a Ray of their own.
         with (
@@ -297,7 +297,7 @@ def test_a_worker_that_stays_stuck_after_cancelling_is_replaced(
         workers.submit([call(0, "hang"), call(1, "echo")])
         workers.cancel()
         workers.submit([call(2, "echo")])
-        assert [outcome.id for outcome in workers.wait(60)] == [2]
+        assert [outcome.id for outcome in workers.wait(None)] == [2]
 
 
 def test_a_worker_that_finished_a_cancelled_call_unheard_is_kept(fifo: Path) -> None:
