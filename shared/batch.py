@@ -25,12 +25,14 @@ class Batch:
         patients: One id per sample.
         spacing: Millimetres along each axis, or None where it is unknown or not the same for all.
         keys: Per sample, text that differs for samples of other content; for what is drawn from it.
+        rounds: In training, how many rounds are done, with a part of this one.
     """
 
     values: Mapping[str, Any]
     patients: Sequence[str]
     spacing: Sequence[float] | None = None
     keys: Sequence[str] = ()
+    rounds: float = 0.0
 
     def __getitem__(self, name: str) -> Any:
         """Return the values of a field."""
@@ -73,6 +75,10 @@ class Batch:
             for name, value in self.values.items()
         }
         return replace(self, values=values)
+
+    def at(self, rounds: float) -> Self:
+        """Return the samples as those of a time in training."""
+        return replace(self, rounds=rounds)
 
     def chosen(self, places: Sequence[int]) -> Self:
         """Return the samples at these places, which may be given twice."""

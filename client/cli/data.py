@@ -249,6 +249,7 @@ def _fields(report: "Report") -> dict[str, object]:
         "patients": report.patients,
         **counts,
         "labels": {label or "": dict(sides) for label, sides in report.labels.items()},
+        "unlabelled": {side: rows for side, rows in report.unlabelled.items() if rows},
         "warnings": list(map(str, report.warnings)),
         "errors": [str(error) for error in report.errors],
     }
@@ -317,6 +318,13 @@ def render(report: "Report", console: "Console") -> None:
     if report.read_masks:
         console.print(f"masks     {report.read_masks}, of which {report.empty_masks} empty", highlight=False)
         _line("in masks", report.masks, None, console)
+    if report.unlabelled.total():
+        _line(
+            "unlabelled",
+            Counter({f"in {side}": rows for side, rows in report.unlabelled.items() if rows}),
+            None,
+            console,
+        )
     for name, tally in report.tallies.items():
         for line in tally.lines():
             console.print(f"{name:<9} {line}", soft_wrap=True, highlight=False, markup=False)

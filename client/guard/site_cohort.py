@@ -102,7 +102,7 @@ class SiteCohort:
             site=self._config.name,
             round_to=policy.round_counts_to,
             least=policy.min_patients_in_update,
-            classes=ClassGroups.of(job, data.written_targets(), data.training_patients),
+            classes=ClassGroups.of(job, data.drawn_as(), data.training_patients),
         )
 
     def name_of(self, job: JobSpec, patients: frozenset[str]) -> str:

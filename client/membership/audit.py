@@ -70,10 +70,16 @@ def audit_model(
         track: Shows progress over the shadow models.
 
     Raises:
-        JobError: The number of shadow models is odd or too small.
+        JobError: The number of shadow models is odd or too small, or losses say little of single images.
     """
     if shadows < 4 or shadows % 2:
         raise JobError(f"{shadows} shadow models can't be split into halves", remedy="Give 4, 6, 8 or so.")
+    if job.task.learns_unlabelled:
+        raise JobError(
+            "the attacks look at the loss of each image, and one without a label has none",
+            where="[task.unlabelled]",
+            remedy="Audit a run that leaves them out: method = 'leave-out'.",
+        )
     if not all(phase.per_sample for phase in make_task(job, statistics).phases()):
         raise JobError("the loss compares patients with each other, and so says little about one of them")
     losses = image_losses(model, job, population, statistics)

@@ -19,6 +19,7 @@ from client.training.flat_parameters import FlatParameters
 from client.training.phases import Work, declared_phases, drawn_batch, summed_rates
 from client.training.prelu import suit_processor
 from client.training.sample_order import SampleOrder
+from client.training.teacher import Teacher
 from shared.batch import Batch
 from shared.errors import WardroundError
 from shared.job.schema import JobSpec
@@ -121,12 +122,14 @@ class LocalTraining:
         self._job = job
         self._site = site
         self._device = device
-        self._models = _in_training(models_of(model), job)
+        networks = _in_training(models_of(model), job)
+        self._teacher = Teacher.of(task, models_of(model))
+        self._models = {**networks, **(self._teacher.networks if self._teacher else {})}
         self._order = order or SampleOrder.public(job, len(samples), site)
         self._parameters = parameters or FlatParameters(trainable(model))
         self.works = [
             Work(declared, job.job.rounds, self._parameters.runs)
-            for declared in declared_phases(job, task, self._models)
+            for declared in declared_phases(job, task, networks)
         ]
         self._autocast = _AUTOCAST.get(job.training.precision)
         self._scaler = torch.amp.GradScaler(device.type) if self._autocast is torch.float16 else None
@@ -151,6 +154,8 @@ class LocalTraining:
         self._parameters.collect_gradients()
         for work in self.works:
             work.begin()
+        if self._teacher is not None:
+            self._teacher.begin()
         total = torch.zeros((), device=self._device)
         seed = seed_of(self._seed, "train", self._site, round_)
         with drawn_from(seed, self._device), _compiling(self._job, self._site):  # dropout
@@ -173,11 +178,14 @@ class LocalTraining:
         """Go through the phases with a batch; returns the loss of the first one."""
         batch = to_device(batch, self._task, self._device, channels_last=self._channels_last)
         batch = self._attacked(batch, round_, step)
+        rounds = round_ - 1 + step / self._order.steps
         losses = []
         for work in self.works:
-            work.set_rate(round_ - 1 + step / self._order.steps)
+            work.set_rate(rounds)
             seen = batch if work.phase.sees_data else self._drawn(round_, step)
-            losses.append(self._descend(work, seen, pull))
+            losses.append(self._descend(work, seen.at(rounds), pull))
+        if self._teacher is not None:
+            self._teacher.follow()
         return losses[0]
 
     def _attacked(self, batch: Batch, round_: int, step: int) -> Batch:

@@ -20,6 +20,7 @@ from client.training.clipping import ClippedSum, GhostSum, PerSampleSum
 from client.training.loop import Trained, TrainingSamples, batches_ahead, to_device
 from client.training.phases import Work, declared_phases, drawn_batch, summed_rates
 from client.training.private_plan import expected_units, noise_share, plan
+from client.training.teacher import Teacher
 from shared.batch import Batch
 from shared.errors import WardroundError
 from shared.job.schema import JobSpec
@@ -82,11 +83,13 @@ class PrivateTraining:
         self._planned = len(self._units) if units is None else units
         self._plan = plan(job, self._planned)
         self._steps = self._plan.steps // phases_with_data(job)
-        self._models = models_of(model)
+        networks = models_of(model)
+        self._teacher = Teacher.of(task, networks)
+        self._models = {**networks, **(self._teacher.networks if self._teacher else {})}
         self._parameters = trainable(model)
         if task.statistics:
             raise ValueError("what was counted before the first round, no noise protects")
-        self._works = [Work(own, job.job.rounds) for own in declared_phases(job, task, self._models)]
+        self._works = [Work(own, job.job.rounds) for own in declared_phases(job, task, networks)]
         self._hooked = {work.name: self._module(work) for work in self._works}
         self._sums: dict[str, ClippedSum] = {}
         _require_private(job, [work.phase for work in self._works])
@@ -109,12 +112,16 @@ class PrivateTraining:
         train_mode(self._model)
         for work in self._works:
             work.begin()
+        if self._teacher is not None:
+            self._teacher.begin()
         try:
             with drawn_from(self._randomness.seed(), self._device):  # dropout
                 for step in range(self._steps):
                     for work in self._works:
                         work.set_rate(round_ - 1 + step / self._steps)
                         self._descend(work, pull, round_, step)
+                    if self._teacher is not None:
+                        self._teacher.follow()
         finally:
             self._close()
         return Trained(math.nan, self._steps, summed_rates(self._works, self._parameters))
@@ -189,7 +196,7 @@ class PrivateTraining:
         prepare = partial(self._prepared_alone, round_, step)
         batches = batches_ahead(self._samples, asked, prepare, seed, self._device)
         for batch, (_, owners) in zip(batches, parts, strict=True):
-            placed = self._placed(batch)
+            placed = self._placed(batch).at(round_ - 1 + step / self._steps)
             with clipped.unseen():
                 placed = attacked(placed, self._job, work.phase, self._models, seed)
             clipped.add(placed, torch.tensor(owners, device=self._device))

@@ -19,8 +19,13 @@ from shared.tasks import TASKS
 from shared.text.names import NAME, WHAT_A_NAME_IS, as_name, shown, suggestion
 
 Schema = Mapping[str, Any]
-PHASE, LORA, STACK, ADVERSARIAL = "training.PHASE", "model.lora", "task.stack", "training.adversarial"
-"""Tables within others, which a job begins without."""
+PHASE = "training.PHASE"
+WITHIN = {
+    "task": {"task.stack": "StackTable", "task.unlabelled": "UnlabelledTable"},
+    "model": {"model.lora": "LoraTable"},
+    "training": {PHASE: "PhaseTable", "training.adversarial": "AdversarialTable"},
+}
+"""Tables within others, which a job begins without, and the names of their schemas."""
 TABLES_BEGIN = "<!-- The tables below are written by `make docs` from shared/job/schema.py. -->\n"
 KINDS = {
     "integer": "whole number",
@@ -122,7 +127,7 @@ def _written(table: str, start: Mapping[str, Any]) -> Iterator[tuple[str, Mappin
     own = start.get(table, {})
     holds_tables = table in ("model", "training")
     within = {key: value for key, value in own.items() if holds_tables and isinstance(value, dict)}
-    if table not in (PHASE, LORA, STACK, ADVERSARIAL) and (len(within) < len(own) or not own):
+    if not any(table in inner for inner in WITHIN.values()) and (len(within) < len(own) or not own):
         yield table, {key: value for key, value in own.items() if key not in within}
     yield from ((f"{table}.{key}", value) for key, value in within.items())
 
@@ -161,13 +166,8 @@ def _tables() -> Iterator[tuple[str, list[Schema]]]:
     for table, field in schema["properties"].items():
         references = _choices(field)
         yield table, [_keys_of(schema["$defs"][item["$ref"].rpartition("/")[2]]) for item in references]
-        if table == "task":
-            yield STACK, [schema["$defs"]["StackTable"]]
-        if table == "model":
-            yield LORA, [schema["$defs"]["LoraTable"]]
-        if table == "training":
-            yield PHASE, [schema["$defs"]["PhaseTable"]]
-            yield ADVERSARIAL, [schema["$defs"]["AdversarialTable"]]
+        for inner, name in WITHIN.get(table, {}).items():
+            yield inner, [schema["$defs"][name]]
 
 
 def _keys_of(table: Schema) -> Schema:

@@ -23,10 +23,13 @@ from shared.tasks.programs import Input, Program
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
 
-__all__ = ["TRAIN", "Batch", "Loss", "Models", "Phase", "Prediction", "Statistics", "Task"]
+__all__ = ["TEACHER", "TRAIN", "Batch", "Loss", "Models", "Phase", "Prediction", "Statistics", "Task"]
 
 Models = Mapping[str, nn.Module]
 """The networks of a job by their role: of `TaskOptions.networks`; `model` where there is one."""
+
+TEACHER = "teacher."
+"""Before the role of a network that teaches; see `Task.teacher_decay`."""
 
 Loss = Callable[[Models, Batch], Tensor]
 """See `Phase.loss`."""
@@ -124,6 +127,15 @@ class Task(ABC):
         A task that spoils images, so that networks learn to restore them, leaves these as they are.
         """
         return self.prepare(batch, seed)
+
+    @property
+    def teacher_decay(self) -> float | None:
+        """Share that each step leaves of a teacher, 1 for one that stays; None where the task has none.
+
+        A teacher is the networks as they were when the round began, following their steps. A loss finds them
+        by `TEACHER` before their role; they are in evaluation mode, and are neither trained nor sent.
+        """
+        return None
 
     def phases(self) -> Sequence[Phase]:
         """Return what a step of training does, in order: here one phase, for all networks and `losses`.

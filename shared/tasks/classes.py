@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from shared.batch import Batch, Prediction
-from shared.tasks.base import TRAIN, Models, Phase, Task
+from shared.tasks.base import TEACHER, TRAIN, Models, Phase, Task
 from shared.tasks.fields import Field, fields_of, first_of_role
 from shared.tasks.losses import SampleLoss, evaluation_loss, public_counts, training_loss
-from shared.tasks.options import CLASS_COUNTS
+from shared.tasks.options import CLASS_COUNTS, ClassesOptions
+from shared.tasks.unlabelled.agreement import VIEWS, Agreement, are_known
 
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
@@ -45,12 +47,42 @@ class ClassesTask(Task):
         fields = fields_of(job)
         self.input, self.target = first_of_role(fields, "input"), first_of_role(fields, "target")
         self._evaluation_loss: SampleLoss = evaluation_loss(job)
+        table = job.task.unlabelled if isinstance(job.task, ClassesOptions) else None
+        self._teacher_decay = None if table is None else table.teacher_decay
+        self._agreement = None
+        if table is not None and table.learns:
+            self._agreement = Agreement(table, dense=fields[self.target].kind == "mask")
+
+    @property
+    def teacher_decay(self) -> float | None:
+        """See the base class."""
+        return self._teacher_decay
+
+    def prepare(self, batch: Batch, seed: int) -> Batch:
+        """See the base class: where unlabelled images are learnt from, the seeds of their views are drawn."""
+        if self._agreement is None or not batch.keys:
+            return batch
+        return self._agreement.drawn(batch, seed)
 
     def phases(self) -> Sequence[Phase]:
         """See the base class; a loss that weighs classes needs their public shares, or `CLASS_COUNTS`."""
         public = public_counts(self.job)
         loss = training_loss(self.job, self.statistics.get(CLASS_COUNTS) if public is None else public)
+        if self._agreement is not None:
+            return (self.phase(TRAIN, partial(self._partly_known_losses, self._agreement, loss)),)
         return (self.phase(TRAIN, partial(self._training_losses, loss)),)
+
+    def _partly_known_losses(
+        self, agreement: Agreement, loss: SampleLoss, models: Models, batch: Batch
+    ) -> Tensor:
+        """Return the losses (B,) of samples of which some have no target."""
+        images, targets = batch[self.input], batch[self.target]
+        with torch.no_grad():
+            teachers = {role: models[TEACHER + role] for role in self.roles}
+            taught = self.forward(teachers, batch)[LOGITS]
+        shown = agreement.shown(images, batch[VIEWS], are_known(targets))
+        logits = self.forward(models, batch.plus(**{self.input: shown}))[LOGITS]
+        return agreement.losses(loss, logits, taught, targets, batch.rounds)
 
     def _training_losses(self, loss: SampleLoss, models: Models, batch: Batch) -> Tensor:
         return self.training_losses(loss, self.forward(models, batch), batch)

@@ -9,6 +9,9 @@ if TYPE_CHECKING:
 
 Role = Literal["input", "target"]
 
+UNKNOWN_LABEL, UNKNOWN_PIXEL = -1, 255
+"""What stands in place of a label, and in each pixel of a mask, that nobody has given."""
+
 
 @dataclass(frozen=True)
 class Field:
@@ -33,6 +36,8 @@ class Field:
         order: Of vectors: the column of their table by which they are ordered, which is none of the numbers.
         tells_of: Of what is read from the files of another field, such as the scale of its values: that
             field. It has no column of its own.
+        partly_known: Of a label or a mask: a row whose cell is empty is a sample without one, whose value is
+            `UNKNOWN_LABEL`, or `UNKNOWN_PIXEL` everywhere.
     """
 
     kind: str
@@ -50,6 +55,7 @@ class Field:
     length: int = 0
     order: str | None = None
     tells_of: str | None = None
+    partly_known: bool = False
 
     @property
     def exclusive(self) -> bool:
@@ -114,6 +120,11 @@ def image_columns_of(job: "JobSpec") -> tuple[str, ...]:
 def may_lack_images(job: "JobSpec") -> bool:
     """Say whether rows of a job may have no image."""
     return any(own.kind == "image" and not own.required for own in job.task.fields().values())
+
+
+def may_lack_masks(job: "JobSpec") -> bool:
+    """Say whether rows of a job may have no mask."""
+    return any(own.kind == "mask" and own.partly_known for own in job.task.fields().values())
 
 
 def first_of_role(fields: Mapping[str, Field], role: Role) -> str:

@@ -13,6 +13,7 @@ from shared.metrics.statistic_spec import StatisticSpec
 from shared.table import Label, Positive, Table
 from shared.tasks.fields import Field as SampleField
 from shared.tasks.fields import Pairing, first_of_role
+from shared.tasks.unlabelled.options import UNLABELLED, UnlabelledTable, unlabelled_problems
 
 if TYPE_CHECKING:
     from shared.job.data_options import DataTable
@@ -87,6 +88,11 @@ class TaskOptions(Table):
         """Whether the loss needs the counts of the classes, `CLASS_COUNTS`."""
         return False
 
+    @property
+    def learns_unlabelled(self) -> bool:
+        """Whether training rows without a target that is partly known are trained on, not left out."""
+        return False
+
     @abstractmethod
     def networks(self, data: "DataTable") -> "Mapping[str, Ends]":
         """Return what stands at the ends of each network, by its role; `model` where there is one."""
@@ -153,6 +159,8 @@ class ClassesOptions(TaskOptions):
         "cross-entropy.",
     )
 
+    unlabelled: UnlabelledTable | None = UNLABELLED
+
     smoothed: ClassVar[frozenset[str]] = frozenset(
         {"cross-entropy", "balanced-softmax", "dice-ce", "batch-dice-ce", "cldice-ce"}
     )  # losses that take smoothed labels
@@ -164,6 +172,18 @@ class ClassesOptions(TaskOptions):
         fields = self.fields()
         name = first_of_role(fields, "target")
         return name, fields[name]
+
+    @property
+    def learns_unlabelled(self) -> bool:
+        """See the base class."""
+        return self.unlabelled is not None and self.unlabelled.learns
+
+    def problems(self, job: "JobSpec") -> Iterator[str]:
+        """See the base class."""
+        yield from super().problems(job)
+        yield from unlabelled_problems(self)
+        if self.learns_unlabelled and job.training.adversarial is not None:
+            yield "[training.adversarial]: an attack raises the loss of labels; leave out [task.unlabelled]"
 
     @property
     @abstractmethod
@@ -183,7 +203,8 @@ class ClassesOptions(TaskOptions):
     @property
     def subject(self) -> str:
         """See the base class."""
-        return f"{self.name} of {', '.join(self.classes)}"
+        found = f"{self.name} of {', '.join(self.classes)}"
+        return f"{found}, from images with and without labels" if self.learns_unlabelled else found
 
     def statistics(self) -> tuple[StatisticSpec, ...]:
         """Return the counts of the classes, where those of all sites are weighed together."""

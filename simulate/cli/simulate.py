@@ -4,12 +4,15 @@ import shlex
 import sys
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from server.cli.track import To
 from shared.cli.answer import Json, answer
+
+if TYPE_CHECKING:
+    from shared.job.schema import JobSpec
 
 
 def simulate(
@@ -52,6 +55,16 @@ def simulate(
         int | None,
         typer.Option(
             help="Folds, for a job with [data] fold. Default: 5.", min=2, max=20, show_default=False
+        ),
+    ] = None,
+    labelled: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of each site's training patients whose labels are used, for a job with "
+            "[task.unlabelled]. Default: all.",
+            min=0.0001,
+            max=1,
+            show_default=False,
         ),
     ] = None,
     start: Annotated[
@@ -116,7 +129,7 @@ def simulate(
     job = None if job_file is None else load_job(job_file, overrides)
     if job is None and resume is None and as_in is None:
         raise typer.BadParameter("give a JOB.toml, --resume RUN or --as-in RUN")
-    shares = _given(test=test, validation=validation, folds=folds)
+    shares = _given(test=test, validation=validation, folds=folds, labelled=labelled)
     begun_with = (data, site, sites, partition, scanner_shift, baselines, device, shares, as_in, start)
     if resume is not None and any(begun_with):
         raise RunError(
@@ -126,7 +139,7 @@ def simulate(
         where = "--as-in" if resume is None else "--resume"
         raise RunError("the run keeps its job; leave out --set, --seed and --rounds", where=where)
     if site and (data or sites or partition or shares):
-        problem = "goes without --data, --sites, --partition, --test, --validation and --folds"
+        problem = "goes without --data, --sites, --partition, --test, --validation, --folds and --labelled"
         raise RunError(problem, where="--site")
 
     from client.cli.progress_bar import tracked
@@ -137,6 +150,8 @@ def simulate(
     from simulate.session.session import Hospitals, execute
     from simulate.session.session import start as begin
 
+    if labelled is not None and job is not None:
+        _require_unlabelled(job)
     targets = targets_of(track)  # before the data are read
     console = Console(stderr=json)  # with --json stdout is the object's alone
     if resume is not None:
@@ -190,6 +205,18 @@ def _require_run(folder: Path) -> None:
 
     if not (folder / "job.json").is_file():
         raise RunError("is not the folder of a run", where=folder, remedy="`wardround runs` lists them.")
+
+
+def _require_unlabelled(job: "JobSpec") -> None:
+    """Refuse to leave out labels where the job does not say what becomes of rows without them."""
+    from shared.errors import RunError
+
+    if not any(field.partly_known for field in job.task.fields().values()):
+        raise RunError(
+            "leaves training rows without labels, and the job does not say what becomes of them",
+            where="--labelled",
+            remedy="Add [task.unlabelled], which classification and segmentation have (docs/few-labels.md).",
+        )
 
 
 def _given(**options: Any) -> dict[str, Any]:

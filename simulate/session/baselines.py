@@ -118,7 +118,7 @@ def train_baseline(
 
 def classes_of(job: JobSpec, data: Sequence[SiteData]) -> ClassGroups | None:
     """Return the images of several sites by class, where the job samples by class."""
-    targets = [own for site in data if (own := site.written_targets()) is not None]
+    targets = [own for site in data if (own := site.drawn_as()) is not None]
     patients = [patient for site in data for patient in site.training_patients]
     return ClassGroups.of(job, torch.cat(targets) if targets else None, patients)
 

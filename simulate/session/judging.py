@@ -55,7 +55,7 @@ def judge(site: Site, request: Request) -> tuple[dict[str, Any], Tables]:
             scores += [look.score for look in bench.task.looks(predicted, batch)]
         drawn = examples_of(bench, test, scores)
     metrics.settle()
-    targets = data.written_targets()
+    targets = data.known_targets()
     return {}, {
         **metrics.patient_tables(),
         **({} if targets is None else {TRAIN: targets}),

@@ -21,6 +21,7 @@ ON_REAL_DATA = {
     "explanations",
     "robustness",
     "retrieval",
+    "few_labels",
 }
 # Each file of tests runs some, so that workers share them out; those that are not named are in the last one.
 FEDERATIONS = [

@@ -31,7 +31,7 @@ from client.data.manifest.pooled_sites import Part, Row, read_parts
 from client.data.manifest.rows import SPLITS, Record, label_indices
 from client.data.manifest.splits import Split
 from shared.errors import DataError
-from shared.tasks.fields import PIXELS, may_lack_images
+from shared.tasks.fields import PIXELS, may_lack_images, may_lack_masks
 from shared.text.plural import many
 
 
@@ -62,6 +62,7 @@ class Report:
         empty_masks: Masks without foreground.
         sizes: Image size, such as '128x96' -> images; likewise `channels` and `spacings`.
         tallies: Field of the job, other than image, mask and label -> what its values are.
+        unlabelled: Side of the split -> rows without a label or mask, in a job with [task.unlabelled].
         events: Site -> its events, where the job predicts when they come.
         fields: Fields of headers that may identify a person -> files.
         texts: Rows with what looks like text in the frames of a series.
@@ -83,6 +84,7 @@ class Report:
     channels: Counter[str] = field(default_factory=Counter)
     spacings: Counter[str] = field(default_factory=Counter)
     tallies: dict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
+    unlabelled: Counter[str] = field(default_factory=Counter)
     events: dict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
     unit: str = "image"  # what a row of the manifest stands for
     fields: Counter[str] = field(default_factory=Counter)
@@ -160,6 +162,7 @@ class _Check:
             expected.needs,
             job.data.fold if job else None,
             may_lack_images=job is not None and may_lack_images(job),
+            may_lack_masks=job is not None and may_lack_masks(job),
         )
         self.rows = found.rows
         read = found.columns if expected.task is None else expected.columns
@@ -193,8 +196,9 @@ class _Check:
 
     def row(self, row: Row) -> None:
         """Read what a row names; what is wrong goes into the report."""
-        record = row.record
-        if self._label_column in self.columns:
+        record, is_labelled = row.record, not self.expected.is_unlabelled(row.record)
+        self.report.unlabelled[row.side] += not is_labelled
+        if self._label_column in self.columns and is_labelled:
             with self._noting(row):
                 self._label(row)
         for name, kind in self.kinds.items():
@@ -270,7 +274,7 @@ class _Check:
                 self.report.fields[name] += 1
 
     def _labels_of(self, record: Record) -> tuple[str, ...] | None:
-        if self._label_column not in self.columns:
+        if self._label_column not in self.columns or self.expected.is_unlabelled(record):
             return None
         label = self.expected.label_of(record)
         names = label.split("|") if self.expected.multi_label else [label]
@@ -304,8 +308,8 @@ class _Check:
         for side, need in (("val", "to choose the best round"), ("test", "to judge the result")):
             if not self._count(None, side)[1]:
                 report.warnings.append(f"no {report.unit} is in '{side}': there is nothing {need}")
-        if not self._count(None, "train")[1]:
-            report.errors.append(DataError(f"no {report.unit} is in 'train'", where=report.manifest))
+        if problem := self._nothing_to_train_on():
+            report.errors.append(DataError(problem, where=report.manifest))
         elif idle := [site for site, counts in report.sites.items() if not counts["train"][1]]:
             report.warnings.append(f"no training data at site {', '.join(idle)}: it only judges the model")
         self._classes()
@@ -330,6 +334,13 @@ class _Check:
             report.warnings.append(f"{note} ({rows(row.where for row in noted)})")
         return report
 
+    def _nothing_to_train_on(self) -> str:
+        """Say why nobody could train; nothing where somebody can."""
+        rows = self._count(None, "train")[1]
+        if not rows:
+            return f"no {self.report.unit} is in 'train'"
+        return "no training row has a label or mask" if rows == self.report.unlabelled["train"] else ""
+
     def _without_image(self) -> Iterator[str]:
         without = sum(not row.record.images for row in self.rows)
         if self.expected.images and without:
@@ -340,7 +351,9 @@ class _Check:
         chosen = [
             row
             for row in self.rows
-            if row.side == side and (site is None or (row.record.site or "all") == site)
+            if row.side == side
+            and (site is None or (row.record.site or "all") == site)
+            and self.expected.takes(row.record, side)
         ]
         return len({(row.manifest.path, row.record.patient) for row in chosen}), len(chosen)
 
@@ -371,5 +384,5 @@ class _Check:
             if lacking := [one for one in of_classes if not tally.counts[one]]:
                 report.warnings.append(f"nothing in {name} is of class {', '.join(lacking)}")
         without = sum(not row.record.cells.get(self._mask_column) for row in self.rows)
-        if self._mask_column in self.columns and without:
+        if self._mask_column in self.columns and without and not report.unlabelled.total():
             report.warnings.append(f"{without} rows have no mask")

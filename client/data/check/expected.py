@@ -100,6 +100,15 @@ class Expected:
             return record.mask
         return record.mask_in(column) if record.cells.get(column) else None
 
+    def is_unlabelled(self, record: Record) -> bool:
+        """Say whether a row lacks a target, of a job that says what becomes of such rows."""
+        return any(kind.is_unknown(record) for kind in self.kinds.values())
+
+    def takes(self, record: Record, side: str) -> bool:
+        """Say whether a row takes part on a side of the split: without a target it trains at most."""
+        learns = self.job is not None and self.job.task.learns_unlabelled
+        return not self.is_unlabelled(record) or (side == "train" and learns)
+
     @classmethod
     def of(cls, job: JobSpec) -> "Expected":
         """Return what a job expects."""

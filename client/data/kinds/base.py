@@ -80,6 +80,10 @@ class Kind(ABC):
         """Say whether a row has a value, right or wrong: a target may be unknown where a model is used."""
         return all(record.cells.get(column) for column in self.columns)
 
+    def is_unknown(self, record: Record) -> bool:
+        """Say whether a row is a sample without this value, of a job that says what becomes of such."""
+        return self.field.partly_known and not self.is_given(record)
+
     def source(self, record: Record) -> str:
         """Return text that differs where the value could: hashes of files, cells of the manifest.
 

@@ -9,13 +9,14 @@ from torch import Tensor
 from client.data.kinds.base import Kind
 from client.data.kinds.tally import Tally
 from client.data.manifest.rows import Record, label_indices
+from shared.tasks.fields import UNKNOWN_LABEL
 
 if TYPE_CHECKING:
     from client.data.kinds.row_images import Scene
 
 
 class LabelKind(Kind):
-    """() int64, the index of the class; where a sample may have several labels (K,) float32 of 0 and 1."""
+    """() int64, the index of the class, or `UNKNOWN_LABEL`; (K,) float32 of 0 and 1 for several labels."""
 
     in_manifest: ClassVar[bool] = True
 
@@ -26,6 +27,8 @@ class LabelKind(Kind):
     def read(self, record: Record, scene: "Scene") -> NDArray[np.int64] | NDArray[np.float32]:
         """See the base class."""
         own = self.field
+        if self.is_unknown(record):
+            return np.array(UNKNOWN_LABEL, np.int64)
         label = record.cells.get(self.field.columns[0])
         indices = label_indices(label, own.classes, multi_label=own.several)
         if not own.several:

@@ -16,13 +16,14 @@ from client.data.kinds.drawing import Drawing
 from client.data.kinds.tally import Tally
 from client.data.manifest.rows import Record
 from client.data.motion.steps import Step, Value, whole
+from shared.tasks.fields import UNKNOWN_PIXEL
 
 if TYPE_CHECKING:
     from client.data.kinds.row_images import Scene
 
 
 class MaskKind(Kind):
-    """(*S) uint8 class indices, 0 is the background."""
+    """(*S) uint8 class indices, 0 is the background; where a row has no mask `UNKNOWN_PIXEL`."""
 
     lies_on_grid: ClassVar[bool] = True
     needs_image: ClassVar[bool] = True
@@ -33,7 +34,7 @@ class MaskKind(Kind):
 
     def files(self, record: Record) -> tuple[Path, ...]:
         """See the base class."""
-        return mask_files(self.mask(record))
+        return () if self.is_unknown(record) else mask_files(self.mask(record))
 
     def source(self, record: Record) -> str:
         """See the base class."""
@@ -59,6 +60,8 @@ class MaskKind(Kind):
 
     def read(self, record: Record, scene: "Scene") -> NDArray[Any]:
         """See the base class."""
+        if self.is_unknown(record):
+            return np.full(scene.grid_of(self).outer, UNKNOWN_PIXEL, np.uint8)
         indices = structure_indices(scene.raws[self.name], self.files(record)[0], self.field)
         return scene.grid_of(self).labels(indices)
 
@@ -84,8 +87,9 @@ class MaskKind(Kind):
         return [slab, *(int(place) for place in np.unravel_index(at, tuple(value.shape[1:])))]
 
     def drawing(self, value: NDArray[Any]) -> Drawing:
-        """See the base class."""
-        return Drawing(areas=value)
+        """See the base class: of a mask that nobody has drawn, nothing."""
+        is_unknown = self.field.partly_known and value.max() == UNKNOWN_PIXEL
+        return Drawing() if is_unknown else Drawing(areas=value)
 
     def tally(self, value: NDArray[Any], into: Tally) -> None:
         """See the base class: in how many masks each structure is."""

@@ -98,7 +98,11 @@ def read_scene(
     images = {
         name: kind for name, kind in kinds.items() if isinstance(kind, ImageKind) and kind.is_given(record)
     }
-    masks = {name: kind for name, kind in kinds.items() if isinstance(kind, MaskKind)}
+    masks = {
+        name: kind
+        for name, kind in kinds.items()
+        if isinstance(kind, MaskKind) and not kind.is_unknown(record)
+    }
     members: dict[str, dict[str, ImageKind]] = defaultdict(dict)
     for name, kind in images.items():
         members[kind.field.grid or name][name] = kind

@@ -66,6 +66,7 @@ def read_parts(
     fold: int | None = None,
     *,
     may_lack_images: bool = False,
+    may_lack_masks: bool = False,
 ) -> Rows:
     """Read the manifests of the parts, each once.
 
@@ -75,6 +76,7 @@ def read_parts(
         needs: Further columns that the task needs.
         fold: Which fold validates; None takes the split's own validation patients.
         may_lack_images: A row may have no image.
+        may_lack_masks: A row may have no mask.
 
     Raises:
         DataError: A manifest is missing, has no rows (of a site) or lacks a column.
@@ -82,7 +84,9 @@ def read_parts(
     """
     paths = [manifest_path(part.manifest) for part in parts]
     manifests = {
-        path: scan_manifest(path, images, needs, may_lack_images=may_lack_images)
+        path: scan_manifest(
+            path, images, needs, may_lack_images=may_lack_images, may_lack_masks=may_lack_masks
+        )
         for path in dict.fromkeys(paths)
     }
     rows = [

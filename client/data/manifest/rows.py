@@ -12,6 +12,12 @@ from shared.errors import DataError
 from shared.text.names import suggestion
 
 SPLITS = ("train", "val", "test")
+_HOW = (
+    "leave the row out, or say in the job of a classification or segmentation what becomes of such rows: "
+    "[task.unlabelled] (docs/few-labels.md)."
+)
+NO_LABEL, NO_MASK = f"Fill it in, {_HOW}", f"Name a file, {_HOW}"
+_NO_MASK = "the mask is empty"
 
 
 @dataclass(frozen=True)
@@ -179,6 +185,7 @@ def scan_manifest(
     needs: Sequence[str] = (),
     *,
     may_lack_images: bool = False,
+    may_lack_masks: bool = False,
 ) -> Manifest:
     """Read a manifest and keep a list of its bad rows.
 
@@ -187,6 +194,7 @@ def scan_manifest(
         images: The columns that hold the image's files.
         needs: Further columns that the task needs: 'label', 'mask'.
         may_lack_images: A row may have no image.
+        may_lack_masks: A row may have no mask.
 
     Raises:
         DataError: The file is missing, can't be read, has no rows, or lacks a column.
@@ -205,11 +213,13 @@ def scan_manifest(
             if may_lack_images:
                 _require_all_or_none(own, images)
             here = () if may_lack_images and not any(own[name] for name in images) else images
-            records.append(_record(path.parent, number, own, here, needs))
+            filled = ("patient", *here, *(name for name in needs if name == "mask" and not may_lack_masks))
+            records.append(_record(path.parent, number, own, here, filled))
         except ValueError as error:
             text = f"has {len(cells)} cell{'s' * (len(cells) != 1)}, but the header has {len(header)}"
             reason = str(error) if len(cells) == len(header) else text
-            problems.append(DataError(reason, where=f"{path}, row {number}"))
+            remedy = NO_MASK if reason == _NO_MASK else ""
+            problems.append(DataError(reason, where=f"{path}, row {number}", remedy=remedy))
     return Manifest(path, header, records, problems + _cut(path, records) + _straddling(path, records))
 
 
@@ -234,10 +244,10 @@ def _require_all_or_none(cells: Mapping[str, str], images: Sequence[str]) -> Non
 
 
 def _record(
-    folder: Path, row: int, cells: dict[str, str], images: Sequence[str], needs: Sequence[str]
+    folder: Path, row: int, cells: dict[str, str], images: Sequence[str], filled: Sequence[str]
 ) -> Record:
-    """Build a record; ValueError says what is wrong with the row."""
-    for name in ("patient", *images, *(name for name in needs if name == "mask")):
+    """Build a record, of whose cells some are filled; ValueError says what is wrong with the row."""
+    for name in filled:
         if not cells[name]:
             raise ValueError(f"the {name} is empty")
     require_identity(cells["patient"])
@@ -316,6 +326,8 @@ def label_indices(label: str | None, classes: Sequence[str], *, multi_label: boo
         DataError: The label is not among the classes.
     """
     label = label or ""
+    if not label and not multi_label:
+        raise DataError("the label is empty", remedy=NO_LABEL)
     names = [name.strip() for name in label.split("|") if name.strip()] if multi_label else [label]
     for name in names:
         if name not in classes:

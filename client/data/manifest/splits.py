@@ -10,7 +10,7 @@ of every job.
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import Field
@@ -44,6 +44,14 @@ class SplitTable(Table):
         ge=2,
         le=20,
         description="Folds of the patients who do not test, for jobs that name one ([data] fold).",
+    )
+    labelled: float = Field(
+        1.0,
+        gt=0.0,
+        le=1.0,
+        exclude_if=(1.0).__eq__,
+        description="Share of the training patients whose labels and masks are used, at least of one, to try "
+        "what fewer would do; for jobs with [task.unlabelled].",
     )
 
 
@@ -100,6 +108,16 @@ class Split:
             self._drawn(record, "val", self.shares.validation) if side == "train" else side
             for record, side in zip(records, sides, strict=True)
         ]
+
+    def labelled(self, patients: Collection[str]) -> frozenset[str]:
+        """Return the training patients whose labels are used: those of a share are among those of a larger.
+
+        Args:
+            patients: With a label, who train at the site.
+        """
+        number = max(1, round(self.shares.labelled * len(patients)))
+        order = sorted(patients, key=lambda patient: self.key.hash("labelled", patient))
+        return frozenset(order[:number])
 
     def _folded(self, records: Sequence[Record], sides: Sequence[str], fold: int) -> list[str]:
         folds = self.shares.folds

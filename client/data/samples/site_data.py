@@ -13,6 +13,7 @@ from torch import Tensor
 from client.data.cache.settings import CacheTable
 from client.data.kinds import Kind, kinds_of, written_kinds_of
 from client.data.kinds.row_images import ImageFilter
+from client.data.manifest.labelled_rows import taking_part
 from client.data.manifest.partners import with_partners
 from client.data.manifest.rows import SPLITS, Manifest, Record, require, scan_manifest
 from client.data.manifest.splits import Split
@@ -20,7 +21,14 @@ from client.data.motion.steps import whole
 from client.data.samples.batches import Samples
 from client.data.samples.sample_reader import Reader
 from shared.job.schema import JobSpec
-from shared.tasks.fields import fields_of, first_of_role, image_columns_of, may_lack_images
+from shared.tasks.fields import (
+    UNKNOWN_LABEL,
+    fields_of,
+    first_of_role,
+    image_columns_of,
+    may_lack_images,
+    may_lack_masks,
+)
 
 __all__ = ["Admit", "Samples", "SiteData"]
 
@@ -97,7 +105,13 @@ class SiteData:
             if kind.field.required or kind.field.role == "target"
             for column in kind.columns
         ]
-        found = scan_manifest(manifest, image_columns_of(job), needs, may_lack_images=may_lack_images(job))
+        found = scan_manifest(
+            manifest,
+            image_columns_of(job),
+            needs,
+            may_lack_images=may_lack_images(job),
+            may_lack_masks=may_lack_masks(job),
+        )
         require(found.problems)
         filled = pairing.columns if pairing else {}
         columns = {*found.columns, *(new for new, old in filled.items() if old in found.columns)}
@@ -106,6 +120,7 @@ class SiteData:
         pairs = list(zip(found.records, sides, strict=True))
         if column_value is not None:
             pairs = _of_site(found, pairs, column_value)
+        pairs = taking_part(pairs, kinds, split, learns_unlabelled=job.task.learns_unlabelled)
         if admit is not None:
             pairs = _admitted(pairs, admit)
         if pairing is not None:
@@ -160,7 +175,26 @@ class SiteData:
         kinds = [kind for kind in self._kinds.values() if kind.field.role == "target"]
         if not kinds or not kinds[0].in_manifest or not self._sides["train"]:
             return None
-        return torch.stack(list(self._training_targets()))
+        return torch.stack([self._reader.cell(record, self._target) for record in self._sides["train"]])
+
+    def known_targets(self) -> Tensor | None:
+        """Return those of `written_targets` that somebody has given."""
+        targets = self.written_targets()
+        if targets is None or not self._kinds[self._target].field.partly_known:
+            return targets
+        return targets[targets != UNKNOWN_LABEL]
+
+    def drawn_as(self) -> Tensor | None:
+        """Return the class (N,) as which a training sample may be drawn, `UNKNOWN_LABEL` without a target.
+
+        Those with a mask are of one class, 0. None where nothing stands in the manifest to draw by.
+        """
+        targets = self.written_targets()
+        kinds = [kind for kind in self._kinds.values() if kind.field.partly_known]
+        if targets is not None or not kinds:
+            return targets
+        unknown = [kinds[0].is_unknown(record) for record in self._sides["train"]]
+        return torch.where(torch.tensor(unknown, dtype=torch.bool), UNKNOWN_LABEL, 0)
 
     @cached_property
     def _target(self) -> str:
@@ -169,7 +203,7 @@ class SiteData:
     @cached_property
     def _class_counts(self) -> NDArray[np.int64]:
         kind, values = self._kinds[self._target], self._training_targets()
-        return sum((kind.class_counts(value) for value in values), np.zeros(kind.classes, np.int64))
+        return sum((kind.class_counts(value) for _, value in values), np.zeros(kind.classes, np.int64))
 
     def class_patients(self) -> NDArray[np.int64]:
         """Count the training patients who have each class.
@@ -178,16 +212,21 @@ class SiteData:
             As `class_counts`; of a mask every patient has the background.
         """
         kind, has = self._kinds[self._target], dict[str, NDArray[np.bool_]]()
-        for patient, value in zip(self.training_patients, self._training_targets(), strict=True):
+        for patient, value in self._training_targets():
             found = kind.class_counts(value) > 0
             has[patient] = found | has.get(patient, np.zeros_like(found))
         return sum((found.astype(np.int64) for found in has.values()), np.zeros(kind.classes, np.int64))
 
-    def _training_targets(self) -> Iterator[Tensor]:
-        """Yield the target of each training sample; no image is read where the manifest says it."""
-        if self._kinds[self._target].in_manifest:
-            return (self._reader.cell(record, self._target) for record in self._sides["train"])
-        return (whole(value) for value in self.split("train").columns[self._target])
+    def _training_targets(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield patient and target of each training sample that has one; images are read for masks alone."""
+        kind = self._kinds[self._target]
+        for number, record in enumerate(self._sides["train"]):
+            if kind.is_unknown(record):
+                continue
+            if kind.in_manifest:
+                yield record.patient, self._reader.cell(record, self._target)
+            else:
+                yield record.patient, whole(self.split("train").columns[self._target][number])
 
 
 def _files(record: Record, kinds: Mapping[str, Kind]) -> list[Path]:

@@ -85,7 +85,12 @@ class Classification(RecordOptions, ClassesOptions):
 
     def fields(self) -> Mapping[str, SampleField]:
         """See the base class."""
-        label = replace(self.declared["label"], classes=tuple(self.classes), several=self.multi_label)
+        label = replace(
+            self.declared["label"],
+            classes=tuple(self.classes),
+            several=self.multi_label,
+            partly_known=self.unlabelled is not None,
+        )
         if self.stack is None:
             return {**self.inputs(), "label": label}
         return {self.stack.kind: self.stack.field, "label": label}
@@ -127,6 +132,8 @@ class Classification(RecordOptions, ClassesOptions):
 
     def problems(self, job: "JobSpec") -> Iterator[str]:
         """See the base class."""
+        if self.mixup is not None and self.learns_unlabelled:
+            yield "[task] mixup: mixes labels, which unlabelled rows have not; leave out one of the two"
         if self.mixup is not None and job.training.adversarial is not None:
             yield "[task] mixup: draws other mixtures each time that an attack asks; leave one of them out"
         yield from super().problems(job)

@@ -179,6 +179,7 @@ class Segmentation(ClassesOptions):
             classes=tuple(self.classes),
             values=self.label_indices(),
             instances=self.mask == "any",
+            partly_known=self.unlabelled is not None,
         )
         if self.region is None:
             return {**self.declared, "mask": mask}
@@ -225,6 +226,15 @@ class Segmentation(ClassesOptions):
                 MetricSpec("surface_dice", classes=single),
             ]
         return tuple(found)
+
+    def problems(self, job: "JobSpec") -> Iterator[str]:
+        """See the base class."""
+        if self.loss == "batch-dice-ce" and self.learns_unlabelled:
+            yield (
+                "[task] loss: 'batch-dice-ce' mixes the images of a batch, of which some lack a mask; take "
+                "'dice-ce'"
+            )
+        yield from super().problems(job)
 
     def private_problems(self, job: "JobSpec") -> Iterator[str]:
         """See the base class."""

@@ -43,6 +43,7 @@ class SegmentationTask(ClassesTask):
 
     def prepare(self, batch: Batch, seed: int) -> Batch:
         """See the base class: outside of the region there is background."""
+        batch = super().prepare(batch, seed)
         if REGION not in batch or self.target not in batch:
             return batch
         return batch.plus(**{self.target: batch[self.target] * (batch[REGION] > 0)})

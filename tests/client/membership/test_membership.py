@@ -161,6 +161,13 @@ def test_an_images_loss_does_not_depend_on_the_others(tiny_job, dataset) -> None
     assert losses[71] == pytest.approx(float(alone), rel=1e-5)
 
 
+def test_images_without_a_label_have_no_loss_to_look_at(tiny_job, dataset) -> None:
+    job = tiny_job(task_unlabelled={"method": "fixmatch"})
+    population = Population.of(SiteData.load(dataset, job, site="alpha", split=SPLIT), job)
+    with pytest.raises(JobError, match="one without a label has none"):
+        audit_model(torch.nn.Identity(), job, population, rounds=1, shadows=4, statistics={}, files={})
+
+
 def test_a_loss_that_compares_patients_is_refused(tiny_job, dataset) -> None:
     job = tiny_job(task_name="survival", task_loss="cox", task_intervals=None)
     population = Population.of(SiteData.load(dataset, job, site="alpha", split=SPLIT), job)

@@ -93,6 +93,6 @@ def test_labels(tmp_path: Path) -> None:
     both, none = scan_manifest(tmp_path).records
     assert label_indices(both.label, ["nv", "df", "mel"], multi_label=True) == [2, 0]
     assert label_indices(none.label, ["nv", "mel"], multi_label=True) == []
-    for record in (both, none):
-        with pytest.raises(DataError, match="is not a class"):
+    for record, problem in ((both, "is not a class"), (none, "the label is empty")):
+        with pytest.raises(DataError, match=problem):
             label_indices(record.label, ["nv", "mel"], multi_label=False)

@@ -1,0 +1,112 @@
+"""What a job may say about training rows whose label or mask is empty; loads no PyTorch."""
+
+import operator
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal, Self
+
+from pydantic import Field, model_validator
+
+from shared.table import Table
+from shared.tasks.fields import UNKNOWN_PIXEL
+
+if TYPE_CHECKING:
+    from shared.tasks.options import ClassesOptions
+
+_OF_METHOD = {
+    "weight": ("mean-teacher", "fixmatch"),
+    "ramp_rounds": ("mean-teacher", "fixmatch"),
+    "threshold": ("fixmatch",),
+    "decay": ("mean-teacher",),
+}
+
+
+class UnlabelledTable(Table):
+    """`[task.unlabelled]`: what becomes of training rows whose label, or mask, is empty.
+
+    A network learns to say of a changed image what its teacher says of the image itself. The teacher is the
+    global model of the round, and is not trained; with 'mean-teacher' it follows the network's steps.
+    """
+
+    method: Literal["leave-out", "mean-teacher", "fixmatch"] = Field(
+        description="'leave-out' trains on the labelled rows alone. 'mean-teacher' lets all rows agree with "
+        "an average of the round's models (Tarvainen and Valpola 2017), 'fixmatch' the unlabelled ones "
+        "with what the last global model is sure of (Sohn et al. 2020).",
+    )
+    weight: float | None = Field(
+        None,
+        gt=0,
+        le=1000,
+        examples=[1.0],
+        description="Of the agreement, beside the loss of labels. Default: 1.",
+    )
+    ramp_rounds: int | None = Field(
+        None,
+        ge=0,
+        le=100_000,
+        examples=[5],
+        description="Rounds over which this weight rises from near 0. Default: 5.",
+    )
+    threshold: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        examples=[0.95],
+        description="fixmatch: the least probability of a class (of a pixel's class) that is learnt from. "
+        "Default: 0.95.",
+    )
+    decay: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        examples=[0.99],
+        description="mean-teacher: share of the teacher that each step leaves. Default: 0.99.",
+    )
+
+    @model_validator(mode="after")
+    def _keys_of_methods(self) -> Self:
+        for key, methods in _OF_METHOD.items():
+            if getattr(self, key) is not None and self.method not in methods:
+                raise ValueError(f"{key}: is for method = {' or '.join(map(repr, methods))}")
+        return self
+
+    @property
+    def learns(self) -> bool:
+        """Whether unlabelled rows are trained on."""
+        return self.method != "leave-out"
+
+    @property
+    def teacher_decay(self) -> float | None:
+        """Share of the teacher that each step leaves, 1 for one that stays; None where nobody teaches."""
+        if self.method == "mean-teacher":
+            return 0.99 if self.decay is None else self.decay
+        return 1.0 if self.learns else None
+
+
+UNLABELLED = Field(
+    None,
+    exclude_if=operator.not_,  # a job without it keeps the digest that it had before there was such a key
+    description="What becomes of training rows without a label or mask, in a table of its own.",
+)
+"""The key `unlabelled` of a task's options."""
+
+
+def unlabelled_problems(options: "ClassesOptions") -> Iterator[str]:
+    """Yield what rows without labels can't be had with."""
+    if options.unlabelled is None:
+        return
+    target = options.classified()[1]
+    if target.several:
+        yield (
+            "[task.unlabelled]: with several labels per image an empty cell says that it has none, so no "
+            "row is unlabelled"
+        )
+    if target.kind == "mask" and 1 + len(target.classes) > UNKNOWN_PIXEL:
+        yield f"[task.unlabelled]: is for at most {UNKNOWN_PIXEL - 1} structures"
+    if not options.unlabelled.learns:
+        return
+    inputs = [own.kind for own in options.fields().values() if own.role == "input"]
+    if inputs != ["image"]:
+        yield (
+            "[task.unlabelled] method: the changes that a network learns to overlook are of single images, "
+            "not of records, bags or series; take 'leave-out'"
+        )
