@@ -94,7 +94,7 @@ def main() -> None:
             for seed, row in found.items():
                 table.add_row(name, f"{share:g}", str(seed), *_cells(row))
             gains = [row["gain"] for row in found.values()]
-            figures[f"{name} {share:g}"] = {"seeds": found, "gain": _over_seeds(gains)}
+            figures[f"{name} {share:g}"] = {"seeds": found, "gain": over_seeds(gains)}
             if not np.mean(gains) >= study.least_gain:
                 missed.append(f"{name} at {share:g}: {np.mean(gains):.3f}, not {study.least_gain}")
     console.print(table)
@@ -117,7 +117,7 @@ def compared(name: str, share: float, seed: int, options: argparse.Namespace) ->
 def resampled(
     name: str, share: float, seed: int, how: str, options: argparse.Namespace
 ) -> Mapping[str, NDArray[np.float64]]:
-    """Return the metrics on the test patients as they are, and as often as they are drawn anew."""
+    """Return what `metrics_of` says of a run."""
     job = job_of(name, seed, how, options)
     shares = SplitTable(labelled=1.0 if how == ALL else share)
     with tempfile.TemporaryDirectory(prefix="wardround-few-labels-") as out:
@@ -125,7 +125,12 @@ def resampled(
             job, Hospitals(data=DATA / STUDIES[name].pack, shares=shares), Path(out), "auto", baselines=False
         )
         execute(folder, str(len(os.sched_getaffinity(0))), Console())
-        sites = tables_of(folder)
+        return metrics_of(folder, job)
+
+
+def metrics_of(folder: RunFolder, job: JobSpec) -> Mapping[str, NDArray[np.float64]]:
+    """Return the metrics of a run on its test patients as they are, and as often as they are drawn anew."""
+    sites = tables_of(folder)
     patients = sum(patients_in(tables) for tables in sites.values())
     generator = np.random.default_rng(0)  # the same draws for all that are compared
     draws = np.vstack(
@@ -161,7 +166,8 @@ def tables_of(folder: RunFolder) -> dict[str, Tables]:
     return dict(sorted(found.items()))
 
 
-def _over_seeds(gains: list[float]) -> dict[str, Any]:
+def over_seeds(gains: list[float]) -> dict[str, Any]:
+    """Return the mean of gains, and half the width of its 95 % interval (Student's t)."""
     half = float(stats.sem(gains) * stats.t.ppf(0.975, len(gains) - 1)) if len(gains) > 1 else float("nan")
     return {"mean": round(float(np.mean(gains)), 4), "half_width": round(half, 4), "seeds": len(gains)}
 

@@ -6,6 +6,7 @@ from client.cli.check import check
 from client.cli.cohort import cohort_app
 from client.cli.enrol import add_enrolment_commands
 from client.cli.jobs import add_job_commands
+from client.cli.label import label_app
 from client.cli.node import add_node_commands
 from client.cli.notify import notify
 from client.cli.page import page
@@ -22,4 +23,5 @@ client_app.command()(page)
 client_app.add_typer(audit_app, name="audit")
 client_app.add_typer(budget_app, name="budget")
 client_app.add_typer(cohort_app, name="cohort")
+client_app.add_typer(label_app, name="label")
 add_node_commands(client_app)

@@ -22,6 +22,7 @@ ON_REAL_DATA = {
     "robustness",
     "retrieval",
     "few_labels",
+    "active_labels",
 }
 # Each file of tests runs some, so that workers share them out; those that are not named are in the last one.
 FEDERATIONS = [

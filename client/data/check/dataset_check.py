@@ -336,10 +336,11 @@ class _Check:
 
     def _nothing_to_train_on(self) -> str:
         """Say why nobody could train; nothing where somebody can."""
-        rows = self._count(None, "train")[1]
-        if not rows:
+        trained = [row.record for row in self.rows if row.side == "train"]
+        if not trained:
             return f"no {self.report.unit} is in 'train'"
-        return "no training row has a label or mask" if rows == self.report.unlabelled["train"] else ""
+        is_labelled = any(not self.expected.is_unlabelled(record) for record in trained)
+        return "" if is_labelled else "no training row has a label or mask"
 
     def _without_image(self) -> Iterator[str]:
         without = sum(not row.record.images for row in self.rows)

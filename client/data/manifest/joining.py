@@ -63,11 +63,11 @@ def join(
     if not used:
         raise DataError(f"none of its '{theirs or by}' is a '{by}' of {path}", where=table)
     written = [
-        _moved(row, path.parent, out.parent) | {name: known.get(row[by], {}).get(name, "") for name in added}
+        moved(row, path.parent, out.parent) | {name: known.get(row[by], {}).get(name, "") for name in added}
         for row in rows
         if row[by] in used or not drop
     ]
-    _write(out, [*header, *added], written)
+    write_rows(out, [*header, *added], written)
     kept = [name for name in their_header if name in header and name != (theirs or by)]
     matched = sum(row[by] in used for row in rows)
     return Joined(out, len(written), matched, len(known) - len(used), added, kept)
@@ -96,8 +96,8 @@ def _by_key(path: Path, rows: Sequence[Cells], key: str) -> dict[str, Cells]:
     return found
 
 
-def _moved(row: Cells, old: Path, new: Path) -> dict[str, str]:
-    """Return a row whose names of files lead there from another folder."""
+def moved(row: Cells, old: Path, new: Path) -> dict[str, str]:
+    """Return a row of a manifest in one folder, whose names of files lead there from another folder."""
     if old.resolve() == new.resolve():
         return dict(row)
     return {name: _seen_from(cell, old, new) for name, cell in row.items()}
@@ -111,7 +111,12 @@ def _seen_from(cell: str, old: Path, new: Path) -> str:
     return "|".join(os.path.relpath((old / part).resolve(), new.resolve()) for part in parts)
 
 
-def _write(path: Path, header: Sequence[str], rows: Sequence[Cells]) -> None:
+def write_rows(path: Path, header: Sequence[str], rows: Sequence[Cells]) -> None:
+    """Write a new manifest.
+
+    Raises:
+        DataError: It is there already, or can't be written.
+    """
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, header, lineterminator="\n")
     writer.writeheader()

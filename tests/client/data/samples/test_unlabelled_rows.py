@@ -111,6 +111,10 @@ def test_a_check_counts_them(emptied: Empty, task: str) -> None:
     assert report.trainable
     assert report.unlabelled == {"train": 3, "val": 3, "test": 3}
     assert report.sites["alpha"] == {"train": (3, 6), "val": (3, 3), "test": (3, 3)}
+    left_out = make_job(task_name=task, task_unlabelled={"method": "leave-out"})
+    report = check_dataset(path, Expected.of(left_out), split=SPLIT)
+    assert report.trainable
+    assert report.sites["alpha"]["train"] == (3, 3)
     plain = check_dataset(path, Expected.of(make_job(task_name=task)), split=SPLIT)
     assert len(plain.errors) == 9
     assert "[task.unlabelled]" in str(plain.errors[0])

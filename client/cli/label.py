@@ -1,0 +1,114 @@
+"""`wardround client label`: which images to label next, and labels that somebody has given."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from client.cli.predict import name_problems
+from shared.cli.answer import Json, answer
+from shared.cli.app import App
+from shared.text.plural import many
+
+label_app = App(help="Say which of your images to label next, and take labels back; nothing leaves.")
+
+
+@label_app.command(name="list")
+def list_(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.", show_default=False)],
+    data: Annotated[
+        Path, typer.Option(help="A manifest, its folder, or a folder of images.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="A new folder for the list.", show_default=False)],
+    by: Annotated[
+        Literal["entropy", "bald", "core-set", "random"],
+        typer.Option(
+            help="What is asked first: what the model is unsure of, what its dropout disagrees "
+            "about, what is unlike all that is labelled; or any."
+        ),
+    ] = "entropy",
+    count: Annotated[int, typer.Option(min=1, max=9999, help="Images on the list.")] = 50,
+    model: Annotated[
+        Literal["best", "last"], typer.Option(help="The model that was tested, or that of the last round.")
+    ] = "best",
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N or auto.")] = "auto",
+    json: Json = False,
+) -> None:
+    """List the unlabelled images whose labels would teach a model most: a table, MONAI Label, 3D Slicer."""
+    from shared.run_folder import RunRecord
+
+    RunRecord.read(run)  # before the seconds that PyTorch takes
+    from rich.console import Console
+
+    from client.labelling.run import list_with
+
+    console = Console(stderr=json)
+    told = list_with(
+        run,
+        data,
+        out,
+        by=by,
+        count=count,
+        which=model,
+        device=device,
+        track=lambda said, rows: _tracked(said, rows, console),
+    )
+    said = [
+        str(told.table),
+        f"{told.listed} of {many(told.unlabelled, 'unlabelled row')}, by {by}; {told.labelled} have a label",
+    ]
+    if told.beside:
+        said.append(f"copies of the images beside it, with {' and '.join(told.beside)}")
+    answer(
+        json,
+        said,
+        table=told.table,
+        listed=told.listed,
+        unlabelled=told.unlabelled,
+        labelled=told.labelled,
+        beside=list(told.beside),
+        problems=len(told.problems),
+    )
+    if told.problems:
+        name_problems(told.problems)
+        raise typer.Exit(2)
+
+
+@label_app.command()
+def take(
+    labels: Annotated[
+        Path,
+        typer.Argument(
+            help="A list with its label column filled in, or a folder of masks.", show_default=False
+        ),
+    ],
+    data: Annotated[Path, typer.Option(help="The manifest, or its folder.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="A new manifest.", show_default=False)],
+    image: Annotated[str, typer.Option(help="Column of the manifest by which rows are found.")] = "image",
+    json: Json = False,
+) -> None:
+    """Take labels into a copy of a manifest; no file is changed, and no label replaced."""
+    from client.data.manifest.labels_back import take_labels
+
+    taken = take_labels(data, labels, out, image=image)
+    said = f"{taken.path}: {many(taken.labels, 'label')} taken; {many(taken.left, 'row')} without one"
+    if taken.empty:
+        said += f"; {many(taken.empty, 'row')} of the list not filled in"
+    answer(
+        json,
+        said,
+        manifest=taken.path,
+        labels=taken.labels,
+        same=taken.same,
+        empty=taken.empty,
+        left=taken.left,
+    )
+
+
+def _tracked(items: Iterable[Any], count: int, console: Any) -> Iterable[Any]:
+    if not console.is_terminal:
+        return items
+    from rich.progress import track
+
+    return track(items, "Looking", total=count, console=console, transient=True)
