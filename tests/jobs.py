@@ -62,6 +62,11 @@ BY_TASK: dict[str, Tables] = {
         "model": {"name": "unet", "channels": [4, 8], "num_res_units": 0, "norm": "instance"},
         "data": {"size": [16, 16], "intensity": "window", "window": [0.0, 255.0]},
     },
+    "reconstruction": {
+        "task": {"name": "reconstruction", "measurement": {"kind": "cartesian", "centre": 0.1}, "steps": 2},
+        "model": {"name": "unet", "channels": [4, 8], "num_res_units": 0, "norm": "instance"},
+        "data": {"size": [16, 16], "intensity": "window", "window": [0.0, 255.0]},
+    },
     "synthesis": {
         "task": {"name": "synthesis", "reference": ["mask"]},
         "model": {"name": "unet", "channels": [4, 8], "num_res_units": 0, "norm": "instance"},

@@ -245,6 +245,8 @@ def _values(field: Schema) -> str:
     inner = next((item for item in field.get("anyOf", []) if item.get("type") != "null"), field)
     if "enum" in inner:
         return f"one of: {', '.join(map(str, inner['enum']))}"
+    if "type" not in inner:
+        return f"table with a {inner['discriminator']['propertyName']}"
     if inner["type"] != "array":
         return ", ".join([KINDS[inner["type"]], *_bounds(inner)])
     least, most = inner.get("minItems", 0), inner.get("maxItems")

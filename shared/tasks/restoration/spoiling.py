@@ -11,8 +11,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import affine_grid, grid_sample, interpolate
 
+from shared.tasks.images.rays import filtered_back, projected
 from shared.tasks.restoration.degradations import Degradation
-from shared.tasks.restoration.rays import filtered_back, projected
 
 _WAVES = 3  # cosines of a bias field along each axis, the constant among them
 _CENTRE = 0.08  # share of the lines, in the middle of k-space, that are taken before anybody moves

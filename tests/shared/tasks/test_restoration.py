@@ -17,9 +17,9 @@ from shared.networks.build import build_model, models_of
 from shared.tasks import make_task
 from shared.tasks.base import Task
 from shared.tasks.images.closeness import psnr, ssim
+from shared.tasks.images.rays import filtered_back, projected
 from shared.tasks.restoration.blind_spots import hidden
 from shared.tasks.restoration.options import Restoration
-from shared.tasks.restoration.rays import filtered_back, projected
 from tests.jobs import make_job
 
 KINDS: dict[str, dict[str, Any]] = {

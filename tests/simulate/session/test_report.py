@@ -23,6 +23,7 @@ FIGURES = {
     "survival": {"brier", "survival"},
     "generation": set(),
     "restoration": set(),
+    "reconstruction": set(),
     "synthesis": set(),
     "registration": set(),
     "regression": {"agreement-1"},

@@ -16,7 +16,8 @@ def projected(image: Tensor, angles: int) -> Tensor:
     side = max(height, width)
     tall, wide = side - height, side - width
     square = pad(image, (wide // 2, wide - wide // 2, tall // 2, tall - tall // 2))
-    places = affine_grid(_turns(angles), [angles, len(image), side, side], align_corners=False)
+    turns = _turns(angles).to(image.device)
+    places = affine_grid(turns, [angles, len(image), side, side], align_corners=False)
     turned = grid_sample(square.expand(angles, -1, -1, -1), places, align_corners=False)
     return turned.sum(2).transpose(0, 1)
 
@@ -26,16 +27,19 @@ def filtered_back(rays: Tensor, size: tuple[int, ...]) -> Tensor:
 
     Kak and Slaney 1988, "Principles of computerized tomographic imaging", equations 3.21 and 3.22.
     """
+    return smeared_back(_ramped(rays), size) * math.pi / rays.shape[1]
+
+
+def smeared_back(rays: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Return the picture (C, H, W) whose pixels are sums over the rays (C, angles, N) that cross them."""
     channels, angles, count = rays.shape
-    filtered = _ramped(rays)
     rows, columns = (torch.arange(length) - (length - 1) / 2 for length in size)
     turn = torch.arange(angles) * math.pi / angles
     places = columns * turn.cos()[:, None, None] + rows[:, None] * turn.sin()[:, None, None]
     across = (2 * places / count).view(angles, 1, -1)
-    grid = torch.stack([across, torch.zeros_like(across)], dim=3)
-    lines = filtered.transpose(0, 1)[:, :, None]  # (angles, C, 1, N)
-    smeared = grid_sample(lines, grid, align_corners=False).sum(0)
-    return smeared.view(channels, *size) * math.pi / angles
+    grid = torch.stack([across, torch.zeros_like(across)], dim=3).to(rays.device)
+    lines = rays.transpose(0, 1)[:, :, None]  # (angles, C, 1, N)
+    return grid_sample(lines, grid, align_corners=False).sum(0).view(channels, *size)
 
 
 def _turns(angles: int) -> Tensor:
@@ -52,5 +56,6 @@ def _ramped(rays: Tensor) -> Tensor:
     steps = torch.fft.fftfreq(length, 1 / length)  # 0, 1, ..., -1
     kernel = torch.where(steps.long() % 2 == 1, -1 / (math.pi * steps) ** 2, 0.0)
     kernel[0] = 0.25
-    filtered = torch.fft.irfft(torch.fft.rfft(rays, length) * torch.fft.rfft(kernel).real, length)
+    ramp = torch.fft.rfft(kernel).real.to(rays.device)
+    filtered = torch.fft.irfft(torch.fft.rfft(rays, length) * ramp, length)
     return filtered[..., :count]
