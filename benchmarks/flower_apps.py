@@ -18,9 +18,11 @@ from client.work.warm_networks import Workshop
 from server.folder.coordinator import COORDINATOR
 from server.rounds.deadline import Deadline
 from server.rounds.forwarding_grid import ForwardingGrid
-from server.rounds.server_app import execute
+from server.rounds.loop import RoundLoop
 from server.rounds.site_grid import SiteGrid
 from server.rounds.site_heads import SiteHeads
+from server.runs.folder import RunFolder
+from server.runs.life import at_work
 from server.superlink.site_names import project_sites
 from shared.job.schema import parse_job
 
@@ -49,16 +51,12 @@ def main(grid: Grid, context: Context) -> None:
     config = context.run_config
     job = parse_job(json.loads(str(config["job"])), "the benchmark's job")
     folder = Path(os.environ[COORDINATOR])
-    execute(
-        PlainGrid(grid, project_sites(folder, str(config["project"]))),
-        job,
-        folder / "runs",
-        str(config["run"]),
-        context.run_id,
-        researcher="",
-        resume=False,
-        heads=SiteHeads(lambda *_, **__: "", {}, str(config["run"]), lambda _: ()),  # its sites keep no log
-    )
+    name = str(config["run"])
+    run = RunFolder.create(folder / "runs", job, name, str(config["project"]))
+    sites = PlainGrid(grid, project_sites(folder, str(config["project"])))
+    heads = SiteHeads(lambda *_, **__: "", {}, name, lambda _: ())  # its sites keep no log
+    with at_work(run, resume=False, flower_run=context.run_id):
+        RoundLoop(sites, job, run, heads, heads=heads).execute()
 
 
 class LazyApp(ClientApp):

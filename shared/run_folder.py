@@ -15,9 +15,10 @@ from shared.errors import RunError, WardroundError
 from shared.files import is_locked
 from shared.job.schema import JobSpec, parse_job
 
-Status = Literal["waiting", "running", "finished", "failed", "stopped", "interrupted"]
+Status = Literal["queued", "waiting", "running", "finished", "failed", "stopped", "interrupted"]
 AT_WORK: tuple[Status, ...] = ("waiting", "running")
-ENDED: tuple[Status, ...] = tuple(status for status in get_args(Status) if status not in AT_WORK)
+GOING: tuple[Status, ...] = ("queued", *AT_WORK)
+ENDED: tuple[Status, ...] = tuple(status for status in get_args(Status) if status not in GOING)
 
 JOB, ABOUT, EVENTS = "job.json", "run.json", "events.jsonl"
 ROUNDS, SITES, PARTICIPATION = "metrics.csv", "sites.csv", "participation.jsonl"

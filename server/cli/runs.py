@@ -29,15 +29,21 @@ def submit(
     project: Annotated[
         str | None, typer.Option(help="Project of the run; your only one if not given.", show_default=False)
     ] = None,
+    priority: Annotated[
+        str, typer.Option(help="Place in the queue: high (for operators), normal or low.")
+    ] = "normal",
     json: Json = False,
 ) -> None:
-    """Run a job on the federation's sites; prints the name of the run."""
+    """Run a job on the federation's sites, once there is room; prints the name of the run."""
+    from server.runs.control import PRIORITIES, is_priority
     from server.runs.reach import control_of
     from shared.job.schema import load_job
 
+    if not is_priority(priority):
+        raise typer.BadParameter(f"is one of {', '.join(PRIORITIES)}", param_hint="--priority")
     job = load_job(job_file)
     control = control_of(folder)
-    name = control.submit(job, project)
+    name = control.submit(job, project, priority)
     _named(control, name, follow=follow, as_json=json)
 
 
@@ -96,7 +102,7 @@ def watch(name: RunName, folder: Folder = None, json: Json = False) -> None:
 
 
 def stop(name: RunName, folder: Folder = None, json: Json = False) -> None:
-    """Stop a run; `resume` goes on with it."""
+    """Stop a run, or take it out of the queue; `resume` goes on with it."""
     from server.runs.reach import control_of
 
     control_of(folder).stop(name)

@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import Field, IPvAnyAddress, ValidationError, field_validator
 
 from server.audit.log import create_audit_key
-from server.folder.limits import Limits, PeopleLimits
+from server.folder.limits import Limits, PeopleLimits, RunLimits
 from server.oidc.settings import OidcTable
 from server.registry.enrolment import Registry
 from server.registry.store import REGISTRY
@@ -72,6 +72,11 @@ people_port = {people_port}
 # object_bytes = 67108864
 # [limits.people]
 # connections_each = 64
+
+# How many runs are at work at once; the others wait in the queue (docs/federation.md).
+# [limits.runs]
+# at_once = 2
+# each_person = 1
 
 # Who is told when a run begins, ends or fails, a certificate nears its end, a site is lost or back; all keys
 # are in docs/notify.md. `wardround server notify --test` tries it.
@@ -134,10 +139,11 @@ class ServerTable(Table):
 
 
 class LimitsTable(Table):
-    """`[limits]`: what a peer may take of each listener."""
+    """`[limits]`: what a peer may take of each listener, and how many runs are at work at once."""
 
     sites: Limits = Field(Limits(), description="Of the listener for sites.")
     people: PeopleLimits = Field(PeopleLimits(), description="Of the listener for people.")
+    runs: RunLimits = Field(RunLimits(), description="Of runs; the others wait in the queue.")
 
     @field_validator("sites")
     @classmethod

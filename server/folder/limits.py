@@ -1,4 +1,4 @@
-"""What a listener takes from a peer before it lets go: `[limits]` in server.toml."""
+"""`[limits]` in server.toml: what a listener takes of a peer before it lets go, how many runs are at work."""
 
 import asyncio
 
@@ -49,6 +49,23 @@ class PeopleLimits(Limits):
     connections: PositiveInt = Field(500, description="Open connections in all.")
     connections_each: PositiveInt = Field(64, description="Open connections of one person or address.")
     body_bytes: int = Field(1 * MIB, ge=64 * KIB, description="Size of a request's body in bytes.")
+
+
+class RunLimits(Table):
+    """How many runs may be at work at once; the others wait in the queue (`server/runs/places.py`)."""
+
+    at_once: PositiveInt = Field(
+        2, description="Runs at work; each takes about half a GB of memory, and some copies of its model."
+    )
+    each_person: PositiveInt = Field(1, description="Runs at work that one person has submitted.")
+    each_project: PositiveInt = Field(2, description="Runs at work of one project.")
+    each_site: PositiveInt = Field(
+        2, description="Runs at work that may ask one site: it does what they ask one after the other."
+    )
+    waiting: PositiveInt = Field(
+        8, description="Runs that may wait for their sites; they do not count as being at work."
+    )
+    queued_each: PositiveInt = Field(50, description="Runs that one person may have in the queue.")
 
 
 class Pace:

@@ -10,9 +10,11 @@ from anyio import CapacityLimiter, to_thread
 from starlette.exceptions import HTTPException
 
 from server.audit.trail import AuditTrail
+from server.folder.limits import RunLimits
 from server.gateway.people import Caller
 from server.gateway.visible_runs import AtHand
 from server.registry.store import DEFAULT_PROJECT
+from server.runs.control import Priority
 from server.runs.local import Coordinator
 from server.runs.visibility import Figures
 from server.runs.watching import Look, Watching
@@ -36,6 +38,7 @@ class RunDesk:
         connect: Gives a new connection to the SuperLink where it is now.
         trail: The audit log.
         projects: Gives the names of all projects, for operators.
+        most_queued: Runs that one person may have in the queue.
     """
 
     def __init__(
@@ -44,10 +47,13 @@ class RunDesk:
         connect: Callable[[], Runs],
         trail: AuditTrail,
         projects: Callable[[], Sequence[str]] = lambda: (DEFAULT_PROJECT,),
+        *,
+        most_queued: int = RunLimits().queued_each,
     ) -> None:
         self.trail = trail
         self._runs = runs
         self._projects = projects
+        self._most_queued = most_queued
         self._connect = connect
         self._slow, self._quick = CapacityLimiter(_SLOW), CapacityLimiter(_QUICK)
         self._slow_each: dict[str, CapacityLimiter] = {}
@@ -70,10 +76,25 @@ class RunDesk:
         """Return the projects to which a new run of a person may belong."""
         return await self.quickly(self._projects) if user.role == "operator" else user.projects
 
-    async def submit(self, user: Caller, job: JobSpec, project: str | None) -> str:
-        """Start a run of a validated job; returns its name."""
+    async def submit(
+        self, user: Caller, job: JobSpec, project: str | None, priority: Priority = "normal"
+    ) -> str:
+        """Put a run of a validated job into the queue; returns its name.
+
+        Raises:
+            HTTPException: 403, the priority is for operators; 429, the person has enough in the queue.
+        """
+        if priority == "high" and user.role != "operator":
+            raise HTTPException(HTTPStatus.FORBIDDEN, "only operators may put a run before all others")
         coordinator = self.of(user, await self.projects_of(user))
-        return await self.slowly(user, partial(coordinator.submit, job, project))
+        rows = await self.quickly(coordinator.list)
+        own = sum(row.status == "queued" and row.researcher == user.name for row in rows)
+        if own >= self._most_queued:
+            raise HTTPException(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                f"{own} runs of {user.name} are in the queue, as many as may be; stop some, or wait",
+            )
+        return await self.slowly(user, partial(coordinator.submit, job, project, priority))
 
     async def change(self, user: Caller, name: str, change: Change) -> None:
         """Stop or resume a run, if it is the person's own; operators may do it with every run.

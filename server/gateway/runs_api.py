@@ -4,7 +4,7 @@
 | --- | --- | --- |
 | `GET /v1/me` | viewer | name and role of the caller |
 | `GET /v1/runs` | viewer | the list of runs |
-| `POST /v1/runs?project=P` | researcher | 201, the new run's name and its job's digest |
+| `POST /v1/runs?project=P&priority=low` | researcher | 201, the new run's name and its job's digest |
 | `GET /v1/runs/RUN` | viewer | its row, job and description |
 | `GET /v1/runs/RUN/events?after=N` | viewer | JSON lines, as they happen, after the N-th |
 | `POST /v1/runs/RUN/stop`, `/resume` | researcher, for their own runs; operator | 204 |
@@ -35,6 +35,7 @@ from starlette.routing import BaseRoute, Route
 from server.gateway.answers import error_answer, explained
 from server.gateway.request_body import read_body
 from server.gateway.run_desk import LONGEST_STREAM, Change, RunDesk
+from server.runs.control import PRIORITIES, is_priority
 from server.runs.file_copies import chunks
 from server.runs.folder import plain
 from server.runs.local import Coordinator
@@ -83,12 +84,15 @@ class RunsApi:
 
     @requires("researcher")
     async def submit(self, request: Request) -> Response:
-        """Validate a job again, compute its digest here, and start it under the caller's name."""
+        """Validate a job again, compute its digest here, and put it into the queue as the caller's."""
         body = await read_body(request, LONGEST_BODY)
         job = await self._desk.slowly(request.user, partial(validated, body))
         if isinstance(job, Refused):
             return error_answer(job.status, job.error, job.remedy)
-        name = await self._desk.submit(request.user, job, request.query_params.get("project"))
+        priority = request.query_params.get("priority", "normal")
+        if not is_priority(priority):
+            raise HTTPException(HTTPStatus.BAD_REQUEST, f"'priority' is one of {', '.join(PRIORITIES)}")
+        name = await self._desk.submit(request.user, job, request.query_params.get("project"), priority)
         return JSONResponse({"run": name, "digest": job.digest()}, HTTPStatus.CREATED)
 
     @requires("viewer")

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from server.report.content import words
 from server.runs.events import Event
+from server.runs.waiting import queued_at
 from shared.text.plural import many
 from shared.text.printable import printable
 
@@ -67,6 +68,7 @@ class Progress:
     def __call__(self, event: Event) -> None:
         """Show an event; one whose data lack a key is shown without it."""
         handlers: Mapping[str, Callable[[Event], None]] = {
+            "run_queued": self._run_queued,
             "run_waiting": self._run_waiting,
             "run_started": self._run_started,
             "site_only_judges": self._trouble,
@@ -86,6 +88,10 @@ class Progress:
         }
         if event.kind in handlers:
             handlers[event.kind](event)
+
+    def _run_queued(self, event: Event) -> None:
+        self._bar.update(self._task, description="in the queue")
+        self._say(f"in the queue, {queued_at(event.data)}")
 
     def _run_waiting(self, event: Event) -> None:
         self._bar.update(self._task, description="waiting for the sites")

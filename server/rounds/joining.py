@@ -18,6 +18,7 @@ from server.rounds.missing_sites import is_silent
 from server.rounds.site_texts import told
 from server.runs.events import Event, Kind
 from server.runs.folder import RunFolder
+from server.runs.places import Places
 from server.runs.waiting import NOT_CONNECTED, waiting_for
 from shared.clock import utc_text
 from shared.errors import RunError
@@ -77,12 +78,14 @@ class Joining:
     Args:
         federation: Gets the members.
         run: Its folder says for whom it waits.
+        places: Of the coordinator's runs: one that has waited needs one; None lets everybody go on.
     """
 
-    def __init__(self, federation: Federation, run: RunFolder) -> None:
+    def __init__(self, federation: Federation, run: RunFolder, places: Places | None = None) -> None:
         self._federation = federation
         self._job: JobSpec = federation.job
         self._run = run
+        self._places = places
         about = run.read_description()
         # Of a run that goes on, those that were there when it began, and when each of the others joined.
         self._at_start: set[str] | None = None
@@ -113,6 +116,7 @@ class Joining:
 
         Raises:
             RunError: Fewer sites than the job's `min_sites` can take part, and none of the others may come.
+            BackInQueueError: They can, after a wait, and there is no place for the run.
         """
         if self._federation.strict:
             self._look(_DESCRIBE_S, _GRACE_S)
@@ -179,7 +183,10 @@ class Joining:
                 self._federation.listen(Event("run_waiting", data={"for": text, "until": waiting["until"]}))
             self._rest(min(pause, max(left, 0)))
             pause = min(_LONGER * pause, _LATEST_LOOK)
-        self._run.describe(status="running", waiting=None)
+        if self._places is None or self._run.status == "running":  # which has its place, as it did not wait
+            self._run.describe(status="running", waiting=None)
+        else:
+            self._places.go_to_work(self._run)
 
     def _rest(self, seconds: float) -> None:
         """Do nothing for a while, unless another site connects; whoever stops the run is heard at once."""

@@ -36,6 +36,7 @@ from server.runs.events import Event, Listener
 from server.runs.folder import RunFolder
 from server.runs.log import record_and_tell
 from server.runs.participation import Participation
+from server.runs.places import Places
 from shared.job.model_size import check_model_size
 from shared.job.schema import JobSpec
 from shared.job_parts import counts_are_sent, is_sent_whole
@@ -78,6 +79,7 @@ class RoundLoop:
         repeats: Who took part in the run that a simulation repeats; None lets everybody take part.
         rehearsal: The sites are simulated: noise comes from the job's seed, and the report says that nothing
             is guaranteed.
+        places: Of the coordinator's runs; None in a simulation.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class RoundLoop:
         strict: bool = False,
         repeats: Participation | None = None,
         rehearsal: bool = False,
+        places: Places | None = None,
     ) -> None:
         self.job = job
         self._run = run
@@ -115,7 +118,7 @@ class RoundLoop:
             repeats=repeats,
         )
         is_private = job.privacy.mechanism == "site-level"
-        self._joining = Joining(self._federation, run)
+        self._joining = Joining(self._federation, run, places)
         self._privacy = SiteLevel(job, rehearsal=rehearsal) if is_private else None
         self._filter = UpdateFilter(job.update, partial(counts_are_sent, job), self.layout)
         self._strategy = job.strategy.centre(self.layout, self._privacy)

@@ -23,6 +23,7 @@ from server.rounds.site_heads import SiteHeads, known_heads
 from server.runs.file_copies import run_path
 from server.runs.folder import RunFolder
 from server.runs.life import at_work
+from server.runs.places import BackInQueueError, Places
 from server.runs.start_files import keep_starts
 from server.superlink.site_names import SUPERLINK, SiteKeys, all_sites, project_sites
 from shared.flower import RunStopped
@@ -38,7 +39,7 @@ def main(grid: Grid, context: Context) -> None:
     folder = Path(os.environ[COORDINATOR])
     name = str(config["run"])
     audit = open_audit(folder)
-    project = str(config["project"])
+    project, settings = str(config["project"]), load_settings(folder)
     with (
         Outbox(folder / MODELS) as outbox,
         closing(Registry(folder / REGISTRY, audit.append)) as registry,
@@ -51,10 +52,9 @@ def main(grid: Grid, context: Context) -> None:
             folder / RUNS,
             name,
             context.run_id,
-            starts=folder / load_settings(folder).server.starts,
-            researcher=str(config["researcher"]),
-            project=project,
+            starts=folder / settings.server.starts,
             resume=bool(config["resume"]),
+            places=Places(folder / RUNS, settings.limits.runs, partial(all_sites, folder)),
             heads=SiteHeads(
                 audit.append, known_heads(folder / "audit"), name, SiteKeys(registry, folder / SUPERLINK).of
             ),
@@ -70,9 +70,8 @@ def execute(
     run_id: int,
     *,
     starts: Path,
-    researcher: str,
-    project: str = "",
     resume: bool,
+    places: Places,
     heads: SiteHeads,
     passports: Passports,
 ) -> None:
@@ -85,19 +84,18 @@ def execute(
         name: Of the run's folder.
         run_id: Flower's number of the run.
         starts: Folder of the files of weights that jobs may start from.
-        researcher: Who submitted it; empty names nobody.
-        project: Whose run it is.
         resume: Go on from the last checkpoint, if there is one.
+        places: Of the coordinator's runs.
         heads: Keeps the heads of the sites' audit logs.
         passports: Writes the passport of the models.
 
     Raises:
         WardroundError: Something stopped it; it can be resumed.
     """
-    run = RunFolder.open(run_path(runs, name), job) if resume else RunFolder.create(runs, job, name, project)
-    work = at_work(run, resume=resume, flower_run=run_id, researcher=researcher)
-    with suppress(RunStopped), work:  # whoever stopped it knows
+    run = RunFolder.open(run_path(runs, name), job)
+    work = at_work(run, resume=resume, from_queue=True, flower_run=run_id, queue=None)
+    with suppress(RunStopped, BackInQueueError), work:  # whoever stopped it knows
         if not run.has_checkpoint():
             keep_starts(run, starts)
-        loop = to_the_end(run, lambda: RoundLoop(grid, job, run, heads, heads=heads))
+        loop = to_the_end(run, lambda: RoundLoop(grid, job, run, heads, heads=heads, places=places))
         passports.write(run, loop.federation, loop.layout)

@@ -7,11 +7,14 @@ over the people's listener.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, get_args
+from typing import Any, Literal, Protocol, TypeGuard, get_args
 
 from server.runs.events import Event, Kind
 from shared.errors import RunError
 from shared.job.schema import JobSpec
+
+Priority = Literal["high", "normal", "low"]
+PRIORITIES: tuple[Priority, ...] = get_args(Priority)
 
 
 class UnknownRunError(RunError):
@@ -24,14 +27,14 @@ class RunRow:
 
     Attributes:
         name: Of the run.
-        status: waiting for its sites, running, finished, failed, stopped, interrupted: its process has died;
-            or unreadable: another version of Wardround has left it.
+        status: queued while others are at work, waiting for its sites, running, finished, failed, stopped,
+            interrupted: its process has died; or unreadable: another version of Wardround has left it.
         round: The last one finished.
         rounds: How many the job asks for.
         started: Time (ISO 8601, UTC).
         researcher: Who submitted it; empty where it was submitted on the coordinator's own machine.
         project: To which it belongs.
-        reason: Why it failed, or for whom it waits.
+        reason: Why it failed, for whom it waits, or its place in the queue.
     """
 
     name: str
@@ -62,14 +65,14 @@ class RunDetails:
 class RunControl(Protocol):
     """The runs of one coordinator; every method raises RunError or CoordinatorError where it can't."""
 
-    def submit(self, job: JobSpec, project: str | None = None) -> str:
-        """Start a new run and return its name; without a project it belongs to the only one."""
+    def submit(self, job: JobSpec, project: str | None = None, priority: Priority = "normal") -> str:
+        """Put a new run into the queue and return its name; without a project it belongs to the only one."""
 
     def resume(self, name: str) -> None:
-        """Go on with a run that was stopped, failed or was interrupted."""
+        """Put a run that was stopped, failed or was interrupted into the queue again."""
 
     def stop(self, name: str) -> None:
-        """Stop a run; it can be resumed."""
+        """Stop a run, or take it out of the queue; it can be resumed."""
 
     def list(self) -> list[RunRow]:
         """Return all runs, the newest first."""
@@ -82,6 +85,11 @@ class RunControl(Protocol):
 
     def fetch(self, name: str, out: Path) -> Path:
         """Copy a run's folder below `out`, check its models, and return the copy."""
+
+
+def is_priority(word: str) -> TypeGuard[Priority]:
+    """Say whether a word is one of the priorities that a run may have in the queue."""
+    return word in PRIORITIES
 
 
 def parse_event(line: Mapping[str, Any]) -> Event | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Kind = Literal[
+    "run_queued",
     "run_waiting",
     "run_started",
     "site_joined",
@@ -34,7 +35,8 @@ class Event:
         round: Round in which it happened, from 1; 0 outside any round.
         site: Name of the site that it happened at, or empty.
         phase: What the sites were doing: describe, train, evaluate or test; or empty.
-        data: `run_waiting`: `for`, sites and their states; `until`, when it begins at the latest, or fails.
+        data: `run_queued`: `place` in the queue, from 1; `because`, why it does not begin.
+            `run_waiting`: `for`, sites and their states; `until`, when it begins at the latest, or fails.
             `run_started`: `rounds`, `sites`; when resumed also `round`, the last one finished.
             `site_done`: `loss`, `seconds`.
             `site_failed`, `site_only_judges`, `site_left_out`, `not_evaluated`, `round_repeated`: `reason`.

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -59,7 +60,9 @@ class RunFolder(RunRecord):
         }
 
     @classmethod
-    def create(cls, out: Path, job: JobSpec, name: str | None = None, project: str = "") -> Self:
+    def create(
+        cls, out: Path, job: JobSpec, name: str | None = None, project: str = "", **entries: Any
+    ) -> Self:
         """Make a new folder below `out`, named after the job and the time if not otherwise.
 
         Args:
@@ -67,6 +70,7 @@ class RunFolder(RunRecord):
             job: What is asked.
             name: Of the run.
             project: Whose run it is, at a coordinator.
+            entries: For `run.json`.
 
         Raises:
             RunError: The folder can't be written, or the name is none of a run.
@@ -75,18 +79,31 @@ class RunFolder(RunRecord):
         with disk_errors(out):
             path.mkdir(parents=True)
         run = cls(path, job)
-        write_atomic(path / JOB, job.canonical().encode())
-        for table, columns in run._columns.items():
-            write_atomic(path / table, _csv_text([columns]).encode())
-        run.describe(
-            status="running",
-            started=utc_text("milliseconds"),
-            job=json.loads(job.canonical()),
-            digest=job.digest(),
-            **({"project": project} if project else {}),
-            **_environment(),
-        )
+        try:
+            run._begin({"project": project} if project else {}, entries)
+        except BaseException:
+            shutil.rmtree(path, ignore_errors=True)  # whole or not at all: a full disk leaves no half of it
+            raise
         return run
+
+    def _begin(self, *entries: Mapping[str, Any]) -> None:
+        write_atomic(self.path / JOB, self.job.canonical().encode())
+        for table, columns in self._columns.items():
+            write_atomic(self.path / table, _csv_text([columns]).encode())
+        about = {
+            "status": "running",
+            "started": utc_text("milliseconds"),
+            "job": json.loads(self.job.canonical()),
+            "digest": self.job.digest(),
+        }
+        for some in entries:
+            about |= some
+        self.describe(**about)
+
+    def note_machine(self) -> None:
+        """Say in `run.json` which versions run it on which machine, once: those that it began with."""
+        if "versions" not in self.read_description():
+            self.describe(**_environment())
 
     @classmethod
     def open(cls, path: Path, job: JobSpec | None = None) -> Self:

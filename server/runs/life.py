@@ -2,6 +2,7 @@
 
 | what happened | status | reason |
 | --- | --- | --- |
+| it waits at a coordinator until there is room (`server/runs/places.py`) | queued | its place, and why |
 | somebody is at work on it | running | |
 | the same, and its sites are not there yet | waiting | for whom, and since when |
 | it came to its end | finished | |
@@ -23,29 +24,38 @@ from typing import Any
 import httpx
 
 from server.runs.folder import RunFolder
+from server.runs.places import BackInQueueError
 from shared.clock import utc_text
 from shared.errors import WardroundError
 from shared.flower import RunStopped
 
 
 @contextmanager
-def at_work(run: RunFolder, *, resume: bool, **entries: Any) -> Iterator[None]:
+def at_work(run: RunFolder, *, resume: bool, from_queue: bool = False, **entries: Any) -> Iterator[None]:
     """Keep others off a run while the block executes it, and write down how that ended.
 
     Args:
         run: The run.
         resume: It goes on; otherwise it begins.
+        from_queue: It is begun by the queue of a coordinator, which somebody may have taken it out of.
         entries: For `run.json`, from the beginning.
 
     Raises:
         RunError: Another process is at work on it.
+        RunStopped: It is in the queue no more.
     """
     with run.lock():
+        if from_queue and run.read_description().get("status") != "queued":
+            raise RunStopped
         run.mend()
         run.describe(status="running", reason=None, **entries)
+        run.note_machine()
         run.event("resumed" if resume else "opened")
         try:
             yield
+        except BackInQueueError:
+            put_into_queue(run, run.read_description()["started"])
+            raise
         except (RunStopped, KeyboardInterrupt):
             run.describe(status="stopped", waiting=None)
             raise
@@ -60,6 +70,40 @@ def at_work(run: RunFolder, *, resume: bool, **entries: Any) -> Iterator[None]:
             run.describe(status="failed", reason=f"{type(error).__name__}: {error}")
             raise
         run.describe(status="finished", finished=utc_text("milliseconds"), models=_digests(run.path))
+
+
+def put_into_queue(run: RunFolder, since: str) -> None:
+    """Let a coordinator's queue begin a run, or go on with it; whoever calls this has the run's lock.
+
+    Args:
+        run: The run.
+        since: Time (ISO 8601, UTC): of two that may begin, the one that waits for longer does.
+    """
+    run.describe(status="queued", reason=None, queue={"since": since})
+
+
+def take_out_of_queue(run: RunFolder) -> bool:
+    """Stop a run that waits in the queue; return whether it did.
+
+    Raises:
+        RunError: A process is at work on it: it has just begun.
+    """
+    with run.lock():
+        if run.read_description().get("status") != "queued":
+            return False
+        run.describe(status="stopped", queue=None, waiting=None)
+        return True
+
+
+def note_failed(run: RunFolder, reason: str) -> None:
+    """Mark a run as failed that could not be begun, unless a process has begun it after all.
+
+    Raises:
+        RunError: A process is at work on it.
+    """
+    with run.lock():
+        if run.read_description().get("status") == "queued":
+            run.describe(status="failed", reason=reason, queue=None)
 
 
 def note_stopped(run: RunFolder) -> None:

@@ -14,23 +14,23 @@ from server.audit.trail import Append
 from server.registry.people import Role
 from server.registry.projects import Projects, choose_project
 from server.registry.store import DEFAULT_PROJECT, REGISTRY
-from server.runs.control import RunDetails, RunRow, UnknownRunError, parse_event
+from server.runs.control import Priority, RunDetails, RunRow, UnknownRunError, parse_event
 from server.runs.event_tail import EventTail
 from server.runs.events import Event
 from server.runs.file_copies import chunks, file_names, open_file, run_path, write_copy
 from server.runs.folder import RunFolder, run_name
-from server.runs.life import note_stopped
+from server.runs.life import note_stopped, put_into_queue, take_out_of_queue
 from server.runs.visibility import FILTERED, WITHHELD, Figures
-from server.runs.waiting import waiting_for
+from server.runs.waiting import queued_at, waiting_for
 from server.superlink.superlink import socket_of
+from shared.clock import utc_text
 from shared.errors import RunError, WardroundError
 from shared.flower.runs import Runs
 from shared.job.schema import JobSpec
-from shared.run_folder import ABOUT, AT_WORK, EVENTS, JOB, ROUNDS, RunRecord, description_of, stamp_of
+from shared.run_folder import ABOUT, AT_WORK, GOING, JOB, ROUNDS, RunRecord, description_of, stamp_of
 
 _LOOK = 0.2  # seconds between looks at what a run has written
-_START = 120.0  # seconds in which Flower must have started a run's process
-_FROM_FLOWER = 3.0  # seconds between questions to Flower while a run has not begun
+_STOP = 120.0  # seconds in which the process of a run that is stopped must have ended
 _REASON = 200  # characters of why a run can't be read
 _RESTART = 30.0  # seconds in which a SuperLink that ended is there again
 Answer = TypeVar("Answer")
@@ -84,36 +84,73 @@ class Coordinator:
         self._see = see
         self.role = role
 
-    def submit(self, job: JobSpec, project: str | None = None) -> str:
-        """Start a new run; returns its name once its folder is there.
+    def submit(self, job: JobSpec, project: str | None = None, priority: Priority = "normal") -> str:
+        """Put a new run into the queue, which begins it once there is room; returns its name.
 
         Args:
             job: What is asked.
             project: To which the run belongs; None is the only one.
+            priority: In the queue.
 
         Raises:
             RegistryError: The project is none that it may belong to, or it is not clear which is meant.
-            RunError: Flower could not start it.
+            RunError: Its folder can't be written.
         """
         name, project = run_name(job), choose_project(project, self._projects)
-        self._audit("run-submitted", run=name, job=job.digest(), project=project)
-        self._start(job, name, self._researcher, project, resume=False)
+        self._audit("run-submitted", run=name, job=job.digest(), project=project, priority=priority)
+        RunFolder.create(
+            self._runs,
+            job,
+            name,
+            project,
+            status="queued",
+            researcher=self._researcher,
+            priority=priority,
+            queue={"since": utc_text("milliseconds")},
+        )
         return name
 
     def resume(self, name: str) -> None:
-        """Go on with a run that was stopped, failed or was interrupted; it stays its researcher's.
+        """Put a run that was stopped, failed or was interrupted into the queue; it stays its researcher's.
 
         Raises:
             RunError: There is no such run, it has finished, or it is running.
         """
         run = self.open(name)
-        status = run.status
-        if status in (*AT_WORK, "finished"):
+        status, about = run.status, run.read_description()
+        if status in (*GOING, "finished"):
             raise RunError(f"is {status}; there is nothing to resume", where=name)
-        number = self._flower_run(run)
+        _require_own(run, about)
         self._audit("run-resumed", run=name, job=run.job.digest())
-        self._ask(lambda flower: flower.stop(number))  # a run whose process has died still runs for Flower
-        self._start(run.job, name, _researcher(run), project_of(run.path), resume=True)
+        # Who was broken off, by no person, keeps its place before those that came later.
+        since = about["started"] if status == "interrupted" else utc_text("milliseconds")
+        with (folder := RunFolder.read(run.path)).lock():
+            put_into_queue(folder, since)
+
+    def begin(self, name: str) -> int:
+        """Let Flower begin a run that was taken out of the queue, or go on with it; returns its number of it.
+
+        Raises:
+            RunError: The SuperLink does not do it.
+        """
+        run = RunRecord.read(run_path(self._runs, name))
+        before = run.read_description().get("flower_run")
+        if isinstance(before, int):
+            self.end(before)  # a run whose process has died still runs for Flower
+        researcher, project, resume = _researcher(run), project_of(run.path), before is not None
+        return self._ask(
+            lambda flower: flower.start(
+                run.job.canonical(), name, researcher=researcher, resume=resume, project=project
+            )
+        )
+
+    def failure(self, number: int) -> str | None:
+        """Return why Flower says that a run has ended early, see `Runs.failure`."""
+        return self._ask(lambda flower: flower.failure(number))
+
+    def end(self, number: int) -> bool:
+        """End a run of Flower's; says whether there was anything to end."""
+        return self._ask(lambda flower: flower.stop(number))
 
     def stop(self, name: str) -> None:
         """Stop a run; it can be resumed.
@@ -122,14 +159,27 @@ class Coordinator:
             RunError: There is no such run, or it is not running.
         """
         run = self.open(name)
-        number = self._flower_run(run)
+        _require_own(run, run.read_description())
         self._audit("run-stopped", run=name, job=run.job.digest())
-        if not self._ask(lambda flower: flower.stop(number)) and run.status != "interrupted":
+        if self._leaves_queue(run):
+            return
+        number = run.read_description().get("flower_run")
+        if not (isinstance(number, int) and self.end(number)) and run.status != "interrupted":
             raise RunError(f"is {run.status}", where=name)
-        end = time.monotonic() + _START
+        end = time.monotonic() + _STOP
         while run.status in AT_WORK and time.monotonic() < end:
             time.sleep(_LOOK)
         note_stopped(RunFolder.read(run.path))
+
+    @staticmethod
+    def _leaves_queue(run: RunRecord) -> bool:
+        """Take a run out of the queue, if it is in it; one that begins at this moment is waited for."""
+        while run.status == "queued":
+            try:
+                return take_out_of_queue(RunFolder.read(run.path))
+            except RunError:
+                time.sleep(_LOOK)
+        return False
 
     def open(self, name: str) -> RunRecord:
         """Return a run's folder by its name.
@@ -237,31 +287,12 @@ class Coordinator:
             started=str(about.get("started", "")),
             researcher=_researcher(run),
             project=project_of(run.path),
-            reason=_waiting(about) or Figures(about, self.role).reason(about.get("reason")),
+            reason=_waiting(about, run.status) or Figures(about, self.role).reason(about.get("reason")),
         )
 
     def _sees(self, folder: Path) -> bool:
         """Say whether a run is one of those that there are here: the one place that tells projects apart."""
         return self._see is None or project_of(folder) in self._see
-
-    def _start(self, job: JobSpec, name: str, researcher: str, project: str, *, resume: bool) -> None:
-        run_id = self._ask(
-            lambda flower: flower.start(
-                job.canonical(), name, researcher=researcher, resume=resume, project=project
-            )
-        )
-        path = run_path(self._runs, name)
-        end, ask = time.monotonic() + _START, time.monotonic() + _FROM_FLOWER
-        while not _has_begun(path, run_id):
-            now = time.monotonic()
-            if now > ask:
-                ask = now + _FROM_FLOWER
-                if reason := self._ask(lambda flower: flower.failure(run_id)):
-                    raise RunError(f"could not be started: {reason}", where=name)
-            if now > end:
-                self._ask(lambda flower: flower.stop(run_id))
-                raise RunError(f"Flower did not start it within {_START:g} s", where=name)
-            time.sleep(_LOOK)
 
     def _ask(self, question: Callable[[Runs], Answer]) -> Answer:
         """Ask the SuperLink; one that is being started again, with another socket, is waited for.
@@ -280,13 +311,6 @@ class Coordinator:
                 time.sleep(_LOOK)
             except httpx.HTTPError as error:
                 raise _no_answer(error) from None
-
-    @staticmethod
-    def _flower_run(run: RunRecord) -> int:
-        number = run.read_description().get("flower_run")
-        if not isinstance(number, int):
-            raise RunError("was not started by this coordinator", where=run.path.name)
-        return number
 
 
 def open_coordinator(folder: Path, audit: Append) -> Coordinator:
@@ -322,8 +346,10 @@ def connect_here(superlink: Path) -> Runs:
     return Runs(socket)
 
 
-def _waiting(about: Mapping[str, Any]) -> str:
-    """Return for whom a run waits; nothing where it does not."""
+def _waiting(about: Mapping[str, Any], status: str) -> str:
+    """Return where a run is in the queue, or for whom it waits; nothing where it does not."""
+    if status == "queued":
+        return queued_at(about.get("queue") or {})
     waiting = about.get("waiting")
     return f"waiting for {waiting_for(waiting)}" if waiting else ""
 
@@ -333,8 +359,14 @@ def _no_answer(error: Exception) -> RunError:
     return RunError(f"Flower's SuperLink did not do what it was asked ({error})", remedy=remedy)
 
 
-def _has_begun(path: Path, run_id: int) -> bool:
-    return (path / EVENTS).exists() and bool(description_of(path).get("flower_run") == run_id)
+def _require_own(run: RunRecord, about: Mapping[str, Any]) -> None:
+    """Check that a coordinator has begun a run, or has it in its queue.
+
+    Raises:
+        RunError: It was put into the folder of runs.
+    """
+    if "priority" not in about and not isinstance(about.get("flower_run"), int):
+        raise RunError("was not started by this coordinator", where=run.path.name)
 
 
 def project_of(folder: Path) -> str:

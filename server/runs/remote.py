@@ -8,13 +8,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from server.folder.login import Login
-from server.runs.control import RunDetails, RunRow, parse_event
+from server.runs.control import Priority, RunDetails, RunRow, parse_event
 from server.runs.events import Event
 from server.runs.file_copies import check_file_name, write_copy
 from shared.errors import RunError
@@ -40,17 +40,19 @@ class RemoteCoordinator:
         self._url = login.url
         self._client = login.client()
 
-    def submit(self, job: JobSpec, project: str | None = None) -> str:
-        """Start a new run; returns its name.
+    def submit(self, job: JobSpec, project: str | None = None, priority: Priority = "normal") -> str:
+        """Put a new run into the queue; returns its name.
 
         Args:
             job: What is asked.
             project: To which the run belongs; None is the caller's only one.
+            priority: In the queue.
 
         Raises:
             CoordinatorError: The coordinator refuses the job or the person, or can't be reached.
         """
-        path = "runs" if project is None else f"runs?project={quote(project, safe='')}"
+        asked = {"priority": priority} | ({} if project is None else {"project": project})
+        path = f"runs?{urlencode(asked)}"
         body = {"job": json.loads(job.canonical()), "digest": job.digest()}
         return str(parse_object(self._post(path, body)).get("run"))
 

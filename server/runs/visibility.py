@@ -24,7 +24,8 @@ _BY_SITE = ("only_judging", "left_out", "bytes_sent", "late", "figures")
 _OF_RUN = frozenset(
     {
         *("status", "started", "finished", "job", "digest", "project", "researcher", "flower_run", "reason"),
-        *("waiting", "joined", "rounds", "tested_round", "models", "versions", "git_commit", "hardware"),
+        *("queue", "priority", "waiting", "joined", "rounds", "tested_round", "models"),
+        *("versions", "git_commit", "hardware"),
     }
 )
 _OF_EVENT = ("time", "event", "round", "site", "phase", "reason")

@@ -1,4 +1,4 @@
-"""For whom a run waits and since when, as its `run.json` says and as people read it."""
+"""For whom a run waits, or where it is in the queue, as its `run.json` says and as people read it."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -15,6 +15,18 @@ def waiting_for(waiting: Mapping[str, Any]) -> str:
     """
     sites: Mapping[str, Mapping[str, str]] = waiting.get("sites", {})
     return ", ".join(f"{name} ({_standing(sites[name])})" for name in sorted(sites))
+
+
+def queued_at(queue: Mapping[str, Any]) -> str:
+    """Return the place of a run in the queue: ``place 2: 2 runs are at work``.
+
+    Args:
+        queue: The entry of that name in `run.json`.
+    """
+    if not queue.get("place"):
+        return "about to begin"
+    because = f": {queue['because']}" if queue.get("because") else ""
+    return f"place {queue['place']}{because}"
 
 
 def _standing(site: Mapping[str, str]) -> str:

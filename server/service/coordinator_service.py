@@ -38,9 +38,12 @@ from server.registry.enrolment import Registry
 from server.registry.people import People
 from server.registry.store import REGISTRY
 from server.runs.local import Coordinator
+from server.runs.places import Places
 from server.runs.recovery import Recovery
+from server.runs.run_queue import RunQueue
 from server.service.coordinator_numbers import coordinator_numbers
 from server.service.coordinator_watch import CoordinatorWatch
+from server.superlink.site_names import all_sites
 from server.superlink.superlink import SuperLink
 from server.web.coordinator_pages import CoordinatorPages
 from server.web.oidc_pages import BACK
@@ -96,7 +99,13 @@ class Service:
         sites_tls, people_tls = (_context(self.folder, sites=sites) for sites in (True, False))
         sites = Door(listen(sites_address, settings.sites_port), sites_tls, limits.sites)
         people = Door(listen(people_address, settings.people_port), people_tls, limits.people)
-        desk = RunDesk(self.folder / RUNS, self._connect, self.trail, self.people.project_names)
+        desk = RunDesk(
+            self.folder / RUNS,
+            self._connect,
+            self.trail,
+            self.people.project_names,
+            most_queued=limits.runs.queued_each,
+        )
         versions: dict[str, str] = {}  # of Wardround at each site
         log_ins = self._log_ins()
         pages = CoordinatorPages(settings.name, desk, self.registry, versions=versions, log_ins=log_ins)
@@ -109,10 +118,12 @@ class Service:
             bell=self.bell,
         )
         runs = self.folder / RUNS
-        recovery = Recovery(self.superlink, Coordinator(runs, self._connect, self.append), runs)
+        operator = Coordinator(runs, self._connect, self.append)
+        places = Places(runs, limits.runs, self._sites_of)
         beside = [
             asyncio.create_task(self._renew(sites_tls, people_tls)),
-            asyncio.create_task(recovery.watch()),
+            asyncio.create_task(Recovery(self.superlink, operator, runs).watch()),
+            asyncio.create_task(RunQueue(self.superlink, operator, runs, places).watch()),
         ]
         over = self._tell_people()
         log.info("the coordinator is ready")
@@ -152,6 +163,9 @@ class Service:
             versions=versions,
             sites=[*enrolment.site_routes(), *models.site_routes(), *self.bell.allowances.site_routes()],
         )
+
+    def _sites_of(self, project: str) -> frozenset[str]:
+        return all_sites(self.folder, project)
 
     def _connect(self) -> Runs:
         return Runs(self.superlink.socket)

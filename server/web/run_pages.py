@@ -26,7 +26,7 @@ from server.web.seen_run import SeenRun
 from server.web.shell import Shell
 from server.web.story import Story
 from shared.pki.certificates import utc_now
-from shared.run_folder import AT_WORK, RunRecord
+from shared.run_folder import GOING, RunRecord
 from shared.text.phrase import phrase
 from shared.web.live import live_answer
 from shared.web.tables import Table, as_table
@@ -131,7 +131,7 @@ class RunPages:
             metrics=shown.metrics,
             metric=metric if metric in dict(shown.metrics) else first_metric(shown.facts),
             curves=curves,
-            is_live=shown.view.status in AT_WORK,
+            is_live=shown.view.status in GOING,
             can_change=may_change(user, row.researcher),
         )
 
@@ -157,7 +157,7 @@ class RunPages:
 
     async def resume(self, request: Request) -> Response:
         """Go on with a run."""
-        return await self._change(request, Coordinator.resume, "goes on")
+        return await self._change(request, Coordinator.resume, "goes on once there is room")
 
     async def _change(self, request: Request, change: Change, said: str) -> Response:
         await self._shell.form(request)

@@ -8,7 +8,7 @@ from server.report.content import words
 from server.report.facts import RunFacts, finite
 from server.report.sections import curve
 from server.report.tables import shown_metrics
-from server.runs.waiting import waiting_for
+from server.runs.waiting import queued_at, waiting_for
 from server.web.seen_run import SeenRun
 from server.web.story import SiteNow, Story
 from shared.metrics.figures import Figure
@@ -19,7 +19,7 @@ from shared.web.moments import span, utc
 from shared.web.tables import number
 
 LOSS = "train_loss"
-_KINDS = {"finished": "good", "running": "busy", "waiting": "warn", "stopped": "warn"}
+_KINDS = {"finished": "good", "running": "busy", "queued": "busy", "waiting": "warn", "stopped": "warn"}
 
 
 def kind_of(status: str) -> str:
@@ -35,6 +35,7 @@ class RunView:
         facts: What people look for first: name and value.
         sites: What each does, with the bytes that it has sent where they may be seen.
         waiting: For whom it waits.
+        queued: Its place in the queue, and why.
         reason: Why it failed.
     """
 
@@ -45,6 +46,7 @@ class RunView:
     sites: Sequence[tuple[str, SiteNow, int | None]]
     story: Story
     waiting: str
+    queued: str
     reason: str
 
     @property
@@ -80,6 +82,7 @@ def view_of(run: SeenRun, story: Story, tables: RunFacts) -> RunView:
         sites=[(name, _now(story.sites[name], status), sent.get(name)) for name in _by_need(story.sites)],
         story=story,
         waiting=waiting_for(waiting) if waiting else "",
+        queued=queued_at(about.get("queue") or {}) if status == "queued" else "",
         reason=str(about.get("reason") or ""),
     )
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from statistics import median
 from typing import Any
 
+from server.runs.waiting import queued_at
 from shared.web.moments import moment_of
 
 _LAST_EVENTS, _LAST_ROUNDS = 12, 5
@@ -135,6 +136,7 @@ def words_of(line: Mapping[str, Any]) -> str:
     when = f"round {round_}: " if round_ else ""
     because = f": {line['reason']}" if line.get("reason") else ""
     found = {
+        "run_queued": f"is in the queue, {queued_at(line)}",
         "run_waiting": f"waits for {line.get('for') or 'its sites'}",
         "run_started": f"begins, with {line.get('sites')} sites and {line.get('rounds')} rounds",
         "site_joined": f"{when}{site} has joined",

@@ -98,7 +98,7 @@ class SubmitPages:
         if isinstance(job, Refused):
             return await self._page(request, problem=job.error, remedy=job.remedy or "")
         name = await self._desk.submit(request.user, job, text_of(form, "project") or None)
-        return self._shell.to(request, f"/runs/{name}", f"{name} is submitted, and asks its sites.")
+        return self._shell.to(request, f"/runs/{name}", f"{name} is submitted; it begins once there is room.")
 
     async def _page(
         self, request: Request, *, problem: str = "", remedy: str = "", project: str = ""

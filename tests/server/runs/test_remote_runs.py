@@ -6,6 +6,7 @@ import signal
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -191,12 +192,35 @@ def test_roles(federation, remote, tiny_job, hold_images):
     assert (row.status, row.researcher) == ("finished", "ada")  # whose run it is, also for the sites
 
 
+def test_a_second_run_waits_in_the_queue_and_a_killed_coordinator_does_not_lose_it(
+    federation, remote, tiny_job, hold_images
+):
+    ada, in_training = remote("ada"), hold_images("alpha", "train")
+    job = partial(tiny_job, strategy_min_sites=1, job_rounds=1)
+    first = ada.submit(job(job_seed=11))
+    in_training.meet(federation.processes["alpha"].pid)
+    second = ada.submit(job(job_seed=12), priority="low")
+    for event in ada.follow(second):
+        assert (event.kind, event.data["place"]) == ("run_queued", 1)
+        break
+    row = ada.look(second).row
+    assert (row.status, row.reason) == ("queued", "place 1: 1 run of ada is at work")
+    with pytest.raises(CoordinatorError, match="only operators may put a run before all others"):
+        ada.submit(job(job_seed=13), priority="high")
+    federation.processes["coordinator"].kill()
+    federation.processes["coordinator"].wait()
+    in_training.let_go()
+    federation.start_coordinator()
+    assert list(ada.follow(second))[-1].kind == "run_finished"
+    assert ada.look(first).row.status == "interrupted"
+
+
 def test_a_superlink_that_comes_back_with_another_socket_is_found(federation, remote, tiny_job):
     ada, socket = remote("ada"), federation.superlink
     os.kill(superlink(federation), signal.SIGKILL)
     name = ada.submit(tiny_job(strategy_min_sites=1, job_rounds=1, strategy_round_timeout=60.0))
-    assert federation.superlink != socket
     assert list(ada.follow(name))[-1].kind == "run_finished"
+    assert federation.superlink != socket
 
 
 def superlink(federation: LocalFederation) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from server.audit.log import open_audit
 from server.audit.trail import AuditTrail
 from server.folder.coordinator import ServerTable, found
-from server.folder.limits import PeopleLimits
+from server.folder.limits import PeopleLimits, RunLimits
 from server.gateway.enrolment_api import EnrolmentApi
 from server.gateway.gateway import listen
 from server.gateway.listener import Listener
@@ -26,6 +26,9 @@ from server.oidc.provider import Provider
 from server.oidc.settings import OidcTable
 from server.registry.enrolment import Registry
 from server.runs.folder import RunFolder
+from server.runs.local import Coordinator
+from server.runs.places import Places
+from server.runs.run_queue import RunQueue
 from server.service.coordinator_service import registry_audit
 from server.web.coordinator_pages import CoordinatorPages
 from shared.audit.verify import entries
@@ -50,6 +53,12 @@ class Clock:
 
     def __call__(self) -> datetime:
         return datetime.now(UTC) + timedelta(days=self.days)
+
+
+class Link:
+    """Stands for the supervised SuperLink."""
+
+    starts = 1
 
 
 class Flower:
@@ -113,13 +122,16 @@ class Place:
     def events(self) -> list[str]:
         return [entry.event for entry in entries(self.folder / "audit")]
 
+    def begin_runs(self) -> None:
+        """Look once for runs in the queue, as the service does by itself."""
+        runs = Coordinator(self.runs, lambda: Flower(self), self.trail.write)  # type: ignore[arg-type, return-value]
+        places = Places(self.runs, RunLimits(at_once=10, each_person=10, each_project=10), lambda _: ())
+        RunQueue(Link(), runs, self.runs, places).look()  # type: ignore[arg-type]
+
     def started(self, job: str, name: str, project: str) -> None:
         """Do what the process of a run does first."""
-        if (self.runs / name).exists():
-            made = RunFolder.open(self.runs / name)
-        else:
-            made = RunFolder.create(self.runs, parse_job(json.loads(job), "job"), name, project)
-        made.describe(flower_run=7, status="running")
+        made = RunFolder.open(self.runs / name, parse_job(json.loads(job), "job"))
+        made.describe(flower_run=7, status="running", queue=None)
         made.event("run_waiting", **{"for": "charite (approval)"})
 
     def goes_on(self, run: RunFolder) -> RunFolder:

@@ -87,6 +87,7 @@ def test_a_keyboard_is_enough(tab: Watched, place: Place, going: RunFolder, tmp_
         own.tab_to("Submit this job")
         page.keyboard.press("Enter")
         page.wait_for_url("**/runs/keys-*")
+        place.begin_runs()
         assert [asked for asked in place.asked if asked.startswith("start keys-")]
         page.goto(f"{place.url}/runs/{GOING}")
         own.tab_to("Stop this run …")

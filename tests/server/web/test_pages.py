@@ -183,6 +183,8 @@ def test_a_job_is_explained_and_then_submitted(visit, place: Place) -> None:
     done = ada.post("/submit/start", job=job.canonical(), digest=job.digest(), project="default")
     assert re.fullmatch(r"/runs/knee-[\d-]+", done.url.path), done.text
     assert "is submitted" in done.text
+    assert "Take it out of the queue" in done.text
+    place.begin_runs()
     assert [asked for asked in place.asked if asked.startswith("start knee-")]
     assert "run-submitted" in place.events()
 
@@ -227,6 +229,7 @@ def test_a_rehearsal_that_is_none_does_no_harm(visit, content: bytes) -> None:
 def test_a_run_of_ones_own_goes_on(visit, place: Place) -> None:
     answer = visit("ada").post("/runs/heart-mri-20261122-101010/resume")
     assert "goes on" in answer.text
+    place.begin_runs()
     assert "resume heart-mri-20261122-101010" in place.asked
     failed = RunFolder.read(place.runs / "heart-mri-20261122-101010")
     failed.describe(status="failed", reason=f"round 3: 1 site answered {HOSTILE}")

@@ -112,7 +112,7 @@ def test_a_coordinator_tells_what_an_operator_asks(coordinator_told: Found) -> N
 def test_no_word_from_outside_is_a_label(site_told: Found, coordinator_told: Found) -> None:
     words = {value for _, labels in {**site_told, **coordinator_told} for _, value in labels}
     own = {"st-mary", "discs", "lung", "waiting", "approved", "denied", "unknown"}
-    own |= {"running", "finished", "failed", "stopped", "interrupted"}
+    own |= {"queued", "running", "finished", "failed", "stopped", "interrupted"}
     own |= {"service", "jobs", "log", "certificate", "runs", "sites"} | EVENTS.keys()
     assert {word for word in words - own if not re.fullmatch(r"\d+(\.\d+)+", word)} == set()
 

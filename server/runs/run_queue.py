@@ -1,0 +1,137 @@
+"""The queue of a coordinator's runs: begins those for which there is room, tells the others where they are.
+
+Whoever submits or resumes a run says in its `run.json` that it is in the queue. What is taken out of it and
+handed to Flower is watched until its process is there; what Flower lost is put back.
+"""
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from server.runs.folder import RunFolder
+from server.runs.life import note_failed
+from server.runs.local import Coordinator
+from server.runs.places import Entry, Places, Queued
+from server.superlink.superlink import SuperLink
+from shared.clock import utc_text
+from shared.errors import WardroundError
+
+log = logging.getLogger(__name__)
+
+_LOOK = 0.5  # seconds between looks
+_START = 120.0  # seconds in which Flower must have started a run's process
+_FROM_FLOWER = 3.0  # seconds between questions to Flower while a run has not begun
+
+
+@dataclass
+class _Start:
+    """A run that was handed to Flower."""
+
+    number: int
+    end: float
+    ask: float
+
+
+class RunQueue:
+    """Begins runs, one look after the other.
+
+    Args:
+        link: Supervised.
+        runs: The coordinator's, in whose name runs begin.
+        folder: Of the run folders.
+        places: Says which is next.
+    """
+
+    def __init__(self, link: SuperLink, runs: Coordinator, folder: Path, places: Places) -> None:
+        self._link = link
+        self._runs = runs
+        self._folder = folder
+        self._places = places
+        self._starts: dict[str, _Start] = {}
+        self._link_starts = link.starts
+
+    async def watch(self) -> None:
+        """Begin what may begin whenever there is room; until cancelled."""
+        while True:
+            await self._link.wait_healthy()
+            if self._link.starts != self._link_starts:  # another SuperLink knows nothing of them
+                self._link_starts = self._link.starts
+                self.forget_starts()
+            try:
+                await asyncio.to_thread(self.look)
+            except (WardroundError, OSError) as error:  # a full disk must not end the watch
+                log.warning("the queue of runs can't be looked at: %s", error)
+            await asyncio.sleep(_LOOK)
+
+    def forget_starts(self) -> None:
+        """Have what was handed to Flower, and has not begun, begun anew."""
+        self._starts.clear()
+
+    def look(self) -> None:
+        """Do what is to be done now."""
+        self._watch_starts()
+        with self._places.lock():
+            for entry in self._places.entries():
+                if entry.status == "queued" and entry.is_taken and entry.name not in self._starts:
+                    self._put_back(entry)
+            order = self._places.order(self._places.entries())
+            begin = [one.entry.name for one in order if not one.because and self._take(one.entry.name)]
+        for name in begin:
+            self._begin(name)
+        self._tell([one for one in order if one.because])
+
+    def _take(self, name: str) -> bool:
+        """Take a run out of the queue; says whether it is still in it."""
+        run = RunFolder.read(self._folder / name)
+        with run.lock():
+            about = run.read_description()
+            if about.get("status") != "queued":
+                return False
+            run.describe(queue={"since": about["queue"]["since"], "taken": utc_text("milliseconds")})
+        return True
+
+    def _put_back(self, entry: Entry) -> None:
+        run = RunFolder.read(self._folder / entry.name)
+        with run.lock():
+            if run.read_description().get("status") == "queued":
+                run.describe(queue={"since": entry.since})
+
+    def _begin(self, name: str) -> None:
+        try:
+            now = time.monotonic()
+            self._starts[name] = _Start(self._runs.begin(name), now + _START, now + _FROM_FLOWER)
+        except WardroundError as error:  # the next look puts it back, and tries again
+            log.warning("run %s can't be begun now: %s", name, error)
+
+    def _watch_starts(self) -> None:
+        """Let go of the runs that have begun; those whose process ended before that have failed."""
+        now = time.monotonic()
+        for name, start in list(self._starts.items()):
+            run = RunFolder.read(self._folder / name)
+            if run.read_description().get("status") != "queued":
+                del self._starts[name]
+            elif now > start.end:
+                self._fail(run, f"Flower did not start it within {_START:g} s")
+            elif now > start.ask:
+                start.ask = now + _FROM_FLOWER
+                if reason := self._runs.failure(start.number):
+                    self._fail(run, f"could not be started: {reason}")
+
+    def _fail(self, run: RunFolder, reason: str) -> None:
+        start = self._starts.pop(run.path.name)
+        self._runs.end(start.number)
+        note_failed(run, reason)
+
+    def _tell(self, queue: list[Queued]) -> None:
+        """Say to each run in the queue which place it has now, and what it waits for."""
+        for place, one in enumerate(queue, 1):
+            if one.entry.told == (place, one.because):
+                continue
+            run = RunFolder.read(self._folder / one.entry.name)
+            with run.lock():
+                about = run.read_description()
+                if about.get("status") == "queued":
+                    run.describe(queue=about["queue"] | {"place": place, "because": one.because})
+                    run.event("run_queued", place=place, because=one.because)
