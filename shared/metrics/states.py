@@ -64,8 +64,7 @@ class Mean(Metric):
     def update(self, values: Tensor, counted: Tensor | None = None) -> None:
         """Add values (N, columns), leaving out those where `counted` (the same shape) is False."""
         values = values.detach().cpu().double()
-        if counted is None:
-            counted = torch.ones_like(values, dtype=torch.bool)
+        counted = torch.ones_like(values, dtype=torch.bool) if counted is None else counted.detach().cpu()
         self.total += torch.where(counted, values, 0.0).sum(dim=0)
         self.count += counted.sum(dim=0)
 
