@@ -70,7 +70,7 @@ class Predictor:
         """
         torch.set_num_threads(run.job.training.threads)
         model = place_model(run.model(torch.device("cpu"), which), run.job, device)
-        return cls(run.job, make_task(run.job, run.statistics), models_of(model))
+        return cls(run.job, make_task(_unjudged(run.job), run.statistics), models_of(model))
 
     def require_answers(self) -> None:
         """Make sure that the task says something of single images.
@@ -123,15 +123,34 @@ class Predictor:
         for row, answer in zip(rows, answers, strict=True):
             yield Said(row.record, row.kinds, answer)
 
+    @property
+    def sees_features(self) -> bool:
+        """Whether answers need what the network's last layer was given."""
+        return self.familiar is not None
+
     def run(self, samples: Samples) -> Iterator[tuple[Batch, Prediction]]:
-        """Yield samples in batches, with what the networks predict."""
-        return predictions(self.task, self.models, samples, given=True)
+        """Yield samples in batches, with what the networks predict; with the features (B, N) if needed.
+
+        Raises:
+            RunError: They are, and the network has no layer that sees a vector for each sample.
+        """
+        predicting = predictions(self.task, self.models, samples, given=True)
+        if not self.sees_features:
+            yield from predicting
+            return
+        with last_features(list(self.models.values())) as seen:
+            for batch, predicted in predicting:
+                if not seen:
+                    raise RunError(
+                        "the network ends in no linear layer, which would have features to compare"
+                    )
+                yield batch, {**predicted, FEATURES: seen[0].float()}
 
     def answers_of(self, batch: Batch, predicted: Prediction) -> list[Answer]:
         """Return what is said of each sample of a batch."""
         answers = self.task.answers(batch, predicted) or []
         if self.familiar is not None:
-            cells = self.familiar.cells(self.features(batch, predicted), predicted[LOGITS])
+            cells = self.familiar.cells(self.projected(predicted), predicted[LOGITS])
             pairs = zip(answers, cells, strict=True)
             answers = [replace(answer, cells={**answer.cells, **own}) for answer, own in pairs]
         if self.explainer is None:
@@ -142,16 +161,9 @@ class Predictor:
             for answer, why in zip(answers, reasons, strict=True)
         ]
 
-    def features(self, batch: Batch, predicted: Prediction) -> Tensor:
-        """Return the features (B, N) of a batch by which it is unusual or not."""
-        if FEATURES in predicted:
-            found: Tensor = predicted[FEATURES]
-            return found
-        with last_features(list(self.models.values())) as seen:
-            self.task.predict(self.models, batch)
-        if not seen:
-            raise RunError("the network ends in no linear layer, which would have features to compare")
-        return projected(seen[0].float(), moments_of(self.job).features, self.job.job.seed)
+    def projected(self, predicted: Prediction) -> Tensor:
+        """Return the features (B, N) by which images are unusual or not, as the job's sums have them."""
+        return projected(predicted[FEATURES], moments_of(self.job).features, self.job.job.seed)
 
     def comparing(self, manifest: Manifest, kinds: Mapping[str, Kind]) -> "Predictor":
         """Return the same, whose explainer compares with images of a manifest, evenly spread over it."""
@@ -167,6 +179,11 @@ class Predictor:
                 for name in others.keys() & read.columns.keys():
                     others[name].append(whole(read.columns[name][0]))
         return replace(self, explainer=replace(self.explainer, others=others))
+
+
+def _unjudged(job: JobSpec) -> JobSpec:
+    """Return a job without its further metrics, and so without what they need besides answers: attacks."""
+    return job.model_copy(update={"evaluation": job.evaluation.model_copy(update={"metrics": []})})
 
 
 def _given(record: Record, kinds: Mapping[str, Kind], columns: Iterable[str]) -> dict[str, Kind]:

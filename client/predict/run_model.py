@@ -93,7 +93,7 @@ def predict_with(
 
 def _familiar(run: FinishedRun, predictor: Predictor, usual: Path | None) -> Familiar | None:
     if usual is None:
-        return familiar_of(run, predictor.task)
+        return familiar_of(run)
     kinds = kinds_of(run.job)
     return usual_here(predictor, find_rows(usual, run.job, kinds), kinds)
 

@@ -17,8 +17,8 @@ from shared.further_metrics.feature_moments import FEATURES, FeatureMoments, mom
 from shared.job.schema import JobSpec
 from shared.metrics.states import Mean
 from shared.run_folder import TEST
+from shared.tasks import make_task
 from shared.tasks.answers import Answer
-from shared.tasks.base import Task
 
 
 def asks_what_is_usual(job: JobSpec) -> bool:
@@ -26,7 +26,7 @@ def asks_what_is_usual(job: JobSpec) -> bool:
     return any(isinstance(own, FeatureMoments) for own in job.evaluation.metrics)
 
 
-def familiar_of(run: FinishedRun, task: Task) -> Familiar | None:
+def familiar_of(run: FinishedRun) -> Familiar | None:
     """Return what was usual in the test; None where the job does not ask, or no hospital told its sums.
 
     Raises:
@@ -40,7 +40,7 @@ def familiar_of(run: FinishedRun, task: Task) -> Familiar | None:
         if not told:
             return None
         edges = None if told["edges"] is None else np.array(told["edges"], np.float64)
-        metrics = task.metrics(edges)
+        metrics = make_task(run.job, run.statistics).metrics(edges)
         metrics.merge(np.array(told["federation"], np.float64))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise RunError(f"can't be read as the states of a test ({error})", where=file) from None
@@ -74,9 +74,14 @@ class _Collector(Predictor):
 
     mean: Mean = field(default_factory=Mean)
 
+    @property
+    def sees_features(self) -> bool:
+        """See the base class."""
+        return True
+
     def answers_of(self, batch: Batch, predicted: Prediction) -> list[Answer]:
         """See the base class: nothing is said of single rows."""
         if self.task.targets <= batch.values.keys():
-            known = {**predicted, FEATURES: self.features(batch, predicted)}
+            known = {**predicted, FEATURES: self.projected(predicted)}
             self.mean.update(*moments_of(self.job).values(self.job, known, batch))
         return [Answer({}) for _ in range(len(batch))]

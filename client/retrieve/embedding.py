@@ -1,20 +1,16 @@
 """The features by which images are compared."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from client.data.samples.site_data import Samples
 from client.predict.answering import Predictor
 from shared.batch import Batch, Prediction
 from shared.errors import RunError
-from shared.networks.features import last_features
+from shared.further_metrics.feature_moments import FEATURES
 from shared.tasks.answers import Answer
-
-_VECTORS = "vectors"
 
 
 @dataclass(frozen=True)
@@ -45,21 +41,12 @@ class Embedder(Predictor):
                 remedy="Take a run of a classification of images.",
             )
 
-    def run(self, samples: Samples) -> Iterator[tuple[Batch, Prediction]]:
-        """See the base class; with the features.
-
-        Raises:
-            RunError: The network has no layer that sees a vector for each image.
-        """
-        with last_features(list(self.models.values())) as seen:
-            for batch, predicted in super().run(samples):
-                if not seen:
-                    raise RunError(
-                        "the network ends in no linear layer, which would have features to compare"
-                    )
-                yield batch, {**predicted, _VECTORS: seen[0]}
+    @property
+    def sees_features(self) -> bool:
+        """See the base class."""
+        return True
 
     def answers_of(self, batch: Batch, predicted: Prediction) -> list[Answer]:
         """See the base class."""
-        vectors = normalize(predicted[_VECTORS].detach().double().flatten(1)).cpu()
+        vectors = normalize(predicted[FEATURES].detach().double().flatten(1)).cpu()
         return [Embedded({}, vector=vector) for vector in vectors]
