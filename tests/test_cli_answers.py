@@ -35,7 +35,7 @@ IN_A_FEDERATION = {  # tests/server/runs/test_remote_runs.py asks these of a coo
 }
 OF_A_SIMULATION = {"simulate", "audit-privacy"}  # tests/simulate/
 OF_RUNS = {  # tests/server/report/test_commands.py, tests/server/track/, tests/*/cli/
-    *("report", "show", "compare", "predict", "retrieve", "export", "verify", "track"),
+    *("report", "show", "compare", "predict", "retrieve", "export", "verify", "track", "store"),
     *("client label list", "client label take"),
 }
 

@@ -12,6 +12,7 @@ from client.cli.export import export
 from client.cli.new_job import new
 from client.cli.predict import predict
 from client.cli.retrieve import retrieve
+from client.cli.store import store
 from client.cli.verify import verify
 from server.cli.login import login
 from server.cli.report import compare, report, show
@@ -37,7 +38,7 @@ app = App(
 )
 app.command()(simulate)
 app.command()(audit_privacy)
-for command in (report, show, compare, predict, retrieve, export, verify, track, login, *COMMANDS):
+for command in (report, show, compare, predict, store, retrieve, export, verify, track, login, *COMMANDS):
     app.command()(command)
 job_app.command()(new)  # which reads data
 app.add_typer(job_app, name="job")

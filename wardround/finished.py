@@ -221,18 +221,21 @@ def predict(
     explain: Sequence[str] = (),
     of: str | None = None,
     usual: Path | str | None = None,
+    formats: Sequence[str] = (),
 ) -> Predictions:
     """Ask a finished run's model about images.
 
     Args:
         run: The run, or its folder.
-        data: A manifest, its folder, or a folder of images; None for a task that draws images of nobody.
+        data: A manifest, its folder, an image, or a folder of images or DICOM studies; None for a task
+            that draws images of nobody.
         out: A new folder.
         model: The model that was tested, or that of the last round.
         device: `cpu`, `cuda`, `cuda:N` or `auto`.
         explain: Methods that say why, such as `["grad-cam"]` (docs/explanations.md).
         of: The class that they explain; None takes the predicted one.
         usual: Labelled images of your own, from which follows how unusual others are (docs/robustness.md).
+        formats: Further ones, such as `["dicom-seg"]` (docs/results.md).
 
     Raises:
         WardroundError: The folder is there already, the run has no model, or no image could be used.
@@ -249,6 +252,7 @@ def predict(
         explain=explain,
         of=of,
         usual=known,
+        formats=formats,
     )
     return Predictions(Path(out), tuple(str(problem) for problem in told.problems))
 

@@ -17,7 +17,10 @@ def predict(
     out: Annotated[Path, typer.Option(help="A new folder for what is predicted.", show_default=False)],
     data: Annotated[
         Path | None,
-        typer.Option(help="A manifest, its folder, or a folder of images.", show_default=False),
+        typer.Option(
+            help="A manifest, its folder, an image, or a folder of images or DICOM studies.",
+            show_default=False,
+        ),
     ] = None,
     model: Annotated[
         Literal["best", "last"], typer.Option(help="The model that was tested, or that of the last round.")
@@ -43,6 +46,22 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--as",
+            help="Write more: dicom-seg (masks), dicom-sr (sizes, boxes, scores) and dicom-sc (overlays) of "
+            "images that are DICOM; fhir; json. Repeat it for several.",
+            show_default=False,
+        ),
+    ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            help="Send what is written as DICOM to an archive: the URL of its DICOMweb, or pacs.toml.",
+            show_default=False,
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Write scores, masks, boxes and a page for each image; exit code 2 if one could not be used."""
@@ -51,6 +70,8 @@ def predict(
     RunRecord.read(run)  # before the seconds that PyTorch takes
     from rich.console import Console
 
+    from client.pacs.archive_settings import archive
+    from client.pacs.stow import Store
     from client.predict.run_model import predict_with
     from shared.text.plural import many
 
@@ -64,6 +85,8 @@ def predict(
         explain=explain or (),
         of=of,
         usual=usual,
+        formats=formats or (),
+        archive=None if store is None else Store.of(archive(store)),
         say=lambda line: console.print(line, soft_wrap=True, highlight=False, markup=False),
         track=lambda said, rows: _tracked(said, rows, console),
     )
@@ -71,7 +94,10 @@ def predict(
         answer(json, f"{many(told.drawn, 'image')} drawn: {told.page}", page=told.page, drawn=told.drawn)
         return
     said = f"{many(told.predicted, 'row')} predicted: {told.page}"
-    answer(json, said, page=told.page, predicted=told.predicted, problems=len(told.problems))
+    keys = {"page": told.page, "predicted": told.predicted, "problems": len(told.problems)}
+    if store is not None:
+        said, keys = f"{said}\n{many(told.stored, 'object')} stored", {**keys, "stored": told.stored}
+    answer(json, said, **keys)
     if told.problems:
         name_problems(told.problems)
         raise typer.Exit(2)

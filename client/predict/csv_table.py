@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import math
 from collections.abc import Mapping, Sequence
 
@@ -31,3 +32,13 @@ def _cell(value: Cell) -> str:
     if isinstance(value, float):
         return repr(value) if math.isfinite(value) else ""
     return str(value)
+
+
+def json_table(rows: Sequence[Mapping[str, Cell]]) -> bytes:
+    """Return rows as JSON, a list of objects; a figure that is not defined is null."""
+    found = [{name: None if _is_undefined(value) else value for name, value in row.items()} for row in rows]
+    return json.dumps(found, indent=1, ensure_ascii=False).encode()
+
+
+def _is_undefined(value: Cell) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)

@@ -19,18 +19,13 @@ from shared.tasks.answers import Answer, Cell
 OVERLAY_SIDE = 512  # pixels of an overlay's longest side
 _GAP = 4
 _FACTS = 12  # on a card, of perhaps hundreds of columns
-_SURE = 0.3  # score of a box from which it is drawn, and at most so many of an image
-_MOST_BOXES = 20
 
 
 class Picture:
     """An image with outlines, or beside those that were made of it, drawn in several sizes."""
 
     def __init__(self, placed: Placed) -> None:
-        boxes = placed.boxes
-        if boxes is not None and placed.scores is not None:
-            boxes = boxes[placed.scores >= _SURE][:_MOST_BOXES]
-        found, true = Drawing(placed.mask, boxes), Drawing(placed.true_mask, placed.true_boxes)
+        found, true = Drawing(placed.mask, placed.sure.boxes), Drawing(placed.true_mask, placed.true_boxes)
         sample = Sample(placed.picture.array, (found,), (true,))
         place = placed.picture.spacing, placed.picture.affine
         self._planes: Sequence[Plane] = planes(sample, *place)

@@ -3,7 +3,7 @@
 import gzip
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,9 @@ from client.predict.images import PlacedImage, place_image
 from client.predict.places import NIFTI, as_stored_nifti, stored_affine
 from shared.job.data_options import DataTable
 from shared.tasks.answers import Answer, FoundBoxes
+
+_SURE = 0.3  # score of a box from which it is drawn, and at most so many of an image
+_MOST_BOXES = 20
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,14 @@ class Placed:
     displacement: PlacedField | None
     true_mask: NDArray[np.uint8] | NDArray[np.int32] | None
     true_boxes: NDArray[np.float32] | None
+
+    @property
+    def sure(self) -> "Placed":
+        """The same with those boxes alone that are drawn and reported, the best first."""
+        if self.boxes is None or self.scores is None:
+            return self
+        kept = np.flatnonzero(self.scores >= _SURE)[:_MOST_BOXES]
+        return replace(self, boxes=self.boxes[kept], scores=self.scores[kept])
 
 
 def place(record: Record, kinds: Mapping[str, Kind], data: DataTable, answer: Answer) -> Placed | None:
@@ -122,14 +133,21 @@ def written_corners(placed: Placed) -> NDArray[np.float64]:
     """Return the boxes as a manifest has them, (N, 2 D): x0, y0, x1, y1 and, in a volume, z0, z1."""
     assert placed.boxes is not None  # noqa: S101 (asked for where there are some)
     axes = placed.boxes.shape[1] // 2
-    ends = placed.boxes[:, : 2 * axes].astype(np.float64).reshape(-1, 2, axes)
     if axes == 2:
-        return ends[..., ::-1].reshape(-1, 4)
-    turn, stored = placed.picture.turn, np.empty_like(ends)
-    shown = np.where(turn.flipped, np.array(placed.picture.shape) - ends, ends)
-    stored[..., list(turn.axes)] = shown
-    low, high = stored.min(axis=1), stored.max(axis=1)
+        return placed.boxes[:, :4].astype(np.float64).reshape(-1, 2, 2)[..., ::-1].reshape(-1, 4)
+    low, high = np.moveaxis(stored_corners(placed), 1, 0)
     return np.stack([low[:, 0], low[:, 1], high[:, 0], high[:, 1], low[:, 2], high[:, 2]], axis=1)
+
+
+def stored_corners(placed: Placed) -> NDArray[np.float64]:
+    """Return the lower and the upper corner of boxes (N, 2, axes of the file) in the file's order of axes."""
+    assert placed.boxes is not None  # noqa: S101 (asked for where there are some)
+    turn, axes = placed.picture.turn, placed.boxes.shape[1] // 2
+    ends = placed.boxes[:, : 2 * axes].astype(np.float64).reshape(-1, 2, axes)
+    stored = np.zeros((len(ends), 2, turn.stored))
+    stored[:, 1] = 1  # along an axis of length 1 that is not shown
+    stored[..., list(turn.axes)] = np.where(turn.flipped, np.array(placed.picture.shape) - ends, ends)
+    return np.stack([stored.min(axis=1), stored.max(axis=1)], axis=1)
 
 
 def mask_file(placed: Placed) -> tuple[str, bytes]:

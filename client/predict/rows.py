@@ -4,8 +4,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from client.data.kinds import Kind
+from client.data.manifest.csv_files import file_below
 from client.data.manifest.folder_content import below, is_image, stem
 from client.data.manifest.rows import Manifest, Record, scan_manifest
+from client.predict.dicom.studies import Series, is_dicom_file, series_of
 from shared.errors import DataError
 from shared.job.schema import JobSpec
 from shared.tasks.fields import image_columns_of, may_lack_images
@@ -13,13 +15,14 @@ from shared.tasks.fields import image_columns_of, may_lack_images
 MANIFEST = "manifest.csv"
 
 
-def find_rows(data: Path, job: JobSpec, kinds: Mapping[str, Kind]) -> Manifest:
+def find_rows(data: Path, job: JobSpec, kinds: Mapping[str, Kind], staging: Path | None = None) -> Manifest:
     """Return the rows; a manifest may lack the targets.
 
     Args:
-        data: A manifest, the folder that holds one, or a folder of images.
+        data: A manifest, the folder that holds one, an image, or a folder of images or of DICOM studies.
         job: Of the run.
         kinds: Of all its fields.
+        staging: See `client.predict.dicom.studies.series_of`.
 
     Raises:
         DataError: There is nothing, or a column is missing that the model's inputs come from.
@@ -31,8 +34,9 @@ def find_rows(data: Path, job: JobSpec, kinds: Mapping[str, Kind]) -> Manifest:
         if kind.field.role == "input" and kind.field.required
         for column in kind.columns
     ]
-    if data.is_dir() and not (data / MANIFEST).is_file():
-        return _images_below(data, images, needs, job.data.dimensions)
+    has_manifest = data.is_dir() and (data / MANIFEST).is_file()
+    if (data.is_dir() and not has_manifest) or (data.is_file() and _is_image(data)):
+        return _images_below(data, images, needs, job.data.dimensions, staging)
     found = scan_manifest(data, images, needs, may_lack_images=may_lack_images(job))
     usable = {
         found.at(record) for record in found.records
@@ -41,10 +45,16 @@ def find_rows(data: Path, job: JobSpec, kinds: Mapping[str, Kind]) -> Manifest:
     return Manifest(found.path, found.columns, found.records, problems)
 
 
-def _images_below(folder: Path, columns: tuple[str, ...], needs: list[str], dimensions: int) -> Manifest:
+def _is_image(file: Path) -> bool:
+    return is_image(file.name) or is_dicom_file(file)
+
+
+def _images_below(
+    folder: Path, columns: tuple[str, ...], needs: list[str], dimensions: int, staging: Path | None
+) -> Manifest:
     """Return each image below a folder as a row of its own, in the order of the names.
 
-    For a network that sees volumes, a folder of several DICOM files and nothing else is one image: a series.
+    For a network that sees volumes, the DICOM files of one series are one image. A file is its own folder.
     """
     if len(columns) != 1 or set(needs) - set(columns):
         wanted = ", ".join(dict.fromkeys((*columns, *needs)))
@@ -53,34 +63,33 @@ def _images_below(folder: Path, columns: tuple[str, ...], needs: list[str], dime
             where=folder,
             remedy=f"Write a {MANIFEST} with the columns patient, {wanted}.",
         )
-    column = columns[0]
-    files = list(_images(folder, series=dimensions == 3))
-    if not files:
+    column, top = columns[0], folder if folder.is_dir() else folder.parent
+    files = list(_files(folder)) if folder.is_dir() else [folder]
+    slices = [path for path in files if is_dicom_file(path)] if dimensions == 3 else []
+    found = [Series(path, below(top, path), "") for path in files if path not in set(slices)]
+    found = sorted([*found, *series_of(slices, top, staging)], key=lambda one: one.name)
+    if not found:
         raise DataError("has neither a manifest.csv nor an image", where=folder)
     records = [
         Record(
             row=number,
-            patient=stem(path.name) if is_image(path.name) else path.name,
-            images=(path,),
-            cells={column: below(folder, path)},
-            folder=folder,
+            patient=one.patient or (stem(one.path.name) if is_image(one.path.name) else one.path.name),
+            images=(one.path,),
+            cells={column: one.name},
+            folder=top,
+            looked_up={f"{file_below.__name__} {one.name}": one.path},  # a series may be called by its number
         )
-        for number, path in enumerate(files, 1)
+        for number, one in enumerate(found, 1)
     ]
     return Manifest(folder, (column,), records, [])
 
 
-def _images(folder: Path, *, series: bool) -> Iterator[Path]:
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the images below a folder, in the order of their names."""
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
         if path.is_dir():
-            yield from [path] if series and _is_series(path) else _images(path, series=series)
-        elif is_image(path.name):
+            yield from _files(path)
+        elif _is_image(path):
             yield path
-
-
-def _is_series(folder: Path) -> bool:
-    """Say whether a folder holds slices of a volume, and nothing else."""
-    names = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
-    return len(names) > 1 and all(name.lower().endswith(".dcm") for name in names)

@@ -3,11 +3,16 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from client.data.kinds import kinds_of
 from client.data.new_folder import require_new
 from client.explain.explainer import Explainer
+from client.pacs.results import stored_results
+from client.pacs.stow import Store
 from client.predict.answering import Predictor, Said
+from client.predict.formats import DICOM, known_formats
+from client.predict.further import Further
 from client.predict.rows import find_rows
 from client.predict.samples import write_samples
 from client.predict.usual import asks_what_is_usual, familiar_of, usual_here
@@ -28,12 +33,14 @@ class Told:
         predicted: Rows.
         problems: Why others could not be used.
         drawn: Images of nobody, where the task draws them; otherwise None.
+        stored: Objects that the archive has taken.
     """
 
     page: Path
     predicted: int = 0
     problems: Sequence[DataError] = ()
     drawn: int | None = None
+    stored: int = 0
 
 
 def predict_with(
@@ -46,6 +53,8 @@ def predict_with(
     explain: Sequence[str] = (),
     of: str | None = None,
     usual: Path | None = None,
+    formats: Sequence[str] = (),
+    archive: Store | None = None,
     say: Callable[[str], None] = lambda _: None,
     track: Callable[[Iterable[Said], int], Iterable[Said]] = lambda said, _: said,
 ) -> Told:
@@ -53,7 +62,8 @@ def predict_with(
 
     Args:
         run: Folder of a finished run.
-        data: A manifest, its folder, or a folder of images; None for a task that draws images of nobody.
+        data: A manifest, its folder, an image, or a folder of images or DICOM studies; None for a task
+            that draws images of nobody.
         out: The new folder.
         which: The model.
         device: `cpu`, `cuda`, `cuda:N` or `auto`.
@@ -61,6 +71,8 @@ def predict_with(
         of: The class that they explain; None takes the predicted one.
         usual: Labelled images of the hospital's own, as `data`, by which others are unusual or not; None
             takes the sums of the run's test, if it asked for them.
+        formats: Further ones, in which it is written beside tables, NIfTI and PNG.
+        archive: Takes what was written as DICOM, once all is written.
         say: Told which model it is, before anything is predicted.
         track: Wraps the rows, of which there are so many, to show progress.
 
@@ -68,7 +80,11 @@ def predict_with(
         WardroundError: The folder exists, the run has no model, or no row could be used.
     """
     require_new(out)
-    explainer = _explainer(explain, of)
+    if archive is not None and not DICOM & set(formats):
+        raise RunError(
+            "takes DICOM alone, and nothing else was asked for", where="--store", remedy="Add --as dicom-seg."
+        )
+    explainer, others = _explainer(explain, of), known_formats(formats)
     finished = FinishedRun.read(run)
     predictor = replace(Predictor.of(finished, which, open_device(device)), explainer=explainer)
     lines = list(_which_model(finished, which))
@@ -81,14 +97,17 @@ def predict_with(
     predictor.require_answers()
     if data is None:
         raise RunError("says something of images: give --data", where=run)
-    manifest = find_rows(data, finished.job, kinds_of(finished.job))
-    predictor = predictor.comparing(manifest, kinds_of(finished.job))
     predictor = replace(predictor, familiar=_familiar(finished, predictor, usual))
     if predictor.familiar is None and asks_what_is_usual(finished.job):
         lines.append("No hospital told what is usual, as its policy bounds sums: give --usual.")
         say(lines[-1])
-    counts = write_predictions(predictor, manifest, out, lines, track)
-    return Told(out / PAGE, counts.predicted, counts.problems)
+    further = Further.of_run(finished, which, others) if others else None
+    with TemporaryDirectory(prefix="wardround-") as staging:  # of links alone
+        manifest = find_rows(data, finished.job, kinds_of(finished.job), Path(staging))
+        predictor = predictor.comparing(manifest, kinds_of(finished.job))
+        counts = write_predictions(predictor, manifest, out, lines, track=track, further=further)
+    stored = 0 if archive is None else stored_results(out, archive)
+    return Told(out / PAGE, counts.predicted, counts.problems, stored=stored)
 
 
 def _familiar(run: FinishedRun, predictor: Predictor, usual: Path | None) -> Familiar | None:

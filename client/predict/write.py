@@ -13,9 +13,12 @@ from client.data.manifest.rows import Manifest, Record
 from client.data.new_folder import new_folder, put
 from client.predict.answering import Predictor, Said
 from client.predict.attention import Attended, attended
-from client.predict.csv_table import csv_table
+from client.predict.csv_table import csv_table, json_table
 from client.predict.displacements import field_file
 from client.predict.drawing import OVERLAY_SIDE, Picture, card, side_by_side
+from client.predict.formats import DICOM, FORMATS
+from client.predict.formats import TABLE as JSON
+from client.predict.further import Further
 from client.predict.geometry import Placed, mask_file, place, sizes, written_corners
 from client.predict.images import image_file
 from client.predict.reasons import LEGEND, reasons_on
@@ -25,6 +28,7 @@ from shared.text.plural import many
 from shared.text.printable import printable
 
 TABLE, BOXES, ATTENTION, PAGE = "predictions.csv", "boxes.csv", "attention.csv", "index.html"
+ROWS = "predictions.json"
 MASKS, OVERLAYS, REASONS, DISPLACEMENTS = "masks", "overlays", "reasons", "displacements"
 _CARDS = 200  # on the page: each is some 30 KB of it
 _ODD = re.compile(r"[^A-Za-z0-9._-]+")
@@ -46,9 +50,10 @@ class Counts:
 class Writer:
     """Takes what was said of each row, and writes it."""
 
-    def __init__(self, folder: Path, predictor: Predictor) -> None:
+    def __init__(self, folder: Path, predictor: Predictor, further: Further | None = None) -> None:
         self._folder = folder
         self._job = predictor.job
+        self._further = further
         kinds = kinds_of(predictor.job)
         self._image = first_of_kind(kinds, "image")
         self._classes = {kind: _classes(kinds, kind) for kind in ("mask", "instances", "boxes")}
@@ -85,6 +90,7 @@ class Writer:
             self.counts.predicted += 1
         else:
             row["problem"] = printable(problem.problem)
+            self.counts.problems.append(problem)
         self._rows.append(row)
 
     def _files(self, record: Record, said: Said, placed: Placed | None) -> dict[str, Cell]:
@@ -92,6 +98,7 @@ class Writer:
         cells: dict[str, Cell] = dict(said.answer.cells)
         name, files = f"{record.row:04d}-{_plain(self._name(record) or record.patient)}", {}
         shown: list[Tile] = []
+        overlay: bytes | None = None
         if placed is not None:
             if placed.mask is not None:
                 if self._classes["mask"]:
@@ -102,8 +109,8 @@ class Writer:
                 self._boxes += self._box_rows(record, placed)
             files |= self._images(name, placed)
             picture = Picture(placed)
-            shown = picture.tiles()
-            files["overlay"] = self._put(OVERLAYS, f"{name}.png", picture.overlay())
+            shown, overlay = picture.tiles(), picture.overlay()
+            files["overlay"] = self._put(OVERLAYS, f"{name}.png", overlay)
             for reason in reasons_on(placed, self._job.data, said.answer):
                 shown += reason.tiles()
                 ending, content = reason.file()
@@ -112,6 +119,7 @@ class Writer:
                 files[f"overlay/{reason.method}"] = self._put(
                     OVERLAYS, f"{name}-{reason.method}.png", side_by_side(reason.tiles(OVERLAY_SIDE))
                 )
+        files |= self._other_formats(name, record.patient, placed, cells, overlay)
         if (looked_at := _looked_at(said)) is not None:
             shown += looked_at.tiles
             self._attention += looked_at.rows
@@ -121,6 +129,23 @@ class Writer:
             title = f"Row {record.row}: {self._name(record) or record.patient}"
             self.cards.append(card(title, cells, said.answer, shown))
         return cells | files
+
+    def _other_formats(
+        self,
+        name: str,
+        patient: str,
+        placed: Placed | None,
+        cells: Mapping[str, Cell],
+        overlay: bytes | None,
+    ) -> dict[str, str]:
+        files: dict[str, str] = {}
+        if self._further is None:
+            return files
+        for form, content in self._further.files(patient, placed, cells, overlay):
+            kind = form.removeprefix("dicom-")
+            folder, ending = ("dicom", f"-{kind}.dcm") if form in DICOM else (form, ".json")
+            files[form] = self._put(folder, name + ending, content)
+        return files
 
     def _images(self, name: str, placed: Placed) -> dict[str, str]:
         """Write the images that were made of one, and how far its pixels lie from another."""
@@ -161,7 +186,7 @@ class Writer:
             self._folder / TABLE,
             csv_table(
                 self._rows,
-                last=("mask", *self._made, "displacement", *self._reasons, "overlay", "problem"),
+                last=("mask", *self._made, "displacement", *self._reasons, "overlay", *FORMATS, "problem"),
             ),
         )
         if self._classes["boxes"]:
@@ -172,6 +197,8 @@ class Writer:
                     first=("row", "image", *_CORNERS[: 2 * self._job.data.dimensions], "class", "score"),
                 ),
             )
+        if self._further is not None and JSON in self._further.formats:
+            put(self._folder / ROWS, json_table(self._rows))
         if self._attention:
             put(self._folder / ATTENTION, csv_table(self._attention))
         errors = [str(problem).splitlines()[0] for problem in self.counts.problems]
@@ -191,21 +218,29 @@ def write_predictions(
     manifest: Manifest,
     out: Path,
     lines: Sequence[str],
+    *,
     track: Callable[[Iterable[Said], int], Iterable[Said]] = lambda said, _: said,
+    further: Further | None = None,
 ) -> Counts:
     """Write what a model says of the rows of a manifest into a new folder.
+
+    Args:
+        predictor: The model.
+        manifest: The rows.
+        out: The folder.
+        lines: What the page says of the model.
+        track: See `client.predict.run_model.predict_with`.
+        further: What writes it in further formats.
 
     Raises:
         DataError: The folder exists or can't be written, or no row could be used.
     """
     kinds = kinds_of(predictor.job)
     with new_folder(out) as folder:
-        writer = Writer(folder, predictor)
+        writer = Writer(folder, predictor, further)
         writer.counts.problems += manifest.problems
         for said in track(predictor.answers(manifest, kinds), len(manifest.records)):
             writer.take(said)
-            if said.problem is not None:
-                writer.counts.problems.append(said.problem)
         if not writer.counts.predicted:
             raise _nothing(writer.counts, manifest)
         rows = many(writer.counts.predicted, "row")

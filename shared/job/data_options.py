@@ -1,7 +1,7 @@
 """What a job may say about its data: `[data]`."""
 
 import operator
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -76,6 +76,22 @@ class DataTable(Table):
         max_length=16,
         description="Random changes to training images, seeded by run, round, site and sample.",
     )
+    modalities: list[Annotated[str, Field(pattern=r"^[A-Z]{2,16}$")]] = Field(
+        [],
+        max_length=16,
+        exclude_if=operator.not_,  # a job without it keeps the digest that it had before there was such a key
+        examples=[["MR"]],
+        description="DICOM modalities that the job is for; images of others are refused, in training and by "
+        "`predict`. Files that name none (NIfTI, PNG) are taken.",
+    )
+    pixel_sizes: list[Annotated[list[Positive], Field(min_length=2, max_length=2)]] = Field(
+        [],
+        max_length=3,
+        exclude_if=operator.not_,
+        examples=[[[0.5, 1.5], [0.5, 1.5], [0.5, 3.0]]],
+        description="Millimetres of the pixels that the job is for, smallest and largest along each axis as "
+        "images are read; others are refused, in training and by `predict`.",
+    )
     mpp: Positive | None = Field(
         None,
         exclude_if=operator.not_,  # a job without it keeps the digest that it had before there was such a key
@@ -132,6 +148,16 @@ class DataTable(Table):
                     "[data] fold = 1"
                 )
         return table
+
+    @model_validator(mode="after")
+    def _sizes_in_order(self) -> Self:
+        if self.pixel_sizes and len(self.pixel_sizes) != self.dimensions:
+            raise ValueError(
+                f"pixel_sizes: has {len(self.pixel_sizes)} axes, but dimensions = {self.dimensions}"
+            )
+        if any(low > high for low, high in self.pixel_sizes):
+            raise ValueError("pixel_sizes: the smallest stands before the largest")
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

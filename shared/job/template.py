@@ -33,6 +33,7 @@ KINDS = {
     "boolean": "true or false",
     "string": "text",
     "object": "table",
+    "array": "list",
 }
 BOUNDS = {
     "minimum": "at least",

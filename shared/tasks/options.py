@@ -14,6 +14,7 @@ from shared.table import Label, Positive, Table
 from shared.tasks.fields import Field as SampleField
 from shared.tasks.fields import Pairing, first_of_role
 from shared.tasks.unlabelled.options import UNLABELLED, UnlabelledTable, unlabelled_problems
+from shared.text.names import suggestion
 
 if TYPE_CHECKING:
     from shared.job.data_options import DataTable
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from shared.networks import Ends
     from shared.tasks.base import Task
 
+Code = Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]], Field(min_length=3, max_length=4)]
+CATEGORIES = ("anatomy", "lesion", "tissue")
 Classes = Annotated[list[Label], Field(min_length=1, max_length=256)]
 
 CLASS_COUNTS = "class_counts"
@@ -67,6 +70,26 @@ class TaskOptions(Table):
     example: ClassVar[Mapping[str, Mapping[str, Any]]]
 
     name: str
+    codes: dict[Label, Code] = Field(
+        {},
+        max_length=256,
+        exclude_if=operator.not_,  # a job without it keeps the digest that it had before there was such a key
+        examples=[{"tumour": ["SCT", "108369006", "Neoplasm", "lesion"]}],
+        description="What classes are called in results in DICOM and FHIR: coding scheme (SCT is SNOMED CT), "
+        "code, meaning and, for structures, 'anatomy', 'lesion' or 'tissue' (docs/results.md).",
+    )
+
+    @model_validator(mode="after")
+    def _codes_of_classes(self) -> Self:
+        known = {name for own in self.fields().values() for name in own.classes}
+        for name, code in self.codes.items():
+            if name not in known:
+                raise ValueError(f"codes: there is no class '{name}'; {suggestion(name, known)}")
+            if len(code[1]) > 16 or len(code[0]) > 16:
+                raise ValueError(f"codes: scheme and code of '{name}' have 16 characters at most")
+            if code[3:] and code[3] not in CATEGORIES:
+                raise ValueError(f"codes: '{name}' is none of {', '.join(CATEGORIES)} in the fourth place")
+        return self
 
     def fields(self) -> Mapping[str, SampleField]:
         """Return what a sample is made of, by name."""

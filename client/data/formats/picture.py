@@ -139,6 +139,7 @@ class Picture:
         background: (*S), True where the file says that there is no tissue (DICOM's padding); None: nowhere.
         notes: What a person should know of how the file was read.
         frame: The frame of reference (DICOM) from which its place counts; empty where the file does not say.
+        modality: DICOM's; empty where the file does not say.
     """
 
     array: NDArray[Any]
@@ -148,6 +149,7 @@ class Picture:
     background: NDArray[np.bool_] | None = None
     notes: tuple[str, ...] = ()
     frame: str = ""
+    modality: str = ""
 
     @property
     def shape(self) -> tuple[int, ...]:

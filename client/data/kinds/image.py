@@ -24,7 +24,10 @@ class PixelsKind(Kind):
 
     lies_on_grid: ClassVar[bool] = True
     settings: ClassVar[frozenset[str]] = frozenset(
-        {"channels", "size", "spacing", "dimensions", "intensity", "window", "resize", "colour", "geometry"}
+        {
+            *("channels", "size", "spacing", "dimensions", "intensity", "window", "resize", "colour"),
+            *("geometry", "modalities", "pixel_sizes"),
+        }
     )
 
     def source(self, record: Record) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.data.formats.picture import Picture
+from client.data.images.made_for import require_made_for
 from client.data.images.network_grid import Grid
 from client.data.images.readers import Layout, read_files
 from client.data.kinds.base import Kind
@@ -115,6 +116,7 @@ def read_scene(
         raws |= on_them
         for name, picture in found.items():
             own = group[name]
+            require_made_for(picture, data, own.files(record)[0])
             grids[name] = Grid.of(picture, data, own.files(record)[0])
             pictures[name] = picture
     paths = {name: kind.files(record) for name, kind in images.items()}

@@ -1,11 +1,14 @@
 """DICOM segmentations (SEG) as masks: one label for each segment, read by highdicom."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import highdicom
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from client.data.formats.dicom.packed import require_fitting
@@ -15,7 +18,8 @@ from client.data.formats.picture import Picture
 from client.data.formats.placed_volumes import placed
 from shared.errors import DataError
 
-SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")  # SEG, label map
+LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
+SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", LABEL_MAP)
 _INSIDE = 0.5  # of a fractional segment's occupancy or probability
 
 
@@ -37,20 +41,30 @@ def read_segments(dataset: Dataset, path: Path, dimensions: int | None) -> Pictu
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             segmentation = highdicom.seg.Segmentation.from_dataset(dataset, copy=False)
-            count = len(segmentation.SegmentSequence)
+            numbers = [int(number) for number in segmentation.segment_numbers]
+            is_map = dataset.SOPClassUID == LABEL_MAP  # its segments can't overlap
+            count = 1 if is_map else len(numbers)
             grid = segmentation.get_volume_geometry(allow_missing_positions=True)
             shape = () if grid is None else (*grid.spatial_shape, count)
             require_plausible(path, shape, 1, CODED, path.stat().st_size)  # of frames that are left out, too
-            volume = segmentation.get_volume(combine_segments=False, allow_missing_positions=True)
-            numbers = [int(item.SegmentNumber) for item in segmentation.SegmentSequence]
-            names = [str(item.get("SegmentLabel", "")) for item in segmentation.SegmentSequence]
+            volume = segmentation.get_volume(combine_segments=is_map, allow_missing_positions=True)
+            names = [segmentation.get_segment_description(number).segment_label for number in numbers]
     except (ValueError, RuntimeError, AttributeError, KeyError, IndexError) as error:
         raise DataError(
             f"is a segmentation that is not a single volume ({' '.join(str(error).split())})", where=path
         ) from None
-    array = np.asarray(volume.array)  # (slices, rows, columns, segments)
+    array = np.asarray(volume.array)
+    labels = array.astype(np.int32) if is_map else _labels(array, numbers, path)
+    listed = ", ".join(f"{number} is '{name}'" for number, name in zip(numbers, names, strict=True))
+    note = f"{path.name} is a segmentation: {listed}"
+    picture = placed(labels[None], TO_RAS @ volume.affine, dimensions, notes=(note,))
+    return replace(picture, frame=str(dataset.get("FrameOfReferenceUID") or ""))
+
+
+def _labels(array: NDArray[Any], numbers: Sequence[int], path: Path) -> NDArray[np.int32]:
+    """Return segments (slices, rows, columns, segments) as one map of labels."""
     labels = np.zeros(array.shape[:-1], np.int32)
-    for place, number in enumerate(numbers[: array.shape[-1]]):
+    for place, number in enumerate(numbers):
         inside = array[..., place] >= _INSIDE
         if labels[inside].any():
             raise DataError(
@@ -59,7 +73,4 @@ def read_segments(dataset: Dataset, path: Path, dimensions: int | None) -> Pictu
                 remedy="Save each structure as a file of its own.",
             )
         labels[inside] = number
-    listed = ", ".join(f"{number} is '{name}'" for number, name in zip(numbers, names, strict=True))
-    note = f"{path.name} is a segmentation: {listed}"
-    picture = placed(labels[None], TO_RAS @ volume.affine, dimensions, notes=(note,))
-    return replace(picture, frame=str(dataset.get("FrameOfReferenceUID") or ""))
+    return labels

@@ -54,7 +54,8 @@ def read_series(folder: Path, dimensions: int | None) -> Picture:
     _one_series(images, folder)
     _one_meaning(images, folder)
     frame = next(filter(None, (frame_of(dataset) for dataset, _ in images)), "")
-    return replace(_noted(_picture(images, folder, dimensions), notes), frame=frame)
+    modality = str(images[0][0].get("Modality") or "")  # the same in all of them
+    return replace(_noted(_picture(images, folder, dimensions), notes), frame=frame, modality=modality)
 
 
 def _picture(images: Sequence[tuple[Dataset, Path]], folder: Path, dimensions: int | None) -> Picture:

@@ -32,7 +32,8 @@ def read_file(path: Path, dimensions: int | None) -> Picture:
         DataError: It holds no image, or one that is not read; says which.
     """
     dataset = load(path)
-    return replace(picture_of(dataset, path, dimensions), frame=frame_of(dataset))
+    modality = str(dataset.get("Modality") or "")
+    return replace(picture_of(dataset, path, dimensions), frame=frame_of(dataset), modality=modality)
 
 
 def load(path: Path) -> Dataset:

@@ -1,0 +1,1 @@
+"""A hospital's archive of images (PACS)."""

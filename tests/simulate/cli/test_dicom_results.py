@@ -1,0 +1,183 @@
+"""From CT series to results in DICOM: trained on, predicted, written beside the images, read again."""
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import highdicom
+import numpy as np
+import pydicom
+import pytest
+
+from client.data.images.readers import read_image, read_raw_mask
+from client.predict.dicom.codes import coded
+from client.predict.dicom.grid import FileGrid
+from client.predict.dicom.maker import Maker
+from client.predict.dicom.part10 import content
+from client.predict.dicom.segmentation import segmentation
+from client.predict.dicom.source import dicom_source
+from client.predict.formats import FORMATS
+from tests.cli import wardround
+from tests.dicom_files import faults, write_ct
+from tests.jobs import job_text
+from tests.orthanc import Orthanc, running_orthanc
+
+
+def as_(formats: Sequence[str]) -> list[str]:
+    return [word for own in formats for word in ("--as", own)]
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write_hospitals(folder: Path) -> Path:
+    """Write a bright box in noise for each patient: a CT series, its mask a SEG; return the manifest."""
+    generator, said = np.random.default_rng(0), []
+    for site in ("alpha", "beta", "gamma"):
+        for number, split in enumerate(("train", "train", "val", "test")):
+            patient = f"{site}-{number}"
+            low = generator.integers(0, 4, 3)
+            box = np.zeros((6, 12, 10), np.uint8)
+            box[tuple(slice(start, start + 4) for start in low)] = 1
+            write_ct(folder / patient, generator.normal(0, 60, box.shape) + 400.0 * box, patient=patient)
+            picture = read_image(folder / patient, 3)
+            stored = picture.turn.apply(np.moveaxis(box, 0, -1))
+            grid = FileGrid.of(picture, dicom_source(folder / patient))
+            drawn = segmentation(stored, grid, {"box": coded("box")}, Maker("hand", "0"))
+            (folder / f"{patient}.dcm").write_bytes(content(drawn))
+            said.append(f"{site},{patient},{patient},{patient}.dcm,{split}")
+    (folder / "manifest.csv").write_text("\n".join(["site,patient,image,mask,split", *said]) + "\n")
+    return folder / "manifest.csv"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Return hospitals' data, and a run on it."""
+    folder = tmp_path_factory.mktemp("ct")
+    manifest = write_hospitals(folder / "data")
+    (folder / "job.toml").write_text(
+        job_text(
+            task_classes=["lesion"],
+            job_rounds=1,
+            data_dimensions=3,
+            data_size=[8, 12, 8],
+            model_channels=[4, 8],
+        )
+    )
+    said = wardround("simulate", "job.toml", "--data", "data", "--workers", "in-process", cwd=folder)
+    assert said.returncode == 0, said.stderr
+    [run] = (folder / "runs").iterdir()
+    return manifest, run
+
+
+@pytest.fixture(scope="module")
+def predicted(tmp_path_factory: pytest.TempPathFactory, trained: tuple[Path, Path]) -> Path:
+    """Return what the run's model says of all images."""
+    manifest, run = trained
+    out = tmp_path_factory.mktemp("said") / "out"
+    said = wardround("predict", run, "--data", manifest, "--out", out, *as_(FORMATS))
+    assert said.returncode == 0, said.stderr
+    return out
+
+
+@pytest.fixture(scope="module")
+def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
+    with running_orthanc(tmp_path_factory.mktemp("orthanc")) as found:
+        yield found
+
+
+def test_a_seg_holds_what_the_nifti_mask_does_where_the_image_is(predicted, trained) -> None:
+    for said, known in zip(rows(predicted / "predictions.csv"), rows(trained[0]), strict=True):
+        seg = read_raw_mask(predicted / said["dicom-seg"], 3)
+        np.testing.assert_array_equal(seg.array, read_raw_mask(predicted / said["mask"], 3).array)
+        image = read_image(trained[0].parent / known["image"], 3)
+        np.testing.assert_allclose(seg.affine, image.affine, atol=1e-4)
+    assert faults(predicted / said["dicom-seg"]) == []
+    written = pydicom.dcmread(predicted / said["dicom-seg"])
+    assert written.PatientID == known["patient"]
+    assert written.SegmentSequence[0].SegmentedPropertyTypeCodeSequence[0].CodeValue == "52988006"
+
+
+def test_a_report_holds_the_sizes_of_the_table(predicted) -> None:
+    for said in rows(predicted / "predictions.csv"):
+        report = highdicom.sr.srread(predicted / said["dicom-sr"])
+        groups = report.content.get_volumetric_roi_measurement_groups()
+        sizes = [measure.value for group in groups for measure in group.get_measurements()]
+        assert sizes == pytest.approx([float(said["ml/lesion"])] if float(said["ml/lesion"]) else [])
+    for form in ("dicom-sr", "dicom-sc"):
+        assert faults(predicted / said[form]) == []
+
+
+def test_from_archive_to_archive(orthanc, trained, tmp_path) -> None:
+    """A study in the archive, predicted, its results stored there and read back: as they were."""
+    manifest, run = trained
+    patient = rows(manifest)[0]["image"]
+    for file in (manifest.parent / patient).iterdir():
+        orthanc.put(file)
+    for number, content_ in enumerate(orthanc.instances("CT")):
+        (tmp_path / "study").mkdir(exist_ok=True)
+        (tmp_path / "study" / f"{number}.dcm").write_bytes(content_)
+    settings = orthanc.write_settings(tmp_path)
+    out = tmp_path / "out"
+    asked = ("predict", run, "--data", tmp_path, "--out", out, *as_(["dicom-seg", "dicom-sr"]))
+    said = wardround(*asked, "--store", settings, "--json")
+    assert said.returncode == 0, said.stderr
+    assert json.loads(said.stdout)["stored"] == 2
+    said = wardround("store", out, settings, "--json")  # again: the archive has each once
+    assert json.loads(said.stdout)["stored"] == 2
+    [seg], [sr] = orthanc.instances("SEG"), orthanc.instances("SR")
+    (tmp_path / "seg.dcm").write_bytes(seg)
+    [row] = rows(out / "predictions.csv")
+    image, mask = read_image(tmp_path / "study", 3), read_raw_mask(tmp_path / "seg.dcm", 3)
+    np.testing.assert_array_equal(mask.array, read_raw_mask(out / row["mask"], 3).array)
+    np.testing.assert_allclose(mask.affine, image.affine, atol=1e-4)
+    (tmp_path / "sr.dcm").write_bytes(sr)
+    written, report = pydicom.dcmread(tmp_path / "seg.dcm"), pydicom.dcmread(tmp_path / "sr.dcm")
+    assert {written.StudyInstanceUID, report.StudyInstanceUID} == {
+        dicom_source(tmp_path / "study").first.StudyInstanceUID
+    }
+    evidence = report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+    assert written.SeriesInstanceUID in {series.SeriesInstanceUID for series in evidence}
+
+
+def test_what_was_said_as_json_and_fhir(predicted, trained) -> None:
+    table = json.loads((predicted / "predictions.json").read_text())
+    assert [str(row["ml/lesion"]) for row in table] == [
+        row["ml/lesion"] for row in rows(predicted / "predictions.csv")
+    ]
+    for row, known in zip(table, rows(trained[0]), strict=True):
+        report = json.loads((predicted / row["fhir"]).read_text())["entry"][0]["resource"]
+        assert report["subject"]["identifier"]["value"] == known["patient"]
+        study = dicom_source(trained[0].parent / known["image"]).first.StudyInstanceUID
+        assert report["imagingStudy"][0]["identifier"]["value"] == f"urn:oid:{study}"
+
+
+def test_words_that_make_no_sense_are_refused_before_anything_is_predicted(trained, tmp_path) -> None:
+    manifest, run = trained
+    for options, says in (
+        (("--as", "dicom-sg"), "unknown format 'dicom-sg'"),
+        (("--store", "https://pacs.example.org"), "Add --as dicom-seg"),
+        (("--as", "dicom-seg", "--store", "http://pacs.example.org"), "TLS alone"),
+    ):
+        said = wardround("predict", run, "--data", manifest, "--out", tmp_path / "out", *options)
+        assert said.returncode == 2
+        assert says in said.stderr
+        assert not (tmp_path / "out").exists()
+    said = wardround("store", tmp_path, "https://pacs.example.org")
+    assert said.returncode == 2
+    assert "has nothing that an archive takes" in said.stderr
+
+
+def test_images_that_are_not_dicom_are_named(tmp_path, trained) -> None:
+    manifest, run = trained
+    (tmp_path / "in").mkdir()
+    mask = read_image(manifest.parent / rows(manifest)[0]["image"], 3)
+    np.save(tmp_path / "in/a.npy", mask.array[0])
+    said = wardround(
+        "predict", run, "--data", tmp_path / "in", "--out", tmp_path / "out", "--as", "dicom-seg"
+    )
+    assert said.returncode == 2
+    assert "is not a DICOM image" in said.stderr
