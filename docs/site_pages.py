@@ -16,7 +16,7 @@ from mkdocs.structure.pages import Page
 
 PROJECT = Path(__file__).parents[1]
 RUNS = "RUN_NOTEBOOKS" in os.environ  # which takes more than a minute
-ROOT_PAGES = ("CONTRIBUTING.md", "CHANGELOG.md")
+ROOT_PAGES = ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
 NOTEBOOK = r"\]\(([\w/-]+)\.ipynb\)"  # a link to one, which leads to its page
 OUTSIDE = r"\]\(\.\./([^)#\s]+)"  # a link to a file of the project outside docs/
 
