@@ -16,6 +16,7 @@ from shared.job.schema import load_job
 from shared.networks.build import build_model
 from shared.start_files import write_start
 from tests.cli import wardround
+from tests.client.dicom_import.heaps import write_heap
 from tests.conftest import write_dataset
 from wardround.cli import app
 
@@ -71,6 +72,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(f"server sign site.csr --fingerprint {key} --dir fed")
     run("client enrol - --dir site --certificate site.csr.crt", join)
     write_dataset(place / "data", sites=("st-mary",), patients=30)
+    write_heap(place / "heap", patients=1)
     with (place / "site" / "site.toml").open("a") as file:
         file.write(f'\n[datasets.discs]\nmanifest = "{place / "data"}"\n')
     job = load_job(QUICKSTART)
@@ -112,6 +114,7 @@ ASKED = {
     "data look": "data look data --out looked",
     "data manifest": "data manifest classes",
     "data group": "data group data --out bags.csv",
+    "data import": "data import heap --out imported",
     "data join": "data join data ages.csv --out data/joined.csv",
     "data example": "data example phantom-survival --out examples",
     "server notify": "server notify --dir fed",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from client.cli.data_import import import_
 from shared.cli.answer import Json, answer
 from shared.cli.app import App, task_names
 from shared.text.plural import many
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 MOST = 8  # lines of one kind before "and so many more"
 
 data_app = App(help="Look at a dataset.")
+data_app.command("import")(import_)
 
 
 @data_app.callback()

@@ -19,7 +19,24 @@ def read_key(keys: Path) -> CohortKey | None:
     Raises:
         CredentialError: It can't be read, is open to other users, or is not a key.
     """
-    path = keys / NAME
+    return read_secret(keys / NAME)
+
+
+def make_key(keys: Path) -> CohortKey:
+    """Return the site's key, made if it is missing; of two that make it at once, one wins.
+
+    Raises:
+        CredentialError: It can't be read or written.
+    """
+    return make_secret(keys / NAME)
+
+
+def read_secret(path: Path) -> CohortKey | None:
+    """Read a key from a file; None where there is none.
+
+    Raises:
+        CredentialError: It can't be read, is open to other users, or is not a key.
+    """
     try:
         secret, mode = path.read_bytes(), path.stat().st_mode
     except FileNotFoundError:
@@ -34,21 +51,21 @@ def read_key(keys: Path) -> CohortKey | None:
     return CohortKey(secret)
 
 
-def make_key(keys: Path) -> CohortKey:
-    """Return the site's key, made if it is missing; of two that make it at once, one wins.
+def make_secret(path: Path) -> CohortKey:
+    """Return the key in a file, made if it is missing; of two that make it at once, one wins.
 
     Raises:
         CredentialError: It can't be read or written.
     """
-    found = read_key(keys)
+    found = read_secret(path)
     if found is not None:
         return found
     try:
-        write_new(keys / NAME, secrets.token_bytes(KEY_BYTES))
+        write_new(path, secrets.token_bytes(KEY_BYTES))
     except FileExistsError:
         pass  # made by another process meanwhile
     except OSError as error:
-        raise CredentialError(f"can't be written ({error.strerror})", where=keys / NAME) from None
-    made = read_key(keys)
+        raise CredentialError(f"can't be written ({error.strerror})", where=path) from None
+    made = read_secret(path)
     assert made is not None  # noqa: S101 (it has just been written)
     return made

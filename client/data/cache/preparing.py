@@ -4,11 +4,6 @@ What lies there already is taken: a preparation that was killed goes on with the
 """
 
 import hashlib
-import json
-import os
-import subprocess
-import sys
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -21,8 +16,8 @@ from client.data.cache.preprocess import preparation_digest, prepare
 from client.data.cache.progress import shown
 from client.data.kinds import Kind
 from client.data.kinds.row_images import ImageFilter
+from client.data.line_processes import LineProcesses
 from client.data.manifest.rows import Manifest, Record
-from shared.errors import DataError
 from shared.job.schema import JobSpec
 
 PROCESS = "client.data.cache.prepare_process"
@@ -107,13 +102,26 @@ class Preparation:
         if not several:
             with shown(len(records)) as done:
                 return [self._named(record, manifest, self.entry, done) for record in records]
-        with _Processes(self) as pool, shown(len(records)) as done:
+        with self._processes() as pool, shown(len(records)) as done:
             threads = ThreadPoolExecutor(min(processes, len(records)))
-            asked = [threads.submit(self._named, record, manifest, pool.entry, done) for record in records]
+
+            def elsewhere(record: Record) -> Entry:
+                return read_entry(pool.ask(_told(record)))
+
+            asked = [threads.submit(self._named, record, manifest, elsewhere, done) for record in records]
             try:
                 return [answer.result() for answer in asked]
             finally:
                 threads.shutdown(cancel_futures=True)
+
+    def _processes(self) -> LineProcesses:
+        first = {
+            "job": self.job.canonical(),
+            "fields": list(self.kinds),
+            "source": self.source,
+            "folder": str(self.cache.folder.resolve()),
+        }
+        return LineProcesses(PROCESS, first, "Was there too little memory? [cache] processes")
 
     def _named(
         self,
@@ -133,66 +141,6 @@ def _size(records: Sequence[Record], kinds: Mapping[str, Kind]) -> int:
     files = [file for record in records for kind in kinds.values() for file in kind.files(record)]
     inside = [part for file in files for part in (file.iterdir() if file.is_dir() else (file,))]
     return sum(part.stat().st_size for part in inside)
-
-
-class _Processes:
-    """One process for each thread that asks; they end with this one."""
-
-    def __init__(self, preparation: Preparation) -> None:
-        self._first = {
-            "job": preparation.job.canonical(),
-            "fields": list(preparation.kinds),
-            "source": preparation.source,
-            "folder": str(preparation.cache.folder.resolve()),
-        }
-        self._own = threading.local()
-        self._all: list[subprocess.Popen[str]] = []
-
-    def __enter__(self) -> "_Processes":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for process in self._all:
-            process.kill()
-            process.communicate()
-
-    def entry(self, record: Record) -> Entry:
-        """Let the thread's own process prepare a row; see `Preparation.entry`."""
-        try:
-            if not hasattr(self._own, "process"):
-                self._own.process = self._start()
-            process = self._own.process
-            process.stdin.write(json.dumps(_told(record)) + "\n")
-            process.stdin.flush()
-            answer = process.stdout.readline()
-        except OSError:
-            answer = ""
-        if not answer:
-            raise DataError(
-                "the process that prepared it ended", remedy="Was there too little memory? [cache] processes"
-            )
-        found = json.loads(answer)
-        if "error" in found:
-            problem, where, remedy = found["error"]
-            raise DataError(problem, where=where, remedy=remedy)
-        return read_entry(found)
-
-    def _start(self) -> "subprocess.Popen[str]":
-        environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-            "OMP_NUM_THREADS": "1",
-        }
-        process = subprocess.Popen(  # noqa: S603 (this program's own module)
-            [sys.executable, "-P", "-m", PROCESS],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        self._all.append(process)
-        assert process.stdin is not None  # noqa: S101 (it was asked for)
-        process.stdin.write(json.dumps(self._first) + "\n")
-        return process
 
 
 def _told(record: Record) -> dict[str, Any]:

@@ -5,7 +5,7 @@ time or acquisition as often as space, drops slices that lack one, and shows MON
 """
 
 from client.data.formats.dicom.segments import is_segmentation, read_segments
-from client.data.formats.dicom.series import read_series
+from client.data.formats.dicom.series import read_series, require_volume
 from client.data.formats.dicom.single import load, read_file
 from client.data.formats.dicom.structures import is_structure_set, read_structures
 
@@ -17,4 +17,5 @@ __all__ = [
     "read_segments",
     "read_series",
     "read_structures",
+    "require_volume",
 ]

@@ -13,7 +13,7 @@ from pydicom.misc import is_dicom
 
 from client.data.formats.dicom.place import Plane, plane_of
 from client.data.formats.dicom.single import frame_of, load, picture_of
-from client.data.formats.dicom.stack import order_of, stack_of, straightened
+from client.data.formats.dicom.stack import Stack, order_of, stack_of, straightened
 from client.data.formats.dicom.values import read_frame
 from client.data.formats.picture import Picture
 from client.data.formats.placed_volumes import placed
@@ -58,14 +58,44 @@ def read_series(folder: Path, dimensions: int | None) -> Picture:
     return replace(_noted(_picture(images, folder, dimensions), notes), frame=frame, modality=modality)
 
 
+def require_volume(headers: Sequence[tuple[Dataset, Path]], folder: Path) -> None:
+    """Refuse headers of files that `read_series` would refuse, before anybody has read their pixels.
+
+    Args:
+        headers: Without pixels, each with the file's name.
+        folder: Named in errors.
+
+    Raises:
+        DataError: They are of several series, or do not form an even stack.
+    """
+    _one_series(headers, folder)
+    _one_meaning(headers, folder)
+    if len(headers) > 1 and not _has_many(headers[0][0]):
+        _stack(_places(headers, folder), folder)
+
+
 def _picture(images: Sequence[tuple[Dataset, Path]], folder: Path, dimensions: int | None) -> Picture:
     if len(images) == 1:
         return picture_of(*images[0], dimensions)
-    if int(images[0][0].get("NumberOfFrames") or 1) > 1 or "MOSAIC" in (images[0][0].get("ImageType") or ()):
+    if _has_many(images[0][0]):
         return _in_time([picture_of(dataset, path, dimensions) for dataset, path in images], folder)
+    return _volume(_places(images, folder), folder, dimensions)
+
+
+def _has_many(dataset: Dataset) -> bool:
+    """Say whether one file holds many slices."""
+    return int(dataset.get("NumberOfFrames") or 1) > 1 or "MOSAIC" in (dataset.get("ImageType") or ())
+
+
+def _places(images: Sequence[tuple[Dataset, Path]], folder: Path) -> list[list[_Slice]]:
     slices = [_Slice(dataset, path, _plane(dataset, path)) for dataset, path in images]
     _one_grid(slices, folder)
-    return _volume(_by_place(slices, folder), folder, dimensions)
+    return _by_place(slices, folder)
+
+
+def _stack(places: Sequence[Sequence[_Slice]], folder: Path) -> Stack:
+    thickness = places[0][0].dataset.get("SliceThickness")
+    return stack_of([place[0].plane for place in places], float(thickness) if thickness else None, folder)
 
 
 def _images(folder: Path) -> tuple[list[tuple[Dataset, Path]], list[str]]:
@@ -263,8 +293,7 @@ def _is_copy(one: Dataset, other: Dataset) -> bool:
 
 
 def _volume(places: Sequence[Sequence[_Slice]], folder: Path, dimensions: int | None) -> Picture:
-    thickness = places[0][0].dataset.get("SliceThickness")
-    stack = stack_of([place[0].plane for place in places], float(thickness) if thickness else None, folder)
+    stack = _stack(places, folder)
     channels, paddings = [], []
     for moment in range(len(places[0])):
         frames = [read_frame(place[moment].dataset, place[moment].path) for place in places]

@@ -1,0 +1,130 @@
+"""`wardround data import`: heaps of DICOM become a dataset."""
+
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from shared.cli.answer import Json, answer
+from shared.text.plural import many
+
+if TYPE_CHECKING:
+    from client.dicom_import.report import Report
+    from client.dicom_import.run import Import, Progress
+
+Rules = Annotated[
+    Path | None,
+    typer.Option(help="TOML with the series that are wanted; without it each series of images is a row."),
+]
+Key = Annotated[
+    Path | None,
+    typer.Option(
+        help="The hospital's key of pseudonyms; made if missing. Default: pseudonym.key beside --out."
+    ),
+]
+Table = Annotated[
+    Path | None,
+    typer.Option(help="A CSV of the hospital with labels and the like; see [table] in the rules."),
+]
+Copy = Annotated[bool, typer.Option("--copy", help="Copy the files, where links to them would do.")]
+Processes = Annotated[
+    int | None, typer.Option(min=1, max=64, help="That read headers; one for each core, eight at most.")
+]
+
+
+def import_(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(metavar="SOURCE...", help="Folders, files and archives (zip, tar) of DICOM."),
+    ],
+    out: Annotated[Path, typer.Option(help="The dataset's folder: a new one, or one to go on with.")],
+    rules: Rules = None,
+    table: Table = None,
+    key: Key = None,
+    copy: Copy = False,
+    processes: Processes = None,
+    json: Json = False,
+) -> None:
+    """Make a dataset of a heap of DICOM: under pseudonyms, one row per series, study or patient.
+
+    It goes on where it was stopped, adds what is new since, and writes nothing where the images are.
+    """
+    from client.dicom_import.rules import load_rules
+    from client.dicom_import.run import Import
+
+    asked = Import(
+        sources, out, load_rules(rules), key or default_key(out), table, copy, processes or cores()
+    )
+    report_import(asked, json)
+
+
+def report_import(asked: "Import", json: bool) -> None:
+    """Run an import with a bar, and say what came of it."""
+    from client.dicom_import.run import run_import
+
+    with _bars() as progress:
+        report = run_import(asked, progress)
+    names = asked.rules.columns
+    check = shlex.join(["wardround", "data", "check", str(asked.out), *(f"--image={name}" for name in names)])
+    answer(
+        json,
+        _said(asked, report, check),
+        dataset=asked.out,
+        records=asked.records,
+        key=asked.key,
+        columns=names,
+        **report.told(),
+    )
+    if not report.used["rows"]:
+        raise typer.Exit(2)
+
+
+def default_key(out: Path) -> Path:
+    """Return where the key of pseudonyms lies if the user names no place: beside the dataset, not in it."""
+    return out.parent / "pseudonym.key"
+
+
+def cores() -> int:
+    """Return how many processes read headers if the user does not say."""
+    import os
+
+    return min(8, os.cpu_count() or 1)
+
+
+def _said(asked: "Import", report: "Report", check: str) -> Iterator[str]:
+    used = report.used
+    yield str(asked.out / "manifest.csv")
+    yield (
+        f"{many(used['rows'], 'row')} of {many(used['patients'], 'patient')}: "
+        f"{used['series']} series, {many(used['files'], 'file')}"
+    )
+    yield from report.lines()
+    yield f"For the hospital alone: {asked.records} (what was left out, who is who)"
+    yield f"Its key of pseudonyms, to keep a copy of: {asked.key}"
+    yield f"Then: {check}"
+
+
+@contextmanager
+def _bars() -> "Iterator[Progress]":
+    """Give what draws a bar for each thing that is done; nothing where nobody looks."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda what, count, total: None
+        return
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bars:
+        tasks: dict[str, Callable[[int], None]] = {}
+
+        def show(what: str, count: int, total: int | None) -> None:
+            if what not in tasks:
+                task = bars.add_task(what, total=total)
+                tasks[what] = lambda more: bars.advance(task, more)
+            tasks[what](count)
+
+        yield show

@@ -1,0 +1,152 @@
+"""The files of chosen series in the folders of a dataset: as links, as copies, or out of archives."""
+
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from client.dicom_import.archives import members
+from client.dicom_import.headers import text
+from client.dicom_import.pseudonyms import Pseudonyms
+from client.dicom_import.series import Series, SourceFile
+from shared.errors import DataError
+
+IMAGES = "images"
+_PART = ".part"
+_PIECE = 2**20
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A file in an archive, and where it goes."""
+
+    archive: str
+    name: str
+    size: int
+    path: Path
+
+
+@dataclass(frozen=True)
+class Placing:
+    """Where the files of a dataset go.
+
+    Args:
+        out: The dataset.
+        names: The hospital's pseudonyms.
+        copy: Files are copied, not linked.
+    """
+
+    out: Path
+    names: Pseudonyms
+    copy: bool
+
+    def folder(self, series: Series) -> Path:
+        """Return a series' folder, from the dataset's."""
+        names = self.names
+        return (
+            Path(IMAGES)
+            / names.patient(series.patient)
+            / names.study(series.study)
+            / names.series(series.uid)
+        )
+
+    def cell(self, series: Series) -> str:
+        """Return what the manifest names: the folder, or the file of a series that is one file."""
+        folder = self.folder(series)
+        return str(folder / self.name(series.files[0]) if len(series.files) == 1 else folder)
+
+    def name(self, file: SourceFile) -> str:
+        """Return a file's name in the dataset."""
+        return f"{self.names.image(text(file.header, 'SOPInstanceUID'))}.dcm"
+
+    def place(self, series: Series) -> list[Packed]:
+        """Put the files of a series where they belong, but for those in archives: these it returns.
+
+        What is there already stays; what no longer belongs goes.
+
+        Raises:
+            DataError: A file is gone, has changed since it was looked at, or can't be written.
+        """
+        folder = self.out / self.folder(series)
+        wanted = {self.name(file): file for file in series.files}
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for path in list(folder.iterdir()):
+                if path.name not in wanted:
+                    path.unlink()
+            return [
+                Packed(file.archive, file.name, file.size, folder / name)
+                for name, file in wanted.items()
+                if not self._is_there(folder / name, file) and not self._put(file, folder / name)
+            ]
+        except OSError as error:
+            raise DataError(f"can't be written ({error.strerror})", where=folder) from None
+
+    def _is_there(self, path: Path, file: SourceFile) -> bool:
+        """Say whether a file is in its place; a link counts only where its target is there."""
+        try:
+            is_link = path.is_symlink()
+            if is_link != (not self.copy and not file.archive):
+                path.unlink(missing_ok=True)
+                return False
+            if is_link and path.readlink() != Path(file.name):
+                path.unlink()
+                return False
+            return path.stat().st_size == file.size
+        except FileNotFoundError:
+            return False
+
+    def _put(self, file: SourceFile, path: Path) -> bool:
+        """Put a file into its place; not one that lies in an archive."""
+        if file.archive:
+            return False
+        source = Path(file.name)
+        try:
+            size = source.stat().st_size
+        except OSError:
+            raise DataError("one of its files is no longer there") from None
+        if size != file.size:
+            raise DataError("one of its files has changed: import again")
+        if not self.copy:
+            path.unlink(missing_ok=True)
+            path.symlink_to(source)
+            return True
+        with source.open("rb") as opened:
+            _write(opened, path, file.size)
+        return True
+
+
+def unpack(waiting: Sequence[Packed], done: Callable[[int], None]) -> None:
+    """Write the files that lie in archives, each archive read once.
+
+    Raises:
+        DataError: An archive has changed or is gone, or a file can't be written.
+    """
+    by_archive: dict[str, dict[str, Packed]] = defaultdict(dict)
+    for packed in waiting:
+        by_archive[packed.archive][packed.name] = packed
+    for archive, wanted in by_archive.items():
+        for name, size, opened in members(Path(archive)):
+            if name in wanted and wanted[name].size == size:
+                with opened() as member:
+                    _write(member, wanted.pop(name).path, size)
+                done(1)
+        if wanted:
+            raise DataError(
+                f"no longer holds {len(wanted)} files that it held", where=archive, remedy="Import again."
+            )
+
+
+def _write(source: IO[bytes], path: Path, size: int) -> None:
+    part = path.with_name(f".{path.name}{_PART}")
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "wb") as target:
+        shutil.copyfileobj(source, target, _PIECE)
+        written = target.tell()
+    if written != size:
+        part.unlink()
+        raise DataError("one of its files has changed: import again")
+    part.replace(path)

@@ -1,0 +1,72 @@
+"""Names that nobody without the hospital's key can trace: keyed hashes of patients, studies and series."""
+
+from datetime import date, timedelta
+
+from client.data.manifest.splits import CohortKey
+from client.dicom_import.headers import Header, text
+from client.dicom_import.series import Series
+
+_DIGITS = 16  # of a hash, 64 bits: two of a million patients share one with a chance of 3e-8
+_MOST_DAYS = 365
+
+
+class Pseudonyms:
+    """What stands for whom.
+
+    Args:
+        key: The hospital's.
+    """
+
+    def __init__(self, key: CohortKey) -> None:
+        self._key = key
+
+    @property
+    def check(self) -> str:
+        """Tells whether a key is this one, and nothing else of it."""
+        return self._key.hash("check of pseudonyms", "").hex()[:_DIGITS]
+
+    def patient(self, patient_id: str) -> str:
+        """Return what stands for a PatientID."""
+        return f"p{self._of('patient', patient_id)}"
+
+    def study(self, uid: str) -> str:
+        """Return what stands for a StudyInstanceUID."""
+        return f"s{self._of('study', uid)}"
+
+    def series(self, uid: str) -> str:
+        """Return what stands for a SeriesInstanceUID."""
+        return f"r{self._of('series', uid)}"
+
+    def image(self, uid: str) -> str:
+        """Return what stands for a SOPInstanceUID."""
+        return f"i{self._of('image', uid)}"
+
+    def days(self, patient_id: str) -> int:
+        """Return by how many days, 1 to 365, all dates of a patient are moved back."""
+        return 1 + int(self._key.position(patient_id, "days") * _MOST_DAYS)
+
+    def shifted(self, value: str, patient_id: str) -> str:
+        """Return a date (DICOM's DA) moved back, as ISO 8601; empty where it is not a date."""
+        try:
+            day = date.fromisoformat(f"{value[:4]}-{value[4:6]}-{value[6:8]}")
+            return (day - timedelta(days=self.days(patient_id))).isoformat()
+        except (ValueError, OverflowError):
+            return ""
+
+    def who(self, series: Series) -> tuple[str, ...]:
+        """Return whose a series is and what stands for them: the hospital's table to find patients again."""
+        return (
+            series.patient,
+            text(series.header, "AccessionNumber"),
+            series.study,
+            self.patient(series.patient),
+            self.study(series.study),
+        )
+
+    def kept(self, header: Header, name: str) -> str:
+        """Return a value of a header as a dataset may have it."""
+        value = text(header, name)
+        return self.shifted(value, text(header, "PatientID")) if name.endswith("Date") else value
+
+    def _of(self, purpose: str, identity: str) -> str:
+        return self._key.hash(f"pseudonym of {purpose}", identity.strip()).hex()[:_DIGITS]

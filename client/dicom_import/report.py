@@ -1,0 +1,89 @@
+"""What became of everything that was found: counted, and each thing that was left out with its reason."""
+
+import csv
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from client.dicom_import.series import Series
+from shared.files import replace_file
+
+Level = Literal["row", "series", "file"]
+SKIPPED, REPORT = "skipped.csv", "report.json"
+_LISTED = 40  # descriptions of series that fit no rule
+_NOUNS = {"row": "rows", "series": "series", "file": "files"}
+
+
+class Report:
+    """The counts of an import; what identifies stands only in the files beside the dataset.
+
+    Args:
+        folder: Where each thing that is left out is written down, as it comes: there may be millions.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.used: Counter[str] = Counter()
+        self._reasons: dict[Level, Counter[str]] = {level: Counter() for level in get_args(Level)}
+        self._unmatched: Counter[tuple[str, str]] = Counter()
+        self._folder = folder
+        self._part = folder / f".{SKIPPED}.part"
+        self._part.unlink(missing_ok=True)
+        self._part.touch(0o600)
+        self._file = self._part.open("w", encoding="utf-8", errors="replace", newline="")
+        self._table = csv.writer(self._file, lineterminator="\n")
+        self._table.writerow(("what", "reason", "where"))
+
+    def skip(self, level: Level, reason: str, where: str) -> None:
+        """Count something that is left out; numbers and names of files make no other reason."""
+        self._reasons[level][reason if level == "row" else kind(reason)] += 1
+        self._table.writerow((level, reason, where))
+
+    def skip_series(self, series: Series, reason: str) -> None:
+        """Count a series that is left out."""
+        self.skip("series", reason, f"{series.files[0].shown} ({len(series.files)} files)")
+
+    def no_rule(self, series: Series) -> None:
+        """Count a series that fits no rule."""
+        self.skip_series(series, "fits no rule")
+        self._unmatched[series.modality, series.descriptions.partition("\n")[0]] += 1
+
+    def skipped(self, level: Level) -> Counter[str]:
+        """Return how many of a kind were left out, by reason."""
+        return self._reasons[level]
+
+    def lines(self) -> Iterator[str]:
+        """Yield what a person is told."""
+        for level, reasons in self._reasons.items():
+            if reasons:
+                yield f"{reasons.total()} {_NOUNS[level]} left out:"
+                yield from (f"  {count:>7}  {reason}" for reason, count in reasons.most_common())
+
+    def told(self) -> dict[str, Any]:
+        """Return the counts as JSON has them; no patient is named."""
+        return {
+            "used": dict(self.used),
+            "skipped": {level: dict(own) for level, own in self._reasons.items()},
+        }
+
+    def write(self) -> None:
+        """Write the report beside the dataset.
+
+        Raises:
+            OSError: It can't be written.
+        """
+        listed = [
+            {"modality": modality, "description": description, "series": count}
+            for (modality, description), count in self._unmatched.most_common(_LISTED)
+        ]
+        text = json.dumps({**self.told(), "fits_no_rule": listed}, indent=2) + "\n"
+        replace_file(self._folder / REPORT, text.encode())
+        self._file.close()
+        self._part.replace(self._folder / SKIPPED)
+
+
+def kind(reason: str) -> str:
+    """Return a reason without what differs from one case to the next."""
+    return re.sub(r"'[^']*[0-9][^']*'|\S*[0-9]\S*", "#", reason)
