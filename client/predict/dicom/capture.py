@@ -44,7 +44,6 @@ def capture(overlay: bytes, source: Source, maker: Maker) -> SCImage:
                 sop_instance_uid=maker.uid("SC", *source.uids, digest),
                 instance_number=1,
                 series_description=maker.title,
-                specific_character_set=source.first.get("SpecificCharacterSet"),
                 **maker.equipment(),
             )
     except (ValueError, TypeError, AttributeError) as error:

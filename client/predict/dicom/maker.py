@@ -13,6 +13,7 @@ from client.data.images.file_hash import content_hash
 from shared.finished_run import FinishedRun, Which
 
 RESEARCH = "Research use only"
+_UTF8 = "ISO_IR 192"
 _TEXT = 64  # characters of a long string (LO, PS3.5 6.2)
 _UUID = 16  # bytes
 
@@ -61,6 +62,7 @@ class Maker:
             "manufacturer_model_name": self.name[:_TEXT],
             "software_versions": software_version(),
             "device_serial_number": self.version,
+            "specific_character_set": _UTF8,  # whatever the images' is: names of classes may have any letter
         }
 
     def uid(self, *parts: str | bytes) -> UID:

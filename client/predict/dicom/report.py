@@ -110,7 +110,6 @@ class Reporter:
             is_complete=True,
             is_final=False,  # nobody has looked at it
             series_description=self.maker.title,
-            specific_character_set=source.first.get("SpecificCharacterSet"),
             coding_schemes=[SCHEME],
             **equipment,
         )

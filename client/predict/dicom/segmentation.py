@@ -62,7 +62,6 @@ def segmentation(mask: Mask, grid: FileGrid, classes: Mapping[str, Coded], maker
                 content_description=RESEARCH,
                 content_creator_name="Wardround^",
                 series_description=maker.title,
-                specific_character_set=source.first.get("SpecificCharacterSet"),
                 coding_schemes=[SCHEME],
                 **maker.equipment(),
             )

@@ -128,3 +128,44 @@ def test_a_job_says_what_its_classes_are() -> None:
 @pytest.mark.parametrize("name", ["liver", "Left kidney", "vessels", "brain stem"])
 def test_names_that_dicom_knows_have_its_code(name) -> None:
     assert coded(name).type.scheme_designator == ("SCT" if name != "Left kidney" else "99WARDROUND")
+
+
+@pytest.mark.parametrize(
+    ("characters", "name"),
+    [
+        (None, "Test^P"),
+        ("ISO_IR 100", "Müller^Jürgen"),
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎"),
+    ],
+    ids=["plain", "latin", "several"],
+)
+def test_names_in_any_letters_come_through(tmp_path, characters, name) -> None:
+    folder = image(tmp_path / "ct")
+    for file in folder.iterdir():
+        item = pydicom.dcmread(file)
+        if characters is not None:
+            item.SpecificCharacterSet = characters
+        item.PatientName = name
+        item.save_as(file)
+    mask = np.ones((7, 9, 6), np.uint8)
+    (tmp_path / "seg.dcm").write_bytes(
+        content(segmentation(mask, grid_of(folder), codes_of(["Größe"], {}), MAKER))
+    )
+    said = pydicom.dcmread(tmp_path / "seg.dcm")
+    assert (said.PatientName, said.SegmentSequence[0].SegmentLabel) == (name, "Größe")
+    assert faults(tmp_path / "seg.dcm") == []
+
+
+def test_of_a_tilted_gantry_it_lies_on_the_straightened_grid(tmp_path) -> None:
+    folder = image(tmp_path / "ct")
+    for file in folder.iterdir():
+        item = pydicom.dcmread(file)
+        x, y, z = item.ImagePositionPatient
+        item.ImagePositionPatient = [x, y + 0.4 * (z - 30), z]
+        item.save_as(file)
+    picture = read_image(folder, 3)
+    assert "straightened" in picture.notes[0]
+    mask = by_brightness(picture.array[0])
+    back = read_raw_mask(written(mask, folder, tmp_path / "seg.dcm"), 3)
+    np.testing.assert_array_equal(back.array[0], mask)
+    np.testing.assert_allclose(back.affine, picture.affine, atol=1e-4)
