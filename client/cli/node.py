@@ -26,17 +26,13 @@ def start(
     ] = None,
 ) -> None:
     """Serve the coordinator's requests until stopped (Ctrl-C or SIGTERM)."""
-    import logging
     import signal
-    import sys
     import threading
 
     from client.service.site_service import serve_folder
-    from client.work.site_host import LOG_FORMAT
-    from shared.text.printable import log_to
+    from shared.text.logs import log_to_stderr
 
-    log_to(logging.StreamHandler(sys.stderr), LOG_FORMAT)
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request
+    log_to_stderr()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

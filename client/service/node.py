@@ -10,7 +10,9 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 
+import httpx
 from flwr.app import Error, Message, RecordDict
 
 from client.service.presence import ONLINE, WORKING, Presence, notify
@@ -21,9 +23,11 @@ from shared.errors import WardroundError
 from shared.flower.connection import RefusedError, RunOverError, StoppedError
 from shared.flower.fleet import HEARTBEAT, Fleet, Ticket
 from shared.flower.stored import named_bytes, without_arrays
+from shared.text.logs import about
 from shared.wire import messages
 from shared.wire.starts_message import without_starts
 
+_LONGEST = 100  # characters of a name in the log
 _ENDED_TWICE = "the site's service ended twice over this message"
 _log = logging.getLogger(__name__)
 _STOP_LOOK = 0.5  # seconds between looks whether to stop, while the worker is busy
@@ -33,7 +37,7 @@ _PREPARING = 300.0  # seconds in which data are made ready though nobody waits: 
 _STILL_WANTED = 5.0  # seconds between looks whether a run still waits for what is being worked on
 _SOONEST_LOOK, _LATEST_LOOK = 0.08, 3.0  # seconds between questions for work
 _PATIENCE = 0.04  # ask again after this part of the time since the last work: so much later a message is seen
-_REFUSED_WAIT = 5.0  # seconds before a site that was turned away asks again
+_REFUSED_WAITS = (5.0, 900.0)  # seconds before a site that was turned away asks again: first, and at most
 
 
 class Node:
@@ -66,6 +70,7 @@ class Node:
         self._stop = stop
         self._pool: Workers | None = None
         self._calls = 0
+        self._refused_wait = 0.0
         self._refusing = ""  # why nothing is done for the coordinator until a person has looked
 
     def serve(self) -> None:
@@ -84,8 +89,11 @@ class Node:
                     self._serve_while_welcome()
                 except RefusedError as refusal:
                     self._presence.tell("refused", refusal.problem)
-                    _log.warning("%s", refusal)
-                    self._stop.wait(_REFUSED_WAIT)
+                    wait = self._patience(refusal)
+                    _log.warning(
+                        "%s; asks again in %g s", refusal.problem, wait, extra=about(site=self._site)
+                    )
+                    self._stop.wait(wait)
         except StoppedError:
             return
         except WardroundError as error:
@@ -97,6 +105,13 @@ class Node:
             self._fleet.leave()
             self._close_workers()
 
+    def _patience(self, refusal: RefusedError) -> float:
+        """Return how long a site waits that was turned away: ever longer, unless that ends by itself soon."""
+        first, longest = _REFUSED_WAITS
+        is_short = refusal.status == httpx.codes.PRECONDITION_FAILED  # an earlier process counts as online
+        self._refused_wait = first if is_short else min(max(2 * self._refused_wait, first), longest)
+        return self._refused_wait
+
     def _serve_while_welcome(self) -> None:
         known = self._state.node_id
         self._fleet.activate(known)
@@ -104,7 +119,8 @@ class Node:
             self._state.node_id = self._fleet.node_id
             self._state.drop()
         self._tell_online()
-        _log.info("%s is online", self._site)
+        self._refused_wait = 0.0
+        _log.info("%s is online", self._site, extra=about(site=self._site))
         with _Heart(self._fleet, self._stop):
             last_work = time.monotonic()
             self._go_on()
@@ -134,11 +150,24 @@ class Node:
         try:
             reply = _error(ticket, messages.CRASH, _ENDED_TWICE) if give_up else self._reply(ticket)
             self._fleet.push(reply, time.monotonic() - start)
-            _log.info("%s: %.2f s", kind, time.monotonic() - start)
+            self._note(ticket, f"{time.monotonic() - start:.2f} s{_failure(reply)}")
         except RunOverError:
-            _log.info("%s: given up, its run has ended", kind)
+            self._note(ticket, "given up, its run has ended")
         self._state.drop()
         self._tell_online()
+
+    def _note(self, ticket: Ticket, outcome: str) -> None:
+        """Log what was done for whom."""
+        asked = _asked(ticket)
+        run, round_, researcher = (asked.get(key) for key in ("run", "round", "researcher"))
+        words = [
+            *([f"run {run}"] if run else []),
+            *([f"round {round_}"] if round_ else []),
+            *([f"for {researcher}"] if researcher else []),
+        ]
+        kind = ticket.head.metadata.message_type
+        said = f"{kind} ({', '.join(words)})" if words else kind
+        _log.info("%s: %s", said, outcome, extra=about(site=self._site, kind=kind, outcome=outcome, **asked))
 
     def _tell_online(self) -> None:
         if self._pool is None:
@@ -260,8 +289,24 @@ class _Heart:
                 self._fleet.heartbeat()
             except StoppedError:
                 return
-            except RefusedError as refusal:
-                _log.warning("%s", refusal)  # the next request for work ends in the same way
+            except RefusedError:
+                continue  # the next request for work ends in the same way, and says so
+
+
+def _asked(ticket: Ticket) -> dict[str, Any]:
+    """Return for whom a message asks, as it says; what it says is not checked, and cut."""
+    records = ticket.head.content.config_records if ticket.is_enclosed else {}
+    config = records.get(messages.CONFIG, {})
+    found = {key: config.get(key) for key in ("run", "round", "researcher", "project")}
+    return {
+        key: value if isinstance(value, int) else str(value)[:_LONGEST]
+        for key, value in found.items()
+        if value
+    }
+
+
+def _failure(reply: Message) -> str:
+    return f", {reply.error.reason}" if reply.has_error() else ""
 
 
 def _message(ticket: Ticket, outcome: Outcome) -> Message:

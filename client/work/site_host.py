@@ -1,14 +1,10 @@
 """How a site's worker process comes to its host; the process loads no more than it needs."""
 
-import logging
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from client.workers.calls import Host
-from shared.text.printable import log_to
-
-LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
+from shared.text.logs import log_to_stderr
 
 
 @dataclass(frozen=True)
@@ -25,5 +21,5 @@ class SiteHostFactory:
         """
         from client.work.site_worker import SiteHost  # noqa: PLC0415  (heavy, and the node has no need of it)
 
-        log_to(logging.StreamHandler(sys.stderr), LOG_FORMAT)
+        log_to_stderr()
         return SiteHost(self.site_file)

@@ -1,6 +1,5 @@
 """`wardround server start`."""
 
-import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -15,20 +14,15 @@ if TYPE_CHECKING:
 
     from server.folder.signer import Signer
 
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-
 
 def start(folder: Folder = HERE) -> None:
     """Run the coordinator until stopped (Ctrl-C or SIGTERM): the gateway and the SuperLink behind it."""
     import asyncio
-    import logging
 
-    from shared.text.printable import log_to
-
-    log_to(logging.StreamHandler(sys.stderr), LOG_FORMAT)
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # and it all nonsense that anybody sends
     from server.folder.signer import Signer, SignerError
+    from shared.text.logs import log_to_stderr
+
+    log_to_stderr()
 
     with Signer.start(folder) as signer:  # first: it is a fork, and asks for the passphrase
         if asyncio.run(_serve(folder, signer)):

@@ -147,6 +147,10 @@ class Federation:
             statistics=packed(self.job.task.statistics(), self.statistics).tolist(),
         )
 
+    def question(self, run: str) -> RecordDict:
+        """Return the question what a site has for the job."""
+        return messages.describe_request(self.job.canonical(), self.researcher, self.project, run)
+
     def judges(self, round_: int, split: str) -> list[Member]:
         """Return the members that judge the model after a round.
 

@@ -294,7 +294,7 @@ class Joining:
 
     def _ask(self, sites: dict[int, str], wait: Wait) -> None:
         federation = self._federation
-        question = messages.describe_request(self._job.canonical(), federation.researcher, federation.project)
+        question = federation.question(self._run.path.name)
         heard: set[str] = set()
 
         def check(node: int, content: RecordDict) -> Description:

@@ -22,6 +22,7 @@ from server.rounds.site_grid import SiteGrid
 from server.rounds.site_heads import SiteHeads, known_heads
 from server.runs.file_copies import run_path
 from server.runs.folder import RunFolder
+from server.runs.killed import how_it_ended, note_killed
 from server.runs.life import at_work
 from server.runs.places import BackInQueueError, Places
 from server.runs.start_files import keep_starts
@@ -62,6 +63,17 @@ def main(grid: Grid, context: Context) -> None:
         )
 
 
+def note_end(pid: int, code: int) -> None:
+    """Write down how the process of a run ended that could not do so itself; Flower's fork server calls this.
+
+    Args:
+        pid: Of the process.
+        code: Its exit code; below 0, the signal that killed it.
+    """
+    if code:
+        note_killed(Path(os.environ[COORDINATOR]) / RUNS, pid, how_it_ended(code))
+
+
 def execute(
     grid: SiteGrid,
     job: JobSpec,
@@ -93,7 +105,7 @@ def execute(
         WardroundError: Something stopped it; it can be resumed.
     """
     run = RunFolder.open(run_path(runs, name), job)
-    work = at_work(run, resume=resume, from_queue=True, flower_run=run_id, queue=None)
+    work = at_work(run, resume=resume, from_queue=True, flower_run=run_id, queue=None, process=os.getpid())
     with suppress(RunStopped, BackInQueueError), work:  # whoever stopped it knows
         if not run.has_checkpoint():
             keep_starts(run, starts)

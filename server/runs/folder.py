@@ -45,6 +45,8 @@ from shared.run_folder import (
 if TYPE_CHECKING:
     from shared.wire.packed_model import Layout  # with PyTorch, which the gateway has no need of
 
+ROOM = ".room"
+_ROOM_BYTES = 2**18
 _PACKAGES = ("wardround", "flwr", "torch", "monai", "torchmetrics", "numpy")
 
 
@@ -146,6 +148,16 @@ class RunFolder(RunRecord):
         """Add entries to `run.json`."""
         content = {**self.read_description(), **entries}
         write_atomic(self.path / ABOUT, (json.dumps(plain(content), indent=2) + "\n").encode())
+
+    def keep_room(self) -> None:
+        """Keep some room on the disk for saying how the run ended: a full disk may be why."""
+        with disk_errors(self.path / ROOM):
+            (self.path / ROOM).write_bytes(b"\0" * _ROOM_BYTES)
+
+    def end(self, **entries: Any) -> None:
+        """Add the last entries to `run.json`, in the room that was kept for them."""
+        (self.path / ROOM).unlink(missing_ok=True)
+        self.describe(**entries)
 
     def keep_test(self, states: Mapping[str, Any]) -> None:
         """Write `test.json`: the metric states of the test, from which a report draws its figures."""

@@ -7,8 +7,8 @@
 | the same, and its sites are not there yet | waiting | for whom, and since when |
 | it came to its end | finished | |
 | an error ended it | failed | the error's words |
-| a person stopped it: `wardround stop`, Ctrl-C | stopped | |
-| its process was killed, or the SuperLink's end took it along | interrupted | |
+| a person stopped it: `wardround stop`, Ctrl-C | stopped | who |
+| its process was killed, or SuperLink or coordinator ended and took it along | interrupted | which |
 
 All but a finished run go on from their last checkpoint when they are resumed. "interrupted" is never written:
 it is how a run reads that says "running" or "waiting" and that nobody has locked. A run that was waiting
@@ -28,6 +28,7 @@ from server.runs.places import BackInQueueError
 from shared.clock import utc_text
 from shared.errors import WardroundError
 from shared.flower import RunStopped
+from shared.run_folder import AT_WORK
 
 
 @contextmanager
@@ -50,26 +51,29 @@ def at_work(run: RunFolder, *, resume: bool, from_queue: bool = False, **entries
         run.mend()
         run.describe(status="running", reason=None, **entries)
         run.note_machine()
+        run.keep_room()
         run.event("resumed" if resume else "opened")
         try:
             yield
         except BackInQueueError:
             put_into_queue(run, run.read_description()["started"])
             raise
-        except (RunStopped, KeyboardInterrupt):
-            run.describe(status="stopped", waiting=None)
+        except (RunStopped, KeyboardInterrupt) as end:
+            by = (
+                "by Ctrl-C" if isinstance(end, KeyboardInterrupt) else None
+            )  # else whoever stopped it says so
+            run.end(status="stopped", waiting=None, reason=by)
             raise
-        except (
-            httpx.TransportError
-        ):  # the SuperLink is gone: broken off, not failed (see `server.runs.recovery`)
+        except httpx.TransportError:  # broken off, not failed (see `server.runs.recovery`)
+            run.end(reason="Flower's SuperLink ended")
             raise
         except WardroundError as error:
-            run.describe(status="failed", reason=str(error))
+            run.end(status="failed", reason=str(error))
             raise
         except Exception as error:
-            run.describe(status="failed", reason=f"{type(error).__name__}: {error}")
+            run.end(status="failed", reason=f"{type(error).__name__}: {error}")
             raise
-        run.describe(status="finished", finished=utc_text("milliseconds"), models=_digests(run.path))
+        run.end(status="finished", finished=utc_text("milliseconds"), models=_digests(run.path))
 
 
 def put_into_queue(run: RunFolder, since: str) -> None:
@@ -82,8 +86,12 @@ def put_into_queue(run: RunFolder, since: str) -> None:
     run.describe(status="queued", reason=None, queue={"since": since})
 
 
-def take_out_of_queue(run: RunFolder) -> bool:
+def take_out_of_queue(run: RunFolder, by: str) -> bool:
     """Stop a run that waits in the queue; return whether it did.
+
+    Args:
+        run: The run.
+        by: Who stopped it.
 
     Raises:
         RunError: A process is at work on it: it has just begun.
@@ -91,7 +99,7 @@ def take_out_of_queue(run: RunFolder) -> bool:
     with run.lock():
         if run.read_description().get("status") != "queued":
             return False
-        run.describe(status="stopped", queue=None, waiting=None)
+        run.describe(status="stopped", reason=f"by {by}", queue=None, waiting=None)
         return True
 
 
@@ -106,17 +114,33 @@ def note_failed(run: RunFolder, reason: str) -> None:
             run.describe(status="failed", reason=reason, queue=None)
 
 
-def note_stopped(run: RunFolder) -> None:
+def note_stopped(run: RunFolder, by: str) -> None:
     """Mark a run as stopped whose process ended because a person asked for it, unless it had come to its end.
 
     Its process can't always tell: Flower may close the connection under it, or kill it.
+
+    Args:
+        run: The run.
+        by: Who stopped it.
 
     Raises:
         RunError: The process is still at work on it.
     """
     with run.lock():
         if run.read_description().get("status") != "finished":
-            run.describe(status="stopped", reason=None, waiting=None)
+            run.describe(status="stopped", reason=f"by {by}", waiting=None, queue=None)
+
+
+def note_broken_off(run: RunFolder, reason: str) -> None:
+    """Write down why a run was broken off that could not say so itself, unless it goes on.
+
+    Raises:
+        RunError: A process is at work on it.
+    """
+    with run.lock():
+        about = run.read_description()
+        if about.get("status") in AT_WORK and not about.get("reason"):
+            run.end(reason=reason)
 
 
 def _digests(folder: Path) -> dict[str, str]:

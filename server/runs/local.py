@@ -169,14 +169,17 @@ class Coordinator:
         end = time.monotonic() + _STOP
         while run.status in AT_WORK and time.monotonic() < end:
             time.sleep(_LOOK)
-        note_stopped(RunFolder.read(run.path))
+        note_stopped(RunFolder.read(run.path), self._who)
 
-    @staticmethod
-    def _leaves_queue(run: RunRecord) -> bool:
+    @property
+    def _who(self) -> str:
+        return self._researcher or "an operator, on the coordinator's machine"
+
+    def _leaves_queue(self, run: RunRecord) -> bool:
         """Take a run out of the queue, if it is in it; one that begins at this moment is waited for."""
         while run.status == "queued":
             try:
-                return take_out_of_queue(RunFolder.read(run.path))
+                return take_out_of_queue(RunFolder.read(run.path), self._who)
             except RunError:
                 time.sleep(_LOOK)
         return False

@@ -2,12 +2,16 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 from pathlib import Path
 
+from server.runs.folder import RunFolder
+from server.runs.life import note_broken_off
 from server.runs.local import Coordinator
 from server.superlink.superlink import SuperLink
 from shared.errors import WardroundError
 from shared.run_folder import AT_WORK, interrupted, left_waiting
+from shared.text.logs import about
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +48,7 @@ class Recovery:
         clock = asyncio.get_running_loop().time
         starts, reviewed = self._link.starts, clock()
         before = recent = await asyncio.to_thread(interrupted, self._folder)
+        await asyncio.to_thread(self._note, before, "the coordinator ended")
         if waiting := await asyncio.to_thread(left_waiting, self._folder):
             await self._link.wait_healthy()
             await asyncio.gather(*map(self._go_on, waiting))
@@ -79,11 +84,16 @@ class Recovery:
                 return
             tries = self._tries[name, row.round] = self._tries.get((name, row.round), 0) + 1
             if tries > _TRIES and not found.description.get("waiting"):  # which may take days
-                log.error(
-                    "run %s was broken off %d times in round %d; resume it by hand", name, tries, row.round
-                )
+                why = f"was broken off {tries} times in round {row.round}; resume it by hand"
+                log.error("run %s %s", name, why, extra=about(run=name, round=row.round, reason=why))
                 return
-            log.info("run %s was broken off and goes on", name)
+            log.info("run %s was broken off and goes on", name, extra=about(run=name))
             await asyncio.to_thread(self._runs.resume, name)
         except WardroundError as error:
-            log.warning("run %s can't go on: %s", name, error)
+            log.warning("run %s can't go on: %s", name, error, extra=about(run=name))
+
+    def _note(self, names: set[str], reason: str) -> None:
+        """Write down why runs were broken off; those that can't be written are left as they are."""
+        for name in names:
+            with suppress(WardroundError):
+                note_broken_off(RunFolder.read(self._folder / name), reason)

@@ -17,6 +17,7 @@ from server.runs.places import Entry, Places, Queued
 from server.superlink.superlink import SuperLink
 from shared.clock import utc_text
 from shared.errors import WardroundError
+from shared.text.logs import about
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ class RunQueue:
             now = time.monotonic()
             self._starts[name] = _Start(self._runs.begin(name), now + _START, now + _FROM_FLOWER)
         except WardroundError as error:  # the next look puts it back, and tries again
-            log.warning("run %s can't be begun now: %s", name, error)
+            log.warning("run %s can't be begun now: %s", name, error, extra=about(run=name))
 
     def _watch_starts(self) -> None:
         """Let go of the runs that have begun; those whose process ended before that have failed."""

@@ -28,6 +28,7 @@ _OF_RUN = frozenset(
         *("versions", "git_commit", "hardware"),
     }
 )
+_OWN_REASONS = ("stopped", "queued")  # states whose reasons are never a site's words
 _OF_EVENT = ("time", "event", "round", "site", "phase", "reason")
 _OF_ROW = ("round", "site", "phase")
 _WORDS = re.compile(
@@ -53,6 +54,7 @@ class Figures:
     def __init__(self, description: Mapping[str, Any], role: Role | None) -> None:
         self._choices: Mapping[str, str] = description.get("figures") or {}
         self._role = role
+        self._status = description.get("status")
         sites = {**(description.get("sites") or {}), **(description.get("left_out") or {})}
         self.everything = role is None or (bool(sites) and all(map(self._allows, sites)))
         self._names = {*sites, *self._choices}
@@ -111,8 +113,9 @@ class Figures:
         return found
 
     def reason(self, reason: Any) -> str:
-        """Return why a run failed; it may name what single sites have."""
-        return str(reason or "") if self.everything else self._without_numbers(str(reason or ""))
+        """Return why a run ended, or goes on; of one that failed it may name what single sites have."""
+        is_ours = self.everything or self._status in _OWN_REASONS
+        return str(reason or "") if is_ours else self._without_numbers(str(reason or ""))
 
     def event(self, line: Mapping[str, Any]) -> dict[str, Any]:
         """Return a line of `events.jsonl`; of a site only what happened, where not every site shows more."""

@@ -40,6 +40,7 @@ from server.registry.store import REGISTRY
 from server.runs.local import Coordinator
 from server.runs.places import Places
 from server.runs.recovery import Recovery
+from server.runs.run_log import RunLog
 from server.runs.run_queue import RunQueue
 from server.service.coordinator_numbers import coordinator_numbers
 from server.service.coordinator_watch import CoordinatorWatch
@@ -123,6 +124,7 @@ class Service:
         beside = [
             asyncio.create_task(self._renew(sites_tls, people_tls)),
             asyncio.create_task(Recovery(self.superlink, operator, runs).watch()),
+            asyncio.create_task(RunLog(runs).watch()),
             asyncio.create_task(RunQueue(self.superlink, operator, runs, places).watch()),
         ]
         over = self._tell_people()

@@ -13,6 +13,7 @@ import logging
 import os
 import random
 import secrets
+import shutil
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 PROGRAM = (sys.executable, "-P", "-m", "shared.flower.program", "flower-superlink")
 RUN = "server.rounds.server_app"  # what the process of a run imports
 SHIM = Path(__file__).with_name("die_with_parent.py")
+CONSOLE, CONSOLE_BEFORE = "console.log", "console.1.log"  # what it and the processes of runs say
+LONGEST_LOG = 8 * 2**20  # bytes
 TOLD = "listens"  # file that says to other processes of this user where the SuperLink is now
 KEPT_BACK = ("FLWR_", "WARDROUND_CA_", "CREDENTIALS_DIRECTORY")
 """Environment variables that neither it nor a run gets, by their beginnings."""
@@ -173,7 +176,7 @@ class SuperLink:
         except httpx.HTTPError as error:
             raise SuperLinkError(
                 f"Flower's SuperLink did not do what it was asked ({error})",
-                where=self.folder / "superlink.log",
+                where=self.folder / CONSOLE,
             ) from None
 
     def _lock(self) -> None:
@@ -202,7 +205,7 @@ class SuperLink:
             if not served and failures == self._patience.launches:
                 raise SuperLinkError(
                     f"Flower's SuperLink {reason}",
-                    where=self.folder / "console.log",
+                    where=self.folder / CONSOLE,
                     remedy="Its last lines say why it does not start.",
                 )
             pause = self._patience.pause(failures)
@@ -214,10 +217,7 @@ class SuperLink:
         # Another name each time: what is left of an earlier SuperLink must not find the next one.
         self.socket = self.folder / f"{secrets.token_hex(4)}.sock"
         self.starts += 1
-        console_log = self.folder / "console.log"
-        if console_log.exists():
-            console_log.replace(self.folder / "console.1.log")
-        with console_log.open("w") as console:
+        with open(self.folder / CONSOLE, "a", opener=_private) as console:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", SHIM, str(os.getpid()), *PROGRAM, self.socket.resolve(), RUN),
                 stdin=asyncio.subprocess.DEVNULL,
@@ -228,6 +228,14 @@ class SuperLink:
             )
         self.pid = process.pid
         return process
+
+    def _rotate(self) -> None:
+        """Begin the log anew where it has grown long; processes write into it that go on to, at its end."""
+        console = self.folder / CONSOLE
+        if console.stat().st_size > LONGEST_LOG:
+            with suppress(OSError):  # of a full disk, which this makes room on
+                shutil.copyfile(console, self.folder / CONSOLE_BEFORE)
+            os.truncate(console, 0)
 
     def _forget_sockets(self) -> None:
         """Remove the sockets of earlier processes, and what said where they were."""
@@ -273,6 +281,7 @@ class SuperLink:
                     return "does not answer", seen
                 if not seen and asyncio.get_running_loop().time() - started > patience.start:
                     return f"did not serve within {patience.start:.0f} s", seen
+                self._rotate()
                 await asyncio.wait({ended}, timeout=patience.check if seen else 0.1)
         return f"ended with status {ended.result()}", seen
 
@@ -291,6 +300,10 @@ class SuperLink:
         with suppress(asyncio.CancelledError, SuperLinkError):
             await self._keeper
         self._forget_sockets()
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def is_running(superlink: Path) -> bool:

@@ -26,6 +26,7 @@ __all__ = [
 
 COORDINATOR_NODE = 1
 _log = logging.getLogger("flwr")
+_log.handlers.clear()  # Flower prints its lines itself, in colours, besides handing them on
 
 
 def become(node_id: int, run_id: int = 1) -> None:

@@ -117,16 +117,18 @@ def fork_runs(run: Callable[[Path, str], None], socket: Path, modules: list[str]
     Args:
         run: What a fork does with the socket and its token; it ends with it.
         socket: Where the SuperLink listens.
-        modules: What a run imports. One that can't be loaded is a run's to report.
+        modules: What a run imports. One that can't be loaded is a run's to report. Where one has a function
+            `note_end`, it is told the number of each process that has ended, and its exit code.
     """
+    told: list[Callable[[int, int], None]] = []
     for module in modules:
         try:
-            import_module(module)
+            told.append(getattr(import_module(module), "note_end", _ignore))
         except Exception as error:
             _log.warning("%s can't be loaded ahead (%s)", module, error)
     gc.collect()
     gc.freeze()  # so that the collector of a fork leaves the shared memory shared
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel forgets those that have ended
+    signal.signal(signal.SIGCHLD, lambda *_: _reap(told, os.WNOHANG))
     on_ctrl_c = signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started this says when it ends
     begun = int(os.environ.pop(_BEGUN))
     with open(0, "rb", buffering=0, closefd=False) as tokens:  # unread, so that a fork finds no other run's
@@ -139,7 +141,8 @@ def fork_runs(run: Callable[[Path, str], None], socket: Path, modules: list[str]
                 _close_stdin()
                 run(socket, token.decode().strip())
                 return
-    _await_forks()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _reap(told, 0)
 
 
 def _close_stdin() -> None:
@@ -148,6 +151,21 @@ def _close_stdin() -> None:
     os.close(nothing)
 
 
-def _await_forks() -> None:
+def _reap(told: Sequence[Callable[[int, int], None]], options: int) -> None:
+    """Let go of forks that have ended, and say so.
+
+    Args:
+        told: Who hears of it.
+        options: Of `os.waitpid`: 0 waits until the last one has ended.
+    """
     with suppress(ChildProcessError):
-        os.wait()  # until the last one has ended, as their ends are ignored
+        while (ended := os.waitpid(-1, options))[0]:
+            for tell in told:
+                try:
+                    tell(ended[0], os.waitstatus_to_exitcode(ended[1]))
+                except Exception:
+                    _log.exception("the end of process %d can't be noted", ended[0])
+
+
+def _ignore(pid: int, code: int) -> None:
+    """Hear of an end."""

@@ -20,9 +20,8 @@ from typing import ClassVar
 import uvicorn
 from flwr.proto.runtime_pb2 import AcquireTaskRequest
 from flwr.supercore.constant import TaskType
-from flwr.supercore.http_logging import get_uvicorn_log_config
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
-from flwr.supercore.logger import configure_superlink_log_file, mirror_output_to_queue, restore_output
+from flwr.supercore.logger import mirror_output_to_queue, restore_output
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.superlink.grid import HttpGrid
 from flwr.superlink.main import create_app
@@ -30,14 +29,22 @@ from flwr.superlink.runtime.run_serverapp import run_serverapp
 
 from shared.flower.fork_server import ForkServer, fork_runs
 from shared.flower.local import URL, by_socket
+from shared.text.logs import log_to_stderr
 from shared.wire.unix_socket import bind
 
 SUPERLINK, SERVERAPP = "flower-superlink", "flwr-serverapp"
 """Names of the programs, as Flower has them."""
 
 _LOOK = 0.5  # seconds between two questions for a run that was submitted
-_LOG_HOURS, _LOGS = 24, 7
 _log = logging.getLogger("flwr")
+
+
+class _NoRoutine(logging.Filter):
+    """Lets pass what tells of something: not that the gateway looks at the list of nodes, day and night."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Say whether a line is logged."""
+        return record.levelno > logging.INFO or not record.getMessage().startswith("ControlServicer.List")
 
 
 def serve(socket: Path, modules: list[str]) -> None:
@@ -47,10 +54,10 @@ def serve(socket: Path, modules: list[str]) -> None:
         socket: Where to listen; nothing may be there.
         modules: What a run's process imports.
     """
-    configure_superlink_log_file(filename="superlink.log", interval_hours=_LOG_HOURS, backup_count=_LOGS)
+    _log.addFilter(_NoRoutine())
     app = create_app()
     app.state.enable_supernode_auth = True
-    config = uvicorn.Config(app, log_config=get_uvicorn_log_config(logging.INFO))
+    config = uvicorn.Config(app, log_config=None, access_log=False)
     with bind(socket) as listener:
         threading.Thread(target=_start_runs, args=(socket, modules), daemon=True).start()
         uvicorn.Server(config).run(sockets=[listener])
@@ -115,5 +122,6 @@ def run(socket: Path, token: str, superlink: int) -> None:
 
 
 if __name__ == "__main__":
+    log_to_stderr()
     PROGRAMS: dict[str, Callable[[Path, list[str]], None]] = {SUPERLINK: serve, SERVERAPP: fork}
     PROGRAMS[sys.argv[1]](Path(sys.argv[2]), sys.argv[3:])

@@ -44,11 +44,5 @@ class PrintableFormatter(logging.Formatter):
         return printable_lines(super().format(record))
 
 
-def log_to(stream: logging.StreamHandler, pattern: str) -> None:  # type: ignore[type-arg]
-    """Send what is logged, from INFO on, to a handler, escaped."""
-    stream.setFormatter(PrintableFormatter(pattern))
-    logging.basicConfig(handlers=[stream], level=logging.INFO, force=True)
-
-
 def _is_plain(letter: str) -> bool:
     return letter.isprintable() and unicodedata.bidirectional(letter) not in _RIGHT_TO_LEFT

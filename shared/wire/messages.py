@@ -170,7 +170,7 @@ def read_question(content: RecordDict) -> Question:
         MessageError: Something is missing or has another type.
     """
     config = _record(content, CONFIG, ConfigRecord)
-    given = {"round": 0, "split": "", "researcher": "", "project": ""} | dict(config)
+    given = {"round": 0, "split": "", "researcher": "", "project": "", "run": ""} | dict(config)
     round_, split, researcher = given["round"], given["split"], given["researcher"]
     if not isinstance(round_, int) or round_ < 0 or not isinstance(split, str):
         raise MessageError("'round' must be a number from 0 and 'split' a text")
@@ -180,8 +180,7 @@ def read_question(content: RecordDict) -> Question:
     job = _value(config, "job", str)
     if len(job) > LARGEST_JOB:
         raise MessageError(f"'job' must have {LARGEST_JOB} characters at most")
-    run = config.get("run", "")
-    if not isinstance(run, str) or len(run) > _LONGEST_NAME:
+    if not isinstance(run := given["run"], str) or len(run) > _LONGEST_NAME:
         raise MessageError("'run' must be a short text")
     return Question(job, round_, split, str(researcher), str(given["project"]), run)
 
@@ -227,9 +226,10 @@ def numbers_in(config: ConfigRecord, key: str) -> tuple[float, ...]:
     return tuple(float(number) for number in given)
 
 
-def describe_request(job: str, researcher: str = "", project: str = "") -> RecordDict:
+def describe_request(job: str, researcher: str = "", project: str = "", run: str = "") -> RecordDict:
     """Return the question what a site has for a job."""
-    return RecordDict({CONFIG: ConfigRecord({"job": job, "researcher": researcher, "project": project})})
+    config = {"job": job, "researcher": researcher, "project": project, "run": run}
+    return RecordDict({CONFIG: ConfigRecord(config)})
 
 
 def describe_reply(description: Description) -> RecordDict:

@@ -1,13 +1,18 @@
 """The folder of a run: what it holds, who may open it, what a kill may leave in it."""
 
+import contextlib
 import csv
 import json
 import math
+import os
+import signal
+import subprocess
 
 import httpx
 import numpy as np
 import pytest
 
+from server.runs import killed
 from server.runs.checkpoint import Checkpoint
 from server.runs.folder import RunFolder
 from server.runs.life import at_work, note_stopped
@@ -79,9 +84,9 @@ def test_whoever_is_at_work_is_seen_and_alone(run):
     [
         (RunError("no site is there", where="tiny"), "failed", "tiny: no site is there"),
         (ZeroDivisionError("by nothing"), "failed", "ZeroDivisionError: by nothing"),
-        (KeyboardInterrupt(), "stopped", None),
+        (KeyboardInterrupt(), "stopped", "by Ctrl-C"),
         (RunStopped(), "stopped", None),
-        (httpx.ConnectError("the SuperLink is gone"), "interrupted", None),
+        (httpx.ConnectError("the SuperLink is gone"), "interrupted", "Flower's SuperLink ended"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -107,15 +112,57 @@ def test_half_a_line_of_a_killed_process_does_not_spoil_the_log(run):
 
 def test_a_run_that_was_asked_to_stop_is_stopped_however_its_process_ended(run):
     with at_work(run, resume=False), pytest.raises(RunError, match="another process"):
-        note_stopped(RunFolder.read(run.path))
+        note_stopped(RunFolder.read(run.path), "ada")
     with pytest.raises(RuntimeError), at_work(run, resume=True):
         raise RuntimeError("the client has been closed")
-    note_stopped(run)
-    assert (run.status, run.read_description()["reason"]) == ("stopped", None)
+    note_stopped(run, "ada")
+    assert (run.status, run.read_description()["reason"]) == ("stopped", "by ada")
     with at_work(run, resume=True):
         pass
-    note_stopped(run)
+    note_stopped(run, "ada")
     assert run.status == "finished"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount a small disk")
+def test_on_a_full_disk_a_run_says_so(tmp_path, tiny_job):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        run = RunFolder.create(disk, tiny_job())
+
+        def work() -> None:
+            with at_work(run, resume=False):
+                with (disk / "else").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+                    while file.write(b"x" * 4096):
+                        pass
+                for round_ in range(1000):  # what fits into its last block is still written
+                    run.event("round_started", round=round_)
+
+        with pytest.raises(RunError):
+            work()
+        assert run.status == "failed"
+        assert "No space left on device" in run.read_description()["reason"]
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_a_run_whose_process_was_killed_says_how(tmp_path, tiny_job, monkeypatch):
+    run = RunFolder.create(tmp_path, tiny_job())
+    run.describe(process=4711)
+    killed.note_killed(tmp_path, 4711, killed.how_it_ended(-signal.SIGTERM))
+    assert (run.status, run.read_description()["reason"]) == (
+        "interrupted",
+        "its process was killed by SIGTERM",
+    )
+    counts = tmp_path / "vmstat"
+    counts.write_text("nr_free_pages 7\noom_kill 99999\n")
+    monkeypatch.setattr(killed, "_COUNTS", counts)
+    assert killed.how_it_ended(-signal.SIGKILL) == "out of memory: the kernel killed its process"
+    assert killed.how_it_ended(-signal.SIGKILL) == "its process was killed by SIGKILL"
+    with at_work(run, resume=True):
+        killed.note_killed(tmp_path, 1, "another one's")
 
 
 def test_undefined_values_are_empty_cells_and_null(run):

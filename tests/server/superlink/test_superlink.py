@@ -129,7 +129,7 @@ def test_it_serves_comes_back_after_a_kill_and_stops(tmp_path: Path) -> None:
         assert not alive
 
     asyncio.run(scenario())
-    assert stat.S_IMODE((folder / "superlink.log").stat().st_mode) & 0o077 == 0
+    assert stat.S_IMODE((folder / "console.log").stat().st_mode) & 0o077 == 0
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert list(folder.glob("*.sock")) == []
 
@@ -188,6 +188,22 @@ def test_a_superlink_that_does_not_start_is_an_error_that_names_its_log(
     with pytest.raises(SuperLinkError, match=r"console\.log.*ended with status 2"):
         asyncio.run(scenario())
     assert "no such option" in (link / "console.log").read_text(encoding="utf-8")
+
+
+def test_its_log_begins_anew_where_it_has_grown_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LONGEST_LOG", 10)
+    console, link = tmp_path / "console.log", SuperLink(tmp_path)
+    with console.open("a") as process:
+        process.write("short\n")
+        process.flush()
+        link._rotate()
+        assert console.read_text() == "short\n"
+        process.write("and longer\n")
+        process.flush()
+        link._rotate()
+        process.write("then\n")  # by the same process
+    assert (tmp_path / "console.1.log").read_text() == "short\nand longer\n"
+    assert console.read_text() == "then\n"
 
 
 def test_pauses_grow_with_jitter_up_to_a_limit() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -24,6 +25,11 @@ def run(folder, token):
         end.read()
     (folder / f"{token} has ended").touch()
 
+import colorsys
+def note_end(pid, code):
+    with open(Path(sys.argv[1]) / "ends", "a") as ends:
+        ends.write(f"{pid} {code}\\n")
+colorsys.note_end = note_end
 fork_runs(run, Path(sys.argv[1]), ["nowhere", "colorsys"])
 """
 
@@ -60,6 +66,22 @@ def test_each_run_has_a_process_that_finds_everything_loaded(forks: ForkServer, 
     assert told == told_too == ["True", "''"]  # loaded, and no token but its own
     assert first != second
     assert parent == same_parent
+
+
+def test_how_each_process_ended_is_told(
+    forks: ForkServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed, _, _ = start(forks, "first", tmp_path)
+    other, parent, _ = start(forks, "second", tmp_path)
+    killed.kill()
+    while not (tmp_path / "ends").exists():
+        assert parent.is_running()
+        time.sleep(0.01)
+    end(tmp_path, "second")
+    monkeypatch.setattr(fork_server, "KEPT", 0.0)
+    forks.look()
+    parent.wait()
+    assert (tmp_path / "ends").read_text().splitlines() == [f"{killed.pid} -9", f"{other.pid} 0"]
 
 
 def test_what_nobody_needs_ends_with_its_last_run(

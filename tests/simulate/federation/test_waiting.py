@@ -125,7 +125,7 @@ def test_a_run_that_waits_can_be_stopped_and_goes_on_waiting(federation, sites, 
     until(lambda: "alpha (approval, since " in reason(federation, name))
     runs.stop(name)
     assert status(federation, name) == "stopped"
-    assert reason(federation, name) == ""
+    assert reason(federation, name) == "by an operator, on the coordinator's machine"
     runs.resume(name)
     until(lambda: "alpha (approval, since " in reason(federation, name))
     until(lambda: reason(federation, name).count("(approval, since ") == len(SITES))
