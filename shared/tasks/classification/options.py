@@ -135,7 +135,10 @@ class Classification(RecordOptions, ClassesOptions):
         if self.mixup is not None and self.learns_unlabelled:
             yield "[task] mixup: mixes labels, which unlabelled rows have not; leave out one of the two"
         if self.mixup is not None and job.training.adversarial is not None:
-            yield "[task] mixup: draws other mixtures each time that an attack asks; leave one of them out"
+            yield (
+                "[task] mixup: an attack on an image would change the loss of what it is mixed with; leave "
+                "one of them out"
+            )
         yield from super().problems(job)
 
     def private_problems(self, job: "JobSpec") -> Iterator[str]:

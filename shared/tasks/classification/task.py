@@ -37,6 +37,7 @@ from shared.text.names import suggestion
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
 
+_SHARE, _OTHER = "mixup_share", "mixup_other"
 _NEED_MORE = FeatureMoments | RobustAccuracy  # metrics of more than the logits
 
 
@@ -51,6 +52,7 @@ class ClassificationTask(ClassesTask):
         self._label = classified_by(job)[1]
         fields = fields_of(job).items()
         self._image = next((name for name, own in fields if own.kind == "image"), None)
+        self._mixup = job.task.mixup if isinstance(job.task, Classification) else None
 
     def predict(self, models: Models, batch: Batch) -> Prediction:
         """See the base class; and what metrics that the job asks for need besides the logits."""
@@ -81,19 +83,28 @@ class ClassificationTask(ClassesTask):
         with asked(models.values()):
             return attack.on(batch[self.input], losses, batch.seeds(seed_of(self.job.job.seed, "attack")))
 
-    def _training_losses(self, loss: SampleLoss, models: Models, batch: Batch) -> Tensor:
-        """Return the losses (B,), of mixtures (Zhang et al. 2018) those of both labels, each by its share.
+    def prepare(self, batch: Batch, seed: int) -> Batch:
+        """See the base class; for mixup with each image's share (B,) and the place of the other image (B,).
 
-        A batch has one share, as in the authors' code; it is drawn from the seed of the round.
+        The images of a batch stand in a drawn order, and each is mixed with the one before it.
         """
-        options = self.job.task
-        alpha = options.mixup if isinstance(options, Classification) else None
-        if alpha is None:
+        batch = super().prepare(batch, seed)
+        if self._mixup is None:
+            return batch
+        sources = [np.random.default_rng(own) for own in batch.seeds(seed)]
+        shares = [source.beta(self._mixup, self._mixup) for source in sources]
+        order = np.argsort([source.random() for source in sources], kind="stable")
+        others = np.empty_like(order)
+        others[order] = np.roll(order, 1)
+        return batch.plus(**{_SHARE: torch.tensor(shares).float(), _OTHER: torch.from_numpy(others)})
+
+    def _training_losses(self, loss: SampleLoss, models: Models, batch: Batch) -> Tensor:
+        """Return the losses (B,), of mixtures (Zhang et al. 2018) those of both labels, each by its share."""
+        if self._mixup is None:
             return super()._training_losses(loss, models, batch)
-        own, targets = batch[self.input], batch[self.target]
-        share = float(torch.distributions.Beta(alpha, alpha).sample())
-        other = torch.randperm(len(own)).to(own.device)
-        logits = self.logits(models["model"], share * own + (1 - share) * own[other]).float()
+        own, targets, share, other = (batch[name] for name in (self.input, self.target, _SHARE, _OTHER))
+        of_image = share.view(-1, *[1] * (own.dim() - 1))
+        logits = self.logits(models["model"], of_image * own + (1 - of_image) * own[other]).float()
         return share * loss(logits, targets) + (1 - share) * loss(logits, targets[other])
 
     def answers(self, batch: Batch, predicted: Prediction) -> list[Answer]:

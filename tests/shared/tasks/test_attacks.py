@@ -90,7 +90,7 @@ NEAR = {"epsilon": 0.1}
         ),
         (
             {"task_name": "classification", "training_adversarial": NEAR, "task_mixup": 0.2},
-            r"\[task\] mixup: draws other mixtures each time that an attack asks",
+            r"\[task\] mixup: an attack on an image would change the loss of what it is mixed with",
         ),
         (
             {"task_name": "generation", "training_adversarial": NEAR},

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from shared.batch import Batch
 from shared.errors import JobError
-from shared.networks.random_state import drawn_from
 from shared.tasks import make_task
 from tests.jobs import make_job
 
@@ -21,32 +20,43 @@ class Recorder(nn.Module):
         return images.flatten(1)
 
 
+IMAGES = torch.tensor([[[[4.0, 0.0]]], [[[0.0, 4.0]]], [[[1.0, 1.0]]]])
+LABELS = torch.tensor([0, 1, 0])
+
+
 def losses(seed: int, **options: Any) -> tuple[Tensor, Tensor]:
     task = make_task(make_job(task_name="classification", **options))
-    images = torch.tensor([[[[4.0, 0.0]]], [[[0.0, 4.0]]], [[[1.0, 1.0]]]])
-    batch = Batch({"image": images, "label": torch.tensor([0, 1, 0])}, ["ann", "ben", "cas"])
+    batch = Batch({"image": IMAGES, "label": LABELS}, ["ann", "ben", "cas"], keys=["a", "b", "c"])
     network = Recorder()
-    with drawn_from(seed, torch.device("cpu")):
-        found = task.phases()[0].loss({"model": network}, batch)
+    found = task.phases()[0].loss({"model": network}, task.prepare(batch, seed))
     return found, network.seen
 
 
 def test_a_mixture_has_the_losses_of_both_labels_by_their_shares() -> None:
-    plain, images = losses(0)
+    plain, _ = losses(3)
     found, mixed = losses(3, task_mixup=1.0)
+    state = torch.get_rng_state()
     again, _ = losses(3, task_mixup=1.0)
     other, _ = losses(4, task_mixup=1.0)
+    assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(found, again)
     assert not torch.equal(found, other)
     assert not torch.equal(found, plain)
-    with drawn_from(3, torch.device("cpu")):
-        share = float(torch.distributions.Beta(1.0, 1.0).sample())
-        partner = torch.randperm(3)
-    torch.testing.assert_close(mixed, share * images + (1 - share) * images[partner])
-    logits, labels = mixed.flatten(1), torch.tensor([0, 1, 0])
-    chance = logits.log_softmax(1)
-    expected = -share * chance[range(3), labels] - (1 - share) * chance[range(3), labels[partner]]
-    torch.testing.assert_close(found, expected)
+    chance = mixed.flatten(1).log_softmax(1)
+    partners = []
+    for own in range(3):
+        fits = []
+        for partner in {0, 1, 2} - {own}:
+            apart = (IMAGES[own] - IMAGES[partner]).flatten()
+            share = float((mixed[own] - IMAGES[partner]).flatten() @ apart / (apart @ apart))
+            if torch.allclose(mixed[own], share * IMAGES[own] + (1 - share) * IMAGES[partner], atol=1e-5):
+                fits.append((partner, share))
+        [(partner, share)] = fits
+        assert 0 <= share <= 1
+        expected = -share * chance[own, LABELS[own]] - (1 - share) * chance[own, LABELS[partner]]
+        torch.testing.assert_close(found[own], expected)
+        partners.append(partner)
+    assert sorted(partners) == [0, 1, 2]  # each is somebody's other image
 
 
 def test_private_training_can_not_mix_patients() -> None:
@@ -64,7 +74,7 @@ def test_private_training_can_not_mix_patients() -> None:
     [
         (
             {"training_adversarial": {"epsilon": 0.1}},
-            "mixup: draws other mixtures each time that an attack asks",
+            "mixup: an attack on an image would change the loss of what it is mixed with",
         ),
         ({"task_stack": {"kind": "series"}}, "mixup: is for single images"),
     ],
