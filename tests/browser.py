@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 WIDTHS = (1440, 390)
 """Pixels of a desk's screen and of a telephone's."""
+_LIMIT_MS = 300_000  # of one step, on a machine with much else to do
 _GRAVE = ("serious", "critical")
 
 
@@ -104,6 +105,7 @@ def _opened(browser: Browser, width: int, *, trusts_all: bool, scripts: bool) ->
         ignore_https_errors=trusts_all,
         java_script_enabled=scripts,
     )
+    context.set_default_timeout(_LIMIT_MS)
     tab = Watched(context.new_page())
     tab.page.on("console", lambda said: tab.complaints.append(said.text) if said.type == "error" else None)
     tab.page.on("pageerror", lambda error: tab.complaints.append(str(error)))

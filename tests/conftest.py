@@ -4,6 +4,7 @@ import csv
 import gc
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,37 +29,50 @@ settings.load_profile("wardround")
 # Workers take whole files (see the Makefile); so that they end together, these come first, the longest ahead.
 LONGEST = (
     "simulate/federation/test_federation.py",
-    "simulate/session/test_compiled.py",
     "benchmarks/test_of_the_rest.py",
-    "test_plugin.py",
-    "simulate/session/test_resume.py",
     "benchmarks/test_of_federations.py",
-    "simulate/federation/test_waiting.py",
     "benchmarks/test_of_simulations.py",
+    "simulate/session/test_compiled.py",
+    "simulate/federation/test_waiting.py",
+    "simulate/session/test_resume.py",
+    "simulate/session/test_same_result.py",
+    "simulate/workers/test_workers.py",
+    "test_plugin.py",
+    "test_notebooks.py",
     "simulate/session/test_simulate.py",
-    "simulate/session/test_survival.py",
+    "simulate/cli/test_export.py",
+    "simulate/cli/test_predict.py",
+    "server/web/test_pages.py",
+    "client/guard/test_bounded_sums.py",
     "client/service/test_node.py",
     "server/runs/test_remote_runs.py",
-    "simulate/federation/test_hostile_nodes.py",
-    "client/guard/test_bounded_sums.py",
-    "simulate/session/test_detection.py",
-    "simulate/cli/test_predict.py",
-    "simulate/session/test_report.py",
-    "simulate/session/test_same_result.py",
-    "simulate/federation/test_light_nodes.py",
-    "server/service/test_project_federation.py",
+    "test_site.py",
     "shared/networks/test_models.py",
+    "simulate/data/test_phantom.py",
+    "server/web/test_browser.py",
+    "simulate/session/test_report.py",
     "client/training/test_private_training.py",
-    "client/guard/test_ledger.py",
+    "wardround/test_python.py",
+    "simulate/federation/test_hostile_nodes.py",
     "simulate/federation/test_secure_hospitals.py",
+    "client/guard/test_ledger.py",
+    "client/membership/test_membership.py",
     "simulate/federation/test_restore_drill.py",
-    "test_readme.py",
-    "simulate/workers/test_workers.py",
+    "simulate/federation/test_light_nodes.py",
+    "client/data/check/test_copies_and_text.py",
+    "client/web/test_in_chromium.py",
+    "server/service/test_project_federation.py",
+    "server/service/test_watches.py",
+    "simulate/session/test_detection.py",
+    "simulate/session/test_survival.py",
     "simulate/session/test_side_by_side.py",
-    "server/gateway/test_people.py",
+    "server/rounds/test_joining.py",
     "server/rounds/test_secure_evaluation.py",
     "shared/privacy/secagg/test_protocol.py",
-    "client/membership/test_membership.py",
+    "simulate/session/test_instances.py",
+    "simulate/session/test_pretrained.py",
+    "server/gateway/test_people.py",
+    "test_readme.py",
 )
 
 
@@ -76,9 +90,10 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _processes_as_at_a_hospital() -> Iterator[None]:
     """Let processes that tests start find no more than a hospital has installed."""
-    folders = [str(PROJECT / "tests" / "as_at_a_hospital"), os.environ.get("PYTHONPATH", "")]
+    folder = str(PROJECT / "tests" / "as_at_a_hospital")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, folders)))
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH", "")])))
+        patch.setattr(sys, "path", [folder, *sys.path])  # which a coordinator's page hands to its processes
         yield
 
 

@@ -1,6 +1,7 @@
 """`import wardround`: what a researcher does in Python is what the command line does."""
 
 import doctest
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -160,7 +161,7 @@ def test_a_script_without_a_guard_simulates_with_processes(
     done = subprocess.run(
         [sys.executable, script],
         cwd=tmp_path,
-        env={"PYTHONPATH": str(PROJECT), "PATH": "/usr/bin:/bin"},
+        env={"PYTHONPATH": f"{PROJECT}{os.pathsep}{os.environ['PYTHONPATH']}", "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
         check=False,

@@ -58,7 +58,7 @@ def visit(place: Place) -> Iterator:
     with ExitStack() as stack:
 
         def come(name: str = "") -> Visitor:
-            client = httpx.Client(verify=False, base_url=place.url, follow_redirects=True, timeout=60)  # noqa: S501
+            client = httpx.Client(verify=False, base_url=place.url, follow_redirects=True, timeout=300)  # noqa: S501
             visitor = Visitor(place, stack.enter_context(client))
             if name:
                 assert visitor.log_in(place.tokens[name]).status_code == 200

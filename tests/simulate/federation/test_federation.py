@@ -123,7 +123,7 @@ def until(condition: Callable[[], object], seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.02)
+        time.sleep(0.1)
 
 
 def told(federation: LocalFederation, site: str) -> dict[str, str]:

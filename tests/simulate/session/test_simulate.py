@@ -5,8 +5,6 @@ import hashlib
 import json
 import math
 import resource
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +15,6 @@ from server.runs.folder import RunFolder
 from shared.run_folder import status_of
 from tests.cli import wardround
 from tests.jobs import job_text
-
-PROJECT = Path(__file__).parents[3]
 
 # The tiny hospitals have a single patient on each side.
 FEW = "min_group = 1\nmin_patients_in_update = 1\nshare_site_metrics = true\n"
@@ -175,30 +171,6 @@ def test_the_federations_row_is_what_pooling_the_predictions_gives(plain, tiny_j
     truth = batch["mask"].numpy().astype(bool)
     dice = 2 * (found & truth).sum() / (found.sum() + truth.sum())
     assert description(run)["test"]["federation"]["dice_global"] == pytest.approx(dice, abs=1e-6)
-
-
-def test_python_m_wardround_does_the_same(tiny_job_file, tiny_data, tmp_path, plain):
-    _, expected = plain
-    command = [
-        sys.executable,
-        "-m",
-        "wardround",
-        "simulate",
-        tiny_job_file,
-        "--data",
-        tiny_data,
-        "--out",
-        tmp_path / "out",
-    ]
-    result = subprocess.run(
-        [*map(str, command), "--workers", "in-process"],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    assert model(Path(result.stdout.rstrip().rpartition("Run folder: ")[2])) == model(expected)
 
 
 @pytest.mark.parametrize("options", [["--rounds", "2"], ["--set", "job.rounds=2"]])
