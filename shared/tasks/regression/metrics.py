@@ -106,7 +106,7 @@ class RegressionMetrics(MetricSet):
             "relative_mae": _ratio(found["error"], found["absolute_target"]),
         }
         values = {name: float(own.mean()) for name, own in single.items()}
-        if len(self.options.targets) > 1:
+        if not self.options.have_one_unit:
             values |= {"mae": math.nan, "rmse": math.nan}
         for name, own in single.items():
             values |= {

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 TARGETS = "targets"
 """Name of the statistic: moments of what is predicted."""
 
-_OF_A_UNIT = ("mae", "rmse")  # so they have no mean over several targets
+_OF_A_UNIT = ("mae", "rmse")  # so they have a mean over targets of one unit alone
 
 
 class Regression(RecordOptions):
@@ -83,6 +83,11 @@ class Regression(RecordOptions):
         volume = "" if self.volume_of is None else "the volume of "
         return f"regression of {volume}{', '.join(self.targets)} from {self.seen}"
 
+    @property
+    def have_one_unit(self) -> bool:
+        """Whether a mean over the targets means something: volumes are all in ml."""
+        return len(self.targets) == 1 or self.volume_of is not None
+
     def fields(self) -> Mapping[str, SampleField]:
         """See the base class."""
         names = tuple(self.targets)
@@ -99,7 +104,7 @@ class Regression(RecordOptions):
         """See the base class."""
         single = self.targets if len(self.targets) > 1 else []
         return (
-            MetricSpec("mae", lower_is_better=True, shown=0 if single else 1, classes=single),
+            MetricSpec("mae", lower_is_better=True, shown=int(self.have_one_unit), classes=single),
             MetricSpec("rmse", lower_is_better=True, classes=single),
             MetricSpec("r2", shown=2, classes=single),
             MetricSpec("relative_mae", lower_is_better=True, shown=3, classes=single),
@@ -116,7 +121,7 @@ class Regression(RecordOptions):
         if self.volume_of is not None and not self.image:
             yield "[task] volume_of: a mask lies on an image; set image = true, or name columns as targets"
         best = job.evaluation.select_best
-        if best in _OF_A_UNIT and len(self.targets) > 1:
+        if best in _OF_A_UNIT and not self.have_one_unit:
             yield (
                 f"[evaluation] select_best: '{best}' of {len(self.targets)} targets has no one unit; take "
                 f"'{best}/{self.targets[0]}', 'r2' or 'relative_mae'"

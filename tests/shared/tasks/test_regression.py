@@ -118,6 +118,12 @@ def test_a_row_that_lacks_a_number_teaches_and_is_judged_by_the_others() -> None
     ]
 
 
+def test_of_volumes_which_are_all_in_ml_there_is_a_mean() -> None:
+    spec = job(**TWO, task_volume_of="mask", task_scaling=SCALING, evaluation={"select_best": "mae"})
+    values = judged(make_task(spec), torch.zeros(1, 2), torch.tensor([[70.0, 3400.0]]), "a").compute()
+    assert values["mae"] == values["rmse"] == 210
+
+
 def test_a_row_is_told_in_the_unit_of_its_column() -> None:
     task = make_task(job(task_scaling={"age": [50.0, 20.0]}))
     batch, predicted = Batch({"number": torch.tensor([[60.0]])}, ["a"]), {"standard": torch.tensor([[0.25]])}
