@@ -153,7 +153,8 @@ What Wardround can learn, each with a command, a picture and figures. Pictures a
 patients of synthetic hospitals, which the command makes, as a run's report shows it. Figures are on real
 patients: one model of all hospitals, without an image leaving one (federated); each hospital by itself; and
 one model of the data in one place (pooled), which no federation could have. All are judged on the
-same test patients of all sites; ± is half the width of the 95 % interval of the mean over seeds.
+same test patients of all sites; ± is half the width of the 95 % interval of the mean over seeds, or over the
+folds that were published.
 
 This page is made by `make gallery`, its figures by `python benchmarks/science.py`.
 """
@@ -205,7 +206,7 @@ def _section(entry: Entry, known: Mapping[str, Any]) -> str:
     lines += [f"![{entry.title}: {entry.says}](images/{entry.shown})", ""]
     rows = [_row(name, known[name]) for name in entry.studies if name in known]
     if rows:
-        lines += ["| job, metric | seeds | federated | sites alone, mean | best of them | pooled |"]
+        lines += ["| job, metric | seeds or folds | federated | sites alone, mean | best of them | pooled |"]
         lines += ["| --- | --- | --- | --- | --- | --- |", *rows, ""]
     return "\n".join(lines)
 
