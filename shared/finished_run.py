@@ -54,12 +54,12 @@ class FinishedRun:
         run = RunRecord.read(path)
         try:
             description = run.read_description()
-            sites, rounds = dict(description.get("sites", {})), int(description.get("rounds", 0))
+            sites, rounds = dict(description.get("sites", {})), int(description.get("rounds", -1))
             told = dict(description.get("statistics", {}))
             statistics = {name: np.array(numbers, np.float64) for name, numbers in told.items()}
         except (OSError, ValueError, TypeError) as error:
             raise RunError(f"is not the folder of a run ({error})", where=path) from None
-        if not rounds or not (path / MODEL).is_file():
+        if rounds < 0 or not (path / MODEL).is_file():
             raise RunError(
                 f"has no model: {MODEL} is written when a run ends",
                 where=path,

@@ -36,7 +36,7 @@ IN_A_FEDERATION = {  # tests/server/runs/test_remote_runs.py asks these of a coo
 }
 OF_A_SIMULATION = {"simulate", "audit-privacy"}  # tests/simulate/
 OF_RUNS = {  # tests/server/report/test_commands.py, tests/server/track/, tests/*/cli/
-    *("report", "show", "compare", "predict", "retrieve", "export", "verify", "track", "store"),
+    *("report", "show", "compare", "predict", "retrieve", "export", "verify", "track", "store", "job judge"),
     *("client label list", "client label take"),
 }
 

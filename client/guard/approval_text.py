@@ -74,10 +74,16 @@ def _facts(seen: SeenJob, job: JobSpec, site: SiteConfig, answers: int) -> dict[
         "task": job.task.subject,
         "network": ", ".join(_network(network) for network in networks_of(job)),
         "dataset": f"{job.job.dataset} ({dataset.manifest if dataset else 'not offered here'})",
-        "rounds": f"{job.job.rounds}, each with {length_of(job)}; {served}",
+        "rounds": f"{_rounds(job)}; {served}",
         "strategy": _strategy(job),
         **_computing(job),
     }
+
+
+def _rounds(job: JobSpec) -> str:
+    if not job.trains:
+        return "none: nothing is trained, and the network's weights are judged on the test patients"
+    return f"{job.job.rounds}, each with {length_of(job)}"
 
 
 def _network(network: JobNetwork) -> str:
@@ -99,14 +105,14 @@ def _computing(job: JobSpec) -> dict[str, str]:
 
 
 def _strategy(job: JobSpec) -> str:
-    text = f"{job.strategy.name}, at least {job.strategy.min_sites} sites in each round"
+    text = f"{job.strategy.name}, at least {job.strategy.min_sites} sites"
+    text += " in each round" if job.trains else ""
     if job.privacy.mechanism != "site-level":
         text += ", and others may join later"
     return f"{text}; {job.strategy.at_site}" if job.strategy.at_site else text
 
 
-def _leaving(job: JobSpec, site: SiteConfig, behind: str) -> Iterator[str]:
-    policy = site.policy
+def _updates(job: JobSpec, behind: str) -> Iterator[str]:
     rounds = many(job.job.rounds, "round")
     model = f"{_sent_part(job)}, after each of {rounds}, in each {MOST_ANSWERS} times at most"
     model += " (again where the answer was lost)"
@@ -114,6 +120,12 @@ def _leaving(job: JobSpec, site: SiteConfig, behind: str) -> Iterator[str]:
         model += ", masked: the coordinator gets its sum with the other sites' alone"
     yield f"{model}; {_protection(job)}"
     yield f"behind each such update: {behind}"
+
+
+def _leaving(job: JobSpec, site: SiteConfig, behind: str) -> Iterator[str]:
+    policy = site.policy
+    if job.trains:
+        yield from _updates(job, behind)
     if job.privacy.mechanism == "dp-sgd" and not policy.share_private_counts:
         yield "whether this site takes part, and no count"
     else:
@@ -132,10 +144,12 @@ def _leaving(job: JobSpec, site: SiteConfig, behind: str) -> Iterator[str]:
     every = job.evaluation.every
     how_often = "each round" if every == 1 else f"every {every} rounds"
     judged = f"on validation patients after {how_often}, and on test patients for one round"
+    if not job.trains:
+        judged = "on test patients, once"
     if job.privacy.secure_aggregation:
         yield from _in_masked_sums(job, policy, judged)
     elif policy.share_site_metrics:
-        if Release.of(policy, job).loss:
+        if Release.of(policy, job).loss and job.trains:
             yield "the training loss of each round, exactly (policy.min_group is 1)"
         yield f"sums from which the coordinator computes this site's metrics {judged}"
     yield "errors, cleared of names, paths and values"
@@ -145,7 +159,7 @@ def _in_masked_sums(job: JobSpec, policy: PolicyTable, judged: str) -> Iterator[
     """Yield what leaves for a secure sum besides the model."""
     yield "how much this site counts in the sum, signed, to the coordinator and to every other site"
     private = job.privacy.mechanism == "dp-sgd"
-    if Release.of(policy, job).loss:
+    if Release.of(policy, job).loss and job.trains:
         yield "the training loss, masked"
     if not private or policy.share_private_metrics:
         yield f"sums for the metrics of all sites together, masked, not this site's own: {judged}"

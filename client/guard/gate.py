@@ -181,7 +181,8 @@ class Gate:
         policy, site, today = self._config.policy, self._config.name, self._clock().date()
         asked = self._asked(visit)
         assert asked is not None  # noqa: S101 (of these two phases it is not)
-        drawn = visit.job.strategy.fraction < 1  # whoever was not drawn has not seen the round's model
+        # Whoever was not drawn has not seen the round's model; one that nobody trains is known by its digest.
+        drawn = visit.job.strategy.fraction < 1 or not visit.job.trains
         if self._book.served.believe_statistics(asked, carried, site):
             self._audit.append("statistics-taken", job=asked.job, sha256=carried.statistics)
         self._book.served.believe(asked, carried, unseen_may_be_tested=drawn, site=site)

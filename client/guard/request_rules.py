@@ -23,9 +23,14 @@ def check_request(job: JobSpec, phase: str, round_: int, split: str, site: str) 
     if phase in ("describe", "statement"):
         return
     is_stage = phase.startswith("secagg-")
-    if phase == "statistics" or (is_stage and not round_):
+    if phase == "statistics" or (is_stage and not round_ and not split):
         if round_ or split or not job.task.statistics():
             raise PolicyError("job.statistics: the job asks for no sums before its first round", where=site)
+        return
+    if not job.trains:
+        if round_ or split != "test" or phase == "train":
+            problem = "job.rounds: the job has a model judged on the test patients, and nothing else"
+            raise PolicyError(problem, where=site)
         return
     if not 1 <= round_ <= job.job.rounds:
         problem = f"job.rounds: the job has rounds 1 to {job.job.rounds}, and round {round_} is asked for"

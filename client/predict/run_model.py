@@ -11,6 +11,7 @@ from client.explain.explainer import Explainer
 from client.pacs.results import stored_results
 from client.pacs.stow import Store
 from client.predict.answering import Predictor, Said
+from client.predict.dicom.maker import RESEARCH
 from client.predict.formats import DICOM, known_formats
 from client.predict.further import Further
 from client.predict.rows import find_rows
@@ -90,6 +91,7 @@ def predict_with(
     lines = list(_which_model(finished, which))
     for line in lines:
         say(line)
+    lines.append(f"{RESEARCH}: no medical device, and nobody may treat a patient by it.")
     if type(predictor.task).draw is not Task.draw:
         if data is not None:
             raise RunError("draws images of nobody and says nothing of yours: leave out --data", where=run)
@@ -132,6 +134,9 @@ def _which_model(run: FinishedRun, which: Which) -> Iterator[str]:
     is_best = run.file(which).name == BEST
     what = "chosen on validation patients" if is_best else "the last"
     name = run.path.resolve().name
+    if not run.job.trains:
+        yield f"The model that the run {name} judged."
+        return
     yield f"Model of round {run.round_of(which)} of {run.rounds} of the run {name}, {what}."
     if which == "best" and not is_best:
         yield "The job chooses no best round."

@@ -137,10 +137,14 @@ def decide_seen(folder: Path, digest: str, decision: Decision, seen: str, reason
 def _in_short(job: SeenJob, spec: JobSpec) -> str:
     who, privacy = job.researcher or "A researcher", spec.privacy
     asks = f"{who} asks to train a model on '{spec.job.dataset}': {spec.task.subject}."
+    if not spec.trains:
+        asks = f"{who} asks to judge a model on '{spec.job.dataset}': {spec.task.subject}."
     sees = "the coordinator sees it"
     if privacy.secure_aggregation:
         sees = "the coordinator sees its sum with the other hospitals' alone"
     leaves = f"The trained model leaves after each of {many(spec.job.rounds, 'round')}, and {sees}."
+    if not spec.trains:
+        return f"{asks} Nothing is trained, and no model leaves. No image leaves."
     guarantee = "It is not differentially private: something of the images may be inferred from it."
     if privacy.mechanism == "dp-sgd":
         guarantee = f"Differential privacy bounds what it can tell of any {privacy.unit}."

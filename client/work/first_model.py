@@ -73,7 +73,7 @@ def check_first(job: JobSpec, content: RecordDict, site: str, files: Files) -> N
     tensors = {**kept, **wire.layout.state_dict(vector)}
     drawn[wire.layout.places(_require_start(job, tensors, site))] = False
     if not np.allclose(vector[drawn], first[drawn], rtol=_RELATIVE, atol=_ABSOLUTE):
-        problem = "job.model: round 1 does not begin with the model that the job's seed gives"
+        problem = "job.model: the first model is not the one that the job's seed gives"
         raise PolicyError(
             problem, where=site, remedy="Coordinator and site must run the same version of Wardround."
         )
@@ -90,7 +90,7 @@ def _require_start(job: JobSpec, tensors: Tensors, site: str) -> set[str]:
         names = names_without_adapters(own)
         given = given_by_start(network.options, {name: tensors[own[names[name]]] for name in names})
         if digest_of(given) != network.options.start_sha256:
-            problem = f"job.model: round 1 does not begin with the weights of [{network.table}] start_sha256"
+            problem = f"job.model: the first model has not the weights of [{network.table}] start_sha256"
             raise PolicyError(
                 problem, where=site, remedy="Ask the coordinator which file it has under that name."
             )

@@ -128,7 +128,7 @@ class Site:
         self._workshop.begin(visit.job.canonical(), content)
         if self.gate is None:
             return ""
-        if visit.phase == "train" and visit.round == 1:
+        if (visit.phase, visit.round) == ("train", 1) or not visit.job.trains:
             files = self._workshop.starts.take(model_size(visit.job).once, content)
             check_first(visit.job, content, self.config.name, files)
         carried = carried_by(content)

@@ -102,7 +102,8 @@ class Progress:
         self._rounds = _whole(event, "rounds")
         self._sites = _whole(event, "sites")
         self._bar.update(self._task, total=self._rounds or None, completed=_whole(event, "round"))
-        self._say(f"{many(self._rounds, 'round')}, {many(self._sites, 'site')}")
+        rounds = many(self._rounds, "round") if self._rounds else "no rounds"
+        self._say(f"{rounds}, {many(self._sites, 'site')}")
 
     def _round_started(self, event: Event) -> None:
         self._done = 0

@@ -7,6 +7,7 @@ from server.report.comparison import sentences
 from server.report.content import Section, words
 from server.report.facts import RunFacts, finite
 from server.report.tables import NO_SCORES, shown_metrics
+from server.report.words import tested_model
 from shared.metrics.figures import Figure, Point
 from shared.metrics.spec import metric_names
 from shared.tasks.fields import image_columns_of
@@ -36,7 +37,7 @@ def results_section(facts: RunFacts) -> Section:
         "Intervals are 95 %." if facts.comparison.get("metrics") else "No interval is known.",
     )
     says = (
-        f"The model of round {facts.about.get('tested_round')} of {facts.about.get('rounds')} on {behind} "
+        f"T{tested_model(facts.about)[1:]} on {behind} "
         f"test {'patient' if patients == 1 else 'patients'}. {how}",
     )
     return Section(
@@ -47,8 +48,7 @@ def results_section(facts: RunFacts) -> Section:
 def _withheld(facts: RunFacts) -> tuple[str, ...]:
     about = facts.about
     return (
-        f"The model of round {about.get('tested_round')} of {about.get('rounds')} was tested, and how good "
-        "it is, nobody here knows.",
+        f"T{tested_model(about)[1:]} was tested, and how good it is, nobody here knows.",
         NO_SCORES,
     )
 

@@ -88,6 +88,8 @@ def learning_section(facts: RunFacts) -> Section:
     """Return how the rounds went."""
     figures = [figure for metric in _followed(facts) if (figure := curve(facts, metric)) is not None]
     nothing = "No round has been finished."
+    if not facts.job.trains:
+        nothing = "Nothing was trained: the model that the job names was judged."
     if facts.rounds:
         nothing = "There is no curve: the hospitals keep their scores and their training loss to themselves."
     says = () if figures else (nothing,)

@@ -12,6 +12,7 @@ from server.report.columns import Column, fitting, print_whole, table_of
 from server.report.comparison import sentences
 from server.report.content import words
 from server.report.facts import Outcome
+from server.report.words import tested_model
 from shared.job.schema import JobSpec
 from shared.metrics.spec import metric_specs
 from shared.tasks.fields import image_columns_of
@@ -61,8 +62,7 @@ def results_tables(job: JobSpec, description: Mapping[str, Any], width: int) -> 
     groups = fitting([_result_columns(outcome), _count_columns(outcome)], width - site.width)
     dim = len(description["left_out"])
     tables = [table_of([site, *group], dim=dim, strong=1) for group in groups]
-    round_, rounds = description["tested_round"], description["rounds"]
-    tables[0].title = f"{job.job.name}: the model of round {round_} of {rounds} on the test patients"
+    tables[0].title = f"{job.job.name}: {tested_model(description)} on the test patients"
     if description.get("baselines"):
         tables[0].title += f": {words(shown_metrics(job)[0])}"
     return tables

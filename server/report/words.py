@@ -1,6 +1,7 @@
 """A job in words: what was asked, for a person who has not read its file."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from server.report.content import words
 from shared.job.schema import JobSpec
@@ -19,6 +20,10 @@ def _choices(job: JobSpec) -> Iterator[tuple[str, str]]:
     yield "task", job.task.subject
     yield "data", _data(job)
     yield "network", ", ".join(_network(own.options.name, own.role, own.table) for own in networks_of(job))
+    if not job.trains:
+        sites = many(job.strategy.min_sites, "site")
+        yield "training", f"none: the model that the job names is judged at {sites} or more"
+        return
     length = f"{many(training.local_epochs or 1, 'epoch')} in each round"
     if training.local_steps:
         length = f"{many(training.local_steps, 'step')} in each round"
@@ -76,3 +81,10 @@ def privacy_of(job: JobSpec) -> str:
         amount = f"epsilon {privacy.epsilon:g}, delta {privacy.delta:g}"
     text = f"{privacy.mechanism}, for each {unit}: {amount}"
     return f"{text}; {masked}" if masked else text
+
+
+def tested_model(about: Mapping[str, Any]) -> str:
+    """Return which model was tested, for the middle of a sentence, by what `run.json` says."""
+    if not about.get("rounds"):
+        return "the model that the job names"
+    return f"the model of round {about.get('tested_round')} of {about.get('rounds')}"

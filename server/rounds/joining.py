@@ -13,7 +13,7 @@ from typing import Any
 from flwr.app import RecordDict
 
 from server.rounds.answer_checks import check_description
-from server.rounds.federation import Federation, Member, Wait, trains
+from server.rounds.federation import Federation, Member, Wait, too_few, trains, work_of
 from server.rounds.missing_sites import is_silent
 from server.rounds.site_texts import told
 from server.runs.events import Event, Kind
@@ -231,7 +231,8 @@ class Joining:
         reasons = {name: one.words for name, one in self._standings.items()}
         reasons |= {**federation.left_out, **federation.only_judging}
         return RunError(
-            f"{self._trainers} sites can train, the job needs {self._job.strategy.min_sites}"
+            f"{self._trainers} sites can {'train' if self._job.trains else 'judge'}, the job needs "
+            f"{self._job.strategy.min_sites}"
             + "".join(f"; {name}: {reason}" for name, reason in sorted(reasons.items())),
             where="[strategy] min_sites",
             remedy=None if federation.strict else "Once the sites are there, resume the run.",
@@ -379,12 +380,11 @@ class Joining:
         """Say whether a site takes part: it trains, or it judges what others have trained."""
         federation, patients = self._federation, member.description.patients
         if trains(self._job, patients):
-            data = {"patients": patients["train"]}
+            data = {"patients": patients[work_of(self._job)]}
             federation.listen(Event("site_joined", late_in, member.name, data=data))
             return True
-        number = f"about {patients['train']}" if patients["train"] else "no"
-        reason = f"{number} training patients, the job asks for {self._job.strategy.min_patients}"
-        judges = bool(patients["val"] or patients["test"])
+        reason = too_few(self._job, patients)
+        judges = bool(patients["val"] or patients["test"]) and self._job.trains
         if late_in and judges:
             reason, judges = _NO_JUDGE, False
         (federation.only_judging if judges else federation.left_out)[member.name] = reason

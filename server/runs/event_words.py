@@ -14,7 +14,7 @@ def words_of(line: Mapping[str, Any]) -> str:
     found = {
         "run_queued": f"is in the queue, {queued_at(line)}",
         "run_waiting": f"waits for {line.get('for') or 'its sites'}",
-        "run_started": f"begins, with {line.get('sites')} sites and {line.get('rounds')} rounds",
+        "run_started": f"begins, with {line.get('sites')} sites and {line.get('rounds') or 'no'} rounds",
         "site_joined": f"{when}{site} has joined",
         "site_only_judges": f"{site} only judges the model{because}",
         "site_left_out": f"{site} is left out{because}",

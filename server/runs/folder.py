@@ -179,7 +179,7 @@ class RunFolder(RunRecord):
     def note_part(self, **entries: Any) -> None:
         """Add a line to `participation.jsonl`; that of round 0 begins it."""
         path, text = self.path / PARTICIPATION, line(**entries)
-        if entries["round"] == 0:
+        if entries["round"] == 0 and not entries.get("test"):
             write_atomic(path, text.encode())
             return
         with disk_errors(path):

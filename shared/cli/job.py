@@ -8,6 +8,7 @@ import typer
 
 from shared.cli.answer import Json, answer
 from shared.cli.app import App
+from shared.cli.judge import judge
 from shared.cli.start import start, starts_in_words
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ job_app = App(
     help="Check a job file, print its schema, begin a new one.",
 )
 job_app.command()(start)
+job_app.command()(judge)
 
 
 @job_app.command()
@@ -52,7 +54,7 @@ def check(
         "data": job.job.dataset + (f", {size}" if size else ""),
         "model": ", ".join(dict.fromkeys(own.in_words + NETWORKS.origin(own.name) for own in networks)),
         "training": f"{length}, {', '.join(_optimizers(job))}{arithmetic}",
-        "strategy": f"{job.strategy.name}{STRATEGIES.origin(job.strategy.name)}, {job.job.rounds} rounds, "
+        "strategy": f"{job.strategy.name}{STRATEGIES.origin(job.strategy.name)}, {_rounds(job)}, "
         f"at least {job.strategy.min_sites} sites",
         **({"metrics": ", ".join(metrics)} if metrics else {}),
     }
@@ -60,6 +62,12 @@ def check(
         facts["start"] = starts_in_words(job, file.parent)
     said = [f"{file}: valid", *(f"  {name:<9} {value}" for name, value in facts.items())]
     answer(json, said, file=file, **facts)
+
+
+def _rounds(job: "JobSpec") -> str:
+    from shared.text.plural import many
+
+    return many(job.job.rounds, "round") if job.trains else "nothing is trained, the start is judged"
 
 
 def _optimizers(job: "JobSpec") -> Iterator[str]:

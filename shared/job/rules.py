@@ -3,6 +3,7 @@
 import math
 from typing import TYPE_CHECKING
 
+from shared.job.judging_rules import check_judging
 from shared.job_parts import misnamed_networks, networks_of, phases_of
 from shared.limits import LARGEST_JOB, LARGEST_MODEL_MB
 from shared.metrics.spec import metric_names
@@ -39,6 +40,7 @@ def check(job: "JobSpec") -> None:
         _network,
         _network_input,
         _start,
+        check_judging,
         _batch,
         _network_size,
         _metrics,

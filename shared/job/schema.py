@@ -59,7 +59,13 @@ class JobTable(Table):
 
     name: Name = Field(description="Name of the job, in lower case; run folders are named after it.")
     dataset: Name = Field(description="Name under which each site offers its data.")
-    rounds: int = Field(20, ge=1, le=100_000, description="Federated rounds.")
+    rounds: int = Field(
+        20,
+        ge=0,
+        le=100_000,
+        description="Federated rounds. With 0 nothing is trained: the weights that the job starts from are "
+        "judged on all sites' test patients (docs/judging.md).",
+    )
     seed: int = Field(0, ge=0, lt=2**32, description="Every random number of the run comes from this seed.")
 
 
@@ -196,6 +202,11 @@ class JobSpec(Table):
 
         check(self)
         return self
+
+    @property
+    def trains(self) -> bool:
+        """Whether anything is trained; otherwise the model that the job starts from is judged."""
+        return self.job.rounds > 0
 
     def canonical(self) -> str:
         """Return the job as JSON with sorted keys and every default written out."""

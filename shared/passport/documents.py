@@ -55,7 +55,7 @@ class Trained(Table):
 class Judged(Table):
     """That metric states left a site; not their digest, as few numbers could be guessed by it."""
 
-    round: int = Field(ge=1)
+    round: int = Field(ge=0)
     split: Literal["val", "test"]
 
 

@@ -84,6 +84,8 @@ def start(
     Raises:
         WardroundError: The data or the options can't be used; no run was made then.
     """
+    if baselines and not job.trains:
+        raise RunError("compares trained models, and this job trains none", where="--baselines")
     run = RunFolder.create(out, job)
     try:
         check_machine(job, open_device(device), "this simulation")

@@ -300,11 +300,13 @@ class _Check:
             report.masks[name] += 1
         return float(share)
 
-    def conclude(self) -> Report:
-        """Add what only all rows together show."""
-        report = self.report
-        for site in sorted({row.record.site or "all" for row in self.rows}):
-            report.sites[site] = {side: self._count(site, side) for side in SPLITS}
+    def _sides(self) -> None:
+        """Say where nobody is on a side of the split that the job works on, or looks at."""
+        report, job = self.report, self.expected.job
+        if job is not None and not job.trains:
+            if not self._count(None, "test")[1]:
+                report.errors.append(DataError(f"no {report.unit} is in 'test'", where=report.manifest))
+            return
         for side, need in (("val", "to choose the best round"), ("test", "to judge the result")):
             if not self._count(None, side)[1]:
                 report.warnings.append(f"no {report.unit} is in '{side}': there is nothing {need}")
@@ -312,6 +314,13 @@ class _Check:
             report.errors.append(DataError(problem, where=report.manifest))
         elif idle := [site for site, counts in report.sites.items() if not counts["train"][1]]:
             report.warnings.append(f"no training data at site {', '.join(idle)}: it only judges the model")
+
+    def conclude(self) -> Report:
+        """Add what only all rows together show."""
+        report = self.report
+        for site in sorted({row.record.site or "all" for row in self.rows}):
+            report.sites[site] = {side: self._count(site, side) for side in SPLITS}
+        self._sides()
         self._classes()
         report.warnings += self._unpaired()
         for tally in report.tallies.values():

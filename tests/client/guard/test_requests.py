@@ -88,7 +88,7 @@ def test_one_model_a_round_and_the_first_is_the_jobs_own(make_site, job_of):
     site, job = make_site(), job_of(job_rounds=5)
     first = first_of(job)
     crafted = np.where(np.arange(first.size) < 9, 1, first).astype(np.float32)
-    assert "job.model: round 1 does not begin" in site.train(job, vector=crafted)
+    assert "job.model: the first model is not" in site.train(job, vector=crafted)
     assert site.train(job) == ""
     second, third = first + 1, first + 2
     assert site.evaluate(job, 1, vector=second) == ""

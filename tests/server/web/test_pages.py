@@ -194,7 +194,7 @@ def test_a_job_is_explained_and_then_submitted(visit, place: Place) -> None:
     [
         (b"[job\n", "is not valid TOML"),
         (b"\xff\xfe[", "is not in UTF-8"),
-        (b'[job]\nname = "x"\nrounds = -1\n', "must be at least 1"),
+        (b'[job]\nname = "x"\nrounds = -1\n', "must be at least 0"),
         (b"a = " + b"[" * 5000, "the job"),
         (b"", "Choose a job file"),
         (b"# " + b"x" * 270_000, "too long"),

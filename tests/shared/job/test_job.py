@@ -143,7 +143,7 @@ def test_a_table_that_is_none_is_refused(table: str, value: object) -> None:
         ({"job.rounds": "20"}, '[job] rounds: must be a whole number, got "20"'),
         ({"job.rounds": 2.5}, "[job] rounds: must be a whole number, got 2.5"),
         ({"job.rounds": True}, "[job] rounds: must be a whole number, got true"),
-        ({"job.rounds": 0}, "[job] rounds: must be at least 1, got 0"),
+        ({"job.rounds": -1}, "[job] rounds: must be at least 0, got -1"),
         ({"job.seed": -1}, "[job] seed: must be at least 0, got -1"),
         ({"job.name": "../../etc"}, "[job] name: must be a name"),
         ({"job.dataset": 3}, "[job] dataset: must be a text in quotes, got 3"),
@@ -178,7 +178,7 @@ def test_a_mistake_is_named_with_its_place_and_the_remedy(changes: dict[str, Any
 
 
 def test_all_problems_are_named_at_once() -> None:
-    said = problem({"job.rounds": 0, "task.name": "segment", "training.batchsize": 8})
+    said = problem({"job.rounds": -1, "task.name": "segment", "training.batchsize": 8})
     assert said.startswith("3 problems\n")
     assert all(place in said for place in ("[job] rounds:", "[task] name:", "[training] batchsize:"))
 

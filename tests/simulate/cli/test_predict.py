@@ -497,3 +497,24 @@ def test_masks_of_volumes_lie_where_their_images_lie(tmp_path) -> None:
     assert (on_file > on_grid - 0.15).all()  # elsewhere it would be far lower; the finer grid may gain
     assert gzip.decompress((out / rows(out / "predictions.csv")[0]["mask"]).read_bytes())
     assert read_mask(out / rows(out / "predictions.csv")[0]["mask"], 1, 3).max() <= 1
+
+
+@pytest.mark.parametrize("task", ["classification", "survival", "regression"])
+def test_a_model_is_judged_again_as_it_was_tested(run_of, data, task, tmp_path) -> None:
+    """Its job states what was summed before the training: other sums would make another model of it."""
+    said = wardround("job", "judge", run_of(task), "--out", tmp_path / "again.toml")
+    assert said.returncode == 0, said.stderr
+    said = wardround("simulate", "again.toml", "--data", data, "--workers", "in-process", cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
+    [again] = (tmp_path / "runs").iterdir()
+    first, second = (json.loads((run / "run.json").read_text()) for run in (run_of(task), again))
+    curves = {
+        "auroc",
+        "average_precision",
+        "calibration_error",
+        "auc",
+    }  # of other bins
+    for name, value in first["test"]["federation"].items():
+        if name.partition("/")[0] not in curves:
+            assert second["test"]["federation"][name] == pytest.approx(value, rel=1e-6, nan_ok=True), name
+    assert second["rounds"] == 0

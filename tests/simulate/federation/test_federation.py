@@ -206,6 +206,37 @@ def test_a_job_starts_from_the_coordinators_file_as_in_the_simulation(
         assert (kept / f"{digest_of(taken)}.safetensors").exists() == (lora is not None)
 
 
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "secure"])
+def test_a_model_is_judged_without_a_training_as_in_the_simulation(federation, simulated, tiny_job, secure):
+    weights = build_model(tiny_job(), seed=9).state_dict()
+    digest, name = digest_of(match(build_model(tiny_job()), weights).taken), f"judged-{secure}".lower()
+    starts = federation.folder / "coordinator" / "starts"
+    starts.mkdir(exist_ok=True)
+    write_start(starts / f"{name}.safetensors", weights)
+    job = tiny_job(
+        job_rounds=0,
+        evaluation_select_best=None,
+        privacy_secure_aggregation=secure,
+        model_start=name,
+        model_start_sha256=digest,
+    )
+    submitted = federation.runs().submit(job)
+    assert failures(list(federation.runs().follow(submitted))) == []
+    folder, expected = run_folder(federation, submitted), simulated(job)
+    told, wanted = (json.loads((path / "run.json").read_text()) for path in (folder, expected))
+    assert told["test"] == wanted["test"]
+    assert told["test"]["federation"]["dice_global"] >= 0
+    assert "problem" not in told["passport"], told["passport"]
+    model = "model.safetensors"
+    assert (folder / model).read_bytes() == (expected / model).read_bytes()
+    whole_passport(federation, folder)
+    for site in SITES:
+        log = [own for own in entries(federation.folder / site / "audit") if own.event == "reply-sent"]
+        phases = {own.fields["phase"] for own in log if own.fields["job"] == job.digest()}
+        assert "evaluate" in phases
+        assert "train" not in phases
+
+
 @pytest.mark.parametrize("secure", [False, True])
 def test_survival_rests_on_the_same_statistics_as_in_the_simulation(federation, simulated, secure):
     job = survival_job(job_rounds=2, training_batch_size=16, privacy_secure_aggregation=secure)
