@@ -69,7 +69,7 @@ def test_an_image_without_anything_in_it_is_no_copy():
 def test_in_real_packs_few_patients_are_taken_for_each_other_and_copies_are_found(
     data_pack: Callable[[str], Path], name: str, most: int
 ) -> None:
-    found = pictures(data_pack(name))
+    found = pictures(data_pack(name), 2)
     prints = [fingerprint(array(image)) for _, image in found]
     pairs = [pair for pair in near_pairs(prints) if found[pair[0]][0] != found[pair[1]][0]]
     assert len(pairs) <= most
@@ -104,8 +104,8 @@ def test_dark_letters_on_a_bright_ground_are_text_too():
 
 
 def test_text_in_ultrasound_is_found(data_pack):
-    found = [TextFinder().finds(array(image)) for _, image in pictures(data_pack("ultrasound_busi"))]
-    assert 60 <= sum(found) <= 80  # LEFT BREAST, RT AXILLA and so on
+    found = [TextFinder().finds(array(image)) for _, image in pictures(data_pack("ultrasound_busi"), 3)]
+    assert 24 <= sum(found) <= 30  # LEFT BREAST, RT AXILLA and so on
 
 
 @pytest.mark.parametrize(
