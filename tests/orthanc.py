@@ -28,6 +28,7 @@ from cryptography.x509.oid import NameOID
 from shared.pki.certificates import new_key
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+TITLE = "ORTHANC"
 USER, PASSWORD = "wardround", "in a test"
 _STARTED = "Orthanc has started"
 
@@ -39,10 +40,12 @@ class Orthanc:
     Attributes:
         root: URL of its own interface.
         authority: The certificate by which its own is checked.
+        dicom_port: Where it speaks DIMSE, with `WARDROUND` alone.
     """
 
     root: str
     authority: Path
+    dicom_port: int
 
     @property
     def dicomweb(self) -> str:
@@ -87,9 +90,10 @@ def running_orthanc(folder: Path) -> Iterator[Orthanc]:
     program = shutil.which("Orthanc", path="/usr/sbin:/usr/bin:/usr/local/bin")
     if program is None or not PLUGIN.is_file():
         pytest.skip("needs Orthanc, of Debian's packages orthanc and orthanc-dicomweb")
-    with socket.socket() as free:
+    with socket.socket() as free, socket.socket() as free_too:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        free_too.bind(("127.0.0.1", 0))
+        port, dicom_port = free.getsockname()[1], free_too.getsockname()[1]
     authority = _write_certificate(folder)
     (folder / "orthanc.json").write_text(
         json.dumps(
@@ -97,7 +101,10 @@ def running_orthanc(folder: Path) -> Iterator[Orthanc]:
                 "StorageDirectory": str(folder / "storage"),
                 "IndexDirectory": str(folder / "storage"),
                 "HttpPort": port,
-                "DicomServerEnabled": False,
+                "DicomPort": dicom_port,
+                "DicomAet": TITLE,
+                "DicomCheckCalledAet": True,
+                "DicomModalities": {"us": ["WARDROUND", "127.0.0.1", 104]},
                 "RemoteAccessAllowed": False,
                 "AuthenticationEnabled": True,
                 "RegisteredUsers": {USER: PASSWORD},
@@ -120,7 +127,7 @@ def running_orthanc(folder: Path) -> Iterator[Orthanc]:
             pytest.fail("Orthanc did not start:\n" + "".join(said))
         threading.Thread(target=process.stderr.read, daemon=True).start()
         with _tls(folder / "both.pem", port) as outside:
-            yield Orthanc(f"https://127.0.0.1:{outside}", authority)
+            yield Orthanc(f"https://127.0.0.1:{outside}", authority, dicom_port)
     finally:
         process.terminate()
         process.wait()

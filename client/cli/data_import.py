@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,8 +12,12 @@ from shared.cli.answer import Json, answer
 from shared.text.plural import many
 
 if TYPE_CHECKING:
+    from client.dicom_import.place import How
     from client.dicom_import.report import Report
-    from client.dicom_import.run import Import, Progress
+    from client.dicom_import.run import Import
+
+Progressing = Callable[[str, int, int | None], None]
+"""Called with what is done, how many more of it are, and of how many if that is known."""
 
 Rules = Annotated[
     Path | None,
@@ -30,6 +34,16 @@ Table = Annotated[
     typer.Option(help="A CSV of the hospital with labels and the like; see [table] in the rules."),
 ]
 Copy = Annotated[bool, typer.Option("--copy", help="Copy the files, where links to them would do.")]
+Deidentify = Annotated[
+    bool,
+    typer.Option("--deidentify", help="Copy without what identifies: DICOM PS3.15, basic profile."),
+]
+AllowBurnedIn = Annotated[
+    bool,
+    typer.Option(
+        "--allow-burned-in", help="With --deidentify: also where names may be burned into the pixels."
+    ),
+]
 Processes = Annotated[
     int | None, typer.Option(min=1, max=64, help="That read headers; one for each core, eight at most.")
 ]
@@ -45,6 +59,8 @@ def import_(
     table: Table = None,
     key: Key = None,
     copy: Copy = False,
+    deidentify: Deidentify = False,
+    allow_burned_in: AllowBurnedIn = False,
     processes: Processes = None,
     json: Json = False,
 ) -> None:
@@ -55,36 +71,41 @@ def import_(
     from client.dicom_import.rules import load_rules
     from client.dicom_import.run import Import
 
-    asked = Import(
-        sources, out, load_rules(rules), key or default_key(out), table, copy, processes or cores()
-    )
-    report_import(asked, json)
+    how = how_of(copy, deidentify)
+    own = key or default_key(out)
+    asked = Import(sources, out, load_rules(rules), own, table, how, allow_burned_in, processes or cores())
+    lines, keys, rows = import_said(asked)
+    answer(json, lines, **keys)
+    if not rows:
+        raise typer.Exit(2)
 
 
-def report_import(asked: "Import", json: bool) -> None:
-    """Run an import with a bar, and say what came of it."""
+def import_said(asked: "Import") -> tuple[list[str], dict[str, Any], int]:
+    """Run an import with bars; return what people are told, the keys of `--json`, and the number of rows."""
+    from client.dicom_import.deidentify import PROFILE
     from client.dicom_import.run import run_import
 
-    with _bars() as progress:
+    with bars() as progress:
         report = run_import(asked, progress)
-    names = asked.rules.columns
-    check = shlex.join(["wardround", "data", "check", str(asked.out), *(f"--image={name}" for name in names)])
-    answer(
-        json,
-        _said(asked, report, check),
-        dataset=asked.out,
-        records=asked.records,
-        key=asked.key,
-        columns=names,
-        **report.told(),
-    )
-    if not report.used["rows"]:
-        raise typer.Exit(2)
+    profile = PROFILE if asked.how == "deidentify" else None
+    told = {
+        "profile": profile,
+        "dataset": asked.out,
+        "records": asked.records,
+        "key": asked.key,
+        "columns": asked.rules.columns,
+    }
+    return list(_said(asked, report)), {**told, **report.told()}, report.used["rows"]
 
 
 def default_key(out: Path) -> Path:
     """Return where the key of pseudonyms lies if the user names no place: beside the dataset, not in it."""
     return out.parent / "pseudonym.key"
+
+
+def how_of(copy: bool, deidentify: bool) -> "How":
+    """Return what becomes of the files."""
+    return "deidentify" if deidentify else "copy" if copy else "link"
 
 
 def cores() -> int:
@@ -94,21 +115,25 @@ def cores() -> int:
     return min(8, os.cpu_count() or 1)
 
 
-def _said(asked: "Import", report: "Report", check: str) -> Iterator[str]:
-    used = report.used
+def _said(asked: "Import", report: "Report") -> Iterator[str]:
+    used, images = report.used, (f"--image={name}" for name in asked.rules.columns)
     yield str(asked.out / "manifest.csv")
     yield (
         f"{many(used['rows'], 'row')} of {many(used['patients'], 'patient')}: "
         f"{used['series']} series, {many(used['files'], 'file')}"
     )
+    if asked.how == "deidentify":
+        from client.dicom_import.deidentify import PROFILE
+
+        yield f"de-identified by {PROFILE}; faces can be seen in volumes of heads"
     yield from report.lines()
     yield f"For the hospital alone: {asked.records} (what was left out, who is who)"
     yield f"Its key of pseudonyms, to keep a copy of: {asked.key}"
-    yield f"Then: {check}"
+    yield f"Then: {shlex.join(['wardround', 'data', 'check', str(asked.out), *images])}"
 
 
 @contextmanager
-def _bars() -> "Iterator[Progress]":
+def bars() -> Iterator[Progressing]:
     """Give what draws a bar for each thing that is done; nothing where nobody looks."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn

@@ -10,7 +10,6 @@ from client.dicom_import.headers import text
 from client.dicom_import.report import Report
 from client.dicom_import.rules import Rules, SeriesRule
 from client.dicom_import.series import Series, SourceFile
-from shared.errors import DataError
 
 Fitting = dict[str, list[Series]]
 """By the name of a rule: the series that fit."""
@@ -113,18 +112,23 @@ class Choice:
     def _whole(self, series: Series) -> Series | None:
         """Return a series with each image once; none where it is not known which of two counts."""
         kept: dict[str, SourceFile] = {}
-        copies = []
+        dropped: list[tuple[SourceFile, str]] = []
         for file in series.files:
-            first = kept.setdefault(text(file.header, "SOPInstanceUID"), file)
+            uid = text(file.header, "SOPInstanceUID")
+            first = kept.setdefault(uid, file)
             if first is file:
                 continue
-            if not _are_equal(first, file):
+            if not first.is_there or not file.is_there:
+                gone, kept[uid] = (first, file) if file.is_there else (file, first)
+                dropped.append((gone, "no longer there, and its copy is"))
+            elif _are_equal(first, file):
+                dropped.append((file, "a copy of an image that is there already"))
+            else:
                 self._report.skip_series(series, "holds two images with one SOPInstanceUID that differ")
                 return None
-            copies.append(file)
-        for file in copies:
-            self._report.skip("file", "a copy of an image that is there already", file.shown)
-        return replace(series, files=list(kept.values())) if copies else series
+        for file, reason in dropped:
+            self._report.skip("file", reason, file.shown)
+        return replace(series, files=list(kept.values())) if dropped else series
 
 
 def _are_equal(one: SourceFile, other: SourceFile) -> bool:
@@ -132,10 +136,7 @@ def _are_equal(one: SourceFile, other: SourceFile) -> bool:
         return False
     if one.archive or other.archive:  # one header and one size: to unpack both is not worth what it tells
         return True
-    try:
-        return content_hash(Path(one.name)) == content_hash(Path(other.name))
-    except DataError:
-        return False
+    return content_hash(Path(one.name)) == content_hash(Path(other.name))
 
 
 def _is_of(drawn: Series, on: Series) -> bool:

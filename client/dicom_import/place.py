@@ -1,20 +1,24 @@
-"""The files of chosen series in the folders of a dataset: as links, as copies, or out of archives."""
+"""The files of chosen series in the folders of a dataset: as links or copies, also out of archives."""
 
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 from client.dicom_import.archives import members
+from client.dicom_import.burned_in import may_be_burned_in, seen_in
+from client.dicom_import.deidentify import deidentify
 from client.dicom_import.headers import text
 from client.dicom_import.pseudonyms import Pseudonyms
 from client.dicom_import.series import Series, SourceFile
 from shared.errors import DataError
 
 IMAGES = "images"
+How = Literal["link", "copy", "deidentify"]
 _PART = ".part"
 _PIECE = 2**20
 
@@ -36,12 +40,14 @@ class Placing:
     Args:
         out: The dataset.
         names: The hospital's pseudonyms.
-        copy: Files are copied, not linked.
+        how: Files are linked, copied as they are, or copied without what identifies.
+        allow_burned_in: Copy also where text may stand in the pixels.
     """
 
     out: Path
     names: Pseudonyms
-    copy: bool
+    how: How = "link"
+    allow_burned_in: bool = False
 
     def folder(self, series: Series) -> Path:
         """Return a series' folder, from the dataset's."""
@@ -70,6 +76,8 @@ class Placing:
         Raises:
             DataError: A file is gone, has changed since it was looked at, or can't be written.
         """
+        if self.how == "deidentify":
+            self._require_clean(series)
         folder = self.out / self.folder(series)
         wanted = {self.name(file): file for file in series.files}
         try:
@@ -85,19 +93,32 @@ class Placing:
         except OSError as error:
             raise DataError(f"can't be written ({error.strerror})", where=folder) from None
 
+    def _require_clean(self, series: Series) -> None:
+        """Refuse what can't be copied without what identifies: reasons, of which none names a file."""
+        if any(file.archive for file in series.files):
+            raise DataError("lies in an archive: unpack it to have de-identified copies")
+        if self.allow_burned_in:
+            return
+        reason = may_be_burned_in([file.header for file in series.files])
+        if not reason and series.is_image and seen_in([Path(file.name) for file in series.files]):
+            reason = "text is seen"
+        if reason:
+            raise DataError(f"may have names burned into its pixels ({reason})")
+
     def _is_there(self, path: Path, file: SourceFile) -> bool:
         """Say whether a file is in its place; a link counts only where its target is there."""
         try:
             is_link = path.is_symlink()
-            if is_link != (not self.copy and not file.archive):
+            if is_link != (self.how == "link" and not file.archive):
                 path.unlink(missing_ok=True)
                 return False
             if is_link and path.readlink() != Path(file.name):
                 path.unlink()
                 return False
-            return path.stat().st_size == file.size
+            size = path.stat().st_size
         except FileNotFoundError:
             return False
+        return self.how == "deidentify" or size == file.size
 
     def _put(self, file: SourceFile, path: Path) -> bool:
         """Put a file into its place; not one that lies in an archive."""
@@ -110,12 +131,14 @@ class Placing:
             raise DataError("one of its files is no longer there") from None
         if size != file.size:
             raise DataError("one of its files has changed: import again")
-        if not self.copy:
-            path.unlink(missing_ok=True)
+        if self.how == "link":
             path.symlink_to(source)
-            return True
-        with source.open("rb") as opened:
-            _write(opened, path, file.size)
+        elif self.how == "deidentify":
+            with _part(path) as target:
+                deidentify(source, target, self.names)
+        else:
+            with source.open("rb") as opened:
+                _write(opened, path, file.size)
         return True
 
 
@@ -141,12 +164,19 @@ def unpack(waiting: Sequence[Packed], done: Callable[[int], None]) -> None:
 
 
 def _write(source: IO[bytes], path: Path, size: int) -> None:
-    part = path.with_name(f".{path.name}{_PART}")
-    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "wb") as target:
+    with _part(path) as target:
         shutil.copyfileobj(source, target, _PIECE)
-        written = target.tell()
-    if written != size:
-        part.unlink()
-        raise DataError("one of its files has changed: import again")
-    part.replace(path)
+        if target.tell() != size:
+            raise DataError("one of its files has changed: import again")
+
+
+@contextmanager
+def _part(path: Path) -> Iterator[IO[bytes]]:
+    """Give a new file that is in its place, whole, when all is written."""
+    part = path.with_name(f".{path.name}{_PART}")
+    try:
+        with os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600), "w+b") as target:
+            yield target
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

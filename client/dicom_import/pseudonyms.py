@@ -8,6 +8,8 @@ from client.dicom_import.series import Series
 
 _DIGITS = 16  # of a hash, 64 bits: two of a million patients share one with a chance of 3e-8
 _MOST_DAYS = 365
+_OLDEST = 90.0  # years: whoever is older is one of few
+_PER_YEAR = {"Y": 1.0, "M": 12.0, "W": 52.18, "D": 365.25}
 
 
 class Pseudonyms:
@@ -53,6 +55,10 @@ class Pseudonyms:
         except (ValueError, OverflowError):
             return ""
 
+    def digest(self, text: str) -> str:
+        """Return what stands for anything else, as in the audit log: 64 hexadecimal digits."""
+        return self._key.hash("pseudonym of other", text).hex()
+
     def who(self, series: Series) -> tuple[str, ...]:
         """Return whose a series is and what stands for them: the hospital's table to find patients again."""
         return (
@@ -66,7 +72,17 @@ class Pseudonyms:
     def kept(self, header: Header, name: str) -> str:
         """Return a value of a header as a dataset may have it."""
         value = text(header, name)
+        if name == "PatientAge":
+            return years(value)
         return self.shifted(value, text(header, "PatientID")) if name.endswith("Date") else value
 
     def _of(self, purpose: str, identity: str) -> str:
         return self._key.hash(f"pseudonym of {purpose}", identity.strip()).hex()[:_DIGITS]
+
+
+def years(age: str) -> str:
+    """Return an age (DICOM's AS, as 018M) in years, 90 at most; empty where it is not an age."""
+    unit = _PER_YEAR.get(age[-1:])
+    if unit is None or not age[:-1].isdigit():
+        return ""
+    return f"{min(_OLDEST, int(age[:-1]) / unit):.4g}"

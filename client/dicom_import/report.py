@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 from client.dicom_import.series import Series
 from shared.files import replace_file
+from shared.text.plural import many
 
 Level = Literal["row", "series", "file"]
 SKIPPED, REPORT = "skipped.csv", "report.json"
@@ -22,10 +23,17 @@ class Report:
 
     Args:
         folder: Where each thing that is left out is written down, as it comes: there may be millions.
+        profile: By which files are de-identified.
+
+    Attributes:
+        used: Rows, series, files and patients of the dataset.
+        alike: Groups of patients whose ids differ only in how they are written: pseudonyms hide that.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, profile: str | None = None) -> None:
+        self._profile = profile
         self.used: Counter[str] = Counter()
+        self.alike = 0
         self._reasons: dict[Level, Counter[str]] = {level: Counter() for level in get_args(Level)}
         self._unmatched: Counter[tuple[str, str]] = Counter()
         self._folder = folder
@@ -50,12 +58,13 @@ class Report:
         self.skip_series(series, "fits no rule")
         self._unmatched[series.modality, series.descriptions.partition("\n")[0]] += 1
 
-    def skipped(self, level: Level) -> Counter[str]:
-        """Return how many of a kind were left out, by reason."""
-        return self._reasons[level]
-
     def lines(self) -> Iterator[str]:
         """Yield what a person is told."""
+        if self.alike:
+            yield (
+                f"{many(self.alike, 'group')} of patients whose ids differ only in how they are written "
+                "(capitals, zeros in front, dashes): is each one person? Their pseudonyms differ"
+            )
         for level, reasons in self._reasons.items():
             if reasons:
                 yield f"{reasons.total()} {_NOUNS[level]} left out:"
@@ -65,6 +74,7 @@ class Report:
         """Return the counts as JSON has them; no patient is named."""
         return {
             "used": dict(self.used),
+            "alike": self.alike,
             "skipped": {level: dict(own) for level, own in self._reasons.items()},
         }
 
@@ -78,7 +88,7 @@ class Report:
             {"modality": modality, "description": description, "series": count}
             for (modality, description), count in self._unmatched.most_common(_LISTED)
         ]
-        text = json.dumps({**self.told(), "fits_no_rule": listed}, indent=2) + "\n"
+        text = json.dumps({"profile": self._profile, **self.told(), "fits_no_rule": listed}, indent=2) + "\n"
         replace_file(self._folder / REPORT, text.encode())
         self._file.close()
         self._part.replace(self._folder / SKIPPED)

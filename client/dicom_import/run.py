@@ -6,16 +6,19 @@ knew of headers it still knows, files that are in their place stay, and the mani
 
 import hashlib
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from client.data.check.doubtful_results import as_meant
 from client.dicom_import.choose import Choice, Row
+from client.dicom_import.deidentify import PROFILE
 from client.dicom_import.hospital_table import HospitalTable
 from client.dicom_import.index import Index
 from client.dicom_import.manifest import columns_of, csv_bytes, row_of
-from client.dicom_import.place import IMAGES, Packed, Placing, unpack
+from client.dicom_import.place import IMAGES, How, Packed, Placing, unpack
 from client.dicom_import.pseudonyms import Pseudonyms
 from client.dicom_import.report import Report
 from client.dicom_import.rules import Rules
@@ -40,7 +43,8 @@ class Import:
         out: The dataset.
         key: File with the hospital's key; made if missing.
         table: Of the hospital, for `[table]` of the rules.
-        copy: Files are copied, not linked.
+        how: Files are linked, copied as they are, or copied without what identifies.
+        allow_burned_in: Copy also where text may stand in the pixels.
         processes: How many read headers.
     """
 
@@ -49,7 +53,8 @@ class Import:
     rules: Rules
     key: Path
     table: Path | None = None
-    copy: bool = False
+    how: How = "link"
+    allow_burned_in: bool = False
     processes: int = 1
 
     @property
@@ -68,13 +73,15 @@ def run_import(asked: Import, progress: Progress) -> Report:
     require_apart(list(asked.sources), asked.out)
     table = HospitalTable.read(asked.table, asked.rules.table)
     try:
-        with _begun(asked) as index:
-            names = _names(asked, index)
+        with begun(asked) as (index, names):
             scan(
                 asked.sources, index, asked.processes, lambda count: progress("Reading headers", count, None)
             )
-            report = Report(asked.records)
-            dataset = _Dataset(asked.rules, Placing(asked.out, names, asked.copy), table, report)
+            _require_same_kind(asked, index)
+            report = Report(asked.records, PROFILE if asked.how == "deidentify" else None)
+            dataset = _Dataset(
+                asked.rules, Placing(asked.out, names, asked.how, asked.allow_burned_in), table, report
+            )
             dataset.fill(index, progress)
             _finish(asked, index, dataset, report)
     except OSError as error:
@@ -83,8 +90,13 @@ def run_import(asked: Import, progress: Progress) -> Report:
 
 
 @contextmanager
-def _begun(asked: Import) -> Iterator[Index]:
-    """Give the index of a dataset that nobody else imports into meanwhile."""
+def begun(asked: Import) -> Iterator[tuple[Index, Pseudonyms]]:
+    """Give the index of a dataset that nobody else imports into meanwhile, and the hospital's pseudonyms.
+
+    Raises:
+        DataError: The dataset is not an import's, somebody else is at work, or the key is another one.
+        CredentialError: The key can't be used.
+    """
     out, records = asked.out, asked.records
     if out.exists() and not records.exists():
         raise DataError(
@@ -97,12 +109,8 @@ def _begun(asked: Import) -> Iterator[Index]:
         lock = Lock(records, wait=False)
     except BlockingIOError:
         raise DataError("is being imported into by another process", where=out) from None
-    with lock:
-        index = Index(records / "index.sqlite")
-        try:
-            yield index
-        finally:
-            index.close()
+    with lock, closing(Index(records / "index.sqlite")) as index:
+        yield index, _names(asked, index)
 
 
 def _names(asked: Import, index: Index) -> Pseudonyms:
@@ -116,6 +124,18 @@ def _names(asked: Import, index: Index) -> Pseudonyms:
         )
     index.put("key", names.check)
     return names
+
+
+def _require_same_kind(asked: Import, index: Index) -> None:
+    """Refuse to mix files that name patients with copies that do not."""
+    kind = "de-identified" if asked.how == "deidentify" else "as they are"
+    if index.get("files") not in (None, kind):
+        raise DataError(
+            f"its files were imported {index.get('files')}, and would now be {kind}",
+            where=asked.out,
+            remedy="Name another folder with --out.",
+        )
+    index.put("files", kind)
 
 
 class _Dataset:
@@ -135,12 +155,16 @@ class _Dataset:
         self._placing.out.mkdir(mode=0o700, exist_ok=True)
         choice, total = Choice(self._rules, self._report), index.count_patients()
         packed: list[Packed] = []
+        meant: Counter[str] = Counter()
         for patient, found in index.patients():
             before = len(self.rows)
             for row in choice.rows(patient, found):
                 packed += self._add(row)
-            self._report.used["patients"] += len(self.rows) > before
+            if len(self.rows) > before:
+                self._report.used["patients"] += 1
+                meant[as_meant(patient)] += 1
             progress("Sorting", 1, total)
+        self._report.alike = sum(count > 1 for count in meant.values())
         self.rows.sort()
         unpack(packed, lambda count: progress("Unpacking", count, len(packed)))
 

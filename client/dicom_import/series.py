@@ -39,6 +39,11 @@ class SourceFile:
         """Where it lies, as a person may look for it."""
         return shown(self.archive, self.name)
 
+    @property
+    def is_there(self) -> bool:
+        """Whether it, or its archive, is still on the disk."""
+        return Path(self.archive or self.name).is_file()
+
 
 def shown(archive: str, name: str) -> str:
     """Return where a file lies, as a person may look for it."""
@@ -69,6 +74,11 @@ class Series:
     def modality(self) -> str:
         """Such as MR."""
         return text(self.header, "Modality")
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it was taken, and not drawn."""
+        return self.modality not in _TARGETS
 
     @property
     def descriptions(self) -> str:
@@ -112,7 +122,7 @@ class Series:
         """Return why a network can't be shown it, as far as its headers tell."""
         if damaged := next((own for file in self.files if (own := text(file.header, "Problem"))), None):
             return damaged
-        if self.modality in _TARGETS:
+        if not self.is_image:
             return (
                 None if len(self.files) == 1 else f"has {len(self.files)} files of modality {self.modality}"
             )

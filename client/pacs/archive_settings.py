@@ -1,9 +1,9 @@
-"""Where a hospital's archive takes results, and by which account: a URL, or a file `pacs.toml`."""
+"""Where a hospital's archive is, and by which account it is used: a URL, or a file `pacs.toml`."""
 
 import os
 import ssl
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -16,7 +16,6 @@ from shared.toml_files import read_toml
 from shared.wire.address import is_loopback
 from shared.wire.proxy import open_client
 
-TABLE = "store"
 USER, PASSWORD, TOKEN = "WARDROUND_PACS_USER", "WARDROUND_PACS_PASSWORD", "WARDROUND_PACS_TOKEN"
 _PATIENCE = 60.0  # seconds for an answer
 
@@ -36,6 +35,9 @@ class ArchiveTable(Table):
         authority: Certificates by which the server's is checked, PEM; the machine's own where it is missing.
     """
 
+    name: ClassVar[str] = "store"
+    option: ClassVar[str] = "store"
+    page: ClassVar[str] = "docs/results.md"
     url: str = Field(pattern=r"^https?://[^\s@?#]+$", max_length=500)
     user: str | None = Field(None, max_length=200)
     password: Secret | None = None
@@ -61,9 +63,11 @@ class ArchiveTable(Table):
         auth = None
         headers = {}
         if self.user is not None and self.password is not None:
-            auth = httpx.BasicAuth(self.user, read_secret(f"[{TABLE}] password", self.password, PacsError))
+            auth = httpx.BasicAuth(
+                self.user, read_secret(f"[{self.name}] password", self.password, PacsError)
+            )
         if self.token is not None:
-            headers["authorization"] = f"Bearer {read_secret(f'[{TABLE}] token', self.token, PacsError)}"
+            headers["authorization"] = f"Bearer {read_secret(f'[{self.name}] token', self.token, PacsError)}"
         return open_client(self.url, self._context(), auth=auth, headers=headers, timeout=_PATIENCE)
 
     def _context(self) -> ssl.SSLContext:
@@ -73,13 +77,17 @@ class ArchiveTable(Table):
             raise PacsError(f"can't be read as certificates ({error})", where=self.authority) from None
 
 
-def archive(named: str) -> ArchiveTable:
+Archive = TypeVar("Archive", bound=ArchiveTable)
+
+
+def archive(named: str, kind: type[Archive] = ArchiveTable) -> Archive:  # type: ignore[assignment]
     """Return the archive that a URL or a file names.
 
     Args:
         named: A URL, whose account is in the environment (`WARDROUND_PACS_USER` with
             `WARDROUND_PACS_PASSWORD`, or `WARDROUND_PACS_TOKEN`), or the path of a file with a table
             `[store]`.
+        kind: What is read: `[store]`, or another table of an archive.
 
     Raises:
         PacsError: It is none.
@@ -90,22 +98,22 @@ def archive(named: str) -> ArchiveTable:
             found |= {"user": os.environ[USER], "password": f"env:{PASSWORD}"}
         elif os.environ.get(TOKEN):
             found["token"] = f"env:{TOKEN}"
-        return _read(found, "--store", Path())
+        return _read(found, f"--{kind.option}", Path(), kind)
     path = Path(named)
     whole = read_toml(path, PacsError)
-    if not isinstance(own := whole.get(TABLE), dict):
-        raise PacsError(f"has no table [{TABLE}]", where=path, remedy="It has a key url (docs/results.md).")
-    return _read(own, path, path.parent)
+    if not isinstance(own := whole.get(kind.name), dict):
+        raise PacsError(f"has no table [{kind.name}]", where=path, remedy=f"It has a key url ({kind.page}).")
+    return _read(own, path, path.parent, kind)
 
 
-def _read(table: dict[str, Any], where: object, folder: Path) -> ArchiveTable:
+def _read(table: dict[str, Any], where: object, folder: Path, kind: type[Archive]) -> Archive:
     own: dict[str, Any] = {key: based(value, folder) for key, value in table.items()}
     if isinstance(own.get("authority"), str):
         own["authority"] = folder / own["authority"]
     if isinstance(own.get("url"), str):
         own["url"] = own["url"].rstrip("/")
     try:
-        return ArchiveTable.model_validate(own, strict=True)
+        return kind.model_validate(own, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -113,4 +121,4 @@ def _read(table: dict[str, Any], where: object, folder: Path) -> ArchiveTable:
         problem = f"{key}: {text}" if key else text
         if key == "url" and "@" in str(own.get("url")):
             problem = "url: a password stands in it, and would be in logs; name it apart"
-        raise PacsError(f"[{TABLE}] {problem}", where=where) from None
+        raise PacsError(f"[{kind.name}] {problem}", where=where) from None

@@ -47,6 +47,9 @@ _SENTENCES = {
     "service-stopped": ("The service stopped", "."),
     "certificate-renewed": ("The certificate was renewed", "."),
     "ledger-repaired": ("{user} repaired the ledger", "."),
+    "study-asked-for": ("{user} asked the archive for a study", "."),
+    "study-pulled": ("{user} took a study out of the archive", ", {examples} files", "."),
+    "study-not-pulled": ("A study did not come out of the archive", ": {reason}", "."),
     "cohort-accepted": ("{user} let figures about the patients of '{dataset}' as they are now out", "."),
 }
 """Sentences in pieces; one whose field is missing is left out."""

@@ -162,6 +162,9 @@ EVENTS: dict[str, tuple[str, ...]] = {
     ),
     "ledger-repaired": ("sequence", "user"),
     "cohort-accepted": ("dataset", "user"),
+    "study-asked-for": ("sha256", "user"),
+    "study-pulled": ("sha256", "examples", "bytes", "user"),  # by what stands for it
+    "study-not-pulled": ("sha256", "reason", "user"),
     "request-refused": ("job", "phase", "round", "researcher", "rule", "reason"),
     "statistics-taken": ("job", "sha256"),
     "sum-unmasked": ("job", "round", "sites"),

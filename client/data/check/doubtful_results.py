@@ -106,7 +106,7 @@ def _same_ids(seen: Sequence[Seen]) -> Iterator[str]:
     """Warn of patients of one site whose ids differ in their writing alone: one person on two sides."""
     by_id: dict[tuple[str, str], dict[str, Seen]] = defaultdict(dict)
     for one in seen:
-        by_id[one.site, _as_meant(one.record.patient)].setdefault(one.record.patient, one)
+        by_id[one.site, as_meant(one.record.patient)].setdefault(one.record.patient, one)
     if found := [list(group.values()) for group in by_id.values() if len(group) > 1]:
         yield (
             f"{many(len(found), 'group')} of patients whose ids differ only in how they are written "
@@ -114,7 +114,7 @@ def _same_ids(seen: Sequence[Seen]) -> Iterator[str]:
         )
 
 
-def _as_meant(patient: str) -> str:
+def as_meant(patient: str) -> str:
     """Return an id without what spreadsheets and keyboards change in it."""
     text = _DASHES.sub("-", unicodedata.normalize("NFKC", patient).casefold()).lstrip("'")
     return _ZEROS.sub("", re.sub(r"(?<=^\d)(\d*)\.0$", r"\1", text))

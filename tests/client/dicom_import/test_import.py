@@ -5,6 +5,7 @@ import io
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import tarfile
@@ -310,6 +311,42 @@ def test_killed_at_any_moment_it_ends_as_if_never_stopped(heap: Path, tmp_path: 
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_ids_that_differ_in_how_they_are_written_are_counted(tmp_path: Path) -> None:
+    for study, patient in enumerate(("0071", "71", "A-1", "a-1", "B"), start=1):
+        write_series(tmp_path / "in", patient, study, 1, "flair")
+    answer = imported(tmp_path, tmp_path / "in", rules=None)
+    assert (answer["used"]["patients"], answer["alike"]) == (5, 2)
+
+
+def test_a_row_for_each_patient_has_the_series_that_the_rules_say(tmp_path: Path) -> None:
+    for study, day in ((1, "20200101"), (2, "20210101")):
+        write_series(tmp_path / "in", "a", study, 1, "flair", StudyDate=day, PatientAge="093Y")
+    write_series(tmp_path / "in", "a", 3, 2, "t1", slices=4, PatientAge="093Y")
+    write_series(tmp_path / "in", "b", 4, 1, "flair", PatientAge="018M")
+    rules = RULES.replace('"study"', '"patient"\nkeep = ["PatientAge"]')
+    imported(tmp_path, tmp_path / "in", rules=rules, code=2)
+    assert rows(tmp_path) == []
+    imported(tmp_path, tmp_path / "in", rules=rules.replace("[series.t1]", 'several = "last"\n[series.t1]'))
+    (row,) = rows(tmp_path)
+    assert list(row) == ["patient", "flair", "t1", "PatientAge"]
+    assert row["PatientAge"] == "90"
+    first = next((tmp_path / "ds" / row["flair"]).iterdir())
+    assert pydicom.dcmread(first).StudyDate == "20210101"
+
+
+def test_an_export_that_was_repeated_elsewhere_takes_the_place_of_the_first(
+    heap: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(heap, tmp_path / "first")
+    imported(tmp_path, tmp_path / "first")
+    before = rows(tmp_path)
+    shutil.copytree(heap, tmp_path / "second")
+    shutil.rmtree(tmp_path / "first")
+    imported(tmp_path, tmp_path / "second")
+    assert rows(tmp_path) == before
+    assert all(path.is_file() for path in (tmp_path / "ds").rglob("*.dcm"))
 
 
 def test_links_and_copies_take_each_others_place(heap: Path, tmp_path: Path) -> None:

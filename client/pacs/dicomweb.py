@@ -1,0 +1,162 @@
+"""What an archive has, and its files: QIDO-RS (PS3.18 10.6) and WADO-RS (10.4)."""
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+import httpx
+
+from client.pacs.archive_settings import PacsError
+from client.pacs.multipart import Parts
+from client.pacs.source import ListedSeries, MissingError, RefusedError, UnreachableError
+
+T = TypeVar("T")
+_JSON = {"accept": "application/dicom+json"}
+_FILES = {"accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}
+_LARGEST_ANSWER = 2**26  # bytes of a list
+_PAGE = 200  # of a list that is asked for at once
+_PIECE = 2**16
+_UID = re.compile(r"[0-9.]{1,64}")
+STUDY, SERIES, MODALITY = "0020000D", "0020000E", "00080060"
+COUNT_OF_SERIES = "00201209"  # Number of Series Related Instances
+
+
+class DicomWeb:
+    """An archive's DICOMweb service.
+
+    Args:
+        client: Logs in.
+        url: Of the service.
+        seconds: For one series: what takes longer is given up.
+        pace: Called with the bytes of each piece that came, to hold up what comes too fast.
+        clock: Seconds, from anywhere on.
+    """
+
+    def __init__(
+        self,
+        client: httpx.Client,
+        url: str,
+        seconds: float,
+        pace: Callable[[int], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client, self._url, self._seconds, self._pace, self._clock = client, url, seconds, pace, clock
+
+    @property
+    def host(self) -> str:
+        """The archive, for messages."""
+        return httpx.URL(self._url).host
+
+    def studies(self, query: Mapping[str, str]) -> list[str]:
+        """Return the UIDs of the studies that a query finds; see `Source`."""
+        return sorted({_text(item, STUDY) for item in self._listed("studies", query)} - {""})
+
+    def series(self, study: str) -> list[ListedSeries]:
+        """Return the series of a study; see `Source`."""
+        found = [
+            ListedSeries(study, _text(item, SERIES), _text(item, MODALITY), _number(item, COUNT_OF_SERIES))
+            for item in self._listed(f"studies/{_uid(study)}/series", {"includefield": COUNT_OF_SERIES})
+        ]
+        if not found:
+            raise MissingError("is no longer in the archive")
+        return sorted((one for one in found if one.uid), key=lambda one: one.uid)
+
+    def files(self, series: ListedSeries) -> Iterator[Iterator[bytes]]:
+        """Give the files of a series; see `Source`."""
+        url = f"{self._url}/studies/{_uid(series.study)}/series/{_uid(series.uid)}"
+        yield from self._whole(self._parts(url))
+
+    def _parts(self, url: str) -> Iterator[Iterator[bytes]]:
+        with self._client.stream("GET", url, headers=_FILES) as answer:
+            self._require(answer)
+            for part in Parts(answer.headers.get("content-type", ""), self._pieces(answer)):
+                yield self._whole(part)
+
+    def _whole(self, pieces: Iterable[T]) -> Iterator[T]:
+        """Give what comes; what goes wrong on the way is of the archive."""
+        try:
+            yield from pieces
+        except httpx.HTTPError as error:
+            raise self._unreached(error) from None
+        except ValueError as error:
+            raise self._malformed(error) from None
+
+    def _malformed(self, error: ValueError) -> PacsError:
+        return PacsError(f"sends what is not a series ({error})", where=self.host)
+
+    def _pieces(self, answer: httpx.Response) -> Iterator[bytes]:
+        begin = self._clock()
+        for piece in answer.iter_bytes(_PIECE):
+            if self._clock() - begin > self._seconds:
+                raise PacsError("was too slow, and was given up", where=self.host)
+            self._pace(len(piece))
+            yield piece
+
+    def _listed(self, path: str, query: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+        """Give the items of a list, page by page: an archive need not give all at once."""
+        begin, known = 0, None
+        while True:
+            paging = {"limit": str(_PAGE), "offset": str(begin)}
+            page = self._asked(path, {**query, **paging})
+            if not page or page == known:  # an archive that knows no offsets gives the same again
+                return
+            yield from page
+            if len(page) < _PAGE:
+                return
+            begin, known = begin + len(page), page
+
+    def _asked(self, path: str, query: Mapping[str, str]) -> list[dict[str, Any]]:
+        try:
+            with self._client.stream("GET", f"{self._url}/{path}", params=query, headers=_JSON) as answer:
+                if answer.status_code == HTTPStatus.NO_CONTENT:
+                    return []
+                self._require(answer)
+                content = b""
+                for piece in self._pieces(answer):
+                    content += piece
+                    if len(content) > _LARGEST_ANSWER:
+                        raise PacsError("answers with a list of any length", where=self.host)
+        except httpx.HTTPError as error:
+            raise self._unreached(error) from None
+        try:
+            found = json.loads(content or b"[]")
+        except ValueError:
+            found = None
+        if not isinstance(found, list):
+            raise PacsError("answers with what is not a list (DICOM JSON)", where=self.host)
+        return [item for item in found if isinstance(item, dict)]
+
+    def _require(self, answer: httpx.Response) -> None:
+        status = answer.status_code
+        if status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
+            raise MissingError("is no longer in the archive")
+        if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            remedy = "Name an account that may read: user and password, or token (docs/pacs.md)."
+            raise RefusedError(f"refuses the account (status {status})", where=self.host, remedy=remedy)
+        if status != HTTPStatus.OK:
+            raise PacsError(f"answers with status {status}", where=self.host)
+
+    def _unreached(self, error: httpx.HTTPError) -> UnreachableError:
+        said = "did not answer in time" if isinstance(error, httpx.TimeoutException) else "can't be reached"
+        return UnreachableError(f"{said} ({type(error).__name__})", where=self.host)
+
+
+def _uid(text: str) -> str:
+    """Return a UID that may stand in a URL."""
+    if not _UID.fullmatch(text):
+        raise PacsError("names what is not a UID")
+    return text
+
+
+def _text(item: Mapping[str, Any], tag: str) -> str:
+    found = item.get(tag)
+    values = found.get("Value") if isinstance(found, dict) else None
+    return str(values[0]) if isinstance(values, list) and values and isinstance(values[0], str | int) else ""
+
+
+def _number(item: Mapping[str, Any], tag: str) -> int | None:
+    text = _text(item, tag)
+    return int(text) if text.isdigit() else None

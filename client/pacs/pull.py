@@ -1,0 +1,182 @@
+"""Studies out of an archive, into a folder: each series is there whole or not, so a killed pull goes on."""
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from client.pacs.archive_settings import PacsError
+from client.pacs.source import ListedSeries, MissingError, RefusedError, Source, UnreachableError
+
+T = TypeVar("T")
+_IN_A_ROW = 3  # studies that fail because nobody answers, after which nobody will
+_ATTEMPTS = 2
+_PART = ".part"
+_MOST_BYTES = 2**33  # of one file
+Log = Callable[..., None]
+"""Writes an entry of the audit log."""
+
+
+@dataclass
+class Pulled:
+    """What came of a pull.
+
+    Attributes:
+        studies: That are here now, those of earlier pulls too.
+        files: That came.
+        skipped: Studies or accession numbers that did not come, by reason.
+        problems: Each of them: (which, why).
+        unanswered: How many in a row nobody answered.
+    """
+
+    studies: int = 0
+    files: int = 0
+    bytes: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    unanswered: int = 0
+
+    def skip(self, which: str, reason: str) -> None:
+        """Count a study that did not come."""
+        self.skipped[reason] += 1
+        self.problems.append((which, reason))
+
+
+@dataclass(frozen=True)
+class Pull:
+    """Takes studies out of an archive.
+
+    Attributes:
+        archive: Where they are.
+        folder: Where they go: a folder for each study, in it one for each series.
+        stands_for: Return what a study or series is called there, and in the audit log.
+        modalities: Those that are wanted; None takes all.
+        log: The audit log.
+        wait: Called before each study: it may not be the hour.
+    """
+
+    archive: Source
+    folder: Path
+    stands_for: Callable[[str], str]
+    modalities: frozenset[str] | None
+    log: Log
+    wait: Callable[[], None]
+
+    def run(self, queries: Iterable[tuple[str, Mapping[str, str]]], done: Callable[[], None]) -> Pulled:
+        """Take the studies that queries find.
+
+        Args:
+            queries: What is asked for, as a person knows it, and as the archive is asked; empty where it
+                can't be.
+            done: Called after each.
+
+        Raises:
+            PacsError: The account is refused, or nobody answers any more; what came is there.
+            OSError: A file can't be written.
+        """
+        pulled = Pulled()
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        for which, query in queries:
+            self.wait()
+            studies: list[str] = []
+            self._tried(which, partial(self._list, which, query, studies, pulled), pulled)
+            for study in studies:
+                self.wait()
+                shown = which if len(studies) == 1 else f"{which}: {study}"
+                self._tried(shown, partial(self._study, study, pulled), pulled)
+            done()
+        return pulled
+
+    def _tried(self, which: str, do: Callable[[], None], pulled: Pulled) -> None:
+        """Do something with the archive; what it does not give is counted, and the next is asked for."""
+        try:
+            do()
+        except RefusedError:
+            raise
+        except UnreachableError as error:
+            pulled.unanswered += 1
+            if pulled.unanswered == _IN_A_ROW:
+                remedy = "The same command goes on where this ended."
+                raise PacsError(error.problem, where=error.where, remedy=remedy) from None
+            self._skip(which, error.problem, pulled)
+        except PacsError as error:
+            self._skip(which, error.problem, pulled)
+        else:
+            pulled.unanswered = 0
+
+    def _list(self, which: str, query: Mapping[str, str], studies: list[str], pulled: Pulled) -> None:
+        if not query:
+            self._skip(which, "has a sign that stands for others (* ? \\)", pulled)
+            return
+        studies += _again(lambda: self.archive.studies(query))
+        if not studies:
+            self._skip(which, "is not in the archive", pulled)
+
+    def _skip(self, which: str, reason: str, pulled: Pulled) -> None:
+        pulled.skip(which, reason)
+        self.log("study-not-pulled", sha256=self.stands_for(which), reason=reason)
+
+    def _study(self, study: str, pulled: Pulled) -> None:
+        """Take the series of a study that are not here as the archive has them."""
+        folder = self.folder / self.stands_for(study)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        files, size = 0, 0
+        for series in _again(lambda: self.archive.series(study)):
+            if self.modalities is not None and series.modality.upper() not in self.modalities:
+                continue
+            place = folder / self.stands_for(series.uid)
+            if not _is_here(place, series):
+                if not files:  # nothing comes that is not in the log, whenever this is killed
+                    self.log("study-asked-for", sha256=self.stands_for(study))
+                came = _again(partial(self._series, series, place))
+                files, size = files + came[0], size + came[1]
+        if files:
+            self.log("study-pulled", sha256=self.stands_for(study), examples=files, bytes=size)
+        pulled.studies += 1
+        pulled.files += files
+        pulled.bytes += size
+
+    def _series(self, series: ListedSeries, place: Path) -> tuple[int, int]:
+        """Take a series; return its files and their bytes."""
+        part = place.with_name(f"{place.name}{_PART}")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(mode=0o700)
+        count, size = 0, 0
+        for pieces in self.archive.files(series):
+            count += 1
+            handle = os.open(part / f"{count:06}.dcm", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "wb") as file:
+                for piece in pieces:
+                    file.write(piece)
+                    if file.tell() > _MOST_BYTES:
+                        raise PacsError("sends a file that has no end", where=self.archive.host)
+                size += file.tell()
+        if count < (series.count or 1):
+            raise PacsError("sent a part of a series alone", where=self.archive.host)
+        if place.exists():
+            shutil.rmtree(place)
+        part.rename(place)
+        return count, size
+
+
+def _again(ask: Callable[[], T]) -> T:
+    """Ask, and once more where it failed by chance."""
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return ask()
+        except (MissingError, RefusedError):
+            raise
+        except PacsError:
+            continue
+    return ask()
+
+
+def _is_here(place: Path, series: ListedSeries) -> bool:
+    """Say whether a series came, and has not grown in the archive since."""
+    if not place.is_dir():
+        return False
+    return series.count is None or len(list(place.iterdir())) >= series.count
