@@ -59,6 +59,8 @@ class Choice:
                 self._report.skip_series(series, "its PatientID has several dates of birth")
             return
         whole = [own for series in found if (own := self._whole(series)) is not None]
+        if self._rules.rows == "image":
+            whole = [image for series in whole for image in series.images()]
         if self._rules.rows == "patient":
             yield from self._together(patient, whole)
             return

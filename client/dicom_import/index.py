@@ -65,6 +65,7 @@ class Index:
         self._path = path
         with self._told():
             self._db = sqlite3.connect(path, isolation_level=None)
+            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")  # so that it may lie on a network's disk
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.executescript(_SCHEMA)
 

@@ -11,7 +11,7 @@ from client.dicom_import.rules import Rules
 
 def columns_of(rules: Rules) -> tuple[str, ...]:
     """Return the header of the manifest."""
-    own = {"series": ("study", "series"), "study": ("study",), "patient": ()}[rules.rows]
+    own = {"study": ("study",), "patient": ()}.get(rules.rows, ("study", "series"))
     return ("patient", *rules.columns, *own, *rules.keep, *(rules.table.columns if rules.table else ()))
 
 
@@ -26,7 +26,7 @@ def row_of(row: Row, rules: Rules, placing: Placing, cells: Sequence[str]) -> tu
     """
     names, first = placing.names, row.first
     study = names.study(first.study)
-    own = {"series": (study, row.rule), "study": (study,), "patient": ()}[rules.rows]
+    own = {"study": (study,), "patient": ()}.get(rules.rows, (study, row.rule))
     return (
         names.patient(row.patient),
         *(placing.cell(series) for series in row.series.values()),

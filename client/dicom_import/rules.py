@@ -93,10 +93,10 @@ class TableRule(Table):
 class Rules(Table):
     """The file of rules."""
 
-    rows: Literal["series", "study", "patient"] = Field(
+    rows: Literal["image", "series", "study", "patient"] = Field(
         "series",
-        description="What a row of the dataset is: one series (column `image`), or a study or patient with a "
-        "column for each rule, all of which it must have.",
+        description="What a row of the dataset is: one image or one series (column `image`), or a study or "
+        "patient with a column for each rule, all of which it must have.",
     )
     keep: list[str] = Field(
         [],
@@ -118,7 +118,7 @@ class Rules(Table):
                 raise ValueError(f"[series.{name}] can't be a column of images: choose another name")
             if rule.of is not None and (rule.of not in self.series or rule.of == name):
                 raise ValueError(f"[series.{name}] of: there is no other rule '{rule.of}'")
-            if rule.of is not None and self.rows == "series":
+            if rule.of is not None and not self.is_wide:
                 raise ValueError(f'[series.{name}] of: needs rows = "study" or "patient"')
         if not self.series:
             raise ValueError("[series] has no rule")
@@ -131,7 +131,12 @@ class Rules(Table):
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the columns of images."""
-        return ("image",) if self.rows == "series" else tuple(self.series)
+        return tuple(self.series) if self.is_wide else ("image",)
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether a row has a column for each rule."""
+        return self.rows in ("study", "patient")
 
     def first_that_fits(self, series: Series) -> str | None:
         """Return the name of the first rule that fits a series."""

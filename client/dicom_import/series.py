@@ -1,7 +1,7 @@
 """The files of one series, and what the rules of an import look at."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -64,6 +64,13 @@ class Series:
     study: str
     patient: str
     files: Sequence[SourceFile]
+
+    def images(self) -> list["Series"]:
+        """Return a series for each file, with a UID of its own."""
+        return [
+            replace(self, uid=f"{self.uid} {text(file.header, 'SOPInstanceUID')}", files=[file])
+            for file in self.files
+        ]
 
     @property
     def header(self) -> Header:

@@ -19,6 +19,7 @@ import pytest
 from client.data.manifest.rows import scan_manifest
 from client.data.manifest.splits import CohortKey, Split
 from tests.cli import wardround
+from tests.client.data.formats.dicom_files import written
 from tests.client.dicom_import.heaps import RULES, SAGITTAL, write_heap, write_series
 
 
@@ -347,6 +348,23 @@ def test_an_export_that_was_repeated_elsewhere_takes_the_place_of_the_first(
     imported(tmp_path, tmp_path / "second")
     assert rows(tmp_path) == before
     assert all(path.is_file() for path in (tmp_path / "ds").rglob("*.dcm"))
+
+
+def test_each_picture_of_a_series_may_be_a_row(tmp_path: Path) -> None:
+    for number in range(2):  # two views, which are no volume
+        written(
+            tmp_path / "in" / str(number),
+            np.full((8, 8), number, np.int16),
+            Modality="DX",
+            StudyInstanceUID="1.2.9",
+            SeriesInstanceUID="1.2.9.1",
+        )
+    assert imported(tmp_path, tmp_path / "in", rules=None, code=2) == ""
+    answer = imported(tmp_path, tmp_path / "in", rules='rows = "image"\n[series.chest]\nmodality = "DX"')
+    assert answer["used"] == {"rows": 2, "series": 2, "files": 2, "patients": 1}
+    assert {row["series"] for row in rows(tmp_path)} == {"chest"}
+    assert len({(tmp_path / "ds" / row["image"]).read_bytes() for row in rows(tmp_path)}) == 2
+    assert wardround("data", "check", tmp_path / "ds").returncode == 0
 
 
 def test_links_and_copies_take_each_others_place(heap: Path, tmp_path: Path) -> None:
