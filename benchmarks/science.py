@@ -97,6 +97,7 @@ STUDIES = {
     "brain-boxes": Study("detection_brain_lgg", "ap30", 0.90),
     "blood-cells": Study("detection_bccd", "ap50", 0.90),
     "brain-denoise": Study("brain_lgg_5sites_2d", "psnr", -1.0, decibels=True),
+    "brain-recon": Study("brain_lgg_5sites_2d", "psnr", -1.0, decibels=True),
     "brain-synthesis": Study("brain_lgg_5sites_2d", "psnr", -1.0, decibels=True),
     "hippocampus-superresolution": Study("hippocampus_nifti", "psnr", -1.0, decibels=True),
     "retina-vessels": Study("retina_drive_2raters", "dice_global", 0.95),

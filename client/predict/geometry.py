@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from client.data.formats.picture import Picture
+from client.data.formats.picture import Picture, Turn
 from client.data.images.network_grid import Grid
 from client.data.kinds import Kind, first_of_kind
 from client.data.kinds.mask import MaskKind
+from client.data.kinds.measured import MeasuredKind
 from client.data.kinds.row_images import Scene, read_scene
 from client.data.manifest.rows import Record
 from client.predict.displacements import PlacedField, place_field
@@ -69,7 +70,9 @@ def place(record: Record, kinds: Mapping[str, Kind], data: DataTable, answer: An
         DataError: The image can't be read any more.
     """
     name = first_of_kind(kinds, "image")
-    if not name or not kinds[name].is_given(record):
+    if not name:
+        return _made_of_measured(record, kinds, answer)
+    if not kinds[name].is_given(record):
         return None
     scene = read_scene(record, kinds, data)
     picture, grid = scene.pictures[name], scene.grids[name]
@@ -87,6 +90,21 @@ def place(record: Record, kinds: Mapping[str, Kind], data: DataTable, answer: An
         _true_mask(record, kinds, scene),
         _true_boxes(record, kinds, scene, grid),
     )
+
+
+def _made_of_measured(record: Record, kinds: Mapping[str, Kind], answer: Answer) -> Placed | None:
+    """Return an image that was made of what a scanner measured, which lies nowhere but in itself."""
+    measured = next((kind for kind in kinds.values() if isinstance(kind, MeasuredKind)), None)
+    given = next((found.given for found in answer.images.values() if found.given is not None), None)
+    if measured is None or given is None:
+        return None
+    before = given.detach().float().cpu().numpy()
+    picture = Picture(before, measured.spacing(record), turn=Turn.none(before.ndim - 1))
+    images = {
+        what: PlacedImage(found.values.detach().float().cpu().numpy(), None, found.holds, before)
+        for what, found in answer.images.items()
+    }
+    return Placed(picture, measured.files(record)[0], None, None, None, images, None, None, None)
 
 
 def _mask_before(answer: Answer, grid: Grid) -> NDArray[np.uint8] | NDArray[np.int32] | None:

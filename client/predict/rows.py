@@ -1,16 +1,16 @@
 """Which images a model is to say something of: the rows of a manifest, or all images of a folder."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from client.data.kinds import Kind
+from client.data.kinds import Kind, first_of_kind
+from client.data.kinds.measured import MeasuredKind
 from client.data.manifest.csv_files import file_below
 from client.data.manifest.folder_content import below, is_image, stem
 from client.data.manifest.rows import Manifest, Record, scan_manifest
 from client.predict.dicom.studies import Series, is_dicom_file, series_of
 from shared.errors import DataError
 from shared.job.schema import JobSpec
-from shared.tasks.fields import image_columns_of, may_lack_images
 
 MANIFEST = "manifest.csv"
 
@@ -27,7 +27,9 @@ def find_rows(data: Path, job: JobSpec, kinds: Mapping[str, Kind], staging: Path
     Raises:
         DataError: There is nothing, or a column is missing that the model's inputs come from.
     """
-    images = image_columns_of(job)
+    image = kinds.get(first_of_kind(kinds, "image"))
+    measured = next((kind for kind in kinds.values() if isinstance(kind, MeasuredKind)), None)
+    images = () if image is None else image.columns
     needs = [
         column
         for kind in kinds.values()
@@ -35,9 +37,12 @@ def find_rows(data: Path, job: JobSpec, kinds: Mapping[str, Kind], staging: Path
         for column in kind.columns
     ]
     has_manifest = data.is_dir() and (data / MANIFEST).is_file()
-    if (data.is_dir() and not has_manifest) or (data.is_file() and _is_image(data)):
-        return _images_below(data, images, needs, job.data.dimensions, staging)
-    found = scan_manifest(data, images, needs, may_lack_images=may_lack_images(job))
+    fits = _is_image if measured is None else measured.fits
+    if (data.is_dir() and not has_manifest) or (data.is_file() and fits(data)):
+        columns = images if measured is None else measured.columns
+        return _images_below(data, columns, needs, job.data.dimensions, staging, fits=fits)
+    lacks = image is not None and not image.field.required
+    found = scan_manifest(data, images, needs, may_lack_images=lacks)
     usable = {
         found.at(record) for record in found.records
     }  # a patient on two sides of a split is not a fault here
@@ -50,9 +55,15 @@ def _is_image(file: Path) -> bool:
 
 
 def _images_below(
-    folder: Path, columns: tuple[str, ...], needs: list[str], dimensions: int, staging: Path | None
+    folder: Path,
+    columns: tuple[str, ...],
+    needs: list[str],
+    dimensions: int,
+    staging: Path | None,
+    *,
+    fits: Callable[[Path], bool],
 ) -> Manifest:
-    """Return each image below a folder as a row of its own, in the order of the names.
+    """Return each file below a folder that fits the model as a row of its own, in the order of the names.
 
     For a network that sees volumes, the DICOM files of one series are one image. A file is its own folder.
     """
@@ -64,12 +75,13 @@ def _images_below(
             remedy=f"Write a {MANIFEST} with the columns patient, {wanted}.",
         )
     column, top = columns[0], folder if folder.is_dir() else folder.parent
-    files = list(_files(folder)) if folder.is_dir() else [folder]
+    files = list(_files(folder, fits)) if folder.is_dir() else [folder]
     slices = [path for path in files if is_dicom_file(path)] if dimensions == 3 else []
     found = [Series(path, below(top, path), "") for path in files if path not in set(slices)]
     found = sorted([*found, *series_of(slices, top, staging)], key=lambda one: one.name)
     if not found:
-        raise DataError("has neither a manifest.csv nor an image", where=folder)
+        wanted = "an image" if fits is _is_image else "a file of what a scanner measured"
+        raise DataError(f"has neither a {MANIFEST} nor {wanted}", where=folder)
     records = [
         Record(
             row=number,
@@ -84,12 +96,12 @@ def _images_below(
     return Manifest(folder, (column,), records, [])
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """Yield the images below a folder, in the order of their names."""
+def _files(folder: Path, fits: Callable[[Path], bool]) -> Iterator[Path]:
+    """Yield the files below a folder that fit, in the order of their names."""
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
         if path.is_dir():
-            yield from _files(path)
-        elif _is_image(path):
+            yield from _files(path, fits)
+        elif fits(path):
             yield path

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from client.data.kinds import kinds_of
+from client.data.kinds import given_kinds_of
 from client.data.new_folder import require_new
 from client.explain.explainer import Explainer
 from client.pacs.results import stored_results
@@ -105,8 +105,9 @@ def predict_with(
         say(lines[-1])
     further = Further.of_run(finished, which, others) if others else None
     with TemporaryDirectory(prefix="wardround-") as staging:  # of links alone
-        manifest = find_rows(data, finished.job, kinds_of(finished.job), Path(staging))
-        predictor = predictor.comparing(manifest, kinds_of(finished.job))
+        kinds = given_kinds_of(finished.job)
+        manifest = find_rows(data, finished.job, kinds, Path(staging))
+        predictor = predictor.comparing(manifest, kinds)
         counts = write_predictions(predictor, manifest, out, lines, track=track, further=further)
     stored = 0 if archive is None else stored_results(out, archive)
     return Told(out / PAGE, counts.predicted, counts.problems, stored=stored)
@@ -115,7 +116,7 @@ def predict_with(
 def _familiar(run: FinishedRun, predictor: Predictor, usual: Path | None) -> Familiar | None:
     if usual is None:
         return familiar_of(run)
-    kinds = kinds_of(run.job)
+    kinds = given_kinds_of(run.job)
     return usual_here(predictor, find_rows(usual, run.job, kinds), kinds)
 
 

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from client.data.kinds import Kind, first_of_kind, kinds_of
+from client.data.kinds import Kind, first_of_kind, given_kinds_of
+from client.data.kinds.measured import MeasuredKind
 from client.data.look.cards import Card
 from client.data.look.page import Sheet, page
 from client.data.look.tiles import Tile
@@ -54,8 +55,10 @@ class Writer:
         self._folder = folder
         self._job = predictor.job
         self._further = further
-        kinds = kinds_of(predictor.job)
-        self._image = first_of_kind(kinds, "image")
+        kinds = given_kinds_of(predictor.job)
+        image = first_of_kind(kinds, "image")
+        measured = (kind.columns[0] for kind in kinds.values() if isinstance(kind, MeasuredKind))
+        self._named = predictor.job.data.images[0] if image else next(measured, "")  # column of a row's file
         self._classes = {kind: _classes(kinds, kind) for kind in ("mask", "instances", "boxes")}
         self._rows: list[dict[str, Cell]] = []
         self._boxes: list[dict[str, Cell]] = []
@@ -178,7 +181,7 @@ class Writer:
         return f"{folder}/{name}"
 
     def _name(self, record: Record) -> str:
-        return record.cells.get(self._job.data.images[0], "") if self._image else ""
+        return record.cells.get(self._named, "")
 
     def finish(self, title: str, lines: Sequence[str]) -> None:
         """Write the tables and the page."""
@@ -235,7 +238,7 @@ def write_predictions(
     Raises:
         DataError: The folder exists or can't be written, or no row could be used.
     """
-    kinds = kinds_of(predictor.job)
+    kinds = given_kinds_of(predictor.job)
     with new_folder(out) as folder:
         writer = Writer(folder, predictor, further)
         writer.counts.problems += manifest.problems

@@ -297,10 +297,11 @@ def _private_networks(job: "JobSpec") -> None:
     seeing = {role for phase in phases_of(job) if phase.sees_data for role in phase.networks}
     for network in networks_of(job):
         if network.role in seeing and network.options.obstacle is not None:
-            private = (name for name in fitting_networks(network.ends) if NETWORKS[name].obstacle is None)
+            private = [name for name in fitting_networks(network.ends) if NETWORKS[name].obstacle is None]
+            others = f" (one of: {', '.join(private)})" if private else ""
             raise ValueError(
                 f"[{network.table}] name: '{network.options.name}' can't be trained with differential "
-                f"privacy, as {network.options.obstacle} (one of: {', '.join(private)})"
+                f"privacy, as {network.options.obstacle}{others}"
             )
 
 

@@ -15,6 +15,7 @@ from shared.networks.attention_unet import AttentionUNetOptions
 from shared.networks.capsule import CapsuleOptions
 from shared.networks.cascade import CascadeOptions
 from shared.networks.cnn import CNNOptions
+from shared.networks.cnn_cascade import CNNCascadeOptions
 from shared.networks.conv_lstm import ConvLSTMOptions
 from shared.networks.dense_unet import DenseUNetOptions
 from shared.networks.densenet import DenseNet121Options
@@ -43,6 +44,7 @@ from shared.networks.two_paths import TwoPathsOptions
 from shared.networks.unet import UNetOptions
 from shared.networks.unet_plus_plus import UNetPlusPlusOptions
 from shared.networks.unetr import UNETROptions
+from shared.networks.varnet import VarNetOptions
 from shared.networks.vgg import VGGOptions
 from shared.networks.vit import ViTOptions
 from shared.networks.vnet import VNetOptions
@@ -88,6 +90,8 @@ NETWORKS = Registry(
         GeneratorOptions,
         DiscriminatorOptions,
         DiffusionUNetOptions,
+        CNNCascadeOptions,
+        VarNetOptions,
         PoolingOptions,
         AttentionMILOptions,
         TransformerOptions,

@@ -32,10 +32,11 @@ Levels = Annotated[
 ]
 
 
-Output = Literal["vector", "map", "image", "boxes", "fused", "noise"]
+Output = Literal["vector", "map", "image", "boxes", "fused", "noise", "steps", "kspace"]
 """What a network gives: numbers for an image, for each of its pixels, or for each of its anchors, which its
 method `anchors` returns; an image, drawn from numbers; numbers for the features of an image and of a record,
-brought together; or what of an image is noise, a channel of which says how noisy it is."""
+brought together; what of an image is noise, a channel of which says how noisy it is; a vector for each pixel
+in each of several steps; or the whole k-space of what was measured of it."""
 
 Stack = Literal["one", "bag", "series"]
 """What a network takes of a sample: one image or table, or several, whose order may mean something."""

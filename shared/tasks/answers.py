@@ -36,6 +36,7 @@ class FoundImage:
         of: The field whose units these are; the first image where it is not said.
         channels: Which of that field's channels they are; all of them for None.
         fine: Whether it stays on the network's grid, which may be finer than the file's.
+        given: (C, *S), what it is to be looked at beside, where that is in no file as an image.
     """
 
     values: Tensor
@@ -43,6 +44,7 @@ class FoundImage:
     of: str | None = None
     channels: tuple[int, ...] | None = None
     fine: bool = False
+    given: Tensor | None = None
 
 
 @dataclass(frozen=True)

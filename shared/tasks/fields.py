@@ -86,13 +86,21 @@ class Pairing:
     partners: int
 
 
-PIXELS = frozenset({"image", "tiles", "series"})
-"""The kinds whose values are pixels."""
+PIXELS = frozenset({"image", "tiles", "series", "kspace"})
+"""The kinds whose values are pixels, or become some."""
 
 
 def fields_of(job: "JobSpec") -> dict[str, Field]:
     """Return the fields of a job's samples, with the columns that they are read from."""
-    declared = job.task.fields()
+    return _with_columns(job, job.task.fields())
+
+
+def given_fields_of(job: "JobSpec") -> dict[str, Field]:
+    """Return the same of samples that a trained model is given."""
+    return _with_columns(job, job.task.given_fields())
+
+
+def _with_columns(job: "JobSpec", declared: Mapping[str, Field]) -> dict[str, Field]:
     image = next((name for name, own in declared.items() if own.kind == "image"), None)
     found = {
         name: own.of_columns(*(job.data.images if name == image else (name,)))

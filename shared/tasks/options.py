@@ -95,6 +95,10 @@ class TaskOptions(Table):
         """Return what a sample is made of, by name."""
         return self.declared
 
+    def given_fields(self) -> Mapping[str, SampleField]:
+        """Return what a sample is made of where a model is used; here the same as where it is learnt from."""
+        return self.fields()
+
     def pairing(self, data: "DataTable") -> Pairing | None:
         """Return how sites pair their patients; None where a sample is of one row."""
         return None

@@ -20,6 +20,7 @@ from shared.text.names import suggestion
 from simulate.data.anatomy import LESIONS, TUMOUR, draw_brain, draw_lesion, draw_sequences
 from simulate.data.beats import LEADS, RHYTHMS, draw_cine, draw_rhythm
 from simulate.data.cells import draw_cells
+from simulate.data.coils import head_scans
 from simulate.data.findings import Finding, draw_findings
 from simulate.data.pairs import head_pairs, head_volume_pairs
 from simulate.data.patients import Row, patients, place, row
@@ -271,4 +272,5 @@ PHANTOMS: dict[str, Maker] = {
     "phantom-slides": _slides,
     "phantom-cine": _cines,
     "phantom-rhythm": _rhythms,
+    "phantom-kspace": head_scans,
 }

@@ -9,6 +9,7 @@ from pydicom.misc import is_dicom
 
 from client.data.check.slide_headers import dicom_fields, tiff_fields
 from client.data.formats.dicom.bytes import read_whole
+from client.data.formats.hdf5 import HDF5, header_of, opened
 from client.data.formats.library_messages import warnings_heard
 from client.data.formats.nifti import nifti_header
 
@@ -57,6 +58,14 @@ _SAYS_NOTHING = (b"none", b"time=0.000")  # what programs write where they have 
 _VERSION = re.compile(rb"(FSL|SPM)?\d{0,2}(\.\d+)*(:[0-9a-f]+)?")  # of a program
 _TALKS_OF_PEOPLE = re.compile(r"patient|birth|institution|operator|physician|accession|study.?date", re.I)
 
+_ELEMENT = re.compile(r"<(?:\w+:)?(\w+)>([^<]*)(?=<)")
+_OF_PEOPLE = frozenset(
+    {
+        *("patientName", "patientID", "patientBirthdate", "accessionNumber", "referringPhysicianName"),
+        *("institutionName", "stationName", "studyDate", "studyInstanceUID", "seriesDate"),
+    }
+)  # of ISMRMRD's header
+
 
 def identifying_fields(path: Path) -> frozenset[str]:
     """Return the names of the filled fields of a file, or of the first file of a series, that may identify.
@@ -91,6 +100,8 @@ def _found(path: Path) -> Iterator[str]:
         yield from _of_picture(path)
         if name.endswith((".tif", ".tiff", ".svs")):
             yield from tiff_fields(path)
+    elif name.endswith(HDF5):
+        yield from _of_scan(path)
     elif is_dicom(path):
         dataset = read_whole(path, force=False, without_pixels=True)
         yield from (field for field in _DICOM if str(dataset.get(field) or "").strip())
@@ -100,6 +111,13 @@ def _found(path: Path) -> Iterator[str]:
         yield from (element.keyword or "a name in private tags" for element in people)
         if any(element.tag.is_private for element in dataset):
             yield "private tags"
+
+
+def _of_scan(path: Path) -> Iterator[str]:
+    """Yield the elements of the header of a file of k-space that talk of people."""
+    with opened(path) as file:
+        header = header_of(file, path)
+    yield from (name for name, value in _ELEMENT.findall(header) if value.strip() and name in _OF_PEOPLE)
 
 
 def _of_picture(path: Path) -> Iterator[str]:

@@ -27,7 +27,7 @@ def read_array(path: Path, dimensions: int | None) -> Picture:
         DataError: It has other axes.
         ValueError: It holds Python objects.
     """
-    _require_plausible(path)
+    require_plausible_array(path)
     array = np.load(path, allow_pickle=False)
     if array.dtype.kind not in "biufc":
         raise DataError(f"holds {array.dtype}, not numbers", where=path)
@@ -40,7 +40,7 @@ def read_array(path: Path, dimensions: int | None) -> Picture:
     raise DataError(f"has {array.ndim} axes", where=path)
 
 
-def _require_plausible(path: Path) -> None:
+def require_plausible_array(path: Path) -> None:
     """Look at the header before memory is taken; raises ValueError where it is none."""
     with path.open("rb") as file:
         version = np.lib.format.read_magic(file)

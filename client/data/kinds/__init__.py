@@ -7,10 +7,12 @@ from client.data.kinds.boxes import BoxesKind
 from client.data.kinds.event import EventKind
 from client.data.kinds.image import ImageKind
 from client.data.kinds.instances import InstancesKind
+from client.data.kinds.kspace import KSpaceKind
 from client.data.kinds.label import LabelKind
 from client.data.kinds.mask import MaskKind
 from client.data.kinds.number import NumberKind
 from client.data.kinds.points import PointsKind
+from client.data.kinds.rays import RaysKind
 from client.data.kinds.scale import ScaleKind
 from client.data.kinds.series import SeriesKind
 from client.data.kinds.spacing import SpacingKind
@@ -22,7 +24,7 @@ from shared.errors import JobError
 from shared.job.data_options import DataTable
 from shared.job.schema import JobSpec
 from shared.registry import Installed
-from shared.tasks.fields import Field, fields_of, written_fields_of
+from shared.tasks.fields import Field, fields_of, given_fields_of, written_fields_of
 from shared.text.names import suggestion
 
 KINDS: Installed[Kind] = Installed(
@@ -43,12 +45,23 @@ KINDS: Installed[Kind] = Installed(
         "vectors": VectorsKind,
         "scale": ScaleKind,
         "volume": VolumeKind,
+        "kspace": KSpaceKind,
+        "rays": RaysKind,
     },
     Kind,  # type: ignore[type-abstract]
 )
 """The kinds of fields by name, those of installed packages too."""
 
-__all__ = ["KINDS", "Kind", "file_columns", "first_of_kind", "kinds_of", "make_kinds", "written_kinds_of"]
+__all__ = [
+    "KINDS",
+    "Kind",
+    "file_columns",
+    "first_of_kind",
+    "given_kinds_of",
+    "kinds_of",
+    "make_kinds",
+    "written_kinds_of",
+]
 
 
 def make_kinds(fields: Mapping[str, Field], data: DataTable, seed: int = 0) -> dict[str, Kind]:
@@ -77,6 +90,15 @@ def kinds_of(job: JobSpec) -> dict[str, Kind]:
         JobError: A field is of a kind that is not installed here.
     """
     return make_kinds(fields_of(job), job.data, job.job.seed)
+
+
+def given_kinds_of(job: JobSpec) -> dict[str, Kind]:
+    """Return what reads each field of samples that a trained model is given.
+
+    Raises:
+        JobError: A field is of a kind that is not installed here.
+    """
+    return make_kinds(given_fields_of(job), job.data, job.job.seed)
 
 
 def written_kinds_of(job: JobSpec) -> dict[str, Kind]:

@@ -70,6 +70,7 @@ class Samples:
             patients=[patient for part in parts for patient in part.patients],
             keys=[key for part in parts for key in part.keys],
             spacings=[spacing for part in parts for spacing in part.spacings],
+            kinds=parts[0]._kinds,
         )
 
     def __len__(self) -> int:

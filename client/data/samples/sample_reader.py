@@ -94,6 +94,7 @@ class Reader:
             patients=[record.patient for record in records],
             keys=[one.key for one in ready],
             spacings=[one.spacing for one in ready],
+            kinds=self._kinds,
         )
 
     def _fresh(self, records: Sequence[Record]) -> list[_Ready]:

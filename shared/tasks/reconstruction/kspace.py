@@ -8,9 +8,10 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from shared.batch import Batch
+from shared.errors import DataError
 from shared.tasks.images.metrics import MADE
 from shared.tasks.precision import full
 from shared.tasks.reconstruction.measurements import Cartesian, KSpace, Radial
@@ -159,6 +160,23 @@ class KSpaceScanner(Scanner):
         taken = self._draw(kspace.shape[2:], source)
         return {SAMPLES: as_real((kspace + torch.complex(*noise)) * taken)[0], MASK: taken[None]}
 
+    def truth(self, raw: Tensor) -> Tensor:
+        """See the base class: the root of the sum of squares over coils."""
+        if not bool(raw[:, -1].all()):
+            raise DataError(
+                "k-space of a file lacks samples, so there is no true image to learn from or to judge by",
+                remedy="`wardround data check` says in how many; leave these rows out.",
+            )
+        return magnitude(as_real(to_image(as_complex(raw[:, :-1]))))
+
+    def again(self, raw: Tensor, source: Generator) -> dict[str, Tensor]:
+        """See the base class."""
+        return self.sampled(as_complex(raw[None, :-1]), source)
+
+    def given(self, raw: Tensor) -> dict[str, Tensor]:
+        """See the base class."""
+        return {SAMPLES: raw[:, :-1], MASK: raw[:, -1:] > 0}
+
     def direct(self, measured: Measured, size: tuple[int, ...]) -> Tensor:
         """Return the zero-filled image (B, 2, *S), combined of its coils."""
         return as_real(self._combined(as_complex(measured[SAMPLES]), _maps_of(measured)))
@@ -184,21 +202,33 @@ class KSpaceScanner(Scanner):
 
     def finished(self, image: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Return the magnitude `image`, and the `kspace` (B, 2 K, *S) of which it is."""
-        kspace = self._kept(image, _maps_of(batch.values), batch, self._options.consistency)
-        return {MADE: magnitude(as_real(to_image(kspace))), SAMPLES: as_real(kspace)}
+        return self._shown(self._kept(image, _maps_of(batch.values), batch, self._options.consistency))
+
+    def at_once(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """See the base class: it gives k-space, in which the measured samples are then put."""
+        samples, share = batch[SAMPLES], self._options.consistency
+        found = model(samples, batch[MASK], middle(samples.shape[-1], self._options.centre))
+        return self._shown(self._mixed(as_complex(found), batch, share))
 
     @staticmethod
-    def _kept(image: Tensor, maps: Tensor | None, batch: Batch, share: float) -> Tensor:
+    def _shown(kspace: Tensor) -> dict[str, Tensor]:
+        return {MADE: magnitude(as_real(to_image(kspace))), SAMPLES: as_real(kspace)}
+
+    @classmethod
+    def _kept(cls, image: Tensor, maps: Tensor | None, batch: Batch, share: float) -> Tensor:
         """Return the k-space (B, K, *S) of an image, where measured brought to what was."""
         whole = as_complex(image)
-        found = to_kspace(whole if maps is None else maps * whole)
+        return cls._mixed(to_kspace(whole if maps is None else maps * whole), batch, share)
+
+    @staticmethod
+    def _mixed(found: Tensor, batch: Batch, share: float) -> Tensor:
         true = as_complex(batch[SAMPLES])
         mixed = true if share == 1 else found + share * (true - found)
         return torch.where(batch[MASK], mixed, found)
 
-    def shown(self, image: Tensor) -> Tensor:
-        """See the base class: the magnitude."""
-        return magnitude(full(image))
+    def untrained(self, batch: Batch) -> Tensor:
+        """See the base class: the root of the sum of squares over the zero-filled images of all coils."""
+        return magnitude(as_real(to_image(as_complex(batch[SAMPLES]))))
 
 
 def _maps_of(measured: Measured) -> Tensor | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Union
 from pydantic import Field
 
 from shared.table import Table
+from shared.tasks.fields import Field as SampleField
 
 if TYPE_CHECKING:
     from shared.tasks.reconstruction.scanner import Scanner
@@ -32,14 +33,20 @@ class Measurement(Table):
         direct: What the image is called that is made of it without training.
         channels: Numbers of each pixel of an image as it is reconstructed: two where they are complex.
         guides: Channels that a network sees beside them: what the measurement says of an image.
+        field: Kind of a field whose files hold such a measurement.
     """
 
     words: ClassVar[str]
     direct: ClassVar[str]
     channels: ClassVar[int] = 1
     guides: ClassVar[int] = 1
+    field: ClassVar[str] = "rays"
 
     kind: str
+
+    def given(self, column: str) -> SampleField:
+        """Return the field of a measurement in a file, which is not to be made of an image."""
+        return SampleField(self.field, (column,), channels=getattr(self, "angles", None))
 
     def problems(self, dimensions: int) -> Iterator[str]:
         """Yield what is wrong with it for images of so many axes, each after '[task.measurement]'."""
@@ -60,6 +67,7 @@ class KSpace(Measurement):
     direct = "zero-filled"
     channels = 2
     guides = 0
+    field = "kspace"
 
     centre: float = _CENTRE
     coils: int = Field(

@@ -21,16 +21,24 @@ class RayScanner(Scanner):
     (Adler and Öktem 2017, "Solving ill-posed inverse problems using iterative deep neural networks").
     """
 
+    def truth(self, raw: Tensor) -> Tensor:
+        """Refuse: an image is not known of its rays."""
+        raise ValueError("there is no true image of rays from files")
+
+    def again(self, raw: Tensor, source: Generator) -> dict[str, Tensor]:
+        """Refuse, likewise."""
+        raise ValueError("nothing is left out of rays from files")
+
+    def given(self, raw: Tensor) -> dict[str, Tensor]:
+        """See the base class."""
+        return {RAYS: raw}
+
     def guided(self, image: Tensor, batch: Batch) -> Tensor:
         """Return the image with what would bring it nearer to its rays (B, 2, H, W)."""
         return torch.cat([image, self._correction(full(image), full(batch[RAYS]))], dim=1)
 
     def _correction(self, image: Tensor, rays: Tensor) -> Tensor:
         raise NotImplementedError
-
-    def shown(self, image: Tensor) -> Tensor:
-        """See the base class: as it is."""
-        return image
 
 
 class BeamScanner(RayScanner):

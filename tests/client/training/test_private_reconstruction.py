@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from shared.errors import JobError
 from tests.client.training.test_private_restoration import gradient, step
 from tests.client.training.test_private_training import private_job
 
@@ -18,10 +19,21 @@ MEASUREMENTS = {
 }
 
 
-@pytest.mark.parametrize("measured", MEASUREMENTS)
-def test_two_images_move_a_network_by_their_own_clipped_gradients(tiny_job: Any, measured: str) -> None:
+CASCADE = {
+    "task_method": "cascade",
+    "model": {"name": "cnn-cascade", "stages": 2, "features": 4, "layers": 3},
+}
+
+
+@pytest.mark.parametrize(
+    ("measured", "network"), [*((name, {}) for name in MEASUREMENTS), ("coils", CASCADE), ("rays", CASCADE)]
+)
+def test_two_images_move_a_network_by_their_own_clipped_gradients(
+    tiny_job: Any, measured: str, network: dict[str, Any]
+) -> None:
     """The bound lies between the norms of their gradients, each over all uses of the network."""
     options = {
+        **network,
         "task_measurement": MEASUREMENTS[measured],
         "task_memory": 2,
         "task_loss": "l2",
@@ -38,3 +50,9 @@ def test_two_images_move_a_network_by_their_own_clipped_gradients(tiny_job: Any,
     assert torch.equal(again["direct"], batch["direct"])
     expected = -sum(own * min(1.0, middle / norm) for own, norm in zip(gradients, norms, strict=True)) / 2
     torch.testing.assert_close(moved, expected, rtol=1e-3, atol=1e-5 * middle)
+
+
+def test_weights_that_lie_in_no_layer_are_refused(tiny_job: Any) -> None:
+    options = {"task_method": "variational", "model": {"name": "varnet"}, "data_size": [32, 32]}
+    with pytest.raises(JobError, match="lie in no layer"):
+        private_job(tiny_job, "reconstruction", **options)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from shared.batch import Batch
 from shared.errors import JobError
 from shared.job.schema import JobSpec
+from shared.job_parts import networks_of
 from shared.metrics.states import MetricSet
 from shared.networks.build import build_model, models_of
 from shared.tasks import make_task
@@ -81,10 +82,24 @@ def test_an_image_is_measured_by_its_own_seed(kind: str) -> None:
     assert bool(first["direct"].isfinite().all())
 
 
+METHODS: dict[str, dict[str, Any]] = {
+    "recurrent": {},
+    "memory": {"task_memory": 2},
+    "cascade": {
+        "task_method": "cascade",
+        "model": {"name": "cnn-cascade", "stages": 2, "features": 4, "layers": 3},
+    },
+    "variational": {
+        "task_method": "variational",
+        "model": {"name": "varnet", "cascades": 2, "features": [4] * 6, "coil_features": [2] * 6},
+    },
+}
+
+
 @pytest.mark.parametrize("kind", OF_KSPACE)
-@pytest.mark.parametrize("memory", [0, 2])
-def test_what_was_measured_is_in_the_answer(kind: str, memory: int) -> None:
-    spec = job(kind, task_memory=memory)
+@pytest.mark.parametrize("method", METHODS)
+def test_what_was_measured_is_in_the_answer(kind: str, method: str) -> None:
+    spec = job(kind, **METHODS[method])
     task, models = make_task(spec), models_of(build_model(spec))
     batch = task.prepare(batch_of(images(3)), 1)
     predicted, mask = task.predict(models, batch), batch["mask"]
@@ -109,6 +124,33 @@ def test_a_job_says_how_far_measurements_count() -> None:
     mixed = found[0.0] + 0.25 * (batch["kspace"] - found[0.0])
     torch.testing.assert_close(found[0.25], torch.where(mask, mixed, found[0.0]))
     torch.testing.assert_close(found[1.0], torch.where(mask, batch["kspace"], found[0.0]))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("kind", ["coils", "sparse"])
+def test_every_part_of_a_network_learns(kind: str, method: str) -> None:
+    if (kind, method) == ("sparse", "variational"):
+        with pytest.raises(JobError, match="'variational' is for k-space, not for 'parallel-beam'"):
+            job(kind, **METHODS[method])
+        return
+    spec = job(kind, **METHODS[method])
+    model, task = build_model(spec), make_task(spec)
+    batch = task.prepare(batch_of(images(2)), 1)
+    task.phases()[0].loss(models_of(model), batch).mean().backward()
+    norms = {name: float(own.grad.norm()) for name, own in model.named_parameters() if own.grad is not None}
+    assert norms.keys() == {name for name, _ in model.named_parameters()}
+    # Of VarNet the first and the last step's own consistency changes nothing in what is measured.
+    assert all(norm > 0 for name, norm in norms.items() if name.endswith(".weight")), norms
+
+
+def test_a_network_has_about_as_many_numbers_as_it_says() -> None:
+    for method in ("cascade", "variational"):
+        table = {"name": METHODS[method]["model"]["name"]}
+        for dimensions, size in ((2, [32, 32]), (3, [16, 16, 32])):
+            spec = job(task_method=method, model=table, data_dimensions=dimensions, data_size=size)
+            real = sum(own.numel() for own in build_model(spec).parameters())
+            [network] = networks_of(spec)
+            assert network.options.about_numbers(network.ends) == pytest.approx(real, rel=1 / 3)
 
 
 @pytest.mark.parametrize("acceleration", [2.0, 4.0, 8.0])

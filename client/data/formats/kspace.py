@@ -1,0 +1,112 @@
+"""Files of k-space: what a scanner measured before anything was made of it.
+
+`.npy` arrays, HDF5 as of fastMRI (Zbontar et al. 2018) and ISMRMRD (Inati et al. 2017).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.data.formats.arrays import require_plausible_array
+from client.data.formats.hdf5 import HDF5, dataset_in, is_acquisition, opened, space_of
+from client.data.formats.ismrmrd import cut_readout, read_acquisitions
+from shared.errors import DataError
+
+_KSPACE = "kspace"
+
+
+@dataclass(frozen=True)
+class RawKSpace:
+    """K-space as it was measured, its middle at index S // 2 of each axis.
+
+    Attributes:
+        samples: (K, *S) complex64, of each coil; 0 where nothing was measured.
+        taken: (*S), True where something was.
+        field_of_view: Millimetres along each axis; None where the file does not say.
+    """
+
+    samples: NDArray[np.complex64]
+    taken: NDArray[np.bool_]
+    field_of_view: tuple[float, ...] | None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The matrix."""
+        return self.samples.shape[1:]
+
+
+def read_kspace(path: Path, axes: int, number: int | None = None) -> RawKSpace:
+    """Read a file.
+
+    Args:
+        path: The file.
+        axes: 2 or 3, of the matrix.
+        number: Which slice of a file of several, from 1; None: there is one.
+
+    Raises:
+        DataError: It holds something else, or several slices.
+        Exception: Whatever libraries raise on a damaged file.
+    """
+    if path.name.lower().endswith(".npy"):
+        require_plausible_array(path)
+        return _whole(_slice(np.load(path, allow_pickle=False), axes, number, path), None, path)
+    if not path.name.lower().endswith(HDF5):
+        raise DataError("is no file of k-space (.npy, .h5, .hdf5, .mrd)", where=path)
+    with opened(path) as file:
+        if is_acquisition(file):
+            space = space_of(file, path)
+            lines = read_acquisitions(dataset_in(file, "dataset/data", path), space, axes, number, path)
+            return RawKSpace(*lines, tuple(space.field_of_view[:axes]))
+        found = _whole(_slice(dataset_in(file, _KSPACE, path)[()], axes, number, path), None, path)
+        if "ismrmrd_header" not in file:
+            return found
+        space = space_of(file, path)
+        if found.shape != space.matrix[:axes]:
+            return found
+        cut = cut_readout(found.samples, space.read, found.taken)
+        return RawKSpace(*cut, tuple(space.field_of_view[:axes]))
+
+
+def _slice(array: NDArray[Any], axes: int, number: int | None, path: Path) -> NDArray[Any]:
+    """Return the k-space (K, *S) of one slice of an array ([slices,] [coils,] *S)."""
+    if array.dtype.kind != "c":
+        raise DataError(
+            f"holds {array.dtype}, and k-space is complex",
+            where=path,
+            remedy="Save real and imaginary part as one complex number.",
+        )
+    if array.ndim == axes:
+        array = array[None]
+    if array.ndim == axes + 1 and number is None:
+        return array
+    if array.ndim in (axes + 1, axes + 2):
+        array = array[one_of(len(array), number, path)]
+        return array if array.ndim == axes + 1 else array[None]
+    raise DataError(f"has {array.ndim} axes, and k-space here ([slices, coils,] {axes} more)", where=path)
+
+
+def one_of(count: int, number: int | None, path: Path) -> int:
+    """Return the index of a slice by its number from 1.
+
+    Raises:
+        DataError: There is no such slice, or several and none is named.
+    """
+    if number is None and count > 1:
+        raise DataError(
+            f"holds {count} slices, and the row does not say which",
+            where=path,
+            remedy="Write its number, from 1, into the column `kspace_slice`.",
+        )
+    if not 1 <= (number or 1) <= count:
+        raise DataError(f"has no slice {number}: it holds {count}", where=path)
+    return (number or 1) - 1
+
+
+def _whole(array: NDArray[Any], field_of_view: tuple[float, ...] | None, path: Path) -> RawKSpace:
+    if not np.isfinite(array).all():
+        raise DataError("has values that are not finite numbers", where=path)
+    samples = array.astype(np.complex64)
+    return RawKSpace(samples, (samples != 0).any(axis=0), field_of_view)

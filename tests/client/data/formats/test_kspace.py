@@ -1,0 +1,157 @@
+"""Files of k-space: arrays, HDF5 as of fastMRI, and ISMRMRD."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from client.data.check.identifying_headers import identifying_fields
+from client.data.formats.kspace import read_kspace
+from shared.errors import DataError
+
+HEADER = """<?xml version="1.0"?><ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD"><encoding>
+<encodedSpace><matrixSize><x>{x}</x><y>10</y><z>1</z></matrixSize>
+<fieldOfView_mm><x>{view}</x><y>200</y><z>5</z></fieldOfView_mm></encodedSpace>
+<reconSpace><matrixSize><x>12</x><y>10</y><z>1</z></matrixSize>
+<fieldOfView_mm><x>240</x><y>200</y><z>5</z></fieldOfView_mm></reconSpace></encoding></ismrmrdHeader>"""
+
+
+def noise(*shape: int, seed: int = 0) -> NDArray[np.complex64]:
+    real, imaginary = np.random.default_rng(seed).normal(size=(2, *shape))
+    return (real + 1j * imaginary).astype(np.complex64)
+
+
+def ifft(kspace: NDArray[np.complex64], axis: int) -> NDArray[np.complex64]:
+    moved = np.fft.ifftshift(kspace, axes=axis)
+    return np.fft.fftshift(np.fft.ifft(moved, axis=axis), axes=axis)
+
+
+def write_acquisitions(path: Path, kspace: NDArray[np.complex64], *, drop: int | None = None) -> None:
+    """Write slices (N, K, X, Y) as single lines, each measured twice, with a line of noise before."""
+    index = np.dtype([(name, "<u2") for name in ("kspace_encode_step_1", "kspace_encode_step_2", "slice")])
+    head = np.dtype(
+        [
+            ("flags", "<u8"),
+            ("number_of_samples", "<u2"),
+            ("active_channels", "<u2"),
+            ("center_sample", "<u2"),
+            ("trajectory_dimensions", "<u2"),
+            ("idx", index),
+        ]
+    )
+    kind = np.dtype([("head", head), ("data", h5py.vlen_dtype(np.float32))])
+    slices, coils, readout, lines = kspace.shape
+    rows = [(1 << 18, 0, 0, noise(coils, readout))]
+    for number in range(slices):
+        for line in range(lines):
+            if line != drop:
+                own = np.ascontiguousarray(kspace[number, :, :, line])
+                rows += [(0, number, line, 2 * own), (0, number, line, 0 * own)]  # their mean is it
+    table = np.empty(len(rows), kind)
+    for place, (flags, number, line, values) in enumerate(rows):
+        table[place]["head"] = (flags, readout, coils, readout // 2, 0, (line, 0, number))
+        table[place]["data"] = np.ascontiguousarray(values).view(np.float32).ravel()
+    with h5py.File(path, "w") as file:
+        file["dataset/data"] = table
+        file["dataset/xml"] = np.array([HEADER.format(x=readout, view=240 * readout / 12)], object)
+
+
+def test_arrays_are_of_one_coil_or_several(tmp_path: Path) -> None:
+    whole = noise(3, 8, 10)
+    np.save(tmp_path / "coils.npy", whole)
+    np.save(tmp_path / "one.npy", whole[0])
+    found = read_kspace(tmp_path / "coils.npy", 2)
+    assert np.array_equal(found.samples, whole)
+    assert found.taken.all()
+    assert found.field_of_view is None
+    assert np.array_equal(read_kspace(tmp_path / "one.npy", 2).samples, whole[:1])
+    assert read_kspace(tmp_path / "coils.npy", 3).shape == (3, 8, 10)  # a volume of one coil
+
+
+def test_what_is_zero_in_all_coils_was_not_measured(tmp_path: Path) -> None:
+    some = noise(2, 8, 10)
+    some[:, :, 3] = 0
+    some[0, :, 4] = 0
+    np.save(tmp_path / "some.npy", some)
+    taken = read_kspace(tmp_path / "some.npy", 2).taken
+    assert not taken[:, 3].any()
+    assert taken[:, 4].all()
+
+
+def test_a_file_of_fastmri_holds_slices(tmp_path: Path) -> None:
+    whole = noise(4, 3, 24, 10)
+    with h5py.File(tmp_path / "knee.h5", "w") as file:
+        file["kspace"] = whole
+        file["ismrmrd_header"] = HEADER.format(x=24, view=480)
+    with pytest.raises(DataError, match="holds 4 slices"):
+        read_kspace(tmp_path / "knee.h5", 2)
+    with pytest.raises(DataError, match="no slice 5"):
+        read_kspace(tmp_path / "knee.h5", 2, 5)
+    found = read_kspace(tmp_path / "knee.h5", 2, 2)
+    assert found.shape == (12, 10)  # the readout was sampled twice as finely as the image is wide
+    assert found.field_of_view == (240, 200)
+    assert ifft(found.samples, 1) == pytest.approx(ifft(whole[1], 1)[:, 6:18], abs=1e-5)
+
+
+def test_lines_of_ismrmrd_are_put_where_they_belong(tmp_path: Path) -> None:
+    whole = noise(2, 3, 12, 10)
+    write_acquisitions(tmp_path / "scan.h5", whole, drop=7)
+    found = read_kspace(tmp_path / "scan.h5", 2, 2)
+    expected = whole[1].copy()
+    expected[:, :, 7] = 0
+    assert found.samples == pytest.approx(expected, abs=1e-6)
+    assert found.taken.all(axis=0).tolist() == [line != 7 for line in range(10)]
+    assert found.field_of_view == (240, 200)
+
+
+def test_a_header_that_names_somebody_is_found(tmp_path: Path) -> None:
+    write_acquisitions(tmp_path / "scan.h5", noise(1, 1, 12, 10))
+    assert identifying_fields(tmp_path / "scan.h5") == frozenset()
+    named = HEADER.format(x=12, view=240).replace(
+        "<encoding>", "<subjectInformation><patientName>Ann</patientName></subjectInformation><encoding>", 1
+    )
+    with h5py.File(tmp_path / "scan.h5", "a") as file:
+        file["dataset/xml"][0] = named
+    assert identifying_fields(tmp_path / "scan.h5") == {"patientName"}
+
+
+def test_a_finer_readout_is_cut_to_the_image(tmp_path: Path) -> None:
+    whole = noise(1, 2, 24, 10)
+    write_acquisitions(tmp_path / "scan.h5", whole)
+    found = read_kspace(tmp_path / "scan.h5", 2)
+    assert ifft(found.samples, 1) == pytest.approx(ifft(whole[0], 1)[:, 6:18], abs=1e-5)
+    assert found.field_of_view == (240, 200)
+
+
+def test_nothing_of_another_file_is_followed(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["kspace"] = noise(1, 8, 8)
+    with h5py.File(tmp_path / "link.h5", "w") as file:
+        file["kspace"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "kspace")
+    with h5py.File(tmp_path / "virtual.h5", "w") as file:
+        layout = h5py.VirtualLayout((1, 8, 8), np.complex64)
+        layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "kspace", (1, 8, 8))
+        file.create_virtual_dataset("kspace", layout)
+    for name, said in (("link", "is a link"), ("virtual", "does not lie in the file")):
+        with pytest.raises(DataError, match=said):
+            read_kspace(tmp_path / f"{name}.h5", 2)
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (np.ones((8, 8), np.float32), "k-space is complex"),
+        (np.full((8, 8), np.nan, np.complex64), "not finite"),
+        (noise(2, 2, 2, 8, 8), "has 5 axes"),
+    ],
+)
+def test_what_is_no_kspace_is_refused(tmp_path: Path, array: NDArray[np.generic], said: str) -> None:
+    np.save(tmp_path / "a.npy", array)
+    with pytest.raises(DataError, match=said):
+        read_kspace(tmp_path / "a.npy", 2)
+    with h5py.File(tmp_path / "empty.h5", "w") as file:
+        file["image"] = [1.0]
+    with pytest.raises(DataError, match="has no 'kspace'; it holds image"):
+        read_kspace(tmp_path / "empty.h5", 2)
