@@ -20,7 +20,7 @@ from client.data.manifest.rows import scan_manifest
 from client.data.manifest.splits import CohortKey, Split
 from tests.cli import wardround
 from tests.client.data.formats.dicom_files import written
-from tests.client.dicom_import.heaps import RULES, SAGITTAL, write_heap, write_series
+from tests.client.dicom_import.heaps import RULES, SAGITTAL, write_heap, write_key, write_series
 
 
 def imported(place: Path, *sources: object, rules: str | None = RULES, options: tuple = (), code: int = 0):
@@ -53,6 +53,7 @@ def heap(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_heap_becomes_a_dataset_that_can_be_trained_on(heap: Path, tmp_path: Path) -> None:
     before = state(heap)
+    write_key(tmp_path)
     answer = imported(tmp_path, heap)
     assert answer["used"] == {"rows": 4, "series": 8, "files": 28, "patients": 4}
     assert answer["skipped"] == {"row": {}, "series": {"fits no rule": 4}, "file": {"is not DICOM": 1}}
@@ -351,6 +352,7 @@ def test_an_export_that_was_repeated_elsewhere_takes_the_place_of_the_first(
 
 
 def test_each_picture_of_a_series_may_be_a_row(tmp_path: Path) -> None:
+    write_key(tmp_path)
     for number in range(2):  # two views, which are no volume
         written(
             tmp_path / "in" / str(number),
