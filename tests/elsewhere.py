@@ -33,6 +33,7 @@ aten = torch.ops.aten
 _COPIES = {aten._to_copy, aten.copy_, aten._foreach_copy_}
 _INDEXED = {aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_}
 _WITH_A_NUMBER = {aten.masked_fill, aten.masked_fill_, aten.index_fill, aten.index_fill_, aten.fill_}
+_LENGTHS = {aten._pack_padded_sequence, aten._pack_padded_sequence_backward}  # they stay on the processor
 _SEEN_BY_PYTORCH = torch.device("xla:0")  # see `There`
 _AUTOCAST = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCUDA)
 _CUDA, _XLA = 1, 9  # of `c10::DeviceType`
@@ -147,6 +148,8 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         found = func(*inner, **named)
     if not goes:
         return found
+    if func.overloadpacket is aten._pack_padded_sequence:
+        return There(found[0]), found[1]
     return tree_map_only(Tensor, lambda one: owners[id(one)] if id(one) in owners else There(one), found)
 
 
@@ -160,7 +163,9 @@ def _check(func: Any, args: Any, kwargs: dict[str, Any], given: list[Tensor]) ->
     if generator is not None and generator.device.type == "cpu":
         raise RuntimeError("Expected a 'cuda' device type for generator but found 'cpu'")
     kind, ours = func.overloadpacket, [one for one in given if not isinstance(one, There)]
-    if not ours or kind in _COPIES:
+    if kind is aten._pack_padded_sequence and isinstance(args[1], There):
+        raise RuntimeError("'lengths' argument should be a 1D CPU int64 tensor, but got 1D cuda:0")
+    if not ours or kind in _COPIES or kind in _LENGTHS:
         return
     if kind in _INDEXED:
         if not isinstance(args[0], There):
