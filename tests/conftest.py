@@ -70,6 +70,7 @@ LONGEST = (
     "server/rounds/test_secure_evaluation.py",
     "shared/privacy/secagg/test_protocol.py",
     "simulate/session/test_instances.py",
+    "simulate/session/test_on_a_gpu.py",
     "simulate/session/test_pretrained.py",
     "server/gateway/test_people.py",
     "test_readme.py",
