@@ -110,6 +110,14 @@ ENTRIES = (
         changes=_HEADS,
     ),
     Entry(
+        "Reconstruction",
+        "An image from too few lines of k-space, rays of CT or counts of PET.",
+        "reconstruction.md",
+        ("brain-recon",),
+        made="phantom-kspace",
+        picture="reconstruction.png",
+    ),
+    Entry(
         "Synthesis",
         "An image of another kind: a sequence that was not taken.",
         "restoration.md#synthesis",
