@@ -1,17 +1,15 @@
 """The files of chosen series in the folders of a dataset: as links or copies, also out of archives."""
 
-import os
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
 from client.dicom_import.archives import members
 from client.dicom_import.burned_in import may_be_burned_in, seen_in
-from client.dicom_import.deidentify import deidentify
+from client.dicom_import.clean_copies import Cleaner, part
 from client.dicom_import.headers import text
 from client.dicom_import.pseudonyms import Pseudonyms
 from client.dicom_import.series import Series, SourceFile
@@ -19,7 +17,6 @@ from shared.errors import DataError
 
 IMAGES = "images"
 How = Literal["link", "copy", "deidentify"]
-_PART = ".part"
 _PIECE = 2**20
 
 
@@ -42,12 +39,14 @@ class Placing:
         names: The hospital's pseudonyms.
         how: Files are linked, copied as they are, or copied without what identifies.
         allow_burned_in: Copy also where text may stand in the pixels.
+        clean: Copies files without what identifies.
     """
 
     out: Path
     names: Pseudonyms
     how: How = "link"
     allow_burned_in: bool = False
+    clean: Cleaner | None = None
 
     def folder(self, series: Series) -> Path:
         """Return a series' folder, from the dataset's."""
@@ -85,13 +84,18 @@ class Placing:
             for path in list(folder.iterdir()):
                 if path.name not in wanted:
                     path.unlink()
-            return [
-                Packed(file.archive, file.name, file.size, folder / name)
+            missing = [
+                (file, folder / name)
                 for name, file in wanted.items()
-                if not self._is_there(folder / name, file) and not self._put(file, folder / name)
+                if not self._is_there(folder / name, file)
             ]
+            packed = [
+                Packed(file.archive, file.name, file.size, path) for file, path in missing if file.archive
+            ]
+            self._put([(file, path) for file, path in missing if not file.archive])
         except OSError as error:
             raise DataError(f"can't be written ({error.strerror})", where=folder) from None
+        return packed
 
     def _require_clean(self, series: Series) -> None:
         """Refuse what can't be copied without what identifies: reasons, of which none names a file."""
@@ -100,8 +104,11 @@ class Placing:
         if self.allow_burned_in:
             return
         reason = may_be_burned_in([file.header for file in series.files])
-        if not reason and series.is_image and seen_in([Path(file.name) for file in series.files]):
-            reason = "text is seen"
+        try:
+            if not reason and series.is_image and seen_in([Path(file.name) for file in series.files]):
+                reason = "text is seen"
+        except DataError as error:
+            raise DataError(f"holds an image that can't be looked at for text: {error.problem}") from None
         if reason:
             raise DataError(f"may have names burned into its pixels ({reason})")
 
@@ -120,26 +127,28 @@ class Placing:
             return False
         return self.how == "deidentify" or size == file.size
 
-    def _put(self, file: SourceFile, path: Path) -> bool:
-        """Put a file into its place; not one that lies in an archive."""
-        if file.archive:
-            return False
-        source = Path(file.name)
-        try:
-            size = source.stat().st_size
-        except OSError:
-            raise DataError("one of its files is no longer there") from None
-        if size != file.size:
-            raise DataError("one of its files has changed: import again")
-        if self.how == "link":
-            path.symlink_to(source)
-        elif self.how == "deidentify":
-            with _part(path) as target:
-                deidentify(source, target, self.names)
-        else:
-            with source.open("rb") as opened:
+    def _put(self, missing: Sequence[tuple[SourceFile, Path]]) -> None:
+        """Put files into their places."""
+        for file, _ in missing:
+            _require_unchanged(file)
+        if self.clean is not None:
+            self.clean([(file.name, str(path)) for file, path in missing])
+            return
+        for file, path in missing:
+            if self.how == "link":
+                path.symlink_to(file.name)
+                continue
+            with Path(file.name).open("rb") as opened:
                 _write(opened, path, file.size)
-        return True
+
+
+def _require_unchanged(file: SourceFile) -> None:
+    try:
+        size = Path(file.name).stat().st_size
+    except OSError:
+        raise DataError("one of its files is no longer there") from None
+    if size != file.size:
+        raise DataError("one of its files has changed: import again")
 
 
 def unpack(waiting: Sequence[Packed], done: Callable[[int], None]) -> None:
@@ -164,19 +173,7 @@ def unpack(waiting: Sequence[Packed], done: Callable[[int], None]) -> None:
 
 
 def _write(source: IO[bytes], path: Path, size: int) -> None:
-    with _part(path) as target:
+    with part(path) as target:
         shutil.copyfileobj(source, target, _PIECE)
         if target.tell() != size:
             raise DataError("one of its files has changed: import again")
-
-
-@contextmanager
-def _part(path: Path) -> Iterator[IO[bytes]]:
-    """Give a new file that is in its place, whole, when all is written."""
-    part = path.with_name(f".{path.name}{_PART}")
-    try:
-        with os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600), "w+b") as target:
-            yield target
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -23,6 +23,11 @@ class Pseudonyms:
         self._key = key
 
     @property
+    def secret(self) -> str:
+        """The key, for this program's own processes."""
+        return self._key.secret.hex()
+
+    @property
     def check(self) -> str:
         """Tells whether a key is this one, and nothing else of it."""
         return self._key.hash("check of pseudonyms", "").hex()[:_DIGITS]

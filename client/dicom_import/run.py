@@ -14,13 +14,14 @@ from pathlib import Path
 
 from client.data.check.doubtful_results import as_meant
 from client.dicom_import.choose import Choice, Row
+from client.dicom_import.clean_copies import cleaner
 from client.dicom_import.deidentify import PROFILE
 from client.dicom_import.hospital_table import HospitalTable
 from client.dicom_import.index import Index
 from client.dicom_import.manifest import columns_of, csv_bytes, row_of
 from client.dicom_import.place import IMAGES, How, Packed, Placing, unpack
 from client.dicom_import.pseudonyms import Pseudonyms
-from client.dicom_import.report import Report
+from client.dicom_import.report import Report, kind
 from client.dicom_import.rules import Rules
 from client.dicom_import.scan import ARCHIVE, scan
 from client.dicom_import.sources import require_apart
@@ -79,10 +80,11 @@ def run_import(asked: Import, progress: Progress) -> Report:
             )
             _require_same_kind(asked, index)
             report = Report(asked.records, PROFILE if asked.how == "deidentify" else None)
-            dataset = _Dataset(
-                asked.rules, Placing(asked.out, names, asked.how, asked.allow_burned_in), table, report
-            )
-            dataset.fill(index, progress)
+            with cleaner(names, asked.processes) as clean:
+                own = clean if asked.how == "deidentify" else None
+                placing = Placing(asked.out, names, asked.how, asked.allow_burned_in, own)
+                dataset = _Dataset(asked.rules, placing, table, report)
+                dataset.fill(index, progress)
             _finish(asked, index, dataset, report)
     except OSError as error:
         raise DataError(f"can't be written ({error.strerror})", where=error.filename or asked.out) from None
@@ -177,7 +179,7 @@ class _Dataset:
         except DataError as error:
             if error.where is not None:  # of the dataset or the disk, not of this row
                 raise
-            report.skip("row", error.problem, row.first.files[0].shown)
+            report.skip("row", kind(error.problem), row.first.files[0].shown)
             for series in row.series.values():
                 report.skip_series(series, "its row was left out")
             return []

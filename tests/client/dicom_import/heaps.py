@@ -23,13 +23,6 @@ without = ["localizer"]
 """
 
 
-def write_key(folder: Path) -> None:
-    """Write a hospital's key by which the few patients of these heaps do not all test."""
-    path = folder / "pseudonym.key"
-    path.touch(0o600)
-    path.write_bytes(bytes([7]) * 32)
-
-
 def write_series(
     folder: Path,
     patient: str,

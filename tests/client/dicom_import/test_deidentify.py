@@ -144,6 +144,24 @@ def test_a_dataset_of_copies_names_nobody(tmp_path: Path) -> None:
     assert "were imported de-identified" in mixed.stderr
 
 
+def test_processes_copy_as_one_does_and_a_damaged_file_leaves_out_its_row(tmp_path: Path) -> None:
+    write_series(tmp_path / "in", "a", 1, 1, "t1", slices=18)
+    path = write_series(tmp_path / "in", "b", 2, 1, "t1")[1]
+    content = path.read_bytes()
+    place = content.index(b"\x10\x00\x10\x00PN")
+    name = content[place : place + 8 + content[place + 6]]
+    path.write_bytes(content[:place] + name + content[place:])  # says twice who it is
+    one = imported(tmp_path, "--processes", 1)
+    files = {file.name: file.read_bytes() for file in (tmp_path / "ds").rglob("*.dcm")}
+    assert len(files) == 18
+    (reason,) = one["skipped"]["row"]
+    assert "has the element" in reason
+    shutil.rmtree(tmp_path / "ds")
+    shutil.rmtree(tmp_path / "ds.import")
+    assert imported(tmp_path, "--processes", 2) == one
+    assert {file.name: file.read_bytes() for file in (tmp_path / "ds").rglob("*.dcm")} == files
+
+
 def test_what_may_be_burned_in_is_named_and_not_copied(tmp_path: Path) -> None:
     write_series(tmp_path / "in", "plain", 1, 1, "t1")
     write_series(tmp_path / "in", "us", 2, 1, "liver", slices=1, Modality="US")
