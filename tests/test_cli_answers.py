@@ -32,7 +32,7 @@ NO_ANSWER = {
     "server schema": "prints a JSON Schema already",
 }
 IN_A_FEDERATION = {  # tests/server/runs/test_remote_runs.py asks these of a coordinator that runs
-    *("login", "submit", "runs", "watch", "stop", "resume", "fetch"),
+    *("login", "submit", "runs", "runs remove", "watch", "stop", "resume", "fetch"),
 }
 OF_A_SIMULATION = {"simulate", "audit-privacy"}  # tests/simulate/
 OF_RUNS = {  # tests/server/report/test_commands.py, tests/server/track/, tests/*/cli/
@@ -107,6 +107,9 @@ ASKED = {
     "server backup": "server backup copy.tar.gz --include-key --dir fed",
     "server restore": "server restore copy.tar.gz again",
     "server revoke": "server revoke st-mary --dir again",
+    "server authority renew": "server authority renew --dir again",
+    "server rehost": "server rehost moved.example.org --dir again",
+    "server authority new": "server authority new --no-passphrase --dir again",
     "job check": f"job check {QUICKSTART}",
     "job start": f"job start weights.safetensors --job {QUICKSTART} --out start.safetensors",
     "job new": "job new heart --task segmentation",
@@ -136,6 +139,7 @@ BY_THE_FIXTURE = {"server init", "server invite", "server sign", "client enrol"}
 REFUSED = {  # what can't succeed here ends with 2 and says nothing on stdout
     "client renew": "client renew --dir site",
     "data pull": "data pull list.csv --from pacs.toml --out pulled --dir site",
+    "client follow": "client follow 127.0.0.1:1 --dir site",
     "client prepare": f"client prepare {QUICKSTART} --dir site",
     "client budget plan": ASKED.pop("client budget plan"),
 }

@@ -16,7 +16,7 @@ from client.cli.store import store
 from client.cli.verify import verify
 from server.cli.login import login
 from server.cli.report import compare, report, show
-from server.cli.runs import COMMANDS
+from server.cli.runs import COMMANDS, runs_app
 from server.cli.server import server_app
 from server.cli.track import track
 from shared.cli.app import App
@@ -40,6 +40,7 @@ app.command()(simulate)
 app.command()(audit_privacy)
 for command in (report, show, compare, predict, store, retrieve, export, verify, track, login, *COMMANDS):
     app.command()(command)
+app.add_typer(runs_app, name="runs")
 job_app.command()(new)  # which reads data
 app.add_typer(job_app, name="job")
 data_app.command()(example)  # what it makes is simulated, and a hospital's side knows of no simulation

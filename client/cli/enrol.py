@@ -1,4 +1,4 @@
-"""`wardround client enrol, renew`."""
+"""`wardround client enrol, renew, follow`."""
 
 import sys
 from pathlib import Path
@@ -55,6 +55,7 @@ def add_enrolment_commands(app: typer.Typer) -> None:
     """Add this module's commands to `wardround client`."""
     app.command()(enrol)
     app.command()(renew)
+    app.command()(follow)
 
 
 def enrol(
@@ -66,6 +67,14 @@ def enrol(
     certificate: Annotated[
         Path | None, typer.Option(help="Without a network: finish with the file that `server sign` wrote.")
     ] = None,
+    again: Annotated[
+        bool,
+        typer.Option(
+            "--again",
+            help="The site has joined before: it gets a new key and certificate, and keeps settings, ledger, "
+            "approvals, cohorts and audit log.",
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Join a federation: make this site's key, have it certified, write site.toml and keys/."""
@@ -75,7 +84,7 @@ def enrol(
     if request_out is not None and certificate is not None:
         raise typer.BadParameter("--request-out comes first, --certificate when the answer is there")
     if request_out is not None:
-        key = enrolment.write_request(invitation, folder, request_out)
+        key = enrolment.write_request(invitation, folder, request_out, again=again)
         said = [
             f"{request_out}: send it to the coordinator's operator, and read out by telephone:",
             f"  {key}",
@@ -83,11 +92,13 @@ def enrol(
         answer(json, said, site=invitation.site, request=request_out, key=key)
         return
     if certificate is not None:
-        enrolment.accept_certificate(invitation, folder, certificate)
+        enrolment.accept_certificate(invitation, folder, certificate, again=again)
     else:
-        enrolment.enrol(invitation, folder)
+        enrolment.enrol(invitation, folder, again=again)
     file = folder / "site.toml"
     said = [f"'{invitation.site}' has joined. Now name its datasets in {file}."]
+    if again:
+        said = [f"'{invitation.site}' has joined again, with a new key. Restart its service."]
     answer(json, said, site=invitation.site, settings=file)
 
 
@@ -102,6 +113,21 @@ def renew(
     renewed = renew_certificate(folder, change_key=new_key)
     file, until = folder / "keys" / "site.crt", renewed.not_valid_after_utc
     answer(json, f"{file}: valid until {until:%Y-%m-%d}", certificate=file, valid_until=until)
+
+
+def follow(
+    address: Annotated[
+        str, typer.Argument(metavar="HOST:PORT", help="Where sites reach it now.", show_default=False)
+    ],
+    folder: Folder = HERE,
+    json: Json = False,
+) -> None:
+    """Follow a coordinator that has moved: check that it is the same, write where it is into site.toml."""
+    from client.settings.coordinator_address import follow as follow_coordinator
+
+    authority = follow_coordinator(folder, address)
+    said = f"the coordinator at {address} is the same; restart this site's service"
+    answer(json, said, coordinator=address, authority=authority)
 
 
 def _read_join(text: str) -> "Join":

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePub
 from cryptography.hazmat.primitives.hashes import SHA384
 
 from client.settings.cohort_key import make_key
+from client.settings.coordinator_address import name_coordinator
 from client.settings.site import SiteConfig, load_site
 from client.settings.template import site_template
 from shared.audit.log import AuditLog
@@ -30,6 +31,7 @@ from shared.pki.certificates import (
     client_context,
     common_name,
     fingerprint,
+    is_renewed,
     key_fingerprint,
     load_certificate,
     load_key,
@@ -53,45 +55,48 @@ class EnrolmentError(WardroundError):
     """A site that can't join, or can't renew its certificate, for a reason of its own."""
 
 
-def enrol(join: Join, folder: Path, clock: Clock = utc_now) -> None:
+def enrol(join: Join, folder: Path, clock: Clock = utc_now, *, again: bool = False) -> None:
     """Join over the network: make its keys, have one certified, write `keys/` and `site.toml`.
 
     Args:
         join: What the coordinator's operator handed out.
         folder: The site's folder; made if it is not there.
         clock: Says when it is.
+        again: The site has joined before, and keeps what it has: ledger, approvals, cohorts, audit log.
 
     Raises:
-        EnrolmentError: The site has joined already.
+        EnrolmentError: The site has joined already; or, to join again, it has not.
         CoordinatorError: The coordinator can't be reached or refuses.
         CredentialError: What answers is not the coordinator of the invitation, or a file can't be written.
     """
-    _require_new(folder)
+    _require(folder, again=again)
     authority = pinned_authority(_url(join), join.authority)
     # What can fail here is done before the invitation is spent.
-    request = _prepare(join, folder)
+    request = _prepare(join, folder, again=again)
     body = {"token": join.token, "request": request.decode("ascii")}
     url = _url(join)
     with open_client(url, pinned_context(authority), timeout=TIMEOUT) as client:
         answer = exchange(client, "POST", f"{url}/v1/enrol", body)
-    _install(join, folder, [_certificate(answer), authority], clock)
+    _install(join, folder, [_certificate(answer), authority], clock, again=again)
 
 
-def write_request(join: Join, folder: Path, file: Path) -> str:
+def write_request(join: Join, folder: Path, file: Path, *, again: bool = False) -> str:
     """Begin to join by files: make a key, write its request, and return the key's fingerprint to read out.
 
     Raises:
-        EnrolmentError: The site has joined already.
+        EnrolmentError: As `enrol`.
         CredentialError: The file is there already, or can't be written.
     """
-    _require_new(folder)
+    _require(folder, again=again)
     if file.exists():
         raise CredentialError("exists already; nothing is overwritten", where=file)
-    write_file(file, _prepare(join, folder), 0o644)
-    return key_fingerprint(load_key(folder / "keys" / "site.key").public_key())
+    write_file(file, _prepare(join, folder, again=again), 0o644)
+    return key_fingerprint(load_key(_key(folder, again=again)).public_key())
 
 
-def accept_certificate(join: Join, folder: Path, file: Path, clock: Clock = utc_now) -> None:
+def accept_certificate(
+    join: Join, folder: Path, file: Path, clock: Clock = utc_now, *, again: bool = False
+) -> None:
     """Finish joining by files.
 
     Args:
@@ -99,17 +104,18 @@ def accept_certificate(join: Join, folder: Path, file: Path, clock: Clock = utc_
         folder: The same as for `write_request`: it holds the key.
         file: What `wardround server sign` wrote.
         clock: Says when it is.
+        again: As for `enrol`.
 
     Raises:
-        EnrolmentError: The site has joined already.
+        EnrolmentError: As `enrol`.
         CredentialError: The file does not fit the invitation or the key.
     """
-    _require_new(folder)
+    _require(folder, again=again)
     try:
         chain = parse_certificates(file.read_bytes(), file)
     except OSError as error:
         raise CredentialError(f"can't be read ({error.strerror})", where=file) from None
-    _install(join, folder, chain, clock)
+    _install(join, folder, chain, clock, again=again)
 
 
 def renew(folder: Path, *, change_key: bool = False, clock: Clock = utc_now) -> x509.Certificate:
@@ -154,6 +160,7 @@ def _renew(folder: Path, *, change_key: bool, clock: Clock) -> x509.Certificate:
     with open_client(url, client_context(keys), timeout=TIMEOUT) as client:
         answer = exchange(client, "POST", f"{url}/v1/renew", body)
     renewed = _certificate(answer)
+    _take_over_authority(keys, authority, answer, clock)
     _check(renewed, authority, config.name, wanted.public_key(), clock)
     if change_key:
         save_key(keys / "site.key.new", wanted)
@@ -162,6 +169,13 @@ def _renew(folder: Path, *, change_key: bool, clock: Clock) -> x509.Certificate:
     else:
         write_file(keys / "site.crt", pem_of(renewed), 0o644)
     return renewed
+
+
+def _take_over_authority(keys: Path, known: x509.Certificate, answer: bytes, clock: Clock) -> None:
+    """Keep the newest certificate of the authority that is known; of another one, nothing."""
+    text = str(parse_object(answer).get("authority", "")).encode()
+    if text and is_renewed(newer := parse_certificates(text, "the answer")[0], known, clock()):
+        write_file(keys / "ca.crt", pem_of(newer), 0o644)
 
 
 def settle(keys: Path) -> None:
@@ -191,28 +205,40 @@ def _alone(keys: Path) -> Iterator[None]:
 
 
 def _settle(keys: Path) -> None:
-    key, certificate = keys / "site.key.new", keys / "site.crt.new"
+    certificate, others = keys / "site.crt.new", [keys / "site.key.new", keys / "ca.crt.new"]
+    for new in others:
+        if certificate.exists() and new.exists():
+            new.replace(new.with_suffix(""))
+        new.unlink(missing_ok=True)
     if certificate.exists():
-        if key.exists():
-            key.replace(keys / "site.key")
         certificate.replace(keys / "site.crt")
-    else:
-        key.unlink(missing_ok=True)
 
 
-def _require_new(folder: Path) -> None:
-    if (folder / "keys" / "site.crt").exists():
-        remedy = "Name another folder with --dir; to renew the certificate: `wardround client renew`."
+def _require(folder: Path, *, again: bool) -> None:
+    has_joined = (folder / "keys" / "site.crt").exists()
+    if has_joined and not again:
+        remedy = (
+            "To renew the certificate: `wardround client renew`. With a new invitation the site joins again, "
+            "and keeps what it has, by --again. For another site name another folder with --dir."
+        )
         raise EnrolmentError("has joined a federation already", where=folder, remedy=remedy)
+    if again and not has_joined:
+        raise EnrolmentError("has joined no federation yet", where=folder, remedy="Leave --again out.")
 
 
-def _prepare(join: Join, folder: Path) -> bytes:
+def _key(folder: Path, *, again: bool) -> Path:
+    """Return where the key is that is being certified; the one in use stays until that is done."""
+    return folder / "keys" / ("site.key.again" if again else "site.key")
+
+
+def _prepare(join: Join, folder: Path, *, again: bool) -> bytes:
     """Make the folder, a new key and `site.toml`; return the certificate request."""
     settings, keys = folder / "site.toml", folder / "keys"
     coordinator = join_address(join.host, join.sites_port)
     if settings.exists():
         found = load_site(settings).site
-        if (found.name, found.coordinator) != (join.site, coordinator):
+        is_there = found.coordinator == coordinator or again  # which may have moved since
+        if found.name != join.site or not is_there:
             problem = f"is not for the site '{join.site}' at {coordinator}; it is not overwritten"
             raise EnrolmentError(problem, where=settings, remedy="Move it away, or change [site] in it.")
     try:
@@ -225,19 +251,27 @@ def _prepare(join: Join, folder: Path) -> bytes:
         write_schema("site", SiteConfig, folder)
     make_key(keys)
     key = new_key()
-    save_key(keys / "site.key", key)
+    save_key(_key(folder, again=again), key)
     return certificate_request(key, join.site)
 
 
-def _install(join: Join, folder: Path, chain: list[x509.Certificate], clock: Clock) -> None:
+def _install(join: Join, folder: Path, chain: list[x509.Certificate], clock: Clock, *, again: bool) -> None:
     """Check a site's certificate and its authority's, and write them."""
     certificate, authority, keys = chain[0], chain[-1], folder / "keys"
     if fingerprint(authority) != join.authority:
         raise CredentialError("the certificate is not of the federation that invited this site")
-    key = load_key(keys / "site.key").public_key()
+    key = load_key(_key(folder, again=again)).public_key()
     _check(certificate, authority, join.site, key, clock)
-    write_file(keys / "ca.crt", pem_of(authority), 0o644)
-    write_file(keys / "site.crt", pem_of(certificate), 0o644)
+    if not again:
+        write_file(keys / "ca.crt", pem_of(authority), 0o644)
+        write_file(keys / "site.crt", pem_of(certificate), 0o644)
+        return
+    with _alone(keys):
+        _key(folder, again=True).replace(keys / "site.key.new")
+        write_file(keys / "ca.crt.new", pem_of(authority), 0o644)
+        write_file(keys / "site.crt.new", pem_of(certificate), 0o644)
+        _settle(keys)
+    name_coordinator(folder / "site.toml", join_address(join.host, join.sites_port))
 
 
 def _check(

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -108,23 +109,32 @@ def invite(
 
 
 def sites(folder: Folder = HERE, json: Json = False) -> None:
-    """List the sites that have joined or are invited."""
+    """List the sites: who is online, with which version, until when, whom jobs wait for, who trained last."""
     from server.registry.access import open_registry
+    from server.runs.site_list import site_list
     from shared.cli.table import table_lines
 
     with open_registry(folder) as registry:
-        joined, invited = registry.sites(), registry.invitations()
-    rows: list[tuple[str, ...]] = []
-    for site in joined:
-        seen = f"{site.last_seen:%Y-%m-%d %H:%M}" if site.last_seen else "never"
-        rows.append((site.name, site.state, f"{site.joined:%Y-%m-%d}", seen, f"{site.expires:%Y-%m-%d}"))
+        joined, invited = site_list(registry, folder), registry.invitations()
+    titles = ("site", "state", "last seen", "version", "certificate", "jobs that wait", "last round")
+    rows: list[tuple[str, ...]] = [
+        (
+            site.name,
+            site.state if site.state == "revoked" else "online" if site.online else "offline",
+            f"{site.last_seen:%Y-%m-%d %H:%M}" if site.last_seen else "never",
+            site.version or "-",
+            f"{site.days} days",
+            str(site.waiting),
+            f"{site.last_run}, {site.last_round}" if site.last_run else "-",
+        )
+        for site in joined
+    ]
     for invitation in invited:
-        rows.append((invitation.site, f"invited until {invitation.expires:%Y-%m-%d %H:%M}", "", "", ""))
-    keys = ("name", "state", "joined", "last_seen", "expires")
+        rows.append((invitation.site, f"invited until {invitation.expires:%Y-%m-%d %H:%M}", *[""] * 5))
     answer(
         json,
-        table_lines(("site", "state", "joined", "last seen", "certificate until"), rows),
-        sites=[{key: getattr(site, key) for key in keys} for site in joined],
+        table_lines(titles, rows),
+        sites=[asdict(site) for site in joined],
         invitations=[{"site": invitation.site, "expires": invitation.expires} for invitation in invited],
     )
 
@@ -197,9 +207,12 @@ def backup(
     """Copy settings, authority, registry and logs into one file, while the coordinator runs; not `runs/`."""
     from server.audit.log import operator_audit
     from server.folder.backup import backup as write_backup
+    from shared.pki.certificates import is_encrypted
 
     with_key = write_backup(folder, file, operator_audit(folder), include_keys=include_key)
     said = [f"{file}: written; the folder runs/ is not in it."]
+    if with_key and is_encrypted(folder / "ca" / "ca.key"):
+        said.append("The passphrase of the authority's key is not in it: keep it elsewhere, to start a copy.")
     if not with_key:
         said.append("The authority's key is not in it, because it has no passphrase: keep a copy elsewhere.")
     answer(json, said, file=file, with_key=with_key)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shared.cli.answer import Json, answer, answer_line
+from shared.cli.app import App
 
 if TYPE_CHECKING:
     from server.runs.control import RunControl
@@ -47,7 +48,12 @@ def submit(
     _named(control, name, follow=follow, as_json=json)
 
 
+runs_app = App(help="List the runs, the newest first; remove some.", invoke_without_command=True)
+
+
+@runs_app.callback()
 def runs(
+    context: typer.Context,
     folder: Folder = None,
     local: Annotated[
         Path | None,
@@ -59,6 +65,9 @@ def runs(
     json: Json = False,
 ) -> None:
     """List the runs, the newest first."""
+    context.obj = folder
+    if context.invoked_subcommand is not None:
+        return
     from dataclasses import asdict
 
     from server.folder.login import login_file
@@ -88,6 +97,25 @@ def runs(
         for row in found
     ]
     answer(json, table_lines(titles, rows), runs=list(map(asdict, found)))
+
+
+@runs_app.command()
+def remove(
+    context: typer.Context,
+    name: RunName,
+    folder: Folder = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    json: Json = False,
+) -> None:
+    """Remove a run that has ended from its coordinator, with its models, for good."""
+    if json and not yes:
+        raise typer.BadParameter("--json asks nothing: give --yes too")
+    from server.runs.reach import control_of
+
+    if not yes:
+        typer.confirm(f"Remove {name} and its models for good?", abort=True)
+    control_of(folder or context.obj).remove(name)
+    answer(json, f"{name} is removed", run=name)
 
 
 def watch(name: RunName, folder: Folder = None, json: Json = False) -> None:
@@ -131,7 +159,7 @@ def fetch(
     answer(json, str(copy), run=name, folder=copy)
 
 
-COMMANDS = (submit, runs, watch, stop, resume, fetch)
+COMMANDS = (submit, watch, stop, resume, fetch)
 
 
 def _named(control: "RunControl", name: str, *, follow: bool, as_json: bool) -> None:

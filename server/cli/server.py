@@ -1,6 +1,7 @@
 """`wardround server ...`: what the coordinator's operator does."""
 
 from server.cli.audit import audit_app
+from server.cli.authority import add_authority_commands
 from server.cli.check import add_check_command
 from server.cli.enrol import add_enrolment_commands
 from server.cli.notify import notify
@@ -10,6 +11,7 @@ from shared.cli.app import App
 
 server_app = App(help="Found a federation and run its coordinator.")
 add_enrolment_commands(server_app)
+add_authority_commands(server_app)
 add_start_command(server_app)
 add_check_command(server_app)
 server_app.command()(notify)

@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import Field, IPvAnyAddress, ValidationError, field_validator
 
 from server.audit.log import create_audit_key
-from server.folder.limits import Limits, PeopleLimits, RunLimits
+from server.folder.limits import Limits, PeopleLimits, RetentionTable, RunLimits
 from server.oidc.settings import OidcTable
 from server.registry.enrolment import Registry
 from server.registry.store import REGISTRY
@@ -26,13 +26,16 @@ from shared.notify.settings import NotifyTable
 from shared.pki.authority import Authority, Signatory
 from shared.pki.certificates import (
     Clock,
+    CredentialError,
     fingerprint,
     host_name,
     load_certificate,
+    may_sign_for,
     needs_renewal,
     new_key,
     pem_of,
     save_key,
+    serves,
     utc_now,
     write_file,
 )
@@ -77,6 +80,11 @@ people_port = {people_port}
 # [limits.runs]
 # at_once = 2
 # each_person = 1
+
+# How long runs are kept that have ended; without it for good.
+# [retention]
+# days = 365
+# gigabytes = 200
 
 # Who is told when a run begins, ends or fails, a certificate nears its end, a site is lost or back; all keys
 # are in docs/notify.md. `wardround server notify --test` tries it.
@@ -162,6 +170,7 @@ class ServerConfig(Table):
     notify: NotifyTable = NotifyTable()
     oidc: OidcTable | None = None
     monitoring: MonitoringTable = MonitoringTable()
+    retention: RetentionTable = RetentionTable()
 
 
 def bind_address(host: str) -> str:
@@ -253,14 +262,22 @@ def write_server_certificate(folder: Path, authority: Signatory, host: str) -> N
 
 
 def renew_server_certificate(folder: Path, authority: Signatory, host: str) -> bool:
-    """Renew the listeners' certificate if it is missing or near its end; say if it was renewed.
+    """Renew the listeners' certificate if it is missing, near its end, or not for this host or authority.
+
+    Returns:
+        Whether it was renewed.
 
     Raises:
-        CredentialError: A file can't be read or written.
+        CredentialError: A file can't be read or written, or the authority may not sign for this host.
     """
     path = folder / "tls" / "server.crt"
-    if path.exists() and not needs_renewal(load_certificate(path), authority.clock()):
-        return False
+    if not may_sign_for(authority.certificate, host):
+        remedy = f"The coordinator has moved? `wardround server rehost {host}`."
+        raise CredentialError(f"may not sign for '{host}'", where=folder / "ca" / "ca.crt", remedy=remedy)
+    if path.exists():
+        certificate = load_certificate(path)
+        if serves(certificate, host) and not needs_renewal(certificate, authority.clock()):
+            return False
     write_server_certificate(folder, authority, host)
     return True
 

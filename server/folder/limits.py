@@ -1,4 +1,4 @@
-"""`[limits]` in server.toml: what a listener takes of a peer before it lets go, how many runs are at work."""
+"""`[limits]`, `[retention]` in server.toml: what a listener takes of a peer, how many runs work, and stay."""
 
 import asyncio
 
@@ -66,6 +66,17 @@ class RunLimits(Table):
         8, description="Runs that may wait for their sites; they do not count as being at work."
     )
     queued_each: PositiveInt = Field(50, description="Runs that one person may have in the queue.")
+
+
+class RetentionTable(Table):
+    """`[retention]`: how long runs are kept that have ended; without a key, for good."""
+
+    days: PositiveInt | None = Field(None, examples=[365], description="Days after its end.")
+    gigabytes: PositiveFloat | None = Field(
+        None,
+        examples=[200.0],
+        description="Room that the runs may take in all; beyond it the oldest that have ended go.",
+    )
 
 
 class Pace:

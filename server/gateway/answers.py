@@ -11,6 +11,7 @@ from server.registry.store import BusyError, RefusedError
 from server.runs.control import UnknownRunError
 from shared.audit.fields import AuditError
 from shared.errors import JobError, WardroundError
+from shared.text.paths import without_folders
 
 LONGEST_ERROR = 16_000  # characters
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -34,10 +35,10 @@ def status_of_error(error: WardroundError) -> HTTPStatus:
 def error_answer(
     status: HTTPStatus | int, error: str, remedy: str | None = None, headers: dict[str, str] | None = None
 ) -> JSONResponse:
-    """Return the answer for an error; both texts are cut where they are too long."""
-    content = {"error": error[:LONGEST_ERROR]}
+    """Return the answer for an error; both texts are cut where they are too long, and have no folders."""
+    content = {"error": without_folders(error)[:LONGEST_ERROR]}
     if remedy:
-        content["remedy"] = remedy[:LONGEST_ERROR]
+        content["remedy"] = without_folders(remedy)[:LONGEST_ERROR]
     return JSONResponse(content, int(status), headers)
 
 

@@ -2,7 +2,8 @@
 
 `GET /v1/authority` gives the authority's certificate, which a site compares with the fingerprint that it was
 given before it sends anything. `POST /v1/enrol` takes a token and a request. `POST /v1/renew` takes a current
-certificate, a request and the current key's signature of it, so it is safe on either listener.
+certificate, a request and the current key's signature of it, so it is safe on either listener. Both give the
+authority's certificate beside the site's: a site takes a newer one of the same key for the one that it has.
 """
 
 import base64
@@ -58,7 +59,10 @@ class EnrolmentApi:
 
     def site_routes(self) -> list[Route]:
         """Return the routes of the sites' listener."""
-        return [Route("/v1/renew", explained(self.renew), methods=["POST"])]
+        return [
+            Route("/v1/authority", self.authority, methods=["GET"]),
+            Route("/v1/renew", explained(self.renew), methods=["POST"]),
+        ]
 
     async def authority(self, _request: Request) -> Response:
         """Give the authority's certificate, PEM."""
@@ -90,4 +94,5 @@ class EnrolmentApi:
     async def _answer(self, sign: Callable[[], x509.Certificate]) -> Response:
         # SQLite and signing block; other requests go on meanwhile.
         certificate = await run_in_threadpool(sign)
-        return JSONResponse({"certificate": pem_of(certificate).decode("ascii")})
+        pems = {"certificate": certificate, "authority": self._authority.certificate}
+        return JSONResponse({name: pem_of(one).decode("ascii") for name, one in pems.items()})

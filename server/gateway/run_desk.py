@@ -97,7 +97,7 @@ class RunDesk:
         return await self.slowly(user, partial(coordinator.submit, job, project, priority))
 
     async def change(self, user: Caller, name: str, change: Change) -> None:
-        """Stop or resume a run, if it is the person's own; operators may do it with every run.
+        """Stop, resume or remove a run, if it is the person's own; operators may do it with every run.
 
         Raises:
             HTTPException: 403, it is not.
@@ -107,7 +107,7 @@ class RunDesk:
         found = await self.quickly(partial(coordinator.look, name))
         if not may_change(user, found.row.researcher):
             raise HTTPException(
-                HTTPStatus.FORBIDDEN, "only who submitted a run, and operators, may stop or resume it"
+                HTTPStatus.FORBIDDEN, "only who submitted a run, and operators, may stop, resume or remove it"
             )
         await self.slowly(user, partial(change, coordinator, name))
 

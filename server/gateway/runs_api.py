@@ -8,6 +8,7 @@
 | `GET /v1/runs/RUN` | viewer | its row, job and description |
 | `GET /v1/runs/RUN/events?after=N` | viewer | JSON lines, as they happen, after the N-th |
 | `POST /v1/runs/RUN/stop`, `/resume` | researcher, for their own runs; operator | 204 |
+| `DELETE /v1/runs/RUN` | researcher, for their own runs; operator | 204: the run, which has ended, is gone |
 | `GET /v1/runs/RUN/files` | viewer | names of its files |
 | `GET /v1/runs/RUN/files/FILE` | viewer | its content, its SHA-256 in `Repr-Digest` (RFC 9530) |
 
@@ -63,6 +64,7 @@ class RunsApi:
             ("GET", "/v1/runs/{run}/events"): self.events,
             ("POST", "/v1/runs/{run}/stop"): self.stop,
             ("POST", "/v1/runs/{run}/resume"): self.resume,
+            ("DELETE", "/v1/runs/{run}"): self.remove,
             ("GET", "/v1/runs/{run}/files"): self.files,
             ("GET", "/v1/runs/{run}/files/{file}"): self.file,
         }
@@ -124,6 +126,11 @@ class RunsApi:
     async def resume(self, request: Request) -> Response:
         """Go on with a run."""
         return await self._change(request, Coordinator.resume)
+
+    @requires("researcher")
+    async def remove(self, request: Request) -> Response:
+        """Remove a run that has ended."""
+        return await self._change(request, Coordinator.remove)
 
     @requires("viewer")
     async def files(self, request: Request) -> Response:

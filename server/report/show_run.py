@@ -4,7 +4,7 @@ from rich.console import Console
 
 from server.report.progress import Progress
 from server.report.tables import print_results
-from server.runs.control import RunControl
+from server.runs.control import RunControl, RunRow
 from shared.errors import RunError
 from shared.text.printable import printable
 
@@ -24,6 +24,12 @@ def show_run(control: RunControl, name: str) -> None:
         raise RunError(
             f"{ended.row.status}: {printable(ended.row.reason) or 'no reason given'}",
             where=name,
-            remedy=f"`wardround resume {name}` goes on after round {ended.row.round}.",
+            remedy=str(
+                ended.description.get("remedy") or f"`wardround resume {name}` {_goes_on(ended.row)}."
+            ),
         )
     print_results(console, ended.job, ended.description)
+
+
+def _goes_on(row: RunRow) -> str:
+    return f"goes on after round {row.round}" if row.round else "begins it again"

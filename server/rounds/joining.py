@@ -269,14 +269,11 @@ class Joining:
             self._ask(asked, Wait(0, "describe", timeout, None, grace, _LARGEST_DESCRIPTION))
 
     def _connected(self) -> dict[str, list[int]]:
-        """Return the nodes of each site that is connected."""
+        """Return the nodes of each site that is connected; a node of no site that has joined is nobody."""
         grid, connected = self._federation.grid, dict[str, list[int]]()
         nodes, names = set(grid.get_node_ids()), grid.site_names()
         for node in sorted(nodes & names.keys()):
             connected.setdefault(names[node], []).append(node)
-        if unknown := nodes - names.keys():  # others may have come or gone between the two questions
-            for node in sorted(unknown & (set(grid.get_node_ids()) - grid.site_names().keys())):
-                self._say("site_failed", f"node {node}", "belongs to no site that has joined")
         return connected
 
     def _note_absent(self, connected: Set[str]) -> None:

@@ -74,6 +74,9 @@ class RunControl(Protocol):
     def stop(self, name: str) -> None:
         """Stop a run, or take it out of the queue; it can be resumed."""
 
+    def remove(self, name: str) -> None:
+        """Remove a run that has ended, for good."""
+
     def list(self) -> list[RunRow]:
         """Return all runs, the newest first."""
 

@@ -29,6 +29,7 @@ from shared.clock import utc_text
 from shared.errors import WardroundError
 from shared.flower import RunStopped
 from shared.run_folder import AT_WORK
+from shared.text.paths import without_folders
 
 
 @contextmanager
@@ -49,7 +50,7 @@ def at_work(run: RunFolder, *, resume: bool, from_queue: bool = False, **entries
         if from_queue and run.read_description().get("status") != "queued":
             raise RunStopped
         run.mend()
-        run.describe(status="running", reason=None, **entries)
+        run.describe(status="running", reason=None, remedy=None, **entries)
         run.note_machine()
         run.keep_room()
         run.event("resumed" if resume else "opened")
@@ -68,10 +69,11 @@ def at_work(run: RunFolder, *, resume: bool, from_queue: bool = False, **entries
             run.end(reason="Flower's SuperLink ended")
             raise
         except WardroundError as error:
-            run.end(status="failed", reason=str(error))
+            where = f"{error.where}: " if error.where else ""
+            run.end(status="failed", reason=without_folders(f"{where}{error.problem}"), remedy=error.remedy)
             raise
         except Exception as error:
-            run.end(status="failed", reason=f"{type(error).__name__}: {error}")
+            run.end(status="failed", reason=without_folders(f"{type(error).__name__}: {error}"))
             raise
         run.end(status="finished", finished=utc_text("milliseconds"), models=_digests(run.path))
 

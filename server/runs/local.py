@@ -20,6 +20,7 @@ from server.runs.events import Event
 from server.runs.file_copies import chunks, file_names, open_file, run_path, write_copy
 from server.runs.folder import RunFolder, run_name
 from server.runs.life import note_stopped, put_into_queue, take_out_of_queue
+from server.runs.removal import remove_run
 from server.runs.visibility import FILTERED, WITHHELD, Figures
 from server.runs.waiting import queued_at, waiting_for
 from server.superlink.superlink import socket_of
@@ -170,6 +171,18 @@ class Coordinator:
         while run.status in AT_WORK and time.monotonic() < end:
             time.sleep(_LOOK)
         note_stopped(RunFolder.read(run.path), self._who)
+
+    def remove(self, name: str) -> None:
+        """Remove a run that has ended, with its models, for good.
+
+        Raises:
+            RunError: There is no such run, it goes on, or its folder can't be removed.
+        """
+        run = self.open(name)
+        if (status := run.status) in GOING:
+            raise RunError(f"is {status}", where=name, remedy=f"First `wardround stop {name}`.")
+        self._audit("run-removed", run=name, job=run.job.digest())
+        remove_run(run.path)
 
     @property
     def _who(self) -> str:

@@ -64,6 +64,10 @@ class RemoteCoordinator:
         """Stop a run; raises CoordinatorError as `submit` does."""
         self._post(f"runs/{_path(name)}/stop")
 
+    def remove(self, name: str) -> None:
+        """Remove a run that has ended; raises CoordinatorError as `submit` does."""
+        exchange(self._client, "DELETE", f"{self._url}/v1/runs/{_path(name)}")
+
     def list(self) -> list[RunRow]:
         """Return all runs, the newest first; raises CoordinatorError."""
         return self._parsed(list[RunRow], self._get("runs"))

@@ -23,7 +23,8 @@ KEPT_BACK = "its figures stay with the hospital"
 _BY_SITE = ("only_judging", "left_out", "bytes_sent", "late", "figures")
 _OF_RUN = frozenset(
     {
-        *("status", "started", "finished", "job", "digest", "project", "researcher", "flower_run", "reason"),
+        *("format", "status", "started", "finished", "job", "digest", "project", "researcher"),
+        *("flower_run", "reason", "remedy"),
         *("queue", "priority", "waiting", "joined", "rounds", "tested_round", "models"),
         *("versions", "git_commit", "hardware"),
     }

@@ -30,8 +30,10 @@ from shared.pki.certificates import (
     is_encrypted,
     load_certificate,
     load_key,
+    may_sign_for,
     needs_renewal,
     public_key_of,
+    serves,
     utc_now,
 )
 
@@ -106,7 +108,7 @@ def _authority(folder: Path) -> Finding:
     authority = Authority.open(folder / "ca", read_passphrase(key) if is_encrypted(key) else None)
     days = (authority.certificate.not_valid_after_utc - utc_now()).days
     if days < AUTHORITY_DAYS:
-        remedy = "Found a new federation in time: every site must join it."
+        remedy = "`wardround server authority renew`: sites take the new one with their next certificate."
         return Finding("warning", "authority", f"opens; its certificate ends in {days} days", remedy)
     return Finding("ok", "authority", f"opens; {days} days left")
 
@@ -119,7 +121,13 @@ def _certificate(folder: Path, host: str) -> Finding:
     if load_key(folder / "tls" / "server.key").public_key() != public_key_of(certificate):
         remedy = "Move the folder tls/ away: it is made again at the next start."
         return Finding("failure", "certificate", "does not belong to tls/server.key", remedy)
-    check_issued(certificate, load_certificate(folder / "ca" / "ca.crt"), utc_now())
+    authority = load_certificate(folder / "ca" / "ca.crt")
+    check_issued(certificate, authority, utc_now())
+    if not may_sign_for(authority, host):
+        remedy = f"The coordinator has moved? `wardround server rehost {host}`."
+        return Finding("failure", "certificate", f"server.toml says {host}, for which it is not", remedy)
+    if not serves(certificate, host):
+        return Finding("warning", "certificate", f"is not for {host}", "It is made anew at the next start.")
     days = (certificate.not_valid_after_utc - utc_now()).days
     if needs_renewal(certificate, utc_now()):
         return Finding("warning", "certificate", f"{days} days left", "It is renewed at the next start.")

@@ -36,10 +36,12 @@ from server.oidc.log_ins import LogIns
 from server.oidc.provider import Provider
 from server.registry.enrolment import Registry
 from server.registry.people import People
+from server.registry.site_versions import SiteVersions
 from server.registry.store import REGISTRY
 from server.runs.local import Coordinator
 from server.runs.places import Places
 from server.runs.recovery import Recovery
+from server.runs.removal import Retention
 from server.runs.run_log import RunLog
 from server.runs.run_queue import RunQueue
 from server.service.coordinator_numbers import coordinator_numbers
@@ -107,7 +109,7 @@ class Service:
             self.people.project_names,
             most_queued=limits.runs.queued_each,
         )
-        versions: dict[str, str] = {}  # of Wardround at each site
+        versions = SiteVersions(self.folder)
         log_ins = self._log_ins()
         pages = CoordinatorPages(settings.name, desk, self.registry, versions=versions, log_ins=log_ins)
         gateway = Gateway(
@@ -125,6 +127,7 @@ class Service:
             asyncio.create_task(self._renew(sites_tls, people_tls)),
             asyncio.create_task(Recovery(self.superlink, operator, runs).watch()),
             asyncio.create_task(RunLog(runs).watch()),
+            asyncio.create_task(Retention(runs, operator, self.settings.retention).watch()),
             asyncio.create_task(RunQueue(self.superlink, operator, runs, places).watch()),
         ]
         over = self._tell_people()

@@ -76,6 +76,7 @@ class RunPages:
             route("/runs/{run}/numbers", self.numbers),
             route("/runs/{run}/stop", self.stop, method="POST", role="researcher"),
             route("/runs/{run}/resume", self.resume, method="POST", role="researcher"),
+            route("/runs/{run}/remove", self.remove, method="POST", role="researcher"),
         ]
 
     async def list(self, request: Request) -> Response:
@@ -158,6 +159,13 @@ class RunPages:
     async def resume(self, request: Request) -> Response:
         """Go on with a run."""
         return await self._change(request, Coordinator.resume, "goes on once there is room")
+
+    async def remove(self, request: Request) -> Response:
+        """Remove a run that has ended."""
+        await self._shell.form(request)
+        name = request.path_params["run"]
+        await self._desk.change(request.user, name, Coordinator.remove)
+        return self._shell.to(request, "/", f"{name} is removed.")
 
     async def _change(self, request: Request, change: Change, said: str) -> Response:
         await self._shell.form(request)

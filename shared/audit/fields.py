@@ -185,6 +185,9 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "certificate-renewed": ("serial",),
     # of the coordinator
     "federation-founded": ("federation", "user"),
+    "authority-renewed": ("sha256", "user"),
+    "authority-replaced": ("sha256", "user"),
+    "coordinator-moved": ("sha256", "user"),
     "backup-written": ("federation", "user"),
     "backup-restored": ("federation", "user"),
     "site-invited": ("site", "user"),
@@ -210,6 +213,7 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "run-resumed": _RUN,
     "run-stopped": _RUN,
     "run-fetched": _RUN,
+    "run-removed": _RUN,
     "passport-written": ("run", "job", "sha256"),
     "call": _CALL,
     "call-without-log-in": _CALL,

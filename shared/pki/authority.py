@@ -98,6 +98,20 @@ class Authority:
         authority.write_list([])
         return authority
 
+    def renewed(self, host: str) -> Self:
+        """Return this authority with a new certificate of the same key, not written yet.
+
+        What it has signed before is valid under both certificates, and so is what it signs for a host that
+        both allow.
+
+        Args:
+            host: For which it may sign from now on.
+
+        Raises:
+            CredentialError: `host` is not valid.
+        """
+        return replace(self.in_memory(self.key, self.name, host, self.clock), folder=self.folder)
+
     @classmethod
     def in_memory(cls, key: EllipticCurvePrivateKey, name: str, host: str, clock: Clock = utc_now) -> Self:
         """Make an authority that has no folder, and so no list of revocations.

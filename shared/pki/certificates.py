@@ -239,6 +239,33 @@ def host_name(host: str) -> x509.GeneralName:
     return x509.DNSName(host)
 
 
+def serves(certificate: x509.Certificate, host: str) -> bool:
+    """Say whether a listener's certificate is for a host."""
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return host_name(host) in names
+
+
+def may_sign_for(authority: x509.Certificate, host: str) -> bool:
+    """Say whether an authority's certificate lets it sign for a host."""
+    allowed = (
+        authority.extensions.get_extension_for_class(x509.NameConstraints).value.permitted_subtrees or ()
+    )
+    name = host_name(host)
+    if isinstance(name, x509.IPAddress):
+        name = x509.IPAddress(ipaddress.ip_network(host))
+    return name in allowed
+
+
+def is_renewed(newer: x509.Certificate, known: x509.Certificate, now: datetime) -> bool:
+    """Say whether a certificate is a newer one of the same authority: signed by the key that is known."""
+    try:
+        check_issued(newer, known, now)
+        is_same = newer.subject == known.subject and public_key_of(newer) == public_key_of(known)
+    except CredentialError:
+        return False
+    return is_same and newer.not_valid_before_utc > known.not_valid_before_utc
+
+
 def pinned_context(authority: x509.Certificate) -> ssl.SSLContext:
     """Return a client's TLS 1.3 context that trusts one authority and no other."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -33,6 +33,7 @@ from server.registry.offline import write_answer
 from shared.pki.authority import Authority
 from shared.pki.certificate_requests import certificate_request
 from shared.pki.certificates import (
+    Clock,
     CredentialError,
     client_context,
     fingerprint,
@@ -44,6 +45,7 @@ from shared.pki.certificates import (
     public_key_of,
     save_key,
     server_context,
+    utc_now,
     write_file,
 )
 from shared.pki.join_string import Join
@@ -86,10 +88,10 @@ def serving(app: Starlette, context: ssl.SSLContext) -> Iterator[int]:
 class Coordinator:
     """A real coordinator with both listeners."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, clock: Clock = utc_now) -> None:
         self.folder = folder
         self.log: list[tuple[str, dict[str, str]]] = []
-        self.authority = found(folder, ServerTable(name="lung-eu", host="127.0.0.1"), None)
+        self.authority = found(folder, ServerTable(name="lung-eu", host="127.0.0.1"), None, clock)
         self.registry = Registry(folder / "registry.sqlite", self.audit)
         self.api = EnrolmentApi(self.registry, self.authority)
         self.people_port = self.sites_port = 0

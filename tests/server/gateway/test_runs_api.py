@@ -219,7 +219,7 @@ def test_a_job_is_looked_at_again_and_by_the_right_person(desk: Desk, run: RunFo
     assert (forged.status_code, "another digest" in forged.json()["error"]) == (400, True)
     job["job"]["rounds"] = -1
     invalid = ada._client.post(url, json={"job": job, "digest": tiny_job().digest()})
-    assert (invalid.status_code, "[job] rounds: must be at least 1" in invalid.json()["error"]) == (400, True)
+    assert (invalid.status_code, "[job] rounds: must be at least 0" in invalid.json()["error"]) == (400, True)
     assert ada._client.post(url, content=b"[" * 100_000).status_code == 400
     with pytest.raises(CoordinatorError, match="only who submitted a run"):
         bob.stop(RUN)

@@ -721,7 +721,7 @@ def test_an_operators_day(tmp_path: Path, server: Command) -> None:
     assert signed.returncode == 0, signed.stderr
     again = server("sign", "st-mary.csr", "--out", "second.crt", stdin="y\n", **here, **asked)
     assert "no open invitation" in again.stderr
-    assert "joined" in server("sites", **here).stdout
+    assert "offline" in server("sites", **here).stdout
 
     revoked = server("revoke", "st-mary", **here)
     assert revoked.returncode == 0

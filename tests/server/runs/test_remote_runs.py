@@ -19,6 +19,7 @@ from server.audit.log import operator_audit
 from server.folder.coordinator import load_settings, login_command
 from server.folder.login import load_login, log_in
 from server.registry.people import People
+from server.runs.folder import RunFolder
 from server.runs.remote import RemoteCoordinator
 from shared.audit.log import Entry
 from shared.audit.verify import entries, verify
@@ -213,6 +214,21 @@ def test_a_second_run_waits_in_the_queue_and_a_killed_coordinator_does_not_lose_
     federation.start_coordinator()
     assert list(ada.follow(second))[-1].kind == "run_finished"
     assert ada.look(first).row.status == "interrupted"
+
+
+def test_a_run_is_removed_by_whose_it_is(federation, remote, tiny_job):
+    runs = federation.folder / "coordinator" / "runs"
+    ended = {"status": "finished", "researcher": "ada", "priority": "normal"}
+    made = [RunFolder.create(runs, tiny_job(), name, "default", **ended).path for name in ("one", "two")]
+    with pytest.raises(CoordinatorError, match="only who submitted a run"):
+        remote("bob").remove("one")
+    ada = remote("ada")
+    ada.remove("one")
+    removed = cli.wardround("runs", "remove", "two", "--yes", "--json", "--dir", runs.parent)
+    assert told(removed)["run"] == "two"
+    assert not any(path.exists() for path in made)
+    assert not {"one", "two"} & {row.name for row in ada.list()}
+    assert audit(federation, "run-removed")[0].fields["person"] == "ada"
 
 
 def test_a_superlink_that_comes_back_with_another_socket_is_found(federation, remote, tiny_job):

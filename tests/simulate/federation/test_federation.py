@@ -307,6 +307,10 @@ def test_stopped_and_killed_and_resumed_as_if_never_touched(federation, simulate
     barrier.meet(1)
     barrier.let_go()
     barrier.meet(2)
+    processes = psutil.Process(federation.processes["coordinator"].pid).children(recursive=True)
+    assert not [argument for one in processes for argument in one.cmdline() if "token" in argument.lower()]
+    run_process = psutil.Process(server_app(federation))
+    assert run_process.cmdline() == run_process.parent().cmdline()  # the run's secret is in none of them
     runs.stop(name)
     assert status(federation, name) == "stopped"
     barrier.let_go()
@@ -316,7 +320,8 @@ def test_stopped_and_killed_and_resumed_as_if_never_touched(federation, simulate
     barrier.let_go()
     barrier.meet(3)
     os.kill(server_app(federation), signal.SIGKILL)
-    until(lambda: status(federation, name) == "interrupted")
+    until(lambda: "its process was killed by SIGKILL" in runs.look(name).row.reason)
+    assert status(federation, name) == "interrupted"
     barrier.let_go()
 
     runs.resume(name)
