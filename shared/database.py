@@ -6,6 +6,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 WAIT = 30.0  # seconds for another process's transaction
+FORMAT = 1
+"""Number of the form of these files (`PRAGMA user_version`)."""
 
 
 @contextmanager
@@ -30,6 +32,7 @@ def transaction(
             db.execute("PRAGMA synchronous = FULL")
             db.execute("BEGIN IMMEDIATE")
             try:
+                _check_format(db)
                 yield db
             except BaseException:
                 db.execute("ROLLBACK")
@@ -37,3 +40,14 @@ def transaction(
             db.execute("COMMIT")
     except sqlite3.Error as error:
         raise refused(error) from None
+
+
+def _check_format(db: sqlite3.Connection) -> None:
+    """Give a file that has no number its own, and refuse one of a later version."""
+    found = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if found == 0:
+        db.execute(f"PRAGMA user_version = {FORMAT}")
+    elif found > FORMAT:
+        raise sqlite3.DatabaseError(
+            f"it was written by a later version of Wardround: form {found}, and this one reads {FORMAT}"
+        )

@@ -29,6 +29,8 @@ SIMULATION = "simulation.json"  # how the hospitals of a rehearsal were made
 START = "start"  # folder with the weights that the job names by start_sha256
 LOCK = ".lock"
 HEADER = "wardround"  # key of the metadata of our safetensors files
+FORMAT = 1
+"""Number of the form of a run's folder; `run.json` and the checkpoint name it."""
 _NOT_TRAINING = ("describe", "evaluate", "test", "statement")
 
 
@@ -52,6 +54,8 @@ class RunRecord:
             RunError: There is no run, or it is one of another version of Wardround.
         """
         try:
+            about = description_of(path)
+            check_format(about.get("format"), path)
             job = parse_job(json.loads((path / JOB).read_text(encoding="utf-8")), path / JOB)
         except (OSError, ValueError, TypeError) as error:
             raise RunError(f"is not the folder of a run ({error})", where=path) from None
@@ -125,6 +129,21 @@ class RunRecord:
             return (self.path / name).read_text(encoding="utf-8", errors="replace")
         except OSError as error:
             raise RunError(f"can't be read ({error.strerror})", where=self.path / name) from None
+
+
+def check_format(found: object, where: Path) -> None:
+    """Check that a run's file is of a form that this version of Wardround knows.
+
+    Args:
+        found: Its number; nothing where the file is from before there were numbers.
+        where: The file.
+
+    Raises:
+        RunError: It is of a later one.
+    """
+    if isinstance(found, int) and found > FORMAT:
+        problem = f"was written by a later version of Wardround (form {found}; this one reads {FORMAT})"
+        raise RunError(problem, where=where, remedy="Upgrade Wardround here.")
 
 
 def description_of(path: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache, partial
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -156,7 +157,11 @@ def read_job(canonical: str) -> JobSpec:
         raise JobError("the job is not valid JSON") from None
     if not isinstance(table, dict):
         raise JobError("the job is not a JSON object")
-    job = parse_job(table, "the job received")
+    try:
+        job = parse_job(table, "the job received")
+    except JobError as error:  # whoever submitted it learns from it which site has to be upgraded
+        problem = f"{error.problem} (this site has Wardround {version('wardround')})"
+        raise JobError(problem, where=error.where, remedy=error.remedy) from None
     if job.canonical() != canonical:
         raise JobError(
             "the job is not in canonical form", remedy="Coordinator and site must run one version."

@@ -6,7 +6,6 @@ site brings is counted, and bounded by what was asked of it.
 """
 
 import logging
-import re
 from collections.abc import AsyncIterator, Sequence
 from http import HTTPStatus
 from typing import Protocol
@@ -26,6 +25,7 @@ from server.gateway.expected_answers import Charge
 from server.gateway.notices import Bell
 from server.gateway.request_limits import Bounded
 from server.superlink.superlink import SuperLinkError
+from shared.wire.protocol import Speaks
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,6 @@ PASSED_ON = frozenset(
         b"flwr-package-version",
     }
 )
-_VERSION = re.compile(rb"wardround/([0-9A-Za-z.+-]{1,32})")
 NOT_PACKED = (b"accept-encoding", b"identity")  # packing costs time on loopback, and models hardly shrink
 UPSTREAM_TIMES = httpx.Timeout(connect=5.0, read=60.0, write=60.0, pool=30.0)
 
@@ -183,9 +182,17 @@ class SitesApp:
             await exchange.refuse(_failure(error))
 
     def _note_version(self, site: str, scope: Scope) -> None:
+        """Take note of what a site speaks.
+
+        Raises:
+            Refusal: It is nothing that this coordinator speaks.
+        """
         said = next((value for name, value in scope["headers"] if name == b"user-agent"), b"")
-        if found := _VERSION.fullmatch(said):
-            self._versions[site] = found[1].decode("ascii")
+        if (site_speaks := Speaks.heard(said.decode("latin-1"))) is None:
+            return
+        self._versions[site] = site_speaks.version
+        if not site_speaks.understands(Speaks.own()):
+            raise Refusal(HTTPStatus.UPGRADE_REQUIRED, "the versions of coordinator and site do not fit")
 
     def _site(self, peer: Peer) -> Site:
         """Return the site at the other end; asked anew for every request.

@@ -1,10 +1,12 @@
 """The SQLite file of the registry: its tables, and transactions on it."""
 
 import hashlib
+import os
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol, Self
@@ -270,12 +272,28 @@ def _migrate(db: sqlite3.Connection) -> int:
     return _version(db)
 
 
+def _keep_copy(db: sqlite3.Connection, copy: Path) -> None:
+    """Keep a registry as it was before it is brought up to this version."""
+    if copy.exists():
+        return
+    with tempfile.TemporaryDirectory(prefix=".copy.", dir=copy.parent) as scratch:
+        made = Path(scratch) / copy.name
+        with closing(sqlite3.connect(made)) as target:
+            db.backup(target)
+            is_earlier = _version(target) == 1  # another process may have been quicker
+        if is_earlier:
+            made.chmod(0o600)
+            with suppress(FileExistsError):
+                os.link(made, copy)
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     address = f"{path.absolute().as_uri()}?mode=rw"
     try:
         db = sqlite3.connect(address, uri=True, timeout=WAIT, isolation_level=None, check_same_thread=False)
         version = _version(db)
         if version == 1:
+            _keep_copy(db, path.with_name(f"{path.name}.version-1"))
             version = _migrate(db)
         if version == VERSION:
             db.execute(RENEWALS)  # a registry, or a backup of one, may be older than these tables

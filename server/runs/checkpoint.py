@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from server.files import write_atomic
 from shared.errors import RunError
 from shared.metrics.curves import Curves
-from shared.run_folder import HEADER
+from shared.run_folder import FORMAT, HEADER, check_format
 
 _STRATEGY, _CURVES, _STATISTICS = "strategy.", "curves.", "statistics."
 Tensors = dict[str, NDArray[Any]]
@@ -63,7 +63,12 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint, job_digest: str) -> Non
     tensors |= {_STRATEGY + name: array for name, array in checkpoint.strategy.items()}
     tensors |= {_STATISTICS + name: array for name, array in checkpoint.statistics.items()}
     tensors |= _curve_tensors(_CURVES, checkpoint.curves)
-    header: dict[str, Any] = {"job": job_digest, "round": checkpoint.round, "stale": checkpoint.stale}
+    header: dict[str, Any] = {
+        "format": FORMAT,
+        "job": job_digest,
+        "round": checkpoint.round,
+        "stale": checkpoint.stale,
+    }
     if checkpoint.best is not None:
         tensors["best"] = checkpoint.best.vector
         tensors |= _curve_tensors(f"best.{_CURVES}", checkpoint.best.curves)
@@ -93,6 +98,7 @@ def read_checkpoint(path: Path, job_digest: str) -> Checkpoint:
         raise _damaged(path, str(error)) from None
     if not intact:
         raise _damaged(path, "the content does not match its checksum")
+    check_format(header.get("format"), path)
     if header["job"] != job_digest:
         raise RunError("belongs to another job", where=path, remedy="Start a new run for the changed job.")
     best, unjudged = header.get("best"), header.get("unjudged")

@@ -32,6 +32,7 @@ from shared.run_folder import (
     ABOUT,
     CHECKPOINT,
     EVENTS,
+    FORMAT,
     HEADER,
     JOB,
     LOCK,
@@ -92,7 +93,8 @@ class RunFolder(RunRecord):
         write_atomic(self.path / JOB, self.job.canonical().encode())
         for table, columns in self._columns.items():
             write_atomic(self.path / table, _csv_text([columns]).encode())
-        about = {
+        about: dict[str, Any] = {
+            "format": FORMAT,
             "status": "running",
             "started": utc_text("milliseconds"),
             "job": json.loads(self.job.canonical()),

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from random import SystemRandom
 from typing import Any, TypeVar
 
@@ -21,6 +20,7 @@ from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from shared.errors import SiteError
 from shared.flower.transport import routed
+from shared.wire.protocol import Speaks
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.25, 15.0  # seconds between attempts while the coordinator is away
 _SLOWEST = 32 * 1024  # bytes per second at which an upload still gets through
@@ -158,7 +158,7 @@ class Connection:
         client = FleetHttpClient(self._url, interceptors=interceptors, verify=verify)
         client = routed(client, self._url, verify)
         client._client.headers["accept-encoding"] = "identity"
-        client._client.headers["user-agent"] = f"wardround/{version('wardround')}"
+        client._client.headers["user-agent"] = str(Speaks.own())
         client._client.event_hooks = {"response": [_bound]}
         return client
 
@@ -263,6 +263,7 @@ def _reason(status: int) -> str:
     reasons: dict[int, str] = {
         httpx.codes.UNAUTHORIZED: "its key is not accepted, or its clock is wrong",
         httpx.codes.FORBIDDEN: "its certificate admits it no more: revoked, or expired",
+        httpx.codes.UPGRADE_REQUIRED: "their versions of Wardround have no protocol in common",
         httpx.codes.PRECONDITION_FAILED: "its key is not registered, or an earlier process counts as online",
     }
     return reasons.get(status, f"HTTP {status}")

@@ -174,6 +174,14 @@ def test_a_node_key_that_is_missing_or_wrong_is_refused(
     assert upstream.paths == []
 
 
+def test_a_site_with_which_no_protocol_is_shared_is_turned_away(
+    federation: Federation, site: Credential, upstream: Upstream
+) -> None:
+    later = b"User-Agent: wardround/9.0.0 protocol/7-9\r\n"
+    assert refused(federation, site, post("/v1/fleet/pull-messages", site, more=later)) == 426
+    assert upstream.paths == []
+
+
 def test_two_node_keys_are_refused(federation: Federation, site: Credential, upstream: Upstream) -> None:
     victim = federation.credential("victim")
     line = b"flwr-public-key: " + victim.node_key + b"\r\n"

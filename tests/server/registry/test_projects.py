@@ -106,6 +106,8 @@ def test_everybody_in_a_registry_from_before_belongs_to_one_project(tmp_path: Pa
         registry.close()
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("PRAGMA user_version").fetchone()[0] == store.VERSION
+    with closing(sqlite3.connect(path.with_name(f"{path.name}.version-1"))) as db:  # as it was
+        assert db.execute("PRAGMA user_version").fetchone()[0] == 1
 
 
 @pytest.fixture

@@ -50,6 +50,14 @@ def test_it_is_opened_for_its_own_job_alone(run, tiny_job):
         RunFolder.open(run.path, tiny_job(job_seed=6))
 
 
+def test_a_run_of_a_later_version_is_refused_and_one_from_before_numbers_is_read(run):
+    run.describe(format=99)
+    with pytest.raises(RunError, match=r"later version of Wardround \(form 99"):
+        RunRecord.read(run.path)
+    run.describe(format=None)
+    assert RunRecord.read(run.path).job == run.job
+
+
 def test_one_process_at_a_time(run):
     with run.lock(), pytest.raises(RunError, match="another process"), RunFolder.open(run.path).lock():
         pass
