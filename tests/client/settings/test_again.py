@@ -118,9 +118,7 @@ def test_an_authority_is_renewed_and_both_are_valid_for_a_while(place: Coordinat
     renewed = renew_authority(place.folder, now, "127.0.0.1")
     assert renewed.certificate.not_valid_after_utc > old.not_valid_after_utc + timedelta(days=50)
     check_issued(renewed.certificate, old, utc_now())
-    with listening(
-        place, renewed
-    ) as port:  # the site knows the old one
+    with listening(place, renewed) as port:  # the site knows the old one
         name_coordinator(folder / "site.toml", f"127.0.0.1:{port}")
         enrolment.renew(folder)
         assert load_certificate(folder / "keys" / "ca.crt") == renewed.certificate
