@@ -227,8 +227,8 @@ def predict(
 
     Args:
         run: The run, or its folder.
-        data: A manifest, its folder, an image, or a folder of images or DICOM studies; None for a task
-            that draws images of nobody.
+        data: A manifest, its folder, an image, a folder or an archive of images or DICOM studies; None for a
+            task that draws images of nobody.
         out: A new folder.
         model: The model that was tested, or that of the last round.
         device: `cpu`, `cuda`, `cuda:N` or `auto`.

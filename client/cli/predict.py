@@ -18,7 +18,7 @@ def predict(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="A manifest, its folder, an image, or a folder of images or DICOM studies.",
+            help="A manifest, its folder, an image, or a folder or archive of images or DICOM studies.",
             show_default=False,
         ),
     ] = None,

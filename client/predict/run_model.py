@@ -16,6 +16,7 @@ from client.predict.formats import DICOM, known_formats
 from client.predict.further import Further
 from client.predict.rows import find_rows
 from client.predict.samples import write_samples
+from client.predict.unpacked import unpacked
 from client.predict.usual import asks_what_is_usual, familiar_of, usual_here
 from client.predict.write import PAGE, write_predictions
 from client.training.device import open_device
@@ -63,8 +64,8 @@ def predict_with(
 
     Args:
         run: Folder of a finished run.
-        data: A manifest, its folder, an image, or a folder of images or DICOM studies; None for a task
-            that draws images of nobody.
+        data: A manifest, its folder, an image, a folder or an archive of images or DICOM studies; None for a
+            task that draws images of nobody.
         out: The new folder.
         which: The model.
         device: `cpu`, `cuda`, `cuda:N` or `auto`.
@@ -104,9 +105,10 @@ def predict_with(
         lines.append("No hospital told what is usual, as its policy bounds sums: give --usual.")
         say(lines[-1])
     further = Further.of_run(finished, which, others) if others else None
-    with TemporaryDirectory(prefix="wardround-") as staging:  # of links alone
-        kinds = given_kinds_of(finished.job)
-        manifest = find_rows(data, finished.job, kinds, Path(staging))
+    with TemporaryDirectory(prefix="wardround-") as staging:
+        images, kinds = unpacked(data, Path(staging)), given_kinds_of(finished.job)
+        found = find_rows(images, finished.job, kinds, Path(staging))
+        manifest = replace(found, path=data if images != data else found.path)
         predictor = predictor.comparing(manifest, kinds)
         counts = write_predictions(predictor, manifest, out, lines, track=track, further=further)
     stored = 0 if archive is None else stored_results(out, archive)

@@ -259,7 +259,7 @@ def write_predictions(
 
 def _folder(manifest: Manifest) -> str:
     path = manifest.path.resolve()
-    return path.name if path.is_dir() else path.parent.name
+    return path.parent.name if path.suffix.lower() == ".csv" else path.name
 
 
 def _nothing(counts: Counts, manifest: Manifest) -> DataError:

@@ -1,5 +1,6 @@
 """Which images there are: in a manifest, a file, a folder, or studies as an archive gives them."""
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from client.data.images.readers import read_image
 from client.data.kinds import kinds_of
 from client.data.manifest.rows import Manifest
 from client.predict.rows import find_rows
+from client.predict.unpacked import unpacked
 from shared.errors import DataError
 from tests.dicom_files import write_ct
 from tests.jobs import make_job
@@ -76,3 +78,28 @@ def test_nothing_there(tmp_path) -> None:
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(DataError, match=r"neither a manifest\.csv nor an image"):
         rows_of(tmp_path)
+
+
+def test_an_archive_holds_studies_and_no_path_of_it_is_one(tmp_path) -> None:
+    for number, series in enumerate(("one", "two")):
+        write_ct(tmp_path / f"in/{series}", volume(number), series=series)
+    with zipfile.ZipFile(tmp_path / "study.zip", "w") as archive:
+        for file in sorted(tmp_path.glob("in/*/*.dcm")):
+            archive.write(file, f"../../{file.parent.name}-{file.name}")
+        archive.writestr("..\\readme.txt", "no image")
+    (tmp_path / "staging").mkdir()
+    folder = unpacked(tmp_path / "study.zip", tmp_path / "staging")
+    assert folder.parent == tmp_path / "staging"
+    found = rows_of(folder, staging=tmp_path / "staging")
+    assert sorted(read_image(record.file("image"), 3).shape for record in found.records) == [(7, 9, 4)] * 2
+    assert unpacked(tmp_path / "in", tmp_path / "staging") == tmp_path / "in"
+
+
+def test_a_damaged_archive_is_named(tmp_path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.dcm", bytes(1000))
+    content = bytearray((tmp_path / "a.zip").read_bytes())
+    content[100] ^= 1
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.zip: can't be unpacked"):
+        unpacked(tmp_path / "a.zip", tmp_path)

@@ -1,6 +1,7 @@
 """From CT series to results in DICOM: trained on, predicted, written beside the images, read again."""
 
 import csv
+import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,9 +20,18 @@ from client.predict.dicom.segmentation import segmentation
 from client.predict.dicom.source import dicom_source
 from client.predict.formats import FORMATS
 from tests.cli import wardround
+from tests.client.dicom_import.heaps import write_key
 from tests.dicom_files import faults, write_ct
 from tests.jobs import job_text
 from tests.orthanc import Orthanc, running_orthanc
+
+OPTIONS = {
+    "task_classes": ["lesion"],
+    "job_rounds": 1,
+    "data_dimensions": 3,
+    "data_size": [8, 12, 8],
+    "model_channels": [4, 8],
+}
 
 
 def as_(formats: Sequence[str]) -> list[str]:
@@ -58,15 +68,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Return hospitals' data, and a run on it."""
     folder = tmp_path_factory.mktemp("ct")
     manifest = write_hospitals(folder / "data")
-    (folder / "job.toml").write_text(
-        job_text(
-            task_classes=["lesion"],
-            job_rounds=1,
-            data_dimensions=3,
-            data_size=[8, 12, 8],
-            model_channels=[4, 8],
-        )
-    )
+    (folder / "job.toml").write_text(job_text(**OPTIONS))
     said = wardround("simulate", "job.toml", "--data", "data", "--workers", "in-process", cwd=folder)
     assert said.returncode == 0, said.stderr
     [run] = (folder / "runs").iterdir()
@@ -141,6 +143,62 @@ def test_from_archive_to_archive(orthanc, trained, tmp_path) -> None:
     }
     evidence = report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
     assert written.SeriesInstanceUID in {series.SeriesInstanceUID for series in evidence}
+
+
+RULES = """
+rows = "study"
+[series.image]
+modality = "CT"
+[series.mask]
+modality = "SEG"
+of = "image"
+"""
+
+
+def test_studies_of_an_archive_train_a_model_whose_results_go_back_there(tmp_path) -> None:
+    """Images and drawn masks of the archive: imported, trained on, predicted, stored, read back."""
+    manifest = write_hospitals(tmp_path / "scanned")
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "heap").mkdir()
+    (tmp_path / "rules.toml").write_text(RULES)
+    write_key(tmp_path)
+    with running_orthanc(tmp_path / "archive") as archive:
+        for file in sorted(manifest.parent.rglob("*.dcm")):
+            archive.put(file)
+        for number, found in enumerate([*archive.instances("CT"), *archive.instances("SEG")]):
+            (tmp_path / "heap" / f"IM{number}").write_bytes(found)
+        (tmp_path / "job.toml").write_text(job_text(**OPTIONS, strategy_min_sites=2))
+        for line in (
+            ("data", "import", "heap", "--rules", "rules.toml", "--out", "data"),
+            ("simulate", "job.toml", "--data", "data", "--sites", 2, "--workers", "in-process"),
+        ):
+            said = wardround(*line, cwd=tmp_path)
+            assert said.returncode == 0, said.stderr
+        [run] = (tmp_path / "runs").iterdir()
+        asked = ("predict", run, "--data", "data", "--out", "said", *as_(["dicom-seg", "dicom-sr"]))
+        said = wardround(*asked, "--store", archive.write_settings(tmp_path), cwd=tmp_path)
+        assert said.returncode == 0, said.stderr
+        stored = {
+            modality: {item.SOPInstanceUID: item for item in map(read, archive.instances(modality))}
+            for modality in ("SEG", "SR")
+        }
+    folders = [manifest.parent / row["image"] for row in rows(manifest)]
+    scanned = {read((folder / "003.dcm").read_bytes()).StudyInstanceUID: folder for folder in folders}
+    predicted = rows(tmp_path / "said/predictions.csv")
+    assert len(predicted) == len(scanned) == 12
+    for row in predicted:
+        seg = read((tmp_path / "said" / row["dicom-seg"]).read_bytes())
+        back = stored["SEG"][seg.SOPInstanceUID]
+        assert back.PixelData == seg.PixelData
+        back.save_as(tmp_path / "back.dcm")
+        mask, image = read_raw_mask(tmp_path / "back.dcm", 3), read_image(scanned[back.StudyInstanceUID], 3)
+        np.testing.assert_array_equal(mask.array, read_raw_mask(tmp_path / "said" / row["mask"], 3).array)
+        np.testing.assert_allclose(mask.affine, image.affine, atol=1e-4)
+        assert read((tmp_path / "said" / row["dicom-sr"]).read_bytes()).SOPInstanceUID in stored["SR"]
+
+
+def read(content_: bytes) -> pydicom.Dataset:
+    return pydicom.dcmread(io.BytesIO(content_))
 
 
 def test_what_was_said_as_json_and_fhir(predicted, trained) -> None:
