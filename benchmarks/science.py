@@ -36,6 +36,7 @@ from client.data.kinds import kinds_of
 from client.data.kinds.row_images import read_scene
 from client.data.manifest.joining import join
 from client.data.manifest.rows import manifest_path, scan_manifest
+from client.data.manifest.splits import SplitTable
 from server.runs.folder import RunFolder
 from shared.batch import Batch
 from shared.job.schema import JobSpec, TrainingTable, load_job
@@ -64,6 +65,7 @@ class Study:
         made: Writes a manifest into a folder.
         decibels: Whether figures are compared by their differences.
         folds: Columns in whose place somebody tests who is 'val' there.
+        labelled: Share of the training patients whose labels are used.
         must_help: Whether it must be above the mean of the models of single sites; where these are cut out of
             one hospital they are so alike that it need not be.
     """
@@ -77,6 +79,7 @@ class Study:
     decibels: bool = False
     folds: tuple[str, ...] = ()
     must_help: bool = True
+    labelled: float = 1.0
 
     def beside(self, federated: float, pooled: float) -> float:
         """Return the share of the pooled figure, or the difference to it."""
@@ -117,6 +120,7 @@ STUDIES = {
     "brain-synthesis": Study("brain_lgg_5sites_2d", "psnr", -1.0, decibels=True),
     "hippocampus-superresolution": Study("hippocampus_nifti", "psnr", -1.0, decibels=True),
     "retina-vessels": Study("retina_drive_2raters", "dice_global", 0.95),
+    "retina-raters": Study("retina_drive_2raters", "dice_rater", 0.95),
     "hippocampus-register": Study("hippocampus_nifti", "dice", 0.97, must_help=False),
     "tcga-brca": Study("tabular_tcga_brca6", "concordance", 0.95, "flamby_fold"),
     "musk1": Study("mil_benchmarks", "accuracy", 0.90, table="musk1_manifest.csv"),
@@ -129,6 +133,9 @@ STUDIES = {
     "skin-record": Study("skin_ham_4sites", "balanced_accuracy", 0.90),
     "skin-age": Study("skin_ham_4sites", "r2", 0.95),
     "hippocampus-volume": Study("hippocampus_nifti", "r2", 0.95, made=volumes_in_folds, folds=_FOLDS),
+    "brain-few-labels": Study("brain_lgg_5sites_2d", "dice_global", 0.90, labelled=0.2),
+    "skin-few-labels": Study("skin_ham_4sites", "balanced_accuracy", 0.85, labelled=0.1),
+    "skin-pretrain": Study("skin_ham_4sites", "contrast", 0.90),
 }
 
 
@@ -187,7 +194,8 @@ def run(name: str, seed: int, split: str | None, console: Console, *, quick: boo
             data = study.made(Path(out))
         if split is not None:
             data = with_split(manifest_path(data), split, Path(out) / "split.csv")
-        folder = start(job, Hospitals(data=data), Path(out), "auto", baselines=True)
+        hospitals = Hospitals(data=data, shares=SplitTable(labelled=study.labelled))
+        folder = start(job, hospitals, Path(out), "auto", baselines=True)
         execute(folder, str(len(os.sched_getaffinity(0))), console)
         if not quick:
             keep_picture(folder, name)

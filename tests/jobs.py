@@ -90,6 +90,10 @@ BY_TASK: dict[str, Tables] = {
         "model": {"name": "diffusion-unet", "channels": [8, 16]},
         "data": {"size": [16, 16], "intensity": "window", "window": [0.0, 255.0]},
     },
+    "pretraining": {
+        "task": {"name": "pretraining", "method": "mae", "block": 4},
+        "model": {"name": "unet", "channels": [4, 8], "num_res_units": 0, "norm": "instance"},
+    },
     "generation": {
         "task": {"name": "generation", "latent": 8},
         "model": {

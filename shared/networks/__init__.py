@@ -12,6 +12,7 @@ from shared.networks.aggregators import (
     TransformerOptions,
 )
 from shared.networks.attention_unet import AttentionUNetOptions
+from shared.networks.belief import BeliefNetworkOptions
 from shared.networks.capsule import CapsuleOptions
 from shared.networks.cascade import CascadeOptions
 from shared.networks.cnn import CNNOptions
@@ -62,6 +63,7 @@ NETWORKS = Registry(
         EfficientNetB0Options,
         EfficientNetLite0Options,
         ViTOptions,
+        BeliefNetworkOptions,
         UNetOptions,
         DynUNetOptions,
         SegResNetOptions,

@@ -13,6 +13,7 @@ from shared.tasks.diffusion.options import Diffusion
 from shared.tasks.generation.options import Generation
 from shared.tasks.instances.options import Instances
 from shared.tasks.options import TaskOptions
+from shared.tasks.pretraining.options import Pretraining
 from shared.tasks.reconstruction.options import Reconstruction
 from shared.tasks.registration.options import Registration
 from shared.tasks.regression.options import Regression
@@ -37,6 +38,7 @@ TASKS = Registry(
         Generation,
         VAE,
         Diffusion,
+        Pretraining,
         Restoration,
         Reconstruction,
         Synthesis,

@@ -131,8 +131,9 @@ def may_lack_images(job: "JobSpec") -> bool:
 
 
 def may_lack_masks(job: "JobSpec") -> bool:
-    """Say whether rows of a job may have no mask."""
-    return any(own.kind == "mask" and own.partly_known for own in job.task.fields().values())
+    """Say whether the cell of a manifest's column `mask` may be empty."""
+    masks = (own for own in job.task.fields().values() if own.kind == "mask" and own.partly_known)
+    return any(own.columns in ((), ("mask",)) for own in masks)
 
 
 def first_of_role(fields: Mapping[str, Field], role: Role) -> str:

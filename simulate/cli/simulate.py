@@ -150,8 +150,6 @@ def simulate(
     from simulate.session.session import Hospitals, execute
     from simulate.session.session import start as begin
 
-    if labelled is not None and job is not None:
-        _require_unlabelled(job)
     targets = targets_of(track)  # before the data are read
     console = Console(stderr=json)  # with --json stdout is the object's alone
     if resume is not None:
@@ -160,6 +158,8 @@ def simulate(
         if job is None:
             assert as_in is not None  # noqa: S101 (checked above)
             job = RunFolder.read(as_in).job
+        if labelled is not None:
+            _require_unlabelled(job)
         record = None if as_in is None else Participation.read(as_in, job)
         hospitals = Hospitals(
             site or [],

@@ -24,6 +24,7 @@ from simulate.data.coils import head_scans
 from simulate.data.findings import Finding, draw_findings
 from simulate.data.pairs import head_pairs, head_volume_pairs
 from simulate.data.patients import Row, patients, place, row
+from simulate.data.rated import rated_slices
 from simulate.data.records import burden, records, survival, survival_images
 from simulate.data.slides import draw_slide, write_slide
 
@@ -259,6 +260,7 @@ PHANTOMS: dict[str, Maker] = {
     "phantom-brain": _brain_slices,
     "phantom-brain-3d": _brain_volumes,
     "phantom-sequences": _brain_sequences,
+    "phantom-raters": rated_slices,
     "phantom-lesions": _skin_lesions,
     "phantom-nodules": _nodules,
     "phantom-nodules-3d": _nodule_volumes,

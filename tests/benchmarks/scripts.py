@@ -23,6 +23,7 @@ ON_REAL_DATA = {
     "retrieval",
     "few_labels",
     "active_labels",
+    "pretraining",
 }
 # Each file of tests runs some, so that workers share them out; those that are not named are in the last one.
 FEDERATIONS = [

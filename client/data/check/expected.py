@@ -102,7 +102,8 @@ class Expected:
 
     def is_unlabelled(self, record: Record) -> bool:
         """Say whether a row lacks a target, of a job that says what becomes of such rows."""
-        return any(kind.is_unknown(record) for kind in self.kinds.values())
+        found = None if self.job is None else self.job.task.classified()
+        return found is not None and found[0] in self.kinds and self.kinds[found[0]].is_unknown(record)
 
     def takes(self, record: Record, side: str) -> bool:
         """Say whether a row takes part on a side of the split: without a target it trains at most."""

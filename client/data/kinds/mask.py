@@ -92,7 +92,10 @@ class MaskKind(Kind):
         return Drawing() if is_unknown else Drawing(areas=value)
 
     def tally(self, value: NDArray[Any], into: Tally) -> None:
-        """See the base class: in how many masks each structure is."""
+        """See the base class: in how many masks each structure is, and how many rows have none."""
+        if self.field.partly_known and value.max() == UNKNOWN_PIXEL:
+            into.missing[self.columns[0]] += 1
+            return
         found = [index for index in np.unique(value).tolist() if index]
         into.counts.update(self.field.classes[index - 1] for index in found)
 

@@ -14,7 +14,9 @@ Pairs = list[tuple[Record, str]]
 """Records, each with its side of the split."""
 
 
-def taking_part(pairs: Pairs, kinds: Mapping[str, "Kind"], split: Split, *, learns_unlabelled: bool) -> Pairs:
+def taking_part(
+    pairs: Pairs, kinds: Mapping[str, "Kind"], target: str, split: Split, *, learns_unlabelled: bool
+) -> Pairs:
     """Return the rows of a site that take part: all where every row must have its targets.
 
     Of a job that says what becomes of rows without one they train, where it learns from them; nothing is
@@ -23,10 +25,11 @@ def taking_part(pairs: Pairs, kinds: Mapping[str, "Kind"], split: Split, *, lear
     Args:
         pairs: All rows of the site.
         kinds: Of the job's fields.
+        target: The field that is a row's label.
         split: The site's.
         learns_unlabelled: Whether the job trains on rows without a label.
     """
-    targets = [kind for kind in kinds.values() if kind.field.partly_known]
+    targets = [kind for name, kind in kinds.items() if name == target and kind.field.partly_known]
     if not targets:
         return pairs
     if split.shares.labelled < 1:

@@ -120,7 +120,9 @@ class SiteData:
         pairs = list(zip(found.records, sides, strict=True))
         if column_value is not None:
             pairs = _of_site(found, pairs, column_value)
-        pairs = taking_part(pairs, kinds, split, learns_unlabelled=job.task.learns_unlabelled)
+        pairs = taking_part(
+            pairs, kinds, _labels_of(job), split, learns_unlabelled=job.task.learns_unlabelled
+        )
         if admit is not None:
             pairs = _admitted(pairs, admit)
         if pairing is not None:
@@ -190,10 +192,10 @@ class SiteData:
         Those with a mask are of one class, 0. None where nothing stands in the manifest to draw by.
         """
         targets = self.written_targets()
-        kinds = [kind for kind in self._kinds.values() if kind.field.partly_known]
-        if targets is not None or not kinds:
+        kind = self._kinds.get(_labels_of(self._job))
+        if targets is not None or kind is None or not kind.field.partly_known:
             return targets
-        unknown = [kinds[0].is_unknown(record) for record in self._sides["train"]]
+        unknown = [kind.is_unknown(record) for record in self._sides["train"]]
         return torch.where(torch.tensor(unknown, dtype=torch.bool), UNKNOWN_LABEL, 0)
 
     @cached_property
@@ -227,6 +229,12 @@ class SiteData:
                 yield record.patient, self._reader.cell(record, self._target)
             else:
                 yield record.patient, whole(self.split("train").columns[self._target][number])
+
+
+def _labels_of(job: JobSpec) -> str:
+    """Return the field without which a row is unlabelled; nothing where a task has no classes."""
+    found = job.task.classified()
+    return "" if found is None else found[0]
 
 
 def _files(record: Record, kinds: Mapping[str, Kind]) -> list[Path]:

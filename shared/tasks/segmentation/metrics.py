@@ -18,14 +18,20 @@ from shared.metrics.figures import Figure, Point
 from shared.metrics.replicates import Rivals, Tables, joined
 from shared.metrics.states import LARGEST_LOSS, Cells, Mean, MetricSet, Totals, bounded
 from shared.tasks.classes import classified_by
+from shared.tasks.fields import UNKNOWN_PIXEL
 from shared.tasks.segmentation.options import Segmentation
+from shared.tasks.segmentation.raters import FIRST, counted_pairs, pairs_of, without_unknown
 from shared.tasks.segmentation.voxel_scores import BINS, score_counts, voxel_figures
+from shared.tasks.unlabelled.agreement import are_known
 
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
 
 VOXELS = "voxels"
 """Table of what was found, added and missed of each patient (P, 3, structures)."""
+
+RATERS, PAIRS = "raters", "rater_pairs"
+"""Metrics with the voxels of all structures: found, added and missed, by each rater and by pairs of them."""
 
 SCORES = "scores"
 """Metric with the voxels in each bin of their scores."""
@@ -46,6 +52,7 @@ class SegmentationMetrics(MetricSet):
         structures = len(options.classes)
         self.options, self._target = options, classified_by(job)[0]
         self.patients: dict[str, Tensor] = {}  # voxels (3, structures): found, added, missed
+        self.rated: dict[str, dict[str, Tensor]] = {}  # RATERS and PAIRS: voxels (3, columns) by patient
         self._is_settled = False
         self.distances: dict[
             str, Tensor
@@ -58,8 +65,16 @@ class SegmentationMetrics(MetricSet):
                 "overlap": Totals(3, structures),
                 **{name: Mean(structures) for name in means},
                 **({SCORES: Totals(2, BINS, structures)} if options.voxel_metrics else {}),
+                **self._of_raters(len(options.masks)),
             },
         )
+
+    @staticmethod
+    def _of_raters(raters: int) -> dict[str, Metric]:
+        """Return voxels that were found, added and missed, by each rater, and by pairs of them."""
+        if not raters:
+            return {}
+        return {RATERS: Totals(3, raters), PAIRS: Totals(3, len(pairs_of(raters)))}
 
     def update(self, predicted: Prediction, batch: Batch, losses: Tensor) -> None:
         """Add a batch: logits (B, 1 + structures, *S), masks (B, *S) with 0 for the background.
@@ -77,12 +92,14 @@ class SegmentationMetrics(MetricSet):
             self.add_up(SCORES, batch.patients, score_counts(logits, targets, batch))
         for patient, counts in zip(batch.patients, voxels, strict=True):
             self.patients[patient] = self.patients.get(patient, torch.zeros_like(counts)) + counts
+        if self.options.masks:
+            self._update_raters(found, batch, logits.shape[1])
         if self.options.distances:
             self._update_distances(found.cpu(), targets.cpu(), voxels, batch.patients, batch.spacing)
 
     def largest(self, name: str, state: str) -> float:
         """See the base class; a size that the job does not fix is at most 2^31 voxels."""
-        if name in ("overlap", SCORES):
+        if name in ("overlap", SCORES, RATERS, PAIRS):
             size = self.job.data.size
             return math.prod(size) if size is not None else _LARGEST_IMAGE
         return {"loss": LARGEST_LOSS, "hd95": LARGEST_DISTANCE}.get(name, 1.0) if state == "total" else 1.0
@@ -99,6 +116,10 @@ class SegmentationMetrics(MetricSet):
         ]
         for structure, patients in enumerate(voxels.sum(axis=0).T.tolist()):
             yield Cells(patients, of_structures, structure)
+        for metric, of_patients in self.rated.items():
+            columns = (torch.stack(list(of_patients.values())).numpy() > 0).sum(axis=0).T.tolist()
+            for column, patients in enumerate(columns):
+                yield Cells(patients, [metric], column)
         if self.distances:
             kinds = torch.stack(list(self.distances.values())).numpy() > 0
             for structure, patients in enumerate(kinds.sum(axis=0).T.tolist()):
@@ -170,7 +191,8 @@ class SegmentationMetrics(MetricSet):
     def report(self) -> dict[str, float]:
         """Compute every metric of the job: means over the structures, then the single structures."""
         metrics = self.settled()
-        means = {name: metric for name, metric in metrics.items() if name not in ("loss", "overlap", SCORES)}
+        counts = ("loss", "overlap", SCORES, RATERS, PAIRS)
+        means = {name: metric for name, metric in metrics.items() if name not in counts}
         # torchmetrics returns a scalar for one structure.
         single = {name: metric.compute().reshape(-1) for name, metric in means.items()}
         tp, fp, fn = metrics["overlap"].compute().double()
@@ -180,9 +202,35 @@ class SegmentationMetrics(MetricSet):
         single["iou"] = tp / (tp + fp + fn)
         values = {name: float(value.nanmean()) for name, value in single.items()}
         values["loss"] = float(metrics["loss"].compute())
+        if self.options.masks:
+            values |= self._agreements(metrics)
         for name, value in single.items():
             values |= {f"{name}/{label}": float(value[i]) for i, label in enumerate(self.options.classes)}
         return values
+
+    def _agreements(self, metrics: Mapping[str, Metric]) -> dict[str, float]:
+        """Return the Dice over all voxels by each rater, and the mean of that between two of them."""
+        by_rater, between = (dice(metrics[name].compute()[None])[0] for name in (RATERS, PAIRS))
+        each = {f"dice_rater/{name}": float(by_rater[n]) for n, name in enumerate(self.options.masks)}
+        means = {"dice_rater": float(by_rater.nanmean()), "dice_between_raters": float(between.nanmean())}
+        return {**means, **each}
+
+    def _update_raters(self, found: Tensor, batch: Batch, classes: int) -> None:
+        first = batch[FIRST] if FIRST in batch else batch[self._target]
+        unseen = torch.full_like(first, UNKNOWN_PIXEL)
+        masks = [first, *(batch.values.get(name, unseen) for name in self.options.raters[1:])]
+        compared = [(found, mask, are_known(mask)) for mask in masks]
+        for metric, pairs in ((RATERS, compared), (PAIRS, list(counted_pairs(masks)))):
+            columns = [
+                count_voxels(without_unknown(one), without_unknown(other), classes).sum(dim=2)
+                * known.cpu()[:, None]
+                for one, other, known in pairs
+            ]
+            counts = torch.stack(columns, dim=2)  # (B, 3, columns), over all structures
+            self.add_up(metric, batch.patients, counts)
+            of_patients = self.rated.setdefault(metric, {})
+            for patient, own in zip(batch.patients, counts, strict=True):
+                of_patients[patient] = of_patients.get(patient, torch.zeros_like(own)) + own
 
     def _update_distances(
         self,

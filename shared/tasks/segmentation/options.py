@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 REGION = "region"
 """Name of the field that says where pixels count."""
 
+RATER = "rater "
+"""Before a column, the name of the field with a further rater's mask."""
+
 VOXELS = ("accuracy", "sensitivity", "specificity", "auroc")
 """The metrics of single voxels."""
 
@@ -106,6 +109,20 @@ class Segmentation(ClassesOptions):
         exclude_if=(5).__eq__,
         description="Pixels of the largest radius of a tube, for 'cldice-ce'.",
     )
+    masks: list[Label] = Field(
+        [],
+        max_length=16,
+        exclude_if=operator.not_,  # a job without it keeps the digest that it had before there was such a key
+        examples=[["rater1", "rater2"]],
+        description="Columns of the masks of several raters, in place of `mask`. Every row has the first; an "
+        "empty cell of another is a rater who has not seen the image.",
+    )
+    consensus: Literal["mean", "majority", "staple"] = Field(
+        "mean",
+        exclude_if=lambda value: value == "mean",  # as for masks
+        description="Of several raters: training takes the mean of the losses by each, or the loss by one "
+        "mask that they agree on, by votes or by STAPLE (Warfield et al. 2004).",
+    )
     region: Label | None = Field(
         None,
         exclude_if=operator.not_,  # jobs without it keep the digest that they had before there was such a key
@@ -163,9 +180,19 @@ class Segmentation(ClassesOptions):
         return self
 
     @model_validator(mode="after")
+    def _raters(self) -> Self:
+        if len(self.masks) == 1 or len(set(self.masks)) != len(self.masks):
+            raise ValueError("masks: name two columns or more, each once")
+        if self.consensus != "mean" and not self.masks:
+            raise ValueError("consensus: is about the masks of several raters; name them in masks")
+        if self.masks and self.class_weights in ("site", "federation"):
+            raise ValueError("class_weights: counts the voxels of one rater; take 'public' with class_shares")
+        return self
+
+    @model_validator(mode="after")
     def _region(self) -> Self:
-        if self.region == "mask":
-            raise ValueError("region: 'mask' is what is to be found; name another column")
+        if self.region in ("mask", *self.masks):
+            raise ValueError(f"region: '{self.region}' is what is to be found; name another column")
         if self.region is not None and self.class_weights in ("site", "federation"):
             raise ValueError(
                 "class_weights: counts voxels outside of the region too; take 'public' with class_shares"
@@ -181,10 +208,20 @@ class Segmentation(ClassesOptions):
             instances=self.mask == "any",
             partly_known=self.unlabelled is not None,
         )
-        if self.region is None:
-            return {**self.declared, "mask": mask}
-        region = SampleField("mask", (self.region,), role="target", classes=("region",), region=True)
-        return {**self.declared, "mask": mask, REGION: region}
+        found = {**self.declared, "mask": replace(mask, columns=tuple(self.masks[:1]))}
+        for name in self.raters[1:]:
+            column = name.removeprefix(RATER)
+            found[name] = replace(mask, columns=(column,), partly_known=True)
+        if self.region is not None:
+            found[REGION] = SampleField(
+                "mask", (self.region,), role="target", classes=("region",), region=True
+            )
+        return found
+
+    @property
+    def raters(self) -> tuple[str, ...]:
+        """The fields of the masks of several raters, that of the first is `mask`; none where there is one."""
+        return ("mask", *(f"{RATER}{column}" for column in self.masks[1:])) if self.masks else ()
 
     @property
     def removed_parts(self) -> dict[str, object]:
@@ -219,6 +256,8 @@ class Segmentation(ClassesOptions):
         ]
         if self.voxel_metrics:
             found += [MetricSpec(name, classes=single) for name in VOXELS]
+        if self.masks:
+            found += [MetricSpec("dice_rater", classes=self.masks), MetricSpec("dice_between_raters")]
         if self.distances:
             found += [
                 MetricSpec("hd95", lower_is_better=True, classes=single),
@@ -229,6 +268,10 @@ class Segmentation(ClassesOptions):
 
     def problems(self, job: "JobSpec") -> Iterator[str]:
         """See the base class."""
+        if self.masks and self.learns_unlabelled:
+            yield "[task] masks: go with unlabelled = { method = 'leave-out' } alone"
+        if self.masks and self.loss == "batch-dice-ce":
+            yield "[task] loss: 'batch-dice-ce' mixes images, of which raters have seen some; take 'dice-ce'"
         if self.loss == "batch-dice-ce" and self.learns_unlabelled:
             yield (
                 "[task] loss: 'batch-dice-ce' mixes the images of a batch, of which some lack a mask; take "

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from monai.networks.utils import eval_mode
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -15,11 +16,14 @@ from shared.tasks.answers import Answer, Cell
 from shared.tasks.base import Models
 from shared.tasks.classes import LOGITS, ClassesTask
 from shared.tasks.look import Look
+from shared.tasks.losses import SampleLoss
 from shared.tasks.programs import Program, Whole
 from shared.tasks.segmentation.metrics import SegmentationMetrics, count_voxels, dice, surface_distances
 from shared.tasks.segmentation.options import REGION, Segmentation
 from shared.tasks.segmentation.postprocess import cleaned
+from shared.tasks.segmentation.raters import FIRST, agreed, given, without_unknown
 from shared.tasks.segmentation.region import within
+from shared.tasks.unlabelled.agreement import are_known
 from shared.tasks.whole_images import Windows, padded
 
 if TYPE_CHECKING:
@@ -42,11 +46,31 @@ class SegmentationTask(ClassesTask):
         return SegmentationMetrics(self.job, self._options)
 
     def prepare(self, batch: Batch, seed: int) -> Batch:
-        """See the base class: outside of the region there is background."""
+        """See the base class: what raters agree on; and outside of the region there is background."""
         batch = super().prepare(batch, seed)
-        if REGION not in batch or self.target not in batch:
+        if self.target not in batch:
             return batch
-        return batch.plus(**{self.target: batch[self.target] * (batch[REGION] > 0)})
+        masks = {name: batch[name] for name in (self.target, *self._options.raters) if name in batch}
+        if self._options.consensus != "mean":
+            how, classes = self._options.consensus, self._options.counted
+            masks[self.target] = agreed(list(masks.values()), how, classes)
+            masks[FIRST] = batch[self.target]
+        if REGION in batch:
+            masks = {name: mask * (batch[REGION] > 0) for name, mask in masks.items()}
+        return batch.plus(**masks)
+
+    def training_losses(self, loss: SampleLoss, predicted: Prediction, batch: Batch) -> Tensor:
+        """See the base class: by one mask, or the mean of the losses by each rater who has seen an image.
+
+        Of a cross-entropy it is that by the share of the raters who say so of each pixel.
+        """
+        raters = given(batch, self._options.raters)
+        if len(raters) < 2 or self._options.consensus != "mean":
+            return super().training_losses(loss, predicted, batch)
+        logits = predicted[LOGITS].float()
+        known = torch.stack([are_known(mask) for mask in raters]).to(logits)
+        losses = torch.stack([loss(logits, without_unknown(mask)) for mask in raters])
+        return (losses * known).sum(dim=0) / known.sum(dim=0)
 
     def forward(self, models: Models, batch: Batch) -> Prediction:
         """See the base class."""

@@ -16,6 +16,7 @@ CONTRAST, BRIGHTNESS = 0.4, 0.4  # largest change of a channel: of its spread, a
 NOISE = 0.3  # largest deviation of the noise, in those of the channel
 BLUR = 2  # pixels that a mean is taken over along each axis, and spread over again
 ERASED = 0.5  # largest part of each axis that is left out
+LEAST_PART = 0.5  # of each axis, that is magnified
 
 
 def changed(image: Tensor, seed: int, *, erase: bool) -> Tensor:
@@ -94,3 +95,19 @@ def _erased(image: Tensor, source: Generator) -> Tensor:
         box.append(slice(first, first + length))
     inside[tuple(box)] = True
     return torch.where(inside.to(image.device), _of_channels(image)[0], image)
+
+
+def another(image: Tensor, seed: int) -> Tensor:
+    """Return a view of an image (C, *S) that may lie elsewhere: a part of it, magnified, mirrored, changed.
+
+    As in Chen et al. 2020, section 3: a random part, then colours and blur.
+    """
+    source = torch.Generator().manual_seed(seed)
+    axes = image.dim() - 1
+    part = LEAST_PART + (1 - LEAST_PART) * torch.rand((), generator=source)
+    shift = (1 - part) * (2 * torch.rand(axes, generator=source) - 1)
+    mirrored = torch.where(torch.rand(axes, generator=source) < CHANCE, -1.0, 1.0)
+    matrix = torch.cat([torch.diag(part * mirrored), shift[:, None]], dim=1).to(image)
+    places = functional.affine_grid(matrix[None], [1, *image.shape], align_corners=False)
+    cropped = functional.grid_sample(image[None], places, padding_mode="border", align_corners=False)[0]
+    return changed(cropped, int(torch.randint(2**62, (), generator=source)), erase=False)

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Full backward hook")  # Opacus h
 OUTPUTS = 3
 SMALL: dict[str, dict[str, Any]] = {
     "vit": {"features": 24, "layers": 2, "heads": 2},
+    "belief-network": {"hidden": [16, 8]},
     "unet": {"channels": [8, 16, 32]},
     "dynunet": {"channels": [8, 16, 32]},
     "attention-unet": {"channels": [8, 16, 32]},

@@ -213,3 +213,20 @@ def test_landmarks_of_pairs_are_at_the_same_places_of_the_head(made: dict[str, P
         differences.append(np.abs(seen[0] - seen[1]).mean())
         beside.append(np.abs(seen[0] - ndimage.map_coordinates(arrays[1], fixed.T, order=1)).mean())
     assert np.mean(differences) < 0.6 * np.mean(beside)
+
+
+def test_raters_draw_the_same_tumour_small_and_large(made: dict[str, Path]) -> None:
+    manifest = made["phantom-raters"]
+    found = rows_of(manifest)
+    sizes: dict[str, list[float]] = {name: [] for name in ("rater1", "rater2", "rater3")}
+    for cells in found:
+        assert cells["rater1"]
+        true = np.asarray(Image.open(manifest.parent / cells["truth"])) > 0
+        for name, own in sizes.items():
+            if cells[name] and true.any():
+                own.append((np.asarray(Image.open(manifest.parent / cells[name])) > 0).sum() / true.sum())
+    medians = [float(np.median(sizes[name])) for name in ("rater1", "rater3", "rater2")]
+    assert medians == sorted(medians)
+    assert medians[0] < 0.95
+    assert medians[1] > 1.05
+    assert 0.6 < sum(bool(cells["rater2"]) for cells in found) / len(found) < 0.9

@@ -29,6 +29,7 @@ FIGURES = {
     "regression": {"agreement-1"},
     "vae": set(),
     "diffusion": set(),
+    "pretraining": set(),
 }
 
 

@@ -1,0 +1,1 @@
+"""Networks that learn from images alone what another job begins with."""
