@@ -5,4 +5,7 @@ MONAI loads all that it finds, used or not: these take a third of the time that 
 
 import sys
 
-sys.modules.update(dict.fromkeys(("mlflow", "pandas", "sklearn", "tensorboard")))  # type: ignore[arg-type]
+hidden = ["mlflow", "sklearn", "tensorboard"]
+if "ipykernel_launcher" not in sys.orig_argv:  # a notebook shows tables
+    hidden.append("pandas")
+sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]

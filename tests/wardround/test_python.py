@@ -111,7 +111,7 @@ def test_a_job_is_made_of_its_data_and_changed(tiny_data: Path, tmp_path: Path) 
     command("job", "new", "discs", "--task", "segmentation", "--data", tiny_data, cwd=tmp_path)
     assert wardround.Job.read(tmp_path / "discs.toml", {"job.rounds": 2}).digest == job.digest
     with pytest.raises(wardround.WardroundError, match="must be at least 1"):
-        job.changed({"job.rounds": 0})
+        job.changed({"training.batch_size": 0})
     with pytest.raises(wardround.WardroundError, match="unknown key"):
         job.changed({"training.learning_rat": 1.0})
 
