@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from shared.errors import DataError
@@ -27,6 +28,8 @@ from simulate.data.patients import Row, patients, place, row
 from simulate.data.rated import rated_slices
 from simulate.data.records import burden, records, survival, survival_images
 from simulate.data.slides import draw_slide, write_slide
+
+Channels = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float32]]
 
 _EDITION = 1  # raise it when the pictures change: old ones on disk are then not taken for new ones
 
@@ -95,29 +98,34 @@ def _write(maker: "Maker", name: str, final: Path, seed: int) -> None:
 
 def _brain_slices(folder: Path, seed: int) -> Iterator[Row]:
     """Six axial slices of a head, 96 x 96, each with its tumour's mask (0 or 255); some heads have none."""
-    heights = np.linspace(-0.45, 0.55, 6)
-    for patient in patients({"north": 24, "south": 16, "east": 12, "west": 8}, seed):
-        slices, labels = draw_brain(patient.rng, heights, (96, 96), tumour=patient.rng.random() < 0.85)
-        for number, (pixels, structures) in enumerate(zip(slices, labels, strict=True), start=1):
-            stem = f"{patient.name}-{number}"
-            image = place(folder, "images", patient, f"{stem}.png")
-            mask = place(folder, "masks", patient, f"{stem}.png")
-            Image.fromarray(patient.scanned(pixels[None], stem)[0]).save(image)
-            Image.fromarray(np.where(structures == TUMOUR, 255, 0).astype(np.uint8)).save(mask)
-            yield row(folder, patient, image) | {"mask": mask.relative_to(folder).as_posix()}
+    return _head_slices(folder, seed, np.linspace(-0.45, 0.55, 6), 96, lambda pixels, _: pixels[None])
 
 
 def _brain_sequences(folder: Path, seed: int) -> Iterator[Row]:
     """Four axial slices of a head, 64 x 64, in colour files: before contrast, FLAIR, after contrast."""
-    heights = np.linspace(-0.35, 0.45, 4)
+    return _head_slices(folder, seed, np.linspace(-0.35, 0.45, 4), 64, draw_sequences)
+
+
+def _head_slices(
+    folder: Path, seed: int, heights: NDArray[np.float64], side: int, channels: Channels
+) -> Iterator[Row]:
+    """Axial slices of heads, with masks.
+
+    Args:
+        folder: Gets the files.
+        seed: Of the patients.
+        heights: Of the slices.
+        side: Pixels along each axis.
+        channels: Makes the channels (C, side, side) of a slice's pixels and of its tumour.
+    """
     for patient in patients({"north": 24, "south": 16, "east": 12, "west": 8}, seed):
-        slices, labels = draw_brain(patient.rng, heights, (64, 64), tumour=patient.rng.random() < 0.85)
+        slices, labels = draw_brain(patient.rng, heights, (side, side), tumour=patient.rng.random() < 0.85)
         for number, (pixels, structures) in enumerate(zip(slices, labels, strict=True), start=1):
             stem = f"{patient.name}-{number}"
             image = place(folder, "images", patient, f"{stem}.png")
             mask = place(folder, "masks", patient, f"{stem}.png")
-            taken = patient.scanned(draw_sequences(pixels, structures == TUMOUR), stem)
-            Image.fromarray(np.moveaxis(taken, 0, -1)).save(image)
+            taken = patient.scanned(channels(pixels, structures == TUMOUR), stem)
+            Image.fromarray(taken[0] if len(taken) == 1 else np.moveaxis(taken, 0, -1)).save(image)
             Image.fromarray(np.where(structures == TUMOUR, 255, 0).astype(np.uint8)).save(mask)
             yield row(folder, patient, image) | {"mask": mask.relative_to(folder).as_posix()}
 
