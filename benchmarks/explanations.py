@@ -18,8 +18,6 @@ points better than the centre, paired; no method's correlation is above 0.5.
 
 import argparse
 import csv
-import os
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,10 +28,10 @@ import numpy as np
 import torch
 from common import conditions, finish, make_job
 from numpy.typing import NDArray
+from on_packs import DATA, are_there, shipped, trained
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
-from science import shortened
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torch.nn import functional
@@ -44,13 +42,11 @@ from client.data.manifest.rows import scan_manifest
 from client.explain.methods import METHODS
 from client.explain.subject import Subject
 from shared.finished_run import FinishedRun
-from shared.job.schema import JobSpec, load_job
+from shared.job.schema import JobSpec
 from shared.networks.build import build_model
 from shared.networks.modes import asked
-from simulate.session.session import Hospitals, execute, start
+from simulate.session.session import Hospitals
 
-PROJECT = Path(__file__).parents[1]
-DATA = Path(os.environ.get("WARDROUND_DATA", PROJECT.parent / "shared" / "data"))
 NAMES = ("grad-cam", "integrated-gradients", "smooth-gradient", "shap", "occlusion", "lime")
 PACKS = {"skin": "skin_ham_4sites", "ultrasound": "ultrasound_busi"}
 CENTRE = "centre"
@@ -82,8 +78,7 @@ def main() -> None:
     torch.set_num_threads(1)
     console, missed, figures = Console(width=150), list[str](), dict[str, Any](conditions())
     for pack in options.packs or PACKS:
-        if not (DATA / PACKS[pack]).is_dir():
-            print(f"{pack}: skipped, {DATA / PACKS[pack]} is not there; set WARDROUND_DATA", file=sys.stderr)
+        if not are_there(PACKS[pack]):
             continue
         with tempfile.TemporaryDirectory(prefix="wardround-explanations-") as folder:
             manifest = manifest_of(pack, Path(folder))
@@ -121,10 +116,8 @@ def manifest_of(pack: str, folder: Path) -> Path:
 
 def train(pack: str, manifest: Path, out: Path, console: Console, *, quick: bool) -> Path:
     """Train a federation and return its folder."""
-    job = load_job(PROJECT / "configs" / "jobs" / "skin-lesions.toml") if pack == "skin" else ultrasound_job()
-    folder = start(shortened(job) if quick else job, Hospitals(data=manifest), out, "cpu", baselines=False)
-    execute(folder, "in-process", console)
-    return folder.path
+    job = shipped("skin-lesions") if pack == "skin" else ultrasound_job()
+    return trained(job, Hospitals(data=manifest), out, console, quick=quick).path
 
 
 def ultrasound_job() -> JobSpec:

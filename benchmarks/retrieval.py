@@ -11,27 +11,19 @@ Claimed, of the means over the seeds: precision at least twice that of chance wh
 0.9 of the pooled model's in each source's own.
 """
 
-import argparse
 import csv
-import os
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
-from common import conditions, finish
+from on_packs import DATA, Figures, of_seeds, shipped, trained
 from rich.console import Console
-from rich.table import Table
-from science import interval, shortened
 
 from client.retrieve.run import retrieve_with
 from client.retrieve.search import Goodness
 from client.retrieve.write import TABLE
-from shared.job.schema import load_job
-from simulate.session.session import Hospitals, execute, start
+from simulate.session.session import Hospitals
 
-PROJECT = Path(__file__).parents[1]
-DATA = Path(os.environ.get("WARDROUND_DATA", PROJECT.parent / "shared" / "data"))
 PACK = "skin_ham_4sites"
 FIRST, MORE = 5, 10
 ALL = "all"  # the archive of all sources
@@ -39,28 +31,7 @@ ALL = "all"  # the archive of all sources
 
 def main() -> None:
     """Train, search, print the table and the figures; exit with 1 where a claim fails."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    parser.add_argument("--quick", action="store_true", help="one seed, two steps; held to no figure")
-    options = parser.parse_args()
-    console, seeds = Console(width=120), [1] if options.quick else options.seeds
-    if not (DATA / PACK).is_dir():
-        print(f"skipped, {DATA / PACK} is not there; set WARDROUND_DATA", file=sys.stderr)
-        finish("retrieval", conditions(), [], quick=options.quick)
-    runs = []
-    for seed in seeds:
-        runs.append(of_seed(seed, console, quick=options.quick))
-        print(runs[-1], file=sys.stderr, flush=True)
-    figures = {name: [round(run[name], 4) for run in runs] for name in runs[0]}
-    table = Table(title="mean and 95 % interval over the seeds")
-    for heading in ("figure", "mean", "interval"):
-        table.add_column(heading, justify="left" if heading == "figure" else "right")
-    for name, values in figures.items():
-        table.add_row(name, f"{np.mean(values):.3f}", f"± {interval(values):.3f}")
-    console.print(table)
-    finish("retrieval", conditions() | figures, missed(figures), quick=options.quick)
+    of_seeds("retrieval", __doc__, (PACK,), of_seed, missed)
 
 
 def of_seed(seed: int, console: Console, *, quick: bool) -> dict[str, float]:
@@ -71,11 +42,10 @@ def of_seed(seed: int, console: Console, *, quick: bool) -> dict[str, float]:
         sites = archives(folder)
         for name in ("federated", "pooled"):
             changes = {"job.seed": seed} | ({"strategy.min_sites": 1} if name == "pooled" else {})
-            job = load_job(PROJECT / "configs" / "jobs" / "skin-lesions.toml", changes)
+            job = shipped("skin-lesions", changes)
             data = DATA / PACK if name == "federated" else folder / "pooled.csv"
             hospitals = Hospitals(data=data, count=1 if name == "pooled" else None)
-            run = start(shortened(job) if quick else job, hospitals, folder / name, "cpu", baselines=False)
-            execute(run, "in-process", console)
+            run = trained(job, hospitals, folder / name, console, quick=quick)
             first = [searched(run.path, folder, site, FIRST, name) for site in sites]
             more = [searched(run.path, folder, site, MORE, name) for site in sites]
             one = searched(run.path, folder, ALL, FIRST, name)
@@ -143,7 +113,7 @@ def write(path: Path, rows: list[dict[str, str]]) -> None:
             )
 
 
-def missed(figures: dict[str, list[float]]) -> list[str]:
+def missed(figures: Figures) -> list[str]:
     """Return what is claimed and does not hold."""
     means = {name: float(np.mean(values)) for name, values in figures.items()}
     own, pooled = means[f"federated, precision of {FIRST}"], means[f"pooled, precision of {FIRST}"]

@@ -10,28 +10,21 @@ Claimed, of the means over the seeds: training against attacks halves the drop; 
 from skin with an AUROC above 0.9.
 """
 
-import argparse
 import csv
-import os
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import conditions, finish
+from on_packs import DATA, Figures, of_seeds, shipped, trained
 from PIL import Image
 from rich.console import Console
-from rich.table import Table
-from science import interval, shortened
 from scipy.stats import rankdata
 
 from client.predict.run_model import predict_with
-from shared.job.schema import JobSpec, load_job
-from simulate.session.session import Hospitals, execute, start
+from shared.job.schema import JobSpec
+from simulate.session.session import Hospitals
 
-PROJECT = Path(__file__).parents[1]
-DATA = Path(os.environ.get("WARDROUND_DATA", PROJECT.parent / "shared" / "data"))
 SKIN, OTHER = "skin_ham_4sites", "ultrasound_busi"
 EPSILON, STEPS = 0.1, 10
 METRICS = [
@@ -44,23 +37,7 @@ SHOWN = 150  # images of each kind that are looked at
 
 def main() -> None:
     """Train, attack, predict; print the table and the figures, and fail where a claim does."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    parser.add_argument("--quick", action="store_true", help="one seed, two steps; held to no figure")
-    options = parser.parse_args()
-    seeds, console = [1] if options.quick else options.seeds, Console(width=120)
-    if not all((DATA / pack).is_dir() for pack in (SKIN, OTHER)):
-        print(f"skipped, {DATA / SKIN} or {DATA / OTHER} is not there; set WARDROUND_DATA", file=sys.stderr)
-        finish("robustness", conditions(), [], quick=options.quick)
-    runs = []
-    for seed in seeds:
-        runs.append(of_seed(seed, console, quick=options.quick))
-        print(runs[-1], file=sys.stderr, flush=True)
-    figures = {name: [round(run[name], 4) for run in runs] for name in runs[0]}
-    console.print(table_of(figures))
-    finish("robustness", conditions() | figures, missed(figures), quick=options.quick)
+    of_seeds("robustness", __doc__, (SKIN, OTHER), of_seed, missed)
 
 
 def of_seed(seed: int, console: Console, *, quick: bool) -> dict[str, float]:
@@ -69,14 +46,7 @@ def of_seed(seed: int, console: Console, *, quick: bool) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="wardround-robustness-") as folder:
         for name in ("plain", "hardened"):
             job = job_of(seed, hardened=name == "hardened")
-            run = start(
-                shortened(job) if quick else job,
-                Hospitals(data=DATA / SKIN),
-                Path(folder) / name,
-                "cpu",
-                baselines=False,
-            )
-            execute(run, "in-process", console)
+            run = trained(job, Hospitals(data=DATA / SKIN), Path(folder) / name, console, quick=quick)
             figures = run.read_description()["test"]["federation"]
             clean, robust = figures["accuracy"], figures["robust_accuracy"]
             found |= {f"{name}, accuracy": clean, f"{name}, attacked": robust}
@@ -92,7 +62,7 @@ def job_of(seed: int, *, hardened: bool) -> JobSpec:
     changes: dict[str, Any] = {"job.seed": seed, "evaluation.metrics": METRICS}
     if hardened:
         changes["training.adversarial"] = AGAINST
-    return load_job(PROJECT / "configs" / "jobs" / "skin-lesions.toml", changes)
+    return shipped("skin-lesions", changes)
 
 
 def noticed(run: Path, folder: Path, count: int) -> dict[str, float]:
@@ -154,17 +124,7 @@ def manifest_of(path: Path, files: list[Path]) -> Path:
     return path
 
 
-def table_of(figures: dict[str, list[float]]) -> Table:
-    """Return a row for each figure."""
-    table = Table(title="mean and 95 % interval over the seeds")
-    for heading in ("figure", "mean", "interval"):
-        table.add_column(heading, justify="left" if heading == "figure" else "right")
-    for name, values in figures.items():
-        table.add_row(name, f"{np.mean(values):.3f}", f"± {interval(values):.3f}")
-    return table
-
-
-def missed(figures: dict[str, list[float]]) -> list[str]:
+def missed(figures: Figures) -> list[str]:
     """Return what is claimed and does not hold."""
     mean = {name: float(np.mean(values)) for name, values in figures.items()}
     found = []
