@@ -23,6 +23,13 @@ without = ["localizer"]
 """
 
 
+def write_key(folder: Path) -> None:
+    """Write a hospital's key by which patients are always on the same side, and somebody trains."""
+    path = folder / "pseudonym.key"
+    path.touch(0o600)
+    path.write_bytes(b"a key of a test, of 32 bytes ...")
+
+
 def write_series(
     folder: Path,
     patient: str,

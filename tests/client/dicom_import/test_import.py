@@ -20,15 +20,7 @@ from client.data.manifest.rows import scan_manifest
 from client.data.manifest.splits import CohortKey, Split
 from tests.cli import wardround
 from tests.client.data.formats.dicom_files import written
-from tests.client.dicom_import.heaps import RULES, SAGITTAL, write_heap, write_series
-
-KEY = b"a key of a test, of 32 bytes ...."[:32]
-
-
-def write_key(place: Path) -> None:
-    """Write the hospital's key, so that patients are on one side of the split each time."""
-    (place / "pseudonym.key").write_bytes(KEY)
-    (place / "pseudonym.key").chmod(0o600)
+from tests.client.dicom_import.heaps import RULES, SAGITTAL, write_heap, write_key, write_series
 
 
 def imported(place: Path, *sources: object, rules: str | None = RULES, options: tuple = (), code: int = 0):

@@ -29,7 +29,7 @@ from client.pacs.source import ListedSeries, UnreachableError
 from shared.audit.log import parse_entry
 from shared.pki.certificates import new_key, save_key
 from tests.cli import wardround
-from tests.client.dicom_import.heaps import RULES, write_heap, write_series
+from tests.client.dicom_import.heaps import RULES, write_heap, write_key, write_series
 from tests.orthanc import TITLE, USER, Orthanc, running_orthanc
 
 
@@ -51,8 +51,7 @@ def place(orthanc: Orthanc, tmp_path: Path) -> Path:
     settings.write_text(settings.read_text().replace("[store]", "[pull]"))
     (tmp_path / "keys").mkdir()
     save_key(tmp_path / "keys" / "site.key", new_key())
-    (tmp_path / "pseudonym.key").write_bytes(bytes(32))  # so that somebody trains
-    (tmp_path / "pseudonym.key").chmod(0o600)
+    write_key(tmp_path)
     table = '[table]\nby = "accession_number"\nkey = "Study No"\ncolumns = ["label"]\n'
     (tmp_path / "rules.toml").write_text(RULES + table)
     (tmp_path / "list.csv").write_text("Study No,label\nACC101,a\nACC102,b\nACC103,a\nACC999,b\nACC*,a\n")
