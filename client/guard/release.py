@@ -7,14 +7,16 @@ is public, and the site says no more than whether it takes part.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
 
 from client.data.samples.site_data import SiteData
+from client.guard.bounds import Bounds
 from client.settings.policy import PolicyTable, rounded
 from shared.job.schema import JobSpec
+from shared.metrics.patient_values import PatientValues
 from shared.metrics.visibility import KEPT
 from shared.wire.messages import Description
 
@@ -88,16 +90,42 @@ class Release:
         judges = [split for split in ("val", "test") if self.has_group(patients.get(split, 0))]
         return judges if self.summed_scores else []
 
-    def class_counts(self, data: SiteData) -> tuple[int, ...]:
-        """Return the training images, or voxels, of each class; images are read for voxels alone.
+    def class_counts(self, data: SiteData, bounds: Bounds) -> tuple[int, ...]:
+        """Return about how many training images, or voxels, each class has; images are read for voxels alone.
 
-        A class that fewer than `min_group` patients have counts as none. Counts of voxels are rounded to two
-        digits: they have no step of their own.
+        A class that fewer than `min_group` patients have counts as none. A patient may have more of a class
+        than all others together, so each counts within a range of theirs, and the sum has noise. Counts of
+        voxels are then rounded to two digits: they have no step of their own.
+
+        Args:
+            data: The site's.
+            bounds: Of figures of the data alone; with `min_group = 1` sums are exact but for the rounding.
         """
-        voxels = data.counts_voxels
-        is_told = data.class_patients() >= self.min_group
-        told = (_two_digits(count) if voxels else self.count(int(count)) for count in data.class_counts())
-        return tuple(value if is_fine else 0 for value, is_fine in zip(told, is_told, strict=True))
+        values, told = data.class_values(), _two_digits if data.counts_voxels else self.count
+        image = float((values.sums.sum(axis=1) / values.images).max(initial=1)) if data.counts_voxels else 1.0
+        counts = [self._bounded(values, at, image, bounds) for at in range(values.sums.shape[1])]
+        return tuple(told(count) if count else 0 for count in counts)
+
+    def _bounded(self, values: PatientValues, column: int, image: float, bounds: Bounds) -> int:
+        """Return the bounded sum of one column of counts, with the same noise whatever is beside it.
+
+        Args:
+            values: Counts of each patient.
+            column: Of them.
+            image: Most that an image can have.
+            bounds: Of the sum.
+        """
+        own = values.sums[:, column : column + 1]
+        have = int(np.count_nonzero(own))
+        if have < self.min_group:
+            return 0
+        if bounds.least <= 1:
+            return int(own.sum())
+        each = replace(values, sums=own, counts=(own > 0).astype(np.int64))  # of a patient, not of an image
+        largest = (
+            self.count(int(values.images.sum())) * image / have
+        )  # no more than all images that it tells of
+        return max(round(bounds.column("class", each, 0, largest)), have)  # who has a class has one of it
 
     def units(self, data: SiteData, job: JobSpec) -> int:
         """Return the number of units (patients, or images) by which private training is planned."""
@@ -118,5 +146,5 @@ def told_seconds(seconds: float) -> float:
     return float(f"{seconds:.1e}")
 
 
-def _two_digits(count: np.int64) -> int:
+def _two_digits(count: int) -> int:
     return int(float(f"{count:.{_DIGITS - 1}e}"))

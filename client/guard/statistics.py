@@ -3,7 +3,7 @@
 Each patient counts once, with the mean of their rows. A figure behind which fewer than `min_group` patients
 are does not leave:
 
-- counts of classes are rounded as the policy says, and those of too few patients are told as none;
+- counts of classes are bounded in the same way, then rounded, and those of too few patients are told as none;
 - of a column of numbers leave how many patients have it, rounded, their mean and their spread, both bounded
   so that no few of them steer it (`client.guard.bounds`). What is sent is computed from these figures;
 - a column whose histogram is asked for is cut into cells of enough patients each, whose counts have noise.
@@ -43,7 +43,7 @@ def part_of(job: JobSpec, task: Task, data: SiteData, release: Release, bounds: 
     found: dict[str, Numbers] = {}
     for spec in specs:
         if spec.kind == "counts":
-            found[spec.name] = np.array(release.class_counts(data), np.float64)
+            found[spec.name] = np.array(release.class_counts(data, bounds), np.float64)
         elif spec.kind == "moments":
             found[spec.name] = _moments(spec, measured[spec.name], release, bounds)
         else:

@@ -21,6 +21,7 @@ from client.data.motion.steps import whole
 from client.data.samples.batches import Samples
 from client.data.samples.sample_reader import Reader
 from shared.job.schema import JobSpec
+from shared.metrics.patient_values import PatientValues
 from shared.tasks.fields import (
     UNKNOWN_LABEL,
     fields_of,
@@ -207,17 +208,12 @@ class SiteData:
         kind, values = self._kinds[self._target], self._training_targets()
         return sum((kind.class_counts(value) for _, value in values), np.zeros(kind.classes, np.int64))
 
-    def class_patients(self) -> NDArray[np.int64]:
-        """Count the training patients who have each class.
-
-        Returns:
-            As `class_counts`; of a mask every patient has the background.
-        """
-        kind, has = self._kinds[self._target], dict[str, NDArray[np.bool_]]()
-        for patient, value in self._training_targets():
-            found = kind.class_counts(value) > 0
-            has[patient] = found | has.get(patient, np.zeros_like(found))
-        return sum((found.astype(np.int64) for found in has.values()), np.zeros(kind.classes, np.int64))
+    def class_values(self) -> PatientValues:
+        """Count the classes of each training patient, as `class_counts` does of all together."""
+        kind = self._kinds[self._target]
+        rows = [(patient, kind.class_counts(value)) for patient, value in self._training_targets()]
+        counts = np.array([own for _, own in rows], np.float64).reshape(len(rows), kind.classes)
+        return PatientValues.of([patient for patient, _ in rows], counts, counts > 0)
 
     def _training_targets(self) -> Iterator[tuple[str, Tensor]]:
         """Yield patient and target of each training sample that has one; images are read for masks alone."""
