@@ -1,6 +1,5 @@
 """What an archive has, and its files: QIDO-RS (PS3.18 10.6) and WADO-RS (10.4)."""
 
-import json
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -9,19 +8,22 @@ from typing import Any, TypeVar
 
 import httpx
 
+from client.pacs.answers import MOST_LISTED, PLAIN, count, parsed, require_plain, values
 from client.pacs.archive_settings import PacsError
 from client.pacs.multipart import Parts
 from client.pacs.source import ListedSeries, MissingError, RefusedError, UnreachableError
 
 T = TypeVar("T")
-_JSON = {"accept": "application/dicom+json"}
-_FILES = {"accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}
+_Item = dict[str, str]  # by tag
+_JSON = {"accept": "application/dicom+json", **PLAIN}
+_FILES = {"accept": 'multipart/related; type="application/dicom"; transfer-syntax=*', **PLAIN}
 _LARGEST_ANSWER = 2**26  # bytes of a list
 _PAGE = 200  # of a list that is asked for at once
 _PIECE = 2**16
 _UID = re.compile(r"[0-9.]{1,64}")
 STUDY, SERIES, MODALITY = "0020000D", "0020000E", "00080060"
 COUNT_OF_SERIES = "00201209"  # Number of Series Related Instances
+_TAGS = (STUDY, SERIES, MODALITY, COUNT_OF_SERIES)
 
 
 class DicomWeb:
@@ -52,12 +54,12 @@ class DicomWeb:
 
     def studies(self, query: Mapping[str, str]) -> list[str]:
         """Return the UIDs of the studies that a query finds; see `Source`."""
-        return sorted({_text(item, STUDY) for item in self._listed("studies", query)} - {""})
+        return sorted({item[STUDY] for item in self._listed("studies", query)} - {""})
 
     def series(self, study: str) -> list[ListedSeries]:
         """Return the series of a study; see `Source`."""
         found = [
-            ListedSeries(study, _text(item, SERIES), _text(item, MODALITY), _number(item, COUNT_OF_SERIES))
+            ListedSeries(study, item[SERIES], item[MODALITY], count(item[COUNT_OF_SERIES]))
             for item in self._listed(f"studies/{_uid(study)}/series", {"includefield": COUNT_OF_SERIES})
         ]
         if not found:
@@ -95,10 +97,10 @@ class DicomWeb:
             self._pace(len(piece))
             yield piece
 
-    def _listed(self, path: str, query: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    def _listed(self, path: str, query: Mapping[str, str]) -> Iterator[_Item]:
         """Give the items of a list, page by page: an archive need not give all at once."""
         begin, known = 0, None
-        while True:
+        while begin < MOST_LISTED:
             paging = {"limit": str(_PAGE), "offset": str(begin)}
             page = self._asked(path, {**query, **paging})
             if not page or page == known:  # an archive that knows no offsets gives the same again
@@ -107,8 +109,9 @@ class DicomWeb:
             if len(page) < _PAGE:
                 return
             begin, known = begin + len(page), page
+        raise PacsError("answers with a list that has no end", where=self.host)
 
-    def _asked(self, path: str, query: Mapping[str, str]) -> list[dict[str, Any]]:
+    def _asked(self, path: str, query: Mapping[str, str]) -> list[_Item]:
         try:
             with self._client.stream("GET", f"{self._url}/{path}", params=query, headers=_JSON) as answer:
                 if answer.status_code == HTTPStatus.NO_CONTENT:
@@ -121,13 +124,10 @@ class DicomWeb:
                         raise PacsError("answers with a list of any length", where=self.host)
         except httpx.HTTPError as error:
             raise self._unreached(error) from None
-        try:
-            found = json.loads(content or b"[]")
-        except ValueError:
-            found = None
+        found = parsed(content or b"[]")
         if not isinstance(found, list):
             raise PacsError("answers with what is not a list (DICOM JSON)", where=self.host)
-        return [item for item in found if isinstance(item, dict)]
+        return [_item(item) for item in found if isinstance(item, dict)]
 
     def _require(self, answer: httpx.Response) -> None:
         status = answer.status_code
@@ -138,6 +138,7 @@ class DicomWeb:
             raise RefusedError(f"refuses the account (status {status})", where=self.host, remedy=remedy)
         if status != HTTPStatus.OK:
             raise PacsError(f"answers with status {status}", where=self.host)
+        require_plain(answer)
 
     def _unreached(self, error: httpx.HTTPError) -> UnreachableError:
         said = "did not answer in time" if isinstance(error, httpx.TimeoutException) else "can't be reached"
@@ -151,12 +152,7 @@ def _uid(text: str) -> str:
     return text
 
 
-def _text(item: Mapping[str, Any], tag: str) -> str:
-    found = item.get(tag)
-    values = found.get("Value") if isinstance(found, dict) else None
-    return str(values[0]) if isinstance(values, list) and values and isinstance(values[0], str | int) else ""
-
-
-def _number(item: Mapping[str, Any], tag: str) -> int | None:
-    text = _text(item, tag)
-    return int(text) if text.isdigit() else None
+def _item(said: Mapping[str, Any]) -> _Item:
+    """Return what is asked for of one item: the rest may be as large, and as deep, as it likes."""
+    firsts = {tag: next(iter(values(said, tag)), "") for tag in _TAGS}
+    return {tag: str(first) if isinstance(first, str | int) else "" for tag, first in firsts.items()}

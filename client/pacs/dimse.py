@@ -20,6 +20,7 @@ from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelGet as Get,
 )
 
+from client.pacs.answers import MOST_LISTED, count
 from client.pacs.archive_settings import PacsError
 from client.pacs.pull_settings import DimseTable
 from client.pacs.source import ListedSeries, MissingError, RefusedError, UnreachableError
@@ -60,7 +61,7 @@ class Dimse:
     def studies(self, query: Mapping[str, str]) -> list[str]:
         """Return the UIDs of the studies that a query finds; see `Source`."""
         found = self._found("STUDY", {"StudyInstanceUID": "", **query})
-        return sorted({str(item.get("StudyInstanceUID") or "") for item in found} - {""})
+        return sorted({_text(item, "StudyInstanceUID") for item in found} - {""})
 
     def series(self, study: str) -> list[ListedSeries]:
         """Return the series of a study; see `Source`."""
@@ -68,9 +69,9 @@ class Dimse:
         found = [
             ListedSeries(
                 study,
-                str(item.get("SeriesInstanceUID") or ""),
-                str(item.get("Modality") or ""),
-                int(item.get("NumberOfSeriesRelatedInstances") or 0) or None,
+                _text(item, "SeriesInstanceUID"),
+                _text(item, "Modality"),
+                count(_text(item, "NumberOfSeriesRelatedInstances")) or None,
             )
             for item in self._found("SERIES", {"StudyInstanceUID": study, **asked})
         ]
@@ -120,6 +121,8 @@ class Dimse:
                     raise UnreachableError("did not answer in time", where=self.host)
                 if status.Status in _PENDING and item is not None:
                     found.append(item)
+                    if len(found) > MOST_LISTED:
+                        raise PacsError("answers with a list that has no end", where=self.host)
                 elif status.Status != _SUCCESS:
                     raise PacsError(f"refuses the question (status {status.Status:04X}H)", where=self.host)
         return found
@@ -172,6 +175,14 @@ def _query(level: str, values: Mapping[str, Any]) -> Dataset:
     for keyword, value in values.items():
         setattr(dataset, keyword, value)
     return dataset
+
+
+def _text(item: Dataset, keyword: str) -> str:
+    """Return one value of an answer; nothing where it is not of its kind."""
+    try:
+        return str(item.get(keyword) or "").strip()
+    except (ValueError, TypeError, OverflowError):
+        return ""
 
 
 def _pieces(path: Path) -> Iterator[bytes]:

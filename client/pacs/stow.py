@@ -1,6 +1,5 @@
 """Objects into an archive: STOW-RS (PS3.18 10.5)."""
 
-import json
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,13 +9,15 @@ from typing import Any
 
 import httpx
 
+from client.pacs.answers import PLAIN, parsed, require_plain, values
 from client.pacs.archive_settings import ArchiveTable, PacsError
 
-_ANSWER = {"accept": "application/dicom+json"}
+_ANSWER = {"accept": "application/dicom+json", **PLAIN}
 _FAILED = "00081198"  # Failed SOP Sequence
 _REASON = "00081197"  # Failure Reason
 _STORED = "00081199"  # Referenced SOP Sequence
 _LARGEST_ANSWER = 2**24
+_LARGEST_CODE = 0xFFFF
 _REASONS = {  # PS3.4 B.2.3, PS3.18 I.2
     0x0110: "it could not process it",
     0x0122: "it takes no objects of this kind",
@@ -74,9 +75,8 @@ class Store:
         said = _object(content)
         failed = _sequence(said, _FAILED)
         if failed:
-            code = (failed[0].get(_REASON) or {}).get("Value", [0])[0]
-            why = _REASONS.get(code, f"reason {code:04X}H" if isinstance(code, int) else "no reason")
-            raise PacsError(f"does not take {len(failed)} of {len(files)} objects: {why}", where=self._host)
+            problem = f"does not take {len(failed)} of {len(files)} objects: {_reason(failed[0])}"
+            raise PacsError(problem, where=self._host)
         stored = len(_sequence(said, _STORED))
         if status != HTTPStatus.OK or stored != len(files):
             raise PacsError(
@@ -94,6 +94,7 @@ def _parts(files: Sequence[Path], boundary: str) -> Iterable[bytes]:
 
 
 def _bounded(answer: httpx.Response) -> bytes:
+    require_plain(answer)
     found = b""
     for piece in answer.iter_bytes():
         found += piece
@@ -103,16 +104,18 @@ def _bounded(answer: httpx.Response) -> bytes:
 
 
 def _object(content: bytes) -> dict[str, Any]:
-    try:
-        said = json.loads(content)
-    except ValueError:
-        return {}
+    said = parsed(content)
     if isinstance(said, list):  # some archives put it into a list
         said = said[0] if said else {}
     return said if isinstance(said, dict) else {}
 
 
 def _sequence(said: dict[str, Any], tag: str) -> list[dict[str, Any]]:
-    found = said.get(tag)
-    items = found.get("Value") if isinstance(found, dict) else None
-    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+    return [item for item in values(said, tag) if isinstance(item, dict)]
+
+
+def _reason(failed: dict[str, Any]) -> str:
+    code = next(iter(values(failed, _REASON)), None)
+    if not isinstance(code, int) or not 0 <= code <= _LARGEST_CODE:
+        return "no reason"
+    return _REASONS.get(code, f"reason {code:04X}H")
