@@ -71,6 +71,7 @@ def approve(
     from client.guard.approval_text import ApprovalText
     from client.guard.contributors import patients_behind
     from client.guard.job_book import JobBook
+    from client.guard.looks import judged_before
     from client.settings.site import load_site
     from shared.text.printable import printable
 
@@ -81,7 +82,8 @@ def approve(
     if json and not yes:
         raise typer.BadParameter("--json asks nothing: give --yes too")
     if not json:
-        for line in ApprovalText.of(job, config, book.served.answers(job.digest), behind).lines():
+        judged = judged_before(book.served, config, job.spec())
+        for line in ApprovalText.of(job, config, book.served.answers(job.digest), behind, judged).lines():
             print(line)
         if why := _why_no_round(folder, config, job.spec()):
             print(f"NO ROUND OF IT WOULD BE TRAINED, whatever is decided here: {printable(why)}")

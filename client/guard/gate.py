@@ -15,6 +15,7 @@ from client.guard.cohort import Cohort
 from client.guard.job_book import MOST_WAITING, JobBook
 from client.guard.ledger import LEDGER, Ledger
 from client.guard.ledger_entry import Round
+from client.guard.looks import asked as what_is_asked
 from client.guard.served_requests import Asked, Carried
 from client.guard.statement import statement_from
 from client.guard.waiting_jobs import how_to_approve
@@ -194,6 +195,22 @@ class Gate:
             most = policy.evaluations_per_day
             problem = f"policy.evaluations_per_day: today's {most} evaluations are used up"
             raise UsedUpError(problem, where=site)
+        elif not visit.job.trains:
+            self._take_look(visit, carried)
+
+    def _take_look(self, visit: Visit, carried: Carried) -> None:
+        """Count a model that is judged; of a job that no person has approved there are few over all jobs."""
+        most, dataset = self._config.policy.max_judged_models, self._config.dataset(visit.job.job.dataset)
+        look = " ".join((what_is_asked(visit.job), carried.model, carried.edges))
+        decision, _ = self._book.meet(visit.job, visit.researcher)
+        allowed = None if decision == "approved" else most
+        if not self._book.served.take_look(dataset.collection, look, allowed):
+            raise PolicyError(
+                f"policy.max_judged_models: {most} models were judged on these patients, and for another one "
+                "a person has to approve the job",
+                where=self._config.name,
+                remedy=f"At the hospital: {self._how_to_approve(visit.job.digest())}",
+            )
 
     @contextmanager
     def counted(self, visit: Visit) -> Iterator[None]:

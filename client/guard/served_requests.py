@@ -39,6 +39,11 @@ CREATE TABLE IF NOT EXISTS evaluated (
     day TEXT PRIMARY KEY,
     times INTEGER NOT NULL
 );
+CREATE TABLE IF NOT EXISTS judged (
+    patients TEXT NOT NULL,
+    look TEXT NOT NULL,
+    PRIMARY KEY (patients, look)
+);
 """
 
 
@@ -190,6 +195,27 @@ class Served(Book):
             )
         return True
 
+    def take_look(self, patients: str, look: str, most: int | None) -> bool:
+        """Count a model that is judged by a job of no rounds, unless there were enough; once is for good.
+
+        Args:
+            patients: Where they stand, as `DatasetTable.collection`: over all jobs and names of the dataset.
+            look: What is asked. The same again is no further look: it has the same answer.
+            most: Looks in all; None where a person has approved this one.
+        """
+        with self._change() as db:
+            known = db.execute("SELECT 1 FROM judged WHERE (patients, look) = (?, ?)", (patients, look))
+            if known.fetchone() is None:
+                if most is not None and _looks(db, patients) >= most:
+                    return False
+                db.execute("INSERT INTO judged VALUES (?, ?)", (patients, look))
+        return True
+
+    def judged(self, patients: str) -> int:
+        """Return how many such looks there were."""
+        with self._change() as db:
+            return _looks(db, patients)
+
     def allow_again(self, job: str) -> None:
         """Let each request of a job be answered once more, and its rounds have other models than before."""
         with self._change() as db:
@@ -223,6 +249,10 @@ def _times(db: sqlite3.Connection, asked: Asked) -> int:
     query = "SELECT times FROM answered WHERE (digest, phase, round, split) = (?, ?, ?, ?)"
     row = db.execute(query, asked.key).fetchone()
     return 0 if row is None else int(row["times"])
+
+
+def _looks(db: sqlite3.Connection, patients: str) -> int:
+    return int(db.execute("SELECT COUNT(*) FROM judged WHERE patients = ?", (patients,)).fetchone()[0])
 
 
 def _answered(asked: Asked, site: str) -> PolicyError:

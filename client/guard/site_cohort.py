@@ -10,6 +10,7 @@ from client.data.manifest.splits import CohortKey
 from client.data.samples.site_data import SiteData
 from client.guard.bounds import Bounds
 from client.guard.cohort import Cohort, side_of
+from client.guard.looks import asked
 from client.guard.release import Release
 from client.guard.update_plan import check_update, patients_in_round, units_in_round
 from client.settings.policy import PolicyError
@@ -112,14 +113,13 @@ class SiteCohort:
     def bounds(self, job: JobSpec, request: Request) -> Bounds:
         """Return how sums over patients are bounded before they leave.
 
-        The noise is that of the request: asked again, it has the same answer. Two requests have other noise
+        The noise is that of what is asked: asked again, also by a job of another name that judges the same
+        model, it has the same answer. Two requests have other noise
         where they have the same values too: that they have would be an answer about each patient.
         """
         carried = (request.vector, np.empty(0) if request.edges is None else request.edges)
         hashes = [hashlib.sha256(np.ascontiguousarray(one).data).hexdigest() for one in carried]
-        seed = partial(
-            self._cohort(job).key.seed, "noise", job.digest(), request.round, request.split, *hashes
-        )
+        seed = partial(self._cohort(job).key.seed, "noise", asked(job), request.round, request.split, *hashes)
         moved = 1 if job.task.pairing(job.data) is None else 2
         return Bounds(self._config.policy.min_group, seed, moved=moved)
 

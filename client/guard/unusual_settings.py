@@ -17,8 +17,15 @@ RARE = 0.001  # share of a class
 TINY = 16  # pixels along an axis
 
 
-def unusual(job: JobSpec) -> list[str]:
-    """Return a sentence for each thing that few honest jobs have; none of them proves anything."""
+def unusual(job: JobSpec, judged: int = 0) -> list[str]:
+    """Return a sentence for each thing that few honest jobs have; none of them proves anything.
+
+    Args:
+        job: What is to be approved.
+        judged: Models that jobs of no rounds had judged on the dataset before.
+    """
+    if not job.trains:  # it has no steps, no updates and no rounds
+        return [*_looks(judged), *_evaluation(job), *_data(job)]
     return [*_steps(job), *_length(job), *_evaluation(job), *_data(job), *_privacy(job)]
 
 
@@ -26,6 +33,12 @@ def images_behind(job: JobSpec) -> int | None:
     """Return how many images can be behind an update at most; None where it is all that a site has."""
     steps = job.training.local_steps
     return None if steps is None else steps * job.training.batch_size
+
+
+def _looks(judged: int) -> Iterator[str]:
+    if judged:
+        models = "One model was" if judged == 1 else f"{judged} models were"
+        yield f"{models} judged on this dataset before: each look tells a little more of its test patients."
 
 
 def _steps(job: JobSpec) -> Iterator[str]:

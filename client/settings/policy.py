@@ -146,6 +146,12 @@ class PolicyTable(Table):
     evaluations_per_day: int | None = Field(
         None, ge=1, description="Most evaluations a day (local time), of all jobs.", examples=[400]
     )
+    max_judged_models: int = Field(
+        10,
+        ge=0,
+        description="Most models that jobs of no rounds have judged on a dataset, in all, without a person's "
+        "approval: what matters under approval = 'automatic'.",
+    )
     hours: list[str] | None = Field(
         None,
         description="Times of the day (local) at which the site works for the federation.",

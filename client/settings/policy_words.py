@@ -102,7 +102,7 @@ def _most(key: str, some: str, none: str, refuses: str) -> Callable[[PolicyTable
 
 def _counted(text: str, value: float) -> str:
     said = text.format(value)
-    return re.sub(r"\b1 (round|site|patient|time)s\b", r"1 \1", said) if value == 1 else said
+    return re.sub(r"\b1 (round|site|patient|time|model)s\b", r"1 \1", said) if value == 1 else said
 
 
 def _yes_or_no(key: str, yes: Words, no: Words) -> Callable[[PolicyTable], Words]:
@@ -169,6 +169,12 @@ _WORDS: dict[str, Callable[[PolicyTable], Words]] = {
         "Models of all jobs are judged here {} times a day at most.",
         "Evaluations of a day are not counted.",
         "an evaluation after {} in one day",
+    ),
+    "max_judged_models": _most(
+        "max_judged_models",
+        "Jobs of no rounds have {} models judged on a dataset, in all; for more a person has to say yes.",
+        "",
+        "a model to be judged after {}, if nobody has approved the job",
     ),
     "hours": _hours,
     "max_model_mb": _most(

@@ -74,7 +74,7 @@ def text_of(site, job):
     site.describe(job)
     config = site.site.config
     return ApprovalText.of(
-        site.book.find(job.digest()), config, 0, patients_behind(site.folder, config, job)
+        site.book.find(job.digest()), config, 0, patients_behind(site.folder, config, job), 0
     ).lines()
 
 
@@ -88,7 +88,7 @@ def test_a_job_that_got_into_the_book_otherwise_is_escaped_all_the_same(make_sit
     )
     seen = site.book.find(job.digest())
     object.__setattr__(seen, "spec", lambda: forged)
-    lines = ApprovalText.of(seen, site.site.config, 0, "").lines()
+    lines = ApprovalText.of(seen, site.site.config, 0, "", 0).lines()
     assert all(line.isprintable() for line in lines)
     assert sum(line.startswith("network ") for line in lines) == 1
     assert sum(line.startswith("No image leaves") for line in lines) == 1
