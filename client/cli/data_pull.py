@@ -114,10 +114,12 @@ def _pulled(
 
     log = _log(folder)
     modalities = {rule.modality for rule in asked.rules.series.values()}
-    with begun(asked) as (_, names), _opened(table, asked.records) as archive:
+    coming = asked.records / ".coming"
+    with begun(asked) as (_, names), _opened(table, coming) as archive:
         pulled = Pull(
             archive,
             asked.records / "pulled",
+            coming,
             names.digest,
             None if None in modalities else frozenset(str(one).upper() for one in modalities),
             lambda event, **fields: log.append(event, user=user_here(), **fields),

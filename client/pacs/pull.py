@@ -15,7 +15,6 @@ from client.pacs.source import ListedSeries, MissingError, RefusedError, Source,
 T = TypeVar("T")
 _IN_A_ROW = 3  # studies that fail because nobody answers, after which nobody will
 _ATTEMPTS = 2
-_PART = ".part"
 _MOST_BYTES = 2**33  # of one file
 Log = Callable[..., None]
 """Writes an entry of the audit log."""
@@ -53,6 +52,7 @@ class Pull:
     Attributes:
         archive: Where they are.
         folder: Where they go: a folder for each study, in it one for each series.
+        coming: Where a series lies until all of it came, on the same disk; emptied before and after.
         stands_for: Return what a study or series is called there, and in the audit log.
         modalities: Those that are wanted; None takes all.
         log: The audit log.
@@ -61,6 +61,7 @@ class Pull:
 
     archive: Source
     folder: Path
+    coming: Path
     stands_for: Callable[[str], str]
     modalities: frozenset[str] | None
     log: Log
@@ -80,16 +81,32 @@ class Pull:
         """
         pulled = Pulled()
         self.folder.mkdir(mode=0o700, exist_ok=True)
-        for which, query in queries:
-            self.wait()
-            studies: list[str] = []
-            self._tried(which, partial(self._list, which, query, studies, pulled), pulled)
-            for study in studies:
-                self.wait()
-                shown = which if len(studies) == 1 else f"{which}: {study}"
-                self._tried(shown, partial(self._study, study, pulled), pulled)
-            done()
+        self._sweep()
+        self.coming.mkdir(mode=0o700)
+        try:
+            for which, query in queries:
+                self._query(which, query, pulled)
+                done()
+        finally:
+            self._sweep()
         return pulled
+
+    def _sweep(self) -> None:
+        """Remove what came in part, of a pull that was killed too: it would be taken for a whole series."""
+        for left in (
+            *self.coming.parent.glob(f"{self.coming.name}*"),
+            *self.folder.glob("*/*.part"),  # where earlier versions left it
+        ):
+            shutil.rmtree(left)
+
+    def _query(self, which: str, query: Mapping[str, str], pulled: Pulled) -> None:
+        self.wait()
+        studies: list[str] = []
+        self._tried(which, partial(self._list, which, query, studies, pulled), pulled)
+        for study in studies:
+            self.wait()
+            shown = which if len(studies) == 1 else f"{which}: {study}"
+            self._tried(shown, partial(self._study, study, pulled), pulled)
 
     def _tried(self, which: str, do: Callable[[], None], pulled: Pulled) -> None:
         """Do something with the archive; what it does not give is counted, and the next is asked for."""
@@ -142,7 +159,7 @@ class Pull:
 
     def _series(self, series: ListedSeries, place: Path) -> tuple[int, int]:
         """Take a series; return its files and their bytes."""
-        part = place.with_name(f"{place.name}{_PART}")
+        part = self.coming / place.name
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(mode=0o700)
         count, size = 0, 0

@@ -252,10 +252,24 @@ def test_a_study_that_does_not_come_is_counted_with_its_reason(place: Path, answ
         ended = wardround(*command(place, "ds"), "--json")
     assert ended.returncode == 2
     assert json.loads(ended.stdout)["pulled"]["not"] == {reason: 1}
-    assert list((place / "ds.import" / "pulled").glob("*/*")) in (
-        [],
-        list((place / "ds.import").rglob("*.part")),
-    )
+    assert list((place / "ds.import" / "pulled").glob("*/*")) == []
+
+
+def test_a_series_that_came_in_part_is_no_row(place: Path, tmp_path: Path) -> None:
+    (place / "list.csv").write_text("accession_number\nACC1\n")
+    (place / "rules.toml").write_text("")
+    one = write_series(tmp_path / "in", "HOSP1", 1, 1, "t1")[0].read_bytes()
+    kill = place / "ds.import" / ".coming-of-a-pull-that-was-killed"
+    old = place / "ds.import" / "pulled" / "study" / "series.part"
+    for left in (kill, old):
+        left.mkdir(parents=True)
+        (left / "1.dcm").write_bytes(one)
+    with bad_archive({**SERIES, FILES: b"--b\r\n\r\n" + one + b"\r\n--b--"}) as url:
+        (place / "pacs.toml").write_text(f'[pull]\nurl = "{url}"\n')
+        ended = wardround(*command(place, "ds"), "--json")
+    assert ended.returncode == 2
+    assert json.loads(ended.stdout)["used"] == {}
+    assert not list((place / "ds.import").rglob("*.dcm"))
 
 
 def taken(dicomweb: DicomWeb) -> list[bytes]:
