@@ -16,6 +16,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from client.data.formats.dicom.bytes import read_whole
 from client.data.formats.library_messages import warnings_heard
+from client.dicom_import.archives import ArchiveError
 from shared.errors import DataError
 
 Header = dict[str, str | list[str]]
@@ -94,7 +95,9 @@ def read_header(file: IO[bytes], size: int, path: Path | None = None) -> Header:
         path: Where it lies, if not in an archive.
 
     Raises:
+        ArchiveError: The archive in which it lies is damaged.
         DataError: It is not DICOM, no image, or damaged; without the file's name.
+        OSError: It can't be read at this moment.
     """
     head = file.read(HEAD)
     if head[_MARK] != b"DICM" and head[:2] not in _FIRST_GROUPS:
@@ -103,6 +106,8 @@ def read_header(file: IO[bytes], size: int, path: Path | None = None) -> Header:
         with warnings_heard():
             dataset, least = _parsed(head, file, path)
             header = _texts(dataset)
+    except (ArchiveError, OSError, MemoryError):  # not of this file, or of this moment alone
+        raise
     except DataError as error:
         raise DataError(error.problem) from None
     except Exception as error:  # whatever a library raises on a damaged file

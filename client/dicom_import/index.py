@@ -34,6 +34,8 @@ CREATE TABLE IF NOT EXISTS file (
 );
 CREATE INDEX IF NOT EXISTS by_patient ON file (patient, study, series, number) WHERE problem = '';
 """
+UNSURE = -1
+"""The time of change of a file whose problem may be gone at the next look."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Entry:
 
     Attributes:
         archive: The archive in which it lies; empty for a file of its own.
+        modified: Nanoseconds since 1970, or `UNSURE`.
         header: Empty where there is a problem.
     """
 

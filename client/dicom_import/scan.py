@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from client.data.line_processes import LineProcesses
-from client.dicom_import.archives import members
+from client.dicom_import.archives import ArchiveError, members
 from client.dicom_import.headers import header_of, read_header
-from client.dicom_import.index import Entry, Index
+from client.dicom_import.index import UNSURE, Entry, Index
 from client.dicom_import.sources import Found, walk
 from shared.errors import DataError
 
@@ -19,6 +19,7 @@ _BATCH = 64  # files that a process reads, and that are put into the index at on
 _WAITING = 4  # batches of each process that are asked for ahead
 _WORTH_IT = 512  # files from which a process is worth its start
 ARCHIVE = "an archive, whose files are counted by themselves"
+_TOO_LARGE = "has a header for which there was too little memory"
 Seen = Callable[[int], None]
 """Called with how many files were looked at since."""
 
@@ -73,12 +74,15 @@ def read_batch(paths: Iterable[str]) -> list[Any]:
 
 
 def _header_or_problem(path: str) -> Any:
+    """Return a header, or what is wrong: a text, in a list where it may be of this moment alone."""
     try:
         return header_of(Path(path))
     except DataError as error:
         return error.problem
     except OSError as error:
-        return f"can't be read ({error.strerror})"
+        return [f"can't be read ({error.strerror})"]
+    except MemoryError:
+        return [_TOO_LARGE]
 
 
 def _put(index: Index, batch: Sequence[Found], headers: Sequence[Any], seen: Seen) -> None:
@@ -86,6 +90,9 @@ def _put(index: Index, batch: Sequence[Found], headers: Sequence[Any], seen: See
     entries = []
     for found in batch:
         answer = found.problem or next(told)
+        if isinstance(answer, list):
+            entries.append(Entry("", found.path, found.size, UNSURE, answer[0]))
+            continue
         problem, header = (answer, None) if isinstance(answer, str) else ("", answer)
         entries.append(Entry("", found.path, found.size, found.modified, problem, header))
     index.add(entries)
@@ -96,15 +103,20 @@ def _scan_archive(found: Found, index: Index, seen: Seen) -> None:
     """Look at the members of an archive, all of them again where that was stopped."""
     archive = found.path
     index.forget(archive)
-    problem = ""
+    problem, modified = "", found.modified
     try:
         for batch in _batches(_of_members(Path(found.path), archive)):
             index.add(batch)
             seen(len(batch))
-    except DataError as error:
+    except ArchiveError as error:
         problem = error.problem
+    except OSError as error:
+        problem, modified = f"can't be read ({error.strerror})", UNSURE
+    except MemoryError:
+        problem, modified = _TOO_LARGE, UNSURE
+    if problem:
         index.forget(archive)
-    index.add([Entry("", archive, found.size, found.modified, problem or ARCHIVE)])
+    index.add([Entry("", archive, found.size, modified, problem or ARCHIVE)])
 
 
 def _of_members(path: Path, archive: str) -> Iterator[Entry]:
@@ -112,9 +124,9 @@ def _of_members(path: Path, archive: str) -> Iterator[Entry]:
         try:
             with opened() as file:
                 yield Entry(archive, name, size, 0, header=read_header(file, size))
+        except ArchiveError:
+            raise
         except DataError as error:
-            if error.where:  # of the archive itself
-                raise
             yield Entry(archive, name, size, 0, error.problem)
 
 

@@ -101,5 +101,5 @@ def test_a_damaged_archive_is_named(tmp_path) -> None:
     content = bytearray((tmp_path / "a.zip").read_bytes())
     content[100] ^= 1
     (tmp_path / "a.zip").write_bytes(content)
-    with pytest.raises(DataError, match=r"a\.zip: can't be unpacked"):
+    with pytest.raises(DataError, match=r"a\.zip: is damaged"):
         unpacked(tmp_path / "a.zip", tmp_path)
