@@ -50,7 +50,7 @@ class Pseudonyms:
 
     def days(self, patient_id: str) -> int:
         """Return by how many days, 1 to 365, all dates of a patient are moved back."""
-        return 1 + int(self._key.position(patient_id, "days") * _MOST_DAYS)
+        return 1 + int(self._key.position(patient_id.strip(), "days") * _MOST_DAYS)
 
     def shifted(self, value: str, patient_id: str) -> str:
         """Return a date (DICOM's DA) moved back, as ISO 8601; empty where it is not a date."""

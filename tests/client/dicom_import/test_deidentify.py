@@ -110,6 +110,11 @@ def test_uids_stand_for_the_same_everywhere_and_those_of_dicom_stay() -> None:
     assert mapped("1.2.840.10008.5.1.4.1.1.4", NAMES) == "1.2.840.10008.5.1.4.1.1.4"
 
 
+def test_spaces_around_an_id_make_no_other_patient() -> None:
+    assert NAMES.patient(" HOSP1 ") == NAMES.patient("HOSP1")
+    assert NAMES.days(" HOSP1 ") == NAMES.days("HOSP1")
+
+
 def imported(place: Path, *options: object, code: int = 0) -> Any:
     ended = wardround(
         "data", "import", place / "in", "--out", place / "ds", "--deidentify", *options, "--json"
