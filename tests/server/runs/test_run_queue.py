@@ -1,5 +1,6 @@
 """Which runs are at work at once, and in which order the others begin."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -205,6 +206,27 @@ def test_a_run_stopped_while_it_comes_up_does_not_begin(place):
         at.work(name)
     at.look()
     assert RunFolder.read(at.folder / name).status == "stopped"
+
+
+def test_a_run_that_can_t_be_read_or_is_gone_holds_up_no_other(place, caplog):
+    at = place(at_once=1)
+    gone, broken = at.submit(1), at.submit(2)
+    at.queue.look()  # the first is handed to Flower
+    shutil.rmtree(at.folder / gone)
+    (at.folder / broken / "job.json").write_text("{")
+    at.submit(3)
+    assert at.look() + at.look() + at.look() == ["n3"]
+    assert [line.args[0] for line in caplog.records] == [broken]  # said once
+
+
+def test_a_run_stopped_and_resumed_between_two_looks_begins_again(place):
+    at = place()
+    name = at.submit(1)
+    at.queue.look()
+    at.of("").stop(name)
+    at.of("").resume(name)
+    assert at.look() == ["n1"]
+    assert at.flower.stopped == [1]  # whose process is still to come up
 
 
 def test_who_waits_for_sites_holds_no_place_and_comes_back_where_there_is_none(place):
