@@ -28,7 +28,7 @@ from shared.clock import utc_text
 from shared.errors import RunError, WardroundError
 from shared.flower.runs import Runs
 from shared.job.schema import JobSpec
-from shared.run_folder import ABOUT, AT_WORK, GOING, JOB, ROUNDS, RunRecord, description_of, stamp_of
+from shared.run_folder import ABOUT, AT_WORK, JOB, ROUNDS, RunRecord, description_of, stamp_of
 
 _LOOK = 0.2  # seconds between looks at what a run has written
 _STOP = 120.0  # seconds in which the process of a run that is stopped must have ended
@@ -118,14 +118,16 @@ class Coordinator:
             RunError: There is no such run, it has finished, or it is running.
         """
         run = self.open(name)
-        status, about = run.status, run.read_description()
-        if status in (*GOING, "finished"):
-            raise RunError(f"is {status}; there is nothing to resume", where=name)
-        _require_own(run, about)
-        self._audit("run-resumed", run=name, job=run.job.digest())
-        # Who was broken off, by no person, keeps its place before those that came later.
-        since = about["started"] if status == "interrupted" else utc_text("milliseconds")
+        if (status := run.status) in AT_WORK:
+            raise _nothing_to_resume(name, status)
         with (folder := RunFolder.read(run.path)).lock():
+            about = folder.read_description()
+            if (status := about.get("status")) in ("queued", "finished"):
+                raise _nothing_to_resume(name, status)
+            _require_own(run, about)
+            self._audit("run-resumed", run=name, job=run.job.digest())
+            # Who was broken off, by no person, keeps its place before those that came later.
+            since = about["started"] if status in AT_WORK else utc_text("milliseconds")
             put_into_queue(folder, since)
 
     def begin(self, name: str) -> int:
@@ -179,10 +181,13 @@ class Coordinator:
             RunError: There is no such run, it goes on, or its folder can't be removed.
         """
         run = self.open(name)
-        if (status := run.status) in GOING:
-            raise RunError(f"is {status}", where=name, remedy=f"First `wardround stop {name}`.")
-        self._audit("run-removed", run=name, job=run.job.digest())
-        remove_run(run.path)
+        if (status := run.status) in AT_WORK:
+            raise _goes_on(name, status)
+        with (folder := RunFolder.read(run.path)).lock():
+            if folder.read_description().get("status") == "queued":
+                raise _goes_on(name, "queued")
+            self._audit("run-removed", run=name, job=run.job.digest())
+            remove_run(run.path)
 
     @property
     def _who(self) -> str:
@@ -373,6 +378,14 @@ def _waiting(about: Mapping[str, Any], status: str) -> str:
 def _no_answer(error: Exception) -> RunError:
     remedy = "It is started again by itself; superlink/console.log of the coordinator says more."
     return RunError(f"Flower's SuperLink did not do what it was asked ({error})", remedy=remedy)
+
+
+def _nothing_to_resume(name: str, status: str) -> RunError:
+    return RunError(f"is {status}; there is nothing to resume", where=name)
+
+
+def _goes_on(name: str, status: str) -> RunError:
+    return RunError(f"is {status}", where=name, remedy=f"First `wardround stop {name}`.")
 
 
 def _require_own(run: RunRecord, about: Mapping[str, Any]) -> None:

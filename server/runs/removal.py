@@ -12,13 +12,14 @@ from typing import Protocol
 from server.files import disk_errors
 from server.folder.limits import RetentionTable
 from shared.errors import WardroundError
-from shared.run_folder import ABOUT, GOING, JOB, LOCK, description_of, status_of
+from shared.run_folder import ABOUT, GOING, LOCK, description_of
 from shared.text.logs import about
 
 log = logging.getLogger(__name__)
 
 _LOOK = 3600.0  # seconds between looks
 _GB = 10**9  # bytes
+_REMOVED = ".removed"  # folder beside the runs: what is in it is no run any more
 
 
 class Removes(Protocol):
@@ -36,15 +37,27 @@ class _Ended:
 
 
 def remove_run(path: Path) -> None:
-    """Remove the folder of a run on which nobody is at work.
+    """Remove the folder of a run on which nobody is at work; whoever calls this has the run's lock.
 
     Raises:
         RunError: It can't be removed.
     """
+    gone = path.parent / _REMOVED / path.name
     with disk_errors(path):
-        for name in (JOB, ABOUT):  # first: what is left of it after a crash is no run
-            (path / name).unlink(missing_ok=True)
-        shutil.rmtree(path)
+        gone.parent.mkdir(exist_ok=True)
+        path.rename(gone)  # at once: what a crash leaves is no run, and `sweep` finds it
+        with suppress(FileNotFoundError):  # somebody sweeps
+            shutil.rmtree(gone)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what is left of runs whose removal was broken off.
+
+    Args:
+        folder: Of the run folders.
+    """
+    for left in (folder / _REMOVED).glob("*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 class Retention:
@@ -62,19 +75,21 @@ class Retention:
         self._kept = kept
 
     async def watch(self) -> None:
-        """Look again and again until cancelled."""
+        """Look again and again until cancelled, first when runs that were broken off have gone on."""
+        await asyncio.to_thread(sweep, self._folder)
         while self._kept.days or self._kept.gigabytes:
-            await asyncio.to_thread(self.look, datetime.now(UTC))
             await asyncio.sleep(_LOOK)
+            await asyncio.to_thread(self.look, datetime.now(UTC))
 
     def look(self, now: datetime) -> None:
         """Remove what is too old, then the oldest as long as all take too much room."""
+        sweep(self._folder)
         ended = sorted(self._ended(), key=lambda run: run.end)
         too_old = (
             now - timedelta(days=self._kept.days) if self._kept.days else datetime.min.replace(tzinfo=UTC)
         )
         most = (self._kept.gigabytes or float("inf")) * _GB
-        total = sum(map(_size, self._folder.glob("*/")))
+        total = sum(_size(path.parent) for path in self._folder.glob(f"*/{ABOUT}"))
         for run in ended:
             if run.end >= too_old and total <= most:
                 return
@@ -93,7 +108,7 @@ class Retention:
         found = []
         for path in self._folder.glob(f"*/{ABOUT}"):
             with suppress(OSError, ValueError):
-                if status_of(path.parent) not in GOING:
+                if description_of(path.parent).get("status") not in GOING:  # one broken off may go on
                     found.append(_Ended(path.parent.name, _end_of(path.parent), _size(path.parent)))
         return found
 

@@ -26,7 +26,7 @@ def runs(tmp_path, tiny_job):
 
 
 def left(folder) -> set[str]:
-    return {path.name for path in folder.iterdir()}
+    return {path.name for path in folder.iterdir() if path.name != ".removed"}
 
 
 def removes(folder, said: list[str]) -> Coordinator:
@@ -56,3 +56,46 @@ def test_a_run_that_goes_on_is_not_removed(runs, tmp_path):
     with pytest.raises(RunError, match="is queued"):
         removes(tmp_path, []).remove("queued")
     assert left(tmp_path) == {"queued"}
+
+
+def test_what_a_killed_removal_leaves_is_no_run_takes_no_room_and_is_swept(runs, tmp_path, monkeypatch):
+    runs("half", 9, megabytes=2)
+    runs("kept", 3, megabytes=2)
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("server.runs.removal.shutil.rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        removes(tmp_path, []).remove("half")
+    monkeypatch.undo()
+    assert [row.name for row in removes(tmp_path, []).list()] == ["kept"]
+    Retention(tmp_path, removes(tmp_path, []), RetentionTable(gigabytes=0.003)).look(NOW)
+    assert left(tmp_path) == {"kept"}
+    assert list((tmp_path / ".removed").iterdir()) == []
+
+
+@pytest.mark.parametrize("status", ["waiting", "running"])
+def test_retention_leaves_a_run_that_was_broken_off_and_may_go_on(runs, tmp_path, status):
+    runs("long", 40, status=status)
+    Retention(tmp_path, removes(tmp_path, []), RetentionTable(days=30)).look(NOW)
+    assert left(tmp_path) == {"long"}
+
+
+@pytest.mark.parametrize("what", ["remove", "resume"])
+def test_what_somebody_does_to_a_run_meanwhile_is_seen(runs, tmp_path, monkeypatch, what):
+    """Between the look at a run and its lock another one resumes it."""
+    runs("run", 1, status="stopped")
+    lock = RunFolder.lock
+
+    def late(run: RunFolder):
+        run.describe(status="queued", queue={"since": "2026-11-26T08:00:00+00:00"})
+        return lock(run)
+
+    monkeypatch.setattr(RunFolder, "lock", late)
+    with pytest.raises(RunError, match="is queued"):
+        getattr(removes(tmp_path, said := []), what)("run")
+    assert (left(tmp_path), said) == ({"run"}, [])
+    assert RunFolder.read(tmp_path / "run").read_description()["queue"] == {
+        "since": "2026-11-26T08:00:00+00:00"
+    }
