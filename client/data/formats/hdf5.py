@@ -27,11 +27,13 @@ class Space:
         matrix: Samples along each axis.
         field_of_view: Millimetres of the image along each axis.
         read: Pixels of the image along the readout, which is often sampled more finely.
+        centres: Numbers of the lines along y and z that lie in the middle of k-space.
     """
 
     matrix: tuple[int, int, int]
     field_of_view: tuple[float, float, float]
     read: int
+    centres: tuple[int, int]
 
 
 @contextmanager
@@ -105,7 +107,19 @@ def space_of(file: "h5py.File", path: Path) -> Space:
     view = list(_triple(encoded, "fieldOfView_mm", path))
     if read < matrix[0]:
         view[0] *= read / matrix[0]
-    return Space((matrix[0], matrix[1], matrix[2]), (view[0], view[1], view[2]), min(read, matrix[0]))
+    return Space(
+        (matrix[0], matrix[1], matrix[2]),
+        (view[0], view[1], view[2]),
+        min(read, matrix[0]),
+        (_centre(header, 1, matrix[1]), _centre(header, 2, matrix[2])),
+    )
+
+
+def _centre(header: str, step: int, lines: int) -> int:
+    """Return which line of an encoding step lies in the middle; the half where the header does not say."""
+    limits = _within(_within(header, "encodingLimits") or "", f"kspace_encoding_step_{step}") or ""
+    found = re.search(_NUMBER.format("center"), limits)
+    return int(float(found[1])) if found else lines // 2
 
 
 def _within(text: str, name: str) -> str | None:

@@ -1,6 +1,6 @@
 """ISMRMRD: lines of k-space as they were acquired, put where they belong (Inati et al. 2017).
 
-Cartesian lines alone; what is noise, navigation or calibration of the phase is left out.
+Cartesian lines alone; what is noise, navigation, calibration or a correction is left out.
 """
 
 from pathlib import Path
@@ -13,16 +13,19 @@ from client.data.formats.hdf5 import Space
 from client.data.formats.limits import MOST_VALUES
 from shared.errors import DataError
 
-# ISMRMRD's flags, counted from 1: noise, navigation, phase correction, feedback, dummies.
-_OTHERS = sum(1 << (bit - 1) for bit in (19, 23, 24, 26, 27, 28))
+# ISMRMRD's flags, counted from 1: noise, calibration alone (21 is an image's line too), navigation, phase
+# correction, feedback, dummies, correction of surface coils, stabilization of the phase.
+_OTHERS = sum(1 << (bit - 1) for bit in (19, 20, 23, 24, 26, 27, 28, 29, 30, 31))
+_REVERSE = 1 << (22 - 1)
+_IMAGES = ("contrast", "phase", "set")  # counters whose values are images of their own
 Measured = tuple[NDArray[np.complex64], NDArray[np.bool_]]
 
 
 def read_acquisitions(table: Any, space: Space, axes: int, number: int | None, path: Path) -> Measured:
     """Return the samples (K, *S) of a table of lines, and where something was measured (*S).
 
-    The readout is the first axis, cut to the image's length where it was sampled more finely. Lines that were
-    measured several times are averaged.
+    The readout is the first axis, cut to the image's length where it was sampled more finely. Samples that
+    were measured several times are averaged.
 
     Args:
         table: The dataset.
@@ -32,7 +35,8 @@ def read_acquisitions(table: Any, space: Space, axes: int, number: int | None, p
         path: The file, for errors.
 
     Raises:
-        DataError: It is not what is told, or holds several slices.
+        DataError: It is not what is told, or holds several slices, several images of one, or lines that run
+            backwards.
     """
     lines = [line for line in table[()] if not int(line["head"]["flags"]) & _OTHERS]
     slices = sorted({int(line["head"]["idx"]["slice"]) for line in lines})
@@ -49,22 +53,44 @@ def read_acquisitions(table: Any, space: Space, axes: int, number: int | None, p
         raise DataError(f"claims {coils} coils of {shape}", where=path)
     if axes == 2 and any(int(line["head"]["idx"]["kspace_encode_step_2"]) for line in lines):
         raise DataError("is a volume, and the job sees pictures", where=path)
+    _require_one_image(lines, path)
     total = np.zeros((*shape[1:], coils, shape[0]), np.complex64)
-    count = np.zeros(shape[1:], np.int64)
+    count = np.zeros((*shape[1:], shape[0]), np.int64)
     for line in lines:
-        place, values = _line(line, coils, shape, path)
-        total[place] += values
-        count[place] += 1
-    means = (total / np.maximum(count, 1)[..., None, None]).astype(np.complex64)
+        place, where, values = _line(line, coils, space, shape, path)
+        total[place][:, where] += values
+        count[place][where] += 1
+    means = (total / np.maximum(count, 1)[..., None, :]).astype(np.complex64)
     samples = np.moveaxis(means, (-2, -1), (0, 1))
-    taken = np.broadcast_to(count > 0, shape)
-    return cut_readout(samples, space.read, taken)
+    return cut_readout(samples, space.read, np.moveaxis(count > 0, -1, 0))
 
 
-def _line(line: Any, coils: int, shape: tuple[int, ...], path: Path) -> tuple[tuple[int, ...], Any]:
-    """Return where a line belongs, and its values (K, readout) around the middle."""
+def _require_one_image(lines: list[Any], path: Path) -> None:
+    for counter in _IMAGES:
+        count = len({int(line["head"]["idx"][counter]) for line in lines})
+        if count > 1:
+            raise DataError(
+                f"holds {count} images of a slice (its lines have several values of '{counter}')",
+                where=path,
+                remedy="Write each into a file of its own.",
+            )
+    if any(int(line["head"]["flags"]) & _REVERSE for line in lines):
+        raise DataError(
+            "has lines that were read backwards (echo-planar imaging), which are not corrected here",
+            where=path,
+            remedy="Save the corrected k-space as .npy.",
+        )
+
+
+def _line(
+    line: Any, coils: int, space: Space, shape: tuple[int, ...], path: Path
+) -> tuple[tuple[int, ...], slice, Any]:
+    """Return where a line belongs, which samples of the readout it has, and their values (K, samples)."""
     head, index = line["head"], line["head"]["idx"]
-    place = tuple(int(index[f"kspace_encode_step_{axis}"]) for axis in range(1, len(shape)))
+    place = tuple(
+        int(index[f"kspace_encode_step_{axis}"]) - space.centres[axis - 1] + shape[axis] // 2
+        for axis in range(1, len(shape))
+    )
     length, middle = int(head["number_of_samples"]), int(head["center_sample"])
     values = np.asarray(line["data"], np.float32)
     start = shape[0] // 2 - middle
@@ -73,9 +99,7 @@ def _line(line: Any, coils: int, shape: tuple[int, ...], path: Path) -> tuple[tu
         raise DataError("has a line that does not fit its header: is it Cartesian?", where=path)
     if int(head["trajectory_dimensions"]):
         raise DataError("has lines with a trajectory: only Cartesian ones are read", where=path)
-    found = np.zeros((coils, shape[0]), np.complex64)
-    found[:, start : start + length] = values.view(np.complex64).reshape(coils, length)
-    return place, found
+    return place, slice(start, start + length), values.view(np.complex64).reshape(coils, length)
 
 
 def cut_readout(samples: NDArray[np.complex64], read: int, taken: NDArray[np.bool_]) -> Measured:
@@ -93,4 +117,6 @@ def cut_readout(samples: NDArray[np.complex64], read: int, taken: NDArray[np.boo
     start = length // 2 - read // 2
     image = image[:, start : start + read]
     cut = np.fft.fftshift(np.fft.fft(np.fft.ifftshift(image, axes=1), axis=1), axes=1)
-    return (cut * taken[None, :read]).astype(np.complex64), taken[:read]
+    nearest = np.round((np.arange(read) - read // 2) * length / read).astype(int) + length // 2
+    taken = taken[nearest.clip(0, length - 1)]
+    return (cut * taken).astype(np.complex64), taken

@@ -1,6 +1,7 @@
 """Files of k-space: arrays, HDF5 as of fastMRI, and ISMRMRD."""
 
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -28,34 +29,41 @@ def ifft(kspace: NDArray[np.complex64], axis: int) -> NDArray[np.complex64]:
     return np.fft.fftshift(np.fft.ifft(moved, axis=axis), axes=axis)
 
 
-def write_acquisitions(path: Path, kspace: NDArray[np.complex64], *, drop: int | None = None) -> None:
-    """Write slices (N, K, X, Y) as single lines, each measured twice, with a line of noise before."""
-    index = np.dtype([(name, "<u2") for name in ("kspace_encode_step_1", "kspace_encode_step_2", "slice")])
-    head = np.dtype(
-        [
-            ("flags", "<u8"),
-            ("number_of_samples", "<u2"),
-            ("active_channels", "<u2"),
-            ("center_sample", "<u2"),
-            ("trajectory_dimensions", "<u2"),
-            ("idx", index),
-        ]
-    )
-    kind = np.dtype([("head", head), ("data", h5py.vlen_dtype(np.float32))])
-    slices, coils, readout, lines = kspace.shape
-    rows = [(1 << 18, 0, 0, noise(coils, readout))]
-    for number in range(slices):
-        for line in range(lines):
-            if line != drop:
-                own = np.ascontiguousarray(kspace[number, :, :, line])
-                rows += [(0, number, line, 2 * own), (0, number, line, 0 * own)]  # their mean is it
-    table = np.empty(len(rows), kind)
-    for place, (flags, number, line, values) in enumerate(rows):
-        table[place]["head"] = (flags, readout, coils, readout // 2, 0, (line, 0, number))
-        table[place]["data"] = np.ascontiguousarray(values).view(np.float32).ravel()
+STEPS = ("kspace_encode_step_1", "kspace_encode_step_2")
+COUNTERS = ("average", "slice", "contrast", "phase", "repetition", "set")
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]], header: str) -> None:
+    """Write single lines: `values` (K, samples), and what their heads say."""
+    index = np.dtype([(name, "<u2") for name in (*STEPS, *COUNTERS)])
+    names = ("number_of_samples", "active_channels", "center_sample", "trajectory_dimensions")
+    head = np.dtype([("flags", "<u8"), *((name, "<u2") for name in names), ("idx", index)])
+    table = np.zeros(len(rows), [("head", head), ("data", h5py.vlen_dtype(np.float32))])
+    for row, told in zip(table, rows, strict=True):
+        values = np.ascontiguousarray(told["values"])
+        coils, length = values.shape
+        numbers = tuple(told.get(name, 0) for name in (*STEPS, *COUNTERS))
+        middle = told.get("center_sample", length // 2)
+        row["head"] = (told.get("flags", 0), length, coils, middle, 0, numbers)
+        row["data"] = values.view(np.float32).ravel()
     with h5py.File(path, "w") as file:
         file["dataset/data"] = table
-        file["dataset/xml"] = np.array([HEADER.format(x=readout, view=240 * readout / 12)], object)
+        file["dataset/xml"] = np.array([header], object)
+
+
+def lines_of(kspace: NDArray[np.complex64], **told: Any) -> list[dict[str, Any]]:
+    """Return the lines of a slice (K, X, Y)."""
+    return [{"values": kspace[:, :, line], STEPS[0]: line, **told} for line in range(kspace.shape[2])]
+
+
+def write_acquisitions(path: Path, kspace: NDArray[np.complex64], *, drop: int | None = None) -> None:
+    """Write slices (N, K, X, Y) as single lines, each measured twice, with a line of noise before."""
+    coils, readout = kspace.shape[1:3]
+    rows: list[dict[str, Any]] = [{"flags": 1 << 18, "values": noise(coils, readout)}]
+    for number, own in enumerate(kspace):
+        for part in (2 * own, 0 * own):  # their mean is it
+            rows += [row for row in lines_of(part, slice=number) if row[STEPS[0]] != drop]
+    write_lines(path, rows, HEADER.format(x=readout, view=240 * readout / 12))
 
 
 def test_arrays_are_of_one_coil_or_several(tmp_path: Path) -> None:
@@ -104,6 +112,64 @@ def test_lines_of_ismrmrd_are_put_where_they_belong(tmp_path: Path) -> None:
     assert found.samples == pytest.approx(expected, abs=1e-6)
     assert found.taken.all(axis=0).tolist() == [line != 7 for line in range(10)]
     assert found.field_of_view == (240, 200)
+
+
+LIMITS = """<encodingLimits><kspace_encoding_step_1><minimum>0</minimum><maximum>6</maximum><center>2</center>
+</kspace_encoding_step_1></encodingLimits></encoding>"""
+
+
+def test_lines_are_counted_from_where_the_header_says(tmp_path: Path) -> None:
+    """Partial Fourier: the middle of k-space is the line 2, not the half of the matrix."""
+    part = noise(2, 12, 7)
+    header = HEADER.format(x=12, view=240).replace("</encoding>", LIMITS)
+    write_lines(tmp_path / "scan.h5", lines_of(part), header)
+    found = read_kspace(tmp_path / "scan.h5", 2)
+    assert found.samples[:, :, 3:] == pytest.approx(part, abs=1e-6)
+    assert found.taken.all(axis=0).tolist() == [False] * 3 + [True] * 7
+
+
+def test_a_partial_echo_lacks_samples(tmp_path: Path) -> None:
+    for readout, kept in ((12, 9), (24, 9)):
+        whole = noise(1, readout, 10)
+        part = whole[:, readout // 4 :]
+        rows = lines_of(part, center_sample=readout // 4)
+        write_lines(tmp_path / "scan.h5", rows, HEADER.format(x=readout, view=20 * readout))
+        found = read_kspace(tmp_path / "scan.h5", 2)
+        assert found.taken.sum(axis=0).tolist() == [kept] * 10
+        assert found.taken[-kept:].all()
+        assert not found.samples[:, :-kept].any()
+
+
+@pytest.mark.parametrize("bit", [19, 20, 23, 24, 26, 27, 28, 29, 30, 31])
+def test_lines_of_no_image_are_left_out(tmp_path: Path, bit: int) -> None:
+    whole = noise(2, 12, 10)
+    rows = lines_of(whole) + lines_of(noise(2, 12, 10, seed=1), flags=1 << (bit - 1), contrast=1)
+    write_lines(tmp_path / "scan.h5", rows, HEADER.format(x=12, view=240))
+    assert read_kspace(tmp_path / "scan.h5", 2).samples == pytest.approx(whole, abs=1e-6)
+
+
+def test_lines_of_calibration_and_image_are_both(tmp_path: Path) -> None:
+    whole = noise(2, 12, 10)
+    write_lines(tmp_path / "scan.h5", lines_of(whole, flags=1 << 20), HEADER.format(x=12, view=240))
+    assert read_kspace(tmp_path / "scan.h5", 2).samples == pytest.approx(whole, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"contrast": 1}, "several values of 'contrast'"),
+        ({"phase": 1}, "several values of 'phase'"),
+        ({"set": 1}, "several values of 'set'"),
+        ({"flags": 1 << 21}, "read backwards"),
+    ],
+)
+def test_images_that_differ_are_not_averaged(tmp_path: Path, told: dict[str, int], said: str) -> None:
+    whole = noise(2, 12, 10)
+    write_lines(
+        tmp_path / "scan.h5", lines_of(whole) + lines_of(whole, **told), HEADER.format(x=12, view=240)
+    )
+    with pytest.raises(DataError, match=said):
+        read_kspace(tmp_path / "scan.h5", 2)
 
 
 def test_a_header_that_names_somebody_is_found(tmp_path: Path) -> None:
