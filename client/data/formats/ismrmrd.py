@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from client.data.formats.hdf5 import Space
 from client.data.formats.limits import MOST_VALUES
+from client.data.formats.slices import one_of
 from shared.errors import DataError
 
 # ISMRMRD's flags, counted from 1: noise, calibration alone (21 is an image's line too), navigation, phase
@@ -40,13 +41,9 @@ def read_acquisitions(table: Any, space: Space, axes: int, number: int | None, p
     """
     lines = [line for line in table[()] if not int(line["head"]["flags"]) & _OTHERS]
     slices = sorted({int(line["head"]["idx"]["slice"]) for line in lines})
-    if not slices or (number is None and len(slices) > 1) or (number or 1) > len(slices):
-        raise DataError(
-            f"holds {len(slices)} slices, and the row " + (f"asks for {number}" if number else "names none"),
-            where=path,
-            remedy="Write its number, from 1, into the column `kspace_slice`.",
-        )
-    chosen = slices[(number or 1) - 1]
+    if not slices:
+        raise DataError("holds no line of an image", where=path)
+    chosen = slices[one_of(len(slices), number, path)]
     lines = [line for line in lines if int(line["head"]["idx"]["slice"]) == chosen]
     coils, shape = int(lines[0]["head"]["active_channels"]), space.matrix[: 3 if axes == 3 else 2]
     if coils < 1 or coils * int(np.prod(shape, dtype=np.int64)) > MOST_VALUES:

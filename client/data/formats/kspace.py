@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from client.data.formats.arrays import require_plausible_array
 from client.data.formats.hdf5 import HDF5, dataset_in, is_acquisition, opened, space_of
 from client.data.formats.ismrmrd import cut_readout, read_acquisitions
+from client.data.formats.slices import one_of
 from shared.errors import DataError
 
 _KSPACE = "kspace"
@@ -60,49 +61,43 @@ def read_kspace(path: Path, axes: int, number: int | None = None) -> RawKSpace:
             space = space_of(file, path)
             lines = read_acquisitions(dataset_in(file, "dataset/data", path), space, axes, number, path)
             return RawKSpace(*lines, tuple(space.field_of_view[:axes]))
-        found = _whole(_slice(dataset_in(file, _KSPACE, path)[()], axes, number, path), None, path)
+        found = _whole(_slice(dataset_in(file, _KSPACE, path), axes, number, path, sliced=True), None, path)
         if "ismrmrd_header" not in file:
             return found
         space = space_of(file, path)
-        if found.shape != space.matrix[:axes]:
+        if found.shape[0] != space.matrix[0]:  # fastMRI pads or cuts the other axis as it likes
             return found
         cut = cut_readout(found.samples, space.read, found.taken)
         return RawKSpace(*cut, tuple(space.field_of_view[:axes]))
 
 
-def _slice(array: NDArray[Any], axes: int, number: int | None, path: Path) -> NDArray[Any]:
-    """Return the k-space (K, *S) of one slice of an array ([slices,] [coils,] *S)."""
+def _slice(
+    array: Any, axes: int, number: int | None, path: Path, *, sliced: bool = False
+) -> NDArray[np.complex64]:
+    """Return the k-space (K, *S) of one slice of an array ([slices,] [coils,] *S); no other one is read.
+
+    Args:
+        array: An array, or a dataset of HDF5.
+        axes: Of a slice.
+        number: Of the slice, from 1.
+        path: The file, for errors.
+        sliced: Of three axes the first one is slices, as in fastMRI's files of a single coil; else it is
+            coils where no number is given.
+    """
     if array.dtype.kind != "c":
         raise DataError(
             f"holds {array.dtype}, and k-space is complex",
             where=path,
             remedy="Save real and imaginary part as one complex number.",
         )
-    if array.ndim == axes:
-        array = array[None]
-    if array.ndim == axes + 1 and number is None:
-        return array
-    if array.ndim in (axes + 1, axes + 2):
-        array = array[one_of(len(array), number, path)]
-        return array if array.ndim == axes + 1 else array[None]
-    raise DataError(f"has {array.ndim} axes, and k-space here ([slices, coils,] {axes} more)", where=path)
-
-
-def one_of(count: int, number: int | None, path: Path) -> int:
-    """Return the index of a slice by its number from 1.
-
-    Raises:
-        DataError: There is no such slice, or several and none is named.
-    """
-    if number is None and count > 1:
-        raise DataError(
-            f"holds {count} slices, and the row does not say which",
-            where=path,
-            remedy="Write its number, from 1, into the column `kspace_slice`.",
-        )
-    if not 1 <= (number or 1) <= count:
-        raise DataError(f"has no slice {number}: it holds {count}", where=path)
-    return (number or 1) - 1
+    sliced = number is not None or (sliced and axes == 2)
+    if array.ndim == axes + 2 or (array.ndim == axes + 1 and sliced):
+        found = np.asarray(array[one_of(len(array), number, path)])
+    elif array.ndim == axes + 1 or (array.ndim == axes and one_of(1, number, path) == 0):
+        found = np.asarray(array[()])
+    else:
+        raise DataError(f"has {array.ndim} axes, and k-space here ([slices, coils,] {axes} more)", where=path)
+    return found if found.ndim == axes + 1 else found[None]
 
 
 def _whole(array: NDArray[Any], field_of_view: tuple[float, ...] | None, path: Path) -> RawKSpace:

@@ -56,7 +56,8 @@ class KSpaceKind(MeasuredKind):
             raise DataError(
                 f"has {many(coils, 'coil')}, and the job wants {wanted}",
                 where=path,
-                remedy="Say how many in the job: [task.measurement] coils.",
+                remedy="Say how many in the job: [task.measurement] coils. If the first axis is slices "
+                f"of one coil, name one, from 1, in the column `{self._slice_column}`.",
             )
         if not found.taken.any():
             raise DataError("nothing was measured: all of it is 0", where=path)

@@ -114,6 +114,41 @@ def test_lines_of_ismrmrd_are_put_where_they_belong(tmp_path: Path) -> None:
     assert found.field_of_view == (240, 200)
 
 
+def test_a_file_of_fastmri_of_a_single_coil_holds_slices(tmp_path: Path) -> None:
+    """Their width is not that of the header, and the readout is cut for all that."""
+    whole = noise(4, 24, 8)
+    with h5py.File(tmp_path / "knee.h5", "w") as file:
+        file["kspace"] = whole
+        file["ismrmrd_header"] = HEADER.format(x=24, view=480)
+    with pytest.raises(DataError, match="holds 4 slices"):
+        read_kspace(tmp_path / "knee.h5", 2)
+    found = read_kspace(tmp_path / "knee.h5", 2, 3)
+    assert ifft(found.samples, 1) == pytest.approx(ifft(whole[2:3], 1)[:, 6:18], abs=1e-5)
+    assert found.field_of_view == (240, 200)
+
+
+def test_only_the_slice_that_is_asked_for_is_read(tmp_path: Path) -> None:
+    whole = noise(3, 2, 8, 10)
+    with h5py.File(tmp_path / "knee.h5", "w") as file:
+        file.create_dataset("kspace", data=whole, chunks=(1, 2, 8, 10), compression="gzip")
+        place = file["kspace"].id.get_chunk_info(2).byte_offset
+    with (tmp_path / "knee.h5").open("r+b") as torn:
+        torn.seek(place)
+        torn.write(bytes(40))
+    assert np.array_equal(read_kspace(tmp_path / "knee.h5", 2, 1).samples, whole[0])
+    with pytest.raises(OSError, match=r".+"):
+        read_kspace(tmp_path / "knee.h5", 2, 3)
+
+
+def test_there_is_no_slice_0(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", noise(2, 3, 8, 10))
+    np.save(tmp_path / "one.npy", noise(8, 10))
+    write_acquisitions(tmp_path / "scan.h5", noise(2, 3, 12, 10))
+    for name in ("a.npy", "one.npy", "scan.h5"):
+        with pytest.raises(DataError, match="no slice 0"):
+            read_kspace(tmp_path / name, 2, 0)
+
+
 LIMITS = """<encodingLimits><kspace_encoding_step_1><minimum>0</minimum><maximum>6</maximum><center>2</center>
 </kspace_encoding_step_1></encodingLimits></encoding>"""
 

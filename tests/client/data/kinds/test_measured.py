@@ -77,8 +77,11 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
         ("torn.h5", "can't be read"),
         ("none.npy", "the file is missing"),
     ):
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(DataError, match=said) as error:
             one.read(record(tmp_path, scan=file), NOTHING)
+        assert ("`scan_slice`" in str(error.value)) == (file == "a.npy")  # its axis may be slices
+    with pytest.raises(DataError, match="no slice 0"):
+        one.read(record(tmp_path, scan="a.npy", scan_slice="0"), NOTHING)
     with pytest.raises(DataError, match="no number of a slice"):
         one.read(record(tmp_path, scan="a.npy", scan_slice="-1"), NOTHING)
 
