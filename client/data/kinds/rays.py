@@ -11,6 +11,7 @@ from client.data.images.refusing import refusing
 from client.data.kinds.measured import MeasuredKind
 from client.data.manifest.rows import Record
 from shared.errors import DataError
+from shared.tasks.images.ray_count import rays_across
 
 if TYPE_CHECKING:
     from client.data.kinds.row_images import Scene
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 class RaysKind(MeasuredKind):
     """(1, angles, N) float32, of a `.npy` file: sums along parallel rays over half a turn.
 
-    Rays lie one pixel apart, as many as the longer side of `[data] size`; lengths are in pixels, of an image
-    within 0 and 1.
+    Rays lie one pixel apart, as many as the diagonal of `[data] size`, rounded up; lengths are in pixels, of
+    an image within 0 and 1.
     """
 
     endings = (".npy",)
@@ -30,7 +31,7 @@ class RaysKind(MeasuredKind):
         """See the base class."""
         [path] = self.files(record)
         rays = refusing(path, lambda: _array(path))
-        wanted = (self.field.channels, max(self.data.size or [0]))
+        wanted = (self.field.channels, rays_across(self.data.size or []))
         if rays.shape != wanted:
             raise DataError(
                 f"has rays of shape {rays.shape}, and the job has {wanted[0]} angles of {wanted[1]} rays",

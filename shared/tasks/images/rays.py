@@ -1,24 +1,28 @@
 """Parallel rays through pictures (C, H, W), and back: Radon's transform and filtered back projection.
 
-Lengths are in pixels; rays lie one pixel apart, as many as the longer side has pixels.
+Lengths are in pixels; rays lie one pixel apart around the middle of the picture, and cover its corners.
 """
 
 import math
 
 import torch
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample, pad
+from torch.nn.functional import grid_sample
+
+from shared.tasks.images.ray_count import rays_across
 
 
 def projected(image: Tensor, angles: int) -> Tensor:
     """Return sums along rays (C, angles, N) of a picture, over half a turn."""
     height, width = image.shape[1:]
-    side = max(height, width)
-    tall, wide = side - height, side - width
-    square = pad(image, (wide // 2, wide - wide // 2, tall // 2, tall - tall // 2))
-    turns = _turns(angles).to(image.device)
-    places = affine_grid(turns, [angles, len(image), side, side], align_corners=False)
-    turned = grid_sample(square.expand(angles, -1, -1, -1), places, align_corners=False)
+    count = rays_across((height, width))
+    steps = torch.arange(count) - (count - 1) / 2
+    along, across = steps[:, None], steps
+    turn = (torch.arange(angles) * math.pi / angles)[:, None, None]
+    columns = across * turn.cos() - along * turn.sin()
+    rows = across * turn.sin() + along * turn.cos()
+    places = torch.stack([2 * columns / width, 2 * rows / height], dim=3).to(image.device)
+    turned = grid_sample(image.expand(angles, -1, -1, -1), places, align_corners=False)
     return turned.sum(2).transpose(0, 1)
 
 
@@ -40,13 +44,6 @@ def smeared_back(rays: Tensor, size: tuple[int, ...]) -> Tensor:
     grid = torch.stack([across, torch.zeros_like(across)], dim=3).to(rays.device)
     lines = rays.transpose(0, 1)[:, :, None]  # (angles, C, 1, N)
     return grid_sample(lines, grid, align_corners=False).sum(0).view(channels, *size)
-
-
-def _turns(angles: int) -> Tensor:
-    """Return the matrices (angles, 2, 3) that lay the rays of each angle along the rows."""
-    turn = torch.arange(angles) * math.pi / angles
-    cos, sin, none = turn.cos(), turn.sin(), torch.zeros(angles)
-    return torch.stack([torch.stack([cos, -sin, none], 1), torch.stack([sin, cos, none], 1)], 1)
 
 
 def _ramped(rays: Tensor) -> Tensor:

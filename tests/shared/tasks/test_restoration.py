@@ -118,7 +118,7 @@ def test_rays_add_up_what_they_cross_and_bring_it_back() -> None:
     y, x = torch.meshgrid(torch.arange(48) - 23.5, torch.arange(64) - 31.5, indexing="ij")
     disc = (((x - 6) ** 2 + (y + 4) ** 2) < 12**2).float()[None]
     rays = projected(disc, 90)
-    assert rays.shape == (1, 90, 64)
+    assert rays.shape == (1, 90, 80)
     assert rays.sum(2).numpy() == pytest.approx(float(disc.sum()), rel=0.01)
     assert float(rays.max()) == pytest.approx(24, rel=0.05)
     back = filtered_back(rays, (48, 64))

@@ -97,11 +97,11 @@ def test_a_model_of_images_is_given_what_was_measured(discs: Path, tmp_path: Pat
     run = run_of(make_job(**LEARNS | {"task_measurement": beam, "job_rounds": 1}), discs, tmp_path)
     folder = tmp_path / "rays"
     folder.mkdir()
-    np.save(folder / "a.npy", np.full((20, 16), 4.0))
-    np.save(folder / "b.npy", np.full((21, 16), 4.0))
+    np.save(folder / "a.npy", np.full((20, 23), 4.0))
+    np.save(folder / "b.npy", np.full((21, 23), 4.0))
     rows = predicted(run, folder, tmp_path / "out", code=2)
     assert rows[0]["reconstructed"].endswith(".nii.gz")
-    assert "20 angles of 16 rays" in rows[1]["problem"]
+    assert "20 angles of 23 rays" in rows[1]["problem"]
     said = wardround("predict", run, "--data", discs, "--out", tmp_path / "no")
     assert said.returncode == 2
     assert "rays" in said.stderr

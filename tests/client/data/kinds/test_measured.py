@@ -97,9 +97,9 @@ def test_a_row_says_which_slice_it_is(tmp_path: Path) -> None:
 
 
 def test_rays_are_of_the_angles_of_the_job(tmp_path: Path) -> None:
-    np.save(tmp_path / "a.npy", np.arange(60).reshape(6, 10))
+    np.save(tmp_path / "a.npy", np.arange(78).reshape(6, 13))
     kind = kind_of({"kind": "parallel-beam", "angles": 6}, [8, 10], kspace=None)
-    assert kind.read(record(tmp_path, rays="a.npy"), NOTHING).shape == (1, 6, 10)
+    assert kind.read(record(tmp_path, rays="a.npy"), NOTHING).shape == (1, 6, 13)  # the diagonal
     other = kind_of({"kind": "pet", "angles": 7}, [8, 10], kspace=None)
-    with pytest.raises(DataError, match="7 angles of 10 rays"):
+    with pytest.raises(DataError, match="7 angles of 13 rays"):
         other.read(record(tmp_path, rays="a.npy"), NOTHING)
