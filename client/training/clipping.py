@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from client.training.hook_trial import all_same, require_apart, trial_batch, tried_once
+from client.training.hook_trial import all_same, require_apart, tells, trial_batch, tried_once
 from client.training.sample_gradients import SampleGradients, SampleNorms, whole
 from shared.batch import Batch
 
@@ -55,7 +55,7 @@ class ClippedSum(ABC):
         self._max_norm = max_norm
         self._targets = targets
         self._sums = self._zeros()
-        self._hooked: bool | None = None  # whether the hooks have the gradients, known from a trial
+        self._hooked: bool | None = None  # whether hooks have the gradients; None until a trial shows it
 
     def add(self, batch: Batch, owners: Tensor) -> None:
         """Add the gradients of some units to the sum.
@@ -128,15 +128,21 @@ class ClippedSum(ABC):
             for parameter, gradient in zip(self._parameters, found, strict=True)
         ]
 
-    def _try_hooks(self, batch: Batch) -> bool:
-        """Say whether the hooks have the gradients of this network, from a trial on samples of nobody."""
+    def _try_hooks(self, batch: Batch) -> bool | None:
+        """Say whether the hooks have the gradients of this network, from a trial on samples of nobody.
 
-        def trial() -> bool:
+        None where the samples have no gradients that could show it.
+        """
+
+        def trial() -> bool | None:
+            self._hooks.enable_hooks()  # a trial before may have decided nothing
             some = trial_batch(batch, self._is_followed)
             inputs, losses = self._inputs(some), self._losses(some)
             losses.sum().backward(inputs=inputs, retain_graph=True)
             said = self._hooks.collect(self._parameters)
             self._hooks.disable_hooks()
+            if not tells(inputs, losses):
+                return None
             require_apart(inputs, losses)
             true = zip(*(self._gradients(loss) for loss in losses), strict=True)
             return all_same(said, [self._size(torch.stack(rows)) for rows in true])

@@ -22,19 +22,24 @@ _SHIFT = 0.02  # of the parameters during the trial: at zero, many a gradient wo
 _tried: "WeakKeyDictionary[nn.Module, dict[tuple[object, ...], bool]]" = WeakKeyDictionary()
 
 
-def tried_once(model: nn.Module, kind: object, trial: Callable[[], bool]) -> bool:
+def tried_once(model: nn.Module, kind: object, trial: Callable[[], bool | None]) -> bool | None:
     """Return what a trial said, made when a model is first seen with these parameters in training.
+
+    What decided nothing is tried again.
 
     Args:
         model: With its hooks; its parameters are moved a little meanwhile.
         kind: Of the hooks.
-        trial: Says whether the hooks have the gradients.
+        trial: Says whether the hooks have the gradients; None where its samples can't show it.
     """
     known = _tried.setdefault(model, {})
     key = (kind, *(parameter.requires_grad for parameter in model.parameters()))
     if key not in known:
         with _moved(model):
-            known[key] = trial()
+            said = trial()
+        if said is None:
+            return None
+        known[key] = said
     return known[key]
 
 
@@ -48,6 +53,15 @@ def trial_batch(batch: Batch, is_drawn: Callable[[str, Tensor], bool]) -> Batch:
         return torch.randn(value.shape, generator=generator).to(value.device, value.dtype)
 
     return batch.chosen([0] * _SAMPLES).each(draw)
+
+
+def tells(inputs: Sequence[Tensor], losses: Tensor) -> bool:
+    """Say if each loss (B,) changes with what it is of: all is right with gradients that are zero anyway.
+
+    Where a teacher is not sure, the loss of a sample without a label is 0.
+    """
+    each = [torch.autograd.grad(loss, inputs, retain_graph=True, allow_unused=True) for loss in losses]
+    return all(any(one is not None and one.any() for one in found) for found in each)
 
 
 def all_same(said: Sequence[Tensor | None], true: Sequence[Tensor]) -> bool:

@@ -208,6 +208,35 @@ def test_a_network_that_mixes_images_is_refused(kind) -> None:
         clipped.add(batch_of(torch.randn(3, 1, 6, 6), torch.tensor([0, 1, 1])), torch.arange(3))
 
 
+@pytest.mark.parametrize("kind", [PerSampleSum, GhostSum])
+def test_samples_without_gradients_show_nothing_of_a_network(kind) -> None:
+    """A loss of zero, of which a teacher was not sure: the trial is made again with what comes after it."""
+
+    class Mixing(Toy):
+        def branch(self, features: Tensor) -> Tensor:
+            return -features.mean(0)
+
+    def unsure(model: nn.Module) -> Callable[[Batch], Tensor]:
+        return lambda batch: losses_of(model)(batch) * (batch["label"] == 1)
+
+    images, owners = torch.randn(2, 1, 6, 6), torch.arange(2)
+    for network in (Mixing, Toy):
+        model = network().train()
+        clipped = kind(model, unsure(model), BOUND, {"label"})
+        clipped.add(batch_of(images.clone(), torch.tensor([0, 0])), owners)
+        assert not any(total.any() for total in clipped.take())
+        known = batch_of(images.clone(), torch.tensor([1, 1]))
+        if network is Mixing:
+            with pytest.raises(WardroundError, match="mixes the images of a batch"):
+                clipped.add(known, owners)
+        else:
+            clipped.add(known, owners)
+            told = torch.cat([total.flatten() for total in clipped.take()])
+            wanted = expected(model, images, torch.tensor([1, 1]), owners)
+            torch.testing.assert_close(told, wanted, rtol=1e-4, atol=1e-6)
+            assert clipped._hooks.hooks_enabled
+
+
 def test_a_trial_draws_no_random_numbers_that_training_would_have() -> None:
     model = Toy().train()
     clipped = PerSampleSum(model, losses_of(model), BOUND, {"label"})
