@@ -52,8 +52,18 @@ def capture(overlay: bytes, source: Source, maker: Maker) -> SCImage:
     made.PatientOrientation = None  # several planes may be side by side
     if "Laterality" not in made:
         made.Laterality = None  # type 2C: of a paired part of the body, unknown
-    made.BurnedInAnnotation = "NO"  # nothing in it names a patient
+    made.pop("BurnedInAnnotation", None)
+    if said := _burned_in(source):
+        made.BurnedInAnnotation = said
     return made
+
+
+def _burned_in(source: Source) -> str:
+    """Return whether the images' pixels name a patient, as their files say it: a picture of them shows it."""
+    said = {str(header.get("BurnedInAnnotation") or "").upper() for header in source.headers}
+    if "YES" in said:
+        return "YES"
+    return "NO" if said == {"NO"} else ""
 
 
 def _labelled(overlay: bytes, text: str) -> Image.Image:

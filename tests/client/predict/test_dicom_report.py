@@ -1,5 +1,6 @@
 """Structured reports and secondary captures: what was said, where in which image; valid."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,10 @@ import highdicom
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 
 from client.data.images.readers import read_image
+from client.predict.dicom.capture import capture
 from client.predict.dicom.codes import coded, codes_of
 from client.predict.dicom.grid import FileGrid
 from client.predict.dicom.maker import RESEARCH, Maker
@@ -103,8 +106,6 @@ def test_scores_and_the_class_of_a_picture_with_its_boxes(tmp_path) -> None:
 
 def test_an_overlay_is_a_picture_that_says_what_it_is_for(tmp_path) -> None:
     write_ct(tmp_path / "ct", np.zeros((3, 9, 7)))
-    from PIL import Image
-
     Image.new("RGB", (90, 40), "red").save(tmp_path / "o.png")
     makes = Further(["dicom-sc"], MAKER, (), {})
     [(form, made)] = makes.files("p1", placed_on(tmp_path / "ct", 3), {}, (tmp_path / "o.png").read_bytes())
@@ -114,6 +115,22 @@ def test_an_overlay_is_a_picture_that_says_what_it_is_for(tmp_path) -> None:
     pixels = pydicom.dcmread(tmp_path / "sc.dcm").pixel_array
     assert (pixels[:40, :90] == (255, 0, 0)).all()
     assert (pixels[40:] == 255).any()  # the words below
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [(["NO", "NO"], "NO"), (["NO", "YES"], "YES"), (["NO", None], None), ([None, None], None)],
+)
+def test_a_picture_says_what_its_images_say_of_names_in_their_pixels(tmp_path, said, wanted) -> None:
+    for file, own in zip(write_ct(tmp_path / "ct", np.zeros((2, 9, 7))), said, strict=True):
+        if own:
+            item = pydicom.dcmread(file)
+            item.BurnedInAnnotation = own
+            item.save_as(file)
+    shown = io.BytesIO()
+    Image.new("RGB", (90, 40), "red").save(shown, "PNG")
+    made = capture(shown.getvalue(), dicom_source(tmp_path / "ct"), MAKER)
+    assert made.get("BurnedInAnnotation") == wanted
 
 
 def test_nothing_to_report_and_a_tilted_gantry_are_said(tmp_path) -> None:
