@@ -62,9 +62,10 @@ class FhirReport:
             "code": {"coding": [_IMAGING]},
             **self._about(),
             "issued": now,
-            "result": [{"reference": name} for name in names],
             "conclusion": _WARNING,
         }
+        if names:
+            report["result"] = [{"reference": name} for name in names]
         if self.subject.study:
             report["imagingStudy"] = [self._study()]
         entries = [(self._name(-1, report | {"issued": ""}), report), *zip(names, observed, strict=True)]

@@ -1,7 +1,7 @@
 """What was said of one image in the formats that were asked for beside tables, NIfTI and PNG."""
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from client.predict.dicom.capture import capture
@@ -15,7 +15,7 @@ from client.predict.dicom.source import Source, dicom_source, is_dicom_image
 from client.predict.fhir import FhirReport, Subject
 from client.predict.formats import DICOM, Format
 from client.predict.geometry import Placed
-from client.predict.said import boxes_of, numbers_of, sizes_of
+from client.predict.said import Found, Numbers, boxes_of, numbers_of, sizes_of
 from shared.errors import DataError, RunError
 from shared.finished_run import FinishedRun, Which
 from shared.tasks.answers import Cell
@@ -70,14 +70,21 @@ class Further:
         Raises:
             DataError: The image is not DICOM, or nothing was said that the format could hold.
         """
+        if "fhir" in self.formats:  # first: it needs no image
+            report = FhirReport(_subject(patient, placed), self.maker, self.codes)
+            yield "fhir", report.bundle(sizes_of(cells), *self._found(placed, cells))
         if DICOM & set(self.formats):
             if placed is None:
                 raise DataError("has no image, and DICOM's results refer to one")
             yield from self._dicom(placed, dicom_source(placed.file), cells, overlay)
-        if "fhir" in self.formats:
-            boxes = [] if placed is None else boxes_of(placed, list(self.codes))
-            report = FhirReport(_subject(patient, placed), self.maker, self.codes)
-            yield "fhir", report.bundle(sizes_of(cells), boxes, numbers_of(cells, self.codes))
+
+    def _found(self, placed: Placed | None, cells: Mapping[str, Cell]) -> tuple[list[Found], Numbers]:
+        """Return boxes and numbers; where boxes are looked for, how many there are: none is an answer."""
+        numbers = numbers_of(cells, self.codes)
+        if placed is None or placed.boxes is None:
+            return [], numbers
+        boxes = boxes_of(placed, list(self.codes))
+        return boxes, replace(numbers, values={**numbers.values, "boxes": float(len(boxes))})
 
     def _dicom(
         self, placed: Placed, source: Source, cells: Mapping[str, Cell], overlay: bytes | None
@@ -90,9 +97,8 @@ class Further:
             drawn = segmentation(placed.mask, grid, structures, self.maker)
             yield "dicom-seg", content(drawn)
         if "dicom-sr" in self.formats:
-            boxes, numbers = boxes_of(placed, list(self.codes)), numbers_of(cells, self.codes)
-            report = Reporter(grid, self.maker, self.codes, drawn).report(sizes_of(cells), boxes, numbers)
-            yield "dicom-sr", content(report)
+            reporter = Reporter(grid, self.maker, self.codes, drawn)
+            yield "dicom-sr", content(reporter.report(sizes_of(cells), *self._found(placed, cells)))
         if "dicom-sc" in self.formats and overlay is not None:
             yield "dicom-sc", content(capture(overlay, source, self.maker))
 

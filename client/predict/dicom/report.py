@@ -79,7 +79,7 @@ class Reporter:
             *self._of_image(numbers),
         ]
         if not groups:
-            raise DataError("has nothing that could be reported: no structure, box or number was found")
+            raise DataError("has nothing that could be reported: no size, box or number is said of it")
         context = ObservationContext(observer_device_context=self._observer())
         try:
             with warnings.catch_warnings():
@@ -140,8 +140,6 @@ class Reporter:
 
     def _of_structures(self, sizes: Sizes) -> Iterator[Group]:
         for number, (name, (unit, size)) in enumerate(sizes.items(), 1):
-            if not size:
-                continue
             own = self.codes[name]
             measure = Measurement(_UNITS[unit][0], size, _UNITS[unit][1])
             group = {
@@ -150,7 +148,7 @@ class Reporter:
                 "finding_category": own.category,
                 "measurements": [measure],
             }
-            if self.segmentation is None:
+            if self.segmentation is None or not size:  # of nothing there is no place
                 yield MeasurementsAndQualitativeEvaluations(**group, source_images=self._source_images())
             elif self.grid.is_flat:
                 yield PlanarROIMeasurementsAndQualitativeEvaluations(

@@ -1,6 +1,7 @@
 """Structured reports and secondary captures: what was said, where in which image; valid."""
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,8 @@ def test_sizes_name_the_segment_that_they_are_of(tmp_path) -> None:
     assert group.referenced_segment.referenced_segment_numbers == [2]
     [volume] = group.get_measurements()
     assert (volume.value, volume.unit.value, volume.name.meaning) == (12.5, "cm3", "Volume")
-    assert report.get_image_measurement_groups() == []  # what is true, and how right it is, stays here
+    [none] = report.get_image_measurement_groups()  # what is true, and how right it is, stays here
+    assert [(one.value, one.unit.value) for one in none.get_measurements()] == [(0.0, "cm3")]
 
 
 def test_scores_and_the_class_of_a_picture_with_its_boxes(tmp_path) -> None:
@@ -100,8 +102,8 @@ def test_scores_and_the_class_of_a_picture_with_its_boxes(tmp_path) -> None:
     finding, image = report.get_image_measurement_groups()
     assert finding.finding_type == coded("edema").type
     assert [measure.value for measure in finding.get_measurements()] == [0.8]
-    [score] = image.get_measurements()
-    assert (score.name.meaning, score.value) == ("score/edema", 0.8)
+    values = {measure.name.meaning: measure.value for measure in image.get_measurements()}
+    assert values == {"score/edema": 0.8, "boxes": 1}
 
 
 def test_an_overlay_is_a_picture_that_says_what_it_is_for(tmp_path) -> None:
@@ -115,6 +117,22 @@ def test_an_overlay_is_a_picture_that_says_what_it_is_for(tmp_path) -> None:
     pixels = pydicom.dcmread(tmp_path / "sc.dcm").pixel_array
     assert (pixels[:40, :90] == (255, 0, 0)).all()
     assert (pixels[40:] == 255).any()  # the words below
+
+
+@pytest.mark.parametrize("axes", [2, 3])
+def test_nothing_found_is_reported(tmp_path, axes) -> None:
+    """No box, and structures of no size: a patient without a lesion is no fault of the image."""
+    files = write_ct(tmp_path / "ct", np.arange(63 * (axes - 1)).reshape(axes - 1, 9, 7))
+    path = files[0] if axes == 2 else tmp_path / "ct"
+    mask = np.zeros(read_image(path, axes).array.shape[1:], np.uint8)
+    none = placed_on(path, axes, mask=mask, boxes=np.zeros((0, 2 * axes + 1)), scores=np.zeros(0))
+    made = objects(none, {"ml/tumour": 0.0, "ml/edema": 0.0}, "dicom-seg", "dicom-sr", "fhir")
+    *sizes, image = report_of(made, tmp_path).get_image_measurement_groups()
+    assert [one.finding_type for one in sizes] == [coded("tumour").type, coded("edema").type]
+    assert [measure.value for one in sizes for measure in one.get_measurements()] == [0, 0]
+    assert [(one.name.meaning, one.value) for one in image.get_measurements()] == [("boxes", 0)]
+    values = [entry["resource"].get("valueQuantity", {}) for entry in json.loads(made["fhir"])["entry"]]
+    assert [value.get("value") for value in values] == [None, 0, 0, 0]
 
 
 @pytest.mark.parametrize(

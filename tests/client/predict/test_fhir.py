@@ -46,3 +46,10 @@ def test_an_image_without_a_study_has_its_patient_alone() -> None:
     said = json.loads(FhirReport(Subject("p1"), MAKER, CODES).bundle(SIZES, [], NUMBERS))
     assert "imagingStudy" not in said["entry"][0]["resource"]
     bundle(Subject("p1"))
+
+
+def test_a_report_on_nothing_is_valid() -> None:
+    made = FhirReport(Subject("p1"), MAKER, CODES).bundle({}, [], Numbers({}, []))
+    [report] = [entry.resource for entry in Bundle.model_validate_json(made).entry]
+    assert report.result is None
+    assert "[]" not in made.decode()
