@@ -1,8 +1,7 @@
 """Metrics of what is learnt from images alone, whose states add up over sites."""
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -54,8 +53,10 @@ class RebuiltMetrics(MetricSet):
 class ContrastMetrics(MetricSet):
     """How alike two views of an image are, and two images.
 
-    The mean likeness (cosine) of all pairs of images, also of those of two hospitals, is the squared length
-    of the mean of their directions: so it follows from sums, whoever has the images.
+    The mean likeness (cosine) of all pairs of two images, also of those of two hospitals, follows from sums,
+    whoever has the images: with d the mean of an image's two views of length 1, the squared length of the sum
+    of all N is the sum over the N (N - 1) ordered pairs, and of each image with itself, (1 + cosine of its
+    views) / 2.
 
     Args:
         job: What is judged.
@@ -81,10 +82,18 @@ class ContrastMetrics(MetricSet):
     def report(self) -> dict[str, float]:
         """See the base class."""
         views = float(self.metrics["views"].compute())
-        images = float(torch.as_tensor(self.metrics["directions"].compute()).square().sum())
+        images = self._of_images(views)
         return {
             "loss": float(self.metrics["loss"].compute()),
             "contrast": views - images,
             "likeness_of_views": views,
             "likeness_of_images": images,
         }
+
+    def _of_images(self, views: float) -> float:
+        directions = cast(Mean, self.metrics["directions"])
+        number = int(directions.count[0])
+        if number < 2:
+            return float("nan")
+        own = number * (1 + views) / 2
+        return (float(directions.total.square().sum()) - own) / (number * (number - 1))

@@ -143,10 +143,19 @@ def test_what_sites_add_up_is_what_all_images_together_give(options: dict[str, A
     if task.options.compares:
         views = torch.cat([predicted["first"], predicted["second"]])
         units = functional.normalize(views.double(), dim=1)
-        among = (units[:12] + units[12:]) / 2
-        assert whole.compute()["likeness_of_images"] == pytest.approx(
-            float((among @ among.T).mean()), abs=1e-6
-        )
+        two = ~torch.eye(12, dtype=torch.bool).repeat(2, 2)  # views of two images, none of one
+        likeness = float((units @ units.T)[two].mean())
+        told = whole.compute()
+        assert told["likeness_of_images"] == pytest.approx(likeness, abs=1e-6)
+        assert told["contrast"] == pytest.approx(told["likeness_of_views"] - likeness, abs=1e-6)
+
+
+def test_one_image_is_like_no_other() -> None:
+    task = make_task(make_job(**{**CONTRAST, "task_method": "simclr"}))
+    models, batch = models_of(build_model(task.job)), task.prepare(batch_of(drawn(1, 1, 16, 16)), 1)
+    metrics, predicted = task.metrics(), task.predict(models, batch)
+    task.update(metrics, predicted, batch, task.sample_losses(models, batch, predicted))
+    assert np.isnan(metrics.compute()["contrast"])
 
 
 def test_two_views_of_an_image_move_it_and_are_seeded() -> None:
