@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from shared.further_metrics.options import MetricOptions as MetricOptions
     from shared.job.data_options import DataTable as DataTable
     from shared.job.schema import JobSpec as JobSpec
+    from shared.metrics.cells import Cells as Cells
     from shared.metrics.figures import Figure as Figure
     from shared.metrics.histograms import Histograms as Histograms
     from shared.metrics.replicates import Rivals as Rivals
     from shared.metrics.replicates import Tables as Tables
     from shared.metrics.spec import MetricSpec as MetricSpec
     from shared.metrics.states import LARGEST_LOSS as LARGEST_LOSS
-    from shared.metrics.states import Cells as Cells
     from shared.metrics.states import Mean as Mean
     from shared.metrics.states import MetricSet as MetricSet
     from shared.metrics.states import Totals as Totals

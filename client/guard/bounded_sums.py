@@ -10,10 +10,14 @@ sum is then a number about that patient. So every sum that is not a count of ima
 3. Where not every image has a value, the number of those that have one gets such noise too, and the sum is
    scaled to it: the mean stays.
 
+Where a patient's value depends on the others', one patient moves all of them, and the range with them. Such a
+sum has noise that follows from what one patient can move of it, or where nothing bounds that does not leave.
+
 With `min_group = 1` sums are exact. It is not differential privacy: the range depends on the patients.
 """
 
 from dataclasses import replace
+from math import inf
 
 import numpy as np
 import torch
@@ -59,12 +63,16 @@ def _exact(_: Names, samples: Counts) -> Counts:
 
 def _bound_mean(metrics: MetricSet, name: str, mean: Mean, bounds: Bounds) -> None:
     values, largest = metrics.values(name), metrics.limit(name, "total")
-    if metrics.needs_exact(name):
+    reach = metrics.reach(name, len(values.patients))
+    if metrics.needs_exact(name) or reach == inf:
         mean.total.zero_()
         mean.count.zero_()
         return
     signed = metrics.is_signed(name)
     bounds = replace(bounds, looks=values.sums.shape[1])
+    if reach is not None:
+        _bound_compared(metrics, name, mean, bounds, reach)
+        return
     for column in range(values.sums.shape[1]):
         there = values.counts[:, column]
         if np.count_nonzero(there) < bounds.least:
@@ -77,6 +85,19 @@ def _bound_mean(metrics: MetricSet, name: str, mean: Mean, bounds: Bounds) -> No
             told = max(bounds.least, int(noisy))
             total, images = total / images * told, told
         mean.total[column], mean.count[column] = total, images
+
+
+def _bound_compared(metrics: MetricSet, name: str, mean: Mean, bounds: Bounds, reach: float) -> None:
+    """Bound sums of values that compare each patient with the others, such as pairs; the counts stay."""
+    values = metrics.values(name)
+    patients = len(values.patients)
+    if patients < bounds.least:
+        mean.total.zero_()
+        mean.count.zero_()
+        return
+    most = patients * min(metrics.limit(name, "total"), reach)
+    for column in range(values.sums.shape[1]):
+        mean.total[column] = bounds.whole(name, values, column, reach, most)
 
 
 def _bound_totals(metrics: MetricSet, name: str, totals: Totals, bounds: Bounds) -> None:

@@ -70,6 +70,23 @@ class Bounds:
         most = largest * counts.sum()
         return float(np.clip(total + noise, -most if signed else 0.0, most))
 
+    def whole(self, what: str, values: PatientValues, column: int, reach: float, most: float) -> float:
+        """Return the sum of a column whose values compare each patient with the others, with noise.
+
+        No range of the others bounds what one patient moves: it is known beforehand, whatever the values.
+
+        Args:
+            what: Name of the sum; each has noise of its own.
+            values: Of all patients.
+            column: Of them.
+            reach: The most by which one patient can move the sum.
+            most: Largest sum.
+        """
+        sums = values.sums[:, column]
+        draw = self._generator(f"{what} {column}", values.patients, values.counts[:, column], sums)
+        noise = draw.standard_normal() * reach * self.least / _DEVIATIONS * self.looks**0.5
+        return float(np.clip(sums.sum() + noise, 0.0, most))
+
     def mean(self, what: str, values: Floats, largest: float) -> float:
         """Return a mean over patients that no few of them steer, of values on both sides of zero.
 

@@ -31,9 +31,10 @@ import torch
 from numpy.typing import NDArray
 
 from client.guard.bounds import Bounds, Counts, Names
+from shared.metrics.cells import Cells
 from shared.metrics.curves import bins_for
 from shared.metrics.histograms import CalibrationBins, Histograms, Scores
-from shared.metrics.states import Cells, Mean, MetricSet, Totals
+from shared.metrics.states import Mean, MetricSet, Totals
 from shared.metrics.summed_states import states_of
 
 LEAST_BINS = 5  # of a curve: fewer would make a wrong figure of it

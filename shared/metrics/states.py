@@ -8,7 +8,6 @@ in `client/guard/metric_release.py`.
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -19,6 +18,7 @@ from torchmetrics import Metric
 
 from shared.batch import Batch, Prediction
 from shared.errors import WardroundError
+from shared.metrics.cells import Cells
 from shared.metrics.curves import Curves
 from shared.metrics.figures import Figure
 from shared.metrics.histograms import CalibrationBins, Histograms, Scores
@@ -94,21 +94,6 @@ class Totals(Metric):
     def compute(self) -> Tensor:
         """Return the sums (shape,)."""
         return self.total
-
-
-@dataclass(frozen=True)
-class Cells:
-    """Numbers that tell together how many patients are in each of some cells.
-
-    Attributes:
-        patients: Of each cell.
-        metrics: Whose numbers tell it.
-        column: The last index of these numbers; None for all of them.
-    """
-
-    patients: Sequence[int]
-    metrics: Sequence[str]
-    column: int | None = None
 
 
 class MetricSet(ABC):
@@ -196,6 +181,14 @@ class MetricSet(ABC):
     def needs_exact(self, name: str) -> bool:
         """Say whether a mean tells nothing once it is bounded, so that a site that bounds leaves it out."""
         return name in self._further and self._further[name].exact
+
+    def reach(self, name: str, patients: int) -> float | None:
+        """Return the most by which one patient of so many can move the whole sum of a mean.
+
+        None where a patient's values follow from their own images alone. Infinite where they depend on the
+        others' too and nothing bounds by how much: a site that bounds its sums leaves such a mean out.
+        """
+        return None
 
     def limit(self, name: str, state: str) -> float:
         """Return the largest absolute value that one sample adds to each number of a metric's state."""

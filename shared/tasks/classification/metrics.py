@@ -17,11 +17,12 @@ from torch.nn.functional import one_hot
 from torchmetrics.classification import MultilabelStatScores
 
 from shared.batch import Batch, Prediction
+from shared.metrics.cells import Cells
 from shared.metrics.curves import Curves
 from shared.metrics.figures import Figure
 from shared.metrics.histograms import CALIBRATION_BINS, CalibrationBins, Histograms, Scores
 from shared.metrics.replicates import PATIENT, Draws, Figures, Rivals, Tables, joined
-from shared.metrics.states import LARGEST_LOSS, Cells, Mean, MetricSet, Recount, bounded
+from shared.metrics.states import LARGEST_LOSS, Mean, MetricSet, Recount, bounded
 from shared.tasks.classes import classified_by
 from shared.tasks.classification.figures import (
     calibration_figures,

@@ -14,9 +14,10 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from shared.batch import Batch, Prediction
+from shared.metrics.cells import Cells
 from shared.metrics.figures import Figure, Point
 from shared.metrics.replicates import Rivals, Tables, joined
-from shared.metrics.states import LARGEST_LOSS, Cells, Mean, MetricSet, Totals, bounded
+from shared.metrics.states import LARGEST_LOSS, Mean, MetricSet, Totals, bounded
 from shared.tasks.classes import classified_by
 from shared.tasks.fields import UNKNOWN_PIXEL
 from shared.tasks.segmentation.options import Segmentation

@@ -86,6 +86,12 @@ class SurvivalMetrics(MetricSet):
             return 1.0
         return {"loss": LARGEST_LOSS, "concordance": LARGEST_PAIRS}.get(name, 1.0)
 
+    def reach(self, name: str, patients: int) -> float | None:
+        """See the base class: of a pair's two patients each counts it, and Cox's loss compares all."""
+        if name == "concordance":
+            return 2.0 * (patients - 1)
+        return math.inf if name == "loss" and self._edges is None else None
+
     def settled(self) -> Mapping[str, Metric]:
         """Return the metrics with the pairs of the patients seen so far."""
         if self._is_settled or not self._rows:
@@ -206,7 +212,8 @@ class SurvivalMetrics(MetricSet):
         """Compute every metric of the job; the error is the mean over time up to the last edge."""
         metrics = self.settled()
         right, among = metrics["concordance"].metric_state["total"].tolist()  # type: ignore[union-attr]
-        values = {"concordance": right / among if among > 0 else torch.nan}
+        of_pairs = min(right / among, 1.0) if among > 0 else math.nan  # noise may leave too many right
+        values = {"concordance": of_pairs}
         values["loss"] = float(metrics["loss"].compute())
         if self._edges is not None:
             values["integrated_brier"] = self._integrated(metrics["integrated_brier"].compute().reshape(-1))
