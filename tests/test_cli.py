@@ -88,7 +88,7 @@ def test_a_valid_job_is_summed_up(quickstart: Path) -> None:
 
 def test_every_problem_is_named_once_with_its_place(tmp_path: Path, quickstart: Path) -> None:
     job = tmp_path / "job.toml"
-    text = quickstart.read_text(encoding="utf-8").replace("rounds = 12", "rounds = 0")
+    text = quickstart.read_text(encoding="utf-8").replace("rounds = 12", "rounds = -1")
     job.write_text(text.replace("batch_size = 8", "batchsize = 8"), encoding="utf-8")
     ended = wardround("job", "check", job)
     assert ended.returncode == 2
@@ -96,7 +96,7 @@ def test_every_problem_is_named_once_with_its_place(tmp_path: Path, quickstart: 
     assert ended.stderr.count("error:") == 1
     assert "Traceback" not in ended.stderr
     assert ended.stderr.startswith(f"error: {job}: 2 problems")
-    assert "[job] rounds: must be at least 1, got 0" in ended.stderr
+    assert "[job] rounds: must be at least 0, got -1" in ended.stderr
     assert "[training] batchsize: unknown key; did you mean 'batch_size'?" in ended.stderr
 
 

@@ -42,14 +42,14 @@ def test_weights_of_a_file_are_known_by_the_digest_of_the_job(strategy: str) -> 
     check_first(job, carried(first), "here", {})
 
     refused = {
-        "does not begin with the weights of": wire.first(layout.pack(build_model(job))),
-        "the model that the job's seed gives": first + 0,
+        "has not the weights of": wire.first(layout.pack(build_model(job))),
+        "not the one that the job's seed gives": first + 0,
     }
     head = layout.places(["head.1.bias"])
-    refused["the model that the job's seed gives"][head] += 0.5
+    refused["not the one that the job's seed gives"][head] += 0.5
     changed = first.copy()
     changed[layout.places(["levels.0.weight"])[:1]] *= np.float32(1.0001)
-    for message, vector in [*refused.items(), ("does not begin with the weights of", changed)]:
+    for message, vector in [*refused.items(), ("has not the weights of", changed)]:
         with pytest.raises(PolicyError, match=message):
             check_first(job, carried(vector), "here", {})
 
@@ -64,7 +64,7 @@ def test_what_never_changes_is_at_the_site_and_the_rest_is_that_of_the_file() ->
     assert {entry.name.partition(".")[0] for entry in wire.layout.entries} == {"head"}
     first = wire.first(wire.model.pack(model))
     check_first(job, carried(first), "here", files)
-    with pytest.raises(PolicyError, match="does not begin with the weights of"):
+    with pytest.raises(PolicyError, match="has not the weights of"):
         check_first(job, carried(first * np.float32(1.0001)), "here", files)
 
 
@@ -73,5 +73,5 @@ def test_without_a_file_it_is_what_the_seed_draws() -> None:
     layout = Layout.of(build_model(job))
     first = layout.pack(build_model(job))
     check_first(job, carried(first), "here", {})
-    with pytest.raises(PolicyError, match="the model that the job's seed gives"):
+    with pytest.raises(PolicyError, match="not the one that the job's seed gives"):
         check_first(job, carried(first * np.float32(1.01)), "here", {})
