@@ -325,7 +325,7 @@ class TestDisk:
     def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint(
         self, cli, simulate, tiny_job_file, tiny_data
     ):
-        larger = ("--set", "model.channels=[32,64]")  # than any other file of the run
+        larger = ("--set", "model.channels=[64,96]")  # than any other file of the run
         expected = simulate(*larger).run
         # The first checkpoint fits under the limit; the next, which holds the best model too, does not.
         limit = (expected / "checkpoint.safetensors").stat().st_size * 3 // 4
