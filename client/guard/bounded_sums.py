@@ -75,7 +75,7 @@ def _bound_mean(metrics: MetricSet, name: str, mean: Mean, bounds: Bounds) -> No
         return
     for column in range(values.sums.shape[1]):
         there = values.counts[:, column]
-        if np.count_nonzero(there) < bounds.least:
+        if np.count_nonzero(there) < bounds.needed:
             mean.total[column] = mean.count[column] = 0
             continue
         total = bounds.column(name, values, column, largest, signed=signed)

@@ -36,7 +36,8 @@ class Bounds:
         noise: Gives seeds.
         looks: Numbers that are told together, one for each structure or class: a model can be made that shows
             one patient in all of them, so the noise of each grows with the root of their number.
-        moved: Patients whose values one patient's images can move, at most: 2 where samples are pairs.
+        moved: Patients whose values one patient's images can move, at most: where samples are pairs, also
+            those of all whose partner they are.
     """
 
     least: int
@@ -44,10 +45,20 @@ class Bounds:
     looks: int = 1
     moved: int = 1
 
+    @property
+    def needed(self) -> int:
+        """Fewest patients of whom a sum is told: those who lie beyond either end of the range, and one."""
+        return self.least if self.moved == 1 else 2 * self._beyond + 1
+
+    @property
+    def _beyond(self) -> int:
+        """Patients of whom one patient can't move all: those who are moved, and `least` - 1 others."""
+        return self.least - 1 + self.moved
+
     def column(
         self, what: str, values: PatientValues, column: int, largest: float, *, signed: bool = False
     ) -> float:
-        """Return the bounded sum of one column of values; 0 where fewer than `least` patients have any.
+        """Return the bounded sum of one column of values; 0 where fewer than `needed` patients have any.
 
         Args:
             what: Name of the sum; each has noise of its own.
@@ -60,7 +71,7 @@ class Bounds:
         counts = values.counts[:, column]
         of_these = counts > 0
         patients, counts = values.patients[of_these], counts[of_these]
-        if len(patients) < self.least:
+        if len(patients) < self.needed:
             return 0.0
         means = self._finite(values.sums[of_these, column] / counts, largest)
         draw = self._generator(f"{what} {column}", patients, counts, means)
@@ -174,7 +185,7 @@ class Bounds:
     def _finite(self, values: Floats, largest: float) -> Floats:
         """Take what is not finite for the largest number, where few patients have it: it would tell."""
         broken = ~np.isfinite(values)
-        return np.where(broken, largest, values) if broken.sum() < self.least else values
+        return np.where(broken, largest, values) if broken.sum() < self._beyond else values
 
     def _range(self, values: Floats, largest: float, draw: np.random.Generator) -> tuple[float, float]:
         """Return between which rungs the values are cut.
@@ -183,8 +194,10 @@ class Bounds:
         one patient is the end, and see between which rungs they lie by how far the sum goes.
         """
         ordered, middle = np.sort(values), (len(values) - 1) // 2
-        fewest = min(self.least - 1, max(middle - _ENDS, len(values) // 6))
-        below, above = draw.integers(fewest, min(2 * self.least - 2, middle), 2, endpoint=True)
+        fewest, most = min(self.least - 1, max(middle - _ENDS, len(values) // 6)), 2 * self.least - 2
+        if self.moved > 1:
+            fewest, most = self._beyond, self._beyond + self.least - 1
+        below, above = draw.integers(fewest, min(most, middle), 2, endpoint=True)
         low, high = ordered[[below, -1 - above]]
         return rung(low, largest, np.floor), rung(high, largest, np.ceil)
 

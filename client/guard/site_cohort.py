@@ -120,7 +120,8 @@ class SiteCohort:
         carried = (request.vector, np.empty(0) if request.edges is None else request.edges)
         hashes = [hashlib.sha256(np.ascontiguousarray(one).data).hexdigest() for one in carried]
         seed = partial(self._cohort(job).key.seed, "noise", asked(job), request.round, request.split, *hashes)
-        moved = 1 if job.task.pairing(job.data) is None else 2
+        pairing = job.task.pairing(job.data)
+        moved = 1 if pairing is None else 1 + pairing.partners  # who is in a pair moves the other's value too
         return Bounds(self._config.policy.min_group, seed, moved=moved)
 
     def standing_bounds(self, job: JobSpec) -> Bounds:
