@@ -20,7 +20,7 @@ _FILES = {"accept": 'multipart/related; type="application/dicom"; transfer-synta
 _LARGEST_ANSWER = 2**26  # bytes of a list
 _PAGE = 200  # of a list that is asked for at once
 _PIECE = 2**16
-_UID = re.compile(r"[0-9.]{1,64}")
+_UID = re.compile(r"(?=.*[0-9])[0-9.]{1,64}")  # not "..", which a URL goes up by
 STUDY, SERIES, MODALITY = "0020000D", "0020000E", "00080060"
 COUNT_OF_SERIES = "00201209"  # Number of Series Related Instances
 _TAGS = (STUDY, SERIES, MODALITY, COUNT_OF_SERIES)

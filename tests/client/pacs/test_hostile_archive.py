@@ -88,6 +88,15 @@ def test_a_count_that_is_none_is_not_known_by_dimse(told: bytes, monkeypatch, tm
     assert archive.series("1.2") == [ListedSeries("1.2", "1.2", "", None)]
 
 
+@pytest.mark.parametrize("uid", [".", "..", "1/..", "", "1.2\n"])
+def test_a_uid_leads_nowhere_else(uid: str) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        raise AssertionError(request.url)
+
+    with pytest.raises(PacsError, match="not a UID"):
+        web(answer).series(uid)
+
+
 def test_a_list_without_end_is_given_up() -> None:
     pages = []
 
