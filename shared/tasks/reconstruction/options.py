@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from shared.tasks.reconstruction.task import ReconstructionTask
 
 DIRECT = "direct"
+STEPS = 4
 RAW = "raw"
 """Name of the field whose files hold what a scanner measured."""
 
@@ -63,7 +64,7 @@ class Reconstruction(ImageOptions):
         "steps on the k-space of all coils (name = 'varnet').",
     )
     steps: int = Field(
-        4,
+        STEPS,
         ge=1,
         le=64,
         description="'recurrent': how often the network corrects the image; what was measured comes in after "
@@ -84,8 +85,16 @@ class Reconstruction(ImageOptions):
         if self.method == "variational":
             if not isinstance(self.measurement, KSpace):
                 raise ValueError(f"method: 'variational' is for k-space, not for '{self.measurement.kind}'")
+            if self.measurement.kind == "radial":
+                raise ValueError(
+                    "method: 'variational' learns maps of the middle lines, which spokes don't have"
+                )
+            if self.measurement.coils == 1:
+                raise ValueError("method: 'variational' is for several coils; say how many in measurement")
             if self.memory:
                 raise ValueError("memory: 'variational' has none; leave it out")
+        if self.method != "recurrent" and self.steps != STEPS:  # a job that was stored has the usual ones
+            raise ValueError(f"steps: '{self.method}' has those of its network; leave it out")
         return self
 
     def fields(self) -> Mapping[str, SampleField]:

@@ -1,13 +1,13 @@
 """Reconstruction: a network corrects an image step by step, and what was measured comes in between."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 from monai.networks.utils import eval_mode
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from shared.batch import Batch, Prediction
 from shared.metrics.states import MetricSet
@@ -72,7 +72,8 @@ class ReconstructionTask(Task):
         model, image = models["model"], batch[DIRECT]
         if self._options.method == "variational":
             return self._scanner.at_once(model, batch)
-        stages = getattr(model, "stages", None)  # a network of its own for each step
+        # A network of its own for each step.
+        stages = cast(nn.ModuleList, model.stages) if self._options.method == "cascade" else None
         channels = image.shape[1]
         memory = image.new_zeros(len(image), self._options.memory, *image.shape[2:])
         for step in range(self._options.steps if stages is None else len(stages)):

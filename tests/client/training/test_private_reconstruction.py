@@ -21,6 +21,7 @@ MEASUREMENTS = {
 
 CASCADE = {
     "task_method": "cascade",
+    "task_steps": None,
     "model": {"name": "cnn-cascade", "stages": 2, "features": 4, "layers": 3},
 }
 
@@ -53,6 +54,12 @@ def test_two_images_move_a_network_by_their_own_clipped_gradients(
 
 
 def test_weights_that_lie_in_no_layer_are_refused(tiny_job: Any) -> None:
-    options = {"task_method": "variational", "model": {"name": "varnet"}, "data_size": [32, 32]}
+    options = {
+        "task_method": "variational",
+        "task_steps": None,
+        "task_measurement": MEASUREMENTS["coils"],
+        "model": {"name": "varnet"},
+        "data_size": [32, 32],
+    }
     with pytest.raises(JobError, match="lie in no layer"):
         private_job(tiny_job, "reconstruction", **options)
