@@ -185,10 +185,20 @@ class Pretraining(TaskOptions):
         return kinds.get(self.method, ContrastTask)(job, self)
 
     def _belief_problems(self, job: "JobSpec") -> Iterator[str]:
-        from shared.job_parts import networks_of
+        from shared.job_parts import networks_of, phases_of
 
         for network in networks_of(job):
             if network.options.name != BELIEF:
                 yield f"[{network.table}] name: 'contrastive-divergence' trains a '{BELIEF}'"
+            elif len(network.options.hidden) > 1 and job.privacy.mechanism == "dp-sgd":
+                yield (
+                    f"[{network.table}] hidden: must be one layer with 'dp-sgd', whose noise goes to all "
+                    "layers in each step, also to those that have learnt and are to stay as they are"
+                )
+            elif len(network.options.hidden) > 1 and any(own.weight_decay for own in phases_of(job).values()):
+                yield (
+                    "[training] weight_decay: must be 0 with several layers, as it would go on shrinking "
+                    "those that have learnt and are to stay as they are"
+                )
         if job.data.intensity != "zscore":
             yield "[data] intensity: must be 'zscore', as pixels are taken to have a deviation of 1"

@@ -12,7 +12,10 @@ from tests.shared.tasks.test_pretraining import AUTOENCODER, BELIEF
 pytestmark = pytest.mark.filterwarnings("ignore:Full backward hook")
 
 
-@pytest.mark.parametrize("options", [{}, AUTOENCODER, BELIEF])
+ONE_LAYER = {**BELIEF, "model": {"name": "belief-network", "hidden": [12]}}
+
+
+@pytest.mark.parametrize("options", [{}, AUTOENCODER, ONE_LAYER])
 @pytest.mark.parametrize("bound", [0.05, 1000.0])
 def test_a_step_is_the_mean_of_two_clipped_gradients(
     tiny_job: Any, bound: float, options: dict[str, Any]

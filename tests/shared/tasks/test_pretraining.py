@@ -49,6 +49,7 @@ BELIEF: dict[str, Any] = {
     "model": {"name": "belief-network", "hidden": [12, 5]},
     "job_rounds": 4,
 }
+PRIVATE = {"mechanism": "dp-sgd", "noise_multiplier": 1.0}
 
 
 def batch_of(images: Tensor) -> Batch:
@@ -172,10 +173,9 @@ def test_two_views_of_an_image_move_it_and_are_seeded() -> None:
 
 @pytest.mark.parametrize("method", ["simclr", "barlow-twins"])
 def test_private_training_can_not_compare_patients(method: str) -> None:
-    private = {"mechanism": "dp-sgd", "noise_multiplier": 1.0}
     with pytest.raises(JobError, match="compares the images of a batch with each other"):
-        make_job(**{**CONTRAST, "task_method": method}, strategy_min_patients=1, privacy=private)
-    make_job(task_name="pretraining", strategy_min_patients=1, privacy=private)
+        make_job(**{**CONTRAST, "task_method": method}, strategy_min_patients=1, privacy=PRIVATE)
+    make_job(task_name="pretraining", strategy_min_patients=1, privacy=PRIVATE)
 
 
 @pytest.mark.parametrize(
@@ -187,6 +187,8 @@ def test_private_training_can_not_compare_patients(method: str) -> None:
         ({**CONTRAST, "task_method": "simclr", "task_hidden": 0.5}, "hidden: is for method = 'mae'"),
         ({**BELIEF, "model": {"name": "cnn"}}, "trains a 'belief-network'"),
         ({**BELIEF, "data_intensity": "minmax"}, "must be 'zscore'"),
+        ({**BELIEF, "strategy_min_patients": 1, "privacy": PRIVATE}, "must be one layer with 'dp-sgd'"),
+        ({**BELIEF, "training_weight_decay": 0.1}, "must be 0 with several layers"),
         ({**AUTOENCODER, "data_patch": [8, 8]}, "looks at whole images"),
     ],
 )
