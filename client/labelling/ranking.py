@@ -120,9 +120,15 @@ def ranked(
         track: Wraps the rows, to show progress.
 
     Raises:
-        RunError: The task gives no classes, or the model can't say what is asked.
+        RunError: The task gives no classes, or the model can't say what is asked: of pixels no features.
     """
     require_classes(predictor)
+    if by == "core-set" and classified_by(predictor.job)[1].kind == "mask":
+        raise RunError(
+            "each pixel has a class, and no layer makes one vector of an image from which these follow",
+            where="--by core-set",
+            remedy="Take --by entropy.",
+        )
     kinds = kinds_of(predictor.job)
     target = kinds[classified_by(predictor.job)[0]]
     ranker = Ranker(predictor.job, predictor.task, predictor.models, by=by)

@@ -1,6 +1,7 @@
 """How little a model knows: entropies and disagreements against the formulas, a cover against brute force."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from client.data.manifest.rows import Manifest
 from client.labelling.core_set import farthest_first
+from client.labelling.ranking import ranked
 from client.labelling.scores import PASSES, disagreements, drawn_answers, entropies, probabilities
+from client.predict.answering import Predictor
 from shared.batch import Batch
 from shared.errors import RunError
 from shared.tasks import make_task
@@ -81,3 +85,10 @@ def test_each_chosen_is_the_farthest_from_all_before(labelled: int, count: int, 
             assert number == 0
             assert np.linalg.norm(vectors - vectors.mean(0), axis=1).argmin() == place
         taken.append(vectors[place])
+
+
+def test_images_whose_pixels_have_classes_are_not_compared_by_a_layer_that_saw_a_vector() -> None:
+    job = make_job(task_name="segmentation")
+    predictor = Predictor(job, make_task(job), {"model": nn.Sequential(nn.Linear(2, 2))})
+    with pytest.raises(RunError, match="each pixel has a class"):
+        ranked(predictor, Manifest(Path("manifest.csv"), [], [], []), "core-set", 5)
