@@ -248,7 +248,7 @@ def load_job(path: Path, overrides: dict[str, Any] | None = None) -> JobSpec:
 
 
 def override(table: dict[str, Any], values: dict[str, Any], path: Path | None) -> None:
-    """Set keys of a job's table, given as dotted keys ('training.learning_rate').
+    """Set keys of a job's table, given as dotted keys ('training.learning_rate'); None takes one out.
 
     Raises:
         JobError: One names no key.
@@ -267,4 +267,7 @@ def _override(table: dict[str, Any], dotted: str, value: object, path: Path | No
         table = table.setdefault(head, {})
         if not isinstance(table, dict):
             raise JobError(f"[{'.'.join(heads[:depth])}] must be a table", where=path)
-    table[key] = value
+    if value is None and key in table:
+        del table[key]
+    else:  # None of a key that is not there: so that a name that is no key is found
+        table[key] = value

@@ -238,7 +238,9 @@ def _overrides(pairs: list[str], seed: int | None, rounds: int | None) -> dict[s
 
 
 def _value(text: str) -> Any:
-    """Read a value as TOML does; what is not a TOML value is taken as a string."""
+    """Read a value as TOML does, and null; what is neither is taken as a string."""
+    if text == "null":
+        return None
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

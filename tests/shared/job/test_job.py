@@ -242,6 +242,13 @@ def test_overrides_replace_and_add_keys(quickstart: Path) -> None:
     assert (job.training.learning_rate, job.evaluation.every, job.strategy.min_sites) == (3e-4, 2, 3)
 
 
+def test_a_key_that_is_taken_out_has_its_default(quickstart: Path) -> None:
+    job = load_job(quickstart, {"training.schedule": None, "training.learning_rate": None})
+    assert (job.training.schedule, job.training.learning_rate) == ("constant", 1e-3)
+    with pytest.raises(JobError, match=r"\[training\] batchsize: unknown key"):
+        load_job(quickstart, {"training.batchsize": None})
+
+
 @pytest.mark.parametrize("dotted", ["rounds", "training.generator.optimizer.name", "training.", ""])
 def test_an_override_names_table_and_key(quickstart: Path, dotted: str) -> None:
     with pytest.raises(JobError, match="names no key of the job"):

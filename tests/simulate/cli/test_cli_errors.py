@@ -56,6 +56,7 @@ def edit(data: Path, change) -> list[dict[str, str]]:
         ("evaluation.select_best=dyce_global", "[evaluation] select_best 'dyce_global' 'dice_global'"),
         ("privacy.epsilon=3", "[privacy] epsilon mechanism = 'dp-sgd'"),
         ("rounds=3", "--set table.key=value"),
+        ("job.name=null", "[job] name missing"),
     ],
 )
 def test_a_wrong_job(refused, tiny_job_file, tiny_data, override, words):
