@@ -33,7 +33,19 @@ class JobError(WardroundError):
 
 
 class DataError(WardroundError):
-    """A dataset, or one of its files, that can't be used."""
+    """A dataset, or one of its files, that can't be used.
+
+    Attributes:
+        told: What leaves a site in place of the problem; empty for the problem itself, cleared.
+    """
+
+    told = ""
+
+
+class UnfitImageError(DataError):
+    """An image that a job is not for: which of its properties that is, and what it has, stays at the site."""
+
+    told = "an image is not one that the job is for"
 
 
 class SiteError(WardroundError):

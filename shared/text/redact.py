@@ -80,6 +80,6 @@ def redact_error(error: BaseException) -> str:
     would answer questions about single patients, as a job names the columns and the classes.
     """
     name = type(error).__name__
-    text = error.problem if isinstance(error, DataError) else str(error)
+    text = error.told or error.problem if isinstance(error, DataError) else str(error)
     message = redact(text, numbers=not isinstance(error, DataError))
     return f"{name}: {message}" if message else name

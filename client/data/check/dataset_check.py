@@ -12,6 +12,7 @@ import numpy as np
 from client.data.check.burned_in_text import TextFinder
 from client.data.check.doubtful_results import Seen, doubts, rows
 from client.data.check.expected import Expected
+from client.data.check.far_targets import too_far
 from client.data.check.fingerprints import fingerprint
 from client.data.check.identifying_headers import identifying_fields
 from client.data.check.instance_maps import InstanceMaps
@@ -325,6 +326,7 @@ class _Check:
         report.warnings += self._unpaired()
         for tally in report.tallies.values():
             report.warnings += tally.doubts()
+        report.warnings += too_far(self.expected.job, report.tallies)
         report.warnings += [
             f"site {site} has no event: nobody there can be compared"
             for site, tally in report.events.items()

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from client.data.formats.picture import Picture
-from shared.errors import DataError
+from shared.errors import UnfitImageError
 from shared.job.data_options import DataTable
 
 _REMEDY = "The job says for which images its model is: [data] modalities, pixel_sizes."
@@ -19,18 +19,18 @@ def require_made_for(picture: Picture, data: DataTable, where: Path) -> None:
         where: The file.
 
     Raises:
-        DataError: It is of another modality, its pixels are smaller or larger, or their size is unknown.
+        UnfitImageError: It is of another modality, or its pixels are smaller or larger, or of unknown size.
     """
     if data.modalities and picture.modality and picture.modality not in data.modalities:
         wanted = " or ".join(data.modalities)
-        raise DataError(
+        raise UnfitImageError(
             f"is of the modality {picture.modality}, and the job is for {wanted}", where=where, remedy=_REMEDY
         )
     if not data.pixel_sizes:
         return
     wanted = " x ".join(f"{low:g} to {high:g}" for low, high in data.pixel_sizes)
     if picture.spacing is None:
-        raise DataError(
+        raise UnfitImageError(
             f"does not say how large its pixels are, and the job is for pixels of {wanted} mm",
             where=where,
             remedy=_REMEDY,
@@ -38,6 +38,6 @@ def require_made_for(picture: Picture, data: DataTable, where: Path) -> None:
     pairs = zip(picture.spacing, data.pixel_sizes, strict=True)
     if any(not low * (1 - _ROUNDING) <= own <= high * (1 + _ROUNDING) for own, (low, high) in pairs):
         own = " x ".join(f"{length:.3g}" for length in picture.spacing)
-        raise DataError(
+        raise UnfitImageError(
             f"has pixels of {own} mm, and the job is for pixels of {wanted} mm", where=where, remedy=_REMEDY
         )

@@ -1,5 +1,6 @@
 """Metrics of a regression, from sums over samples of errors and targets in standard deviations."""
 
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -11,14 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shared.batch import Batch, Prediction
-from shared.errors import WardroundError
 from shared.metrics.figures import Figure, Point
 from shared.metrics.replicates import TRAIN, Rivals, Tables
 from shared.metrics.states import LARGEST_LOSS, Mean, MetricSet, Totals, bounded
-from shared.tasks.regression.options import Regression
+from shared.tasks.regression.options import LARGEST, Regression
 
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
+
+_log = logging.getLogger(__name__)
 
 NUMBER = "number"
 """The field with the targets (B, K)."""
@@ -29,7 +31,6 @@ STANDARD = "standard"
 TRUE = "true"
 """Table of the targets of each row of a test (N, K)."""
 
-LARGEST = 2.0**10  # deviations that an error counts with at most
 ENDS = (-1.5, -0.75, 0.0, 0.75, 1.5)  # in deviations, between the bins of true and predicted numbers
 
 
@@ -58,18 +59,20 @@ class RegressionMetrics(MetricSet):
     def update(self, predicted: Prediction, batch: Batch, losses: Tensor) -> None:
         """Add a batch: what is `standard` (B, K), and `number` (B, K), NaN where a row lacks it.
 
-        Raises:
-            WardroundError: A target is so far from the mean that the scale can't be its own.
+        A target so far from the mean that the scale can't be its own counts as `LARGEST`, and is logged where
+        it is judged. It is no error: that leaves a site, and a job that chooses the scale would look for one
+        patient's number with it.
         """
         found = predicted[STANDARD].detach().cpu().double()
         own = batch[NUMBER].detach().cpu().double()
         target, patients = (own - self._means) / self._deviations, list(batch.patients)
         if bool((target.abs() > LARGEST).any()):
-            raise WardroundError(
-                f"a target is more than {LARGEST:.0f} standard deviations from the mean",
-                where="[task] scaling",
-                remedy="Give mean and standard deviation in the unit of the column.",
+            _log.warning(
+                "[task] scaling: a target is more than %.0f standard deviations from the mean, and counts as "
+                "this; mean and standard deviation are to be in the unit of the column",
+                LARGEST,
             )
+            target = target.clamp(-LARGEST, LARGEST)
         known = ~target.isnan()
         error = found - target
         self._true.append(own)

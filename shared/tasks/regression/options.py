@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 TARGETS = "targets"
 """Name of the statistic: moments of what is predicted."""
 
+LARGEST = 2.0**10
+"""Deviations that an error, or a target, counts with at most."""
+
 _OF_A_UNIT = ("mae", "rmse")  # so they have a mean over targets of one unit alone
 
 

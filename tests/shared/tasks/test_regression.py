@@ -147,10 +147,17 @@ def test_what_is_exported_takes_a_table_as_it_is_and_gives_own_units() -> None:
     assert found[:, 0].tolist() == pytest.approx([one.cells["predicted/age"] for one in answers], abs=1e-4)
 
 
-def test_a_scale_that_is_not_the_columns_is_found() -> None:
-    task = make_task(job(task_scaling={"age": [0.0, 0.01]}))
-    with pytest.raises(WardroundError, match=r"\[task\] scaling: a target is more than 1024"):
-        judged(task, torch.zeros(2, 1), torch.tensor([[60.0], [50.0]]), "a")
+def test_a_scale_that_is_not_the_columns_is_logged_and_no_error_that_leaves(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The attack: bisection by the scale, with the error as the answer, told the oldest patient's age."""
+    told = []
+    for deviation in (0.01, 0.04):  # for 60 and 50 years: beyond 1024 deviations, and hardly
+        task = make_task(job(task_scaling={"age": [20.0, deviation]}))
+        metrics = judged(task, torch.zeros(2, 1), torch.tensor([[60.0], [50.0]]), "a")
+        told.append(metrics.report()["mae"] / deviation)
+    assert told == pytest.approx([1024, (1000 + 750) / 2])
+    assert caplog.text.count("[task] scaling: a target is more than 1024") == 1
 
 
 def test_the_means_of_the_training_are_what_it_is_beside() -> None:

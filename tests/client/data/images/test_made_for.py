@@ -1,5 +1,6 @@
 """Images that a job is not for are refused where they are read: in training, checks and predictions alike."""
 
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from client.data.kinds import kinds_of
 from client.data.kinds.row_images import read_scene
 from client.data.manifest.rows import Record
 from shared.errors import DataError, JobError
+from shared.text.redact import redact_error
 from tests.dicom_files import write_ct
 from tests.jobs import make_job
 
@@ -33,6 +35,23 @@ def test_modality_and_size_of_pixels(tmp_path) -> None:
     assert "[data] modalities" in str(refused.value)
     with pytest.raises(DataError, match=r"has pixels of 0.7 x 0.8 x 2 mm, and the job is for pixels of 0.6"):
         read(tmp_path / "ct", pixel_sizes=[*SIZES[:2], [3.0, 5.0]])
+
+
+def test_what_leaves_says_not_which_property_it_was(tmp_path) -> None:
+    """Else a job would ask for a patient's modality, and how large their pixels are, by its own lists."""
+    write_ct(tmp_path / "ct", np.zeros((4, 9, 7)), spacing=(2.0, 0.8, 0.7))
+    np.save(tmp_path / "a.npy", np.zeros((9, 7, 4)))
+    told = set()
+    for name, data in (
+        ("ct", {"modalities": ["MR", "PT"]}),
+        ("ct", {"modalities": ["PT"]}),
+        ("ct", {"pixel_sizes": [*SIZES[:2], [3.0, 5.0]]}),
+        ("a.npy", {"pixel_sizes": SIZES}),
+    ):
+        with pytest.raises(DataError) as refused:
+            read(tmp_path / name, **data)
+        told.add(redact_error(copy(refused.value)))  # as a worker process hands it on
+    assert told == {"UnfitImageError: an image is not one that the job is for"}
 
 
 def test_what_a_file_does_not_say(tmp_path) -> None:
