@@ -7,8 +7,11 @@ them: with those of every dataset that has ever had the same manifest, as a name
 
 import hashlib
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+import numpy as np
 
 from client.data.manifest.splits import SplitTable
 from client.guard.database import Book
@@ -17,6 +20,7 @@ from shared.clock import utc_text
 BOOK = "cohort.sqlite"
 HASH_BYTES = 16  # of each patient's keyed hash
 Group = frozenset[bytes]
+_NONE = 1e-9  # of the largest: what rounding leaves of nothing
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS fixed (
     dataset TEXT PRIMARY KEY,
@@ -133,8 +137,27 @@ class CohortBook(Book):
 
 
 def is_near(members: Group, others: list[Group], least: int) -> bool:
-    """Say whether a group differs from any other by some patients, but fewer than `least`."""
-    return any(0 < len(members ^ other) < least for other in others)
+    """Say whether a group and others together tell of some patients, but fewer than `least`.
+
+    It differs from another one by so few, or sums and differences of all give the figure of those few alone.
+    """
+    if members in others:
+        return False
+    return any(len(members ^ other) < least for other in others) or _tell_of_few([*others, members], least)
+
+
+def _tell_of_few(groups: list[Group], least: int) -> bool:
+    """Say whether a sum of multiples of the groups' figures is that of fewer than `least` patients.
+
+    They are looked for among those who are in the same groups. Their figure is such a sum where their unit
+    vector lies in the space that the groups span, as vectors over these sets of patients: its projection has
+    length 1.
+    """
+    cells = Counter(tuple(patient in group for group in groups) for patient in frozenset().union(*groups))
+    few = np.array(list(cells.values())) < least
+    directions, sizes, _ = np.linalg.svd(np.array(list(cells), np.float64), full_matrices=False)
+    spanned = directions[:, sizes > _NONE * sizes.max(initial=0)]
+    return bool((few & ((spanned**2).sum(axis=1) > 1 - _NONE)).any())
 
 
 def _told(db: sqlite3.Connection, dataset: str) -> Iterator[Told]:

@@ -123,6 +123,18 @@ def test_groups_are_compared_across_sides_and_folds_but_not_across_datasets(fold
     cohort.tell("lungs", "train", people(45), LEAST, "st-mary")
 
 
+def test_no_four_groups_far_apart_tell_one_patient_together(folder: Path) -> None:
+    """The figures of A - B - C + D are those of one patient, though each two differ by fifteen or more."""
+    cohort, [last] = Cohort.open(folder), people(1, 59)
+    groups = [people(60), people(45), people(45, 15), people(30, 15) | {last}]
+    for group in groups[:3]:
+        cohort.tell("brain", "train", group, LEAST, "st-mary")
+    assert not cohort.may_tell("brain", "train", groups[3], LEAST)
+    with pytest.raises(PolicyError, match=r"policy\.min_group"):
+        cohort.tell("brain", "train", groups[3], LEAST, "st-mary")
+    cohort.tell("brain", "train", people(30, 15), LEAST, "st-mary")  # of whom no combination is of few
+
+
 def test_another_name_makes_no_other_patients_of_those_of_one_manifest(folder: Path) -> None:
     cohort = Cohort.open(folder)
     for name, manifest in (("brain", "a.csv"), ("renamed", "a.csv"), ("lungs", "b.csv")):
