@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from client.dicom_import.archives import members
-from client.dicom_import.burned_in import may_be_burned_in, seen_in
+from client.dicom_import.burned_in import has_overlay_in_pixels, may_be_burned_in, seen_in
 from client.dicom_import.clean_copies import Cleaner, part
 from client.dicom_import.headers import text
 from client.dicom_import.pseudonyms import Pseudonyms
@@ -104,8 +104,11 @@ class Placing:
         if self.allow_burned_in:
             return
         reason = may_be_burned_in([file.header for file in series.files])
+        paths = [Path(file.name) for file in series.files]
         try:
-            if not reason and series.is_image and seen_in([Path(file.name) for file in series.files]):
+            if not reason and any(map(has_overlay_in_pixels, paths)):
+                reason = "an overlay"
+            if not reason and series.is_image and seen_in(paths):
                 reason = "text is seen"
         except DataError as error:
             raise DataError(f"holds an image that can't be looked at for text: {error.problem}") from None

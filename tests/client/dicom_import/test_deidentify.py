@@ -189,6 +189,24 @@ def test_what_may_be_burned_in_is_named_and_not_copied(tmp_path: Path) -> None:
     assert imported(tmp_path, "--allow-burned-in")["used"]["rows"] == 4
 
 
+def add_overlay(path: Path, bit: int, data: bytes | None) -> None:
+    dataset = pydicom.dcmread(path)
+    dataset.add_new(0x60000010, "US", 8)
+    dataset.add_new(0x60000102, "US", bit)
+    if data is not None:
+        dataset.add_new(0x60003000, "OW", data)
+    dataset.save_as(path)
+
+
+def test_an_overlay_that_may_stand_in_the_pixels_is_not_copied(tmp_path: Path) -> None:
+    for number, (bit, data) in enumerate(((0, bytes(8)), (12, bytes(8)), (0, None)), 1):
+        add_overlay(write_series(tmp_path / "in", f"p{number}", number, 1, "t1")[1], bit, data)
+    answer = imported(tmp_path)
+    assert answer["used"]["rows"] == 1  # an overlay of its own is taken out
+    assert answer["skipped"]["row"] == {"may have names burned into its pixels (an overlay)": 2}
+    assert imported(tmp_path, "--allow-burned-in")["used"]["rows"] == 3
+
+
 def test_headers_of_five_makers(data_pack, tmp_path: Path) -> None:
     pack = data_pack("dicom_samples")
     secrets = set()
