@@ -7,11 +7,12 @@ from http import HTTPStatus
 from typing import Any, TypeVar
 
 import httpx
+from pydicom.datadict import tag_for_keyword
 
 from client.pacs.answers import MOST_LISTED, PLAIN, count, parsed, require_plain, values
 from client.pacs.archive_settings import PacsError
 from client.pacs.multipart import Parts
-from client.pacs.source import ListedSeries, MissingError, RefusedError, UnreachableError
+from client.pacs.source import WHO, ListedSeries, MissingError, RefusedError, UnreachableError, held
 
 T = TypeVar("T")
 _Item = dict[str, str]  # by tag
@@ -23,7 +24,7 @@ _PIECE = 2**16
 _UID = re.compile(r"(?=.*[0-9])[0-9.]{1,64}")  # not "..", which a URL goes up by
 STUDY, SERIES, MODALITY = "0020000D", "0020000E", "00080060"
 COUNT_OF_SERIES = "00201209"  # Number of Series Related Instances
-_TAGS = (STUDY, SERIES, MODALITY, COUNT_OF_SERIES)
+_TAGS = (STUDY, SERIES, MODALITY, COUNT_OF_SERIES, *(f"{tag_for_keyword(name) or 0:08X}" for name in WHO))
 
 
 class DicomWeb:
@@ -54,13 +55,18 @@ class DicomWeb:
 
     def studies(self, query: Mapping[str, str]) -> list[str]:
         """Return the UIDs of the studies that a query finds; see `Source`."""
-        return sorted({item[STUDY] for item in self._listed("studies", query)} - {""})
+        names = [name for name in query if name in WHO]
+        asked = {**query, **({"includefield": ",".join(names)} if names else {})}
+        found = held(query, list(self._listed("studies", asked, STUDY)), _named, self.host)
+        return sorted({item[STUDY] for item in found} - {""})
 
     def series(self, study: str) -> list[ListedSeries]:
         """Return the series of a study; see `Source`."""
         found = [
             ListedSeries(study, item[SERIES], item[MODALITY], count(item[COUNT_OF_SERIES]))
-            for item in self._listed(f"studies/{_uid(study)}/series", {"includefield": COUNT_OF_SERIES})
+            for item in self._listed(
+                f"studies/{_uid(study)}/series", {"includefield": COUNT_OF_SERIES}, SERIES
+            )
         ]
         if not found:
             raise MissingError("is no longer in the archive")
@@ -97,18 +103,18 @@ class DicomWeb:
             self._pace(len(piece))
             yield piece
 
-    def _listed(self, path: str, query: Mapping[str, str]) -> Iterator[_Item]:
-        """Give the items of a list, page by page: an archive need not give all at once."""
-        begin, known = 0, None
+    def _listed(self, path: str, query: Mapping[str, str], uid: str) -> Iterator[_Item]:
+        """Give the items of a list, each UID once: an archive gives as many at once as it likes."""
+        begin, known = 0, set[str]()
         while begin < MOST_LISTED:
             paging = {"limit": str(_PAGE), "offset": str(begin)}
             page = self._asked(path, {**query, **paging})
-            if not page or page == known:  # an archive that knows no offsets gives the same again
+            new = {item[uid]: item for item in page if item[uid] not in known}
+            if not new:  # the end, or an archive that knows no offsets gives the same again
                 return
-            yield from page
-            if len(page) < _PAGE:
-                return
-            begin, known = begin + len(page), page
+            yield from new.values()
+            known |= new.keys()
+            begin += len(page)
         raise PacsError("answers with a list that has no end", where=self.host)
 
     def _asked(self, path: str, query: Mapping[str, str]) -> list[_Item]:
@@ -156,3 +162,11 @@ def _item(said: Mapping[str, Any]) -> _Item:
     """Return what is asked for of one item: the rest may be as large, and as deep, as it likes."""
     firsts = {tag: next(iter(values(said, tag)), "") for tag in _TAGS}
     return {tag: str(first) if isinstance(first, str | int) else "" for tag, first in firsts.items()}
+
+
+def _tag(keyword: str) -> str:
+    return f"{tag_for_keyword(keyword) or 0:08X}"
+
+
+def _named(item: _Item, keyword: str) -> str:
+    return item[_tag(keyword)]

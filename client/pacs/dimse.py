@@ -23,7 +23,7 @@ from pynetdicom.sop_class import (
 from client.pacs.answers import MOST_LISTED, count
 from client.pacs.archive_settings import PacsError
 from client.pacs.pull_settings import DimseTable
-from client.pacs.source import ListedSeries, MissingError, RefusedError, UnreachableError
+from client.pacs.source import ListedSeries, MissingError, RefusedError, UnreachableError, held
 
 _PATIENCE = 60.0  # seconds for an answer
 _PENDING = (0xFF00, 0xFF01)
@@ -60,7 +60,8 @@ class Dimse:
 
     def studies(self, query: Mapping[str, str]) -> list[str]:
         """Return the UIDs of the studies that a query finds; see `Source`."""
-        found = self._found("STUDY", {"StudyInstanceUID": "", **query})
+        answers = self._found("STUDY", {"StudyInstanceUID": "", **query})
+        found = held(query, answers, _text, self.host)
         return sorted({_text(item, "StudyInstanceUID") for item in found} - {""})
 
     def series(self, study: str) -> list[ListedSeries]:

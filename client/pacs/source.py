@@ -1,10 +1,16 @@
 """What a pull asks of an archive, whichever way it is spoken to."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from client.pacs.archive_settings import PacsError
+
+T = TypeVar("T")
+WHO = ("PatientID", "AccessionNumber", "StudyInstanceUID")
+"""What names a patient or a study whole; every archive gives it back (PS3.18 10.6.3.3, PS3.4 C.6.2.1)."""
+SIGNS = frozenset("*?\\")
+"""What stands for others in a query."""
 
 
 class MissingError(PacsError):
@@ -31,6 +37,32 @@ class ListedSeries:
     uid: str
     modality: str
     count: int | None
+
+
+def held(
+    query: Mapping[str, str], answers: Sequence[T], value: Callable[[T, str], str], host: str
+) -> list[T]:
+    """Return the answers that are of whom was asked for: a keyword that an archive ignores finds others.
+
+    Patients, studies and accession numbers that are named whole are compared; other keywords of a query, and
+    values with signs that stand for others, are the archive's to understand.
+
+    Args:
+        query: Values by keyword.
+        answers: What the archive gave.
+        value: Return an answer's value of a keyword.
+        host: The archive, for messages.
+
+    Raises:
+        PacsError: None is.
+    """
+    exact = {
+        name: wanted.strip() for name, wanted in query.items() if name in WHO and not set(wanted) & SIGNS
+    }
+    kept = [one for one in answers if all(value(one, name).strip() == exact[name] for name in exact)]
+    if answers and not kept:
+        raise PacsError("answers with what was not asked for", where=host)
+    return kept
 
 
 class Source(Protocol):

@@ -6,6 +6,7 @@ from pathlib import Path
 from pydicom.datadict import tag_for_keyword
 
 from client.data.manifest.csv_files import read_table
+from client.pacs.source import SIGNS
 from shared.errors import DataError
 from shared.text.names import suggestion
 
@@ -40,7 +41,7 @@ def of_table(
     place = header.index(name)
     for value in dict.fromkeys(cells[place] for _, cells in rows if len(cells) > place):
         if value:  # a sign that stands for others would find other patients
-            yield value, {} if set(value) & set("*?\\") else {KEYWORDS[by]: value}
+            yield value, {} if set(value) & SIGNS else {KEYWORDS[by]: value}
 
 
 def of_query(parts: Sequence[str]) -> Iterator[tuple[str, Mapping[str, str]]]:

@@ -223,12 +223,18 @@ def bad_archive(answers: dict[str, bytes], *, holds: str = "") -> Iterator[str]:
 
 
 def items(**values: str) -> bytes:
-    tags = {"study": "0020000D", "series": "0020000E", "count": "00201209", "modality": "00080060"}
+    tags = {
+        "accession": "00080050",
+        "study": "0020000D",
+        "series": "0020000E",
+        "count": "00201209",
+        "modality": "00080060",
+    }
     return json.dumps([{tags[name]: {"Value": [value]} for name, value in values.items()}]).encode()
 
 
 SERIES = {
-    "/studies": items(study="1.2.3"),
+    "/studies": items(study="1.2.3", accession="ACC1"),
     "/studies/1.2.3/series": items(series="1.2.3.4", count="2", modality="MR"),
 }
 FILES = "/studies/1.2.3/series/1.2.3.4"
@@ -237,12 +243,17 @@ FILES = "/studies/1.2.3/series/1.2.3.4"
 @pytest.mark.parametrize(
     ("answers", "reason"),
     [
-        ({"/studies": items(study="1.2.3")}, "is no longer in the archive"),
+        ({"/studies": items(study="1.2.3", accession="ACC1")}, "is no longer in the archive"),
         (SERIES, "is no longer in the archive"),
         ({**SERIES, FILES: b"--b\r\n\r\nDICM\r\n--b--"}, "sent a part of a series alone"),
         ({**SERIES, FILES: b"--b\r\n\r\nDICM"}, "sends what is not a series (it ends in the middle)"),
         ({**SERIES, "/studies": b"<html>"}, "answers with what is not a list (DICOM JSON)"),
-        ({"/studies": items(study="1.2.3/../../etc")}, "names what is not a UID"),
+        (
+            {**SERIES, "/studies": items(study="1.2.3", accession="ACC2")},
+            "answers with what was not asked for",
+        ),
+        ({**SERIES, "/studies": items(study="1.2.3")}, "answers with what was not asked for"),
+        ({"/studies": items(study="1.2.3/../../etc", accession="ACC1")}, "names what is not a UID"),
     ],
 )
 def test_a_study_that_does_not_come_is_counted_with_its_reason(place: Path, answers, reason: str) -> None:
@@ -270,6 +281,19 @@ def test_a_series_that_came_in_part_is_no_row(place: Path, tmp_path: Path) -> No
     assert ended.returncode == 2
     assert json.loads(ended.stdout)["used"] == {}
     assert not list((place / "ds.import").rglob("*.dcm"))
+
+
+def test_a_list_goes_on_until_nothing_new_comes() -> None:
+    studies = [f"1.2.{number}" for number in range(250)]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        begin = int(request.url.params["offset"])
+        page = studies[begin : begin + 100]  # fewer than it is asked for
+        return httpx.Response(200, content=b"[" + b",".join(items(study=uid)[1:-1] for uid in page) + b"]")
+
+    with httpx.Client(transport=httpx.MockTransport(answer)) as client:
+        found = DicomWeb(client, "http://archive", 60).studies({"Modality": "MR"})
+    assert found == sorted(studies)
 
 
 def taken(dicomweb: DicomWeb) -> list[bytes]:
