@@ -110,13 +110,13 @@ def _pulled(
 
     from client.dicom_import.run import begun
     from client.guard.decisions import user_here
-    from client.pacs.pull import Pull
+    from client.pacs.pull import Pull, Pulled
 
     log = _log(folder)
     modalities = {rule.modality for rule in asked.rules.series.values()}
     coming = asked.records / ".coming"
     with begun(asked) as (_, names), _opened(table, coming) as archive:
-        pulled = Pull(
+        pull = Pull(
             archive,
             asked.records / "pulled",
             coming,
@@ -124,8 +124,12 @@ def _pulled(
             None if None in modalities else frozenset(str(one).upper() for one in modalities),
             lambda event, **fields: log.append(event, user=user_here(), **fields),
             _waiting(table),
-        ).run(queries, lambda: progress("Pulling studies", 1, len(queries)))
-        _write_problems(asked.records / "not-pulled.csv", pulled)
+        )
+        pulled = Pulled()
+        try:
+            pull.run(queries, pulled, lambda: progress("Pulling studies", 1, len(queries)))
+        finally:
+            _write_problems(asked.records / "not-pulled.csv", pulled)
     return pulled, replace(asked, sources=[asked.records / "pulled"])
 
 

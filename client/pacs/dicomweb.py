@@ -12,7 +12,15 @@ from pydicom.datadict import tag_for_keyword
 from client.pacs.answers import MOST_LISTED, PLAIN, count, parsed, require_plain, values
 from client.pacs.archive_settings import PacsError
 from client.pacs.multipart import Parts
-from client.pacs.source import WHO, ListedSeries, MissingError, RefusedError, UnreachableError, held
+from client.pacs.source import (
+    WHO,
+    ForbiddenError,
+    ListedSeries,
+    MissingError,
+    RefusedError,
+    UnreachableError,
+    held,
+)
 
 T = TypeVar("T")
 _Item = dict[str, str]  # by tag
@@ -141,7 +149,8 @@ class DicomWeb:
             raise MissingError("is no longer in the archive")
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             remedy = "Name an account that may read: user and password, or token (docs/pacs.md)."
-            raise RefusedError(f"refuses the account (status {status})", where=self.host, remedy=remedy)
+            kind = ForbiddenError if status == HTTPStatus.FORBIDDEN else RefusedError
+            raise kind(f"refuses the account (status {status})", where=self.host, remedy=remedy)
         if status != HTTPStatus.OK:
             raise PacsError(f"answers with status {status}", where=self.host)
         require_plain(answer)

@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from client.pacs.archive_settings import PacsError
-from client.pacs.source import ListedSeries, MissingError, RefusedError, Source, UnreachableError
+from client.pacs.source import (
+    ForbiddenError,
+    ListedSeries,
+    MissingError,
+    RefusedError,
+    Source,
+    UnreachableError,
+)
 
 T = TypeVar("T")
 _IN_A_ROW = 3  # studies that fail because nobody answers, after which nobody will
@@ -30,6 +37,7 @@ class Pulled:
         skipped: Studies or accession numbers that did not come, by reason.
         problems: Each of them: (which, why).
         unanswered: How many in a row nobody answered.
+        is_let_in: Whether the account was given an answer: what it is refused now is that alone.
     """
 
     studies: int = 0
@@ -38,6 +46,7 @@ class Pulled:
     skipped: Counter[str] = field(default_factory=Counter)
     problems: list[tuple[str, str]] = field(default_factory=list)
     unanswered: int = 0
+    is_let_in: bool = False
 
     def skip(self, which: str, reason: str) -> None:
         """Count a study that did not come."""
@@ -67,19 +76,21 @@ class Pull:
     log: Log
     wait: Callable[[], None]
 
-    def run(self, queries: Iterable[tuple[str, Mapping[str, str]]], done: Callable[[], None]) -> Pulled:
+    def run(
+        self, queries: Iterable[tuple[str, Mapping[str, str]]], pulled: Pulled, done: Callable[[], None]
+    ) -> None:
         """Take the studies that queries find.
 
         Args:
             queries: What is asked for, as a person knows it, and as the archive is asked; empty where it
                 can't be.
+            pulled: Is told what came of it, as it comes.
             done: Called after each.
 
         Raises:
             PacsError: The account is refused, or nobody answers any more; what came is there.
             OSError: A file can't be written.
         """
-        pulled = Pulled()
         self.folder.mkdir(mode=0o700, exist_ok=True)
         self._sweep()
         self.coming.mkdir(mode=0o700)
@@ -89,7 +100,6 @@ class Pull:
                 done()
         finally:
             self._sweep()
-        return pulled
 
     def _sweep(self) -> None:
         """Remove what came in part, of a pull that was killed too: it would be taken for a whole series."""
@@ -112,14 +122,16 @@ class Pull:
         """Do something with the archive; what it does not give is counted, and the next is asked for."""
         try:
             do()
-        except RefusedError:
-            raise
+        except RefusedError as error:
+            if not (isinstance(error, ForbiddenError) and pulled.is_let_in):
+                raise
+            self._skip(which, error.problem, pulled)
         except UnreachableError as error:
             pulled.unanswered += 1
+            self._skip(which, error.problem, pulled)
             if pulled.unanswered == _IN_A_ROW:
                 remedy = "The same command goes on where this ended."
                 raise PacsError(error.problem, where=error.where, remedy=remedy) from None
-            self._skip(which, error.problem, pulled)
         except PacsError as error:
             self._skip(which, error.problem, pulled)
         else:
@@ -130,6 +142,7 @@ class Pull:
             self._skip(which, "has a sign that stands for others (* ? \\)", pulled)
             return
         studies += _again(lambda: self.archive.studies(query))
+        pulled.is_let_in = True
         if not studies:
             self._skip(which, "is not in the archive", pulled)
 

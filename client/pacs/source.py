@@ -21,6 +21,10 @@ class RefusedError(PacsError):
     """An account that may not read."""
 
 
+class ForbiddenError(RefusedError):
+    """What an account may not read, and may be all that it may not."""
+
+
 class UnreachableError(PacsError):
     """Nobody answers."""
 

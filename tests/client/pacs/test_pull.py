@@ -196,7 +196,7 @@ def bad_archive(answers: dict[str, bytes], *, holds: str = "") -> Iterator[str]:
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
             content = answers.get(path)
-            self.send_response(404 if content is None else 200)
+            self.send_response(404 if content is None else 403 if content == b"403" else 200)
             self.send_header(
                 "content-type",
                 'multipart/related; boundary="b"'
@@ -283,6 +283,20 @@ def test_a_series_that_came_in_part_is_no_row(place: Path, tmp_path: Path) -> No
     assert not list((place / "ds.import").rglob("*.dcm"))
 
 
+def test_one_study_that_an_account_may_not_read_does_not_end_the_pull(place: Path) -> None:
+    (place / "list.csv").write_text("Study No,label\nACC1,a\nACC2,b\n")
+    answers = {**SERIES, FILES: b"403"}
+    with bad_archive(answers) as url:
+        (place / "pacs.toml").write_text(f'[pull]\nurl = "{url}"\n')
+        ended = wardround(*command(place, "ds"), "--json")
+    told = json.loads(ended.stdout)["pulled"]["not"]
+    assert told == {"refuses the account (status 403)": 1, "answers with what was not asked for": 1}
+    assert "ACC1,refuses" in (place / "ds.import" / "not-pulled.csv").read_text()
+    with bad_archive({"/studies": b"403"}) as url:
+        (place / "pacs.toml").write_text(f'[pull]\nurl = "{url}"\n')
+        assert "refuses the account (status 403)" in pulled(place, "ds", 2)
+
+
 def test_a_list_goes_on_until_nothing_new_comes() -> None:
     studies = [f"1.2.{number}" for number in range(250)]
 
@@ -317,6 +331,7 @@ def test_where_nobody_answers_a_pull_ends_at_once(place: Path) -> None:
         pass
     (place / "pacs.toml").write_text(f'[pull]\nurl = "{url}"\n')
     assert re.search(r"can't be reached[^\0]*goes on where this ended", pulled(place, "ds", 2))
+    assert (place / "ds.import" / "not-pulled.csv").read_text().count("can't be reached") == 3
 
 
 def test_bytes_come_no_faster_than_they_may() -> None:
