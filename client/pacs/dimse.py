@@ -159,6 +159,12 @@ class Dimse:
         if not association.is_established:
             raise UnreachableError("can't be reached", where=self.host)
         try:
+            if service not in {context.abstract_syntax for context in association.accepted_contexts}:
+                raise RefusedError(
+                    f"does not take {'C-GET' if service == Get else 'C-FIND'} from '{table.calling}'",
+                    where=self.host,
+                    remedy="The archive must allow it to this title (AE); see [dimse] in docs/pacs.md.",
+                )
             yield association
         finally:
             association.release()

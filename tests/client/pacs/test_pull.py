@@ -19,13 +19,16 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pynetdicom import AE
+from pynetdicom.sop_class import CTImageStorage, Verification
 
 from client.data.images.readers import read_image
 from client.pacs.archive_settings import PacsError, archive
 from client.pacs.dicomweb import DicomWeb
+from client.pacs.dimse import Dimse
 from client.pacs.multipart import Parts
-from client.pacs.pull_settings import Pace, PullTable
-from client.pacs.source import ListedSeries, UnreachableError
+from client.pacs.pull_settings import DimseTable, Pace, PullTable
+from client.pacs.source import ListedSeries, RefusedError, UnreachableError
 from shared.audit.log import parse_entry
 from shared.pki.certificates import new_key, save_key
 from tests.cli import wardround
@@ -151,6 +154,20 @@ def test_an_archive_that_does_not_know_us_is_named(place: Path, orthanc: Orthanc
     assert "refuses 'WARDROUND'" in pulled(place, "dimse", 2)
     write_dimse(place, orthanc, more="calling = 7")
     assert "[dimse] calling" in pulled(place, "dimse", 2)
+
+
+def test_an_archive_that_takes_no_such_question_is_told(place: Path) -> None:
+    entity = AE(ae_title=TITLE)
+    entity.add_supported_context(Verification)
+    entity.add_supported_context(CTImageStorage, scu_role=True, scp_role=True)
+    server = entity.start_server(("127.0.0.1", 0), block=False)
+    try:
+        table = DimseTable(host="127.0.0.1", port=server.server_address[1], called=TITLE, tls=False)
+        dimse = Dimse(table, place)
+        with pytest.raises(RefusedError, match="does not take C-GET from 'WARDROUND'"):
+            list(dimse.files(ListedSeries("1.2.3", "1.2.3.4", "CT", 2)))
+    finally:
+        server.shutdown()
 
 
 def attempt(place: Path, moment: int) -> None:
