@@ -56,7 +56,7 @@ def copy_all(pairs: Pairs, names: Pseudonyms) -> str | None:
     """
     for source, target in pairs:
         try:
-            with part(Path(target)) as file:
+            with part(Path(target), names.version(source)) as file:
                 deidentify(Path(source), file, names)
         except DataError as error:
             return f"holds a file that {error.problem}"
@@ -68,12 +68,20 @@ def copy_all(pairs: Pairs, names: Pseudonyms) -> str | None:
 
 
 @contextmanager
-def part(path: Path) -> Iterator[IO[bytes]]:
-    """Give a new file that is in its place, whole, when all is written."""
+def part(path: Path, version: int) -> Iterator[IO[bytes]]:
+    """Give a new file that is in its place, whole and on the disk, when all is written.
+
+    Args:
+        path: Its place.
+        version: Its time of change, nanoseconds since 1970, by which it is known again.
+    """
     waiting = path.with_name(f".{path.name}{_PART}")
     try:
         with os.fdopen(os.open(waiting, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600), "w+b") as target:
             yield target
+            target.flush()
+            os.fsync(target.fileno())
+        os.utime(waiting, ns=(version, version))
         waiting.replace(path)
     finally:
         waiting.unlink(missing_ok=True)

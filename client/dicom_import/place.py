@@ -125,10 +125,14 @@ class Placing:
             if is_link and path.readlink() != Path(file.name):
                 path.unlink()
                 return False
-            size = path.stat().st_size
+            found = path.stat()
         except FileNotFoundError:
             return False
-        return self.how == "deidentify" or size == file.size
+        if is_link:
+            return found.st_size == file.size
+        source = file.archive or file.name
+        is_latest = not Path(source).exists() or found.st_mtime_ns == self.names.version(source)
+        return is_latest and (self.how == "deidentify" or found.st_size == file.size)
 
     def _put(self, missing: Sequence[tuple[SourceFile, Path]]) -> None:
         """Put files into their places."""
@@ -142,7 +146,7 @@ class Placing:
                 path.symlink_to(file.name)
                 continue
             with Path(file.name).open("rb") as opened:
-                _write(opened, path, file.size)
+                _write(opened, path, file.size, self.names.version(file.name))
 
 
 def _require_unchanged(file: SourceFile) -> None:
@@ -154,7 +158,7 @@ def _require_unchanged(file: SourceFile) -> None:
         raise DataError("one of its files has changed: import again")
 
 
-def unpack(waiting: Sequence[Packed], done: Callable[[int], None]) -> None:
+def unpack(waiting: Sequence[Packed], names: Pseudonyms, done: Callable[[int], None]) -> None:
     """Write the files that lie in archives, each archive read once.
 
     Raises:
@@ -164,10 +168,11 @@ def unpack(waiting: Sequence[Packed], done: Callable[[int], None]) -> None:
     for packed in waiting:
         by_archive[packed.archive][packed.name] = packed
     for archive, wanted in by_archive.items():
+        version = names.version(archive)
         for name, size, opened in members(Path(archive)):
             if name in wanted and wanted[name].size == size:
                 with opened() as member:
-                    _write(member, wanted.pop(name).path, size)
+                    _write(member, wanted.pop(name).path, size, version)
                 done(1)
         if wanted:
             raise DataError(
@@ -175,8 +180,8 @@ def unpack(waiting: Sequence[Packed], done: Callable[[int], None]) -> None:
             )
 
 
-def _write(source: IO[bytes], path: Path, size: int) -> None:
-    with part(path) as target:
+def _write(source: IO[bytes], path: Path, size: int, version: int) -> None:
+    with part(path, version) as target:
         shutil.copyfileobj(source, target, _PIECE)
         if target.tell() != size:
             raise DataError("one of its files has changed: import again")

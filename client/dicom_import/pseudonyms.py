@@ -1,6 +1,7 @@
 """Names that nobody without the hospital's key can trace: keyed hashes of patients, studies and series."""
 
 from datetime import date, timedelta
+from pathlib import Path
 
 from client.data.manifest.splits import CohortKey
 from client.dicom_import.headers import Header, text
@@ -63,6 +64,17 @@ class Pseudonyms:
     def digest(self, text: str) -> str:
         """Return what stands for anything else, as in the audit log: 64 hexadecimal digits."""
         return self._key.hash("pseudonym of other", text).hex()
+
+    def version(self, source: str) -> int:
+        """Return a copy's time of change, nanoseconds since 1970: another one when its source has changed.
+
+        It is a keyed hash, of whole seconds: the source's own time may be the day of a study.
+
+        Raises:
+            OSError: The source is gone.
+        """
+        changed = Path(source).stat().st_mtime_ns
+        return int(self.digest(f"version {changed}")[:7], 16) * 10**9
 
     def who(self, series: Series) -> tuple[str, ...]:
         """Return whose a series is and what stands for them: the hospital's table to find patients again."""

@@ -168,7 +168,7 @@ class _Dataset:
             progress("Sorting", 1, total)
         self._report.alike = sum(count > 1 for count in meant.values())
         self.rows.sort()
-        unpack(packed, lambda count: progress("Unpacking", count, len(packed)))
+        unpack(packed, self._placing.names, lambda count: progress("Unpacking", count, len(packed)))
 
     def _add(self, row: Row) -> list[Packed]:
         """Put the files of a row into their places, and return those that lie in archives."""

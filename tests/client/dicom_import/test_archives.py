@@ -15,6 +15,7 @@ from client.dicom_import.index import Index
 from client.dicom_import.place import Packed, unpack
 from client.dicom_import.scan import scan
 from tests.client.dicom_import.heaps import write_series
+from tests.client.dicom_import.test_deidentify import NAMES
 
 SECRET = "MUSTERMANN^ANNA"  # noqa: S105 (a name)
 
@@ -103,7 +104,7 @@ def test_a_file_in_an_archive_that_can_not_be_read_is_told_without_its_name(tmp_
     assert (where, problem[:3]) == (str(path), "is ")
     waiting = [Packed(str(path), f"1 {SECRET}", 1000, tmp_path / "out")]
     with pytest.raises(ArchiveError, match=r"a\.zip: is (damaged|packed)"):
-        unpack(waiting, lambda _: None)
+        unpack(waiting, NAMES, lambda _: None)
     assert not (tmp_path / "out").exists()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import gdcm
 import numpy as np
 import pydicom
+import pytest
 from PIL import Image, ImageDraw
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataset import Dataset
@@ -205,6 +206,24 @@ def test_an_overlay_that_may_stand_in_the_pixels_is_not_copied(tmp_path: Path) -
     assert answer["used"]["rows"] == 1  # an overlay of its own is taken out
     assert answer["skipped"]["row"] == {"may have names burned into its pixels (an overlay)": 2}
     assert imported(tmp_path, "--allow-burned-in")["used"]["rows"] == 3
+
+
+@pytest.mark.parametrize("how", ["--copy", "--deidentify"])
+def test_a_copy_is_made_again_where_its_source_was_corrected(tmp_path: Path, how: str) -> None:
+    path = write_series(tmp_path / "in", "a", 1, 1, "t1")[1]
+    asked = ("data", "import", tmp_path / "in", "--out", tmp_path / "ds", how)
+    assert wardround(*asked).returncode == 0
+    before = {
+        file: (file.stat().st_ino, file.stat().st_mtime_ns) for file in (tmp_path / "ds").rglob("*.dcm")
+    }
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert wardround(*asked).returncode == 0
+    after = {file: (file.stat().st_ino, file.stat().st_mtime_ns) for file in before}
+    (changed,) = [file for file in before if after[file] != before[file]]
+    assert changed.read_bytes()[-1] == content[-1]
+    assert after[changed][1] != path.stat().st_mtime_ns  # that may be the day of a study
 
 
 def test_headers_of_five_makers(data_pack, tmp_path: Path) -> None:
