@@ -51,10 +51,10 @@ def at_work(run: RunFolder, *, resume: bool, from_queue: bool = False, **entries
             raise RunStopped
         run.mend()
         run.describe(status="running", reason=None, remedy=None, **entries)
-        run.note_machine()
-        run.keep_room()
-        run.event("resumed" if resume else "opened")
         try:
+            run.note_machine()
+            run.keep_room()
+            run.event("resumed" if resume else "opened")
             yield
         except BackInQueueError:
             put_into_queue(run, run.read_description()["started"])

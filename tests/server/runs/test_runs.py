@@ -156,6 +156,17 @@ def test_on_a_full_disk_a_run_says_so(tmp_path, tiny_job):
         subprocess.run(["umount", disk], check=True)
 
 
+def test_a_disk_that_is_full_at_the_start_is_why_a_run_failed(run, monkeypatch):
+    def full(_: RunFolder) -> None:
+        raise RunError("can't be written (No space left on device)")
+
+    monkeypatch.setattr(RunFolder, "keep_room", full)
+    with pytest.raises(RunError), at_work(run, resume=False):
+        pass
+    about = run.read_description()
+    assert (run.status, about["reason"]) == ("failed", "can't be written (No space left on device)")
+
+
 def test_a_run_whose_process_was_killed_says_how(tmp_path, tiny_job, monkeypatch):
     run = RunFolder.create(tmp_path, tiny_job())
     run.describe(process=4711)
