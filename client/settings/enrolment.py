@@ -267,9 +267,11 @@ def _install(join: Join, folder: Path, chain: list[x509.Certificate], clock: Clo
         write_file(keys / "site.crt", pem_of(certificate), 0o644)
         return
     with _alone(keys):
-        _key(folder, again=True).replace(keys / "site.key.new")
         write_file(keys / "ca.crt.new", pem_of(authority), 0o644)
-        write_file(keys / "site.crt.new", pem_of(certificate), 0o644)
+        write_file(keys / "site.crt.again", pem_of(certificate), 0o644)
+        # From here on nothing needs room: a full disk leaves the key where the next try looks for it.
+        _key(folder, again=True).replace(keys / "site.key.new")
+        (keys / "site.crt.again").replace(keys / "site.crt.new")
         _settle(keys)
     name_coordinator(folder / "site.toml", join_address(join.host, join.sites_port))
 

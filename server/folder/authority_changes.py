@@ -8,6 +8,7 @@ authority: every site joins again.
 import re
 import shutil
 import tempfile
+import tomllib
 from pathlib import Path
 
 from server.folder.coordinator import FolderError, load_settings, write_server_certificate
@@ -15,7 +16,9 @@ from server.superlink.superlink import is_running
 from shared.pki.authority import Authority
 from shared.pki.certificates import host_name, pem_of, write_file
 
-_HOST = re.compile(r'^(\s*host\s*=\s*)"[^"\n]*"', re.MULTILINE)
+_HOST = re.compile(  # of [server] alone: other tables have hosts, too
+    r'''(^[ \t]*\[server\](?:.*\n(?![ \t]*\[))*?.*\n[ \t]*host[ \t]*=[ \t]*)"[^"\n]*"''', re.MULTILINE
+)
 
 
 def renew_authority(folder: Path, authority: Authority, host: str) -> Authority:
@@ -53,12 +56,19 @@ def rehost(folder: Path, authority: Authority, host: str) -> Authority:
     host_name(host)
     file = folder / "server.toml"
     changed, count = _HOST.subn(lambda line: f'{line[1]}"{host}"', file.read_text(encoding="utf-8"))
-    if count != 1:
+    if count != 1 or _host_of(changed) != host:
         raise FolderError("has no line 'host'", where=file, remedy=f'Write host = "{host}" under [server].')
     renewed = renew_authority(folder, authority, host)
     write_file(file, changed.encode(), 0o644)
     load_settings(folder)
     return renewed
+
+
+def _host_of(settings: str) -> object:
+    try:
+        return tomllib.loads(settings).get("server", {}).get("host")
+    except tomllib.TOMLDecodeError:
+        return None
 
 
 def replace_authority(folder: Path, passphrase: bytes | None) -> tuple[Authority, Path]:
@@ -82,7 +92,11 @@ def replace_authority(folder: Path, passphrase: bytes | None) -> tuple[Authority
         kept = folder / f"ca.until-{made.clock():%Y%m%d-%H%M%S}"
         try:
             old.rename(kept)
-            shutil.move(Path(scratch) / "ca", old)
+            try:
+                shutil.move(Path(scratch) / "ca", old)
+            except OSError:
+                kept.rename(old)
+                raise
         except OSError as error:
             raise FolderError(f"can't be moved ({error.strerror})", where=old) from None
     authority = Authority(old, made.key, made.certificate, made.clock)

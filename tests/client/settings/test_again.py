@@ -14,6 +14,7 @@ from client.settings.site import load_site
 from client.settings.template import site_template
 from server.folder.authority_changes import rehost, renew_authority, replace_authority
 from server.folder.coordinator import (
+    FolderError,
     ServerTable,
     found,
     load_settings,
@@ -161,6 +162,63 @@ def test_a_site_follows_a_coordinator_that_moved_and_no_other(place: Coordinator
     ):
         follow(folder, f"localhost:{port}")
     assert f":{port}" not in (folder / "site.toml").read_text()
+
+
+def test_another_host_changes_that_of_the_server_alone(place: Coordinator) -> None:
+    file = place.folder / "server.toml"
+    mail = '\n[notify.mail]\nhost = "mail.example.org"\nsender = "a@b.org"\nrecipients = ["b@b.org"]\n'
+    before = file.read_text() + mail
+    file.write_text(before)
+    now = Authority(place.folder / "ca", place.authority.key, place.authority.certificate)
+    rehost(place.folder, now, "localhost")
+    assert load_settings(place.folder).server.host == "localhost"
+    assert file.read_text() == before.replace('host = "127.0.0.1"', 'host = "localhost"')
+
+    certificate = (place.folder / "ca" / "ca.crt").read_bytes()
+    for unfit in (mail, "[server]\nname = 'x'\n" + mail, "[server]\n\"host\" = 'a'\n" + mail):
+        file.write_text(unfit)
+        with pytest.raises(FolderError, match="has no line 'host'"):
+            rehost(place.folder, now, "other.example.org")
+        assert file.read_text() == unfit
+    assert (place.folder / "ca" / "ca.crt").read_bytes() == certificate
+
+
+def test_a_new_authority_that_can_t_be_moved_leaves_the_old_one(place: Coordinator, monkeypatch) -> None:
+    before = (place.folder / "ca" / "ca.key").read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("server.folder.authority_changes.shutil.move", full)
+    with pytest.raises(FolderError, match="No space left"):
+        replace_authority(place.folder, None)
+    assert (place.folder / "ca" / "ca.key").read_bytes() == before
+
+
+def test_a_full_disk_costs_a_site_that_joins_again_no_key(
+    place: Coordinator, tmp_path: Path, monkeypatch
+) -> None:
+    folder = tmp_path / "site"
+    join(place, folder)
+    place.registry.revoke("st-mary")
+    invitation, request = place.invite(), folder.with_suffix(".again")
+    enrolment.write_request(invitation, folder, request, again=True)
+    answer = folder.with_suffix(".crt")
+    certificate = place.registry.sign(request.read_bytes(), place.authority)
+    answer.write_bytes(pem_of(certificate) + pem_of(place.authority.certificate))
+
+    def full(*_: object) -> None:
+        raise CredentialError("can't be written (No space left on device)")
+
+    monkeypatch.setattr(enrolment, "write_file", full)
+    with pytest.raises(CredentialError, match="No space left"):
+        enrolment.accept_certificate(invitation, folder, answer, again=True)
+    monkeypatch.undo()
+    enrolment.settle(folder / "keys")
+    enrolment.accept_certificate(invitation, folder, answer, again=True)
+    assert load_certificate(folder / "keys" / "site.crt") == certificate
+    names = ["ca.crt", "cohort.key", "site.crt", "site.key"]
+    assert sorted(path.name for path in (folder / "keys").iterdir()) == names
 
 
 def test_a_lost_passphrase_costs_new_invitations_and_nothing_else(tmp_path: Path, monkeypatch) -> None:
