@@ -188,9 +188,9 @@ class SitesApp:
             Refusal: It is nothing that this coordinator speaks.
         """
         said = next((value for name, value in scope["headers"] if name == b"user-agent"), b"")
-        if (site_speaks := Speaks.heard(said.decode("latin-1"))) is None:
-            return
-        self._versions[site] = site_speaks.version
+        site_speaks = Speaks.heard(said.decode("latin-1"))
+        if site_speaks.version:
+            self._versions[site] = site_speaks.version
         if not site_speaks.understands(Speaks.own()):
             raise Refusal(HTTPStatus.UPGRADE_REQUIRED, "the versions of coordinator and site do not fit")
 

@@ -35,11 +35,11 @@ class Speaks:
         return cls(version("wardround"), OLDEST, NEWEST)
 
     @classmethod
-    def heard(cls, said: str) -> Self | None:
-        """Read what another one says; None where it is no program of ours."""
+    def heard(cls, said: str) -> Self:
+        """Read what another one says; what can't be read names no version, and the first protocol."""
         found = _SAID.fullmatch(said)
         if found is None:
-            return None
+            return cls("", 1, 1)
         return cls(found["version"], int(found["oldest"] or 1), int(found["newest"] or 1))
 
     def __str__(self) -> str:

@@ -13,7 +13,9 @@ def test_what_is_said_is_heard(said: Speaks) -> None:
 
 def test_who_names_no_protocol_speaks_the_first() -> None:
     assert Speaks.heard("wardround/0.1.0") == Speaks("0.1.0", 1, 1)
-    assert Speaks.heard("curl/8.0") is None
+    for unread in ("curl/8.0", "", "wardround/9.0.0 protocol/7-x"):
+        assert Speaks.heard(unread) == Speaks("", 1, 1)
+        assert not Speaks.heard(unread).understands(Speaks("9.0.0", 2, 3))
 
 
 @pytest.mark.parametrize(
