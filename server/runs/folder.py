@@ -90,9 +90,9 @@ class RunFolder(RunRecord):
         return run
 
     def _begin(self, *entries: Mapping[str, Any]) -> None:
-        write_atomic(self.path / JOB, self.job.canonical().encode())
         for table, columns in self._columns.items():
             write_atomic(self.path / table, _csv_text([columns]).encode())
+        write_atomic(self.path / JOB, self.job.canonical().encode())  # lists of runs show it from here on
         about: dict[str, Any] = {
             "format": FORMAT,
             "status": "running",

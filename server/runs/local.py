@@ -29,6 +29,7 @@ from shared.errors import RunError, WardroundError
 from shared.flower.runs import Runs
 from shared.job.schema import JobSpec
 from shared.run_folder import ABOUT, AT_WORK, JOB, ROUNDS, RunRecord, description_of, stamp_of
+from shared.text.paths import without_folders
 
 _LOOK = 0.2  # seconds between looks at what a run has written
 _STOP = 120.0  # seconds in which the process of a run that is stopped must have ended
@@ -294,9 +295,9 @@ class Coordinator:
         """Return a line for any run, also for one that another version of Wardround has left."""
         try:
             return self._row(RunRecord.read(folder))
-        except WardroundError as error:
-            reason = error.problem[:_REASON]
-            return RunRow(folder.name, "unreadable", 0, 0, "", "", project_of(folder), reason)
+        except (WardroundError, OSError, ValueError) as error:
+            reason = error.problem if isinstance(error, WardroundError) else without_folders(str(error))
+            return RunRow(folder.name, "unreadable", 0, 0, "", "", project_of(folder), reason[:_REASON])
 
     def _row(self, run: RunRecord) -> RunRow:
         about = run.read_description()

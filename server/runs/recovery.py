@@ -66,7 +66,7 @@ class Recovery:
     async def _go_on_with_all(self, left: set[str]) -> None:
         try:
             rows = await asyncio.to_thread(self._runs.list)
-        except WardroundError as error:  # a folder that can't be read must not end the watch
+        except (WardroundError, OSError, ValueError) as error:  # the watch goes on
             log.warning("runs can't go on by themselves: %s", error)
             return
         broken_off = [row.name for row in rows if row.status in _BROKEN_OFF and row.name not in left]
@@ -89,11 +89,11 @@ class Recovery:
                 return
             log.info("run %s was broken off and goes on", name, extra=about(run=name))
             await asyncio.to_thread(self._runs.resume, name)
-        except WardroundError as error:
+        except (WardroundError, OSError, ValueError) as error:
             log.warning("run %s can't go on: %s", name, error, extra=about(run=name))
 
     def _note(self, names: set[str], reason: str) -> None:
         """Write down why runs were broken off; those that can't be written are left as they are."""
         for name in names:
-            with suppress(WardroundError):
+            with suppress(WardroundError, OSError, ValueError):
                 note_broken_off(RunFolder.read(self._folder / name), reason)

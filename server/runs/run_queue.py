@@ -65,7 +65,7 @@ class RunQueue:
                 self.forget_starts()
             try:
                 await asyncio.to_thread(self.look)
-            except (WardroundError, OSError) as error:  # a full disk must not end the watch
+            except (WardroundError, OSError, ValueError) as error:  # a full disk must not end the watch
                 log.warning("the queue of runs can't be looked at: %s", error)
             await asyncio.sleep(_LOOK)
 

@@ -10,9 +10,10 @@ import resource
 import signal
 import ssl
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -61,6 +62,7 @@ log = logging.getLogger(__name__)
 
 OPEN_FILES = 8192  # each site's connection has one to the SuperLink behind it
 DAY_S = 86400.0
+_AGAIN_S = 10.0  # seconds until a watch that an error has ended begins again
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +126,14 @@ class Service:
         operator = Coordinator(runs, self._connect, self.append)
         places = Places(runs, limits.runs, self._sites_of)
         beside = [
-            asyncio.create_task(self._renew(sites_tls, people_tls)),
-            asyncio.create_task(Recovery(self.superlink, operator, runs).watch()),
-            asyncio.create_task(RunLog(runs).watch()),
-            asyncio.create_task(Retention(runs, operator, self.settings.retention).watch()),
-            asyncio.create_task(RunQueue(self.superlink, operator, runs, places).watch()),
+            asyncio.create_task(kept_up(watch))
+            for watch in (
+                partial(self._renew, sites_tls, people_tls),
+                Recovery(self.superlink, operator, runs).watch,
+                RunLog(runs).watch,
+                Retention(runs, operator, self.settings.retention).watch,
+                RunQueue(self.superlink, operator, runs, places).watch,
+            )
         ]
         over = self._tell_people()
         log.info("the coordinator is ready")
@@ -183,6 +188,16 @@ class Service:
                 tls = self.folder / "tls"
                 for context in contexts:
                     context.load_cert_chain(tls / "server.crt", tls / "server.key")
+
+
+async def kept_up(watch: Callable[[], Awaitable[None]]) -> None:
+    """Watch on where an error, of which nobody else would hear, ends the watch; until cancelled."""
+    while True:
+        try:
+            return await watch()
+        except Exception:
+            log.exception("what goes on beside the coordinator was ended by an error, and begins again")
+        await asyncio.sleep(_AGAIN_S)
 
 
 @asynccontextmanager

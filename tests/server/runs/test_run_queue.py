@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from server.files import write_atomic
 from server.folder.limits import RunLimits
 from server.runs.folder import RunFolder
 from server.runs.life import at_work
@@ -261,3 +262,30 @@ def test_a_submission_that_can_t_be_written_leaves_nothing(place, monkeypatch):
     with pytest.raises(RunError, match="No space left"):
         at.submit(1)
     assert list(at.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("written", range(4))
+def test_a_submission_that_is_killed_leaves_a_list_that_can_be_read(place, monkeypatch, written):
+    at = place()
+    left = [write_atomic] * written
+
+    def killed(*given: Any) -> None:
+        if not left:
+            raise KeyboardInterrupt
+        left.pop()(*given)
+
+    monkeypatch.setattr("server.runs.folder.write_atomic", killed)
+    monkeypatch.setattr("server.runs.folder.shutil.rmtree", lambda *_, **__: None)
+    with pytest.raises(KeyboardInterrupt):
+        at.submit(1)
+    monkeypatch.undo()
+    at.submit(2)
+    assert at.look() == ["n2"]
+    assert [row.status for row in at.of("").list()][:1] == ["running"]
+
+
+def test_a_run_whose_table_is_gone_is_listed_as_unreadable(place):
+    at = place()
+    (at.folder / at.submit(1) / "metrics.csv").unlink()
+    [row] = at.of("").list()
+    assert (row.status, "metrics.csv" in row.reason) == ("unreadable", True)

@@ -1,5 +1,6 @@
 """What sites and coordinators tell people: seen in their folders, and told by their services."""
 
+import asyncio
 import json
 import sys
 import time
@@ -19,6 +20,7 @@ from server.folder.coordinator import ServerTable, found, load_settings
 from server.registry.enrolment import Registry
 from server.runs.folder import RunFolder
 from server.runs.life import at_work
+from server.service import coordinator_service
 from server.service.coordinator_watch import CoordinatorWatch
 from shared.audit.log import AuditLog
 from shared.errors import RunError
@@ -204,3 +206,16 @@ def test_services_tell_people(federation, tiny_data: Path, tmp_path: Path) -> No
     assert waits["data"]["name"] == "tiny"
     assert {event["data"]["run"] for event in events() if "run" in event["data"]} == {name}
     assert "waits for approval: wardround client approve" in running.log("alpha")
+
+
+def test_what_goes_on_beside_the_coordinator_outlives_its_errors(monkeypatch, caplog) -> None:
+    monkeypatch.setattr(coordinator_service, "_AGAIN_S", 0.0)
+    errors = [ValueError("run.json is not an object"), KeyError("queue")]
+
+    async def watch() -> None:
+        if errors:
+            raise errors.pop()
+
+    asyncio.run(coordinator_service.kept_up(watch))
+    assert errors == []
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
