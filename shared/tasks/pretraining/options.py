@@ -186,9 +186,10 @@ class Pretraining(TaskOptions):
 
     def _belief_problems(self, job: "JobSpec") -> Iterator[str]:
         from shared.job_parts import networks_of, phases_of
+        from shared.networks.belief import BeliefNetworkOptions
 
         for network in networks_of(job):
-            if network.options.name != BELIEF:
+            if not isinstance(network.options, BeliefNetworkOptions):
                 yield f"[{network.table}] name: 'contrastive-divergence' trains a '{BELIEF}'"
             elif len(network.options.hidden) > 1 and job.privacy.mechanism == "dp-sgd":
                 yield (
