@@ -4,6 +4,7 @@ from pathlib import Path
 
 from client.guard.cohort import Cohort
 from client.guard.site_cohort import SiteCohort
+from client.guard.update_plan import with_targets
 from client.settings.site import SiteConfig
 from shared.errors import WardroundError
 from shared.job.schema import JobSpec
@@ -29,7 +30,7 @@ def patients_behind(folder: Path, config: SiteConfig, job: JobSpec) -> str:
     fewest, most = min(counts), max(counts)
     number = str(fewest) if fewest == most else f"{fewest} to {most}"
     expected = " on average" if job.privacy.mechanism == "dp-sgd" else ""
-    text = f"images of {number} patient{'s' * (most != 1)} of this site{expected}"
+    text = f"images of {number} patient{'s' * (most != 1)}{with_targets(job)} of this site{expected}"
     least = config.policy.min_patients_in_update
     if most < least and not job.privacy.secure_aggregation:
         return f"{text}, fewer than the {least} of policy.min_patients_in_update: every round is refused"

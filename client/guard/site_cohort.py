@@ -12,7 +12,7 @@ from client.guard.bounds import Bounds
 from client.guard.cohort import Cohort, side_of
 from client.guard.looks import asked
 from client.guard.release import Release
-from client.guard.update_plan import check_update, patients_in_round, units_in_round
+from client.guard.update_plan import check_update, patients_in_round, units_in_round, with_targets
 from client.settings.policy import PolicyError
 from client.settings.site import SiteConfig
 from client.training.class_balance import ClassGroups
@@ -68,11 +68,23 @@ class SiteCohort:
         Raises:
             PolicyError: They have not.
         """
-        release = Release.of(self._config.policy, job)
-        if not release.has_group(data.patients["train"]):
-            problem = f"policy.min_group asks for {release.min_group} patients, there are fewer to train on"
+        least = self._config.policy.min_group
+        if self.patients(job, data)["train"] < least:
+            problem = (
+                f"policy.min_group asks for {least} patients{with_targets(job)}, there are fewer to train on"
+            )
             raise PolicyError(problem, where=self._config.name)
         return data
+
+    def patients(self, job: JobSpec, data: SiteData) -> dict[str, int]:
+        """Return how many patients take part on each side; none train where too few of them have a target.
+
+        A job says how much the others teach, and it may be nothing.
+        """
+        least = self._config.policy.min_group
+        if least == 1 or len(data.taught_by()) >= least:
+            return data.patients
+        return {**data.patients, "train": 0}
 
     def tell(self, job: JobSpec, data: SiteData, *sides: str) -> None:
         """Remember that figures of the patients on these sides leave, without noise.
@@ -136,11 +148,15 @@ class SiteCohort:
         return plan(job, Release.of(self._config.policy, job).units(data, job))
 
     def behind_update(self, job: JobSpec, data: SiteData, round_: int) -> int:
-        """Return how many patients' images make up the update of a round; under dp-sgd how many to expect."""
+        """Return how many patients' images make up the update of a round; under dp-sgd how many to expect.
+
+        Of images without a target none count.
+        """
         if job.privacy.mechanism == "dp-sgd":
             units = Release.of(self._config.policy, job).units(data, job)
             return units_in_round(self.private_steps(job, data), units)
-        return patients_in_round(self.order(job, data, job.job.seed), data.training_patients, round_)
+        order, have_targets = self.order(job, data, job.job.seed), data.have_targets().tolist()
+        return patients_in_round(order, data.training_patients, have_targets, round_)
 
     def check_update(self, job: JobSpec, data: SiteData, round_: int) -> None:
         """Check that enough patients are behind the update of a round.

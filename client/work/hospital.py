@@ -166,7 +166,7 @@ class Site:
         data, release = self.data(job), Release.of(self.config.policy, job)
         if release.counts:
             self._cohort.tell(job, data, *data.patients)
-        return release.description(self.config.name, data.patients, data.examples)
+        return release.description(self.config.name, self._cohort.patients(job, data), data.examples)
 
     def statistics(self, job: JobSpec) -> NDArray[np.float64]:
         """Return the site's part of what is added up over all sites before the first round, packed (n,).

@@ -199,6 +199,23 @@ class SiteData:
         unknown = [kind.is_unknown(record) for record in self._sides["train"]]
         return torch.where(torch.tensor(unknown, dtype=torch.bool), UNKNOWN_LABEL, 0)
 
+    def have_targets(self) -> NDArray[np.bool_]:
+        """Say of each training image whether it has a target (N,); of a task without targets all count."""
+        images, labels = len(self._sides["train"]), _labels_of(self._job)
+        if self._job.task.learns_unlabelled and labels not in self._kinds:
+            return np.zeros(images, np.bool_)
+        targets = self.drawn_as()
+        if targets is not None and targets.is_floating_point():
+            return (~targets.isnan()).flatten(1).any(dim=1).numpy()
+        if targets is not None and self._kinds[labels].field.partly_known:
+            return (targets != UNKNOWN_LABEL).numpy()
+        return np.ones(images, np.bool_)
+
+    def taught_by(self) -> frozenset[str]:
+        """Return the training patients of whom an image has a target."""
+        pairs = zip(self.training_patients, self.have_targets().tolist(), strict=True)
+        return frozenset(patient for patient, has_target in pairs if has_target)
+
     @cached_property
     def _target(self) -> str:
         return first_of_role(fields_of(self._job), "target")

@@ -34,7 +34,7 @@ class UnlabelledTable(Table):
     )
     weight: float | None = Field(
         None,
-        gt=0,
+        ge=0.001,
         le=1000,
         examples=[1.0],
         description="Of the agreement, beside the loss of labels. Default: 1.",
