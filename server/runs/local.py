@@ -123,7 +123,7 @@ class Coordinator:
             raise _nothing_to_resume(name, status)
         with (folder := RunFolder.read(run.path)).lock():
             about = folder.read_description()
-            if (status := str(about.get("status"))) in ("queued", "finished"):
+            if (status := str(about.get("status", ""))) in ("queued", "finished"):
                 raise _nothing_to_resume(name, status)
             _require_own(run, about)
             self._audit("run-resumed", run=name, job=run.job.digest())

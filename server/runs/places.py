@@ -8,7 +8,7 @@ the one whose sites have, then the one that waits for longest. One that may not 
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -139,19 +139,28 @@ class Places:
         if not left:
             return []
         load, imagined = (self._load(entries) for _ in range(2))  # as it is; as if those before had begun
-        waiting = sum(entry.status == "waiting" for entry in entries)
+        waiting = [entry.researcher for entry in entries if entry.status == "waiting"]
         order = []
         while left:
             entry = min(left, key=imagined.rank)
             left.remove(entry)
             because = load.room(entry, self._limits)
-            if not because and waiting >= self._limits.waiting:
-                because = f"{many(waiting, 'run waits', 'runs wait')} for sites"
-            if not because:
+            if not (because := because or self._too_many(waiting, entry.researcher)):
                 load.add(entry)
             imagined.add(entry)
             order.append(Queued(entry, because))
         return order
+
+    def _too_many(self, waiting: Sequence[str], person: str) -> str:
+        """Return why a person's run may not come to wait for sites; nothing where it may.
+
+        The runs of others hold up nobody who has fewer than `each_person` of them.
+        """
+        if len(waiting) < self._limits.waiting:
+            return ""
+        if person and waiting.count(person) < self._limits.each_person:
+            return ""
+        return f"{many(len(waiting), 'run waits', 'runs wait')} for sites"
 
     def go_to_work(self, run: RunFolder) -> None:
         """Give a place to a run that has waited for its sites; its own process calls this.

@@ -7,6 +7,8 @@ handed to Flower is watched until its process is there; what Flower lost is put 
 import asyncio
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +53,7 @@ class RunQueue:
         self._folder = folder
         self._places = places
         self._starts: dict[str, _Start] = {}
+        self._unread: set[str] = set()  # runs on which nothing can be done until they can be read again
         self._link_starts = link.starts
 
     async def watch(self) -> None:
@@ -71,17 +74,40 @@ class RunQueue:
         self._starts.clear()
 
     def look(self) -> None:
-        """Do what is to be done now."""
+        """Do what is to be done now; a run that can't be read holds up no other."""
+        self._unread = {name for name in self._unread if _is_broken(self._folder / name)}
         self._watch_starts()
         with self._places.lock():
-            for entry in self._places.entries():
+            for entry in self._entries():
                 if entry.status == "queued" and entry.is_taken and entry.name not in self._starts:
-                    self._put_back(entry)
-            order = self._places.order(self._places.entries())
-            begin = [one.entry.name for one in order if not one.because and self._take(one.entry.name)]
+                    with self._apart(entry.name):
+                        self._put_back(entry)
+            order = self._places.order(self._entries())
+            begin = []
+            for one in order:
+                with self._apart(one.entry.name):
+                    if not one.because and self._take(one.entry.name):
+                        begin.append(one.entry.name)
         for name in begin:
             self._begin(name)
         self._tell([one for one in order if one.because])
+
+    def _entries(self) -> list[Entry]:
+        return [
+            entry
+            for entry in self._places.entries()
+            if entry.status != "queued" or entry.name not in self._unread
+        ]
+
+    @contextmanager
+    def _apart(self, name: str) -> Iterator[None]:
+        """Go on with the other runs where something is wrong with one."""
+        try:
+            yield
+        except (WardroundError, OSError, ValueError) as error:
+            if name not in self._unread:
+                log.warning("run %s is passed over: %s", name, error, extra=about(run=name))
+            self._unread.add(name)
 
     def _take(self, name: str) -> bool:
         """Take a run out of the queue; says whether it is still in it."""
@@ -108,17 +134,26 @@ class RunQueue:
 
     def _watch_starts(self) -> None:
         """Let go of the runs that have begun; those whose process ended before that have failed."""
-        now = time.monotonic()
         for name, start in list(self._starts.items()):
-            run = RunFolder.read(self._folder / name)
-            if run.read_description().get("status") != "queued":
+            if not (self._folder / name).exists():
                 del self._starts[name]
-            elif now > start.end:
-                self._fail(run, f"Flower did not start it within {_START:g} s")
-            elif now > start.ask:
-                start.ask = now + _FROM_FLOWER
-                if reason := self._runs.failure(start.number):
-                    self._fail(run, f"could not be started: {reason}")
+                continue
+            with self._apart(name):
+                self._watch_start(RunFolder.read(self._folder / name), start)
+
+    def _watch_start(self, run: RunFolder, start: _Start) -> None:
+        now, about = time.monotonic(), run.read_description()
+        if about.get("status") != "queued":
+            del self._starts[run.path.name]
+        elif "taken" not in (about.get("queue") or {}):  # stopped and resumed since: it begins anew
+            del self._starts[run.path.name]
+            self._runs.end(start.number)
+        elif now > start.end:
+            self._fail(run, f"Flower did not start it within {_START:g} s")
+        elif now > start.ask:
+            start.ask = now + _FROM_FLOWER
+            if reason := self._runs.failure(start.number):
+                self._fail(run, f"could not be started: {reason}")
 
     def _fail(self, run: RunFolder, reason: str) -> None:
         start = self._starts.pop(run.path.name)
@@ -128,11 +163,24 @@ class RunQueue:
     def _tell(self, queue: list[Queued]) -> None:
         """Say to each run in the queue which place it has now, and what it waits for."""
         for place, one in enumerate(queue, 1):
-            if one.entry.told == (place, one.because):
-                continue
-            run = RunFolder.read(self._folder / one.entry.name)
-            with run.lock():
-                about = run.read_description()
-                if about.get("status") == "queued":
-                    run.describe(queue=about["queue"] | {"place": place, "because": one.because})
-                    run.event("run_queued", place=place, because=one.because)
+            if one.entry.told != (place, one.because):
+                with self._apart(one.entry.name):
+                    self._tell_one(RunFolder.read(self._folder / one.entry.name), place, one.because)
+
+    def _tell_one(self, run: RunFolder, place: int, because: str) -> None:
+        with run.lock():
+            about = run.read_description()
+            if about.get("status") == "queued":
+                run.describe(queue=about["queue"] | {"place": place, "because": because})
+                run.event("run_queued", place=place, because=because)
+
+
+def _is_broken(path: Path) -> bool:
+    """Say whether a run is there and can't be read."""
+    if not path.exists():
+        return False
+    try:
+        RunFolder.read(path)
+    except WardroundError:
+        return True
+    return False

@@ -231,7 +231,7 @@ def test_a_run_stopped_and_resumed_between_two_looks_begins_again(place):
 
 
 def test_who_waits_for_sites_holds_no_place_and_comes_back_where_there_is_none(place):
-    at = place(at_once=1, waiting=1)
+    at = place(at_once=1, waiting=1, each_person=1)
     waits = at.submit(1)
     assert at.look() == ["n1"]
     run = RunFolder.read(at.folder / waits)
@@ -250,6 +250,18 @@ def test_who_waits_for_sites_holds_no_place_and_comes_back_where_there_is_none(p
     assert at.look() == ["n1"]  # it was there before the third
     at.look()
     assert at.reasons() == {third.split("-")[0]: "place 1: 1 run is at work"}
+
+
+def test_the_waiting_runs_of_one_person_hold_up_nobody_else(place):
+    at = place(each_person=1, waiting=1)
+    waits = at.submit(1)
+    assert at.look() == ["n1"]
+    RunFolder.read(at.folder / waits).describe(status="waiting", waiting={"since": "", "sites": {}})
+    at.submit(2)
+    at.submit(3, "bob")
+    assert at.look() == ["n3"]
+    at.look()
+    assert at.reasons() == {"n2": "place 1: 1 run waits for sites"}
 
 
 def test_a_submission_that_can_t_be_written_leaves_nothing(place, monkeypatch):
