@@ -150,7 +150,7 @@ class PolicyTable(Table):
         10,
         ge=0,
         description="Most models that jobs of no rounds have judged on a dataset, in all, without a person's "
-        "approval: what matters under approval = 'automatic'.",
+        "approval: it matters where approval is automatic.",
     )
     hours: list[str] | None = Field(
         None,
