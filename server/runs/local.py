@@ -22,7 +22,7 @@ from server.runs.folder import RunFolder, run_name
 from server.runs.life import note_stopped, put_into_queue, take_out_of_queue
 from server.runs.removal import remove_run
 from server.runs.visibility import FILTERED, WITHHELD, Figures
-from server.runs.waiting import queued_at, waiting_for
+from server.runs.waiting import shown_waiting
 from server.superlink.superlink import socket_of
 from shared.clock import utc_text
 from shared.errors import RunError, WardroundError
@@ -309,7 +309,7 @@ class Coordinator:
             started=str(about.get("started", "")),
             researcher=_researcher(run),
             project=project_of(run.path),
-            reason=_waiting(about, run.status) or Figures(about, self.role).reason(about.get("reason")),
+            reason=shown_waiting(about, run.status) or Figures(about, self.role).reason(about.get("reason")),
         )
 
     def _sees(self, folder: Path) -> bool:
@@ -368,14 +368,6 @@ def connect_here(superlink: Path) -> Runs:
     return Runs(socket)
 
 
-def _waiting(about: Mapping[str, Any], status: str) -> str:
-    """Return where a run is in the queue, or for whom it waits; nothing where it does not."""
-    if status == "queued":
-        return queued_at(about.get("queue") or {})
-    waiting = about.get("waiting")
-    return f"waiting for {waiting_for(waiting)}" if waiting else ""
-
-
 def _no_answer(error: Exception) -> RunError:
     remedy = "It is started again by itself; superlink/console.log of the coordinator says more."
     return RunError(f"Flower's SuperLink did not do what it was asked ({error})", remedy=remedy)
@@ -390,11 +382,7 @@ def _goes_on(name: str, status: str) -> RunError:
 
 
 def _require_own(run: RunRecord, about: Mapping[str, Any]) -> None:
-    """Check that a coordinator has begun a run, or has it in its queue.
-
-    Raises:
-        RunError: It was put into the folder of runs.
-    """
+    """Check that a coordinator has begun a run, or has it in its queue: it was not put into the folder."""
     if "priority" not in about and not isinstance(about.get("flower_run"), int):
         raise RunError("was not started by this coordinator", where=run.path.name)
 

@@ -45,3 +45,11 @@ def _moment(text: str) -> str:
         return ""
     today = moment.date() == datetime.now(UTC).date()
     return f"{moment:%H:%M} UTC" if today else f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+def shown_waiting(about: Mapping[str, Any], status: str) -> str:
+    """Return where a run is in the queue, or for whom it waits; nothing where it does not."""
+    if status == "queued":
+        return queued_at(about.get("queue") or {})
+    waiting = about.get("waiting")
+    return f"waiting for {waiting_for(waiting)}" if waiting else ""

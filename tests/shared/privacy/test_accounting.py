@@ -48,7 +48,7 @@ def exact(history: list[Steps], delta: float, interval: float = 1e-4) -> float:
 def test_any_history_costs_what_opacus_says_or_less(history: list[Steps], delta: float) -> None:
     told, bound = epsilon_of(history, delta), by_opacus(history, delta)
     assert told <= bound * (1 + 1e-9)
-    assert told == pytest.approx(bound, rel=1e-9) or told < 0.3  # where Opacus's orders end
+    assert told == pytest.approx(bound, rel=1e-9) or told < 0.35  # where Opacus's orders end
     assert epsilon_of(history[::-1], delta) == pytest.approx(told, rel=1e-9)
 
 
