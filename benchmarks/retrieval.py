@@ -7,8 +7,8 @@ source searches its own training images for its test images: precision of the fi
 precision of the first 10, means over the queries of all sources, beside images drawn at random. `by class` is
 the mean over the diagnoses of the precision of each one's queries. `one archive` has the training images of
 all sources, which no hospital has: a source's own archive holds fewer diagnoses, so chance is higher there.
-Claimed, of the means over the seeds: precision at least twice that of chance, in each source's own archive and
-in the one of all, and in each source's own 0.9 of the pooled model's.
+Claimed, of the means over the seeds: precision at least twice that of chance, in each source's own archive
+and in the one of all, and in each source's own 0.9 of the pooled model's.
 """
 
 import csv
