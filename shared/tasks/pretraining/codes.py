@@ -85,7 +85,7 @@ class BeliefTask(RebuildingTask):
         if depth:  # layers below have learnt, and stay as they are
             with torch.no_grad():
                 values = model.up(batch["image"], depth)
-        after = model.chain(values.detach(), depth, self.options.chain or 1, sources)
+        after = model.chain(values.detach(), depth, self.options.value_of("chain"), sources)
         return model.free_energy(values, depth) - model.free_energy(after, depth)
 
     def forward(self, models: Models, batch: Batch) -> Prediction:

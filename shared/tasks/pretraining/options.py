@@ -1,10 +1,11 @@
 """What a job may say about learning from images without labels."""
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
+from shared.method_keys import MethodKey, MethodTable
 from shared.metrics.spec import MetricSpec
 from shared.networks import Ends
 from shared.tasks.fields import Field as SampleField
@@ -21,20 +22,20 @@ ENCODER, PROJECTOR, DECODER = "encoder", "projector", "decoder"
 BELIEF = "belief-network"
 """Name of the network that learns by contrastive divergence."""
 
-_OF_METHOD: Mapping[str, tuple[str, ...]] = {
-    "hidden": ("mae",),
-    "block": ("mae",),
-    "features": ("simclr", "barlow-twins", "autoencoder"),
-    "noise": ("autoencoder",),
-    "sparsity": ("autoencoder",),
-    "chain": ("contrastive-divergence",),
-    "projections": ("simclr", "barlow-twins"),
-    "temperature": ("simclr",),
-    "redundancy": ("barlow-twins",),
+_KEYS = {
+    "hidden": MethodKey(("mae",), 0.6),
+    "block": MethodKey(("mae",), 8),
+    "features": MethodKey(("simclr", "barlow-twins", "autoencoder"), 128),
+    "projections": MethodKey(("simclr", "barlow-twins"), 64),
+    "temperature": MethodKey(("simclr",), 0.2),
+    "redundancy": MethodKey(("barlow-twins",), 0.005),
+    "noise": MethodKey(("autoencoder",), 0, example=0.3),
+    "sparsity": MethodKey(("autoencoder",), 0, example=0.01),
+    "chain": MethodKey(("contrastive-divergence",), 1),
 }
 
 
-class Pretraining(TaskOptions):
+class Pretraining(MethodTable, TaskOptions):
     """Learns from images alone; another job starts from its weights.
 
     'mae' puts hidden blocks of an image together again. The others let two views of an image be alike, and
@@ -43,6 +44,7 @@ class Pretraining(TaskOptions):
 
     declared: ClassVar[Mapping[str, SampleField]] = {"image": SampleField("image")}
     takes_patches = True
+    method_keys: ClassVar[Mapping[str, MethodKey]] = _KEYS
     example: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "task": {"method": "simclr"},
         "model": {"encoder": {"name": "cnn"}, "projector": {"name": "mlp", "hidden": [128]}},
@@ -59,62 +61,27 @@ class Pretraining(TaskOptions):
         "'autoencoder' draws an image again from few numbers; 'contrastive-divergence' trains a deep belief "
         "network layer by layer (Hinton et al. 2006)."
     )
-    hidden: float | None = Field(
-        None, gt=0, lt=1, examples=[0.6], description="mae: share of the blocks that is hidden. Default: 0.6."
+    hidden: float | None = _KEYS["hidden"].field("share of the blocks that is hidden", gt=0, lt=1)
+    block: int | None = _KEYS["block"].field("pixels of a block along each axis", ge=1, le=256)
+    features: int | None = _KEYS["features"].field(
+        "numbers that [model.encoder] gives to the other network", ge=2, le=8192
     )
-    block: int | None = Field(
-        None, ge=1, le=256, examples=[8], description="mae: pixels of a block along each axis. Default: 8."
+    projections: int | None = _KEYS["projections"].field(
+        "numbers of [model.projector] for a view, which are compared", ge=2, le=8192
     )
-    features: int | None = Field(
-        None,
-        ge=2,
-        le=8192,
-        examples=[128],
-        description="Numbers that [model.encoder] gives to the other network. Default: 128.",
+    temperature: float | None = _KEYS["temperature"].field("temperature of the likenesses", gt=0, le=100)
+    redundancy: float | None = _KEYS["redundancy"].field(
+        "weight of what two numbers have in common", gt=0, le=100
     )
-    projections: int | None = Field(
-        None,
-        ge=2,
-        le=8192,
-        examples=[64],
-        description="Of a view: numbers of [model.projector] that are compared. Default: 64.",
-    )
-    temperature: float | None = Field(
-        None, gt=0, le=100, examples=[0.2], description="simclr: of the likenesses. Default: 0.2."
-    )
-    redundancy: float | None = Field(
-        None,
+    noise: float | None = _KEYS["noise"].field(
+        "deviation of noise on what is seen, in the units of prepared images (Vincent et al. 2008)",
         gt=0,
         le=100,
-        examples=[0.005],
-        description="barlow-twins: weight of what two numbers have in common. Default: 0.005.",
     )
-
-    noise: float | None = Field(
-        None,
-        gt=0,
-        le=100,
-        examples=[0.3],
-        description="autoencoder: deviation of noise on what is seen, in the units of prepared images "
-        "(Vincent et al. 2008). Default: none.",
+    sparsity: float | None = _KEYS["sparsity"].field(
+        "weight of the mean size of the numbers between", gt=0, le=1e6
     )
-    sparsity: float | None = Field(
-        None,
-        gt=0,
-        le=1e6,
-        examples=[0.01],
-        description="autoencoder: weight of the mean size of the numbers between. Default: 0.",
-    )
-    chain: int | None = Field(
-        None, ge=1, le=100, examples=[1], description="contrastive-divergence: steps of a chain. Default: 1."
-    )
-
-    @model_validator(mode="after")
-    def _keys_of_methods(self) -> Self:
-        for key, methods in _OF_METHOD.items():
-            if getattr(self, key) is not None and self.method not in methods:
-                raise ValueError(f"{key}: is for method = {' or '.join(map(repr, methods))}")
-        return self
+    chain: int | None = _KEYS["chain"].field("steps of a chain", ge=1, le=100)
 
     @property
     def compares(self) -> bool:
@@ -132,10 +99,10 @@ class Pretraining(TaskOptions):
             return {"model": Ends.of(data, data.channels, "map")}
         if self.method == "contrastive-divergence":
             return {"model": Ends.of(data, 1, "vector")}
-        features = self.features or 128
+        features = self.value_of("features")
         encoder = {ENCODER: Ends.of(data, features, "vector")}
         if self.compares:
-            return {**encoder, PROJECTOR: Ends.of_table(features, self.projections or 64)}
+            return {**encoder, PROJECTOR: Ends.of_table(features, self.value_of("projections"))}
         return {**encoder, DECODER: Ends.of_drawn(data, features)}
 
     def phases(self, data: "DataTable") -> tuple[PhaseSpec, ...]:
@@ -168,7 +135,7 @@ class Pretraining(TaskOptions):
         if self.method == "contrastive-divergence":
             yield from self._belief_problems(job)
         size = job.data.patch or job.data.size or []
-        block = self.block or 8
+        block = self.value_of("block")
         if self.method == "mae" and any(pixels < 2 * block for pixels in size):
             yield f"[task] block: {block} pixels are too many for images of {size}"
 

@@ -40,7 +40,7 @@ class HiddenBlocksTask(RebuildingTask):
 
     def prepare(self, batch: Batch, seed: int) -> Batch:
         """Add `hidden` (B, 1, *S): which pixels the network does not see."""
-        share, block = self.options.hidden or 0.6, self.options.block or 8
+        share, block = self.options.value_of("hidden"), self.options.value_of("block")
         pairs = zip(batch["image"], batch.seeds(seed), strict=True)
         drawn = [hidden_blocks(image.shape[1:], share, block, own) for image, own in pairs]
         return batch.plus(**{HIDDEN: torch.stack(drawn)})
@@ -68,7 +68,7 @@ class HiddenBlocksTask(RebuildingTask):
         """Return the network."""
         inputs = {"image": self.image_input()}
         says = "what each pixel is taken for, as the image is prepared"
-        return Program(models["model"], inputs, REBUILT, says, {"hidden": self.options.hidden or 0.6})
+        return Program(models["model"], inputs, REBUILT, says, {"hidden": self.options.value_of("hidden")})
 
 
 class ContrastTask(PretrainingTask):
@@ -87,8 +87,8 @@ class ContrastTask(PretrainingTask):
         predicted = self.forward(models, batch)
         first, second = full(predicted[FIRST]), full(predicted[SECOND])
         if self.options.method == "simclr":
-            return nt_xent(first, second, self.options.temperature or 0.2)
-        return barlow_twins(first, second, self.options.redundancy or 0.005)
+            return nt_xent(first, second, self.options.value_of("temperature"))
+        return barlow_twins(first, second, self.options.value_of("redundancy"))
 
     def forward(self, models: Models, batch: Batch) -> Prediction:
         """Return the projections of the `first` and the `second` views (B, N), made in one pass."""
@@ -107,7 +107,7 @@ class ContrastTask(PretrainingTask):
 
     def metrics(self, edges: NDArray[np.float64] | None = None) -> MetricSet:
         """See the base class."""
-        return ContrastMetrics(self.job, self.options.projections or 64)
+        return ContrastMetrics(self.job, self.options.value_of("projections"))
 
     def program(self, models: Models) -> Program:
         """Return the encoder."""

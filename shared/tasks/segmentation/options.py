@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from shared.method_keys import check_keys
 from shared.metrics.spec import MetricSpec
 from shared.networks import Ends
 from shared.table import Label
@@ -156,9 +157,7 @@ class Segmentation(ClassesOptions):
 
     @model_validator(mode="after")
     def _keys_of_losses(self) -> Self:
-        for key, losses in _KEYS_OF.items():
-            if getattr(self, key) != type(self).model_fields[key].default and self.loss not in losses:
-                raise ValueError(f"{key}: is for loss = {' or '.join(repr(loss) for loss in losses)}")
+        check_keys(self, "loss", _KEYS_OF)
         return self
 
     @model_validator(mode="after")

@@ -21,7 +21,6 @@ from shared.tasks.unlabelled.views import views
 VIEWS = "view_seeds"
 """Field of a batch: (B,) int64, the seed of the view that the network sees of each image."""
 
-_WEIGHT, _RAMP_ROUNDS, _THRESHOLD = 1.0, 5, 0.95
 _SMOOTH = 1.0  # pixels: of an image with hardly any structure the overlap says nothing
 
 
@@ -46,9 +45,9 @@ class Agreement:
     def __init__(self, table: UnlabelledTable, *, dense: bool) -> None:
         self._fixmatch = table.method == "fixmatch"
         self._dense = dense
-        self._weight = _WEIGHT if table.weight is None else table.weight
-        self._ramp = _RAMP_ROUNDS if table.ramp_rounds is None else table.ramp_rounds
-        self._threshold = _THRESHOLD if table.threshold is None else table.threshold
+        self._weight = float(table.value_of("weight"))
+        self._ramp = int(table.value_of("ramp_rounds"))
+        self._threshold = float(table.value_of("threshold"))
 
     def drawn(self, batch: Batch, seed: int) -> Batch:
         """Return a batch with the seed of each sample's view."""

@@ -1,73 +1,49 @@
 """What a job may say about training rows whose label or mask is empty; loads no PyTorch."""
 
 import operator
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal, Self
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from shared.table import Table
+from shared.method_keys import MethodKey, MethodTable
 from shared.tasks.fields import UNKNOWN_PIXEL
 
 if TYPE_CHECKING:
     from shared.tasks.options import ClassesOptions
 
-_OF_METHOD = {
-    "weight": ("mean-teacher", "fixmatch"),
-    "ramp_rounds": ("mean-teacher", "fixmatch"),
-    "threshold": ("fixmatch",),
-    "decay": ("mean-teacher",),
+_KEYS = {
+    "weight": MethodKey(("mean-teacher", "fixmatch"), 1.0),
+    "ramp_rounds": MethodKey(("mean-teacher", "fixmatch"), 5),
+    "threshold": MethodKey(("fixmatch",), 0.95),
+    "decay": MethodKey(("mean-teacher",), 0.99),
 }
 
 
-class UnlabelledTable(Table):
+class UnlabelledTable(MethodTable):
     """`[task.unlabelled]`: what becomes of training rows whose label, or mask, is empty.
 
     A network learns to say of a changed image what its teacher says of the image itself. The teacher is the
     global model of the round, and is not trained; with 'mean-teacher' it follows the network's steps.
     """
 
+    method_keys: ClassVar[Mapping[str, MethodKey]] = _KEYS
+
     method: Literal["leave-out", "mean-teacher", "fixmatch"] = Field(
         description="'leave-out' trains on the labelled rows alone. 'mean-teacher' lets all rows agree with "
         "an average of the round's models (Tarvainen and Valpola 2017), 'fixmatch' the unlabelled ones "
         "with what the last global model is sure of (Sohn et al. 2020).",
     )
-    weight: float | None = Field(
-        None,
-        ge=0.001,
-        le=1000,
-        examples=[1.0],
-        description="Of the agreement, beside the loss of labels. Default: 1.",
+    weight: float | None = _KEYS["weight"].field(
+        "weight of the agreement, beside the loss of labels", ge=0.001, le=1000
     )
-    ramp_rounds: int | None = Field(
-        None,
-        ge=0,
-        le=100_000,
-        examples=[5],
-        description="Rounds over which this weight rises from near 0. Default: 5.",
+    ramp_rounds: int | None = _KEYS["ramp_rounds"].field(
+        "rounds over which this weight rises from near 0", ge=0, le=100_000
     )
-    threshold: float | None = Field(
-        None,
-        gt=0,
-        lt=1,
-        examples=[0.95],
-        description="fixmatch: the least probability of a class (of a pixel's class) that is learnt from. "
-        "Default: 0.95.",
+    threshold: float | None = _KEYS["threshold"].field(
+        "the least probability of a class (of a pixel's class) that is learnt from", gt=0, lt=1
     )
-    decay: float | None = Field(
-        None,
-        ge=0,
-        lt=1,
-        examples=[0.99],
-        description="mean-teacher: share of the teacher that each step leaves. Default: 0.99.",
-    )
-
-    @model_validator(mode="after")
-    def _keys_of_methods(self) -> Self:
-        for key, methods in _OF_METHOD.items():
-            if getattr(self, key) is not None and self.method not in methods:
-                raise ValueError(f"{key}: is for method = {' or '.join(map(repr, methods))}")
-        return self
+    decay: float | None = _KEYS["decay"].field("share of the teacher that each step leaves", ge=0, lt=1)
 
     @property
     def learns(self) -> bool:
@@ -78,7 +54,7 @@ class UnlabelledTable(Table):
     def teacher_decay(self) -> float | None:
         """Share of the teacher that each step leaves, 1 for one that stays; None where nobody teaches."""
         if self.method == "mean-teacher":
-            return 0.99 if self.decay is None else self.decay
+            return float(self.value_of("decay"))
         return 1.0 if self.learns else None
 
 
