@@ -1,27 +1,18 @@
 """Several runs side by side, and by how much they differ on the same test patients."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations
-from math import isnan
+from collections.abc import Iterator, Sequence
 from statistics import mean, stdev
 from typing import Any
 
-import numpy as np
-
 from server.report import sections
 from server.report.content import Report, Section, words
-from server.report.facts import Outcome, RunFacts
-from server.report.one_run import patient_tables, task_of
+from server.report.differences import differences_section, shared_metrics
+from server.report.facts import RunFacts
 from server.report.tables import shown_metrics
 from server.report.words import asked
 from shared.metrics.figures import Figure, Point
-from shared.metrics.replicates import Figures, Tables, patients_in
 from shared.metrics.spec import metric_names
-from shared.web.tables import Estimate, Table
-
-_DRAWS = 2000
-_LEAST_PATIENTS = 10
-_WHO = "who"  # table with a digest of the patients' names
+from shared.web.tables import Table
 
 
 def report_of_several(runs: Sequence[RunFacts]) -> Report:
@@ -34,7 +25,7 @@ def report_of_several(runs: Sequence[RunFacts]) -> Report:
     parts = [
         _results(names, runs),
         *_over_seeds(runs),
-        _differences(names, runs),
+        differences_section(names, runs),
         _learning(names, runs),
         _asked(names, runs),
     ]
@@ -51,13 +42,8 @@ def _names(runs: Sequence[RunFacts]) -> list[str]:
     return [name if names.count(name) == 1 else f"{name} ({place})" for place, name in enumerate(names, 1)]
 
 
-def _shared_metrics(runs: Sequence[Outcome]) -> list[str]:
-    order = [name for run in runs for name in [*shown_metrics(run.job), *metric_names(run.job)]]
-    return [name for name in dict.fromkeys(order) if all(name in metric_names(run.job) for run in runs)]
-
-
 def _results(names: Sequence[str], runs: Sequence[RunFacts]) -> Section:
-    metrics = _shared_metrics(runs)
+    metrics = shared_metrics(runs)
     rows: list[list[Any]] = [[words(name), *(run.estimate(name) for run in runs)] for name in metrics]
     tables = [Table("results", "All hospitals together", ("metric", *names), rows)]
     sites = list(dict.fromkeys(site for run in runs for site in run.test.get("sites", {})))
@@ -84,7 +70,7 @@ def _over_seeds(runs: Sequence[RunFacts]) -> Iterator[Section]:
     if len(seeds) < len(runs) or any(job != jobs[0] for job in jobs):
         return
     rows: list[list[Any]] = []
-    for metric in _shared_metrics(runs):
+    for metric in shared_metrics(runs):
         values = [value for run in runs if (value := run.estimate(metric).value) is not None]
         if len(values) == len(runs):
             rows.append([words(metric), mean(values), stdev(values), min(values), max(values)])
@@ -101,99 +87,6 @@ def _text(value: float | None) -> str:
 def _megabytes(run: RunFacts) -> float | None:
     sent = run.about.get("bytes_sent")
     return None if not sent else round(sum(sent.values()) / 1e6, 3)
-
-
-def _differences(names: Sequence[str], runs: Sequence[RunFacts]) -> Section:
-    says: list[str] = []
-    tables: list[Table] = []
-    for (first, one), (second, other) in combinations(zip(names, runs, strict=True), 2):
-        found = _paired(one, other)
-        title = f"{second} minus {first}"
-        if isinstance(found, str):
-            rows = list(_unpaired(one, other))
-            says.append(f"{title}: {found}")
-            columns = ["metric", "difference", "chance?"]
-            note = "As if the tests were of different patients: wider than a paired comparison would be."
-        else:
-            rows, columns = found, ["metric", "difference", "p", "better"]
-            note = "Paired: both runs judged by the same patients, drawn together by a bootstrap."
-        if rows:
-            tables.append(Table(f"difference-{len(tables) + 1}", title, columns, rows, (note,)))
-        elif isinstance(found, str):
-            says.append("Nothing can be said about their difference: no interval of either is known.")
-    return Section("differences", "Is it chance?", says, tables=tables)
-
-
-def _paired(one: RunFacts, other: RunFacts) -> list[list[Any]] | str:
-    """Return the differences of two runs over the same patients; where they can't be had, the reason."""
-    tables = [patient_tables(run) for run in (one, other)]
-    if not all(tables):
-        return "single patients are not known: a real run shows none, and only rehearsals keep them."
-    if not _same_patients(*tables):
-        return "the two were not tested on the same patients."
-    sites = [{site: own for site, own in found.items() if _is_tested(own)} for found in tables]
-    patients = sum(patients_in(own) for own in sites[0].values())
-    if patients < _LEAST_PATIENTS:
-        return f"{patients} test patients are too few for an interval."
-    generator = np.random.default_rng(one.job.job.seed)
-    drawn = generator.multinomial(patients, np.full(patients, 1 / patients), _DRAWS)
-    draws = np.vstack([np.ones(patients, np.int64), drawn])
-    figures = [
-        _resampled(run, list(own.values()), draws) for run, own in zip((one, other), sites, strict=True)
-    ]
-    return [
-        _difference(one, metric, figures[1][metric] - figures[0][metric])
-        for metric in _shared_metrics([one, other])
-        if metric in figures[0] and metric in figures[1] and not isnan(figures[0][metric][0])
-    ]
-
-
-def _resampled(run: RunFacts, sites: Sequence[Tables], draws: Any) -> Figures:
-    task = task_of(run)
-    metrics = task.metrics(task.fine_edges())
-    found = metrics.resampled(sites, draws)
-    return {name: values for name, values in found.items() if name not in metrics.no_interval}
-
-
-def _difference(run: RunFacts, metric: str, values: Any) -> list[Any]:
-    """Return a row: the difference, its interval, and the two-sided p that it is on no side of 0."""
-    low, high = np.nanpercentile(values[1:], (2.5, 97.5))
-    known = values[1:][~np.isnan(values[1:])]
-    tail = min((known <= 0).sum(), (known >= 0).sum())
-    p = min(1.0, 2 * (tail + 1) / (len(known) + 1))
-    sign = -values[0] if run.is_lower_better(metric) else values[0]
-    better = "not shown" if low <= 0 <= high else "the second" if sign > 0 else "the first"
-    return [words(metric), Estimate(float(values[0]), float(low), float(high)), float(p), better]
-
-
-def _same_patients(one: Mapping[str, Tables], other: Mapping[str, Tables]) -> bool:
-    if set(one) != set(other):
-        return False
-    return all(
-        _WHO in one[site] and _WHO in other[site] and bool((one[site][_WHO] == other[site][_WHO]).all())
-        for site in one
-    )
-
-
-def _is_tested(tables: Tables) -> bool:
-    return "patient" in tables
-
-
-def _unpaired(one: RunFacts, other: RunFacts) -> Iterator[list[Any]]:
-    """Yield differences with intervals from those of the runs (Newcombe, Stat Med 1998, method 10)."""
-    for metric in _shared_metrics([one, other]):
-        first, second = one.estimate(metric), other.estimate(metric)
-        if None in (first.value, first.low, first.high, second.value, second.low, second.high):
-            continue
-        assert first.value is not None and second.value is not None  # noqa: S101, PT018 (seen above)
-        assert first.low is not None and first.high is not None  # noqa: S101, PT018
-        assert second.low is not None and second.high is not None  # noqa: S101, PT018
-        gain = second.value - first.value
-        below = np.hypot(second.value - second.low, first.high - first.value)
-        above = np.hypot(second.high - second.value, first.value - first.low)
-        estimate = Estimate(gain, float(gain - below), float(gain + above))
-        may = "may be" if gain - below <= 0 <= gain + above else "hardly"
-        yield [words(metric), estimate, may]
 
 
 def _learning(names: Sequence[str], runs: Sequence[RunFacts]) -> Section:

@@ -295,6 +295,10 @@ class MetricSet(ABC):
         states: NDArray[np.float64] = draws @ joined(sites, STATES)
         return states
 
+    def influences(self, sites: Sequence[Tables]) -> Mapping[str, NDArray[np.float64]]:
+        """Return by how much each patient moves a figure, to first order (P,), where that is known."""
+        return {}
+
     def further_tables(self) -> Tables:
         """Return `patient_tables` of the metrics that the job asks for besides those of its task."""
         return {STATES: states_of_patients(self, self._further)} if self._further else {}

@@ -31,7 +31,14 @@ from shared.tasks.classification.figures import (
     curves_of_patients,
     decision_figures,
 )
-from shared.tasks.classification.resampled import BINS, DECIDED, TRUTH, resampled, rivals
+from shared.tasks.classification.resampled import (
+    BINS,
+    DECIDED,
+    TRUTH,
+    auroc_influences,
+    resampled,
+    rivals,
+)
 
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
@@ -165,6 +172,11 @@ class ClassificationMetrics(MetricSet):
         table = {name: joined(sites, name) for name in (TRUTH, DECIDED, BINS)}
         own = resampled(table, joined(sites, PATIENT), draws, self.label)
         return {**own, **self.further_resampled(sites, draws)}
+
+    def influences(self, sites: Sequence[Tables]) -> Mapping[str, NDArray[np.float64]]:
+        """See the base class: of the AUROC, by the scores themselves."""
+        table = {name: joined(sites, name) for name in (PATIENT, TRUTH, BINS)}
+        return {"auroc": auroc_influences(table, self.label)}
 
     def rivals(self, sites: Mapping[str, Tables]) -> Rivals:
         """See the base class."""

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from shared.metrics.means import mean, ratio
 from shared.metrics.naive_answers import constant_answer, one_class, site_alone
-from shared.metrics.replicates import TRAIN, Draws, Rivals, Tables
+from shared.metrics.paired_tests import auroc_influence
+from shared.metrics.replicates import PATIENT, TRAIN, Draws, Rivals, Tables
 from shared.tasks.fields import Field
 
 Numbers = NDArray[np.float64]
@@ -54,6 +55,14 @@ def _auroc(weights: Numbers, truth: Numbers, bins: NDArray[np.int64]) -> Numbers
     others = np.add.reduceat((weights * (1 - truth))[:, order], starts, axis=1)
     below = np.cumsum(others, axis=1) - others / 2
     return ratio((ones * below).sum(axis=1), ones.sum(axis=1) * others.sum(axis=1))
+
+
+def auroc_influences(table: Mapping[str, NDArray[Any]], label: Field) -> Numbers:
+    """Return by how much each patient moves the mean AUROC of the classes that have one (P,)."""
+    patient, truth, patients = table[PATIENT], table[TRUTH].astype(bool), int(table[PATIENT].max()) + 1
+    defined = [(j, k) for j, k in enumerate(label.judged) if truth[:, k].any() and not truth[:, k].all()]
+    moves = [auroc_influence(patient, truth[:, k], table[BINS][:, j], patients) for j, k in defined]
+    return np.mean(moves, axis=0) if moves else np.zeros(patients)
 
 
 def rivals(sites: Mapping[str, Tables], label: Field) -> Rivals:

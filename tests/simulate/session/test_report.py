@@ -103,7 +103,7 @@ def test_two_runs_are_compared_over_the_same_patients(data: Path, tmp_path: Path
     other = run_of(data, tmp_path / "other", training_learning_rate=1e-9)
     report = report_on([one, one])
     [table] = [table for section in report.sections for table in section.tables if "minus" in table.title]
-    assert {row[0]: (row[1].value, row[3]) for row in table.rows}["Dice (all voxels)"] == (0.0, "not shown")
+    assert {row[0]: (row[1].value, row[-1]) for row in table.rows}["Dice (all voxels)"] == (0.0, "not shown")
     report = report_on([one, other])
     [table] = [table for section in report.sections for table in section.tables if "minus" in table.title]
     rows = {row[0]: row for row in table.rows}
