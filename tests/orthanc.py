@@ -94,7 +94,7 @@ def running_orthanc(folder: Path) -> Iterator[Orthanc]:
         free.bind(("127.0.0.1", 0))
         free_too.bind(("127.0.0.1", 0))
         port, dicom_port = free.getsockname()[1], free_too.getsockname()[1]
-    authority = _write_certificate(folder)
+    authority = write_certificate(folder)
     (folder / "orthanc.json").write_text(
         json.dumps(
             {
@@ -164,7 +164,8 @@ def _pump(source: socket.socket, sink: socket.socket) -> None:
         sink.shutdown(socket.SHUT_WR)
 
 
-def _write_certificate(folder: Path) -> Path:
+def write_certificate(folder: Path) -> Path:
+    """Write a certificate of this machine: with its key as `both.pem`, alone as `authority.pem`."""
     key, name = new_key(), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(UTC)
     certificate = (

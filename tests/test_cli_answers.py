@@ -139,6 +139,7 @@ BY_THE_FIXTURE = {"server init", "server invite", "server sign", "client enrol"}
 REFUSED = {  # what can't succeed here ends with 2 and says nothing on stdout
     "client renew": "client renew --dir site",
     "data pull": "data pull list.csv --from pacs.toml --out pulled --dir site",
+    "data ask": "data ask discs --dir site",
     "client follow": "client follow 127.0.0.1:1 --dir site",
     "client prepare": f"client prepare {QUICKSTART} --dir site",
     "client budget plan": ASKED.pop("client budget plan"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from client.cli.data_ask import ask
 from client.cli.data_import import import_
 from client.cli.data_pull import pull
 from shared.cli.answer import Json, answer
@@ -26,6 +27,7 @@ MOST = 8  # lines of one kind before "and so many more"
 data_app = App(help="Look at a dataset.")
 data_app.command("import")(import_)
 data_app.command()(pull)
+data_app.command()(ask)
 
 
 @data_app.callback()

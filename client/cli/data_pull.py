@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 
 def pull(
-    out: Annotated[Path, typer.Option(help="The dataset's folder: a new one, or one to go on with.")],
     source: Annotated[
         str,
         typer.Option("--from", metavar="PACS.toml", help="File with the table [pull], or a URL of DICOMweb."),
@@ -47,6 +47,16 @@ def pull(
     query: Annotated[
         list[str] | None,
         typer.Option(help="Or a query, as StudyDate=20240101-20241231; repeat it for several keywords."),
+    ] = None,
+    cohort: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATASET", help="Or a dataset of site.toml, whose own query is asked of the records."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The dataset's folder: a new one, or one to go on with. With --cohort its own."),
     ] = None,
     rules: Rules = None,
     key: Key = None,
@@ -65,13 +75,18 @@ def pull(
     from client.dicom_import.run import Import
     from client.pacs.pull_settings import read_source
 
-    sorting = load_rules(rules)
-    table = wanted if sorting.table else None
-    own = key or default_key(out)
-    how = how_of(copy, deidentify)
-    asked = Import([], out, sorting, own, table, how, allow_burned_in, processes or cores())
+    _require_one_way(wanted, query, cohort)
+    out = out or _own_folder(cohort, folder)
+    own, how = key or default_key(out), how_of(copy, deidentify)
+    asked = Import([], out, load_rules(rules), own, wanted, how, allow_burned_in, processes or cores())
+    archive = read_source(source)
+    if cohort is not None:
+        asked = _listed_by_records(cohort, folder, asked)
+    queries = _queries(query, asked)
+    if not asked.rules.table:
+        asked = replace(asked, table=None)
     with bars() as progress:
-        pulled, asked = _pulled(asked, read_source(source), _queries(wanted, query, asked), folder, progress)
+        pulled, asked = _pulled(asked, archive, queries, folder, progress)
     lines, keys, rows = import_said(asked)
     said = {
         "studies": pulled.studies,
@@ -84,18 +99,48 @@ def pull(
         raise typer.Exit(2)
 
 
-def _queries(wanted: Path | None, query: list[str] | None, asked: "Import") -> "list[tuple[str, Any]]":
-    from client.pacs.wanted import of_query, of_table
+def _require_one_way(wanted: Path | None, query: list[str] | None, cohort: str | None) -> None:
     from shared.errors import DataError
 
-    if (wanted is None) == (not query):
+    if [wanted is not None, bool(query), cohort is not None].count(True) != 1:
         raise DataError(
-            "Give a list of studies, or --query", remedy="wardround data pull LIST.csv --from ..."
+            "Give a list of studies, or --query, or --cohort",
+            remedy="wardround data pull LIST.csv --from ... --out ...",
         )
-    if wanted is None:
+
+
+def _own_folder(cohort: str | None, folder: Path) -> Path:
+    """Return where the dataset of a cohort lies."""
+    from client.cli.data_ask import cohort_of
+    from client.pacs.cohort import dataset_folder
+    from shared.errors import DataError
+
+    if cohort is None:
+        raise DataError("--out: is missing", remedy="Name the dataset's folder: --out FOLDER")
+    dataset, _ = cohort_of(folder, cohort)
+    return dataset_folder(dataset.manifest)
+
+
+def _listed_by_records(cohort: str, folder: Path, asked: "Import") -> "Import":
+    """Ask the records which studies are wanted; return the import with their list, and its columns."""
+    from client.cli.data_ask import asked_of_records, cohort_of
+    from client.dicom_import.run import make_records
+    from client.pacs.cohort import LIST, with_table, write_list
+
+    make_records(asked)
+    found = asked_of_records(folder, cohort)
+    rules = with_table(asked.rules, found, cohort_of(folder, cohort)[1].query)
+    write_list(asked.records / LIST, found)
+    return replace(asked, rules=rules, table=asked.records / LIST)
+
+
+def _queries(query: list[str] | None, asked: "Import") -> "list[tuple[str, Any]]":
+    from client.pacs.wanted import of_query, of_table
+
+    if asked.table is None:
         return list(of_query(query or []))
     rule = asked.rules.table
-    return list(of_table(wanted, rule.by if rule else None, rule.column if rule else None))
+    return list(of_table(asked.table, rule.by if rule else None, rule.column if rule else None))
 
 
 def _pulled(
@@ -106,13 +151,12 @@ def _pulled(
     progress: Progressing,
 ) -> "tuple[Pulled, Import]":
     """Take what is wanted; return what came, and the import of it."""
-    from dataclasses import replace
-
+    from client.cli.data_ask import site_log
     from client.dicom_import.run import begun
     from client.guard.decisions import user_here
     from client.pacs.pull import Pull, Pulled
 
-    log = _log(folder)
+    log = site_log(folder)
     modalities = {rule.modality for rule in asked.rules.series.values()}
     coming = asked.records / ".coming"
     with begun(asked) as (_, names), _opened(table, coming) as archive:
@@ -153,21 +197,6 @@ def _opened(table: "PullTable | DimseTable", folder: Path) -> "Iterator[Source]"
     except ModuleNotFoundError:
         raise DataError("[dimse] needs pynetdicom", remedy="pip install 'wardround[dimse]'") from None
     yield Dimse(table, folder, pace)
-
-
-def _log(folder: Path) -> Any:
-    from shared.audit.log import AuditLog
-    from shared.errors import SiteError
-    from shared.pki.key_file import KeyFile
-
-    key = folder / "keys" / "site.key"
-    if not key.exists():
-        raise SiteError(
-            "there is no site here, in whose audit log it would stand what is pulled",
-            where=folder,
-            remedy="Give the site's folder with --dir, or make one with `wardround client enrol`.",
-        )
-    return AuditLog.open(folder / "audit", KeyFile(key))
 
 
 def _waiting(table: "PullTable | DimseTable") -> Callable[[], None]:

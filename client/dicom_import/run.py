@@ -99,6 +99,21 @@ def begun(asked: Import) -> Iterator[tuple[Index, Pseudonyms]]:
         DataError: The dataset is not an import's, somebody else is at work, or the key is another one.
         CredentialError: The key can't be used.
     """
+    make_records(asked)
+    try:
+        lock = Lock(asked.records, wait=False)
+    except BlockingIOError:
+        raise DataError("is being imported into by another process", where=asked.out) from None
+    with lock, closing(Index(asked.records / "index.sqlite")) as index:
+        yield index, _names(asked, index)
+
+
+def make_records(asked: Import) -> None:
+    """Make the folder of what the hospital keeps beside a dataset.
+
+    Raises:
+        DataError: The dataset is not an import's, or can't be made.
+    """
     out, records = asked.out, asked.records
     if out.exists() and not records.exists():
         raise DataError(
@@ -107,12 +122,6 @@ def begun(asked: Import) -> Iterator[tuple[Index, Pseudonyms]]:
     if not out.parent.is_dir():
         raise DataError("can't be made: the folder in which it would lie is not there", where=out)
     records.mkdir(mode=0o700, exist_ok=True)
-    try:
-        lock = Lock(records, wait=False)
-    except BlockingIOError:
-        raise DataError("is being imported into by another process", where=out) from None
-    with lock, closing(Index(records / "index.sqlite")) as index:
-        yield index, _names(asked, index)
 
 
 def _names(asked: Import, index: Index) -> Pseudonyms:

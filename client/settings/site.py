@@ -7,6 +7,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from client.data.cache.settings import CacheTable
 from client.data.manifest.splits import SplitTable
+from client.health_records.settings import CohortTable
 from client.settings.policy import PolicyTable, check_job, check_privacy
 from client.settings.states import NoDatasetError
 from shared.errors import SiteError
@@ -35,6 +36,12 @@ class DatasetTable(Table):
     )
     site: str | None = Field(None, description="Use only the rows whose column 'site' has this value.")
     split: SplitTable = SplitTable()
+    cohort: CohortTable | None = None
+
+    def based_on(self, folder: Path) -> Self:
+        """Return it with relative paths counted from a folder."""
+        cohort = None if self.cohort is None else self.cohort.based_on(folder)
+        return self.model_copy(update={"manifest": folder / self.manifest, "cohort": cohort})
 
     @property
     def collection(self) -> str:
@@ -115,10 +122,7 @@ def load_site(path: Path) -> SiteConfig:
     except ValidationError as error:
         raise SiteError(describe(error, SiteConfig), where=path) from None
     base = path.resolve().parent
-    datasets = {
-        name: dataset.model_copy(update={"manifest": base / dataset.manifest})
-        for name, dataset in config.datasets.items()
-    }
+    datasets = {name: dataset.based_on(base) for name, dataset in config.datasets.items()}
     folder = config.cache.folder
     cache = config.cache.model_copy(update={"folder": None if folder is None else base / folder})
     based = {"notify": config.notify.based_on(base), "monitoring": config.monitoring.based_on(base)}

@@ -47,6 +47,7 @@ _SENTENCES = {
     "service-stopped": ("The service stopped", "."),
     "certificate-renewed": ("The certificate was renewed", "."),
     "ledger-repaired": ("{user} repaired the ledger", "."),
+    "records-asked": ("{user} asked the hospital's records which studies '{dataset}' is made of", "."),
     "study-asked-for": ("{user} asked the archive for a study", "."),
     "study-pulled": ("{user} took a study out of the archive", ", {examples} files", "."),
     "study-not-pulled": ("A study did not come out of the archive", ": {reason}", "."),

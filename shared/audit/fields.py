@@ -162,6 +162,7 @@ EVENTS: dict[str, tuple[str, ...]] = {
     ),
     "ledger-repaired": ("sequence", "user"),
     "cohort-accepted": ("dataset", "user"),
+    "records-asked": ("dataset", "sha256", "user"),  # of the query
     "study-asked-for": ("sha256", "user"),
     "study-pulled": ("sha256", "examples", "bytes", "user"),  # by what stands for it
     "study-not-pulled": ("sha256", "reason", "user"),

@@ -1,0 +1,73 @@
+"""What a database answers, as the text that stands in a table."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from uuid import UUID
+
+from shared.errors import DataError
+
+MOST_ROWS = 1_000_000
+_DATE = re.compile(r"\d{4}-\d\d-\d\d([ T].*)?", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer of a query.
+
+    Attributes:
+        columns: Their names.
+        rows: Their cells, as text; empty where nothing is known.
+    """
+
+    columns: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+    @classmethod
+    def of(cls, columns: Sequence[str], rows: Iterable[Sequence[object]], query: Path) -> "Answer":
+        """Return an answer as text.
+
+        Args:
+            columns: Their names.
+            rows: Values as a driver gives them.
+            query: The file of the query, for errors.
+
+        Raises:
+            DataError: A column has no name or another's, holds dates or what is no text, or there are too
+                many rows.
+        """
+        for name in columns:
+            if not name or list(columns).count(name) > 1:
+                which = f"two columns '{name}'" if name else "a column without a name"
+                raise DataError(f"gives {which}", where=query, remedy="Name each with AS.")
+        return cls(tuple(columns), list(_texts(columns, rows, query)))
+
+
+def _texts(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], query: Path
+) -> Iterator[tuple[str, ...]]:
+    for number, row in enumerate(rows, 1):
+        if number > MOST_ROWS:
+            raise DataError(f"gives more than {MOST_ROWS:,} rows", where=query)
+        yield tuple(_text(name, value, query) for name, value in zip(columns, row, strict=True))
+
+
+def _text(column: str, value: object, query: Path) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if isinstance(value, bytes | list | tuple | dict):
+        raise DataError(f"its column '{column}' holds what is no text and no number", where=query)
+    text = str(value).strip()
+    if not isinstance(value, int | float | UUID) and _DATE.fullmatch(text):
+        raise DataError(
+            f"its column '{column}' holds dates, which would stand in the dataset as they are",
+            where=query,
+            remedy="Let the query give an age, or a number of days.",
+        )
+    return text
