@@ -1,12 +1,17 @@
 """A network's parameters in one row of memory, so that an optimiser has one tensor to step."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import accumulate
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shared.strategies.vectors import Pull
+
+_SMALLEST_NORM = 1e-12  # of a gradient that points anywhere
 
 
 class FlatParameters:
@@ -73,6 +78,18 @@ class FlatParameters:
             begin = end
         return vector
 
+    @contextmanager
+    def uphill(self, radius: float) -> Iterator[None]:
+        """Be so far up the gradient that was added up, which is zero then, and back at the end."""
+        start = self.vector.detach().clone()
+        norm = self._gradient.norm().clamp(min=_SMALLEST_NORM)
+        with torch.no_grad():
+            self.vector.add_(self._gradient * (radius / norm))
+        self.zero_gradients()
+        yield
+        with torch.no_grad():
+            self.vector.copy_(start)
+
     @torch.no_grad()
     def add_to_gradient(self, pull: Pull) -> None:
         """Add to the gradient what a strategy makes of the parameters."""
@@ -86,3 +103,28 @@ class FlatParameters:
             places.append(vector.as_strided(parameter.shape, parameter.stride(), begin))
             begin += parameter.numel()
         return places
+
+
+class Held:
+    """Keeps some parameters as they are while the others are trained.
+
+    Args:
+        parameters: All.
+        free: Which are trained, shape (n,) in the order of a packed model.
+    """
+
+    def __init__(self, parameters: FlatParameters, free: NDArray[np.bool_]) -> None:
+        self._vector = parameters.vector
+        self._free = parameters.laid_out(torch.from_numpy(free).to(self._vector.device)).bool()
+        self._start = self._vector.detach().clone()
+
+    @torch.no_grad()
+    def before_step(self) -> None:
+        """Take the gradient of the others away."""
+        assert self._vector.grad is not None  # noqa: S101 (`collect_gradients` was called)
+        self._vector.grad.mul_(self._free)
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Put back what decay or momentum has moved without a gradient."""
+        self._vector.copy_(torch.where(self._free, self._vector, self._start))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from client.data.samples.read_ahead import ahead
 from client.training.adversarial import attacked
 from client.training.channels_last import suit_channels_last
-from client.training.flat_parameters import FlatParameters
+from client.training.flat_parameters import FlatParameters, Held
 from client.training.phases import Work, declared_phases, drawn_batch, summed_rates
 from client.training.prelu import suit_processor
 from client.training.sample_order import SampleOrder
@@ -28,11 +28,12 @@ from shared.networks.encoder import Encoder
 from shared.networks.frozen_parts import train_mode, trainable
 from shared.networks.random_state import drawn_from
 from shared.seeds import seed_of
-from shared.strategies.vectors import Pull
+from shared.strategies.vectors import Steps
 from shared.tasks.base import Task
 from shared.wire.packed_model import tensor_of
 
 _CHECK_EVERY = 20  # steps between two looks at the loss: reading it stalls a GPU
+_PLAIN = Steps()
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -134,17 +135,19 @@ class LocalTraining:
         self._autocast = _AUTOCAST.get(job.training.precision)
         self._scaler = torch.amp.GradScaler(device.type) if self._autocast is torch.float16 else None
         self._channels_last = job.data.dimensions == 2
+        self._steps = _PLAIN
+        self._held: Held | None = None
 
     def place(self, vector: NDArray[np.float32]) -> Tensor:
         """Return a packed model's trainable parameters as `pull` gets them; see `shared.strategies`."""
         return self._parameters.laid_out(tensor_of(vector[: self._parameters.vector.numel()]))
 
-    def run(self, round_: int, pull: Pull | None = None) -> Trained:
+    def run(self, round_: int, steps: Steps = _PLAIN) -> Trained:
         """Train for one round.
 
         Args:
             round_: The global round, from 1; it sets the learning rate and the seeds.
-            pull: What a strategy adds to the gradient of each step.
+            steps: How a strategy changes each step.
 
         Raises:
             TrainingError: The loss is no longer a number.
@@ -156,16 +159,18 @@ class LocalTraining:
             work.begin()
         if self._teacher is not None:
             self._teacher.begin()
+        self._steps = steps
+        self._held = None if steps.free is None else Held(self._parameters, steps.free)
         total = torch.zeros((), device=self._device)
         seed = seed_of(self._seed, "train", self._site, round_)
         with drawn_from(seed, self._device), _compiling(self._job, self._site):  # dropout
             for step, batch in enumerate(self._batches(round_)):
-                total += self._step(batch, pull, round_, step)
+                total += self._step(batch, round_, step)
                 if (step + 1) % _CHECK_EVERY == 0:
                     self._check(total, round_)
         self._check(total, round_)
-        steps = self._order.steps
-        return Trained(total.item() / steps, steps, summed_rates(self.works, trainable(self._model)))
+        count = self._order.steps
+        return Trained(total.item() / count, count, summed_rates(self.works, trainable(self._model)))
 
     def _batches(self, round_: int) -> Iterator[Batch]:
         def prepare(batch: Batch, number: int) -> Batch:
@@ -174,7 +179,7 @@ class LocalTraining:
         seed = seed_of(self._seed, "augment", self._site, round_)
         return batches_ahead(self._samples, self._order.batches(round_), prepare, seed, self._device)
 
-    def _step(self, batch: Batch, pull: Pull | None, round_: int, step: int) -> Tensor:
+    def _step(self, batch: Batch, round_: int, step: int) -> Tensor:
         """Go through the phases with a batch; returns the loss of the first one."""
         batch = to_device(batch, self._task, self._device, channels_last=self._channels_last)
         batch = self._attacked(batch, round_, step)
@@ -183,7 +188,7 @@ class LocalTraining:
         for work in self.works:
             work.set_rate(rounds)
             seen = batch if work.phase.sees_data else self._drawn(round_, step)
-            losses.append(self._descend(work, seen.at(rounds), pull))
+            losses.append(self._descend(work, seen.at(rounds)))
         if self._teacher is not None:
             self._teacher.follow()
         return losses[0]
@@ -197,19 +202,19 @@ class LocalTraining:
         batch = drawn_batch(self._job, self._task, seed)
         return to_device(batch, self._task, self._device, channels_last=self._channels_last)
 
-    def _descend(self, work: Work, batch: Batch, pull: Pull | None) -> Tensor:
-        """Take one step of a phase; gradients by what other phases change are not even computed."""
-        with torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None):
-            loss = work.phase.loss(self._models, batch).float().mean()
+    def _descend(self, work: Work, batch: Batch) -> Tensor:
+        """Take one step of a phase."""
         self._parameters.zero_gradients()
-        inputs = work.parameters if len(self.works) > 1 else None
-        if self._scaler is None:
-            loss.backward(inputs=inputs)
-        else:
-            self._scaler.scale(loss).backward(inputs=inputs)
+        loss = self._backward(work, batch)
+        if self._steps.radius:
+            with self._parameters.uphill(self._steps.radius):
+                self._backward(work, batch)
+        if self._scaler is not None:
             self._scaler.unscale_(work.optimizer)
-        if pull is not None:
-            self._parameters.add_to_gradient(pull)
+        if self._steps.pull is not None:
+            self._parameters.add_to_gradient(self._steps.pull)
+        if self._held is not None:
+            self._held.before_step()
         if work.clip is not None:
             nn.utils.clip_grad_norm_(work.tensors, work.clip)
         if self._scaler is None:
@@ -217,6 +222,16 @@ class LocalTraining:
         else:
             self._scaler.step(work.optimizer)
             self._scaler.update()
+        if self._held is not None:
+            self._held.after_step()
+        return loss
+
+    def _backward(self, work: Work, batch: Batch) -> Tensor:
+        """Add up the gradients of a phase's loss; those by what other phases change are not even computed."""
+        with torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None):
+            loss = work.phase.loss(self._models, batch).float().mean()
+        scaled = loss if self._scaler is None else self._scaler.scale(loss)
+        scaled.backward(inputs=work.parameters if len(self.works) > 1 else None)
         return loss.detach()
 
     def _check(self, total: Tensor, round_: int) -> None:

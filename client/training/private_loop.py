@@ -30,7 +30,7 @@ from shared.networks.frozen_parts import train_mode, trainable
 from shared.networks.random_state import drawn_from
 from shared.privacy.randomness import Randomness, SecretRandomness
 from shared.seeds import seed_of
-from shared.strategies.vectors import Pull
+from shared.strategies.vectors import Pull, Steps
 from shared.tasks.base import Phase, Task
 from shared.wire.packed_model import tensor_of
 
@@ -38,6 +38,7 @@ _MOST_IMAGES = 32  # in memory at a time, and
 _MOST_PIXELS = 2**20  # of them together: activations are a hundred times as much
 _MOST_GRADIENTS = 2**28  # bytes of the gradients of all samples in memory
 _FEWEST_IMAGES = 8  # where fewer fit into that, norms are found without the gradients
+_PLAIN = Steps()
 
 
 class PrivateSamples(TrainingSamples, Protocol):
@@ -99,16 +100,21 @@ class PrivateTraining:
         numbers = sum(parameter.numel() for parameter in self._parameters)
         return tensor_of(vector[:numbers]).to(self._device)
 
-    def run(self, round_: int, pull: Pull | None = None) -> Trained:
+    def run(self, round_: int, steps: Steps = _PLAIN) -> Trained:
         """Train for one round.
 
         Args:
             round_: The global round, from 1; it sets the learning rate and the seeds of augmentation.
-            pull: What a strategy adds to the noisy gradient of each step; it depends on no image.
+            steps: What a strategy adds to the noisy gradient of each step; it depends on no image.
 
         Returns:
-            Steps and seconds; no loss, which would not be private.
+            Steps and rates; no loss, which would not be private.
+
+        Raises:
+            ValueError: The strategy asks for more than the noise is planned for.
         """
+        if steps.free is not None or steps.radius:
+            raise ValueError("private steps are taken from where the model is, and by all that is trained")
         train_mode(self._model)
         for work in self._works:
             work.begin()
@@ -119,7 +125,7 @@ class PrivateTraining:
                 for step in range(self._steps):
                     for work in self._works:
                         work.set_rate(round_ - 1 + step / self._steps)
-                        self._descend(work, pull, round_, step)
+                        self._descend(work, steps.pull, round_, step)
                     if self._teacher is not None:
                         self._teacher.follow()
         finally:

@@ -13,7 +13,7 @@ from client.training.optimiser_state import moments_of, take_up
 from client.work.run_store import Kept, Purpose, RunStore
 from client.work.warm_networks import Bench, read_job
 from shared.errors import SiteError
-from shared.strategies.vectors import Pull, Trained, Vectors, misfit
+from shared.strategies.vectors import Pull, Steps, Trained, Vectors, misfit
 from shared.wire.messages import Request
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class Passes:
         moments: Of the optimiser of each pass, from the site's last round; None where each begins without.
 
     Attributes:
+        left: Rounds that the job has after this one.
         losses: Mean loss of each pass so far.
         moments: Of the passes so far.
     """
@@ -48,11 +49,19 @@ class Passes:
         self._make = make
         self._round = round_
         self._before = moments
+        self.left = bench.job.job.rounds - round_
         self.losses: list[float] = []
         self.moments: dict[str, NDArray[np.float32]] = {}
 
-    def __call__(self, model: NDArray[np.float32], pull: Pull | None = None) -> Trained:
-        """Train from a model.
+    def __call__(
+        self,
+        model: NDArray[np.float32],
+        pull: Pull | None = None,
+        *,
+        free: NDArray[np.bool_] | None = None,
+        radius: float = 0.0,
+    ) -> Trained:
+        """Train from a model; see `shared.strategies.vectors.Train`.
 
         Raises:
             TrainingError: The loss is no longer a number.
@@ -60,9 +69,9 @@ class Passes:
         self._bench.state.unpack(model)
         training = self._make() if self.losses else self._training
         with self._kept_moments(training, f"{len(self.losses)}."):
-            trained = training.run(self._round, pull)
+            trained = training.run(self._round, Steps(pull, free, radius))
         self.losses.append(trained.loss)
-        return Trained(self._bench.state.pack(), trained.rates)
+        return Trained(self._bench.state.pack(), trained.rates, trained.steps)
 
     @contextmanager
     def _kept_moments(self, training: "LocalTraining | PrivateTraining", prefix: str) -> Iterator[None]:

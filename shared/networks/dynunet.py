@@ -59,4 +59,5 @@ class DynUNetOptions(DeepMapOptions):
         del model.input_block, model.downsamples, model.bottleneck, model.upsamples
         if self.deep_supervision:
             del model.deep_supervision_heads
+        model.last_layers = ["output_block"]  # registered before those under `skip_layers`
         return model

@@ -10,7 +10,11 @@ from shared.strategies.fedavg import FedAvg
 from shared.strategies.fedavgm import FedAvgM
 from shared.strategies.fedbn import FedBN
 from shared.strategies.feddyn import FedDyn
+from shared.strategies.fednova import FedNova
+from shared.strategies.fedper import FedPer, FedRep
 from shared.strategies.fedprox import FedProx
+from shared.strategies.fedsam import FedSAM
+from shared.strategies.finetune import FineTune
 from shared.strategies.options import StrategyOptions
 from shared.strategies.robust import FedMedian, FedTrimmedAvg, Krum, MultiKrum
 from shared.strategies.scaffold import Scaffold
@@ -34,6 +38,11 @@ STRATEGIES = Registry(
         FedDyn,
         FedBN,
         Ditto,
+        FedNova,
+        FedPer,
+        FedRep,
+        FedSAM,
+        FineTune,
     ),
     StrategyOptions,
 )

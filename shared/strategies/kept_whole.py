@@ -1,4 +1,4 @@
-"""What can't be used where a site keeps for its next round the whole of what it sends."""
+"""What can't be used where the whole of what a site sends is needed as it is."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -7,10 +7,15 @@ if TYPE_CHECKING:
     from shared.job.schema import JobSpec
 
 
-def cut_down(job: "JobSpec") -> Iterator[str]:
-    """Yield what of a job would make the coordinator get something else than what its sites keep."""
+def cut_down(job: "JobSpec", reason: str = "a site keeps the whole of what it sends") -> Iterator[str]:
+    """Yield what of a job would make the coordinator get something else than what its sites computed.
+
+    Args:
+        job: With a strategy that can't work with that.
+        reason: Why.
+    """
     name, update = job.strategy.name, job.update
-    whole = f"under '{name}' a site keeps the whole of what it sends"
+    whole = f"under '{name}' {reason}"
     for key in ("compression", "precision", "clip"):
         if getattr(update, key) != type(update).model_fields[key].default:
             yield f"[update] {key}: {whole}, so it must be sent as it is"
@@ -18,6 +23,6 @@ def cut_down(job: "JobSpec") -> Iterator[str]:
         yield f"[privacy] mechanism: 'site-level' cuts down what a site sends, and {whole}"
     if job.privacy.noise == "distributed":
         yield (
-            f"[privacy] noise: can't be 'distributed' with '{name}': what a site keeps for its next "
+            f"[privacy] noise: can't be 'distributed' with '{name}': what a site sends or keeps for its next "
             "round has only a share of the noise"
         )

@@ -46,21 +46,52 @@ class Trained(NamedTuple):
         model: Of the network, as long as the one that was given.
         rates: Sum of the learning rates of the steps. Where a step has several phases, that of each trained
             number, as many as `Train.place` gives; infinite for what no phase changes.
+        steps: How many there were.
     """
 
     model: Vector
     rates: float | Vector
+    steps: int
+
+
+class Steps(NamedTuple):
+    """How the steps of a training differ from plain ones.
+
+    Attributes:
+        pull: Added to the gradient of each; None adds nothing.
+        free: Which of the trained numbers are changed, in the order of the packed model; None changes all.
+        radius: How far up the gradient the loss is looked at (`shared.strategies.fedsam`); 0 is where it is.
+    """
+
+    pull: Pull | None = None
+    free: "NDArray[np.bool_] | None" = None
+    radius: float = 0.0
 
 
 class Train(Protocol):
-    """Trains a site's network for a round, on the site's own images, as the job says."""
+    """Trains a site's network for a round, on the site's own images, as the job says.
 
-    def __call__(self, model: Vector, pull: Pull | None = None) -> Trained:
+    Attributes:
+        left: Rounds that the job has after this one.
+    """
+
+    left: int
+
+    def __call__(
+        self,
+        model: Vector,
+        pull: Pull | None = None,
+        *,
+        free: "NDArray[np.bool_] | None" = None,
+        radius: float = 0.0,
+    ) -> Trained:
         """Train from a model; may be called more than once in a round.
 
         Args:
             model: Of the whole network, shape (n,); it stays as it is.
             pull: Added to the gradient of each step.
+            free: Which numbers are changed, see `Steps`; not with differential privacy.
+            radius: See `Steps`; not with differential privacy.
         """
 
     def place(self, model: Vector) -> "Tensor":

@@ -22,7 +22,7 @@ from shared.job.template import job_tables
 from shared.job_parts import networks_of
 from shared.networks.build import build_model, models_of
 from shared.privacy.randomness import SeededRandomness
-from shared.strategies.vectors import MODEL, Trained
+from shared.strategies.vectors import MODEL, Steps, Trained
 from shared.strategies.wire import Wire
 from shared.tasks.base import Models, Task
 from shared.wire.packed_model import ModelState
@@ -75,7 +75,7 @@ def local(job: JobSpec, pull: Any = None, rounds: int = 1) -> tuple[nn.Module, S
     """Train for some rounds; returns the networks, what was seen, and what the last round did."""
     model, seen = build_model(job), Seen(job.task.build(job))
     training = LocalTraining(model, seen.task, samples_of(job), job, site="a", device=CPU)
-    done = [training.run(round_, pull) for round_ in range(1, rounds + 1)]
+    done = [training.run(round_, Steps(pull)) for round_ in range(1, rounds + 1)]
     return model, seen, done[-1]
 
 
@@ -209,8 +209,10 @@ def test_scaffold_reads_the_mean_gradient_of_each_network_from_its_own_rate() ->
     trained, seen, done = local(job, pull=torch.zeros_like)
 
     class Once:
-        def __call__(self, vector: Any, pull: Any = None) -> Trained:
-            return Trained(ModelState(trained).pack(), done.rates)
+        left = 0
+
+        def __call__(self, vector: Any, pull: Any = None, **_: Any) -> Trained:
+            return Trained(ModelState(trained).pack(), done.rates, done.steps)
 
         def place(self, vector: Any) -> Tensor:
             return torch.from_numpy(vector)

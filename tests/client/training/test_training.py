@@ -11,6 +11,7 @@ from client.training.loop import LocalTraining, TrainingError
 from client.training.phases import schedule_factor
 from client.training.sample_order import steps_of
 from shared.batch import Batch
+from shared.strategies.vectors import Steps
 from shared.tasks import make_task
 
 CPU = torch.device("cpu")
@@ -56,7 +57,7 @@ def train(tiny_job):
         if mu is None:
             return model, training.run(round_)
         start = training.place(weights(model).numpy())
-        return model, training.run(round_, lambda now: mu * (now - start))
+        return model, training.run(round_, Steps(lambda now: mu * (now - start)))
 
     return run
 

@@ -16,12 +16,14 @@ class Site:
 
     Attributes:
         rate: Of each step.
+        left: Rounds after this one.
     """
 
     a: np.ndarray  # (m, SIZE)
     b: np.ndarray  # (m,)
     rate: float
     steps: int
+    left: int = 0
 
     @classmethod
     def drawn(cls, seed: int, rate: float, steps: int) -> "Site":
@@ -31,15 +33,25 @@ class Site:
     def gradient(self, w: np.ndarray) -> np.ndarray:
         return self.a.T @ (self.a @ w - self.b)
 
-    def __call__(self, model: np.ndarray, pull: Pull | None = None) -> Trained:
+    def __call__(
+        self,
+        model: np.ndarray,
+        pull: Pull | None = None,
+        *,
+        free: np.ndarray | None = None,
+        radius: float = 0.0,
+    ) -> Trained:
+        moves = torch.ones(SIZE) if free is None else torch.from_numpy(free).float()
         now = torch.from_numpy(model.copy())
         a, b = torch.from_numpy(self.a.astype(np.float32)), torch.from_numpy(self.b.astype(np.float32))
         for _ in range(self.steps):
             gradient = a.T @ (a @ now - b)
+            if radius:
+                gradient = a.T @ (a @ (now + radius * gradient / gradient.norm()) - b)
             if pull is not None:
                 gradient = gradient + pull(now)
-            now = now - self.rate * gradient
-        return Trained(now.numpy(), self.rate * self.steps)
+            now = now - self.rate * gradient * moves
+        return Trained(now.numpy(), self.rate * self.steps, self.steps)
 
     def place(self, model: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(model[:SIZE].copy())

@@ -39,6 +39,14 @@ PRIVATE = {"privacy_mechanism": "dp-sgd", "privacy_noise_multiplier": 1.0, "stra
         ("feddyn", {"update_compression": "int8"}, "[update] compression: under 'feddyn'"),
         ("feddyn", PRIVATE | {"privacy_mechanism": "site-level"}, "'site-level' cuts down what a site"),
         ("ditto", PRIVATE, "'ditto' trains a second time on the same patients"),
+        ("fednova", {"training_momentum": 0.9}, "must be 'sgd' with momentum = 0.0 under 'fednova'"),
+        ("fednova", {"training_precision": "float16"}, "[training] precision: 'fednova' counts every step"),
+        ("fednova", {"update_clip": 1.0}, "under 'fednova' the coordinator multiplies what each site sends"),
+        ("fedrep", PRIVATE, "'fedrep' trains a second time on the same patients"),
+        ("fedsam", PRIVATE, "'fedsam' asks the same patients for a second gradient"),
+        ("fedsam", {"training_precision": "float16"}, "[training] precision: can't be 'float16'"),
+        ("finetune", {"strategy_own_rounds": 3}, "[strategy] own_rounds: must be below [job] rounds"),
+        ("finetune", {"evaluation_patience": 2}, "[evaluation] patience: would end the run"),
         ("krum", {"strategy_malicious_sites": 1}, "krum with 1 malicious sites needs at least 4 sites"),
     ],
 )
@@ -48,7 +56,7 @@ def test_what_a_strategy_can_not_work_with_is_refused_with_the_reason(name, chan
     assert words in caught.value.problem
 
 
-@pytest.mark.parametrize("name", ["scaffold", "feddyn", "fedbn"])
+@pytest.mark.parametrize("name", ["scaffold", "feddyn", "fedbn", "fednova", "fedper", "finetune"])
 def test_a_private_job_may_have_state_at_the_sites(name):
     assert make_job(strategy_name=name, **PRIVATE).strategy.name == name
 
