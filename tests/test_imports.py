@@ -140,7 +140,7 @@ def test_a_broken_rule_is_found(path: str, source: str) -> None:
         ("server/a.py", "from flwr.serverapp.strategy import FedAvg\nfrom flwr.app import Message"),
         ("client/workers/pool.py", "import pickle"),
         ("shared/networks/torch_files.py", "import torch\ntorch.load('x', weights_only=True)"),
-        ("client/cli/client.py", "from client.cli.enrol import HERE"),
+        ("client/cli/client.py", "from client.cli.folder import HERE"),
         ("client/a.py", "model.eval()"),
     ],
 )

@@ -1,11 +1,9 @@
 """`wardround client audit show, verify`: what happened here, and proof that nobody changed the record."""
 
-import typer
-
-from client.cli.enrol import HERE, Folder
+from client.cli.folder import HERE, Folder
 from shared.cli.answer import Json
 from shared.cli.app import App
-from shared.cli.audit import Event, Head, Last, print_entries, print_problems
+from shared.cli.audit import Event, Head, Last, check_log, print_entries
 
 audit_app = App(help="The site's audit log.")
 
@@ -19,5 +17,4 @@ def show(folder: Folder = HERE, last: Last = 50, event: Event = None, json: Json
 @audit_app.command()
 def verify(folder: Folder = HERE, head: Head = None, json: Json = False) -> None:
     """Check every entry; exit code 0 if the log is whole, 2 with each problem and its place if not."""
-    if print_problems(folder / "audit", folder / "keys" / "site.key", head, as_json=json):
-        raise typer.Exit(2)
+    check_log(folder / "audit", folder / "keys" / "site.key", head, as_json=json)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client.cli.enrol import HERE, NewFolder, SubFolder, site_folder
+from client.cli.folder import HERE, NewFolder, SubFolder, site_folder
 from shared.cli.answer import Json, answer
 from shared.cli.app import App
 

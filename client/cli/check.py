@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from client.cli.enrol import HERE, Folder
+from client.cli.folder import HERE, Folder
 from shared.cli.answer import Json
 
 
@@ -21,5 +21,4 @@ def check(
     from client.service.check import check_site
     from shared.cli.findings import report_findings
 
-    if report_findings(check_site(folder, coordinator, offline=offline), as_json=json):
-        raise typer.Exit(2)
+    report_findings(check_site(folder, coordinator, offline=offline), as_json=json)

@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client.cli.enrol import HERE, NewFolder, SubFolder, site_folder
+from client.cli.folder import HERE, NewFolder, SubFolder, site_folder
 from shared.cli.answer import Json, answer
 from shared.cli.app import App
+from shared.cli.ask import Yes, confirm
 from shared.text.plural import many
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def accept(
     context: typer.Context,
     dataset: Annotated[str, typer.Argument(help="Name of the dataset in site.toml.", show_default=False)],
     folder: SubFolder = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Let figures out about the patients as they are now, though earlier ones were about nearly the same.
@@ -81,14 +82,11 @@ def accept(
 
     folder = site_folder(folder or context.obj)
     load_site(folder / "site.toml").dataset(dataset)
-    if json and not yes:
-        raise typer.BadParameter("--json asks nothing: give --yes too")
-    if not yes:
-        typer.confirm(
-            f"Earlier figures of '{dataset}' and those that follow may together tell of single patients who "
-            "joined or left since. Let them out?",
-            abort=True,
-        )
+    question = (
+        f"Earlier figures of '{dataset}' and those that follow may together tell of single patients who "
+        "joined or left since. Let them out?"
+    )
+    confirm(question, yes=yes, as_json=json)
     log = AuditLog.open(folder / "audit", KeyFile(folder / "keys" / "site.key"))
     log.append("cohort-accepted", dataset=dataset, user=user_here())
     number = CohortBook(folder / BOOK).accept(dataset)

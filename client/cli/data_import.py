@@ -1,13 +1,13 @@
 """`wardround data import`: heaps of DICOM become a dataset."""
 
 import shlex
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from client.cli.progress_bar import bars
 from shared.cli.answer import Json, answer
 from shared.text.plural import many
 
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from client.dicom_import.place import How
     from client.dicom_import.report import Report
     from client.dicom_import.run import Import
-
-Progressing = Callable[[str, int, int | None], None]
-"""Called with what is done, how many more of it are, and of how many if that is known."""
 
 Rules = Annotated[
     Path | None,
@@ -130,26 +127,3 @@ def _said(asked: "Import", report: "Report") -> Iterator[str]:
     yield f"For the hospital alone: {asked.records} (what was left out, who is who)"
     yield f"Its key of pseudonyms, to keep a copy of: {asked.key}"
     yield f"Then: {shlex.join(['wardround', 'data', 'check', str(asked.out), *images])}"
-
-
-@contextmanager
-def bars() -> Iterator[Progressing]:
-    """Give what draws a bar for each thing that is done; nothing where nobody looks."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda what, count, total: None
-        return
-    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bars:
-        tasks: dict[str, Callable[[int], None]] = {}
-
-        def show(what: str, count: int, total: int | None) -> None:
-            if what not in tasks:
-                task = bars.add_task(what, total=total)
-                tasks[what] = lambda more: bars.advance(task, more)
-            tasks[what](count)
-
-        yield show

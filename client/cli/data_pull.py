@@ -14,15 +14,14 @@ from client.cli.data_import import (
     Deidentify,
     Key,
     Processes,
-    Progressing,
     Rules,
-    bars,
     cores,
     default_key,
     how_of,
     import_said,
 )
-from client.cli.enrol import HERE, Folder
+from client.cli.folder import HERE, Folder
+from client.cli.progress_bar import Progressing, bars
 from shared.cli.answer import Json, answer
 from shared.text.plural import many
 

@@ -6,56 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from client.cli.folder import HERE, Folder, NewFolder
 from shared.cli.answer import Json, answer
 
 if TYPE_CHECKING:
     from shared.pki.join_string import Join
-
-NewFolder = Annotated[
-    Path,
-    typer.Option("--dir", envvar="WARDROUND_SITE_DIR", help="Folder with site.toml and keys/."),
-]
-
-
-def site_folder(folder: Path) -> Path:
-    """Return the folder of a site; refuse one in which no site was ever made, before files are left in it.
-
-    Raises:
-        SiteError: Neither settings nor keys are there.
-    """
-    from shared.errors import SiteError
-
-    if (folder / "site.toml").exists() or (folder / "keys").is_dir():
-        return folder
-    remedy = "`wardround client enrol` makes one; where it is elsewhere, name it with --dir."
-    raise SiteError("is not the folder of a site: no site has enrolled here", where=folder, remedy=remedy)
-
-
-Folder = Annotated[
-    Path,
-    typer.Option(
-        "--dir",
-        envvar="WARDROUND_SITE_DIR",
-        help="Folder with site.toml and keys/.",
-        callback=site_folder,
-    ),
-]
-SubFolder = Annotated[
-    Path | None,
-    typer.Option(
-        "--dir",
-        help="The site's folder, as before the command.",
-        show_default=False,
-    ),
-]
-HERE = Path()
-
-
-def add_enrolment_commands(app: typer.Typer) -> None:
-    """Add this module's commands to `wardround client`."""
-    app.command()(enrol)
-    app.command()(renew)
-    app.command()(follow)
 
 
 def enrol(

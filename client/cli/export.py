@@ -6,18 +6,17 @@ from typing import Annotated, Literal
 import typer
 
 from shared.cli.answer import Json, answer
+from shared.cli.run_options import Model, Run
 
 
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.", show_default=False)],
+    run: Run,
     out: Annotated[Path, typer.Option(help="A new folder.", show_default=False)],
     format_: Annotated[
         Literal["bundle", "onnx", "torchscript", "safetensors"],
         typer.Option("--format", help="For MONAI, ONNX Runtime or PyTorch; or the weights alone."),
     ] = "bundle",
-    model: Annotated[
-        Literal["best", "last"], typer.Option(help="The model that was tested, or that of the last round.")
-    ] = "best",
+    model: Model = "best",
     key: Annotated[
         Path | None,
         typer.Option(
@@ -27,9 +26,6 @@ def export(
     json: Json = False,
 ) -> None:
     """Write a run's model for other programs, checked against the network and signed."""
-    from shared.run_folder import RunRecord
-
-    RunRecord.read(run)  # before the seconds that PyTorch takes
     from client.data.new_folder import require_new
     from client.export.signing import fingerprint_of, own_key, prepare_key, public_file
     from client.export.write import export

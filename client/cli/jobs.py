@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client.cli.enrol import HERE, Folder
+from client.cli.folder import HERE, Folder
 from shared.cli.answer import Json, answer
+from shared.cli.ask import Yes, confirm
 
 if TYPE_CHECKING:
     from client.guard.job_book import Decision, SeenJob
@@ -17,12 +18,6 @@ Digest = Annotated[
     str, typer.Argument(metavar="DIGEST", help="Digest of the job, or its first 20 or more digits.")
 ]
 _SHOWN = 24  # digits of a digest, some more than a decision takes
-
-
-def add_job_commands(app: typer.Typer) -> None:
-    """Add this module's commands to `wardround client`."""
-    for command in (jobs, approve, deny):
-        app.command()(command)
 
 
 def jobs(folder: Folder = HERE, json: Json = False) -> None:
@@ -60,7 +55,7 @@ def _fields(job: "SeenJob") -> dict[str, object]:
 def approve(
     digest: Digest,
     folder: Folder = HERE,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Show what a job would do here, ask, and let it train. A changed job must be approved again.
@@ -79,16 +74,13 @@ def approve(
     job = book.find(digest)
     config = load_site(folder / "site.toml")
     behind = patients_behind(folder, config, job.spec())
-    if json and not yes:
-        raise typer.BadParameter("--json asks nothing: give --yes too")
     if not json:
         judged = judged_before(book.served, config, job.spec())
         for line in ApprovalText.of(job, config, book.served.answers(job.digest), behind, judged).lines():
             print(line)
         if why := _why_no_round(folder, config, job.spec()):
             print(f"NO ROUND OF IT WOULD BE TRAINED, whatever is decided here: {printable(why)}")
-    if not yes:
-        typer.confirm("Approve this job?", abort=True)
+    confirm("Approve this job?", yes=yes, as_json=json)
     _decide(folder, job, "approved", as_json=json)
 
 

@@ -1,14 +1,14 @@
 """`wardround client label`: which images to label next, and labels that somebody has given."""
 
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from client.cli.predict import name_problems
+from client.cli.asking_a_model import Device, end_with
 from shared.cli.answer import Json, answer
 from shared.cli.app import App
+from shared.cli.run_options import Model, Run
 from shared.text.plural import many
 
 label_app = App(help="Say which of your images to label next, and take labels back; nothing leaves.")
@@ -16,7 +16,7 @@ label_app = App(help="Say which of your images to label next, and take labels ba
 
 @label_app.command(name="list")
 def list_(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.", show_default=False)],
+    run: Run,
     data: Annotated[
         Path, typer.Option(help="A manifest, its folder, or a folder of images.", show_default=False)
     ],
@@ -29,18 +29,14 @@ def list_(
         ),
     ] = "entropy",
     count: Annotated[int, typer.Option(min=1, max=9999, help="Images on the list.")] = 50,
-    model: Annotated[
-        Literal["best", "last"], typer.Option(help="The model that was tested, or that of the last round.")
-    ] = "best",
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N or auto.")] = "auto",
+    model: Model = "best",
+    device: Device = "auto",
     json: Json = False,
 ) -> None:
     """List the unlabelled images whose labels would teach a model most: a table, MONAI Label, 3D Slicer."""
-    from shared.run_folder import RunRecord
-
-    RunRecord.read(run)  # before the seconds that PyTorch takes
     from rich.console import Console
 
+    from client.cli.progress_bar import tracked
     from client.labelling.run import list_with
 
     console = Console(stderr=json)
@@ -52,7 +48,7 @@ def list_(
         count=count,
         which=model,
         device=device,
-        track=lambda said, rows: _tracked(said, rows, console),
+        track=lambda rows, count: tracked(rows, console, "Looking", count),
     )
     said = [
         str(told.table),
@@ -70,9 +66,7 @@ def list_(
         beside=list(told.beside),
         problems=len(told.problems),
     )
-    if told.problems:
-        name_problems(told.problems)
-        raise typer.Exit(2)
+    end_with(told.problems)
 
 
 @label_app.command()
@@ -104,11 +98,3 @@ def take(
         empty=taken.empty,
         left=taken.left,
     )
-
-
-def _tracked(items: Iterable[Any], count: int, console: Any) -> Iterable[Any]:
-    if not console.is_terminal:
-        return items
-    from rich.progress import track
-
-    return track(items, "Looking", total=count, console=console, transient=True)

@@ -4,14 +4,8 @@ from typing import Annotated
 
 import typer
 
-from client.cli.enrol import HERE, Folder
+from client.cli.folder import HERE, Folder
 from shared.cli.answer import Json, answer
-
-
-def add_node_commands(app: typer.Typer) -> None:
-    """Add this module's commands to `wardround client`."""
-    for command in (start, status, schema):
-        app.command()(command)
 
 
 def start(

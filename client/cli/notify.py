@@ -1,6 +1,6 @@
 """`wardround client notify`: who is told of what happens at this site."""
 
-from client.cli.enrol import HERE, Folder
+from client.cli.folder import HERE, Folder
 from shared.cli.answer import Json
 from shared.cli.notify import Test, report_channels
 

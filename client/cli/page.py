@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from client.cli.enrol import HERE, Folder
+from client.cli.folder import HERE, Folder
 
 
 def page(

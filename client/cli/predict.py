@@ -1,19 +1,17 @@
 """`wardround predict`: a finished run's model on images."""
 
-import sys
-from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 import typer
 
+from client.cli.asking_a_model import Device, end_with, plain_lines
 from shared.cli.answer import Json, answer
-
-_MOST = 20  # problems that are named before "and so many more"
+from shared.cli.run_options import Model, Run
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.", show_default=False)],
+    run: Run,
     out: Annotated[Path, typer.Option(help="A new folder for what is predicted.", show_default=False)],
     data: Annotated[
         Path | None,
@@ -22,10 +20,8 @@ def predict(
             show_default=False,
         ),
     ] = None,
-    model: Annotated[
-        Literal["best", "last"], typer.Option(help="The model that was tested, or that of the last round.")
-    ] = "best",
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N or auto.")] = "auto",
+    model: Model = "best",
+    device: Device = "auto",
     explain: Annotated[
         list[str] | None,
         typer.Option(
@@ -65,11 +61,9 @@ def predict(
     json: Json = False,
 ) -> None:
     """Write scores, masks, boxes and a page for each image; exit code 2 if one could not be used."""
-    from shared.run_folder import RunRecord
-
-    RunRecord.read(run)  # before the seconds that PyTorch takes
     from rich.console import Console
 
+    from client.cli.progress_bar import tracked
     from client.pacs.archive_settings import archive
     from client.pacs.stow import Store
     from client.predict.run_model import predict_with
@@ -87,8 +81,8 @@ def predict(
         usual=usual,
         formats=formats or (),
         archive=None if store is None else Store.of(archive(store)),
-        say=lambda line: console.print(line, soft_wrap=True, highlight=False, markup=False),
-        track=lambda said, rows: _tracked(said, rows, console),
+        say=plain_lines(console),
+        track=lambda rows, count: tracked(rows, console, "Predicting", count),
     )
     if told.drawn is not None:
         answer(json, f"{many(told.drawn, 'image')} drawn: {told.page}", page=told.page, drawn=told.drawn)
@@ -98,27 +92,4 @@ def predict(
     if store is not None:
         said, keys = f"{said}\n{many(told.stored, 'object')} stored", {**keys, "stored": told.stored}
     answer(json, said, **keys)
-    if told.problems:
-        name_problems(told.problems)
-        raise typer.Exit(2)
-
-
-def _tracked(items: Iterable[Any], count: int, console: Any) -> Iterable[Any]:
-    if not console.is_terminal:
-        return items
-    from rich.progress import track
-
-    return track(items, "Predicting", total=count, console=console, transient=True)
-
-
-def name_problems(problems: Sequence[Any]) -> None:
-    """Print what was wrong, to the error output."""
-    from shared.text.plural import many
-    from shared.text.printable import printable_lines
-
-    for problem in problems[:_MOST]:
-        print(f"error: {printable_lines(problem)}", file=sys.stderr)
-    left = len(problems) - _MOST
-    if left > 0:
-        print(f"error: {left} more; all are on the page", file=sys.stderr)
-    print(f"error: {many(len(problems), 'row')} could not be used", file=sys.stderr)
+    end_with(told.problems)

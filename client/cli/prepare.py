@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from client.cli.enrol import HERE, Folder
+from client.cli.folder import HERE, Folder
 from shared.cli.answer import Json, answer
 from shared.text.plural import many
 

@@ -1,16 +1,17 @@
 """`wardround retrieve`: images of an archive that are like others."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from client.cli.predict import name_problems
+from client.cli.asking_a_model import Device, end_with, plain_lines
 from shared.cli.answer import Json, answer
+from shared.cli.run_options import Model, Run
 
 
 def retrieve(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.", show_default=False)],
+    run: Run,
     archive: Annotated[
         Path,
         typer.Option(help="What is searched: a manifest, its folder, or images.", show_default=False),
@@ -21,16 +22,11 @@ def retrieve(
     ],
     out: Annotated[Path, typer.Option(help="A new folder for what is found.", show_default=False)],
     count: Annotated[int, typer.Option(min=1, max=1000, help="Images found for each query.")] = 10,
-    model: Annotated[
-        Literal["best", "last"], typer.Option(help="The model that was tested, or that of the last round.")
-    ] = "best",
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N or auto.")] = "auto",
+    model: Model = "best",
+    device: Device = "auto",
     json: Json = False,
 ) -> None:
     """Find images of your own archive that are like others, by a model's features; nothing leaves."""
-    from shared.run_folder import RunRecord
-
-    RunRecord.read(run)  # before the seconds that PyTorch takes
     from rich.console import Console
 
     from client.retrieve.run import retrieve_with
@@ -45,7 +41,7 @@ def retrieve(
         count=count,
         which=model,
         device=device,
-        say=lambda line: console.print(line, soft_wrap=True, highlight=False, markup=False),
+        say=plain_lines(console),
     )
     answer(
         json,
@@ -56,6 +52,4 @@ def retrieve(
         goodness=as_json(told.goodness),
         problems=len(told.problems),
     )
-    if told.problems:
-        name_problems(told.problems)
-        raise typer.Exit(2)
+    end_with(told.problems)

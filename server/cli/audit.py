@@ -1,11 +1,9 @@
 """`wardround server audit show, verify`: what happened at the coordinator, and proof of it."""
 
-import typer
-
-from server.cli.enrol import HERE, Folder
+from server.cli.folder import HERE, Folder
 from shared.cli.answer import Json
 from shared.cli.app import App
-from shared.cli.audit import Event, Head, Last, print_entries, print_problems
+from shared.cli.audit import Event, Head, Last, check_log, print_entries
 
 audit_app = App(help="The coordinator's audit log.")
 
@@ -19,5 +17,4 @@ def show(folder: Folder = HERE, last: Last = 50, event: Event = None, json: Json
 @audit_app.command()
 def verify(folder: Folder = HERE, head: Head = None, json: Json = False) -> None:
     """Check every entry; exit code 0 if the log is whole, 2 with each problem and its place if not."""
-    if print_problems(folder / "audit", folder / "audit.key", head, as_json=json):
-        raise typer.Exit(2)
+    check_log(folder / "audit", folder / "audit.key", head, as_json=json)

@@ -4,21 +4,14 @@ from typing import Annotated
 
 import typer
 
-from server.cli.enrol import HERE, Folder
+from server.cli.folder import HERE, Folder
 from shared.cli.answer import Json, answer
 from shared.cli.app import App
 
 authority_app = App(help="The federation's authority, which signs certificates.")
 
 
-def add_authority_commands(app: typer.Typer) -> None:
-    """Add this module's commands to `wardround server`."""
-    authority_app.command()(renew)
-    authority_app.command()(new)
-    app.add_typer(authority_app, name="authority")
-    app.command()(rehost)
-
-
+@authority_app.command()
 def renew(folder: Folder = HERE, json: Json = False) -> None:
     """Give the authority ten more years with the same key: no site has to join again."""
     from server.audit.log import operator_audit
@@ -38,6 +31,7 @@ def renew(folder: Folder = HERE, json: Json = False) -> None:
     answer(json, said, authority=print_, valid_until=until)
 
 
+@authority_app.command()
 def new(
     folder: Folder = HERE,
     passphrase: Annotated[

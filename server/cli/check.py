@@ -1,15 +1,7 @@
 """`wardround server check`: what can go wrong at a coordinator, before it does."""
 
-import typer
-
-from server.cli.enrol import HERE, Folder
+from server.cli.folder import HERE, Folder
 from shared.cli.answer import Json
-
-
-def add_check_command(app: typer.Typer) -> None:
-    """Add this module's commands to `wardround server`."""
-    app.command()(check)
-    app.command()(schema)
 
 
 def check(folder: Folder = HERE, json: Json = False) -> None:
@@ -17,8 +9,7 @@ def check(folder: Folder = HERE, json: Json = False) -> None:
     from server.service.check import check_coordinator
     from shared.cli.findings import report_findings
 
-    if report_findings(check_coordinator(folder), as_json=json):
-        raise typer.Exit(2)
+    report_findings(check_coordinator(folder), as_json=json)
 
 
 def schema() -> None:

@@ -8,34 +8,10 @@ from typing import Annotated
 
 import typer
 
+from server.cli.folder import HERE, Folder
 from shared.cli.answer import Json, answer
 from shared.cli.app import App
 
-
-def coordinator_folder(folder: Path) -> Path:
-    """Return the folder of a coordinator; refuse one in which nobody ever founded a federation.
-
-    Raises:
-        FolderError: Neither settings nor a registry nor an authority are there.
-    """
-    if any((folder / name).exists() for name in ("server.toml", "registry.sqlite", "ca")):
-        return folder
-    from server.folder.coordinator import FolderError
-
-    remedy = "`wardround server init` makes one; where it is elsewhere, name it with --dir."
-    raise FolderError("is not the folder of a coordinator", where=folder, remedy=remedy)
-
-
-Folder = Annotated[
-    Path,
-    typer.Option(
-        "--dir",
-        envvar="WARDROUND_SERVER_DIR",
-        help="Folder made by `wardround server init`.",
-        callback=coordinator_folder,
-    ),
-]
-HERE = Path()
 Projects = Annotated[
     list[str] | None,
     typer.Option(
@@ -46,13 +22,6 @@ Projects = Annotated[
 ]
 _NEXT = ("check", "start", "invite SITE", "people add NAME --role researcher")
 people_app = App(help="People who may talk to the coordinator.")
-
-
-def add_enrolment_commands(app: typer.Typer) -> None:
-    """Add this module's commands to `wardround server`."""
-    for command in (init, invite, sites, revoke, sign, backup, restore):
-        app.command()(command)
-    app.add_typer(people_app, name="people")
 
 
 def init(

@@ -1,6 +1,6 @@
 """`wardround server notify`: who is told of what happens at this coordinator."""
 
-from server.cli.enrol import HERE, Folder
+from server.cli.folder import HERE, Folder
 from shared.cli.answer import Json
 from shared.cli.notify import Test, report_channels
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from server.cli.enrol import HERE, Folder
+from server.cli.folder import HERE, Folder
 from shared.cli.answer import Json, answer
 from shared.cli.app import App
 
@@ -17,13 +17,7 @@ Person = Annotated[str | None, typer.Option(help="Name of a person.", show_defau
 Site = Annotated[str | None, typer.Option(help="Name of a site.", show_default=False)]
 
 
-def add_projects_commands(app: typer.Typer) -> None:
-    """Add this module's commands to `wardround server`."""
-    for command, name in ((add, "add"), (show, "list"), (remove, "remove"), (join, "join"), (leave, "leave")):
-        projects_app.command(name)(command)
-    app.add_typer(projects_app, name="projects")
-
-
+@projects_app.command()
 def add(name: Name, folder: Folder = HERE, json: Json = False) -> None:
     """Make a project; nobody belongs to it yet."""
     from server.registry.access import open_registry
@@ -34,6 +28,7 @@ def add(name: Name, folder: Folder = HERE, json: Json = False) -> None:
     answer(json, said, project=name)
 
 
+@projects_app.command("list")
 def show(folder: Folder = HERE, json: Json = False) -> None:
     """List the projects with their people and sites."""
     from server.registry.access import open_registry
@@ -46,6 +41,7 @@ def show(folder: Folder = HERE, json: Json = False) -> None:
     answer(json, table_lines(("project", "people", "sites"), rows), projects=projects)
 
 
+@projects_app.command()
 def remove(name: Name, folder: Folder = HERE, json: Json = False) -> None:
     """End a project that nobody belongs to any more; its runs stay, for operators."""
     from server.registry.access import open_registry
@@ -55,6 +51,7 @@ def remove(name: Name, folder: Folder = HERE, json: Json = False) -> None:
     answer(json, f"'{name}' has ended.", project=name)
 
 
+@projects_app.command()
 def join(
     name: Name, person: Person = None, site: Site = None, folder: Folder = HERE, json: Json = False
 ) -> None:
@@ -68,6 +65,7 @@ def join(
     answer(json, said, project=name, joined=dict(members))
 
 
+@projects_app.command()
 def leave(
     name: Name, person: Person = None, site: Site = None, folder: Folder = HERE, json: Json = False
 ) -> None:

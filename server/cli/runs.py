@@ -7,6 +7,7 @@ import typer
 
 from shared.cli.answer import Json, answer, answer_line
 from shared.cli.app import App
+from shared.cli.ask import Yes, confirm
 
 if TYPE_CHECKING:
     from server.runs.control import RunControl
@@ -104,16 +105,13 @@ def remove(
     context: typer.Context,
     name: RunName,
     folder: Folder = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Remove a run that has ended from its coordinator, with its models, for good."""
-    if json and not yes:
-        raise typer.BadParameter("--json asks nothing: give --yes too")
     from server.runs.reach import control_of
 
-    if not yes:
-        typer.confirm(f"Remove {name} and its models for good?", abort=True)
+    confirm(f"Remove {name} and its models for good?", yes=yes, as_json=json)
     control_of(folder or context.obj).remove(name)
     answer(json, f"{name} is removed", run=name)
 

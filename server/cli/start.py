@@ -5,9 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
-from server.cli.enrol import HERE, Folder
+from server.cli.folder import HERE, Folder
 
 if TYPE_CHECKING:
     import asyncio
@@ -28,11 +26,6 @@ def start(folder: Folder = HERE) -> None:
         if asyncio.run(_serve(folder, signer)):
             remedy = "Start the coordinator again; the log of the system says what ended the process."
             raise SignerError("the process that holds the authority's key has ended", remedy=remedy)
-
-
-def add_start_command(app: typer.Typer) -> None:
-    """Add this module's command to `wardround server`."""
-    app.command()(start)
 
 
 async def _serve(folder: Path, signer: "Signer") -> bool:

@@ -43,8 +43,8 @@ def print_entries(folder: Path, last: int, event: str | None, *, as_json: bool) 
     answer(as_json, lines, entries=told)
 
 
-def print_problems(folder: Path, key_file: Path, head: str | None, *, as_json: bool) -> int:
-    """Check a log and print what is wrong with it; returns the number of problems.
+def check_log(folder: Path, key_file: Path, head: str | None, *, as_json: bool) -> None:
+    """Check a log and print what is wrong with it, which ends the command with 2.
 
     Args:
         folder: Of the log.
@@ -64,10 +64,9 @@ def print_problems(folder: Path, key_file: Path, head: str | None, *, as_json: b
     if problems:
         lines = [*map(printable, problems), f"The audit log is not whole: {many(len(problems), 'problem')}."]
         answer(as_json, lines, whole=False, head=None, problems=list(map(str, problems)))
-        return len(problems)
+        raise typer.Exit(2)
     found = next(iter(deque((entry.head for entry in entries(folder)), maxlen=1)), None)
     lines = [] if found is None else [f"The audit log is whole. Its head: {found}"]
     if head is None:
         lines.append("Whether its end was cut off shows only against a head that is kept elsewhere: --head.")
     answer(as_json, lines, whole=True, head=found, problems=[])
-    return 0

@@ -1,33 +1,29 @@
 """`wardround job judge`: the job that judges a finished run's model, without training it."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from shared.cli.answer import Json, answer
+from shared.cli.run_options import Model, Run
 
 
 def judge(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.", show_default=False)],
+    run: Run,
     out: Annotated[
         Path, typer.Option(help="Job file to write; its weights are written beside it.", show_default=False)
     ],
     dataset: Annotated[
         str | None, typer.Option(help="On which it is judged. Default: the run's.", show_default=False)
     ] = None,
-    model: Annotated[
-        Literal["best", "last"], typer.Option(help="The model that was tested, or that of the last round.")
-    ] = "best",
+    model: Model = "best",
     json: Json = False,
 ) -> None:
     """Write the job that judges a run's model on the test patients of all sites, and trains nothing.
 
     The weights go to the coordinator's folder `starts`. Nothing is overwritten.
     """
-    from shared.run_folder import RunRecord
-
-    RunRecord.read(run)  # before the seconds that PyTorch takes
     from shared.finished_run import FinishedRun
     from shared.judging_job import judging_job, write_judging_job
 
