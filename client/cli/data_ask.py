@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from client.cli.enrol import HERE, Folder
+from client.cli.folder import HERE, Folder
 from shared.cli.answer import Json, answer
 from shared.text.plural import many
 
