@@ -1,11 +1,10 @@
 """What tests of all parts share."""
 
 import csv
-import gc
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from hypothesis import settings
 from PIL import Image
 
 from shared.job.schema import JobSpec
+from shared.loading import loading
 from tests.jobs import job_text, make_job
 
 PROJECT = Path(__file__).parents[1]
@@ -83,9 +83,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
-def pytest_collection_finish() -> None:
-    """Keep what was imported out of each search for garbage."""
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Import all tests without a search for garbage, and keep what was imported out of each later one."""
+    with loading(for_good=True):
+        return (yield)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -47,8 +47,11 @@ def simulate(
     Raises:
         WardroundError: The job, the data or the options can't be used, or training could not go on.
     """
-    from server.track.settings import targets_of
-    from simulate.session.session import Hospitals, execute, start
+    from shared.loading import loading
+
+    with loading():
+        from server.track.settings import targets_of
+        from simulate.session.session import Hospitals, execute, start
 
     targets = targets_of(track)
     folder = data.path if isinstance(data, Dataset) else data

@@ -23,8 +23,11 @@ def start(
     import signal
     import threading
 
-    from client.service.site_service import serve_folder
-    from shared.text.logs import log_to_stderr
+    from shared.loading import loading
+
+    with loading():
+        from client.service.site_service import serve_folder
+        from shared.text.logs import log_to_stderr
 
     log_to_stderr()
     stop = threading.Event()

@@ -63,11 +63,14 @@ def predict(
     """Write scores, masks, boxes and a page for each image; exit code 2 if one could not be used."""
     from rich.console import Console
 
-    from client.cli.progress_bar import tracked
-    from client.pacs.archive_settings import archive
-    from client.pacs.stow import Store
-    from client.predict.run_model import predict_with
-    from shared.text.plural import many
+    from shared.loading import loading
+
+    with loading():
+        from client.cli.progress_bar import tracked
+        from client.pacs.archive_settings import archive
+        from client.pacs.stow import Store
+        from client.predict.run_model import predict_with
+        from shared.text.plural import many
 
     console = Console(stderr=json)
     told = predict_with(

@@ -13,6 +13,7 @@ from shared.batch import Batch
 from shared.job.schema import JobSpec
 from shared.job.training_options import TrainingTable
 from shared.job_parts import phases_of, rate_of
+from shared.loading import loading
 from shared.tasks.base import Models, Phase, Task
 
 
@@ -154,10 +155,13 @@ def make_optimizer(
     """
     parameters = [{"params": list(tensors), "factor": factor} for factor, tensors in groups.items()]
     rate, decay = training.learning_rate, training.weight_decay
-    if training.optimizer == "sgd":
-        return torch.optim.SGD(parameters, rate, momentum=training.momentum, weight_decay=decay, fused=True)
-    kind = torch.optim.Adam if training.optimizer == "adam" else torch.optim.AdamW
-    return kind(parameters, rate, betas=(training.momentum, 0.999), weight_decay=decay, fused=True)
+    with loading():  # the first one loads PyTorch's compiler
+        if training.optimizer == "sgd":
+            return torch.optim.SGD(
+                parameters, rate, momentum=training.momentum, weight_decay=decay, fused=True
+            )
+        kind = torch.optim.Adam if training.optimizer == "adam" else torch.optim.AdamW
+        return kind(parameters, rate, betas=(training.momentum, 0.999), weight_decay=decay, fused=True)
 
 
 def schedule_factor(training: TrainingTable, rounds: int, position: float) -> float:

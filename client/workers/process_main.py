@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from client.workers.calls import Host, Outcome, answer, portable
 from client.workers.pool import Ready, Refused
 from client.workers.shared_arrays import Channel, SharedArray
+from shared.loading import loading
 
 
 def serve(channel: Channel, pickled_factory: bytes, threads: int, environment: Mapping[str, str]) -> None:
@@ -27,13 +28,10 @@ def serve(channel: Channel, pickled_factory: bytes, threads: int, environment: M
     """
     os.environ.clear()
     os.environ.update(environment)
-    import torch  # noqa: PLC0415 (the parent, which imports this function, may have no need of it)
-
-    torch.set_num_threads(threads)
-    torch.set_num_interop_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        host = pickle.loads(pickled_factory)()  # noqa: S301  (the parent's own bytes)
+        with loading(for_good=True):
+            host = _made(pickled_factory, threads)
     except Exception as error:
         channel.send(Refused(portable(error)), {})
         return
@@ -43,6 +41,15 @@ def serve(channel: Channel, pickled_factory: bytes, threads: int, environment: M
             _answer_next(channel, host)
     except (EOFError, OSError):
         return
+
+
+def _made(pickled_factory: bytes, threads: int) -> Host:
+    import torch  # noqa: PLC0415 (the parent, which imports this module, may have no need of it)
+
+    torch.set_num_threads(threads)
+    torch.set_num_interop_threads(1)
+    host: Host = pickle.loads(pickled_factory)()  # noqa: S301  (the parent's own bytes)
+    return host
 
 
 def _answer_next(channel: Channel, host: Host) -> None:

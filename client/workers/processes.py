@@ -92,7 +92,7 @@ class ProcessPool(Pool[ProcessLink]):
         return [(link, link.receive()) for pipe, link in by_pipe.items() if pipe in readable]
 
 
-_LOADED = ("client.work.site_worker", "monai.networks.nets", "torch._dynamo")  # optimisers load the last
+_LOADED = "client.work.loaded_ahead"
 _threads_of_server: int | None = None
 
 
@@ -103,7 +103,7 @@ def _fork_server(threads: int) -> ForkServerContext | SpawnContext:
     if threads != _threads_of_server:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(_LOADED))
+    context.set_forkserver_preload([_LOADED])
     return context
 
 

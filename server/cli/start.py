@@ -30,8 +30,11 @@ def start(folder: Folder = HERE) -> None:
 
 async def _serve(folder: Path, signer: "Signer") -> bool:
     """Run the coordinator of a folder; returns whether the signer's end was what ended it."""
-    from server.audit.log import open_audit
-    from server.service.coordinator_service import run_service, stop_on_signals
+    from shared.loading import loading
+
+    with loading():
+        from server.audit.log import open_audit
+        from server.service.coordinator_service import run_service, stop_on_signals
 
     stop = stop_on_signals()
     audit = open_audit(folder)

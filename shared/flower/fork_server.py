@@ -4,7 +4,6 @@ A run's process takes seconds of a core to load PyTorch, MONAI and Flower; a for
 begins at once and shares their memory. The process that is forked never sees a run: it loads and waits.
 """
 
-import gc
 import logging
 import os
 import signal
@@ -15,6 +14,8 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import IO
+
+from shared.loading import loading
 
 KEPT = 600.0
 """Seconds without a new run after which the memory is given back; the next run loads again."""
@@ -121,13 +122,12 @@ def fork_runs(run: Callable[[Path, str], None], socket: Path, modules: list[str]
             `note_end`, it is told the number of each process that has ended, and its exit code.
     """
     told: list[Callable[[int, int], None]] = []
-    for module in modules:
-        try:
-            told.append(getattr(import_module(module), "note_end", _ignore))
-        except Exception as error:
-            _log.warning("%s can't be loaded ahead (%s)", module, error)
-    gc.collect()
-    gc.freeze()  # so that the collector of a fork leaves the shared memory shared
+    with loading(for_good=True):
+        for module in modules:
+            try:
+                told.append(getattr(import_module(module), "note_end", _ignore))
+            except Exception as error:
+                _log.warning("%s can't be loaded ahead (%s)", module, error)
     signal.signal(signal.SIGCHLD, lambda *_: _reap(told, os.WNOHANG))
     on_ctrl_c = signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started this says when it ends
     begun = int(os.environ.pop(_BEGUN))

@@ -17,20 +17,23 @@ from pathlib import Path
 from queue import Queue
 from typing import ClassVar
 
-import uvicorn
-from flwr.proto.runtime_pb2 import AcquireTaskRequest
-from flwr.supercore.constant import TaskType
-from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
-from flwr.supercore.logger import mirror_output_to_queue, restore_output
-from flwr.supercore.runtime import RuntimeHttpClient
-from flwr.superlink.grid import HttpGrid
-from flwr.superlink.main import create_app
-from flwr.superlink.runtime.run_serverapp import run_serverapp
+from shared.loading import loading
 
-from shared.flower.fork_server import ForkServer, fork_runs
-from shared.flower.local import URL, by_socket
-from shared.text.logs import log_to_stderr
-from shared.wire.unix_socket import bind
+with loading():
+    import uvicorn
+    from flwr.proto.runtime_pb2 import AcquireTaskRequest
+    from flwr.supercore.constant import TaskType
+    from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
+    from flwr.supercore.logger import mirror_output_to_queue, restore_output
+    from flwr.supercore.runtime import RuntimeHttpClient
+    from flwr.superlink.grid import HttpGrid
+    from flwr.superlink.main import create_app
+    from flwr.superlink.runtime.run_serverapp import run_serverapp
+
+    from shared.flower.fork_server import ForkServer, fork_runs
+    from shared.flower.local import URL, by_socket
+    from shared.text.logs import log_to_stderr
+    from shared.wire.unix_socket import bind
 
 SUPERLINK, SERVERAPP = "flower-superlink", "flwr-serverapp"
 """Names of the programs, as Flower has them."""

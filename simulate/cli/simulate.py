@@ -10,6 +10,7 @@ import typer
 
 from server.cli.track import To
 from shared.cli.answer import Json, answer
+from shared.loading import loading
 
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
@@ -142,13 +143,14 @@ def simulate(
         problem = "goes without --data, --sites, --partition, --test, --validation, --folds and --labelled"
         raise RunError(problem, where="--site")
 
-    from client.cli.progress_bar import tracked
-    from client.data.manifest.splits import SplitTable
-    from server.runs.folder import RunFolder
-    from server.runs.participation import Participation
-    from server.track.settings import targets_of
-    from simulate.session.session import Hospitals, execute
-    from simulate.session.session import start as begin
+    with loading():
+        from client.cli.progress_bar import tracked
+        from client.data.manifest.splits import SplitTable
+        from server.runs.folder import RunFolder
+        from server.runs.participation import Participation
+        from server.track.settings import targets_of
+        from simulate.session.session import Hospitals, execute
+        from simulate.session.session import start as begin
 
     targets = targets_of(track)  # before the data are read
     console = Console(stderr=json)  # with --json stdout is the object's alone

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from client.workers.calls import Call, Host, Outcome, answer, portable
 from client.workers.pool import Died, Event, Link, Pool, Ready, Refused, worker_environment
 from shared.errors import RunError
+from shared.loading import loading
 
 # Read when Ray is imported, and when it starts: actors have an environment and so processes of their own, and
 # none of those that would be started ahead.
@@ -35,7 +36,8 @@ class HostActor:
         torch.set_num_threads(threads)
         torch.set_num_interop_threads(1)
         try:
-            self._host = factory()
+            with loading(for_good=True):
+                self._host = factory()
         except Exception as error:
             return Refused(portable(error))
         return Ready()
