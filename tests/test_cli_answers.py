@@ -32,7 +32,7 @@ NO_ANSWER = {
     "server schema": "prints a JSON Schema already",
 }
 IN_A_FEDERATION = {  # tests/server/runs/test_remote_runs.py asks these of a coordinator that runs
-    *("login", "submit", "runs", "runs remove", "watch", "stop", "resume", "fetch"),
+    *("login", "counts", "submit", "runs", "runs remove", "watch", "stop", "resume", "fetch"),
 }
 OF_A_SIMULATION = {"simulate", "audit-privacy"}  # tests/simulate/
 OF_RUNS = {  # tests/server/report/test_commands.py, tests/server/track/, tests/*/cli/
@@ -140,6 +140,8 @@ REFUSED = {  # what can't succeed here ends with 2 and says nothing on stdout
     "client renew": "client renew --dir site",
     "data pull": "data pull list.csv --from pacs.toml --out pulled --dir site",
     "data ask": "data ask discs --dir site",
+    "client counts tell": "client counts tell discs --yes --dir site",
+    "client counts withdraw": "client counts withdraw discs --dir site",
     "client follow": "client follow 127.0.0.1:1 --dir site",
     "client prepare": f"client prepare {QUICKSTART} --dir site",
     "client budget plan": ASKED.pop("client budget plan"),

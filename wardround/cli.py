@@ -14,6 +14,7 @@ from client.cli.predict import predict
 from client.cli.retrieve import retrieve
 from client.cli.store import store
 from client.cli.verify import verify
+from server.cli.counts import counts
 from server.cli.login import login
 from server.cli.report import compare, report, show
 from server.cli.runs import COMMANDS, runs_app
@@ -38,7 +39,20 @@ app = App(
 )
 app.command()(simulate)
 app.command()(audit_privacy)
-for command in (report, show, compare, predict, store, retrieve, export, verify, track, login, *COMMANDS):
+for command in (
+    report,
+    show,
+    compare,
+    predict,
+    store,
+    retrieve,
+    export,
+    verify,
+    track,
+    login,
+    counts,
+    *COMMANDS,
+):
     app.command()(command)
 app.add_typer(runs_app, name="runs")
 job_app.command()(new)  # which reads data

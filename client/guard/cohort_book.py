@@ -104,6 +104,11 @@ class CohortBook(Book):
                 (dataset, shares.model_dump_json(), key_check, utc_text()),
             )
 
+    def know(self, dataset: str, manifest: str) -> None:
+        """Remember what manifest a dataset has."""
+        with self._change() as db:
+            db.execute("INSERT OR IGNORE INTO manifest VALUES (?, ?)", (dataset, manifest))
+
     def told(self, dataset: str) -> list[Told]:
         """Return the groups that figures were told about, the oldest first.
 

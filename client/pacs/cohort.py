@@ -1,10 +1,12 @@
 """From what the hospital's records answer to the list of an import: studies, and what stands beside them."""
 
+from collections import defaultdict
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from client.dicom_import.manifest import csv_bytes
+from client.dicom_import.pseudonyms import Pseudonyms
 from client.dicom_import.rules import Rules
 from client.health_records.cells import Answer
 from client.pacs.wanted import KEYWORDS
@@ -12,7 +14,7 @@ from shared.errors import DataError
 from shared.files import replace_file
 from shared.job.errors import describe
 
-LIST = "cohort.csv"
+LIST, PATIENT = "cohort.csv", "patient_id"
 
 
 def dataset_folder(manifest: Path) -> Path:
@@ -71,3 +73,31 @@ def write_list(path: Path, answer: Answer) -> None:
         replace_file(path, csv_bytes([answer.columns, *answer.rows]))
     except OSError as error:
         raise DataError(f"can't be written ({error.strerror})", where=path) from None
+
+
+def patients_of(answer: Answer, names: Pseudonyms, where: Path) -> dict[str, dict[str, set[str]]]:
+    """Return what the rows of each patient have in each column, under the names that they have in datasets.
+
+    Args:
+        answer: Of the records.
+        names: The hospital's pseudonyms.
+        where: The query.
+
+    Raises:
+        DataError: The answer does not say whose a row is.
+    """
+    if PATIENT not in answer.columns:
+        raise DataError(
+            f"gives no column {PATIENT}, so patients can't be counted",
+            where=where,
+            remedy=f"Let it give the PatientID that the images have: ... AS {PATIENT}.",
+        )
+    place, found = answer.columns.index(PATIENT), defaultdict[str, dict[str, set[str]]](dict)
+    for row in answer.rows:
+        if not row[place]:
+            raise DataError(f"gives a row without a {PATIENT}", where=where)
+        of_patient = found[names.patient(row[place])]
+        for column, text in zip(answer.columns, row, strict=True):
+            if column not in KEYWORDS:
+                of_patient.setdefault(column, set()).add(text)
+    return dict(found)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
+from client.settings.counts_rules import CountsRules
 from client.settings.registries import registry_of
 from shared.errors import SiteError
 from shared.job.schema import JobSpec
@@ -220,6 +221,9 @@ class PolicyTable(Table):
     )
     update: UpdateRules = Field(UpdateRules(), description="What of a trained model may leave.")
     privacy: dict[Name, Cap] = Field({}, description="What may be spent of a dataset's privacy.")
+    counts: dict[Name, CountsRules] = Field(
+        {}, description="Which counts of a dataset's patients may be told before there is a job."
+    )
 
     @field_validator("tasks", "networks", "strategies", "metrics", "kinds")
     @classmethod

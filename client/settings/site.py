@@ -47,7 +47,8 @@ class DatasetTable(Table):
     def collection(self) -> str:
         """What is the same for the same patients, under whatever name: the manifest's path."""
         path = self.manifest.resolve()
-        return str(path / "manifest.csv" if path.is_dir() else path)
+        is_folder = path.is_dir() or not (path.exists() or path.suffix)  # it may not be made yet
+        return str(path / "manifest.csv" if is_folder else path)
 
 
 class DeviceTable(Table):
@@ -75,10 +76,11 @@ class SiteConfig(Table):
 
     @model_validator(mode="after")
     def _caps_of_datasets(self) -> Self:
-        for name in self.policy.privacy:
-            if name not in self.datasets:  # a misspelt name would leave the dataset without its cap
-                close = suggestion(name, self.datasets)
-                raise ValueError(f"[policy.privacy.{name}] is for no dataset of this site; {close}")
+        for table in ("privacy", "counts"):
+            for name in getattr(self.policy, table):
+                if name not in self.datasets:  # a misspelt name would leave the dataset without its cap
+                    close = suggestion(name, self.datasets)
+                    raise ValueError(f"[policy.{table}.{name}] is for no dataset of this site; {close}")
         return self
 
     @property

@@ -90,4 +90,6 @@ def _comment(field: Mapping[str, Any]) -> list[str]:
 
 def _spelt(value: object) -> str:
     """Return a value in TOML: JSON's texts, numbers and lists are TOML's too."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_spelt(item)}" for key, item in value.items()) + " }"
     return json.dumps("" if value is None else value)

@@ -51,6 +51,8 @@ _SENTENCES = {
     "study-asked-for": ("{user} asked the archive for a study", "."),
     "study-pulled": ("{user} took a study out of the archive", ", {examples} files", "."),
     "study-not-pulled": ("A study did not come out of the archive", ": {reason}", "."),
+    "counts-told": ("{user} told the coordinator counts of '{dataset}'", "."),
+    "counts-withdrawn": ("{user} took back the counts of '{dataset}'", "."),
     "cohort-accepted": ("{user} let figures about the patients of '{dataset}' as they are now out", "."),
 }
 """Sentences in pieces; one whose field is missing is left out."""

@@ -28,13 +28,13 @@ async def read_body(request: Request, most: int = LONGEST) -> bytes:
     return bytes(content)
 
 
-async def parse_body(request: Request, kind: type[Body]) -> Body:
-    """Return a body as a model.
+async def parse_body(request: Request, kind: type[Body], most: int = LONGEST) -> Body:
+    """Return a body of limited length as a model.
 
     Raises:
         HTTPException: 413, it is too long; 400, it is not understood.
     """
     try:
-        return kind.model_validate_json(await read_body(request))
+        return kind.model_validate_json(await read_body(request, most))
     except ValidationError:
         raise HTTPException(400, "the request is not understood") from None

@@ -159,6 +159,7 @@ class SitesApp:
             who = site.name
             self._note_version(who, scope)
             if path in self._own_paths:
+                scope["state"]["site"] = who
                 await self._own(scope, receive, send)
                 return
             _check(scope)

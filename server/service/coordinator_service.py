@@ -26,6 +26,7 @@ from server.folder.coordinator import (
     load_settings,
     renew_server_certificate,
 )
+from server.gateway.counts_api import CountsApi
 from server.gateway.enrolment_api import EnrolmentApi
 from server.gateway.gateway import Door, Gateway, Routes, listen
 from server.gateway.model_files import ModelsApi
@@ -166,12 +167,18 @@ class Service:
         enrolment = EnrolmentApi(self.registry, self.authority)
         oidc = OidcApi(log_ins).routes() if log_ins else []
         models = ModelsApi(self.folder / MODELS)
+        counts = CountsApi(self.folder, self.people, self.trail)
         return Routes(
-            people=RunsApi(desk).routes(),
+            people=[*RunsApi(desk).routes(), *counts.people_routes()],
             public=[*enrolment.people_routes(), *pages.routes(), *oidc],
             sessions=pages.sessions,
             versions=versions,
-            sites=[*enrolment.site_routes(), *models.site_routes(), *self.bell.allowances.site_routes()],
+            sites=[
+                *enrolment.site_routes(),
+                *models.site_routes(),
+                *counts.site_routes(),
+                *self.bell.allowances.site_routes(),
+            ],
         )
 
     def _sites_of(self, project: str) -> frozenset[str]:

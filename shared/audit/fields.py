@@ -162,6 +162,8 @@ EVENTS: dict[str, tuple[str, ...]] = {
     ),
     "ledger-repaired": ("sequence", "user"),
     "cohort-accepted": ("dataset", "user"),
+    "counts-told": ("site", "dataset", "sha256", "bytes", "user"),  # by a site, and at the coordinator
+    "counts-withdrawn": ("site", "dataset", "user"),
     "records-asked": ("dataset", "sha256", "user"),  # of the query
     "study-asked-for": ("sha256", "user"),
     "study-pulled": ("sha256", "examples", "bytes", "user"),  # by what stands for it

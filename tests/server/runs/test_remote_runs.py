@@ -231,6 +231,36 @@ def test_a_run_is_removed_by_whose_it_is(federation, remote, tiny_job):
     assert audit(federation, "run-removed")[0].fields["person"] == "ada"
 
 
+def test_counts_that_a_hospital_tells_are_asked_before_a_job(federation, tokens, wardround):
+    site, coordinator = federation.folder / "alpha", federation.folder / "coordinator"
+    rows = [f"p{number},{'fm'[number % 2]},{20 + number % 60}" for number in range(600)]
+    (site / "cases.csv").write_text("\n".join(["patient,sex,age", *rows]))
+    text = (site / "site.toml").read_text(encoding="utf-8")
+    allowed = '[policy.counts.cases]\ncolumns = { sex = ["f", "m"] }\nbands = { age = [50.0] }\n'
+    (site / "site.toml").write_text(f'{text}\n[datasets.cases]\nmanifest = "cases.csv"\n{allowed}')
+    tell = ("client", "counts", "tell", "cases", "--dir", site, "--yes", "--json")
+    leaves = told(cli.wardround(*tell))
+    for person in ("ada", "bob"):
+        command = login_command(coordinator).split()[1:]
+        assert wardround(person, *command, stdin=tokens[person] + "\n").returncode == 0
+    [listed] = told(wardround("ada", "counts", "--json"))["datasets"]
+    assert (listed["dataset"], listed["site"]) == ("cases", "alpha")
+    [women] = told(wardround("ada", "counts", "cases", "--where", "sex=f", "--json"))["sites"]
+    assert abs(women["patients"] - 300) < 5 * leaves["deviation"]
+    assert "about" in wardround("bob", "counts", "cases", "--where", "sex=f", "--where", "age=50-").stdout
+    assert "tells of no 'sex' 'x'" in wardround("ada", "counts", "cases", "--where", "sex=x").stderr
+    assert "no hospital tells counts of 'case'" in wardround("ada", "counts", "case").stderr
+    (site / "site.toml").write_text((site / "site.toml").read_text() + 'projects = ["elsewhere"]\n')
+    assert told(cli.wardround(*tell))["tables"] == leaves["tables"]
+    assert told(wardround("ada", "counts", "--json"))["datasets"] == []
+    operator = ("counts", "--dir", coordinator, "--json")
+    assert len(told(cli.wardround(*operator))["datasets"]) == 1
+    assert cli.wardround("client", "counts", "withdraw", "cases", "--dir", site).returncode == 0
+    assert told(cli.wardround(*operator))["datasets"] == []
+    assert audit(federation, "counts-told")[0].fields["site"] == "alpha"
+    (site / "site.toml").write_text(text, encoding="utf-8")
+
+
 def test_a_superlink_that_comes_back_with_another_socket_is_found(federation, remote, tiny_job):
     ada, socket = remote("ada"), federation.superlink
     os.kill(superlink(federation), signal.SIGKILL)
