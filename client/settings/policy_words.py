@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from client.settings.counts_rules import CountsRules
 from client.settings.policy import Cap, PolicyTable, UpdateRules
 from shared.table import Table
 from shared.text.plural import many
@@ -36,16 +37,17 @@ Words = tuple[str, str]
 
 
 def policy_lines(policy: PolicyTable) -> list[PolicyLine]:
-    """Return every line of a policy, in the order of the schema; those of a dataset's budget at the end."""
+    """Return every line of a policy, in the order of the schema; those of single datasets at the end."""
     found = [
         _line(name, policy, name, _WORDS[name](policy))
         for name in PolicyTable.model_fields
-        if name not in {"update", "privacy"}
+        if name not in {"update", "privacy", "counts"}
     ]
     found += [
         _line(f"update.{name}", policy.update, name, _UPDATE_WORDS[name](policy.update))
         for name in UpdateRules.model_fields
     ]
+    found += [_told(name, rules) for name, rules in policy.counts.items()]
     return found + [line for name, cap in policy.privacy.items() for line in _budget(name, cap)]
 
 
@@ -270,6 +272,14 @@ _UPDATE_WORDS: dict[str, Callable[[UpdateRules], Words]] = {
     "max_share": _share,
     "clip": _clip,
 }
+
+
+def _told(dataset: str, rules: CountsRules) -> PolicyLine:
+    whom = "the site's projects" if rules.projects is None else ", ".join(rules.projects) or "nobody"
+    by = " and ".join(rules.values)
+    means = f"A person here may tell about how many patients '{dataset}' has, by {by}, to {whom}."
+    value = json.dumps(rules.model_dump(exclude_none=True), ensure_ascii=False)
+    return PolicyLine(f"counts.{dataset}", value, True, means, NOTHING)
 
 
 def _budget(dataset: str, cap: Cap) -> Iterator[PolicyLine]:

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from client.settings.counts_rules import CountsRules
 from client.settings.policy import Cap, PolicyTable, UpdateRules
 from client.settings.policy_words import policy_lines
 from client.web.log import Choice, LogCheck, newest
@@ -28,6 +29,7 @@ STRICT = PolicyTable(
     min_sites_in_sum=5,
     share_site_metrics=True,
     update=UpdateRules(parts=["head"], max_bits=16, max_share=0.1, clip=10.0),
+    counts={"discs": CountsRules(columns={"sex": ["f", "m"]}, bands={"age": [60.0]}, projects=["lung"])},
     privacy={"discs": Cap(epsilon=8.0, delta=1e-5, days=365, accountant="prv")},
 )
 
@@ -35,10 +37,11 @@ STRICT = PolicyTable(
 @pytest.mark.parametrize("policy", [PolicyTable(), PolicyTable(approval="automatic"), STRICT])
 def test_every_line_of_a_policy_has_words(policy: PolicyTable) -> None:
     lines = policy_lines(policy)
-    keys = set(PolicyTable.model_fields) - {"update", "privacy"} | {
+    keys = set(PolicyTable.model_fields) - {"update", "privacy", "counts"} | {
         f"update.{k}" for k in UpdateRules.model_fields
     }
-    assert {line.key for line in lines} == keys | {f"privacy.{name}" for name in policy.privacy}
+    of_datasets = {f"{table}.{name}" for table in ("privacy", "counts") for name in getattr(policy, table)}
+    assert {line.key for line in lines} == keys | of_datasets
     for line in lines:
         assert line.means[0].isupper()
         assert line.means.endswith(".")
