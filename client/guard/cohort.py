@@ -21,12 +21,16 @@ class Cohort:
         key: Hashes the patients' ids.
         book: Remembers; None remembers nothing, as in a simulation without the hospitals' files.
         records: Whether the book is written. A rehearsal reads it: what it finds is what a job would find.
+        used: Share of the patients who don't test that a rehearsal uses.
     """
 
-    def __init__(self, key: CohortKey, book: CohortBook | None = None, *, records: bool = True) -> None:
+    def __init__(
+        self, key: CohortKey, book: CohortBook | None = None, *, records: bool = True, used: float = 1.0
+    ) -> None:
         self.key = key
         self._book = book
         self._records = records
+        self._used = used
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -50,6 +54,10 @@ class Cohort:
         book = CohortBook(folder / BOOK) if (folder / BOOK).exists() else None
         return cls(key, book, records=False)
 
+    def using(self, share: float) -> Self:
+        """Return the cohort of a rehearsal that uses a share of the patients who don't test."""
+        return type(self)(self.key, self._book, records=False, used=share)
+
     def split(self, dataset: str, shares: SplitTable, manifest: str) -> Split:
         """Return how a dataset is split, which is fixed by this if it was not yet.
 
@@ -62,14 +70,14 @@ class Cohort:
             SiteError: `site.toml` or the key has changed since.
         """
         if self._book is None:
-            return Split(self.key, shares)
+            return Split(self.key, shares, self._used)
         check = self.key.hash("key check", dataset).hex()
         if self._records:
             self._book.fix(dataset, shares, check, manifest)
         fixed = self._book.fixed(dataset)
         if fixed is not None:
             self._check(dataset, shares, fixed.shares, is_same_key=fixed.key_check == check)
-        return Split(self.key, shares)
+        return Split(self.key, shares, self._used)
 
     def _check(self, dataset: str, shares: SplitTable, fixed: SplitTable, *, is_same_key: bool) -> None:
         where = f"[datasets.{dataset}.split]"

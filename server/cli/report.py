@@ -37,7 +37,7 @@ def report(
 ) -> None:
     """Write what came out of runs as one page; as CSV or a model card where asked; or print it as JSON."""
     folders = [run_folder(run, local) for run in runs]
-    if card is not None and len(folders) > 1:
+    if card is not None and (len(folders) > 1 or not (folders[0] / "job.json").is_file()):
         raise typer.BadParameter("a card is of one run", param_hint="--card")
     if json:
         _answer(folders)
@@ -68,8 +68,13 @@ def show(
         return
     from rich.console import Console
 
-    from server.report.terminal import print_run
+    from server.report.terminal import print_report, print_run
+    from server.report.write import report_on
+    from shared.series import is_series
 
+    if is_series(folder):
+        print_report(Console(), report_on([folder]))
+        return
     print_run(Console(), folder)
 
 
@@ -100,15 +105,16 @@ def _answer(folders: list[Path]) -> None:
 
 
 def run_folder(run: Path, local: Path) -> Path:
-    """Return the folder of a run, given by its path or by its name below `local`.
+    """Return the folder of a run or a series, given by its path or by its name below `local`.
 
     Raises:
         RunError: There is none: said before anything heavy is loaded.
     """
     from shared.errors import RunError
+    from shared.series import is_series
 
     for folder in (run, local / run):
-        if (folder / "job.json").is_file():
+        if (folder / "job.json").is_file() or is_series(folder):
             return folder
     raise RunError(
         "is not the folder of a run",

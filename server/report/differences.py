@@ -83,12 +83,13 @@ def _paired(one: RunFacts, other: RunFacts) -> dict[str, Difference] | str:
     draws = np.vstack([np.ones(patients, np.int64), drawn])
     swaps = generator.random((_SWAPS, patients)) < 1 / 2
     alike = one.job.task == other.job.task and one.about.get("statistics") == other.about.get("statistics")
-    judged, beside = Judged(_metrics(one), first), Judged(_metrics(other), second)
+    judged, beside = Judged(metrics_of(one), first), Judged(metrics_of(other), second)
     found = differences(judged, beside, draws, swaps if alike else None)
     return {metric: found[metric] for metric in shared_metrics([one, other]) if metric in found}
 
 
-def _metrics(run: RunFacts) -> MetricSet:
+def metrics_of(run: RunFacts) -> MetricSet:
+    """Return the metrics of a run's task, empty, with bins fine enough for single patients."""
     task = task_of(run)
     return task.metrics(task.fine_edges())
 

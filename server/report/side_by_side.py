@@ -1,13 +1,13 @@
 """Several runs side by side, and by how much they differ on the same test patients."""
 
 from collections.abc import Iterator, Sequence
-from statistics import mean, stdev
 from typing import Any
 
 from server.report import sections
 from server.report.content import Report, Section, words
 from server.report.differences import differences_section, shared_metrics
 from server.report.facts import RunFacts
+from server.report.seeds import Seeds, are_seeds, seeds_section
 from server.report.tables import shown_metrics
 from server.report.words import asked
 from shared.metrics.figures import Figure, Point
@@ -24,8 +24,7 @@ def report_of_several(runs: Sequence[RunFacts]) -> Report:
     names = _names(runs)
     parts = [
         _results(names, runs),
-        *_over_seeds(runs),
-        differences_section(names, runs),
+        *_how_they_differ(names, runs),
         _learning(names, runs),
         _asked(names, runs),
     ]
@@ -63,21 +62,12 @@ def _results(names: Sequence[str], runs: Sequence[RunFacts]) -> Section:
     return Section("results", "What came out", tables=tables)
 
 
-def _over_seeds(runs: Sequence[RunFacts]) -> Iterator[Section]:
-    """Yield how far the seed moves the figures, where the runs differ in nothing else."""
-    jobs = [run.job.model_dump(mode="json") for run in runs]
-    seeds = {job["job"].pop("seed") for job in jobs}
-    if len(seeds) < len(runs) or any(job != jobs[0] for job in jobs):
-        return
-    rows: list[list[Any]] = []
-    for metric in shared_metrics(runs):
-        values = [value for run in runs if (value := run.estimate(metric).value) is not None]
-        if len(values) == len(runs):
-            rows.append([words(metric), mean(values), stdev(values), min(values), max(values)])
-    columns = ("metric", "mean", "standard deviation", "lowest", "highest")
-    table = Table("seeds", f"Over {len(runs)} seeds", columns, rows)
-    says = "The runs are of one job and differ in the seed alone."
-    yield Section("seeds", "What the seed does", (says,), tables=(table,))
+def _how_they_differ(names: Sequence[str], runs: Sequence[RunFacts]) -> Iterator[Section]:
+    """Yield what the seed does, where it alone differs; of others, and of any two, by what they differ."""
+    if are_seeds(runs):
+        yield seeds_section(Seeds(runs))
+    if len(runs) == 2 or not are_seeds(runs):
+        yield differences_section(names, runs)
 
 
 def _text(value: float | None) -> str:

@@ -6,12 +6,13 @@ from pathlib import Path
 from server.files import write_atomic
 from server.report.content import Report
 from server.report.facts import RunFacts
+from shared.series import is_series
 
 PAGE = "report.html"
 
 
 def report_on(runs: Sequence[Path], *, images: bool = True) -> Report:
-    """Return the report of one run, or of several side by side.
+    """Return the report of one run or series, or of several side by side.
 
     Args:
         runs: Their folders.
@@ -20,6 +21,10 @@ def report_on(runs: Sequence[Path], *, images: bool = True) -> Report:
     Raises:
         RunError: One can't be read, or they can't be compared.
     """
+    if any(map(is_series, runs)):
+        from server.report import over_seeds, series  # noqa: PLC0415  (with PyTorch)
+
+        return series.report_of_series(runs[0]) if len(runs) == 1 else over_seeds.report_of_jobs(runs)
     return report_on_facts([RunFacts.read(run) for run in runs], images=images)
 
 

@@ -11,9 +11,13 @@ import typer
 from server.cli.track import To
 from shared.cli.answer import Json, answer
 from shared.loading import loading
+from simulate.cli.runs import Given, begin, go_on, kind_of
 
 if TYPE_CHECKING:
+    from client.data.manifest.splits import SplitTable
+    from server.runs.participation import Participation
     from shared.job.schema import JobSpec
+    from shared.series import Kind
 
 
 def simulate(
@@ -103,6 +107,25 @@ def simulate(
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Overrides job.seed.", show_default=False)] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=100, help="Repeat it with so many seeds, from the job's own on.", show_default=False
+        ),
+    ] = None,
+    hold_out: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SITE", help="A hospital that only tests; repeat it.", show_default=False),
+    ] = None,
+    leave_one_site_out: Annotated[
+        bool, typer.Option("--leave-one-site-out", help="Repeat it without each hospital, which only tests.")
+    ] = False,
+    learning_curve: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OVER", help="Repeat it with fewer of them: sites or patients.", show_default=False
+        ),
+    ] = None,
     rounds: Annotated[int | None, typer.Option(help="Overrides job.rounds.", show_default=False)] = None,
     set_: Annotated[
         list[str] | None,
@@ -113,12 +136,15 @@ def simulate(
     out: Annotated[Path, typer.Option(help="Folder that holds the run folders.")] = Path("runs"),
     resume: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="Go on with a run that was stopped.", show_default=False),
+        typer.Option(
+            metavar="RUN", help="Go on with a run, or a series, that was stopped.", show_default=False
+        ),
     ] = None,
     track: To = None,
     json: Json = False,
 ) -> None:
     """Train a job across simulated hospitals and show what each of them gets from it."""
+    kind = kind_of(seeds, learning_curve, leave_one_site_out=leave_one_site_out)
     if resume is not None:
         _require_run(resume)
     from rich.console import Console
@@ -132,7 +158,7 @@ def simulate(
         raise typer.BadParameter("give a JOB.toml, --resume RUN or --as-in RUN")
     shares = _given(test=test, validation=validation, folds=folds, labelled=labelled)
     begun_with = (data, site, sites, partition, scanner_shift, baselines, device, shares, as_in, start)
-    if resume is not None and any(begun_with):
+    if resume is not None and any((*begun_with, kind, hold_out)):
         raise RunError(
             "a resumed run has its hospitals and device; only --workers can change", where="--resume"
         )
@@ -142,49 +168,58 @@ def simulate(
     if site and (data or sites or partition or shares):
         problem = "goes without --data, --sites, --partition, --test, --validation, --folds and --labelled"
         raise RunError(problem, where="--site")
+    if labelled is not None:
+        _require_unlabelled(job or _job_of(as_in))
 
     with loading():
-        from client.cli.progress_bar import tracked
-        from client.data.manifest.splits import SplitTable
-        from server.runs.folder import RunFolder
-        from server.runs.participation import Participation
         from server.track.settings import targets_of
-        from simulate.session.session import Hospitals, execute
-        from simulate.session.session import start as begin
+        from simulate.session.session import Hospitals
 
     targets = targets_of(track)  # before the data are read
     console = Console(stderr=json)  # with --json stdout is the object's alone
     if resume is not None:
-        run = RunFolder.open(resume, job)
+        said = go_on(resume, job, workers, console, targets)
     else:
-        if job is None:
-            assert as_in is not None  # noqa: S101 (checked above)
-            job = RunFolder.read(as_in).job
-        if labelled is not None:
-            _require_unlabelled(job)
-        record = None if as_in is None else Participation.read(as_in, job)
         hospitals = Hospitals(
             site or [],
             data,
             sites,
             partition,
             scanner_shift,
-            record,
-            SplitTable(**shares),
+            _record(as_in, job, kind),
+            _split(shares),
             start or _folder_of_starts(job_file, as_in),
+            hold_out or [],
         )
-        run = begin(
-            job,
-            hospitals,
-            out,
-            device or "auto",
-            baselines=baselines,
-            track=lambda rows: tracked(rows, console, "Checking the data"),
-        )
-        run.describe(command=_command())
-    execute(run, workers, console, resume=resume is not None, track=targets)
+        given = Given(job or _job_of(as_in), hospitals, out, device or "auto", baselines, _command())
+        said = begin(given, workers, console, targets, kind=kind, seeds=seeds or 1)
     if json:
-        answer(json, run=run.path, description=run.read_description())
+        answer(json, **said)
+
+
+def _job_of(run: Path | None) -> "JobSpec":
+    from server.runs.folder import RunFolder
+
+    assert run is not None  # noqa: S101 (there is a job, or a run that is to be repeated)
+    return RunFolder.read(run).job
+
+
+def _record(as_in: Path | None, job: "JobSpec | None", kind: "Kind | None") -> "Participation | None":
+    """Return who took part in the run that is to be repeated, if there is one."""
+    from server.runs.participation import Participation
+    from shared.errors import RunError
+
+    if as_in is None:
+        return None
+    if kind is not None:
+        raise RunError("repeats one run, and not a series", where="--as-in")
+    return Participation.read(as_in, job or _job_of(as_in))
+
+
+def _split(shares: dict[str, Any]) -> "SplitTable":
+    from client.data.manifest.splits import SplitTable
+
+    return SplitTable(**shares)
 
 
 def _folder_of_starts(job_file: Path | None, as_in: Path | None) -> Path:
@@ -205,7 +240,7 @@ def _require_run(folder: Path) -> None:
     """Say that there is no such run before anything heavy is loaded."""
     from shared.errors import RunError
 
-    if not (folder / "job.json").is_file():
+    if not any((folder / name).is_file() for name in ("job.json", "series.json")):
         raise RunError("is not the folder of a run", where=folder, remedy="`wardround runs` lists them.")
 
 

@@ -9,6 +9,7 @@ from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 from pydantic import Field
 
+from client.data.manifest.splits import CohortKey
 from client.guard.cohort import Cohort
 from client.settings.site import SiteConfig
 from client.training.device import open_device
@@ -38,6 +39,9 @@ class Setup(Table):
     sites: list[SiteConfig]
     folders: dict[str, Path] = Field({})  # by site, of hospitals with files of their own
     scanner_seed: int | None = None  # with a seed, each site sees its images through a scanner of its own
+    split_seed: int | None = None  # draws who tests; None: the job's
+    held_out: list[str] = Field([])  # sites that only test
+    used: float = 1.0  # share of the others' patients who train and validate
     device: str = "auto"
     baselines: bool = False
 
@@ -54,8 +58,18 @@ class Setup(Table):
             raise RunError(f"is not the setup of a simulation ({error})", where=path) from None
 
     def cohorts(self) -> dict[str, Cohort | None]:
-        """Return how hospitals with keys of their own divide their patients; nothing is written there."""
-        return {name: Cohort.rehearsed(folder) for name, folder in self.folders.items()}
+        """Return how hospitals divide their patients, where the job's seed alone does not say it.
+
+        Nothing is written into their folders.
+        """
+        return {site.name: self._cohort(site.name) for site in self.sites}
+
+    def _cohort(self, name: str) -> Cohort | None:
+        own = Cohort.rehearsed(self.folders[name]) if name in self.folders else None
+        if own is None and self.split_seed is not None:
+            own = Cohort(CohortKey.drawn(self.split_seed))
+        used = 0.0 if name in self.held_out else self.used
+        return own if own is None or used == 1 else own.using(used)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from shared.errors import RunError, WardroundError
 from shared.job.schema import JobSpec
 from shared.metrics.replicates import Tables
 from shared.run_folder import SIMULATION
+from shared.text.names import suggestion
 from shared.wire.packed_model import tensor_of
 from simulate.session.baselines import POOLED
 from simulate.session.grid import LocalGrid
@@ -66,6 +67,7 @@ class Hospitals:
     repeats: Participation | None = None  # who took part in the run that is to be repeated
     shares: SplitTable = field(default_factory=SplitTable)  # of hospitals without files of their own
     starts: Path = Path()  # folder of the weights that the job starts from
+    held_out: Sequence[str] = ()  # names of those that only test
 
 
 def start(
@@ -84,34 +86,78 @@ def start(
     Raises:
         WardroundError: The data or the options can't be used; no run was made then.
     """
-    if baselines and not job.trains:
-        raise RunError("compares trained models, and this job trains none", where="--baselines")
     run = RunFolder.create(out, job)
     try:
-        check_machine(job, open_device(device), "this simulation")
-        sites = _sites(job, hospitals, out, run.path)
-        setup = Setup(
-            sites=sites,
-            folders={
-                site.name: file.resolve().parent
-                for site, file in zip(sites, hospitals.files, strict=bool(hospitals.files))
-            },
-            scanner_seed=job.job.seed if hospitals.scanner_shift else None,
-            device=device,
-            baselines=baselines,
+        setup, warnings = open_hospitals(
+            job, hospitals, out, run.path, device, baselines=baselines, track=track
         )
-        warnings = check_sites(job, sites, setup.cohorts(), track)
-        keep_starts(run, hospitals.starts)
         if hospitals.repeats is not None:
-            warnings += check_record(job, hospitals.repeats, {site.name for site in sites})
+            warnings += check_record(job, hospitals.repeats, {site.name for site in setup.sites})
+            write_atomic(run.path / _REPEATS, hospitals.repeats.text().encode())
+        settle(run, setup, hospitals.starts, warnings)
     except BaseException:
         shutil.rmtree(run.path)
         raise
-    if hospitals.repeats is not None:
-        write_atomic(run.path / _REPEATS, hospitals.repeats.text().encode())
+    return run
+
+
+def open_hospitals(
+    job: JobSpec,
+    hospitals: Hospitals,
+    out: Path,
+    folder: Path,
+    device: str,
+    *,
+    baselines: bool,
+    track: Callable[[Sequence[Row]], Iterable[Row]] = iter,
+) -> tuple[Setup, list[str]]:
+    """Return the hospitals of a simulation, and what is doubtful about their data, once all files were read.
+
+    Args:
+        job: What the data are for; its seed draws what hospitals do not have by themselves.
+        hospitals: Where they come from.
+        out: Folder of runs; synthetic hospitals are made there.
+        folder: Holds what is made for this simulation alone.
+        device: See `Setup`.
+        baselines: See `Setup`.
+        track: Wraps the rows, to show progress.
+
+    Raises:
+        WardroundError: The data or the options can't be used.
+    """
+    if baselines and not job.trains:
+        raise RunError("compares trained models, and this job trains none", where="--baselines")
+    check_machine(job, open_device(device), "this simulation")
+    sites = _sites(job, hospitals, out, folder)
+    names = [site.name for site in sites]
+    if unknown := [name for name in hospitals.held_out if name not in names]:
+        raise RunError(
+            f"'{unknown[0]}' is no hospital here; {suggestion(unknown[0], names)}", where="--hold-out"
+        )
+    setup = Setup(
+        sites=sites,
+        folders={
+            site.name: file.resolve().parent
+            for site, file in zip(sites, hospitals.files, strict=bool(hospitals.files))
+        },
+        scanner_seed=job.job.seed if hospitals.scanner_shift else None,
+        split_seed=job.job.seed if hospitals.held_out else None,
+        held_out=list(hospitals.held_out),
+        device=device,
+        baselines=baselines,
+    )
+    return setup, check_sites(job, sites, setup.cohorts(), track)
+
+
+def settle(run: RunFolder, setup: Setup, starts: Path, warnings: list[str]) -> None:
+    """Write into a run's folder what it begins with.
+
+    Raises:
+        JobError: The weights that the job starts from can't be used.
+    """
+    keep_starts(run, starts)
     write_atomic(run.path / SIMULATION, setup.model_dump_json(indent=2).encode())
     run.describe(warnings=warnings)
-    return run
 
 
 def _sites(job: JobSpec, hospitals: Hospitals, out: Path, folder: Path) -> list[SiteConfig]:
@@ -145,10 +191,27 @@ def execute(
     Raises:
         WardroundError: Something stopped it; it can be resumed, or was removed where it had not begun.
     """
-    setup = Setup.read(run.path / SIMULATION)
-    workers = workers or str(min(_cores(), len(setup.sites)))
     if not resume:
         print_warnings(console, run.read_description()["warnings"])
+    setup = carry_out(run, workers, console, resume=resume, track=track)
+    print_results(console, run.job, run.read_description())
+    if any(site.policy.share_site_metrics for site in setup.sites):
+        console.print(_OPEN, soft_wrap=True, highlight=False)
+    _report(run, console)
+    console.print(f"Run folder: {run.path}", soft_wrap=True, highlight=False)
+
+
+def carry_out(
+    run: RunFolder,
+    workers: str | None,
+    console: Console,
+    *,
+    resume: bool = False,
+    track: Sequence[str] = (),
+) -> Setup:
+    """Run a simulation to its end; arguments and errors are those of `execute`. Returns its hospitals."""
+    setup = Setup.read(run.path / SIMULATION)
+    workers = workers or str(min(_cores(), len(setup.sites)))
     try:
         tracker = open_tracker(run, track, goes_on=resume)
         with tracker.until_the_end_of(run), at_work(run, resume=resume, workers=workers, device=setup.device):
@@ -157,11 +220,7 @@ def execute(
         if not resume and not run.has_begun():  # nothing to resume, and the user reads the reason now
             shutil.rmtree(run.path)
         raise
-    print_results(console, run.job, run.read_description())
-    if any(site.policy.share_site_metrics for site in setup.sites):
-        console.print(_OPEN, soft_wrap=True, highlight=False)
-    _report(run, console)
-    console.print(f"Run folder: {run.path}", soft_wrap=True, highlight=False)
+    return setup
 
 
 def _report(run: RunFolder, console: Console) -> None:

@@ -85,6 +85,7 @@ class Split:
 
     key: CohortKey
     shares: SplitTable = field(default_factory=SplitTable)
+    used: float = 1.0  # share of the patients of each other side than the test's: a rehearsal tries fewer
 
     def sides(self, records: Sequence[Record], fold: int | None = None) -> list[str]:
         """Return 'train', 'val' or 'test' for each record.
@@ -108,6 +109,22 @@ class Split:
             self._drawn(record, "val", self.shares.validation) if side == "train" else side
             for record, side in zip(records, sides, strict=True)
         ]
+
+    def in_use(self, pairs: Sequence[tuple[Record, str]]) -> list[tuple[Record, str]]:
+        """Return the rows of a site that are used, each with its side; all who test are.
+
+        Those of a share are among those of a larger one; of a share above 0 there is one on each side.
+        """
+        if self.used == 1:
+            return list(pairs)
+        kept = {"test": {record.patient for record, side in pairs if side == "test"}}
+        for side in ("train", "val"):
+            own = sorted(
+                {record.patient for record, where in pairs if where == side},
+                key=lambda patient: self.key.hash("used", patient),
+            )
+            kept[side] = set(own[: max(1, round(self.used * len(own))) if self.used else 0])
+        return [(record, side) for record, side in pairs if record.patient in kept[side]]
 
     def labelled(self, patients: Collection[str]) -> frozenset[str]:
         """Return the training patients whose labels are used: those of a share are among those of a larger.

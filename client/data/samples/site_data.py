@@ -121,6 +121,7 @@ class SiteData:
         pairs = list(zip(found.records, sides, strict=True))
         if column_value is not None:
             pairs = _of_site(found, pairs, column_value)
+        pairs = split.in_use(pairs)
         pairs = taking_part(
             pairs, kinds, _labels_of(job), split, learns_unlabelled=job.task.learns_unlabelled
         )

@@ -70,12 +70,19 @@ def rivals(sites: Mapping[str, Tables], label: Field) -> Rivals:
     if not label.exclusive:
         return Rivals({"constant": {"auroc": 0.5}})
     classes = len(label.classes)
-    train = _counts([np.bincount(tables[TRAIN].numpy(), minlength=classes) for tables in sites.values()])
+    train = _counts([_trained(tables, classes) for tables in sites.values()])
     test = _counts([tables[TRUTH].numpy().sum(axis=0) for tables in sites.values()])
     found = {"constant": constant_answer(train, test)}
     if len(sites) > 1:
         found["site"] = site_alone(train, test, label.judged)
     return Rivals(found, one_class(label.classes, dict(zip(sites, test, strict=True))))
+
+
+def _trained(tables: Tables, classes: int) -> NDArray[np.int64]:
+    """Return the training images of each class (K,); none of a site that only tests."""
+    return (
+        np.bincount(tables[TRAIN].numpy(), minlength=classes) if TRAIN in tables else np.zeros(classes, int)
+    )
 
 
 def _counts(of_sites: Sequence[NDArray[np.int64]]) -> Numbers:

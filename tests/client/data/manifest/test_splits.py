@@ -90,3 +90,19 @@ def test_the_hash_is_the_same_on_every_machine() -> None:
 def test_the_secret_is_not_in_what_is_logged() -> None:
     assert KEY.secret.hex() not in repr(split())
     assert repr(KEY.secret) not in repr(split())
+
+
+@given(patients, st.floats(0, 1), st.floats(0, 1))
+def test_a_share_of_the_patients_leaves_all_who_test(ids: list[str], one: float, other: float) -> None:
+    rows = records(ids)
+    pairs = list(zip(rows, split().sides(rows), strict=True))
+    fewer, more = (
+        {(record.row, side) for record, side in Split(KEY, used=used).in_use(pairs)}
+        for used in sorted((one, other))
+    )
+    assert fewer <= more
+    assert {pair for pair in fewer if pair[1] == "test"} == {
+        (record.row, side) for record, side in pairs if side == "test"
+    }
+    assert Split(KEY).in_use(pairs) == pairs
+    assert all(side == "test" for _, side in Split(KEY, used=0.0).in_use(pairs))
