@@ -14,7 +14,7 @@ from shared.errors import RunError
 from shared.files import write_new
 from shared.finished_run import FinishedRun, Which
 from shared.job.schema import JobSpec, parse_job
-from shared.job.toml_text import toml_text
+from shared.job.toml_text import toml_text, without_none
 from shared.job_parts import networks_of
 from shared.metrics.statistics import Statistics, means_and_deviations, quantiles
 from shared.networks.build import models_of
@@ -69,7 +69,7 @@ def judging_job(run: FinishedRun, name: str, which: Which, dataset: str | None =
         starts[start] = tensors
         own = tables["model"] if network.table == "model" else tables["model"][network.role]
         own |= {"start": start, "start_sha256": digest_of(tensors), "fresh": None, "lora": None}
-    tables = _without_none(tables)
+    tables = without_none(tables)
     return JudgingJob(parse_job(tables, run.path), tables, starts)
 
 
@@ -94,14 +94,6 @@ def stated(options: TaskOptions, sums: Statistics) -> dict[str, Any]:
             pairs = np.stack(means_and_deviations(numbers), axis=1).tolist()
             found["scaling"] = found.get("scaling", {}) | dict(zip(spec.of, pairs, strict=True))
     return found
-
-
-def _without_none(table: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: _without_none(value) if isinstance(value, dict) else value
-        for key, value in table.items()
-        if value is not None
-    }
 
 
 def write_judging_job(found: JudgingJob, out: Path) -> list[Path]:

@@ -82,7 +82,9 @@ def _facts(seen: SeenJob, job: JobSpec, site: SiteConfig, answers: int) -> dict[
 
 
 def _rounds(job: JobSpec) -> str:
-    if not job.trains:
+    if job.job.describes:
+        return "none: nothing is trained, and the training patients are described"
+    if job.judges:
         return "none: nothing is trained, and the network's weights are judged on the test patients"
     return f"{job.job.rounds}, each with {length_of(job)}"
 
@@ -136,12 +138,17 @@ def _leaving(job: JobSpec, site: SiteConfig, behind: str) -> Iterator[str]:
             f"{policy.min_group} patients (policy.min_group)"
         )
     hidden = ", masked: the coordinator gets their sum with the other sites' alone"
-    for spec in job.task.statistics():
+    for spec in job.statistics():
         yield (
             f"before the first round, {spec.told}; no few of the patients steer these figures, and those of "
             f"fewer than {policy.min_group} patients (policy.min_group) do not leave"
             + (hidden if job.privacy.secure_aggregation else "")
         )
+    if job.job.describes:
+        if not job.privacy.secure_aggregation:
+            yield "that these figures are this site's, by its name (policy.figures_for says who sees it)"
+        yield "errors, cleared of names, paths and values"
+        return
     every = job.evaluation.every
     how_often = "each round" if every == 1 else f"every {every} rounds"
     judged = f"on validation patients after {how_often}, and on test patients for one round"

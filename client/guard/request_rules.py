@@ -24,13 +24,11 @@ def check_request(job: JobSpec, phase: str, round_: int, split: str, site: str) 
         return
     is_stage = phase.startswith("secagg-")
     if phase == "statistics" or (is_stage and not round_ and not split):
-        if round_ or split or not job.task.statistics():
+        if round_ or split or not job.statistics():
             raise PolicyError("job.statistics: the job asks for no sums before its first round", where=site)
         return
     if not job.trains:
-        if round_ or split != "test" or phase == "train":
-            problem = "job.rounds: the job has a model judged on the test patients, and nothing else"
-            raise PolicyError(problem, where=site)
+        _check_without_rounds(job, phase, round_, split, site)
         return
     if not 1 <= round_ <= job.job.rounds:
         problem = f"job.rounds: the job has rounds 1 to {job.job.rounds}, and round {round_} is asked for"
@@ -41,3 +39,12 @@ def check_request(job: JobSpec, phase: str, round_: int, split: str, site: str) 
         raise PolicyError("job.split: asks for a split that no job evaluates on", where=site)
     if not job.evaluates(round_):
         raise PolicyError(f"job.rounds: the job does not evaluate after round {round_}", where=site)
+
+
+def _check_without_rounds(job: JobSpec, phase: str, round_: int, split: str, site: str) -> None:
+    if job.job.describes:
+        problem = "job.describes: the job asks for sums of training patients, and nothing else"
+        raise PolicyError(problem, where=site)
+    if round_ or split != "test" or phase == "train":
+        problem = "job.rounds: the job has a model judged on the test patients, and nothing else"
+        raise PolicyError(problem, where=site)

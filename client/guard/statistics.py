@@ -15,6 +15,7 @@ from collections import defaultdict
 import numpy as np
 from numpy.typing import NDArray
 
+from client.data.described import described_rows
 from client.data.samples.site_data import SiteData
 from client.guard.bounds import Bounds
 from client.guard.release import Release
@@ -38,8 +39,13 @@ def part_of(job: JobSpec, task: Task, data: SiteData, release: Release, bounds: 
         release: What its policy lets leave.
         bounds: Of the site; with `min_group = 1` means and spreads are exact.
     """
-    specs = job.task.statistics()
-    measured = _measured(task, data) if any(spec.kind != "counts" for spec in specs) else {}
+    specs = job.statistics()
+    measured: dict[str, Numbers] = {}
+    if job.job.describes:
+        patients, rows = data.training_patients, described_rows(job, data)
+        measured = {name: _by_patient(patients, values) for name, values in rows.items()}
+    elif any(spec.kind != "counts" for spec in specs):
+        measured = _measured(task, data)
     found: dict[str, Numbers] = {}
     for spec in specs:
         if spec.kind == "counts":

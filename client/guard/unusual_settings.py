@@ -25,7 +25,7 @@ def unusual(job: JobSpec, judged: int = 0) -> list[str]:
         judged: Models that jobs of no rounds had judged on the dataset before.
     """
     if not job.trains:  # it has no steps, no updates and no rounds
-        return [*_looks(judged), *_evaluation(job), *_data(job)]
+        return [*_looks(judged if job.judges else 0), *_evaluation(job), *_data(job)]
     return [*_steps(job), *_length(job), *_evaluation(job), *_data(job), *_privacy(job)]
 
 

@@ -137,7 +137,7 @@ def _which_model(run: FinishedRun, which: Which) -> Iterator[str]:
     is_best = run.file(which).name == BEST
     what = "chosen on validation patients" if is_best else "the last"
     name = run.path.resolve().name
-    if not run.job.trains:
+    if run.job.judges:
         yield f"The model that the run {name} judged."
         return
     yield f"Model of round {run.round_of(which)} of {run.rounds} of the run {name}, {what}."

@@ -276,11 +276,21 @@ def check_job(policy: PolicyTable, job: JobSpec, site: str) -> None:
             f"policy.min_sites asks for {policy.min_sites}, the job goes on with {job.strategy.min_sites}"
         )
         raise PolicyError(problem, where=site, remedy=f"Set [strategy] min_sites = {policy.min_sites}.")
+    if job.job.describes:
+        _check_description(policy, job, site)
     if job.training.compile and not policy.compile:
         problem = "policy.compile is false, and the job has its network compiled at the site"
         raise PolicyError(problem, where=site, remedy="Take [training] compile out of the job.")
     _check_secure_aggregation(policy, job, site)
     _check_update(policy.update, job, site)
+
+
+def _check_description(policy: PolicyTable, job: JobSpec, site: str) -> None:
+    """Refuse to describe patients on whom nobody may train without differential privacy."""
+    cap = policy.privacy.get(job.job.dataset)
+    if cap is not None and cap.required:
+        problem = f"policy.privacy.{job.job.dataset}: no differential privacy is on what describes the data"
+        raise PolicyError(problem, where=site)
 
 
 def _check_secure_aggregation(policy: PolicyTable, job: JobSpec, site: str) -> None:

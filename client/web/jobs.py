@@ -140,7 +140,8 @@ def _in_short(job: SeenJob, spec: JobSpec) -> str:
     who, privacy = job.researcher or "A researcher", spec.privacy
     asks = f"{who} asks to train a model on '{spec.job.dataset}': {spec.task.subject}."
     if not spec.trains:
-        asks = f"{who} asks to judge a model on '{spec.job.dataset}': {spec.task.subject}."
+        does = "judge a model on" if spec.judges else "describe the data of"
+        asks = f"{who} asks to {does} '{spec.job.dataset}': {spec.task.subject}."
     sees = "the coordinator sees it"
     if privacy.secure_aggregation:
         sees = "the coordinator sees its sum with the other hospitals' alone"

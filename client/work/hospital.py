@@ -178,9 +178,7 @@ class Site:
         self._cohort.tell(job, data, "train")
         release = Release.of(self.config.policy, job)
         task = self._workshop.bench(job.canonical()).task
-        return packed(
-            job.task.statistics(), part_of(job, task, data, release, self._cohort.standing_bounds(job))
-        )
+        return packed(job.statistics(), part_of(job, task, data, release, self._cohort.standing_bounds(job)))
 
     def statement(self, visit: Visit) -> str:
         """Return what the site signs about its part in a run.
@@ -363,7 +361,7 @@ class Site:
             MessageError: They are not those of the job, or make no sense.
         """
         try:
-            return unpacked(job.task.statistics(), np.array(request.statistics, np.float64))
+            return unpacked(job.statistics(), np.array(request.statistics, np.float64))
         except ValueError as error:
             raise messages.MessageError(str(error), where=self.config.name) from None
 

@@ -9,6 +9,10 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
+from shared.text.printable import printable
+from shared.web.tables import Table as Content
+from shared.web.tables import TableCell, number
+
 _WIDEST = 10_000
 
 
@@ -72,3 +76,26 @@ def print_whole(console: Console, table: Table) -> None:
     """Print a table of which nothing is cut, also where it is wider than the terminal."""
     table.width = Measurement.get(console, console.options.update(width=_WIDEST), table).maximum
     console.print(table, crop=False)
+
+
+def print_table(console: Console, table: Content) -> None:
+    """Print a table, whole at any width."""
+    columns = [
+        Column(
+            printable(name),
+            [_cell(row[place]) for row in table.rows],
+            left=place == 0 or any(isinstance(row[place], str) for row in table.rows),
+        )
+        for place, name in enumerate(table.columns)
+    ]
+    first, rest = columns[0], columns[1:]
+    for number_, group in enumerate(fitting([rest], console.width - first.width)):
+        drawn = table_of([first, *group], strong=table.strong)
+        drawn.title = escape(printable(table.title)) if number_ == 0 else None
+        print_whole(console, drawn)
+    for note in table.notes:
+        console.print(printable(note), soft_wrap=True, highlight=False, markup=False)
+
+
+def _cell(cell: TableCell) -> str:
+    return printable(number(cell) if isinstance(cell, float) or cell is None else cell)

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from server.report import results, sections
 from server.report.content import Picture, Report, Section
+from server.report.described import description_section
 from server.report.facts import RunFacts
 from shared.errors import RunError
 from shared.metrics.figures import Figure
@@ -35,6 +36,8 @@ def report_of(facts: RunFacts, *, images: bool = True) -> Report:
     Raises:
         RunError: A file of it can't be read.
     """
+    if facts.job.job.describes:
+        return _report_of_description(facts)
     parts = [
         results.results_section(facts),
         _figures_section(facts),
@@ -51,6 +54,18 @@ def report_of(facts: RunFacts, *, images: bool = True) -> Report:
     says = f"{kind}: {facts.job.task.subject}."
     shown = [part for part in parts if part is not None]
     return Report(facts.name, says, results.facts_first(facts), shown)
+
+
+def _report_of_description(facts: RunFacts) -> Report:
+    parts = [
+        description_section(facts.job, facts.about),
+        sections.troubles_section(facts),
+        sections.sites_section(facts),
+        sections.asked_section(facts),
+        sections.repeat_section(facts),
+    ]
+    kind = "A rehearsal with simulated hospitals" if facts.is_rehearsal else "The data of a federation"
+    return Report(facts.name, f"{kind}, described: {facts.job.task.subject}.", (), parts)
 
 
 def task_of(facts: RunFacts) -> Task:

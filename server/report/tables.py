@@ -8,9 +8,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from server.report.columns import Column, fitting, print_whole, table_of
+from server.report.columns import Column, fitting, print_table, print_whole, table_of
 from server.report.comparison import sentences
 from server.report.content import words
+from server.report.described import Described, in_words, tables_of
 from server.report.facts import Outcome
 from server.report.words import tested_model
 from shared.job.schema import JobSpec
@@ -160,6 +161,9 @@ def _count(value: int | None) -> str:
 
 def print_results(console: Console, job: JobSpec, description: Mapping[str, Any]) -> None:
     """Print what a finished run has brought: the table, what it is worth, what it promises."""
+    if job.job.describes:
+        _print_description(console, job, description)
+        return
     for table in results_tables(job, description, console.width):
         print_whole(console, table)
     for note in _notes(Outcome(job, description)):
@@ -167,6 +171,13 @@ def print_results(console: Console, job: JobSpec, description: Mapping[str, Any]
     print_comparison(console, description)
     print_missing_scores(console, description)
     print_guarantee(console, description)
+
+
+def _print_description(console: Console, job: JobSpec, about: Mapping[str, Any]) -> None:
+    described = Described(job, about)
+    console.print(shown(in_words(described)), soft_wrap=True)
+    for table in tables_of(described):
+        print_table(console, table)
 
 
 def print_warnings(console: Console, warnings: Sequence[str]) -> None:

@@ -4,16 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
 from server.report import results, sections
-from server.report.columns import Column, fitting, print_whole, table_of
+from server.report.columns import print_table
 from server.report.content import Report
 from server.report.facts import RunFacts
 from server.report.tables import print_results, print_warnings
 from shared.metrics.figures import Figure
 from shared.text.printable import printable
-from shared.web.tables import Table, TableCell, as_table, number
+from shared.web.tables import as_table, number
 
 _LEVELS = "▁▂▃▄▅▆▇█"
 _MOST = 60  # rounds side by side
@@ -23,7 +22,7 @@ def print_run(console: Console, folder: Path) -> None:
     """Print what is known of a run: results if there are any, the course of its rounds, what went wrong."""
     facts = RunFacts.read(folder)
     console.print(f"{facts.name}: {facts.status}", soft_wrap=True, highlight=False, markup=False)
-    if facts.test:
+    if facts.test or facts.about.get("described"):
         print_results(console, facts.job, facts.about)
     for figure in sections.learning_section(facts).figures:
         for line in spark(figure):
@@ -45,25 +44,6 @@ def print_report(console: Console, report: Report) -> None:
         print_warnings(console, section.warns)
         for table in section.tables:
             print_table(console, table)
-
-
-def print_table(console: Console, table: Table) -> None:
-    """Print a table, whole at any width."""
-    columns = [
-        Column(
-            printable(name),
-            [_cell(row[place]) for row in table.rows],
-            left=place == 0 or any(isinstance(row[place], str) for row in table.rows),
-        )
-        for place, name in enumerate(table.columns)
-    ]
-    first, rest = columns[0], columns[1:]
-    for number_, group in enumerate(fitting([rest], console.width - first.width)):
-        drawn = table_of([first, *group], strong=table.strong)
-        drawn.title = escape(printable(table.title)) if number_ == 0 else None
-        print_whole(console, drawn)
-    for note in table.notes:
-        console.print(printable(note), soft_wrap=True, highlight=False, markup=False)
 
 
 def spark(figure: Figure) -> list[str]:
@@ -88,7 +68,3 @@ def _thin(values: Sequence[float]) -> list[float]:
 def _level(value: float, low: float, high: float) -> int:
     share = (value - low) / (high - low) if high > low else 0.0
     return min(len(_LEVELS) - 1, int(share * len(_LEVELS)))
-
-
-def _cell(cell: TableCell) -> str:
-    return printable(number(cell) if isinstance(cell, float) or cell is None else cell)

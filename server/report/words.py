@@ -22,7 +22,8 @@ def _choices(job: JobSpec) -> Iterator[tuple[str, str]]:
     yield "network", ", ".join(_network(own.options.name, own.role, own.table) for own in networks_of(job))
     if not job.trains:
         sites = many(job.strategy.min_sites, "site")
-        yield "training", f"none: the model that the job names is judged at {sites} or more"
+        what = "the model that the job names is judged" if job.judges else "the data are described"
+        yield "training", f"none: {what} at {sites} or more"
         return
     length = f"{many(training.local_epochs or 1, 'epoch')} in each round"
     if training.local_steps:

@@ -144,7 +144,7 @@ class Federation:
             project=self.project,
             run=run,
             best=best,
-            statistics=packed(self.job.task.statistics(), self.statistics).tolist(),
+            statistics=packed(self.job.statistics(), self.statistics).tolist(),
         )
 
     def question(self, run: str) -> RecordDict:
@@ -317,20 +317,20 @@ class Federation:
 
 
 def trains(job: JobSpec, patients: Mapping[str, int]) -> bool:
-    """Say whether a site with so many patients, by split, trains, or judges what nobody trains."""
+    """Say whether a site with so many patients, by split, trains, describes, or judges what nobody trains."""
     return patients[work_of(job)] >= job.strategy.min_patients
 
 
 def too_few(job: JobSpec, patients: Mapping[str, int]) -> str:
     """Return how many patients a site has for its work, in words, and how many are asked for."""
-    kind, count = "training" if job.trains else "test", patients[work_of(job)]
+    kind, count = "test" if job.judges else "training", patients[work_of(job)]
     number = f"about {count}" if count else "no"
     return f"{number} {kind} patients, the job asks for {job.strategy.min_patients}"
 
 
 def work_of(job: JobSpec) -> str:
-    """Return the split on which a job's sites work: they train, or judge what nobody trains."""
-    return "train" if job.trains else "test"
+    """Return the split on which a job's sites work: they train or describe, or judge what nobody trains."""
+    return "test" if job.judges else "train"
 
 
 @dataclass(frozen=True)

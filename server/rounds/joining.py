@@ -231,7 +231,7 @@ class Joining:
         reasons = {name: one.words for name, one in self._standings.items()}
         reasons |= {**federation.left_out, **federation.only_judging}
         return RunError(
-            f"{self._trainers} sites can {'train' if self._job.trains else 'judge'}, the job needs "
+            f"{self._trainers} sites can {self._job.verb}, the job needs "
             f"{self._job.strategy.min_sites}"
             + "".join(f"; {name}: {reason}" for name, reason in sorted(reasons.items())),
             where="[strategy] min_sites",

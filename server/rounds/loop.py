@@ -104,7 +104,7 @@ class RoundLoop:
         check_model_size(job)
         self.wire = Wire.of(build_model(job, started=False), job.strategy)
         self.layout = self.wire.layout
-        sizes = WORDS * sum(spec.size for spec in job.task.statistics())
+        sizes = WORDS * sum(spec.size for spec in job.statistics())
         self._federation = Federation(
             grid,
             job,
@@ -173,18 +173,18 @@ class RoundLoop:
     @property
     def statistics(self) -> list[float]:
         """The sums over all sites before the first round, packed."""
-        return packed(self.job.task.statistics(), self.task.statistics).tolist()
+        return packed(self.job.statistics(), self.task.statistics).tolist()
 
     def _told_statistics(self) -> dict[str, Any]:
         return {name: numbers.tolist() for name, numbers in self.task.statistics.items()}
 
     def _first(self) -> Checkpoint:
         first = self.wire.first(self.first_model())
-        statistics, summed = sum_up(self._federation, self.job)
-        state = Checkpoint(0, first, statistics=statistics)
+        sums = sum_up(self._federation, self.job)
+        state = Checkpoint(0, first, statistics=sums.total)
         names = _names(self._federation.can_train(1))
         receipts = self._federation.receipts(0, first)
-        self._run.note_part(round=0, job=self.job.digest(), can_train=names, summed=summed, **receipts)
+        self._run.note_part(round=0, job=self.job.digest(), can_train=names, summed=sums.sites, **receipts)
         self._run.save(state)
         return state
 

@@ -1,7 +1,7 @@
 """A run that has lost its sites for a while waits for them as at its beginning, and repeats the round."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from server.runs.events import Event
 from server.runs.folder import RunFolder
@@ -10,10 +10,26 @@ from shared.wire.messages import CRASH
 from shared.wire.site_states import state_of
 
 if TYPE_CHECKING:
-    from server.rounds.loop import RoundLoop
+    from server.rounds.federation import Federation
+    from shared.job.schema import JobSpec
 
 NO_ANSWER = -1  # in place of a code
 _MOST_TRIES = 3  # of one round: sites that say yes and are lost again each time come to nothing
+
+
+class Loop(Protocol):
+    """What asks the sites of a run, to its end."""
+
+    job: "JobSpec"
+
+    @property
+    def federation(self) -> "Federation": ...  # noqa: D102
+
+    def execute(self, *, resume: bool = False) -> Any:
+        """Go through all that is left of the run."""
+
+
+L = TypeVar("L", bound=Loop)
 
 
 class MissingSitesError(RunError):
@@ -31,7 +47,7 @@ def comes_back(code: int) -> bool:
     return is_silent(code) if state is None else state.passes
 
 
-def to_the_end(run: RunFolder, make: Callable[[], "RoundLoop"]) -> "RoundLoop":
+def to_the_end(run: RunFolder, make: Callable[[], L]) -> L:
     """Run a job to its end; where too few sites answer and others may come back, wait for them.
 
     The round is repeated from the last checkpoint, as it is where somebody resumes the run.

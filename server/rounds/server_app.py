@@ -15,6 +15,7 @@ from server.gateway.model_files import Outbox
 from server.registry.enrolment import Registry
 from server.registry.store import REGISTRY
 from server.rounds.attentive_grid import AttentiveGrid
+from server.rounds.describing import Describing
 from server.rounds.loop import RoundLoop
 from server.rounds.missing_sites import to_the_end
 from server.rounds.passport import Passports
@@ -109,5 +110,8 @@ def execute(
     with suppress(RunStopped, BackInQueueError), work:  # whoever stopped it knows
         if not run.has_checkpoint():
             keep_starts(run, starts)
+        if job.job.describes:
+            to_the_end(run, lambda: Describing(grid, job, run, heads, heads=heads, places=places))
+            return
         loop = to_the_end(run, lambda: RoundLoop(grid, job, run, heads, heads=heads, places=places))
         passports.write(run, loop.federation, loop.layout)

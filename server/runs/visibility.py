@@ -105,13 +105,10 @@ class Figures:
             found["sites"] = {
                 site: facts if site in shown else {} for site, facts in description["sites"].items()
             }
-        if "test" in description:
-            found["test"] = self._test(description["test"])
         if "comparison" in description:
             found["comparison"] = self._comparison(description["comparison"], description)
-        if "guarantee" in description:
-            found["guarantee"] = self._guarantee(description["guarantee"])
-        return found
+        parts = {"test": self._test, "guarantee": self._guarantee, "described": self._described}
+        return found | {key: take(description[key]) for key, take in parts.items() if key in description}
 
     def reason(self, reason: Any) -> str:
         """Return why a run ended, or goes on; of one that failed it may name what single sites have."""
@@ -168,6 +165,10 @@ class Figures:
         }
         single = {site: name for site, name in comparison.get("one_class", {}).items() if site in shown}
         return {"metrics": metrics, "one_class": single}
+
+    def _described(self, described: Mapping[str, Any]) -> dict[str, Any]:
+        shown = self.shown(described["sites"])
+        return {**described, "sites": {site: described["sites"][site] for site in sorted(shown)}}
 
     def _guarantee(self, guarantee: Mapping[str, Any]) -> dict[str, Any]:
         shown = self.shown(guarantee.get("sites", {}))

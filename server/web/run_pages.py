@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute
 from server.gateway.people import Caller
 from server.gateway.run_desk import Change, RunDesk, may_change
 from server.report.content import Section
+from server.report.described import description_section
 from server.report.facts import RunFacts
 from server.report.results import results_section
 from server.report.words import asked
@@ -187,6 +188,8 @@ def _look(run: SeenRun) -> Look:
     for line in facts.events:  # as far as they may be seen
         story.take(line)
     results = results_section(facts) if facts.test else None
+    if facts.about.get("described"):
+        results = description_section(facts.job, facts.about)
     return Look(
         view=view_of(run, story, facts),
         facts=facts,

@@ -103,7 +103,8 @@ def _by_need(sites: Mapping[str, SiteNow]) -> list[str]:
 def _facts(facts: RunFacts, status: str, story: Story) -> list[tuple[str, str]]:
     rows = facts.rounds
     done = max(story.round, len(rows))
-    found = [("rounds", f"{done} of {facts.job.job.rounds}" if facts.job.trains else "none: it is judged")]
+    nothing = "none: it is judged" if facts.job.judges else "none: data are described"
+    found = [("rounds", f"{done} of {facts.job.job.rounds}" if facts.job.trains else nothing)]
     best = first_metric(facts)
     found.append(_score(facts, best))
     if status in AT_WORK:

@@ -67,6 +67,8 @@ def check(
 def _rounds(job: "JobSpec") -> str:
     from shared.text.plural import many
 
+    if job.job.describes:
+        return "nothing is trained, the data are described"
     return many(job.job.rounds, "round") if job.trains else "nothing is trained, the start is judged"
 
 

@@ -1,4 +1,4 @@
-"""What a job of no rounds must say: a whole model, and nothing that belongs to a training."""
+"""What a job of no rounds must say: a whole model or none, and nothing that belongs to a training."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -13,9 +13,22 @@ _NOTHING = "nothing is trained ([job] rounds = 0)"
 
 def check_judging(job: "JobSpec") -> None:
     """Raise ValueError where a job that trains nothing names no whole model, or says how to train one."""
-    if not job.trains:
-        for problem in (*_model(job), *_rest(job)):
-            raise ValueError(problem)
+    if job.judges:
+        problems = (*_model(job), *_rest(job))
+    else:
+        problems = (*_describing(job), *_rest(job)) if job.job.describes else ()
+    for problem in problems:
+        raise ValueError(problem)
+
+
+def _describing(job: "JobSpec") -> Iterator[str]:
+    if job.trains:
+        yield "[job] rounds: must be 0 where the job describes the sites' data (describes = true)"
+    for network in networks_of(job):
+        if network.options.start_sha256 is not None:
+            yield f"[{network.table}] start_sha256: no model is sent ([job] describes = true); leave it out"
+    if not job.statistics():
+        yield f"[job] describes: there is nothing of '{job.task.name}' that could be added up"
 
 
 def _model(job: "JobSpec") -> Iterator[str]:

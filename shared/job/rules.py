@@ -82,7 +82,7 @@ def _data(job: "JobSpec") -> None:
 
 
 def _task(job: "JobSpec") -> None:
-    for problem in (*job.task.problems(job), *check_specs(job.task.statistics())):
+    for problem in (*job.task.problems(job), *check_specs(job.statistics())):
         raise ValueError(problem)
     if job.data.patch is not None and not job.task.takes_patches:
         raise ValueError(f"[data] patch: is not for {job.task.name}")
@@ -246,7 +246,7 @@ def _statistics(job: "JobSpec") -> None:
     mechanism = job.privacy.mechanism
     if mechanism == "none":
         return
-    for spec in job.task.statistics():
+    for spec in job.statistics():
         raise ValueError(
             f"[privacy] mechanism: the noise of '{mechanism}' does not protect what is added up before the "
             f"first round ({spec.told}); {spec.instead}"

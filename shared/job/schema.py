@@ -17,8 +17,10 @@ from shared.errors import JobError
 from shared.further_metrics import METRICS, MetricOptions
 from shared.job.bounds import check_bounds
 from shared.job.data_options import DataTable
+from shared.job.describing import described
 from shared.job.errors import describe
 from shared.job.training_options import TrainingTable
+from shared.metrics.statistic_spec import StatisticSpec
 from shared.networks import NETWORKS, NetworkOptions
 from shared.networks.options import Part
 from shared.privacy.options import PrivacyTable
@@ -67,6 +69,12 @@ class JobTable(Table):
         "judged on all sites' test patients (docs/judging.md).",
     )
     seed: int = Field(0, ge=0, lt=2**32, description="Every random number of the run comes from this seed.")
+    describes: bool = Field(
+        False,
+        exclude_if=operator.not_,  # a job without it keeps the digest that it had before there was such a key
+        description="Whether the job asks for sums over the sites' training patients and nothing else, so "
+        "that somebody knows the data before they train (docs/describing.md); needs rounds = 0.",
+    )
 
 
 class EvaluationTable(Table):
@@ -205,8 +213,22 @@ class JobSpec(Table):
 
     @property
     def trains(self) -> bool:
-        """Whether anything is trained; otherwise the model that the job starts from is judged."""
+        """Whether anything is trained."""
         return self.job.rounds > 0
+
+    @property
+    def judges(self) -> bool:
+        """Whether nothing is trained, and the model that the job starts from is judged."""
+        return not self.trains and not self.job.describes
+
+    @property
+    def verb(self) -> str:
+        """What its sites do."""
+        return "train" if self.trains else "judge" if self.judges else "be described"
+
+    def statistics(self) -> tuple[StatisticSpec, ...]:
+        """Return what is added up over the training patients of all sites before the first round."""
+        return described(self) if self.job.describes else self.task.statistics()
 
     def canonical(self) -> str:
         """Return the job as JSON with sorted keys and every default written out."""

@@ -37,3 +37,12 @@ def _spelt(value: object) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_spelt, value)) + "]"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def without_none(table: dict[str, Any]) -> dict[str, Any]:
+    """Return tables without the keys that have no value, which TOML can't hold."""
+    return {
+        key: without_none(value) if isinstance(value, dict) else value
+        for key, value in table.items()
+        if value is not None
+    }

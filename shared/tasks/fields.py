@@ -167,6 +167,15 @@ def target_columns(fields: Mapping[str, Field]) -> tuple[str, ...]:
     )
 
 
+def numbers_in(field: Field) -> tuple[str, ...]:
+    """Return the names of the numbers of a field of the manifest, such as 'age' and 'sex=male'."""
+    return tuple(
+        name
+        for column in field.columns
+        for name in ([f"{column}={value}" for value in field.categories.get(column, ())] or [column])
+    )
+
+
 def is_side_table(column: str) -> bool:
     """Say whether a field is read from a table beside the manifest, of this name, and not from a column."""
     return column.lower().endswith(".csv")

@@ -1,8 +1,5 @@
 """`wardround simulate`: all hospitals of a federation on this machine."""
 
-import shlex
-import sys
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +8,24 @@ import typer
 from server.cli.track import To
 from shared.cli.answer import Json, answer
 from shared.loading import loading
+from simulate.cli.options import (
+    Data,
+    Device,
+    Folds,
+    Partition,
+    ScannerShift,
+    Seed,
+    Set,
+    Site,
+    Sites,
+    Start,
+    Test,
+    Validation,
+    WorkersOption,
+    command,
+    given,
+    overrides_of,
+)
 from simulate.cli.runs import Given, begin, go_on, kind_of
 
 if TYPE_CHECKING:
@@ -24,44 +39,13 @@ def simulate(
     job_file: Annotated[
         Path | None, typer.Argument(metavar="JOB.toml", help="The job; not needed with --resume or --as-in.")
     ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            help="Dataset for all sites: a manifest.csv or the folder that holds it.", show_default=False
-        ),
-    ] = None,
-    site: Annotated[
-        list[Path] | None,
-        typer.Option(help="A hospital's own site.toml; repeat it for each hospital.", show_default=False),
-    ] = None,
-    sites: Annotated[
-        int | None, typer.Option(min=1, help="Cut the dataset into so many sites.", show_default=False)
-    ] = None,
-    partition: Annotated[
-        str | None,
-        typer.Option(help="How to cut it: iid, dirichlet:ALPHA or column:NAME.", show_default=False),
-    ] = None,
-    test: Annotated[
-        float | None,
-        typer.Option(
-            help="Share of the patients who test. Default: 0.2.", min=0, max=0.5, show_default=False
-        ),
-    ] = None,
-    validation: Annotated[
-        float | None,
-        typer.Option(
-            help="Share of the others who choose the best round. Default: 0.15.",
-            min=0,
-            max=0.5,
-            show_default=False,
-        ),
-    ] = None,
-    folds: Annotated[
-        int | None,
-        typer.Option(
-            help="Folds, for a job with [data] fold. Default: 5.", min=2, max=20, show_default=False
-        ),
-    ] = None,
+    data: Data = None,
+    site: Site = None,
+    sites: Sites = None,
+    partition: Partition = None,
+    test: Test = None,
+    validation: Validation = None,
+    folds: Folds = None,
     labelled: Annotated[
         float | None,
         typer.Option(
@@ -72,16 +56,8 @@ def simulate(
             show_default=False,
         ),
     ] = None,
-    start: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder with the weights NAME.safetensors that the job starts from. Default: the job's.",
-            show_default=False,
-        ),
-    ] = None,
-    scanner_shift: Annotated[
-        bool, typer.Option("--scanner-shift", help="Give each site a scanner of its own.")
-    ] = False,
+    start: Start = None,
+    scanner_shift: ScannerShift = False,
     baselines: Annotated[
         bool, typer.Option("--baselines", help="Also train each site alone and one model on all data.")
     ] = False,
@@ -93,20 +69,9 @@ def simulate(
             show_default=False,
         ),
     ] = None,
-    workers: Annotated[
-        str | None,
-        typer.Option(
-            help="in-process, a number of processes, ray:N or ray:auto. Default: a process a core or site.",
-            show_default=False,
-        ),
-    ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(
-            help="cpu, cuda, cuda:N, or auto for a GPU where there is one. Default: auto.", show_default=False
-        ),
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Overrides job.seed.", show_default=False)] = None,
+    workers: WorkersOption = None,
+    device: Device = None,
+    seed: Seed = None,
     seeds: Annotated[
         int | None,
         typer.Option(
@@ -127,12 +92,7 @@ def simulate(
         ),
     ] = None,
     rounds: Annotated[int | None, typer.Option(help="Overrides job.rounds.", show_default=False)] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="TABLE.KEY=VALUE", help="Overrides any key of the job.", show_default=False
-        ),
-    ] = None,
+    set_: Set = None,
     out: Annotated[Path, typer.Option(help="Folder that holds the run folders.")] = Path("runs"),
     resume: Annotated[
         Path | None,
@@ -152,11 +112,11 @@ def simulate(
     from shared.errors import RunError
     from shared.job.schema import load_job
 
-    overrides = _overrides(set_ or [], seed, rounds)
+    overrides = overrides_of(set_, seed, rounds)
     job = None if job_file is None else load_job(job_file, overrides)
     if job is None and resume is None and as_in is None:
         raise typer.BadParameter("give a JOB.toml, --resume RUN or --as-in RUN")
-    shares = _given(test=test, validation=validation, folds=folds, labelled=labelled)
+    shares = given(test=test, validation=validation, folds=folds, labelled=labelled)
     begun_with = (data, site, sites, partition, scanner_shift, baselines, device, shares, as_in, start)
     if resume is not None and any((*begun_with, kind, hold_out)):
         raise RunError(
@@ -191,8 +151,8 @@ def simulate(
             start or _folder_of_starts(job_file, as_in),
             hold_out or [],
         )
-        given = Given(job or _job_of(as_in), hospitals, out, device or "auto", baselines, _command())
-        said = begin(given, workers, console, targets, kind=kind, seeds=seeds or 1)
+        asked = Given(job or _job_of(as_in), hospitals, out, device or "auto", baselines, command())
+        said = begin(asked, workers, console, targets, kind=kind, seeds=seeds or 1)
     if json:
         answer(json, **said)
 
@@ -231,11 +191,6 @@ def _folder_of_starts(job_file: Path | None, as_in: Path | None) -> Path:
     return Path() if job_file is None else job_file.parent
 
 
-def _command() -> str:
-    """Return what was typed, for the report; it holds nothing secret."""
-    return shlex.join(["wardround", *sys.argv[1:]])
-
-
 def _require_run(folder: Path) -> None:
     """Say that there is no such run before anything heavy is loaded."""
     from shared.errors import RunError
@@ -254,31 +209,3 @@ def _require_unlabelled(job: "JobSpec") -> None:
             where="--labelled",
             remedy="Add [task.unlabelled], which classification and segmentation have (docs/few-labels.md).",
         )
-
-
-def _given(**options: Any) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def _overrides(pairs: list[str], seed: int | None, rounds: int | None) -> dict[str, Any]:
-    overrides: dict[str, Any] = {}
-    for pair in pairs:
-        key, separator, value = pair.partition("=")
-        if not separator:
-            raise typer.BadParameter(f"'{pair}' is not TABLE.KEY=VALUE", param_hint="--set")
-        overrides[key.strip()] = _value(value.strip())
-    if seed is not None:
-        overrides["job.seed"] = seed
-    if rounds is not None:
-        overrides["job.rounds"] = rounds
-    return overrides
-
-
-def _value(text: str) -> Any:
-    """Read a value as TOML does, and null; what is neither is taken as a string."""
-    if text == "null":
-        return None
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text

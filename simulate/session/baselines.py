@@ -85,7 +85,7 @@ def train_baseline(
     data = [site.data(job) for site in members.values()]
     parts = [item.split("train") for item in data]
     counts = [statistics_for_loss(job, item, {}) for item in data]
-    specs = job.task.statistics()
+    specs = job.statistics()
     own = [unpacked(specs, site.statistics(job)) for site in members.values()] if specs else []
     bench = bench.knowing({**added_up(specs, own), **_total(counts)})
     pooled = PooledSamples(parts)

@@ -16,6 +16,7 @@ from client.training.device import check_machine, open_device
 from server.files import write_atomic
 from server.report.progress import Progress
 from server.report.tables import print_results, print_warnings
+from server.rounds.describing import Describing
 from server.rounds.federation import trains
 from server.rounds.loop import Result, RoundLoop
 from server.runs.events import Event, Listener
@@ -195,7 +196,7 @@ def execute(
         print_warnings(console, run.read_description()["warnings"])
     setup = carry_out(run, workers, console, resume=resume, track=track)
     print_results(console, run.job, run.read_description())
-    if any(site.policy.share_site_metrics for site in setup.sites):
+    if run.job.trains and any(site.policy.share_site_metrics for site in setup.sites):
         console.print(_OPEN, soft_wrap=True, highlight=False)
     _report(run, console)
     console.print(f"Run folder: {run.path}", soft_wrap=True, highlight=False)
@@ -248,6 +249,10 @@ def _run(
         Progress(console, run.job.evaluation.select_best) as progress,
     ):
         grid = LocalGrid(pool, [site.name for site in setup.sites])
+        if run.job.job.describes:
+            least = max(site.policy.min_group for site in setup.sites)
+            Describing(grid, run.job, run, _both(progress, tracker), strict=True, least=least).execute()
+            return
         record = run.path / _REPEATS
         repeats = Participation.read(record, run.job) if record.exists() else None
         listen = _both(progress, tracker)

@@ -304,7 +304,7 @@ class _Check:
     def _sides(self) -> None:
         """Say where nobody is on a side of the split that the job works on, or looks at."""
         report, job = self.report, self.expected.job
-        if job is not None and not job.trains:
+        if job is not None and job.judges:
             if not self._count(None, "test")[1]:
                 report.errors.append(DataError(f"no {report.unit} is in 'test'", where=report.manifest))
             return

@@ -10,6 +10,7 @@ from client.data.kinds.cells import is_missing, number_in
 from client.data.kinds.tally import Tally
 from client.data.manifest.rows import Record
 from shared.errors import DataError
+from shared.tasks.fields import numbers_in
 from shared.text.names import suggestion
 
 if TYPE_CHECKING:
@@ -28,12 +29,7 @@ class TableKind(Kind):
     @property
     def names(self) -> tuple[str, ...]:
         """The name of each of the K numbers, such as 'age' and 'sex=male'."""
-        categories = self.field.categories
-        return tuple(
-            name
-            for column in self.field.columns
-            for name in ([f"{column}={value}" for value in categories.get(column, ())] or [column])
-        )
+        return numbers_in(self.field)
 
     def read(self, record: Record, scene: "Scene") -> NDArray[np.float32]:
         """See the base class."""

@@ -13,7 +13,7 @@ from client.data.cache.preparing import Entry, Preparation
 from client.data.cache.preprocess import prepare
 from client.data.cache.settings import CacheTable
 from client.data.kinds import Kind
-from client.data.kinds.row_images import NOTHING, ImageFilter
+from client.data.kinds.row_images import NOTHING, ImageFilter, Scene, read_scene
 from client.data.manifest.rows import Manifest, Record
 from client.data.motion.steps import Value, whole
 from client.data.samples.batches import Column, Samples
@@ -74,6 +74,15 @@ class Reader:
         """
         with self._manifest.reading(record):
             return torch.from_numpy(np.asarray(self._kinds[name].read(record, NOTHING)))
+
+    def scene(self, record: Record) -> Scene:
+        """Return the images of a row as their files hold them, as the filter leaves them.
+
+        Raises:
+            DataError: One can't be read; names the row.
+        """
+        with self._manifest.reading(record):
+            return read_scene(record, self._kinds, self._job.data, self._filter)
 
     def read(self, records: Sequence[Record]) -> Samples:
         """Return the samples of rows.

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from client.data.cache.settings import CacheTable
 from client.data.kinds import Kind, kinds_of, written_kinds_of
-from client.data.kinds.row_images import ImageFilter
+from client.data.kinds.row_images import ImageFilter, Scene
 from client.data.manifest.labelled_rows import taking_part
 from client.data.manifest.partners import with_partners
 from client.data.manifest.rows import SPLITS, Manifest, Record, require, scan_manifest
@@ -151,6 +151,20 @@ class SiteData:
         if name not in self._samples:
             self._samples[name] = self._reader.read(self._sides[name])
         return self._samples[name]
+
+    def scenes(self, side: str) -> Iterator[Scene]:
+        """Yield the images of each row of a side, as their files hold them.
+
+        Raises:
+            DataError: One can't be read; names the row.
+        """
+        yield from (self._reader.scene(record) for record in self._sides[side])
+
+    def cells(self, side: str, name: str) -> Tensor | None:
+        """Return the values (N, ...) of a field of the manifest; None where that lacks its columns."""
+        if name not in self._kinds or not self._sides[side]:
+            return None
+        return torch.stack([self._reader.cell(record, name) for record in self._sides[side]])
 
     @property
     def training_patients(self) -> list[str]:
