@@ -28,6 +28,7 @@ from simulate.cli.audit_privacy import audit_privacy
 from simulate.cli.describe import describe
 from simulate.cli.example import example
 from simulate.cli.simulate import simulate
+from simulate.cli.tune import tune
 
 INTERRUPTED = 130  # what Typer, like a shell, makes of Ctrl-C
 
@@ -40,6 +41,7 @@ app = App(
 )
 app.command()(simulate)
 app.command()(describe)
+app.command()(tune)
 app.command()(audit_privacy)
 for command in (
     report,

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from server.report.content import Section
-from server.report.site_differences import Difference, differences
 from shared.job.describing import QUANTILES
 from shared.job.schema import JobSpec
 from shared.metrics.figures import Figure, Point
@@ -16,6 +15,9 @@ from shared.metrics.statistics import Numbers, Statistics, means_and_deviations
 from shared.tasks.options import ClassesOptions
 from shared.text.plural import many
 from shared.web.tables import Table, TableCell, number
+
+if TYPE_CHECKING:
+    from server.report.site_differences import Difference
 
 ALL = "all sites"
 _CERTAIN = 0.05
@@ -53,8 +55,10 @@ class Described:
         return None if count is None else int(count)
 
     @cached_property
-    def differences(self) -> list[Difference]:
+    def differences(self) -> "list[Difference]":
         """How the sites that are shown differ."""
+        from server.report.site_differences import differences  # noqa: PLC0415  (with SciPy and PyTorch)
+
         patients = {site: self.patients(site) or 0 for site in self.parts}
         exclusive = True
         if isinstance(self.job.task, ClassesOptions):
@@ -99,7 +103,7 @@ def _differences_table(described: Described) -> Table | None:
     return Table("differences", "How the sites differ", columns, rows, (_APPROXIMATE,))
 
 
-def _size(one: Difference) -> str:
+def _size(one: "Difference") -> str:
     if not np.isfinite(one.effect):
         return "no value in common"
     return f"{number(one.effect, 2)} {'SD' if one.measure == 'standard deviations' else one.measure}"

@@ -24,7 +24,7 @@ from server.runs.folder import RunFolder, plain
 from server.runs.life import at_work
 from server.runs.participation import Participation
 from server.runs.start_files import keep_starts
-from server.track.tracker import Tracker, open_tracker
+from server.track.tracker import open_tracker
 from shared.errors import RunError, WardroundError
 from shared.job.schema import JobSpec
 from shared.metrics.replicates import Tables
@@ -179,6 +179,7 @@ def execute(
     *,
     resume: bool = False,
     track: Sequence[str] = (),
+    also: Listener = lambda _: None,
 ) -> None:
     """Run a simulation to its end and print the table.
 
@@ -188,6 +189,7 @@ def execute(
         console: Shows progress and the table.
         resume: Go on from the last checkpoint.
         track: Trackers that are told of it, as `server.track.sink.Target` has them.
+        also: Told of everything that happens; what it raises ends the run.
 
     Raises:
         WardroundError: Something stopped it; it can be resumed, or was removed where it had not begun.
@@ -216,7 +218,7 @@ def carry_out(
     try:
         tracker = open_tracker(run, track, goes_on=resume)
         with tracker.until_the_end_of(run), at_work(run, resume=resume, workers=workers, device=setup.device):
-            _run(run, setup, workers, console, tracker, resume=resume)
+            _run(run, setup, workers, console, _both(tracker, also), resume=resume)
     except WardroundError:
         if not resume and not run.has_begun():  # nothing to resume, and the user reads the reason now
             shutil.rmtree(run.path)
@@ -240,7 +242,7 @@ def _cores() -> int:
 
 
 def _run(
-    run: RunFolder, setup: Setup, workers: str, console: Console, tracker: Tracker, *, resume: bool
+    run: RunFolder, setup: Setup, workers: str, console: Console, told: Listener, *, resume: bool
 ) -> None:
     kept = run.path.resolve() / _KEPT
     factory = HostFactory(setup.model_dump_json(), kept)
@@ -251,11 +253,11 @@ def _run(
         grid = LocalGrid(pool, [site.name for site in setup.sites])
         if run.job.job.describes:
             least = max(site.policy.min_group for site in setup.sites)
-            Describing(grid, run.job, run, _both(progress, tracker), strict=True, least=least).execute()
+            Describing(grid, run.job, run, _both(progress, told), strict=True, least=least).execute()
             return
         record = run.path / _REPEATS
         repeats = Participation.read(record, run.job) if record.exists() else None
-        listen = _both(progress, tracker)
+        listen = _both(progress, told)
         loop = RoundLoop(grid, run.job, run, listen, strict=True, repeats=repeats, rehearsal=True)
         result = loop.execute(resume=resume)
         write_samples(run, result.vector)

@@ -1,0 +1,1 @@
+"""Settings of a job chosen by rehearsals, on validation patients alone."""
