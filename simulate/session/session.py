@@ -196,7 +196,7 @@ def execute(
     """
     if not resume:
         print_warnings(console, run.read_description()["warnings"])
-    setup = carry_out(run, workers, console, resume=resume, track=track)
+    setup = carry_out(run, workers, console, resume=resume, track=track, also=also)
     print_results(console, run.job, run.read_description())
     if run.job.trains and any(site.policy.share_site_metrics for site in setup.sites):
         console.print(_OPEN, soft_wrap=True, highlight=False)
@@ -211,6 +211,7 @@ def carry_out(
     *,
     resume: bool = False,
     track: Sequence[str] = (),
+    also: Listener = lambda _: None,
 ) -> Setup:
     """Run a simulation to its end; arguments and errors are those of `execute`. Returns its hospitals."""
     setup = Setup.read(run.path / SIMULATION)
