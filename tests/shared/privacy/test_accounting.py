@@ -30,11 +30,9 @@ STRETCHES = st.builds(
 
 
 def by_opacus(history: list[Steps], delta: float, orders: tuple[float, ...] = USUAL_ORDERS) -> float:
-    """Return what Opacus's accountant makes of a history, with the curve of each of its steps computed once."""
-    curve = sum(
-        step.steps * opacus_curve(step.noise_multiplier, step.sample_rate, orders) for step in history
-    )
-    return float(get_privacy_spent(orders=orders, rdp=curve, delta=delta)[0])
+    """Return what Opacus's accountant makes of a history; a curve is computed once for all histories."""
+    curves = [step.steps * opacus_curve(step.noise_multiplier, step.sample_rate, orders) for step in history]
+    return float(get_privacy_spent(orders=orders, rdp=sum(curves), delta=delta)[0])
 
 
 @functools.cache
