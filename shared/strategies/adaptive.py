@@ -1,6 +1,7 @@
 """FedAdam, FedYogi and FedAdagrad: an adaptive optimiser at the coordinator."""
 
-from typing import TYPE_CHECKING, Literal
+import operator
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -28,12 +29,24 @@ class FedAdam(Moments):
     """Adam on the mean update (Reddi et al. 2020)."""
 
     name: Literal["fedadam"]
+    bias_correction: bool = Field(
+        True,
+        exclude_if=bool,  # a job without it keeps the digest that it had before
+        description="Adam's correction of its first moments (Kingma and Ba 2015), as Flower makes it. "
+        "Algorithm 2 of the paper has none; its first steps are then much larger.",
+    )
 
     def half(self) -> "type[CentralHalf]":
         """See the base class."""
-        from shared.strategies.flower_halves import FedAdam
+        from shared.strategies.flower_halves import FedAdam, UncorrectedAdam
 
-        return FedAdam
+        return FedAdam if self.bias_correction else UncorrectedAdam
+
+    def flower_options(self) -> dict[str, Any]:
+        """Return the options that Flower has."""
+        options = super().flower_options()
+        del options["bias_correction"]
+        return options
 
 
 class FedYogi(Moments):
@@ -52,6 +65,9 @@ class FedAdagrad(ServerOptimizer):
     """Adagrad on the mean update (Reddi et al. 2020)."""
 
     name: Literal["fedadagrad"]
+    beta_1: float = Field(
+        0.0, ge=0, lt=1, exclude_if=operator.not_, description="Decay of the first moment; 0 has none."
+    )
 
     def half(self) -> "type[CentralHalf]":
         """See the base class."""

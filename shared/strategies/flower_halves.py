@@ -112,12 +112,34 @@ class FedAdam(ServerOptimized, flower.FedAdam, StreamingMean):
     """Adam at the server (Reddi et al. 2020, algorithm 2)."""
 
 
+class UncorrectedAdam(FedAdam):
+    """The same without Adam's correction of its first moments, as the algorithm is written."""
+
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Aggregated:
+        """Make one step of the size that Flower's correction turns into `eta`."""
+        eta, rounds = self.eta, server_round + 1.0
+        self.eta = eta * (1 - self.beta_1**rounds) / math.sqrt(1 - self.beta_2**rounds)
+        try:
+            return super().aggregate_train(server_round, replies)
+        finally:
+            self.eta = eta
+
+
 class FedYogi(ServerOptimized, flower.FedYogi, StreamingMean):
     """Yogi at the server (Reddi et al. 2020, algorithm 2)."""
 
 
 class FedAdagrad(ServerOptimized, flower.FedAdagrad, StreamingMean):
-    """Adagrad at the server (Reddi et al. 2020, algorithm 2)."""
+    """Adagrad at the server (Reddi et al. 2020, algorithm 2).
+
+    Args:
+        beta_1: Decay of the first moment, which Flower's own has not.
+        options: Flower's.
+    """
+
+    def __init__(self, *, beta_1: float = 0.0, **options: Any) -> None:
+        super().__init__(**options)
+        self.beta_1 = beta_1
 
 
 class FedAvgM(ServerOptimized, flower.FedAvgM, StreamingMean):

@@ -24,6 +24,7 @@ ON_REAL_DATA = {
     "few_labels",
     "active_labels",
     "pretraining",
+    "tcga_brca",
 }
 # Each file of tests runs some, so that workers share them out; those that are not named are in the last one.
 FEDERATIONS = [

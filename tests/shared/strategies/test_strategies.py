@@ -104,6 +104,24 @@ def test_fedavgm_follows_its_formula(strategy):
         np.testing.assert_allclose(found, vector, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("fedadam", {"beta_1": 0.8, "beta_2": 0.9, "bias_correction": False}), ("fedadagrad", {"beta_1": 0.8})],
+)
+def test_adaptive_servers_are_algorithm_2(strategy, name, options):
+    running = strategy(name, eta=0.3, tau=1e-2, **options)
+    vector, m, v, found = START.astype(np.float64), 0.0, 0.0, START
+    for round_, updates in enumerate(UPDATES, 1):
+        change = mean(updates) - vector
+        m = 0.8 * m + 0.2 * change
+        v = v + change**2 if name == "fedadagrad" else 0.9 * v + 0.1 * change**2
+        vector = vector + 0.3 * m / (np.sqrt(v) + 1e-2)
+        vector[LAYOUT.parameters :] = mean(updates)[LAYOUT.parameters :]
+        found = step(running, found, round_, updates)
+        trained = slice(LAYOUT.parameters)
+        np.testing.assert_allclose(found[trained], vector[trained], rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["fedadam", "fedyogi", "fedadagrad", "fedavgm"])
 def test_batch_norm_statistics_take_their_plain_mean(strategy, name):
     """An optimiser's step on a running variance could make it negative."""
