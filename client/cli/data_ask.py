@@ -1,7 +1,7 @@
 """`wardround data ask`: which studies the hospital's records give for a dataset, by its own query."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -46,6 +46,7 @@ def asked_of_records(folder: Path, dataset: str) -> "Answer":
     Raises:
         WardroundError: The site has no such cohort, or the records can't be asked.
     """
+    from client.cli.site_log import site_log
     from client.guard.decisions import user_here
     from client.health_records.ask import ask as ask_records
     from client.health_records.ask import digest_of
@@ -74,23 +75,3 @@ def cohort_of(folder: Path, dataset: str) -> "tuple[DatasetTable, CohortTable]":
             remedy="It names a query of the hospital (docs/pacs.md).",
         )
     return table, table.cohort
-
-
-def site_log(folder: Path) -> Any:
-    """Open the audit log of a site.
-
-    Raises:
-        SiteError: There is no site.
-    """
-    from shared.audit.log import AuditLog
-    from shared.errors import SiteError
-    from shared.pki.key_file import KeyFile
-
-    key = folder / "keys" / "site.key"
-    if not key.exists():
-        raise SiteError(
-            "there is no site here, in whose audit log it would stand what is taken out",
-            where=folder,
-            remedy="Give the site's folder with --dir, or make one with `wardround client enrol`.",
-        )
-    return AuditLog.open(folder / "audit", KeyFile(key))

@@ -150,7 +150,7 @@ def _pulled(
     progress: Progressing,
 ) -> "tuple[Pulled, Import]":
     """Take what is wanted; return what came, and the import of it."""
-    from client.cli.data_ask import site_log
+    from client.cli.site_log import site_log
     from client.dicom_import.run import begun
     from client.guard.decisions import user_here
     from client.pacs.pull import Pull, Pulled

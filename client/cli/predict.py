@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from client.cli.asking_a_model import Device, end_with, plain_lines
+from client.cli.folder import HERE
+from client.cli.site_log import Logging, stored_note
 from shared.cli.answer import Json, answer
 from shared.cli.run_options import Model, Run
 
@@ -58,6 +60,7 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    site: Logging = HERE,
     json: Json = False,
 ) -> None:
     """Write scores, masks, boxes and a page for each image; exit code 2 if one could not be used."""
@@ -83,7 +86,7 @@ def predict(
         of=of,
         usual=usual,
         formats=formats or (),
-        archive=None if store is None else Store.of(archive(store)),
+        archive=None if store is None else Store.of(archive(store), stored_note(site)),
         say=plain_lines(console),
         track=lambda rows, count: tracked(rows, console, "Predicting", count),
     )

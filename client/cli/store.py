@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from client.cli.folder import HERE
+from client.cli.site_log import Logging, stored_note
 from shared.cli.answer import Json, answer
 
 
@@ -14,9 +16,13 @@ def store(
         str,
         typer.Argument(metavar="ARCHIVE", help="URL of its DICOMweb, or pacs.toml.", show_default=False),
     ],
+    site: Logging = HERE,
     json: Json = False,
 ) -> None:
-    """Send what `predict --as dicom-...` wrote to an archive (STOW-RS); what it has already it keeps once."""
+    """Send what `predict --as dicom-...` wrote to an archive (STOW-RS); what it has already it keeps once.
+
+    It stands in the site's audit log.
+    """
     from rich.console import Console
 
     from client.cli.progress_bar import tracked
@@ -26,5 +32,6 @@ def store(
     from shared.text.plural import many
 
     console = Console(stderr=json)
-    sent = stored_results(folder, Store.of(archive(to)), lambda own: tracked(own, console, "Storing"))
+    store = Store.of(archive(to), stored_note(site))
+    sent = stored_results(folder, store, lambda own: tracked(own, console, "Storing"))
     answer(json, f"{many(sent, 'object')} stored", folder=folder, stored=sent)

@@ -1,7 +1,8 @@
 """Objects into an archive: STOW-RS (PS3.18 10.5)."""
 
+import hashlib
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -12,6 +13,7 @@ import httpx
 from client.pacs.answers import PLAIN, parsed, require_plain, values
 from client.pacs.archive_settings import ArchiveTable, PacsError
 
+Note = Callable[[str, int, int], None]
 _ANSWER = {"accept": "application/dicom+json", **PLAIN}
 _FAILED = "00081198"  # Failed SOP Sequence
 _REASON = "00081197"  # Failure Reason
@@ -35,15 +37,17 @@ class Store:
     Attributes:
         client: Logs in.
         url: Of the service.
+        note: Called before objects leave, with their SHA-256, their number and their bytes.
     """
 
     client: httpx.Client
     url: str
+    note: Note
 
     @classmethod
-    def of(cls, table: ArchiveTable) -> "Store":
+    def of(cls, table: ArchiveTable, note: Note) -> "Store":
         """Return the archive that a table names; nothing is sent yet."""
-        return cls(table.open(), table.url)
+        return cls(table.open(), table.url, note)
 
     def send(self, files: Sequence[Path]) -> None:
         """Send objects of one result, in one request: the archive takes each, or says which not.
@@ -53,7 +57,9 @@ class Store:
         """
         boundary = secrets.token_hex(16)
         kind = f'multipart/related; type="application/dicom"; boundary={boundary}'
-        body = b"".join(_parts(files, boundary))
+        contents = [file.read_bytes() for file in files]
+        self.note(hashlib.sha256(b"".join(contents)).hexdigest(), len(files), sum(map(len, contents)))
+        body = b"".join(_parts(contents, boundary))
         try:
             with self.client.stream(
                 "POST", f"{self.url}/studies", content=body, headers={**_ANSWER, "content-type": kind}
@@ -85,10 +91,10 @@ class Store:
             )
 
 
-def _parts(files: Sequence[Path], boundary: str) -> Iterable[bytes]:
-    for file in files:
+def _parts(contents: Sequence[bytes], boundary: str) -> Iterable[bytes]:
+    for content in contents:
         yield f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
-        yield file.read_bytes()
+        yield content
         yield b"\r\n"
     yield f"--{boundary}--\r\n".encode()
 

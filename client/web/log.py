@@ -50,6 +50,7 @@ _SENTENCES = {
     "records-asked": ("{user} asked the hospital's records which studies '{dataset}' is made of", "."),
     "study-asked-for": ("{user} asked the archive for a study", "."),
     "study-pulled": ("{user} took a study out of the archive", ", {examples} files", "."),
+    "results-stored": ("{user} stored results in the archive", ", {examples} objects", "."),
     "study-not-pulled": ("A study did not come out of the archive", ": {reason}", "."),
     "counts-told": ("{user} told the coordinator counts of '{dataset}'", "."),
     "counts-withdrawn": ("{user} took back the counts of '{dataset}'", "."),

@@ -167,6 +167,7 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "records-asked": ("dataset", "sha256", "user"),  # of the query
     "study-asked-for": ("sha256", "user"),
     "study-pulled": ("sha256", "examples", "bytes", "user"),  # by what stands for it
+    "results-stored": ("sha256", "examples", "bytes", "user"),  # of the objects
     "study-not-pulled": ("sha256", "reason", "user"),
     "request-refused": ("job", "phase", "round", "researcher", "rule", "reason"),
     "statistics-taken": ("job", "sha256"),

@@ -40,7 +40,7 @@ def web(handler: Handler) -> DicomWeb:
 
 def store(handler: Handler, folder: Path) -> None:
     (folder / "a.dcm").write_bytes(b"x")
-    Store(httpx.Client(transport=httpx.MockTransport(handler)), URL).send([folder / "a.dcm"])
+    Store(httpx.Client(transport=httpx.MockTransport(handler)), URL, lambda *_: None).send([folder / "a.dcm"])
 
 
 @pytest.mark.parametrize("coding", ["gzip, gzip", "gzip", "br", "zstd", "identity, deflate"])

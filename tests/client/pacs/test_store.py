@@ -1,5 +1,6 @@
 """Objects into a real archive, with TLS and a password; what it does not take is said."""
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,11 +26,17 @@ def table(orthanc: Orthanc, tmp_path: Path) -> ArchiveTable:
     return archive(str(orthanc.write_settings(tmp_path)))
 
 
+def nobody(*_: object) -> None:
+    """Take note of nothing."""
+
+
 def test_what_is_stored_is_there_and_twice_is_once(orthanc, table, tmp_path) -> None:
-    files = write_ct(tmp_path / "ct", np.arange(189).reshape(3, 9, 7))
-    store = Store.of(table)
+    files, noted = write_ct(tmp_path / "ct", np.arange(189).reshape(3, 9, 7)), []
+    store = Store.of(table, lambda *what: noted.append(what))
     store.send(files)
     store.send(files)
+    content = b"".join(file.read_bytes() for file in files)
+    assert noted == [(hashlib.sha256(content).hexdigest(), 3, len(content))] * 2
     found = orthanc.instances("CT")
     assert len(found) == 3
     sent = {pydicom.dcmread(file).SOPInstanceUID: pydicom.dcmread(file).PixelData for file in files}
@@ -42,19 +49,19 @@ def test_what_is_stored_is_there_and_twice_is_once(orthanc, table, tmp_path) -> 
 def test_what_is_no_dicom_is_not_taken(table, tmp_path) -> None:
     (tmp_path / "a.dcm").write_bytes(b"\0" * 128 + b"DICM and no more")
     with pytest.raises(PacsError, match=r"127\.0\.0\.1: (does not take 1 of 1|answered with status)"):
-        Store.of(table).send([tmp_path / "a.dcm"])
+        Store.of(table, nobody).send([tmp_path / "a.dcm"])
 
 
 def test_a_wrong_password_and_another_certificate_are_refused(orthanc, table, tmp_path, monkeypatch) -> None:
     [file] = write_ct(tmp_path / "ct", np.zeros((1, 9, 7)), patient="p2")
     (tmp_path / "password").write_text("wrong")
     with pytest.raises(PacsError, match="refuses the account") as refused:
-        Store.of(table).send([file])
+        Store.of(table, nobody).send([file])
     assert "wrong" not in str(refused.value)
     monkeypatch.setenv("WARDROUND_PACS_USER", USER)
     monkeypatch.setenv("WARDROUND_PACS_PASSWORD", PASSWORD)
     with pytest.raises(PacsError, match="CERTIFICATE_VERIFY_FAILED"):
-        Store.of(archive(orthanc.dicomweb)).send([file])
+        Store.of(archive(orthanc.dicomweb), nobody).send([file])
 
 
 @pytest.mark.parametrize(

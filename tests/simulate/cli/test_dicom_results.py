@@ -19,6 +19,8 @@ from client.predict.dicom.part10 import content
 from client.predict.dicom.segmentation import segmentation
 from client.predict.dicom.source import dicom_source
 from client.predict.formats import FORMATS
+from shared.audit.log import parse_entry
+from shared.pki.certificates import new_key, save_key
 from tests.cli import wardround
 from tests.client.dicom_import.heaps import write_key
 from tests.dicom_files import faults, write_ct
@@ -113,6 +115,22 @@ def test_a_report_holds_the_sizes_of_the_table(predicted) -> None:
         assert faults(predicted / said[form]) == []
 
 
+def write_site(folder: Path) -> Path:
+    """Make a folder of a site, in whose audit log it stands what is taken and stored; return it."""
+    (folder / "site" / "keys").mkdir(parents=True)
+    save_key(folder / "site" / "keys" / "site.key", new_key())
+    return folder / "site"
+
+
+def events(site: Path) -> list[str]:
+    lines = [
+        line
+        for path in sorted((site / "audit").glob("*.jsonl"))
+        for line in path.read_bytes().splitlines(keepends=True)
+    ]
+    return [parse_entry(line).event for line in lines]
+
+
 def test_from_archive_to_archive(orthanc, trained, tmp_path) -> None:
     """A study in the archive, predicted, its results stored there and read back: as they were."""
     manifest, run = trained
@@ -122,14 +140,15 @@ def test_from_archive_to_archive(orthanc, trained, tmp_path) -> None:
     for number, content_ in enumerate(orthanc.instances("CT")):
         (tmp_path / "study").mkdir(exist_ok=True)
         (tmp_path / "study" / f"{number}.dcm").write_bytes(content_)
-    settings = orthanc.write_settings(tmp_path)
+    settings, site = orthanc.write_settings(tmp_path), write_site(tmp_path)
     out = tmp_path / "out"
-    asked = ("predict", run, "--data", tmp_path, "--out", out, *as_(["dicom-seg", "dicom-sr"]))
-    said = wardround(*asked, "--store", settings, "--json")
+    asked = ("predict", run, "--data", tmp_path / "study", "--out", out, *as_(["dicom-seg", "dicom-sr"]))
+    said = wardround(*asked, "--store", settings, "--dir", site, "--json")
     assert said.returncode == 0, said.stderr
     assert json.loads(said.stdout)["stored"] == 2
-    said = wardround("store", out, settings, "--json")  # again: the archive has each once
+    said = wardround("store", out, settings, "--dir", site, "--json")  # again: the archive has each once
     assert json.loads(said.stdout)["stored"] == 2
+    assert events(site) == ["log-started", "results-stored", "results-stored"]
     [seg], [sr] = orthanc.instances("SEG"), orthanc.instances("SR")
     (tmp_path / "seg.dcm").write_bytes(seg)
     [row] = rows(out / "predictions.csv")
@@ -156,27 +175,28 @@ of = "image"
 
 
 def test_studies_of_an_archive_train_a_model_whose_results_go_back_there(tmp_path) -> None:
-    """Images and drawn masks of the archive: imported, trained on, predicted, stored, read back."""
-    manifest = write_hospitals(tmp_path / "scanned")
+    """Images and drawn masks of the archive: pulled, trained on, predicted, stored, read back."""
+    manifest, site = write_hospitals(tmp_path / "scanned"), write_site(tmp_path)
     (tmp_path / "archive").mkdir()
-    (tmp_path / "heap").mkdir()
     (tmp_path / "rules.toml").write_text(RULES)
     write_key(tmp_path)
     with running_orthanc(tmp_path / "archive") as archive:
         for file in sorted(manifest.parent.rglob("*.dcm")):
             archive.put(file)
-        for number, found in enumerate([*archive.instances("CT"), *archive.instances("SEG")]):
-            (tmp_path / "heap" / f"IM{number}").write_bytes(found)
+        settings = archive.write_settings(tmp_path)
+        own = settings.read_text()
+        settings.write_text(own + own.replace("[store]", "[pull]"))
         (tmp_path / "job.toml").write_text(job_text(**OPTIONS, strategy_min_sites=2))
+        pull = ("--rules", "rules.toml", "--out", "data")
         for line in (
-            ("data", "import", "heap", "--rules", "rules.toml", "--out", "data"),
+            ("data", "pull", "--query", "StudyDate=20260102", "--from", settings, *pull, "--dir", site),
             ("simulate", "job.toml", "--data", "data", "--sites", 2, "--workers", "in-process"),
         ):
             said = wardround(*line, cwd=tmp_path)
             assert said.returncode == 0, said.stderr
         [run] = (tmp_path / "runs").iterdir()
         asked = ("predict", run, "--data", "data", "--out", "said", *as_(["dicom-seg", "dicom-sr"]))
-        said = wardround(*asked, "--store", archive.write_settings(tmp_path), cwd=tmp_path)
+        said = wardround(*asked, "--store", settings, "--dir", site, cwd=tmp_path)
         assert said.returncode == 0, said.stderr
         stored = {
             modality: {item.SOPInstanceUID: item for item in map(read, archive.instances(modality))}
@@ -214,19 +234,22 @@ def test_what_was_said_as_json_and_fhir(predicted, trained) -> None:
 
 
 def test_words_that_make_no_sense_are_refused_before_anything_is_predicted(trained, tmp_path) -> None:
-    manifest, run = trained
+    (manifest, run), site = trained, write_site(tmp_path)
     for options, says in (
         (("--as", "dicom-sg"), "unknown format 'dicom-sg'"),
         (("--store", "https://pacs.example.org"), "Add --as dicom-seg"),
         (("--as", "dicom-seg", "--store", "http://pacs.example.org"), "TLS alone"),
     ):
-        said = wardround("predict", run, "--data", manifest, "--out", tmp_path / "out", *options)
+        asked = ("predict", run, "--data", manifest, "--out", tmp_path / "out", "--dir", site)
+        said = wardround(*asked, *options)
         assert said.returncode == 2
         assert says in said.stderr
         assert not (tmp_path / "out").exists()
-    said = wardround("store", tmp_path, "https://pacs.example.org")
+    said = wardround("store", tmp_path, "https://pacs.example.org", "--dir", site)
     assert said.returncode == 2
     assert "has nothing that an archive takes" in said.stderr
+    said = wardround("store", tmp_path, "https://pacs.example.org", "--dir", tmp_path)
+    assert "there is no site here" in said.stderr
 
 
 def test_images_that_are_not_dicom_are_named(tmp_path, trained) -> None:
