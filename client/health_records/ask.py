@@ -2,7 +2,7 @@
 
 import hashlib
 
-from client.health_records import sqlite
+from client.health_records import fhir, sqlite
 from client.health_records.cells import Answer
 from client.health_records.settings import CohortTable
 from shared.errors import DataError
@@ -40,6 +40,8 @@ def ask(table: CohortTable) -> Answer:
     query = query_of(table)
     if table.file is not None:
         columns, rows = sqlite.rows_of(table, table.file, query)
+    elif table.export is not None:
+        columns, rows = fhir.rows_of(table, table.export, query)
     else:
         try:
             from client.health_records import postgres  # noqa: PLC0415 (needs an extra)

@@ -10,7 +10,7 @@ from shared.secret_places import Secret, based
 from shared.table import Table
 from shared.wire.address import is_loopback
 
-SQLITE, POSTGRES = "sqlite", "postgresql"
+SQLITE, POSTGRES, FHIR = "sqlite", "postgresql", "fhir"
 _PORT = 5432
 
 
@@ -23,9 +23,10 @@ class CohortTable(Table):
         examples=["cohorts/brain.sql"],
     )
     database: str = Field(
-        pattern=rf"^({SQLITE}:[^?#]+|{POSTGRES}://[^?#]+)$",
+        pattern=rf"^(({SQLITE}|{FHIR}):[^?#]+|{POSTGRES}://[^?#]+)$",
         max_length=500,
-        description="postgresql://HOST/NAME, postgresql:///NAME for this machine's socket, or sqlite:FILE.",
+        description="postgresql://HOST/NAME, postgresql:///NAME for this machine's socket, sqlite:FILE, or "
+        "fhir:FOLDER of a bulk export (R4, NDJSON).",
         examples=["postgresql://omop.example.org/omop"],
     )
     user: str | None = Field(
@@ -47,9 +48,9 @@ class CohortTable(Table):
 
     @model_validator(mode="after")
     def _can_be_opened(self) -> Self:
-        if self.file is not None:
+        if self.file or self.export:
             if self.user is not None or self.password is not None:
-                raise ValueError("an SQLite file has no user and no password")
+                raise ValueError("files have no user and no password")
             return self
         url = self.url
         if "@" in url.netloc:
@@ -66,9 +67,13 @@ class CohortTable(Table):
 
     @property
     def file(self) -> Path | None:
-        """The SQLite file; None where the database is another one."""
-        kind, _, rest = self.database.partition(":")
-        return Path(rest) if kind == SQLITE else None
+        """The SQLite file; None where the records are elsewhere."""
+        return self._path_of(SQLITE)
+
+    @property
+    def export(self) -> Path | None:
+        """The folder of an export of FHIR; None where the records are elsewhere."""
+        return self._path_of(FHIR)
 
     @property
     def url(self) -> SplitResult:
@@ -89,6 +94,11 @@ class CohortTable(Table):
     def based_on(self, folder: Path) -> Self:
         """Return it with relative paths counted from a folder."""
         found = {name: based(getattr(self, name), folder) for name in ("query", "password", "authority")}
-        if self.file is not None:
-            found["database"] = f"{SQLITE}:{folder / self.file}"
+        for kind in (SQLITE, FHIR):
+            if (path := self._path_of(kind)) is not None:
+                found["database"] = f"{kind}:{folder / path}"
         return self.model_copy(update=found)
+
+    def _path_of(self, kind: str) -> Path | None:
+        own, _, rest = self.database.partition(":")
+        return Path(rest) if own == kind else None

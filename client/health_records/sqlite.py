@@ -9,35 +9,48 @@ from pathlib import Path
 from client.health_records.settings import CohortTable
 from shared.errors import DataError
 
+Found = tuple[tuple[str, ...], Iterator[Sequence[object]]]
+"""Names of columns, and rows."""
+
 _STEPS = 10_000  # of SQLite's machine between two looks at the clock
 _ALLOWED = (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE)
 
 
-def rows_of(table: CohortTable, file: Path, query: str) -> tuple[tuple[str, ...], Iterator[Sequence[object]]]:
-    """Return the columns and rows of a query.
+def rows_of(table: CohortTable, file: Path, query: str) -> Found:
+    """Return the columns and rows of a query of a file.
 
     Raises:
         DataError: The file or the query can't be used, or it takes too long.
     """
+    if not file.is_file():
+        raise DataError("is missing", where=file, remedy="database of [datasets.NAME.cohort] names it.")
+    with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as db:
+        return answer_of(table, db, query)
+
+
+def answer_of(table: CohortTable, db: sqlite3.Connection, query: str) -> Found:
+    """Return the columns and rows of a query of an open database, which from then on can only be read.
+
+    Raises:
+        DataError: The query can't be used, or it takes too long.
+    """
     ends = time.monotonic() + table.seconds
+    db.set_authorizer(_allowed)
+    db.set_progress_handler(lambda: time.monotonic() > ends, _STEPS)
     try:
-        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as db:
-            db.set_authorizer(_allowed)
-            db.set_progress_handler(lambda: time.monotonic() > ends, _STEPS)
-            cursor = db.execute(query)
-            if cursor.description is None:
-                raise DataError("is no query that gives rows", where=table.query)
-            return tuple(name for name, *_ in cursor.description), iter(cursor.fetchall())
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
-            raise DataError(
-                f"took longer than {table.seconds} s, and was given up",
-                where=table.query,
-                remedy="seconds of [datasets.NAME.cohort] allows more.",
-            ) from None
-        raise _refusal(table, file, error) from None
+        cursor = db.execute(query)
+        rows = cursor.fetchall()
     except (sqlite3.Error, sqlite3.Warning) as error:
-        raise _refusal(table, file, error) from None
+        if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_INTERRUPT:
+            raise DataError(f"is refused by the database: {error}", where=table.query) from None
+        raise DataError(
+            f"took longer than {table.seconds} s, and was given up",
+            where=table.query,
+            remedy="seconds of [datasets.NAME.cohort] allows more.",
+        ) from None
+    if cursor.description is None:
+        raise DataError("is no query that gives rows", where=table.query)
+    return tuple(name for name, *_ in cursor.description), iter(rows)
 
 
 def _allowed(action: int, *of_what: object) -> int:
@@ -45,9 +58,3 @@ def _allowed(action: int, *of_what: object) -> int:
     if action not in _ALLOWED or "load_extension" in of_what:
         return sqlite3.SQLITE_DENY
     return sqlite3.SQLITE_OK
-
-
-def _refusal(table: CohortTable, file: Path, error: Exception) -> DataError:
-    if not file.is_file():
-        return DataError("is missing", where=file, remedy="database of [datasets.NAME.cohort] names it.")
-    return DataError(f"is refused by the database: {error}", where=table.query)

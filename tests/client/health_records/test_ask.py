@@ -62,7 +62,7 @@ def test_a_query_without_end_is_given_up(place: Path) -> None:
     ("keys", "problem"),
     [
         ('database = "sqlite:elsewhere.sqlite"', "is missing"),
-        ('database = "sqlite:omop.sqlite"\nuser = "me"', "no user and no password"),
+        ('database = "sqlite:omop.sqlite"\nuser = "me"', "have no user and no password"),
         ('database = "postgresql://db/omop"', "PostgreSQL needs one"),
         ('database = "postgresql://me:secret@db/omop"\nuser = "me"', "no account stands in it"),
         ('database = "postgresql://db:70000/omop"\nuser = "me"', "port"),

@@ -1,0 +1,160 @@
+"""A bulk export of FHIR R4 (NDJSON) as tables, of which the hospital's query asks as of a database.
+
+What it is made of: https://hl7.org/fhir/R4/patient.html, condition.html, observation.html, imagingstudy.html;
+of an export: https://hl7.org/fhir/uv/bulkdata/export.html.
+"""
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from client.health_records.settings import CohortTable
+from client.health_records.sqlite import Found, answer_of
+from shared.errors import DataError
+
+_LONGEST = 2**24  # characters of a line
+_UID, _ACCESSION = "urn:dicom:uid", "ACSN"
+_SCHEMA = """
+CREATE TABLE patient (id TEXT PRIMARY KEY, gender TEXT, birth_date TEXT, deceased INTEGER);
+CREATE TABLE identifier (patient TEXT, system TEXT, type TEXT, value TEXT);
+CREATE TABLE condition (patient TEXT, system TEXT, code TEXT, text TEXT, onset TEXT);
+CREATE TABLE observation (patient TEXT, system TEXT, code TEXT, value TEXT, unit TEXT, effective TEXT);
+CREATE TABLE imaging_study (patient TEXT, accession_number TEXT, study_uid TEXT, modality TEXT, started TEXT);
+"""
+_INDEXES = "".join(
+    f"CREATE INDEX {name}_of ON {name} (patient{more});"
+    for name, more in {"identifier": "", "condition": ", code", "observation": ", code"}.items()
+)
+Resource = dict[str, Any]
+Rows = Iterator[tuple[str, tuple[object, ...]]]
+"""Tables, and rows of them."""
+
+
+def rows_of(table: CohortTable, folder: Path, query: str) -> Found:
+    """Return the columns and rows of a query of an export.
+
+    Args:
+        table: Of the settings.
+        folder: With files `*.ndjson`; resources of other types are left out.
+        query: Of the tables patient, identifier, condition, observation, imaging_study.
+
+    Raises:
+        DataError: The export or the query can't be used, or it takes too long.
+    """
+    files = sorted(folder.glob("*.ndjson"))
+    if not files:
+        raise DataError("has no files *.ndjson", where=folder, remedy="It is the folder of a bulk export.")
+    with closing(sqlite3.connect("")) as db:  # on the disk where it is large, and gone when closed
+        db.executescript(_SCHEMA)
+        for file in files:
+            for number, line in _lines(file):
+                _add(db, line, f"{file}, line {number}")
+        db.executescript(_INDEXES)
+        return answer_of(table, db, query)
+
+
+def _lines(file: Path) -> Iterator[tuple[int, str]]:
+    try:
+        with file.open(encoding="utf-8") as lines:
+            number = 0
+            while line := lines.readline(_LONGEST):
+                number += 1
+                if line.strip():
+                    yield number, line
+    except OSError as error:
+        raise DataError(f"can't be read ({error.strerror})", where=file) from None
+    except UnicodeDecodeError:
+        raise DataError("is not in UTF-8", where=file) from None
+
+
+def _add(db: sqlite3.Connection, line: str, where: str) -> None:
+    try:
+        resource = json.loads(line)
+        for name, row in _ROWS.get(resource["resourceType"], _nothing)(resource):
+            marks = ", ".join("?" * len(row))
+            db.execute(f"INSERT OR IGNORE INTO {name} VALUES ({marks})", row)  # noqa: S608 (names of this file)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, sqlite3.Error):
+        raise DataError("is not a resource of FHIR R4", where=where) from None
+
+
+def _nothing(_: Resource) -> Rows:
+    yield from ()
+
+
+def _patient(found: Resource) -> Rows:
+    deceased = found.get("deceasedBoolean", "deceasedDateTime" in found)
+    yield "patient", (found["id"], found.get("gender"), found.get("birthDate"), int(bool(deceased)))
+    for one in found.get("identifier", ()):
+        yield "identifier", (found["id"], one.get("system"), _type(one), one.get("value"))
+
+
+def _condition(found: Resource) -> Rows:
+    patient, onset = _reference(found), found.get("onsetDateTime") or found.get("recordedDate")
+    concept = found.get("code", {})
+    for system, code in _codings(concept):
+        yield "condition", (patient, system, code, concept.get("text"), onset)
+
+
+def _observation(found: Resource) -> Rows:
+    patient, effective = _reference(found), found.get("effectiveDateTime")
+    for part in (found, *found.get("component", ())):
+        value, unit = _value(part)
+        for system, code in _codings(part.get("code", {})):
+            if value is not None:
+                yield "observation", (patient, system, code, value, unit, effective)
+
+
+def _imaging_study(found: Resource) -> Rows:
+    identifiers = found.get("identifier", ())
+    uids = (one["value"] for one in identifiers if one.get("system") == _UID)
+    accessions = (one["value"] for one in identifiers if _type(one) == _ACCESSION)
+    uid = next(uids, None)
+    modalities = sorted({coding.get("code", "") for coding in found.get("modality", ())})
+    yield (
+        "imaging_study",
+        (
+            _reference(found),
+            next(accessions, None),
+            uid and uid.removeprefix("urn:oid:"),
+            "/".join(modalities),
+            found.get("started"),
+        ),
+    )
+
+
+_ROWS: dict[str, Callable[[Resource], Rows]] = {
+    "Patient": _patient,
+    "Condition": _condition,
+    "Observation": _observation,
+    "ImagingStudy": _imaging_study,
+}
+
+
+def _reference(found: Resource) -> str:
+    """Return the id of the patient that a resource is about."""
+    reference: str = found["subject"]["reference"]
+    return reference.removeprefix("urn:uuid:").rpartition("/")[2]
+
+
+def _codings(concept: Resource) -> list[tuple[str | None, str | None]]:
+    return [(coding.get("system"), coding.get("code")) for coding in concept.get("coding", ())] or [
+        (None, None)
+    ]
+
+
+def _type(identifier: Resource) -> str | None:
+    return next((code for _, code in _codings(identifier.get("type", {}))), None)
+
+
+def _value(part: Resource) -> tuple[object, str | None]:
+    """Return the value of an observation, and its unit."""
+    if (quantity := part.get("valueQuantity")) is not None:
+        return quantity.get("value"), quantity.get("code") or quantity.get("unit")
+    if (concept := part.get("valueCodeableConcept")) is not None:
+        return next((code for _, code in _codings(concept) if code), concept.get("text")), None
+    if (flag := part.get("valueBoolean")) is not None:
+        return str(flag).lower(), None
+    return part.get("valueString", part.get("valueInteger")), None
