@@ -1,5 +1,6 @@
 """What every table of a job, of settings or of a message is made of: strict models, types of values."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,3 +20,9 @@ class Table(BaseModel):
     """One table, or one message: no unknown keys, no NaN, no change after it was read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def check_distinct(key: str, names: Sequence[str]) -> None:
+    """Raise ValueError where a key names something twice."""
+    if len(set(names)) != len(names):
+        raise ValueError(f"{key}: a name appears twice")

@@ -87,3 +87,12 @@ def classified_as(task: "TaskOptions", kind: str) -> "list[tuple[str, Field]]":
     """Return name and field of the target of this kind that a task gives `logits` for; nothing for none."""
     found = task.classified()
     return [found] if found is not None and found[1].kind == kind else []
+
+
+def unless_one_class(task: "TaskOptions") -> str | None:
+    """Return why a task can't have a metric of images that have one class each, or None; for `problem`."""
+    labels = classified_as(task, "label")
+    inputs = [own.kind for own in task.fields().values() if own.role == "input"]
+    if labels and not labels[0][1].several and inputs == ["image"]:
+        return None
+    return "is for tasks that give an image one class"

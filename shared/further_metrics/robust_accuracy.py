@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from shared.further_metrics.options import MetricOptions, classified_as
+from shared.further_metrics.options import MetricOptions, classified_as, unless_one_class
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,11 +38,7 @@ class RobustAccuracy(MetricOptions):
 
     def problem(self, task: "TaskOptions") -> str | None:
         """See the base class."""
-        labels = classified_as(task, "label")
-        inputs = [own.kind for own in task.fields().values() if own.role == "input"]
-        if labels and not labels[0][1].several and inputs == ["image"]:
-            return None
-        return "is for tasks that give an image one class"
+        return unless_one_class(task)
 
     def values(self, job: "JobSpec", predicted: "Prediction", batch: "Batch") -> "tuple[Tensor, None]":
         """See the base class."""

@@ -25,7 +25,7 @@ from shared.networks import NETWORKS, NetworkOptions
 from shared.networks.options import Part
 from shared.privacy.options import PrivacyTable
 from shared.strategies import STRATEGIES, StrategyOptions
-from shared.table import ONE, SEVERAL, Name, Table
+from shared.table import ONE, SEVERAL, Name, Table, check_distinct
 from shared.tasks import TASKS
 from shared.tasks.options import TaskOptions
 from shared.toml_files import read_toml
@@ -111,8 +111,7 @@ class EvaluationTable(Table):
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
-        if len({metric.name for metric in self.metrics}) != len(self.metrics):
-            raise ValueError("metrics: a name appears twice")
+        check_distinct("metrics", [metric.name for metric in self.metrics])
         return self
 
     @model_validator(mode="after")

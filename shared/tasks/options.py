@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from shared.metrics.spec import MetricSpec
 from shared.metrics.statistic_spec import StatisticSpec
-from shared.table import Label, Positive, Table
+from shared.table import Label, Positive, Table, check_distinct
 from shared.tasks.fields import Field as SampleField
 from shared.tasks.fields import Pairing, first_of_role
 from shared.tasks.unlabelled.options import UNLABELLED, UnlabelledTable, unlabelled_problems
@@ -243,8 +243,7 @@ class ClassesOptions(TaskOptions):
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
-        if len(set(self.classes)) != len(self.classes):
-            raise ValueError("classes: a name appears twice")
+        check_distinct("classes", self.classes)
         return self
 
     @model_validator(mode="after")

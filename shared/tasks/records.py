@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from shared.metrics.statistic_spec import StatisticSpec
 from shared.networks import Ends
-from shared.table import Label
+from shared.table import Label, check_distinct
 from shared.tasks.fields import Field as SampleField
 from shared.tasks.options import TaskOptions
 
@@ -161,8 +161,7 @@ class RecordOptions(TaskOptions):
     def _columns(self) -> Self:
         if not self.columns and not self.image:
             raise ValueError("columns: name some, or set image = true: the network sees nothing")
-        if len(set(self.columns)) != len(self.columns):
-            raise ValueError("columns: a name appears twice")
+        check_distinct("columns", self.columns)
         if unknown := [name for name in self.categories if name not in self.columns]:
             raise ValueError(f"categories: '{unknown[0]}' is not among the columns")
         if twice := [name for name, values in self.categories.items() if len(set(values)) != len(values)]:

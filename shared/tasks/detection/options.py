@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from shared.metrics.spec import MetricSpec
 from shared.networks import Ends
 from shared.networks.options import Output
-from shared.table import Label
+from shared.table import Label, check_distinct
 from shared.tasks.fields import Field as SampleField
 from shared.tasks.options import Classes, TaskOptions
 
@@ -65,8 +65,7 @@ class Detection(TaskOptions):
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
-        if len(set(self.classes)) != len(self.classes):
-            raise ValueError("classes: a name appears twice")
+        check_distinct("classes", self.classes)
         return self
 
     def fields(self) -> Mapping[str, SampleField]:

@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 from pydantic import Field, model_validator
 
 from shared.metrics.spec import MetricSpec
-from shared.table import Label
+from shared.table import Label, check_distinct
 from shared.tasks.fields import Field as SampleField
 from shared.tasks.options import TaskOptions
 
@@ -28,8 +28,7 @@ class DrawingOptions(TaskOptions):
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
-        if len(set(self.classes)) != len(self.classes):
-            raise ValueError("classes: a name appears twice")
+        check_distinct("classes", self.classes)
         if len(self.classes) == 1:
             raise ValueError("classes: one class says nothing; give two or more, or none")
         return self

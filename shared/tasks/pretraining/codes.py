@@ -56,9 +56,8 @@ class AutoencoderTask(RebuildingTask):
         return found + self.options.sparsity * full(predicted["features"]).abs().mean(dim=1)
 
     def program(self, models: Models) -> Program:
-        """Return the encoder."""
-        inputs = {"image": self.image_input()}
-        return Program(models[ENCODER], inputs, "features", "features of the image, of no unit", {})
+        """See the base class: the encoder."""
+        return self.encoder_program(models)
 
 
 class BeliefTask(RebuildingTask):

@@ -14,7 +14,8 @@ from shared.tasks.base import Models, Task
 from shared.tasks.look import Look, Shown
 from shared.tasks.precision import full
 from shared.tasks.pretraining.metrics import ERRORS, RebuiltMetrics
-from shared.tasks.pretraining.options import Pretraining
+from shared.tasks.pretraining.options import ENCODER, Pretraining
+from shared.tasks.programs import Program
 
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
@@ -29,6 +30,11 @@ class PretrainingTask(Task):
     def __init__(self, job: "JobSpec", options: Pretraining) -> None:
         super().__init__(job)
         self.options = options
+
+    def encoder_program(self, models: Models) -> Program:
+        """Return the encoder, as `program` does where there is one."""
+        inputs = {"image": self.image_input()}
+        return Program(models[ENCODER], inputs, "features", "features of the image, of no unit", {})
 
 
 class RebuildingTask(PretrainingTask):

@@ -110,9 +110,8 @@ class ContrastTask(PretrainingTask):
         return ContrastMetrics(self.job, self.options.value_of("projections"))
 
     def program(self, models: Models) -> Program:
-        """Return the encoder."""
-        inputs = {"image": self.image_input()}
-        return Program(models[ENCODER], inputs, "features", "features of the image, of no unit", {})
+        """See the base class: the encoder."""
+        return self.encoder_program(models)
 
 
 def hidden_blocks(shape: Sequence[int], share: float, block: int, seed: int) -> Tensor:

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from shared.metrics.spec import MetricSpec
 from shared.networks import Ends
-from shared.table import Label
+from shared.table import Label, check_distinct
 from shared.tasks.fields import Field as SampleField
 from shared.tasks.fields import Pairing
 from shared.tasks.options import TaskOptions
@@ -95,8 +95,7 @@ class Registration(TaskOptions):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if len(set(self.classes)) != len(self.classes):
-            raise ValueError("classes: a name appears twice")
+        check_distinct("classes", self.classes)
         for key in ("overlap", "distances"):
             if getattr(self, key) and not self.classes:
                 raise ValueError(f"{key}: needs classes, the structures of the masks")

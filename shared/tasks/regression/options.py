@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from shared.metrics.spec import MetricSpec
 from shared.metrics.statistic_spec import StatisticSpec
 from shared.networks import Ends
-from shared.table import Label, Positive
+from shared.table import Label, Positive, check_distinct
 from shared.tasks.fields import Field as SampleField
 from shared.tasks.records import RecordOptions, moments_of
 
@@ -66,8 +66,7 @@ class Regression(RecordOptions):
 
     @model_validator(mode="after")
     def _targets(self) -> Self:
-        if len(set(self.targets)) != len(self.targets):
-            raise ValueError("targets: a name appears twice")
+        check_distinct("targets", self.targets)
         return self
 
     @property

@@ -14,6 +14,7 @@ from shared.metrics.states import MetricSet
 from shared.metrics.statistics import quantiles
 from shared.tasks.answers import Answer, Cell
 from shared.tasks.base import Models, Phase
+from shared.tasks.classes import LOGITS
 from shared.tasks.explained import Explained
 from shared.tasks.options import TRAIN
 from shared.tasks.programs import Program
@@ -33,7 +34,6 @@ from shared.tasks.survival.options import TIMES, Survival
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
 
-LOGITS = "logits"
 _SIGMA = 0.1  # of the ranking, as in the authors' code
 
 
