@@ -3,9 +3,7 @@
 What a job may do is decided here, by the site's own configuration; nothing in a message is executed.
 """
 
-import logging
 import time
-from collections import OrderedDict
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
@@ -46,10 +44,8 @@ from shared.metrics.statistics import Statistics, packed, unpacked
 from shared.privacy.randomness import Randomness, SecretRandomness, SeededRandomness
 from shared.privacy.secagg.claims import Claims
 from shared.privacy.secagg.records import TRAIN, side_of
+from shared.recent import Recent
 from shared.wire import messages
-
-_log = logging.getLogger(__name__)
-
 
 if TYPE_CHECKING:
     from client.training.private_loop import PrivateTraining
@@ -91,7 +87,7 @@ class Site:
         self._cohort = SiteCohort(config, cohort or (None if gate is None else gate.cohort))
         self._workshop = workshop
         self._filter = image_filter
-        self._data: OrderedDict[str, SiteData] = OrderedDict()  # by the job's digest
+        self._data: Recent[str, SiteData] = Recent(JOBS_AT_HAND)  # by the job's digest
 
     def admit(self, visit: Visit) -> None:
         """Check a request against the policy by its head, before anything is loaded for it.
@@ -155,9 +151,6 @@ class Site:
         digest = job.digest()
         if digest not in self._data:
             self._data[digest] = self._cohort.load(job, self._filter)
-            if len(self._data) > JOBS_AT_HAND:
-                self._data.popitem(last=False)
-        self._data.move_to_end(digest)
         return self._data[digest]
 
     def describe(self, canonical: str) -> messages.Description:

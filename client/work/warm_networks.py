@@ -1,7 +1,6 @@
 """The networks of the jobs that a site serves, made ready and kept warm."""
 
 import json
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache, partial
@@ -29,6 +28,7 @@ from shared.metrics.states import MetricSet
 from shared.networks.build import Files, build_model, models_of
 from shared.networks.frozen_parts import trainable
 from shared.privacy.filters import UpdateFilter
+from shared.recent import Recent
 from shared.seeds import seed_of
 from shared.strategies.vectors import SiteHalf
 from shared.strategies.wire import Wire
@@ -98,8 +98,7 @@ class Workshop:
         self.device = device
         self.starts = starts or StartStore()
         self._kernels = kernels
-        self._keep = keep
-        self._benches: OrderedDict[str, Bench] = OrderedDict()
+        self._benches: Recent[str, Bench] = Recent(keep)
 
     def bench(self, canonical: str) -> Bench:
         """Return the bench for a job given as canonical JSON; its weights are whatever was loaded last.
@@ -110,9 +109,6 @@ class Workshop:
         """
         if canonical not in self._benches:
             self._benches[canonical] = self._made_ready(read_job(canonical))
-            if len(self._benches) > self._keep:
-                self._benches.popitem(last=False)
-        self._benches.move_to_end(canonical)
         return self._benches[canonical]
 
     def begin(self, canonical: str, content: RecordDict) -> None:

@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import sys
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -13,6 +12,7 @@ from markupsafe import Markup
 
 from shared.errors import WardroundError
 from shared.metrics.figures import Figure
+from shared.recent import Recent
 
 _DEADLINE_S = 30.0
 _IDLE_S = 60.0
@@ -30,7 +30,7 @@ class Drawer:
     def __init__(self) -> None:
         self._process: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
-        self._kept: OrderedDict[str, Markup] = OrderedDict()
+        self._kept: Recent[str, Markup] = Recent(_KEPT)
         self._idle: asyncio.TimerHandle | None = None
 
     async def draw(self, figures: Sequence[Figure]) -> list[Markup]:
@@ -58,7 +58,6 @@ class Drawer:
     async def _one(self, figure: str) -> Markup:
         async with self._turn:
             if figure in self._kept:
-                self._kept.move_to_end(figure)
                 return self._kept[figure]
             try:
                 drawn = await self._ask(figure)
@@ -70,8 +69,6 @@ class Drawer:
                     self._end()
                     raise DrawingError(f"a chart can't be drawn ({error!r})") from None
             self._kept[figure] = drawn
-            if len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
             return drawn
 
     async def _ask(self, figure: str) -> Markup:

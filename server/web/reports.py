@@ -3,7 +3,6 @@
 import asyncio
 import json
 import sys
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +19,7 @@ from server.gateway.run_desk import RunDesk
 from server.web.drawing import process_environment
 from server.web.shell import Shell
 from shared.errors import RunError
+from shared.recent import Recent
 from shared.run_folder import ABOUT, EVENTS, RunRecord
 
 _AT_ONCE = 2  # each has PyTorch in memory
@@ -49,7 +49,7 @@ class ReportPages:
         self._desk = desk
         self._turns = CapacityLimiter(_AT_ONCE)
         self._turn_each: dict[str, CapacityLimiter] = {}
-        self._kept: OrderedDict[tuple[Any, ...], Made] = OrderedDict()
+        self._kept: Recent[tuple[Any, ...], Made] = Recent(_KEPT)
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes."""
@@ -97,8 +97,6 @@ class ReportPages:
             own = self._turn_each.setdefault(request.user.name, CapacityLimiter(1))
             async with own, self._turns:
                 self._kept[key] = await _made(asked)
-            while len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
         return self._kept[key]
 
 

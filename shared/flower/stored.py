@@ -6,11 +6,12 @@ has an array already, as the model that ends a round also begins the next one, n
 """
 
 import re
-from collections import OrderedDict
 from collections.abc import Callable
 from hashlib import sha256
 
 from flwr.app import Array, ArrayRecord, RecordDict
+
+from shared.recent import Recent
 
 SMALLEST = 64 * 2**10
 """Bytes of an array that is named; smaller ones travel in the message."""
@@ -67,7 +68,7 @@ class Shelf:
 
     def __init__(self, fetch: Fetch) -> None:
         self._fetch = fetch
-        self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self._kept: Recent[str, bytes] = Recent(_KEPT)
 
     def complete(self, content: RecordDict) -> RecordDict:
         """Return a content with the arrays that the given one names.
@@ -86,15 +87,12 @@ class Shelf:
     def _find(self, name: bytes) -> bytes:
         digest, size = _parsed(name)
         if digest in self._kept:
-            self._kept.move_to_end(digest)
             return self._kept[digest]
         data = self._fetch(digest, size)
         if sha256(data).hexdigest() != digest:
             raise ValueError("names an array that came damaged")
         if size <= LARGEST_KEPT:
             self._kept[digest] = data
-            if len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
         return data
 
 
