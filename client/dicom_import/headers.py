@@ -14,7 +14,7 @@ from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from client.data.formats.dicom.bytes import read_whole
+from client.data.formats.dicom.bytes import UNDEFINED, read_whole
 from client.data.formats.library_messages import warnings_heard
 from client.dicom_import.archives import ArchiveError
 from shared.errors import DataError
@@ -73,7 +73,6 @@ _PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)  # with a point, with more digits
 _LONGEST = 2**27  # bytes of a header
 _MARK = slice(128, 132)
 _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08")  # of a file without the preamble
-_UNKNOWN = 0xFFFFFFFF  # the length of pixels that are packed
 
 
 def header_of(path: Path) -> Header:
@@ -159,7 +158,7 @@ def _start(head: bytes) -> tuple[Dataset, int]:
     def stop(tag: BaseTag, vr: str | None, length: int) -> bool:
         nonlocal end
         if tag in _PIXELS:
-            end = stream.tell() + (0 if length == _UNKNOWN else length)
+            end = stream.tell() + (0 if length == UNDEFINED else length)
         return end > 0
 
     return read_partial(stream, stop_when=stop, specific_tags=_TAGS, force=True), end

@@ -18,9 +18,9 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub, add_HealthServicer_to_server
 
 from shared.errors import SiteError
+from shared.wire.unix_socket import LONGEST_PATH
 
 LIVENESS = "liveness"
-_LONGEST_PATH = 100  # bytes of a Unix socket's path: sockaddr_un takes 104 (macOS) or 108 (Linux)
 _THREADS = 4  # probes answered at once; one that watches keeps its thread
 _PATIENCE = 2.0  # seconds for an answer
 _NO_PROXY = [("grpc.enable_http_proxy", 0)]
@@ -54,7 +54,7 @@ class Health:
         self._server = grpc.server(ThreadPoolExecutor(_THREADS, thread_name_prefix="health"))
         add_HealthServicer_to_server(self._servicer, self._server)
         for address in self._addresses:
-            if address.startswith("unix:") and len(unquote_to_bytes(address)) > _LONGEST_PATH:
+            if address.startswith("unix:") and len(unquote_to_bytes(address)) > LONGEST_PATH:
                 raise SiteError("is too long a path for a socket", where=address, remedy="Use another --dir.")
             try:
                 self._server.add_insecure_port(address)

@@ -13,6 +13,7 @@ from typing import Protocol, Self
 
 from pydantic import TypeAdapter, ValidationError
 
+from shared.database import WAIT
 from shared.errors import WardroundError
 from shared.pki.certificates import Clock, CredentialError, utc_now
 from shared.table import Name
@@ -47,7 +48,6 @@ INSERT INTO site_project SELECT name, '{DEFAULT_PROJECT}' FROM site
 PRAGMA user_version = {VERSION};
 COMMIT;
 """  # noqa: S608 (a constant)
-WAIT = 30.0  # seconds for another process's transaction
 SCHEMA = f"""
 CREATE TABLE site (
     name TEXT PRIMARY KEY,

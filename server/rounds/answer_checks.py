@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from shared.job.schema import JobSpec
+from shared.limits import MOST_ROUNDING
 from shared.metrics.histograms import CalibrationBins
 from shared.metrics.states import Mean, MetricSet
 from shared.wire.messages import Description, Evaluation, MessageError, Update
@@ -16,7 +17,6 @@ from shared.wire.messages import Description, Evaluation, MessageError, Update
 MOST_IMAGES = 2**24  # of one site in one split, 17 million; patients too
 _LARGEST_LOSS = 1e6  # the mean over an epoch; a network whose loss is so large has diverged
 _LONGEST = 1e7  # seconds, 115 days
-_ROUNDED = 10  # sites round what they say to multiples of 10 at most; the states count every image
 _SLACK = 1e-3  # of a sum, for each image: sums of floating-point numbers are not exact
 
 
@@ -69,7 +69,7 @@ def check_evaluation(
         raise MessageError(f"evaluated {evaluation.examples} images, and described {described}")
     _check_seconds(evaluation.seconds)
     metrics.merge(evaluation.states)
-    images = evaluation.examples + _ROUNDED if evaluation.examples else 0
+    images = evaluation.examples + MOST_ROUNDING if evaluation.examples else 0  # states count every image
     if (np.abs(evaluation.states) > metrics.limits(images) + _SLACK * images).any():
         raise MessageError(f"has metric states that {evaluation.examples} images can't give")
     for name, metric in metrics.metrics.items():

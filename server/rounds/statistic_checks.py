@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from shared.job.schema import JobSpec
+from shared.limits import MOST_ROUNDING
 from shared.metrics.statistic_spec import StatisticSpec
 from shared.metrics.statistics import Numbers, Statistics
 from shared.strategies.largest_share import bounded
 from shared.wire.messages import Description, MessageError
 
-_ROUNDED = 10  # sites round what they say to multiples of 10 at most
 _SLACK = 1.5  # of a sum of rounded counts, each of which may be half as large again
 _LARGEST_IMAGE = 2**31  # voxels, where the job does not fix the size
 
@@ -36,7 +36,7 @@ def check_statistics(
     """
     for spec in specs:
         described = (description.examples if spec.kind == "counts" else description.patients)["train"]
-        most = (described + _ROUNDED) * (_each(job) if spec.kind == "counts" else 1)
+        most = (described + MOST_ROUNDING) * (_each(job) if spec.kind == "counts" else 1)
         counts = _counts(spec, part[spec.name])
         if counts.max(initial=0) > most or (spec.kind == "histogram" and counts.sum() > most * _SLACK):
             raise MessageError(f"has '{spec.name}' of more than the {described} that it described")

@@ -9,7 +9,12 @@ from server.registry.site_versions import read_versions
 from server.runs.site_facts import SiteFacts, site_facts
 from shared.pki.certificates import utc_now
 
-_LOST_S = 300.0  # seconds without a sign after which a site counts as lost
+_LOST_S = 300.0
+
+
+def is_here(seen: datetime | None, now: datetime) -> bool:
+    """Say whether a site was heard of in the last five minutes; otherwise it counts as lost."""
+    return seen is not None and (now - seen).total_seconds() < _LOST_S
 
 
 @dataclass(frozen=True)
@@ -18,7 +23,7 @@ class SiteLine:
 
     Attributes:
         state: joined or revoked.
-        online: Whether it has been heard of in the last five minutes.
+        online: Whether it has been heard of, see `is_here`.
         version: Of Wardround, as it last said.
         days: Of its certificate that are left.
         waiting: Runs that wait for its approval.
@@ -49,12 +54,11 @@ def site_list(registry: Registry, folder: Path) -> list[SiteLine]:
     lines = []
     for site in registry.sites():
         own, seen = facts.get(site.name, SiteFacts()), site.last_seen
-        is_here = seen is not None and (now - seen).total_seconds() < _LOST_S
         lines.append(
             SiteLine(
                 name=site.name,
                 state=site.state,
-                online=is_here and site.state == "joined",
+                online=is_here(seen, now) and site.state == "joined",
                 joined=site.joined,
                 last_seen=seen,
                 expires=site.expires,

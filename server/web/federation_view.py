@@ -10,9 +10,9 @@ from server.registry.people import Person
 from server.registry.projects import Project
 from server.report.facts import RunFacts
 from server.runs.local import Coordinator
+from server.runs.site_list import is_here
 from server.web.seen_run import SeenRun
 
-_LOST_S = 300.0  # seconds without a sign after which a site counts as lost
 _FEW_DAYS = 30  # of a certificate
 _RUNS = 30  # newest ones, in which datasets and errors are looked for
 
@@ -105,7 +105,7 @@ def _state(state: str, seen: datetime | None, now: datetime) -> tuple[str, str]:
         return "revoked", "bad"
     if seen is None:
         return "not yet seen", "warn"
-    return ("online", "good") if (now - seen).total_seconds() < _LOST_S else ("lost", "bad")
+    return ("online", "good") if is_here(seen, now) else ("lost", "bad")
 
 
 def _from_runs(coordinator: Coordinator) -> tuple[dict[str, Sequence[str]], dict[str, tuple[str, str]]]:

@@ -6,7 +6,8 @@ import ssl
 from functools import lru_cache
 from pathlib import Path
 
-_LONGEST = 100  # bytes: sockaddr_un takes 104 (macOS) or 108 (Linux)
+LONGEST_PATH = 100
+"""Bytes of a socket's path at most: sockaddr_un takes 104 (macOS) or 108 (Linux)."""
 
 TRUSTS_NOBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """For httpx, which would load all authorities of the web for a socket without TLS: 19 ms for each client."""
@@ -19,7 +20,7 @@ def socket_address(path: Path) -> str:
         OSError: The path is long, and its folder is not there.
     """
     plain = str(path.absolute())
-    if len(os.fsencode(plain)) <= _LONGEST:
+    if len(os.fsencode(plain)) <= LONGEST_PATH:
         return plain
     folder = path.absolute().parent
     about = folder.stat()

@@ -28,8 +28,9 @@ from hypothesis import strategies as st
 from server.folder.backup import backup, restore
 from server.folder.coordinator import FolderError, ServerTable, found, load_settings, renew_server_certificate
 from server.registry.enrolment import Registry
-from server.registry.store import WAIT, RefusedError, RegistryError
+from server.registry.store import RefusedError, RegistryError
 from shared.audit.verify import entries, verify
+from shared.database import WAIT
 from shared.errors import WardroundError
 from shared.pki.authority import Authority
 from shared.pki.certificate_requests import certificate_request, renewal_statement

@@ -14,7 +14,9 @@ from client.data.formats.library_messages import warnings_heard
 from client.data.formats.limits import MOST_VALUES
 from shared.errors import DataError
 
-_UNKNOWN = 0xFFFFFFFF  # the length of a value that ends with a delimiter
+UNDEFINED = 0xFFFFFFFF
+"""Length that a value has which ends with a delimiter, as packed pixels do."""
+
 _CUT = "End of file reached"  # pydicom warns, and goes on
 _PIECE = 2**20
 _PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)  # with a point, with more digits, whole numbers
@@ -80,7 +82,10 @@ def _is_whole(dataset: Dataset) -> bool:
         if element.VR == "SQ" and not isinstance(element.value, bytes):
             if not _all_whole(element.value or ()):
                 return False
-        elif getattr(element, "length", _UNKNOWN) not in (_UNKNOWN, len(element.value or b"")):
+        elif getattr(element, "length", UNDEFINED) not in (
+            UNDEFINED,
+            len(element.value or b""),
+        ):
             return False
     return True
 
