@@ -28,7 +28,7 @@ class Submitted:
 
     @property
     def status(self) -> str:
-        """`waiting`, `running`, `finished`, `failed`, `stopped` or `interrupted`."""
+        """`queued`, `waiting`, `running`, `finished`, `failed`, `stopped` or `interrupted`."""
         return self.control.look(self.name).row.status
 
     def events(self) -> "Iterator[Event]":

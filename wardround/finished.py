@@ -68,7 +68,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """`finished`, `failed`, `stopped`, `interrupted`, `running` or `waiting`."""
+        """`queued`, `waiting`, `running`, `finished`, `failed`, `stopped` or `interrupted`."""
         return self._record().status
 
     @property

@@ -21,12 +21,12 @@ from client.cli.data_import import (
     import_said,
 )
 from client.cli.folder import HERE, Folder
-from client.cli.progress_bar import Progressing, bars
+from client.cli.progress_bar import bars
 from shared.cli.answer import Json, answer
 from shared.text.plural import many
 
 if TYPE_CHECKING:
-    from client.dicom_import.run import Import
+    from client.dicom_import.run import Import, Progress
     from client.pacs.pull import Pulled
     from client.pacs.pull_settings import DimseTable, PullTable
     from client.pacs.source import Source
@@ -147,7 +147,7 @@ def _pulled(
     table: "PullTable | DimseTable",
     queries: "list[tuple[str, Any]]",
     folder: Path,
-    progress: Progressing,
+    progress: "Progress",
 ) -> "tuple[Pulled, Import]":
     """Take what is wanted; return what came, and the import of it."""
     from client.cli.site_log import site_log

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from client.dicom_import.run import Progress
+
 T = TypeVar("T")
-Progressing = Callable[[str, int, int | None], None]
-"""Called with what is done, how many more of it are, and of how many if that is known."""
 
 
 def tracked(items: Iterable[T], console: "Console", what: str, total: int | None = None) -> Iterable[T]:
@@ -29,7 +29,7 @@ def tracked(items: Iterable[T], console: "Console", what: str, total: int | None
 
 
 @contextmanager
-def bars() -> Iterator[Progressing]:
+def bars() -> "Iterator[Progress]":
     """Give what draws a bar for each thing that is done; nothing where nobody looks."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn

@@ -8,7 +8,7 @@ from typing import ParamSpec, Self
 P = ParamSpec("P")
 
 
-class Behind:
+class Background:
     """Does one task at a time, in order, in a thread; a context manager that ends when the last is done."""
 
     def __init__(self) -> None:

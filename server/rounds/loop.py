@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from server.report.comparison import from_counts
 from server.rounds.answer_checks import check_update
-from server.rounds.background import Behind
+from server.rounds.background import Background
 from server.rounds.conclusion import Conclusion
 from server.rounds.federation import DrawnGrid, Federation, Member
 from server.rounds.first_sums import sum_up
@@ -152,7 +152,7 @@ class RoundLoop:
             self._run.describe(statistics=self._told_statistics())
         data = {"rounds": self.job.job.rounds, "sites": len(self._federation.trainers)}
         self._listen(Event("run_started", state.round, data=data))
-        with Behind() as disk:  # a round is being written while the sites train for the next
+        with Background() as disk:  # a round is being written while the sites train for the next
             if state.unjudged is not None:
                 state = self._judge(state, state.unjudged, disk)
             begun = state.round  # who was there a moment ago is not asked again
@@ -205,7 +205,7 @@ class RoundLoop:
         patience = self.job.evaluation.patience
         return patience is not None and state.stale >= patience
 
-    def _round(self, state: Checkpoint, disk: Behind) -> Checkpoint:
+    def _round(self, state: Checkpoint, disk: Background) -> Checkpoint:
         round_ = state.round + 1
         start = time.monotonic()
         self._listen(Event("round_started", round_))
@@ -225,7 +225,7 @@ class RoundLoop:
             self._run.save(state)
         return self._judge(state, unjudged, disk)
 
-    def _judge(self, state: Checkpoint, unjudged: Unjudged, disk: Behind) -> Checkpoint:
+    def _judge(self, state: Checkpoint, unjudged: Unjudged, disk: Background) -> Checkpoint:
         start, row, site_rows = time.monotonic(), dict(unjudged.row), list(unjudged.sites)
         part = {"round": state.round, **unjudged.part}
         state = replace(state, unjudged=None)

@@ -26,7 +26,6 @@ _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 _DESCRIPTION = 270  # TIFF's tag, where OME keeps its XML
 _ACROSS, _DOWN = 282, 283  # the resolution
 _MICRONS = {"nm": 1e-6, "µm": 1e-3, "\u03bcm": 1e-3, "um": 1e-3, "micron": 1e-3, "mm": 1.0, "cm": 10.0}
-_REMEDY = "Copy or export it again."
 _LONGEST = 200  # letters of what somebody else says
 _OF_ITK = re.compile(r"^(Exception thrown|/|sitk::|.*\.(cxx|hxx|h):\d+)|^in method")
 _ITS_NAME = re.compile(r"ITK ERROR: \w+\(0x[0-9a-f]+\): ")

@@ -22,7 +22,6 @@ from tests.server.report.runs import write_run
 MEGABYTE = 2**20
 HOSTILE = '<script>alert(1)</script>"onload="x\u202e{{ 7 * 7 }}'
 _VOID = {"meta", "img", "link", "br", "hr", "input"}
-_SVG = re.compile(r"<svg.*?</svg>", re.DOTALL)
 
 
 class Page(HTMLParser):
