@@ -25,6 +25,7 @@ from shared.tasks.reconstruction.kspace import (
     to_kspace,
 )
 from tests.jobs import make_job
+from tests.shared.tasks.judging import judged_at_sites, smooth_images
 
 KINDS: dict[str, dict[str, Any]] = {
     "cartesian": {"kind": "cartesian"},
@@ -45,11 +46,7 @@ def job(kind: str = "cartesian", **options: Any) -> JobSpec:
 
 
 def images(count: int, size: tuple[int, ...] = (24, 32), channels: int = 1) -> Tensor:
-    """Return smooth images within 0.1 and 0.9."""
-    generator = torch.Generator().manual_seed(count)
-    small = torch.rand(count, channels, *(max(2, side // 4) for side in size), generator=generator)
-    mode = "bilinear" if len(size) == 2 else "trilinear"
-    return 0.1 + 0.8 * nn.functional.interpolate(small, size, mode=mode)
+    return smooth_images(count, size, channels)
 
 
 def batch_of(pictures: Tensor, start: int = 0) -> Batch:
@@ -330,18 +327,7 @@ def test_rays_are_around_the_middle_of_a_picture(size: tuple[int, int]) -> None:
 
 
 def judged(spec: JobSpec, pictures: Tensor, parts: int = 1) -> list[MetricSet]:
-    """Return the metrics of the first model on images that are at some sites."""
-    task, models = make_task(spec), models_of(build_model(spec))
-    found, start = [], 0
-    for part in pictures.tensor_split(parts):
-        metrics = task.metrics()
-        for few in part.split(3):
-            batch = task.prepare(batch_of(few, start), 1)
-            predicted = task.predict(models, batch)
-            task.update(metrics, predicted, batch, task.sample_losses(models, batch, predicted))
-            start += len(few)
-        found.append(metrics)
-    return found
+    return judged_at_sites(spec, pictures, batch_of, parts)
 
 
 @pytest.mark.parametrize("kind", ["coils", "pet"])

@@ -14,12 +14,12 @@ from shared.batch import Batch
 from shared.errors import JobError
 from shared.job.schema import JobSpec
 from shared.metrics.spec import metric_names
-from shared.metrics.states import MetricSet
 from shared.networks.build import build_model, models_of
 from shared.tasks import make_task
 from shared.tasks.registration.deformation import Deformation, Moves, affine_field, folded, points_moved
 from shared.tasks.registration.losses import apart, dissimilarity, structures, unevenness
 from tests.jobs import make_job
+from tests.shared.tasks.judging import judged
 
 SIZE = 16
 
@@ -142,16 +142,6 @@ def test_overlap_is_the_dice_of_each_structure() -> None:
     assert float(apart(shares, shares)) == pytest.approx(0, abs=1e-6)
     other = structures(masks.roll(1, 1), 2)
     assert float(apart(shares, other)) == pytest.approx(0.5, abs=1e-5)
-
-
-def judged(spec: JobSpec, batches: list[Batch]) -> MetricSet:
-    """Return the metrics of the first model on the pairs of a site."""
-    task, models = make_task(spec), models_of(build_model(spec))
-    metrics = task.metrics()
-    for batch in batches:
-        predicted = task.predict(models, batch)
-        task.update(metrics, predicted, batch, task.sample_losses(models, batch, predicted))
-    return metrics
 
 
 @pytest.mark.parametrize("axes", [2, 3])

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from shared.batch import Batch
 from shared.errors import JobError
 from shared.job.schema import JobSpec
-from shared.metrics.states import MetricSet
 from shared.networks.build import build_model, models_of
 from shared.tasks import make_task
 from shared.tasks.images.closeness import psnr
 from tests.jobs import make_job
+from tests.shared.tasks.judging import judged
 
 PAIR = {
     "task_method": "pix2pix",
@@ -40,15 +40,6 @@ def batch_of(count: int, start: int = 0, **values: Any) -> Batch:
     scale = torch.tensor([[0.0, 10.0], [0.0, 20.0], [5.0, 30.0]]).repeat(count, 1, 1)
     names = [f"p{(start + number) // 2}" for number in range(count)]
     return Batch({"image": images, "scale": scale, **values}, names, keys=names)
-
-
-def judged(spec: JobSpec, batches: list[Batch]) -> MetricSet:
-    task, models = make_task(spec), models_of(build_model(spec))
-    metrics = task.metrics()
-    for batch in batches:
-        predicted = task.predict(models, batch)
-        task.update(metrics, predicted, batch, task.sample_losses(models, batch, predicted))
-    return metrics
 
 
 class Second(nn.Module):

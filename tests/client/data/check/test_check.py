@@ -15,6 +15,7 @@ from client.data.check.expected import Expected
 from client.data.check.identifying_headers import identifying_fields
 from client.data.manifest.splits import CohortKey, Split
 from shared.errors import DataError, JobError
+from tests.client.data.manifests import rewrite
 from tests.jobs import job_text
 
 SPLIT = Split(CohortKey.drawn(0))
@@ -37,13 +38,6 @@ def folder(tmp_path: Path) -> Path:
         rows.append(f"p{number},{number}.png,m{number}.png,{'yes' if number % 2 else 'no'},{site},{split}")
     (tmp_path / "manifest.csv").write_text("\n".join(rows))
     return tmp_path
-
-
-def rewrite(folder: Path, old: str, new: str) -> None:
-    path = folder / "manifest.csv"
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new, 1))
 
 
 def said(report: Report, *parts: str) -> bool:

@@ -15,6 +15,7 @@ from client.data.manifest.splits import CohortKey, Split
 from client.data.samples.site_data import SiteData
 from shared.errors import DataError
 from shared.job.schema import JobSpec
+from tests.client.data.manifests import rewrite
 from tests.jobs import make_job
 from tests.work import Operators, calls_of
 
@@ -50,13 +51,6 @@ def folder(tmp_path: Path) -> Path:
         rows.append(f"p{patient},images/{number}.png,masks/{number}.png,{label},{SITES[patient % 2]},{split}")
     (tmp_path / "manifest.csv").write_text("\n".join(rows))
     return tmp_path
-
-
-def rewrite(folder: Path, old: str, new: str) -> None:
-    path = folder / "manifest.csv"
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new, 1))
 
 
 def test_segmentation(folder: Path) -> None:
