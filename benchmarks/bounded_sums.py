@@ -18,22 +18,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import conditions, finish
+from common import DATA, conditions, finish, need, rows_of, shipped
 from rich.console import Console
 from rich.table import Table
-from science import DATA, PROJECT, shortened
+from science import shortened
 
 from client.data.manifest.splits import CohortKey
 from client.data.samples.site_data import Samples
 from client.guard.bounded_sums import bound
 from client.guard.bounds import Bounds
 from client.work import hospital
-from shared.job.schema import JobSpec, load_job
+from shared.job.schema import JobSpec
 from shared.metrics.states import Mean, MetricSet
 from simulate.session.session import Hospitals, execute, start
 
-JOBS = {"skin-lesions.toml": "skin_ham_4sites", "brain-lgg.toml": "brain_lgg_5sites_2d"}
-SWAPPED = "brain-lgg.toml"
+JOBS = {"skin-lesions": "skin_ham_4sites", "brain-lgg": "brain_lgg_5sites_2d"}
+SWAPPED = "brain-lgg"
 MORE: dict[str, dict[str, Any]] = {SWAPPED: {"task.distances": True}}
 FIGURES = (
     "loss",
@@ -57,13 +57,10 @@ def main() -> None:
     parser.add_argument("--jobs", nargs="+", default=list(JOBS))
     parser.add_argument("--quick", action="store_true", help="one round of one job; held to no figure")
     options = parser.parse_args()
-    if not DATA.is_dir():
-        parser.error(f"{DATA} is not there; set WARDROUND_DATA")
+    need("bounded_sums", *JOBS.values(), quick=options.quick)
     figures: dict[str, Any] = {}
     for name in options.jobs[:1] if options.quick else options.jobs:
-        job = load_job(
-            PROJECT / "configs" / "jobs" / name, {"job.rounds": options.rounds, **MORE.get(name, {})}
-        )
+        job = shipped(name, {"job.rounds": options.rounds, **MORE.get(name, {})})
         job = shortened(job) if options.quick else job
         figures[name] = measured(job, name, options.least)
     finish("bounded_sums", {**conditions(), **figures}, [], quick=options.quick)
@@ -100,8 +97,7 @@ def folder_of(name: str, folder: Path) -> Path:
     data = DATA / JOBS[name]
     if name != SWAPPED:
         return data
-    with (data / "manifest.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(data / "manifest.csv")
     other = {"train": "test", "test": "train"}
     for row in rows:
         row["split"] = other[row["split"]]

@@ -1,25 +1,18 @@
 """Bags and series that are made of real slices of brains, for the benchmarks of both."""
 
 import csv
-import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from common import DATA, rows_of
 
 from shared.seeds import seed_of
 
-PROJECT = Path(__file__).parents[1]
-PACK = Path(os.environ.get("WARDROUND_DATA", PROJECT.parent / "shared" / "data")) / "brain_lgg_5sites_2d"
+PACK = DATA / "brain_lgg_5sites_2d"
 WITH, WITHOUT = 2, 2  # slices with a tumour in a bag of a head with one, and beside them without
 Row = dict[str, str]
-
-
-def rows(path: Path) -> list[Row]:
-    """Return the rows of a CSV."""
-    with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
 
 
 def bags_of_brains(folder: Path) -> Path:
@@ -55,7 +48,7 @@ def series_of_brains(folder: Path) -> Path:
 
 def _patients() -> list[list[Row]]:
     found: dict[str, list[Row]] = defaultdict(list)
-    for row in rows(PACK / "manifest.csv"):
+    for row in rows_of(PACK / "manifest.csv"):
         found[row["patient"]].append(row)
     return list(found.values())
 

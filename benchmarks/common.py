@@ -21,13 +21,29 @@ import numpy as np
 import psutil
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # a script, run from anywhere
+PROJECT = Path(__file__).parents[1]
+sys.path.insert(0, str(PROJECT))  # a script, run from anywhere
 
-from tests.jobs import make_job  # noqa: F401 (every benchmark builds its job with it)
+from shared.job.schema import JobSpec, load_job  # noqa: E402
+from tests.jobs import make_job  # noqa: E402, F401 (every benchmark builds its job with it)
+
+DATA = Path(os.environ.get("WARDROUND_DATA", PROJECT.parent / "shared" / "data"))
+"""Where the packs of real data are, a folder each."""
 
 T = TypeVar("T")
 MB = 10**6
 _LOOK = 0.25  # seconds between looks at the memory of processes
+
+
+def shipped(name: str, changes: Mapping[str, Any] | None = None) -> JobSpec:
+    """Return a job of configs/jobs, with other values of some dotted keys."""
+    return load_job(PROJECT / "configs" / "jobs" / f"{name}.toml", dict(changes or {}))
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def write_hospitals(
@@ -215,3 +231,17 @@ def finish(benchmark: str, figures: dict[str, Any], missed: list[str], *, quick:
     # JSON has no NaN, though Python writes it.
     print(json.dumps(json.loads(text, parse_constant=lambda _: None)), flush=True)
     sys.exit(1 if held else 0)
+
+
+def are_there(*packs: str) -> bool:
+    """Say whether packs are there; which are not is said on the standard error."""
+    gone = [str(DATA / pack) for pack in packs if not (DATA / pack).is_dir()]
+    if gone:
+        print(f"skipped, {' and '.join(gone)} not there; set WARDROUND_DATA", file=sys.stderr)
+    return not gone
+
+
+def need(benchmark: str, *packs: str, quick: bool) -> None:
+    """Leave without a figure where packs that a benchmark needs are not there."""
+    if not are_there(*packs):
+        finish(benchmark, {**conditions(), "skipped": list(packs)}, [], quick=quick)

@@ -7,7 +7,6 @@ elsewhere), with names of their own, and lie in folders as a PACS exports them.
 import argparse
 import hashlib
 import io
-import os
 import signal
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pydicom
-from common import conditions, finish, watched_memory
+from common import DATA, conditions, finish, watched_memory
 from pydicom.dataset import Dataset
 from rich.console import Console
 from rich.table import Table
@@ -29,7 +28,6 @@ SECONDS = 240.0  # for 2,000 series of 20 slices
 GROWTH = 1.3  # of memory, from a quarter of the series to all
 SLICES = 20
 SERIES_OF_STUDY = 4
-DATA = Path(os.environ.get("WARDROUND_DATA", Path(__file__).parents[2] / "shared" / "data"))
 SCAN = DATA / "dicom_samples" / "ghu_toshiba" / "8006_DTI_AX_30d"  # 26 slices, one at each place
 _NUMBER = b"7777777"  # stands for a series' own in the made files
 

@@ -26,9 +26,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import conditions, finish, make_job
+from common import DATA, are_there, conditions, finish, make_job, rows_of, shipped
 from numpy.typing import NDArray
-from on_packs import DATA, are_there, shipped, trained
+from on_packs import trained
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
@@ -94,12 +94,14 @@ def main() -> None:
 def manifest_of(pack: str, folder: Path) -> Path:
     """Write the manifest to train by; of ultrasound all patients who have a mask are for the test."""
     source = DATA / PACKS[pack]
-    with (source / "manifest.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(source / "manifest.csv")
     if pack == "ultrasound":
         rows = [row for row in rows if row["label_conflict"] != "1"]
-        with (source / "manifest_masks.csv").open(newline="", encoding="utf-8") as file:
-            masks = {row["image"]: row["mask"] for row in csv.DictReader(file) if row["label"] != "normal"}
+        masks = {
+            row["image"]: row["mask"]
+            for row in rows_of(source / "manifest_masks.csv")
+            if row["label"] != "normal"
+        }
         shown = {row["patient"] for row in rows if row["image"] in masks}
         for row in rows:
             row["mask"] = masks.get(row["image"], "")

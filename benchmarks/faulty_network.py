@@ -9,7 +9,6 @@ is not back 90 s after the line was mended.
 """
 
 import argparse
-import csv
 import os
 import sys
 import tempfile
@@ -29,7 +28,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
 
-from common import conditions, finish, make_job, write_hospitals  # noqa: E402
+from common import conditions, finish, make_job, rows_of, write_hospitals  # noqa: E402
 
 from client.training.device import open_device  # noqa: E402
 from client.work.warm_networks import Workshop  # noqa: E402
@@ -141,10 +140,7 @@ def seconds_until(condition: Callable[[], bool]) -> float:
 
 def table_of(path: Path) -> list[dict[str, str]]:
     """Return the rows of a run's table; none where it was never written."""
-    if not path.exists():
-        return []
-    with path.open() as file:
-        return list(csv.DictReader(file))
+    return rows_of(path) if path.exists() else []
 
 
 def main() -> None:

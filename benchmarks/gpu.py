@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import conditions, finish, make_job
+from common import conditions, finish, make_job, shipped
 from monai.losses import DiceCELoss
 from rich.console import Console
 from rich.table import Table
@@ -33,11 +33,10 @@ from client.data.samples.batches import Samples
 from client.training.compiler import keep_kernels_in
 from client.training.device import half_precisions, open_device
 from client.training.loop import LocalTraining, place_model
-from shared.job.schema import JobSpec, load_job
+from shared.job.schema import JobSpec
 from shared.networks.build import build_model
 from shared.tasks import make_task
 
-PROJECT = Path(__file__).parents[1]
 PRECISIONS = ("float32", "bfloat16", "float16")
 
 
@@ -129,7 +128,7 @@ def brain_job(sizes: Sizes) -> JobSpec:
     """Return brain-lgg, with as many steps in a round as are timed."""
     changes: dict[str, Any] = {"data.size": [sizes.image] * 2, "training.local_steps": sizes.steps}
     changes |= {"training.local_epochs": None}
-    return load_job(PROJECT / "configs" / "jobs" / "brain-lgg.toml", changes)
+    return shipped("brain-lgg", changes)
 
 
 def volume_job(sizes: Sizes) -> JobSpec:

@@ -10,7 +10,6 @@ that the scores still move far from one round to the next.
 """
 
 import argparse
-import csv
 import io
 import tempfile
 from collections.abc import Sequence
@@ -19,22 +18,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import conditions, finish
+from common import DATA, conditions, finish, need, rows_of, shipped
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from science import DATA, PROJECT, shortened
+from science import shortened
 from sklearn import metrics as reference
 
 from client.data.samples.site_data import Samples
 from client.work import hospital
 from client.work.warm_networks import predictions
-from shared.job.schema import load_job
 from shared.metrics.states import MetricSet
 from shared.tasks.classification.metrics import against_the_rest
 from simulate.session.session import Hospitals, execute, start
 
-PACK, JOB = "skin_ham_4sites", "skin-lesions.toml"
+PACK, JOB = "skin_ham_4sites", "skin-lesions"
 LIMITS = {"auroc": 0.005, "average_precision": 0.01}
 EXACT = {"auroc": reference.roc_auc_score, "average_precision": reference.average_precision_score}
 FIXED = np.concatenate([[0.0], 1 / (1 + np.exp(-np.linspace(-10, 10, 198))), [1.0]])
@@ -51,15 +49,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--quick", action="store_true", help="one round; no figure is held")
     options = parser.parse_args()
-    if not (DATA / PACK).is_dir():
-        parser.error(f"{DATA / PACK} is not there; set WARDROUND_DATA")
-    job = load_job(PROJECT / "configs" / "jobs" / JOB, {"job.rounds": options.rounds})
+    need("metric_bins", PACK, quick=options.quick)
+    job = shipped(JOB, {"job.rounds": options.rounds})
     job = shortened(job) if options.quick else job
     with tempfile.TemporaryDirectory(prefix="wardround-bins-") as out, Recorder() as recorder:
         run = start(job, Hospitals(data=DATA / PACK), Path(out), "cpu", baselines=False)
         execute(run, "in-process", Console(file=io.StringIO()))
-        with (run.path / "metrics.csv").open(newline="") as file:
-            reported = list(csv.DictReader(file))
+        reported = rows_of(run.path / "metrics.csv")
         described = run.read_description()
     sites = len(described["sites"])
     evaluations = recorder.evaluations(sites)

@@ -6,7 +6,6 @@ Each is equal to 1e-4, or refused with our reason, or named as different. Packs 
 """
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
@@ -28,12 +27,11 @@ from rich.table import Table
 PROJECT = Path(__file__).parents[1]
 sys.path.insert(0, str(PROJECT))  # a script, run from anywhere
 
-from common import finish  # noqa: E402
+from common import DATA, finish  # noqa: E402
 
 from client.data.images.readers import read_image  # noqa: E402
 from shared.errors import DataError  # noqa: E402
 
-DATA = Path(os.environ.get("WARDROUND_DATA", PROJECT.parent / "shared" / "data"))
 PACKS = ("dicom_samples", "hippocampus_nifti")
 TOLERANCE = 1e-4
 

@@ -11,7 +11,6 @@ attack refutes TPR <= exp(epsilon) FPR + delta of what was promised.
 
 import argparse
 import csv
-import os
 import tempfile
 import warnings
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import conditions, finish, make_job
+from common import DATA, conditions, finish, make_job, need, rows_of
 from rich.console import Console
 from rich.table import Table
 
@@ -33,8 +32,6 @@ from client.membership.shadows import train_model
 from shared.job.schema import JobSpec
 from simulate.data.phantom import make_phantom
 
-PROJECT = Path(__file__).parents[1]
-DATA = Path(os.environ.get("WARDROUND_DATA", PROJECT.parent / "shared" / "data"))
 PACK = "skin_ham_4sites"
 SPLIT = Split(CohortKey.drawn(1), SplitTable(validation=0.0))
 SKIN = ["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"]
@@ -54,9 +51,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     console = Console(width=150)
-    if not quick and not (DATA / PACK).is_dir():
-        console.print(f"skipped, {DATA / PACK} is not there; set WARDROUND_DATA")
-        finish("privacy_attacks", conditions(), [], quick=quick)
+    if not quick:
+        need("privacy_attacks", PACK, quick=quick)
     before = conditions()
     patients, shadows, epsilons = (48, 4, EPSILONS[1:2]) if quick else (400, 8, EPSILONS)
     with tempfile.TemporaryDirectory(prefix="wardround-attacks-") as folder:
@@ -73,8 +69,7 @@ def main() -> None:
 
 def halved(source: Path, folder: Path, patients: int) -> Path:
     """Write the manifest of a hospital that trains on a random half of some patients, and return it."""
-    with source.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(source)
     drawn = np.random.default_rng(1).permutation(sorted({row["patient"] for row in rows}))[:patients]
     sides = {str(name): ("train", "test")[number % 2] for number, name in enumerate(drawn)}
     manifest = folder / "manifest.csv"

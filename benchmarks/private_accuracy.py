@@ -12,12 +12,12 @@ import os
 import tempfile
 from pathlib import Path
 
-from common import conditions, finish
+from common import DATA, conditions, finish, need, shipped
 from rich.console import Console
 from rich.table import Table
-from science import DATA, PROJECT, interval, shortened
+from science import interval, shortened
 
-from shared.job.schema import JobSpec, load_job
+from shared.job.schema import JobSpec
 from shared.privacy.options import PrivacyTable
 from simulate.session.session import Hospitals, execute, start
 
@@ -35,8 +35,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one job, seed and round; no figure is held")
     options = parser.parse_args()
     console = Console()
-    if not (DATA / PACK).is_dir():
-        parser.error(f"{DATA / PACK} is not there; set WARDROUND_DATA")
+    need("private_accuracy", PACK, quick=options.quick)
     seeds = [1] if options.quick else options.seeds
     scores: dict[str, list[float]] = {}
     for seed in seeds:
@@ -61,13 +60,12 @@ def main() -> None:
 
 def jobs(seed: int) -> dict[str, JobSpec]:
     """Return the jobs by the name of their row."""
-    folder = PROJECT / "configs" / "jobs"
-    private = folder / "skin-lesions-private.toml"
-    own = load_job(private, {"job.seed": seed})
+    private = "skin-lesions-private"
+    own = shipped(private, {"job.seed": seed})
     return {
-        "plain": load_job(folder / "skin-lesions.toml", {"job.seed": seed}),
+        "plain": shipped("skin-lesions", {"job.seed": seed}),
         "private": own,
-        "private at epsilon 3": load_job(private, {"job.seed": seed, **AT_EPSILON_3}),
+        "private at epsilon 3": shipped(private, {"job.seed": seed, **AT_EPSILON_3}),
         "private settings without privacy": own.model_copy(update={"privacy": PrivacyTable()}),
     }
 

@@ -17,12 +17,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from common import conditions, finish
+from common import DATA, PROJECT, conditions, finish
 from rich.console import Console
 from rich.table import Table
 
-PROJECT = Path(__file__).parents[1]
-DATA = Path(os.environ.get("WARDROUND_DATA", PROJECT.parent / "shared" / "data"))
 PACKS = {"brain-lgg": "brain_lgg_5sites_2d", "hippocampus": "hippocampus_nifti"}
 MOST = 1.0  # of the time before
 _COLUMNS = {

@@ -11,12 +11,14 @@ Claimed, of the means over the seeds: precision at least twice that of chance, i
 and in the one of all, and in each source's own 0.9 of the pooled model's.
 """
 
+import argparse
 import csv
 import tempfile
 from pathlib import Path
 
 import numpy as np
-from on_packs import DATA, Figures, of_seeds, shipped, trained
+from common import DATA, rows_of, shipped
+from on_packs import Figures, of_seeds, trained
 from rich.console import Console
 
 from client.retrieve.run import retrieve_with
@@ -31,10 +33,10 @@ ALL = "all"  # the archive of all sources
 
 def main() -> None:
     """Train, search, print the table and the figures; exit with 1 where a claim fails."""
-    of_seeds("retrieval", __doc__, (PACK,), of_seed, missed)
+    of_seeds("retrieval", __doc__, (PACK,), of_seed, missed=missed)
 
 
-def of_seed(seed: int, console: Console, *, quick: bool) -> dict[str, float]:
+def of_seed(seed: int, asked: argparse.Namespace, console: Console) -> dict[str, float]:
     """Return the figures of a federated and a pooled model."""
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="wardround-retrieval-") as place:
@@ -45,7 +47,7 @@ def of_seed(seed: int, console: Console, *, quick: bool) -> dict[str, float]:
             job = shipped("skin-lesions", changes)
             data = DATA / PACK if name == "federated" else folder / "pooled.csv"
             hospitals = Hospitals(data=data, count=1 if name == "pooled" else None)
-            run = trained(job, hospitals, folder / name, console, quick=quick)
+            run = trained(job, hospitals, folder / name, console, quick=asked.quick)
             first = [searched(run.path, folder, site, FIRST, name) for site in sites]
             more = [searched(run.path, folder, site, MORE, name) for site in sites]
             one = searched(run.path, folder, ALL, FIRST, name)
@@ -78,9 +80,8 @@ def by_class(folder: Path, sites: list[str], name: str) -> float:
     right: dict[str, list[bool]] = {}
     for site in sites:
         table = found_in(folder, site, FIRST, name) / TABLE
-        with table.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                right.setdefault(row["label"], []).append(row["label"] == row["found_label"])
+        for row in rows_of(table):
+            right.setdefault(row["label"], []).append(row["label"] == row["found_label"])
     return float(np.mean([np.mean(of_label) for of_label in right.values()]))
 
 
@@ -91,8 +92,7 @@ def mean(found: list[Goodness], name: str) -> float:
 
 def archives(folder: Path) -> list[str]:
     """Write a manifest of each source and side of the split, and those of all; return the sources."""
-    with (DATA / PACK / "manifest.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(DATA / PACK / "manifest.csv")
     sites = sorted({row["site"] for row in rows})
     for site in (*sites, ALL):
         for side in ("train", "test"):

@@ -10,13 +10,14 @@ Claimed, of the means over the seeds: training against attacks halves the drop; 
 from skin with an AUROC above 0.9.
 """
 
-import csv
+import argparse
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from on_packs import DATA, Figures, of_seeds, shipped, trained
+from common import DATA, rows_of, shipped
+from on_packs import Figures, of_seeds, trained
 from PIL import Image
 from rich.console import Console
 from scipy.stats import rankdata
@@ -37,23 +38,23 @@ SHOWN = 150  # images of each kind that are looked at
 
 def main() -> None:
     """Train, attack, predict; print the table and the figures, and fail where a claim does."""
-    of_seeds("robustness", __doc__, (SKIN, OTHER), of_seed, missed)
+    of_seeds("robustness", __doc__, (SKIN, OTHER), of_seed, missed=missed)
 
 
-def of_seed(seed: int, console: Console, *, quick: bool) -> dict[str, float]:
+def of_seed(seed: int, asked: argparse.Namespace, console: Console) -> dict[str, float]:
     """Return the figures of a plain and a hardened model, and how well another modality is noticed."""
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="wardround-robustness-") as folder:
         for name in ("plain", "hardened"):
             job = job_of(seed, hardened=name == "hardened")
-            run = trained(job, Hospitals(data=DATA / SKIN), Path(folder) / name, console, quick=quick)
+            run = trained(job, Hospitals(data=DATA / SKIN), Path(folder) / name, console, quick=asked.quick)
             figures = run.read_description()["test"]["federation"]
             clean, robust = figures["accuracy"], figures["robust_accuracy"]
             found |= {f"{name}, accuracy": clean, f"{name}, attacked": robust}
             found |= {f"{name}, drop": clean - robust}
             found[f"{name}, balanced accuracy"] = figures["balanced_accuracy"]
             if name == "plain":
-                found |= noticed(run.path, Path(folder), 4 if quick else SHOWN)
+                found |= noticed(run.path, Path(folder), 4 if asked.quick else SHOWN)
     return found
 
 
@@ -89,21 +90,18 @@ def says(run: Path, manifest: Path, folder: Path) -> list[dict[str, str]]:
     """Return what a model says of a manifest's images."""
     out = folder / f"said-{manifest.stem}"
     predict_with(run, manifest, out, device="cpu")
-    with (out / "predictions.csv").open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    return rows_of(out / "predictions.csv")
 
 
 def skin(folder: Path, count: int) -> Path:
     """Write the manifest of images of the test."""
-    with (DATA / SKIN / "manifest.csv").open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
+    rows = [row for row in rows_of(DATA / SKIN / "manifest.csv") if row["split"] == "test"]
     return manifest_of(folder / "skin.csv", [DATA / SKIN / row["image"] for row in evenly(rows, count)])
 
 
 def sound(folder: Path, count: int) -> Path:
     """Write ultrasounds as colour pictures, and their manifest."""
-    with (DATA / OTHER / "manifest.csv").open(newline="", encoding="utf-8") as file:
-        rows = evenly(list(csv.DictReader(file)), count)
+    rows = evenly(rows_of(DATA / OTHER / "manifest.csv"), count)
     (folder / "sound").mkdir()
     files = []
     for row in rows:

@@ -15,7 +15,6 @@ import json
 import math
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from brains import bags_of_brains
-from common import conditions, finish
+from common import DATA, PROJECT, are_there, conditions, finish, rows_of, shipped
 from rich.console import Console
 from rich.table import Table
 from scipy import stats
@@ -39,15 +38,13 @@ from client.data.manifest.rows import manifest_path, scan_manifest
 from client.data.manifest.splits import SplitTable
 from server.runs.folder import RunFolder
 from shared.batch import Batch
-from shared.job.schema import JobSpec, TrainingTable, load_job
+from shared.job.schema import JobSpec, TrainingTable
 from shared.tasks import make_task
 from shared.tasks.classes import LOGITS
 from shared.tasks.segmentation.options import VOXELS
 from shared.tasks.segmentation.region import within
 from simulate.session.session import Hospitals, execute, start
 
-PROJECT = Path(__file__).parents[1]
-DATA = Path(os.environ.get("WARDROUND_DATA", PROJECT.parent / "shared" / "data"))
 KEPT = PROJECT / "build" / "science"
 _PICTURES = ("rehearsal/median.png", "samples.png")  # the first of them that a run has
 
@@ -96,8 +93,7 @@ def brains_with_genes(out: Path) -> Path:
 def volumes_in_folds(out: Path) -> Path:
     """Write the manifest of the hippocampi with five folds, since its own test has 13 patients; return it."""
     pack = DATA.resolve() / "hippocampus_nifti"
-    with manifest_path(pack).open(newline="", encoding="utf-8") as file:
-        rows = sorted(csv.DictReader(file), key=lambda row: (row["site"], row["patient"]))
+    rows = sorted(rows_of(manifest_path(pack)), key=lambda row: (row["site"], row["patient"]))
     for place, row in enumerate(rows):
         row |= {name: str(pack / row[name]) for name in ("image", "mask")}
         row |= {fold: "val" if place % len(_FOLDS) == k else "train" for k, fold in enumerate(_FOLDS)}
@@ -153,13 +149,11 @@ def main() -> None:
     names = options.studies or list(STUDIES)
     seeds = [1] if options.quick else options.seeds
     console = Console()
-    figures: dict[str, Any] = {**conditions(), "skipped": {}}
+    figures: dict[str, Any] = {**conditions(), "skipped": []}
     missed: list[str] = []
     for name in names:
-        if not (DATA / STUDIES[name].pack).is_dir():
-            why = f"{DATA / STUDIES[name].pack} is not there; set WARDROUND_DATA"
-            print(f"{name}: skipped, {why}", file=sys.stderr)
-            figures["skipped"][name] = why
+        if not are_there(STUDIES[name].pack):
+            figures["skipped"].append(name)
             continue
         runs = [(f"{seed}", seed, STUDIES[name].split) for seed in seeds]
         if STUDIES[name].folds:
@@ -185,7 +179,7 @@ def run(name: str, seed: int, split: str | None, console: Console, *, quick: boo
         quick: One round of two steps.
     """
     study = STUDIES[name]
-    job = load_job(PROJECT / "configs" / "jobs" / f"{name}.toml", {"job.seed": seed})
+    job = shipped(name, {"job.seed": seed})
     if quick:
         job = shortened(job)
     with tempfile.TemporaryDirectory(prefix="wardround-science-") as out:
@@ -215,7 +209,7 @@ def keep_scores(name: str, scores: dict[str, dict[str, float]]) -> None:
     """Write what was found of each seed, beside that of other seeds with the same job."""
     kept = KEPT / f"{name}.json"
     kept.parent.mkdir(parents=True, exist_ok=True)
-    job = load_job(PROJECT / "configs" / "jobs" / f"{name}.toml").digest()
+    job = shipped(name).digest()
     before = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
     rows = before.get("scores", {}) if before.get("job") == job else {}
     rows |= {str(seed): row for seed, row in scores.items()}
@@ -225,8 +219,7 @@ def keep_scores(name: str, scores: dict[str, dict[str, float]]) -> None:
 
 def with_split(manifest: Path, column: str, out: Path) -> Path:
     """Write a manifest of a table whose column `column` is called `split`; who is 'val' in a fold tests."""
-    with manifest.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(manifest)
     with out.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, dict.fromkeys([*rows[0], "split"]), lineterminator="\n")
         writer.writeheader()
@@ -292,7 +285,7 @@ def judge(
 
 def second_observer(pack: Path, console: Console) -> dict[str, float]:
     """Return what a second observer's masks of the test reach against the first's, in the field of view."""
-    job = load_job(PROJECT / "configs" / "jobs" / "retina-vessels.toml")
+    job = shipped("retina-vessels")
     task, readers = make_task(job), kinds_of(job)
     metrics = task.metrics()
     records = scan_manifest(pack, ("image",), ("mask", "mask_2", "field_of_view")).records

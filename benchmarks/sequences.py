@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from brains import rows, series_of_brains
-from common import conditions, finish
+from brains import series_of_brains
+from common import PROJECT, conditions, finish, rows_of
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -26,7 +26,6 @@ from client.predict.run_model import predict_with
 from shared.job.schema import JobSpec, parse_job
 from simulate.session.session import Hospitals, execute, start
 
-PROJECT = Path(__file__).parents[1]
 JOBS, BRAINS = ("phantom-rhythm", "phantom-cine"), "brain-series"
 DRAWS = 2000
 Answers = dict[tuple[int, str], tuple[str, str]]
@@ -80,8 +79,8 @@ def answers(name: str, network: str | None, options: argparse.Namespace) -> Answ
             execute(run, "in-process", Console(file=io.StringIO()))
             data = data or next(folder.glob(".phantoms/*/*/manifest.csv"))
             predict_with(run.path, data, folder / "said", device="cpu")
-            testing = {row["patient"] for row in rows(data) if row["split"] == "test"}
-            for row in rows(folder / "said" / "predictions.csv"):
+            testing = {row["patient"] for row in rows_of(data) if row["split"] == "test"}
+            for row in rows_of(folder / "said" / "predictions.csv"):
                 if row["patient"] in testing:
                     found[seed, row["patient"]] = row["true"], row["predicted"]
         right = [true == said for (one, _), (true, said) in found.items() if one == seed]

@@ -9,7 +9,6 @@ of exact counts, and which shares of the events the intervals hold.
 """
 
 import argparse
-import csv
 import hashlib
 from collections import defaultdict
 from functools import partial
@@ -17,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import conditions, finish
+from common import DATA, conditions, finish, need, rows_of
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from science import DATA
 
 from client.guard.bounds import Bounds
 from client.guard.release import Release
@@ -46,8 +44,7 @@ def main() -> None:
     parser.add_argument("--least", type=int, default=10, help="min_group and round_counts_to of every site")
     parser.add_argument("--quick", action="store_true", help="one pack, two keys; held to no figure")
     options = parser.parse_args()
-    if not DATA.is_dir():
-        parser.error(f"{DATA} is not there; set WARDROUND_DATA")
+    need("statistics_noise", *PACKS, quick=options.quick)
     names, keys = (list(PACKS)[:1], 2) if options.quick else (list(PACKS), _KEYS)
     figures = {name: measured(name, options.least, keys) for name in names}
     finish("statistics_noise", {**conditions(), **figures}, [], quick=options.quick)
@@ -78,10 +75,9 @@ def measured(name: str, least: int, keys: int) -> dict[str, Any]:
 
 def _events(manifest: Path) -> Events:
     times: dict[str, list[float]] = defaultdict(list)
-    with manifest.open(newline="", encoding="utf-8") as stream:
-        for row in csv.DictReader(stream):
-            if float(row["event"]):
-                times[row["site"]].append(float(row["time"]))
+    for row in rows_of(manifest):
+        if float(row["event"]):
+            times[row["site"]].append(float(row["time"]))
     return {site: np.array(values) for site, values in sorted(times.items())}
 
 

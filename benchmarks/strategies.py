@@ -8,7 +8,6 @@ figure is held.
 """
 
 import argparse
-import csv
 import os
 import tempfile
 from dataclasses import dataclass
@@ -16,15 +15,13 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from common import conditions, finish, write_hospitals
+from common import conditions, finish, rows_of, shipped, write_hospitals
 from rich.console import Console
 from rich.table import Table
 
 from server.runs.folder import RunFolder
-from shared.job.schema import load_job
 from simulate.session.session import Hospitals, execute, start
 
-PROJECT = Path(__file__).parents[1]
 TARGET = 0.7  # Dice of all validation patients together
 SGD = {"training.optimizer": "sgd", "training.momentum": 0.0, "training.learning_rate": 0.1}
 KINDS: dict[str, dict[str, Any]] = {
@@ -81,7 +78,7 @@ def run(kind: str, seed: int, rounds: int, hospitals: Hospitals, out: Path, *, q
     overrides = {"job.seed": seed, "job.rounds": rounds, "model.norm": "batch", **KINDS[kind]}
     if quick:
         overrides |= {"data.size": [32, 32], "training.batch_size": 4}
-    job = load_job(PROJECT / "configs" / "jobs" / "quickstart.toml", overrides)
+    job = shipped("quickstart", overrides)
     with tempfile.TemporaryDirectory(dir=out) as folder:
         done = start(job, hospitals, Path(folder), "cpu", baselines=False)
         workers = "in-process" if quick else str(len(os.sched_getaffinity(0)))
@@ -93,8 +90,7 @@ def run(kind: str, seed: int, rounds: int, hospitals: Hospitals, out: Path, *, q
 
 def reached(done: RunFolder) -> int | None:
     """Return the first round after which the validation patients were at the target."""
-    with (done.path / "metrics.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(done.path / "metrics.csv")
     return next((int(row["round"]) for row in rows if float(row["dice_global"]) >= TARGET), None)
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import conditions, finish
+from common import DATA, conditions, finish, need, shipped
 from rich.console import Console
 from rich.table import Table
-from science import DATA, PROJECT, shortened
+from science import shortened
 from torch import Tensor
 
 from client.data.manifest.splits import CohortKey, Split, SplitTable
@@ -26,7 +26,6 @@ from client.data.samples.site_data import Samples, SiteData
 from client.predict.answering import Predictor
 from client.work.warm_networks import EVALUATION_BATCH
 from shared.finished_run import FinishedRun
-from shared.job.schema import load_job
 from shared.tasks.segmentation.metrics import count_voxels, dice
 from simulate.session.session import Hospitals, execute, start
 
@@ -44,8 +43,7 @@ def main() -> None:
     parser.add_argument("--synthesis", type=Path, help="folder of a finished run of brain-synthesis")
     parser.add_argument("--quick", action="store_true", help="one round of two steps; no figure is held")
     options = parser.parse_args()
-    if not (DATA / PACK).is_dir():
-        parser.error(f"{DATA / PACK} is not there; set WARDROUND_DATA")
+    need("synthetic_channel", PACK, quick=options.quick)
     with tempfile.TemporaryDirectory(prefix="wardround-synthetic-") as out:
         runs = {SEGMENTER: options.segmenter, SYNTHESIS: options.synthesis}
         trained = {
@@ -69,7 +67,7 @@ def main() -> None:
 
 def train(name: str, out: Path, *, quick: bool) -> Path:
     """Simulate a shipped job and return the folder of its run."""
-    job = load_job(PROJECT / "configs" / "jobs" / f"{name}.toml", {})
+    job = shipped(name, {})
     run = start(shortened(job) if quick else job, Hospitals(data=DATA / PACK), out, "cpu", baselines=False)
     execute(run, "in-process", Console())
     return run.path

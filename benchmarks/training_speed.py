@@ -22,14 +22,13 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from common import conditions, finish
+from common import conditions, finish, shipped
 from rich.console import Console
 from rich.table import Table
 
 from client.workers.pool import worker_environment
-from shared.job.schema import JobSpec, load_job
+from shared.job.schema import JobSpec
 
-PROJECT = Path(__file__).parents[1]
 JOBS = ("brain-lgg", "quickstart")
 PLAIN = "plain MONAI loop"
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -120,7 +119,7 @@ def measure(name: str, settings: dict[str, dict[str, Any]], plan: Plan) -> dict[
 
 def job_of(name: str, changes: dict[str, Any]) -> JobSpec:
     """Return a shipped job with some keys changed."""
-    return load_job(PROJECT / "configs" / "jobs" / f"{name}.toml", changes)
+    return shipped(name, changes)
 
 
 @contextmanager

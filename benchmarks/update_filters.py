@@ -14,16 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from common import conditions, finish, write_hospitals
+from common import DATA, conditions, finish, shipped, write_hospitals
 from rich.console import Console
 from rich.table import Table
 
 from server.runs.folder import RunFolder
-from shared.job.schema import JobSpec, TrainingTable, load_job
+from shared.job.schema import JobSpec, TrainingTable
 from simulate.session.session import Hospitals, execute, start
 
-PROJECT = Path(__file__).parents[1]
-DATA = Path(os.environ.get("WARDROUND_DATA", PROJECT.parent / "shared" / "data")) / "brain_lgg_5sites_2d"
+PACK = DATA / "brain_lgg_5sites_2d"
 PLAIN = "plain"
 UPPER = [  # levels of the U-Net, without the lowest, which has nearly half of the numbers
     "model.0",
@@ -77,7 +76,7 @@ def main() -> None:
     console = Console()
     with tempfile.TemporaryDirectory(prefix="wardround-filters-") as name:
         folder = Path(name)
-        data = write_hospitals(folder / "data", 3, 9, 32, ("train", "val", "test")) if options.quick else DATA
+        data = write_hospitals(folder / "data", 3, 9, 32, ("train", "val", "test")) if options.quick else PACK
         seeds, rounds = ([1], 2) if options.quick else (options.seeds, options.rounds)
         outcomes = {
             name: mean([run(name, seed, rounds, data, folder, quick=options.quick) for seed in seeds])
@@ -92,7 +91,7 @@ def run(name: str, seed: int, rounds: int, data: Path, out: Path, *, quick: bool
     """Run the job with one filter."""
     overrides: dict[str, Any] = {"job.seed": seed, "job.rounds": rounds}
     overrides |= {f"update.{key}": value for key, value in FILTERS[name].update.items()}
-    job = load_job(PROJECT / "configs" / "jobs" / "brain-lgg.toml", overrides)
+    job = shipped("brain-lgg", overrides)
     if quick:
         job = shortened(job)
     with tempfile.TemporaryDirectory(dir=out) as folder:
