@@ -25,6 +25,7 @@ from shared.cli.job import job_app
 from shared.errors import WardroundError
 from shared.text.printable import printable_lines
 from simulate.cli.audit_privacy import audit_privacy
+from simulate.cli.contribution import contribution
 from simulate.cli.describe import describe
 from simulate.cli.example import example
 from simulate.cli.simulate import simulate
@@ -42,6 +43,7 @@ app = App(
 app.command()(simulate)
 app.command()(describe)
 app.command()(tune)
+app.command()(contribution)
 app.command()(audit_privacy)
 for command in (
     report,

@@ -47,7 +47,7 @@ from simulate.session.setup import (
 )
 from simulate.workers import Call, Workers, open_workers
 
-_REPEATS = "repeats.jsonl"
+REPEATS = "repeats.jsonl"
 _KEPT = "kept"  # folder of what the sites keep between rounds
 _OPEN = (
     "These hospitals show scores of their own; by default a real one does not, nor figures of fewer than 10 "
@@ -94,7 +94,7 @@ def start(
         )
         if hospitals.repeats is not None:
             warnings += check_record(job, hospitals.repeats, {site.name for site in setup.sites})
-            write_atomic(run.path / _REPEATS, hospitals.repeats.text().encode())
+            write_atomic(run.path / REPEATS, hospitals.repeats.text().encode())
         settle(run, setup, hospitals.starts, warnings)
     except BaseException:
         shutil.rmtree(run.path)
@@ -256,7 +256,7 @@ def _run(
             least = max(site.policy.min_group for site in setup.sites)
             Describing(grid, run.job, run, _both(progress, told), strict=True, least=least).execute()
             return
-        record = run.path / _REPEATS
+        record = run.path / REPEATS
         repeats = Participation.read(record, run.job) if record.exists() else None
         listen = _both(progress, told)
         loop = RoundLoop(grid, run.job, run, listen, strict=True, repeats=repeats, rehearsal=True)

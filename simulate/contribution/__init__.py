@@ -1,0 +1,1 @@
+"""What each hospital brought to a model, from rehearsals with some of them."""
