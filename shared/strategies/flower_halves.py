@@ -115,6 +115,8 @@ class FedAdam(ServerOptimized, flower.FedAdam, StreamingMean):
 class UncorrectedAdam(FedAdam):
     """The same without Adam's correction of its first moments, as the algorithm is written."""
 
+    eta: float
+
     def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Aggregated:
         """Make one step of the size that Flower's correction turns into `eta`."""
         eta, rounds = self.eta, server_round + 1.0
