@@ -19,6 +19,10 @@ class Recent(Generic[Key, Value]):
         self._most = most
         self._kept: OrderedDict[Key, Value] = OrderedDict()
 
+    def __len__(self) -> int:
+        """Return how many things are kept."""
+        return len(self._kept)
+
     def __contains__(self, key: Key) -> bool:
         """Say whether a thing is kept."""
         return key in self._kept

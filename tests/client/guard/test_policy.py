@@ -151,7 +151,7 @@ def test_a_refusal_names_its_rule_at_once_and_loads_nothing(
     assert calls_of(lambda: replies.append(hospital.describe(job))) < 100_000  # a hundredth of a second
     (reply,) = replies
     assert reply.error.reason.startswith(f"st-mary: {rule}")
-    assert hospital.workshop._benches == {}
+    assert len(hospital.workshop._benches) == 0
     (entry,) = [entry for entry in hospital.log() if entry.event == "request-refused"]
     assert entry.fields["rule"] == rule
     assert entry.fields["job"] == job_of(**changes).digest()
