@@ -11,7 +11,9 @@ from subprocess import CompletedProcess
 
 import pytest
 
+from server.runs.folder import RunFolder
 from shared.errors import JobError
+from shared.job.schema import load_job
 from tests import cli
 
 PROJECT = Path(__file__).parents[1]
@@ -68,6 +70,15 @@ def test_a_run_that_is_not_there_is_said_before_anything_heavy_is_loaded(argumen
 def test_examples_are_made_without_the_libraries_that_train(tmp_path: Path) -> None:
     made = loaded("data", "example", "phantom-brain", "--out", tmp_path)
     assert not made & {"torch", "monai", "flwr", "torchmetrics"}
+
+
+def test_a_run_that_goes_on_is_reported_without_pytorch(tmp_path: Path, quickstart: Path) -> None:
+    run = RunFolder.create(tmp_path, load_job(quickstart))
+    run.describe(status="running", sites={"alpha": {}, "beta": {}})
+    run.add_rows("metrics.csv", [{"round": 1, "sites": 2, "train_loss": 0.5, "seconds": 1.0, "bytes": 1000}])
+    made = loaded("report", run.path, "--out", tmp_path / "page.html")
+    assert "<svg" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert not made & {"torch", "monai", "torchmetrics", "scipy", "flwr"}
 
 
 @pytest.mark.parametrize("side", ["client", "server"])

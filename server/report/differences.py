@@ -9,8 +9,8 @@ import numpy as np
 
 from server.report.content import Section, words
 from server.report.facts import Outcome, RunFacts
-from server.report.one_run import patient_tables, task_of
 from server.report.tables import shown_metrics
+from server.report.tested import patient_tables, task_of
 from shared.metrics.paired_tests import Difference, Judged, differences, holm
 from shared.metrics.replicates import Tables, patients_in
 from shared.metrics.spec import metric_names

@@ -11,7 +11,7 @@ from typing import Any
 from shared.errors import RunError
 from shared.job.schema import JobSpec
 from shared.metrics.spec import metric_specs
-from shared.run_folder import EVENTS, SIMULATION, TEST, RunRecord
+from shared.run_folder import EVENTS, PATIENTS, REHEARSAL, SIMULATION, TEST, RunRecord
 from shared.web.tables import Estimate
 
 SCORED_ALIKE = (
@@ -149,6 +149,12 @@ class RunFacts(Outcome):
     def is_rehearsal(self) -> bool:
         """Whether its hospitals were simulated."""
         return (self.record.path / SIMULATION).exists()
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether anything is kept of its test: its states, or in a rehearsal what its patients are."""
+        kept = (TEST, f"{REHEARSAL}/{PATIENTS}")
+        return any((self.record.path / name).exists() for name in kept)
 
     def states(self) -> dict[str, Any]:
         """Return the metric states of the test, nothing where none are kept.

@@ -1,25 +1,14 @@
 """The report of one run."""
 
 import json
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from server.report import results, sections
 from server.report.content import Picture, Report, Section
 from server.report.described import description_section
 from server.report.facts import RunFacts
-from shared.errors import RunError
-from shared.metrics.figures import Figure
-from shared.metrics.replicates import Tables
-from shared.run_folder import PATIENTS, REHEARSAL, TEST
-from shared.tasks import make_task
-from shared.tasks.base import Task
+from shared.run_folder import REHEARSAL
 from shared.web.tables import Estimate, Table
 
 _SAMPLES = "samples.png"
@@ -68,65 +57,18 @@ def _report_of_description(facts: RunFacts) -> Report:
     return Report(facts.name, f"{kind}, described: {facts.job.task.subject}.", (), parts)
 
 
-def task_of(facts: RunFacts) -> Task:
-    """Return the task of a run, which knows the statistics of its sites."""
-    task = make_task(facts.job)
-    task.statistics = {
-        name: np.asarray(numbers) for name, numbers in (facts.about.get("statistics") or {}).items()
-    }
-    return task
-
-
-def patient_tables(facts: RunFacts) -> dict[str, Tables]:
-    """Return what a rehearsal has kept of each test patient, by site; nothing of a real run.
-
-    Raises:
-        RunError: The file is damaged.
-    """
-    file = facts.record.path / REHEARSAL / PATIENTS
-    if not file.exists():
-        return {}
-    found: dict[str, dict[str, Any]] = {}
-    try:
-        content = load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise RunError(f"can't be read ({error})", where=file) from None
-    for name, values in content.items():
-        site, _, table = name.rpartition("/")
-        found.setdefault(site, {})[table] = values
-    return dict(sorted(found.items()))
-
-
 def _figures_section(facts: RunFacts) -> Section | None:
-    figures = {figure.name: figure for figure in _figures(facts)}
+    if not facts.is_tested:  # as of a run that goes on: for its page PyTorch would be loaded for nothing
+        return None
+    from server.report.tested import figures_of  # noqa: PLC0415  (with PyTorch)
+
+    figures = {figure.name: figure for figure in figures_of(facts)}
     if not figures:
         return None
     says = "Drawn from the sums of all hospitals."
     if facts.is_rehearsal:
         says += " What is of single patients, a rehearsal alone can show."
     return Section("figures", "A closer look at the test", (says,), figures=tuple(figures.values()))
-
-
-def _figures(facts: RunFacts) -> list[Figure]:
-    with warnings.catch_warnings():
-        # States that are merged and never updated are a mistake in torchmetrics' eyes.
-        warnings.filterwarnings("ignore", message=".*before the ``update`` method", category=UserWarning)
-        return list(_of_metrics(facts))
-
-
-def _of_metrics(facts: RunFacts) -> Iterator[Figure]:
-    states, task = facts.states(), task_of(facts)
-    if states.get("federation"):
-        edges = states.get("edges")
-        try:
-            metrics = task.metrics(None if edges is None else np.array(edges, np.float64))
-            metrics.merge(np.array(states["federation"], np.float64))
-        except (ValueError, TypeError) as error:
-            where = facts.record.path / TEST
-            raise RunError(f"is not of this job's test ({error})", where=where) from None
-        yield from metrics.figures()
-    if tables := patient_tables(facts):
-        yield from task.metrics(task.fine_edges()).patient_figures(tables)
 
 
 def _examples_section(facts: RunFacts) -> Section | None:

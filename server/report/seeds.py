@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from server.report.content import Section, words
 from server.report.differences import is_tested, metrics_of, same_patients, shared_metrics
 from server.report.facts import RunFacts
-from server.report.one_run import patient_tables
 from server.report.tables import shown_metrics
+from server.report.tested import patient_tables
 from shared.metrics.replicates import Figures, Tables, patients_in
 from shared.metrics.seed_spread import LEAST_SEEDS, Spread, drawn_means
 from shared.text.plural import many

@@ -6,6 +6,8 @@ from pathlib import Path
 from server.files import write_atomic
 from server.report.content import Report
 from server.report.facts import RunFacts
+from server.report.one_run import report_of
+from shared.loading import loading
 from shared.series import is_series
 
 PAGE = "report.html"
@@ -22,7 +24,8 @@ def report_on(runs: Sequence[Path], *, images: bool = True) -> Report:
         RunError: One can't be read, or they can't be compared.
     """
     if any(map(is_series, runs)):
-        from server.report import over_seeds, series  # noqa: PLC0415  (with PyTorch)
+        with loading():
+            from server.report import over_seeds, series  # noqa: PLC0415  (with PyTorch)
 
         return series.report_of_series(runs[0]) if len(runs) == 1 else over_seeds.report_of_jobs(runs)
     return report_on_facts([RunFacts.read(run) for run in runs], images=images)
@@ -31,10 +34,9 @@ def report_on(runs: Sequence[Path], *, images: bool = True) -> Report:
 def report_on_facts(runs: Sequence[RunFacts], *, images: bool = True) -> Report:
     """Return the same of what runs say, as somebody may see it; raises as `report_on`."""
     if len(runs) == 1:
-        from server.report.one_run import report_of  # noqa: PLC0415  (with PyTorch)
-
         return report_of(runs[0], images=images)
-    from server.report.side_by_side import report_of_several  # noqa: PLC0415  (with PyTorch)
+    with loading():
+        from server.report.side_by_side import report_of_several  # noqa: PLC0415  (with PyTorch)
 
     return report_of_several(runs)
 
