@@ -127,6 +127,23 @@ def pair(_importable_hosts: None) -> Iterator[Workers]:
         yield workers
 
 
+@pytest.fixture(scope="module")
+def ray_running(_importable_hosts: None) -> Iterator[None]:
+    """One Ray for all tests here; `test_same_result.py` has one that is started for a simulation."""
+    from simulate.workers.ray_actors import ray
+
+    with ray.init(num_cpus=16, include_dashboard=False, log_to_driver=False):
+        yield
+
+
+@pytest.fixture
+def spec(request: pytest.FixtureRequest) -> str:
+    """Return what says which workers are opened."""
+    if request.param.startswith("ray"):
+        request.getfixturevalue("ray_running")
+    return str(request.param)
+
+
 @pytest.fixture(scope="module", params=["in-process", "2", pytest.param("ray:2", marks=RAY)])
 def workers(request: pytest.FixtureRequest) -> Iterator[Workers]:
     """Every kind of workers, for the tests that leave them well."""
@@ -136,13 +153,8 @@ def workers(request: pytest.FixtureRequest) -> Iterator[Workers]:
         with open_workers(request.param, SampleHost, torch.get_num_threads()) as opened:
             yield opened
     else:
-        from simulate.workers.ray_actors import ray
-
-        # Room for the pools that other tests open meanwhile; alone, they start a Ray of their own.
-        with (
-            ray.init(num_cpus=16, include_dashboard=False, log_to_driver=False),
-            open_workers(request.param, SampleHost, torch.get_num_threads()) as opened,
-        ):
+        request.getfixturevalue("ray_running")
+        with open_workers(request.param, SampleHost, torch.get_num_threads()) as opened:
             with pytest.raises(RunError, match="room for"):
                 open_workers("ray:99", SampleHost, threads=1)
             yield opened
@@ -155,10 +167,10 @@ def fifo(tmp_path: Path) -> Path:
     return tmp_path / "fifo"
 
 
-@pytest.mark.parametrize("spec", ["0", "-1", "two", "", ":", ":2", "ray", "ray:", "ray:0", "2:2", "²"])
-def test_wrong_specifications_are_refused_with_the_valid_forms(spec: str) -> None:
+@pytest.mark.parametrize("wrong", ["0", "-1", "two", "", ":", ":2", "ray", "ray:", "ray:0", "2:2", "²"])
+def test_wrong_specifications_are_refused_with_the_valid_forms(wrong: str) -> None:
     with pytest.raises(RunError, match=r"in-process.*'2'.*ray:auto.*ray:4"):
-        open_workers(spec, SampleHost, threads=1)
+        open_workers(wrong, SampleHost, threads=1)
 
 
 def test_training_gives_the_same_bits_on_every_kind_of_worker(workers: Workers) -> None:
@@ -190,7 +202,7 @@ def test_arrays_of_any_shape_and_type_come_back_as_they_were(workers: Workers) -
         assert np.array_equal(outcome.arrays[name], array)
 
 
-@pytest.mark.parametrize("spec", ["in-process", "1", pytest.param("ray:1", marks=RAY)])
+@pytest.mark.parametrize("spec", ["in-process", "1", pytest.param("ray:1", marks=RAY)], indirect=True)
 def test_workers_run_with_the_threads_asked_for(spec: str) -> None:
     before = torch.get_num_threads()
     threads = before + 1
@@ -225,7 +237,7 @@ def test_a_reply_that_cannot_be_sent_is_an_error_of_that_call(pair: Workers) -> 
     assert good.error is None
 
 
-@pytest.mark.parametrize("spec", POOLS)
+@pytest.mark.parametrize("spec", POOLS, indirect=True)
 def test_a_call_whose_worker_died_is_tried_once_more(spec: str, tmp_path: Path) -> None:
     with open_workers(spec, SampleHost, threads=1) as workers:
         once = call(0, "die", "st-mary", marker=str(tmp_path / "once"), always=False)
@@ -240,7 +252,7 @@ def test_a_call_whose_worker_died_is_tried_once_more(spec: str, tmp_path: Path) 
         assert later.error is None
 
 
-@pytest.mark.parametrize("spec", ["in-process", "2", pytest.param("ray:1", marks=RAY)])
+@pytest.mark.parametrize("spec", ["in-process", "2", pytest.param("ray:1", marks=RAY)], indirect=True)
 def test_a_host_that_cannot_be_built_is_one_error(spec: str) -> None:
     factory = partial(BrokenHost, DataError("no manifest", where="manifest.csv"))
     with pytest.raises(DataError, match="no manifest"), open_workers(spec, factory, threads=1) as workers:
@@ -289,7 +301,7 @@ def test_the_late_outcome_of_a_cancelled_call_is_dropped(
     assert {reply["pid"] for reply in echoed(pair, calls)} <= before
 
 
-@pytest.mark.parametrize("spec", ["1", pytest.param("ray:1", marks=RAY)])
+@pytest.mark.parametrize("spec", ["1", pytest.param("ray:1", marks=RAY)], indirect=True)
 def test_a_worker_that_stays_stuck_after_cancelling_is_replaced(
     spec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
