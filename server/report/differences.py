@@ -11,6 +11,7 @@ from server.report.content import Section, words
 from server.report.facts import Outcome, RunFacts
 from server.report.tables import shown_metrics
 from server.report.tested import patient_tables, task_of
+from shared.metrics.bootstrap import Bootstrap
 from shared.metrics.paired_tests import Difference, Judged, differences, holm
 from shared.metrics.replicates import Tables, patients_in
 from shared.metrics.spec import metric_names
@@ -78,13 +79,11 @@ def _paired(one: RunFacts, other: RunFacts) -> dict[str, Difference] | str:
     patients = sum(map(patients_in, first))
     if patients < _LEAST_PATIENTS:
         return f"{patients} test patients are too few for an interval."
-    generator = np.random.default_rng(one.job.job.seed)
-    drawn = generator.multinomial(patients, np.full(patients, 1 / patients), _DRAWS)
-    draws = np.vstack([np.ones(patients, np.int64), drawn])
-    swaps = generator.random((_SWAPS, patients)) < 1 / 2
+    bootstrap = Bootstrap(patients, _DRAWS, one.job.job.seed)
+    swaps = np.random.default_rng(one.job.job.seed).random((_SWAPS, patients)) < 1 / 2
     alike = one.job.task == other.job.task and one.about.get("statistics") == other.about.get("statistics")
     judged, beside = Judged(metrics_of(one), first), Judged(metrics_of(other), second)
-    found = differences(judged, beside, draws, swaps if alike else None)
+    found = differences(judged, beside, bootstrap, swaps if alike else None)
     return {metric: found[metric] for metric in shared_metrics([one, other]) if metric in found}
 
 

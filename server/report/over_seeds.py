@@ -89,18 +89,19 @@ def _row(run: RunFacts, metric: str, one: Difference, corrected: float) -> list[
 
 def _difference(one: Seeds, other: Seeds, metric: str) -> Difference | None:
     """Return by how much the means over the seeds differ; None where one is not known."""
-    draws = [own.draws(metric, own.drawn()) for own in (one, other)]
+    figures = [own.figures(metric) for own in (one, other)]
     values = [np.array(own.values(metric)) for own in (one, other)]
-    if draws[0] is None or draws[1] is None or not all(map(len, values)):
+    if figures[0] is None or figures[1] is None or not all(map(len, values)):
         return None
-    patients = draws[1] - draws[0]
+    patients = one.with_other_patients(figures[1] - figures[0])
+    if patients is None:
+        return None
     seeds = [[run.job.job.seed for run in own.runs] for own in (one, other)]
     if seeds[0] == seeds[1]:  # with the same first model and order of the images
         moved = drawn_means(list(values[1] - values[0]), patients, seeds[0][0])
     else:
         parts = [drawn_means(list(own), None, seed) for seed, own in enumerate(values)]
-        moved = parts[1] - parts[0] + np.resize(patients - np.nanmean(patients), len(parts[0]))
-    moved = moved[~np.isnan(moved)]
+        moved = parts[1] - parts[0] + np.resize(patients - patients.mean(), len(parts[0]))
     low, high = np.percentile(moved, (2.5, 97.5))
     tail = min((moved <= 0).sum(), (moved >= 0).sum())
     p = min(1.0, 2 * (tail + 1) / (len(moved) + 1))

@@ -13,6 +13,7 @@ from server.report.differences import is_tested, metrics_of, same_patients, shar
 from server.report.facts import RunFacts
 from server.report.tables import shown_metrics
 from server.report.tested import patient_tables
+from shared.metrics.bootstrap import Bootstrap
 from shared.metrics.replicates import Figures, Tables, patients_in
 from shared.metrics.seed_spread import LEAST_SEEDS, Spread, drawn_means
 from shared.text.plural import many
@@ -20,6 +21,7 @@ from shared.web.tables import Estimate, Table
 
 LEAST_PATIENTS = 10
 _DRAWS = 1000
+_LEVELS = (np.arange(_DRAWS) + 0.5) / _DRAWS
 
 Numbers = NDArray[np.float64]
 
@@ -69,11 +71,11 @@ class Seeds:
         if not tables:
             return []
         patients = sum(map(patients_in, tables[0]))
-        number = _DRAWS if patients >= LEAST_PATIENTS else 0
-        generator = np.random.default_rng(self.runs[0].job.job.seed)
-        drawn = generator.multinomial(patients, np.full(patients, 1 / patients), number)
-        draws = np.vstack([np.ones(patients, np.int64), drawn])
+        draws = self._bootstrap(patients).draws
         return [metrics_of(run).resampled(own, draws) for run, own in zip(self.runs, tables, strict=True)]
+
+    def _bootstrap(self, patients: int) -> Bootstrap:
+        return Bootstrap(patients, _DRAWS if patients >= LEAST_PATIENTS else 0, self._seed)
 
     def values(self, metric: str, site: str | None = None) -> list[float]:
         """Return a metric of each seed, from the patients where they are known; nothing if one has none."""
@@ -86,28 +88,41 @@ class Seeds:
         values = [one.value for one in found if one.value is not None]
         return values if len(values) == len(self.runs) else []
 
-    def draws(self, metric: str, figures: Sequence[Figures]) -> Numbers | None:
-        """Return the mean of a metric over the seeds for each draw of the patients."""
-        hidden = not figures or metric in metrics_of(self.runs[0]).no_interval
-        if hidden or any(metric not in own or len(own[metric]) == 1 for own in figures):
+    def figures(self, metric: str, site: str | None = None) -> Numbers | None:
+        """Return the mean of a metric over the seeds in each of the bootstrap's draws; None where unknown."""
+        found = self.drawn(site)
+        if (
+            not found
+            or metric in metrics_of(self.runs[0]).no_interval
+            or any(metric not in own for own in found)
+        ):
             return None
-        mean: Numbers = np.mean([own[metric][1:] for own in figures], axis=0)
+        mean: Numbers = np.mean([own[metric] for own in found], axis=0)
         return mean
 
-    def spread(self, metric: str) -> Spread | None:
-        """Return a metric over the seeds; None where a run has none."""
-        values = self.values(metric)
-        return Spread.of(values, self.draws(metric, self.drawn()), self._seed) if values else None
+    def with_other_patients(self, figures: Numbers | None, site: str | None = None) -> Numbers | None:
+        """Return what a figure would be with other patients (1000,); None where that is unknown.
 
-    def site_spread(self, metric: str, site: str) -> Spread | None:
-        """Return the same of one hospital's test."""
+        Args:
+            figures: In each of the draws, as of `figures`.
+            site: Of whose patients it is.
+        """
+        if figures is None or len(figures) == 1:
+            return None
+        patients = sum(patients_in(own) for name, own in self.tables[0].items() if site in (None, name))
+        return self._bootstrap(patients).confidence(figures, _LEVELS)
+
+    def spread(self, metric: str, site: str | None = None) -> Spread | None:
+        """Return a metric over the seeds, of one hospital's test or of all; None where a run has none."""
         values = self.values(metric, site)
-        return Spread.of(values, self.draws(metric, self.drawn(site)), self._seed) if values else None
+        others = self.with_other_patients(self.figures(metric, site), site)
+        return Spread.of(values, others, self._seed) if values else None
 
     def drawn_means(self, metric: str) -> Numbers | None:
         """Return what the mean over the seeds would be with other patients and seeds, see there."""
         values = self.values(metric)
-        return drawn_means(values, self.draws(metric, self.drawn()), self._seed) if values else None
+        others = self.with_other_patients(self.figures(metric))
+        return drawn_means(values, others, self._seed) if values else None
 
     @property
     def _seed(self) -> int:
@@ -164,7 +179,7 @@ def _how(seeds: Seeds) -> str:
 def _site_table(seeds: Seeds) -> Table | None:
     metric = shown_metrics(seeds.runs[0].job)[0]
     sites = list(seeds.runs[0].test.get("sites") or {})
-    spreads = {site: own for site in sites if (own := seeds.site_spread(metric, site)) is not None}
+    spreads = {site: own for site in sites if (own := seeds.spread(metric, site)) is not None}
     if not spreads:
         return None
     rows = [[site, *_cells(own)] for site, own in spreads.items()]

@@ -96,7 +96,7 @@ def _left_out(series: Series, variant: Variant) -> Sequence[str]:
 
 
 def _at(seeds: Seeds | None, metric: str, site: str) -> Estimate:
-    return Estimate(None) if seeds is None else estimate(seeds.site_spread(metric, site))
+    return Estimate(None) if seeds is None else estimate(seeds.spread(metric, site))
 
 
 def _worst(series: Series, found: Mapping[str, Seeds], metric: str) -> list[str]:
@@ -104,7 +104,7 @@ def _worst(series: Series, found: Mapping[str, Seeds], metric: str) -> list[str]
     spreads: dict[str, Spread] = {}
     for variant in series.variants[1:]:
         for site in _left_out(series, variant):
-            if variant.name in found and (own := found[variant.name].site_spread(metric, site)) is not None:
+            if variant.name in found and (own := found[variant.name].spread(metric, site)) is not None:
                 spreads[site] = own
     if len(spreads) < len(series.variants) - 1:
         return []

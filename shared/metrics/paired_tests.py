@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from shared.metrics.bootstrap import Bootstrap
 from shared.metrics.replicates import PACKED, PATIENT, TRAIN, Figures, Tables, patients_in
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class Judged:
 
 
 def differences(
-    first: Judged, second: Judged, draws: NDArray[np.int64], swaps: NDArray[np.bool_] | None
+    first: Judged, second: Judged, bootstrap: Bootstrap, swaps: NDArray[np.bool_] | None
 ) -> dict[str, Difference]:
     """Return by how much the figures of two models differ, each with its interval and its p.
 
@@ -98,11 +99,11 @@ def differences(
     Args:
         first: A model's test.
         second: Another's, of the same patients in the same order.
-        draws: (R, P) how often each patient counts, in the first row once.
+        bootstrap: Draws of the patients.
         swaps: (S, P) whose answers change places; None where the two add up in other units, and p is of the
             bootstrap.
     """
-    figures = [own.metrics.resampled(own.sites, draws) for own in (first, second)]
+    figures = [own.metrics.resampled(own.sites, bootstrap.draws) for own in (first, second)]
     left_out = first.metrics.no_interval
     names = [name for name in figures[0] if name in figures[1] and name not in left_out]
     names = [name for name in names if not isnan(figures[1][name][0] - figures[0][name][0])]
@@ -113,9 +114,9 @@ def differences(
         gains = figures[1][name] - figures[0][name]
         if name in one and name in other:
             found[name] = _of_influences(float(gains[0]), other[name] - one[name])
-        else:
-            low, high = np.nanpercentile(gains[1:], (2.5, 97.5))
-            found[name] = Difference(float(gains[0]), float(low), float(high), *_p(gains, chance.get(name)))
+        elif (interval := bootstrap.interval(gains)) is not None:
+            drawn = gains[: bootstrap.number + 1]
+            found[name] = Difference(float(gains[0]), *interval, *_p(drawn, chance.get(name)))
     return found
 
 

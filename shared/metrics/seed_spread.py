@@ -42,17 +42,17 @@ class Spread:
 def drawn_means(values: Sequence[float], draws: Numbers | None, seed: int) -> Numbers:
     """Return what the mean over the seeds would be with other patients and other seeds (20,000,).
 
-    A draw of the patients moves all seeds together, as they have tested the same ones. What other seeds would
-    change is drawn beside it from Student's t: of the mean of k seeds, with k - 1 degrees of freedom.
+    Other patients move all seeds together, as they have tested the same ones. What other seeds would change
+    is drawn beside it from Student's t: of the mean of k seeds, with k - 1 degrees of freedom.
 
     Args:
         values: The figure of each seed (k,).
-        draws: Mean over the seeds for each draw of the patients (R,); None where the patients are not known,
-            and only the seeds differ.
+        draws: What their mean would be with other patients (R,); None where that is not known, and only the
+            seeds differ.
         seed: Of what is drawn.
     """
     number = len(values)
-    patients = np.array([np.mean(values)]) if draws is None else draws[~np.isnan(draws)]
+    patients = np.array([np.mean(values)]) if draws is None else draws
     found = np.resize(patients, _DRAWS)
     if number == 1:
         return found

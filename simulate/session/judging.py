@@ -1,12 +1,11 @@
 """What a simulation can say of its test that a real run can't: it sees the patients behind the figures.
 
-Intervals are percentiles of a bootstrap over the patients of all sites (Efron and Tibshirani, 1993): a
-patient's images are drawn together. What a task's metrics are then, its `MetricSet` says.
+Intervals are of a bootstrap over the patients of all sites (`shared.metrics.bootstrap`): a patient's images
+are drawn together. What a task's metrics are then, its `MetricSet` says.
 """
 
 import hashlib
 from collections.abc import Collection, Mapping, Set
-from math import isnan
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from client.work.hospital import Site
 from client.work.warm_networks import predictions
 from server.report.comparison import comparison
 from shared.job.schema import JobSpec
+from shared.metrics.bootstrap import Bootstrap
 from shared.metrics.intervals import Interval
 from shared.metrics.replicates import TRAIN, Figures, Tables, patients_in
 from shared.metrics.spec import metric_specs
@@ -82,17 +82,14 @@ def compare(task: Task, sites: Mapping[str, Tables]) -> dict[str, Any]:
         return {}
     patients = sum(patients_in(tables) for tables in tested.values())
     has_intervals = patients >= LEAST_PATIENTS
-    generator = np.random.default_rng(task.job.job.seed)
-    number = _DRAWS if has_intervals else 0
-    drawn_patients = generator.multinomial(patients, np.full(patients, 1 / patients), number)
-    draws = np.vstack([np.ones(patients, np.int64), drawn_patients])  # the first is the test itself
+    bootstrap = Bootstrap(patients, _DRAWS if has_intervals else 0, task.job.job.seed)
     metrics = task.metrics(task.fine_edges())
-    figures = metrics.resampled(list(tested.values()), draws)
+    figures = metrics.resampled(list(tested.values()), bootstrap.draws)
     rivals, wanted = metrics.rivals(tested), _wanted(task.job)
     found = comparison(
         task.job,
         {name: float(found[0]) for name, found in figures.items()},
-        _percentiles(figures, set(wanted) - set(metrics.no_interval)) if has_intervals else {},
+        _intervals(bootstrap, figures, set(wanted) - set(metrics.no_interval)),
         rivals.values,
         one_class=rivals.one_class,
         patients=patients,
@@ -112,12 +109,10 @@ def _of_site(task: Task, tables: Tables, number: int) -> dict[str, Any]:
     patients = patients_in(tables)
     if patients < LEAST_PATIENTS:
         return {"patients": patients, "metrics": {}}
-    generator = np.random.default_rng(task.job.job.seed)
-    drawn = generator.multinomial(patients, np.full(patients, 1 / patients), number)
-    draws = np.vstack([np.ones(patients, np.int64), drawn])
+    bootstrap = Bootstrap(patients, number, task.job.job.seed)
     metrics = task.metrics(task.fine_edges())
-    figures = metrics.resampled([tables], draws)
-    found = _percentiles(figures, set(_wanted(task.job)) - set(metrics.no_interval))
+    figures = metrics.resampled([tables], bootstrap.draws)
+    found = _intervals(bootstrap, figures, set(_wanted(task.job)) - set(metrics.no_interval))
     return {
         "patients": patients,
         "metrics": {
@@ -134,10 +129,6 @@ def _wanted(job: JobSpec) -> list[str]:
     return [spec.name for spec in specs if spec.name != "loss" and (spec.shown or spec.name in asked)]
 
 
-def _percentiles(figures: Figures, names: Set[str]) -> dict[str, Interval]:
-    found = {}
-    for name, values in figures.items():
-        if name in names and not isnan(values[0]):
-            low, high = np.nanpercentile(values[1:], (2.5, 97.5))
-            found[name] = (float(low), float(high))
-    return found
+def _intervals(bootstrap: Bootstrap, figures: Figures, names: Set[str]) -> dict[str, Interval]:
+    found = {name: bootstrap.interval(values) for name, values in figures.items() if name in names}
+    return {name: interval for name, interval in found.items() if interval is not None}

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, norm
 
 from shared.batch import Batch
+from shared.metrics.bootstrap import Bootstrap
 from shared.metrics.paired_tests import Judged, auroc_influence, differences, holm
 from shared.tasks import make_task
 from tests.jobs import make_job
@@ -35,8 +36,7 @@ def test_the_auroc_of_two_models_has_de_longs_test():
         logits = torch.from_numpy(np.stack([-own / 2, own / 2], axis=1))
         tables = tables_of(task, {"logits": logits}, label=torch.from_numpy(truth.astype(int)))
         judged.append(Judged(task.metrics(task.fine_edges()), [tables]))
-    draws = np.ones((2, 60), np.int64)
-    found = differences(*judged, draws, np.zeros((1, 60), bool))["auroc"]
+    found = differences(*judged, Bootstrap(60, 10, 1), np.zeros((1, 60), bool))["auroc"]
     assert found.test == "DeLong"
     assert found.value == pytest.approx(gain, abs=1e-3)  # the scores are in fine bins
     assert found.p == pytest.approx(2 * norm.sf(gain / np.sqrt(variance)), rel=0.05)
@@ -69,7 +69,7 @@ def test_accuracy_has_the_p_of_an_exact_sign_test():
     first, second = np.ones(30, bool), np.ones(30, bool)
     first[:9], second[9:11] = False, False
     swaps = np.random.default_rng(0).random((4000, 30)) < 1 / 2
-    draws = np.ones((2, 30), np.int64)
+    draws = Bootstrap(30, 10, 1)
     found = differences(answers(task, first), answers(task, second), draws, swaps)["accuracy"]
     assert found.test == "permutation"
     assert found.value == pytest.approx(7 / 30)
@@ -89,13 +89,12 @@ def test_pairs_of_patients_are_of_both_models_answers():
         return Judged(task.metrics(task.fine_edges()), [tables])
 
     def gain(first, second):
-        draws = np.ones((2, 20), np.int64)
-        return differences(judged(first), judged(second), draws, None)["concordance"].value
+        return differences(judged(first), judged(second), Bootstrap(20, 10, 1), None)["concordance"].value
 
     changed = [torch.from_numpy(swap)[:, None] for swap in swaps]
     chance = [gain(torch.where(own, *logits[::-1]), torch.where(own, *logits)) for own in changed]
     as_large = np.abs(chance) >= abs(gain(*logits)) - 1e-9
-    found = differences(judged(logits[0]), judged(logits[1]), np.ones((2, 20), np.int64), swaps)
+    found = differences(judged(logits[0]), judged(logits[1]), Bootstrap(20, 10, 1), swaps)
     assert found["concordance"].test == "permutation"
     assert found["concordance"].p == (as_large.sum() + 1) / 41
 
@@ -103,8 +102,7 @@ def test_pairs_of_patients_are_of_both_models_answers():
 def test_what_is_not_in_the_same_units_is_not_permuted():
     task = make_task(make_job(**CLASSIFY))
     right = np.arange(20) > 3
-    draws = np.vstack([np.ones((1, 20), int), np.random.default_rng(0).multinomial(20, [1 / 20] * 20, 50)])
-    found = differences(answers(task, right), answers(task, ~right), draws, None)
+    found = differences(answers(task, right), answers(task, ~right), Bootstrap(20, 50, 1), None)
     assert {name: own.test for name, own in found.items()}["accuracy"] == "bootstrap"
 
 
