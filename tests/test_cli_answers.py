@@ -34,7 +34,14 @@ NO_ANSWER = {
 IN_A_FEDERATION = {  # tests/server/runs/test_remote_runs.py asks these of a coordinator that runs
     *("login", "counts", "submit", "runs", "runs remove", "watch", "stop", "resume", "fetch"),
 }
-OF_A_SIMULATION = {"simulate", "describe", "tune", "contribution", "audit-privacy"}  # tests/simulate/
+OF_A_SIMULATION = {
+    "simulate",
+    "describe",
+    "tune",
+    "contribution",
+    "forget",
+    "audit-privacy",
+}  # tests/simulate/
 OF_RUNS = {  # tests/server/report/test_commands.py, tests/server/track/, tests/*/cli/
     *("report", "show", "compare", "predict", "retrieve", "export", "verify", "track", "store", "job judge"),
     *("client label list", "client label take"),

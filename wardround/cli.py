@@ -28,6 +28,7 @@ from simulate.cli.audit_privacy import audit_privacy
 from simulate.cli.contribution import contribution
 from simulate.cli.describe import describe
 from simulate.cli.example import example
+from simulate.cli.forget import forget
 from simulate.cli.simulate import simulate
 from simulate.cli.tune import tune
 
@@ -44,6 +45,7 @@ app.command()(simulate)
 app.command()(describe)
 app.command()(tune)
 app.command()(contribution)
+app.command()(forget)
 app.command()(audit_privacy)
 for command in (
     report,

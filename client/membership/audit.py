@@ -1,6 +1,6 @@
 """The audit of one model at one site: both attacks, on all of its patients."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -57,10 +57,35 @@ def audit_model(
     files: Files | None = None,
     track: Track = lambda items, _: items,
 ) -> Audit:
-    """Attack a model.
+    """Attack a model; arguments and errors are those of `audit_models`."""
+    found = audit_models(
+        {"": model},
+        job,
+        population,
+        rounds=rounds,
+        shadows=shadows,
+        statistics=statistics,
+        files=files,
+        track=track,
+    )
+    return found[""]
+
+
+def audit_models(
+    models: Mapping[str, nn.Module],
+    job: JobSpec,
+    population: Population,
+    *,
+    rounds: int,
+    shadows: int,
+    statistics: Statistics,
+    files: Files | None = None,
+    track: Track = lambda items, _: items,
+) -> dict[str, Audit]:
+    """Attack several models of one job with the same shadow models.
 
     Args:
-        model: On the device where shadow models are trained too.
+        models: By name, on the device where shadow models are trained too.
         job: What it was trained by.
         population: The site's patients.
         rounds: That the model took.
@@ -82,7 +107,8 @@ def audit_model(
         )
     if not all(phase.per_sample for phase in make_task(job, statistics).phases()):
         raise JobError("the loss compares patients with each other, and so says little about one of them")
-    losses = image_losses(model, job, population, statistics)
+    losses = {name: image_losses(model, job, population, statistics) for name, model in models.items()}
+    device = next(next(iter(models.values())).parameters()).device
     seed = seed_of(job.job.seed, "shadows")
     insides, known = [], []
     drawn = halves(len(population.members), shadows, seed)
@@ -92,17 +118,30 @@ def audit_model(
             population.chosen(inside),
             name=f"shadow {number}",
             rounds=rounds,
-            device=next(model.parameters()).device,
+            device=device,
             statistics=statistics,
             files=files or {},
         )
         insides.append(inside)
         known.append(population.by_patient(confidences(image_losses(shadow, job, population, statistics))))
+    compared = np.stack(known), np.stack(insides)
+    return {
+        name: _audit(own, population, compared, shadows, job.privacy.delta) for name, own in losses.items()
+    }
+
+
+def _audit(
+    losses: NDArray[np.float64],
+    population: Population,
+    compared: tuple[NDArray[np.float64], NDArray[np.bool_]],
+    shadows: int,
+    delta: float,
+) -> Audit:
     target = population.by_patient(confidences(losses))
     scores = {
         THRESHOLD: -population.by_patient(losses),
-        RATIO: likelihood_ratio(target, np.stack(known), np.stack(insides)),
+        RATIO: likelihood_ratio(target, *compared),
     }
     members = population.members
-    leaks = {name: leak(score[members], score[~members], job.privacy.delta) for name, score in scores.items()}
+    leaks = {name: leak(score[members], score[~members], delta) for name, score in scores.items()}
     return Audit(int(members.sum()), int((~members).sum()), shadows, leaks)

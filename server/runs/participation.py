@@ -87,6 +87,19 @@ class Participation:
             )
         return cls(rounds, next((part for part in parts if part.test), None))
 
+    def without(self, site: str, job: JobSpec) -> Self:
+        """Return the record as if a site had never been there, as that of another job.
+
+        Args:
+            site: Its name.
+            job: That repeats the others' part.
+        """
+        return type(self)(
+            {number: _without(part, site) for number, part in self.rounds.items()}
+            | {0: _without(self.rounds[0], site).model_copy(update={"job": job.digest()})},
+            None if self.test is None else _without(self.test, site),
+        )
+
     def of(self, round_: int) -> Part:
         """Return who took part in a round.
 
@@ -137,6 +150,12 @@ class Participation:
             for name in set(part.drawn) - set(part.trained):
                 lost.setdefault(name, number)
         return dict(sorted(lost.items()))
+
+
+def _without(part: Part, site: str) -> Part:
+    lists = ("summed", "can_train", "drawn", "trained", "judges", "judged")
+    kept = {key: [name for name in getattr(part, key) if name != site] for key in lists}
+    return part.model_copy(update={**kept, "model": "", "updates": {}})
 
 
 def line(**entries: Any) -> str:

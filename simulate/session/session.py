@@ -212,14 +212,18 @@ def carry_out(
     resume: bool = False,
     track: Sequence[str] = (),
     also: Listener = lambda _: None,
+    grid: Callable[[Workers, Iterable[str]], LocalGrid] = LocalGrid,
 ) -> Setup:
-    """Run a simulation to its end; arguments and errors are those of `execute`. Returns its hospitals."""
+    """Run a simulation to its end; arguments and errors are those of `execute`. Returns its hospitals.
+
+    `grid` makes what carries its messages.
+    """
     setup = Setup.read(run.path / SIMULATION)
     workers = workers or str(min(_cores(), len(setup.sites)))
     try:
         tracker = open_tracker(run, track, goes_on=resume)
         with tracker.until_the_end_of(run), at_work(run, resume=resume, workers=workers, device=setup.device):
-            _run(run, setup, workers, console, _both(tracker, also), resume=resume)
+            _run(run, setup, workers, console, _both(tracker, also), resume=resume, make_grid=grid)
     except WardroundError:
         if not resume and not run.has_begun():  # nothing to resume, and the user reads the reason now
             shutil.rmtree(run.path)
@@ -243,7 +247,14 @@ def _cores() -> int:
 
 
 def _run(
-    run: RunFolder, setup: Setup, workers: str, console: Console, told: Listener, *, resume: bool
+    run: RunFolder,
+    setup: Setup,
+    workers: str,
+    console: Console,
+    told: Listener,
+    *,
+    resume: bool,
+    make_grid: Callable[[Workers, Iterable[str]], LocalGrid],
 ) -> None:
     kept = run.path.resolve() / _KEPT
     factory = HostFactory(setup.model_dump_json(), kept)
@@ -251,7 +262,7 @@ def _run(
         open_workers(workers, factory, run.job.training.threads) as pool,
         Progress(console, run.job.evaluation.select_best) as progress,
     ):
-        grid = LocalGrid(pool, [site.name for site in setup.sites])
+        grid = make_grid(pool, [site.name for site in setup.sites])
         if run.job.job.describes:
             least = max(site.policy.min_group for site in setup.sites)
             Describing(grid, run.job, run, _both(progress, told), strict=True, least=least).execute()
