@@ -1,12 +1,11 @@
 """What a job may say about its data: `[data]`."""
 
-import operator
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from shared.job.augmentations import Augmentation
-from shared.table import Label, Positive, Table
+from shared.table import Label, Positive, Table, later_key
 
 
 class DataTable(Table):
@@ -76,55 +75,48 @@ class DataTable(Table):
         max_length=16,
         description="Random changes to training images, seeded by run, round, site and sample.",
     )
-    modalities: list[Annotated[str, Field(pattern=r"^[A-Z]{2,16}$")]] = Field(
+    modalities: list[Annotated[str, Field(pattern=r"^[A-Z]{2,16}$")]] = later_key(
         [],
         max_length=16,
-        exclude_if=operator.not_,  # a job without it keeps the digest that it had before there was such a key
         examples=[["MR"]],
         description="DICOM modalities that the job is for; images of others are refused, in training and by "
         "`predict`. Files that name none (NIfTI, PNG) are taken.",
     )
-    pixel_sizes: list[Annotated[list[Positive], Field(min_length=2, max_length=2)]] = Field(
+    pixel_sizes: list[Annotated[list[Positive], Field(min_length=2, max_length=2)]] = later_key(
         [],
         max_length=3,
-        exclude_if=operator.not_,
         examples=[[[0.5, 1.5], [0.5, 1.5], [0.5, 3.0]]],
         description="Millimetres of the pixels that the job is for, smallest and largest along each axis as "
         "images are read; others are refused, in training and by `predict`.",
     )
-    mpp: Positive | None = Field(
+    mpp: Positive | None = later_key(
         None,
-        exclude_if=operator.not_,  # a job without it keeps the digest that it had before there was such a key
         examples=[0.5],
         description="Micrometres of a pixel in the tiles that are cut from whole slides; they are of `size`.",
     )
-    tiles: int | None = Field(
+    tiles: int | None = later_key(
         None,
         ge=1,
         le=100_000,
-        exclude_if=operator.not_,
         examples=[256],
         description="Tiles with tissue of a slide, at most, drawn from the job's seed; without it all.",
     )
-    stain: Literal["reinhard", "macenko"] | None = Field(
+    stain: Literal["reinhard", "macenko"] | None = later_key(
         None,
-        exclude_if=operator.not_,
         examples=["macenko"],
         description="Brings the colours of tissue in tiles to one stain, slide by slide (docs/bags.md).",
     )
-    frames: int | None = Field(
+    frames: int | None = later_key(
         None,
         ge=1,
         le=10_000,
-        exclude_if=operator.not_,
         examples=[16],
         description="Frames of a series, evenly spread over its time; without it all.",
     )
-    frame_step: int | None = Field(
+    frame_step: int | None = later_key(
         None,
         ge=1,
         le=10_000,
-        exclude_if=operator.not_,
         examples=[4],
         description="Every n-th frame of a series, from the first; not beside `frames`.",
     )

@@ -7,7 +7,6 @@ number is spelt.
 
 import hashlib
 import json
-import operator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
@@ -25,14 +24,14 @@ from shared.networks import NETWORKS, NetworkOptions
 from shared.networks.options import Part
 from shared.privacy.options import PrivacyTable
 from shared.strategies import STRATEGIES, StrategyOptions
-from shared.table import ONE, SEVERAL, Name, Table, check_distinct
+from shared.table import ONE, SEVERAL, Name, Table, check_distinct, later_key
 from shared.tasks import TASKS
 from shared.tasks.options import TaskOptions
 from shared.toml_files import read_toml
 
 SCHEMA = 1
 """Number of the schema of jobs. Within one no default changes, and a key that comes later is left out of the
-canonical form at its default (`exclude_if`): so a job has one digest in all versions that know the number."""
+canonical form at its default (`later_key`): so a job has one digest in all versions that know the number."""
 
 
 def _one_or_several(model: Any) -> str:
@@ -69,9 +68,8 @@ class JobTable(Table):
         "judged on all sites' test patients (docs/judging.md).",
     )
     seed: int = Field(0, ge=0, lt=2**32, description="Every random number of the run comes from this seed.")
-    describes: bool = Field(
+    describes: bool = later_key(
         False,
-        exclude_if=operator.not_,  # a job without it keeps the digest that it had before there was such a key
         description="Whether the job asks for sums over the sites' training patients and nothing else, so "
         "that somebody knows the data before they train (docs/describing.md); needs rounds = 0.",
     )
@@ -101,10 +99,9 @@ class EvaluationTable(Table):
         "ten patients (docs/metrics.md).",
     )
 
-    metrics: list[Metric] = Field(
+    metrics: list[Metric] = later_key(
         [],
         max_length=16,
-        exclude_if=operator.not_,  # a job without it keeps the digest that it had before there was such a key
         examples=[[{"name": "brier"}]],
         description="Metrics besides those of the task (docs/metrics.md).",
     )

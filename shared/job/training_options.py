@@ -1,12 +1,11 @@
 """What a job may say about the local training: `[training]`, and `[training.PHASE]` for one phase of it."""
 
-import operator
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from shared.networks.options import Part
-from shared.table import SEVERAL, Table
+from shared.table import SEVERAL, Table, later_key
 
 Optimizer = Annotated[Literal["sgd", "adam", "adamw"], Field(description="Of the local training.")]
 LearningRate = Annotated[float, Field(gt=0, description="At the start of the schedule.")]
@@ -95,22 +94,19 @@ class TrainingTable(Table):
     schedule: Schedule = "constant"
     warmup_rounds: WarmupRounds = 0
     gradient_clip: GradientClip | None = Field(None, examples=[1.0])
-    rates: dict[Part, Annotated[float, Field(ge=0, le=1000)]] = Field(
+    rates: dict[Part, Annotated[float, Field(ge=0, le=1000)]] = later_key(
         {},
         max_length=1000,
-        exclude_if=operator.not_,  # a job without it keeps the digest that it had before there was such a key
         description="Factors on the learning rate by modules of the model, such as { encoder = 0.1 }; of two "
         "that hold a tensor the inner one counts. What has 0 is neither trained nor sent.",
     )
-    sampling: Literal["shuffled", "class-balanced"] = Field(
+    sampling: Literal["shuffled", "class-balanced"] = later_key(
         "shuffled",
-        exclude_if=lambda value: value == "shuffled",  # as for rates
         description="Which images a pass takes: each once; or each class as often as the others, whose "
         "patients take turns (for one label per image).",
     )
-    keep_optimizer: bool = Field(
+    keep_optimizer: bool = later_key(
         False,
-        exclude_if=operator.not_,  # as for rates
         description="Keep the optimiser's moments at each site from round to round; otherwise each round "
         "begins without any.",
     )
@@ -119,15 +115,13 @@ class TrainingTable(Table):
         description="Of the network's arithmetic in training. A site whose processor or GPU lacks it refuses "
         "the job: 'bfloat16' needs AVX512-BF16 or AMX, or an NVIDIA GPU from Ampere on; 'float16' a GPU.",
     )
-    compile: bool = Field(
+    compile: bool = later_key(
         False,
-        exclude_if=operator.not_,  # as for rates
         description="Compile the networks at each site for its machine, for quicker steps after the first. "
         "Needs a C++ compiler there, and [policy] compile of the site.",
     )
-    adversarial: AdversarialTable | None = Field(
+    adversarial: AdversarialTable | None = later_key(
         None,
-        exclude_if=operator.not_,  # as for rates
         description="Training on images that are changed against the model, in a table of its own.",
     )
     threads: int = Field(
@@ -140,7 +134,7 @@ class TrainingTable(Table):
             raise ValueError("local_epochs: give either local_epochs or local_steps")
         return self
 
-    phases: dict[str, PhaseTable] = Field({}, validation_alias=SEVERAL, exclude_if=operator.not_)
+    phases: dict[str, PhaseTable] = later_key({}, validation_alias=SEVERAL)
 
     @model_validator(mode="before")
     @classmethod

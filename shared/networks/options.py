@@ -1,7 +1,6 @@
 """What a job may say about its network, and what every network says about itself; loads no PyTorch."""
 
 import math
-import operator
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from shared.networks.packaged import Packaged
-from shared.table import Name, Table
+from shared.table import Name, Table, later_key
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -152,23 +151,20 @@ class NetworkOptions(Table):
 
     name: str
     dropout: float = Field(0.0, ge=0.0, lt=1.0, description="Share of activations dropped in training.")
-    start: Name | None = Field(
+    start: Name | None = later_key(
         None,
-        exclude_if=operator.not_,  # a job without it keeps the digest that it had before there was such a key
         examples=["imagenet"],
         description="Weights that the network starts from, in place of drawn ones (docs/start.md).",
     )
-    start_sha256: str | None = Field(
+    start_sha256: str | None = later_key(
         None,
         pattern=r"^[0-9a-f]{64}$",
-        exclude_if=operator.not_,
         description="Of the weights of a file, as `wardround job start` prints it.",
     )
-    fresh: list[Part] | None = Field(
+    fresh: list[Part] | None = later_key(
         None,
         min_length=1,
         max_length=1000,
-        exclude_if=operator.not_,
         examples=[["head"]],
         description="Modules for which the file has nothing, and which are drawn.",
     )
@@ -180,9 +176,8 @@ class NetworkOptions(Table):
         Batch norm is what all of MONAI's classes can have: the norm of the job replaces it.
         """
 
-    lora: LoraTable | None = Field(
+    lora: LoraTable | None = later_key(
         None,
-        exclude_if=operator.not_,
         description="Adapters that are trained in place of the layers, in a table of their own.",
     )
 
@@ -301,9 +296,8 @@ class MapOptions(NetworkOptions):
 class DeepMapOptions(MapOptions):
     """A network of maps whose coarser levels may be taught too, by maps of their own."""
 
-    deep_supervision: bool = Field(
+    deep_supervision: bool = later_key(
         False,
-        exclude_if=operator.not_,  # a job without it keeps the digest that it had before there was such a key
         description="Coarser levels give maps in training too, enlarged to the image's size; each one's loss "
         "counts half of the finer one's.",
     )

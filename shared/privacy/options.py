@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from shared.table import Table
+from shared.table import Table, later_key
 
 LARGEST_DELTA = 1e-3
 """A delta of one over the patients allows that one of them is published whole."""
@@ -57,9 +57,8 @@ class PrivacyTable(Table):
         description="dp-sgd, unit 'patient': images, drawn at random, over which a patient's gradient is the "
         "mean.",
     )
-    mean_over: Literal["sites", "patients"] = Field(
+    mean_over: Literal["sites", "patients"] = later_key(
         "sites",
-        exclude_if=lambda over: over == "sites",  # a job without it keeps the digest that it had before
         description="dp-sgd: 'sites': each site divides its noisy sum by the units that it expects in a "
         "step, so that sites count alike and a small one's noise is large. 'patients': all divide by "
         "batch_size, so that units count alike, and a small site's noise is no larger than another's.",

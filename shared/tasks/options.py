@@ -1,6 +1,5 @@
 """What a job may say about its task: `[task]`, checked without loading PyTorch."""
 
-import operator
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pydantic import Field, model_validator
 
 from shared.metrics.spec import MetricSpec
 from shared.metrics.statistic_spec import StatisticSpec
-from shared.table import Label, Positive, Table, check_distinct
+from shared.table import Label, Positive, Table, check_distinct, later_key
 from shared.tasks.fields import Field as SampleField
 from shared.tasks.fields import Pairing, first_of_role
 from shared.tasks.unlabelled.options import UNLABELLED, UnlabelledTable, unlabelled_problems
@@ -70,10 +69,9 @@ class TaskOptions(Table):
     example: ClassVar[Mapping[str, Mapping[str, Any]]]
 
     name: str
-    codes: dict[Label, Code] = Field(
+    codes: dict[Label, Code] = later_key(
         {},
         max_length=256,
-        exclude_if=operator.not_,  # a job without it keeps the digest that it had before there was such a key
         examples=[{"tumour": ["SCT", "108369006", "Neoplasm", "lesion"]}],
         description="What classes are called in results in DICOM and FHIR: coding scheme (SCT is SNOMED CT), "
         "code, meaning and, for structures, 'anatomy', 'lesion' or 'tissue' (docs/results.md).",
@@ -176,11 +174,10 @@ class ClassesOptions(TaskOptions):
         "count: counts are the patients'.",
     )
 
-    label_smoothing: float = Field(
+    label_smoothing: float = later_key(
         0.0,
         ge=0,
         lt=1,
-        exclude_if=operator.not_,  # a job without it keeps the digest that it had before there was such a key
         examples=[0.1],
         description="Share of each label that training spreads over all classes; for losses with a "
         "cross-entropy.",

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from shared.metrics.statistic_spec import StatisticSpec
 from shared.networks import Ends
-from shared.table import Label, check_distinct
+from shared.table import Label, check_distinct, later_key
 from shared.tasks.fields import Field as SampleField
 from shared.tasks.options import TaskOptions
 
@@ -57,29 +57,26 @@ _FEW = 6  # columns that a line names
 class RecordOptions(TaskOptions):
     """A task whose network sees an image, the columns of a table (a record), or both."""
 
-    image: SeesImage = Field(True, exclude_if=bool)  # a job without these keys keeps its digest
-    columns: SeenColumns = Field([], examples=[["age", "sex"]], exclude_if=operator.not_)
-    categories: Categories = Field({}, exclude_if=operator.not_)
+    image: SeesImage = later_key(True)  # a job without these keys keeps its digest
+    columns: SeenColumns = later_key([], examples=[["age", "sex"]])
+    categories: Categories = later_key({})
     scaling: Scaling = Field(None, exclude_if=operator.not_)
-    indicators: Indicators = Field(False, exclude_if=operator.not_)
-    clip: float | None = Field(
+    indicators: Indicators = later_key(False)
+    clip: float | None = later_key(
         None,
         ge=1,
-        exclude_if=operator.not_,
         examples=[5.0],
         description="Standard deviations from the mean, beyond which a number of a column is taken as this.",
     )
-    features: int = Field(
+    features: int = later_key(
         _FEATURES,
         ge=1,
         le=4096,
-        exclude_if=lambda features: features == _FEATURES,
         description="Beside columns, an image: numbers that [model.image] and [model.record] give to "
         "[model.fusion].",
     )
-    missing_images: bool = Field(
+    missing_images: bool = later_key(
         False,
-        exclude_if=operator.not_,
         description="Beside columns, an image: rows may lack it (an empty cell). A learned token stands in "
         "for it, as for a record of which nothing is known.",
     )

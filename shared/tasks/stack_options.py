@@ -1,6 +1,5 @@
 """A sample of several instances, a bag or a series, as `[task.stack]` describes it; loads no PyTorch."""
 
-import operator
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -9,7 +8,7 @@ from pydantic import Field, model_validator
 from shared.metrics.statistic_spec import StatisticSpec
 from shared.networks import Ends
 from shared.networks.options import Stack
-from shared.table import Label, Table
+from shared.table import Label, Table, later_key
 from shared.tasks.fields import Field as SampleField
 from shared.tasks.fields import is_side_table
 
@@ -130,9 +129,8 @@ class StackTable(Table):
             yield StatisticSpec.moments(MOMENTS, names).unless("take [task.stack] scaling = 'none'")
 
 
-SEVERAL = Field(
+SEVERAL = later_key(
     None,
-    exclude_if=operator.not_,  # a job without it keeps the digest that it had before there was such a key
     description="A sample is a bag or a series of instances, in a table of its own.",
 )
 """The key `stack` of a task's options."""

@@ -18,7 +18,7 @@ from pydantic import Field
 from client.data.manifest.rows import Record
 from shared.errors import JobError
 from shared.seeds import seed_of
-from shared.table import Table
+from shared.table import Table, later_key
 
 KEY_BYTES = 32
 
@@ -45,11 +45,10 @@ class SplitTable(Table):
         le=20,
         description="Folds of the patients who do not test, for jobs that name one ([data] fold).",
     )
-    labelled: float = Field(
+    labelled: float = later_key(
         1.0,
         gt=0.0,
         le=1.0,
-        exclude_if=(1.0).__eq__,
         description="Share of the training patients whose labels and masks are used, at least of one, to try "
         "what fewer would do; for jobs with [task.unlabelled].",
     )

@@ -1,6 +1,5 @@
 """What a job may say about a classification."""
 
-import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
@@ -10,6 +9,7 @@ from pydantic import Field, model_validator
 from shared.metrics.spec import MetricSpec
 from shared.metrics.statistic_spec import StatisticSpec
 from shared.networks import Ends
+from shared.table import later_key
 from shared.tasks.fields import Field as SampleField
 from shared.tasks.options import Classes, ClassesOptions
 from shared.tasks.records import RecordOptions
@@ -49,11 +49,10 @@ class Classification(RecordOptions, ClassesOptions):
     )
     stack: StackTable | None = SEVERAL
 
-    mixup: float | None = Field(
+    mixup: float | None = later_key(
         None,
         gt=0,
         le=10,
-        exclude_if=operator.not_,  # a job without it keeps the digest that it had before there was such a key
         examples=[0.2],
         description="Train on mixtures of two images and of their labels, with shares of a beta "
         "distribution that has this number twice.",

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from shared.metrics.spec import MetricSpec
 from shared.networks import Ends
 from shared.networks.options import Output
-from shared.table import Label, check_distinct
+from shared.table import Label, check_distinct, later_key
 from shared.tasks.fields import Field as SampleField
 from shared.tasks.options import Classes, TaskOptions
 
@@ -46,9 +46,8 @@ class Detection(TaskOptions):
         description="Where the boxes are: a column of the manifest, a table beside it (`boxes.csv`), or one "
         "column for each number (x0, y0, x1, y1[, z0, z1][, class]).",
     )
-    method: Literal["centres", "anchors"] = Field(
+    method: Literal["centres", "anchors"] = later_key(
         "centres",
-        exclude_if="centres".__eq__,  # such jobs keep the digest that they had before there was such a key
         description="What finds boxes: a map with peaks at their centres (any network that gives a map), or "
         "anchors ('retinanet').",
     )

@@ -1,6 +1,5 @@
 """What a job may say about a reconstruction."""
 
-import operator
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -9,7 +8,7 @@ from pydantic import Field, model_validator
 from shared.metrics.spec import MetricSpec
 from shared.networks import Ends
 from shared.networks.options import Output
-from shared.table import Label
+from shared.table import Label, later_key
 from shared.tasks.fields import Field as SampleField
 from shared.tasks.images.channels import check_channels, unit_range_problems
 from shared.tasks.images.options import ImageOptions
@@ -47,9 +46,8 @@ class Reconstruction(ImageOptions):
     measurement: AnyMeasurement = Field(
         description="What is measured of an image, in a table with a `kind` (docs/reconstruction.md)."
     )
-    kspace: Label | None = Field(
+    kspace: Label | None = later_key(
         None,
-        exclude_if=operator.not_,  # a job without it keeps the digest that it had before there was such a key
         examples=["kspace"],
         description="Column of files of whole k-space (docs/reconstruction.md#k-space-from-files), of which "
         "the site leaves out samples, in place of images.",
@@ -57,9 +55,8 @@ class Reconstruction(ImageOptions):
     channel: int = Field(
         1, ge=1, le=64, description="Channel of the image that is reconstructed, counted from 1."
     )
-    method: Literal["recurrent", "cascade", "variational"] = Field(
+    method: Literal["recurrent", "cascade", "variational"] = later_key(
         "recurrent",
-        exclude_if="recurrent".__eq__,  # as for kspace
         description="One network for all steps; one for each of them ([model] name = 'cnn-cascade'); or "
         "steps on the k-space of all coils (name = 'varnet').",
     )

@@ -1,6 +1,5 @@
 """What a job may say about a regression."""
 
-import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
@@ -10,7 +9,7 @@ from pydantic import Field, model_validator
 from shared.metrics.spec import MetricSpec
 from shared.metrics.statistic_spec import StatisticSpec
 from shared.networks import Ends
-from shared.table import Label, Positive, check_distinct
+from shared.table import Label, Positive, check_distinct, later_key
 from shared.tasks.fields import Field as SampleField
 from shared.tasks.records import RecordOptions, moments_of
 
@@ -50,9 +49,8 @@ class Regression(RecordOptions):
         "of all sites' training patients, or stand in `scaling`. A row may lack some: it teaches nothing of "
         "these.",
     )
-    volume_of: Label | None = Field(
+    volume_of: Label | None = later_key(
         None,
-        exclude_if=operator.not_,
         examples=["mask"],
         description="Column of masks: the targets are their structures, value 1 the first, and what is "
         "predicted is how large each is (ml; of pictures mm²).",

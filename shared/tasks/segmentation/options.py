@@ -1,6 +1,5 @@
 """What a job may say about a segmentation."""
 
-import operator
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
@@ -10,7 +9,7 @@ from pydantic import Field, model_validator
 from shared.method_keys import check_keys
 from shared.metrics.spec import MetricSpec
 from shared.networks import Ends
-from shared.table import Label
+from shared.table import Label, later_key
 from shared.tasks.fields import Field as SampleField
 from shared.tasks.options import Classes, ClassesOptions
 from shared.text.names import suggestion
@@ -88,65 +87,56 @@ class Segmentation(ClassesOptions):
         description="What training minimises; 'batch-dice-ce' takes the Dice over the batch, not of each "
         "image; 'cldice-ce' keeps the middle lines of tubes, such as vessels, in one piece (docs/tasks.md).",
     )
-    tversky_beta: float = Field(
+    tversky_beta: float = later_key(
         0.7,
         gt=0,
         lt=1,
-        exclude_if=lambda value: value == 0.7,  # a job without it keeps the digest that it had before
         description="Weight of missed pixels in 'tversky' and 'focal-tversky'; pixels added wrongly have 1 - "
         "tversky_beta.",
     )
-    boundary_weight: float = Field(
+    boundary_weight: float = later_key(
         0.01,
         gt=0,
         le=1000,
-        exclude_if=lambda value: value == 0.01,  # as for tversky_beta
         description="Weight of the distance to the border, beside the generalised Dice, in 'boundary'.",
     )
-    tube_radius: int = Field(
+    tube_radius: int = later_key(
         5,
         ge=1,
         le=50,
-        exclude_if=(5).__eq__,
         description="Pixels of the largest radius of a tube, for 'cldice-ce'.",
     )
-    masks: list[Label] = Field(
+    masks: list[Label] = later_key(
         [],
         max_length=16,
-        exclude_if=operator.not_,  # a job without it keeps the digest that it had before there was such a key
         examples=[["rater1", "rater2"]],
         description="Columns of the masks of several raters, in place of `mask`. Every row has the first; an "
         "empty cell of another is a rater who has not seen the image.",
     )
-    consensus: Literal["mean", "majority", "staple"] = Field(
+    consensus: Literal["mean", "majority", "staple"] = later_key(
         "mean",
-        exclude_if=lambda value: value == "mean",  # as for masks
         description="Of several raters: training takes the mean of the losses by each, or the loss by one "
         "mask that they agree on, by votes or by STAPLE (Warfield et al. 2004).",
     )
-    region: Label | None = Field(
+    region: Label | None = later_key(
         None,
-        exclude_if=operator.not_,  # jobs without it keep the digest that they had before there was such a key
         examples=["field_of_view"],
         description="Column of a mask of where pixels count: those outside are neither learnt nor judged, "
         "and are background.",
     )
-    voxel_metrics: bool = Field(
+    voxel_metrics: bool = later_key(
         False,
-        exclude_if=operator.not_,
         description="Also report accuracy, sensitivity, specificity and AUROC of the voxels.",
     )
-    keep_largest: list[Label] = Field(
+    keep_largest: list[Label] = later_key(
         [],
         max_length=256,
-        exclude_if=operator.not_,  # a job without it keeps the digest that it had before there was such a key
         examples=[["liver"]],
         description="Structures of whose predicted parts the largest alone stays.",
     )
-    least_size: dict[Label, Annotated[int, Field(ge=2, le=2**31)]] = Field(
+    least_size: dict[Label, Annotated[int, Field(ge=2, le=2**31)]] = later_key(
         {},
         max_length=256,
-        exclude_if=operator.not_,  # as for keep_largest
         examples=[{"lesion": 20}],
         description="Pixels (voxels) that each predicted part of a structure has at least; smaller ones go.",
     )

@@ -1,6 +1,5 @@
 """What a job may say about survival."""
 
-import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -11,7 +10,7 @@ from pydantic import Field, model_validator
 from shared.metrics.spec import MetricSpec
 from shared.metrics.statistic_spec import StatisticSpec
 from shared.networks import Ends
-from shared.table import Label, Positive
+from shared.table import Label, Positive, later_key
 from shared.tasks.fields import Field as SampleField
 from shared.tasks.options import TRAIN, PhaseSpec
 from shared.tasks.records import Categories, Indicators, RecordOptions, Scaling, SeesImage
@@ -54,17 +53,15 @@ class Survival(RecordOptions):
         description="'hazard': the chance of the event in each interval, for who got there; 'deephit': in "
         "which interval the event comes, if any; 'cox': the partial likelihood within a batch.",
     )
-    mean_over: Literal["events", "patients"] = Field(
+    mean_over: Literal["events", "patients"] = later_key(
         "events",
-        exclude_if=lambda mean_over: mean_over == "events",
         description="'cox': by how many the sum of a batch is divided, its events or its patients. With "
         "'patients', batches of whole sites, one step a round and plain SGD a federation climbs the "
         "stratified partial likelihood.",
     )
-    ranking: float = Field(
+    ranking: float = later_key(
         0.0,
         ge=0,
-        exclude_if=operator.not_,
         description="'deephit': weight of the order of the patients of a batch beside the likelihood; 0 for "
         "private training.",
     )

@@ -1,12 +1,12 @@
 """What a job may say about training rows whose label or mask is empty; loads no PyTorch."""
 
-import operator
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
 from shared.method_keys import MethodKey, MethodTable
+from shared.table import later_key
 from shared.tasks.fields import UNKNOWN_PIXEL
 
 if TYPE_CHECKING:
@@ -58,9 +58,8 @@ class UnlabelledTable(MethodTable):
         return 1.0 if self.learns else None
 
 
-UNLABELLED = Field(
+UNLABELLED = later_key(
     None,
-    exclude_if=operator.not_,  # a job without it keeps the digest that it had before there was such a key
     description="What becomes of training rows without a label or mask, in a table of its own.",
 )
 """The key `unlabelled` of a task's options."""

@@ -2,7 +2,7 @@
 key is written out where it has its default.
 
 The digest is what hospitals have approved. A key that is added later is left out of the canonical form at its
-default (`exclude_if`), so that jobs without it are what they were, and sites that don't know it take them.
+default (`later_key`), so that jobs without it are what they were, and sites that don't know it take them.
 """
 
 import pytest
@@ -36,5 +36,5 @@ def test_a_new_key_changes_no_digest(key: str) -> None:
     """Of a table that a job names anew (a network, a task) all keys are new, and none is in an older job."""
     table = key.rpartition(".")[0]
     is_new_table = bool(table) and not any(one.rpartition(".")[0] == table for one in THEN)
-    told = "give it exclude_if, so that a job without it keeps its digest"
+    told = "make it with later_key, so that a job without it keeps its digest"
     assert is_new_table or NOW[key][1] == LEFT_OUT, told
