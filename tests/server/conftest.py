@@ -1,6 +1,5 @@
 """A federation in one process whose sites can be made to misbehave."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from client.work.client_app import make_app
 from client.work.hospital import Site
 from client.work.run_store import RunStore
 from client.work.warm_networks import Workshop
+from server.rounds import deadline
 from server.rounds.deadline import Deadline
 from server.rounds.loop import RoundLoop
 from server.rounds.site_grid import SiteGrid
@@ -46,18 +46,33 @@ Change = Callable[[Message, Message], Iterable[Message]]
 FEW = {"min_group": 1, "min_patients_in_update": 1, "share_site_metrics": True}
 
 
+class StillClock:
+    """Goes on where it is put forward and not else: no deadline is met because a machine is slow."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
 class SmallGrid(SiteGrid):
     """Carries messages to real ClientApps, and their answers through a hand that may change them.
 
     Args:
         sites: They get the node ids 10, 11, ...
+        clock: Of deadlines; goes on while a site that is asleep is waited for.
         delivery: Says in which order questions are answered.
     """
 
     def __init__(
-        self, sites: Iterable[Site], delivery: Callable[[list[Message]], list[Message]] = list
+        self,
+        sites: Iterable[Site],
+        clock: StillClock,
+        delivery: Callable[[list[Message]], list[Message]] = list,
     ) -> None:
         become(1)
+        self._clock = clock
         self.changes: dict[int, Change] = {}
         self.timeouts: list[float] = []
         self.states: dict[int, RecordDict] = {}
@@ -99,7 +114,7 @@ class SmallGrid(SiteGrid):
         questions = self._delivery(list(messages))
         for question in sorted(questions, key=lambda question: question.metadata.dst_node_id in self.asleep):
             if question.metadata.dst_node_id in self.asleep and question.metadata.message_type == "train":
-                time.sleep(deadline.left)
+                self._clock.now += deadline.left + 1.0  # past the end
             self._count += 1
             assign_id(question, str(self._count))
             node = question.metadata.dst_node_id
@@ -172,8 +187,10 @@ def mean_update(federated: Federated, sites: Iterable[Site]) -> NDArray[np.float
 
 
 @pytest.fixture
-def federate(tiny_data, tmp_path) -> Callable[..., Federated]:
+def federate(tiny_data, tmp_path, monkeypatch) -> Callable[..., Federated]:
     """Return a function that makes a federation of the tiny hospitals for a job; it is not strict."""
+    clock = StillClock()
+    monkeypatch.setattr(deadline, "time", clock)
 
     def make(
         job,
@@ -188,7 +205,7 @@ def federate(tiny_data, tmp_path) -> Callable[..., Federated]:
     ) -> Federated:
         events: list[Event] = []
         sites = make_sites(manifest, ("alpha", "beta", "gamma", "delta"), tmp_path / "kept")
-        grid = SmallGrid(sites, delivery)
+        grid = SmallGrid(sites, clock, delivery)
         run = run or RunFolder.create(tmp_path / "runs", job)
 
         def listen(event: Event) -> None:
