@@ -11,7 +11,7 @@ SIDE_BY_SIDE := --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 TESTED := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
 
-.PHONY: help simulate federation test benchtest coverage lint types bench site gallery docs clean
+.PHONY: help simulate federation test benchtest coverage lint types bench site wheelhouse gallery docs clean
 
 help:  ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -45,6 +45,9 @@ bench: $(VENV)/installed-dev  ## run every benchmark; fails where a figure is mi
 
 site: $(VENV)/installed-dev  ## build the documentation site into build/site, with the notebooks run; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 RUN_NOTEBOOKS=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+wheelhouse:  ## pack what is installed without a network: build/wardround-site.tar, build/wardround-coordinator.tar
+	PYTHON=$(PYTHON) deploy/wheelhouse.sh
 
 gallery: $(VENV)/installed-dev  ## write docs/gallery.md: pictures of synthetic hospitals, figures that benchmarks/science.py left
 	OMP_NUM_THREADS=1 $(BIN)/python -m docs.images.make_gallery

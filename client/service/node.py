@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 from flwr.app import Error, Message, RecordDict
 
-from client.service.presence import ONLINE, WORKING, Presence, notify
+from client.service.presence import ONLINE, WORKING, Presence
 from client.service.state import StateFolder
 from client.workers.calls import HEAD, Call, Outcome, Workers
 from client.workers.records import pack, unpack
@@ -23,6 +23,7 @@ from shared.errors import WardroundError
 from shared.flower.connection import RefusedError, RunOverError, StoppedError
 from shared.flower.fleet import HEARTBEAT, Fleet, Ticket
 from shared.flower.stored import named_bytes, without_arrays
+from shared.systemd import notify
 from shared.text.logs import about
 from shared.wire import messages
 from shared.wire.starts_message import without_starts

@@ -1,12 +1,10 @@
 """What a site's service is doing, told to all who ask: `client status`, health probes and systemd."""
 
-import os
-import socket
 import threading
-from contextlib import suppress
 
 from client.service.health import Health
 from client.service.state import StateFolder
+from shared.systemd import notify
 from shared.text.printable import printable
 
 ONLINE, WORKING = "online", "working"
@@ -47,12 +45,3 @@ class Presence:
         self._state.tell(status, detail)
         self._health.serving(yes=status in {ONLINE, WORKING})
         notify(f"STATUS={status} {detail}".strip())
-
-
-def notify(message: str) -> None:
-    """Tell systemd, where it started this process with `Type=notify`; see sd_notify(3)."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address:
-        return
-    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.sendto(message.encode(), "\0" + address[1:] if address.startswith("@") else address)

@@ -1,6 +1,6 @@
 # The coordinator. Build from the project's folder: docker build -f deploy/docker/coordinator.Dockerfile -t wardround-coordinator .
 # Run: docker run --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges -p 9443:9443 -p 9444:9444 \
-#        -v /srv/wardround:/coordinator -i -e WARDROUND_CA_PASSPHRASE_FILE=- wardround-coordinator < passphrase
+#        -v /var/lib/wardround-coordinator:/var/lib/wardround-coordinator -i -e WARDROUND_CA_PASSPHRASE_FILE=- wardround-coordinator < passphrase
 FROM python:3.11-slim AS build
 WORKDIR /source
 COPY pyproject.toml constraints.txt README.md LICENSE ./
@@ -14,11 +14,11 @@ RUN python -m venv /opt/wardround && /opt/wardround/bin/pip install --no-cache-d
 FROM python:3.11-slim
 COPY --from=build /opt/wardround /opt/wardround
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin wardround \
-    && mkdir /coordinator && chown 10001:10001 /coordinator
+    && mkdir -m 0700 /var/lib/wardround-coordinator && chown 10001:10001 /var/lib/wardround-coordinator
 USER 10001:10001
 ENV FLWR_TELEMETRY_ENABLED=0 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp
-VOLUME /coordinator
-WORKDIR /coordinator
+VOLUME /var/lib/wardround-coordinator
+WORKDIR /var/lib/wardround-coordinator
 # Exec form: no shell is started, and signals reach the service.
 ENTRYPOINT ["/opt/wardround/bin/wardround"]
-CMD ["server", "start", "--dir", "/coordinator"]
+CMD ["server", "start", "--dir", "/var/lib/wardround-coordinator"]

@@ -57,6 +57,7 @@ from shared.monitoring.publish import published
 from shared.notify.messenger import Messenger
 from shared.pki.authority import Signatory
 from shared.pki.certificates import server_context
+from shared.systemd import notify
 from shared.wire.address import join_address
 
 log = logging.getLogger(__name__)
@@ -138,6 +139,7 @@ class Service:
         ]
         over = self._tell_people()
         log.info("the coordinator is ready")
+        notify("READY=1")
         try:
             await gateway.serve(sites, people, stop)
         finally:

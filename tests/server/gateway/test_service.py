@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -73,16 +74,20 @@ def coordinator(tmp_path: Path) -> Iterator[Coordinator]:
     folder = tmp_path / "coordinator"
     settings = ServerTable(name="trial", host="127.0.0.1", sites_port=sites_port, people_port=people_port)
     found(folder, settings, None)
-    with started(
-        [sys.executable, "-c", START, folder],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(PROJECT)},
-    ) as process:
-        running = Coordinator(folder, settings, process)
-        running.await_line("the coordinator is ready")
-        yield running
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+    address = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(address))
+        with started(
+            [sys.executable, "-c", START, folder],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(PROJECT), "NOTIFY_SOCKET": str(address)},
+        ) as process:
+            running = Coordinator(folder, settings, process)
+            running.await_line("the coordinator is ready")
+            assert systemd.recv(100) == b"READY=1"
+            yield running
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
 
 
 def fleet(coordinator: Coordinator, keys: Path) -> FleetHttpClient:
