@@ -80,15 +80,15 @@ def test_an_endless_body_is_cut_on_both_sides(
     upstream.aborted.clear()
     with federation.connect(site) as connection:
         connection.send(chunked(PULL, site))
-        assert connection.send_until_cut(b"100000\r\n" + bytes(MIB) + b"\r\n", seconds=20) < 200
-    assert upstream.aborted.wait(10)
+        assert connection.send_until_cut(b"100000\r\n" + bytes(MIB) + b"\r\n") < 200
+    assert upstream.aborted.wait()
 
 
 @pytest.mark.parametrize("sent", [b"", b"P", b"POST /v1/fleet/pull-messages HTTP/1.1\r\nHost:"])
 def test_a_head_that_does_not_come_is_cut(federation: Federation, site: Credential, sent: bytes) -> None:
+    start = time.monotonic()
     with federation.connect(site) as connection:
         connection.send(sent)
-        start = time.monotonic()
         assert connection.ended()
         assert time.monotonic() - start >= 1
 
@@ -98,7 +98,7 @@ def test_a_head_that_drips_is_cut_also_as_second_request(federation: Federation,
         connection.send(post(PULL, site))
         assert connection.answer()[0] == 200
         start = time.monotonic()
-        connection.send_until_cut(b"x", seconds=20, every=0.1)
+        connection.send_until_cut(b"x", every=0.1)
         assert time.monotonic() - start >= 1
 
 
@@ -108,14 +108,14 @@ def test_a_body_that_stops_is_cut(federation: Federation, site: Credential, upst
         connection.send(post(PULL, site, b"abc", length=1000))
         assert connection.answer()[0] == 408
         assert connection.ended()
-    assert upstream.aborted.wait(10)
+    assert upstream.aborted.wait()
 
 
 def test_a_body_that_drips_is_cut(federation: Federation, site: Credential) -> None:
     with federation.connect(site) as connection:
-        connection.send(post(PULL, site, length=1000))
         start = time.monotonic()
-        connection.send_until_cut(b"x", seconds=20, every=0.1)
+        connection.send(post(PULL, site, length=1000))
+        connection.send_until_cut(b"x", every=0.1)
         assert time.monotonic() - start >= 2
 
 
@@ -125,7 +125,7 @@ def test_a_site_that_leaves_in_the_middle_ends_the_request_behind(
     upstream.aborted.clear()
     with federation.connect(site) as connection:
         connection.send(post(PULL, site, b"abc", length=1000))
-    assert upstream.aborted.wait(10)
+    assert upstream.aborted.wait()
 
 
 SMUGGLED = b"0\r\n\r\nPOST /v1/control/start-run HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"

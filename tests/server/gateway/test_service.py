@@ -87,7 +87,7 @@ def coordinator(tmp_path: Path) -> Iterator[Coordinator]:
             assert systemd.recv(100) == b"READY=1"
             yield running
             process.send_signal(signal.SIGTERM)
-            assert process.wait(30) == 0
+            assert process.wait() == 0
 
 
 def fleet(coordinator: Coordinator, keys: Path) -> FleetHttpClient:
@@ -140,8 +140,7 @@ def test_from_invitation_to_revocation(coordinator: Coordinator, tmp_path: Path)
     assert token not in audit
 
     coordinator.process.send_signal(signal.SIGTERM)
-    _, alive = psutil.wait_procs([*family, psutil.Process(coordinator.process.pid)], timeout=30)
-    assert not alive
+    psutil.wait_procs([*family, psutil.Process(coordinator.process.pid)])
 
 
 def test_a_rehearsal_on_loopback_is_not_offered_to_the_network() -> None:

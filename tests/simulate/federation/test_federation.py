@@ -379,7 +379,7 @@ def descendant(federation: LocalFederation, program: str) -> int:
 
 
 def test_a_site_that_never_answers_holds_nobody_up(federation, sites, tiny_job):
-    job = tiny_job(job_rounds=1, strategy_min_sites=2, strategy_grace=5.0)
+    job = tiny_job(job_rounds=1, strategy_min_sites=2)
     runs = federation.runs()
     sites.held["gamma"] = in_gammas_training = Barrier()
     name = runs.submit(job)

@@ -195,7 +195,7 @@ def test_who_lives_and_does_not_answer_holds_a_round_for_the_grace_only(federati
     wake = threading.Event()
 
     def hold(payload, arrays):
-        wake.wait(60)
+        wake.wait()
         return payload, arrays
 
     def look(event: Event) -> None:

@@ -99,8 +99,7 @@ def test_a_killed_worker_is_replaced_and_kill_9_leaves_no_process_and_the_run_re
     assert worker in workers
     process.kill()
     process.communicate()
-    _, alive = psutil.wait_procs(workers, timeout=30)
-    assert not alive
+    psutil.wait_procs(workers)
     held.let_go()
     run = next(tmp_path.glob("tiny-*"))
     assert status_of(run) == "interrupted"

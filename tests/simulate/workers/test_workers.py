@@ -285,7 +285,7 @@ def test_outcomes_arrive_in_the_order_in_which_calls_finish(pair: Workers, fifo:
         arrived |= {outcome.id for outcome in pair.wait(None)}
     assert arrived == {1, 2}
     fifo.write_text("")
-    assert [outcome.id for outcome in pair.wait(10)] == [0]
+    assert [outcome.id for outcome in pair.wait(None)] == [0]
 
 
 def test_the_late_outcome_of_a_cancelled_call_is_dropped(
@@ -322,7 +322,7 @@ def test_a_worker_that_finished_a_cancelled_call_unheard_is_kept(fifo: Path) -> 
         workers.cancel()
         fifo.write_text("done")
         (worker,) = workers._workers
-        assert worker.link.channel.connection.poll(60)
+        assert worker.link.channel.connection.poll(None)
         worker.replace_at = 0.0
         (after,) = echoed(workers, [call(0, "echo")])
     assert after["pid"] == before["pid"]
@@ -429,14 +429,13 @@ def test_workers_end_when_their_parent_is_killed(hanging: subprocess.Popen[str])
     family = psutil.Process(hanging.pid).children(recursive=True)
     assert len(family) >= 2
     hanging.kill()
-    _, alive = psutil.wait_procs(family, timeout=10)
-    assert alive == []
+    psutil.wait_procs(family)
     pids = {str(hanging.pid), *(str(item.pid) for item in family)}
     assert not [file for file in Path("/dev/shm").iterdir() if pids & set(file.name.split("_"))]  # noqa: S108
 
 
 def test_ctrl_c_ends_all_processes_with_the_parents_traceback_alone(hanging: subprocess.Popen[str]) -> None:
     os.killpg(hanging.pid, signal.SIGINT)
-    _, errors = hanging.communicate(timeout=20)
+    _, errors = hanging.communicate()
     assert errors.count("Traceback") == 1
     assert errors.rstrip().endswith("KeyboardInterrupt")
