@@ -12,9 +12,9 @@ from pydantic import Field, ValidationError
 
 from shared.errors import RunError
 from shared.job.schema import JobSpec, override, parse_job
+from shared.series_folder import FILE
 from shared.table import Name, Table
 
-FILE = "series.json"
 Kind = Literal["seeds", "leave-one-site-out", "sites", "patients"]
 
 
@@ -93,11 +93,6 @@ class Series(Table):
         changes = {"job.seed": member.seed, "strategy.min_sites": min(job.strategy.min_sites, train)}
         override(table, changes, None)
         return parse_job(table, FILE)
-
-
-def is_series(folder: Path) -> bool:
-    """Say whether a folder is that of a series."""
-    return (folder / FILE).is_file()
 
 
 def runs_of(folder: Path) -> list[Path]:

@@ -70,7 +70,7 @@ def show(
 
     from server.report.terminal import print_report, print_run
     from server.report.write import report_on
-    from shared.series import is_series
+    from shared.series_folder import is_series
 
     if is_series(folder):
         print_report(Console(), report_on([folder]))
@@ -111,7 +111,7 @@ def run_folder(run: Path, local: Path) -> Path:
         RunError: There is none: said before anything heavy is loaded.
     """
     from shared.errors import RunError
-    from shared.series import is_series
+    from shared.series_folder import is_series
 
     for folder in (run, local / run):
         if (folder / "job.json").is_file() or is_series(folder):

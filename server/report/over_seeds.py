@@ -15,7 +15,8 @@ from server.report.words import asked
 from shared.errors import RunError
 from shared.metrics.paired_tests import Difference, holm
 from shared.metrics.seed_spread import drawn_means
-from shared.series import Series, is_series, runs_of
+from shared.series import Series, runs_of
+from shared.series_folder import is_series
 from shared.text.plural import many
 from shared.web.tables import Estimate, Table
 

@@ -8,7 +8,7 @@ from server.report.content import Report
 from server.report.facts import RunFacts
 from server.report.one_run import report_of
 from shared.loading import loading
-from shared.series import is_series
+from shared.series_folder import is_series
 
 PAGE = "report.html"
 

@@ -78,7 +78,7 @@ def go_on(
     """Go on with a run or a series that was stopped; returns what a script is told."""
     from server.runs.folder import RunFolder
     from shared.errors import RunError
-    from shared.series import is_series
+    from shared.series_folder import is_series
     from simulate.session.session import execute
 
     if is_series(folder):

@@ -4,6 +4,7 @@ Each has its own folder, certificate and data, and they talk over mutual TLS on 
 shows it, the tests kill parts of it, and the benchmarks measure it.
 """
 
+import itertools
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import secrets
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -27,6 +29,7 @@ from server.registry.access import open_registry
 from server.runs.local import Coordinator, open_coordinator
 from server.superlink.superlink import socket_of
 from shared.errors import RunError
+from shared.files import Lock
 from shared.flower.control import Control
 from shared.pki.certificates import write_file
 from simulate.session.setup import OPEN_POLICY
@@ -36,7 +39,7 @@ _READY = 300.0  # seconds in which a process must be ready
 _END = 15.0  # seconds in which a process must end when asked to
 _LOOK = 0.1
 _PORTS = range(20_000, 32_000)  # Linux gives those from 32768 on to connections
-_SHARE = 200  # of them are where a process begins to look
+_locks: list[Lock] = []  # of the ports that this process has taken
 
 
 class LocalFederation:
@@ -215,16 +218,24 @@ class LocalFederation:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports of loopback on which nobody listens; processes that look at once find others.
+    """Return ports of loopback on which nobody listens, each for this process alone until it ends.
 
     None of them is one that the system gives to a connection, so it is still free when it is listened on.
     """
-    first = os.getpid() * _SHARE + secrets.randbelow(_SHARE)
-    found: list[int] = []
-    for number in range(len(_PORTS)):
-        if len(found) == count:
-            break
-        port = _PORTS[(first + number) % len(_PORTS)]
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            found.append(port)
-    return found
+    folder = Path(tempfile.gettempdir()) / f"wardround-ports-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    first = secrets.randbelow(len(_PORTS))
+    in_turn = (_PORTS[(first + number) % len(_PORTS)] for number in range(len(_PORTS)))
+    return list(itertools.islice((port for port in in_turn if _is_taken(port, folder)), count))
+
+
+def _is_taken(port: int, folder: Path) -> bool:
+    """Take a port; say whether that went."""
+    try:
+        lock = Lock(folder / str(port), wait=False)
+    except BlockingIOError:  # of another process, or of an earlier call
+        return False
+    _locks.append(lock)
+    with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+        return True
+    return False

@@ -17,7 +17,8 @@ from server.report.write import PAGE, write_html
 from server.runs.folder import RunFolder, run_name
 from shared.job.schema import JobSpec
 from shared.run_folder import SIMULATION
-from shared.series import FILE, Kind, Member, Series
+from shared.series import Kind, Member, Series
+from shared.series_folder import FILE
 from simulate.series.plan import members_of, variants_of
 from simulate.session.hospitals import Setup
 from simulate.session.session import Hospitals, carry_out, open_hospitals, settle
