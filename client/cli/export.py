@@ -26,10 +26,13 @@ def export(
     json: Json = False,
 ) -> None:
     """Write a run's model for other programs, checked against the network and signed."""
-    from client.data.new_folder import require_new
-    from client.export.signing import fingerprint_of, own_key, prepare_key, public_file
-    from client.export.write import export
-    from shared.finished_run import FinishedRun
+    from shared.loading import loading
+
+    with loading():
+        from client.data.new_folder import require_new
+        from client.export.signing import fingerprint_of, own_key, prepare_key, public_file
+        from client.export.write import export
+        from shared.finished_run import FinishedRun
 
     require_new(out)
     finished = FinishedRun.read(run)

@@ -29,8 +29,11 @@ def retrieve(
     """Find images of your own archive that are like others, by a model's features; nothing leaves."""
     from rich.console import Console
 
-    from client.retrieve.run import retrieve_with
-    from client.retrieve.write import as_json
+    from shared.loading import loading
+
+    with loading():
+        from client.retrieve.run import retrieve_with
+        from client.retrieve.write import as_json
 
     console = Console(stderr=json)
     told = retrieve_with(
