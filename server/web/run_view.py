@@ -29,7 +29,7 @@ def kind_of(status: str) -> str:
 
 @dataclass(frozen=True)
 class RunView:
-    """See above.
+    """A run as it stands, for its page.
 
     Attributes:
         facts: What people look for first: name and value.

@@ -125,7 +125,7 @@ class Story:
 
 
 _OF_RUN = {
-    *("run_waiting", "run_started", "round_started", "round_repeated"),
+    *("run_waiting", "run_started", "round_started"),
     *("round_finished", "not_evaluated", "run_finished"),
 }
 
