@@ -1,6 +1,6 @@
 """The audit log as people read it: a sentence an entry, by day, job and event; and whether it is whole."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -8,7 +8,8 @@ from pathlib import Path
 
 from client.web.jobs import all_jobs
 from shared.audit.fields import Value
-from shared.audit.log import Entry, log_files, parse_entry
+from shared.audit.log import Entry, log_files
+from shared.audit.newest_first import newest_first
 from shared.audit.verify import Problem, verify
 from shared.pki.certificates import load_key
 from shared.web.environment import size
@@ -104,25 +105,13 @@ def newest(folder: Path, choice: Choice, most: int = MOST) -> tuple[list[Line], 
     """Return the newest entries of a site's log, newest first, and whether there are older ones."""
     names = {job.digest: job.name for job in all_jobs(folder)}
     found: list[Line] = []
-    for entry in backwards(folder / "audit", choice.marks()):
+    for entry in newest_first(folder / "audit", choice.marks()):
         if choice.before and entry.seq >= choice.before:
             continue
         if len(found) == most:
             return found, True
         found.append(_line(entry, names))
     return found, False
-
-
-def backwards(log: Path, marks: Sequence[bytes] = ()) -> Iterator[Entry]:
-    """Yield the entries of a log whose lines hold all marks, newest first; nothing is checked."""
-    for file in reversed(log_files(log)):
-        for line in reversed(file.read_bytes().split(b"\n")):
-            if not all(mark in line for mark in marks):
-                continue
-            try:
-                yield parse_entry(line + b"\n")
-            except ValueError:
-                continue
 
 
 def table_of_lines(lines: Sequence[Line]) -> Table:
@@ -208,7 +197,7 @@ class LogCheck:
         if not asked and sum(size for _, size, _ in state) > SMALL:
             return None
         problems = verify(log, load_key(self._folder / "keys" / "site.key").public_key())
-        head = next((entry.head for entry in backwards(log)), "")
+        head = next((entry.head for entry in newest_first(log)), "")
         self._state = state
         self._found = Checked(problems, head, datetime.now(UTC).isoformat(timespec="seconds"))
         return self._found

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client.web.jobs import all_jobs
-from client.web.log import backwards, what_left
+from client.web.log import what_left
 from shared.audit.log import Entry
+from shared.audit.newest_first import newest_first
 from shared.web.tables import Table
 
 _MARK = b'"event":"reply-sent"'
@@ -70,7 +71,7 @@ def sent_runs(folder: Path) -> list[SentRun]:
     """Return what has left for each run of each job, newest first, by what the audit log says."""
     names = {job.digest: job.name for job in all_jobs(folder)}
     found: dict[tuple[str, str], list[Entry]] = {}
-    for entry in backwards(folder / "audit", [_MARK]):
+    for entry in newest_first(folder / "audit", [_MARK]):
         key = str(entry.fields.get("job", "")), str(entry.fields.get("run", ""))
         found.setdefault(key, []).append(entry)
     _settle(found)

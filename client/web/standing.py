@@ -15,7 +15,7 @@ from client.settings.policy import PolicyTable
 from client.settings.site import load_site
 from client.settings.states import OutsideHoursError, check_moment
 from client.web.budgets import budgets
-from client.web.log import backwards
+from shared.audit.newest_first import newest_first
 from shared.errors import WardroundError
 from shared.pki.certificates import load_certificate
 from shared.text.plural import many
@@ -106,7 +106,7 @@ def _changed_settings(folder: Path) -> Iterator[Concern]:
     """Yield whether the running service has other settings, or another version, than stand here."""
     if service_state(folder)[0] == "no answer":
         return
-    started = next(backwards(folder / "audit", [_STARTED]), None)
+    started = next(newest_first(folder / "audit", [_STARTED]), None)
     if started is None:
         return
     if datetime.fromisoformat(started.time).timestamp() < (folder / "site.toml").stat().st_mtime:

@@ -8,6 +8,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
+from itertools import islice
 from pathlib import Path
 
 from server.audit.log import FOLDER as AUDIT_FOLDER
@@ -20,7 +21,8 @@ from server.oidc.settings import OidcTable
 from server.registry.enrolment import Registry
 from server.registry.store import REGISTRY
 from server.superlink.superlink import is_running
-from shared.audit.verify import entries, verify
+from shared.audit.newest_first import newest_first
+from shared.audit.verify import verify
 from shared.errors import WardroundError
 from shared.findings import Finding, State, disk_space, guarded
 from shared.notify.ready import channels_ready
@@ -190,7 +192,8 @@ def _clock(folder: Path) -> Finding:
     now = utc_now()
     marks = [load_certificate(folder / "ca" / "ca.crt").not_valid_before_utc]
     if (folder / AUDIT_FOLDER).exists():
-        marks += [datetime.fromisoformat(entry.time) for entry in entries(folder / AUDIT_FOLDER)][-1:]
+        newest = islice(newest_first(folder / AUDIT_FOLDER), 1)
+        marks += [datetime.fromisoformat(entry.time) for entry in newest]
     latest = max(marks)
     if latest > now:
         remedy = "Set it by NTP: sites' requests are signed with the time."

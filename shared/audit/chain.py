@@ -1,12 +1,10 @@
 """The end of an audit log: whether an entry is in it, and everything since follows from that entry."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from shared.audit.log import Entry, log_files, parse_entry
-
-_BLOCK = 2**16  # bytes read from the end of a file at first
+from shared.audit.log import Entry, parse_entry
+from shared.audit.newest_first import lines_newest_first
 
 
 def grew(folder: Path, before: str, head: str) -> bool:
@@ -51,27 +49,8 @@ def _follows(entry: Entry, head: str) -> bool:
 
 def _backwards(folder: Path) -> Iterator[Entry]:
     """Yield the entries of a log, the newest first, up to one that can't be read."""
-    for path in reversed(log_files(folder)):
-        for line in _lines_backwards(path):
-            try:
-                yield parse_entry(line)
-            except ValueError:
-                return
-
-
-def _lines_backwards(path: Path) -> Iterator[bytes]:
-    """Yield the whole lines of a file, the last first, without reading more of it than is asked for."""
-    with path.open("rb") as file:
-        end, rest, torn = file.seek(0, os.SEEK_END), b"", True
-        while end:
-            start = max(0, end - _BLOCK)
-            file.seek(start)
-            lines = (file.read(end - start) + rest).split(b"\n")
-            if torn and len(lines) > 1:  # behind the last line break: nothing, or what a crash left of a line
-                lines.pop()
-                torn = False
-            rest, end = lines[0], start
-            for line in reversed(lines[1:]):
-                yield line + b"\n"
-        if rest and not torn:
-            yield rest + b"\n"
+    for line in lines_newest_first(folder):
+        try:
+            yield parse_entry(line)
+        except ValueError:
+            return

@@ -26,12 +26,12 @@ def print_entries(folder: Path, last: int, event: str | None, *, as_json: bool) 
         event: Only entries of this event; None takes all.
         as_json: Print one JSON object.
     """
-    from collections import deque
+    from itertools import islice
 
-    from shared.audit.verify import entries
+    from shared.audit.newest_first import newest_first
 
-    found = (entry for entry in entries(folder) if event in {None, entry.event})
-    newest = deque(found, maxlen=last)
+    found = (entry for entry in newest_first(folder) if event in {None, entry.event})
+    newest = list(islice(found, last))[::-1]
     lines = []
     for entry in newest:
         fields = "  ".join(f"{name}={value}" for name, value in sorted(entry.fields.items()))
@@ -55,9 +55,8 @@ def check_log(folder: Path, key_file: Path, head: str | None, *, as_json: bool) 
     Raises:
         WardroundError: The key, the head or a file can't be read.
     """
-    from collections import deque
-
-    from shared.audit.verify import entries, verify
+    from shared.audit.newest_first import newest_first
+    from shared.audit.verify import verify
     from shared.pki.certificates import load_key
 
     problems = verify(folder, load_key(key_file).public_key(), head)
@@ -65,7 +64,7 @@ def check_log(folder: Path, key_file: Path, head: str | None, *, as_json: bool) 
         lines = [*map(printable, problems), f"The audit log is not whole: {many(len(problems), 'problem')}."]
         answer(as_json, lines, whole=False, head=None, problems=list(map(str, problems)))
         raise typer.Exit(2)
-    found = next(iter(deque((entry.head for entry in entries(folder)), maxlen=1)), None)
+    found = next((entry.head for entry in newest_first(folder)), None)
     lines = [] if found is None else [f"The audit log is whole. Its head: {found}"]
     if head is None:
         lines.append("Whether its end was cut off shows only against a head that is kept elsewhere: --head.")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.audit import chain
+from shared.audit import newest_first
 from shared.audit.chain import grew, holds
 from shared.audit.log import AuditLog, log_files
 from shared.audit.log_heads import Grown, statement
@@ -24,7 +24,7 @@ def grow(log: AuditLog, entries: int, name: str = "job") -> list[str]:
 @pytest.mark.parametrize("rotate_bytes", [1, 2000, 2**20])
 @pytest.mark.parametrize("block", [16, 500, 2**16])
 def test_every_head_of_a_log_is_in_it_and_grew_to_every_later_one(tmp_path, monkeypatch, rotate_bytes, block):
-    monkeypatch.setattr(chain, "_BLOCK", block)
+    monkeypatch.setattr(newest_first, "_BLOCK", block)
     log = AuditLog.open(tmp_path, KEY, rotate_bytes)
     heads = [log.head, *grow(log, 8)]
     for earlier, head in enumerate(heads):
