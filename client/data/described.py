@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.data.formats.picture import Picture
+from client.data.images.harmonise import landmarks_of, placed
 from client.data.images.intensity import intensity
 from client.data.samples.site_data import SiteData
-from shared.job.describing import COLUMNS, QUANTILES, image_fields, number_fields
+from shared.job.describing import COLUMNS, QUANTILES, image_fields, landmark_names, number_fields
 from shared.job.schema import JobSpec
 from shared.tasks.fields import numbers_in
 
@@ -60,6 +61,7 @@ def _of_image(name: str, picture: Picture | None, job: JobSpec) -> Iterator[tupl
         yield f"{name} size", np.full(axes, np.nan)
         yield f"{name} spacing", np.full(axes, np.nan)
         yield f"{name} values", np.full(len(QUANTILES), np.nan)
+        yield f"{name} landmarks", np.full(len(list(landmark_names(job, name))), np.nan)
         yield f"{name} brightness", np.full(1, np.nan)
         return
     tissue = None if picture.background is None else ~picture.background
@@ -68,6 +70,8 @@ def _of_image(name: str, picture: Picture | None, job: JobSpec) -> Iterator[tupl
     yield f"{name} spacing", np.array(picture.spacing or [np.nan] * axes, np.float64)
     counted = image if tissue is None or not tissue.any() else image[:, tissue]
     yield f"{name} values", np.percentile(_thinned(counted), QUANTILES).astype(np.float64)
+    found = [placed(landmarks_of(channel, tissue)) for channel in image]
+    yield f"{name} landmarks", np.concatenate(found)
     yield f"{name} brightness", np.array([intensity(image, job.data, tissue).mean()], np.float64)
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from shared.errors import RunError
 from shared.job.data_options import DataTable
 
 
@@ -152,7 +153,17 @@ class Preparation(nn.Module):
 
 
 def preparation_program(data: DataTable) -> bytes:
-    """Return the program as a file of TorchScript."""
+    """Return the program as a file of TorchScript.
+
+    Raises:
+        RunError: What the job does to images is more than it can do.
+    """
+    if data.landmarks or data.bias_correction:
+        raise RunError(
+            "moves the values of images to landmarks, or takes out their bias field, which no export does",
+            where="[data]",
+            remedy="Predict with Wardround itself, or bring the images to this scale before.",
+        )
     stream = io.BytesIO()
     torch.jit.save(torch.jit.script(Preparation(data)), stream)
     return stream.getvalue()

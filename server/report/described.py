@@ -9,6 +9,7 @@ import numpy as np
 from server.report.content import Section
 from shared.job.describing import QUANTILES
 from shared.job.schema import JobSpec
+from shared.landmarks import INNER
 from shared.metrics.figures import Figure, Point
 from shared.metrics.statistic_spec import StatisticSpec
 from shared.metrics.statistics import Numbers, Statistics, means_and_deviations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 ALL = "all sites"
 _CERTAIN = 0.05
+_EDGE = 0.01  # landmarks of all sites stay so far from the ends
 _APPROXIMATE = (
     "Figures are rounded and, as at a hospital, have noise that covers a few patients; tests allow for it. A "
     "small p-value says that a difference is not chance, its size says whether it matters."
@@ -155,6 +157,21 @@ def _lacking(known: float, patients: int | None) -> str:
     return f"{max(0.0, 1 - known / patients):.0%}".replace("%", " %")
 
 
+def landmarks_of(described: Described) -> list[list[float]]:
+    """Return `[data] landmarks` for a job of these sites: a row for each channel of its only image.
+
+    Nothing where there are several images, or too few patients. Where noise has put them out of their order,
+    they are put back.
+    """
+    specs = [spec for spec in described.of_kind("moments") if spec.name.endswith(" landmarks")]
+    if len(specs) != 1 or not described.total[specs[0].name][:, 0].all():
+        return []
+    means, _ = means_and_deviations(described.total[specs[0].name])
+    rows = np.sort(means.reshape(-1, len(INNER)), axis=1).clip(_EDGE, 1 - _EDGE)
+    apart = np.maximum.accumulate(rows + _EDGE * np.arange(len(INNER)) / 10, axis=1)
+    return [[round(float(place), 4) for place in row] for row in apart.clip(_EDGE, 1 - _EDGE / 10)]
+
+
 def figures_of(described: Described) -> list[Figure]:
     """Return how values of images lie at each site."""
     found = []
@@ -211,10 +228,12 @@ def description_section(job: JobSpec, about: Mapping[str, Any]) -> Section:
     described = Described(job, about)
     if not described.summed:
         return Section("described", "The data", ("Nothing is known yet.",))
+    landmarks = landmarks_of(described)
+    says = [in_words(described), *([f"[data] landmarks = {landmarks}"] if landmarks else [])]
     return Section(
         "described",
         "The data",
-        (in_words(described),),
+        says,
         tables=tables_of(described),
         figures=figures_of(described),
     )
@@ -226,6 +245,7 @@ def as_json(job: JobSpec, about: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "statistics": {spec.name: {"kind": spec.kind, "of": list(spec.of)} for spec in described.specs},
         **(about.get("described") or {}),
+        "landmarks": landmarks_of(described),
         "patients": {site: described.patients(site) for site in described.summed},
         "differences": [
             {**vars(one), "effect": one.effect if np.isfinite(one.effect) else None}

@@ -11,7 +11,7 @@ from rich.table import Table
 from server.report.columns import Column, fitting, print_table, print_whole, table_of
 from server.report.comparison import sentences
 from server.report.content import words
-from server.report.described import Described, in_words, tables_of
+from server.report.described import Described, in_words, landmarks_of, tables_of
 from server.report.facts import Outcome
 from server.report.words import tested_model
 from shared.job.schema import JobSpec
@@ -178,6 +178,8 @@ def _print_description(console: Console, job: JobSpec, about: Mapping[str, Any])
     console.print(shown(in_words(described)), soft_wrap=True)
     for table in tables_of(described):
         print_table(console, table)
+    if landmarks := landmarks_of(described):
+        console.print(shown(f"[data] landmarks = {landmarks}"), soft_wrap=True)
 
 
 def print_warnings(console: Console, warnings: Sequence[str]) -> None:

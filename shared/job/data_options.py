@@ -1,5 +1,7 @@
 """What a job may say about its data: `[data]`."""
 
+import operator
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -69,6 +71,21 @@ class DataTable(Table):
         max_length=2,
         examples=[[-1000.0, 400.0]],
         description="Lowest and highest value kept (CT: Hounsfield units).",
+    )
+    bias_correction: bool = Field(
+        False,
+        exclude_if=operator.not_,  # a job without it keeps the digest that it had before there was such a key
+        description="Whether slow changes of brightness across an image are taken out first (N4; for MR): "
+        "each channel by itself, docs/differences.md.",
+    )
+    landmarks: list[Annotated[list[float], Field(min_length=5, max_length=5)]] = Field(
+        [],
+        max_length=16,
+        exclude_if=operator.not_,
+        examples=[[[0.18, 0.32, 0.45, 0.57, 0.74]]],
+        description="Where the percentiles 10, 25, 50, 75 and 90 of an image's bright values come to lie, "
+        "between its darkest (0) and brightest (1): for each channel, or once for all. `wardround describe` "
+        "gives those of all sites (docs/differences.md). It comes before `intensity`.",
     )
     augment: list[Augmentation] = Field(
         [],
@@ -149,6 +166,14 @@ class DataTable(Table):
             )
         if any(low > high for low, high in self.pixel_sizes):
             raise ValueError("pixel_sizes: the smallest stands before the largest")
+        return self
+
+    @model_validator(mode="after")
+    def _landmarks_ascend(self) -> Self:
+        if self.landmarks and len(self.landmarks) not in (1, self.channels):
+            raise ValueError(f"landmarks: has {len(self.landmarks)} channels, but channels = {self.channels}")
+        if any(not 0 < low < high < 1 for row in self.landmarks for low, high in pairwise(row)):
+            raise ValueError("landmarks: must ascend between 0 and 1")
         return self
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ same noise at a site in every job that asks for it (`client.guard.bounds`).
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from shared.landmarks import INNER
 from shared.metrics.statistic_spec import StatisticSpec
 from shared.tasks.fields import Field, fields_of, numbers_in
 from shared.tasks.options import ClassesOptions
@@ -28,6 +29,14 @@ _RANGED = ("minmax", "percentile", "window")  # preparations whose values are in
 def described(job: "JobSpec") -> tuple[StatisticSpec, ...]:
     """Return what is added up over the training patients: classes, columns of numbers, images."""
     return (*_classes(job), *_columns(job), *_images(job))
+
+
+def landmark_names(job: "JobSpec", image: str) -> Iterator[str]:
+    """Yield the names of the landmarks of an image, channel by channel."""
+    channels = image_fields(job)[image].channels or job.data.channels
+    for channel in range(1, channels + 1):
+        beside = f" of channel {channel}" if channels > 1 else ""
+        yield from (f"{image}: landmark {at}{beside}" for at in INNER)
 
 
 def number_fields(job: "JobSpec") -> dict[str, Field]:
@@ -59,6 +68,7 @@ def _images(job: "JobSpec") -> Iterator[StatisticSpec]:
         yield StatisticSpec.moments(f"{name} size", [f"{name}: {axis} in pixels" for axis in axes])
         yield StatisticSpec.moments(f"{name} spacing", [f"{name}: mm of a pixel, {axis}" for axis in axes])
         yield StatisticSpec.moments(f"{name} values", [f"{name}: percentile {at}" for at in QUANTILES])
+        yield StatisticSpec.moments(f"{name} landmarks", list(landmark_names(job, name)))
         if job.data.intensity in _RANGED:
             what = f"{name}: mean prepared value"
             yield StatisticSpec.histogram(f"{name} brightness", what, BRIGHTNESS_BINS, 0.0, 1.0)

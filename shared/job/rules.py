@@ -70,6 +70,9 @@ def _tables(job: "JobSpec") -> None:
 
 def _data(job: "JobSpec") -> None:
     kinds = {own.kind for own in job.task.fields().values()}
+    pixels = [own.kind for own in job.task.fields().values() if own.kind in {*PIXELS, "scale"}]
+    if (job.data.landmarks or job.data.bias_correction) and pixels != ["image"]:
+        raise ValueError("[data] landmarks, bias_correction: are for tasks with one image, in any unit")
     for key, kind in (("mpp", "tiles"), ("stain", "tiles"), ("frames", "series"), ("frame_step", "series")):
         if getattr(job.data, key) is not None and kind not in kinds:
             raise ValueError(f"[data] {key}: is about {kind}, and this job's {job.task.name} has none")

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from client.data.images.file_hash import content_hash
+from client.data.images.harmonise import harmonised
 from client.data.images.intensity import intensity
 from client.data.kinds.base import Kind
 from client.data.manifest.rows import Record
@@ -26,7 +27,7 @@ class PixelsKind(Kind):
     settings: ClassVar[frozenset[str]] = frozenset(
         {
             *("channels", "size", "spacing", "dimensions", "intensity", "window", "resize", "colour"),
-            *("geometry", "modalities", "pixel_sizes"),
+            *("geometry", "modalities", "pixel_sizes", "bias_correction", "landmarks"),
         }
     )
 
@@ -83,6 +84,7 @@ class ImageKind(PixelsKind):
         if self.name not in scene.pictures:
             return np.full((self.data.channels, *(self.data.size or [])), np.nan, np.float32)
         picture, grid = scene.pictures[self.name], scene.grids[self.name]
-        image = intensity(grid.image(picture.array), self.data, grid.tissue(picture.background))
+        tissue = grid.tissue(picture.background)
+        image = intensity(harmonised(grid.image(picture.array), self.data, tissue), self.data, tissue)
         padded: NDArray[np.float32] = grid.padded(image)
         return padded
