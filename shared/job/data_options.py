@@ -1,6 +1,5 @@
 """What a job may say about its data: `[data]`."""
 
-import operator
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
@@ -72,16 +71,14 @@ class DataTable(Table):
         examples=[[-1000.0, 400.0]],
         description="Lowest and highest value kept (CT: Hounsfield units).",
     )
-    bias_correction: bool = Field(
+    bias_correction: bool = later_key(
         False,
-        exclude_if=operator.not_,  # a job without it keeps the digest that it had before there was such a key
         description="Whether slow changes of brightness across an image are taken out first (N4; for MR): "
         "each channel by itself, docs/differences.md.",
     )
-    landmarks: list[Annotated[list[float], Field(min_length=5, max_length=5)]] = Field(
+    landmarks: list[Annotated[list[float], Field(min_length=5, max_length=5)]] = later_key(
         [],
         max_length=16,
-        exclude_if=operator.not_,
         examples=[[[0.18, 0.32, 0.45, 0.57, 0.74]]],
         description="Where the percentiles 10, 25, 50, 75 and 90 of an image's bright values come to lie, "
         "between its darkest (0) and brightest (1): for each channel, or once for all. `wardround describe` "

@@ -1,11 +1,11 @@
 """FedAdam, FedYogi and FedAdagrad: an adaptive optimiser at the coordinator."""
 
-import operator
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from shared.strategies.options import FlowerOptions
+from shared.table import later_key
 
 if TYPE_CHECKING:
     from shared.strategies.flower_halves import CentralHalf
@@ -29,9 +29,8 @@ class FedAdam(Moments):
     """Adam on the mean update (Reddi et al. 2020)."""
 
     name: Literal["fedadam"]
-    bias_correction: bool = Field(
+    bias_correction: bool = later_key(
         True,
-        exclude_if=bool,  # a job without it keeps the digest that it had before
         description="Adam's correction of its first moments (Kingma and Ba 2015), as Flower makes it. "
         "Algorithm 2 of the paper has none; its first steps are then much larger.",
     )
@@ -65,9 +64,7 @@ class FedAdagrad(ServerOptimizer):
     """Adagrad on the mean update (Reddi et al. 2020)."""
 
     name: Literal["fedadagrad"]
-    beta_1: float = Field(
-        0.0, ge=0, lt=1, exclude_if=operator.not_, description="Decay of the first moment; 0 has none."
-    )
+    beta_1: float = later_key(0.0, ge=0, lt=1, description="Decay of the first moment; 0 has none.")
 
     def half(self) -> "type[CentralHalf]":
         """See the base class."""

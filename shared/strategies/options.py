@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from shared.strategies.vectors import SiteHalf, Vectors
-from shared.table import Table
+from shared.table import Table, later_key
 
 if TYPE_CHECKING:
     from torch import nn
@@ -53,11 +53,10 @@ class StrategyOptions(Table):
         "to it. With n sites 1/n is always allowed.",
     )
     round_timeout: float = Field(3600.0, gt=0, description="Seconds after which a round stops waiting.")
-    wait: float = Field(
+    wait: float = later_key(
         WAIT,
         ge=0,
         le=366 * 86400.0,
-        exclude_if=lambda seconds: seconds == WAIT,  # a job without it keeps the digest that it had before
         description="Seconds that a run waits for its sites at most: it begins once min_sites can train and "
         "every site that is connected has said yes or no. 0 begins as soon as min_sites can train, and "
         "gives up after round_timeout.",
