@@ -1,11 +1,15 @@
 """The commands of the README work as they stand there, from the project's folder."""
 
+import csv
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from shared.job.schema import load_job
+from shared.networks.build import build_model
 from tests.cli import wardround
 
 PROJECT = Path(__file__).parents[1]
@@ -50,6 +54,36 @@ def test_the_two_commands_are_targets_of_the_makefile():
     assert commands("make") == ["make simulate", "make test"]
     for command in commands("make"):
         assert re.search(rf"^{command.split()[1]}:", makefile, re.MULTILINE)
+
+
+def test_one_command_of_a_fresh_clone_installs_and_gives_a_first_result(tmp_path):
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        (tmp_path / name).write_bytes((PROJECT / name).read_bytes())
+    said = subprocess.run(
+        ["make", "--dry-run", "simulate"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    venv, install, stamp, last = said.stdout.splitlines()
+    assert venv.endswith("-m venv .venv")
+    assert install.endswith("-c constraints.txt -e .")
+    assert stamp == "touch .venv/installed"
+    assert last == ".venv/bin/wardround simulate configs/jobs/quickstart.toml"
+
+
+@pytest.mark.slow
+def test_the_first_result_has_pictures_and_little_is_trained_for_it(tmp_path):
+    """How long it takes, `benchmarks/first_result.py` measures; here its work is counted."""
+    (tmp_path / "configs").symlink_to(PROJECT / "configs")
+    words = ("simulate", "configs/jobs/quickstart.toml", "--rounds", "1", "--workers", "in-process")
+    said = wardround(*words, cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
+    (page,) = (tmp_path / "runs").glob("*/report.html")
+    assert f"Report: {page.relative_to(tmp_path)}" in said.stdout
+    assert page.read_text(encoding="utf-8").count("data:image/png") >= 3
+    with (page.parent / "sites.csv").open(newline="") as file:
+        images = sum(int(row["examples"]) for row in csv.DictReader(file) if row["phase"] == "train")
+    job = load_job(PROJECT / "configs" / "jobs" / "quickstart.toml")
+    assert images * job.training.local_epochs * job.job.rounds <= 6000  # images of a training
+    assert sum(parameter.numel() for parameter in build_model(job).parameters()) <= 200_000
 
 
 def test_links_lead_somewhere():
