@@ -107,6 +107,7 @@ BY_TASK: dict[str, Tables] = {
 NEEDED_BY: dict[str, dict[str, Any]] = {
     "scaffold": {"training.optimizer": "sgd", "training.momentum": 0.0},
     "feddyn": {"training.optimizer": "sgd"},
+    "cyclic": {"strategy.min_sites": 1},
     "fednova": {"training.optimizer": "sgd", "training.momentum": 0.0},
 }
 

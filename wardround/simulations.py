@@ -20,6 +20,8 @@ def simulate(
     sites: int | None = None,
     partition: str | None = None,
     scanner_shift: bool = False,
+    attackers: int = 0,
+    attack: str | None = None,
     baselines: bool = False,
     workers: str | None = None,
     device: str = "auto",
@@ -36,6 +38,8 @@ def simulate(
         sites: Cut the dataset into so many hospitals; without it, those of its column `site`.
         partition: How to cut it: `iid`, `dirichlet:ALPHA` or `column:NAME`.
         scanner_shift: Give each hospital a scanner of its own.
+        attackers: Hospitals that want to spoil the model, drawn by the job's seed.
+        attack: What they do: `label-flip`, `sign-flip`, `scale`, `noise`, `backdoor` or `collude`.
         baselines: Also train each hospital alone, and one model on all data.
         workers: `in-process`, a number of processes, or Ray; None takes a process per core or hospital.
         device: `cpu`, `cuda`, `cuda:N`, or `auto` for a GPU where there is one.
@@ -61,6 +65,8 @@ def simulate(
         count=sites,
         scheme=partition,
         scanner_shift=scanner_shift,
+        attackers=attackers,
+        attack=attack,
     )
     run = start(as_job(job).spec, hospitals, Path(out), device, baselines=baselines)
     execute(run, workers, _console(progress), track=targets)

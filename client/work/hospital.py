@@ -14,7 +14,7 @@ from flwr.app import RecordDict
 from numpy.typing import NDArray
 
 from client.data.kinds.row_images import ImageFilter
-from client.data.samples.site_data import SiteData
+from client.data.samples.site_data import Samples, SiteData
 from client.guard.bounded_sums import bound
 from client.guard.claims import claims_of
 from client.guard.cohort import Cohort
@@ -211,10 +211,18 @@ class Site:
         job = read_job(request.job)
         data = self._training_data(job)
         release = Release.of(self.config.policy, job)
+        if job.strategy.tells_loss and not release.loss:
+            problem = (
+                f"[strategy] name: '{job.strategy.name}' tells this site's training loss, which stays here"
+            )
+            remedy = "A policy with share_site_metrics and min_group = 1 lets it go."
+            raise PolicyError(problem, where=self.config.name, remedy=remedy)
         bench = self._bench(request)
         torch.set_num_threads(bench.job.training.threads)
         make = partial(self._training, bench, data, request)
-        vector, first_loss = do_round(bench, request, make, self._memory(request))
+        vector, first_loss = do_round(
+            bench, request, make, self._memory(request), partial(self._trained_on, job, data)
+        )
         loss = release.training_loss(first_loss)
         seconds = told_seconds(time.perf_counter() - start)
         examples = release.examples(len(data.split("train")))
@@ -251,10 +259,13 @@ class Site:
         """Return the part of a trained model that goes into a masked sum, its change clipped."""
         return self._workshop.bench(request.job).filter.clipped(trained, request.vector)
 
+    def _trained_on(self, job: JobSpec, data: SiteData) -> Samples:
+        return data.split("train")  # of the job, which one that attacks in a simulation looks at
+
     def _training(
         self, bench: Bench, data: SiteData, request: messages.Request
     ) -> "LocalTraining | PrivateTraining":
-        samples, name, device = data.split("train"), self.config.name, self._workshop.device
+        samples, name, device = self._trained_on(bench.job, data), self.config.name, self._workshop.device
         if bench.job.privacy.mechanism == "dp-sgd":
             from client.training.private_loop import PrivateTraining  # noqa: PLC0415  (with Opacus)
 

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from client.data.samples.site_data import Samples
 from client.training.loop import LocalTraining, diverged
 from client.training.optimiser_state import moments_of, take_up
 from client.work.run_store import Kept, Purpose, RunStore
-from client.work.warm_networks import Bench, read_job
+from client.work.warm_networks import Bench, mean_loss, read_job
 from shared.errors import SiteError
 from shared.strategies.vectors import Pull, Steps, Trained, Vectors, misfit
 from shared.wire.messages import Request
@@ -29,6 +30,7 @@ class Passes:
         bench: The job's.
         make: Returns the training of the round, with an optimiser of its own.
         round_: The round.
+        samples: Returns those that are trained on.
         moments: Of the optimiser of each pass, from the site's last round; None where each begins without.
 
     Attributes:
@@ -42,12 +44,14 @@ class Passes:
         bench: Bench,
         make: Make,
         round_: int,
+        samples: Callable[[], Samples],
         moments: Vectors | None = None,
     ) -> None:
         self._bench = bench
         self._training = make()
         self._make = make
         self._round = round_
+        self._samples = samples
         self._before = moments
         self.left = bench.job.job.rounds - round_
         self.losses: list[float] = []
@@ -87,6 +91,17 @@ class Passes:
         for work in training.works:
             moments = moments_of(work.optimizer)
             self.moments |= {f"{prefix}{work.name}.{name}": vector for name, vector in moments.items()}
+
+    def loss(self, model: NDArray[np.float32]) -> float:
+        """Return the mean loss of a model on the site's training images.
+
+        Raises:
+            ValueError: The strategy has not said that it tells a loss.
+        """
+        if not self._bench.job.strategy.tells_loss:
+            raise ValueError(f"'{self._bench.job.strategy.name}' has not said that it tells a loss")
+        self._bench.state.unpack(model)
+        return mean_loss(self._bench, self._samples())
 
     def place(self, model: NDArray[np.float32]) -> Tensor:
         """Return the trainable parameters of a vector as a pull gets them."""
@@ -137,7 +152,9 @@ class Memory:
         return self._store
 
 
-def do_round(bench: Bench, request: Request, make: Make, memory: Memory) -> tuple[NDArray[np.float32], float]:
+def do_round(
+    bench: Bench, request: Request, make: Make, memory: Memory, samples: Callable[[], Samples]
+) -> tuple[NDArray[np.float32], float]:
     """Do a site's work of a round; what it keeps is on the disk when this returns.
 
     Args:
@@ -145,6 +162,7 @@ def do_round(bench: Bench, request: Request, make: Make, memory: Memory) -> tupl
         request: What is asked.
         make: Returns a training of the round, with an optimiser of its own.
         memory: Of the site.
+        samples: Returns those that are trained on.
 
     Returns:
         What is sent, shape (bench.wire.layout.size,), and the mean loss of the first training.
@@ -156,7 +174,7 @@ def do_round(bench: Bench, request: Request, make: Make, memory: Memory) -> tupl
     half, keeps_moments = bench.half, bench.job.training.keep_optimizer
     moments = memory.before("optimizer") if keeps_moments else None
     kept = memory.before("strategy", half.keeps) if half.keeps else {}
-    passes = Passes(bench, make, request.round, moments)
+    passes = Passes(bench, make, request.round, samples, moments)
     sent, keep = half.round(passes, bench.wire.split(request.vector, bench.own), kept)
     _check_half(bench, sent, keep, passes, memory.site)
     left = (*sent.values(), *keep.values(), *passes.moments.values())

@@ -175,6 +175,15 @@ def evaluate(bench: Bench, samples: Samples, edges: NDArray[np.float64] | None =
     return metrics
 
 
+def mean_loss(bench: Bench, samples: Samples) -> float:
+    """Return the mean loss of a model on samples."""
+    total = 0.0
+    with eval_mode(bench.model):
+        for batch, predicted in predictions(bench.task, bench.models, samples):
+            total += float(bench.task.sample_losses(bench.models, batch, predicted).double().sum())
+    return total / len(samples)
+
+
 def predictions(
     task: Task, models: Models, samples: Samples, *, given: bool = False
 ) -> Iterator[tuple[Batch, Prediction]]:

@@ -118,7 +118,11 @@ class Federation:
         """Return the members that train in a round; it depends on seed, round and names alone."""
         if self._repeats is not None:
             return self._named(self._repeats.of(round_).drawn)
-        trainers, share, least = self.trainers, self.job.strategy.fraction, self.job.strategy.min_sites
+        strategy = self.job.strategy
+        trainers, share, least = self.trainers, strategy.fraction, strategy.min_sites
+        if strategy.in_turn:
+            names = [member.name for member in trainers]
+            return self._named([strategy.turn(names, round_, self.job.job.seed)])
         number = max(round(share * len(trainers)), least)
         if number >= len(trainers):
             return trainers
@@ -166,6 +170,8 @@ class Federation:
             return at_start
         if split == "test":
             return self.members
+        if self.job.strategy.in_turn:  # who alone has trained would judge alone
+            return at_start
         judging = {member.name for member in self.draw(round_)} | self.only_judging.keys()
         among = at_start if self.job.strategy.fraction == 1 else self.members
         return [member for member in among if member.name in judging]

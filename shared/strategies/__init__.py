@@ -5,7 +5,9 @@ The registry is the list of what exists: policies, templates, tests and tables o
 
 from shared.registry import Registry
 from shared.strategies.adaptive import FedAdagrad, FedAdam, FedYogi
+from shared.strategies.cyclic import Cyclic
 from shared.strategies.ditto import Ditto
+from shared.strategies.fair import AFL, QFedAvg
 from shared.strategies.fedavg import FedAvg
 from shared.strategies.fedavgm import FedAvgM
 from shared.strategies.fedbn import FedBN
@@ -16,7 +18,15 @@ from shared.strategies.fedprox import FedProx
 from shared.strategies.fedsam import FedSAM
 from shared.strategies.finetune import FineTune
 from shared.strategies.options import StrategyOptions
-from shared.strategies.robust import FedMedian, FedTrimmedAvg, Krum, MultiKrum
+from shared.strategies.robust import (
+    Bulyan,
+    FedMedian,
+    FedTrimmedAvg,
+    GeometricMedian,
+    Krum,
+    MultiKrum,
+    NormBound,
+)
 from shared.strategies.scaffold import Scaffold
 
 __all__ = ["STRATEGIES", "StrategyOptions"]
@@ -43,6 +53,12 @@ STRATEGIES = Registry(
         FedRep,
         FedSAM,
         FineTune,
+        Bulyan,
+        NormBound,
+        GeometricMedian,
+        QFedAvg,
+        AFL,
+        Cyclic,
     ),
     StrategyOptions,
 )

@@ -39,6 +39,11 @@ class FedNova(StrategyOptions):
             )
         if job.training.precision == "float16":
             yield "[training] precision: 'fednova' counts every step, and 'float16' leaves some out"
+        if job.privacy.mechanism == "dp-sgd" and job.training.local_steps is None:
+            yield (
+                "[training] local_steps: must be set under 'fednova' with 'dp-sgd': the steps of an epoch "
+                "would tell how many patients there are"
+            )
         yield from cut_down(job, "the coordinator multiplies what each site sends")
 
     def sends(self, layout: "Layout") -> Mapping[str, int]:

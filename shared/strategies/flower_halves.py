@@ -186,6 +186,10 @@ class Krum(Robust, flower.Krum):
     """The update nearest to its neighbours (Blanchard et al. 2017)."""
 
 
+class Bulyan(Robust, flower.Bulyan):
+    """What is near the median of the updates nearest to their neighbours (El Mhamdi et al. 2018)."""
+
+
 class MultiKrum(Robust, flower.MultiKrum):
     """The mean of the updates nearest to their neighbours (Blanchard et al. 2017)."""
 

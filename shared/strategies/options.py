@@ -1,7 +1,7 @@
 """What every strategy says in a job, and what it is asked for. Neither PyTorch nor Flower is loaded here."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -25,10 +25,14 @@ class StrategyOptions(Table):
     Attributes:
         compares_updates: Whether the coordinator looks at each site's update by itself, so that neither their
             sum nor their mean is enough.
+        tells_loss: Whether what a site sends tells its training loss, which its policy may keep.
+        in_turn: Whether one site trains in each round, which `turn` names.
         at_site: What it does at a site besides training once and sending the model, for whoever approves it.
     """
 
     compares_updates: ClassVar[bool] = False
+    tells_loss: ClassVar[bool] = False
+    in_turn: ClassVar[bool] = False
     at_site: ClassVar[str] = ""
 
     name: str
@@ -114,6 +118,16 @@ class StrategyOptions(Table):
         from shared.strategies.flower_halves import StreamingMean, make
 
         return make(StreamingMean, layout, privacy)
+
+    def turn(self, sites: Sequence[str], round_: int, seed: int) -> str:
+        """Return the name of the only site that trains in a round, where sites train in turn.
+
+        Args:
+            sites: That can train, by name.
+            round_: The round, from 1.
+            seed: Of the job.
+        """
+        raise NotImplementedError
 
     def remembers(self, layout: "Layout") -> Mapping[str, int]:
         """Return the length of each vector that the coordinator keeps between rounds, by name.

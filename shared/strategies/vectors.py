@@ -94,6 +94,12 @@ class Train(Protocol):
             radius: See `Steps`; not with differential privacy.
         """
 
+    def loss(self, model: Vector) -> float:
+        """Return the mean loss of a model on the images that are trained on; nothing is trained.
+
+        For strategies that say so (`tells_loss`), and not with differential privacy.
+        """
+
     def place(self, model: Vector) -> "Tensor":
         """Return the trainable parameters of a vector as a `Pull` gets them.
 

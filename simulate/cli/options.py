@@ -55,6 +55,18 @@ Start = Annotated[
     ),
 ]
 ScannerShift = Annotated[bool, typer.Option("--scanner-shift", help="Give each site a scanner of its own.")]
+Attackers = Annotated[
+    int | None,
+    typer.Option(help="Sites that want to spoil the model; drawn by the seed.", min=1, show_default=False),
+]
+AttackKind = Annotated[
+    str | None,
+    typer.Option(
+        "--attack",
+        help="What they do: label-flip, sign-flip, scale, noise, backdoor or collude.",
+        show_default=False,
+    ),
+]
 WorkersOption = Annotated[
     str | None,
     typer.Option(

@@ -9,6 +9,8 @@ from server.cli.track import To
 from shared.cli.answer import Json, answer
 from shared.loading import loading
 from simulate.cli.options import (
+    Attackers,
+    AttackKind,
     Data,
     Device,
     Folds,
@@ -58,6 +60,8 @@ def simulate(
     ] = None,
     start: Start = None,
     scanner_shift: ScannerShift = False,
+    attackers: Attackers = None,
+    attack: AttackKind = None,
     baselines: Annotated[
         bool, typer.Option("--baselines", help="Also train each site alone and one model on all data.")
     ] = False,
@@ -118,7 +122,7 @@ def simulate(
         raise typer.BadParameter("give a JOB.toml, --resume RUN or --as-in RUN")
     shares = given(test=test, validation=validation, folds=folds, labelled=labelled)
     begun_with = (data, site, sites, partition, scanner_shift, baselines, device, shares, as_in, start)
-    if resume is not None and any((*begun_with, kind, hold_out)):
+    if resume is not None and any((*begun_with, kind, hold_out, attackers, attack)):
         raise RunError(
             "a resumed run has its hospitals and device; only --workers can change", where="--resume"
         )
@@ -150,6 +154,8 @@ def simulate(
             _split(shares),
             start or _folder_of_starts(job_file, as_in),
             hold_out or [],
+            attackers or 0,
+            attack,
         )
         asked = Given(job or _job_of(as_in), hospitals, out, device or "auto", baselines, command())
         said = begin(asked, workers, console, targets, kind=kind, seeds=seeds or 1)

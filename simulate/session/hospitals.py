@@ -23,6 +23,7 @@ from shared.errors import RunError
 from shared.table import Table
 from shared.wire.messages import Request
 from simulate.data.scanner import Scanner
+from simulate.session.attackers import Attack, Attacker
 from simulate.session.baselines import train_baseline
 from simulate.session.credentials import simulated_credentials
 from simulate.session.grid import node_id
@@ -42,6 +43,7 @@ class Setup(Table):
     split_seed: int | None = None  # draws who tests; None: the job's
     held_out: list[str] = Field([])  # sites that only test
     used: float = 1.0  # share of the others' patients who train and validate
+    attack: Attack | None = None  # what some of them do to the model
     device: str = "auto"
     baselines: bool = False
 
@@ -93,6 +95,7 @@ class SimulationHost:
         self._cohorts = setup.cohorts()
         self._kept = kept
         self._scanner_seed = setup.scanner_seed
+        self._attack = setup.attack
         self._sites: dict[str, Site] = {}
         self._apps: dict[str, ClientApp] = {}
 
@@ -118,7 +121,9 @@ class SimulationHost:
     def _site(self, name: str) -> Site:
         if name not in self._sites:
             scanner = None if self._scanner_seed is None else Scanner.draw(name, self._scanner_seed)
-            self._sites[name] = Site(
+            attack = self._attack
+            attacks = attack is not None and name in attack.sites
+            site = (Attacker if attacks else Site)(
                 self._configs[name],
                 self._workshop,
                 scanner,
@@ -127,6 +132,9 @@ class SimulationHost:
                 store=None if self._kept is None else RunStore(self._kept / name),
                 cohort=self._cohorts.get(name),
             )
+            if isinstance(site, Attacker) and attack is not None:
+                site.attack = attack
+            self._sites[name] = site
         return self._sites[name]
 
     def _app(self, name: str) -> ClientApp:

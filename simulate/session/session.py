@@ -31,6 +31,7 @@ from shared.metrics.replicates import Tables
 from shared.run_folder import SIMULATION
 from shared.text.names import suggestion
 from shared.wire.packed_model import tensor_of
+from simulate.session.attackers import Attack
 from simulate.session.baselines import POOLED
 from simulate.session.grid import LocalGrid
 from simulate.session.hospitals import BASELINE, JUDGE, HostFactory, Setup
@@ -69,6 +70,8 @@ class Hospitals:
     shares: SplitTable = field(default_factory=SplitTable)  # of hospitals without files of their own
     starts: Path = Path()  # folder of the weights that the job starts from
     held_out: Sequence[str] = ()  # names of those that only test
+    attackers: int = 0  # how many want to spoil the model
+    attack: str | None = None  # how; see `simulate.session.attackers`
 
 
 def start(
@@ -135,6 +138,7 @@ def open_hospitals(
         raise RunError(
             f"'{unknown[0]}' is no hospital here; {suggestion(unknown[0], names)}", where="--hold-out"
         )
+    attack = _attack(job, hospitals, [name for name in names if name not in hospitals.held_out])
     setup = Setup(
         sites=sites,
         folders={
@@ -144,10 +148,12 @@ def open_hospitals(
         scanner_seed=job.job.seed if hospitals.scanner_shift else None,
         split_seed=job.job.seed if hospitals.held_out else None,
         held_out=list(hospitals.held_out),
+        attack=attack,
         device=device,
         baselines=baselines,
     )
-    return setup, check_sites(job, sites, setup.cohorts(), track)
+    warnings = check_sites(job, sites, setup.cohorts(), track)
+    return setup, [*warnings, *([] if attack is None else [attack.words])]
 
 
 def settle(run: RunFolder, setup: Setup, starts: Path, warnings: list[str]) -> None:
@@ -158,7 +164,17 @@ def settle(run: RunFolder, setup: Setup, starts: Path, warnings: list[str]) -> N
     """
     keep_starts(run, starts)
     write_atomic(run.path / SIMULATION, setup.model_dump_json(indent=2).encode())
+    if setup.attack is not None:
+        run.describe(attack=setup.attack.model_dump())
     run.describe(warnings=warnings)
+
+
+def _attack(job: JobSpec, hospitals: Hospitals, sites: Sequence[str]) -> Attack | None:
+    if not hospitals.attackers and hospitals.attack is None:
+        return None
+    if not hospitals.attackers or hospitals.attack is None:
+        raise RunError("goes with --attack KIND, and the other way round", where="--attackers")
+    return Attack.drawn(hospitals.attack, hospitals.attackers, job, sites)
 
 
 def _sites(job: JobSpec, hospitals: Hospitals, out: Path, folder: Path) -> list[SiteConfig]:

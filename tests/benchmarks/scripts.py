@@ -36,6 +36,7 @@ FEDERATIONS = [
     "watching",
 ]
 SIMULATIONS = [
+    "attackers",
     "many_sites",
     "sequences",
     "secure_aggregation",

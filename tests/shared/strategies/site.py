@@ -53,5 +53,8 @@ class Site:
             now = now - self.rate * gradient * moves
         return Trained(now.numpy(), self.rate * self.steps, self.steps)
 
+    def loss(self, model: np.ndarray) -> float:
+        return float(np.square(self.a @ model - self.b).sum()) / 2
+
     def place(self, model: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(model[:SIZE].copy())

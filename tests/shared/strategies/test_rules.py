@@ -42,11 +42,18 @@ PRIVATE = {"privacy_mechanism": "dp-sgd", "privacy_noise_multiplier": 1.0, "stra
         ("fednova", {"training_momentum": 0.9}, "must be 'sgd' with momentum = 0.0 under 'fednova'"),
         ("fednova", {"training_precision": "float16"}, "[training] precision: 'fednova' counts every step"),
         ("fednova", {"update_clip": 1.0}, "under 'fednova' the coordinator multiplies what each site sends"),
+        ("fednova", PRIVATE, "[training] local_steps: must be set under 'fednova' with 'dp-sgd'"),
+        ("qfedavg", PRIVATE, "'qfedavg' weighs sites by their training loss"),
+        ("afl", {"update_precision": "bfloat16"}, "under 'afl' the coordinator divides what each site sends"),
+        ("cyclic", {"strategy_min_sites": 2}, "[strategy] min_sites: must be 1 under 'cyclic'"),
+        ("cyclic", {"strategy_fraction": 0.5}, "[strategy] fraction: can't be used with 'cyclic'"),
+        ("cyclic", PRIVATE | {"privacy_mechanism": "site-level"}, "under 'cyclic' a round has one site"),
         ("fedrep", PRIVATE, "'fedrep' trains a second time on the same patients"),
         ("fedsam", PRIVATE, "'fedsam' asks the same patients for a second gradient"),
         ("fedsam", {"training_precision": "float16"}, "[training] precision: can't be 'float16'"),
         ("finetune", {"strategy_own_rounds": 3}, "[strategy] own_rounds: must be below [job] rounds"),
         ("finetune", {"evaluation_patience": 2}, "[evaluation] patience: would end the run"),
+        ("bulyan", {"strategy_malicious_sites": 1}, "bulyan with 1 malicious sites needs at least 7 sites"),
         ("krum", {"strategy_malicious_sites": 1}, "krum with 1 malicious sites needs at least 4 sites"),
     ],
 )
@@ -58,7 +65,8 @@ def test_what_a_strategy_can_not_work_with_is_refused_with_the_reason(name, chan
 
 @pytest.mark.parametrize("name", ["scaffold", "feddyn", "fedbn", "fednova", "fedper", "finetune"])
 def test_a_private_job_may_have_state_at_the_sites(name):
-    assert make_job(strategy_name=name, **PRIVATE).strategy.name == name
+    steps = {"training_local_epochs": None, "training_local_steps": 2}
+    assert make_job(strategy_name=name, **PRIVATE, **steps).strategy.name == name
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

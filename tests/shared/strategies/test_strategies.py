@@ -136,6 +136,42 @@ def test_median_and_krum_ignore_an_outlier(strategy):
         assert np.abs(step(strategy(name), START, 1, poisoned) - START).max() < 0.1
 
 
+def test_norms_are_cut_down_to_the_median_and_long_updates_left_out(strategy):
+    far = np.zeros(LAYOUT.size, np.float32)
+    far[0] = 1  # of the updates that are 1, 2, 4 and 100 long, the last is left out: the median is 3
+    sent = np.zeros(LAYOUT.size, np.float32)
+    updates = [(length * far, weight) for length, weight in ((1, 1), (2, 2), (4, 1), (100, 9))]
+    found = step(strategy("normbound", reject=3.0), sent, 1, updates)
+    np.testing.assert_allclose(found, (1 * 1 + 2 * 2 + 3 * 1) / 4 * far, rtol=1e-6)
+
+
+def test_batch_norm_statistics_are_not_cut_down(strategy):
+    buffers = np.arange(LAYOUT.size) >= LAYOUT.parameters
+    found = step(strategy("normbound", reject=1000.0), START, 1, UPDATES[0])
+    np.testing.assert_allclose(found[buffers], mean(UPDATES[0])[buffers], rtol=1e-5)
+
+
+def test_rfa_is_the_point_with_the_least_distances(strategy):
+    """Where three updates lie on a line it is the middle one, whatever the ends are."""
+    near = [(START + np.float32(shift), 1) for shift in (-1.0, 0.0, 500.0)]
+    np.testing.assert_allclose(step(strategy("rfa", steps=200), START, 1, near), START, atol=1e-2)
+    found = step(strategy("rfa", steps=300), START, 1, UPDATES[0])
+    pulls = sum(
+        weight * (vector - found) / np.linalg.norm(vector - found) for vector, weight in UPDATES[0]
+    )  # the gradient of the sum of distances
+    heaviest = np.argmax([weight for _, weight in UPDATES[0]])
+    assert np.abs(pulls).max() < 0.05 or np.linalg.norm(found - UPDATES[0][heaviest][0]) < 0.1
+
+
+def test_bulyan_takes_what_is_near_the_median_of_those_that_krum_trusts(strategy):
+    honest = [(START + np.float32(0.01 * number), 10) for number in range(6)]
+    running = strategy("bulyan", malicious_sites=1)
+    found = running.aggregate_train(
+        1, [answer(v, w, i) for i, (v, w) in enumerate([*honest, (START + 1e6, 10)])]
+    )
+    assert np.abs(found[0][VECTOR].numpy() - START).max() < 0.06
+
+
 def test_a_site_that_keeps_its_loss_does_not_hide_the_others(strategy):
     replies = [answer(vector, weight, node) for node, (vector, weight) in enumerate(UPDATES[0])]
     replies[1].content[METRICS]["loss"] = float("nan")

@@ -18,7 +18,8 @@ from shared.strategies import STRATEGIES
 from simulate.session.session import Hospitals, execute, start
 
 STEP = 14  # writes
-KEEP_WHAT_OTHERS_KEEP = {"fedper", "fedsam"}  # that is what 'fedbn' and 'fedavg' keep
+# Those keep what 'fedbn' keeps, or like 'fedavg' and 'fedmedian' nothing.
+KEEP_WHAT_OTHERS_KEEP = {"fedper", "fedrep", "fedsam", "bulyan", "normbound", "rfa", "qfedavg", "cyclic"}
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     [

@@ -1,0 +1,56 @@
+"""Cyclic weight transfer: the model goes from site to site."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from shared.seeds import seed_of
+from shared.strategies.options import StrategyOptions
+
+if TYPE_CHECKING:
+    from shared.job.schema import JobSpec
+
+
+class Cyclic(StrategyOptions):
+    """One site trains in each round, and hands the model on to the next (Chang et al. 2018).
+
+    As the peers of swarm learning do in turn; here the coordinator passes it on.
+    """
+
+    in_turn: ClassVar[bool] = True
+
+    name: Literal["cyclic"]
+    order: Literal["name", "drawn"] = Field(
+        "name", description="Of the sites: by name, or drawn anew by the seed for each time around."
+    )
+
+    def problems(self, job: "JobSpec") -> Iterator[str]:
+        """Yield what asks for several sites at once."""
+        if self.min_sites != 1:
+            yield "[strategy] min_sites: must be 1 under 'cyclic': one site trains in each round"
+        if self.fraction != 1:
+            yield "[strategy] fraction: can't be used with 'cyclic', which takes all sites in turn"
+        if job.privacy.secure_aggregation:
+            yield (
+                "[privacy] secure_aggregation: can't be had with 'cyclic': the next site gets what one site "
+                "alone has trained"
+            )
+        if job.privacy.mechanism == "site-level" or job.privacy.noise == "distributed":
+            yield "[privacy] under 'cyclic' a round has one site, whose update needs noise of its own"
+
+    def turn(self, sites: Sequence[str], round_: int, seed: int) -> str:
+        """Return the name of the site that trains in a round.
+
+        Args:
+            sites: That can train, by name.
+            round_: The round, from 1.
+            seed: Of the job.
+        """
+        import numpy as np
+
+        around, place = divmod(round_ - 1, len(sites))
+        if self.order == "name":
+            return sites[place]
+        order = np.random.default_rng(seed_of(seed, "turn", around)).permutation(len(sites))
+        return sites[int(order[place])]
