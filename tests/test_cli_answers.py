@@ -43,7 +43,19 @@ OF_A_SIMULATION = {
     "audit-privacy",
 }  # tests/simulate/
 OF_RUNS = {  # tests/server/report/test_commands.py, tests/server/track/, tests/*/cli/
-    *("report", "show", "compare", "predict", "retrieve", "export", "verify", "track", "store", "job judge"),
+    *(
+        "report",
+        "show",
+        "compare",
+        "drift",
+        "predict",
+        "retrieve",
+        "export",
+        "verify",
+        "track",
+        "store",
+        "job judge",
+    ),
     *("client label list", "client label take"),
 }
 

@@ -15,6 +15,7 @@ from client.cli.retrieve import retrieve
 from client.cli.store import store
 from client.cli.verify import verify
 from server.cli.counts import counts
+from server.cli.drift import drift
 from server.cli.login import login
 from server.cli.report import compare, report, show
 from server.cli.runs import COMMANDS, runs_app
@@ -51,6 +52,7 @@ for command in (
     report,
     show,
     compare,
+    drift,
     predict,
     store,
     retrieve,
