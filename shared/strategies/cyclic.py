@@ -19,6 +19,7 @@ class Cyclic(StrategyOptions):
     """
 
     in_turn: ClassVar[bool] = True
+    at_site: ClassVar[str] = "what this site alone has trained goes on to another site"
 
     name: Literal["cyclic"]
     order: Literal["name", "drawn"] = Field(
