@@ -15,7 +15,7 @@ from shared.errors import JobError
 from shared.job.schema import load_job
 from shared.strategies import STRATEGIES
 from tests.cli import wardround
-from tests.jobs import make_job
+from tests.jobs import NEEDED_BY, make_job
 
 PROJECT = Path(__file__).parents[3]
 PRIVATE = {"privacy_mechanism": "dp-sgd", "strategy_weight": "equal"}
@@ -96,7 +96,8 @@ def test_a_job_that_got_into_the_book_otherwise_is_escaped_all_the_same(make_sit
 
 @pytest.mark.parametrize("name", [name for name, options in STRATEGIES.items() if options.at_site])
 def test_what_a_strategy_keeps_here_is_said(make_site, job_of, name):
-    site, job = make_site('approval = "manual"\n'), job_of(strategy_name=name)
+    needed = {key.replace(".", "_"): value for key, value in NEEDED_BY.get(name, {}).items()}
+    site, job = make_site('approval = "manual"\n'), job_of(strategy_name=name, **needed)
     assert f"; {STRATEGIES[name].at_site}" in "\n".join(text_of(site, job))
 
 
