@@ -9,8 +9,10 @@ things differ: batches begin anew in each round, and weights are drawn by Wardro
 Cyclic row is left out: it scores a model that nobody trained.
 
 A row is stable where the published deviation is below 0.03. It fails where means are more than two standard
-errors of their difference apart. `scaled` is the same FedAvg, its columns brought to mean 0 and deviation
-1 over all regions. `--quick` is one seed and one round of two steps: no figure is held.
+errors of their difference apart. `scaled` is the same FedAvg, its columns brought to mean 0 and deviation 1
+over all regions; `chosen` has its rate, decay, batches and rounds from a cross-validation over the training
+patients (five folds, two cuts, eleven settings). `--quick` is one seed and one round of two steps: no
+figure is held.
 """
 
 import argparse
@@ -71,7 +73,20 @@ ALONE = {
 }
 """Of a training without others, whose optimiser goes on over the rounds."""
 
-SCALED = {"strategy.name": "fedavg", "task.scaling": None}
+SCALED: dict[str, dict[str, Any]] = {
+    "scaled": {"strategy.name": "fedavg", "task.scaling": None},
+    "chosen": {
+        "strategy.name": "fedavg",
+        "task.scaling": None,
+        "job.rounds": 30,
+        "training.local_steps": None,
+        "training.local_epochs": 2,
+        "training.batch_size": 256,
+        "training.learning_rate": 0.5,
+        "training.weight_decay": 0.05,
+    },
+}
+"""Without a published row: columns of mean 0 and deviation 1 over all regions."""
 
 Row = Mapping[str, list[float]]
 """The concordance of each seed, by who is tested."""
@@ -105,7 +120,7 @@ def written(folder: Path) -> dict[str, Path]:
     """Write what each row trains on, and return its manifest."""
     whole = with_split(DATA / PACK / "manifest.csv", "flamby_fold", folder / "whole.csv")
     rows = read(whole)
-    found = dict.fromkeys([*STRATEGIES, "scaled"], whole)
+    found = dict.fromkeys([*STRATEGIES, *SCALED], whole)
     found["Pooled Training"] = write([{**row, "site": "all"} for row in rows], folder / "pooled.csv")
     for number in range(6):
         own = [row for row in rows if row["flamby_center"] == str(number)]
@@ -115,7 +130,7 @@ def written(folder: Path) -> dict[str, Path]:
 
 def of_seeds(row: str, manifest: Path, seeds: list[int], out: Path, *, quick: bool) -> dict[str, list[float]]:
     """Return the concordance of each seed, by who is tested."""
-    changes = STRATEGIES.get(row, SCALED if row == "scaled" else ALONE)
+    changes = {**STRATEGIES, **SCALED}.get(row, ALONE)
     found: dict[str, list[float]] = {}
     for seed in seeds:
         with tempfile.TemporaryDirectory(dir=out) as folder:
@@ -194,6 +209,7 @@ def judged(found: Mapping[str, Row]) -> tuple[dict[str, Any], list[str]]:
             if said is not None:
                 published, deviation = float(said["mean"]), float(said["std"])
                 error = math.sqrt(deviation**2 / int(said["n"]) + spread**2 / len(values))
+                ours = round(ours, 4)  # as the published ones are
                 apart = 0.0 if ours == published else abs(ours - published) / error if error else math.inf
                 if deviation < STABLE and not apart <= ERRORS:
                     missed.append(f"{name} on {test}: {ours:.4f}, published {published:.4f}")
@@ -201,10 +217,12 @@ def judged(found: Mapping[str, Row]) -> tuple[dict[str, Any], list[str]]:
             table.add_row(name, test, shown, f"{ours:.3f} ± {spread:.3f}", f"{apart:.1f}")
             figures.setdefault(name, {})[test] = [round(value, 4) for value in values]
     Console(width=120).print(table)
-    if "scaled" in found:
-        values = found["scaled"]["Pooled Test"]
+    if "chosen" in found:
+        values = found["chosen"]["Pooled Test"]
         if len(values) > 1 and not (mean(values) >= GOAL and stdev(values) < SPREAD):
-            missed.append(f"scaled FedAvg: {mean(values):.4f} ± {stdev(values):.4f}, not {GOAL} ± {SPREAD}")
+            missed.append(
+                f"FedAvg as chosen: {mean(values):.4f} ± {stdev(values):.4f}, not {GOAL} ± {SPREAD}"
+            )
     return figures, missed
 
 
