@@ -40,6 +40,9 @@ options() {
         esac
         shift
     done
+    case "$join" in ''|-|/*) ;; *) join=$PWD/$join ;; esac
+    case "$join" in ''|-) ;; *) [ -r "$join" ] || die "$join can't be read: it is the file with the line of the invitation" ;; esac
+    cd / # the service's user may not be where root is
     [ -n "$dry" ] || [ "$(id -u)" -eq 0 ] || die "only root can install a service"
     case "$side" in
         site) unit=wardround-site.service folder=/var/lib/wardround extras='[dimse,postgres]' ;;
@@ -98,8 +101,8 @@ start_service() {
         run systemctl restart "$unit"
         run systemctl --no-pager --lines=0 status "$unit"
     else
-        say "systemd does not run here; by hand it is"
-        printf '   %s\n' "$1"
+        say "systemd does not run here; by hand it is, from a folder that the user may enter"
+        printf '   cd / && %s\n' "$1"
     fi
 }
 
@@ -108,7 +111,7 @@ install_site() {
     install_unit
     if [ -n "$join" ] && [ ! -e "$folder/site.toml" ]; then
         say "Joins the federation"
-        if [ "$join" != - ]; then exec <"$join"; fi
+        if [ "$join" != - ] && [ -z "$dry" ]; then exec <"$join"; fi
         run runuser -u "$user" -- "$command" client enrol - --dir "$folder"
     fi
     if [ -e "$folder/site.toml" ]; then
@@ -117,7 +120,7 @@ install_site() {
         start_service "runuser -u $user -- $command client start --dir $folder"
     else
         say "Then, with the line that the coordinator's operator sends you in the file INVITATION"
-        printf '   %s\n' "$0 site --join INVITATION"
+        printf '   %s\n' "$here/install.sh site --join INVITATION"
     fi
 }
 
@@ -135,7 +138,7 @@ install_coordinator() {
     say "The first check"
     run runuser -u "$user" -- "$command" server check --dir "$folder" || still_to_do
     say "Then invite a hospital"
-    printf '   %s\n' "runuser -u $user -- $command server invite ST-MARY --dir $folder"
+    printf '   cd / && %s\n' "runuser -u $user -- $command server invite ST-MARY --dir $folder"
 }
 
 make_passphrase() {

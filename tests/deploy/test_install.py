@@ -58,6 +58,7 @@ def test_the_pod_has_the_folder_of_the_docs() -> None:
         (("server",), "say what to install"),
         (("site", "--force", "--dry-run"), "unknown option --force"),
         (("site", "--join"), "--join needs a value"),
+        (("site", "--join", "/nowhere", "--dry-run"), "/nowhere can't be read"),
         (("coordinator", "--dry-run"), "needs --name and --host"),
     ],
 )
