@@ -37,12 +37,12 @@ def tell(
     With noise, rounded, and none of few. Of the same patients the same is told again, whatever their records
     say since.
     """
-    from client.guard.cohort import Cohort
     from client.guard.counts import Counts
     from client.service.told_counts import send_counts
+    from client.settings.cohort_key import make_key
     from client.settings.site import load_site
 
-    asked = Counts(load_site(folder / "site.toml"), dataset, Cohort.open(folder), folder)
+    asked = Counts(load_site(folder / "site.toml"), dataset, make_key(folder / "keys"), folder)
     asked.rules()
     told = asked.tell(_patients(folder, dataset, key))
     question = "\n".join([*_lines(told), "Tell the coordinator these counts?"])

@@ -97,11 +97,6 @@ class Cohort:
                 remedy=f"Put it back ({first}), {new_name}",
             )
 
-    def know(self, dataset: str, manifest: str) -> None:
-        """Take note of where a dataset's patients stand: what is told of them counts under every name."""
-        if self._book is not None and self._records:
-            self._book.know(dataset, manifest)
-
     def admitted(self, dataset: str, side: str, patients: AbstractSet[str], least: int) -> frozenset[str]:
         """Return the patients of one side who take part now.
 

@@ -104,11 +104,6 @@ class CohortBook(Book):
                 (dataset, shares.model_dump_json(), key_check, utc_text()),
             )
 
-    def know(self, dataset: str, manifest: str) -> None:
-        """Remember what manifest a dataset has."""
-        with self._change() as db:
-            db.execute("INSERT OR IGNORE INTO manifest VALUES (?, ?)", (dataset, manifest))
-
     def told(self, dataset: str) -> list[Told]:
         """Return the groups that figures were told about, the oldest first.
 
@@ -120,7 +115,7 @@ class CohortBook(Book):
     def tell(self, dataset: str, side: str, members: Group, least: int) -> bool:
         """Remember a group, unless it is too near to one that was told; say whether it is remembered."""
         with self._change() as db:
-            digest = hashlib.sha256(_packed(members)).hexdigest()
+            digest = hashlib.sha256(packed(members)).hexdigest()
             known = db.execute(
                 "SELECT 1 FROM told WHERE dataset = ? AND side = ? AND digest = ?", (dataset, side, digest)
             ).fetchone()
@@ -130,7 +125,7 @@ class CohortBook(Book):
                 return False
             db.execute(
                 "INSERT INTO told (dataset, side, digest, members, since) VALUES (?, ?, ?, ?, ?)",
-                (dataset, side, digest, _packed(members), utc_text()),
+                (dataset, side, digest, packed(members), utc_text()),
             )
         return True
 
@@ -169,12 +164,14 @@ def _told(db: sqlite3.Connection, dataset: str) -> Iterator[Told]:
     columns = "dataset, side, members"
     query = f"SELECT {columns} FROM told WHERE {_SAME_PATIENTS} ORDER BY number"  # noqa: S608 (a constant)
     for row in db.execute(query, {"dataset": dataset}):
-        yield Told(row["dataset"], row["side"], _unpacked(row["members"]))
+        yield Told(row["dataset"], row["side"], unpacked(row["members"]))
 
 
-def _packed(members: Group) -> bytes:
+def packed(members: Group) -> bytes:
+    """Return a group as it is kept."""
     return b"".join(sorted(members))
 
 
-def _unpacked(content: bytes) -> Group:
+def unpacked(content: bytes) -> Group:
+    """Return the group that is kept as this."""
     return frozenset(content[at : at + HASH_BYTES] for at in range(0, len(content), HASH_BYTES))

@@ -7,9 +7,10 @@ are and however little they differ. `min_group` patients move all tables togethe
 their noise: each patient is in one cell of each, and the noise grows with the root of their number. What is
 told follows from what has noise alone: not even that a cell was left out is an exact figure.
 
-Tables of another group are told only where it differs by enough patients from all groups behind earlier
-figures (`client.guard.cohort`), and a group's own tables are remembered: made again of records that have
-changed a little, they would have noise of their own.
+Tables of another group are told only where it differs by enough patients from all groups of which counts were
+told, and a group's own tables are remembered: made again of records that have changed a little, they would
+have noise of their own. The groups behind figures of jobs are another list (`client.guard.cohort`): the noise
+here hides `min_group` patients from whoever has those, too.
 """
 
 import hashlib
@@ -20,8 +21,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from client.data.manifest.splits import CohortKey
 from client.guard.bounds import Noise
-from client.guard.cohort import Cohort
+from client.guard.cohort_book import HASH_BYTES, Group, is_near, packed, unpacked
 from client.guard.database import Book
 from client.settings.counts_rules import CountsRules
 from client.settings.policy import PolicyError, PolicyTable, rounded
@@ -29,11 +31,11 @@ from client.settings.site import SiteConfig
 from shared.clock import utc_text
 from shared.wire.counts import ToldCounts, ToldTable, choices
 
-BOOK, SIDE = "counts.sqlite", "counts"
+BOOK = "counts.sqlite"
 _SURE = 2.0  # standard deviations by which a cell must lie above `min_group` to be told
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS told (
-    members TEXT PRIMARY KEY,
+    members BLOB PRIMARY KEY,
     rules TEXT NOT NULL,
     counts TEXT NOT NULL
 );
@@ -51,18 +53,23 @@ class CountsBook(Book):
 
     what, schema = "the book of counts", _SCHEMA
 
-    def told(self, members: str) -> tuple[str, ToldCounts] | None:
+    def told(self, members: Group) -> tuple[str, ToldCounts] | None:
         """Return what was told of a group, and by which rules; None where nothing was."""
         with self._change() as db:
-            row = db.execute("SELECT * FROM told WHERE members = ?", (members,)).fetchone()
+            row = db.execute("SELECT * FROM told WHERE members = ?", (packed(members),)).fetchone()
         return None if row is None else (row["rules"], ToldCounts.model_validate_json(row["counts"]))
 
-    def keep(self, members: str, rules: str, counts: ToldCounts) -> None:
-        """Remember what is about to be told; of two that do so at once the first counts."""
+    def keep(self, members: Group, rules: str, counts: ToldCounts) -> bool:
+        """Remember what is about to be told, unless the group is too near to others; say whether it is."""
         with self._change() as db:
+            others = [unpacked(row["members"]) for row in db.execute("SELECT members FROM told")]
+            if members not in others and is_near(members, others, counts.least):
+                return False
             db.execute(
-                "INSERT OR IGNORE INTO told VALUES (?, ?, ?)", (members, rules, counts.model_dump_json())
+                "INSERT OR IGNORE INTO told VALUES (?, ?, ?)",
+                (packed(members), rules, counts.model_dump_json()),
             )
+        return True
 
 
 @dataclass(frozen=True)
@@ -72,13 +79,13 @@ class Counts:
     Attributes:
         site: As `site.toml` has it.
         dataset: Its name there.
-        cohort: Knows the groups behind earlier figures.
+        key: Of the site, by which its patients are hashed and noise is drawn.
         folder: The site's.
     """
 
     site: SiteConfig
     dataset: str
-    cohort: Cohort
+    key: CohortKey
     folder: Path
 
     def tell(self, patients: Patients) -> ToldCounts:
@@ -89,15 +96,13 @@ class Counts:
             WardroundError: A book can't be used.
         """
         rules = self.rules()
-        policy, names = self.site.policy, frozenset(patients)
-        self._require_enough(len(names))
-        self.cohort.know(self.dataset, self.site.dataset(self.dataset).collection)
-        members, asked = self._digest(names), rules.model_dump_json(exclude={"projects"})
-        book = CountsBook(self.folder / BOOK)
+        self._require_enough(len(patients))
+        members = frozenset(self.key.hash("cohort", name)[:HASH_BYTES] for name in patients)
+        book, asked = CountsBook(self.folder / BOOK), rules.model_dump_json(exclude={"projects"})
         if (known := book.told(members)) is None:
-            self.cohort.tell(self.dataset, SIDE, names, policy.min_group, self.site.name)
-            tables = tables_of(rules, patients, policy, self.cohort.key.seed)
-            book.keep(members, asked, self._counts(rules, tables))
+            counts = self._counts(rules, tables_of(rules, patients, self.site.policy, self.key.seed))
+            if not book.keep(members, asked, counts):
+                raise self._too_near()
             known = book.told(members)
             assert known is not None  # noqa: S101 (it has just been kept)
         before, counts = known
@@ -107,7 +112,7 @@ class Counts:
                 "of few",
                 where=self.site.name,
                 remedy=f"Put [policy.counts.{self.dataset}] back, or wait for "
-                f"{policy.min_group} more patients.",
+                f"{self.site.policy.min_group} more patients.",
             )
         return counts.model_copy(update={"dataset": self.dataset, "projects": self._projects(rules)})
 
@@ -141,9 +146,14 @@ class Counts:
                 f"policy.min_group: '{self.dataset}' has fewer than {least} patients", where=self.site.name
             )
 
-    def _digest(self, names: frozenset[str]) -> str:
-        digests = sorted(self.cohort.key.hash("cohort", name) for name in names)
-        return hashlib.sha256(b"".join(digests)).hexdigest()
+    def _too_near(self) -> PolicyError:
+        least = self.site.policy.min_group
+        return PolicyError(
+            f"policy.min_group: the patients of '{self.dataset}' differ by fewer than {least} from those of "
+            "whom counts were told, and both together would tell of these alone",
+            where=self.site.name,
+            remedy=f"What was told stays; tell more when {least} patients are new.",
+        )
 
     def _counts(self, rules: CountsRules, tables: list[ToldTable]) -> ToldCounts:
         policy = self.site.policy

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from client.data.manifest.splits import CohortKey
-from client.guard.cohort import Cohort
 from client.guard.counts import Counts, tables_of
 from client.settings.counts_rules import CountsRules
 from client.settings.policy import PolicyError, PolicyTable
@@ -176,7 +175,6 @@ def test_what_can_not_be_told(rules: dict, problem: str) -> None:
 
 @pytest.fixture
 def counts(tmp_path: Path) -> Callable[..., Counts]:
-    (tmp_path / "keys").mkdir()
     (tmp_path / "data").mkdir()
 
     def make(name: str = "brain", rules: CountsRules = RULES, **policy: object) -> Counts:
@@ -185,7 +183,7 @@ def counts(tmp_path: Path) -> Callable[..., Counts]:
         site = SiteConfig.model_validate(
             {"site": {"name": "st-mary"}, "datasets": datasets, "policy": settings}
         )
-        return Counts(site, name, Cohort.open(tmp_path), tmp_path)
+        return Counts(site, name, CohortKey.drawn(0), tmp_path)
 
     return make
 
@@ -223,6 +221,6 @@ def test_what_a_policy_keeps(counts: Callable[..., Counts]) -> None:
     with pytest.raises(PolicyError, match="has a cap"):
         counts(**cap).tell(people(100))
     assert counts(**cap, share_private_counts=True).tell(people(100))
-    untold = Counts(counts().site, "again", counts().cohort, counts().folder)
+    untold = Counts(counts().site, "again", counts().key, counts().folder)
     with pytest.raises(PolicyError, match="no counts of 'again' leave"):
         untold.tell(people(100))
