@@ -35,7 +35,7 @@ def simulate(
         job: The job, or its file.
         data: Dataset for all hospitals. None makes synthetic ones, where the job names a phantom.
         site_files: The hospitals' own `site.toml`, instead of `data`.
-        sites: Cut the dataset into so many hospitals; without it, those of its column `site`.
+        sites: Number of hospitals into which the dataset is cut; without it, those of its column `site`.
         partition: How to cut it: `iid`, `dirichlet:ALPHA` or `column:NAME`.
         scanner_shift: Give each hospital a scanner of its own.
         attackers: Hospitals that want to spoil the model, drawn by the job's seed.

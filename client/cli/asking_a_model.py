@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-_MOST = 20  # problems that are named before "and so many more"
+_MOST = 20  # problems that are named before the others are counted
 
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:N or auto.")]
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from client.data.check.expected import Expected
     from client.data.manifest.splits import Split
 
-MOST = 8  # lines of one kind before "and so many more"
+MOST = 8  # lines of one kind before the others are counted
 
 data_app = App(help="Look at a dataset.")
 data_app.command("import")(import_)

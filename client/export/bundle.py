@@ -54,7 +54,7 @@ def bundle_files(
             "sees whole images smaller than [data] patch: take --format safetensors", where=run.path
         )
     if data.dimensions == 2 and not picture_modes(data):
-        raise RunError(f"sees {data.channels} channels, and no picture has so many", where=run.path)
+        raise RunError(f"sees {data.channels} channels, and no picture has that many", where=run.path)
     files = {
         "models/model.ts": network,
         "models/preprocessing.ts": preparation_program(data),

@@ -274,7 +274,7 @@ class Gate:
             del known[next(iter(known))]
 
     def unmasked(self, visit: Visit, sites: int) -> None:
-        """Write down that shares are about to leave that unmask the sum of so many sites."""
+        """Write down that shares are about to leave that unmask a sum, and of how many sites."""
         self._audit.append("sum-unmasked", job=visit.job.digest(), round=visit.round, sites=sites)
 
     def failed(self, visit: Visit | None, phase: str, reason: str) -> None:

@@ -101,7 +101,7 @@ def _has_counts(metrics: MetricSet, cells: Iterable[Cells]) -> bool:
 def _recounted(
     bounds: Bounds, patients: Names, cells: NDArray[np.integer], number: int, looks: int
 ) -> Counts:
-    """Return how many images are told to be in each of so many cells; a `shared.metrics.states.Recount`."""
+    """Return how many images are told to be in each of the cells; a `shared.metrics.states.Recount`."""
     names, codes = np.unique(patients, return_inverse=True)
     images = np.zeros((len(names), number), np.int64)
     np.add.at(images, (codes, cells.astype(np.int64)), 1)

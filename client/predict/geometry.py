@@ -25,7 +25,7 @@ from client.predict.places import NIFTI, as_stored_nifti, stored_affine
 from shared.job.data_options import DataTable
 from shared.tasks.answers import Answer, FoundBoxes
 
-_SURE = 0.3  # score of a box from which it is drawn, and at most so many of an image
+_SURE = 0.3  # score of a box from which it is drawn, and how many of an image at most
 _MOST_BOXES = 20
 
 

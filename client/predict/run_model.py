@@ -76,7 +76,7 @@ def predict_with(
         formats: Further ones, in which it is written beside tables, NIfTI and PNG.
         archive: Takes what was written as DICOM, once all is written.
         say: Told which model it is, before anything is predicted.
-        track: Wraps the rows, of which there are so many, to show progress.
+        track: Wraps the rows, given their number, to show progress.
 
     Raises:
         WardroundError: The folder exists, the run has no model, or no row could be used.

@@ -52,7 +52,7 @@ class Cap(Table):
         None,
         ge=1,
         le=36_500,
-        description="Over so many days, counted back from each round; without it for ever.",
+        description="Days over which it is counted, back from each round; without it for ever.",
         examples=[365],
     )
     unit: Literal["patient", "image"] = Field(
@@ -138,7 +138,7 @@ class PolicyTable(Table):
         None, description="Projects allowed, by the name that the coordinator gives.", examples=[["lung"]]
     )
     min_sites: int | None = Field(
-        None, ge=1, description="A job must ask for at least so many sites.", examples=[3]
+        None, ge=1, description="Sites that a job must ask for at least.", examples=[3]
     )
     max_rounds: int | None = Field(None, ge=1, description="Most rounds of a job.", examples=[100])
     rounds_per_day: int | None = Field(

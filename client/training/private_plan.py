@@ -12,7 +12,7 @@ from shared.privacy.accounting import Steps, noise_for
 def noise_share(job: JobSpec) -> float:
     """Return the part of the noise (of its standard deviation) that a site adds: 1, or 1/sqrt(honest sites).
 
-    Independent Gaussian shares of so many honest sites add up to the whole.
+    Independent Gaussian shares of the honest sites add up to the whole.
     """
     return 1.0 if job.privacy.honest_sites is None else job.privacy.honest_sites**-0.5
 
@@ -41,7 +41,7 @@ def plan(job: JobSpec, units: int) -> Steps:
         units: Patients or images (`[privacy] unit`) that the site trains on, rounded.
 
     Raises:
-        JobError: There is nobody to train on, or the job's delta is too large for so many units.
+        JobError: There is nobody to train on, or the job's delta is too large for the number of units.
         AccountingError: No noise is enough for the job's epsilon.
     """
     if units < 1:

@@ -118,7 +118,7 @@ class SampleOrder:
 
 
 def batches_per_pass(images: int, batch_size: int, round_to: int) -> int:
-    """Return into how many batches a pass over so many images is cut.
+    """Return into how many batches a pass over the images is cut.
 
     It depends on nothing but the rounded number of images, where there are at least 5. No batch is empty, and
     none has a single image unless the job asks for that: batch norm can't train on one.
@@ -130,7 +130,7 @@ def batches_per_pass(images: int, batch_size: int, round_to: int) -> int:
 
 
 def steps_of(training: TrainingTable, images: int, round_to: int, least: int) -> int:
-    """Return the optimiser steps of one round on so many images.
+    """Return the optimiser steps of one round on the images.
 
     Args:
         training: Of the job.

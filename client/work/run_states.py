@@ -18,7 +18,7 @@ from shared.errors import SiteError
 from shared.files import replace_file
 
 MOST_RUNS = 32  # remembered; the one that was asked longest ago goes first
-LONGEST_S = 24 * 3600.0  # a round that nobody went on with for so long is over
+LONGEST_S = 24 * 3600.0  # after which a round that nobody went on with is over
 _FILE = re.compile(r"-?\d{1,20}\.json")
 
 

@@ -91,7 +91,7 @@ class Charge:
         return sum(account[self._site] for account in self._accounts)
 
     def take(self, count: int) -> bool:
-        """Take bytes; says False, and takes nothing, where so many are not left."""
+        """Take bytes; says False, and takes nothing, where fewer are left."""
         if count > self.left:
             return False
         for index, account in enumerate(self._accounts):

@@ -186,7 +186,7 @@ class RunsApi:
 
 
 def _measure(file: BinaryIO) -> tuple[int, str]:
-    """Return the size of a file in bytes, and the SHA-256 of so many bytes in base64."""
+    """Return the size of a file in bytes, and the SHA-256 of its bytes in base64."""
     size = file.seek(0, 2)
     digest = hashlib.sha256()
     for chunk in chunks(file, size):

@@ -5,7 +5,7 @@ from shared.job_parts import is_sent_whole
 
 _HEAD = 64 * 2**10  # bytes around the numbers: metrics, an error's text, the heads of pieces
 _KEYS = 2**10  # bytes of sealed shares or signed keys for each other site
-_PIECES = 256  # one byte for the heads of pieces for so many of content
+_PIECES = 256  # bytes of content for each byte of the heads of pieces
 
 
 def largest_answer(job: JobSpec, numbers: int, states: int, sites: int) -> int:

@@ -36,7 +36,7 @@ class Deadline:
         return time.monotonic() >= self._end
 
     def shorten(self, seconds: float) -> None:
-        """Let the wait end in so many seconds, if it doesn't end sooner."""
+        """Let the wait end after some seconds, if it doesn't end sooner."""
         end = time.monotonic() + seconds
         if end < self._end:
             self._end, self.was_shortened = end, True

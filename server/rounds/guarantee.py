@@ -108,7 +108,7 @@ def _epsilon(
         return epsilon_of([site_steps(job, trainings)], privacy.delta)
     if privacy.noise_multiplier is None:
         return None  # repeated rounds were not planned for, and the site's noise is not known here
-    # Where counts stay, a site has told that it has so many patients at least: then less is lost.
+    # Where counts stay, a site has told that it has at least that many patients: then less is lost.
     units = max(counts["patients"]["train"], counts["examples"]["train"] if privacy.unit == "image" else 1)
     batch = min(job.training.batch_size, units)
     steps = job.training.local_steps

@@ -29,7 +29,7 @@ class Population:
         self._sites |= set(sites)
 
     def share(self, sites: int) -> float:
-        """Return what share of all so many sites are."""
+        """Return what share of all a number of sites is."""
         return sites / len(self._sites)
 
     @property

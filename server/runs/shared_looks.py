@@ -45,7 +45,7 @@ class SharedLook(ABC):
         self._news = asyncio.Event()
 
     async def _wait(self, is_news: Callable[[], bool], seconds: float) -> None:
-        """Return once there is news for somebody, or so many seconds have passed."""
+        """Return once there is news for somebody, or the time is over."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not is_news():

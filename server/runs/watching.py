@@ -34,7 +34,7 @@ class Watching:
         self._looks: SharedLooks[_RunLook] = SharedLooks()
 
     async def follow(self, run: RunRecord, after: int, pause: float) -> AsyncGenerator[Look, None]:
-        """Yield the lines of a run after the first so many, as they come; the last look has the run's status.
+        """Yield the lines of a run after the first ones, as they come; the last look has the run's status.
 
         Args:
             run: The run.
@@ -82,7 +82,7 @@ class _RunLook(SharedLook):
         super().__init__()
 
     async def after(self, line: int, pause: float) -> Look | None:
-        """Return the lines after one, once there are some, the run has ended, or so many seconds have passed.
+        """Return the lines after one, once there are some, the run has ended, or the time is over.
 
         None says that lines after it are not kept any more.
 

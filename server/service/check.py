@@ -40,7 +40,7 @@ from shared.pki.certificates import (
 )
 
 FLOWER = "1.41."  # the version that `shared/flower/` is written for
-AUTHORITY_DAYS = 365  # so many before the authority's end, every site should hear of it
+AUTHORITY_DAYS = 365  # before the authority's end, from which on every site should hear of it
 SECRETS = ("ca/ca.key", "tls/server.key", AUDIT_KEY, REGISTRY)
 
 

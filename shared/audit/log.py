@@ -113,7 +113,7 @@ class AuditLog:
     Args:
         folder: Holds the log's files.
         key: Signs the entries. Where its file may be replaced meanwhile: what gives the key of now.
-        rotate_bytes: A file that has so many bytes is followed by a new one.
+        rotate_bytes: Size of a file at which a new one follows it.
     """
 
     def __init__(

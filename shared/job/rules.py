@@ -261,8 +261,9 @@ def _private_training(job: "JobSpec") -> None:
         return
     if job.strategy.min_patients > 1:
         raise ValueError(
-            "[strategy] min_patients: must be 1 with 'dp-sgd', since whether a site has so many patients is "
-            "a figure that no noise protects; a site with fewer than its own policy's min_group takes no part"
+            "[strategy] min_patients: must be 1 with 'dp-sgd', since whether a site has that many patients "
+            "is a figure that no noise protects; a site with fewer than its own policy's min_group takes no "
+            "part"
         )
     for problem in job.task.private_problems(job):
         raise ValueError(problem)

@@ -89,7 +89,7 @@ class EvaluationTable(Table):
         None,
         ge=1,
         examples=[10],
-        description="Stop after so many evaluations without a better one; needs select_best.",
+        description="Evaluations without a better one after which the run stops; needs select_best.",
     )
     bins: int = Field(
         200,

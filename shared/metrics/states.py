@@ -201,7 +201,7 @@ class MetricSet(ABC):
         """Return the same for the metrics of the task."""
 
     def limits(self, images: int) -> NDArray[np.float64]:
-        """Return for each packed number (n,) the largest absolute value that so many images can give."""
+        """Return for each packed number (n,) the largest absolute value that the images can give."""
         limits = [
             np.full(values.numel(), images * self.limit(name, state), dtype=np.float64)
             for name, state, values in states_of(self.metrics)

@@ -32,7 +32,7 @@ def problem_of(spec: StatisticSpec, numbers: Numbers) -> str | None:
 def _moments_problem(spec: StatisticSpec, numbers: Numbers) -> str | None:
     count, total, squares = numbers.T
     if (np.abs(total) > count * LARGEST_VALUE).any() or (squares > count * spec.largest).any():
-        return f"'{spec.name}' is beyond what so many patients can have"
+        return f"'{spec.name}' is beyond what that many patients can have"
     if (squares * count < total**2 * (1 - 1e-9)).any():
         return f"'{spec.name}' has a negative variance"
     return None

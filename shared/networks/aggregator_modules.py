@@ -126,7 +126,7 @@ class Transformer(Aggregator):
 
 
 def places(count: int, width: int) -> Tensor:
-    """Return a vector (width,) for each of so many places, (count, width)."""
+    """Return a vector for each place, (count, width)."""
     rates = torch.exp(torch.arange(0, width, 2) * (-math.log(1e4) / width))
     angles = torch.arange(count)[:, None] * rates
     return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)

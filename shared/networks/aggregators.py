@@ -159,7 +159,7 @@ class RecurrentOptions(AggregatorOptions):
         ge=1,
         le=4096,
         examples=[64],
-        description="Weighs the steps by attention made of so many features; without it the last one counts.",
+        description="Features of the attention by which steps are weighed; without it the last one counts.",
     )
 
     def about_numbers(self, ends: Ends) -> float:

@@ -69,7 +69,7 @@ class Ends:
 
     @classmethod
     def of_table(cls, inputs: int, outputs: int) -> "Ends":
-        """Return the ends of a network that takes so many numbers and gives a vector."""
+        """Return the ends of a network that takes a vector of numbers and gives another."""
         return cls(0, inputs, outputs, [], "vector")
 
     def of_several(self, stack: Stack) -> "Ends":
@@ -77,12 +77,12 @@ class Ends:
         return replace(self, stack=stack)
 
     def giving(self, outputs: int) -> "Ends":
-        """Return the same with so many outputs."""
+        """Return the same with another number of outputs."""
         return replace(self, outputs=outputs)
 
     @classmethod
     def of_features(cls, features: int, outputs: int) -> "Ends":
-        """Return the ends of a network that brings so many features of an image and of a record together."""
+        """Return the ends of a network that brings the features of an image and of a record together."""
         return cls(0, 2 * features, outputs, [], "fused")
 
     @property

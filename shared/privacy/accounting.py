@@ -19,7 +19,7 @@ from shared.privacy.options import LARGEST_DELTA
 Accountant = Literal["rdp", "prv"]
 _LEAST_NOISE = 0.05  # below, a step tells everything anyway
 _MOST_NOISE = 1e9
-_EXACT = 1.001  # the noise that is found is at most so many times what is needed
+_EXACT = 1.001  # the noise that is found is at most this multiple of what is needed
 
 
 class AccountingError(WardroundError):
@@ -75,7 +75,7 @@ def epsilon_of(history: Sequence[Steps], delta: float, accountant: Accountant = 
 
 @lru_cache(maxsize=256)
 def noise_for(epsilon: float, delta: float, sample_rate: float, steps: int) -> float:
-    """Return a noise multiplier with which so many steps cost at most `epsilon`, and little less.
+    """Return a noise multiplier with which the steps cost at most `epsilon`, and little less.
 
     Raises:
         AccountingError: Delta is too large to promise anything, or no noise below a billion is enough.

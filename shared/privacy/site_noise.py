@@ -11,11 +11,11 @@ from shared.privacy.accounting import Steps, noise_for
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
 
-_FOR_COUNTS = 1.05  # the noise of updates is so many times larger where the count of norms is paid for too
+_FOR_COUNTS = 1.05  # factor on the noise of updates where the count of norms is paid for too
 
 
 def site_steps(job: "JobSpec", rounds: int) -> Steps:
-    """Return so many rounds of a job with the mechanism 'site-level', as an accountant takes them.
+    """Return rounds of a job with the mechanism 'site-level', as an accountant takes them.
 
     Raises:
         AccountingError: No noise is enough for the job's epsilon.

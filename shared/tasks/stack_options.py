@@ -25,7 +25,7 @@ MOMENTS = "vectors"
 class StackTable(Table):
     """`[task.stack]`: a sample is a bag of tiles or vectors, or a series, with one target.
 
-    With `features` the job has two networks: `[model.encoder]` makes so many numbers of each instance, and
+    With `features` the job has two networks: `[model.encoder]` makes that many features of each instance, and
     `[model.aggregator]` sees those of all. Without it one network, `[model]`, sees the instances themselves.
     """
 
@@ -106,7 +106,7 @@ class StackTable(Table):
         return SampleField(self.kind, columns, length=self.length or 0, order=self.order)
 
     def networks(self, data: "DataTable", outputs: int) -> dict[str, Ends]:
-        """Return the ends of the networks that give so many numbers for a sample."""
+        """Return the ends of the networks that give `outputs` numbers for a sample."""
         if self.kind == "vectors":
             whole = Ends.of_table(self.length or 0, outputs)
         else:

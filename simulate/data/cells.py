@@ -46,7 +46,7 @@ def draw_cells(
 
 
 def _placed(rng: np.random.Generator, shape: tuple[int, int], count: int) -> list[tuple[float, float, float]]:
-    """Return row, column and radius of up to so many cells, none of which hides another's middle."""
+    """Return row, column and radius of some cells, none of which hides another's middle."""
     cells: list[tuple[float, float, float]] = []
     for _ in range(_TRIES):
         if len(cells) == count:

@@ -44,7 +44,7 @@ class Patient:
 
 
 def patients(hospitals: dict[str, int], seed: int) -> Iterator[Patient]:
-    """Yield so many patients of each hospital."""
+    """Yield the patients of each hospital."""
     for site, count in hospitals.items():
         for number in range(1, count + 1):
             yield Patient(site, number, np.random.default_rng(seed_of(seed, site, number)))

@@ -62,7 +62,7 @@ def _field(rng: np.random.Generator, grain: float) -> NDArray[np.float64]:
 def _nuclei(
     rng: np.random.Generator, where: NDArray[np.bool_], *, share: float, width: float
 ) -> NDArray[np.float64]:
-    """Return dots of so many pixels' width, one for such a share of the pixels where they may be."""
+    """Return dots of a width in pixels, on a share of the pixels where they may be."""
     dots = (rng.random(where.shape) < share) & where
     return np.minimum(ndimage.gaussian_filter(dots * 2 * np.pi * width**2, width, truncate=2.5), 1.6)
 

@@ -14,7 +14,7 @@ _EVERY = 60.0  # seconds between two lines
 
 @contextmanager
 def shown(total: int) -> Iterator[Callable[[], None]]:
-    """Give a function to call, from any thread, after each of so many samples."""
+    """Give a function to call, from any thread, after each sample."""
     if sys.stderr.isatty() and multiprocessing.parent_process() is None:  # workers would draw over each other
         with _bar(total) as done:
             yield done

@@ -34,7 +34,7 @@ class CacheTable(BaseModel):
         gt=0,
         description="Size of the folder; when a job has prepared its samples, those used longest ago go.",
     )
-    days: int = Field(90, ge=1, description="Samples that no job has used for so many days are deleted.")
+    days: int = Field(90, ge=1, description="Days after which samples that no job has used are deleted.")
     processes: int | None = Field(
         None,
         ge=1,

@@ -113,7 +113,7 @@ def require_nrrd_data(path: Path, fields: Mapping[str, str], begin: int, beside:
 
 
 def _behind_lines(file: Path, begin: int, lines: int) -> int:
-    """Return the byte behind so many lines."""
+    """Return the byte behind the first lines."""
     if lines <= 0:
         return begin
     with file.open("rb") as source:

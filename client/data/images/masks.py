@@ -208,7 +208,7 @@ def _looks_like_an_image(found: NDArray[np.int64], path: Path) -> DataError:
     return DataError(
         f"holds {found.size} values from {found.min()} to {found.max()}: it looks like an image, not a mask",
         where=path,
-        remedy="Does the column 'mask' name the right files? A map of so many instances needs a job whose "
+        remedy="Does the column 'mask' name the right files? A map of that many instances needs a job whose "
         "task is 'instances'.",
     )
 

@@ -77,7 +77,7 @@ def _covered(at: int, length: int, ratio: float, whole: int) -> tuple[int, int]:
 
 
 def drawn(places: list[tuple[int, int]], most: int | None, seed: int) -> list[tuple[int, int]]:
-    """Return at most so many tiles, each with the same chance, in their order."""
+    """Return tiles that are drawn with equal chances, in their order; all of them if there are too few."""
     if most is None or len(places) <= most:
         return places
     chosen = np.random.default_rng(seed).choice(len(places), most, replace=False)

@@ -80,7 +80,7 @@ def read_parts(
 
     Raises:
         DataError: A manifest is missing, has no rows (of a site) or lacks a column.
-        JobError: A split has not so many folds.
+        JobError: A split has fewer folds.
     """
     paths = [manifest_path(part.manifest) for part in parts]
     manifests = {

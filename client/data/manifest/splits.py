@@ -97,7 +97,7 @@ class Split:
             fold: From 1; None takes the split's own validation patients.
 
         Raises:
-            JobError: The site has not so many folds.
+            JobError: The site has fewer folds.
         """
         sides = [record.split or self._drawn(record, "test", self.shares.test) for record in records]
         if fold is not None:

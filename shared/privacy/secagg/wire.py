@@ -33,7 +33,7 @@ def unpack(data: bytes, kind: bytes) -> list[bytes]:
 
 
 def fixed(field: bytes, length: int) -> bytes:
-    """Return a field that must have so many bytes.
+    """Return a field that must have an exact number of bytes.
 
     Raises:
         SecureAggregationError: It has not.
@@ -44,7 +44,7 @@ def fixed(field: bytes, length: int) -> bytes:
 
 
 def at_most(field: bytes, length: int) -> bytes:
-    """Return a field that has from 1 to so many bytes.
+    """Return a field that has at least one byte, and no more than a limit.
 
     Raises:
         SecureAggregationError: It has not.

@@ -79,7 +79,7 @@ def gaussian(means: Tensor, images: int, features: int) -> tuple[Tensor, Tensor]
 
     Args:
         means: (D + D (D + 1) / 2,).
-        images: They are of so many; of fewer than two there is no covariance.
+        images: Whose sums they are; of fewer than two there is no covariance.
         features: D.
     """
     mean, products = means[:features], (means[features:] - 0.5) / 2

@@ -49,7 +49,7 @@ class Measurement(Table):
         return SampleField(self.field, (column,), channels=getattr(self, "angles", None))
 
     def problems(self, dimensions: int) -> Iterator[str]:
-        """Yield what is wrong with it for images of so many axes, each after '[task.measurement]'."""
+        """Yield what is wrong with it for images of 2 or 3 axes, each after '[task.measurement]'."""
         if dimensions == 3:
             yield f"kind: '{self.kind}' is for pictures; [data] dimensions = 3"
 

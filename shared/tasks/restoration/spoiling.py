@@ -37,7 +37,7 @@ def rician(image: Tensor, source: Generator, level: float) -> Tensor:
 
 
 def poisson(image: Tensor, source: Generator, photons: float) -> Tensor:
-    """Count photons, of which a pixel of value 1 gets so many on average."""
+    """Count photons, whose mean number at a pixel of value 1 is given."""
     return torch.poisson(image.clamp(min=0) * photons, generator=source) / photons
 
 

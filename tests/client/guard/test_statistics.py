@@ -189,7 +189,7 @@ def test_intervals_ascend_and_hold_equal_parts(counts: list[int], number: int) -
         ([1.0, 2.0], "expected 3 numbers"),
         ([-1.0, 0.0, 0.0], "a count that is negative"),
         ([1.5, 0.0, 0.0], "a count that is negative or not whole"),
-        ([0.0, 3.0, 9.0], "beyond what so many patients can have"),
+        ([0.0, 3.0, 9.0], "beyond what that many patients can have"),
         ([2.0, 10.0, 1.0], "a negative variance"),
         ([2.0, np.nan, 1.0], "not finite"),
     ],
