@@ -122,8 +122,7 @@ def job_tables(**options: Any) -> Tables:
             needs by `NEEDED_BY`.
     """
     tables = copy.deepcopy(TINY | BY_TASK[options.get("task_name", "segmentation")])
-    needed = NEEDED_BY.get(options.get("strategy_name", ""), {})
-    options = {key.replace(".", "_"): value for key, value in needed.items()} | options
+    options = _needed(options) | options
     for option, value in options.items():
         table, _, key = option.partition("_")
         _set(tables.setdefault(table, {}) if key else tables, key or table, copy.deepcopy(value))
@@ -147,12 +146,18 @@ def marks_job(**options: Any) -> JobSpec:
         "training_batch_size": 4,
         "strategy_min_sites": 2,
     }
-    return make_job(**marks | options)
+    return make_job(**marks | _needed(options) | options)
 
 
 def job_text(**options: Any) -> str:
     """Return the text of a small job's file, with the options of `job_tables`."""
     return tomli_w.dumps(job_tables(**options))
+
+
+def _needed(options: dict[str, Any]) -> dict[str, Any]:
+    """Return what the strategy among some options needs, as such options."""
+    needed = NEEDED_BY.get(options.get("strategy_name", ""), {})
+    return {key.replace(".", "_"): value for key, value in needed.items()}
 
 
 def _set(table: dict[str, Any], key: str, value: Any) -> None:
