@@ -66,7 +66,7 @@ def approve(
     from client.guard.approval_text import ApprovalText
     from client.guard.contributors import patients_behind
     from client.guard.job_book import JobBook
-    from client.guard.looks import judged_before
+    from client.guard.looks import looks_before
     from client.settings.site import load_site
     from shared.text.printable import printable
 
@@ -75,8 +75,8 @@ def approve(
     config = load_site(folder / "site.toml")
     behind = patients_behind(folder, config, job.spec())
     if not json:
-        judged = judged_before(book.served, config, job.spec())
-        for line in ApprovalText.of(job, config, book.served.answers(job.digest), behind, judged).lines():
+        looks = looks_before(book.served, config, job.spec())
+        for line in ApprovalText.of(job, config, book.served.answers(job.digest), behind, looks).lines():
             print(line)
         if why := _why_no_round(folder, config, job.spec()):
             print(f"NO ROUND OF IT WOULD BE TRAINED, whatever is decided here: {printable(why)}")

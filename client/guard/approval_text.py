@@ -39,7 +39,7 @@ class ApprovalText:
     whole: tuple[str, ...]
 
     @classmethod
-    def of(cls, seen: SeenJob, site: SiteConfig, answers: int, behind: str, judged: int) -> Self:
+    def of(cls, seen: SeenJob, site: SiteConfig, answers: int, behind: str, looks: int) -> Self:
         """Return the text of a job.
 
         Args:
@@ -47,11 +47,11 @@ class ApprovalText:
             site: Its policy says what leaves.
             answers: Given for the job's rounds so far.
             behind: Whose images make up an update, as `client.guard.contributors` says it.
-            judged: Models that were judged on the dataset before, as `client.guard.looks` counts them.
+            looks: That there were at the dataset before, as `client.guard.looks` counts them.
         """
         job = seen.spec()
         facts = {name: printable(fact) for name, fact in _facts(seen, job, site, answers).items()}
-        parts = (_leaving(job, site, behind), unusual(job, judged), _whole(job))
+        parts = (_leaving(job, site, behind), unusual(job, looks), _whole(job))
         return cls(facts, *(tuple(map(printable, part)) for part in parts))
 
     def lines(self) -> list[str]:

@@ -16,6 +16,7 @@ from client.guard.job_book import MOST_WAITING, JobBook
 from client.guard.ledger import LEDGER, Ledger
 from client.guard.ledger_entry import Round
 from client.guard.looks import asked as what_is_asked
+from client.guard.looks import preparation, trained_on
 from client.guard.served_requests import Asked, Carried
 from client.guard.statement import statement_from
 from client.guard.waiting_jobs import how_to_approve
@@ -202,12 +203,31 @@ class Gate:
         """Count a model that is judged; of a job that no person has approved there are few over all jobs."""
         most, dataset = self._config.policy.max_judged_models, self._config.dataset(visit.job.job.dataset)
         look = " ".join((what_is_asked(visit.job), carried.model, carried.edges))
+        problem = (
+            f"policy.max_judged_models: {most} models were judged on these patients, and for another one"
+        )
+        self._count_look(visit, dataset.collection, look, most, problem)
+
+    def take_statistics(self, visit: Visit) -> None:
+        """Count a further way in which images are prepared before sums of them are told.
+
+        Raises:
+            PolicyError: There were enough, and no person has approved the job.
+        """
+        if (how := preparation(visit.job)) is None:
+            return
+        most, dataset = self._config.policy.max_described, self._config.dataset(visit.job.job.dataset)
+        problem = (
+            f"policy.max_described: images of these patients were described as {most} jobs prepare them, and "
+            "for another way"
+        )
+        self._count_look(visit, trained_on(dataset), how, most, problem)
+
+    def _count_look(self, visit: Visit, patients: str, look: str, most: int, problem: str) -> None:
         decision, _ = self._book.meet(visit.job, visit.researcher)
-        allowed = None if decision == "approved" else most
-        if not self._book.served.take_look(dataset.collection, look, allowed):
+        if not self._book.served.take_look(patients, look, None if decision == "approved" else most):
             raise PolicyError(
-                f"policy.max_judged_models: {most} models were judged on these patients, and for another one "
-                "a person has to approve the job",
+                f"{problem} a person has to approve the job",
                 where=self._config.name,
                 remedy=f"At the hospital: {self._how_to_approve(visit.job.digest())}",
             )

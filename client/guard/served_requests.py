@@ -196,10 +196,11 @@ class Served(Book):
         return True
 
     def take_look(self, patients: str, look: str, most: int | None) -> bool:
-        """Count a model that is judged by a job of no rounds, unless there were enough; once is for good.
+        """Count a look at patients (`client.guard.looks`), unless there were enough; once is for good.
 
         Args:
-            patients: Where they stand, as `DatasetTable.collection`: over all jobs and names of the dataset.
+            patients: Who they are, over all jobs and names of the dataset: where they stand, as
+                `DatasetTable.collection`, or `looks.trained_on`.
             look: What is asked. The same again is no further look: it has the same answer.
             most: Looks in all; None where a person has approved this one.
         """
@@ -211,7 +212,7 @@ class Served(Book):
                 db.execute("INSERT INTO judged VALUES (?, ?)", (patients, look))
         return True
 
-    def judged(self, patients: str) -> int:
+    def looks(self, patients: str) -> int:
         """Return how many such looks there were."""
         with self._change() as db:
             return _looks(db, patients)

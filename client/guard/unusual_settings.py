@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from shared.job.schema import EvaluationTable, JobSpec
 from shared.job_parts import networks_of, phases_of, sent_parts
 from shared.strategies import StrategyOptions
+from shared.text.plural import many
 
 FEW_IMAGES = 10  # behind an update
 FEW_SITES = 3
@@ -17,16 +18,16 @@ RARE = 0.001  # share of a class
 TINY = 16  # pixels along an axis
 
 
-def unusual(job: JobSpec, judged: int = 0) -> list[str]:
+def unusual(job: JobSpec, looks: int = 0) -> list[str]:
     """Return a sentence for each thing that few honest jobs have; none of them proves anything.
 
     Args:
         job: What is to be approved.
-        judged: Models that jobs of no rounds had judged on the dataset before.
+        looks: That there were at the dataset before, as `client.guard.looks` counts them.
     """
     if not job.trains:  # it has no steps, no updates and no rounds
-        return [*_looks(judged if job.judges else 0), *_evaluation(job), *_data(job)]
-    return [*_steps(job), *_length(job), *_evaluation(job), *_data(job), *_privacy(job)]
+        return [*(_judged(looks) if job.judges else _described(looks)), *_evaluation(job), *_data(job)]
+    return [*_described(looks), *_steps(job), *_length(job), *_evaluation(job), *_data(job), *_privacy(job)]
 
 
 def images_behind(job: JobSpec) -> int | None:
@@ -35,7 +36,15 @@ def images_behind(job: JobSpec) -> int | None:
     return None if steps is None else steps * job.training.batch_size
 
 
-def _looks(judged: int) -> Iterator[str]:
+def _described(ways: int) -> Iterator[str]:
+    if ways:
+        yield (
+            f"Sums of this dataset's images were told before, prepared in {many(ways, 'way')}: each "
+            "further way tells a little more of its training patients."
+        )
+
+
+def _judged(judged: int) -> Iterator[str]:
     if judged:
         models = "One model was" if judged == 1 else f"{judged} models were"
         yield f"{models} judged on this dataset before: each look tells a little more of its test patients."

@@ -153,6 +153,12 @@ class PolicyTable(Table):
         description="Most models that jobs of no rounds have judged on a dataset, in all, without a person's "
         "approval: it matters where approval is automatic.",
     )
+    max_described: int = Field(
+        10,
+        ge=0,
+        description="Most ways to prepare a dataset's images ([data] of jobs) of which sums are told before "
+        "round 1, in all, without a person's approval: it matters where approval is automatic.",
+    )
     hours: list[str] | None = Field(
         None,
         description="Times of the day (local) at which the site works for the federation.",

@@ -178,6 +178,12 @@ _WORDS: dict[str, Callable[[PolicyTable], Words]] = {
         "",
         "a model to be judged after {}, if nobody has approved the job",
     ),
+    "max_described": _most(
+        "max_described",
+        "Sums of a dataset's images are told of {} ways to prepare them; for more a person has to say yes.",
+        "",
+        "sums of images prepared in another way after {}, if nobody has approved the job",
+    ),
     "hours": _hours,
     "max_model_mb": _most(
         "max_model_mb",

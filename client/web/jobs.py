@@ -14,7 +14,7 @@ from client.guard.contributors import patients_behind
 from client.guard.decisions import decide
 from client.guard.job_book import Decision, JobBook, SeenJob
 from client.guard.ledger import Ledger
-from client.guard.looks import judged_before
+from client.guard.looks import looks_before
 from client.settings.site import SiteConfig, load_site
 from client.settings.states import check_moment
 from shared.errors import SiteError, WardroundError
@@ -91,8 +91,8 @@ def job_view(folder: Path, digest: str) -> JobView:
     job = book.find(digest)
     spec = job.spec()
     behind = patients_behind(folder, config, spec)
-    judged = judged_before(book.served, config, spec)
-    text = ApprovalText.of(job, config, book.served.answers(job.digest), behind, judged)
+    looks = looks_before(book.served, config, spec)
+    text = ApprovalText.of(job, config, book.served.answers(job.digest), behind, looks)
     refusal = _refusal(config, job, spec)
     cost, no_cost, no_round = _cost(folder, config, spec)
     seen = _seen(job, text, refusal, *_cost_in_words(cost), no_cost)

@@ -61,6 +61,7 @@ def _describe(site: Site, _: Visit, content: RecordDict, __: RecordDict) -> Reco
 
 
 def _statistics(site: Site, visit: Visit, content: RecordDict, state: RecordDict) -> RecordDict:
+    site.take_statistics(visit)
     if visit.job.privacy.secure_aggregation:
         return statistics_masked(site, visit, content, state)
     return statistics_reply(site.statistics(visit.job))

@@ -161,6 +161,11 @@ class Site:
             self._cohort.tell(job, data, *data.patients)
         return release.description(self.config.name, self._cohort.patients(job, data), data.examples)
 
+    def take_statistics(self, visit: Visit) -> None:
+        """Count what is asked of the training patients before the first round; errors as of the gate."""
+        if self.gate is not None:
+            self.gate.take_statistics(visit)
+
     def statistics(self, job: JobSpec) -> NDArray[np.float64]:
         """Return the site's part of what is added up over all sites before the first round, packed (n,).
 

@@ -9,7 +9,9 @@ import pytest
 
 from client.data.manifest.splits import CohortKey, Split, SplitTable
 from client.data.samples.site_data import SiteData
+from client.guard.approval_text import ApprovalText
 from client.guard.bounds import Bounds
+from client.guard.looks import looks_before, preparation
 from client.guard.release import Release
 from client.guard.request_rules import check_request
 from client.guard.statistics import part_of
@@ -17,7 +19,8 @@ from client.settings.policy import PolicyError, PolicyTable, check_job
 from shared.describing_job import describing_job
 from shared.job.schema import JobSpec
 from shared.tasks import make_task
-from tests.jobs import make_job
+from shared.wire import messages
+from tests.jobs import make_job, marks_job
 
 PATIENTS, RARE = 60, 4
 COLUMNS = ["age", "grade", "marker"]
@@ -94,3 +97,45 @@ def test_patients_on_whom_only_private_jobs_train_are_not_described() -> None:
     cap = {"discs": {"epsilon": 8.0, "delta": 1e-5}}
     with pytest.raises(PolicyError, match="no differential privacy"):
         check_job(PolicyTable.model_validate({"privacy": cap}), job, "a")
+
+
+WINDOWS = 'approval = "automatic"\nmax_described = 2\n'
+
+
+def windowed(top: float, **options: Any) -> JobSpec:
+    return describing_job(marks_job(data_intensity="window", data_window=[0.0, top], **options))
+
+
+def summed(site: Any, job: JobSpec) -> str:
+    """Ask for the sums before round 1; returns the refusal, or nothing."""
+    reply = site.ask(f"query.{messages.STATISTICS}", messages.describe_request(job.canonical()))
+    return reply.error.reason if reply.has_error() else ""
+
+
+def test_without_a_person_images_are_described_in_few_ways_over_all_jobs(make_site: Any) -> None:
+    """Each window has noise of its own: with a hundred of them one image can be told dark or bright."""
+    site = make_site(WINDOWS, opened=False)
+    jobs = [windowed(top) for top in (200.0, 200.5, 201.0, 201.5)]
+    said = [summed(site, job) for job in jobs]
+    assert said[:2] == ["", ""]
+    assert all("policy.max_described: images of these patients were described as 2" in no for no in said[2:])
+    site.restart()
+    assert summed(site, windowed(200.0, job_name="ward-2", job_seed=7)) == ""  # no further way
+    site.approve(jobs[2])
+    assert summed(site, jobs[2]) == ""
+    assert "max_described" in summed(site, jobs[3])
+    assert looks_before(site.book.served, site.site.config, jobs[3]) == 3
+    site.approve(jobs[3])
+    text = ApprovalText.of(site.book.find(jobs[3].digest()), site.site.config, 0, "", 3)
+    assert text.unusual[0].startswith("Sums of this dataset's images were told before, prepared in 3 ways")
+
+
+def test_voxels_of_classes_that_a_training_asks_for_count_as_ways_too() -> None:
+    asks = {"task_name": "segmentation", "task_loss": "dice-ce", "task_class_weights": "federation"}
+    sizes = [make_job(**asks, data_size=[size, 32]) for size in (32, 48, 48)]
+    found = [preparation(job) for job in sizes]
+    assert None not in found
+    assert len(set(found)) == 2
+    assert preparation(make_job(task_name="segmentation")) is None  # asks for no sums
+    assert preparation(marks_job(task_class_weights="federation")) is None  # images, whatever their size
+    assert preparation(job_of(["age"])) is None  # columns alone

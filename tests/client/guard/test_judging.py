@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from client.guard.approval_text import ApprovalText
-from client.guard.looks import judged_before
+from client.guard.looks import looks_before
 from client.guard.unusual_settings import unusual
 from shared.audit.verify import entries
 from shared.errors import JobError
@@ -57,7 +57,7 @@ def test_a_job_of_another_name_has_the_same_noise(make_site, given):
     told += [answer(site, changed(job, "strategy", min_sites=2), model)]
     assert len(set(told)) == 1
     assert told[0] != answer(site, changed(job, "job", seed=7), model)
-    assert site.book.served.judged(site.site.config.dataset("marks").collection) == 2
+    assert site.book.served.looks(site.site.config.dataset("marks").collection) == 2
 
 
 def test_without_a_person_few_models_are_judged_over_all_jobs(make_site, given):
@@ -85,7 +85,7 @@ def test_whoever_approves_reads_of_judging_and_of_looks_before(make_site, given)
     site.approve(job)
     assert site.evaluate(job, 0, "test", vector=model) == ""
     config = site.site.config
-    assert judged_before(site.book.served, config, job) == 1
+    assert looks_before(site.book.served, config, job) == 1
     hasty = changed(job, "training", batch_size=1, local_steps=1)
     assert unusual(hasty) == []
     assert unusual(hasty, 1) == [
