@@ -10,7 +10,7 @@ from uuid import UUID
 from shared.errors import DataError
 
 MOST_ROWS = 1_000_000
-_DATE = re.compile(r"\d{4}-\d\d-\d\d([ T].*)?", re.DOTALL)
+_DATE = re.compile(r"(\d{4}([-/.])\d\d?\2\d\d?|\d\d?([-/.])\d\d?\3\d{4})([ T].*)?", re.DOTALL)
 
 
 @dataclass(frozen=True)
