@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import signal
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from server.runs.checkpoint import read_checkpoint
 from server.runs.folder import RunFolder
 from simulate.session.session import Hospitals, execute, start
 from tests.conftest import write_dataset
-from tests.simulate.session.test_resume import in_a_process, new_run, outcome
+from tests.simulate.session.test_resume import new_run, outcome, through_kills
 
 PATIENTS = 60  # of each of four hospitals, a third of them for validation
 
@@ -67,10 +66,5 @@ def test_a_run_that_is_killed_goes_on_with_the_same_bins(job, data, tmp_path):
     whole = new_run(job, data, tmp_path / "whole")
     execute(RunFolder.open(whole, job), "in-process", Console(file=io.StringIO()))
     path = new_run(job, data, tmp_path / "killed")
-    moment, kills = 12, 0
-    while (code := in_a_process(path, job, resume=kills > 0, moment=moment)) != 0:
-        assert code == -signal.SIGKILL
-        kills += 1
-        moment += 12
-    assert kills >= 2
+    assert through_kills(path, job, 12, 12) >= 2
     assert outcome(path) == outcome(whole)

@@ -62,6 +62,18 @@ def in_a_process(path: Path, job, *, resume: bool, moment: int | None = None) ->
     return process.exitcode
 
 
+def through_kills(path: Path, job, moment: int, step: int) -> int:
+    """Run to the end, killed at a moment, resumed, and killed again `step` writes later; returns how often."""
+    kills = 0
+    while (code := in_a_process(path, job, resume=kills > 0, moment=moment)) != 0:
+        assert code == -signal.SIGKILL
+        kills += 1
+        moment += step
+        if status_of(path) == "finished":  # killed with nothing but its report to write
+            break
+    return kills
+
+
 def new_run(job, data: Path, out: Path, *, baselines: bool = False) -> Path:
     return start(job, Hospitals(data=data), out, "cpu", baselines=baselines).path
 
@@ -92,15 +104,7 @@ def test_killed_and_resumed_as_if_never_stopped(name, tiny_job, tiny_data, tmp_p
     # Each attempt may make STEP writes more than the one before, until one gets through; the strategies begin
     # one write apart, so that together they are killed after every number of writes.
     path = new_run(job, tiny_data, tmp_path / "killed")
-    moment, resume, kills = 2 + list(STRATEGIES).index(name) % STEP, False, 0
-    while (code := in_a_process(path, job, resume=resume, moment=moment)) != 0:
-        assert code == -signal.SIGKILL
-        kills += 1
-        moment += STEP
-        resume = True
-        if status_of(path) == "finished":  # all but its report is written
-            break
-    assert kills >= 2
+    assert through_kills(path, job, 2 + list(STRATEGIES).index(name) % STEP, STEP) >= 2
     assert outcome(path) == expected
 
 
