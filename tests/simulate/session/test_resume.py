@@ -63,7 +63,7 @@ def in_a_process(path: Path, job, *, resume: bool, moment: int | None = None) ->
 
 
 def through_kills(path: Path, job, moment: int, step: int) -> int:
-    """Run to the end, killed at a moment, resumed, and killed again `step` writes later; returns how often."""
+    """Run to the end, killed at a moment and again each `step` writes later; returns how often."""
     kills = 0
     while (code := in_a_process(path, job, resume=kills > 0, moment=moment)) != 0:
         assert code == -signal.SIGKILL
