@@ -8,10 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from server.report.words import tested_model
 from shared.errors import RunError
 from shared.job.schema import JobSpec
 from shared.metrics.spec import metric_specs
-from shared.run_folder import EVENTS, PATIENTS, REHEARSAL, SIMULATION, TEST, RunRecord
+from shared.run_folder import EVENTS, PARTICIPATION, PATIENTS, REHEARSAL, SIMULATION, TEST, RunRecord
 from shared.web.tables import Estimate
 
 SCORED_ALIKE = (
@@ -134,6 +135,15 @@ class RunFacts(Outcome):
             with suppress(ValueError):
                 found.append(dict(json.loads(line)))
         return found
+
+    def test_openings(self) -> str:
+        """Return how often the test patients have judged, in words; a stop in between makes it twice."""
+        if not (self.record.path / PARTICIPATION).exists():  # runs of earlier versions have none
+            return ""
+        lines = map(json.loads, self.record.text(PARTICIPATION).splitlines())
+        times = sum(bool(line.get("test")) for line in lines)
+        beside = ", and for the models that it is compared with" if self.about.get("baselines") else ""
+        return f"opened {'once' if times == 1 else f'{times} times'}, for {tested_model(self.about)}{beside}"
 
     @cached_property
     def rounds(self) -> list[dict[str, str]]:

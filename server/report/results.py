@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from server.report.between_sites import between_sites_table
 from server.report.comparison import sentences
 from server.report.content import Section, words
 from server.report.facts import RunFacts, finite
@@ -28,6 +29,8 @@ def results_section(facts: RunFacts) -> Section:
     tables = [_federation_table(facts)]
     if _scored_sites(facts):
         tables.append(_site_table(facts))
+        if (between := between_sites_table(facts, shown_metrics(facts.job))) is not None:
+            tables.append(between)
     tables += _baseline_tables(facts)
     how = {
         "bootstrap": "Intervals are 95 %, by a bootstrap over the test patients.",

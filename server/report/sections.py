@@ -7,15 +7,13 @@ from typing import Any
 
 from server.report.content import Section, words
 from server.report.facts import RunFacts, finite
+from server.report.few_patients import FEW, few_choose
 from server.report.tables import guarantee_lines, shown_metrics
 from server.report.words import asked, privacy_of
 from shared.metrics.figures import Figure, Point
 from shared.tasks.fields import image_columns_of
 from shared.text.plural import many
 from shared.web.tables import Table, number
-
-FEW_PATIENTS = 30
-"""Test patients below which a report says that they are few."""
 
 _NO_NAME = re.compile(r"[^a-z0-9]+")  # a metric of a class has its label in its name
 _TROUBLES = {
@@ -199,8 +197,12 @@ def _troubles(facts: RunFacts) -> Iterator[str]:
     yield from facts.about.get("warnings") or ()
     silent = {str(line.get("reason", "")) for line in facts.events if line["event"] == "not_evaluated"}
     yield from (f"No metrics in some rounds: {reason}" for reason in sorted(silent))
+    if not facts.is_rehearsal:  # whose data check said so
+        validate = [facts.patients(site, "val") for site in facts.sites]
+        known = [count for count in validate if count is not None]
+        yield from few_choose(facts.job, sum(known) if known and len(known) == len(validate) else None)
     patients = facts.test_patients() if facts.test else None
-    if patients and patients < FEW_PATIENTS and not facts.is_rehearsal:  # whose data check said so
+    if patients and patients < FEW and not facts.is_rehearsal:  # whose data check said so
         yield (
             f"The test has {many(patients, 'patient')}: what differs between models of such a test is "
             "mostly chance."
@@ -224,6 +226,7 @@ def repeat_section(facts: RunFacts) -> Section:
     rows += [[name, version] for name, version in (about.get("versions") or {}).items()]
     rows += [[key, ", ".join(value) if isinstance(value, list) else value] for key, value in hardware.items()]
     rows += [[key, about.get(key)] for key in ("started", "finished")]
+    rows += [["test", facts.test_openings()]] if facts.test else []
     rows += [[f"SHA-256 of {name}", digest] for name, digest in (about.get("models") or {}).items()]
     table = Table(
         "versions", "With what", ("what", "which"), [row for row in rows if row[1] not in (None, "")]

@@ -6,10 +6,11 @@ from pathlib import Path
 from rich.console import Console
 
 from server.report import results, sections
+from server.report.between_sites import between_sites_table
 from server.report.columns import print_table
 from server.report.content import Report
 from server.report.facts import RunFacts
-from server.report.tables import print_results, print_warnings
+from server.report.tables import print_results, print_warnings, shown_metrics
 from shared.metrics.figures import Figure
 from shared.text.printable import printable
 from shared.web.tables import as_table, number
@@ -24,6 +25,8 @@ def print_run(console: Console, folder: Path) -> None:
     console.print(f"{facts.name}: {facts.status}", soft_wrap=True, highlight=False, markup=False)
     if facts.test or facts.about.get("described"):
         print_results(console, facts.job, facts.about)
+        if (between := between_sites_table(facts, shown_metrics(facts.job))) is not None:
+            print_table(console, between)
     for figure in sections.learning_section(facts).figures:
         for line in spark(figure):
             console.print(line, soft_wrap=True, highlight=False, markup=False)

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from server.rounds.last_rounds import LastRounds
 from shared.errors import RunError
-from shared.strategies.options import StrategyOptions
+from shared.job.schema import JobSpec
 from shared.strategies.vectors import Vectors, misfit
 from shared.strategies.wire import Wire
 
@@ -18,16 +19,19 @@ class Conclusion:
     """Calls the strategy at the end of each round, and keeps what it wants kept.
 
     Args:
-        strategy: Of the job.
+        job: Has the strategy, and says over how many of the last rounds the model is averaged.
         wire: Says which vectors there are, and how long they are.
     """
 
-    def __init__(self, strategy: StrategyOptions, wire: Wire) -> None:
-        self._strategy = strategy
+    def __init__(self, job: JobSpec, wire: Wire) -> None:
+        self._strategy = job.strategy
+        self._last = LastRounds(job)
         self._wire = wire
         self._kept = {name: np.zeros(size, np.float32) for name, size in wire.remembered.items()}
 
-    def __call__(self, mean: Vector, sent: Vector, share: float, share_before: float) -> Vector:
+    def __call__(
+        self, mean: Vector, sent: Vector, share: float, share_before: float, *, round_: int
+    ) -> Vector:
         """Return what is sent in the next round.
 
         Args:
@@ -35,6 +39,7 @@ class Conclusion:
             sent: In the round, shape (layout.size,).
             share: Of the sites that could train so far, those whose answers are in the mean.
             share_before: Of the same, those that could before this round; 1 where none is new.
+            round_: Its number.
 
         Raises:
             RunError: The strategy gives something else than it said, or a number that is not finite.
@@ -45,14 +50,15 @@ class Conclusion:
         if share_before < 1:
             concluded = strategy.joined(concluded, before, share_before)
         self._kept = self._checked(kept, wire.remembered)
-        return wire.join(self._checked(concluded, wire.lengths))
+        return self._last(round_, wire.join(self._checked(concluded, wire.lengths)))
 
     def state(self) -> dict[str, Vector]:
         """Return what must survive a restart."""
-        return {_KEPT + name: vector for name, vector in self._kept.items()}
+        return {_KEPT + name: vector for name, vector in self._kept.items()} | self._last.state()
 
     def restore(self, state: dict[str, Vector]) -> None:
         """Take what an earlier process remembered out of the state; in the first round there is nothing."""
+        self._last.restore(state)
         names = [name for name in state if name.startswith(_KEPT)]
         found = {name.removeprefix(_KEPT): state.pop(name) for name in names}
         if found:

@@ -122,7 +122,7 @@ class RoundLoop:
         self._privacy = SiteLevel(job, rehearsal=rehearsal) if is_private else None
         self._filter = UpdateFilter(job.update, partial(counts_are_sent, job), self.layout)
         self._strategy = job.strategy.centre(self.layout, self._privacy)
-        self._conclude = Conclusion(job.strategy, self.wire)
+        self._conclude = Conclusion(job, self.wire)
         self._judges = Judges(
             self._federation,
             job,
@@ -297,8 +297,8 @@ class RoundLoop:
         summary = {"sites": len(rows), "train_loss": loss, "bytes": sent}
         # A mean of equal numbers may differ from them in the last bit: what is frozen is put back.
         mean = self._filter.expand(self._filter.select(trained), vector)
-        population = self._population
-        concluded = self._conclude(mean, vector, population.share(len(rows)), population.share_before)
+        shares = self._population.share(len(rows)), self._population.share_before
+        concluded = self._conclude(mean, vector, *shares, round_=round_)
         return concluded, summary, rows
 
     def _updates(

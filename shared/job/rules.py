@@ -3,10 +3,10 @@
 import math
 from typing import TYPE_CHECKING
 
+from shared.job.evaluation_rules import check_evaluation
 from shared.job.judging_rules import check_judging
 from shared.job_parts import misnamed_networks, networks_of, phases_of
 from shared.limits import LARGEST_JOB, LARGEST_MODEL_MB
-from shared.metrics.spec import metric_names
 from shared.metrics.statistic_spec import check_specs
 from shared.networks import NETWORKS, fitting_networks
 from shared.networks.options import DeepMapOptions
@@ -44,7 +44,7 @@ def check(job: "JobSpec") -> None:
         _batch,
         _network_size,
         _metrics,
-        _best,
+        check_evaluation,
         _strategy,
         _statistics,
         _private_training,
@@ -230,13 +230,6 @@ def _metrics(job: "JobSpec") -> None:
 def _these(job: "JobSpec") -> str:
     names = [f"'{network.options.name}'" for network in networks_of(job)]
     return f"this {names[0]} has" if len(names) == 1 else f"{' and '.join(names)} have"
-
-
-def _best(job: "JobSpec") -> None:
-    best = job.evaluation.select_best
-    known = metric_names(job)
-    if best is not None and best not in known:
-        raise ValueError(f"[evaluation] select_best: unknown metric '{best}'; {suggestion(best, known)}")
 
 
 def _strategy(job: "JobSpec") -> None:

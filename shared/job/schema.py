@@ -91,6 +91,13 @@ class EvaluationTable(Table):
         examples=[10],
         description="Evaluations without a better one after which the run stops; needs select_best.",
     )
+    average_last: int | None = later_key(
+        None,
+        ge=2,
+        examples=[5],
+        description="Last rounds the mean of whose models is the result, which no patient chooses; without "
+        "select_best.",
+    )
     bins: int = Field(
         200,
         ge=10,
@@ -115,6 +122,12 @@ class EvaluationTable(Table):
     def _patience(self) -> Self:
         if self.patience is not None and self.select_best is None:
             raise ValueError("patience: needs select_best")
+        return self
+
+    @model_validator(mode="after")
+    def _average(self) -> Self:
+        if self.average_last is not None and self.select_best is not None:
+            raise ValueError("average_last: nothing is chosen then; leave out select_best")
         return self
 
 

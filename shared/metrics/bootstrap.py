@@ -1,6 +1,6 @@
 """Intervals of 95 % from a bootstrap over patients, which hold their 95 % with few patients too.
 
-Plain percentiles hold 89 % of the true AUROCs with 40 patients (`benchmarks/coverage.py`): they are not
+Plain percentiles hold 90 % of the true AUROCs with 40 patients (docs/benchmarks.md): they are not
 centred where the figure is, and too narrow. BCa intervals (Efron, JASA 1987) mend the first, and tails of
 Student's t in place of the normal's (Hesterberg, American Statistician 2015) the second.
 """

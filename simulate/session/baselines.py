@@ -3,7 +3,8 @@
 Both train as many optimiser steps as the federated run: a site alone as many as it trained in the
 federation, the pooled model as many as all sites together. Neither is interrupted by rounds: the optimiser
 keeps its state.
-The best round is chosen on the validation patients and judged on the test patients, as in the federation.
+The best round is chosen on the validation patients and judged on the test patients, as in the federation;
+where that averages its last rounds, so do they.
 """
 
 from bisect import bisect_right
@@ -22,6 +23,7 @@ from client.training.loop import LocalTraining
 from client.training.sample_order import SampleOrder, steps_of
 from client.work.hospital import Site
 from client.work.warm_networks import Bench, evaluate
+from server.rounds.last_rounds import LastRounds
 from shared.batch import Batch
 from shared.job.schema import JobSpec
 from shared.metrics.spec import is_better
@@ -133,8 +135,10 @@ def _train_and_choose(
     metric, every = bench.job.evaluation.select_best, bench.job.evaluation.every
     best: float | None = None
     chosen, chosen_round = bench.state.pack(), 0
+    last = LastRounds(bench.job)
     for round_ in range(1, rounds + 1):
         training.run(round_)
+        averaged = last(round_, bench.state.pack())
         if metric is None or (round_ % every and round_ != rounds):
             continue
         states = [evaluate(bench, site.data(bench.job).split("val")).pack() for site in members.values()]
@@ -142,7 +146,7 @@ def _train_and_choose(
         if is_better(bench.job, metric, value, best):
             best, chosen, chosen_round = value, bench.state.pack(), round_
     if best is None:
-        return bench.state.pack(), rounds
+        return averaged, rounds
     return chosen, chosen_round
 
 

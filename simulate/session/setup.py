@@ -14,6 +14,7 @@ from client.guard.cohort import Cohort
 from client.guard.site_cohort import SiteCohort
 from client.settings.policy import PolicyTable
 from client.settings.site import DatasetTable, SiteConfig, SiteTable, load_site
+from server.report.few_patients import few_choose
 from shared.errors import DataError, JobError, SiteError
 from shared.further_metrics import METRICS
 from shared.job.schema import JobSpec
@@ -134,9 +135,8 @@ def check_sites(
     parts = [_part(job, site, cohorts.get(site.name)) for site in sites]
     report = check_parts(parts, Expected.of(job), track=track)
     require_none(report.errors)
-    for site in sites:
-        SiteCohort(site, cohorts.get(site.name)).load(job)
-    return report.warnings
+    choose = sum(SiteCohort(site, cohorts.get(site.name)).load(job).patients["val"] for site in sites)
+    return [*report.warnings, *few_choose(job, choose)]
 
 
 def _part(job: JobSpec, site: SiteConfig, cohort: Cohort | None) -> Part:

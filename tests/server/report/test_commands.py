@@ -127,3 +127,19 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     ended = wardround("runs", "--local", "nothing", cwd=tmp_path)
     assert ended.returncode == 2
     assert "is not a folder of runs" in ended.stderr
+
+
+def test_the_worst_hospital_and_the_range_are_said(tmp_path: Path, tiny_job) -> None:
+    run = write_run(tmp_path, tiny_job(), ["alpha", "beta", "gamma"], 1)
+    about = json.loads((run / "run.json").read_text())
+    for site, dice, loss in (("alpha", 0.8, 0.2), ("beta", 0.5, 0.9), ("gamma", 0.9, 0.1)):
+        about["test"]["sites"][site] |= {"dice_global": dice, "loss": loss}
+    (run / "run.json").write_text(json.dumps(about))
+    wardround("report", run, "--csv", tmp_path / "csv")
+    with (tmp_path / "csv" / "results-between-sites.csv").open(newline="") as file:
+        rows = {row[0]: row for row in csv.reader(file)}
+    dice = rows["Dice (all voxels)"]
+    assert (dice[1], float(dice[2])) == ("beta", 0.5)
+    assert (dice[5], float(dice[6])) == ("gamma", 0.9)
+    assert float(dice[9]) == pytest.approx(0.4)
+    assert "Between the hospitals" in wardround("show", run).stdout

@@ -1,0 +1,19 @@
+"""How a job chooses its result, or does not."""
+
+from typing import TYPE_CHECKING
+
+from shared.metrics.spec import metric_names
+from shared.text.names import suggestion
+from shared.text.plural import many
+
+if TYPE_CHECKING:
+    from shared.job.schema import JobSpec
+
+
+def check_evaluation(job: "JobSpec") -> None:
+    """Raise ValueError where an unknown metric chooses, or more rounds are averaged than there are."""
+    best, known = job.evaluation.select_best, metric_names(job)
+    if best is not None and best not in known:
+        raise ValueError(f"[evaluation] select_best: unknown metric '{best}'; {suggestion(best, known)}")
+    if (job.evaluation.average_last or 1) > max(job.job.rounds, 1):
+        raise ValueError(f"[evaluation] average_last: the job has {many(job.job.rounds, 'round')}")
