@@ -10,7 +10,35 @@ from uuid import UUID
 from shared.errors import DataError
 
 MOST_ROWS = 1_000_000
+MOST_CHARACTERS = 2**28  # of all rows together
 _DATE = re.compile(r"(\d{4}([-/.])\d\d?\2\d\d?|\d\d?([-/.])\d\d?\3\d{4})([ T].*)?", re.DOTALL)
+
+
+class Rows:
+    """Rows as a database gives them; more than a dataset can have are refused before they fill the memory.
+
+    Args:
+        query: The file of the query, for errors.
+    """
+
+    def __init__(self, query: Path) -> None:
+        self._query = query
+        self._characters = 0
+        self.rows: list[Sequence[object]] = []
+
+    def add(self, rows: Iterable[Sequence[object]]) -> None:
+        """Take rows, one after the other.
+
+        Raises:
+            DataError: They are too many, or too long.
+        """
+        for row in rows:
+            self._characters += sum(len(value) for value in row if isinstance(value, str | bytes))
+            if len(self.rows) == MOST_ROWS:
+                raise DataError(f"gives more than {MOST_ROWS:,} rows", where=self._query)
+            if self._characters > MOST_CHARACTERS:
+                raise DataError(f"gives more than {MOST_CHARACTERS:,} characters", where=self._query)
+            self.rows.append(row)
 
 
 @dataclass(frozen=True)
@@ -35,8 +63,7 @@ class Answer:
             query: The file of the query, for errors.
 
         Raises:
-            DataError: A column has no name or another's, holds dates or what is no text, or there are too
-                many rows.
+            DataError: A column has no name or another's, or holds dates or what is no text.
         """
         for name in columns:
             if not name or list(columns).count(name) > 1:
@@ -48,9 +75,7 @@ class Answer:
 def _texts(
     columns: Sequence[str], rows: Iterable[Sequence[object]], query: Path
 ) -> Iterator[tuple[str, ...]]:
-    for number, row in enumerate(rows, 1):
-        if number > MOST_ROWS:
-            raise DataError(f"gives more than {MOST_ROWS:,} rows", where=query)
+    for row in rows:
         yield tuple(_text(name, value, query) for name, value in zip(columns, row, strict=True))
 
 

@@ -9,14 +9,16 @@ from typing import Any
 from pg8000.core import CoreConnection
 from pg8000.exceptions import DatabaseError, InterfaceError
 
+from client.health_records.cells import Rows
 from client.health_records.settings import CohortTable
 from shared.errors import DataError
 from shared.secret_places import read_secret
 
 _WHERE = "[datasets.NAME.cohort] database"
-_AT_ONCE = 10_000  # rows
+_AT_ONCE = 1_000  # rows
 _CONNECT = 30.0  # seconds, at least
 _CANCELLED = "57014"
+_REVEALING = (3, 5)  # the password itself, and its MD5
 
 
 def rows_of(table: CohortTable, query: str) -> tuple[tuple[str, ...], Iterator[Sequence[object]]]:
@@ -32,13 +34,13 @@ def rows_of(table: CohortTable, query: str) -> tuple[tuple[str, ...], Iterator[S
         with closing(_connection(table)) as connection:
             connection.execute_unnamed("BEGIN READ ONLY")
             connection.execute_unnamed(f"DECLARE cohort NO SCROLL CURSOR FOR\n{query}")
-            columns, rows = (), []
+            columns, rows = (), Rows(table.query)
             while True:
                 found = connection.execute_unnamed(f"FETCH {_AT_ONCE} FROM cohort")
                 columns = tuple(column["name"] for column in found.columns)
-                rows += found.rows
+                rows.add(found.rows)
                 if len(found.rows) < _AT_ONCE:
-                    return columns, iter(rows)
+                    return columns, iter(rows.rows)
                 if time.monotonic() > ends:
                     raise _too_long(table)
     except DatabaseError as error:
@@ -47,10 +49,25 @@ def rows_of(table: CohortTable, query: str) -> tuple[tuple[str, ...], Iterator[S
         raise DataError(f"can't be reached ({error.__cause__ or error})", where=_WHERE) from None
 
 
+class _Careful(CoreConnection):
+    """Says its password over TLS alone; elsewhere it proves that it knows it (SCRAM), or nothing."""
+
+    def handle_AUTHENTICATION_REQUEST(self, data: bytes, context: Any) -> None:  # noqa: N802 (pg8000's)
+        """Answer what the other end asks, unless it wants what it, or whoever listens there, could use."""
+        is_tls = isinstance(self._usock, ssl.SSLSocket)
+        if int.from_bytes(data[:4]) in _REVEALING and not is_tls:
+            raise DataError(
+                "asks for the password in a form that whoever listens there could use",
+                where=_WHERE,
+                remedy="Let pg_hba.conf have scram-sha-256, or name `authority`, and it goes over TLS.",
+            )
+        super().handle_AUTHENTICATION_REQUEST(data, context)
+
+
 def _connection(table: CohortTable) -> CoreConnection:
     host = table.url.hostname
     secret = table.password and read_secret("[datasets.NAME.cohort] password", table.password, DataError)
-    return CoreConnection(
+    return _Careful(
         table.user,
         host=host or "",
         port=table.port,

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
+from client.health_records.cells import Rows
 from client.health_records.settings import CohortTable
 from shared.errors import DataError
 
@@ -13,6 +14,7 @@ Found = tuple[tuple[str, ...], Iterator[Sequence[object]]]
 """Names of columns, and rows."""
 
 _STEPS = 10_000  # of SQLite's machine between two looks at the clock
+_LONGEST = 2**20  # bytes of one value
 _ALLOWED = (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE)
 
 
@@ -37,9 +39,10 @@ def answer_of(table: CohortTable, db: sqlite3.Connection, query: str) -> Found:
     ends = time.monotonic() + table.seconds
     db.set_authorizer(_allowed)
     db.set_progress_handler(lambda: time.monotonic() > ends, _STEPS)
+    db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
     try:
-        cursor = db.execute(query)
-        rows = cursor.fetchall()
+        cursor, found = db.execute(query), Rows(table.query)
+        found.add(cursor)
     except (sqlite3.Error, sqlite3.Warning) as error:
         if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_INTERRUPT:
             raise DataError(f"is refused by the database: {error}", where=table.query) from None
@@ -50,7 +53,7 @@ def answer_of(table: CohortTable, db: sqlite3.Connection, query: str) -> Found:
         ) from None
     if cursor.description is None:
         raise DataError("is no query that gives rows", where=table.query)
-    return tuple(name for name, *_ in cursor.description), iter(rows)
+    return tuple(name for name, *_ in cursor.description), iter(found.rows)
 
 
 def _allowed(action: int, *of_what: object) -> int:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from shared.job.augmentations import Augmentation
-from shared.table import Label, Positive, Table, later_key
+from shared.table import Label, Positive, Table, check_distinct, later_key
 
 
 class DataTable(Table):
@@ -154,6 +154,11 @@ class DataTable(Table):
                     "[data] fold = 1"
                 )
         return table
+
+    @model_validator(mode="after")
+    def _each_image_once(self) -> Self:
+        check_distinct("images", self.images)
+        return self
 
     @model_validator(mode="after")
     def _sizes_in_order(self) -> Self:

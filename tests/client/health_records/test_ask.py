@@ -42,6 +42,8 @@ def test_a_query_gives_the_columns_of_a_dataset(place: Path) -> None:
         ("SELECT person_id, person_id FROM person", "gives two columns 'person_id'"),
         ("SELECT x'00' AS picture", "its column 'picture' holds what is no text"),
         ("SELECT condition_start_date AS since FROM condition_occurrence", "its column 'since' holds dates"),
+        ("SELECT zeroblob(2000000) AS a", "string or blob too big"),
+        ("WITH RECURSIVE n(a) AS (SELECT 1 UNION ALL SELECT a + 1 FROM n) SELECT a FROM n", "1,000,000 rows"),
         ("SELECT '31.12.1980' AS born", "its column 'born' holds dates"),
         ("SELECT '7/4/1980 10:30' AS born", "its column 'born' holds dates"),
     ],
