@@ -22,8 +22,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from common import conditions, finish, make_job, write_hospitals
-from on_packs import DATA, shipped
+from common import DATA, conditions, finish, make_job, shipped, write_hospitals
 from rich.console import Console
 from rich.table import Table
 from science import STUDIES, interval

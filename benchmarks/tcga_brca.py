@@ -27,9 +27,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import conditions, finish
+from common import DATA, are_there, conditions, finish, rows_of, shipped
 from numpy.typing import NDArray
-from on_packs import DATA, are_there, shipped, trained
+from on_packs import trained
 from rich.console import Console
 from rich.table import Table
 from science import with_split
@@ -119,7 +119,7 @@ def main() -> None:
 def written(folder: Path) -> dict[str, Path]:
     """Write what each row trains on, and return its manifest."""
     whole = with_split(DATA / PACK / "manifest.csv", "flamby_fold", folder / "whole.csv")
-    rows = read(whole)
+    rows = rows_of(whole)
     found = dict.fromkeys([*STRATEGIES, *SCALED], whole)
     found["Pooled Training"] = write([{**row, "site": "all"} for row in rows], folder / "pooled.csv")
     for number in range(6):
@@ -165,7 +165,7 @@ def concordances(run: RunFolder) -> Iterator[tuple[str, float]]:
     done = FinishedRun.read(run.path)
     task = make_task(done.job).knowing(done.statistics)
     network = done.model(torch.device("cpu")).eval()
-    patients = [row for row in read(DATA / PACK / "manifest.csv") if row["flamby_fold"] == "test"]
+    patients = [row for row in rows_of(DATA / PACK / "manifest.csv") if row["flamby_fold"] == "test"]
     columns = done.job.task.columns  # type: ignore[attr-defined]
     record = torch.tensor([[float(row[column]) for column in columns] for row in patients])
     with torch.no_grad():
@@ -200,7 +200,9 @@ def judged(found: Mapping[str, Row]) -> tuple[dict[str, Any], list[str]]:
         table.add_column(heading, justify="left" if heading in {"row", "tested on"} else "right")
     figures: dict[str, Any] = {}
     missed: list[str] = []
-    known = {(row["Method"], row["Test"]): row for row in read(DATA / PACK / "flamby_published_results.csv")}
+    known = {
+        (row["Method"], row["Test"]): row for row in rows_of(DATA / PACK / "flamby_published_results.csv")
+    }
     for name, tests in found.items():
         for test, values in tests.items():
             ours, spread = mean(values), stdev(values) if len(values) > 1 else math.nan
@@ -224,12 +226,6 @@ def judged(found: Mapping[str, Row]) -> tuple[dict[str, Any], list[str]]:
                 f"FedAvg as chosen: {mean(values):.4f} ± {stdev(values):.4f}, not {GOAL} ± {SPREAD}"
             )
     return figures, missed
-
-
-def read(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a table."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def write(rows: list[dict[str, str]], path: Path) -> Path:
