@@ -42,7 +42,9 @@ def contribution(
     metric: Annotated[
         str | None, typer.Option(help="Of the validation patients. Default: the job's select_best, or loss.")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Do it with so many seeds, from the job's on.")] = 1,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Repeat it with this many seeds, from the job's own on.")
+    ] = 1,
     permutations: Annotated[
         int | None,
         typer.Option(

@@ -24,7 +24,7 @@ Site = Annotated[
     typer.Option(help="A hospital's own site.toml; repeat it for each hospital.", show_default=False),
 ]
 Sites = Annotated[
-    int | None, typer.Option(min=1, help="Cut the dataset into so many sites.", show_default=False)
+    int | None, typer.Option(min=1, help="Cut the dataset into this many sites.", show_default=False)
 ]
 Partition = Annotated[
     str | None,

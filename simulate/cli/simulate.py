@@ -79,7 +79,7 @@ def simulate(
     seeds: Annotated[
         int | None,
         typer.Option(
-            min=1, max=100, help="Repeat it with so many seeds, from the job's own on.", show_default=False
+            min=1, max=100, help="Repeat it with this many seeds, from the job's own on.", show_default=False
         ),
     ] = None,
     hold_out: Annotated[
