@@ -101,11 +101,17 @@ def _bound_compared(metrics: MetricSet, name: str, mean: Mean, bounds: Bounds, r
 
 
 def _bound_totals(metrics: MetricSet, name: str, totals: Totals, bounds: Bounds) -> None:
-    """Bound whole numbers added up over patients, such as voxels; they stay whole."""
+    """Bound whole numbers added up over patients, such as voxels; they stay whole.
+
+    A model can be made that spreads one patient over many bins: each is a look, and they are told together.
+    """
     of_images = metrics.values(name)
     values = replace(of_images, counts=np.ones_like(of_images.counts))  # of a patient, not of an image
     images = float(of_images.counts[:, 0].sum())
     largest = images * metrics.limit(name, "total") / len(values.patients)
-    bounds = replace(bounds, looks=totals.total.shape[-1])
+    looks = totals.total.shape[-1]
+    if totals.are_bins:  # what is counted elsewhere moves two of them
+        looks = max(looks, min(values.sums.shape[1], 2 * int(values.sums.sum(axis=1).max())))
+    bounds = replace(bounds, looks=looks)
     told = [round(bounds.column(name, values, column, largest)) for column in range(values.sums.shape[1])]
     totals.total.copy_(torch.tensor(told).reshape(totals.total.shape))

@@ -78,13 +78,15 @@ class Totals(Metric):
 
     Args:
         shape: Of the numbers that each sample has.
+        are_bins: Whether they are bins, over which a sample may be spread in any way.
     """
 
     full_state_update = False
     total: Tensor
 
-    def __init__(self, *shape: int) -> None:
+    def __init__(self, *shape: int, are_bins: bool = False) -> None:
         super().__init__(compute_with_cache=False)
+        self.are_bins = are_bins
         self.add_state("total", torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, values: Tensor) -> None:

@@ -53,7 +53,7 @@ class RegressionMetrics(MetricSet):
         self._true: list[Tensor] = []
         targets, bins = len(options.targets), len(ENDS) + 1
         sums = ("error", "squared_error", "target", "squared_target", "absolute_target")
-        agreement = {f"agreement/{name}": Totals(bins, bins) for name in options.targets}
+        agreement = {f"agreement/{name}": Totals(bins, bins, are_bins=True) for name in options.targets}
         super().__init__(job, {"loss": Mean(), **{name: Mean(targets) for name in sums}, **agreement})
 
     def update(self, predicted: Prediction, batch: Batch, losses: Tensor) -> None:

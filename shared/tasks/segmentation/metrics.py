@@ -65,7 +65,7 @@ class SegmentationMetrics(MetricSet):
                 "loss": Mean(),
                 "overlap": Totals(3, structures),
                 **{name: Mean(structures) for name in means},
-                **({SCORES: Totals(2, BINS, structures)} if options.voxel_metrics else {}),
+                **({SCORES: Totals(2, BINS, structures, are_bins=True)} if options.voxel_metrics else {}),
                 **self._of_raters(len(options.masks)),
             },
         )
