@@ -76,7 +76,8 @@ def approve(
     behind = patients_behind(folder, config, job.spec())
     if not json:
         looks = looks_before(book.served, config, job.spec())
-        for line in ApprovalText.of(job, config, book.served.answers(job.digest), behind, looks).lines():
+        answers, sums = book.served.answers(job.digest), book.sets.refused(job.digest)
+        for line in ApprovalText.of(job, config, answers, behind, looks, sums=sums).lines():
             print(line)
         if why := _why_no_round(folder, config, job.spec()):
             print(f"NO ROUND OF IT WOULD BE TRAINED, whatever is decided here: {printable(why)}")

@@ -4,7 +4,7 @@ Everything that the job's author wrote is escaped.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -39,7 +39,16 @@ class ApprovalText:
     whole: tuple[str, ...]
 
     @classmethod
-    def of(cls, seen: SeenJob, site: SiteConfig, answers: int, behind: str, looks: int) -> Self:
+    def of(
+        cls,
+        seen: SeenJob,
+        site: SiteConfig,
+        answers: int,
+        behind: str,
+        looks: int,
+        *,
+        sums: Sequence[Sequence[str]] = (),
+    ) -> Self:
         """Return the text of a job.
 
         Args:
@@ -48,10 +57,11 @@ class ApprovalText:
             answers: Given for the job's rounds so far.
             behind: Whose images make up an update, as `client.guard.contributors` says it.
             looks: That there were at the dataset before, as `client.guard.looks` counts them.
+            sums: Sets of sites that were refused to it, and that this approval allows.
         """
         job = seen.spec()
         facts = {name: printable(fact) for name, fact in _facts(seen, job, site, answers).items()}
-        parts = (_leaving(job, site, behind), unusual(job, looks), _whole(job))
+        parts = (_leaving(job, site, behind), [*unusual(job, looks), *_summed(sums)], _whole(job))
         return cls(facts, *(tuple(map(printable, part)) for part in parts))
 
     def lines(self) -> list[str]:
@@ -204,6 +214,14 @@ def _protection(job: JobSpec) -> str:
     return (
         f"it is differentially private for each {privacy.unit}: {noise}; the privacy budget says what is left"
     )
+
+
+def _summed(sums: Sequence[Sequence[str]]) -> Iterator[str]:
+    for sites in sums:
+        yield (
+            f"Approved, its figures are summed over {', '.join(sites)}: those of the same patients were "
+            "summed over other sites before, and from several such sums a single site's may be told."
+        )
 
 
 def _whole(job: JobSpec) -> Iterator[str]:

@@ -1,9 +1,15 @@
-"""Over which sites figures of a group of patients were summed: of two sums no difference tells few sites.
+"""Over which sites figures of a site's patients were summed: over the same ones, or a person has allowed it.
 
 Whatever the models are, two sums over the same patients differ by the sites that are in one of them alone:
 the images of each class are the same under every model, and two models that compute the same have the same
 states. A model all of whose numbers are others can compute the same, so models are not compared. Statistics
 before the first round know no model at all: whatever job asks, a site's part is the same.
+
+A difference over many sites is no less: seven sums over three sites each, any two of which share one site
+(the lines of the Fano plane), are seven equations for the figures of seven sites. No site is in more than
+three of them, and from those it sees nothing. As a site can't know of sums that it was in no part of, it
+takes part in sums over one set of sites. If all honest sites do, any two of their sums are over the same
+sites or have none in common, and no sum or difference of them is over fewer sites than a sum is.
 """
 
 import json
@@ -39,45 +45,54 @@ class EvaluatedSets(Book):
 
     what, schema = "the book of sums", _SCHEMA
 
-    def take(self, patients: str, sites: Collection[str], job: str) -> None:
+    def take(self, patients: str, sites: Collection[str], job: str, *, group: str = "") -> None:
         """Remember a sum of metrics or statistics, before anything leaves that unmasks it.
 
         Args:
-            patients: Names this site's patients behind it, all of them together.
+            patients: Names this site's patients behind it, whichever of them are there now.
             sites: Those that have patients in the sum.
             job: Digest of the job.
+            group: Names those who are there now: version 0.1 remembered sums under it.
 
         Raises:
-            SecureAggregationError: Fewer than three sites are in this sum or in an earlier one alone, and no
-                person has allowed it.
+            SecureAggregationError: Other sites were in an earlier sum, and no person has allowed it.
         """
         with self._change() as db:
-            others = _too_near(db, patients, sites)
-            if not others or _is_allowed(db, job, patients, sites):
+            earlier = _summed(db, patients, group)
+            if not earlier or set(sites) in earlier or _is_allowed(db, job, patients, sites):
                 db.execute("INSERT OR IGNORE INTO summed_sites VALUES (?, ?)", (patients, _text(sites)))
                 return
+            # One yes is for one set: a coordinator may have tried many.
+            tried = "DELETE FROM refused_sites WHERE (job, patients, allowed) = (?, ?, 0)"
+            db.execute(tried, (job, patients))
             db.execute(
                 "INSERT OR IGNORE INTO refused_sites VALUES (?, ?, ?, 0)", (job, patients, _text(sites))
             )
+        nearest = min((other ^ set(sites) for other in earlier), key=len)
+        told, names = "the difference would be that of", ", ".join(sorted(nearest))
+        if len(nearest) >= LEAST_SITES:
+            told = "with sums over further sites a single site's could be told; in one of the two are alone"
         raise SecureAggregationError(
-            f"figures of these patients were summed before over other sites; the difference would be that of "
-            f"{', '.join(sorted(others))}",
+            f"figures of these patients were summed before over other sites; {told} {names}",
             remedy=f"If these hospitals agree, allow it at each hospital: wardround client approve {job}",
         )
 
     def allow(self, job: str) -> None:
-        """Let what was refused to a job be summed: a person has approved it once more."""
+        """Let what was refused to a job last be summed: a person has approved it once more."""
         with self._change() as db:
             db.execute("UPDATE refused_sites SET allowed = 1 WHERE job = ?", (job,))
 
+    def refused(self, job: str) -> list[tuple[str, ...]]:
+        """Return the sets of sites that `allow` would let figures be summed over."""
+        query = "SELECT DISTINCT sites FROM refused_sites WHERE (job, allowed) = (?, 0) ORDER BY sites"
+        with self._change() as db:
+            return [tuple(json.loads(row["sites"])) for row in db.execute(query, (job,))]
 
-def _too_near(db: sqlite3.Connection, patients: str, sites: Collection[str]) -> set[str]:
-    """Return the sites that the difference to an earlier sum would be about, where they are too few."""
-    for row in db.execute("SELECT sites FROM summed_sites WHERE patients = ?", (patients,)):
-        others = set(json.loads(row["sites"])) ^ set(sites)
-        if 0 < len(others) < LEAST_SITES:
-            return others
-    return set()
+
+def _summed(db: sqlite3.Connection, *patients: str) -> list[set[str]]:
+    """Return over which sites figures of the patients by any of these names were summed."""
+    query = "SELECT sites FROM summed_sites WHERE patients IN (?, ?)"
+    return [set(json.loads(row["sites"])) for row in db.execute(query, patients)]
 
 
 def _is_allowed(db: sqlite3.Connection, job: str, patients: str, sites: Collection[str]) -> bool:

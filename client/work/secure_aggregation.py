@@ -44,6 +44,7 @@ from shared.privacy.secagg.metric_sum import encode_states
 from shared.privacy.secagg.records import (
     STATISTICS,
     TRAIN,
+    VALIDATION,
     Agreement,
     Envelopes,
     Header,
@@ -246,12 +247,22 @@ QUERIES: dict[str, Work] = {
 def _remember(site: SecureSite, sums: SumBook, visit: Visit, part: Part) -> None:
     """Remember a sum that is about to be unmasked, or refuse it for what its difference to others tells."""
     weights = {name: part.weights(visit.job)[name] for name in part.client.survivors}
+    manifest = site.config.dataset(visit.job.job.dataset).collection
     if visit.summed != TRAIN:
         behind = [name for name, weight in weights.items() if weight]
-        sums.sets.take(site.group(visit.job, side_of(visit.summed)), behind, visit.job.digest())
+        side = side_of(visit.summed)
+        patients = f"{manifest}: {_summed_side(visit.job, side)}"
+        sums.sets.take(patients, behind, visit.job.digest(), group=site.group(visit.job, side))
     if visit.summed != STATISTICS:  # they know no model
-        manifest = site.config.dataset(visit.job.job.dataset).collection
         sums.take(Summed.of(visit.job, visit.summed, visit.round, part.sketch, manifest), weights)
+
+
+def _summed_side(job: JobSpec, side: str) -> str:
+    """Return under which name sums of a side's patients are remembered.
+
+    Folds are parts of one whole: of each, who trains and who validates are together all who don't test.
+    """
+    return TRAIN if side == VALIDATION and job.data.fold is not None else side
 
 
 def _credentials(site: SecureSite) -> Credentials:
