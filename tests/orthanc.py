@@ -12,7 +12,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -41,11 +41,13 @@ class Orthanc:
         root: URL of its own interface.
         authority: The certificate by which its own is checked.
         dicom_port: Where it speaks DIMSE, with `WARDROUND` alone.
+        receive_port: Where it sends what `WARDROUND` lets it move (C-MOVE).
     """
 
     root: str
     authority: Path
     dicom_port: int
+    receive_port: int
 
     @property
     def dicomweb(self) -> str:
@@ -90,10 +92,10 @@ def running_orthanc(folder: Path) -> Iterator[Orthanc]:
     program = shutil.which("Orthanc", path="/usr/sbin:/usr/bin:/usr/local/bin")
     if program is None or not PLUGIN.is_file():
         pytest.skip("needs Orthanc, of Debian's packages orthanc and orthanc-dicomweb")
-    with socket.socket() as free, socket.socket() as free_too:
-        free.bind(("127.0.0.1", 0))
-        free_too.bind(("127.0.0.1", 0))
-        port, dicom_port = free.getsockname()[1], free_too.getsockname()[1]
+    with ExitStack() as free:
+        port, dicom_port, receive_port = (
+            free.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(3)
+        )
     authority = write_certificate(folder)
     (folder / "orthanc.json").write_text(
         json.dumps(
@@ -104,7 +106,7 @@ def running_orthanc(folder: Path) -> Iterator[Orthanc]:
                 "DicomPort": dicom_port,
                 "DicomAet": TITLE,
                 "DicomCheckCalledAet": True,
-                "DicomModalities": {"us": ["WARDROUND", "127.0.0.1", 104]},
+                "DicomModalities": {"us": ["WARDROUND", "127.0.0.1", receive_port]},
                 "RemoteAccessAllowed": False,
                 "AuthenticationEnabled": True,
                 "RegisteredUsers": {USER: PASSWORD},
@@ -127,7 +129,7 @@ def running_orthanc(folder: Path) -> Iterator[Orthanc]:
             pytest.fail("Orthanc did not start:\n" + "".join(said))
         threading.Thread(target=process.stderr.read, daemon=True).start()
         with _tls(folder / "both.pem", port) as outside:
-            yield Orthanc(f"https://127.0.0.1:{outside}", authority, dicom_port)
+            yield Orthanc(f"https://127.0.0.1:{outside}", authority, dicom_port, receive_port)
     finally:
         process.terminate()
         process.wait()

@@ -81,7 +81,8 @@ class TableRule(Table):
     )
     key: str | None = Field(None, description="The column with that, where it is called otherwise.")
     columns: list[str] = Field(
-        min_length=1, description="Columns to take, and no others.", examples=[["label"]]
+        description="Columns to take, and no others; [] where the table only says which images.",
+        examples=[["label"]],
     )
 
     @property

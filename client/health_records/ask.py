@@ -1,10 +1,12 @@
 """The hospital's own query, asked of its database."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from client.health_records import fhir, sqlite
 from client.health_records.cells import Answer
-from client.health_records.settings import CohortTable
+from client.health_records.settings import DUCKDB, FHIR, CohortTable
 from shared.errors import DataError
 
 
@@ -37,17 +39,25 @@ def ask(table: CohortTable) -> Answer:
     Raises:
         DataError: The database or the query can't be used, or its answer is no table.
     """
-    query = query_of(table)
-    if table.file is not None:
-        columns, rows = sqlite.rows_of(table, table.file, query)
-    elif table.export is not None:
-        columns, rows = fhir.rows_of(table, table.export, query)
-    else:
-        try:
-            from client.health_records import postgres  # noqa: PLC0415 (needs an extra)
-        except ModuleNotFoundError:
-            raise DataError(
-                "a PostgreSQL database needs pg8000", remedy="pip install 'wardround[postgres]'"
-            ) from None
+    query, path = query_of(table), table.path
+    if path is None:
+        with _extra("PostgreSQL", "postgres", "pg8000"):
+            from client.health_records import postgres  # noqa: PLC0415
         columns, rows = postgres.rows_of(table, query)
+    elif table.kind == DUCKDB:
+        with _extra("DuckDB", "duckdb", "duckdb"):
+            from client.health_records import duckdb  # noqa: PLC0415
+        columns, rows = duckdb.rows_of(table, path, query)
+    else:
+        columns, rows = (fhir if table.kind == FHIR else sqlite).rows_of(table, path, query)
     return Answer.of(columns, rows, table.query)
+
+
+@contextmanager
+def _extra(database: str, extra: str, package: str) -> Iterator[None]:
+    """Import what needs a package of an extra."""
+    try:
+        yield
+    except ModuleNotFoundError:
+        problem, remedy = f"a {database} database needs {package}", f"pip install 'wardround[{extra}]'"
+        raise DataError(problem, remedy=remedy) from None

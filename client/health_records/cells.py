@@ -7,11 +7,14 @@ from decimal import Decimal
 from pathlib import Path
 from uuid import UUID
 
+from client.health_records.settings import CohortTable
 from shared.errors import DataError
 
 MOST_ROWS = 1_000_000
 MOST_CHARACTERS = 2**28  # of all rows together
 _DATE = re.compile(r"(\d{4}([-/.])\d\d?\2\d\d?|\d\d?([-/.])\d\d?\3\d{4})([ T].*)?", re.DOTALL)
+Found = tuple[tuple[str, ...], Iterator[Sequence[object]]]
+"""Names of columns, and rows as a driver gives them."""
 
 
 class Rows:
@@ -70,6 +73,15 @@ class Answer:
                 which = f"two columns '{name}'" if name else "a column without a name"
                 raise DataError(f"gives {which}", where=query, remedy="Name each with AS.")
         return cls(tuple(columns), list(_texts(columns, rows, query)))
+
+
+def too_long(table: CohortTable) -> DataError:
+    """Return the error of a query that was given up."""
+    return DataError(
+        f"took longer than {table.seconds} s, and was given up",
+        where=table.query,
+        remedy="seconds of [datasets.NAME.cohort] allows more.",
+    )
 
 
 def _texts(

@@ -8,16 +8,20 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from client.health_records.cells import Found
 from client.health_records.settings import CohortTable
-from client.health_records.sqlite import Found, answer_of
+from client.health_records.sqlite import answer_of
 from shared.errors import DataError
 
 _LONGEST = 2**24  # characters of a line
 _UID, _ACCESSION = "urn:dicom:uid", "ACSN"
+_NEVER_WAS = {"entered-in-error", "cancelled", "refuted"}  # what a query must not count as having been so
 _SCHEMA = """
+CREATE TABLE exported (type TEXT, id TEXT, digest BLOB, PRIMARY KEY (type, id));
 CREATE TABLE patient (id TEXT PRIMARY KEY, gender TEXT, birth_date TEXT, deceased INTEGER);
 CREATE TABLE identifier (patient TEXT, system TEXT, type TEXT, value TEXT);
 CREATE TABLE condition (patient TEXT, system TEXT, code TEXT, text TEXT, onset TEXT);
@@ -73,11 +77,42 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
 def _add(db: sqlite3.Connection, line: str, where: str) -> None:
     try:
         resource = json.loads(line)
-        for name, row in _ROWS.get(resource["resourceType"], _nothing)(resource):
+        own = _ROWS.get(resource["resourceType"], _nothing)
+        if own is _nothing or _never_was(resource) or not _is_new(db, resource, line, where):
+            return
+        for name, row in own(resource):
             marks = ", ".join("?" * len(row))
-            db.execute(f"INSERT OR IGNORE INTO {name} VALUES ({marks})", row)  # noqa: S608 (names of this file)
+            db.execute(f"INSERT INTO {name} VALUES ({marks})", row)  # noqa: S608 (names of this file)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, sqlite3.Error):
         raise DataError("is not a resource of FHIR R4", where=where) from None
+
+
+def _is_new(db: sqlite3.Connection, resource: Resource, line: str, where: str) -> bool:
+    """Say whether a resource has not come yet.
+
+    Raises:
+        DataError: Another version of it has: which of them holds is not known.
+    """
+    kind, own = resource["resourceType"], resource.get("id")
+    if own is None:
+        return True
+    digest = sha256(line.strip().encode()).digest()
+    known = db.execute("SELECT digest FROM exported WHERE type = ? AND id = ?", (kind, own)).fetchone()
+    if known is None:
+        db.execute("INSERT INTO exported VALUES (?, ?, ?)", (kind, own, digest))
+    elif known[0] != digest:
+        raise DataError(
+            f"is another version of {kind}/{own}, which came before",
+            where=where,
+            remedy="Leave one export in the folder: the latest whole one.",
+        )
+    return known is None
+
+
+def _never_was(resource: Resource) -> bool:
+    """Say whether a resource was taken back: a mistake, or a diagnosis that was ruled out."""
+    said = {code for _, code in _codings(resource.get("verificationStatus", {}))}
+    return bool({resource.get("status"), *said} & _NEVER_WAS)
 
 
 def _nothing(_: Resource) -> Rows:
@@ -92,14 +127,14 @@ def _patient(found: Resource) -> Rows:
 
 
 def _condition(found: Resource) -> Rows:
-    patient, onset = _reference(found), found.get("onsetDateTime") or found.get("recordedDate")
+    patient, onset = _patient_of(found), found.get("onsetDateTime") or found.get("recordedDate")
     concept = found.get("code", {})
     for system, code in _codings(concept):
         yield "condition", (patient, system, code, concept.get("text"), onset)
 
 
 def _observation(found: Resource) -> Rows:
-    patient, effective = _reference(found), found.get("effectiveDateTime")
+    patient, effective = _patient_of(found), found.get("effectiveDateTime")
     for part in (found, *found.get("component", ())):
         value, unit = _value(part)
         for system, code in _codings(part.get("code", {})):
@@ -109,14 +144,14 @@ def _observation(found: Resource) -> Rows:
 
 def _imaging_study(found: Resource) -> Rows:
     identifiers = found.get("identifier", ())
-    uids = (one["value"] for one in identifiers if one.get("system") == _UID)
-    accessions = (one["value"] for one in identifiers if _type(one) == _ACCESSION)
+    uids = (one.get("value") for one in identifiers if one.get("system") == _UID)
+    accessions = (one.get("value") for one in identifiers if _type(one) == _ACCESSION)
     uid = next(uids, None)
     modalities = sorted({coding.get("code", "") for coding in found.get("modality", ())})
     yield (
         "imaging_study",
         (
-            _reference(found),
+            _patient_of(found),
             next(accessions, None),
             uid and uid.removeprefix("urn:oid:"),
             "/".join(modalities),
@@ -133,10 +168,12 @@ _ROWS: dict[str, Callable[[Resource], Rows]] = {
 }
 
 
-def _reference(found: Resource) -> str:
-    """Return the id of the patient that a resource is about."""
-    reference: str = found["subject"]["reference"]
-    return reference.removeprefix("urn:uuid:").rpartition("/")[2]
+def _patient_of(found: Resource) -> str | None:
+    """Return the id of the patient that a resource is about; None where it is about nobody."""
+    reference = found.get("subject", {}).get("reference", "")
+    whole: str = reference.removeprefix("urn:uuid:").partition("/_history/")[0]
+    kind, _, name = whole.rpartition("/")
+    return name if name and kind.rpartition("/")[2] in ("", "Patient") else None
 
 
 def _codings(concept: Resource) -> list[tuple[str | None, str | None]]:
@@ -152,7 +189,10 @@ def _type(identifier: Resource) -> str | None:
 def _value(part: Resource) -> tuple[object, str | None]:
     """Return the value of an observation, and its unit."""
     if (quantity := part.get("valueQuantity")) is not None:
-        return quantity.get("value"), quantity.get("code") or quantity.get("unit")
+        unit = quantity.get("code") or quantity.get("unit")
+        if "comparator" in quantity:  # less than it, say: no number
+            return f"{quantity['comparator']}{quantity.get('value')}", unit
+        return quantity.get("value"), unit
     if (concept := part.get("valueCodeableConcept")) is not None:
         return next((code for _, code in _codings(concept) if code), concept.get("text")), None
     if (flag := part.get("valueBoolean")) is not None:

@@ -10,7 +10,8 @@ from shared.secret_places import Secret, based
 from shared.table import Table
 from shared.wire.address import is_loopback
 
-SQLITE, POSTGRES, FHIR = "sqlite", "postgresql", "fhir"
+SQLITE, DUCKDB, FHIR, POSTGRES = "sqlite", "duckdb", "fhir", "postgresql"
+_FILES = (SQLITE, DUCKDB, FHIR)
 _PORT = 5432
 
 
@@ -23,10 +24,10 @@ class CohortTable(Table):
         examples=["cohorts/brain.sql"],
     )
     database: str = Field(
-        pattern=rf"^(({SQLITE}|{FHIR}):[^?#]+|{POSTGRES}://[^?#]+)$",
+        pattern=rf"^(({'|'.join(_FILES)}):[^?#]+|{POSTGRES}://[^?#]+)$",
         max_length=500,
-        description="postgresql://HOST/NAME, postgresql:///NAME for this machine's socket, sqlite:FILE, or "
-        "fhir:FOLDER of a bulk export (R4, NDJSON).",
+        description="postgresql://HOST/NAME, postgresql:///NAME for this machine's socket, sqlite:FILE, "
+        "duckdb:FILE, or fhir:FOLDER of a bulk export (R4, NDJSON).",
         examples=["postgresql://omop.example.org/omop"],
     )
     user: str | None = Field(
@@ -44,11 +45,18 @@ class CohortTable(Table):
         examples=["hospital-ca.pem"],
     )
     socket: Path = Field(Path("/var/run/postgresql"), description="Folder of this machine's socket.")
+    socket_owner: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9_][a-z0-9_.-]{0,31}$",
+        description="User (name or number) under whom the server of this machine's socket runs; postgres "
+        "where it is missing. Root and the site's own user may always be.",
+        examples=["postgres"],
+    )
     seconds: int = Field(300, ge=1, le=86_400, description="For the query; what takes longer is given up.")
 
     @model_validator(mode="after")
     def _can_be_opened(self) -> Self:
-        if self.file or self.export:
+        if self.path is not None:
             if self.user is not None or self.password is not None:
                 raise ValueError("files have no user and no password")
             return self
@@ -66,14 +74,14 @@ class CohortTable(Table):
         return self
 
     @property
-    def file(self) -> Path | None:
-        """The SQLite file; None where the records are elsewhere."""
-        return self._path_of(SQLITE)
+    def kind(self) -> str:
+        """What the records are in: `postgresql`, `sqlite`, `duckdb` or `fhir`."""
+        return self.database.partition(":")[0]
 
     @property
-    def export(self) -> Path | None:
-        """The folder of an export of FHIR; None where the records are elsewhere."""
-        return self._path_of(FHIR)
+    def path(self) -> Path | None:
+        """The file, or the folder of an export; None where a server has the records."""
+        return Path(self.database.partition(":")[2]) if self.kind in _FILES else None
 
     @property
     def url(self) -> SplitResult:
@@ -94,11 +102,6 @@ class CohortTable(Table):
     def based_on(self, folder: Path) -> Self:
         """Return it with relative paths counted from a folder."""
         found = {name: based(getattr(self, name), folder) for name in ("query", "password", "authority")}
-        for kind in (SQLITE, FHIR):
-            if (path := self._path_of(kind)) is not None:
-                found["database"] = f"{kind}:{folder / path}"
+        if self.path is not None:
+            found["database"] = f"{self.kind}:{folder / self.path}"
         return self.model_copy(update=found)
-
-    def _path_of(self, kind: str) -> Path | None:
-        own, _, rest = self.database.partition(":")
-        return Path(rest) if own == kind else None

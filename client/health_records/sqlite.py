@@ -2,16 +2,12 @@
 
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from client.health_records.cells import Rows
+from client.health_records.cells import Found, Rows, too_long
 from client.health_records.settings import CohortTable
 from shared.errors import DataError
-
-Found = tuple[tuple[str, ...], Iterator[Sequence[object]]]
-"""Names of columns, and rows."""
 
 _STEPS = 10_000  # of SQLite's machine between two looks at the clock
 _LONGEST = 2**20  # bytes of one value
@@ -46,11 +42,7 @@ def answer_of(table: CohortTable, db: sqlite3.Connection, query: str) -> Found:
     except (sqlite3.Error, sqlite3.Warning) as error:
         if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_INTERRUPT:
             raise DataError(f"is refused by the database: {error}", where=table.query) from None
-        raise DataError(
-            f"took longer than {table.seconds} s, and was given up",
-            where=table.query,
-            remedy="seconds of [datasets.NAME.cohort] allows more.",
-        ) from None
+        raise too_long(table) from None
     if cursor.description is None:
         raise DataError("is no query that gives rows", where=table.query)
     return tuple(name for name, *_ in cursor.description), iter(found.rows)

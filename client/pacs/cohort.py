@@ -54,9 +54,7 @@ def with_table(rules: Rules, answer: Answer, where: Path) -> Rules:
             where=where,
             remedy="Name the one that finds the studies with AS.",
         )
-    beside = [name for name in answer.columns if name not in KEYWORDS]
-    if not beside:
-        return rules
+    beside = [name for name in answer.columns if name not in KEYWORDS]  # none: it says which images alone
     try:
         return Rules.model_validate({**dict(rules), "table": {"by": by, "columns": beside}})
     except ValidationError as error:

@@ -1,6 +1,5 @@
 """What an archive has, and its files: QIDO-RS (PS3.18 10.6) and WADO-RS (10.4)."""
 
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
@@ -20,6 +19,7 @@ from client.pacs.source import (
     RefusedError,
     UnreachableError,
     held,
+    require_uid,
 )
 
 T = TypeVar("T")
@@ -29,7 +29,6 @@ _FILES = {"accept": 'multipart/related; type="application/dicom"; transfer-synta
 _LARGEST_ANSWER = 2**26  # bytes of a list
 _PAGE = 200  # of a list that is asked for at once
 _PIECE = 2**16
-_UID = re.compile(r"(?=.*[0-9])[0-9.]{1,64}")  # not "..", which a URL goes up by
 STUDY, SERIES, MODALITY = "0020000D", "0020000E", "00080060"
 COUNT_OF_SERIES = "00201209"  # Number of Series Related Instances
 _TAGS = (STUDY, SERIES, MODALITY, COUNT_OF_SERIES, *(f"{tag_for_keyword(name) or 0:08X}" for name in WHO))
@@ -73,7 +72,7 @@ class DicomWeb:
         found = [
             ListedSeries(study, item[SERIES], item[MODALITY], count(item[COUNT_OF_SERIES]))
             for item in self._listed(
-                f"studies/{_uid(study)}/series", {"includefield": COUNT_OF_SERIES}, SERIES
+                f"studies/{require_uid(study)}/series", {"includefield": COUNT_OF_SERIES}, SERIES
             )
         ]
         if not found:
@@ -82,7 +81,7 @@ class DicomWeb:
 
     def files(self, series: ListedSeries) -> Iterator[Iterator[bytes]]:
         """Give the files of a series; see `Source`."""
-        url = f"{self._url}/studies/{_uid(series.study)}/series/{_uid(series.uid)}"
+        url = f"{self._url}/studies/{require_uid(series.study)}/series/{require_uid(series.uid)}"
         yield from self._whole(self._parts(url))
 
     def _parts(self, url: str) -> Iterator[Iterator[bytes]]:
@@ -158,13 +157,6 @@ class DicomWeb:
     def _unreached(self, error: httpx.HTTPError) -> UnreachableError:
         said = "did not answer in time" if isinstance(error, httpx.TimeoutException) else "can't be reached"
         return UnreachableError(f"{said} ({type(error).__name__})", where=self.host)
-
-
-def _uid(text: str) -> str:
-    """Return a UID that may stand in a URL."""
-    if not _UID.fullmatch(text):
-        raise PacsError("names what is not a UID")
-    return text
 
 
 def _item(said: Mapping[str, Any]) -> _Item:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from client.dicom_import.headers import header_of, text
 from client.pacs.archive_settings import PacsError
 from client.pacs.source import (
     ForbiddenError,
@@ -17,12 +18,16 @@ from client.pacs.source import (
     RefusedError,
     Source,
     UnreachableError,
+    require_uid,
 )
+from shared.errors import DataError
 
 T = TypeVar("T")
 _IN_A_ROW = 3  # studies that fail because nobody answers, after which nobody will
 _ATTEMPTS = 2
 _MOST_BYTES = 2**33  # of one file
+_MOST_FILES = 100_000  # of one series
+_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 Log = Callable[..., None]
 """Writes an entry of the audit log."""
 
@@ -141,7 +146,7 @@ class Pull:
         if not query:
             self._skip(which, "has a sign that stands for others (* ? \\)", pulled)
             return
-        studies += _again(lambda: self.archive.studies(query))
+        studies += map(require_uid, _again(lambda: self.archive.studies(query)))
         pulled.is_let_in = True
         if not studies:
             self._skip(which, "is not in the archive", pulled)
@@ -156,6 +161,7 @@ class Pull:
         folder.mkdir(mode=0o700, exist_ok=True)
         files, size = 0, 0
         for series in _again(lambda: self.archive.series(study)):
+            require_uid(series.uid)
             if self.modalities is not None and series.modality.upper() not in self.modalities:
                 continue
             place = folder / self.stands_for(series.uid)
@@ -175,22 +181,41 @@ class Pull:
         part = self.coming / place.name
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(mode=0o700)
-        count, size = 0, 0
+        known, count, size = set[str](), 0, 0
         for pieces in self.archive.files(series):
             count += 1
-            handle = os.open(part / f"{count:06}.dcm", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            if count > _MOST_FILES:
+                raise PacsError("sends a series that has no end", where=self.archive.host)
+            path = part / f"{count:06}.dcm"
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(handle, "wb") as file:
                 for piece in pieces:
                     file.write(piece)
                     if file.tell() > _MOST_BYTES:
                         raise PacsError("sends a file that has no end", where=self.archive.host)
                 size += file.tell()
-        if count < (series.count or 1):
+            known.add(self._image(path, series))
+        if len(known) < (series.count or 1):
             raise PacsError("sent a part of a series alone", where=self.archive.host)
         if place.exists():
             shutil.rmtree(place)
         part.rename(place)
         return count, size
+
+    def _image(self, path: Path, series: ListedSeries) -> str:
+        """Return which image of the series a file has; one that nobody can read is one by itself.
+
+        Raises:
+            PacsError: It is of another series, which would get into the dataset.
+        """
+        try:
+            header = header_of(path)
+        except DataError:  # the import can't use it either, and names it
+            return path.name
+        study, own, image = (text(header, name) for name in _UIDS)
+        if (study, own) != (series.study, series.uid):
+            raise PacsError("sends what was not asked for", where=self.archive.host)
+        return image
 
 
 def _again(ask: Callable[[], T]) -> T:

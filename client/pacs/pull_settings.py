@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from client.pacs.archive_settings import ArchiveTable, PacsError, archive
 from shared.table import Positive, Table
@@ -57,7 +57,7 @@ class PullTable(ArchiveTable, Limits):
 
 
 class DimseTable(Limits):
-    """`[dimse]`: an archive that speaks DIMSE (C-FIND, C-GET).
+    """`[dimse]`: an archive that speaks DIMSE (C-FIND, and C-GET or C-MOVE).
 
     Attributes:
         host: Of the archive.
@@ -65,6 +65,9 @@ class DimseTable(Limits):
         calling: Ours, which the archive must know.
         tls: Leave it on; without it whoever is in the network can read along.
         authority: Certificates by which the server's is checked, PEM; the machine's own where it is missing.
+        certificate: Ours, PEM, with its key: where the archive wants one, and for C-MOVE with TLS.
+        receive_port: For C-MOVE, on this machine: where the archive sends to; C-GET without it.
+        receive_address: Of this machine, for that; the one in the archive's network where it is missing.
     """
 
     host: str = Field(max_length=253)
@@ -73,6 +76,19 @@ class DimseTable(Limits):
     calling: str = Field("WARDROUND", pattern=_TITLE)
     tls: bool = True
     authority: Path | None = Field(None, strict=False)
+    certificate: Path | None = Field(None, strict=False)
+    receive_port: int | None = Field(None, ge=1, le=65535)
+    receive_address: str | None = Field(None, max_length=253)
+
+    @model_validator(mode="after")
+    def _can_be_sent_to(self) -> Self:
+        if self.receive_address is not None and self.receive_port is None:
+            raise ValueError("receive_address: needs receive_port")
+        if self.receive_port is not None and self.tls and not (self.certificate and self.authority):
+            raise ValueError(
+                "receive_port: over TLS it needs certificate (ours) and authority (the archive's)"
+            )
+        return self
 
 
 def read_source(named: str) -> PullTable | DimseTable:
@@ -85,14 +101,16 @@ def read_source(named: str) -> PullTable | DimseTable:
     table = None if "://" in named else read_toml(path, PacsError).get("dimse")
     if not isinstance(table, dict):
         return archive(named, PullTable)
-    if isinstance(table.get("authority"), str):
-        table["authority"] = path.parent / table["authority"]
+    for name in ("authority", "certificate"):
+        if isinstance(table.get(name), str):
+            table[name] = path.parent / table[name]
     try:
         return DimseTable.model_validate(table, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise PacsError(f"[dimse] {key}: {first['msg']}", where=path) from None
+        text = str(first["msg"]).removeprefix("Value error, ")
+        raise PacsError(f"[dimse] {key}: {text}" if key else f"[dimse] {text}", where=path) from None
 
 
 class Pace:

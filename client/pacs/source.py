@@ -1,5 +1,6 @@
 """What a pull asks of an archive, whichever way it is spoken to."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -11,6 +12,9 @@ WHO = ("PatientID", "AccessionNumber", "StudyInstanceUID")
 """What names a patient or a study whole; every archive gives it back (PS3.18 10.6.3.3, PS3.4 C.6.2.1)."""
 SIGNS = frozenset("*?\\")
 """What stands for others in a query."""
+
+
+_UID = re.compile(r"(?=.*[0-9])[0-9.]{1,64}")  # not "..", which a URL goes up by
 
 
 class MissingError(PacsError):
@@ -41,6 +45,17 @@ class ListedSeries:
     uid: str
     modality: str
     count: int | None
+
+
+def require_uid(text: str) -> str:
+    """Return a UID: what an archive calls a study or a series may stand in a URL, or in the next question.
+
+    Raises:
+        PacsError: It is none.
+    """
+    if not _UID.fullmatch(text):
+        raise PacsError("names what is not a UID")
+    return text
 
 
 def held(

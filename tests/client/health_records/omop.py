@@ -28,12 +28,13 @@ def patients(count: int) -> list[str]:
     return [statement for number in range(1, 1 + count) for statement in patient(number)]
 
 
-def patient(number: int) -> list[str]:
+def patient(number: int, name: str = "", accession: str = "") -> list[str]:
     """Return the statements that add one patient; every second has a tumour."""
     sex = FEMALE if number % 3 else MALE
+    name, accession = name or f"HOSP{number:04}", accession or f"ACC{100 + number}"
     found = [
-        f"INSERT INTO person VALUES ({number}, {sex}, {1940 + number}, 'HOSP{number:04}')",
-        f"INSERT INTO procedure_occurrence VALUES ({number}, '2020-03-10', 'ACC{100 + number}')",
+        f"INSERT INTO person VALUES ({number}, {sex}, {1940 + number}, '{name}')",
+        f"INSERT INTO procedure_occurrence VALUES ({number}, '2020-03-10', '{accession}')",
     ]
     if number % 2:
         found.append(f"INSERT INTO condition_occurrence VALUES ({number}, {BRAIN_TUMOUR}, '2020-02-01')")

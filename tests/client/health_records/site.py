@@ -10,7 +10,7 @@ from tests.cli import wardround
 
 def write_site(folder: Path, database: str, query: str) -> None:
     """Write a site whose dataset is what a query of a database gives; the dataset lies beside it."""
-    (folder / "keys").mkdir(exist_ok=True)
+    (folder / "keys").mkdir(parents=True, exist_ok=True)
     if not (folder / "keys" / "site.key").exists():
         save_key(folder / "keys" / "site.key", new_key())
     (folder / "brain.sql").write_text(query)

@@ -96,6 +96,39 @@ def test_an_export_gives_the_columns_of_a_dataset(place: Path) -> None:
     ]
 
 
+def test_what_was_taken_back_or_is_of_nobody_is_not_counted(place: Path) -> None:
+    about = {"subject": {"reference": "https://fhir.example/Patient/p2/_history/3"}}
+    wrong = {
+        "verificationStatus": concept("http://terminology.hl7.org/CodeSystem/condition-ver-status", "refuted")
+    }
+    seen = {"resourceType": "Observation", "status": "final", "code": concept(LOINC, "8480-6")}
+    less = {"resourceType": "Observation", "status": "final", "code": concept(LOINC, "2160-0"), **about}
+    more = [
+        {"resourceType": "Condition", "code": concept(ICD, "C71"), **about, **wrong},
+        {**seen, "status": "entered-in-error", "valueQuantity": {"value": 999}, **about},
+        {**seen, "valueQuantity": {"value": 999}},
+        {**seen, "valueQuantity": {"value": 999}, "subject": {"reference": "Group/p2"}},
+        {**less, "effectiveDateTime": "2020-01-01", "valueQuantity": {"comparator": "<", "value": 0.5}},
+    ]
+    kinds = {"Condition": Condition, "Observation": Observation}
+    for one in more:
+        kinds[one["resourceType"]].model_validate(one)
+    (place / "export" / "More.ndjson").write_text("\n".join(map(json.dumps, more)) + "\n")
+    assert asked(place, "--out", place / "list.csv")[1] == ""
+    assert [cells for _, cells in read_table(place / "list.csv")[1]][1] == [
+        *["ACC102", "1.2.102", "HOSP0002", "male", "68"],
+        *["0", "<0.5", "122"],
+    ]
+
+
+def test_two_exports_in_one_folder_are_told_apart(place: Path) -> None:
+    first = (place / "export" / "Patient.000.ndjson").read_text()
+    (place / "export" / "Patient.001.ndjson").write_text(first)
+    assert asked(place)[0]["rows"] == 2
+    (place / "export" / "Patient.001.ndjson").write_text(first.replace("1951", "1961"))
+    assert "line 1: is another version of Patient/p1, which came before" in asked(place)[1]
+
+
 def test_what_is_made_here_is_fhir() -> None:
     kinds = {
         "Patient": Patient,

@@ -1,8 +1,5 @@
 """Cohorts out of a real PostgreSQL: what a query gives, what it can't do, and who may ask."""
 
-import socket
-import struct
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -87,31 +84,3 @@ def test_an_account_is_let_in_over_tls_alone(omop: Postgres, tmp_path: Path) -> 
     assert "other users may read it" in asked(tmp_path)[1]
     text = "".join(path.read_text() for path in (tmp_path / "audit").glob("*.jsonl"))
     assert PASSWORD not in text
-
-
-@pytest.mark.parametrize("asks_for", [3, 5], ids=["the password", "its MD5"])
-def test_whoever_listens_in_place_of_the_database_is_told_no_password(tmp_path: Path, asks_for: int) -> None:
-    (tmp_path / "omop.password").write_text(PASSWORD)
-    (tmp_path / "omop.password").chmod(0o600)
-    heard: list[bytes] = []
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def listen() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                heard.append(connection.recv(1000))
-                body = struct.pack("!I", asks_for) + b"salt" * (asks_for == 5)
-                connection.sendall(b"R" + struct.pack("!I", 4 + len(body)) + body)
-                heard.append(connection.recv(1000))
-
-        listening = threading.Thread(target=listen)
-        listening.start()
-        place = f"postgresql://127.0.0.1:{listener.getsockname()[1]}/omop"
-        cohort = f'database = "{place}"\nuser = "wardround"\npassword = "file:omop.password"\n'
-        write_site(tmp_path, cohort, QUERY)
-        said = asked(tmp_path)[1]
-        listening.join()
-    assert "asks for the password in a form that whoever listens there could use" in said
-    assert "scram-sha-256" in said
-    assert heard[0].endswith(b"\0")  # who it wants to be, and nothing after it
-    assert heard[1] in {b"", b"X\0\0\0\4"}  # and then a goodbye at most

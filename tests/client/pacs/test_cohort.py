@@ -76,6 +76,15 @@ def test_a_query_becomes_a_dataset_and_is_refreshed(place: Path) -> None:
     assert ended.returncode == 0, ended.stderr
     assert len({row["patient"] for row in rows(place)} & before) == 2
     assert len(rows(place)) == 3
+    (place / "brain.sql").write_text(
+        "SELECT procedure_source_value AS accession_number FROM procedure_occurrence"
+    )
+    change(
+        place, "DELETE FROM procedure_occurrence WHERE person_id = 3"
+    )  # gone, though nothing stands beside it
+    assert pull(place).returncode == 0
+    assert len(rows(place)) == 2
+    assert "label" not in rows(place)[0]
 
 
 def test_what_a_query_must_give(place: Path) -> None:

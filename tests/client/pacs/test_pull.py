@@ -147,6 +147,14 @@ def test_the_same_comes_by_dimse(place: Path, orthanc: Orthanc) -> None:
         assert (one.array == other.array).all()
     assert pulled(place, "dimse")["pulled"]["files"] == 0
     assert not list((place / "dimse.import").glob(".coming-*"))
+    write_dimse(place, orthanc, more=f"receive_port = {orthanc.receive_port}")
+    by_move = pulled(place, "moved")
+    assert by_move["used"] == by_web["used"]
+    assert by_move["pulled"]["files"] == by_dimse["pulled"]["files"]
+    assert (place / "moved" / "manifest.csv").read_text() == manifests[0]
+    for row in csv.DictReader(io.StringIO(manifests[0])):
+        one, other = (read_image(place / name / row["t1"]) for name in ("ds", "moved"))
+        assert (one.array == other.array).all()
 
 
 def test_an_archive_that_does_not_know_us_is_named(place: Path, orthanc: Orthanc) -> None:
