@@ -19,6 +19,7 @@ from pathlib import Path
 
 from server.audit.log import KEY, create_audit_key, operator_audit
 from server.folder.coordinator import MODELS, RUNS, FolderError, load_settings, require_absent
+from server.folder.new_folder import made_whole
 from server.registry.enrolment import Registry
 from server.registry.store import REGISTRY, Audit
 
@@ -64,10 +65,7 @@ def restore(file: Path, folder: Path) -> None:
     folder = folder.absolute()
     require_absent(folder)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
-            new = Path(scratch) / "new"
-            new.mkdir(mode=0o700)
+        with made_whole(folder) as new:
             with gzip.open(file) as stream:
                 with tarfile.open(fileobj=stream, mode="r:") as archive:
                     _extract(archive, new)
@@ -81,7 +79,6 @@ def restore(file: Path, folder: Path) -> None:
             with closing(Registry(new / REGISTRY, audit)) as registry:
                 registry.withdraw_invitations()
             audit("backup-restored", federation=settings.server.name)
-            new.replace(folder)
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, sqlite3.Error) as error:
         raise FolderError(f"is not a whole backup ({error})", where=file) from None
     except OSError as error:

@@ -15,6 +15,7 @@ from pydantic import Field, IPvAnyAddress, ValidationError, field_validator
 
 from server.audit.log import create_audit_key
 from server.folder.limits import Limits, PeopleLimits, RetentionTable, RunLimits
+from server.folder.new_folder import is_vacant, made_whole
 from server.oidc.settings import OidcTable
 from server.registry.enrolment import Registry
 from server.registry.store import REGISTRY
@@ -213,10 +214,7 @@ def found(folder: Path, settings: ServerTable, passphrase: bytes | None, clock: 
     require_absent(folder)
     host_name(settings.host)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
-            new = Path(scratch) / "new"
-            new.mkdir(mode=0o700)
+        with made_whole(folder) as new:
             authority = Authority.create(new / "ca", settings.name, settings.host, passphrase, clock)
             write_server_certificate(new, authority, settings.host)
             create_audit_key(new)
@@ -225,7 +223,6 @@ def found(folder: Path, settings: ServerTable, passphrase: bytes | None, clock: 
             text = SETTINGS.format(**settings.model_dump(), schemas=".")
             write_schema("server", ServerConfig, new)
             write_file(new / "server.toml", text.encode(), 0o644)
-            new.replace(folder)
     except OSError as error:
         raise FolderError(f"can't be made ({error.strerror})", where=folder) from None
     return Authority(folder / "ca", authority.key, authority.certificate, clock)
@@ -237,7 +234,7 @@ def require_absent(folder: Path) -> None:
     Raises:
         FolderError: There is something.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not is_vacant(folder):
         raise FolderError("is there already; nothing is overwritten", where=folder)
 
 

@@ -7,11 +7,14 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from client.service.health import LIVENESS
+from server.folder.coordinator import ServerTable
+from server.gateway.people import HEALTH
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
@@ -63,25 +66,60 @@ def test_an_image_runs_as_nobody_and_without_a_shell(path: Path) -> None:
     assert re.search(r'^CMD \[".*"\]$', final, re.MULTILINE)
 
 
-def test_the_pod_has_no_rights_and_grpc_probes() -> None:
-    workload, network = yaml.safe_load_all((DEPLOY / "kubernetes" / "site.yaml").read_text(encoding="utf-8"))
-    pod = workload["spec"]["template"]["spec"]
-    (container,) = pod["containers"]
+def kubernetes(side: str) -> dict[str, dict[str, Any]]:
+    """Return the plain file of a side by kinds; `.ci/kubernetes` holds it against chart and schemas."""
+    text = (DEPLOY / "kubernetes" / f"{side}.yaml").read_text(encoding="utf-8")
+    return {document["kind"]: document for document in yaml.safe_load_all(text)}
+
+
+@pytest.mark.parametrize("side", ["site", "coordinator"])
+def test_a_pod_has_no_rights_and_all_that_it_mounts(side: str) -> None:
+    found = kubernetes(side)
+    workload, service = found["StatefulSet"]["spec"], found["Service"]["spec"]
+    pod = workload["template"]["spec"]
     assert pod["securityContext"]["runAsNonRoot"]
-    assert container["securityContext"] == {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-    }
+    assert not pod["automountServiceAccountToken"]
+    claims = {claim["metadata"]["name"] for claim in workload["volumeClaimTemplates"]}
+    mounts = set()
+    for container in (*pod["initContainers"], *pod["containers"]):
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        mounts |= {mount["name"] for mount in container["volumeMounts"]}
+    assert mounts == {volume["name"] for volume in pod["volumes"]} | claims
+    labels = workload["template"]["metadata"]["labels"]
+    assert workload["serviceName"] == found["Service"]["metadata"]["name"]
+    assert service["selector"] == found["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"] == labels
+
+
+def test_a_sites_pod_is_probed_by_grpc_and_reached_by_nobody() -> None:
+    found = kubernetes("site")
+    [container] = found["StatefulSet"]["spec"]["template"]["spec"]["containers"]
     port = container["ports"][0]["containerPort"]
     assert container["args"][-2:] == ["--health", f"0.0.0.0:{port}"]
     for probe in ("startupProbe", "livenessProbe"):  # an absent coordinator is no reason to restart
         assert container[probe]["grpc"] == {"port": port, "service": LIVENESS}
     assert container["readinessProbe"]["grpc"] == {"port": port}
-    mounts = {mount["name"] for mount in container["volumeMounts"]}
-    claims = {claim["metadata"]["name"] for claim in workload["spec"]["volumeClaimTemplates"]}
-    assert mounts == {volume["name"] for volume in pod["volumes"]} | claims
-    assert network["spec"]["ingress"] == []
+    network = found["NetworkPolicy"]["spec"]
+    assert network["ingress"] == []
+    settings = ServerTable(name="lung", host="fed.example.org")
+    out = {rule["port"] for rules in network["egress"] for rule in rules["ports"]}
+    assert out == {53, settings.sites_port, settings.people_port}  # where it works, and where it joins
+
+
+def test_the_coordinators_ports_are_those_of_its_settings() -> None:
+    found = kubernetes("coordinator")
+    [container] = found["StatefulSet"]["spec"]["template"]["spec"]["containers"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    settings = ServerTable(name="lung", host="fed.example.org")
+    assert ports == {"sites": settings.sites_port, "people": settings.people_port}
+    assert {port["name"]: port["port"] for port in found["Service"]["spec"]["ports"]} == ports
+    assert {port["targetPort"] for port in found["Service"]["spec"]["ports"]} == ports.keys()
+    [rule] = found["NetworkPolicy"]["spec"]["ingress"]
+    assert {port["port"] for port in rule["ports"]} == set(ports.values())
+    assert container["readinessProbe"]["httpGet"]["path"] == HEALTH
 
 
 def test_logrotate_leaves_the_audit_log_alone(tmp_path: Path) -> None:

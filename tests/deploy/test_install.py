@@ -45,10 +45,12 @@ def test_all_mean_the_same_folder(side: str) -> None:
     assert f"`{folder}`" in page
 
 
-def test_the_pod_has_the_folder_of_the_docs() -> None:
-    pod = (PROJECT / "deploy" / "kubernetes" / "site.yaml").read_text(encoding="utf-8")
-    assert '"--dir", "/var/lib/wardround"' in pod
-    assert "mountPath: /var/lib/wardround}" in pod
+@pytest.mark.parametrize("side", FOLDERS)
+def test_the_pod_has_the_folder_of_the_docs(side: str) -> None:
+    pod = (PROJECT / "deploy" / "kubernetes" / f"{side}.yaml").read_text(encoding="utf-8")
+    assert f"mountPath: {FOLDERS[side]}}}" in pod
+    if side == "site":
+        assert f'"--dir", "{FOLDERS[side]}"' in pod  # the coordinator's is the image's own command
 
 
 @pytest.mark.parametrize(

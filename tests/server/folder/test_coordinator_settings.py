@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from server.audit.log import open_audit
+from server.audit.log import open_audit, operator_audit
+from server.folder.backup import backup, restore
 from server.folder.coordinator import SETTINGS, FolderError, ServerTable, found, load_settings
 from server.gateway.gateway import listen
 from server.service.check import check_coordinator
@@ -23,6 +25,35 @@ def folder(tmp_path: Path) -> Path:
     settings = ServerTable(name="trial", host="127.0.0.1", sites_port=sites_port, people_port=people_port)
     found(tmp_path / "fed", settings, None)
     return tmp_path / "fed"
+
+
+def test_a_federation_is_founded_and_restored_inside_a_volume(tmp_path: Path, monkeypatch) -> None:
+    """A volume of a container is there and empty, and can't be replaced."""
+    volume, other = tmp_path / "volume", tmp_path / "other"
+    for folder in (volume, other):
+        (folder / "lost+found").mkdir(parents=True)
+    inode = volume.stat().st_ino
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            "server.folder.coordinator.create_audit_key", partial(raise_, OSError(28, "No space left"))
+        )
+        with pytest.raises(FolderError, match="No space left"):
+            found(volume, ServerTable(name="trial", host="127.0.0.1"), None)
+    assert [path.name for path in volume.iterdir()] == ["lost+found"]
+    found(volume, ServerTable(name="trial", host="127.0.0.1"), b"a passphrase that is long")
+    assert volume.stat().st_ino == inode
+    assert [path.name for path in tmp_path.iterdir() if path not in {volume, other}] == []
+    backup(volume, tmp_path / "backup.tar.gz", operator_audit(volume), include_keys=False)
+    restore(tmp_path / "backup.tar.gz", other)
+    for folder in (volume, other):
+        assert load_settings(folder).server.name == "trial"
+        assert [finding.what for finding in check_coordinator(folder) if finding.state == "failure"] == []
+    with pytest.raises(FolderError, match="is there already"):
+        found(volume, ServerTable(name="trial", host="127.0.0.1"), None)
+
+
+def raise_(error: Exception, *_: object) -> None:
+    raise error
 
 
 def write(folder: Path, text: str) -> None:
