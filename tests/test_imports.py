@@ -19,6 +19,8 @@ MOST_LINES = 400
 """Of a file: who reads one has all of it in mind."""
 PUBLIC_FLOWER = ("flwr.app", "flwr.clientapp", "flwr.serverapp", "flwr.serverapp.strategy")
 FLOWER_DOOR = Path("shared/flower")
+PRIVATE_NAMES = 55
+"""Names that are Flower's own affair and that we use all the same (docs/flower.md); the number only falls."""
 TORCH_FILES = Path("shared/networks/torch_files.py")
 """Reads PyTorch's own format, as nothing but tensors: `torch.load(..., weights_only=True)`."""
 UNSAFE_CALLS = {"eval", "exec", "compile", "__import__"}
@@ -146,6 +148,21 @@ def test_a_broken_rule_is_found(path: str, source: str) -> None:
 )
 def test_what_is_allowed_passes(path: str, source: str) -> None:
     assert faults(Path(path), source) == []
+
+
+def test_flowers_private_names_are_counted_and_each_is_explained() -> None:
+    found = set()
+    for path in (PROJECT / FLOWER_DOOR).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and within(node.module or "", ("flwr",)):
+                if not within(node.module or "", PUBLIC_FLOWER):
+                    found |= {f"{node.module}.{alias.name}" for alias in node.names}
+            elif isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names if within(alias.name, ("flwr",))}
+    page = (PROJECT / "docs" / "flower.md").read_text(encoding="utf-8")
+    assert [name for name in sorted(found) if f"`{name.rpartition('.')[2]}`" not in page] == []
+    assert len(found) == PRIVATE_NAMES, "fewer: lower the number; more: do without"
+    assert f"{PRIVATE_NAMES} names" in page
 
 
 def run_time_imports(tree: ast.Module) -> Iterator[str]:

@@ -23,7 +23,7 @@ with loading():
     import uvicorn
     from flwr.proto.runtime_pb2 import AcquireTaskRequest
     from flwr.supercore.constant import TaskType
-    from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
+    from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
     from flwr.supercore.logger import mirror_output_to_queue, restore_output
     from flwr.supercore.runtime import RuntimeHttpClient
     from flwr.superlink.grid import HttpGrid
