@@ -8,28 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from server.rounds.description_check import MOST_IMAGES
 from shared.job.schema import JobSpec
 from shared.limits import MOST_ROUNDING
 from shared.metrics.histograms import CalibrationBins
 from shared.metrics.states import Mean, MetricSet
 from shared.wire.messages import Description, Evaluation, MessageError, Update
 
-MOST_IMAGES = 2**24  # of one site in one split, 17 million; patients too
 _LARGEST_LOSS = 1e6  # the mean over an epoch; a network whose loss is so large has diverged
 _LONGEST = 1e7  # seconds, 115 days
 _SLACK = 1e-3  # of a sum, for each image: sums of floating-point numbers are not exact
-
-
-def check_description(description: Description) -> None:
-    """Check what a site says that it has.
-
-    Raises:
-        MessageError: No hospital has so much.
-    """
-    for what, counts in (("patients", description.patients), ("images", description.examples)):
-        for split, count in counts.items():
-            if count > MOST_IMAGES:
-                raise MessageError(f"describes more {what} ({split}) than {MOST_IMAGES:,}")
 
 
 def check_update(update: Update, description: Description) -> None:

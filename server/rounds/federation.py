@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
@@ -26,8 +26,10 @@ from shared.seeds import seed_of
 from shared.strategies import StrategyOptions
 from shared.wire import messages
 from shared.wire.messages import Description, MessageError
-from shared.wire.packed_model import Layout
 from shared.wire.starts_message import STARTS
+
+if TYPE_CHECKING:
+    from shared.wire.packed_model import Layout  # with PyTorch, which a run that waits has not loaded
 
 T = TypeVar("T")
 _LEAST_GRACE = 10.0  # seconds after a quorum, where the job doesn't say how many
@@ -136,7 +138,7 @@ class Federation:
         return sorted(replies, key=lambda reply: names[reply.metadata.src_node_id])
 
     def config(
-        self, round_: int, layout: Layout, run: str, *, split: str = "", best: int = 0
+        self, round_: int, layout: "Layout", run: str, *, split: str = "", best: int = 0
     ) -> ConfigRecord:
         """Return the configuration that goes with a model to a site; see `messages.request_config`."""
         return messages.request_config(

@@ -6,16 +6,17 @@ approval, are outside their hours, not connected), or have said no. Who has said
 
 import time
 from collections.abc import Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flwr.app import RecordDict
 
-from server.rounds.answer_checks import check_description
+from server.rounds.description_check import check_description
 from server.rounds.federation import Federation, Member, Wait, too_few, trains, work_of
 from server.rounds.missing_sites import is_silent
 from server.rounds.site_texts import told
+from server.rounds.standing import Pause, Standing, standings_in
 from server.runs.events import Event, Kind
 from server.runs.folder import RunFolder
 from server.runs.places import Places
@@ -34,42 +35,12 @@ _REST = 20.0  # times what the last such look took: of quick rounds not each pay
 _LARGEST_DESCRIPTION = 2**18  # bytes
 _SOONEST_LOOK, _LATEST_LOOK, _LONGER = 1.0, 15.0, 1.5  # seconds between looks while a run waits
 _CONNECTED_LOOK = 3.0  # seconds between looks at who is connected, and at whether the run was stopped
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 15.0, 900.0  # before a site is asked again that has said no, or nothing
 _FRESH_S = 6 * 3600.0  # a description that is older is asked for anew before a run begins
 _NO_ANSWER = "no answer"
 _SITE_LEVEL = (
     "comes after the run has begun, and the guarantee of 'site-level' is for the sites that were there then"
 )
 _NO_JUDGE = "comes after the run has begun, and has no patients to train on"
-
-
-@dataclass(frozen=True)
-class Standing:
-    """Where a site stands that does not take part.
-
-    Attributes:
-        words: Its state.
-        since: Time (ISO 8601, UTC).
-        is_open: Whether it may still come.
-        holds: Whether a run that could begin waits for it: it is there, and may say yes.
-    """
-
-    words: str
-    since: str
-    is_open: bool = False
-    holds: bool = False
-
-
-@dataclass
-class _Pause:
-    """Until when a site is left in peace."""
-
-    end: float = 0.0  # monotonic
-    length: float = _SHORTEST_PAUSE
-
-    def begin(self) -> None:
-        self.end = time.monotonic() + self.length
-        self.length = min(2 * self.length, _LONGEST_PAUSE)
 
 
 class Joining:
@@ -97,9 +68,9 @@ class Joining:
         is_repeated = self._job.privacy.secure_aggregation and "sites" in about
         self._only: set[str] | None = set(about["sites"]) if is_repeated else None
         self._described: dict[str, Member] = {}
-        self._standings: dict[str, Standing] = _standings_in(about)
+        self._standings: dict[str, Standing] = standings_in(about)
         self._told: dict[str, Standing] = dict(self._standings)  # the last that each site itself has said
-        self._pauses: dict[str, _Pause] = {}
+        self._pauses: dict[str, Pause] = {}
         self._here: set[str] = set()  # names of the sites that are connected
         self._next_late = 0.0  # monotonic time of the next look between rounds
         self._oldest = 0.0  # monotonic time of the oldest description
@@ -116,7 +87,7 @@ class Joining:
 
         Raises:
             RunError: Fewer sites than the job's `min_sites` can take part, and none of the others may come.
-            BackInQueueError: They can, after a wait, and there is no place for the run.
+            BackInQueueError: It goes on in another process: to wait there, or to begin once there is a place.
         """
         if self._federation.strict:
             self._look(_DESCRIBE_S, _GRACE_S)
@@ -124,7 +95,10 @@ class Joining:
         else:
             self._wait(round_)
         if self._trainers < self._job.strategy.min_sites:
+            self._run.describe(waiting=None)
             raise self._too_few()
+        if not self._federation.strict:
+            self._go_to_work()
         if self._at_start is None:
             self._at_start = set(self._described)
         self._only = None
@@ -179,10 +153,15 @@ class Joining:
             waiting = self._waiting(since, end)
             if (text := waiting_for(waiting)) != said:
                 said, pause = text, _SOONEST_LOOK
-                self._run.describe(status="waiting", waiting=waiting)
+                self._run.describe(waiting=waiting)
+                if self._places is not None:
+                    self._places.begin_to_wait()
+                self._run.describe(status="waiting")
                 self._federation.listen(Event("run_waiting", data={"for": text, "until": waiting["until"]}))
             self._rest(min(pause, max(left, 0)))
             pause = min(_LONGER * pause, _LATEST_LOOK)
+
+    def _go_to_work(self) -> None:
         if self._places is None or self._run.status == "running":  # which has its place, as it did not wait
             self._run.describe(status="running", waiting=None)
         else:
@@ -319,7 +298,7 @@ class Joining:
             federation.figures_for[name] = description.figures_for
         for name in set(sites.values()) - heard:  # late, and said so
             self._stands(name, _NO_ANSWER, is_open=True)
-            self._pauses.setdefault(name, _Pause()).begin()
+            self._pauses.setdefault(name, Pause()).begin()
 
     def _refused(self, site: str, reason: str, code: int) -> None:
         """Take note of what a site says in place of a description."""
@@ -333,7 +312,7 @@ class Joining:
             if not state.passes:
                 self._say("site_left_out", site, state.words)
         if state is None or not state.passes:
-            self._pauses.setdefault(site, _Pause()).begin()
+            self._pauses.setdefault(site, Pause()).begin()
 
     def _stands(self, site: str, words: str, *, is_open: bool, holds: bool = False) -> None:
         known = (self._standings.get(site), self._told.get(site))
@@ -388,9 +367,3 @@ class Joining:
         kind: Kind = "site_only_judges" if judges else "site_left_out"
         federation.listen(Event(kind, site=member.name, data={"reason": reason}))
         return judges
-
-
-def _standings_in(about: dict[str, Any]) -> dict[str, Standing]:
-    """Return where sites stood when the process of a run ended that was waiting."""
-    sites = (about.get("waiting") or {}).get("sites", {})
-    return {name: Standing(one["state"], one["since"]) for name, one in sites.items()}

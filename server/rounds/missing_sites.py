@@ -50,7 +50,8 @@ def comes_back(code: int) -> bool:
 def to_the_end(run: RunFolder, make: Callable[[], L]) -> L:
     """Run a job to its end; where too few sites answer and others may come back, wait for them.
 
-    The round is repeated from the last checkpoint, as it is where somebody resumes the run.
+    The round is repeated from the last checkpoint, as it is where somebody resumes the run. How often one
+    failed stands in `run.json`, since a run that waits goes on in another process.
 
     Args:
         run: Its folder; the run goes on from the checkpoint, where there is one.
@@ -62,17 +63,19 @@ def to_the_end(run: RunFolder, make: Callable[[], L]) -> L:
     Raises:
         RunError: The sites did not come back within the job's `wait`, or one round failed three times.
     """
-    failed: list[int] = []
     while True:
         loop = make()
         try:
             loop.execute(resume=run.has_checkpoint())
         except MissingSitesError as error:
-            failed.append(run.last_round())
+            round_ = run.last_round() + 1
+            before = run.read_description().get("failed_round") or {}
+            times = 1 + (before["times"] if before.get("round") == round_ else 0)
             waits = loop.job.strategy.wait and loop.federation.away
-            if not waits or failed.count(failed[-1]) >= _MOST_TRIES:
+            again = bool(waits) and times < _MOST_TRIES
+            run.describe(failed_round={"round": round_, "times": times} if again else None)
+            if not again:
                 raise
-            about = {"reason": error.problem}
-            loop.federation.listen(Event("round_repeated", failed[-1] + 1, data=about))
+            loop.federation.listen(Event("round_repeated", round_, data={"reason": error.problem}))
         else:
             return loop

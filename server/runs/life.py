@@ -47,17 +47,20 @@ def at_work(run: RunFolder, *, resume: bool, from_queue: bool = False, **entries
         RunStopped: It is in the queue no more.
     """
     with run.lock():
-        if from_queue and run.read_description().get("status") != "queued":
+        about = run.read_description()
+        if from_queue and about.get("status") != "queued":
             raise RunStopped
+        goes_on = "goes_on" in (about.get("queue") or {})  # where another of its processes has left off
         run.mend()
-        run.describe(status="running", reason=None, remedy=None, **entries)
+        run.describe(**{"status": "running", "reason": None, "remedy": None} | entries)
         try:
             run.note_machine()
             run.keep_room()
-            run.event("resumed" if resume else "opened")
+            if not goes_on:
+                run.event("resumed" if resume else "opened")
             yield
-        except BackInQueueError:
-            put_into_queue(run, run.read_description()["started"])
+        except BackInQueueError as back:
+            put_into_queue(run, about["started"], waits=back.waits, goes_on=True)
             raise
         except (RunStopped, KeyboardInterrupt) as end:
             by = (
@@ -78,14 +81,17 @@ def at_work(run: RunFolder, *, resume: bool, from_queue: bool = False, **entries
         run.end(status="finished", finished=utc_text("milliseconds"), models=_digests(run.path))
 
 
-def put_into_queue(run: RunFolder, since: str) -> None:
+def put_into_queue(run: RunFolder, since: str, *, waits: bool = False, goes_on: bool = False) -> None:
     """Let a coordinator's queue begin a run, or go on with it; whoever calls this has the run's lock.
 
     Args:
         run: The run.
         since: Time (ISO 8601, UTC): of two that may begin, the one that waits for longer does.
+        waits: For its sites: a process begins that does nothing else.
+        goes_on: One of its processes leaves it to the next.
     """
-    run.describe(status="queued", reason=None, queue={"since": since})
+    said = {name: True for name, is_so in (("waits", waits), ("goes_on", goes_on)) if is_so}
+    run.describe(status="queued", reason=None, queue={"since": since, **said})
 
 
 def take_out_of_queue(run: RunFolder, by: str) -> bool:

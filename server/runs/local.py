@@ -129,7 +129,7 @@ class Coordinator:
             self._audit("run-resumed", run=name, job=run.job.digest())
             # Who was broken off, by no person, keeps its place before those that came later.
             since = about["started"] if status in AT_WORK else utc_text("milliseconds")
-            put_into_queue(folder, since)
+            put_into_queue(folder, since, waits=bool(about.get("waiting")))
 
     def begin(self, name: str) -> int:
         """Let Flower begin a run that was taken out of the queue, or go on with it; returns its number of it.
@@ -138,13 +138,14 @@ class Coordinator:
             RunError: The SuperLink does not do it.
         """
         run = RunRecord.read(run_path(self._runs, name))
-        before = run.read_description().get("flower_run")
+        about = run.read_description()
+        before, waits = about.get("flower_run"), "waits" in (about.get("queue") or {})
         if isinstance(before, int):
             self.end(before)  # a run whose process has died still runs for Flower
         researcher, project, resume = _researcher(run), project_of(run.path), before is not None
         return self._ask(
             lambda flower: flower.start(
-                run.job.canonical(), name, researcher=researcher, resume=resume, project=project
+                run.job.canonical(), name, researcher=researcher, resume=resume, project=project, waits=waits
             )
         )
 

@@ -25,7 +25,15 @@ _LOCK = ".places"
 
 
 class BackInQueueError(Exception):
-    """The sites of a run have come, and as many others are at work as may be: the queue begins it again."""
+    """A run goes on in another process, which the queue begins.
+
+    Attributes:
+        waits: It has to wait for its sites, which a process without PyTorch does; otherwise they have come.
+    """
+
+    def __init__(self, *, waits: bool = False) -> None:
+        super().__init__()
+        self.waits = waits
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,7 @@ class Entry:
     priority: int
     since: str
     is_taken: bool  # out of the queue, and handed to Flower
+    waits: bool  # for its sites: a process begins that does nothing else
     told: tuple[int, str]  # its place and why, as `run.json` says
 
     @classmethod
@@ -54,6 +63,7 @@ class Entry:
             priority=PRIORITIES.index(priority if is_priority(priority) else "normal"),
             since=str(queue.get("since") or about.get("started") or ""),
             is_taken="taken" in queue,
+            waits="waits" in queue,
             told=(int(queue.get("place") or 0), str(queue.get("because") or "")),
         )
 
@@ -144,6 +154,9 @@ class Places:
         while left:
             entry = min(left, key=imagined.rank)
             left.remove(entry)
+            if entry.waits:  # it will hold no place, and was let in before
+                order.append(Queued(entry, ""))
+                continue
             because = load.room(entry, self._limits)
             if not (because := because or self._too_many(waiting, entry.researcher)):
                 load.add(entry)
@@ -162,11 +175,19 @@ class Places:
             return ""
         return f"{many(len(waiting), 'run waits', 'runs wait')} for sites"
 
-    def go_to_work(self, run: RunFolder) -> None:
-        """Give a place to a run that has waited for its sites; its own process calls this.
+    def begin_to_wait(self) -> None:
+        """Let a run wait for its sites that is about to.
 
         Raises:
-            BackInQueueError: There is none.
+            BackInQueueError: In another process than this one, which has loaded what a run needs later.
+        """
+        raise BackInQueueError(waits=True)
+
+    def go_to_work(self, run: RunFolder) -> None:
+        """Give a place to a run that has not begun with one; its own process calls this.
+
+        Raises:
+            BackInQueueError: There is none, or not in this process.
         """
         with self.lock():
             entries = self.entries()
@@ -178,12 +199,28 @@ class Places:
     def _load(self, entries: Iterable[Entry]) -> _Load:
         load = _Load(cache(self._sites_of))
         for entry in entries:
-            if entry.status == "running" or (entry.status == "queued" and entry.is_taken):
+            begins = entry.status == "queued" and entry.is_taken and not entry.waits
+            if entry.status == "running" or begins:
                 load.add(entry)
         return load
 
     def _is_alive(self, entry: Entry) -> bool:
         return entry.status == "queued" or status_of(self._runs / entry.name) in AT_WORK
+
+
+class WaitingRoom(Places):
+    """The places as a process sees them in which a run does nothing but wait for its sites."""
+
+    def begin_to_wait(self) -> None:
+        """Go on: this is where runs wait."""
+
+    def go_to_work(self, run: RunFolder) -> None:
+        """Leave the work to a process that the queue begins.
+
+        Raises:
+            BackInQueueError: Always.
+        """
+        raise BackInQueueError
 
 
 def _entry(path: Path) -> Entry | None:

@@ -7,10 +7,11 @@ handed to Flower is watched until its process is there; what Flower lost is put 
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from server.runs.folder import RunFolder
 from server.runs.life import note_failed
@@ -116,14 +117,16 @@ class RunQueue:
             about = run.read_description()
             if about.get("status") != "queued":
                 return False
-            run.describe(queue={"since": about["queue"]["since"], "taken": utc_text("milliseconds")})
+            queue = _of_queue(about) | {"taken": utc_text("milliseconds")}
+            run.describe(queue=queue)
         return True
 
     def _put_back(self, entry: Entry) -> None:
         run = RunFolder.read(self._folder / entry.name)
         with run.lock():
-            if run.read_description().get("status") == "queued":
-                run.describe(queue={"since": entry.since})
+            about = run.read_description()
+            if about.get("status") == "queued":
+                run.describe(queue=_of_queue(about))
 
     def _begin(self, name: str) -> None:
         try:
@@ -173,6 +176,11 @@ class RunQueue:
             if about.get("status") == "queued":
                 run.describe(queue=about["queue"] | {"place": place, "because": because})
                 run.event("run_queued", place=place, because=because)
+
+
+def _of_queue(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run's entry in the queue says, but for what it was told there."""
+    return {key: value for key, value in about["queue"].items() if key not in ("place", "because", "taken")}
 
 
 def _is_broken(path: Path) -> bool:

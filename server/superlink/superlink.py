@@ -35,7 +35,7 @@ from shared.wire.unix_socket import TRUSTS_NOBODY, socket_address
 log = logging.getLogger(__name__)
 
 PROGRAM = (sys.executable, "-P", "-m", "shared.flower.program", "flower-superlink")
-RUN = "server.rounds.server_app"  # what the process of a run imports
+APPS = ("server.rounds.server_app", "server.rounds.waiting_app")  # what the process of a run imports
 SHIM = Path(__file__).with_name("die_with_parent.py")
 CONSOLE, CONSOLE_BEFORE = "console.log", "console.1.log"  # what it and the processes of runs say
 LONGEST_LOG = 8 * 2**20  # bytes
@@ -219,7 +219,7 @@ class SuperLink:
         self.starts += 1
         with open(self.folder / CONSOLE, "a", opener=_private) as console:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", SHIM, str(os.getpid()), *PROGRAM, self.socket.resolve(), RUN),
+                *(sys.executable, "-I", SHIM, str(os.getpid()), *PROGRAM, self.socket.resolve(), *APPS),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,

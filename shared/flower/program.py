@@ -1,9 +1,10 @@
 """The programs of Flower that a coordinator runs, on a Unix socket instead of a port.
 
-`python -m shared.flower.program flower-superlink SOCKET MODULE ...` serves. For the first run that is
-submitted it starts `python -m shared.flower.program flwr-serverapp SOCKET MODULE ...`, which loads modules
-and forks itself for each run. Flower's own programs listen on ports, which every user of the machine reaches,
-and pass a run's secret token as an argument, which every user of the machine sees.
+`python -m shared.flower.program flower-superlink SOCKET MODULE ...` serves. For the first run of each
+module's app it starts `python -m shared.flower.program flwr-serverapp SOCKET MODULE`, which loads that module
+and forks itself for each run: one that only waits for sites is forked from a process that has no PyTorch.
+Flower's own programs listen on ports, which every user of the machine reaches, and pass a run's secret token
+as an argument, which every user of the machine sees.
 """
 
 import logging
@@ -32,6 +33,7 @@ with loading():
 
     from shared.flower.fork_server import ForkServer, fork_runs
     from shared.flower.local import URL, by_socket
+    from shared.flower.runs import app_of
     from shared.text.logs import log_to_stderr
     from shared.wire.unix_socket import bind
 
@@ -55,7 +57,7 @@ def serve(socket: Path, modules: list[str]) -> None:
 
     Args:
         socket: Where to listen; nothing may be there.
-        modules: What a run's process imports.
+        modules: Each has an app; its runs' processes import it. The first is also for apps of others.
     """
     _log.addFilter(_NoRoutine())
     app = create_app()
@@ -71,17 +73,19 @@ def _start_runs(socket: Path, modules: list[str]) -> None:
     interceptors = [RuntimeVersionHttpInterceptor(component_name="SuperExec")]
     client = by_socket(RuntimeHttpClient(URL, interceptors=interceptors, verify=False), socket)
     request = AcquireTaskRequest(supported_task_types=[TaskType.SERVER_APP])
-    program = [sys.executable, "-P", "-m", "shared.flower.program", SERVERAPP, str(socket), *modules]
-    forks = ForkServer(program)
+    program = [sys.executable, "-P", "-m", "shared.flower.program", SERVERAPP, str(socket)]
+    forks = {app_of(f"{module}:app").hash_str: ForkServer([*program, module]) for module in modules}
+    first = next(iter(forks.values()))
     while True:
         try:
-            task = client.AcquireTask(request)
-            if task.token:
-                forks.start(task.token)
+            acquired = client.AcquireTask(request)
+            if acquired.token:
+                forks.get(acquired.task.fab_hash, first).start(acquired.token)
                 continue
         except Exception as error:  # nobody else would start the next run
             _log.warning("no run can be started now (%s)", error)
-        forks.look()
+        for each in forks.values():
+            each.look()
         time.sleep(_LOOK)
 
 

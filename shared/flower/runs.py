@@ -39,12 +39,26 @@ resume = false
 """
 
 
+def app_of(serverapp: str, clientapp: str = "none:none") -> Fab:
+    """Return what Flower takes for an app; its hash says which of ours it is.
+
+    Args:
+        serverapp: As module:attribute.
+        clientapp: The same.
+    """
+    content = build_fab_from_files(
+        {"pyproject.toml": _APP.format(serverapp=serverapp, clientapp=clientapp).encode()}
+    )[0]
+    return Fab(hashlib.sha256(content).hexdigest(), content, {})
+
+
 class Runs:
     """A client of the control interface, for runs; a context manager.
 
     Args:
         socket: Where the SuperLink listens.
         serverapp: What the coordinator runs, as module:attribute.
+        waits: What it runs for as long as a run waits for its sites.
         clientapp: What Flower's own SuperNodes run. Flower asks for a name; Wardround's sites run what they
             have installed, and never look at it.
     """
@@ -54,12 +68,11 @@ class Runs:
         socket: Path,
         serverapp: str = "server.rounds.server_app:app",
         clientapp: str = "none:none",
+        waits: str = "server.rounds.waiting_app:app",
     ) -> None:
         interceptors = [RuntimeVersionHttpInterceptor("flwr CLI")]
         self._client = by_socket(ControlHttpClient(URL, interceptors=interceptors, verify=False), socket)
-        files = {"pyproject.toml": _APP.format(serverapp=serverapp, clientapp=clientapp).encode()}
-        content = build_fab_from_files(files)[0]
-        self._app = Fab(hashlib.sha256(content).hexdigest(), content, {})
+        self._app, self._waits = app_of(serverapp, clientapp), app_of(waits, clientapp)
 
     def __enter__(self) -> Self:
         return self
@@ -69,7 +82,9 @@ class Runs:
     ) -> None:
         self._client.close()
 
-    def start(self, job: str, name: str, *, researcher: str, resume: bool, project: str = "") -> int:
+    def start(
+        self, job: str, name: str, *, researcher: str, resume: bool, project: str = "", waits: bool = False
+    ) -> int:
         """Start a run; returns Flower's number of it.
 
         Args:
@@ -78,11 +93,13 @@ class Runs:
             researcher: Who submitted it; empty names nobody.
             resume: Go on in the folder instead of making it.
             project: To which the run belongs.
+            waits: It does nothing yet but wait for its sites.
         """
         config = user_config_to_proto(
             {"job": job, "run": name, "researcher": researcher, "resume": resume, "project": project}
         )
-        request = StartRunRequest(fab=fab_to_proto(self._app), override_config=config)
+        app = self._waits if waits else self._app
+        request = StartRunRequest(fab=fab_to_proto(app), override_config=config)
         return int(self._client.StartRun(request).run_id)
 
     def stop(self, run_id: int) -> bool:

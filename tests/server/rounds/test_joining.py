@@ -146,7 +146,7 @@ def test_after_a_long_wait_every_site_is_asked_once_more(tiny_job, federate, mon
 
 
 def test_a_site_that_did_not_hear_the_question_has_not_said_no(tiny_job, federate, monkeypatch):
-    monkeypatch.setattr(joining._Pause, "begin", lambda _: None)  # else it is left in peace for a while
+    monkeypatch.setattr(joining.Pause, "begin", lambda _: None)  # else it is left in peace for a while
     federated = federate(tiny_job(job_rounds=1, strategy_min_sites=4))
     not_connected = 5  # as Flower answers for a node whose heartbeats have ended
     federated.grid.changes[BETA] = in_state(not_connected, 1)
@@ -158,7 +158,7 @@ def test_a_site_that_did_not_hear_the_question_has_not_said_no(tiny_job, federat
 def test_a_site_that_was_silent_for_a_moment_waits_since_when_it_first_said_so(
     tiny_job, federate, monkeypatch
 ):
-    monkeypatch.setattr(joining._Pause, "begin", lambda _: None)
+    monkeypatch.setattr(joining.Pause, "begin", lambda _: None)
     moments = (f"2026-11-26T10:{minute:02}:00+00:00" for minute in range(60))
     monkeypatch.setattr(joining, "utc_text", lambda *_: next(moments))
     federated = federate(tiny_job(job_rounds=1, strategy_min_sites=4))
@@ -298,7 +298,7 @@ def leaving_after(round_, code, times):
 def test_a_round_whose_sites_are_away_is_repeated_once_they_are_back(
     code, masked, tiny_job, federate, monkeypatch
 ):
-    monkeypatch.setattr(joining._Pause, "begin", lambda _: None)
+    monkeypatch.setattr(joining.Pause, "begin", lambda _: None)
     options = {"privacy_secure_aggregation": True, "strategy_weight": "equal"} if masked else {}
     job = tiny_job(job_rounds=3, strategy_name="fedadam", strategy_min_sites=4, **options)
     undisturbed = federate(job)

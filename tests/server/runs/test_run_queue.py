@@ -13,7 +13,7 @@ from server.folder.limits import RunLimits
 from server.runs.folder import RunFolder
 from server.runs.life import at_work
 from server.runs.local import Coordinator
-from server.runs.places import BackInQueueError, Places
+from server.runs.places import BackInQueueError, Places, WaitingRoom
 from server.runs.run_queue import RunQueue
 from shared.errors import RunError
 from shared.flower import RunStopped
@@ -33,6 +33,7 @@ class Flower:
 
     def __init__(self) -> None:
         self.started: list[str] = []
+        self.waiting: list[str] = []
         self.stopped: list[int] = []
         self.failed: dict[int, str] = {}
 
@@ -42,8 +43,10 @@ class Flower:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def start(self, job: str, name: str, **_: object) -> int:
+    def start(self, job: str, name: str, *, waits: bool, **_: object) -> int:
         self.started.append(name)
+        if waits:
+            self.waiting.append(name)
         return len(self.started)
 
     def stop(self, number: int) -> bool:
@@ -250,6 +253,40 @@ def test_who_waits_for_sites_holds_no_place_and_comes_back_where_there_is_none(p
     assert at.look() == ["n1"]  # it was there before the third
     at.look()
     assert at.reasons() == {third.split("-")[0]: "place 1: 1 run is at work"}
+
+
+def test_a_run_that_has_to_wait_goes_on_in_a_process_that_does_nothing_else(place):
+    at = place(at_once=1, each_person=1, waiting=1)
+    name = at.submit(1)
+    assert (at.look(), at.flower.waiting) == (["n1"], [])
+    with pytest.raises(BackInQueueError) as waits:
+        at.places.begin_to_wait()
+    at.end(name, waits.value)
+    works = at.submit(2, "bob")
+    assert sorted(at.look()) == ["n1", "n2"]  # it needs no place
+    assert at.flower.waiting == [name]
+    room = WaitingRoom(at.folder, at.limits, PROJECTS.__getitem__)
+    room.begin_to_wait()
+    with pytest.raises(BackInQueueError) as begins:
+        room.go_to_work(RunFolder.read(at.folder / name))
+    at.end(name, begins.value)
+    assert at.look() == []
+    at.end(works)
+    assert (at.look(), at.flower.waiting) == (["n1"], [name])
+    events = (at.folder / name / "events.jsonl").read_text()
+    assert (events.count('"opened"'), events.count('"resumed"')) == (1, 0)
+
+
+def test_who_was_waiting_when_the_coordinator_ended_goes_on_to_wait(place):
+    at = place()
+    name = at.submit(1)
+    at.look()
+    run = RunFolder.read(at.folder / name)
+    at.close()
+    run.describe(status="waiting", waiting={"since": "2026-11-26T08:00:00+00:00", "sites": {}})
+    at.start_service()
+    at.of("").resume(name)
+    assert (at.look(), at.flower.waiting) == (["n1"], [name])
 
 
 def test_the_waiting_runs_of_one_person_hold_up_nobody_else(place):

@@ -73,7 +73,7 @@ class Flower:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def start(self, job: str, name: str, *, researcher: str, resume: bool, project: str) -> int:
+    def start(self, job: str, name: str, *, project: str, resume: bool, **_: object) -> int:
         self._place.asked.append(f"{'resume' if resume else 'start'} {name}")
         self._place.started(job, name, project)
         return 7

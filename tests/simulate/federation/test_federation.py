@@ -365,7 +365,9 @@ def superlink(federation: LocalFederation) -> int:
 
 
 def server_app(federation: LocalFederation) -> int:
-    [run] = psutil.Process(descendant(federation, "flwr-serverapp")).children()
+    # Not the one from which runs that wait are forked.
+    program = f"flwr-serverapp {federation.superlink.resolve()} server.rounds.server_app"
+    [run] = psutil.Process(descendant(federation, program)).children()
     return run.pid
 
 

@@ -63,6 +63,12 @@ def waits_again_for(federation: LocalFederation, name: str) -> str:
     return said[-1] if said else ""
 
 
+def has_pytorch(federation: LocalFederation, name: str) -> bool:
+    """Say whether the process of a run has loaded PyTorch."""
+    process = RunFolder.read(run_folder(federation, name)).read_description()["process"]
+    return "libtorch" in Path(f"/proc/{process}/maps").read_text()
+
+
 def refusals(federation: LocalFederation, site: str) -> int:
     """Return how many refused looks a hospital's log has."""
     log = entries(federation.folder / site / "audit")
@@ -76,7 +82,7 @@ def test_a_first_submission_waits_for_approvals_and_takes_in_who_comes_late(
     sites.held |= {"alpha": (in_alphas_training := Barrier()), "beta": (in_betas_training := Barrier())}
     name = federation.runs().submit(job)
     until(lambda: reason(federation, name).count("(approval, since ") == 3)
-    assert status(federation, name) == "waiting"
+    assert (status(federation, name), has_pytorch(federation, name)) == ("waiting", False)
     assert "delta (not connected)" in reason(federation, name)
     shown = wardround("runs", "--dir", federation.folder / "coordinator", environment={"COLUMNS": "400"})
     assert "waiting for alpha (approval, since " in shown.stdout
@@ -97,7 +103,7 @@ def test_a_first_submission_waits_for_approvals_and_takes_in_who_comes_late(
     in_alphas_training.meet(1)
     in_betas_training.meet(1)
     sites.held.clear()  # in later rounds
-    assert status(federation, name) == "running"
+    assert (status(federation, name), has_pytorch(federation, name)) == ("running", True)
     assert refusals(federation, "gamma") == 1  # however often it was looked at
     sites.start("delta")
     JobBook(federation.folder / "delta" / "state.sqlite").meet(job, "")
