@@ -131,6 +131,11 @@ class RunRecord:
             raise RunError(f"can't be read ({error.strerror})", where=self.path / name) from None
 
 
+def sum_file(round_: int) -> str:
+    """Return the name of the file with a round's sum, where a job asks that it can be checked."""
+    return f"round-{round_:06d}.sum"
+
+
 def check_format(found: object, where: Path) -> None:
     """Check that a run's file is of a form that this version of Wardround knows.
 

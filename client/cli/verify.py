@@ -58,7 +58,7 @@ def verify(
         beside = passport or (path if path.is_dir() else path.parent) / FILE
         origin = check_origin(path, beside, root, signed="key" in found)
         lines += [*_lines(origin.passport), *origin.lines]
-        found |= _keys(origin.passport) | {"models": origin.models}
+        found |= _keys(origin.passport) | {"models": origin.models, "sums": origin.sums}
     elif (path / FILE).is_file():
         lines.append("It has a passport of its run, which --root (the federation's ca.crt) checks.")
     answer(json, lines, path=path, **found)

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from client.export.file_names import ABOUT, WEIGHTS
 from shared.passport.check import Passport, check_model, load_passport, load_root
 from shared.passport.documents import Released
 from shared.passport.envelope import PassportError
+from shared.passport.sums import asks_for_sums, check_sums
 from shared.run_folder import ABOUT as RUN
 from shared.run_folder import JOB, PARTICIPATION
 
@@ -21,11 +22,13 @@ class Origin:
         passport: Was checked.
         lines: About the files, for people.
         models: Round of each model, by its name.
+        sums: Rounds whose sums were checked, where the job asks for it.
     """
 
     passport: Passport
     lines: list[str]
     models: dict[str, int]
+    sums: list[int] = field(default_factory=list)
 
 
 def check_origin(path: Path, passport: Path, root: Path, *, signed: bool) -> Origin:
@@ -55,13 +58,21 @@ def check_origin(path: Path, passport: Path, root: Path, *, signed: bool) -> Ori
         there: dict[Path, str | None] = {
             path / name: name for name in checked.content.files if (path / name).is_file()
         }
-        return _of_files(checked, there)
+        return _with_sums(_of_files(checked, there), path)
     if (path / WEIGHTS).is_file():
         origin = _of_files(checked, {path / WEIGHTS: None})
         if not signed:
             origin.lines.append("Its other files were not checked: give the signer's public key with --key.")
         return origin
     return _of_program(checked, path, signed=signed)
+
+
+def _with_sums(origin: Origin, folder: Path) -> Origin:
+    """Return what is known of a run, with its sums checked where its job asks that they can be."""
+    if not asks_for_sums(origin.passport):
+        return origin
+    found = check_sums(origin.passport, folder)
+    return replace(origin, lines=[*origin.lines, *found.lines()], sums=found.rounds)
 
 
 def _of_files(passport: Passport, files: dict[Path, str | None]) -> Origin:

@@ -131,6 +131,10 @@ def _updates(job: JobSpec, behind: str) -> Iterator[str]:
     model += " (again where the answer was lost)"
     if job.privacy.secure_aggregation:
         model += ", masked: the coordinator gets its sum with the other sites' alone"
+    if job.privacy.verifiable_sum:
+        model += (
+            ", with a signed hash that hides it; each round's sum is kept with the run, for anybody to check"
+        )
     yield f"{model}; {_protection(job)}"
     yield f"behind each such update: {behind}"
 

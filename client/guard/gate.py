@@ -39,7 +39,7 @@ from shared.pki.key_file import KeyFile
 from shared.privacy.accounting import Steps
 from shared.privacy.secagg.identity import Identity
 from shared.privacy.secagg.records import STATISTICS, TRAIN
-from shared.wire.messages import Sent
+from shared.wire.sent import Sent
 
 _log = logging.getLogger(__name__)
 

@@ -29,6 +29,7 @@ from shared.privacy.secagg.errors import SecureAggregationError
 from shared.text.redact import redact_error
 from shared.wire import messages
 from shared.wire.messages import MessageError
+from shared.wire.sent import measure
 from shared.wire.statement_message import STATEMENT, statement_reply
 from shared.wire.statistics_message import statistics_reply
 
@@ -100,7 +101,7 @@ def _answer(site: Site, message: Message, phase: str, work: Work, state: RecordD
         with site.counted(visit), explained(site.config.name):
             content = work(site, visit, message.content, state)
         if site.gate is not None:
-            log_heads.add(content, site.gate.sent(visit, messages.measure(content), model))
+            log_heads.add(content, site.gate.sent(visit, measure(content), model))
         return Message(content, reply_to=message)
     except Exception as error:
         if site.gate is None and not isinstance(error, WardroundError):

@@ -52,6 +52,7 @@ from shared.privacy.secagg.records import (
     Roster,
     side_of,
 )
+from shared.privacy.secagg.sum_hash import blinds, hash_of
 from shared.tasks import make_task
 from shared.wire import messages
 
@@ -191,7 +192,11 @@ def train(site: SecureSite, visit: Visit, content: RecordDict, state: RecordDict
         update = site.train(request)
         weight = part.weights(visit.job)[client.site]
         numbers = client.codec.encode(site.part(request, update.vector), weight, update.loss)
-        return stages.masked_reply(client.mask(numbers), update.seconds)
+        sum_hash = b""
+        if visit.job.privacy.verifiable_sum:
+            numbers = np.concatenate([numbers, blinds(client.codec.sites)])
+            sum_hash = hash_of(numbers, visit.job.digest())
+        return stages.masked_reply(client.mask(numbers), update.seconds, sum_hash)
 
 
 def evaluate(site: SecureSite, visit: Visit, content: RecordDict, state: RecordDict) -> RecordDict:

@@ -26,6 +26,7 @@ from shared.seeds import seed_of
 from shared.strategies import StrategyOptions
 from shared.wire import messages
 from shared.wire.messages import Description, MessageError
+from shared.wire.sent import measure
 from shared.wire.starts_message import STARTS
 
 if TYPE_CHECKING:
@@ -223,7 +224,7 @@ class Federation:
         def checked(node: int, content: RecordDict) -> T:
             answer = check(members[node], content)
             if phase == "train" and self._heads is not None:
-                self._updates[round_, sites[node]] = messages.measure(content).sha256 or ""
+                self._updates[round_, sites[node]] = measure(content).sha256 or ""
             return answer
 
         def failed(site: str, reason: str, _: int) -> None:

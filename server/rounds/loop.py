@@ -272,6 +272,7 @@ class RoundLoop:
                 round_,
                 update_filter=self._filter,
                 base=vector,
+                run=self._run,
                 listen=self._listen,
             )
             replies = secure.updates(asked, rows)

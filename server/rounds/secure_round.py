@@ -11,11 +11,14 @@ from server.rounds.federation import Federation
 from server.rounds.missing_sites import MissingSitesError
 from server.rounds.secure_sum import Plan, SecureSum
 from server.runs.events import Listener
+from server.runs.folder import RunFolder
 from shared.job.schema import JobSpec
+from shared.passport.sums import RoundSum
 from shared.privacy.filters import UpdateFilter
 from shared.privacy.secagg.errors import SecureAggregationError
 from shared.privacy.secagg.fixed_point import EXTRAS
 from shared.privacy.secagg.records import TRAIN
+from shared.privacy.secagg.sum_hash import BLIND
 from shared.strategies.flower_halves import WEIGHT
 from shared.wire import messages
 
@@ -29,6 +32,7 @@ class SecureRound:
         round_: Number of the round.
         update_filter: Says which part of the model is in the sum.
         base: The model that is sent out; what is not in the sum stays as it is there.
+        run: Keeps the sum, where the job asks for it.
         listen: Told of every site that is done.
 
     Attributes:
@@ -43,10 +47,14 @@ class SecureRound:
         *,
         update_filter: UpdateFilter,
         base: NDArray[np.float32],
+        run: RunFolder,
         listen: Listener,
     ) -> None:
         self._federation = federation
-        self._plan = Plan(job, round_, TRAIN, update_filter.size, EXTRAS)
+        hashed = job.privacy.verifiable_sum
+        extras = EXTRAS + BLIND if hashed else EXTRAS
+        self._plan = Plan(job, round_, TRAIN, update_filter.size, extras, hashed=hashed)
+        self._run = run
         self._filter = update_filter
         self._base = base
         self._listen = listen
@@ -76,6 +84,9 @@ class SecureRound:
         rows += secure.gather()
         self.asked = secure.asked_bytes
         mean = secure.server.mean(self._plan.job.strategy.largest_share)
+        if self._plan.hashed:
+            digest, total = self._plan.job.digest(), secure.server.unmasked
+            self._run.keep_sum(self._plan.round, RoundSum(total, secure.signed).checked(digest).to_bytes())
         message = secure.last
         assert message is not None  # noqa: S101 (a threshold of sites has answered)
         message.content.clear()

@@ -4,6 +4,7 @@ The coordinator adds up masked numbers, and gets their sum and nothing else. A s
 as dropped out; too few left end the sum with the reason.
 """
 
+import hashlib
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +18,7 @@ from server.rounds.federation import Federation, Member
 from server.runs.events import Event, Listener
 from shared.flower import query_message
 from shared.job.schema import JobSpec
+from shared.passport.sums import Signed
 from shared.privacy.secagg import messages as stages
 from shared.privacy.secagg.claims import check_bins, check_claims, check_evaluated
 from shared.privacy.secagg.context import context_of
@@ -49,6 +51,7 @@ class Plan:
         phase: One of `shared.privacy.secagg.records.PHASES`.
         size: Length of the vector that is summed; of statistics, in words.
         extras: Numbers behind it.
+        hashed: Whether each site sends a hash of what it adds.
     """
 
     job: JobSpec
@@ -56,6 +59,7 @@ class Plan:
     phase: str
     size: int
     extras: int
+    hashed: bool = False
 
     @property
     def event(self) -> str:
@@ -81,6 +85,7 @@ class SecureSum:
         server: The state machine; when the stages are over it has the sum.
         asked_bytes: Bytes that went out to all sites, besides the model.
         last: The last answer: what is made of the sum goes on in its place.
+        signed: By site, what it signs of its part, where the plan is hashed.
     """
 
     def __init__(self, federation: Federation, plan: Plan, asked: list[Message], listen: Listener) -> None:
@@ -95,6 +100,7 @@ class SecureSum:
         self.server = SecAggServer(header, plan.size, plan.job.strategy.min_sites, extras=plan.extras)
         self.asked_bytes = 0
         self.last: Message | None = None
+        self.signed: dict[str, Signed] = {}
         nodes = {message.metadata.dst_node_id for message in asked}
         self._described = {
             member.name: member.description for member in federation.members if member.node_id in nodes
@@ -226,14 +232,17 @@ class SecureSum:
     def _work(self, nodes: set[int], rows: list[dict[str, Any]]) -> Iterator[Member]:
         plan = self._plan
 
-        def check(content: RecordDict) -> tuple[NDArray[Any], float]:
-            return stages.read_masked(content, plan.size, plan.extras)
+        def check(content: RecordDict) -> tuple[NDArray[Any], float, bytes]:
+            masked = stages.read_masked(content, plan.size, plan.extras)
+            return *masked, stages.read_sum_hash(content) if plan.hashed else b""
 
-        def take(site: str, answer: tuple[NDArray[Any], float]) -> None:
+        def take(site: str, answer: tuple[NDArray[Any], float, bytes]) -> None:
+            if plan.hashed:
+                self.signed[site] = Signed(hashlib.sha256(answer[0].data).digest(), answer[2])
             self.server.take_masked(site, answer[0])
 
         asked = [message for message in self._asked if message.metadata.dst_node_id in nodes]
-        for member, (_, seconds) in self._taken(asked, plan.event, check, take):
+        for member, (_, seconds, _) in self._taken(asked, plan.event, check, take):
             data = {"seconds": round(seconds, 3)}
             rows.append({"round": plan.round, "site": member.name, "phase": plan.event, **data})
             self._listen(Event("site_done", plan.round, member.name, plan.event, data))

@@ -14,7 +14,7 @@ from shared.errors import RunError
 from shared.run_folder import description_of
 
 RUN_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,150}")
-_FILE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,60}\.(csv|json|jsonl|safetensors)")
+_FILE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,60}\.(csv|json|jsonl|safetensors|sum)")
 CHUNK = 2**18  # bytes
 
 

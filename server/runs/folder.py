@@ -41,6 +41,7 @@ from shared.run_folder import (
     SITES,
     TEST,
     RunRecord,
+    sum_file,
 )
 
 if TYPE_CHECKING:
@@ -164,6 +165,10 @@ class RunFolder(RunRecord):
     def keep_test(self, states: Mapping[str, Any]) -> None:
         """Write `test.json`: the metric states of the test, from which a report draws its figures."""
         write_atomic(self.path / TEST, (json.dumps(states, allow_nan=False) + "\n").encode())
+
+    def keep_sum(self, round_: int, content: bytes) -> None:
+        """Write the sum of a round, which anybody can check."""
+        write_atomic(self.path / sum_file(round_), content)
 
     def event(self, kind: str, **entries: Any) -> None:
         """Add one line to `events.jsonl`."""

@@ -91,6 +91,12 @@ class PrivacyTable(Table):
         description="The coordinator learns the sums of updates and metrics and nothing of a single site's "
         "(docs/secure-aggregation.md). Needs min_sites = 3 or more.",
     )
+    verifiable_sum: bool = later_key(
+        False,
+        description="Each site signs a hash of what it adds to a round's sum, and the run keeps the sums: "
+        "whoever has both can check that a sum is of what was signed, and see no part of it. Needs "
+        "secure_aggregation.",
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -106,6 +112,8 @@ class PrivacyTable(Table):
                 f"{key}: needs mechanism = {' or '.join(names)}"
                 + (", or nothing is private" if self.mechanism == "none" else "")
             )
+        if self.verifiable_sum and not self.secure_aggregation:
+            raise ValueError("verifiable_sum: needs secure_aggregation = true; otherwise there is no sum")
         if self.mechanism == "none":
             return self
         if (self.epsilon is None) == (self.noise_multiplier is None):

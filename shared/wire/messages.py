@@ -4,7 +4,6 @@ Every message is self-contained: a site that has just restarted can serve it. Ev
 reads, since it came over the network.
 """
 
-import hashlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -68,15 +67,6 @@ class Question:
     researcher: str  # who submitted the job, on the coordinator's word; empty where it names nobody
     project: str = ""  # of the run, on the coordinator's word
     run: str = ""  # name of the run, the same after it was resumed; empty in a description
-
-
-@dataclass(frozen=True)
-class Sent:
-    """What is about to leave a site, for its audit log."""
-
-    bytes: int  # of the arrays
-    sha256: str | None  # of the arrays' bytes; None where there are none
-    examples: int | None  # None where the reply names none, as behind masks
 
 
 @dataclass(frozen=True)
@@ -335,22 +325,6 @@ def array_bytes(content: RecordDict) -> int:
     """Return the bytes of a message's arrays, without the headers around them."""
     arrays = (array for record in content.array_records.values() for array in record.values())
     return sum(view(array).nbytes for array in arrays)
-
-
-def measure(content: RecordDict) -> Sent:
-    """Measure a reply that is about to leave: its arrays, and the number of examples that it stands for."""
-    arrays = [view(array) for record in content.array_records.values() for array in record.values()]
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(array.data)
-    counts = content.get(METRICS, {})
-    config = content.get(CONFIG, {})
-    described = [value for key, value in config.items() if key.startswith("examples-")]
-    return Sent(
-        bytes=array_bytes(content),
-        sha256=digest.hexdigest() if arrays else None,
-        examples=counts.get("num-examples", sum(described) if described else None),
-    )
 
 
 def _array(array: Array, kind: type[np.floating]) -> NDArray[np.floating]:

@@ -6,9 +6,11 @@ import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
+from shared.privacy.secagg import sum_hash as hashes
 from shared.privacy.secagg.fixed_point import EXTRAS
 from shared.wire.flat_array import to_array, view
 from shared.wire.messages import ARRAYS, CONFIG, METRICS, VECTOR, MessageError
+from shared.wire.sent import SUM_HASH
 
 # The stages, in their order; the site's work stands between the third and the fourth.
 KEYS, SHARES, INBOX, AGREE, REVEAL = (
@@ -64,10 +66,18 @@ def read_stage(content: RecordDict) -> bytes:
     return values.tobytes()
 
 
-def masked_reply(masked: NDArray[np.uint64], seconds: float) -> RecordDict:
-    """Return a site's answer after its work: of it nothing leaves but masked numbers and the time."""
+def masked_reply(masked: NDArray[np.uint64], seconds: float, sum_hash: bytes = b"") -> RecordDict:
+    """Return a site's answer after its work: of it nothing leaves but masked numbers and the time.
+
+    Args:
+        masked: The numbers.
+        seconds: That the site took.
+        sum_hash: Of the numbers before they were masked, where the job asks for it.
+    """
     # Signed, as PyTorch, through which it passes, has few operations on unsigned numbers.
     arrays = ArrayRecord({VECTOR: to_array(masked.view(np.int64))})
+    if sum_hash:
+        arrays[SUM_HASH] = to_array(np.frombuffer(sum_hash, np.uint8))
     return RecordDict({ARRAYS: arrays, METRICS: MetricRecord({"seconds": seconds})})
 
 
@@ -87,6 +97,21 @@ def read_masked(content: RecordDict, size: int, extras: int = EXTRAS) -> tuple[N
     if not isinstance(seconds, float) or not np.isfinite(seconds):
         raise MessageError("'seconds' must be a finite number")
     return cast(NDArray[np.uint64], values.view(np.uint64)), seconds
+
+
+def read_sum_hash(content: RecordDict) -> bytes:
+    """Return the hash that goes with masked numbers.
+
+    Raises:
+        MessageError: There is none, or it is none.
+    """
+    arrays = content.get(ARRAYS)
+    if not isinstance(arrays, ArrayRecord) or SUM_HASH not in arrays:
+        raise MessageError("carries no hash of what it adds to the sum")
+    found = _values(arrays, SUM_HASH, np.uint8).tobytes()
+    if len(found) != hashes.BYTES:
+        raise MessageError(f"carries a hash of {len(found)} bytes instead of {hashes.BYTES}")
+    return found
 
 
 def _values(record: ArrayRecord, key: str, kind: type[np.integer]) -> NDArray[np.integer]:

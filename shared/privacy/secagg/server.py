@@ -37,7 +37,7 @@ class SecAggServer:
         header: Of the round.
         size: Length of the vector that is summed; of statistics, in words.
         least: Least number of sites in a sum.
-        extras: Numbers behind the vector.
+        extras: Numbers behind the vector; of updates the first of them are `EXTRAS`.
     """
 
     def __init__(self, header: Header, size: int, least: int = LEAST_SITES, *, extras: int = EXTRAS) -> None:
@@ -47,6 +47,7 @@ class SecAggServer:
         self._roster = Roster(())
         self._envelopes: dict[str, dict[str, Envelope]] = {}  # by sender and recipient
         self._masked: set[str] = set()
+        self._size = size
         self._sum = np.zeros(size + extras, dtype=np.uint64)
         self._signatures: dict[str, bytes] = {}
         self._reveals: dict[str, Reveal] = {}
@@ -165,7 +166,7 @@ class SecAggServer:
             SecureAggregationError: Too few sites revealed shares, a share is wrong, or the sum has another
                 weight than the sites in it claim.
         """
-        mean = Codec(len(self._roster.keys)).decode(self.total())
+        mean = Codec(len(self._roster.keys)).decode(self.total()[: self._size + EXTRAS])
         agreed = agreed_weights(self.roster_claims, largest_share)
         claimed = sum(agreed[site] for site in self._masked)
         if mean.weight != claimed:
@@ -174,6 +175,11 @@ class SecAggServer:
                 "something else than it signed"
             )
         return mean
+
+    @property
+    def unmasked(self) -> NDArray[np.uint64]:
+        """The sum, shape (size + extras,), once its masks were taken off."""
+        return self._sum
 
     def total(self) -> NDArray[np.uint64]:
         """Take all masks off the sum and return it, shape (size + extras,); it is used up.

@@ -1,6 +1,7 @@
 """Passports of runs: every site signs from its own log; who does not, or signs something else, is named."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,14 +25,19 @@ from server.rounds.passport import Passports
 from server.rounds.site_heads import SiteHeads
 from shared.audit.log import AuditLog
 from shared.audit.verify import entries, verify
+from shared.errors import RunError
 from shared.passport.check import Passport, check_model, load_passport, load_root
+from shared.passport.envelope import PassportError
+from shared.passport.sums import RoundSum, Sums, check_sums
 from shared.pki.authority import Authority
 from shared.pki.certificate_requests import certificate_request
 from shared.pki.certificates import new_key, openssh, pem_of, save_key
 from shared.privacy.secagg.identity import Identity, Trust
 from shared.wire import messages
-from shared.wire.flat_array import view
+from shared.wire.flat_array import to_array, view
+from shared.wire.sent import SUM_HASH
 from shared.wire.statement_message import STATEMENT, statement_request
+from tests.cli import wardround
 from tests.server.conftest import FEW, Federated
 
 SITES = ("alpha", "beta", "gamma", "delta")
@@ -153,6 +159,54 @@ def test_a_masked_sum_is_signed_as_it_left(passport, tiny_job) -> None:
     found, _ = passport(tiny_job(job_rounds=1, privacy_secure_aggregation=True))
     assert found.content.without == {}
     assert all(own.promise.secure_aggregation for own in found.statements.values())
+
+
+def test_anybody_checks_that_a_sum_is_of_what_was_signed(passport, hospitals, tiny_job) -> None:
+    found, federated = passport(
+        tiny_job(job_rounds=2, privacy_secure_aggregation=True, privacy_verifiable_sum=True)
+    )
+    folder = federated.run.path
+    said = wardround("verify", folder, "--root", hospitals.folder / "ca/ca.crt").stdout
+    assert "sums of rounds 1 to 2: each is that of what its sites sign, and the model after" in said
+    assert check_sums(found, folder) == Sums([1, 2], [], models=True)
+    file = folder / "round-000002.sum"
+    true = RoundSum.read(file)
+    other = true.total.copy()
+    other[0] += np.uint64(1)
+    one, *rest = true.sites
+    stolen = true.sites | {one: replace(true.sites[one], sum_hash=true.sites[rest[0]].sum_hash)}
+    masked = true.sites | {one: replace(true.sites[one], masked=bytes(32))}
+    of_fewer = {name: true.sites[name] for name in rest}
+    for spoilt in (
+        RoundSum(other, true.sites),
+        RoundSum(true.total, stolen),
+        RoundSum(true.total, masked),
+        RoundSum(true.total, of_fewer),
+    ):
+        file.write_bytes(spoilt.to_bytes())
+        with pytest.raises(PassportError, match=r"of other updates|not that of what its sites sign"):
+            check_sums(found, folder)
+    (folder / "round-000001.sum").rename(file)  # whose sum is right, but is not this round's
+    with pytest.raises(PassportError, match="of other updates"):
+        check_sums(found, folder)
+    file.unlink()
+    assert "NOT CHECKED" in " ".join(check_sums(found, folder).lines())
+
+
+def test_a_site_that_signs_the_hash_of_something_else_ends_the_round(passport, tiny_job) -> None:
+    def lie(federated: Federated) -> None:
+        federated.grid.changes = {11: another_hash}
+
+    job = tiny_job(job_rounds=1, privacy_secure_aggregation=True, privacy_verifiable_sum=True)
+    with pytest.raises(RunError, match="one of them sent something else than it signs"):
+        passport(job, lie)
+
+
+def another_hash(question: Message, honest: Message) -> list[Message]:
+    if question.metadata.message_type == "train":
+        arrays = honest.content[messages.ARRAYS]
+        arrays[SUM_HASH] = to_array(view(arrays[SUM_HASH]) ^ np.uint8(1))
+    return [honest]
 
 
 def test_a_site_signs_nothing_that_it_did_not_do(passport, hospitals, tiny_job) -> None:
