@@ -19,6 +19,7 @@ from server.runs.event_tail import EventTail
 from server.runs.events import Event
 from server.runs.file_copies import chunks, file_names, open_file, run_path, write_copy
 from server.runs.folder import RunFolder, run_name
+from server.runs.kept_rows import KeptRows
 from server.runs.life import note_stopped, put_into_queue, take_out_of_queue
 from server.runs.removal import remove_run
 from server.runs.visibility import FILTERED, WITHHELD, Figures
@@ -28,7 +29,7 @@ from shared.clock import utc_text
 from shared.errors import RunError, WardroundError
 from shared.flower.runs import Runs
 from shared.job.schema import JobSpec
-from shared.run_folder import ABOUT, AT_WORK, JOB, ROUNDS, RunRecord, description_of, stamp_of
+from shared.run_folder import AT_WORK, JOB, RunRecord, description_of
 from shared.text.paths import without_folders
 
 _LOOK = 0.2  # seconds between looks at what a run has written
@@ -36,21 +37,6 @@ _STOP = 120.0  # seconds in which the process of a run that is stopped must have
 _REASON = 200  # characters of why a run can't be read
 _RESTART = 30.0  # seconds in which a SuperLink that ended is there again
 Answer = TypeVar("Answer")
-
-
-class KeptRows:
-    """Rows of a list of runs, for as long as the files of a run stay as they are."""
-
-    def __init__(self) -> None:
-        self._rows: dict[Path, tuple[object, RunRow]] = {}
-
-    def row(self, folder: Path, read: Callable[[Path], RunRow]) -> RunRow:
-        """Return the row of a run; of one at work it is read anew, as its process may have died."""
-        stamp = [stamp_of(folder / name) for name in (ABOUT, ROUNDS)]
-        known = self._rows.get(folder)
-        if known is None or known[0] != stamp or known[1].status in AT_WORK:
-            known = self._rows[folder] = stamp, read(folder)
-        return known[1]
 
 
 class Coordinator:

@@ -18,7 +18,8 @@ from server.report.facts import RunFacts
 from server.report.results import results_section
 from server.report.words import asked
 from server.runs.control import RunRow
-from server.runs.local import Coordinator, KeptRows
+from server.runs.kept_rows import KeptRows
+from server.runs.local import Coordinator
 from server.web.federation_view import SiteView
 from server.web.live_list import LiveList
 from server.web.live_runs import LiveRuns, Painter, read_tables
