@@ -244,8 +244,9 @@ def _rounds(passport: Passport) -> Iterator[str]:
     if missing is not None:
         yield f"round {missing} is missing"
     try:
-        most = int(json.loads(content.job)["job"]["rounds"])
-    except (ValueError, KeyError, TypeError, RecursionError):
+        job = json.loads(content.job)
+        most, _ = int(job["job"]["rounds"]), {**job.get("model", {})}
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         yield "its job can't be read"
     else:
         if len(numbers) > most:

@@ -125,6 +125,14 @@ def test_a_run_that_began_in_the_year_1_is_compared(desk) -> None:
     assert load_passport(desk.write(), load_root(desk.federation.root)).sites == list(SITES)
 
 
+@pytest.mark.parametrize(
+    "job", ['{"job": {"rounds": 1e999}}', '{"job": {"rounds": 2}, "model": []}', "[]", "{"]
+)
+def test_a_job_that_is_none_is_said_to_be_none(desk, job) -> None:
+    desk.content |= {"job": job}
+    assert "its job can't be read" in desk.problem()
+
+
 @pytest.mark.parametrize("what", FORGED)
 def test_a_coordinator_can_sign_nothing_that_its_sites_do_not(desk, what) -> None:
     """The worst case: it is the coordinator that lies, and its signature is right."""
