@@ -1,14 +1,18 @@
 """Over which sites metrics were summed: always the same ones, unless people allow others."""
 
 import contextlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from client.guard.gate import Visit
 from client.guard.job_book import JobBook
 from client.guard.sum_book import SumBook
+from client.work.secure_aggregation import _remember
 from shared.privacy.secagg.errors import SecureAggregationError
 
+MODEL = np.ones(100, np.float32)
 ABCD = ("alpha", "beta", "gamma", "delta")
 
 
@@ -75,6 +79,32 @@ def told(sums: list[tuple[int, ...]]) -> list[int]:
     rows = np.array([[site in sites for site in range(7)] for sites in sums], float)
     spanned = np.diag(np.linalg.pinv(rows) @ rows)
     return np.flatnonzero(spanned > 1 - 1e-9).tolist()
+
+
+@pytest.mark.parametrize("fold", [2, None])
+def test_who_trains_and_who_validates_in_a_fold_are_summed_over_the_same_sites(tmp_path, tiny_job, fold):
+    """Together they are all who don't test: two folds over other sites would tell a site's counts."""
+    book = SumBook(tmp_path / "state.sqlite")
+    dataset = SimpleNamespace(collection="discs.csv")
+    site = SimpleNamespace(
+        config=SimpleNamespace(dataset=lambda _: dataset), group=lambda job, side: f"{side}/{job.data.fold}"
+    )
+
+    def remember(fold: int | None, split: str, sites: tuple[str, ...]) -> None:
+        job = tiny_job(privacy_secure_aggregation=True, data_fold=fold)
+        weights = dict.fromkeys(sites, 1)
+        part = SimpleNamespace(
+            client=SimpleNamespace(survivors=sites), weights=lambda _: weights, sketch=book.sketch(MODEL)
+        )
+        _remember(site, book, Visit(job, "secagg-reveal", bool(split), split, "", 1), part)
+
+    remember(1, "", ABCD)  # statistics of its training patients
+    if fold is None:  # the patients by whom it validates then are others
+        remember(fold, "val", ABCD[:3])
+        return
+    with pytest.raises(SecureAggregationError, match="would be that of delta"):
+        remember(fold, "val", ABCD[:3])
+    remember(fold, "val", ABCD)
 
 
 def test_one_approval_allows_the_last_of_the_sums_that_were_refused(tmp_path, tiny_job):
