@@ -11,8 +11,10 @@ from client.guard.approval_text import ApprovalText
 from client.guard.contributors import patients_behind
 from client.guard.unusual_settings import unusual
 from client.training.compiler import compiler_problem
+from client.web.jobs import job_view
 from shared.errors import JobError
 from shared.job.schema import load_job
+from shared.privacy.secagg.errors import SecureAggregationError
 from shared.strategies import STRATEGIES
 from tests.cli import wardround
 from tests.jobs import NEEDED_BY, make_job
@@ -99,6 +101,20 @@ def test_what_a_strategy_keeps_here_is_said(make_site, job_of, name):
     needed = {key.replace(".", "_"): value for key, value in NEEDED_BY.get(name, {}).items()}
     site, job = make_site('approval = "manual"\n'), job_of(strategy_name=name, **needed)
     assert f"; {STRATEGIES[name].at_site}" in "\n".join(text_of(site, job))
+
+
+def test_over_whom_figures_would_be_summed_is_said_where_they_were_over_others(make_site, job_of):
+    site, job = (
+        make_site('approval = "manual"\n'),
+        job_of(privacy_secure_aggregation=True, strategy_min_sites=3),
+    )
+    site.describe(job)
+    shown = site.folder, job.digest()
+    assert "Approved, its figures" not in "\n".join(job_view(*shown).text.lines())
+    site.book.sets.take("marks", ["alpha", "beta", "gamma"], "a" * 64)
+    with pytest.raises(SecureAggregationError):
+        site.book.sets.take("marks", ["alpha", "beta", "delta"], job.digest())
+    assert "its figures are summed over alpha, beta, delta:" in "\n".join(job_view(*shown).text.lines())
 
 
 def test_the_text_has_the_whole_job(make_site, job_of):
