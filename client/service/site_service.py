@@ -1,5 +1,7 @@
 """A site's service, put together from its folder."""
 
+import os
+import sys
 import threading
 from functools import partial
 from importlib.metadata import version
@@ -13,9 +15,12 @@ from client.service.site_numbers import site_numbers
 from client.service.site_watch import SiteWatch
 from client.service.state import StateFolder
 from client.settings.enrolment import settle
-from client.settings.site import load_site
+from client.settings.site import DeviceTable, load_site
 from client.work.site_host import SiteHostFactory
+from client.workers.batch_workers import BatchWorkers
+from client.workers.calls import Workers
 from client.workers.processes import ProcessPool
+from client.workers.slurm import Slurm
 from shared.audit.log import AuditLog
 from shared.errors import SiteError
 from shared.flower.fleet import Fleet
@@ -24,6 +29,10 @@ from shared.monitoring.publish import published
 from shared.notify.messenger import Messenger
 from shared.pki.certificates import client_context, load_key
 from shared.pki.key_file import KeyFile
+from shared.text.logs import FORMAT as LOG_FORMAT
+
+_KEPT = ("PYTHONPATH", LOG_FORMAT)
+"""Environment variables of the service that a job of a cluster has, too."""
 
 
 def serve_folder(folder: Path, stop: threading.Event, health: str | None = None) -> None:
@@ -55,8 +64,22 @@ def serve_folder(folder: Path, stop: threading.Event, health: str | None = None)
         Renewal(folder, fleet, stop).start()
         source = f"/wardround/site/{config.name}"
         Messenger(config.notify, source, folder / "state", SiteWatch(folder, config).look, stop=stop).start()
-        workers = partial(ProcessPool, 1, SiteHostFactory(site_file), threads=1)  # each job sets its own
+        workers = partial(_workers, site_file, config.device)
         try:
             Node(config.name, fleet, workers, state=state, presence=presence, stop=stop).serve()
         finally:
             log.append("service-stopped")
+
+
+def _workers(site_file: Path, device: DeviceTable) -> Workers:
+    """Return the site's worker: a process beside this one, or a job of a cluster."""
+    if device.launcher == "here":
+        return ProcessPool(1, SiteHostFactory(site_file), threads=1)  # each job sets its own
+    idle = str(device.idle_minutes * 60)
+
+    def command(folder: Path) -> list[str]:
+        program = [sys.executable, "-m", "client.work.batch_job"]
+        return [*program, str(site_file.absolute()), str(folder.absolute()), idle]
+
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    return BatchWorkers(Slurm(device.options), site_file.parent / "state" / "jobs", command, kept)

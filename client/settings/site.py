@@ -1,7 +1,7 @@
 """`site.toml`: what a hospital offers, allows and computes on."""
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -52,10 +52,29 @@ class DatasetTable(Table):
 
 
 class DeviceTable(Table):
-    """`[device]`: what a job computes on."""
+    """`[device]`: what a job computes on, and where."""
 
     gpu: int | None = Field(None, ge=0, description="Index of the CUDA device; without it the CPU.")
     memory_gib: Annotated[float, Field(gt=0)] | None = Field(None, description="GPU memory a job may take.")
+    launcher: Literal["here", "slurm"] = Field(
+        "here",
+        description="Where the worker runs: beside the service, or as a job of Slurm on a machine that sees "
+        "the site's folder and the images at the same places; see docs/clusters.md.",
+    )
+    options: tuple[str, ...] = Field(
+        (),
+        examples=[["--partition=gpu", "--gres=gpu:1", "--time=08:00:00", "--mem=32G"]],
+        description="Of sbatch, each a word: where and how large the job is.",
+    )
+    idle_minutes: Annotated[float, Field(gt=0)] = Field(
+        10.0, description="How long a job of Slurm waits for more work before it ends."
+    )
+
+    @model_validator(mode="after")
+    def _options_of_a_launcher(self) -> Self:
+        if self.launcher == "here" and self.options:
+            raise ValueError('[device] options are those of a launcher; set launcher = "slurm"')
+        return self
 
 
 class SiteConfig(Table):

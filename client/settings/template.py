@@ -11,7 +11,7 @@ from shared.json_schema import schema_line
 EXAMPLES: dict[str, dict[str, object]] = {
     "datasets": {"manifest": "/data/brain/manifest.csv", "site": "st-mary"},
     "cache": {"folder": "/data/cache"},
-    "device": {"gpu": 0, "memory_gib": 16.0},
+    "device": {"gpu": 0, "memory_gib": 16.0, "launcher": "slurm"},
 }
 EXAMPLE = "brain-lgg"  # stands for the name of a dataset
 NAMED_TEXTS = {"peers": f'charite = "SHA256:{"A" * 43}"'}

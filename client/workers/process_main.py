@@ -44,12 +44,17 @@ def serve(channel: Channel, pickled_factory: bytes, threads: int, environment: M
 
 
 def _made(pickled_factory: bytes, threads: int) -> Host:
+    set_threads(threads)
+    host: Host = pickle.loads(pickled_factory)()  # noqa: S301  (the parent's own bytes)
+    return host
+
+
+def set_threads(threads: int) -> None:
+    """Set the number of PyTorch's threads, once in a process."""
     import torch  # noqa: PLC0415 (the parent, which imports this module, may have no need of it)
 
     torch.set_num_threads(threads)
     torch.set_num_interop_threads(1)
-    host: Host = pickle.loads(pickled_factory)()  # noqa: S301  (the parent's own bytes)
-    return host
 
 
 def _answer_next(channel: Channel, host: Host) -> None:

@@ -1,0 +1,162 @@
+"""Runs of a federation whose one site trains on Slurm: what `.ci/slurm` starts, once there is a cluster."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from client.workers.batch_worker import TAKEN
+from server.runs.local import Coordinator
+from shared.job.schema import JobSpec, load_job
+from simulate.data.phantom import make_phantom
+from simulate.federation.processes import LocalFederation
+from simulate.session.session import Hospitals, execute, start
+
+PROJECT = Path(__file__).resolve().parents[1]
+HERE, SLURM = "north", "south"
+OPTIONS = ["--partition=gpu", "--time=1", "--mem=2G"]  # a minute
+DEVICE = f'\n[device]\nlauncher = "slurm"\noptions = {OPTIONS}\n'
+
+
+def main() -> None:
+    """Let the cluster do its worst, and say what came of it."""
+    work = Path(sys.argv[1])
+    job = quickstart(3)
+    manifest = make_phantom(job.job.dataset, work / "images", job.job.seed)
+    with LocalFederation(work) as federation:
+        for site in (HERE, SLURM):
+            federation.enrol(site, {job.job.dataset: manifest}, seed=job.job.seed)
+        site_file = work / SLURM / "site.toml"
+        text = site_file.read_text(encoding="utf-8").replace("\n[device]\n", DEVICE)
+        site_file.write_text(text, encoding="utf-8")
+        shown = subprocess.run(
+            [sys.executable, "-m", "wardround", "client", "check", "--dir", str(work / SLURM)],
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout
+        print(next(line for line in shown.splitlines() if "device" in line))
+        for site in (HERE, SLURM):
+            federation.start(site)
+        federation.await_sites()
+        runs = federation.runs()
+        try:
+            same_bits(runs, job, work)
+            cancelled(runs, work)
+            lost_node(runs, work)
+            out_of_time(runs, work)
+        except BaseException:
+            print(federation.log(SLURM)[-4000:])
+            print((work / SLURM / "state" / "jobs" / "worker.log").read_text(encoding="utf-8")[-3000:])
+            raise
+    left = jobs()
+    hold(not left, f"jobs outlive their service: {left}")
+    print("no job outlives the service")
+
+
+def hold(found: bool, words: object) -> None:
+    """End with words where something does not hold."""
+    if not found:
+        raise RuntimeError(words)
+
+
+def quickstart(rounds: int) -> JobSpec:
+    """Return the job of the quickstart with so many rounds, which goes on with one site."""
+    changes = {"job.rounds": rounds, "strategy.min_sites": 1}
+    return load_job(PROJECT / "configs" / "jobs" / "quickstart.toml", changes)
+
+
+def same_bits(runs: Coordinator, job: JobSpec, work: Path) -> None:
+    """The model is the one that a simulation gives."""
+    name, events = followed(runs, job)
+    hold("site_failed" not in {event.kind for event in events}, events)
+    deployed = runs.fetch(name, work / "fetched")
+    hospitals = Hospitals(files=[work / site / "site.toml" for site in (HERE, SLURM)])
+    simulated = start(job, hospitals, work / "simulated", "cpu", baselines=False)
+    execute(simulated, "in-process")
+    models = [(run / "model.safetensors").read_bytes() for run in (deployed, simulated.path)]
+    hold(models[0] == models[1], "another model than simulated")
+    print("on Slurm: the simulated model, bit for bit")
+
+
+def cancelled(runs: Coordinator, work: Path) -> None:
+    """A job that somebody cancels costs its site what was asked, and the run nothing."""
+    name, events = followed(runs, quickstart(8), once_taken(work, lambda: cancel(jobs())))
+    failed = [event for event in events if event.kind == "site_failed"]
+    hold([event.site for event in failed] == [SLURM], failed)
+    hold("CANCELLED" in str(failed[0].data), failed)
+    hold(runs.look(name).row.status == "finished", "the run did not finish")
+    later = [event for event in events[events.index(failed[0]) :] if event.site == SLURM]
+    hold(len(later) > 1, "the site did not come back")
+    print(f"cancelled: {failed[0].data}; the run finished, and the site came back")
+
+
+def lost_node(runs: Coordinator, work: Path) -> None:
+    """A node that is lost costs nothing but time: the call goes to a new job."""
+
+    def lose() -> None:
+        host = subprocess.run(["hostname", "-s"], capture_output=True, text=True, check=True).stdout.strip()
+        for state in ("down", "resume"):
+            subprocess.run(
+                ["scontrol", "update", f"nodename={host}", f"state={state}", "reason=trial"], check=True
+            )
+            time.sleep(2.0)
+
+    name, events = followed(runs, quickstart(6), once_taken(work, lose))
+    hold("site_failed" not in {event.kind for event in events}, events)
+    hold(runs.look(name).row.status == "finished", "the run did not finish")
+    print("node lost: asked for again, nothing failed")
+
+
+def out_of_time(runs: Coordinator, work: Path) -> None:
+    """A warm job whose time ends in the midst of a round is followed by another."""
+    before = (work / SLURM / "state" / "jobs" / "worker.log").stat().st_size
+    begun, rounds = time.monotonic(), 0
+    while time.monotonic() - begun < 75.0:
+        _, events = followed(runs, quickstart(10))
+        hold("site_failed" not in {event.kind for event in events}, events)
+        rounds += 10
+    said = (work / SLURM / "state" / "jobs" / "worker.log").read_bytes()[before:].decode()
+    hold("DUE TO TIME LIMIT" in said, said[-2000:])
+    print(f"out of time: {rounds} rounds over the end of a job's minute, nothing failed")
+
+
+def followed(runs: Coordinator, job: JobSpec, do: Callable[[], None] | None = None) -> tuple[str, list]:
+    """Submit a job and return its events; what is to be done meanwhile is done in its second round."""
+    name, events = runs.submit(job), []
+    for event in runs.follow(name):
+        events.append(event)
+        if do is not None and event.kind == "round_finished":
+            do, done = None, do
+            done()
+    return name, events
+
+
+def once_taken(work: Path, do: Callable[[], None]) -> Callable[[], None]:
+    """Do something while the worker of the cluster is at work on a call."""
+
+    def wait_and_do() -> None:
+        for _ in range(2000):
+            if list((work / SLURM / "state" / "jobs").glob(f"*/{TAKEN}-*")):
+                do()
+                return
+            time.sleep(0.005)
+        raise AssertionError("no call was taken")
+
+    return wait_and_do
+
+
+def jobs() -> list[str]:
+    """Return the numbers of the jobs that Slurm has."""
+    said = subprocess.run(["squeue", "--noheader", "--format=%A"], capture_output=True, text=True, check=True)
+    return said.stdout.split()
+
+
+def cancel(numbers: list[str]) -> None:
+    """Cancel jobs, as an administrator does."""
+    subprocess.run(["scancel", *numbers], check=True)
+
+
+if __name__ == "__main__":
+    main()
