@@ -11,7 +11,7 @@ SIDE_BY_SIDE := --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 TESTED := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
 
-.PHONY: help simulate federation test benchtest coverage lint types bench site wheelhouse gallery docs clean
+.PHONY: help simulate federation test benchtest coverage lint types bench site wheelhouse gallery docs lock clean
 
 help:  ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -56,6 +56,10 @@ docs: $(VENV)/installed-dev  ## renew the tables of docs/job.md and the JSON Sch
 	$(BIN)/python -m shared.job.template docs/job.md
 	for side in job client server; do $(BIN)/wardround $$side schema > configs/schemas/$$side.schema.json; done
 	mv configs/schemas/client.schema.json configs/schemas/site.schema.json
+
+lock: $(VENV)/installed-dev  ## renew requirements.lock, the SHA-256 of every file of the versions in constraints.txt
+	$(BIN)/python -m uv pip compile --quiet --no-deps --generate-hashes --no-header --no-annotate --python-version 3.11.7 \
+		--system-certs constraints.txt --output-file requirements.lock
 
 clean:  ## remove .venv and what tools left behind; runs are kept
 	rm -rf $(VENV) .venv-debian build dist *.egg-info .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis

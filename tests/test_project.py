@@ -45,6 +45,18 @@ def test_pins_have_no_local_suffix(pins: dict[str, Version]) -> None:
     assert [name for name, version in pins.items() if version.local] == []
 
 
+def test_every_pin_is_locked_by_its_files(pins: dict[str, Version]) -> None:
+    """`make lock` renews it; `pip install --require-hashes --no-deps -r requirements.lock` takes nothing else."""
+    text = (PROJECT / "requirements.lock").read_text(encoding="utf-8")
+    entries = [entry.split() for entry in re.split(r"\n(?=\S)", text.strip())]
+    locked = {
+        entry[0]: [word for word in entry[1:] if word.startswith("--hash=sha256:")] for entry in entries
+    }
+    pairs = dict(name.split("==") for name in locked)
+    assert {canonicalize_name(name): Version(version) for name, version in pairs.items()} == pins
+    assert all(locked.values())
+
+
 def test_an_installed_wardround_has_every_module(pyproject: dict[str, dict[str, dict]]) -> None:
     found = find_packages(
         str(PROJECT), include=pyproject["tool"]["setuptools"]["packages"]["find"]["include"]
