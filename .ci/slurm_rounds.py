@@ -1,10 +1,13 @@
 """Runs of a federation whose one site trains on Slurm: what `.ci/slurm` starts, once there is a cluster."""
 
+import io
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from rich.console import Console
 
 from client.workers.batch_worker import TAKEN
 from server.runs.local import Coordinator
@@ -74,7 +77,7 @@ def same_bits(runs: Coordinator, job: JobSpec, work: Path) -> None:
     deployed = runs.fetch(name, work / "fetched")
     hospitals = Hospitals(files=[work / site / "site.toml" for site in (HERE, SLURM)])
     simulated = start(job, hospitals, work / "simulated", "cpu", baselines=False)
-    execute(simulated, "in-process")
+    execute(simulated, "in-process", Console(file=io.StringIO()))
     models = [(run / "model.safetensors").read_bytes() for run in (deployed, simulated.path)]
     hold(models[0] == models[1], "another model than simulated")
     print("on Slurm: the simulated model, bit for bit")

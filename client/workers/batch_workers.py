@@ -167,7 +167,10 @@ class BatchWorkers(Workers):
         outcome = read_outcome(path)
         if outcome.error is not None:
             self._end_job()
-            raise outcome.error
+            if isinstance(outcome.error, WardroundError):
+                raise outcome.error
+            log.error("%s", outcome.error)
+            raise RunError("the worker could not begin; the hospital's worker.log tells why")
         job.is_built = True
         return True
 

@@ -200,9 +200,13 @@ def test_a_worker_that_can_t_be_made_says_why_and_so_does_one_that_never_began(
     workers.submit([call(1)])
     with pytest.raises(SiteError, match="GPU 3 is not there"):
         workers.wait(20.0)
+    cluster.build = lambda: 1 / 0
+    workers.submit([call(1)])
+    with pytest.raises(RunError, match=r"worker\.log tells why"):  # whatever it was: the service goes on
+        workers.wait(20.0)
     cluster.build = lambda: time.sleep(60.0)
     workers.submit([call(2)])
-    cluster.standings["2"] = Standing("FAILED, NonZeroExitCode", is_over=True)
+    cluster.standings["3"] = Standing("FAILED, NonZeroExitCode", is_over=True)
     assert "before its worker was ready (FAILED, NonZeroExitCode)" in str(one(workers).error)
     cluster.build = build
 
