@@ -63,6 +63,8 @@ def _best(job: JobSpec) -> str:
     chosen = job.evaluation.select_best
     if job.evaluation.average_last is not None:
         return f"none: the mean of the last {job.evaluation.average_last}, nothing chooses"
+    if (decay := job.evaluation.average_decay) is not None:
+        return f"none: the moving average of all, each counting {decay:g} of the next; nothing chooses"
     if chosen is None:
         return "the last one: nothing chooses"
     patience = job.evaluation.patience
@@ -90,7 +92,9 @@ def tested_model(about: Mapping[str, Any]) -> str:
     """Return which model was tested, for the middle of a sentence, by what `run.json` says."""
     if not about.get("rounds"):
         return "the model that the job names"
-    averaged = (about.get("job") or {}).get("evaluation", {}).get("average_last")
-    if averaged:
+    evaluation = (about.get("job") or {}).get("evaluation", {})
+    if averaged := evaluation.get("average_last"):
         return f"the mean of the models of the last {averaged} of {about.get('rounds')} rounds"
+    if evaluation.get("average_decay"):
+        return f"the moving average of the models of {about.get('rounds')} rounds"
     return f"the model of round {about.get('tested_round')} of {about.get('rounds')}"

@@ -98,6 +98,14 @@ class EvaluationTable(Table):
         description="Last rounds the mean of whose models is the result, which no patient chooses; without "
         "select_best.",
     )
+    average_decay: float | None = later_key(
+        None,
+        gt=0,
+        lt=1,
+        examples=[0.9],
+        description="Factor by which the weights of earlier rounds fall in the mean of the models of all "
+        "rounds, which is then the result (exponential moving average); without select_best.",
+    )
     bins: int = Field(
         200,
         ge=10,
@@ -126,8 +134,11 @@ class EvaluationTable(Table):
 
     @model_validator(mode="after")
     def _average(self) -> Self:
-        if self.average_last is not None and self.select_best is not None:
-            raise ValueError("average_last: nothing is chosen then; leave out select_best")
+        means = [key for key in ("average_last", "average_decay") if getattr(self, key) is not None]
+        if len(means) > 1:
+            raise ValueError("average_decay: is another mean than that of average_last; take one of them")
+        if means and self.select_best is not None:
+            raise ValueError(f"{means[0]}: nothing is chosen then; leave out select_best")
         return self
 
 

@@ -35,6 +35,23 @@ def test_the_last_model_is_the_mean_and_the_others_are_what_they_were(number: in
     assert found[-1].dtype == np.float32
 
 
+@given(st.integers(2, 6), st.floats(0.05, 0.99), st.integers(0, 9))
+def test_the_moving_average_weighs_rounds_by_their_age(rounds: int, decay: float, seed: int):
+    models = np.random.default_rng(seed).normal(size=(rounds, 5)).astype(np.float32)
+    models[:, 0] = models[0, 0]  # frozen
+    job = make_job(job_rounds=rounds, evaluation={"average_decay": decay})
+    average, found = LastRounds(job), []
+    for round_, model in enumerate(models, 1):
+        state = average.state()
+        average = LastRounds(job)  # as after a restart
+        average.restore(state)
+        found.append(average(round_, model))
+    assert (np.array(found[:-1]) == models[:-1]).all()  # sites train on with the models as they are
+    weights = decay ** np.arange(rounds)[::-1]
+    assert found[-1] == pytest.approx(np.average(models, axis=0, weights=weights), abs=1e-5)
+    assert found[-1][0] == models[0, 0]
+
+
 def test_without_the_key_nothing_is_averaged_or_remembered():
     average, model = last(2, None), np.ones(3, np.float32)
     assert all(average(round_, model) is model for round_ in (1, 2))
@@ -47,6 +64,8 @@ def test_without_the_key_nothing_is_averaged_or_remembered():
         ({"average_last": 2, "select_best": "loss"}, "leave out select_best"),
         ({"average_last": 4}, "the job has 3 rounds"),
         ({"average_last": 1}, "average_last"),
+        ({"average_decay": 0.9, "select_best": "loss"}, "average_decay: nothing is chosen then"),
+        ({"average_decay": 0.9, "average_last": 2}, "take one of them"),
     ],
 )
 def test_what_cannot_be_averaged_is_refused(evaluation: dict[str, Any], said: str):
