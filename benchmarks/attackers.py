@@ -114,6 +114,7 @@ def job_of(strategy: str, attackers: int, seed: int, rounds: int) -> JobSpec:
         job_rounds=rounds,
         data_augment=[],
         training_batch_size=6,
+        training_local_epochs=5,
         strategy_name=strategy,
         strategy_min_sites=SITES,
         evaluation={"select_best": None, "every": rounds},

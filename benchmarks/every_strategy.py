@@ -43,7 +43,10 @@ NEEDS: dict[str, dict[str, Any]] = {
     "scaffold": SGD,
     "feddyn": SGD,
     "fednova": SGD,
+    "apfl": SGD,
     "cyclic": NEEDED_BY["cyclic"],
+    "swarm": NEEDED_BY["swarm"],
+    "fedbuff": {"strategy.buffer": 3},
 }
 """What a row needs of the rest of the job."""
 

@@ -153,6 +153,7 @@ def protocol() -> dict[str, Any]:
         "task.mean_over": "patients",
         "training.local_epochs": None,
         "training.local_steps": 100,
+        "training.passes": "continued",
         "training.batch_size": 8,
         "training.learning_rate": 0.1,
         "training.weight_decay": 0.0,

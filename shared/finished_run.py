@@ -16,7 +16,7 @@ from shared.errors import RunError
 from shared.job.schema import JobSpec
 from shared.metrics.visibility import counts_are_told
 from shared.networks.build import build_model
-from shared.run_folder import ABOUT, BEST, HEADER, MODEL, RunRecord
+from shared.run_folder import ABOUT, BEST, HEADER, MODEL, RunRecord, of_round
 from shared.strategies.vectors import SiteHalf
 from shared.tasks.options import CLASS_COUNTS
 from shared.wire.packed_model import Layout
@@ -95,12 +95,25 @@ class FinishedRun:
                 remedy="Audit with the data that the run had: who was trained on must be known.",
             )
 
-    def file(self, which: Which = "last") -> Path:
-        """Return the file of a model; that of the last round is the best where the job chooses none."""
+    def file(self, which: Which | int = "last") -> Path:
+        """Return the file of a model; that of the last round is the best where the job chooses none.
+
+        Raises:
+            RunError: That of a round was not kept.
+        """
+        if isinstance(which, int):
+            file = self.path / of_round(which)
+            if not file.is_file():
+                raise RunError(
+                    f"has no model of round {which}",
+                    where=self.path,
+                    remedy="[evaluation] keep_models of a job says of how many of its last rounds they stay.",
+                )
+            return file
         best = self.path / BEST
         return best if which == "best" and best.is_file() else self.path / MODEL
 
-    def round_of(self, which: Which) -> int:
+    def round_of(self, which: Which | int) -> int:
         """Return the round after which a model was saved.
 
         Raises:
@@ -115,7 +128,7 @@ class FinishedRun:
         half = self.job.strategy.site(Layout.of(model), self.job.strategy.personal(model))
         return type(half).judged is not SiteHalf.judged
 
-    def model(self, device: torch.device, which: Which = "last") -> nn.Module:
+    def model(self, device: torch.device, which: Which | int = "last") -> nn.Module:
         """Return a model of the run.
 
         Raises:

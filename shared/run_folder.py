@@ -34,6 +34,11 @@ FORMAT = 1
 _NOT_TRAINING = ("describe", "evaluate", "test", "statement")
 
 
+def of_round(round_: int) -> str:
+    """Return the name of the file with the model of a round, where a job keeps those of the last ones."""
+    return f"round-{round_}.safetensors"
+
+
 class RunRecord:
     """What the folder of a run says.
 

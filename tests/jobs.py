@@ -109,6 +109,9 @@ NEEDED_BY: dict[str, dict[str, Any]] = {
     "feddyn": {"training.optimizer": "sgd"},
     "cyclic": {"strategy.min_sites": 1},
     "fednova": {"training.optimizer": "sgd", "training.momentum": 0.0},
+    "apfl": {"training.optimizer": "sgd", "training.momentum": 0.0},
+    "swarm": {"strategy.min_sites": 1},
+    "fedbuff": {"strategy.min_sites": 2},
 }
 
 

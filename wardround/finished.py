@@ -217,6 +217,8 @@ def predict(
     out: Path | str,
     *,
     model: Literal["best", "last"] = "best",
+    together: Sequence[Run | Path | str] = (),
+    rounds: int = 1,
     device: str = "auto",
     explain: Sequence[str] = (),
     of: str | None = None,
@@ -231,6 +233,8 @@ def predict(
             task that draws images of nobody.
         out: A new folder.
         model: The model that was tested, or that of the last round.
+        together: Further runs, whose models answer with this one's: by the mean of their probabilities.
+        rounds: How many of the last rounds answer together, where the job has `[evaluation] keep_models`.
         device: `cpu`, `cuda`, `cuda:N` or `auto`.
         explain: Methods that say why, such as `["grad-cam"]` (docs/explanations.md).
         of: The class that they explain; None takes the predicted one.
@@ -248,6 +252,8 @@ def predict(
         asked,
         Path(out),
         which=model,
+        together=[_run(other).path for other in together],
+        rounds=rounds,
         device=device,
         explain=explain,
         of=of,

@@ -23,6 +23,19 @@ def predict(
         ),
     ] = None,
     model: Model = "best",
+    others: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--with",
+            metavar="RUN",
+            help="Another finished run, whose model answers with it: by the mean of probabilities. Repeat it "
+            "for several.",
+            show_default=False,
+        ),
+    ] = None,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="How many of the last rounds answer together, if the job kept them.")
+    ] = 1,
     device: Device = "auto",
     explain: Annotated[
         list[str] | None,
@@ -81,6 +94,8 @@ def predict(
         data,
         out,
         which=model,
+        together=others or (),
+        rounds=rounds,
         device=device,
         explain=explain or (),
         of=of,

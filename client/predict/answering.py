@@ -1,6 +1,6 @@
 """What a run's model says of rows: read, prepared and predicted as the evaluation of a round does it."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Self
@@ -15,7 +15,7 @@ from client.data.motion.steps import whole
 from client.data.samples.sample_reader import Reader
 from client.data.samples.site_data import Samples
 from client.explain.explainer import Explainer
-from client.training.loop import place_model
+from client.predict.ensemble import Member, joined
 from client.work.warm_networks import EVALUATION_BATCH, predictions
 from shared.batch import Batch, Prediction
 from shared.errors import DataError, RunError
@@ -62,14 +62,16 @@ class Predictor:
     familiar: Familiar | None = None
 
     @classmethod
-    def of(cls, run: FinishedRun, which: Which, device: torch.device) -> Self:
-        """Return a run's model as the evaluation of a round has it.
+    def of(
+        cls, run: FinishedRun, which: Which, device: torch.device, together: Sequence[Member] = ()
+    ) -> Self:
+        """Return a run's model as the evaluation of a round has it, or instead the mean of several.
 
         Raises:
-            RunError: The run's file can't be used.
+            RunError: A run's file can't be used, or the runs can't be asked together.
         """
         torch.set_num_threads(run.job.training.threads)
-        model = place_model(run.model(torch.device("cpu"), which), run.job, device)
+        model = joined(together or [(run, which)], device)
         return cls(run.job, make_task(_unjudged(run.job), run.statistics), models_of(model))
 
     def require_answers(self) -> None:

@@ -12,6 +12,7 @@ from client.pacs.results import stored_results
 from client.pacs.stow import Store
 from client.predict.answering import Predictor, Said
 from client.predict.dicom.maker import RESEARCH
+from client.predict.ensemble import rounds_of
 from client.predict.formats import DICOM, known_formats
 from client.predict.further import Further
 from client.predict.rows import find_rows
@@ -51,6 +52,8 @@ def predict_with(
     out: Path,
     *,
     which: Which = "best",
+    together: Sequence[Path] = (),
+    rounds: int = 1,
     device: str = "auto",
     explain: Sequence[str] = (),
     of: str | None = None,
@@ -68,6 +71,8 @@ def predict_with(
             task that draws images of nobody.
         out: The new folder.
         which: The model.
+        rounds: How many of the last rounds of each run answer, by the mean of probabilities; 1 is `which`.
+        together: Folders of further runs, whose models answer with this one's: by the mean of probabilities.
         device: `cpu`, `cuda`, `cuda:N` or `auto`.
         explain: Methods that say why, of `client.explain.methods`.
         of: The class that they explain; None takes the predicted one.
@@ -87,9 +92,17 @@ def predict_with(
             "takes DICOM alone, and nothing else was asked for", where="--store", remedy="Add --as dicom-seg."
         )
     explainer, others = _explainer(explain, of), known_formats(formats)
-    finished = FinishedRun.read(run)
-    predictor = replace(Predictor.of(finished, which, open_device(device)), explainer=explainer)
-    lines = list(_which_model(finished, which))
+    finished, beside = FinishedRun.read(run), [FinishedRun.read(other) for other in together]
+    members = [
+        member
+        for own in (finished, *beside)
+        for member in ([(own, which)] if rounds == 1 else rounds_of(own, rounds))
+    ]
+    if len(members) > 1:
+        _require_alone(usual=usual, explain=explain, formats=formats)
+    asked = Predictor.of(finished, which, open_device(device), members)
+    predictor = replace(asked, explainer=explainer)
+    lines = [line for own, model in members for line in _which_model(own, model)]
     for line in lines:
         say(line)
     lines.append(f"{RESEARCH}: no medical device, and nobody may treat a patient by it.")
@@ -100,8 +113,9 @@ def predict_with(
     predictor.require_answers()
     if data is None:
         raise RunError("says something of images: give --data", where=run)
-    predictor = replace(predictor, familiar=_familiar(finished, predictor, usual))
-    if predictor.familiar is None and asks_what_is_usual(finished.job):
+    if len(members) == 1:
+        predictor = replace(predictor, familiar=_familiar(finished, predictor, usual))
+    if predictor.familiar is None and asks_what_is_usual(finished.job) and len(members) == 1:
         lines.append("No hospital told what is usual, as its policy bounds sums: give --usual.")
         say(lines[-1])
     further = Further.of_run(finished, which, others) if others else None
@@ -113,6 +127,19 @@ def predict_with(
         counts = write_predictions(predictor, manifest, out, lines, track=track, further=further)
     stored = 0 if archive is None else stored_results(out, archive)
     return Told(out / PAGE, counts.predicted, counts.problems, stored=stored)
+
+
+def _require_alone(**asked: object) -> None:
+    """Refuse with several models what looks into one, or names it.
+
+    Raises:
+        RunError: Something of it is asked for.
+    """
+    why = {"usual": "compares features", "explain": "looks into a network", "formats": "names a model"}
+    for option, reason in why.items():
+        if asked[option]:
+            name = "--as" if option == "formats" else f"--{option}"
+            raise RunError(f"{reason}, and there are several: leave out --with and --rounds", where=name)
 
 
 def _familiar(run: FinishedRun, predictor: Predictor, usual: Path | None) -> Familiar | None:
@@ -132,10 +159,11 @@ def _explainer(methods: Sequence[str], of: str | None) -> Explainer | None:
     return explainer
 
 
-def _which_model(run: FinishedRun, which: Which) -> Iterator[str]:
+def _which_model(run: FinishedRun, which: Which | int) -> Iterator[str]:
     """Say which model it is."""
     is_best = run.file(which).name == BEST
-    what = "chosen on validation patients" if is_best else "the last"
+    what = "one of the last" if isinstance(which, int) else "the last"
+    what = "chosen on validation patients" if is_best else what
     name = run.path.resolve().name
     if run.job.judges:
         yield f"The model that the run {name} judged."

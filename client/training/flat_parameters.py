@@ -78,13 +78,27 @@ class FlatParameters:
             begin = end
         return vector
 
+    def packed(self, vector: Tensor) -> Tensor:
+        """Return numbers in the order of `vector`, shape (n,), in that of a packed model."""
+        return torch.cat([place.reshape(-1) for place in self._places(vector)])
+
     @contextmanager
     def uphill(self, radius: float) -> Iterator[None]:
         """Be so far up the gradient that was added up, which is zero then, and back at the end."""
-        start = self.vector.detach().clone()
         norm = self._gradient.norm().clamp(min=_SMALLEST_NORM)
+        with self.at(self.vector.detach() + self._gradient * (radius / norm)):
+            yield
+
+    @contextmanager
+    def at(self, point: Tensor) -> Iterator[None]:
+        """Be elsewhere, with gradients that are zero, and back at the end.
+
+        Args:
+            point: In the order of `vector`.
+        """
+        start = self.vector.detach().clone()
         with torch.no_grad():
-            self.vector.add_(self._gradient * (radius / norm))
+            self.vector.copy_(point)
         self.zero_gradients()
         yield
         with torch.no_grad():

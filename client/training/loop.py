@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -15,10 +16,12 @@ from torch import Tensor, nn
 from client.data.samples.read_ahead import ahead
 from client.training.adversarial import attacked
 from client.training.channels_last import suit_channels_last
+from client.training.feature_contrast import FeatureContrast
 from client.training.flat_parameters import FlatParameters, Held
 from client.training.phases import Work, declared_phases, drawn_batch, summed_rates
 from client.training.prelu import suit_processor
 from client.training.sample_order import SampleOrder
+from client.training.second_model import SecondModel
 from client.training.teacher import Teacher
 from shared.batch import Batch
 from shared.errors import WardroundError
@@ -137,6 +140,8 @@ class LocalTraining:
         self._channels_last = job.data.dimensions == 2
         self._steps = _PLAIN
         self._held: Held | None = None
+        self._second: SecondModel | None = None
+        self._contrast: FeatureContrast | None = None
 
     def place(self, vector: NDArray[np.float32]) -> Tensor:
         """Return a packed model's trainable parameters as `pull` gets them; see `shared.strategies`."""
@@ -161,6 +166,11 @@ class LocalTraining:
             self._teacher.begin()
         self._steps = steps
         self._held = None if steps.free is None else Held(self._parameters, steps.free)
+        self._second = self._contrast = None
+        if steps.beside is not None:
+            self._second = SecondModel(self._model, self._parameters, steps.beside)
+        if steps.contrast is not None:
+            self._contrast = FeatureContrast(self._model, self._task, steps.contrast)
         total = torch.zeros((), device=self._device)
         seed = seed_of(self._seed, "train", self._site, round_)
         with drawn_from(seed, self._device), _compiling(self._job, self._site):  # dropout
@@ -169,6 +179,8 @@ class LocalTraining:
                 if (step + 1) % _CHECK_EVERY == 0:
                     self._check(total, round_)
         self._check(total, round_)
+        if self._second is not None:
+            self._second.end()
         count = self._order.steps
         return Trained(total.item() / count, count, summed_rates(self.works, trainable(self._model)))
 
@@ -205,6 +217,8 @@ class LocalTraining:
     def _descend(self, work: Work, batch: Batch) -> Tensor:
         """Take one step of a phase."""
         self._parameters.zero_gradients()
+        if self._second is not None:
+            self._second.learn(partial(self._backward, work, batch), work)
         loss = self._backward(work, batch)
         if self._steps.radius:
             with self._parameters.uphill(self._steps.radius):
@@ -229,10 +243,17 @@ class LocalTraining:
     def _backward(self, work: Work, batch: Batch) -> Tensor:
         """Add up the gradients of a phase's loss; those by what other phases change are not even computed."""
         with torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None):
-            loss = work.phase.loss(self._models, batch).float().mean()
+            loss = self._loss(work, batch)
         scaled = loss if self._scaler is None else self._scaler.scale(loss)
         scaled.backward(inputs=work.parameters if len(self.works) > 1 else None)
         return loss.detach()
+
+    def _loss(self, work: Work, batch: Batch) -> Tensor:
+        if self._contrast is None:
+            return work.phase.loss(self._models, batch).float().mean()
+        with self._contrast.watched(self._models) as seen:
+            losses = work.phase.loss(self._models, batch).float()
+        return (losses + self._contrast.losses(seen, batch)).mean()
 
     def _check(self, total: Tensor, round_: int) -> None:
         if not math.isfinite(total.item()):

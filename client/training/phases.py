@@ -116,6 +116,16 @@ class Work:
         self._rates.append(rate)
 
     @property
+    def rate(self) -> float:
+        """Learning rate of the step that is being taken."""
+        return self._rates[-1]
+
+    @property
+    def decay(self) -> float:
+        """Weight decay of the phase."""
+        return self._training.weight_decay
+
+    @property
     def rates(self) -> float:
         """Sum of the learning rates of the steps of this round."""
         return math.fsum(self._rates)

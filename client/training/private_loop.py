@@ -113,7 +113,7 @@ class PrivateTraining:
         Raises:
             ValueError: The strategy asks for more than the noise is planned for.
         """
-        if steps.free is not None or steps.radius:
+        if steps.radius or any(own is not None for own in (steps.free, steps.beside, steps.contrast)):
             raise ValueError("private steps are taken from where the model is, and by all that is trained")
         train_mode(self._model)
         for work in self._works:

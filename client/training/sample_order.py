@@ -34,6 +34,7 @@ class SampleOrder:
         images: How many there are.
         batches_per_pass: Of nearly the same size; together they hold every image once.
         steps: Of a round.
+        continued: Whether a round goes on in the pass in which the last one ended.
         classes: The images by class, where each class is taken as often as the others.
     """
 
@@ -44,6 +45,7 @@ class SampleOrder:
     images: int
     batches_per_pass: int
     steps: int
+    continued: bool
     classes: ClassGroups | None = None
 
     @classmethod
@@ -78,7 +80,8 @@ class SampleOrder:
         batches = batches_per_pass(images, job.training.batch_size, round_to)
         if steps is None:
             steps = steps_of(job.training, images, round_to, least)
-        return cls(key, job.digest(), seed, site, images, batches, steps, classes)
+        continued = job.training.passes == "continued"
+        return cls(key, job.digest(), seed, site, images, batches, steps, continued, classes)
 
     @classmethod
     def public(
@@ -104,10 +107,12 @@ class SampleOrder:
 
     def batches(self, round_: int) -> Iterator[list[int]]:
         """Yield the images of each step of a round, as indices."""
-        for step in range(self.steps):
+        first = (round_ - 1) * self.steps if self.continued else 0
+        for step in range(first, first + self.steps):
             number, batch = divmod(step, self.batches_per_pass)
-            if batch == 0:
-                seed = self.key.seed(self.job, self.seed, "order", self.site, round_, number)
+            if batch == 0 or step == first:
+                of_round = 0 if self.continued else round_
+                seed = self.key.seed(self.job, self.seed, "order", self.site, of_round, number)
                 parts = np.array_split(self._pass(np.random.default_rng(seed)), self.batches_per_pass)
             yield parts[batch].tolist()
 

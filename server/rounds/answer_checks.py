@@ -13,6 +13,7 @@ from shared.job.schema import JobSpec
 from shared.limits import MOST_ROUNDING
 from shared.metrics.histograms import CalibrationBins
 from shared.metrics.states import Mean, MetricSet
+from shared.strategies.exact_mean import in_range
 from shared.wire.messages import Description, Evaluation, MessageError, Update
 
 _LARGEST_LOSS = 1e6  # the mean over an epoch; a network whose loss is so large has diverged
@@ -20,11 +21,17 @@ _LONGEST = 1e7  # seconds, 115 days
 _SLACK = 1e-3  # of a sum, for each image: sums of floating-point numbers are not exact
 
 
-def check_update(update: Update, description: Description) -> None:
-    """Check what goes with an update.
+def check_update(update: Update, description: Description, weight: int) -> None:
+    """Check an update and what goes with it.
+
+    Args:
+        update: What the site says.
+        description: What it said that it has.
+        weight: Of the update in a mean.
 
     Raises:
-        MessageError: It stands for more images than the site described, or its loss or time can't be.
+        MessageError: It stands for more images than the site described, its loss or time can't be, or a
+            number of it can't be added up.
     """
     described = description.examples["train"]
     if update.examples == 0:
@@ -34,6 +41,8 @@ def check_update(update: Update, description: Description) -> None:
     if abs(update.loss) > _LARGEST_LOSS:
         raise MessageError(f"has a training loss beyond {_LARGEST_LOSS:g}")
     _check_seconds(update.seconds)
+    if not in_range(update.vector, weight):
+        raise MessageError("carries a number too large to be added up")
 
 
 def check_evaluation(

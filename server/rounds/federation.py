@@ -125,7 +125,7 @@ class Federation:
         trainers, share, least = self.trainers, strategy.fraction, strategy.min_sites
         if strategy.in_turn:
             names = [member.name for member in trainers]
-            return self._named([strategy.turn(names, round_, self.job.job.seed)])
+            return self._named(strategy.turn(names, round_, self.job.job.seed))
         number = max(round(share * len(trainers)), least)
         if number >= len(trainers):
             return trainers

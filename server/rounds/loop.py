@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from server.report.comparison import from_counts
 from server.rounds.answer_checks import check_update
 from server.rounds.background import Background
+from server.rounds.beside_checks import BesideChecks
 from server.rounds.conclusion import Conclusion
 from server.rounds.federation import DrawnGrid, Federation, Member
 from server.rounds.first_sums import sum_up
@@ -46,7 +47,6 @@ from shared.networks.build import build_model
 from shared.privacy.filters import UpdateFilter
 from shared.privacy.secagg.wide import WORDS
 from shared.start_files import kept_files, starts_of
-from shared.strategies.exact_mean import in_range
 from shared.strategies.flower_halves import WEIGHT
 from shared.strategies.wire import Wire
 from shared.tasks import make_task
@@ -123,6 +123,7 @@ class RoundLoop:
         self._filter = UpdateFilter(job.update, partial(counts_are_sent, job), self.layout)
         self._strategy = job.strategy.centre(self.layout, self._privacy)
         self._conclude = Conclusion(job, self.wire)
+        self._beside = BesideChecks(job, self.wire)
         self._judges = Judges(
             self._federation,
             job,
@@ -247,6 +248,7 @@ class RoundLoop:
         self._run.add_rows("metrics.csv", [row])
         self._run.add_rows("sites.csv", site_rows)
         self._run.note_part(**part)
+        self._run.keep_model(self.layout, state.vector, state.round)
         self._run.save(state)  # last: a round counts once its checkpoint is written
         if state.best is not None and state.best.round == state.round:
             self._run.save_model("best", self.layout, state.best.vector, state.round)
@@ -298,6 +300,7 @@ class RoundLoop:
         summary = {"sites": len(rows), "train_loss": loss, "bytes": sent}
         # A mean of equal numbers may differ from them in the last bit: what is frozen is put back.
         mean = self._filter.expand(self._filter.select(trained), vector)
+        self._beside.check_mean(mean, max(member.description.examples["train"] for member in members))
         shares = self._population.share(len(rows)), self._population.share_before
         concluded = self._conclude(mean, vector, *shares, round_=round_)
         return concluded, summary, rows
@@ -315,9 +318,8 @@ class RoundLoop:
 
         def check(member: Member, content: RecordDict) -> messages.Update:
             update = messages.read_update(content, self.layout.size, decode)
-            check_update(update, member.description)
-            if not in_range(update.vector, weights.of(member, update)):
-                raise messages.MessageError("carries a number too large to be added up")
+            check_update(update, member.description, weights.of(member, update))
+            self._beside.check_update(update.vector, member.description.examples["train"])
             return update
 
         for reply, update in self._federation.exchange(asked, round_, "train", check):

@@ -41,6 +41,7 @@ from shared.run_folder import (
     SITES,
     TEST,
     RunRecord,
+    of_round,
     sum_file,
 )
 
@@ -254,6 +255,13 @@ class RunFolder(RunRecord):
         tensors = {**fixed, **layout.state_dict(vector)}
         write_atomic(path, safetensors.torch.save(dict(without_adapters(self.job, tensors)), metadata_))
         return path
+
+    def keep_model(self, layout: "Layout", vector: NDArray[np.float32], round_: int) -> None:
+        """Write the model of a round beside those of the rounds before, of which as many stay as asked."""
+        if (number := self.job.evaluation.keep_models) is None:
+            return
+        self.save_model(Path(of_round(round_)).stem, layout, vector, round_)
+        (self.path / of_round(round_ - number)).unlink(missing_ok=True)
 
 
 def run_name(job: JobSpec) -> str:

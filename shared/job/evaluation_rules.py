@@ -11,9 +11,10 @@ if TYPE_CHECKING:
 
 
 def check_evaluation(job: "JobSpec") -> None:
-    """Raise ValueError where an unknown metric chooses, or more rounds are averaged than there are."""
+    """Raise ValueError where an unknown metric chooses, or more rounds count than there are."""
     best, known = job.evaluation.select_best, metric_names(job)
     if best is not None and best not in known:
         raise ValueError(f"[evaluation] select_best: unknown metric '{best}'; {suggestion(best, known)}")
-    if (job.evaluation.average_last or 1) > max(job.job.rounds, 1):
-        raise ValueError(f"[evaluation] average_last: the job has {many(job.job.rounds, 'round')}")
+    for key in ("average_last", "keep_models"):
+        if (getattr(job.evaluation, key) or 1) > max(job.job.rounds, 1):
+            raise ValueError(f"[evaluation] {key}: the job has {many(job.job.rounds, 'round')}")

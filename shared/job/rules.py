@@ -132,6 +132,13 @@ def _adversarial(job: "JobSpec") -> None:
 
 
 def _sampling(job: "JobSpec") -> None:
+    if job.training.passes == "continued" and (
+        job.privacy.secure_aggregation or job.privacy.mechanism == "dp-sgd"
+    ):
+        raise ValueError(
+            "[training] passes: 'continued' can't be had with secure_aggregation, where the model is part of "
+            "what orders the images, nor with 'dp-sgd', which draws patients for each step"
+        )
     if job.training.sampling == "shuffled":
         return
     found = job.task.classified()

@@ -106,6 +106,14 @@ class EvaluationTable(Table):
         description="Factor by which the weights of earlier rounds fall in the mean of the models of all "
         "rounds, which is then the result (exponential moving average); without select_best.",
     )
+    keep_models: int | None = later_key(
+        None,
+        ge=2,
+        le=100,
+        examples=[5],
+        description="Last rounds whose models stay in the run's folder, for `wardround predict --rounds`: "
+        "the mean of what they say.",
+    )
     bins: int = Field(
         200,
         ge=10,

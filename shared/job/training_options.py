@@ -105,6 +105,11 @@ class TrainingTable(Table):
         description="Which images a pass takes: each once; or each class as often as the others, whose "
         "patients take turns (for one label per image).",
     )
+    passes: Literal["anew", "continued"] = later_key(
+        "anew",
+        description="Where the steps of a round begin: with a pass of their own; or, with local_steps, "
+        "where the last round's ended, so that a round shorter than a pass meets other images.",
+    )
     keep_optimizer: bool = later_key(
         False,
         description="Keep the optimiser's moments at each site from round to round; otherwise each round "
@@ -132,6 +137,8 @@ class TrainingTable(Table):
     def _length(self) -> Self:
         if (self.local_epochs is None) == (self.local_steps is None):
             raise ValueError("local_epochs: give either local_epochs or local_steps")
+        if self.passes == "continued" and self.local_steps is None:
+            raise ValueError("passes: 'continued' needs local_steps; rounds of epochs are whole passes")
         return self
 
     phases: dict[str, PhaseTable] = later_key({}, validation_alias=SEVERAL)

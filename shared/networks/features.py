@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 Seen = list[Tensor]
+_CONVOLUTIONS = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d
 
 
 @contextmanager
@@ -24,6 +25,40 @@ def last_features(networks: Sequence[nn.Module]) -> Iterator[Seen]:
     handles = [layer.register_forward_hook(note) for layer in layers]
     try:
         yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def features(networks: Sequence[nn.Module]) -> Iterator[Seen]:
+    """Give a list that holds, after each run of networks, the features of each sample (B, N).
+
+    They are `last_features`, and in networks of maps, where nothing sees a vector for each sample, the mean
+    over all positions of what the last of the convolutions with the smallest maps gave.
+    """
+    smallest: list[int] = []
+    coarse: Seen = []
+    found: Seen = []
+
+    def begin(*_: object) -> None:
+        smallest.clear()
+
+    def note(_: nn.Module, __: tuple[Tensor, ...], made: Tensor) -> None:
+        positions = made[0, 0].numel()
+        if not smallest or positions <= smallest[0]:
+            smallest[:], coarse[:] = [positions], [made]
+
+    def end(*_: object) -> None:
+        found[:] = seen or [made.flatten(2).mean(dim=2) for made in coarse]
+
+    layers = (module for own in networks for module in own.modules() if isinstance(module, _CONVOLUTIONS))
+    handles = [own.register_forward_pre_hook(begin) for own in networks]
+    handles += [layer.register_forward_hook(note) for layer in layers]
+    try:
+        with last_features(networks) as seen:
+            handles += [own.register_forward_hook(end) for own in networks]
+            yield found
     finally:
         for handle in handles:
             handle.remove()

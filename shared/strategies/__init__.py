@@ -5,18 +5,21 @@ The registry is the list of what exists: policies, templates, tests and tables o
 
 from shared.registry import Registry
 from shared.strategies.adaptive import FedAdagrad, FedAdam, FedYogi
+from shared.strategies.apfl import APFL
 from shared.strategies.cyclic import Cyclic
 from shared.strategies.ditto import Ditto
 from shared.strategies.fair import AFL, QFedAvg
 from shared.strategies.fedavg import FedAvg
 from shared.strategies.fedavgm import FedAvgM
 from shared.strategies.fedbn import FedBN
+from shared.strategies.fedbuff import FedBuff
 from shared.strategies.feddyn import FedDyn
 from shared.strategies.fednova import FedNova
 from shared.strategies.fedper import FedPer, FedRep
 from shared.strategies.fedprox import FedProx
 from shared.strategies.fedsam import FedSAM
 from shared.strategies.finetune import FineTune
+from shared.strategies.moon import MOON
 from shared.strategies.options import StrategyOptions
 from shared.strategies.robust import (
     Bulyan,
@@ -28,6 +31,7 @@ from shared.strategies.robust import (
     NormBound,
 )
 from shared.strategies.scaffold import Scaffold
+from shared.strategies.swarm import Swarm
 
 __all__ = ["STRATEGIES", "StrategyOptions"]
 
@@ -59,6 +63,10 @@ STRATEGIES = Registry(
         QFedAvg,
         AFL,
         Cyclic,
+        APFL,
+        MOON,
+        Swarm,
+        FedBuff,
     ),
     StrategyOptions,
 )

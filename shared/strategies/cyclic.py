@@ -12,13 +12,32 @@ if TYPE_CHECKING:
     from shared.job.schema import JobSpec
 
 
-class Cyclic(StrategyOptions):
-    """One site trains in each round, and hands the model on to the next (Chang et al. 2018).
-
-    As the peers of swarm learning do in turn; here the coordinator passes it on.
-    """
+class OneAtATime(StrategyOptions):
+    """Options of the strategies under which one site trains in each round, from what another has trained."""
 
     in_turn: ClassVar[bool] = True
+
+    def problems(self, job: "JobSpec") -> Iterator[str]:
+        """Yield what asks for several sites at once."""
+        if self.min_sites != 1:
+            yield f"[strategy] min_sites: must be 1 under '{self.name}': one site trains in each round"
+        if self.fraction != 1:
+            yield f"[strategy] fraction: can't be used with '{self.name}', which takes one site in turn"
+        if job.privacy.secure_aggregation:
+            yield (
+                f"[privacy] secure_aggregation: can't be had with '{self.name}': the next site gets what one "
+                "site alone has trained"
+            )
+        if job.privacy.mechanism == "site-level" or job.privacy.noise == "distributed":
+            yield f"[privacy] under '{self.name}' a round has one site, whose update needs noise of its own"
+
+
+class Cyclic(OneAtATime):
+    """One site trains in each round, and hands the model on to the next (Chang et al. 2018).
+
+    All sites have their turn once each time around; the coordinator passes the model on.
+    """
+
     at_site: ClassVar[str] = "what this site alone has trained goes on to another site"
 
     name: Literal["cyclic"]
@@ -26,32 +45,12 @@ class Cyclic(StrategyOptions):
         "name", description="Of the sites: by name, or drawn anew by the seed for each time around."
     )
 
-    def problems(self, job: "JobSpec") -> Iterator[str]:
-        """Yield what asks for several sites at once."""
-        if self.min_sites != 1:
-            yield "[strategy] min_sites: must be 1 under 'cyclic': one site trains in each round"
-        if self.fraction != 1:
-            yield "[strategy] fraction: can't be used with 'cyclic', which takes all sites in turn"
-        if job.privacy.secure_aggregation:
-            yield (
-                "[privacy] secure_aggregation: can't be had with 'cyclic': the next site gets what one site "
-                "alone has trained"
-            )
-        if job.privacy.mechanism == "site-level" or job.privacy.noise == "distributed":
-            yield "[privacy] under 'cyclic' a round has one site, whose update needs noise of its own"
-
-    def turn(self, sites: Sequence[str], round_: int, seed: int) -> str:
-        """Return the name of the site that trains in a round.
-
-        Args:
-            sites: That can train, by name.
-            round_: The round, from 1.
-            seed: Of the job.
-        """
+    def turn(self, sites: Sequence[str], round_: int, seed: int) -> Sequence[str]:
+        """Return whose turn it is, as the order says."""
         import numpy as np
 
         around, place = divmod(round_ - 1, len(sites))
         if self.order == "name":
-            return sites[place]
+            return [sites[place]]
         order = np.random.default_rng(seed_of(seed, "turn", around)).permutation(len(sites))
-        return sites[int(order[place])]
+        return [sites[int(order[place])]]

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from shared.job.schema import JobSpec
     from shared.wire.packed_model import Layout
 
+LARGEST = 1e12
+"""Of what a change can count: more is an arithmetic that has overflowed, or a lie."""
+
 SCALE = "scale"
 """Name of what travels beside the model: how much a site's change counts, and back the sum of that so far."""
 
@@ -37,6 +40,10 @@ class Fair(StrategyOptions):
     def sends(self, layout: "Layout") -> Mapping[str, int]:
         """Return how much a site's change counts."""
         return {SCALE: 1}
+
+    def bounds(self, job: "JobSpec", examples: int) -> Mapping[str, tuple[float, float]]:
+        """Return that no change counts less than nothing: a sum near 0 would move the model far."""
+        return {SCALE: (0.0, LARGEST)}
 
 
 class QFedAvg(Fair):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from shared.limits import MOST_ROUNDING
 from shared.strategies.kept_whole import cut_down
 from shared.strategies.options import StrategyOptions
 from shared.strategies.vectors import MODEL, SiteHalf, Train, Vectors
@@ -49,6 +50,13 @@ class FedNova(StrategyOptions):
     def sends(self, layout: "Layout") -> Mapping[str, int]:
         """Return the number of steps."""
         return {STEPS: 1}
+
+    def bounds(self, job: "JobSpec", examples: int) -> Mapping[str, tuple[float, float]]:
+        """Return between how many steps a site can take: those of the job, rounded to whole passes."""
+        training = job.training
+        whole = -(-(examples + MOST_ROUNDING) // training.batch_size)
+        most = whole * (training.local_epochs or 1) + (training.local_steps or 0)
+        return {STEPS: (1.0, most)}
 
     def remembers(self, layout: "Layout") -> Mapping[str, int]:
         """Return the momentum: a number for each that is trained."""

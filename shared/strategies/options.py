@@ -26,7 +26,7 @@ class StrategyOptions(Table):
         compares_updates: Whether the coordinator looks at each site's update by itself, so that neither their
             sum nor their mean is enough.
         tells_loss: Whether what a site sends tells its training loss, which its policy may keep.
-        in_turn: Whether one site trains in each round, which `turn` names.
+        in_turn: Whether `turn` names the sites that train in each round; all judge the model then.
         at_site: What it does at a site besides training once and sending the model, for whoever approves it.
     """
 
@@ -91,6 +91,20 @@ class StrategyOptions(Table):
         """
         return {}
 
+    def bounds(self, job: "JobSpec", examples: int) -> Mapping[str, tuple[float, float]]:
+        """Return the least and the largest number that a site can send in each vector beside the model.
+
+        What a site sends is a claim: one outside of its bounds is refused.
+
+        Args:
+            job: Says how much a site works.
+            examples: About how many images the site trains on.
+
+        Returns:
+            Of those of `sends` whose numbers are bounded.
+        """
+        return {}
+
     def personal(self, model: "nn.Module") -> frozenset[str]:
         """Return the names of the tensors of a network that never leave a site.
 
@@ -119,8 +133,8 @@ class StrategyOptions(Table):
 
         return make(StreamingMean, layout, privacy)
 
-    def turn(self, sites: Sequence[str], round_: int, seed: int) -> str:
-        """Return the name of the only site that trains in a round, where sites train in turn.
+    def turn(self, sites: Sequence[str], round_: int, seed: int) -> Sequence[str]:
+        """Return the names of the sites that train in a round, where they train in turn.
 
         Args:
             sites: That can train, by name.

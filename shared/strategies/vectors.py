@@ -54,6 +54,49 @@ class Trained(NamedTuple):
     steps: int
 
 
+class Beside(Protocol):
+    """A second model, which learns from the same batches in the same steps (`shared.strategies.apfl`).
+
+    Attributes:
+        model: Of the whole network, shape (n,): before the training, and when it is done after it.
+    """
+
+    model: Vector
+
+    def point(self, own: "Tensor", now: "Tensor") -> "Tensor":
+        """Return where the second gradient of a step is taken.
+
+        Args:
+            own: Trainable parameters of the second model.
+            now: Those of the first, before its step.
+        """
+
+    def step(self, own: "Tensor", now: "Tensor", gradient: "Tensor", rate: float) -> None:
+        """Let the second model take its step, in place.
+
+        Args:
+            own: As above.
+            now: As above.
+            gradient: At `point`, with the weight decay of the job.
+            rate: Learning rate of the step.
+        """
+
+
+class Contrast(Protocol):
+    """What is added to each sample's loss, by how two other models see the sample (`shared.strategies.moon`).
+
+    Attributes:
+        towards: The model whose features a sample's should be like, shape (n,).
+        away: The one whose they should not.
+    """
+
+    towards: Vector
+    away: Vector
+
+    def losses(self, features: "Tensor", towards: "Tensor", away: "Tensor") -> "Tensor":
+        """Return what is added, (B,), of features (B, N) of the model in training and of the two others."""
+
+
 class Steps(NamedTuple):
     """How the steps of a training differ from plain ones.
 
@@ -61,11 +104,15 @@ class Steps(NamedTuple):
         pull: Added to the gradient of each; None adds nothing.
         free: Which of the trained numbers are changed, in the order of the packed model; None changes all.
         radius: How far up the gradient the loss is looked at (`shared.strategies.fedsam`); 0 is where it is.
+        beside: A second model that learns in the same steps.
+        contrast: Added to the loss of each sample.
     """
 
     pull: Pull | None = None
     free: "NDArray[np.bool_] | None" = None
     radius: float = 0.0
+    beside: Beside | None = None
+    contrast: Contrast | None = None
 
 
 class Train(Protocol):
@@ -84,14 +131,18 @@ class Train(Protocol):
         *,
         free: "NDArray[np.bool_] | None" = None,
         radius: float = 0.0,
+        beside: Beside | None = None,
+        contrast: Contrast | None = None,
     ) -> Trained:
         """Train from a model; may be called more than once in a round.
 
         Args:
             model: Of the whole network, shape (n,); it stays as it is.
             pull: Added to the gradient of each step.
-            free: Which numbers are changed, see `Steps`; not with differential privacy.
-            radius: See `Steps`; not with differential privacy.
+            free: Which numbers are changed, see `Steps`; this and what follows not with differential privacy.
+            radius: See `Steps`.
+            beside: See `Steps`; in a task with one phase, without mixed precision of float16.
+            contrast: The same.
         """
 
     def loss(self, model: Vector) -> float:

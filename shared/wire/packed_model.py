@@ -166,6 +166,11 @@ class ModelState:
     def _tensors(self) -> list[Tensor]:
         return [self._at(place) for place in self._places]
 
+    @property
+    def untrained(self) -> list[Tensor]:
+        """The tensors that stand behind the trained ones, in their order; to be read or written in place."""
+        return [tensor for tensor in self._tensors if not tensor.requires_grad]
+
     @torch.no_grad()
     def pack(self) -> NDArray[np.float32]:
         """Return the model's state as a new vector of shape (layout.size,)."""

@@ -9,6 +9,7 @@ from flwr.app import Array, ArrayRecord, Error, Message, MetricRecord
 from server.rounds.site_texts import told
 from shared.errors import RunError
 from shared.wire import messages
+from shared.wire.flat_array import view
 
 BETA, DELTA = 11, 13
 
@@ -57,6 +58,23 @@ def test_an_update_that_its_description_does_not_bear_is_left_out(tiny_job, fede
     [(site, phase, said)] = federated.failures()
     assert (site, phase) == ("beta", "train")
     assert reason in said
+
+
+@pytest.mark.parametrize("steps", [0.0, 1e4])
+def test_steps_that_the_job_does_not_have_are_left_out(tiny_job, federate, steps):
+    """Under FedNova the change of all sites is multiplied by the mean of their steps."""
+    federated = federate(tiny_job(strategy_name="fednova", job_rounds=1))
+
+    def lie(_, answer):
+        vector = view(answer.content[messages.ARRAYS][messages.VECTOR]).copy()
+        vector[-1] = steps
+        answer.content[messages.ARRAYS] = messages.vector_record(vector)
+
+    federated.grid.changes[BETA] = of("train", lie)
+    federated.loop.execute()
+    [(site, phase, said)] = federated.failures()
+    assert (site, phase) == ("beta", "train")
+    assert f"sends {steps:g} as 'steps', which is between 1 and" in said
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])

@@ -66,6 +66,7 @@ def test_without_the_key_nothing_is_averaged_or_remembered():
         ({"average_last": 1}, "average_last"),
         ({"average_decay": 0.9, "select_best": "loss"}, "average_decay: nothing is chosen then"),
         ({"average_decay": 0.9, "average_last": 2}, "take one of them"),
+        ({"keep_models": 4}, "keep_models: the job has 3 rounds"),
     ],
 )
 def test_what_cannot_be_averaged_is_refused(evaluation: dict[str, Any], said: str):

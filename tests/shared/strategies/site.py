@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from shared.strategies.vectors import Pull, Trained
+from shared.strategies.vectors import Beside, Contrast, Pull, Trained
 
 SIZE = 4
 
@@ -40,17 +40,25 @@ class Site:
         *,
         free: np.ndarray | None = None,
         radius: float = 0.0,
+        beside: Beside | None = None,
+        contrast: Contrast | None = None,  # it has no features
     ) -> Trained:
         moves = torch.ones(SIZE) if free is None else torch.from_numpy(free).float()
         now = torch.from_numpy(model.copy())
         a, b = torch.from_numpy(self.a.astype(np.float32)), torch.from_numpy(self.b.astype(np.float32))
+        own = None if beside is None else torch.from_numpy(beside.model.copy())
         for _ in range(self.steps):
             gradient = a.T @ (a @ now - b)
+            if own is not None:
+                there = beside.point(own, now)
+                beside.step(own, now, a.T @ (a @ there - b), self.rate)
             if radius:
                 gradient = a.T @ (a @ (now + radius * gradient / gradient.norm()) - b)
             if pull is not None:
                 gradient = gradient + pull(now)
             now = now - self.rate * gradient * moves
+        if own is not None:
+            beside.model = own.numpy()
         return Trained(now.numpy(), self.rate * self.steps, self.steps)
 
     def loss(self, model: np.ndarray) -> float:

@@ -18,8 +18,13 @@ from shared.strategies import STRATEGIES
 from simulate.session.session import Hospitals, execute, start
 
 STEP = 14  # writes
-# Those keep what 'fedbn' keeps, or like 'fedavg' and 'fedmedian' nothing.
-KEEP_WHAT_OTHERS_KEEP = {"fedper", "fedrep", "fedsam", "bulyan", "normbound", "rfa", "qfedavg", "cyclic"}
+# Those keep what 'fedbn' or 'ditto' keep, or like 'fedavg' and 'fedmedian' nothing.
+KEEP_WHAT_OTHERS_KEEP = {"fedper", "fedrep", "fedsam", "bulyan", "normbound", "rfa", "qfedavg", "cyclic"} | {
+    "apfl",
+    "moon",
+    "swarm",
+    "fedbuff",
+}
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     [
