@@ -6,10 +6,10 @@ from typing import Any
 
 from shared.errors import RunError
 from shared.files import write_new
+from shared.job.evaluation_rules import OF_ROUNDS
 from shared.job.schema import JobSpec, parse_job
 from shared.job.toml_text import toml_text, without_none
 
-_OF_TRAINING = ("select_best", "patience")
 _OF_WEIGHTS = ("start", "start_sha256", "fresh", "lora")
 
 
@@ -22,7 +22,7 @@ def describing_tables(job: JobSpec, name: str | None = None) -> dict[str, Any]:
     """
     tables = json.loads(job.canonical())
     tables["job"] |= {"name": name or job.job.name, "rounds": 0, "describes": True}
-    tables["evaluation"] |= dict.fromkeys(_OF_TRAINING)
+    tables["evaluation"] |= dict.fromkeys((*OF_ROUNDS, "groups"))
     kept = ("min_sites", "min_patients", "wait", "round_timeout", "grace")
     tables["strategy"] = {"name": "fedavg", **{key: tables["strategy"].get(key) for key in kept}}
     tables["privacy"] = {"secure_aggregation": job.privacy.secure_aggregation}

@@ -13,6 +13,7 @@ from torch import Tensor
 from shared.errors import RunError
 from shared.files import write_new
 from shared.finished_run import FinishedRun, Which
+from shared.job.evaluation_rules import OF_ROUNDS
 from shared.job.schema import JobSpec, parse_job
 from shared.job.toml_text import toml_text, without_none
 from shared.job_parts import networks_of
@@ -21,8 +22,6 @@ from shared.networks.build import models_of
 from shared.networks.start_weights import digest_of, match
 from shared.start_files import write_start
 from shared.tasks.options import TaskOptions
-
-_OF_TRAINING = ("select_best", "patience")
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def judging_job(run: FinishedRun, name: str, which: Which, dataset: str | None =
     """
     tables = json.loads(run.job.canonical())
     tables["job"] |= {"name": name, "dataset": dataset or run.job.job.dataset, "rounds": 0}
-    tables["evaluation"] |= dict.fromkeys(_OF_TRAINING)
+    tables["evaluation"] |= dict.fromkeys(OF_ROUNDS)
     tables["strategy"] = {"name": "fedavg", "min_sites": run.job.strategy.min_sites}
     tables["privacy"] = {"secure_aggregation": run.job.privacy.secure_aggregation}
     tables.pop("update", None)

@@ -6,9 +6,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from shared.decisions.choice import Choice, choice_of, sigmoid
 from shared.finished_run import FinishedRun, Which
 from shared.job.data_options import DataTable
-from shared.run_folder import SIMULATION
+from shared.run_folder import ABOUT, SIMULATION
 from shared.tasks.fields import fields_of
 from shared.tasks.programs import Program
 from shared.text.markdown import in_markdown
@@ -20,6 +23,8 @@ _INTENSITY = {
     "percentile": "each channel's 1st percentile becomes 0 and its 99th 1; what lies beyond is cut",
     "none": "values stay as they are",
 }
+
+_SCORES = "The score of a class is the logit of its probability against all others."
 
 
 def preprocessing(data: DataTable, has_image: bool) -> dict[str, Any]:
@@ -105,8 +110,17 @@ def run_facts(run: FinishedRun, which: Which) -> dict[str, Any]:
         "privacy": run.job.privacy.mechanism,
         "guarantee": said.get("guarantee"),
         "sites_judge_their_own": run.sites_judge_their_own,
+        "decisions": _decisions(run, which),
         "versions": dict(said.get("versions", {})),
     }
+
+
+def _decisions(run: FinishedRun, which: Which) -> dict[str, Any] | None:
+    """Return what the run has chosen of this model on the validation patients; None of another round's."""
+    chosen = choice_of(run.description, run.path / ABOUT)
+    if chosen is None or chosen.round != run.round_of(which):
+        return None
+    return chosen.model_dump()
 
 
 def trained_by(facts: Mapping[str, Any]) -> str:
@@ -145,7 +159,7 @@ def card(facts: Mapping[str, Any], program: Program, steps: list[str]) -> str:
     lines += ["", "## What comes out", "", f"`{program.output}`: {in_markdown(program.says)}."]
     lines += [f"- {name}: {_text(value)}" for name, value in program.facts.items()]
     lines += ["", "## Preprocessing", "", *(f"{number}. {step}" for number, step in enumerate(steps, 1)), ""]
-    lines += ["## How good it was", "", *_tested(facts), "", "## How it came to be", ""]
+    lines += [*_decided(facts), "## How good it was", "", *_tested(facts), "", "## How it came to be", ""]
     lines += [
         f"- run `{facts['run']}`, the model of round {facts['round']} of {facts['rounds']}",
         f"- strategy `{facts['strategy']}`",
@@ -161,6 +175,32 @@ def card(facts: Mapping[str, Any], program: Program, steps: list[str]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _decided(facts: Mapping[str, Any]) -> list[str]:
+    """Return how scores become decisions, as the run has chosen it before its test."""
+    if facts["decisions"] is None:
+        return []
+    choice = Choice.model_validate(facts["decisions"])
+    lines = ["## From scores to decisions", ""]
+    lines += [f"Chosen on {choice.images} validation images, before the test was opened. {_SCORES}", ""]
+    if choice.temperature is not None:
+        lines.append(
+            f"- calibrated probability: the logistic function of the score / {choice.temperature:.6g}"
+        )
+    lines += [
+        f"- calibrated probability of {in_markdown(name)}: a curve, in `model.json`"
+        for name in choice.isotonic
+    ]
+    lines += [
+        f"- {in_markdown(name)} from a score of {logit:.6g} on (probability {sigmoid(np.array(logit)):.4f})"
+        for name, logit in choice.thresholds.items()
+    ]
+    lines += [
+        f"- in the prediction set of {choice.coverage:g} coverage: {in_markdown(name)} from {logit:.6g} on"
+        for name, logit in choice.cuts.items()
+    ]
+    return [*lines, ""]
 
 
 def _tested(facts: Mapping[str, Any]) -> list[str]:

@@ -174,7 +174,17 @@ def _leaving(job: JobSpec, site: SiteConfig, behind: str) -> Iterator[str]:
         if Release.of(policy, job).loss and job.trains:
             yield "the training loss of each round, exactly (policy.min_group is 1)"
         yield f"sums from which the coordinator computes this site's metrics {judged}"
+    yield from _in_groups(job, policy)
     yield "errors, cleared of names, paths and values"
+
+
+def _in_groups(job: JobSpec, policy: PolicyTable) -> Iterator[str]:
+    if job.evaluation.groups and (policy.share_site_metrics or job.privacy.secure_aggregation):
+        columns = ", ".join(own.column for own in job.evaluation.groups)
+        yield (
+            f"of the test the same sums for groups of patients by {columns}, of {policy.min_group} or more "
+            "(policy.min_group), and of none that others tell"
+        )
 
 
 def _in_masked_sums(job: JobSpec, policy: PolicyTable, judged: str) -> Iterator[str]:

@@ -44,6 +44,7 @@ class Bounds:
     noise: Noise
     looks: int = 1
     moved: int = 1
+    beside: int = 1
 
     @property
     def needed(self) -> int:
@@ -95,7 +96,7 @@ class Bounds:
         """
         sums = values.sums[:, column]
         draw = self._generator(f"{what} {column}", values.patients, values.counts[:, column], sums)
-        noise = draw.standard_normal() * reach * self.least / _DEVIATIONS * self.looks**0.5
+        noise = draw.standard_normal() * reach * self.least / _DEVIATIONS * (self.looks * self.beside) ** 0.5
         return float(np.clip(sums.sum() + noise, 0.0, most))
 
     def mean(self, what: str, values: Floats, largest: float) -> float:
@@ -174,7 +175,13 @@ class Bounds:
 
         What each patient's images have is taken to be within one unit.
         """
-        return float(images.max(initial=0)) * self.moved * self.least / _DEVIATIONS * self.looks**0.5
+        return (
+            float(images.max(initial=0))
+            * self.moved
+            * self.least
+            / _DEVIATIONS
+            * (self.looks * self.beside) ** 0.5
+        )
 
     def _generator(self, what: str, patients: Names, *numbers: NDArray[np.generic]) -> np.random.Generator:
         digest = hashlib.sha256(f"{what}\x1f{patients.tolist()}".encode())

@@ -1,6 +1,7 @@
 """The patients of a site as jobs see them: a fixed, keyed split, and no group too near to an earlier one."""
 
 import logging
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Self
@@ -147,6 +148,31 @@ class Cohort:
                 remedy=f"At the hospital, if that may be told: wardround client cohort accept {dataset}",
             )
 
+    def tell_beside(
+        self,
+        dataset: str,
+        side: str,
+        patients: AbstractSet[str],
+        least: int,
+        beside: Sequence[AbstractSet[str]],
+    ) -> bool:
+        """Remember that figures about a further group leave, if they may; say whether they do.
+
+        Args:
+            dataset: Its name.
+            side: As in `Told`.
+            patients: The group.
+            least: The policy's `min_group`.
+            beside: Groups that are told with it.
+        """
+        if len(patients) < least:
+            return False
+        group = self._group(patients)
+        if self._book is not None and self._records:
+            return self._book.tell(dataset, side, group, least)
+        told = [] if self._book is None else [entry.members for entry in self._book.told(dataset)]
+        return not is_near(group, [*told, *map(self._group, beside)], least)
+
     def may_tell(self, dataset: str, side: str, patients: AbstractSet[str], least: int) -> bool:
         """Say whether `tell` would let figures about a group leave; nothing is remembered."""
         told = [] if self._book is None else self._book.told(dataset)
@@ -164,9 +190,11 @@ class Cohort:
         return self.key.hash("cohort", patient)[:HASH_BYTES]
 
 
-def side_of(side: str, fold: int | None) -> str:
-    """Return the name of a group: its side, and for train and val the job's fold."""
-    return side if fold is None or side == "test" else f"{side}/{fold}"
+def side_of(side: str, fold: int | None, draw: int = 1) -> str:
+    """Return the name of a group: its side, and for train and val the job's fold, and how folds are drawn."""
+    if fold is None or side == "test":
+        return side
+    return f"{side}/{fold}" if draw == 1 else f"{side}/{draw}.{fold}"
 
 
 def _clashes(group: Group, told: list[Told], least: int) -> bool:

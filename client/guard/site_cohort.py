@@ -19,6 +19,7 @@ from client.training.class_balance import ClassGroups
 from client.training.private_plan import plan
 from client.training.sample_order import SampleOrder
 from shared.job.schema import JobSpec
+from shared.metrics.grouped import TEST
 from shared.privacy.accounting import Steps
 from shared.wire.messages import Request
 
@@ -48,7 +49,10 @@ class SiteCohort:
 
         def admit(side: str, patients: frozenset[str]) -> frozenset[str]:
             return cohort.admitted(
-                name, side_of(side, job.data.fold), patients, self._config.policy.min_group
+                name,
+                side_of(side, job.data.fold, job.data.fold_draw),
+                patients,
+                self._config.policy.min_group,
             )
 
         return SiteData.load(
@@ -95,8 +99,23 @@ class SiteCohort:
         least, cohort = self._config.policy.min_group, self._cohort(job)
         for side in sides if self._tells(job) else ():
             if data.patients[side] >= least:
-                name = side_of(side, job.data.fold)
+                name = side_of(side, job.data.fold, job.data.fold_draw)
                 cohort.tell(job.job.dataset, name, data.group(side), least, self._config.name)
+
+    def groups(self, job: JobSpec, data: SiteData, split: str) -> dict[str, frozenset[str]]:
+        """Return the patients of those groups of a split of which figures leave, and remember them.
+
+        Whether a group is told follows from its size and from what was told before. Only a test has groups.
+        """
+        if split != TEST:
+            return {}
+        cohort, least = self._cohort(job), self._config.policy.min_group
+        beside, found = [data.group(split)], {}
+        for name, patients in data.test_groups().items():
+            if cohort.tell_beside(job.job.dataset, f"{split}: {name}", patients, least, beside):
+                found[name] = patients
+                beside.append(patients)
+        return found
 
     def order(self, job: JobSpec, data: SiteData, seed: int) -> SampleOrder:
         """Return which images each step of a round takes.

@@ -18,6 +18,7 @@ from client.explain.explainer import Explainer
 from client.predict.ensemble import Member, joined
 from client.work.warm_networks import EVALUATION_BATCH, predictions
 from shared.batch import Batch, Prediction
+from shared.decisions.choice import Choice
 from shared.errors import DataError, RunError
 from shared.finished_run import FinishedRun, Which
 from shared.further_metrics.familiar import Familiar, projected
@@ -28,7 +29,7 @@ from shared.networks.features import last_features
 from shared.tasks import make_task
 from shared.tasks.answers import Answer
 from shared.tasks.base import Models, Task
-from shared.tasks.classes import LOGITS
+from shared.tasks.classes import LOGITS, class_logits, classified_by
 from shared.tasks.fields import first_of_role
 
 _COMPARED = 16  # images that an explanation compares with, at most
@@ -53,13 +54,19 @@ class Said:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A model of a run on a device, ready to be asked."""
+    """A model of a run on a device, ready to be asked.
+
+    Attributes:
+        familiar: What is usual to it, so that what is not is told.
+        choice: What its run chose of it on the validation patients.
+    """
 
     job: JobSpec
     task: Task
     models: Models
     explainer: Explainer | None = None
     familiar: Familiar | None = None
+    choice: Choice | None = None
 
     @classmethod
     def of(
@@ -155,6 +162,13 @@ class Predictor:
             cells = self.familiar.cells(self.projected(predicted), predicted[LOGITS])
             pairs = zip(answers, cells, strict=True)
             answers = [replace(answer, cells={**answer.cells, **own}) for answer, own in pairs]
+        if self.choice is not None:
+            label = classified_by(self.job)[1]
+            logits = class_logits(predicted[LOGITS].cpu().double(), label).tolist()
+            answers = [
+                replace(answer, cells={**answer.cells, **dict(self.choice.cells(label, own))})
+                for answer, own in zip(answers, logits, strict=True)
+            ]
         if self.explainer is None:
             return answers
         reasons = self.explainer.reasons(self.task, self.models, batch, predicted)

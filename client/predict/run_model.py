@@ -21,10 +21,11 @@ from client.predict.unpacked import unpacked
 from client.predict.usual import asks_what_is_usual, familiar_of, usual_here
 from client.predict.write import PAGE, write_predictions
 from client.training.device import open_device
+from shared.decisions.choice import Choice, choice_of
 from shared.errors import DataError, RunError
 from shared.finished_run import FinishedRun, Which
 from shared.further_metrics.familiar import Familiar
-from shared.run_folder import BEST
+from shared.run_folder import ABOUT, BEST
 from shared.tasks.base import Task
 
 
@@ -113,8 +114,14 @@ def predict_with(
     predictor.require_answers()
     if data is None:
         raise RunError("says something of images: give --data", where=run)
-    if len(members) == 1:
-        predictor = replace(predictor, familiar=_familiar(finished, predictor, usual))
+    if len(members) == 1:  # what was chosen and what is usual are of one model's scores
+        choice = _choice(finished, which)
+        predictor = replace(predictor, familiar=_familiar(finished, predictor, usual), choice=choice)
+    if predictor.choice is not None:
+        lines.append(
+            f"Calibration, operating point and sets as chosen on {predictor.choice.images} validation images."
+        )
+        say(lines[-1])
     if predictor.familiar is None and asks_what_is_usual(finished.job) and len(members) == 1:
         lines.append("No hospital told what is usual, as its policy bounds sums: give --usual.")
         say(lines[-1])
@@ -147,6 +154,12 @@ def _familiar(run: FinishedRun, predictor: Predictor, usual: Path | None) -> Fam
         return familiar_of(run)
     kinds = given_kinds_of(run.job)
     return usual_here(predictor, find_rows(usual, run.job, kinds), kinds)
+
+
+def _choice(run: FinishedRun, which: Which) -> Choice | None:
+    """Return what the run has chosen of this model: of another round's it says nothing."""
+    found = choice_of(run.description, run.path / ABOUT)
+    return found if found is not None and found.round == run.round_of(which) else None
 
 
 def _explainer(methods: Sequence[str], of: str | None) -> Explainer | None:

@@ -131,6 +131,11 @@ class PolicyTable(Table):
         description="Kinds of fields that a task may read; without it those that are part of Wardround.",
         examples=[["image", "label"]],
     )
+    group_columns: list[str] = Field(
+        [],
+        description="Columns by whose groups of patients a job may have its test judged; '*' is any.",
+        examples=[["sex"]],
+    )
     researchers: list[Name] | None = Field(
         None, description="Researchers allowed, by the name that the coordinator gives.", examples=[["jane"]]
     )
@@ -274,6 +279,7 @@ def check_job(policy: PolicyTable, job: JobSpec, site: str) -> None:
             )
         if allowed is not None and name not in allowed:
             raise PolicyError(f"policy.{rule} does not allow '{name}'", where=site)
+    _check_groups(policy, job, site)
     if policy.max_rounds is not None and job.job.rounds > policy.max_rounds:
         problem = f"policy.max_rounds allows {policy.max_rounds}, the job has {job.job.rounds}"
         raise PolicyError(problem, where=site)
@@ -289,6 +295,12 @@ def check_job(policy: PolicyTable, job: JobSpec, site: str) -> None:
         raise PolicyError(problem, where=site, remedy="Take [training] compile out of the job.")
     _check_secure_aggregation(policy, job, site)
     _check_update(policy.update, job, site)
+
+
+def _check_groups(policy: PolicyTable, job: JobSpec, site: str) -> None:
+    for own in job.evaluation.groups:
+        if not {own.column, "*"} & set(policy.group_columns):
+            raise PolicyError(f"policy.group_columns does not allow '{own.column}'", where=site)
 
 
 def _check_description(policy: PolicyTable, job: JobSpec, site: str) -> None:

@@ -81,6 +81,15 @@ def _names(what: str, key: str) -> Callable[[PolicyTable], Words]:
     return words
 
 
+def _group_columns(policy: PolicyTable) -> Words:
+    if not policy.group_columns:
+        return "No test is judged in groups of patients here.", "a job that asks for groups"
+    if "*" in policy.group_columns:
+        return "A test may be judged in groups of patients by any column.", NOTHING
+    names = ", ".join(policy.group_columns)
+    return f"A test may be judged in groups of patients by: {names}.", "a job that asks for another column"
+
+
 def _people(what: str, key: str) -> Callable[[PolicyTable], Words]:
     def words(policy: PolicyTable) -> Words:
         names = getattr(policy, key)
@@ -146,6 +155,7 @@ _WORDS: dict[str, Callable[[PolicyTable], Words]] = {
     "strategies": _names("strategies", "strategies"),
     "metrics": _names("further metrics", "metrics"),
     "kinds": _names("kinds of data", "kinds"),
+    "group_columns": _group_columns,
     "researchers": _people("researchers", "researchers"),
     "projects": _people("projects", "projects"),
     "min_sites": _most(

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 
 from client.data.kinds.row_images import ImageFilter
 from client.data.samples.site_data import Samples, SiteData
-from client.guard.bounded_sums import bound
 from client.guard.claims import claims_of
 from client.guard.cohort import Cohort
 from client.guard.gate import Gate, Visit
-from client.guard.metric_release import withhold
+from client.guard.group_release import bound_and_withhold
 from client.guard.release import Release, told_seconds
 from client.guard.request_rules import check_request
 from client.guard.site_cohort import SiteCohort
@@ -39,7 +38,7 @@ from shared.errors import JobError
 from shared.job.model_size import is_larger, model_size
 from shared.job.schema import JobSpec
 from shared.metrics.curves import bins_for
-from shared.metrics.states import MetricSet
+from shared.metrics.grouped import GroupedMetrics
 from shared.metrics.statistics import Statistics, packed, unpacked
 from shared.privacy.randomness import Randomness, SecretRandomness, SeededRandomness
 from shared.privacy.secagg.claims import Claims
@@ -313,21 +312,21 @@ class Site:
         bench = self.judging(request)
         release = Release.of(self.config.policy, job)
         if not release.scores or not release.has_group(data.patients[request.split]):
-            nothing = bench.task.metrics(_edges(bench, request)).pack()
+            nothing = GroupedMetrics.of(bench.task, _edges(bench, request), request.split).pack()
             return messages.Evaluation(nothing, 0, told_seconds(time.perf_counter() - start))
         self._cohort.tell(job, data, request.split)
         samples = data.split(request.split)
         torch.set_num_threads(bench.job.training.threads)
-        metrics = evaluate(bench, samples, _edges(bench, request))
-        bounds = self._cohort.bounds(job, request)
-        bound(metrics, bounds, job.evaluation.bins)
-        withhold(metrics, bounds, job.evaluation.bins)
+        groups = self._cohort.groups(job, data, request.split)
+        metrics = evaluate(bench, samples, _edges(bench, request), split=request.split, groups=groups)
+        bounds, bins = self._cohort.bounds(job, request), job.evaluation.bins
+        bound_and_withhold(metrics, groups, bounds, job, bins=bins, masked=False)
         seconds = told_seconds(time.perf_counter() - start)
         return messages.Evaluation(metrics.pack(), release.count(len(samples)), seconds)
 
     def summand(
         self, request: messages.Request, *, judging: bool, patients: int
-    ) -> tuple[MetricSet, NDArray[np.float64]]:
+    ) -> tuple[GroupedMetrics, NDArray[np.float64]]:
         """Evaluate the global model for a masked sum; a site that does not judge it adds nothing.
 
         Args:
@@ -339,15 +338,17 @@ class Site:
             Empty metrics, and the packed states (n,).
         """
         bench = self.judging(request)
-        edges = _edges(bench, request)
-        empty = bench.task.metrics(edges)
+        split, edges = request.split, _edges(bench, request)
+        empty = GroupedMetrics.of(bench.task, edges, split)
         if not judging:
             return empty, empty.pack()
         torch.set_num_threads(bench.job.training.threads)
-        found = evaluate(bench, self.data(bench.job).split(request.split), edges)
-        bins = bins_for(bench.job.evaluation.bins, patients)
+        data, bins = self.data(bench.job), bins_for(bench.job.evaluation.bins, patients)
+        groups = self._cohort.groups(bench.job, data, split)
+        found = evaluate(bench, data.split(split), edges, split=split, groups=groups)
         found.fold(bins)
-        bound(found, self._cohort.bounds(bench.job, request), bins)
+        bounds = self._cohort.bounds(bench.job, request)
+        bound_and_withhold(found, groups, bounds, bench.job, bins=bins, masked=True)
         return empty, found.pack()
 
     def _bench(self, request: messages.Request) -> Bench:

@@ -24,7 +24,7 @@ from client.settings.site import SiteConfig
 from client.training.distributed_noise import check_resolution
 from shared.job.schema import JobSpec
 from shared.metrics.curves import surely_behind
-from shared.metrics.states import MetricSet
+from shared.metrics.grouped import GroupedMetrics
 from shared.pki.certificates import key_fingerprint, load_certificate
 from shared.privacy.secagg import messages as stages
 from shared.privacy.secagg import wide
@@ -108,7 +108,7 @@ class SecureSite(Protocol):
     def part(self, request: messages.Request, trained: NDArray[np.float32]) -> NDArray[np.float32]: ...  # noqa: D102
     def summand(  # noqa: D102
         self, request: messages.Request, *, judging: bool, patients: int
-    ) -> tuple[MetricSet, NDArray[np.float64]]: ...
+    ) -> tuple[GroupedMetrics, NDArray[np.float64]]: ...
 
 
 Work = Callable[[SecureSite, Visit, RecordDict, RecordDict], RecordDict]

@@ -1,7 +1,7 @@
 """The networks of the jobs that a site serves, made ready and kept warm."""
 
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache, partial
 from importlib.metadata import version
@@ -24,7 +24,7 @@ from shared.errors import JobError
 from shared.job.model_size import model_size
 from shared.job.schema import JobSpec, parse_job
 from shared.job_parts import counts_are_sent
-from shared.metrics.states import MetricSet
+from shared.metrics.grouped import GroupedMetrics
 from shared.networks.build import Files, build_model, models_of
 from shared.networks.frozen_parts import trainable
 from shared.privacy.filters import UpdateFilter
@@ -165,13 +165,33 @@ def read_job(canonical: str) -> JobSpec:
     return job
 
 
-def evaluate(bench: Bench, samples: Samples, edges: NDArray[np.float64] | None = None) -> MetricSet:
-    """Return the metrics of a model on samples; edges of the bins as for `Task.metrics`."""
-    metrics = bench.task.metrics(edges)
+def evaluate(
+    bench: Bench,
+    samples: Samples,
+    edges: NDArray[np.float64] | None = None,
+    *,
+    split: str = "",
+    groups: Mapping[str, Collection[str]] | None = None,
+) -> GroupedMetrics:
+    """Return the metrics of a model on samples.
+
+    Args:
+        bench: Has the model.
+        samples: Of a split.
+        edges: Of the bins, as for `Task.metrics`.
+        split: Which one; a test is judged in groups of patients too, where the job asks for it.
+        groups: The patients of those that are judged, by name; others stay empty.
+    """
+    metrics = GroupedMetrics.of(bench.task, edges, split)
     with eval_mode(bench.model):
         for batch, predicted in predictions(bench.task, bench.models, samples):
             losses = bench.task.sample_losses(bench.models, batch, predicted)
-            bench.task.update(metrics, predicted, batch, losses)
+            bench.task.update(metrics.whole, predicted, batch, losses)
+            for name, patients in (groups or {}).items():
+                places = [place for place, patient in enumerate(batch.patients) if patient in patients]
+                if places:
+                    some = {what: values[places] for what, values in predicted.items()}
+                    bench.task.update(metrics.groups[name], some, batch.chosen(places), losses[places])
     return metrics
 
 

@@ -95,6 +95,23 @@ def comparison(
     return {**found, "no_interval": dict(no_interval)} if no_interval else found
 
 
+def from_tally(
+    job: JobSpec, values: Mapping[str, float], tally: Tally | None, patients: int
+) -> dict[str, Interval]:
+    """Return intervals of a classification's metrics from counts alone; nothing of other tasks.
+
+    Args:
+        job: The run's.
+        values: The metrics.
+        tally: Images of each class and the others (K, 2).
+        patients: Behind them.
+    """
+    found = job.task.classified()
+    if found is None or not found[1].exclusive or tally is None or not tally[:, 0].any():
+        return {}
+    return _intervals(found[1], values, tally[:, 0], patients)
+
+
 def _intervals(
     label: Field, values: Mapping[str, float], images: NDArray[np.int64], patients: int
 ) -> dict[str, Interval]:

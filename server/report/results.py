@@ -6,7 +6,9 @@ from typing import Any
 from server.report.between_sites import between_sites_table
 from server.report.comparison import sentences
 from server.report.content import Section, words
+from server.report.decisions import decision_tables, decision_warnings
 from server.report.facts import RunFacts, finite
+from server.report.groups import group_tables, group_warnings
 from server.report.tables import NO_SCORES, shown_metrics
 from server.report.words import tested_model
 from shared.metrics.figures import Figure, Point
@@ -31,6 +33,7 @@ def results_section(facts: RunFacts) -> Section:
         tables.append(_site_table(facts))
         if (between := between_sites_table(facts, shown_metrics(facts.job))) is not None:
             tables.append(between)
+    tables += decision_tables(facts) + group_tables(facts, shown_metrics(facts.job))
     tables += _baseline_tables(facts)
     how = {
         "bootstrap": "Intervals are 95 %, by a bootstrap over the test patients.",
@@ -43,9 +46,8 @@ def results_section(facts: RunFacts) -> Section:
         f"T{tested_model(facts.about)[1:]} on {behind} "
         f"test {'patient' if patients == 1 else 'patients'}. {how}",
     )
-    return Section(
-        "results", "What came out", says, tuple(sentences(facts.comparison)), tables, _cross_site(facts)
-    )
+    warns = (*sentences(facts.comparison), *decision_warnings(facts), *group_warnings(facts))
+    return Section("results", "What came out", says, warns, tables, _cross_site(facts))
 
 
 def _withheld(facts: RunFacts) -> tuple[str, ...]:

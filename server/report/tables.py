@@ -11,8 +11,10 @@ from rich.table import Table
 from server.report.columns import Column, fitting, print_table, print_whole, table_of
 from server.report.comparison import sentences
 from server.report.content import words
+from server.report.decisions import decision_tables, decision_warnings
 from server.report.described import Described, in_words, landmarks_of, tables_of
 from server.report.facts import Outcome
+from server.report.groups import group_tables, group_warnings
 from server.report.words import tested_model
 from shared.job.schema import JobSpec
 from shared.metrics.spec import metric_specs
@@ -164,11 +166,15 @@ def print_results(console: Console, job: JobSpec, description: Mapping[str, Any]
     if job.job.describes:
         _print_description(console, job, description)
         return
+    outcome = Outcome(job, description)
     for table in results_tables(job, description, console.width):
         print_whole(console, table)
-    for note in _notes(Outcome(job, description)):
+    for note in _notes(outcome):
         console.print(shown(note), soft_wrap=True)
     print_comparison(console, description)
+    for further in (*decision_tables(outcome), *group_tables(outcome, shown_metrics(job))):
+        print_table(console, further)
+    print_warnings(console, [*decision_warnings(outcome), *group_warnings(outcome)])
     print_missing_scores(console, description)
     print_guarantee(console, description)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from server.rounds.description_check import MOST_IMAGES
 from shared.job.schema import JobSpec
 from shared.limits import MOST_ROUNDING
+from shared.metrics.grouped import GroupedMetrics
 from shared.metrics.histograms import CalibrationBins
 from shared.metrics.states import Mean, MetricSet
 from shared.strategies.exact_mean import in_range
@@ -46,7 +47,7 @@ def check_update(update: Update, description: Description, weight: int) -> None:
 
 
 def check_evaluation(
-    evaluation: Evaluation, description: Description, split: str, metrics: MetricSet, job: JobSpec
+    evaluation: Evaluation, description: Description, split: str, metrics: GroupedMetrics, job: JobSpec
 ) -> None:
     """Check what a site says of a model, and take up its metric states.
 
@@ -69,6 +70,12 @@ def check_evaluation(
     images = evaluation.examples + MOST_ROUNDING if evaluation.examples else 0  # states count every image
     if (np.abs(evaluation.states) > metrics.limits(images) + _SLACK * images).any():
         raise MessageError(f"has metric states that {evaluation.examples} images can't give")
+    for part in metrics.parts():
+        _check_states(part, images)
+
+
+def _check_states(metrics: MetricSet, images: int) -> None:
+    """Check that sums agree with their counts, of all patients or of a group of them."""
     for name, metric in metrics.metrics.items():
         if isinstance(metric, Mean):
             values = metric.total.abs() if metrics.is_signed(name) else metric.total

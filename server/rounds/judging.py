@@ -1,7 +1,7 @@
 """How a model is judged: the sites' metric states added up, as they come or behind masks."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -9,17 +9,19 @@ from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
 from server.rounds.answer_checks import check_evaluation
+from server.rounds.deciding import chosen, entries, require_one_model
 from server.rounds.federation import DrawnGrid, Federation, Member
 from server.rounds.score_bins import edges_for
 from server.rounds.secure_evaluation import SecureEvaluation
+from server.runs.checkpoint import Best
 from server.runs.events import Event, Listener
 from shared.job.schema import JobSpec
 from shared.metrics.curves import Curves
-from shared.metrics.states import MetricSet
+from shared.metrics.grouped import GroupedMetrics
 from shared.strategies.flower_halves import WEIGHT, CentralHalf
+from shared.strategies.wire import Wire
 from shared.tasks.base import Task
 from shared.wire import messages
-from shared.wire.packed_model import Layout
 
 Scores = dict[str, float]
 
@@ -38,6 +40,9 @@ class Judged:
         tallies: The same of each site whose own states are known.
         kept: What figures are drawn from: the `edges` of the bins (None where there are none), the packed
             states of the `federation`, and those of the `sites` whose own are known.
+        pooled: The metrics of all sites together, and of groups of their patients.
+        known: The same of each site whose own states are known.
+        entries: Of a test: what `run.json` says of what was chosen before it, and of groups.
     """
 
     federation: Scores
@@ -50,6 +55,9 @@ class Judged:
     tally: NDArray[np.int64] | None
     tallies: dict[str, NDArray[np.int64] | None]
     kept: dict[str, Any] = field(default_factory=dict)
+    pooled: GroupedMetrics | None = None
+    known: Mapping[str, GroupedMetrics] = field(default_factory=dict)
+    entries: dict[str, Any] = field(default_factory=dict)
 
     def rows(self, round_: int, phase: str) -> list[dict[str, Any]]:
         """Return the rows of the sites in the table of a run."""
@@ -75,9 +83,12 @@ class Judges:
         job: What is asked.
         task: Of the job.
         strategy: Some adapt to evaluations.
-        layout: Of the model as it travels.
+        wire: Of the model as it travels.
         run: Its name.
         listen: Told of everything that happens.
+
+    Raises:
+        JobError: Something is to be chosen of a model that is another one at each site.
     """
 
     def __init__(
@@ -86,7 +97,7 @@ class Judges:
         job: JobSpec,
         task: Task,
         strategy: CentralHalf,
-        layout: Layout,
+        wire: Wire,
         *,
         run: str,
         listen: Listener,
@@ -95,9 +106,19 @@ class Judges:
         self._job = job
         self._task = task
         self._strategy = strategy
-        self._layout = layout
+        self._layout = wire.layout
         self._run = run
         self._listen = listen
+        require_one_model(job, wire)
+
+    def test(self, tested: Best, members: list[Member]) -> Judged:
+        """Judge a model on the test patients, and before that choose what the job lets be chosen of it."""
+        voted = self._federation.judges(tested.round, "val")
+        choice = chosen(self._job, tested, voted)
+        found = self._job.task.classified()
+        marks = () if choice is None or found is None else choice.marks(found[1])
+        judged = self.judge(tested.vector, tested.round, "test", members, tested.curves, marks=marks)
+        return replace(judged, entries=entries(self._job, choice, judged, members))
 
     def judge(
         self,
@@ -106,6 +127,8 @@ class Judges:
         split: str,
         members: list[Member],
         before: Curves | None,
+        *,
+        marks: Sequence[Sequence[float]] = (),
     ) -> Judged:
         """Add up the metric states of the sites: the result is what pooling their predictions would give.
 
@@ -115,10 +138,11 @@ class Judges:
             split: 'val' or 'test'.
             members: Asked.
             before: From which the bins follow.
+            marks: Logits for each class with curves that shall be edges of bins.
         """
         config = self._federation.config(round_, self._layout, self._run, split=split)
         grid = DrawnGrid(self._federation.grid, members)
-        edges = edges_for(self._task, members, split, before)
+        edges = edges_for(self._task, members, split, before, marks)
         record = messages.evaluation_record(vector, edges)
         asked = self._strategy.configure_evaluate(round_, record, config, grid)
         asked = self._federation.reached(asked, round_, split)
@@ -126,19 +150,18 @@ class Judges:
             return self._judge_by_sum(asked, round_, split, edges)
         phase = "test" if split == "test" else "evaluate"
 
-        def check(member: Member, content: RecordDict) -> tuple[messages.Evaluation, MetricSet]:
+        def check(member: Member, content: RecordDict) -> tuple[messages.Evaluation, GroupedMetrics]:
             evaluation = messages.read_evaluation(content)
-            metrics = self._task.metrics(edges)
+            metrics = GroupedMetrics.of(self._task, edges, split)
             check_evaluation(evaluation, member.description, split, metrics, self._job)
             return evaluation, metrics
 
         answers: dict[str, messages.Evaluation] = {}
         replies: list[Message] = []
-        scores: dict[str, Scores] = {}
-        tallies: dict[str, NDArray[np.int64] | None] = {}
+        own: dict[str, GroupedMetrics] = {}
         for reply, (evaluation, metrics) in self._federation.exchange(asked, round_, phase, check):
             name = reply.member.name
-            answers[name], scores[name], tallies[name] = evaluation, metrics.compute(), metrics.tally()
+            answers[name], own[name] = evaluation, metrics
             if evaluation.examples:
                 counted = {messages.METRICS: MetricRecord({WEIGHT: evaluation.examples})}
                 reduce_to(reply.message.content, counted)
@@ -147,20 +170,23 @@ class Judges:
         # Some strategies adapt to it.
         self._strategy.aggregate_evaluate(round_, self._federation.sorted(replies))
         names = sorted(answers)
-        pooled = self._task.metrics(edges)
+        pooled = GroupedMetrics.of(self._task, edges, split)
         for name in names:
             pooled.merge(answers[name].states)
+        known = {name: own[name] for name in names if answers[name].examples}
         return Judged(
-            pooled.compute(),
-            {name: scores[name] for name in names},
+            pooled.whole.compute(),
+            {name: own[name].whole.compute() for name in names},
             {name: answers[name].examples for name in names},
             {name: answers[name].seconds for name in names},
             dict.fromkeys(names, pooled.pack().nbytes),
             any(answer.examples for answer in answers.values()),
-            pooled.curves(),
-            pooled.tally(),
-            tallies,
-            _kept(edges, pooled, {name: answers[name].states for name in names if answers[name].examples}),
+            pooled.whole.curves(),
+            pooled.whole.tally(),
+            {name: own[name].whole.tally() for name in own},
+            _kept(edges, pooled, known),
+            pooled,
+            known,
         )
 
     def _judge_by_sum(
@@ -171,27 +197,29 @@ class Judges:
         found = secure.metrics(asked, round_, split, self._task, edges)
         if found.message is not None:
             self._strategy.aggregate_evaluate(round_, [found.message])
+        whole = found.metrics.whole
         return Judged(
-            found.metrics.compute(),
+            whole.compute(),
             {row["site"]: {} for row in found.rows},
             {},
             {row["site"]: row["seconds"] for row in found.rows},
             {row["site"]: row["bytes"] for row in found.rows},
             found.message is not None,
-            found.metrics.curves(),
-            found.metrics.tally(),
+            whole.curves(),
+            whole.tally(),
             {},
             _kept(edges, found.metrics, {}) if found.message is not None else {},
+            found.metrics,
         )
 
 
 def _kept(
-    edges: NDArray[np.float64] | None, pooled: MetricSet, sites: Mapping[str, NDArray[np.float64]]
+    edges: NDArray[np.float64] | None, pooled: GroupedMetrics, sites: Mapping[str, GroupedMetrics]
 ) -> dict[str, Any]:
     return {
         "edges": None if edges is None else edges.tolist(),
-        "federation": pooled.pack().tolist(),
-        "sites": {name: states.tolist() for name, states in sites.items()},
+        "federation": pooled.whole.pack().tolist(),
+        "sites": {name: own.whole.pack().tolist() for name, own in sites.items()},
     }
 
 

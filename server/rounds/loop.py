@@ -41,6 +41,7 @@ from server.runs.places import Places
 from shared.job.model_size import check_model_size
 from shared.job.schema import JobSpec
 from shared.job_parts import counts_are_sent, is_sent_whole
+from shared.metrics.grouped import TEST, GroupedMetrics
 from shared.metrics.spec import is_better, metric_names
 from shared.metrics.statistics import packed
 from shared.networks.build import build_model
@@ -113,7 +114,7 @@ class RoundLoop:
             project=str(about.get("project", "")),
             strict=strict,
             numbers=self.layout.size,
-            states=max(self.task.metrics().pack().size, sizes),
+            states=max(GroupedMetrics.of(self.task, None, TEST).pack().size, sizes),
             heads=heads,
             repeats=repeats,
         )
@@ -129,7 +130,7 @@ class RoundLoop:
             job,
             self.task,
             self._strategy,
-            self.layout,
+            self.wire,
             run=run.path.name,
             listen=self._listen,
         )
@@ -366,7 +367,7 @@ class RoundLoop:
         if state.best is not None:
             self._run.save_model("best", self.layout, state.best.vector, state.best.round)
         members = self._federation.judges(tested.round, "test")
-        judged = self._judges.judge(tested.vector, tested.round, "test", members, tested.curves)
+        judged = self._judges.test(tested, members)
         judges, answered = _names(members), sorted(judged.sites)
         self._run.note_part(round=state.round, test=True, judges=judges, judged=answered)
         told = guarantee(
@@ -385,6 +386,7 @@ class RoundLoop:
                 self.job, judged, {member.name: member.description.patients for member in members}
             ),
             **({"guarantee": told} if told else {}),
+            **judged.entries,
             bytes_sent=self._run.bytes_sent(),
             late=self._run.rounds_missed(),
         )

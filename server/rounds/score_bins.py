@@ -6,12 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.rounds.federation import Member
-from shared.metrics.curves import Curves, bins_for, surely_behind
+from shared.metrics.curves import Curves, bins_for, surely_behind, through
 from shared.tasks.base import Task
 
 
 def edges_for(
-    task: Task, members: Sequence[Member], split: str, before: Curves | None
+    task: Task,
+    members: Sequence[Member],
+    split: str,
+    before: Curves | None,
+    marks: Sequence[Sequence[float]] = (),
 ) -> NDArray[np.float64] | None:
     """Return the edges for an evaluation; None where the task bins no scores.
 
@@ -20,7 +24,10 @@ def edges_for(
         members: The sites that are asked.
         split: On whose patients.
         before: The curves of the evaluation before; None for the first.
+        marks: Logits for each class that shall be edges, see `shared.metrics.curves.through`.
     """
     patients = surely_behind(member.description.patients.get(split, 0) for member in members)
     bins = bins_for(task.job.evaluation.bins, patients)
-    return task.first_edges(bins) if before is None else before.next_edges(bins)
+    if before is None:
+        return task.first_edges(bins)
+    return through(before.next_edges(bins), marks) if marks else before.next_edges(bins)

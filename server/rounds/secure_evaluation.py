@@ -12,7 +12,7 @@ from server.rounds.missing_sites import MissingSitesError
 from server.rounds.secure_sum import Plan, SecureSum
 from server.runs.events import Event, Listener
 from shared.job.schema import JobSpec
-from shared.metrics.states import MetricSet
+from shared.metrics.grouped import GroupedMetrics
 from shared.privacy.secagg.errors import FewerBehindError, SecureAggregationError, TooFewJudgesError
 from shared.privacy.secagg.metric_sum import decode_states
 from shared.privacy.secagg.records import TEST
@@ -26,12 +26,12 @@ class SummedMetrics:
     """What an evaluation brought.
 
     Attributes:
-        metrics: Of all sites together.
+        metrics: Of all sites together, and of groups of their patients.
         rows: For each site that was in the sum its round, name, phase, seconds and bytes.
         message: A reply for the strategy, with the weight of all; None where no site judged the model.
     """
 
-    metrics: MetricSet
+    metrics: GroupedMetrics
     rows: list[dict[str, Any]]
     message: Message | None
 
@@ -66,7 +66,7 @@ class SecureEvaluation:
             RunError: The test came to nothing: without it the run isn't over.
         """
         if not asked:  # a simulation repeats a run in which nobody judged
-            return SummedMetrics(task.metrics(edges), [], None)
+            return SummedMetrics(GroupedMetrics.of(task, edges, split), [], None)
         try:
             return self._metrics(asked, round_, split, task, edges)
         except SecureAggregationError as error:
@@ -78,12 +78,12 @@ class SecureEvaluation:
                     "--resume.",
                 ) from None
             self._listen(Event("not_evaluated", round_, phase=split, data={"reason": error.problem}))
-            return SummedMetrics(task.metrics(edges), [], None)
+            return SummedMetrics(GroupedMetrics.of(task, edges, split), [], None)
 
     def _metrics(
         self, asked: list[Message], round_: int, split: str, task: Task, edges: NDArray[np.float64] | None
     ) -> SummedMetrics:
-        metrics = task.metrics(edges)
+        metrics = GroupedMetrics.of(task, edges, split)
         plan = Plan(self._job, round_, split, metrics.pack().size, 0)
         secure = SecureSum(self._federation, plan, asked, self._listen)
         try:

@@ -107,7 +107,8 @@ class Figures:
             }
         if "comparison" in description:
             found["comparison"] = self._comparison(description["comparison"], description)
-        parts = {"test": self._test, "guarantee": self._guarantee, "described": self._described}
+        parts = {"test": self._test, "guarantee": self._guarantee}
+        parts |= {"described": self._described, "decisions": self._decisions, "groups": self._groups}
         return found | {key: take(description[key]) for key, take in parts.items() if key in description}
 
     def reason(self, reason: Any) -> str:
@@ -165,6 +166,27 @@ class Figures:
         }
         single = {site: name for site, name in comparison.get("one_class", {}).items() if site in shown}
         return {"metrics": metrics, "one_class": single}
+
+    def _decisions(self, decisions: Mapping[str, Any]) -> dict[str, Any]:
+        shown = self.shown(decisions["sites"])
+        return {**decisions, "sites": {site: decisions["sites"][site] for site in sorted(shown)}}
+
+    def _groups(self, groups: Mapping[str, Any]) -> dict[str, Any]:
+        """Return figures of groups; where one site alone is behind one and stays hidden, none of it."""
+        behind = {
+            name: {site for site, own in groups["sites"].items() if name in own}
+            for name in groups["federation"]
+        }
+        sites: dict[str, dict[str, Any]] = {}
+        for name, among in behind.items():
+            for site in sorted(self.shown(among)):
+                sites.setdefault(site, {})[name] = groups["sites"][site][name]
+        told = {
+            name: figures
+            for name, figures in groups["federation"].items()
+            if len(behind[name]) != 1 or self.shown(behind[name])
+        }
+        return {"federation": told, "sites": sites}
 
     def _described(self, described: Mapping[str, Any]) -> dict[str, Any]:
         shown = self.shown(described["sites"])

@@ -142,6 +142,13 @@ class DataTable(Table):
         description="Choose the best round on this fold of each site's patients (of those who do not test) "
         "instead of the site's own validation patients. Each site says how many folds it has (5 by default).",
     )
+    fold_draw: int = later_key(
+        1,
+        ge=1,
+        le=10,
+        description="Which of several ways in which each site has drawn its folds, for repeated "
+        "cross-validation; with fold.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -154,6 +161,12 @@ class DataTable(Table):
                     "[data] fold = 1"
                 )
         return table
+
+    @model_validator(mode="after")
+    def _drawn_folds(self) -> Self:
+        if self.fold_draw != 1 and self.fold is None:
+            raise ValueError("fold_draw: says how the folds are drawn, and no fold is named; add fold")
+        return self
 
     @model_validator(mode="after")
     def _each_image_once(self) -> Self:

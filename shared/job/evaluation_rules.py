@@ -9,6 +9,9 @@ from shared.text.plural import many
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
 
+OF_ROUNDS = ("select_best", "patience", "average_last", "decisions")
+"""Keys of `[evaluation]` that choose among rounds, or on their validation patients."""
+
 
 def check_evaluation(job: "JobSpec") -> None:
     """Raise ValueError where an unknown metric chooses, or more rounds count than there are."""

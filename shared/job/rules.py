@@ -3,7 +3,9 @@
 import math
 from typing import TYPE_CHECKING
 
+from shared.job.decision_options import check_decisions
 from shared.job.evaluation_rules import check_evaluation
+from shared.job.group_options import check_groups
 from shared.job.judging_rules import check_judging
 from shared.job_parts import misnamed_networks, networks_of, phases_of
 from shared.limits import LARGEST_JOB, LARGEST_MODEL_MB
@@ -45,6 +47,8 @@ def check(job: "JobSpec") -> None:
         _network_size,
         _metrics,
         check_evaluation,
+        check_decisions,
+        check_groups,
         _strategy,
         _statistics,
         _private_training,
@@ -77,7 +81,8 @@ def _data(job: "JobSpec") -> None:
         if getattr(job.data, key) is not None and kind not in kinds:
             raise ValueError(f"[data] {key}: is about {kind}, and this job's {job.task.name} has none")
     if not kinds & PIXELS:
-        keys = {key: field.default for key, field in type(job.data).model_fields.items() if key != "fold"}
+        keys = {key: field.default for key, field in type(job.data).model_fields.items()}
+        keys = {key: default for key, default in keys.items() if key not in {"fold", "fold_draw"}}
         for key in (key for key, default in keys.items() if getattr(job.data, key) != default):
             raise ValueError(f"[data] {key}: is about images, and this job's {job.task.name} sees none")
     elif job.data.size is None and job.data.patch is None:

@@ -16,8 +16,10 @@ from shared.errors import JobError
 from shared.further_metrics import METRICS, MetricOptions
 from shared.job.bounds import check_bounds
 from shared.job.data_options import DataTable
+from shared.job.decision_options import DecisionsTable
 from shared.job.describing import described
 from shared.job.errors import describe
+from shared.job.group_options import GroupColumn
 from shared.job.training_options import TrainingTable
 from shared.metrics.statistic_spec import StatisticSpec
 from shared.networks import NETWORKS, NetworkOptions
@@ -128,10 +130,21 @@ class EvaluationTable(Table):
         examples=[[{"name": "brier"}]],
         description="Metrics besides those of the task (docs/metrics.md).",
     )
+    groups: list[GroupColumn] = later_key(
+        [],
+        max_length=4,
+        examples=[[{"column": "sex", "values": ["F", "M"]}]],
+        description="Columns by whose groups of patients the test is judged too (docs/fairness.md).",
+    )
+    decisions: DecisionsTable | None = later_key(
+        None,
+        description="Operating point, calibration and prediction sets, in a table of their own.",
+    )
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
         check_distinct("metrics", [metric.name for metric in self.metrics])
+        check_distinct("groups", [own.column for own in self.groups])
         return self
 
     @model_validator(mode="after")

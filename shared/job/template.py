@@ -24,6 +24,7 @@ WITHIN = {
     "task": {"task.stack": "StackTable", "task.unlabelled": "UnlabelledTable"},
     "model": {"model.lora": "LoraTable"},
     "training": {PHASE: "PhaseTable", "training.adversarial": "AdversarialTable"},
+    "evaluation": {"evaluation.groups": "GroupColumn", "evaluation.decisions": "DecisionsTable"},
 }
 """Tables within others, which a job begins without, and the names of their schemas."""
 TABLES_BEGIN = "<!-- The tables below are written by `make docs` from shared/job/schema.py. -->\n"
@@ -253,8 +254,9 @@ def _values(field: Schema) -> str:
     least, most = inner.get("minItems", 0), inner.get("maxItems")
     count = f"{least} or more" if most is None else str(least) if least == most else f"{least} to {most}"
     items = inner["items"]
-    if "type" not in items:  # tables of one kind or another
-        return f"list of {count} tables, each with a {items['discriminator']['propertyName']}"
+    if "type" not in items:  # tables of one kind, or of one or another
+        kinds = f", each with a {items['discriminator']['propertyName']}" if "discriminator" in items else ""
+        return f"list of {count} tables{kinds}"
     if "enum" in items:
         return f"list of any of: {', '.join(map(str, items['enum']))}"
     each = f", each {' and '.join(_bounds(items))}" if _bounds(items) else ""

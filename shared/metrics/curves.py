@@ -4,7 +4,7 @@ A score is the logit of a class's probability. Edges (K, B - 1) cut the scores o
 bins; the histograms count the images in each bin, those of the class and the others apart.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -231,3 +231,27 @@ def _range(ends: Floats, images: Counts) -> tuple[float, float]:
     margin = _MARGIN * (high - low) + _LEAST
     low = float(np.clip(low - margin, -LARGEST_EDGE, LARGEST_EDGE - 1))
     return low, float(np.clip(high + margin, low + _LEAST, LARGEST_EDGE))
+
+
+def through(edges: Floats, marks: Iterable[Sequence[float]]) -> Floats:
+    """Return edges (K, B - 1) of which the nearest ones have moved to marks, as many as there are edges.
+
+    Args:
+        edges: Strictly increasing.
+        marks: For each class, the most important first; within the range of edges.
+    """
+    return np.stack([_through(row, own) for row, own in zip(edges, marks, strict=True)])
+
+
+def _through(row: Floats, marks: Sequence[float]) -> Floats:
+    found, fixed = row.copy(), np.zeros(len(row), np.bool_)
+    for mark in dict.fromkeys(marks):
+        if fixed.all():
+            break
+        place = int(np.argmin(np.where(fixed, np.inf, np.abs(found - mark))))
+        if mark in found:
+            place = int(np.flatnonzero(found == mark)[0])
+        found[place], fixed[place] = mark, True
+        order = np.argsort(found, kind="stable")
+        found, fixed = found[order], fixed[order]
+    return found

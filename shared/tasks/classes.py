@@ -34,6 +34,26 @@ LOGITS = "logits"
 """Name of what is predicted: (B, K), or (B, K, *S) where each pixel has a class."""
 
 
+def class_logits(logits: Tensor, label: Field) -> Tensor:
+    """Return the logit of each class's own probability (N, K): by these scores classes are judged."""
+    return logits if label.several else against_the_rest(logits)
+
+
+def against_the_rest(logits: Tensor) -> Tensor:
+    """Return the logit of each class's softmax probability (N, K): its odds against all others together.
+
+    It orders images as the probability does, also where that rounds to 0 or 1.
+    """
+    others = torch.stack(
+        [
+            torch.cat([logits[:, :k], logits[:, k + 1 :]], dim=1).logsumexp(dim=1)
+            for k in range(logits.shape[1])
+        ],
+        dim=1,
+    )
+    return logits - others
+
+
 class ClassesTask(Task):
     """From the first input to logits.
 

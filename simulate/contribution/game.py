@@ -139,7 +139,7 @@ def _job_of(job: JobSpec, metric: str, seed: int, *, trains: bool) -> JobSpec:
     if not trains:
         values |= {"job.rounds": 1, "training.learning_rate": _HARDLY}
     override(tables, values, None)
-    tables["evaluation"] |= {"select_best": metric, "patience": None}
+    tables["evaluation"] |= {"select_best": metric, "patience": None, "average_last": None}
     return parse_job(tables, "contribution")
 
 

@@ -34,6 +34,7 @@ OPEN_POLICY = PolicyTable(
     strategies=list(STRATEGIES) if STRATEGIES.package else None,
     metrics=list(METRICS) if METRICS.package else None,
     kinds=list(KINDS) if KINDS.package else None,
+    group_columns=["*"],
     min_group=1,
     min_patients_in_update=1,
     share_site_metrics=True,

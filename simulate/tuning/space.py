@@ -110,5 +110,5 @@ def job_of_trial(job: JobSpec, metric: str, values: dict[str, Any], where: Path)
     """
     tables: dict[str, Any] = job.model_dump(mode="json", exclude_none=True)
     override(tables, values, where)
-    tables["evaluation"] |= {"select_best": metric, "patience": None}
+    tables["evaluation"] |= {"select_best": metric, "patience": None, "average_last": None}
     return parse_job(tables, where)

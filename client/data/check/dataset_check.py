@@ -161,7 +161,7 @@ class _Check:
             parts,
             expected.images,
             expected.needs,
-            job.data.fold if job else None,
+            (job.data.fold, job.data.fold_draw) if job else (None, 1),
             may_lack_images=job is not None and may_lack_images(job),
             may_lack_masks=job is not None and may_lack_masks(job),
         )

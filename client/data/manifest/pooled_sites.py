@@ -63,7 +63,7 @@ def read_parts(
     parts: Sequence[Part],
     images: Sequence[str],
     needs: Sequence[str],
-    fold: int | None = None,
+    fold: tuple[int | None, int] = (None, 1),
     *,
     may_lack_images: bool = False,
     may_lack_masks: bool = False,
@@ -74,7 +74,7 @@ def read_parts(
         parts: At least one.
         images: The columns that hold the image's files.
         needs: Further columns that the task needs.
-        fold: Which fold validates; None takes the split's own validation patients.
+        fold: Which fold validates, None takes the split's own validation patients; and how folds are drawn.
         may_lack_images: A row may have no image.
         may_lack_masks: A row may have no mask.
 
@@ -104,10 +104,10 @@ def read_parts(
     )
 
 
-def _rows(part: Part, manifest: Manifest, fold: int | None, *, alone: bool) -> list[Row]:
+def _rows(part: Part, manifest: Manifest, fold: tuple[int | None, int], *, alone: bool) -> list[Row]:
     """Return the rows of a part; a row's number finds it where there is one manifest `alone`."""
     own = {record.row for record in (manifest.of_site(part.value) if part.value else manifest).records}
-    sides = part.split.sides(manifest.records, fold)
+    sides = part.split.sides(manifest.records, *fold)
     rows = []
     for record, side in zip(manifest.records, sides, strict=True):
         if record.row in own:

@@ -86,7 +86,7 @@ class Split:
     shares: SplitTable = field(default_factory=SplitTable)
     used: float = 1.0  # share of the patients of each other side than the test's: a rehearsal tries fewer
 
-    def sides(self, records: Sequence[Record], fold: int | None = None) -> list[str]:
+    def sides(self, records: Sequence[Record], fold: int | None = None, draw: int = 1) -> list[str]:
         """Return 'train', 'val' or 'test' for each record.
 
         The column `split` decides where the manifest has one. Where no record is in 'val', that side is cut
@@ -95,13 +95,14 @@ class Split:
         Args:
             records: All records of a manifest, also those of other sites.
             fold: From 1; None takes the split's own validation patients.
+            draw: In which of several ways the folds are drawn, from 1.
 
         Raises:
             JobError: The site has fewer folds.
         """
         sides = [record.split or self._drawn(record, "test", self.shares.test) for record in records]
         if fold is not None:
-            return self._folded(records, sides, fold)
+            return self._folded(records, sides, fold, draw)
         if "val" in sides:
             return sides
         return [
@@ -135,7 +136,7 @@ class Split:
         order = sorted(patients, key=lambda patient: self.key.hash("labelled", patient))
         return frozenset(order[:number])
 
-    def _folded(self, records: Sequence[Record], sides: Sequence[str], fold: int) -> list[str]:
+    def _folded(self, records: Sequence[Record], sides: Sequence[str], fold: int, draw: int) -> list[str]:
         folds = self.shares.folds
         if fold > folds:
             raise JobError(
@@ -143,7 +144,8 @@ class Split:
                 where="[data] fold",
                 remedy=f"Choose a fold from 1 to {folds}.",
             )
-        own = [1 + int(self.key.position(record.patient, "fold") * folds) for record in records]
+        purpose = "fold" if draw == 1 else f"fold {draw}"
+        own = [1 + int(self.key.position(record.patient, purpose) * folds) for record in records]
         return [
             side if side == "test" else "val" if number == fold else "train"
             for side, number in zip(sides, own, strict=True)

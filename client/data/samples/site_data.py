@@ -19,6 +19,7 @@ from client.data.manifest.rows import SPLITS, Manifest, Record, require, scan_ma
 from client.data.manifest.splits import Split
 from client.data.motion.steps import whole
 from client.data.samples.batches import Samples
+from client.data.samples.patient_groups import patient_groups
 from client.data.samples.sample_reader import Reader
 from shared.job.schema import JobSpec
 from shared.metrics.patient_values import PatientValues
@@ -117,7 +118,7 @@ class SiteData:
         filled = pairing.columns if pairing else {}
         columns = {*found.columns, *(new for new, old in filled.items() if old in found.columns)}
         kinds = {name: kind for name, kind in declared.items() if columns.issuperset(kind.columns)}
-        sides = split.sides(found.records, job.data.fold)
+        sides = split.sides(found.records, job.data.fold, job.data.fold_draw)
         pairs = list(zip(found.records, sides, strict=True))
         if column_value is not None:
             pairs = _of_site(found, pairs, column_value)
@@ -174,6 +175,10 @@ class SiteData:
     def group(self, name: str) -> frozenset[str]:
         """Return the patients of 'train', 'val' or 'test'."""
         return frozenset(record.patient for record in self._sides[name])
+
+    def test_groups(self) -> dict[str, frozenset[str]]:
+        """Return the test patients of each group that the job asks for, by its name."""
+        return patient_groups(self._job, self._sides["test"])
 
     def class_counts(self) -> NDArray[np.int64]:
         """Count the classes of the training samples.

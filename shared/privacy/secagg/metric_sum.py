@@ -6,14 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.metrics.codec import MetricCodec
-from shared.metrics.states import MetricSet
+from shared.metrics.grouped import GroupedMetrics
 from shared.privacy.secagg.claims import Claims
 from shared.privacy.secagg.errors import SecureAggregationError
 from shared.privacy.secagg.limits import LARGEST_WEIGHT
 
 
 def encode_states(
-    states: NDArray[np.float64], metrics: MetricSet, roster: Collection[Claims]
+    states: NDArray[np.float64], metrics: GroupedMetrics, roster: Collection[Claims]
 ) -> NDArray[np.uint64]:
     """Return a site's contribution to a sum of metric states, shape (n,).
 
@@ -32,7 +32,7 @@ def encode_states(
 
 
 def decode_states(
-    total: NDArray[np.uint64], metrics: MetricSet, roster: Collection[Claims]
+    total: NDArray[np.uint64], metrics: GroupedMetrics, roster: Collection[Claims]
 ) -> NDArray[np.float64]:
     """Return the states (n,) that a sum stands for, and merge them into the metrics.
 
@@ -52,7 +52,7 @@ def decode_states(
     return states
 
 
-def _codec(metrics: MetricSet, roster: Collection[Claims]) -> MetricCodec:
+def _codec(metrics: GroupedMetrics, roster: Collection[Claims]) -> MetricCodec:
     # Claimed images are rounded, and some sites tell none: there is room for more of them.
     images = max(LARGEST_WEIGHT, 2 * sum(claims.weight for claims in roster))
     return MetricCodec(metrics.limits(images), metrics.counts(), len(roster))

@@ -23,7 +23,7 @@ from shared.metrics.figures import Figure
 from shared.metrics.histograms import CALIBRATION_BINS, CalibrationBins, Histograms, Scores
 from shared.metrics.replicates import PATIENT, Draws, Figures, Rivals, Tables, joined
 from shared.metrics.states import LARGEST_LOSS, Mean, MetricSet, Recount, bounded
-from shared.tasks.classes import classified_by
+from shared.tasks.classes import against_the_rest, classified_by
 from shared.tasks.classification.figures import (
     calibration_figures,
     confusion_of_patients,
@@ -244,18 +244,3 @@ class ClassificationMetrics(MetricSet):
         every = torch.full((len(self.label.classes),), torch.nan, dtype=torch.float64)
         every[self.judged] = torch.from_numpy(values)
         return every
-
-
-def against_the_rest(logits: Tensor) -> Tensor:
-    """Return the logit of each class's softmax probability (N, K): its odds against all others together.
-
-    It orders images as the probability does, also where that rounds to 0 or 1.
-    """
-    others = torch.stack(
-        [
-            torch.cat([logits[:, :k], logits[:, k + 1 :]], dim=1).logsumexp(dim=1)
-            for k in range(logits.shape[1])
-        ],
-        dim=1,
-    )
-    return logits - others

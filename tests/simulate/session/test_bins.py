@@ -40,9 +40,9 @@ def test_scores_are_counted_in_a_bin_for_ten_patients_where_they_are(job, data, 
     """Every site of an evaluation has the same edges, and after the first they follow the scores."""
     asked = []
 
-    def evaluate(bench, samples, edges=None):
+    def evaluate(bench, samples, edges=None, **options):
         asked.append(edges)
-        return original(bench, samples, edges)
+        return original(bench, samples, edges, **options)
 
     original = hospital.evaluate
     monkeypatch.setattr(hospital, "evaluate", evaluate)

@@ -1,0 +1,1 @@
+"""What is chosen of a tested model on the validation patients' sums: operating point, calibration, sets."""
