@@ -8,6 +8,7 @@ import difflib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import helm_python
@@ -15,8 +16,15 @@ import kubernetes_validate
 import yaml
 
 PROJECT = Path(__file__).resolve().parents[1]
+sys.path.insert(
+    0, str(PROJECT)
+)  # of which no more is needed than these files: nothing of it is installed here
+
+from client.workers.kubernetes import Kubernetes  # noqa: E402
+
 CHART, PLAIN = PROJECT / "deploy" / "helm", PROJECT / "deploy" / "kubernetes"
 OLDEST, NEWEST = "1.27", "1.37"  # of Kubernetes
+TRAINING = (PLAIN / "training.yaml", PLAIN / "training-network.yaml")
 SIDES = ("site", "coordinator")
 CHANGED: dict[str, dict[str, Any]] = {
     "site": {
@@ -53,6 +61,12 @@ def main() -> None:
             except helm_python.HelmValuesError:
                 continue
             problems.append(f"values are taken that are wrong: {values}")
+    for file in TRAINING:
+        problems += [
+            f"{file.name}: {problem}" for problem in schema_problems(file.read_text(encoding="utf-8"))
+        ]
+    made = Kubernetes(TRAINING[0], ()).job("wardround-1", ["sh", "-c", "true"]) if which("kubectl") else ""
+    problems += [f"a job of {TRAINING[0].name}: {problem}" for problem in schema_problems(made)]
     if problems:
         sys.exit("\n".join(problems))
     print(f"the chart gives what {', '.join(SIDES)} need, by the schemas of Kubernetes {OLDEST} and {NEWEST}")

@@ -12,11 +12,11 @@ from client.data.check.expected import Expected
 from client.data.kinds.image_columns import image_columns
 from client.data.manifest.splits import CohortKey, Split
 from client.guard.cohort import Cohort
+from client.service.clusters import cluster_of
 from client.service.network_check import check_network
 from client.service.status import service_state
 from client.settings.site import DatasetTable, SiteConfig, load_site
 from client.training.compiler import HOW_TO_INSTALL, compiler_problem
-from client.workers.slurm import Slurm
 from shared.audit.verify import verify
 from shared.errors import WardroundError
 from shared.findings import GIB, Finding, State, disk_space, guarded
@@ -181,8 +181,8 @@ def _memory() -> Finding:
 
 
 def _device(config: SiteConfig) -> Finding:
-    if config.device.launcher == "slurm":  # what is on its machines is looked at there, as a job begins
-        return Finding("ok", "device", Slurm(config.device.options).check())
+    if config.device.launcher != "here":  # what is on its machines is looked at there, as a job begins
+        return Finding("ok", "device", cluster_of(config.device).check())
     import torch  # noqa: PLC0415 (seconds, and only this check needs it)
 
     from client.training.device import half_precisions, open_device  # noqa: PLC0415

@@ -7,6 +7,7 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
+from client.service.clusters import cluster_of
 from client.service.health import Health, socket_of
 from client.service.node import Node
 from client.service.presence import Presence
@@ -20,7 +21,6 @@ from client.work.site_host import SiteHostFactory
 from client.workers.batch_workers import BatchWorkers
 from client.workers.calls import Workers
 from client.workers.processes import ProcessPool
-from client.workers.slurm import Slurm
 from shared.audit.log import AuditLog
 from shared.errors import SiteError
 from shared.flower.fleet import Fleet
@@ -82,4 +82,4 @@ def _workers(site_file: Path, device: DeviceTable) -> Workers:
         return [*program, str(site_file.absolute()), str(folder.absolute()), idle]
 
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    return BatchWorkers(Slurm(device.options), site_file.parent / "state" / "jobs", command, kept)
+    return BatchWorkers(cluster_of(device), site_file.parent / "state" / "jobs", command, kept)

@@ -56,24 +56,31 @@ class DeviceTable(Table):
 
     gpu: int | None = Field(None, ge=0, description="Index of the CUDA device; without it the CPU.")
     memory_gib: Annotated[float, Field(gt=0)] | None = Field(None, description="GPU memory a job may take.")
-    launcher: Literal["here", "slurm"] = Field(
+    launcher: Literal["here", "slurm", "kubernetes"] = Field(
         "here",
-        description="Where the worker runs: beside the service, or as a job of Slurm on a machine that sees "
-        "the site's folder and the images at the same places; see docs/clusters.md.",
+        description="Where the worker runs: beside the service, or as a job of a cluster on a machine that "
+        "sees the site's folder and the images at the same places; see docs/clusters.md.",
     )
     options: tuple[str, ...] = Field(
         (),
         examples=[["--partition=gpu", "--gres=gpu:1", "--time=08:00:00", "--mem=32G"]],
-        description="Of sbatch, each a word: where and how large the job is.",
+        description="Of sbatch, each a word: where and how large a job is. Or of kubectl: its context.",
+    )
+    manifest: Path | None = Field(
+        None,
+        examples=["training.yaml"],
+        description="Of a job of Kubernetes; deploy/kubernetes/training.yaml is an example.",
     )
     idle_minutes: Annotated[float, Field(gt=0)] = Field(
-        10.0, description="How long a job of Slurm waits for more work before it ends."
+        10.0, description="How long a job of a cluster waits for more work before it ends."
     )
 
     @model_validator(mode="after")
     def _options_of_a_launcher(self) -> Self:
         if self.launcher == "here" and self.options:
             raise ValueError('[device] options are those of a launcher; set launcher = "slurm"')
+        if self.launcher == "kubernetes" and self.manifest is None:
+            raise ValueError('launcher = "kubernetes" needs the manifest of a job')
         return self
 
 
@@ -146,5 +153,11 @@ def load_site(path: Path) -> SiteConfig:
     datasets = {name: dataset.based_on(base) for name, dataset in config.datasets.items()}
     folder = config.cache.folder
     cache = config.cache.model_copy(update={"folder": None if folder is None else base / folder})
-    based = {"notify": config.notify.based_on(base), "monitoring": config.monitoring.based_on(base)}
+    manifest = config.device.manifest
+    device = config.device.model_copy(update={"manifest": None if manifest is None else base / manifest})
+    based = {
+        "device": device,
+        "notify": config.notify.based_on(base),
+        "monitoring": config.monitoring.based_on(base),
+    }
     return config.model_copy(update={"datasets": datasets, "cache": cache, **based})

@@ -16,6 +16,7 @@ from client.workers.batch_worker import Pulse, require_locks, serve_files
 from client.workers.batch_workers import BatchWorkers
 from client.workers.calls import Call, HostError, Outcome
 from client.workers.cluster import Standing
+from client.workers.kubernetes import PYTHON, Kubernetes
 from client.workers.message_files import read_outcome, write_outcome
 from client.workers.slurm import Slurm
 from shared.errors import RunError, SiteError
@@ -295,3 +296,71 @@ def test_slurm_is_asked_by_its_commands(tmp_path, monkeypatch) -> None:
     with pytest.raises(SiteError) as refused:
         slurm.check()
     assert "heart-42" not in json.dumps(str(refused.value))  # accounts are the hospital's own
+
+
+KUBECTL = """#!/bin/sh
+printf '%s\\n' "$@" >>"$0.words"
+case " $* " in
+    *" kustomize "*) for last; do :; done; cat "$last/kustomization.yaml" ;;
+    *" create "*) cat >"$0.created" ;;
+    *" get job "*) cat "$0.job" ;;
+    *" get pods "*) cat "$0.pods" ;;
+esac
+"""
+
+
+def test_kubernetes_is_asked_by_kubectl(tmp_path, monkeypatch) -> None:
+    """What kubectl gets and how its answers are read; `.ci/kubernetes` holds the job against the schema."""
+    kubectl, manifest = tmp_path / "kubectl", tmp_path / "training.yaml"
+    kubectl.write_text(KUBECTL)
+    kubectl.chmod(0o755)
+    manifest.write_text("kind: Job\n")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    cluster = Kubernetes(manifest, ["--namespace=heart"])
+    job = cluster.submit(
+        ["/venv/python", "-m", "it's"], {"A": "b c", "PYTHONPATH": "/here"}, tmp_path / "log"
+    )
+    [change] = json.loads((tmp_path / "kubectl.created").read_text())["patches"]
+    made = {one["path"]: one["value"] for one in json.loads(change["patch"])}
+    command = made["/spec/template/spec/containers/0/command"]
+    assert command[3:] == [str(tmp_path / "log"), "env", "A=b c", PYTHON, "-m", "it's"]
+    assert made["/metadata/name"] == job
+    assert (made["/spec/backoffLimit"], made["/spec/template/spec/restartPolicy"]) == (0, "Never")
+    assert "--namespace=heart" in (tmp_path / "kubectl.words").read_text().split("\n")
+    pods = {"items": [{"status": {"conditions": [{"type": "DisruptionTarget", "status": "True"}]}}]}
+    killed = {"terminated": {"reason": "OOMKilled"}}
+    tired = {"items": [{"status": {"containerStatuses": [{"state": killed}]}}]}
+    for status, of_pods, standing in (
+        ({"active": 1, "ready": 1}, {}, Standing("running")),
+        ({}, {}, Standing("waiting")),
+        (over("Complete", ""), {}, Standing("Complete", is_over=True)),
+        (
+            over("Failed", "BackoffLimitExceeded"),
+            tired,
+            Standing("BackoffLimitExceeded, OOMKilled", is_over=True),
+        ),
+        (
+            over("Failed", "BackoffLimitExceeded"),
+            pods,
+            Standing("BackoffLimitExceeded, DisruptionTarget", is_over=True, is_bad_luck=True),
+        ),
+        (
+            over("Failed", "DeadlineExceeded"),
+            {},
+            Standing("DeadlineExceeded", is_over=True, is_out_of_time=True),
+        ),
+    ):
+        (tmp_path / "kubectl.job").write_text(json.dumps({"status": status}))
+        (tmp_path / "kubectl.pods").write_text(json.dumps(of_pods))
+        assert cluster.look(job) == standing
+    kubectl.write_text("#!/bin/sh\necho 'Error from server (NotFound): no such job' >&2; exit 1\n")
+    assert cluster.look(job).is_over
+    kubectl.write_text("#!/bin/sh\necho 'namespace heart: connection refused' >&2; exit 1\n")
+    assert not cluster.look(job).is_over  # of the job that says nothing
+    with pytest.raises(SiteError) as refused:
+        cluster.check()
+    assert "heart" not in str(refused.value)
+
+
+def over(kind: str, reason: str) -> dict[str, object]:
+    return {"conditions": [{"type": kind, "status": "True", "reason": reason}]}
