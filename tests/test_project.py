@@ -41,6 +41,18 @@ def test_every_dependency_is_pinned_to_a_version_that_fits(
             assert pins[canonicalize_name(requirement.name)] in requirement.specifier
 
 
+def test_the_version_is_the_same_everywhere(pyproject: dict[str, dict[str, object]]) -> None:
+    version = re.escape(str(pyproject["project"]["version"]))
+    for file, line in {
+        "CITATION.cff": f"version: {version}",
+        "deploy/helm/Chart.yaml": f'version: {version}\nappVersion: "{version}"',
+        "deploy/kubernetes/site.yaml": f" image: wardround-site:{version}",
+        "deploy/kubernetes/coordinator.yaml": f" image: wardround-coordinator:{version}",
+        "deploy/kubernetes/training.yaml": f" image: wardround-site:{version}",
+    }.items():
+        assert re.search(f"{line}$", (PROJECT / file).read_text(encoding="utf-8"), re.MULTILINE), file
+
+
 def test_pins_have_no_local_suffix(pins: dict[str, Version]) -> None:
     assert [name for name, version in pins.items() if version.local] == []
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from importlib.metadata import version
 from pathlib import Path
 
 import httpx
@@ -122,7 +123,9 @@ def test_the_port_is_on_loopback_alone_and_ends_with_the_service(hospital: Hospi
     port = free_port()
     with published(MonitoringTable(port=port), numbers, "x"):
         answer = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False)
-        assert ("wardround_site_info", (("site", "st-mary"), ("version", "0.1.0"))) in read(answer.text)
+        assert ("wardround_site_info", (("site", "st-mary"), ("version", version("wardround")))) in read(
+            answer.text
+        )
         led_here = httpx.get(  # by a page whose name was made to point to this machine
             f"http://127.0.0.1:{port}/metrics", headers={"host": "elsewhere.test"}, trust_env=False
         )
