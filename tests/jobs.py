@@ -85,6 +85,14 @@ BY_TASK: dict[str, Tables] = {
         },
         "data": {"size": [16, 16], "intensity": "window", "window": [0.0, 255.0]},
     },
+    "vq-vae": {
+        "task": {"name": "vq-vae", "book": 8},
+        "model": {
+            "autoencoder": {"name": "vqvae", "channels": [4, 8], "width": 4},
+            "prior": {"name": "code-transformer", "width": 8, "layers": 1, "heads": 2},
+        },
+        "data": {"size": [16, 16], "intensity": "window", "window": [0.0, 255.0]},
+    },
     "diffusion": {
         "task": {"name": "diffusion", "drawing_steps": 4},
         "model": {"name": "diffusion-unet", "channels": [8, 16]},

@@ -23,6 +23,7 @@ _SAID = {
     "dice_patient": "Dice (per patient)",
     "dice_image": "Dice (per image)",
     "frechet": "Fréchet distance",
+    "kernel": "kernel distance",
     "dice_before": "Dice before",
     "hd95_before": "HD95 before",
     "tre": "landmarks apart (mm)",

@@ -50,6 +50,7 @@ from shared.networks.vgg import VGGOptions
 from shared.networks.vit import ViTOptions
 from shared.networks.vnet import VNetOptions
 from shared.networks.voxelmorph import VoxelMorphOptions
+from shared.networks.vqvae import CodeTransformerOptions, VQVAEOptions
 from shared.registry import Registry
 
 __all__ = ["NETWORKS", "Ends", "NetworkOptions", "fitting_networks"]
@@ -92,6 +93,8 @@ NETWORKS = Registry(
         GeneratorOptions,
         DiscriminatorOptions,
         DiffusionUNetOptions,
+        VQVAEOptions,
+        CodeTransformerOptions,
         CNNCascadeOptions,
         VarNetOptions,
         PoolingOptions,

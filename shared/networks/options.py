@@ -31,11 +31,14 @@ Levels = Annotated[
 ]
 
 
-Output = Literal["vector", "map", "image", "boxes", "fused", "noise", "steps", "kspace"]
+Output = Literal[
+    "vector", "map", "image", "boxes", "fused", "noise", "steps", "kspace", "codes", "tokens"
+]
 """What a network gives: numbers for an image, for each of its pixels, or for each of its anchors, which its
 method `anchors` returns; an image, drawn from numbers; numbers for the features of an image and of a record,
 brought together; what of an image is noise, a channel of which says how noisy it is; a vector for each pixel
-in each of several steps; or the whole k-space of what was measured of it."""
+in each of several steps; the whole k-space of what was measured of it; sums of the features of classes;
+codes of a book, and an image of them; or which code comes next."""
 
 Stack = Literal["one", "bag", "series"]
 """What a network takes of a sample: one image or table, or several, whose order may mean something."""
@@ -90,6 +93,8 @@ class Ends:
         """What it takes, in words."""
         if self.gives == "fused":
             return "of features"
+        if self.gives == "tokens":
+            return "of codes"
         if self.stack == "one":
             return f"in {self.dimensions}D" if self.dimensions else "of a table"
         each = f"images in {self.dimensions}D" if self.dimensions else "vectors"

@@ -22,6 +22,7 @@ from shared.tasks.segmentation.options import Segmentation
 from shared.tasks.survival.options import Survival
 from shared.tasks.synthesis.options import Synthesis
 from shared.tasks.vae.options import VAE
+from shared.tasks.vqvae.options import VQVAE
 
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
@@ -37,6 +38,7 @@ TASKS = Registry(
         Registration,
         Generation,
         VAE,
+        VQVAE,
         Diffusion,
         Pretraining,
         Restoration,

@@ -1,6 +1,7 @@
 """`wardround audit-privacy`: what a model gives away, at a real site or at one of a simulation."""
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from client.data.kinds.row_images import ImageFilter
     from client.guard.cohort import Cohort
     from client.membership.audit import Audit
+    from client.membership.copies import Copies
     from client.settings.site import SiteConfig
 
 
@@ -41,6 +43,7 @@ def audit_privacy(
     from client.guard.release import Release
     from client.guard.site_cohort import SiteCohort
     from client.membership.audit import audit_model
+    from client.membership.copies import find_copies
     from client.membership.population import Population
     from client.training.class_counts import statistics_for_loss
     from client.training.device import open_device
@@ -57,10 +60,12 @@ def audit_privacy(
     finished.check_site(config.name, told)
     model = finished.model(open_device(device, config.device.memory_gib))
     console = Console(stderr=True)
+    population = Population.of(data, finished.job)
+    copies = find_copies(model, finished.job, population)
     audit = audit_model(
         model,
         finished.job,
-        Population.of(data, finished.job),
+        population,
         rounds=finished.rounds,
         shadows=shadows,
         files=starts_of(finished.job, run),
@@ -69,10 +74,10 @@ def audit_privacy(
     )
     figures = {"run": run.resolve().name, "job": finished.job.digest(), "site": config.name}
     if json:
-        answer(json, **figures, **audit.as_json())
+        answer(json, **figures, **audit.as_json(), copies=None if copies is None else asdict(copies))
     else:
         title = f"{figures['run']}: who was trained on at {config.name}?"
-        _show(audit, title, finished.job.privacy.model_dump())
+        _show(audit, title, finished.job.privacy.model_dump(), _copied(copies))
 
 
 def _site(
@@ -110,7 +115,19 @@ def _tracked(items: Iterable[Any], count: int, console: "Console") -> Iterable[A
         yield item
 
 
-def _show(audit: "Audit", title: str, privacy: dict[str, Any]) -> None:
+def _copied(copies: "Copies | None") -> list[str]:
+    """Say how near drawn images are to those that were trained on."""
+    if copies is None:
+        return []
+    low, high = copies.ratio_interval
+    return [
+        f"Drawn images lie {copies.ratio:.2f} ({low:.2f} to {high:.2f}) times as far from the nearest image "
+        f"that was trained on as from the nearest that was held out ({copies.drawn} drawn, "
+        f"{copies.patients} patients of either). Near 1 none is copied; mirrored or moved copies do not show."
+    ]
+
+
+def _show(audit: "Audit", title: str, privacy: dict[str, Any], further: list[str]) -> None:
     from rich.console import Console
 
     console = Console()
@@ -133,6 +150,7 @@ def _show(audit: "Audit", title: str, privacy: dict[str, Any]) -> None:
         lines.append(
             f"The job promises epsilon {promised} at delta {privacy['delta']:g} a {privacy['unit']}."
         )
+    lines += further
     lines.append("An attack that fails proves nothing: a better one may not.")
     for line in lines:
         console.print(line, highlight=False)

@@ -46,6 +46,7 @@ class Diffusion(DrawingOptions):
 
     def problems(self, job: "JobSpec") -> Iterator[str]:
         """See the base class."""
+        yield from super().problems(job)
         if job.data.intensity == "none":
             yield (
                 "[data] intensity: must bring images to one range, such as 'minmax', as the noise that is "

@@ -73,7 +73,7 @@ class DrawingTask(Task):
 
     def metrics(self, edges: NDArray[np.float64] | None = None) -> MetricSet:
         """See the base class."""
-        return GenerationMetrics(self.job, self.options.features)
+        return GenerationMetrics(self.job, self.options)
 
     def one_hot(self, batch: Batch) -> Tensor:
         """Return the class of each sample (B, K)."""

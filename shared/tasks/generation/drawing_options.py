@@ -1,14 +1,20 @@
 """What every job that draws images may say, whatever network draws them."""
 
-from collections.abc import Mapping
-from typing import ClassVar, Self
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from shared.metrics.spec import MetricSpec
-from shared.table import Label, check_distinct
+from shared.table import Label, check_distinct, later_key
 from shared.tasks.fields import Field as SampleField
 from shared.tasks.options import TaskOptions
+
+if TYPE_CHECKING:
+    from shared.job.schema import JobSpec
+
+KERNEL = "kernel"
+_MOST_OF_KERNEL = 32  # features: each three of them are a number of every image
 
 
 class DrawingOptions(TaskOptions):
@@ -25,6 +31,17 @@ class DrawingOptions(TaskOptions):
     features: int = Field(
         16, ge=2, le=64, description="Numbers of an image that the Fréchet distance compares."
     )
+    kernel_distance: bool = later_key(
+        False,
+        description="Report the kernel distance (KID) beside the Fréchet distance: as exact of few images as "
+        "of many. Sites then add up the products of each three features.",
+    )
+
+    def problems(self, job: "JobSpec") -> Iterator[str]:
+        """See the base class."""
+        yield from super().problems(job)
+        if self.kernel_distance and self.features > _MOST_OF_KERNEL:
+            yield f"[task] features: must be at most {_MOST_OF_KERNEL} with kernel_distance"
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
@@ -41,7 +58,12 @@ class DrawingOptions(TaskOptions):
 
     def metrics(self) -> tuple[MetricSpec, ...]:
         """See the base class."""
-        return (MetricSpec("frechet", lower_is_better=True, shown=1),)
+        frechet = MetricSpec("frechet", lower_is_better=True, shown=1)
+        return (
+            (frechet, MetricSpec(KERNEL, lower_is_better=True, shown=2))
+            if self.kernel_distance
+            else (frechet,)
+        )
 
     @property
     def subject(self) -> str:

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from shared.batch import Batch, Prediction
 from shared.metrics.states import LARGEST_LOSS, Mean, MetricSet, bounded
+from shared.tasks.generation.drawing_options import KERNEL, DrawingOptions
+from shared.tasks.generation.kernel import kernel_columns, kernel_distance, kernel_moments
 
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
@@ -23,17 +25,21 @@ class GenerationMetrics(MetricSet):
 
     Args:
         job: What is judged.
-        features: Numbers of an image that are compared, D.
+        options: Of its task: how many numbers of an image are compared, D, and whether by the kernel too.
     """
 
     no_interval: ClassVar[Mapping[str, str]] = {
-        "frechet": "it grows with fewer different images, and a bootstrap draws some of them twice"
+        "frechet": "it grows with fewer different images, and a bootstrap draws some of them twice",
+        KERNEL: "it compares different images, and a bootstrap draws some of them twice",
     }
 
-    def __init__(self, job: "JobSpec", features: int) -> None:
-        self._features = features
-        columns = features + features * (features + 1) // 2
-        super().__init__(job, {"loss": Mean(), REAL: Mean(columns), DRAWN: Mean(columns)})
+    def __init__(self, job: "JobSpec", options: DrawingOptions) -> None:
+        self._features, self._by_kernel = options.features, options.kernel_distance
+        columns = self._features + self._features * (self._features + 1) // 2
+        metrics = {"loss": Mean(), REAL: Mean(columns), DRAWN: Mean(columns)}
+        if self._by_kernel:
+            metrics |= {f"{name}_{KERNEL}": Mean(kernel_columns(self._features)) for name in (REAL, DRAWN)}
+        super().__init__(job, metrics)
 
     def update(self, predicted: Prediction, batch: Batch, losses: Tensor) -> None:
         """Add a batch: features (B, D) within 0 and 1 of real and of drawn images.
@@ -42,7 +48,10 @@ class GenerationMetrics(MetricSet):
         """
         self.add("loss", batch.patients, bounded(losses[:, None], LARGEST_LOSS))
         for name in (REAL, DRAWN):
-            self.add(name, batch.patients, bounded(moments(predicted[f"{name}_features"]), 1.0))
+            features = predicted[f"{name}_features"]
+            self.add(name, batch.patients, bounded(moments(features), 1.0))
+            if self._by_kernel:
+                self.add(f"{name}_{KERNEL}", batch.patients, bounded(kernel_moments(features), 1.0))
 
     def largest(self, name: str, state: str) -> float:
         """See the base class."""
@@ -51,14 +60,18 @@ class GenerationMetrics(MetricSet):
     def report(self) -> dict[str, float]:
         """See the base class."""
         real, drawn = (self._gaussian(name) for name in (REAL, DRAWN))
-        return {"loss": float(self.metrics["loss"].compute()), "frechet": frechet(*real, *drawn)}
+        found = {"loss": float(self.metrics["loss"].compute()), "frechet": frechet(*real, *drawn)}
+        if self._by_kernel:
+            means, drawn_means = (self.metrics[f"{name}_{KERNEL}"].compute() for name in (REAL, DRAWN))
+            found[KERNEL] = kernel_distance(means, drawn_means, self._images(REAL), self._features)
+        return found
+
+    def _images(self, name: str) -> int:
+        return int(torch.as_tensor(self.metrics[name].metric_state["count"])[0])
 
     def _gaussian(self, name: str) -> tuple[Tensor, Tensor]:
         """Return mean (D,) and covariance (D, D) of features; NaN of fewer than two images."""
-        metric = self.metrics[name]
-        return gaussian(
-            metric.compute(), int(torch.as_tensor(metric.metric_state["count"])[0]), self._features
-        )
+        return gaussian(self.metrics[name].compute(), self._images(name), self._features)
 
 
 def moments(features: Tensor) -> Tensor:

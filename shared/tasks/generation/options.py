@@ -38,17 +38,20 @@ class Generation(DrawingOptions):
 
     name: Literal["generation"]
     latent: int = Field(64, ge=1, le=4096, description="Random numbers that an image is drawn from.")
-    loss: Literal["logistic", "hinge"] = Field(
+    loss: Literal["logistic", "hinge", "wasserstein"] = Field(
         "logistic",
-        description="What both networks minimise: the non-saturating losses of Goodfellow et al. 2014, or "
-        "the hinge (Lim and Ye 2017).",
+        description="What both networks minimise: the non-saturating losses of Goodfellow et al. 2014, the "
+        "hinge (Lim and Ye 2017), or the Wasserstein distance with a gradient penalty (WGAN-GP, Gulrajani et "
+        "al. 2017).",
     )
     penalty: float = Field(
         1.0,
         ge=0,
         le=1e6,
         description="Weight of the squared gradient of the discriminator at real images, R1 (Mescheder et "
-        "al. 2018), which keeps it from growing steep; 0 for none, as private training needs it.",
+        "al. 2018), which keeps it from growing steep; 0 for none, as private training needs it. With "
+        "'wasserstein' of how far its gradient's norm is from 1 between a real and a drawn image; the paper "
+        "has 10.",
     )
 
     def networks(self, data: "DataTable") -> dict[str, Ends]:
@@ -69,6 +72,12 @@ class Generation(DrawingOptions):
 
     def problems(self, job: "JobSpec") -> Iterator[str]:
         """See the base class."""
+        yield from super().problems(job)
+        if self.loss == "wasserstein" and self.penalty == 0:
+            yield (
+                "[task] penalty: must be above 0 with loss = 'wasserstein', whose discriminator grows "
+                "without bound otherwise; the paper has 10"
+            )
         if self.penalty > 0 and job.training.compile:
             yield (
                 "[task] penalty: must be 0 with [training] compile, as PyTorch's compiler has no gradient of "
@@ -77,7 +86,12 @@ class Generation(DrawingOptions):
 
     def private_problems(self, job: "JobSpec") -> Iterator[str]:
         """See the base class."""
-        if self.penalty > 0:
+        if self.loss == "wasserstein":
+            yield (
+                "[task] loss: 'wasserstein' needs a gradient of a gradient, which hooks that find the "
+                "gradients of single samples can't follow; take 'logistic' or 'hinge', with penalty = 0"
+            )
+        elif self.penalty > 0:
             yield (
                 "[task] penalty: must be 0 with 'dp-sgd', which bounds each patient's gradient itself; hooks "
                 "that find the gradients of single samples can't follow a gradient of a gradient"

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 _TELLS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "logistic": lambda real, drawn: softplus(-real) + softplus(drawn),
     "hinge": lambda real, drawn: relu(1 - real) + relu(1 + drawn),
+    "wasserstein": lambda real, drawn: drawn - real,
 }
 _FOOLS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "logistic": lambda drawn: softplus(-drawn),
     "hinge": lambda drawn: -drawn,
+    "wasserstein": lambda drawn: -drawn,
 }
 
 
@@ -33,11 +35,15 @@ class GenerationTask(DrawingTask):
     def __init__(self, job: "JobSpec", options: Generation) -> None:
         super().__init__(job, options)
         self._options = options
+        self._is_wasserstein = options.loss == "wasserstein"
 
     def noise(self, sources: list[torch.Generator]) -> dict[str, Tensor]:
-        """Return `noise` (B, latent)."""
+        """Return `noise` (B, latent), and for WGAN-GP how much of a mixture is real, `share` (B,)."""
         latent = self._options.latent
-        return {"noise": torch.stack([torch.randn(latent, generator=source) for source in sources])}
+        drawn = {"noise": torch.stack([torch.randn(latent, generator=source) for source in sources])}
+        if self._is_wasserstein:
+            drawn["share"] = torch.stack([torch.rand((), generator=source) for source in sources])
+        return drawn
 
     def phases(self) -> Sequence[Phase]:
         """See the base class."""
@@ -67,19 +73,31 @@ class GenerationTask(DrawingTask):
         return Program(module, inputs, "image", says, {"classes": list(options.classes)})
 
     def sample_losses(self, models: Models, batch: Batch, predicted: Prediction) -> Tensor:
-        """Return the discriminator's, without a penalty."""
-        return _TELLS[self._options.loss](
+        """Return the discriminator's, without a penalty; of WGAN-GP softplus of its own, never below 0."""
+        losses = _TELLS[self._options.loss](
             self._realness(models, batch, batch["image"]), predicted["realness"]
         )
+        return softplus(losses) if self._is_wasserstein else losses
 
     def _to_tell(self, models: Models, batch: Batch) -> Tensor:
-        images, drawn = batch["image"], self.forward(models, batch)["realness"]
-        weight = self._options.penalty
+        images, found = batch["image"], self.forward(models, batch)
+        weight, tells = self._options.penalty, _TELLS[self._options.loss]
+        if self._is_wasserstein:
+            real = self._realness(models, batch, images)
+            return tells(real, found["realness"]) + weight * self._unevenness(models, batch, found["image"])
         if weight and not images.requires_grad:
             images = images.detach().requires_grad_()
         real = self._realness(models, batch, images)
-        losses = _TELLS[self._options.loss](real, drawn)
-        return losses + weight / 2 * _steepness(real, images) if weight else losses
+        losses = tells(real, found["realness"])
+        return losses + weight / 2 * _slope(real, images).square().sum(1) if weight else losses
+
+    def _unevenness(self, models: Models, batch: Batch, drawn: Tensor) -> Tensor:
+        """Return by how much the slope between real and drawn images is not 1, squared (B,)."""
+        share = batch["share"].view(-1, *[1] * (drawn.dim() - 1))
+        mixed = (share * batch["image"] + (1 - share) * drawn).detach().requires_grad_()
+        slope = _slope(self._realness(models, batch, mixed), mixed)
+        # With 1e-12 the norm has a gradient where all of a slope is 0.
+        return ((slope.square().sum(1) + 1e-12).sqrt() - 1).square()
 
     def _to_fool(self, models: Models, batch: Batch) -> Tensor:
         return _FOOLS[self._options.loss](self.forward(models, batch)["realness"])
@@ -90,7 +108,7 @@ class GenerationTask(DrawingTask):
         return answers
 
 
-def _steepness(real: Tensor, images: Tensor) -> Tensor:
-    """Return the squared norm (B,) of each answer's gradient by its image (Mescheder et al. 2018, R1)."""
+def _slope(real: Tensor, images: Tensor) -> Tensor:
+    """Return each answer's gradient by its image, as one row (B, C x S)."""
     [slope] = torch.autograd.grad(real.sum(), images, create_graph=True)
-    return slope.square().flatten(1).sum(1)
+    return slope.flatten(1)

@@ -46,6 +46,7 @@ class VAE(DrawingOptions):
 
     def problems(self, job: "JobSpec") -> Iterator[str]:
         """See the base class."""
+        yield from super().problems(job)
         if job.data.intensity not in ("minmax", "percentile", "window", "zscore"):
             yield "[data] intensity: must bring images to one range, as all pixels have one deviation"
 

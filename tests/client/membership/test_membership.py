@@ -11,11 +11,12 @@ from client.data.manifest.splits import CohortKey, Split
 from client.data.samples.site_data import SiteData
 from client.membership.attacks import confidences, image_losses, likelihood_ratio
 from client.membership.audit import RATIO, THRESHOLD, audit_model
+from client.membership.copies import find_copies
 from client.membership.figures import leak
 from client.membership.population import Population
 from client.membership.shadows import halves, train_model
 from shared.errors import DataError, JobError
-from shared.networks.build import build_model
+from shared.networks.build import Networks, build_model
 from shared.tasks import make_task
 from tests.batches import predict, sample_losses
 from tests.conftest import write_dataset
@@ -159,6 +160,40 @@ def test_an_images_loss_does_not_depend_on_the_others(tiny_job, dataset) -> None
     alone = sample_losses(task, predict(task, model, last["image"]).double(), last["mask"])
     assert losses.shape == (72,)
     assert losses[71] == pytest.approx(float(alone), rel=1e-5)
+
+
+class Draws(torch.nn.Module):
+    """Draws images of a batch, with a little noise."""
+
+    def __init__(self, images: torch.Tensor, noise: float) -> None:
+        super().__init__()
+        self.images, self.noise = torch.nn.Parameter(images), noise
+
+    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+        chosen = (1000 * vectors.sum(dim=1).abs()).long() % len(self.images)
+        noise = torch.randn(self.images[chosen].shape, generator=torch.Generator().manual_seed(1))
+        return (self.images[chosen].clamp(0.01, 0.99) + self.noise * noise).clamp(0.01, 0.99).logit()
+
+
+def test_copies_of_patients_who_were_trained_on_are_found(tiny_job, dataset) -> None:
+    job = tiny_job(task_name="generation", data_augment=None)
+    population = Population.of(SiteData.load(dataset, job, site="alpha", split=SPLIT), job)
+    images = population.samples.batch(range(len(population.samples)))["image"]
+    inside = torch.from_numpy(population.members[population.owners])
+    found = {
+        name: find_copies(Networks({"generator": Draws(own, 0.01)}), job, population)
+        for name, own in {
+            "trained": images[inside],
+            "held out": images[~inside],
+            "mean": images.mean(0)[None],
+        }.items()
+    }
+    assert found["trained"].ratio_interval[1] < 0.5
+    assert found["held out"].ratio_interval[0] > 1
+    low, high = found["mean"].ratio_interval
+    assert low <= found["mean"].ratio <= high
+    assert 0.8 < found["mean"].ratio < 1.25
+    assert find_copies(build_model(tiny_job()), tiny_job(), population) is None
 
 
 def test_images_without_a_label_have_no_loss_to_look_at(tiny_job, dataset) -> None:

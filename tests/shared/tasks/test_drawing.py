@@ -22,6 +22,7 @@ CLASSES = {"task_classes": ["small", "large"]}
 KINDS: list[dict[str, Any]] = [
     {"task_name": "vae"},
     {"task_name": "vae"} | CLASSES,
+    {"task_name": "vq-vae"} | CLASSES,
     {"task_name": "diffusion"},
     {"task_name": "diffusion", "task_method": "flow"} | CLASSES,
 ]
@@ -166,6 +167,9 @@ def test_about_how_large_a_network_is_is_known_before_it_is_built(axes: int, mod
         ({"task_name": "diffusion", "model": {"name": "unet"}}, "diffusion-unet"),
         ({"task_name": "diffusion", "data_intensity": "none", "data_window": None}, "one range"),
         ({"task_name": "vae", "task_classes": ["one"]}, "one class says nothing"),
+        ({"task_name": "vq-vae", "task_cell": 8}, r"4 pixels become one position, and \[task\] cell is 8"),
+        ({"task_name": "vq-vae", "data_size": [18, 16]}, "multiples of 4"),
+        ({"task_name": "vq-vae", "data_size": [160, 160]}, "1600 codes, and 1024 is the most"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_the_reason(options: dict[str, Any], said: str) -> None:

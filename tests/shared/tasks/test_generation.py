@@ -19,6 +19,7 @@ from shared.metrics.states import MetricSet
 from shared.networks.build import build_model, models_of
 from shared.tasks import make_task
 from shared.tasks.generation.features import Features
+from shared.tasks.generation.kernel import kernel_columns, kernel_distance, kernel_moments
 from shared.tasks.generation.metrics import frechet, gaussian, moments
 from tests.jobs import make_job
 from tests.work import Operators
@@ -85,15 +86,36 @@ def test_noise_leaves_no_negative_variance() -> None:
     assert frechet(mean, covariance, mean, covariance) == pytest.approx(0, abs=1e-9)
 
 
+def test_the_kernel_distance_is_that_over_all_pairs_of_different_images() -> None:
+    source = torch.Generator().manual_seed(0)
+    real, drawn = (torch.rand(9, 3, dtype=torch.float64, generator=source) ** power for power in (1, 2))
+
+    def kernel(first: Tensor, second: Tensor) -> Tensor:
+        return ((2 * first - 1) @ (2 * second - 1).T / 3 + 1) ** 3
+
+    def pairs(values: Tensor) -> Tensor:
+        return (kernel(values, values).sum() - kernel(values, values).trace()) / (9 * 8)
+
+    expected = pairs(real) + pairs(drawn) - 2 * kernel(real, drawn).mean()
+    columns = [kernel_moments(values) for values in (real, drawn)]
+    assert columns[0].shape == (9, kernel_columns(3)) == (9, 3 + 6 + 10 + 1)
+    assert 0 <= float(torch.cat(columns).min()) <= float(torch.cat(columns).max()) <= 1
+    found = kernel_distance(columns[0].mean(0), columns[1].mean(0), 9, 3)
+    assert found == pytest.approx(float(expected), abs=1e-12)
+    assert math.isnan(kernel_distance(columns[0].mean(0), columns[1].mean(0), 1, 3))
+
+
 @pytest.mark.parametrize("parts", [2, 3, 7])
 def test_merged_is_pooled(parts: int) -> None:
-    spec = job()
+    spec = job(task_kernel_distance=True)
     [pooled] = judged(spec, images(40))
     merged = make_task(spec).metrics()
     for metrics in judged(spec, images(40), parts):
         merged.merge(metrics.pack())
     assert merged.compute() == pytest.approx(pooled.compute(), abs=1e-6)
     assert pooled.compute()["frechet"] > 0
+    assert pooled.compute()["kernel"] > 0
+    assert "kernel" not in make_task(job()).metrics().compute()
 
 
 def test_without_two_images_there_is_no_distance() -> None:
@@ -148,6 +170,25 @@ def test_the_penalty_is_the_squared_slope_at_real_images(loss: str) -> None:
         found.append(task.phases()[0].loss(models, task.prepare(batch_of(images(4)), 0)))
     expected = 1.5 * torch.linspace(-1, 1, 256).square().sum()
     torch.testing.assert_close(found[1] - found[0], expected.expand(4), rtol=1e-4, atol=1e-4)
+
+
+def test_the_penalty_of_wgan_gp_is_how_far_the_slope_between_images_is_from_1() -> None:
+    class Mean(nn.Module):
+        def forward(self, pictures: Tensor) -> Tensor:
+            return 3 * pictures.flatten(1).square().sum(1, keepdim=True)
+
+    task = make_task(job(task_loss="wasserstein", task_penalty=10.0))
+    models = {**models_of(build_model(task.job)), "discriminator": Mean()}
+    batch = task.prepare(batch_of(images(4)), 0)
+    drawn = task.predict(models, batch)["image"]
+    share = batch["share"].view(4, 1, 1, 1)
+    slope = 6 * (share * batch["image"] + (1 - share) * drawn).flatten(1).norm(dim=1)
+    apart = 3 * (drawn.square() - batch["image"].square()).flatten(1).sum(1)
+    to_tell, to_fool = (phase.loss(models, batch).detach() for phase in task.phases())
+    torch.testing.assert_close(to_tell, apart + 10 * (slope - 1).square(), rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(to_fool, -3 * drawn.square().flatten(1).sum(1), rtol=1e-4, atol=1e-4)
+    assert 0 <= float(batch["share"].min()) <= float(batch["share"].max()) <= 1
+    assert float(task.sample_losses(models, batch, task.predict(models, batch)).min()) >= 0
 
 
 def test_noise_does_not_depend_on_the_batch_and_classes_are_kept() -> None:
@@ -212,6 +253,16 @@ def test_both_networks_learn_in_2d_and_3d(size: list[int], norm: str) -> None:
         ({"task_classes": ["a", "a"]}, "a name appears twice"),
         ({"data_patch": [8, 8]}, r"\[data\] patch: is not for generation"),
         ({"privacy_mechanism": "dp-sgd", "privacy_noise_multiplier": 1.0}, r"\[task\] penalty: must be 0"),
+        ({"task_loss": "wasserstein", "task_penalty": 0.0}, "the paper has 10"),
+        (
+            {
+                "task_loss": "wasserstein",
+                "privacy_mechanism": "dp-sgd",
+                "privacy_noise_multiplier": 1.0,
+            },
+            "take 'logistic' or 'hinge'",
+        ),
+        ({"task_kernel_distance": True, "task_features": 64}, "at most 32 with kernel_distance"),
     ],
 )
 def test_what_is_wrong_is_said(options: dict[str, Any], words: str) -> None:

@@ -28,6 +28,7 @@ FIGURES = {
     "registration": set(),
     "regression": {"agreement-1"},
     "vae": set(),
+    "vq-vae": set(),
     "diffusion": set(),
     "pretraining": set(),
 }
@@ -58,7 +59,7 @@ def test_every_kind_of_job_ends_with_a_report(data: Path, tmp_path: Path, task: 
     assert FIGURES[task] <= figures_of(report)
     assert {"rounds-train-loss"} <= figures_of(report)
     pictures = [picture.name for section in report.sections for picture in section.pictures]
-    samples = {name: ["samples"] for name in ("generation", "vae", "diffusion")}
+    samples = {name: ["samples"] for name in ("generation", "vae", "vq-vae", "diffusion")}
     drawn = {**samples, "survival": []}.get(task, ["best", "median", "worst"])
     assert pictures == drawn
     assert len(page.all("img")) == len(drawn)
