@@ -76,8 +76,9 @@ def _pictures(record: Record, kind: Kind, attention: NDArray[np.float32]) -> lis
     if not isinstance(kind, TilesKind):
         return []
     values = prepare(record, {kind.name: kind}, kind.data).values[kind.name]
-    ends, found = window(values), []
-    for number in np.argsort(-attention, kind="stable")[:_MOST]:
+    there = np.flatnonzero([not np.isnan(own).all() for own in values])  # a view may be lacking
+    ends, found = window(values[there]), []
+    for number in there[np.argsort(-attention[there], kind="stable")[:_MOST]]:
         first = tiles(planes(Sample(values[number]), None), ends)[0]
         found.append(Tile(f"{number + 1}: {attention[number]:.2f}", first.picture, first.marks))
     return found

@@ -7,6 +7,7 @@ Nothing here loads PyTorch; `NetworkOptions.build` does.
 from shared.networks.aggregators import (
     AttentionMILOptions,
     CLAMOptions,
+    JoinedViewsOptions,
     PoolingOptions,
     RecurrentOptions,
     TransformerOptions,
@@ -15,6 +16,7 @@ from shared.networks.attention_unet import AttentionUNetOptions
 from shared.networks.belief import BeliefNetworkOptions
 from shared.networks.capsule import CapsuleOptions
 from shared.networks.cascade import CascadeOptions
+from shared.networks.class_means import ClassMeansOptions
 from shared.networks.cnn import CNNOptions
 from shared.networks.cnn_cascade import CNNCascadeOptions
 from shared.networks.conv_lstm import ConvLSTMOptions
@@ -90,6 +92,7 @@ NETWORKS = Registry(
         UNETROptions,
         MLPOptions,
         FusionOptions,
+        ClassMeansOptions,
         GeneratorOptions,
         DiscriminatorOptions,
         DiffusionUNetOptions,
@@ -101,6 +104,7 @@ NETWORKS = Registry(
         AttentionMILOptions,
         TransformerOptions,
         CLAMOptions,
+        JoinedViewsOptions,
         RecurrentOptions,
         ConvLSTMOptions,
     ),

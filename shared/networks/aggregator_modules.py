@@ -103,7 +103,7 @@ def weighed(instances: Tensor, there: Tensor, scores: Scores, head: nn.Module) -
 class Transformer(Aggregator):
     """Layers of self-attention between the instances, then attention as of `AttentionMIL`, not gated.
 
-    Of a series each instance is given its place by sines and cosines (Vaswani et al. 2017).
+    Of a series, and of views, each instance is given its place by sines and cosines (Vaswani et al. 2017).
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Transformer(Aggregator):
         self.transformer = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
         self.scores = Scores(self.width, attention, gated=False)
         self.head = nn.Linear(self.width, ends.outputs)
-        self._ordered = ends.stack == "series"
+        self._ordered = ends.stack != "bag"
 
     def forward(self, instances: Tensor, there: Tensor) -> Aggregated:
         """See the module."""
@@ -130,6 +130,37 @@ def places(count: int, width: int) -> Tensor:
     rates = torch.exp(torch.arange(0, width, 2) * (-math.log(1e4) / width))
     angles = torch.arange(count)[:, None] * rates
     return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)
+
+
+class JoinedViews(Aggregator):
+    """All views side by side, with a learned token in place of one that is lacking, then linear layers.
+
+    A token is the weight of a linear layer whose input is 1, so that the gradient of each sample is known. In
+    training further views are left out by chance; one at least of each sample stays.
+    """
+
+    def __init__(
+        self, ends: Ends, hidden: list[int], dropout: float, *, joined: list[int], drop_view: float
+    ) -> None:
+        super().__init__(ends, hidden, dropout)
+        self.tokens = nn.ModuleList(nn.Linear(1, self.width, bias=False) for _ in range(ends.views))
+        layers: list[nn.Module] = []
+        for before, after in pairwise([ends.views * self.width, *joined]):
+            layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout)]
+        self.joined = nn.Sequential(*layers)
+        self.head = nn.Linear([ends.views * self.width, *joined][-1], ends.outputs)
+        self._drop_view = drop_view
+
+    def forward(self, instances: Tensor, there: Tensor) -> Aggregated:
+        """See the module."""
+        if self.training and self._drop_view:
+            drawn = torch.rand(there.shape, device=there.device).masked_fill(~there, -1)
+            there = there & ((drawn >= self._drop_view) | (drawn == drawn.amax(dim=1, keepdim=True)))
+        seen, lacking = self.layers(instances), (~there).to(instances)[..., None]
+        tokens = torch.stack(
+            [token(own) for token, own in zip(self.tokens, lacking.unbind(1), strict=True)], 1
+        )
+        return {OUTPUT: self.head(self.joined((seen * (1 - lacking) + tokens).flatten(1)))}
 
 
 class CLAM(Aggregator):

@@ -47,6 +47,8 @@ class AggregatorOptions(VectorOptions):
 class PoolingOptions(AggregatorOptions):
     """Judges each instance by itself, then takes the mean or the largest of their outputs."""
 
+    stacks: ClassVar[frozenset[Stack]] = frozenset({"bag", "series", "views"})
+
     name: Literal["mean-pooling", "max-pooling"]
 
     def build(self, ends: Ends) -> "nn.Module":
@@ -58,6 +60,8 @@ class PoolingOptions(AggregatorOptions):
 
 class AttentionMILOptions(AggregatorOptions):
     """Weighs the instances by attention, and judges their sum (Ilse et al. 2018)."""
+
+    stacks: ClassVar[frozenset[Stack]] = frozenset({"bag", "series", "views"})
 
     name: Literal["attention-mil"]
     attention: AttentionWidth = 128
@@ -76,6 +80,8 @@ class AttentionMILOptions(AggregatorOptions):
 
 class TransformerOptions(AggregatorOptions):
     """Instances look at each other, then attention weighs them (Myronenko et al. 2021)."""
+
+    stacks: ClassVar[frozenset[Stack]] = frozenset({"bag", "series", "views"})
 
     name: Literal["transformer"]
     layers: int = Field(2, ge=1, le=24, description="Layers in which instances look at each other.")
@@ -108,6 +114,40 @@ class TransformerOptions(AggregatorOptions):
             heads=self.heads,
             attention=self.attention,
         )
+
+
+class JoinedViewsOptions(AggregatorOptions):
+    """Puts the features of all views side by side, each at its place (Wu et al. 2020, "joint").
+
+    A learned vector, the token, stands in for the features of a view that is lacking.
+    """
+
+    stacks: ClassVar[frozenset[Stack]] = frozenset({"views"})
+
+    name: Literal["joined-views"]
+    joined: list[Annotated[int, Field(ge=1, le=8192)]] = Field(
+        [64], max_length=16, description="Features of layers that see all views together."
+    )
+    drop_view: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of the views that training leaves out by chance, so that the tokens are learnt "
+        "where few rows lack a view.",
+    )
+
+    def about_numbers(self, ends: Ends) -> float:
+        """See the base class."""
+        own = super().about_numbers(ends) - (self.width(ends) + 1) * ends.outputs
+        side_by_side = ends.views * self.width(ends)
+        layers = sum((a + 1) * b for a, b in pairwise([side_by_side, *self.joined, ends.outputs]))
+        return own + side_by_side + layers
+
+    def build(self, ends: Ends) -> "nn.Module":
+        """See the base class."""
+        from shared.networks.aggregator_modules import JoinedViews
+
+        return JoinedViews(ends, self.hidden, self.dropout, joined=self.joined, drop_view=self.drop_view)
 
 
 class CLAMOptions(AggregatorOptions):

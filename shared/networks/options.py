@@ -32,7 +32,7 @@ Levels = Annotated[
 
 
 Output = Literal[
-    "vector", "map", "image", "boxes", "fused", "noise", "steps", "kspace", "codes", "tokens"
+    "vector", "map", "image", "boxes", "fused", "noise", "steps", "kspace", "means", "codes", "tokens"
 ]
 """What a network gives: numbers for an image, for each of its pixels, or for each of its anchors, which its
 method `anchors` returns; an image, drawn from numbers; numbers for the features of an image and of a record,
@@ -40,8 +40,9 @@ brought together; what of an image is noise, a channel of which says how noisy i
 in each of several steps; the whole k-space of what was measured of it; sums of the features of classes;
 codes of a book, and an image of them; or which code comes next."""
 
-Stack = Literal["one", "bag", "series"]
-"""What a network takes of a sample: one image or table, or several, whose order may mean something."""
+Stack = Literal["one", "bag", "series", "views"]
+"""What a network takes of a sample: one image or table, or several, whose order may mean something; of views,
+whose number is fixed, some may be lacking."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Ends:
         size: Pixels along each axis of what it is trained on.
         gives: Which of these.
         stack: How many images or tables a sample is.
+        views: Their number, of views.
     """
 
     dimensions: int
@@ -64,6 +66,7 @@ class Ends:
     size: list[int]
     gives: Output
     stack: Stack = "one"
+    views: int = 0
 
     @classmethod
     def of(cls, data: "DataTable", outputs: int, gives: Output) -> "Ends":
@@ -75,9 +78,9 @@ class Ends:
         """Return the ends of a network that takes a vector of numbers and gives another."""
         return cls(0, inputs, outputs, [], "vector")
 
-    def of_several(self, stack: Stack) -> "Ends":
-        """Return the same for a bag or a series."""
-        return replace(self, stack=stack)
+    def of_several(self, stack: Stack, views: int = 0) -> "Ends":
+        """Return the same for a bag or a series, or for so many views."""
+        return replace(self, stack=stack, views=views)
 
     def giving(self, outputs: int) -> "Ends":
         """Return the same with another number of outputs."""
@@ -88,16 +91,23 @@ class Ends:
         """Return the ends of a network that brings the features of an image and of a record together."""
         return cls(0, 2 * features, outputs, [], "fused")
 
+    @classmethod
+    def of_means(cls, features: int, classes: int) -> "Ends":
+        """Return the ends of what holds the mean of the features of each class."""
+        return cls(0, features, classes, [], "means")
+
     @property
     def of_what(self) -> str:
         """What it takes, in words."""
-        if self.gives == "fused":
+        if self.gives in {"fused", "means"}:
             return "of features"
         if self.gives == "tokens":
             return "of codes"
         if self.stack == "one":
             return f"in {self.dimensions}D" if self.dimensions else "of a table"
         each = f"images in {self.dimensions}D" if self.dimensions else "vectors"
+        if self.stack == "views":
+            return f"of {self.views} views, {each}"
         return f"of a {self.stack} of {each}"
 
     @classmethod

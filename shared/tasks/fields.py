@@ -86,7 +86,7 @@ class Pairing:
     partners: int
 
 
-PIXELS = frozenset({"image", "tiles", "series", "kspace"})
+PIXELS = frozenset({"image", "tiles", "series", "views", "kspace"})
 """The kinds whose values are pixels, or become some."""
 
 

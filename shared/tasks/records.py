@@ -183,7 +183,7 @@ class RecordOptions(TaskOptions):
             raise ValueError(f"scaling: the standard deviation of '{flat[0]}' must be above 0")
 
 
-def moments_of(name: str, columns: Sequence[str]) -> tuple[StatisticSpec, ...]:
-    """Return the statistic of the moments of columns, if there are any."""
-    instead = "give [task] scaling: mean and standard deviation of each column as publicly known"
+def moments_of(name: str, columns: Sequence[str], key: str = "scaling") -> tuple[StatisticSpec, ...]:
+    """Return the statistic of the moments of columns, if there are any; a job may state them in `key`."""
+    instead = f"give [task] {key}: mean and standard deviation of each column as publicly known"
     return (StatisticSpec.moments(name, columns).unless(instead),) if columns else ()

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from shared.metrics.statistic_spec import StatisticSpec
 from shared.networks import Ends
 from shared.networks.options import Stack
-from shared.table import Label, Table, later_key
+from shared.table import Label, Table, check_distinct, later_key
 from shared.tasks.fields import Field as SampleField
 from shared.tasks.fields import is_side_table
 
@@ -23,15 +23,23 @@ MOMENTS = "vectors"
 
 
 class StackTable(Table):
-    """`[task.stack]`: a sample is a bag of tiles or vectors, or a series, with one target.
+    """`[task.stack]`: a sample is a bag of tiles or vectors, a series, or several views, with one target.
 
     With `features` the job has two networks: `[model.encoder]` makes that many features of each instance, and
     `[model.aggregator]` sees those of all. Without it one network, `[model]`, sees the instances themselves.
     """
 
-    kind: Literal["tiles", "series", "vectors"] = Field(
+    kind: Literal["tiles", "series", "vectors", "views"] = Field(
         description="What an instance is: a tile of a slide or one of several images; a frame of a series; "
-        "a row of numbers."
+        "a row of numbers; a view, such as one of the four of a mammography."
+    )
+    views: list[Label] | None = later_key(
+        None,
+        min_length=2,
+        max_length=64,
+        examples=[["left_cc", "left_mlo", "right_cc", "right_mlo"]],
+        description="Of views: the columns of the manifest that name their images, one for each view. A row "
+        "may lack some, whose cells are empty.",
     )
     column: Label | None = Field(
         None,
@@ -73,6 +81,18 @@ class StackTable(Table):
         return self
 
     @model_validator(mode="after")
+    def _has_views(self) -> Self:
+        if (self.views is not None) != (self.kind == "views"):
+            raise ValueError("views: are needed for kind = 'views', and only there")
+        if self.views is not None:
+            check_distinct("views", self.views)
+            if self.column is not None:
+                raise ValueError("column: has one for each of several views: say it in views")
+            if self.features is None:
+                raise ValueError("features: is missing; say how many [model.encoder] makes of each view")
+        return self
+
+    @model_validator(mode="after")
     def _is_named(self) -> Self:
         if self.column is None:
             return self
@@ -84,14 +104,24 @@ class StackTable(Table):
     @property
     def are(self) -> Stack:
         """Whether their order means something."""
+        if self.kind == "views":
+            return "views"
         return "series" if self.kind == "series" or self.order is not None else "bag"
 
     @property
     def of_what(self) -> str:
         """What a sample is, in a few words."""
+        if self.views is not None:
+            return f"set of {len(self.views)} views ({', '.join(self.views)})"
         if self.kind == "series":
             return "series of images"
         return f"{self.are} of {self.kind}"
+
+    def word(self, place: int) -> str:
+        """Return what the instance at a place is called."""
+        if self.views is not None:
+            return self.views[place]
+        return f"{'frame' if self.kind == 'series' else 'tile'} {place + 1}"
 
     @property
     def is_scaled(self) -> bool:
@@ -101,6 +131,8 @@ class StackTable(Table):
     @property
     def field(self) -> SampleField:
         """The field of a sample; its name is the kind's."""
+        if self.views is not None:
+            return SampleField(self.kind, tuple(self.views))
         default = (f"{self.kind}.csv",) if self.kind == "vectors" else ()
         columns = default if self.column is None else (self.column,)
         return SampleField(self.kind, columns, length=self.length or 0, order=self.order)
@@ -113,9 +145,10 @@ class StackTable(Table):
             whole = Ends.of(data, outputs, "vector")
         if self.features is None:
             return {"model": whole.of_several(self.are)}
+        views = len(self.views or [])
         return {
             ENCODER: whole.giving(self.features),
-            AGGREGATOR: Ends.of_table(self.features, outputs).of_several(self.are),
+            AGGREGATOR: Ends.of_table(self.features, outputs).of_several(self.are, views),
         }
 
     def statistics(self) -> Iterator[StatisticSpec]:
@@ -131,6 +164,6 @@ class StackTable(Table):
 
 SEVERAL = later_key(
     None,
-    description="A sample is a bag or a series of instances, in a table of its own.",
+    description="A sample is a bag or a series of instances, or several views, in a table of its own.",
 )
 """The key `stack` of a task's options."""

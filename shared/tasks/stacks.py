@@ -14,6 +14,7 @@ from shared.tasks.fields import PIXELS
 from shared.tasks.look import Shown
 from shared.tasks.stack_options import AGGREGATOR, ENCODER, MOMENTS, StackTable
 
+VIEWS = "views"
 _SHOWN = 4  # instances of a sample
 _SAME = 1e-12  # of a squared mean: a variance below it is of rounding
 _AT_ONCE = 64  # instances in an encoder at a time, where no gradient needs all of what it computes
@@ -33,10 +34,15 @@ class Stacks:
     def forward(self, models: Models, batch: Batch) -> Aggregated:
         """Return what the last network says of each sample: see `shared.networks.aggregator_modules`."""
         stacks: Sequence[Tensor] = batch[self.name]
+        lacking = [_are_lacking(stack) for stack in stacks] if self.name == VIEWS else None
         if ENCODER in models:
             counts = [len(stack) for stack in stacks]
-            stacks = _encoded(models[ENCODER], torch.cat(list(stacks))).split(counts)
-        found: Aggregated = models[AGGREGATOR if ENCODER in models else "model"](*padded(stacks))
+            there = None if lacking is None else ~torch.cat(lacking)
+            stacks = _encoded(models[ENCODER], torch.cat(list(stacks)), there).split(counts)
+        instances, present = padded(stacks)
+        if lacking is not None:
+            present = present & ~torch.stack(lacking)
+        found: Aggregated = models[AGGREGATOR if ENCODER in models else "model"](instances, present)
         return found
 
     def attention(self, predicted: Prediction, batch: Batch, number: int) -> Tensor | None:
@@ -54,13 +60,14 @@ class Stacks:
         if self.name not in PIXELS:
             return ()
         attention = self.attention(predicted, batch, number)
-        word, few = ("frame" if self.name == "series" else "tile"), min(_SHOWN, len(stack))
+        word, there = self._table.word, (~_are_lacking(stack)).nonzero()[:, 0].cpu()
+        few = min(_SHOWN, len(there))
         if attention is None:
-            chosen = torch.linspace(0, len(stack) - 1, few).round().long().tolist()
-            titles = [f"{word} {place + 1}" for place in chosen]
+            chosen = there[torch.linspace(0, len(there) - 1, few).round().long()].tolist()
+            titles = [word(place) for place in chosen]
         else:
-            chosen = sorted(attention.topk(few).indices.tolist())
-            titles = [f"{word} {place + 1}: {attention[place]:.2f}" for place in chosen]
+            chosen = sorted(there[attention[there].topk(few).indices].tolist())
+            titles = [f"{word(place)}: {attention[place]:.2f}" for place in chosen]
         images = (stack[place].float().cpu().numpy() for place in chosen)
         return tuple(Shown(title, image) for title, image in zip(titles, images, strict=True))
 
@@ -125,8 +132,16 @@ def padded(stacks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return pad_sequence(list(stacks), batch_first=True), there.to(stacks[0].device)
 
 
-def _encoded(encoder: nn.Module, instances: Tensor) -> Tensor:
-    """Return the features (N, F) of instances (N, ...)."""
+def _are_lacking(stack: Tensor) -> Tensor:
+    """Return which views of a stack (V, ...) a row has not, (V,)."""
+    return stack.flatten(1).isnan().all(dim=1)
+
+
+def _encoded(encoder: nn.Module, instances: Tensor, there: Tensor | None) -> Tensor:
+    """Return the features (N, F) of instances (N, ...); 0 of those that are not there (N,)."""
+    if there is not None:
+        found = _encoded(encoder, instances[there], None)
+        return found.new_zeros(len(instances), found.shape[1]).index_put((there.nonzero()[:, 0],), found)
     needs_all = torch.is_grad_enabled() and any(own.requires_grad for own in encoder.parameters())
     if needs_all:
         features: Tensor = encoder(instances)

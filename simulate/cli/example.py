@@ -24,6 +24,7 @@ EXAMPLES = {
     "phantom-slides": "classification of bags: whole slides; for configs/jobs/phantom-slides.toml",
     "phantom-cine": "classification of series: beating hearts; for configs/jobs/phantom-cine.toml",
     "phantom-rhythm": "classification of series: electrocardiograms; for configs/jobs/phantom-rhythm.toml",
+    "phantom-views": "classification of several views; for configs/jobs/phantom-views.toml",
     "phantom-kspace": "reconstruction: k-space of heads; for configs/jobs/phantom-kspace.toml",
 }
 

@@ -28,6 +28,7 @@ from simulate.data.patients import Row, patients, place, row
 from simulate.data.rated import rated_slices
 from simulate.data.records import burden, records, survival, survival_images
 from simulate.data.slides import draw_slide, write_slide
+from simulate.data.views import view_sets
 
 Channels = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float32]]
 
@@ -282,5 +283,6 @@ PHANTOMS: dict[str, Maker] = {
     "phantom-slides": _slides,
     "phantom-cine": _cines,
     "phantom-rhythm": _rhythms,
+    "phantom-views": view_sets,
     "phantom-kspace": head_scans,
 }

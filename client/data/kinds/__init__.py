@@ -19,6 +19,7 @@ from client.data.kinds.spacing import SpacingKind
 from client.data.kinds.table import TableKind
 from client.data.kinds.tiles import TilesKind
 from client.data.kinds.vectors import VectorsKind
+from client.data.kinds.views import ViewsKind
 from client.data.kinds.volume import VolumeKind
 from shared.errors import JobError
 from shared.job.data_options import DataTable
@@ -43,6 +44,7 @@ KINDS: Installed[Kind] = Installed(
         "tiles": TilesKind,
         "series": SeriesKind,
         "vectors": VectorsKind,
+        "views": ViewsKind,
         "scale": ScaleKind,
         "volume": VolumeKind,
         "kspace": KSpaceKind,

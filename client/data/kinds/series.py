@@ -36,6 +36,7 @@ class SeriesKind(TilesKind):
     cine, a DICOM file of many frames. The values of all frames are brought to a common range together.
     """
 
+    word: ClassVar[str] = "frame"
     settings: ClassVar[frozenset[str]] = PixelsKind.settings | {"frames", "frame_step"}
 
     @property

@@ -39,8 +39,12 @@ class TilesKind(PixelsKind):
     The cell names a folder, or files as 'a.png|b.png'; with `[data] mpp` whole slides, as 'a.svs|b.tif' or a
     folder of DICOM, of which tiles are cut. The values of each tile are brought to a common range by
     themselves.
+
+    Attributes:
+        word: For one of them.
     """
 
+    word: ClassVar[str] = "tile"
     stacks: ClassVar[bool] = False
     settings: ClassVar[frozenset[str]] = PixelsKind.settings | {"mpp", "tiles", "stain"}
 
@@ -180,6 +184,10 @@ class TilesKind(PixelsKind):
     def _fitted(self, picture: Picture, path: Path) -> tuple[NDArray[np.float32], Grid]:
         grid = Grid.of(picture, self.data, path)
         return grid.image(picture.array), grid
+
+    def title(self, number: int, count: int) -> str:
+        """Return what a person is told of one of so many images, from 0."""
+        return f"{self.word} {number + 1} of {count}"
 
     def describe(self, record: Record, into: Tally) -> None:
         """See the base class: of slides the level, its resolution, and how much of them is tissue."""

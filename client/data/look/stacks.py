@@ -13,7 +13,6 @@ from client.data.formats.slides import open_slide
 from client.data.images.file_hash import content_hash
 from client.data.images.readers import size
 from client.data.images.refusing import guarded
-from client.data.kinds.series import SeriesKind
 from client.data.kinds.tiles import TilesKind
 from client.data.look.planes import Sample, planes
 from client.data.look.tiles import COLOURS, LONGEST, Tile, tiles, window
@@ -25,7 +24,7 @@ _SHADE = 110  # of 255: how much of its colour lies on a marked tile
 
 
 def stack_pictures(record: Record, kind: TilesKind) -> tuple[list[Tile], NDArray[np.float32]]:
-    """Return what is shown of a row, and all its images as a network gets them (N, C, *S).
+    """Return what is shown of a row, and all images that it has, as a network gets them (N, C, *S).
 
     Of a slide that is the slide with its tiles marked, then examples; of others examples evenly spread.
 
@@ -34,13 +33,14 @@ def stack_pictures(record: Record, kind: TilesKind) -> tuple[list[Tile], NDArray
     """
     values = prepare(record, {kind.name: kind}, kind.data).values[kind.name]
     shown = list(_slides(record, kind)) if kind.mpp is not None else []
-    word = "frame" if isinstance(kind, SeriesKind) else "tile"
-    ends = window(values)
-    for number in np.unique(np.linspace(0, len(values) - 1, min(EXAMPLES, len(values))).round().astype(int)):
+    there = np.flatnonzero([not np.isnan(own).all() for own in values])  # a view may be lacking
+    ends = window(values[there])
+    for place in np.unique(np.linspace(0, len(there) - 1, min(EXAMPLES, len(there))).round().astype(int)):
+        number = int(there[place])
         for one in tiles(planes(Sample(values[number]), None), ends):
-            title = ", ".join(part for part in (f"{word} {number + 1} of {len(values)}", one.title) if part)
+            title = ", ".join(part for part in (kind.title(number, len(values)), one.title) if part)
             shown.append(Tile(title, one.picture, one.marks))
-    return shown, values
+    return shown, values[there]
 
 
 def stack_facts(values: NDArray[np.float32], kind: TilesKind) -> list[tuple[str, str]]:

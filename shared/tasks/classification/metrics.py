@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import one_hot
+from torchmetrics import Metric
 from torchmetrics.classification import MultilabelStatScores
 
 from shared.batch import Batch, Prediction
@@ -67,9 +68,12 @@ class ClassificationMetrics(MetricSet):
     Args:
         job: What is judged.
         edges: Of the bins of scores: logits (judged classes, bins - 1).
+        further: Metrics of a task that predicts more than classes.
     """
 
-    def __init__(self, job: "JobSpec", edges: NDArray[np.float64]) -> None:
+    def __init__(
+        self, job: "JobSpec", edges: NDArray[np.float64], further: Mapping[str, Metric] | None = None
+    ) -> None:
         self.target, self.label = classified_by(job)
         labels = len(self.label.classes)
         self.edges = edges
@@ -87,6 +91,7 @@ class ClassificationMetrics(MetricSet):
                 ),
                 "curves": self._curves,
                 "calibration": self.calibration,
+                **(further or {}),
             },
         )
 

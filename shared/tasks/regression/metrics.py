@@ -1,6 +1,5 @@
 """Metrics of a regression, from sums over samples of errors and targets in standard deviations."""
 
-import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -15,12 +14,18 @@ from shared.batch import Batch, Prediction
 from shared.metrics.figures import Figure, Point
 from shared.metrics.replicates import TRAIN, Rivals, Tables
 from shared.metrics.states import LARGEST_LOSS, Mean, MetricSet, Totals, bounded
-from shared.tasks.regression.options import LARGEST, Regression
+from shared.tasks.regression.options import Regression
+from shared.tasks.regression.sums import (
+    SIGNED,
+    add_numbers,
+    figures_of_numbers,
+    largest_of_sum,
+    number_sums,
+    within_scale,
+)
 
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
-
-_log = logging.getLogger(__name__)
 
 NUMBER = "number"
 """The field with the targets (B, K)."""
@@ -43,7 +48,7 @@ class RegressionMetrics(MetricSet):
         scale: Mean and standard deviation of each target (K,).
     """
 
-    signed: ClassVar[frozenset[str]] = frozenset({"target"})
+    signed: ClassVar[frozenset[str]] = SIGNED
 
     def __init__(
         self, job: "JobSpec", options: Regression, scale: tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -52,39 +57,21 @@ class RegressionMetrics(MetricSet):
         self._means, self._deviations = (torch.from_numpy(part) for part in scale)
         self._true: list[Tensor] = []
         targets, bins = len(options.targets), len(ENDS) + 1
-        sums = ("error", "squared_error", "target", "squared_target", "absolute_target")
         agreement = {f"agreement/{name}": Totals(bins, bins, are_bins=True) for name in options.targets}
-        super().__init__(job, {"loss": Mean(), **{name: Mean(targets) for name in sums}, **agreement})
+        super().__init__(job, {"loss": Mean(), **number_sums(targets), **agreement})
 
     def update(self, predicted: Prediction, batch: Batch, losses: Tensor) -> None:
         """Add a batch: what is `standard` (B, K), and `number` (B, K), NaN where a row lacks it.
 
-        A target so far from the mean that the scale can't be its own counts as `LARGEST`, and is logged where
-        it is judged. It is no error: that leaves a site, and a job that chooses the scale would look for one
-        patient's number with it.
+        See `within_scale` for a target that is far from the mean.
         """
         found = predicted[STANDARD].detach().cpu().double()
         own = batch[NUMBER].detach().cpu().double()
-        target, patients = (own - self._means) / self._deviations, list(batch.patients)
-        if bool((target.abs() > LARGEST).any()):
-            _log.warning(
-                "[task] scaling: a target is more than %.0f standard deviations from the mean, and counts as "
-                "this; mean and standard deviation are to be in the unit of the column",
-                LARGEST,
-            )
-            target = target.clamp(-LARGEST, LARGEST)
-        known = ~target.isnan()
-        error = found - target
+        target, patients = within_scale((own - self._means) / self._deviations), list(batch.patients)
         self._true.append(own)
+        known = ~target.isnan()
         self.add("loss", patients, bounded(losses[:, None], LARGEST_LOSS), known.any(dim=1, keepdim=True))
-        for name, values in {
-            "error": bounded(error.abs(), LARGEST),
-            "squared_error": bounded(error.square(), LARGEST**2),
-            "target": target,
-            "squared_target": target.square(),
-            "absolute_target": target.abs(),
-        }.items():
-            self.add(name, patients, torch.where(known, values, 0.0), known)
+        add_numbers(self, patients, found, target)
         for place, name in enumerate(self.options.targets):
             self.add_up(f"agreement/{name}", patients, in_bins(target[:, place], found[:, place]))
 
@@ -92,7 +79,7 @@ class RegressionMetrics(MetricSet):
         """See the base class."""
         if state != "total" or name.startswith("agreement/"):
             return 1.0
-        return {"loss": LARGEST_LOSS}.get(name, LARGEST**2 if name.startswith("squared") else LARGEST)
+        return LARGEST_LOSS if name == "loss" else largest_of_sum(name)
 
     def patient_tables(self) -> Tables:
         """See the base class; and what is true of each row."""
@@ -100,14 +87,7 @@ class RegressionMetrics(MetricSet):
 
     def report(self) -> dict[str, float]:
         """Compute every metric of the job; of several targets without one unit there is no mean."""
-        found = {name: metric.compute().reshape(-1) for name, metric in self.metrics.items()}
-        spread = found["squared_target"] - found["target"].square()
-        single = {
-            "mae": found["error"] * self._deviations,
-            "rmse": found["squared_error"].sqrt() * self._deviations,
-            "r2": 1 - _ratio(found["squared_error"], spread),
-            "relative_mae": _ratio(found["error"], found["absolute_target"]),
-        }
+        single = figures_of_numbers(self, self._deviations)
         values = {name: float(own.mean()) for name, own in single.items()}
         if not self.options.have_one_unit:
             values |= {"mae": math.nan, "rmse": math.nan}
@@ -116,7 +96,7 @@ class RegressionMetrics(MetricSet):
                 f"{name}/{target}": float(value)
                 for target, value in zip(self.options.targets, own, strict=True)
             }
-        return {**values, "loss": float(found["loss"])}
+        return {**values, "loss": float(self.metrics["loss"].compute())}
 
     def rivals(self, sites: Mapping[str, Tables]) -> Rivals:
         """See the base class: the mean of the training patients of all sites, or of their own site."""
@@ -175,8 +155,3 @@ def _named(mean: Tensor, deviation: Tensor) -> list[str]:
     """Return the bins in the unit of a target."""
     ends = [f"{float(mean + end * deviation):.3g}" for end in ENDS]
     return [f"to {ends[0]}", *(f"{low} to {high}" for low, high in pairwise(ends)), f"above {ends[-1]}"]
-
-
-def _ratio(above: Tensor, below: Tensor) -> Tensor:
-    """Return quotients; NaN where nothing is below the line."""
-    return torch.where(below > 0, above / below, torch.full_like(above, torch.nan))

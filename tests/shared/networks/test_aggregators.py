@@ -21,7 +21,7 @@ AGGREGATORS = [
     (name, kind)
     for name, options in NETWORKS.items()
     if options.dimensions == {0}
-    for kind in sorted(options.stacks - {"one"})
+    for kind in sorted(options.stacks - {"one", "views"})
 ]
 
 
