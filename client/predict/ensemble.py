@@ -94,7 +94,7 @@ def _differing(first: FinishedRun, other: FinishedRun) -> str | None:
     if one != two:
         return "in [data], " + " and ".join(sorted(key for key in one if one[key] != two[key])) + ","
     names = (first.statistics.keys() | other.statistics.keys()) - {CLASS_COUNTS}  # which training alone needs
-    of_both = (tuple(run.statistics.get(name, _NOTHING) for run in (first, other)) for name in names)
-    if not all(np.array_equal(*sums) for sums in of_both):
+    mine, theirs = first.statistics, other.statistics
+    if not all(np.array_equal(mine.get(name, _NOTHING), theirs.get(name, _NOTHING)) for name in names):
         return "the sums over all hospitals by which samples are prepared"
     return None
