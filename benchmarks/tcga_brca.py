@@ -65,6 +65,7 @@ STRATEGIES: dict[str, dict[str, Any]] = {
 ALONE = {
     "job.rounds": 30,
     "training.local_steps": None,
+    "training.passes": "anew",
     "training.local_epochs": 1,
     "training.optimizer": "adam",
     "training.momentum": 0.9,
@@ -80,6 +81,7 @@ SCALED: dict[str, dict[str, Any]] = {
         "task.scaling": None,
         "job.rounds": 30,
         "training.local_steps": None,
+        "training.passes": "anew",
         "training.local_epochs": 2,
         "training.batch_size": 256,
         "training.learning_rate": 0.5,
