@@ -128,12 +128,9 @@ class Coordinator:
         before, waits = about.get("flower_run"), "waits" in (about.get("queue") or {})
         if isinstance(before, int):
             self.end(before)  # a run whose process has died still runs for Flower
-        researcher, project, resume = _researcher(run), project_of(run.path), before is not None
-        return self._ask(
-            lambda flower: flower.start(
-                run.job.canonical(), name, researcher=researcher, resume=resume, project=project, waits=waits
-            )
-        )
+        person, project, resume = _researcher(run), project_of(run.path), before is not None
+        asked: dict[str, Any] = {"researcher": person, "project": project, "resume": resume, "waits": waits}
+        return self._ask(lambda flower: flower.start(run.job.canonical(), name, **asked))
 
     def failure(self, number: int) -> str | None:
         """Return why Flower says that a run has ended early, see `Runs.failure`."""
