@@ -2,7 +2,8 @@
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from functools import cache
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -32,6 +33,9 @@ from simulate.cli.example import example
 from simulate.cli.forget import forget
 from simulate.cli.simulate import simulate
 from simulate.cli.tune import tune
+
+if TYPE_CHECKING:
+    import click
 
 INTERRUPTED = 130  # what Typer, like a shell, makes of Ctrl-C
 
@@ -91,10 +95,16 @@ def _options(
     """Take the options that stand before the command."""
 
 
+@cache
+def _commands() -> "click.Command":
+    """Return all commands: to build them takes longer than many a command does."""
+    return typer.main.get_command(app)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; docs/cli.md lists with which codes it ends."""
     try:
-        app(arguments, prog_name="wardround")
+        _commands()(arguments, prog_name="wardround")
     except WardroundError as error:
         print(f"error: {printable_lines(error)}", file=sys.stderr)
         sys.exit(2)
