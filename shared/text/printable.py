@@ -16,7 +16,10 @@ _RIGHT_TO_LEFT = {"R", "AL", "AN"}  # they move what stands beside them
 
 def printable(text: object) -> str:
     """Return a text on one line, escaped."""
-    return "".join(letter if _is_plain(letter) else ascii(letter)[1:-1] for letter in str(text))
+    text = str(text)
+    if text.isascii() and text.isprintable():  # most are, and none of these letters turns the direction
+        return text
+    return "".join(letter if _is_plain(letter) else ascii(letter)[1:-1] for letter in text)
 
 
 def printable_lines(text: object) -> str:

@@ -4,13 +4,33 @@ import base64
 from importlib import resources
 from typing import Any
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from jinja2 import BytecodeCache, ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from jinja2.bccache import Bucket
 from markupsafe import Markup
 
 from shared.text.plural import many
 from shared.text.printable import printable
 from shared.web.moments import moment_of, relative, span, utc
 from shared.web.tables import Estimate, Table, TableCell, as_table, between, number
+
+
+class _Compiled(BytecodeCache):
+    """Keeps what templates were compiled to for all environments of this process: each would compile anew."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Give a template what it was compiled to, if it still reads the same."""
+        if bucket.key in self._known:
+            bucket.bytecode_from_string(self._known[bucket.key])
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep what a template was compiled to."""
+        self._known[bucket.key] = bucket.bytecode_to_string()
+
+
+_compiled = _Compiled()
 
 
 def make_environment(package: str, folder: str) -> Environment:
@@ -25,6 +45,7 @@ def make_environment(package: str, folder: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         finalize=lambda value: value if isinstance(value, Markup) else printable(value),
+        bytecode_cache=_compiled,
     )
     environment.filters.update(
         base64=_base64, utc=utc, relative=relative, span=span, iso=_iso, size=size, number=number

@@ -124,7 +124,7 @@ def drawn(image: NDArray[np.float32] | None, look: Look, spacing: tuple[float, .
         sheet.paste(picture, (left, sheet.height - picture.height))
         left += picture.width + _GAP
     content = io.BytesIO()
-    sheet.save(content, "png", optimize=True)
+    sheet.save(content, "png")
     return content.getvalue()
 
 
