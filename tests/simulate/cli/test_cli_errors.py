@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.cli import wardround
 from tests.jobs import job_text
 
 
@@ -225,10 +226,20 @@ def test_an_unknown_key_in_site_toml(refused, tiny_job_file, tiny_data, tmp_path
 
 
 class TestResume:
-    @pytest.fixture
-    def run(self, simulate) -> Path:
+    @pytest.fixture(scope="class")
+    def finished(self, tiny_data, tmp_path_factory) -> Path:
         """Return a finished run."""
-        return simulate().run
+        folder = tmp_path_factory.mktemp("finished")
+        (folder / "tiny.toml").write_text(job_text())
+        said = wardround("simulate", "tiny.toml", "--data", tiny_data, "--workers", "in-process", cwd=folder)
+        assert said.returncode == 0, said.stderr
+        [run] = (folder / "runs").iterdir()
+        return run
+
+    @pytest.fixture
+    def run(self, cli, finished) -> Path:
+        """Return a copy of it that a test may spoil."""
+        return shutil.copytree(finished, Path("runs", finished.name))
 
     def unfinish(self, run: Path) -> None:
         text = (run / "run.json").read_text()
